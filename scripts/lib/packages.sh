@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# Debian packages and the Rust toolchain.
+
+# gcc, libc6-dev: the pause image, linking; cmake: aws-lc-sys; runc, CNI plugins, iptables, conntrack,
+# iproute2: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests.
+DEBIAN_PACKAGES=(
+  build-essential cmake curl ca-certificates git jq make openssl procps util-linux shellcheck
+  runc containernetworking-plugins iptables iproute2 conntrack buildah
+)
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi
+}
+
+packages() {
+  local missing=() name
+  if ! command -v dpkg-query >/dev/null 2>&1; then
+    say "this is not Debian or Ubuntu; please install by hand what is missing of: ${DEBIAN_PACKAGES[*]}"
+    return 0
+  fi
+  for name in "${DEBIAN_PACKAGES[@]}"; do
+    # shellcheck disable=SC2016 # dpkg-query expands it, not the shell
+    [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null) == ii* ]] || missing+=("$name")
+  done
+  if ((${#missing[@]} == 0)); then
+    say "Debian packages: all there"
+    return 0
+  fi
+  if [[ $(id -u) != 0 ]] && ! sudo -n true 2>/dev/null; then
+    die -2 "these Debian packages are missing and installing them needs root: ${missing[*]}"
+  fi
+  mkdir -p "$AGENTWRIT_CACHE/log"
+  run_step "package lists (apt-get update)" "$AGENTWRIT_CACHE/log/apt-update.log" as_root apt-get update -q
+  run_step "Debian packages (${missing[*]})" "$AGENTWRIT_CACHE/log/apt-install.log" \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+# The toolchain that rust-toolchain.toml names; rustup fetches it if it is missing.
+rust_toolchain() {
+  local channel
+  command -v cargo >/dev/null 2>&1 ||
+    die -2 "no cargo found; install Rust by rustup (https://rustup.rs), then run make setup again"
+  channel=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$REPO/rust-toolchain.toml")
+  if [[ $(cd "$REPO" && cargo --version 2>/dev/null) == "cargo ${channel}"* ]]; then
+    say "Rust $channel: there"
+  elif command -v rustup >/dev/null 2>&1; then
+    mkdir -p "$AGENTWRIT_CACHE/log"
+    run_step "Rust $channel" "$AGENTWRIT_CACHE/log/rustup.log" \
+      rustup toolchain install "$channel" --profile minimal -c rustfmt -c clippy
+  else
+    die -2 "cargo is not version $channel (rust-toolchain.toml) and there is no rustup to fetch it; see https://rustup.rs"
+  fi
+}
