@@ -1,0 +1,1 @@
+//! awrit, the AgentWrit command line.

@@ -1,0 +1,1 @@
+//! The AgentWrit controller: reconcilers and admission webhook.

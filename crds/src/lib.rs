@@ -1,0 +1,1 @@
+//! AgentApp and LaunchToken custom resources.

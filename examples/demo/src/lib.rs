@@ -1,0 +1,1 @@
+//! A protected service and a client that knows only a token file.

@@ -1,0 +1,85 @@
+//! Names and constants between webhook, sidecar, chart and application (`kubernetes-api.md` §2).
+
+/// Pod label that asks for injection when `true` and forbids it when `false`.
+pub const LABEL_INJECT: &str = "agentwrit.io/inject";
+/// Namespace label value that turns injection on for all its pods.
+pub const INJECT_ENABLED: &str = "enabled";
+/// Label that the webhook puts on injected pods; the controller watches it.
+pub const LABEL_INJECTED: &str = "agentwrit.io/injected";
+/// Pod annotation naming the LaunchToken.
+pub const ANNOTATION_LAUNCH_TOKEN: &str = "agentwrit.io/launch-token";
+/// Namespace annotation naming the LaunchToken of pods that name none.
+pub const ANNOTATION_DEFAULT_LAUNCH_TOKEN: &str = "agentwrit.io/default-launch-token";
+/// Pod annotation: comma list of scopes, to ask for less than the LaunchToken allows.
+pub const ANNOTATION_SCOPES: &str = "agentwrit.io/scopes";
+/// Pod annotation: seconds, at least 10, to ask for a shorter life.
+pub const ANNOTATION_TTL_SECONDS: &str = "agentwrit.io/ttl-seconds";
+/// Pod annotation: comma list of containers that get the token; all by default.
+pub const ANNOTATION_CONTAINERS: &str = "agentwrit.io/containers";
+/// Pod annotation: `off` closes the localhost endpoint.
+pub const ANNOTATION_ENDPOINT: &str = "agentwrit.io/endpoint";
+/// Pod annotation: `probe`, the default and at present the only gate.
+pub const ANNOTATION_START_GATE: &str = "agentwrit.io/start-gate";
+/// Pod annotation that allows injection although processes or pids are shared: `true`.
+pub const ANNOTATION_ALLOW_SHARED_PID: &str = "agentwrit.io/allow-shared-pid";
+/// Annotation on a custom resource: remove the finalizer without the broker.
+pub const ANNOTATION_RELEASE_FINALIZER: &str = "agentwrit.io/release-finalizer";
+/// Finalizer of both kinds.
+pub const FINALIZER: &str = "agentwrit.io/broker-policy";
+/// Shortest life that `ttl-seconds` may ask for.
+pub const MIN_TTL_SECONDS: i64 = 10;
+
+/// Prefix that only our own injected items may use.
+pub const RESERVED_PREFIX: &str = "agentwrit-";
+/// Name of the injected init container.
+pub const CONTAINER_NAME: &str = "agentwrit-sidecar";
+/// Name of the memory volume that holds the token file.
+pub const VOLUME_TOKEN: &str = "agentwrit-token";
+/// Name of the projected volume that holds the pod's identity and the CA.
+pub const VOLUME_IDENTITY: &str = "agentwrit-identity";
+/// Where the token volume is mounted.
+pub const TOKEN_DIR: &str = "/var/run/secrets/agentwrit.io/token";
+/// The token file.
+pub const TOKEN_FILE: &str = "/var/run/secrets/agentwrit.io/token/token";
+/// Where the identity volume is mounted, in the sidecar only.
+pub const IDENTITY_DIR: &str = "/var/run/secrets/agentwrit.io/identity";
+/// The projected ServiceAccount token.
+pub const IDENTITY_TOKEN_FILE: &str = "/var/run/secrets/agentwrit.io/identity/token";
+/// The CA that signed the broker's certificate.
+pub const IDENTITY_CA_FILE: &str = "/var/run/secrets/agentwrit.io/identity/ca.crt";
+/// Life of the projected ServiceAccount token, seconds.
+pub const IDENTITY_TOKEN_SECONDS: i64 = 600;
+/// Name of the ConfigMap with the CA, in every namespace that needs it.
+pub const CA_CONFIG_MAP: &str = "agentwrit-ca";
+/// Its key.
+pub const CA_CONFIG_MAP_KEY: &str = "ca.crt";
+
+/// Port of the health listener, all addresses; no secret on it.
+pub const HEALTH_PORT: u16 = 15081;
+/// Path of the startup probe.
+pub const HEALTH_STARTUP_PATH: &str = "/startup";
+/// Path of the readiness probe.
+pub const HEALTH_READY_PATH: &str = "/ready";
+/// Port of the token endpoint, on 127.0.0.1 only.
+pub const ENDPOINT_PORT: u16 = 15080;
+/// Path of the token endpoint.
+pub const ENDPOINT_PATH: &str = "/token";
+/// Header that the token endpoint needs, with the value `1`.
+pub const ENDPOINT_HEADER: &str = "Agentwrit-Request";
+
+/// Environment of the application: path of the token file.
+pub const ENV_TOKEN_FILE: &str = "AGENTWRIT_TOKEN_FILE";
+/// Environment of the application: base URL of the endpoint.
+pub const ENV_ENDPOINT: &str = "AGENTWRIT_ENDPOINT";
+/// Value of [`ENV_ENDPOINT`].
+pub const ENDPOINT_URL: &str = "http://127.0.0.1:15080";
+/// Environment of the sidecar: base URL of the broker.
+pub const ENV_BROKER_URL: &str = "AGENTWRIT_BROKER_URL";
+/// Environment of the sidecar: name of the LaunchToken.
+pub const ENV_LAUNCH_TOKEN: &str = "AGENTWRIT_LAUNCH_TOKEN";
+/// Environment of the sidecar: comma list of scopes; empty means all that the LaunchToken allows.
+pub const ENV_SCOPES: &str = "AGENTWRIT_SCOPES";
+/// Environment of the sidecar: seconds; empty means what the LaunchToken allows.
+pub const ENV_TTL_SECONDS: &str = "AGENTWRIT_TTL_SECONDS";
+/// Environment of the sidecar: `true` or `false`.
+pub const ENV_ENDPOINT_ENABLED: &str = "AGENTWRIT_ENDPOINT_ENABLED";

@@ -1,0 +1,367 @@
+//! Bodies of the attestation and policy API (`kubernetes-api.md` §4).
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::problem::Problem;
+use crate::sensitive::Sensitive;
+use crate::wire::LaunchPolicy;
+
+/// Header on every answer: the store's epoch, new at creation and at every restore.
+pub const EPOCH_HEADER: &str = "Agentwrit-Epoch";
+/// Most items in one bulk write.
+pub const MAX_BULK_ITEMS: usize = 500;
+/// First part of the `orch_id` of every attested agent.
+pub const ORCH_PREFIX: &str = "k8s.";
+
+/// `orch_id` of an app's agents: `k8s.<namespace>.<app>`.
+pub fn orch_id(namespace: &str, app: &str) -> String {
+    format!("{ORCH_PREFIX}{namespace}.{app}")
+}
+
+/// Where a write stands among all writes: epochs are compared globally, (epoch, sequence) per object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WriteOrder {
+    /// `leaseTransitions` of the controller's Lease.
+    pub lease_epoch: i64,
+    /// Rises with every write under one epoch.
+    pub sequence: i64,
+}
+
+/// Whether a policy may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyState {
+    /// In force.
+    Ready,
+    /// Withdrawn: launches answer `policy_not_ready`, renewals go on against the last accepted spec.
+    NotReady,
+    /// Sessions end; launches answer `suspended`.
+    Suspended,
+}
+
+/// The part of an AgentApp's spec that the broker enforces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// Ceiling of every LaunchToken of the app.
+    pub scopes: Vec<String>,
+    /// Caps every LaunchToken's `max_ttl_seconds`.
+    pub max_agent_ttl_seconds: i64,
+}
+
+/// The part of a LaunchToken's spec that the broker enforces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchTokenSpec {
+    /// Name of the AgentApp in the same namespace.
+    pub app: String,
+    /// Free text, shown in the audit trail.
+    pub agent_name: String,
+    /// What pods may ask for.
+    pub allowed_scopes: Vec<String>,
+    /// Longest life of a pod's token, seconds.
+    pub max_ttl_seconds: i64,
+    /// ServiceAccounts that a pod must run under.
+    pub service_account_names: Vec<String>,
+}
+
+/// Body of `PUT /v1/k8s/policies/{apps|launch-tokens}/{namespace}/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutPolicy<S> {
+    /// metadata.uid of the custom resource.
+    pub uid: String,
+    /// metadata.generation.
+    pub generation: i64,
+    /// Where this write stands.
+    pub order: WriteOrder,
+    /// Whether the policy may be used.
+    pub state: PolicyState,
+    /// Why not, when `state` isn't `ready`; a condition reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to enforce.
+    pub spec: S,
+}
+
+impl<S: Serialize> PutPolicy<S> {
+    /// Lower-hex SHA-256 over everything but the order: equal digests mean nothing to do.
+    pub fn digest(&self) -> String {
+        let parts = serde_json::json!([self.uid, self.generation, self.state, self.reason, self.spec]);
+        hex::encode(Sha256::digest(parts.to_string().as_bytes()))
+    }
+}
+
+/// An AgentApp on its way to the broker.
+pub type PutApp = PutPolicy<AppSpec>;
+/// A LaunchToken on its way to the broker.
+pub type PutLaunchToken = PutPolicy<LaunchTokenSpec>;
+
+/// Answer to a policy write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutPolicyResponse {
+    /// As [`PutPolicy::digest`].
+    pub digest: String,
+    /// For an AgentApp: its id among the broker's apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// Sessions that the write ended, because it no longer covers them.
+    #[serde(default)]
+    pub revoked: i64,
+}
+
+/// The two kinds of policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyKind {
+    /// AgentApp.
+    App,
+    /// LaunchToken.
+    LaunchToken,
+}
+
+impl PolicyKind {
+    /// The path segment under `/v1/k8s/policies/`.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::App => "apps",
+            Self::LaunchToken => "launch-tokens",
+        }
+    }
+}
+
+/// One item of a bulk write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BulkItem {
+    /// An AgentApp.
+    App {
+        /// metadata.namespace.
+        namespace: String,
+        /// metadata.name.
+        name: String,
+        /// The write.
+        #[serde(flatten)]
+        put: PutApp,
+    },
+    /// A LaunchToken.
+    LaunchToken {
+        /// metadata.namespace.
+        namespace: String,
+        /// metadata.name.
+        name: String,
+        /// The write.
+        #[serde(flatten)]
+        put: PutLaunchToken,
+    },
+}
+
+/// Body of `PUT /v1/k8s/policies`, at most 500 items and 1 MiB; apps before their launch tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BulkRequest {
+    /// The writes, applied in order.
+    pub items: Vec<BulkItem>,
+}
+
+/// Result of one item of a bulk write.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BulkResult {
+    /// As sent.
+    pub kind: PolicyKind,
+    /// As sent.
+    pub namespace: String,
+    /// As sent.
+    pub name: String,
+    /// The answer of an accepted item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<PutPolicyResponse>,
+    /// The problem of a refused item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// Answer of `PUT /v1/k8s/policies`: 200, one result an item in the order sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BulkResponse {
+    /// One result an item.
+    pub results: Vec<BulkResult>,
+}
+
+/// What the broker holds of one custom resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicySummary {
+    /// Which kind.
+    pub kind: PolicyKind,
+    /// metadata.namespace.
+    pub namespace: String,
+    /// metadata.name.
+    pub name: String,
+    /// metadata.uid.
+    pub uid: String,
+    /// metadata.generation.
+    pub generation: i64,
+    /// As [`PutPolicy::digest`].
+    pub digest: String,
+    /// The last accepted write.
+    pub order: WriteOrder,
+    /// For an AgentApp: its id among the broker's apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// Live agents under it.
+    pub active_agents: i64,
+    /// Registrations ever made under it.
+    pub issued: i64,
+}
+
+/// A pod with a live session, as the broker knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LivePod {
+    /// metadata.uid of the pod.
+    pub uid: String,
+    /// metadata.namespace.
+    pub namespace: String,
+    /// metadata.name.
+    pub name: String,
+}
+
+/// Answer of `GET /v1/k8s/policies`: enough to compare everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PolicyListResponse {
+    /// The store's epoch, as in the header.
+    pub epoch: String,
+    /// The highest lease epoch seen.
+    pub lease_epoch: i64,
+    /// All policies.
+    pub policies: Vec<PolicySummary>,
+    /// All pods with live sessions or unused launch tokens.
+    pub pods: Vec<LivePod>,
+}
+
+/// Answer of `DELETE` of a policy and of `POST /v1/k8s/pods/{uid}/ended`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedResponse {
+    /// Sessions that ended.
+    pub revoked: i64,
+}
+
+/// Body of `POST /v1/k8s/launch-tokens`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodLaunchRequest {
+    /// Name of the LaunchToken in the pod's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Raw Ed25519 public key, standard base64 with padding; only it can register with the launch token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// Ask for less than the LaunchToken allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// Ask for a shorter life, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<i64>,
+}
+
+/// Answer of `POST /v1/k8s/launch-tokens`, 201.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PodLaunchResponse {
+    /// Single use, 30 s, bound to the key and the two ids.
+    pub launch_token: Sensitive,
+    /// RFC 3339, seconds, UTC.
+    pub expires_at: String,
+    /// To register with.
+    pub orch_id: String,
+    /// To register with: the pod's UID.
+    pub task_id: String,
+    /// What to ask for at most.
+    pub policy: LaunchPolicy,
+}
+
+/// Body of `POST /v1/k8s/pods/{uid}/ended`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PodEndedRequest {
+    /// metadata.namespace.
+    pub namespace: String,
+    /// metadata.name.
+    pub name: String,
+    /// Why: `deleted`, `replaced`, `succeeded` or `failed`.
+    pub reason: String,
+}
+
+/// Answer of `POST /v1/k8s/pods/{uid}/release`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodReleaseResponse {
+    /// Whether the pod was quarantined until now.
+    pub released: bool,
+}
+
+/// One refusal, for the Event on the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// Rises with every refusal; pass the last one seen as `after`.
+    pub cursor: i64,
+    /// When, RFC 3339 UTC.
+    pub at: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// LaunchToken that it named.
+    pub policy: String,
+    /// The precise kind, as in the audit trail.
+    pub error_kind: String,
+    /// A sentence for the Event; holds no secret and nothing of other namespaces.
+    pub message: String,
+}
+
+/// Answer of `GET /v1/k8s/denials?after=cursor`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DenialsResponse {
+    /// Oldest first.
+    pub denials: Vec<Denial>,
+    /// Pass as `after` next time.
+    pub next: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(generation: i64, sequence: i64) -> PutApp {
+        PutPolicy {
+            uid: "u".into(),
+            generation,
+            order: WriteOrder {
+                lease_epoch: 1,
+                sequence,
+            },
+            state: PolicyState::Ready,
+            reason: None,
+            spec: AppSpec {
+                scopes: vec!["read:orders:*".into()],
+                max_agent_ttl_seconds: 3600,
+            },
+        }
+    }
+
+    #[test]
+    fn digest_ignores_the_order_and_nothing_else() {
+        assert_eq!(put(1, 1).digest(), put(1, 2).digest());
+        assert_ne!(put(1, 1).digest(), put(2, 1).digest());
+    }
+
+    #[test]
+    fn bulk_items_round_trip() {
+        let item = BulkItem::App {
+            namespace: "shop".into(),
+            name: "orders".into(),
+            put: put(1, 1),
+        };
+        let text = serde_json::to_string(&item).unwrap();
+        assert!(
+            text.starts_with(r#"{"kind":"app","namespace":"shop","name":"orders","uid":"u""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<BulkItem>(&text).unwrap(), item);
+    }
+}

@@ -1,0 +1,22 @@
+//! The AgentWrit domain, pure: no I/O, no runtime, no Kubernetes.
+//!
+//! Everything that more than one part of AgentWrit must agree on lives here: scope grammar, SPIFFE ids, token
+//! claims, the audit chain, the problem vocabulary, wire types, and the names shared by webhook, sidecar and chart.
+#![deny(missing_docs)]
+
+pub mod audit;
+pub mod claims;
+pub mod clock;
+pub mod inject;
+pub mod k8s;
+pub mod problem;
+pub mod scope;
+pub mod sensitive;
+pub mod spiffe;
+pub mod wire;
+
+pub use clock::{Clock, Entropy, EntropyError};
+pub use problem::{ErrorCode, Problem};
+pub use scope::{Scope, ScopeError, ScopeSet};
+pub use sensitive::Sensitive;
+pub use spiffe::{SpiffeId, SpiffeIdError};

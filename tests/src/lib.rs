@@ -1,0 +1,1 @@
+//! API-server tests, end-to-end tests and benchmarks of AgentWrit.
