@@ -121,6 +121,7 @@ impl Outcome {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
 fn is_zero(n: &i64) -> bool {
     *n == 0
 }
