@@ -61,7 +61,6 @@ start_coredns() {
         pods insecure
         ttl 5
     }
-    reload 0
 }
 EOF
   start coredns "$(tool coredns)" -conf "$STATE/Corefile"

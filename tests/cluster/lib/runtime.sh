@@ -46,7 +46,10 @@ Root = "$STATE/run/runc"
 EOF
 }
 
-ctr() { "$(tool ctr)" --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }
+# containerd 2.2 and later warn of cgroup v1 at every call; that is not news.
+ctr() {
+  "$(tool ctr)" --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@" 2> >(grep -v 'cgroup v1 is deprecated' >&2)
+}
 
 # The shims share containerd's log, and containerd finds its shim program by PATH.
 start_containerd() {

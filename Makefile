@@ -1,0 +1,44 @@
+# The front door: every target is a thin call of a script. `make` shows what there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test lint bench clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
+		/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2} \
+		END {print "\nFirst time here: make demo. Before you send a change: make test."}' $(MAKEFILE_LIST)
+
+setup: ## Install Debian packages and build the Kubernetes programs (skips what is there)
+	@scripts/setup.sh
+
+build: ## Build the release binaries into target/release
+	@scripts/images.sh build
+
+images: ## Build the container images and load them into the cluster if it is up
+	@scripts/images.sh
+
+cluster-up: ## Start a real Kubernetes node (kind where Docker answers), print its KUBECONFIG
+	@scripts/cluster.sh up
+
+cluster-down: ## Stop the cluster and leave nothing behind
+	@scripts/cluster.sh down
+
+cluster-status: ## Say what runs
+	@scripts/cluster.sh status
+
+install: ## Install the chart with these images into the cluster
+	@scripts/install.sh
+
+demo: ## Show the whole story on a real cluster, from nothing
+	@scripts/demo.sh
+
+test: ## Run everything: lint, unit, API server, end to end (scripts/test.sh STAGE... for a part)
+	@scripts/test.sh
+
+lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
+	@scripts/lint.sh
+
+bench: ## Measure speed and size
+	@scripts/bench.sh
+
+clean: ## Remove build products of this checkout (the cluster and the shared cache stay)
+	@scripts/clean.sh

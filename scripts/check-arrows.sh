@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# The direction of dependency, as the architecture has it: which crate may use which of ours, where
+# kube may be used at all, and what must be in nobody's tree.
+set -euo pipefail
+SCRIPT_NAME=arrows
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "$0")/lib/common.sh"
+
+failures=0
+wrong() { printf 'arrows: %s\n' "$*" >&2; failures=$((failures + 1)); }
+
+# package: the crates of ours that it may use outside its tests. protocol may be used by all.
+declare -A ALLOWED=(
+  [agentwrit-protocol]=""
+  [agentwrit-client]="agentwrit-protocol"
+  [agentwrit-crds]="agentwrit-protocol"
+  [agentwrit-broker]="agentwrit-protocol"
+  [agentwrit-controller]="agentwrit-protocol agentwrit-client agentwrit-crds"
+  [agentwrit-sidecar]="agentwrit-protocol agentwrit-client"
+  [agentwrit-cli]="agentwrit-protocol agentwrit-client"
+  [agentwrit-demo]="agentwrit-protocol agentwrit-client"
+  [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
+)
+KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-broker agentwrit-tests"
+# protocol is the domain and does no I/O.
+PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum sqlx rustls socket2 mio"
+SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
+NOBODY="ring rsa openssl openssl-sys native-tls"
+
+listed() { [[ " $2 " == *" $1 "* ]]; }
+
+# Direct dependencies, one "package dependency" a line, without those for tests only.
+direct() {
+  cargo metadata --format-version 1 --no-deps --manifest-path "$REPO/Cargo.toml" |
+    jq -r '.packages[] | .name as $name | .dependencies[] | select(.kind != "dev") | "\($name) \(.name)"'
+}
+
+# Every crate that is built into a package on this platform, one name a line.
+tree() { cargo tree --manifest-path "$REPO/Cargo.toml" -e "$1" --prefix none --format '{p}' "${@:2}" | awk '{print $1}' | sort -u; }
+
+check_direct() {
+  local package dependency
+  while read -r package dependency; do
+    [[ -v ALLOWED[$package] ]] || { wrong "package $package is not in the table of scripts/check-arrows.sh"; continue; }
+    if [[ $dependency == agentwrit-* ]] && ! listed "$dependency" "${ALLOWED[$package]}"; then
+      wrong "$package may not depend on $dependency"
+    fi
+    case $dependency in
+      kube | kube-* | k8s-openapi) listed "$package" "$KUBE_USERS" || wrong "$package may not depend on $dependency" ;;
+    esac
+  done < <(direct)
+}
+
+check_tree() {
+  local package=$1 forbidden=$2 name
+  while read -r name; do
+    if listed "$name" "$forbidden"; then wrong "$package must not have $name in its tree (cargo tree -p $package -i $name)"; fi
+  done < <(tree normal -p "$package")
+}
+
+check_nobody() {
+  local name
+  while read -r name; do
+    if listed "$name" "$NOBODY"; then wrong "$name is banned: aws-lc-rs is the one crypto provider (cargo tree --workspace -i $name)"; fi
+  done < <(tree normal,build,dev --workspace)
+}
+
+# The broker speaks to Kubernetes in one module only.
+check_broker_module() {
+  local file
+  while read -r file; do
+    case ${file#"$REPO/broker/src/"} in
+      attest.rs | attest/*) ;;
+      *) wrong "${file#"$REPO/"} uses kube; in the broker only the module attest may" ;;
+    esac
+  done < <(grep -rlE '\b(kube|k8s_openapi)::' "$REPO/broker/src" --include='*.rs' || true)
+}
+
+check_direct
+check_tree agentwrit-protocol "$PURE_FORBIDDEN"
+check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"
+check_nobody
+check_broker_module
+((failures == 0)) || die "$failures wrong dependencies"
+say "every dependency points the right way"

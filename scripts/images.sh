@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Builds the static release binaries and, from them, the images.
+#   images.sh build   binaries only: target/release/{agentwrit-broker,agentwrit-controller,agentwrit-sidecar,awrit}
+#   images.sh         binaries and images; loads them into the cluster if one is up
+#   images.sh load    load the images that exist into the cluster
+set -euo pipefail
+SCRIPT_NAME=images
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "$0")/lib/common.sh"
+# shellcheck source=scripts/lib/image.sh
+source "$REPO/scripts/lib/image.sh"
+
+IMAGE_DIR=$REPO/target/images
+RELEASE_DIR=$REPO/target/$IMAGE_TARGET/release
+
+# package|binary|image (- for none)|user|title|description
+PRODUCTS=(
+  "agentwrit-broker|agentwrit-broker|agentwrit-broker|65532|AgentWrit broker|Issues, renews and revokes the tokens of agents"
+  "agentwrit-controller|agentwrit-controller|agentwrit-controller|65532|AgentWrit controller|Reconciles AgentApps and LaunchTokens, injects sidecars"
+  "agentwrit-sidecar|agentwrit-sidecar|agentwrit-sidecar|64512|AgentWrit sidecar|Gets, renews and releases the token of its pod"
+  "agentwrit-demo|agentwrit-demo|agentwrit-demo|65532|AgentWrit demo|A protected service and a client of it"
+  "agentwrit-cli|awrit|-|-|-|-"
+)
+
+# One package at a time: features that another package asks for must not fatten this binary. The linker
+# flag needs --target, or proc-macros would be built static as well.
+build_binary() {
+  local package=$1 binary=$2 rustflags="-C target-feature=+crt-static"
+  (cd "$REPO" && RUSTFLAGS=$rustflags cargo build --release --locked --target "$IMAGE_TARGET" -p "$package" --bin "$binary")
+}
+
+build() {
+  local entry package binary
+  mkdir -p "$REPO/target/release" "$REPO/target/log"
+  for entry in "${PRODUCTS[@]}"; do
+    IFS='|' read -r package binary _ <<<"$entry"
+    run_step "$binary" "$REPO/target/log/build-$binary.log" build_binary "$package" "$binary"
+    ln -f "$RELEASE_DIR/$binary" "$REPO/target/release/$binary"
+  done
+}
+
+# image_of BINARY-FILE NAME USER TITLE DESCRIPTION: target/images/NAME.tar, unless its binary is the same as then.
+image_of() {
+  local file=$1 name=$2 user=$3 title=$4 description=$5 tar=$IMAGE_DIR/$2.tar hash begin=$SECONDS
+  hash=$({ sha256sum <"$file"; echo "$name $user $title $description $IMAGE_VERSION"; } | sha256sum | cut -d' ' -f1)
+  if [[ -f $tar && $(cat "$tar.hash" 2>/dev/null) == "$hash" ]]; then
+    say "local/$name:dev: unchanged"
+    return 0
+  fi
+  IMAGE_USER=$user image_from_binary "$file" "local/$name:dev" "$tar" "$title" "$description"
+  printf '%s\n' "$hash" >"$tar.hash"
+  say "local/$name:dev: $(($(stat -c %s "$tar") / 1024)) KiB ($((SECONDS - begin)) s)"
+}
+
+make_images() {
+  local entry package binary name user title description
+  IMAGE_VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$REPO/Cargo.toml")
+  IMAGE_REVISION=$(git -C "$REPO" rev-parse HEAD 2>/dev/null || echo unknown)
+  export IMAGE_VERSION IMAGE_REVISION
+  mkdir -p "$IMAGE_DIR"
+  for entry in "${PRODUCTS[@]}"; do
+    IFS='|' read -r package binary name user title description <<<"$entry"
+    [[ $name != - ]] || continue
+    image_of "$RELEASE_DIR/$binary" "$name" "$user" "$title" "$description"
+  done
+}
+
+# The node keeps the hash of what was loaded last in its state folder: loading twice costs nothing.
+load() {
+  local tar loaded tars=()
+  eval "$("$REPO/scripts/cluster.sh" env)"
+  loaded=$(dirname "$KUBECONFIG")/images
+  mkdir -p "$loaded"
+  for tar in "$IMAGE_DIR"/*.tar; do
+    [[ -f $tar ]] || die -2 "there are no images in $IMAGE_DIR; run make images"
+    cmp -s "$tar.hash" "$loaded/$(basename "$tar").hash" || tars+=("$tar")
+  done
+  ((${#tars[@]})) || { say "the node has these images already"; return 0; }
+  "$REPO/scripts/cluster.sh" load-image "${tars[@]}"
+  for tar in "${tars[@]}"; do cp "$tar.hash" "$loaded/"; done
+}
+
+case ${1:-all} in
+  build) build ;;
+  load) load ;;
+  all)
+    build
+    make_images
+    if "$REPO/scripts/cluster.sh" status >/dev/null 2>&1; then load; fi
+    ;;
+  *) die -2 "unknown part \"$1\"; use build, load, or nothing for everything" ;;
+esac

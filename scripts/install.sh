@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs or upgrades the chart in the cluster that is up, with the images of this checkout.
+# Further arguments go to helm, for example: scripts/install.sh --set admin.existingSecret=agentwrit-admin
+set -euo pipefail
+SCRIPT_NAME=install
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "$0")/lib/common.sh"
+
+NAMESPACE=agentwrit-system
+RELEASE=agentwrit
+VALUES=$REPO/tests/cluster/values.yaml
+TIMEOUT=180   # seconds for the roll-out
+
+main() {
+  local begin=$SECONDS
+  "$REPO/scripts/cluster.sh" status >/dev/null || die "no cluster is up; start one by: make cluster-up"
+  eval "$("$REPO/scripts/cluster.sh" env)"
+  "$REPO/scripts/cluster.sh" reclaim-volumes
+  namespace
+  # Images keep their tag :dev, so the pods must be told when the content behind it is another.
+  helm upgrade --install "$RELEASE" "$REPO/helm/agentwrit" --namespace "$NAMESPACE" --values "$VALUES" \
+    --set-string "podAnnotations.agentwrit\.io/image-hash=$(image_hash)" "$@" >/dev/null ||
+    die "helm could not install the chart"
+  wait_for_rollout statefulset/agentwrit-broker
+  wait_for_rollout deployment/agentwrit-controller
+  say "release $RELEASE is ready in namespace $NAMESPACE: $((SECONDS - begin)) s"
+}
+
+namespace() {
+  kubectl apply --server-side -f - >/dev/null <<EOF
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: $NAMESPACE
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+    pod-security.kubernetes.io/warn: restricted
+EOF
+}
+
+image_hash() {
+  cat "$REPO"/target/images/agentwrit-{broker,controller,sidecar}.tar.hash 2>/dev/null | sha256sum | cut -c1-16
+}
+
+wait_for_rollout() {
+  local what=$1
+  kubectl --namespace "$NAMESPACE" rollout status "$what" --timeout "${TIMEOUT}s" >/dev/null 2>&1 && return 0
+  {
+    say "$what is not ready after $TIMEOUT s"
+    kubectl --namespace "$NAMESPACE" describe "$what" | tail -n 15
+    kubectl --namespace "$NAMESPACE" describe pods | grep -A20 '^Events:'
+    kubectl --namespace "$NAMESPACE" logs "$what" --all-containers --tail 40
+    kubectl --namespace "$NAMESPACE" get events --sort-by .lastTimestamp | tail -n 15
+  } >&2 || true
+  exit 1
+}
+
+main "$@"
