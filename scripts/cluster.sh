@@ -67,7 +67,12 @@ cluster_up() {
   if is_up; then again=1; fi
   case $MODE in
     kind) kind_up ;;
-    api-only) [[ -n $again ]] || control_plane_up ;;
+    api-only)
+      if [[ -z $again ]]; then
+        control_plane_up
+        wait_for_controller_manager
+      fi
+      ;;
     node)
       if [[ -n $again ]]; then
         addons_apply

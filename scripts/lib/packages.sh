@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Debian packages and the Rust toolchain.
 
-# gcc, libc6-dev: the pause image, linking; cmake: aws-lc-sys; runc, CNI plugins, iptables, conntrack,
-# iproute2: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests.
+# gcc, libc6-dev: the pause image, linking; cmake: aws-lc-sys; runc, CNI plugins, iptables, nftables,
+# conntrack, iproute2: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests.
 DEBIAN_PACKAGES=(
   build-essential cmake curl ca-certificates git jq make openssl procps util-linux shellcheck
-  runc containernetworking-plugins iptables iproute2 conntrack buildah
+  runc containernetworking-plugins iptables nftables iproute2 conntrack buildah
 )
 
 as_root() {

@@ -19,8 +19,6 @@ STRAY_PATHS=(
   /opt/containerd /opt/cni /usr/libexec/kubernetes /etc/cni
 )
 
-IPTABLES_TABLES=(filter nat mangle raw security)
-
 # Which tables the ruleset of `iptables-save` (on stdin) has.
 tables_in_use() { sed -n 's/^\*//p'; }
 

@@ -69,8 +69,5 @@ control_plane_up() {
   start_apiserver
   wait_for_apiserver
   say "etcd and kube-apiserver: $((SECONDS - begin)) s"
-  begin=$SECONDS
   start_controller_manager
-  wait_for_controller_manager
-  say "kube-controller-manager: $((SECONDS - begin)) s"
 }

@@ -92,5 +92,6 @@ node_up() {
   wait_for "kube-proxy's rules" kube-proxy 60 proxy_ready
   wait_for "CoreDNS answering on $HOST_ADDRESS" coredns 60 dns_answers
   wait_for "node $NODE_NAME Ready" kubelet 90 node_ready
-  say "kubelet, kube-proxy, CoreDNS; node Ready: $((SECONDS - begin)) s"
+  wait_for_controller_manager
+  say "kubelet, kube-proxy, CoreDNS, node Ready: $((SECONDS - begin)) s"
 }

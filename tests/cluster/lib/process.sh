@@ -34,6 +34,8 @@ start() {
   printf '%s %s\n' "$pid" "$(start_time "$pid")" >"$PID_DIR/$name"
 }
 
+STOPPED=()   # pids that stop has ended
+
 # stop NAME [SECONDS]: SIGTERM, then SIGKILL after that many seconds (default 5); waits for the exit.
 stop() {
   local name=$1 patience=${2:-5} pid deadline
@@ -46,8 +48,17 @@ stop() {
     if is_running "$name"; then kill -KILL "$pid" 2>/dev/null || true; fi
     deadline=$((SECONDS + 5))
     while is_running "$name" && ((SECONDS < deadline)); do sleep 0.05; done
+    STOPPED+=("$pid")
   fi
   rm -f "$PID_DIR/$name"
+}
+
+# Some inits collect an ended process only after seconds; until then ps shows it as defunct.
+wait_until_collected() {
+  local pid deadline=$((SECONDS + 5))
+  for pid in "${STOPPED[@]}"; do
+    while [[ -d /proc/$pid ]] && ((SECONDS < deadline)); do sleep 0.05; done
+  done
 }
 
 # wait_for WHAT PROGRAM SECONDS COMMAND...: polls until the command succeeds. If PROGRAM ends first, or

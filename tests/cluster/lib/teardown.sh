@@ -16,11 +16,13 @@ node_down() {
   remove_strays
   remove_cgroups
   restore_sysctls
+  wait_until_collected
 }
 
 api_only_down() {
   local name
   for name in kube-controller-manager kube-apiserver etcd; do stop "$name" 3; done
+  wait_until_collected
 }
 
 remove_containers() {
@@ -33,12 +35,12 @@ remove_containers() {
 
 # Shims of our containerd, known by the socket address in their command line, and what runs under them.
 our_shims() {
-  local directory
-  for directory in /proc/[0-9]*; do
-    tr '\0' ' ' <"$directory/cmdline" 2>/dev/null | grep -q -- "containerd-shim-runc-v2 .*$CONTAINERD_SOCKET" &&
-      printf '%s\n' "${directory#/proc/}"
+  local pid arguments
+  # The kernel keeps 15 letters of a program's name.
+  for pid in $(pgrep -x containerd-shim || true); do
+    arguments=$({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null) || continue
+    [[ $arguments != *"$CONTAINERD_SOCKET"* ]] || printf '%s\n' "$pid"
   done
-  return 0
 }
 
 end_shims() {
@@ -62,20 +64,28 @@ unmount_below() {
 # Drops our rules and chains from the ruleset as it is now, so that what others added meanwhile stays;
 # then empties tables that were not in use before (an empty nft table is visible in iptables-save).
 remove_iptables_rules() {
-  local command table
+  local command table rules
   for command in iptables ip6tables; do
-    "$command-save" 2>/dev/null | grep -qE 'KUBE-|CNI-' || continue
-    "$command-save" -c | grep -vE 'KUBE-|CNI-' | "$command-restore" -w 5 -c
-  done
-  for command in iptables ip6tables; do
+    rules=$("$command-save" -c 2>/dev/null) || continue
+    if [[ $rules == *KUBE-* || $rules == *CNI-* ]]; then
+      grep -vE 'KUBE-|CNI-' <<<"$rules" | "$command-restore" -w 5 -c
+    fi
     [[ -f $BEFORE/$command ]] || continue
-    for table in "${IPTABLES_TABLES[@]}"; do
+    for table in $(tables_in_use <<<"$rules"); do
       grep -qx "$table" "$BEFORE/$command" && continue
-      "$command-save" 2>/dev/null | tables_in_use | grep -qx "$table" || continue
       # Somebody else may have started to use it since.
-      "$command-save" -t "$table" | grep -q '^-A' || "$command" -w 5 -t "$table" -X
+      rules=$("$command-save" -t "$table")
+      [[ $rules == *$'\n-A '* ]] || delete_table "$command" "$table"
     done
   done
+}
+
+# iptables itself can empty a table but not delete it. (The older kernel interface, which nft does not
+# show, keeps a table for as long as its module is loaded.)
+delete_table() {
+  local family=ip
+  [[ $1 == ip6tables ]] && family=ip6
+  nft delete table "$family" "$2" 2>/dev/null || true
 }
 
 remove_links() {
