@@ -1,1 +1,37 @@
-//! Typed HTTP client of the AgentWrit broker.
+//! Typed HTTP client of the AgentWrit broker, on hyper and hyper-rustls.
+//!
+//! Every call has a deadline and a bound on the answer's size. Every failure falls into one of three [`Class`]es:
+//! try again, wait, or give up on this request. Tokens never show in `Debug` output or in errors.
+//!
+//! ```no_run
+//! use agentwrit_client::{BrokerClient, ClientConfig, Identity, Trust};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = BrokerClient::new(ClientConfig {
+//!     trust: Trust::File("/var/run/secrets/agentwrit.io/identity/ca.crt".into()),
+//!     identity: Some(Identity::File("/var/run/secrets/agentwrit.io/identity/token".into())),
+//!     ..ClientConfig::new("https://agentwrit-broker.agentwrit-system.svc:8443")
+//! })?;
+//! println!("{}", client.health().await?.status);
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
+
+mod audit;
+mod config;
+mod error;
+mod jwks;
+mod policy;
+mod token;
+mod transport;
+mod trust;
+
+pub mod system;
+
+pub use audit::AuditQuery;
+pub use config::{ClientConfig, ConfigError, Identity, Trust};
+pub use error::{Class, Error, Refusal, error_chain};
+pub use jwks::{Jwk, Jwks};
+pub use policy::Epoched;
+pub use transport::BrokerClient;

@@ -1,0 +1,179 @@
+//! What can go wrong with a call, and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agentwrit_protocol::{ErrorCode, Problem};
+
+/// A refusal by the broker.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// HTTP status.
+    pub status: u16,
+    /// The problem body; made up from the status when the answer had none.
+    pub problem: Problem,
+    /// The header `Retry-After`, when it was a number of seconds.
+    pub retry_after: Option<Duration>,
+    /// The body as it came, at most 4 KiB of it.
+    pub body: String,
+}
+
+impl Refusal {
+    /// The code of the closed vocabulary: the problem's, or the nearest one for the status.
+    pub fn code(&self) -> ErrorCode {
+        self.problem.code().unwrap_or(match self.status {
+            401 => ErrorCode::Unauthorized,
+            403 => ErrorCode::Forbidden,
+            404 => ErrorCode::NotFound,
+            405 => ErrorCode::MethodNotAllowed,
+            409 => ErrorCode::Conflict,
+            413 => ErrorCode::PayloadTooLarge,
+            429 => ErrorCode::RateLimited,
+            503 => ErrorCode::Unavailable,
+            500..=599 => ErrorCode::InternalError,
+            _ => ErrorCode::InvalidRequest,
+        })
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("status", &self.status)
+            .field("code", &self.code().as_str())
+            .field("detail", &self.problem.detail)
+            .field("retry_after", &self.retry_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status, self.code(), self.problem.detail)?;
+        match &self.problem.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker answered, and the answer is no.
+    #[error("the broker refused with {0}")]
+    Refused(Box<Refusal>),
+    /// The broker answered that it can't serve now (502, 503 or 504); nothing changed.
+    #[error("the broker is not available: {0}")]
+    Overloaded(Box<Refusal>),
+    /// No answer: connection, TLS or protocol failure.
+    #[error("the broker can't be reached: {0}")]
+    Network(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    /// No whole answer before the deadline.
+    #[error("the broker didn't answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    /// The answer is larger than the client accepts.
+    #[error("the broker's answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound, bytes.
+        limit: usize,
+    },
+    /// The answer isn't what the call answers.
+    #[error("the broker's answer to {call} is malformed: {reason}")]
+    Malformed {
+        /// Method and path.
+        call: String,
+        /// What is wrong with it; holds none of the answer's values.
+        reason: String,
+    },
+    /// The file with the caller's own credential can't be used.
+    #[error("the credential file {} can't be used: {reason}", path.display())]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file with the trusted CA can't be used.
+    #[error("the CA file {} can't be used: {reason}", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The call can't be made with this client or these values.
+    #[error("the request can't be made: {0}")]
+    Request(String),
+}
+
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing is known to be wrong with the request: try again later, not before the time given.
+    Retry(Option<Duration>),
+    /// Too many requests: wait at least that long.
+    RateLimited(Option<Duration>),
+    /// The same request will be refused again until something changes.
+    Denied(ErrorCode),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused(refusal) => match refusal.status {
+                429 => Class::RateLimited(refusal.retry_after),
+                400..=499 => Class::Denied(refusal.code()),
+                _ => Class::Retry(refusal.retry_after),
+            },
+            Self::Overloaded(refusal) => Class::Retry(refusal.retry_after),
+            Self::Request(_) => Class::Denied(ErrorCode::InvalidRequest),
+            Self::Network(..)
+            | Self::Timeout(_)
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Credential { .. }
+            | Self::Ca { .. } => Class::Retry(None),
+        }
+    }
+
+    /// The refusal, when the broker answered with one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::Overloaded(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// A word for metrics and logs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code().as_str(),
+            Self::Overloaded(_) => "unavailable",
+            Self::Network(..) => "network",
+            Self::Timeout(_) => "timeout",
+            Self::TooLarge { .. } => "too_large",
+            Self::Malformed { .. } => "malformed",
+            Self::Credential { .. } => "credential",
+            Self::Ca { .. } => "ca",
+            Self::Request(_) => "request",
+        }
+    }
+}
+
+/// The messages of an error and its sources on one line; a source that repeats its parent's text is left out.
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,157 @@
+//! The attestation and policy API (`kubernetes-api.md` §4); the bearer is the client's own identity.
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::k8s::{
+    BulkItem, BulkRequest, BulkResponse, DenialsResponse, PodEndedRequest, PodLaunchRequest, PodLaunchResponse,
+    PodReleaseResponse, PolicyKind, PolicyListResponse, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse,
+    WriteOrder,
+};
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::token::escape;
+use crate::transport::{BrokerClient, Call};
+
+/// An answer and the epoch of the store that gave it; another epoch than before means that the store is a new or a
+/// restored one, and everything has to be written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoched<T> {
+    /// The answer.
+    pub value: T,
+    /// The header `Agentwrit-Epoch`; empty when the broker sent none.
+    pub epoch: String,
+}
+
+fn policy_path(kind: PolicyKind, namespace: &str, name: &str) -> String {
+    let kind = kind.path();
+    format!("/v1/k8s/policies/{kind}/{}/{}", escape(namespace), escape(name))
+}
+
+impl BrokerClient {
+    async fn attested<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<&B>,
+    ) -> Result<Epoched<T>, Error> {
+        let identity = self.identity()?;
+        let mut call = Call::new(method, path).bearer(&identity);
+        if let Some(body) = body {
+            call = call.json(body)?;
+        }
+        let answer = self.send(call).await?;
+        Ok(Epoched {
+            value: answer.read()?,
+            epoch: answer.epoch(),
+        })
+    }
+
+    /// `PUT` of an AgentApp.
+    ///
+    /// # Errors
+    /// See [`Error`]; a lower order is refused with `stale_writer` and `current_epoch`.
+    pub async fn put_app(
+        &self,
+        namespace: &str,
+        name: &str,
+        put: &PutApp,
+    ) -> Result<Epoched<PutPolicyResponse>, Error> {
+        let path = policy_path(PolicyKind::App, namespace, name);
+        self.attested(Method::PUT, path, Some(put)).await
+    }
+
+    /// `PUT` of a LaunchToken.
+    ///
+    /// # Errors
+    /// As [`BrokerClient::put_app`].
+    pub async fn put_launch_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        put: &PutLaunchToken,
+    ) -> Result<Epoched<PutPolicyResponse>, Error> {
+        let path = policy_path(PolicyKind::LaunchToken, namespace, name);
+        self.attested(Method::PUT, path, Some(put)).await
+    }
+
+    /// `DELETE` of a policy; with `revoke`, its sessions end.
+    ///
+    /// # Errors
+    /// As [`BrokerClient::put_app`].
+    pub async fn delete_policy(
+        &self,
+        kind: PolicyKind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        order: WriteOrder,
+        revoke: bool,
+    ) -> Result<Epoched<RevokedResponse>, Error> {
+        let path = format!(
+            "{}?uid={}&lease_epoch={}&sequence={}&revoke={revoke}",
+            policy_path(kind, namespace, name),
+            escape(uid),
+            order.lease_epoch,
+            order.sequence
+        );
+        self.attested(Method::DELETE, path, None::<&()>).await
+    }
+
+    /// `PUT /v1/k8s/policies`: up to 500 writes at once, one result each in the order sent.
+    ///
+    /// # Errors
+    /// See [`Error`]; refusals of single items are in the results.
+    pub async fn bulk(&self, items: Vec<BulkItem>) -> Result<Epoched<BulkResponse>, Error> {
+        let body = BulkRequest { items };
+        self.attested(Method::PUT, "/v1/k8s/policies".to_owned(), Some(&body))
+            .await
+    }
+
+    /// `GET /v1/k8s/policies`: what the broker holds.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_policies(&self) -> Result<Epoched<PolicyListResponse>, Error> {
+        self.attested(Method::GET, "/v1/k8s/policies".to_owned(), None::<&()>)
+            .await
+    }
+
+    /// `POST /v1/k8s/launch-tokens`: a pod asks for its launch token.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pod_launch(&self, request: &PodLaunchRequest) -> Result<PodLaunchResponse, Error> {
+        let path = "/v1/k8s/launch-tokens".to_owned();
+        let answer: Epoched<PodLaunchResponse> = self.attested(Method::POST, path, Some(request)).await?;
+        Ok(answer.value)
+    }
+
+    /// `POST /v1/k8s/pods/{uid}/ended`: the pod is gone, and its authority with it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pod_ended(&self, uid: &str, request: &PodEndedRequest) -> Result<Epoched<RevokedResponse>, Error> {
+        let path = format!("/v1/k8s/pods/{}/ended", escape(uid));
+        self.attested(Method::POST, path, Some(request)).await
+    }
+
+    /// `GET /v1/k8s/denials`: refusals after `cursor`, oldest first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn denials(&self, after: i64) -> Result<Epoched<DenialsResponse>, Error> {
+        let path = format!("/v1/k8s/denials?after={after}");
+        self.attested(Method::GET, path, None::<&()>).await
+    }
+
+    /// `POST /v1/k8s/pods/{uid}/release`: a person lifts the pod's quarantine; needs `admin:revoke:*`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pod_release(&self, token: &Sensitive, uid: &str) -> Result<PodReleaseResponse, Error> {
+        let path = format!("/v1/k8s/pods/{}/release", escape(uid));
+        self.send(Call::new(Method::POST, path).bearer(token)).await?.read()
+    }
+}

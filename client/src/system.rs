@@ -1,0 +1,43 @@
+//! The operating system's clock and generator: the one place that asks for them.
+
+use agentwrit_protocol::{Clock, Entropy, EntropyError};
+use time::OffsetDateTime;
+
+/// The system's wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods)]
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
+    }
+}
+
+/// The system's generator of unpredictable bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[allow(clippy::disallowed_methods)]
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(buffer).map_err(|error| EntropyError(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_fills_the_buffer() {
+        let mut buffer = [0_u8; 32];
+        SystemEntropy.fill(&mut buffer).unwrap();
+        assert_ne!(buffer, [0_u8; 32]);
+    }
+
+    #[test]
+    fn the_clock_shows_this_century() {
+        assert!(SystemClock.unix_seconds() > 1_700_000_000);
+    }
+}

@@ -1,0 +1,141 @@
+//! The token API (contract §§6-11 and §16).
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::wire::{
+    AdminAuthRequest, AdminAuthResponse, ChallengeResponse, HealthResponse, LaunchTokenRequest, LaunchTokenResponse,
+    RegisterRequest, RegisterResponse, RenewRequest, RenewResponse, RevokeRequest, RevokeResponse, ValidateRequest,
+    ValidateResponse,
+};
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::Error;
+use crate::jwks::Jwks;
+use crate::transport::{BrokerClient, Call};
+
+/// Everything but the unreserved characters of RFC 3986 §2.3.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// `value` as one path segment or query value.
+pub(crate) fn escape(value: &str) -> String {
+    utf8_percent_encode(value, ESCAPED).to_string()
+}
+
+impl BrokerClient {
+    /// `GET /v1/challenge`: a nonce to sign.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn challenge(&self) -> Result<ChallengeResponse, Error> {
+        self.send(Call::new(Method::GET, "/v1/challenge")).await?.read()
+    }
+
+    /// `POST /v1/register`: a launch token and a signed nonce for an agent's token.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, Error> {
+        let call = Call::new(Method::POST, "/v1/register").json(request)?;
+        self.send(call).await?.read()
+    }
+
+    /// `POST /v1/token/validate`: whether a token stands now; a token that doesn't is no error.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn validate(&self, token: &Sensitive) -> Result<ValidateResponse, Error> {
+        let body = ValidateRequest {
+            token: Some(token.clone()),
+        };
+        let call = Call::new(Method::POST, "/v1/token/validate").json(&body)?;
+        self.send(call).await?.read()
+    }
+
+    /// `POST /v1/token/renew`. With an overlap, 0 to 30 seconds, the old token stands that long; with a key, asking
+    /// again within 60 s answers the same token.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn renew(
+        &self,
+        token: &Sensitive,
+        overlap_seconds: Option<i64>,
+        idempotency_key: Option<&str>,
+    ) -> Result<RenewResponse, Error> {
+        let mut call = Call::new(Method::POST, "/v1/token/renew")
+            .bearer(token)
+            .idempotency_key(idempotency_key);
+        if overlap_seconds.is_some() {
+            call = call.json(&RenewRequest { overlap_seconds })?;
+        }
+        self.send(call).await?.read()
+    }
+
+    /// `POST /v1/token/release`: gives the token, and the authority behind it, back.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn release(&self, token: &Sensitive) -> Result<(), Error> {
+        let call = Call::new(Method::POST, "/v1/token/release").bearer(token);
+        self.send(call).await.map(|_| ())
+    }
+
+    /// `POST /v1/revoke` at level `token`, `agent`, `task` or `chain`; needs `admin:revoke:*`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn revoke(&self, token: &Sensitive, level: &str, target: &str) -> Result<RevokeResponse, Error> {
+        let body = RevokeRequest {
+            level: Some(level.to_owned()),
+            target: Some(target.to_owned()),
+        };
+        let call = Call::new(Method::POST, "/v1/revoke").bearer(token).json(&body)?;
+        self.send(call).await?.read()
+    }
+
+    /// `POST /v1/admin/auth`: the admin secret for a short-lived admin token.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn admin_auth(&self, secret: &Sensitive) -> Result<AdminAuthResponse, Error> {
+        let body = AdminAuthRequest {
+            secret: Some(secret.clone()),
+            ..AdminAuthRequest::default()
+        };
+        let call = Call::new(Method::POST, "/v1/admin/auth").json(&body)?;
+        self.send(call).await?.read()
+    }
+
+    /// `POST /v1/admin/launch-tokens`; needs `admin:launch-tokens:*`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn admin_launch_token(
+        &self,
+        token: &Sensitive,
+        request: &LaunchTokenRequest,
+    ) -> Result<LaunchTokenResponse, Error> {
+        let call = Call::new(Method::POST, "/v1/admin/launch-tokens")
+            .bearer(token)
+            .json(request)?;
+        self.send(call).await?.read()
+    }
+
+    /// `GET /v1/health`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn health(&self) -> Result<HealthResponse, Error> {
+        self.send(Call::new(Method::GET, "/v1/health")).await?.read()
+    }
+
+    /// `GET /.well-known/jwks.json`: the keys that tokens are checked with.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn jwks(&self) -> Result<Jwks, Error> {
+        self.send(Call::new(Method::GET, "/.well-known/jwks.json"))
+            .await?
+            .read()
+    }
+}

@@ -1,0 +1,426 @@
+//! One request and its answer: connection, credential, deadline, bound.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentwrit_protocol::k8s::EPOCH_HEADER;
+use agentwrit_protocol::{Problem, Sensitive};
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{ClientConfig, ConfigError, Identity, Trust};
+use crate::error::{Error, Refusal, error_chain};
+use crate::trust;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const MAX_KEPT_BODY: usize = 4096;
+const MAX_CREDENTIAL_BYTES: u64 = 64 * 1024;
+
+type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The connections made under one set of CA certificates.
+struct Pool {
+    ca: Vec<u8>,
+    connections: Connections,
+}
+
+struct Inner {
+    config: ClientConfig,
+    base: String,
+    plain: bool,
+    pool: Mutex<Option<Pool>>,
+}
+
+/// A client of one broker; cheap to clone, all clones share connections and trust.
+#[derive(Clone)]
+pub struct BrokerClient {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for BrokerClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerClient")
+            .field("base_url", &self.inner.base)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request on its way.
+pub(crate) struct Call<'a> {
+    method: Method,
+    path: String,
+    bearer: Option<&'a Sensitive>,
+    body: Option<Vec<u8>>,
+    idempotency_key: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            bearer: None,
+            body: None,
+            idempotency_key: None,
+        }
+    }
+
+    pub(crate) fn bearer(mut self, token: &'a Sensitive) -> Self {
+        self.bearer = Some(token);
+        self
+    }
+
+    pub(crate) fn json<T: Serialize>(mut self, body: &T) -> Result<Self, Error> {
+        let bytes = serde_json::to_vec(body).map_err(|error| Error::Request(error.to_string()))?;
+        self.body = Some(bytes);
+        Ok(self)
+    }
+
+    pub(crate) fn idempotency_key(mut self, key: Option<&'a str>) -> Self {
+        self.idempotency_key = key;
+        self
+    }
+
+    /// Method and path without the query, for errors.
+    fn name(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{} {path}", self.method)
+    }
+}
+
+/// A successful answer.
+pub(crate) struct Answer {
+    call: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| Error::Malformed {
+            call: self.call.clone(),
+            // serde's own text quotes values, and values may be tokens.
+            reason: format!(
+                "{} at line {} column {}",
+                match error.classify() {
+                    serde_json::error::Category::Data => "a member is missing or has another type",
+                    _ => "it is not whole JSON",
+                },
+                error.line(),
+                error.column()
+            ),
+        })
+    }
+
+    pub(crate) fn epoch(&self) -> String {
+        let header = self.headers.get(EPOCH_HEADER).and_then(|value| value.to_str().ok());
+        header.unwrap_or_default().to_owned()
+    }
+}
+
+impl BrokerClient {
+    /// A client for the broker of `config`; connects when it is first used.
+    ///
+    /// # Errors
+    /// When the URL, the CA or their combination can't work. A CA file is read at the first call.
+    pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
+        let (base, plain) = check_url(&config)?;
+        let pool = match &config.trust {
+            Trust::Pem(pem) => Some(new_pool(&config, pem.clone()).map_err(ConfigError::Ca)?),
+            Trust::None if plain => Some(new_pool(&config, Vec::new()).map_err(ConfigError::Ca)?),
+            Trust::None => return Err(ConfigError::NoTrust(base)),
+            Trust::File(_) => None,
+        };
+        let inner = Inner {
+            config,
+            base,
+            plain,
+            pool: Mutex::new(pool),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Replaces the CA certificates of [`Trust::Pem`]; later calls make new connections.
+    ///
+    /// # Errors
+    /// When `pem` holds no usable certificate; the old ones then stay.
+    pub fn set_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
+        let mut pool = self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.as_ref().is_none_or(|pool| pool.ca != pem) {
+            *pool = Some(new_pool(&self.inner.config, pem.to_vec()).map_err(ConfigError::Ca)?);
+        }
+        Ok(())
+    }
+
+    fn connections(&self) -> Result<Connections, Error> {
+        let mut pool = self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Trust::File(path), false) = (&self.inner.config.trust, self.inner.plain) {
+            let unusable = |reason: String| Error::Ca {
+                path: path.clone(),
+                reason,
+            };
+            let pem = read_small(path).map_err(unusable)?;
+            if pool.as_ref().is_none_or(|pool| pool.ca != pem) {
+                *pool = Some(new_pool(&self.inner.config, pem).map_err(unusable)?);
+            }
+        }
+        if pool.is_none() {
+            *pool = Some(new_pool(&self.inner.config, Vec::new()).map_err(Error::Request)?);
+        }
+        match pool.as_ref() {
+            Some(pool) => Ok(pool.connections.clone()),
+            None => Err(Error::Request("no connection pool".to_owned())),
+        }
+    }
+
+    /// The caller's own credential, read anew when it is a file.
+    pub(crate) fn identity(&self) -> Result<Sensitive, Error> {
+        match &self.inner.config.identity {
+            Some(Identity::Token(token)) => Ok(token.clone()),
+            Some(Identity::File(path)) => {
+                let unusable = |reason: String| Error::Credential {
+                    path: path.clone(),
+                    reason,
+                };
+                let bytes = read_small(path).map_err(unusable)?;
+                let text = String::from_utf8(bytes).map_err(|_| unusable("it is not UTF-8 text".to_owned()))?;
+                let token = text.trim();
+                if token.is_empty() {
+                    return Err(unusable("it is empty".to_owned()));
+                }
+                Ok(Sensitive::from(token))
+            }
+            None => Err(Error::Request("this client has no identity for /v1/k8s".to_owned())),
+        }
+    }
+
+    /// Sends a call and reads its answer, both before the deadline.
+    pub(crate) async fn send(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let deadline = self.inner.config.timeout;
+        match tokio::time::timeout(deadline, self.exchange(call)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(deadline)),
+        }
+    }
+
+    async fn exchange(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let name = call.name();
+        let secret = call.bearer;
+        let request = self.request(call)?;
+        let response = self.connections()?.request(request).await.map_err(|error| {
+            let text = error_chain(&error);
+            Error::Network(text, Some(Box::new(error)))
+        })?;
+        let (parts, body) = response.into_parts();
+        let limit = self.inner.config.max_response_bytes;
+        let body = match Limited::new(body, limit).collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(Error::TooLarge { limit }),
+            Err(error) => return Err(Error::Network(error_chain(error.as_ref()), Some(error))),
+        };
+        if parts.status.is_success() {
+            return Ok(Answer {
+                call: name,
+                headers: parts.headers,
+                body,
+            });
+        }
+        Err(refused(parts.status, &parts.headers, &body, secret))
+    }
+
+    fn request(&self, call: Call<'_>) -> Result<Request<Full<Bytes>>, Error> {
+        let bad = |error: http::Error| Error::Request(error.to_string());
+        let mut builder = Request::builder()
+            .method(call.method)
+            .uri(format!("{}{}", self.inner.base, call.path))
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, self.inner.config.user_agent.as_str());
+        if let Some(token) = call.bearer {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+                .map_err(|_| Error::Request("the bearer token holds characters that no header can".to_owned()))?;
+            value.set_sensitive(true);
+            builder = builder.header(AUTHORIZATION, value);
+        }
+        if let Some(key) = call.idempotency_key {
+            builder = builder.header("Idempotency-Key", key);
+        }
+        if call.body.is_some() {
+            builder = builder.header(CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(Bytes::from(call.body.unwrap_or_default()));
+        builder.body(body).map_err(bad)
+    }
+}
+
+fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<&Sensitive>) -> Error {
+    let mut text: String = String::from_utf8_lossy(body).chars().take(MAX_KEPT_BODY).collect();
+    if let Some(secret) = secret {
+        text = text.replace(secret.expose(), "***");
+    }
+    let problem = serde_json::from_str(&text).unwrap_or_else(|_| Problem {
+        title: status.canonical_reason().unwrap_or_default().to_owned(),
+        status: status.as_u16(),
+        detail: "the answer has no problem body: is this URL a broker's?".to_owned(),
+        ..Problem::default()
+    });
+    let retry_after = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse().ok())
+        .map(Duration::from_secs);
+    let refusal = Box::new(Refusal {
+        status: status.as_u16(),
+        problem,
+        retry_after,
+        body: text,
+    });
+    match refusal.status {
+        502..=504 => Error::Overloaded(refusal),
+        _ => Error::Refused(refusal),
+    }
+}
+
+fn new_pool(config: &ClientConfig, ca: Vec<u8>) -> Result<Pool, String> {
+    let tls = if ca.is_empty() {
+        trust::no_trust()
+    } else {
+        trust::tls_config(&ca)
+    }?;
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let connections = Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(config.max_idle_connections)
+        .build(connector);
+    Ok(Pool { ca, connections })
+}
+
+/// The base without a trailing slash, and whether it is plain HTTP.
+fn check_url(config: &ClientConfig) -> Result<(String, bool), ConfigError> {
+    let base = config.base_url.trim().trim_end_matches('/');
+    // User information may be a password: it is never shown.
+    let shown = match (base.find("://"), base.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => base.get(at + 1..).unwrap_or_default(),
+        _ => base,
+    };
+    let wrong = |reason| ConfigError::Url {
+        url: shown.to_owned(),
+        reason,
+    };
+    if base.is_empty() {
+        return Err(wrong("is empty"));
+    }
+    if shown != base {
+        return Err(wrong("holds user information, which the broker doesn't use"));
+    }
+    let uri: Uri = base.parse().map_err(|_| wrong("is not a URL"))?;
+    let plain = match uri.scheme_str() {
+        Some("https") => false,
+        Some("http") => true,
+        _ => return Err(wrong("has a scheme other than https")),
+    };
+    if uri.query().is_some() {
+        return Err(wrong("holds a query"));
+    }
+    let host = uri.host().unwrap_or_default();
+    if host.is_empty() {
+        return Err(wrong("has no host"));
+    }
+    if plain && !config.allow_plain_http && !is_loopback(host) {
+        return Err(ConfigError::PlainHttp(base.to_owned()));
+    }
+    Ok((base.to_owned(), plain))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn read_small(path: &Path) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_CREDENTIAL_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= MAX_CREDENTIAL_BYTES => Ok(bytes),
+        _ => Err(format!("it is larger than {MAX_CREDENTIAL_BYTES} bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str) -> Result<(), String> {
+        BrokerClient::new(ClientConfig::new(url))
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        for url in [
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9",
+            "http://[::1]:8080/",
+            "http://LOCALHOST:1",
+        ] {
+            assert_eq!(check(url), Ok(()), "{url}");
+        }
+        for url in ["http://broker:8080", "http://127.0.0.1.example.org", "http://10.0.0.1"] {
+            assert!(check(url).unwrap_err().contains("in the clear"), "{url}");
+        }
+        let allowed = ClientConfig {
+            allow_plain_http: true,
+            ..ClientConfig::new("http://broker:8080")
+        };
+        assert!(BrokerClient::new(allowed).is_ok());
+    }
+
+    #[test]
+    fn bad_urls_are_named_and_passwords_are_not() {
+        let table = [
+            ("", "is empty"),
+            ("broker:8443", "scheme"),
+            ("ftp://broker", "scheme"),
+            ("https://", "not a URL"),
+            ("https://broker/?a=b", "query"),
+            ("https://user:hunter2@broker", "user information"),
+            ("https://broker", "CA certificate"),
+        ];
+        for (url, wanted) in table {
+            let message = check(url).unwrap_err();
+            assert!(message.contains(wanted), "{url}: {message}");
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_ca_without_certificates_is_refused() {
+        let config = ClientConfig {
+            trust: Trust::Pem(b"hello".to_vec()),
+            ..ClientConfig::new("https://broker")
+        };
+        let message = BrokerClient::new(config).unwrap_err().to_string();
+        assert!(message.contains("no PEM block CERTIFICATE"), "{message}");
+    }
+}
