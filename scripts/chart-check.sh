@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Checks the chart: lint, strict schemas of the pinned Kubernetes, refused values, and, where an API server is
+# up, a server-side dry run in a restricted namespace. docs: ../tests/chart/README.md
+#   chart-check.sh          everything; the API server is KUBECONFIG's, else one of scripts/cluster.sh that is up
+#   chart-check.sh offline  without an API server
+set -euo pipefail
+SCRIPT_NAME=chart
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "$0")/lib/common.sh"
+
+CHART=$REPO/helm/agentwrit
+CASES=$REPO/tests/chart
+SCHEMAS=$AGENTWRIT_CACHE/schemas
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
+export PATH=$TOOLS_BIN:$PATH
+
+main() {
+  local tool file
+  for tool in helm kubeconform kubectl jq; do
+    command -v "$tool" >/dev/null || die "$tool is missing; run make setup"
+  done
+  KUBERNETES=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$REPO/tests/tools/kubernetes/go.mod" | head -n1)
+  kubernetes_schemas
+  crd_schemas
+  helm lint --strict --quiet "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
+  say "helm lint: clean"
+  for file in "$CASES"/values/*.yaml; do check_rendered "$file"; done
+  for file in "$CASES"/refused/*.yaml; do check_refused "$file"; done
+  say "values: $(find "$CASES/refused" -name '*.yaml' | wc -l) bad ones refused"
+  conform "$REPO"/examples/*/*.yaml
+  say "examples: strict schemas hold"
+  [[ ${1:-} == offline ]] || check_on_server
+}
+
+# Once per Kubernetes version, in the cache: one schema file a kind.
+kubernetes_schemas() {
+  local module document name
+  KINDS=$SCHEMAS/$KUBERNETES-$(sha256sum <"$CASES/schema.jq" | cut -c1-12)
+  [[ ! -f $KINDS/complete ]] || return 0
+  module=$(cd "$REPO/tests/tools/kubernetes" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
+  [[ -d $module ]] || die "the module k8s.io/kubernetes $KUBERNETES is not here; run make setup"
+  mkdir -p "$KINDS"
+  # Documents of one API version each; those without a version hold only discovery.
+  for document in "$module"/api/openapi-spec/v3/api{,s__*}__v[0-9]*_openapi.json; do
+    jq -f "$CASES/schema.jq" "$document" >"$WORK/document.json"
+    while read -r name; do
+      jq -c --arg name "$name" '.kinds[$name] + {components: .components}' "$WORK/document.json" >"$KINDS/$name.json"
+    done < <(jq -r '.kinds | keys[] | select(endswith("list-v1") or test("deleteoptions|watchevent|status-v1$") | not)' "$WORK/document.json")
+  done
+  touch "$KINDS/complete"
+  say "schemas of Kubernetes $KUBERNETES: $(find "$KINDS" -name '*.json' | wc -l) kinds"
+}
+
+# Ours, from the chart's own CRDs: always fresh.
+crd_schemas() {
+  local file
+  mkdir -p "$WORK/crds"
+  for file in "$CHART"/templates/crds/*.yaml; do
+    [[ -f $file ]] || die "the chart has no CRDs in templates/crds"
+    # --local: kubectl only turns YAML into JSON.
+    kubectl annotate --local --overwrite -f "$file" checked=yes -o json >"$WORK/crd.json"
+    [[ $(jq -r '.metadata.annotations["helm.sh/resource-policy"]' "$WORK/crd.json") == keep ]] ||
+      die "$(basename "$file") would go with helm uninstall: it needs the annotation helm.sh/resource-policy: keep"
+    jq -c '
+      def strict: walk(if type == "object" and (.properties | type) == "object" and .type == "object" then .additionalProperties = false else . end);
+      .spec.versions[0].schema.openAPIV3Schema | strict
+      | .properties += {apiVersion: {type: "string"}, kind: {type: "string"}, metadata: {type: "object"}}
+    ' "$WORK/crd.json" >"$WORK/crds/$(jq -r '[.spec.names.kind, (.spec.group | split(".")[0]), .spec.versions[0].name] | join("-") | ascii_downcase' "$WORK/crd.json").json"
+  done
+}
+
+render() { helm template agentwrit "$CHART" --namespace agentwrit-system --kube-version "$KUBERNETES" --values "$1"; }
+
+conform() {
+  kubeconform -strict -summary=false \
+    -schema-location "$KINDS/{{.ResourceKind}}{{.KindSuffix}}.json" \
+    -schema-location "$WORK/crds/{{.ResourceKind}}{{.KindSuffix}}.json" "$@" >"$WORK/conform" 2>&1 ||
+    { cat "$WORK/conform" >&2; die "kubeconform found faults"; }
+}
+
+check_rendered() {
+  local name
+  name=$(basename "$1" .yaml)
+  render "$1" >"$WORK/$name.yaml"
+  conform "$WORK/$name.yaml"
+  if grep -q caBundle "$WORK/$name.yaml"; then die "the chart sets caBundle, which is the controller's"; fi
+  say "values $name: $(grep -c '^kind:' "$WORK/$name.yaml") objects, strict schemas hold"
+}
+
+check_refused() {
+  local wanted
+  wanted=$(sed -n '1s/^# expect: //p' "$1")
+  [[ -n $wanted ]] || die "$(basename "$1") doesn't say what it expects"
+  if render "$1" >/dev/null 2>"$WORK/refusal"; then die "the values of $(basename "$1") were accepted"; fi
+  grep -qF -- "$wanted" "$WORK/refusal" || { cat "$WORK/refusal" >&2; die "$(basename "$1"): the refusal doesn't say \"$wanted\""; }
+}
+
+check_on_server() {
+  local namespace=agentwrit-chart-check
+  if [[ -z ${KUBECONFIG:-} ]]; then
+    local scope
+    for scope in "" --api-only; do
+      # shellcheck disable=SC2086 # empty means no argument
+      "$REPO/scripts/cluster.sh" status $scope >/dev/null 2>&1 || continue
+      # shellcheck disable=SC2086
+      eval "$("$REPO/scripts/cluster.sh" env $scope)"
+      break
+    done
+  fi
+  if [[ -z ${KUBECONFIG:-} ]]; then
+    say "server dry run: skipped, no API server is up"
+    return 0
+  fi
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: $namespace
+  labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/warn: restricted}
+YAML
+  trap 'kubectl delete namespace '"$namespace"' --wait=false >/dev/null 2>&1; rm -rf "$WORK"' EXIT
+  # As helm would send them, but elsewhere, so that an installation in this cluster is left alone.
+  helm template agentwrit "$CHART" --namespace "$namespace" --kube-version "$KUBERNETES" >"$WORK/server.yaml"
+  kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f "$WORK/server.yaml" >"$WORK/server" 2>&1 ||
+    { cat "$WORK/server" >&2; die "the API server refused the chart"; }
+  if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned"; fi
+  say "server dry run: $(wc -l <"$WORK/server") objects accepted, no warning"
+}
+
+main "$@"
