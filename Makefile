@@ -11,13 +11,13 @@ setup: ## Install Debian packages and build the Kubernetes programs (skips what 
 	@scripts/setup.sh
 
 build: ## Build the release binaries into target/release
-	@scripts/images.sh build
+	@scripts/setup.sh packages && scripts/images.sh build
 
 images: ## Build the container images and load them into the cluster if it is up
-	@scripts/images.sh
+	@scripts/setup.sh && scripts/images.sh
 
 cluster-up: ## Start a real Kubernetes node (kind where Docker answers), print its KUBECONFIG
-	@scripts/cluster.sh up
+	@scripts/setup.sh && scripts/cluster.sh up
 
 cluster-down: ## Stop the cluster and leave nothing behind
 	@scripts/cluster.sh down
@@ -35,7 +35,7 @@ test: ## Run everything: lint, unit, API server, end to end (scripts/test.sh STA
 	@scripts/test.sh
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
-	@scripts/lint.sh
+	@scripts/setup.sh && scripts/lint.sh
 
 bench: ## Measure speed and size
 	@scripts/bench.sh

@@ -15,6 +15,7 @@ main() {
   local begin=$SECONDS
   "$REPO/scripts/cluster.sh" status >/dev/null || die "no cluster is up; start one by: make cluster-up"
   eval "$("$REPO/scripts/cluster.sh" env)"
+  "$REPO/scripts/images.sh" load
   "$REPO/scripts/cluster.sh" reclaim-volumes
   namespace
   # Images keep their tag :dev, so the pods must be told when the content behind it is another.

@@ -3,28 +3,44 @@
 
 CARGO_DENY_VERSION=0.20.2
 
-# module|package|program|ldflags. The API server reports v0.0.0 unless its version is set at link time.
-K8S_VERSION_FLAGS="-X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
+# The version that a module of tests/tools pins for a dependency, such as v1.36.3.
+pinned() { awk -v name="$2" '$1 == name {print $2; exit} $1 == "require" && $2 == name {print $3; exit}' "$REPO/tests/tools/$1/go.mod"; }
+
+# Programs that are told their version by the linker report v0.0.0 otherwise. helm also takes from there
+# which Kubernetes version it renders for when it has no cluster to ask.
+K8S_VERSION=$(pinned kubernetes k8s.io/kubernetes)
+K8S_MINOR=$(cut -d. -f2 <<<"$K8S_VERSION")
+K8S_FLAGS="-X k8s.io/component-base/version.gitVersion=$K8S_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$K8S_MINOR"
+CONTAINERD_FLAGS="-X github.com/containerd/containerd/v2/version.Version=$(pinned node github.com/containerd/containerd/v2)"
+HELM_FLAGS="-X helm.sh/helm/v3/internal/version.version=$(pinned node helm.sh/helm/v3)"
+for package in chartutil lint/rules; do
+  HELM_FLAGS+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=$K8S_MINOR"
+done
+
+# module|package|program|ldflags
 NODE_TOOLS=(
   "etcd|go.etcd.io/etcd/server/v3|etcd|"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_VERSION_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_VERSION_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_VERSION_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-scheduler|kube-scheduler|$K8S_VERSION_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kubelet|kubelet|$K8S_VERSION_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-proxy|kube-proxy|$K8S_VERSION_FLAGS"
-  "node|github.com/containerd/containerd/v2/cmd/containerd|containerd|-X github.com/containerd/containerd/v2/version.Version=v2.4.2"
+  "kubernetes|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kube-scheduler|kube-scheduler|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kubelet|kubelet|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kube-proxy|kube-proxy|$K8S_FLAGS"
+  "node|github.com/containerd/containerd/v2/cmd/containerd|containerd|$CONTAINERD_FLAGS"
   "node|github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2|containerd-shim-runc-v2|"
   "node|github.com/containerd/containerd/v2/cmd/ctr|ctr|"
-  "node|helm.sh/helm/v3/cmd/helm|helm|-X helm.sh/helm/v3/internal/version.version=v3.22.0"
+  "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
   "node|github.com/coredns/coredns|coredns|"
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
-# Where a Docker engine answers, kind brings the node itself: these four are all that is needed.
+# Where a Docker engine answers, kind brings the node; the API server alone still runs by itself.
 KIND_TOOLS=(
   "checks|sigs.k8s.io/kind|kind|"
-  "kubernetes|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_VERSION_FLAGS"
-  "node|helm.sh/helm/v3/cmd/helm|helm|-X helm.sh/helm/v3/internal/version.version=v3.22.0"
+  "etcd|go.etcd.io/etcd/server/v3|etcd|"
+  "kubernetes|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
+  "kubernetes|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
+  "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
 

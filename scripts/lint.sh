@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Everything that can be checked without running the product. All checks run; the exit status is 1 if any failed.
+set -euo pipefail
+SCRIPT_NAME=lint
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "$0")/lib/common.sh"
+cd "$REPO"
+PATH=$TOOLS_BIN:$PATH
+LOG=$REPO/target/log
+passed=0
+failed=0
+
+check() {
+  local title=$1 name=$2
+  shift 2
+  if run_step "$title" "$LOG/lint-$name.log" "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps; }
+
+# Features that another crate asks for must not be what makes a library compile. The binaries are built
+# one by one for their images.
+libraries_alone() {
+  local package
+  for package in agentwrit-protocol agentwrit-client agentwrit-crds; do cargo check --locked -p "$package"; done
+}
+
+shell_scripts() {
+  local files=()
+  mapfile -t files < <(git ls-files --cached --others --exclude-standard '*.sh' '.ci/*')
+  shellcheck -x "${files[@]}"
+}
+
+chart() { helm lint --strict helm/agentwrit && helm lint --strict helm/agentwrit --values tests/cluster/values.yaml; }
+
+# The chart carries the generated CRDs as templates of its own; they must say the same.
+generated_crds() { cargo run --quiet --locked -p agentwrit-crds --bin generate-crds -- --check; }
+
+licences_bans_sources() { cargo-deny --offline check bans licenses sources; }
+
+advisories() {
+  if GIT_TERMINAL_PROMPT=0 timeout 8 git ls-remote --heads https://github.com/RustSec/advisory-db >/dev/null 2>&1; then
+    check "advisories" advisories cargo-deny check advisories
+  else
+    say "advisories: skipped, the advisory database is out of reach from here"
+  fi
+}
+
+mkdir -p "$LOG"
+"$REPO/scripts/setup.sh" deny
+check "formatting" fmt cargo fmt --all --check
+check "shell scripts (shellcheck)" shell shell_scripts
+check "dependency arrows" arrows scripts/check-arrows.sh
+check "licences, bans, sources (cargo-deny)" deny licences_bans_sources
+advisories
+check "clippy, all targets" clippy cargo clippy --locked --workspace --all-targets -- -D warnings
+check "libraries build alone" alone libraries_alone
+check "documentation" doc documentation
+check "generated CRDs are current" crds generated_crds
+check "chart (helm lint)" chart chart
+check "manifests (kubeconform)" kubeconform scripts/kubeconform.sh
+say "$passed passed, $failed failed"
+((failed == 0))

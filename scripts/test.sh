@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Runs the suites in order, one after the other, and ends with one line for each and the totals.
+#   test.sh [STAGE...]   of: lint unit apiserver e2e (default: all)
+# KEEP_CLUSTER=1 leaves the clusters up. A cluster that was up before is always left as it was.
+set -euo pipefail
+SCRIPT_NAME="test"
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "$0")/lib/common.sh"
+cd "$REPO"
+LOG=$REPO/target/log
+STAGES=(lint unit apiserver e2e)
+SUMMARY=()
+total_passed=0
+total_failed=0
+
+# stage NAME COMMAND...: its output on the screen and in a log; its counts into the summary.
+stage() {
+  local name=$1 begin=$SECONDS status=0 counts passed failed
+  shift
+  say "$name: started"
+  "$@" 2>&1 | tee "$LOG/test-$name.log" || status=$?
+  counts=$(count "$LOG/test-$name.log")
+  passed=${counts% *}
+  failed=${counts#* }
+  # A suite that could not even be built or started has failed once.
+  if ((status && failed == 0)); then failed=1; fi
+  # A suite in which nothing ran has proved nothing.
+  if ((passed + failed == 0)); then failed=1; fi
+  total_passed=$((total_passed + passed))
+  total_failed=$((total_failed + failed))
+  SUMMARY+=("$(printf '%-10s %4d passed, %d failed (%d s)' "$name" "$passed" "$failed" "$((SECONDS - begin))")")
+  say "$name: $passed passed, $failed failed, $((SECONDS - begin)) s"
+}
+
+# Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
+count() {
+  awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
+    /^lint: [0-9]+ passed, / {p += $2; f += $4}
+    END {printf "%d %d\n", p, f}' "$1"
+}
+
+unit() { cargo test --locked --workspace --exclude agentwrit-tests --no-fail-fast; }
+
+apiserver() {
+  with_cluster --api-only cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast
+}
+
+e2e() { with_cluster "" install_and_run; }
+
+install_and_run() {
+  scripts/images.sh && scripts/install.sh && cargo test --locked -p agentwrit-tests --test e2e --no-fail-fast
+}
+
+# with_cluster SCOPE COMMAND...: starts the cluster unless it is up, and leaves things as they were, also
+# when it is interrupted. In a subshell, whose end is the moment to clean up.
+with_cluster() (
+  scope=$1
+  shift
+  if ! scripts/cluster.sh status ${scope:+"$scope"} >/dev/null 2>&1 && [[ ${KEEP_CLUSTER:-} != 1 ]]; then
+    trap 'scripts/cluster.sh down ${scope:+"$scope"}' EXIT
+  fi
+  scripts/cluster.sh up ${scope:+"$scope"} || exit
+  eval "$(scripts/cluster.sh env ${scope:+"$scope"})"
+  "$@"
+)
+
+wanted() { [[ " ${SELECTED[*]} " == *" $1 "* ]]; }
+
+SELECTED=("$@")
+(($#)) || SELECTED=("${STAGES[@]}")
+for name in "${SELECTED[@]}"; do
+  [[ " ${STAGES[*]} " == *" $name "* ]] || die -2 "unknown stage \"$name\"; use ${STAGES[*]}"
+done
+
+mkdir -p "$LOG"
+scripts/setup.sh
+for name in "${STAGES[@]}"; do
+  if wanted "$name"; then
+    case $name in
+      lint) stage lint scripts/lint.sh ;;
+      *) stage "$name" "$name" ;;
+    esac
+  fi
+done
+
+say "summary of ${#SUMMARY[@]} suites, $SECONDS s"
+printf '  %s\n' "${SUMMARY[@]}"
+printf '%d passed, %d failed\n' "$total_passed" "$total_failed"
+((total_failed == 0))
