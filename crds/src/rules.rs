@@ -1,0 +1,124 @@
+//! Validation rules that more than one field shares, as the API server evaluates them.
+
+use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
+use kube::core::{Message, Rule};
+use schemars::{Schema, json_schema};
+
+/// Longest metadata.name of both kinds; leaves room for what is derived from it.
+pub(crate) const MAX_NAME: usize = 52;
+/// Most scopes in one list.
+const MAX_SCOPES: usize = 64;
+/// Most ServiceAccounts in one LaunchToken.
+const MAX_SERVICE_ACCOUNTS: usize = 16;
+/// Longest ServiceAccount name: a DNS subdomain (RFC 1123).
+const MAX_SUBDOMAIN: usize = 253;
+/// `action:resource:identifier`; no white space, comma or bar anywhere, and colons only in the identifier.
+const SCOPE_PATTERN: &str = r"^[^:\s,|]+:[^:\s,|]+:[^\s,|]+$";
+const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+const SUBDOMAIN_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// metadata.name must be a DNS label.
+pub(crate) fn name_is_label() -> Rule {
+    Rule::new(format!("self.metadata.name.matches('{LABEL_PATTERN}')")).message(Message::Message(
+        "metadata.name must be a DNS label: lower-case letters, digits and '-', beginning and ending with a letter or \
+         digit"
+            .into(),
+    ))
+}
+
+/// metadata.name must be short.
+pub(crate) fn name_is_short() -> Rule {
+    Rule::new(format!("size(self.metadata.name) <= {MAX_NAME}")).message(Message::Message(format!(
+        "metadata.name must have at most {MAX_NAME} characters"
+    )))
+}
+
+/// A TTL field must lie in 60..=86400.
+pub(crate) fn ttl_range(field: &str) -> Rule {
+    Rule::new("self >= 60 && self <= 86400").message(Message::Message(format!(
+        "{field} must be between 60 and 86400 seconds (one minute to one day)"
+    )))
+}
+
+/// A name that refers to an object of ours.
+pub(crate) fn reference_is_label(field: &str) -> Rule {
+    Rule::new(format!("self.matches('{LABEL_PATTERN}')")).message(Message::Message(format!(
+        "{field} must be the name of an AgentApp: a DNS label of at most {MAX_NAME} characters"
+    )))
+}
+
+/// A field that stays as it was created.
+pub(crate) fn immutable(field: &str, instead: &str) -> Rule {
+    Rule::new("self == oldSelf").message(Message::Message(format!("{field} can't be changed; {instead}")))
+}
+
+/// A list of 1..=64 scopes without duplicates, each with its own sentence.
+pub(crate) fn scope_list(field: &str) -> Schema {
+    list(
+        MAX_SCOPES,
+        MAX_SCOPE_BYTES,
+        &format!("{field} must list at least one scope"),
+        &[
+            ItemRule {
+                rule: format!("self.matches(r'{SCOPE_PATTERN}')"),
+                message: format!(
+                    "{field}: each scope must have the form action:resource:identifier without white space, comma or \
+                     '|', for example read:orders:*"
+                ),
+            },
+            ItemRule {
+                rule: format!("size(bytes(self)) <= {MAX_SCOPE_BYTES}"),
+                message: format!("{field}: each scope must have at most {MAX_SCOPE_BYTES} bytes"),
+            },
+            ItemRule {
+                rule: "!self.startsWith('admin:') && !self.startsWith('app:')".into(),
+                message: format!(
+                    "{field}: scopes beginning with admin: or app: are reserved for people and applications and can't \
+                     be granted to agents"
+                ),
+            },
+        ],
+    )
+}
+
+/// A list of 1..=16 `ServiceAccount` names without duplicates.
+pub(crate) fn service_account_list() -> Schema {
+    list(
+        MAX_SERVICE_ACCOUNTS,
+        MAX_SUBDOMAIN,
+        "serviceAccountNames must name at least one ServiceAccount",
+        &[ItemRule {
+            rule: format!("self.matches('{SUBDOMAIN_PATTERN}')"),
+            message:
+                "serviceAccountNames: each item must be the name of a ServiceAccount of this namespace: lower-case \
+                      letters, digits, '-' and '.', without the namespace"
+                    .into(),
+        }],
+    )
+}
+
+struct ItemRule {
+    rule: String,
+    message: String,
+}
+
+fn list(max_items: usize, max_length: usize, at_least_one: &str, rules: &[ItemRule]) -> Schema {
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|item| {
+            serde_json::json!({
+                "rule": item.rule,
+                "message": item.message,
+                // The message alone stands in when the value can't be shown in a line.
+                "messageExpression": format!("\"{}, but found '\" + self + \"'\"", item.message),
+            })
+        })
+        .collect();
+    json_schema!({
+        "type": "array",
+        "maxItems": max_items,
+        "x-kubernetes-list-type": "set",
+        "x-kubernetes-validations": [{ "rule": "size(self) >= 1", "message": at_least_one }],
+        "items": { "type": "string", "maxLength": max_length, "x-kubernetes-validations": rules },
+    })
+}
