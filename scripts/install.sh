@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs or upgrades the chart in the cluster that is up, with the images of this checkout.
-# Further arguments go to helm, for example: scripts/install.sh --set admin.existingSecret=agentwrit-admin
+# For tests and the demo it makes the Secret agentwrit-admin (key admin-secret, random) if there is none.
+# Further arguments go to helm, for example: scripts/install.sh --set broker.logLevel=verbose
 set -euo pipefail
 SCRIPT_NAME=install
 # shellcheck source=scripts/lib/common.sh
@@ -18,6 +19,7 @@ main() {
   "$REPO/scripts/images.sh" load
   "$REPO/scripts/cluster.sh" reclaim-volumes
   namespace
+  admin_secret
   # Images keep their tag :dev, so the pods must be told when the content behind it is another.
   helm upgrade --install "$RELEASE" "$REPO/helm/agentwrit" --namespace "$NAMESPACE" --values "$VALUES" \
     --set-string "podAnnotations.agentwrit\.io/image-hash=$(image_hash)" "$@" >/dev/null ||
@@ -37,6 +39,13 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
     pod-security.kubernetes.io/warn: restricted
 EOF
+}
+
+# The value comes from a pipe: not on a command line, where ps would show it.
+admin_secret() {
+  kubectl --namespace "$NAMESPACE" get secret agentwrit-admin >/dev/null 2>&1 && return 0
+  openssl rand -hex 24 | tr -d '\n' |
+    kubectl --namespace "$NAMESPACE" create secret generic agentwrit-admin --from-file admin-secret=/dev/stdin >/dev/null
 }
 
 image_hash() {

@@ -48,6 +48,7 @@ advisories() {
 
 mkdir -p "$LOG"
 "$REPO/scripts/setup.sh" deny
+check "dependencies fetched" fetch cargo fetch --locked --target "$IMAGE_TARGET"
 check "formatting" fmt cargo fmt --all --check
 check "shell scripts (shellcheck)" shell shell_scripts
 check "dependency arrows" arrows scripts/check-arrows.sh

@@ -46,8 +46,8 @@ EOF
 
 # Type local, because kubelet applies a pod's fsGroup to it (it does not to hostPath).
 volume_manifest() {
-  mkdir -p "$STATE/volumes/$1"
-  chmod 0770 "$STATE/volumes/$1"
+  mkdir -p "$STATE/volumes"
+  [[ -d $STATE/volumes/$1 ]] || mkdir -m 0770 "$STATE/volumes/$1"
   cat <<EOF
 apiVersion: v1
 kind: PersistentVolume
@@ -77,7 +77,7 @@ reclaim_volumes() {
   for name in $(admin_kubectl get pv -o 'jsonpath={range .items[?(@.status.phase=="Released")]}{.metadata.name}{"\n"}{end}'); do
     [[ $name =~ ^local-[0-9]+$ ]] || continue
     admin_kubectl delete pv "$name" --wait=true --timeout=20s >/dev/null
-    find "$STATE/volumes/${name#local-}" -mindepth 1 -delete
+    rm -rf --one-file-system "$STATE/volumes/${name#local-}"
     volume_manifest "${name#local-}" | admin_kubectl apply --server-side -f - >/dev/null
     say "volume $name: emptied and offered again"
   done
