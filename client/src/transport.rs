@@ -22,7 +22,7 @@ use crate::config::{ClientConfig, ConfigError, Identity, Trust};
 use crate::error::{Error, Refusal, error_chain};
 use crate::trust;
 
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_KEPT_BODY: usize = 4096;
 const MAX_CREDENTIAL_BYTES: u64 = 64 * 1024;
 
@@ -264,15 +264,16 @@ impl BrokerClient {
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<&Sensitive>) -> Error {
     let mut text: String = String::from_utf8_lossy(body).chars().take(MAX_KEPT_BODY).collect();
-    if let Some(secret) = secret {
-        text = text.replace(secret.expose(), "***");
-    }
-    let problem = serde_json::from_str(&text).unwrap_or_else(|_| Problem {
+    let mut problem: Problem = serde_json::from_str(&text).unwrap_or_else(|_| Problem {
         title: status.canonical_reason().unwrap_or_default().to_owned(),
         status: status.as_u16(),
         detail: "the answer has no problem body: is this URL a broker's?".to_owned(),
         ..Problem::default()
     });
+    if let Some(secret) = secret {
+        text = text.replace(secret.expose(), "***");
+        problem.detail = problem.detail.replace(secret.expose(), "***");
+    }
     let retry_after = headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
@@ -311,7 +312,12 @@ fn new_pool(config: &ClientConfig, ca: Vec<u8>) -> Result<Pool, String> {
 
 /// The base without a trailing slash, and whether it is plain HTTP.
 fn check_url(config: &ClientConfig) -> Result<(String, bool), ConfigError> {
-    let base = config.base_url.trim().trim_end_matches('/');
+    let given = config.base_url.trim();
+    let base = if given.ends_with("://") {
+        given
+    } else {
+        given.trim_end_matches('/')
+    };
     // User information may be a password: it is never shown.
     let shown = match (base.find("://"), base.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => base.get(at + 1..).unwrap_or_default(),
