@@ -31,9 +31,6 @@ shell_scripts() {
   shellcheck -x "${files[@]}"
 }
 
-chart() { helm lint --strict helm/agentwrit && helm lint --strict helm/agentwrit --values tests/cluster/values.yaml; }
-
-# The chart carries the generated CRDs as templates of its own; they must say the same.
 generated_crds() { cargo run --quiet --locked -p agentwrit-crds --bin generate-crds -- --check; }
 
 licences_bans_sources() { cargo-deny --offline check bans licenses sources; }
@@ -58,7 +55,6 @@ check "clippy, all targets" clippy cargo clippy --locked --workspace --all-targe
 check "libraries build alone" alone libraries_alone
 check "documentation" doc documentation
 check "generated CRDs are current" crds generated_crds
-check "chart (helm lint)" chart chart
-check "manifests (kubeconform)" kubeconform scripts/kubeconform.sh
+check "chart and examples (helm lint, kubeconform)" chart scripts/chart-check.sh offline
 say "$passed passed, $failed failed"
 ((failed == 0))

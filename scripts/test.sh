@@ -41,8 +41,13 @@ count() {
 
 unit() { cargo test --locked --workspace --exclude agentwrit-tests --no-fail-fast; }
 
-apiserver() {
-  with_cluster --api-only cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast
+apiserver() { with_cluster --api-only chart_and_apiserver; }
+
+# Both, whatever the first says.
+chart_and_apiserver() {
+  local status=0
+  scripts/chart-check.sh || status=$?
+  cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast && return "$status"
 }
 
 e2e() { with_cluster "" install_and_run; }
