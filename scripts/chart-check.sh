@@ -84,7 +84,7 @@ check_rendered() {
   name=$(basename "$1" .yaml)
   render "$1" >"$WORK/$name.yaml"
   conform "$WORK/$name.yaml"
-  if grep -q caBundle "$WORK/$name.yaml"; then die "the chart sets caBundle, which is the controller's"; fi
+  if grep -q "caBundle:" "$WORK/$name.yaml"; then die "the chart sets caBundle, which is the controller's"; fi
   say "values $name: $(grep -c '^kind:' "$WORK/$name.yaml") objects, strict schemas hold"
 }
 
