@@ -1,3 +1,42 @@
-//! Entry point.
+//! The sidecar's process: two flags, then the library.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+agentwrit-sidecar gets a pod's AgentWrit token, keeps it fresh, and gives it back at the end.
+
+Usage: agentwrit-sidecar [--help | --version]
+
+The admission webhook puts it into pods; it takes its settings from the environment:
+  AGENTWRIT_BROKER_URL        https:// URL of the broker (required)
+  AGENTWRIT_LAUNCH_TOKEN      name of the LaunchToken in the pod's namespace (required)
+  AGENTWRIT_SCOPES            comma list, to ask for less than the LaunchToken allows
+  AGENTWRIT_TTL_SECONDS       10 to 86400, to ask for a shorter life
+  AGENTWRIT_ENDPOINT_ENABLED  true (default) or false: http://127.0.0.1:15080/token
+
+Exit codes: 0 after SIGTERM, 1 when it can't start, 2 for a flag that it doesn't know.
+";
+
+fn main() -> ExitCode {
+    let mut flags = std::env::args().skip(1);
+    match flags.next().as_deref() {
+        None => match agentwrit_sidecar::run::from_environment() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Some("--help" | "-h") => say(HELP),
+        Some("--version" | "-V") => say(concat!("agentwrit-sidecar ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(other) => {
+            let _ = write!(std::io::stderr(), "Error: unknown flag {other:?}; see --help\n");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,153 @@
+//! Does what the agent decides: requests, the token file, the log.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_client::BrokerClient;
+use agentwrit_protocol::{Clock, Entropy};
+use tokio::time::{Instant, sleep_until};
+
+use crate::agent::{Action, Agent, Event, Failure, Now, Stage};
+use crate::config::Config;
+use crate::enrol::{self, AgentKey};
+use crate::log::Log;
+use crate::notice::Level;
+use crate::status::Status;
+use crate::token_file::TokenFile;
+
+type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+/// The sidecar's parts, joined.
+pub struct Driver {
+    config: Arc<Config>,
+    client: BrokerClient,
+    key: Arc<AgentKey>,
+    clock: Arc<dyn Clock>,
+    log: Log,
+    status: Status,
+    file: TokenFile,
+    agent: Agent,
+    start: Instant,
+    pending: Option<Pending>,
+}
+
+impl Driver {
+    /// Joins the parts.
+    pub fn new(
+        config: Config,
+        client: BrokerClient,
+        key: AgentKey,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        log: Log,
+        status: Status,
+    ) -> Self {
+        Self {
+            file: TokenFile::new(&config.token_file),
+            config: Arc::new(config),
+            client,
+            key: Arc::new(key),
+            clock,
+            log,
+            status,
+            agent: Agent::new(entropy),
+            start: Instant::now(),
+            pending: None,
+        }
+    }
+
+    /// Runs until `stop` is ready and the token is given back.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut stopping = false;
+        let mut event = Event::Started(self.file.find());
+        while !self.happened(event) {
+            let deadline = self.start + Duration::from_millis(u64::try_from(self.agent.deadline()).unwrap_or(0));
+            event = tokio::select! {
+                event = answer(&mut self.pending) => {
+                    self.pending = None;
+                    event
+                }
+                () = sleep_until(deadline) => Event::Tick,
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    Event::Stop
+                }
+            };
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: self.clock.unix_millis(),
+            mono: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Lets the agent decide and does it; true when it is time to end.
+    fn happened(&mut self, event: Event) -> bool {
+        let mut events = VecDeque::from([event]);
+        let mut end = false;
+        while let Some(event) = events.pop_front() {
+            for action in self.agent.handle(self.now(), event) {
+                match action {
+                    Action::Write(token) => {
+                        let written = self.file.write(&token).map_err(|error| error.to_string());
+                        events.push_back(Event::Written(written));
+                    }
+                    Action::Remove => {
+                        if let Err(error) = self.file.remove() {
+                            let text = format!("could not remove the token file: {error}");
+                            self.log.write(Level::Warn, &text);
+                        }
+                    }
+                    Action::Tell(notice) => {
+                        let line = notice.line(&self.config.launch_token);
+                        self.log.write(notice.level(), &line);
+                    }
+                    Action::Exit => end = true,
+                    action @ (Action::Register | Action::Renew { .. } | Action::Validate(_) | Action::Release(_)) => {
+                        self.pending = self.request(action);
+                    }
+                }
+            }
+        }
+        self.status.set(self.agent.token().cloned(), self.agent.is_ready());
+        end
+    }
+
+    fn request(&self, action: Action) -> Option<Pending> {
+        let client = self.client.clone();
+        Some(match action {
+            Action::Register => {
+                let (config, key) = (Arc::clone(&self.config), Arc::clone(&self.key));
+                Box::pin(async move { Event::Registered(enrol::enrol(&client, &config, &key).await) })
+            }
+            Action::Renew { token, idempotency_key } => {
+                Box::pin(async move { Event::Renewed(enrol::renew(&client, &token, idempotency_key.as_deref()).await) })
+            }
+            Action::Validate(token) => Box::pin(async move {
+                let result = client.validate(&token).await;
+                Event::Validated(match result {
+                    Ok(answer) => Ok(answer.valid),
+                    Err(error) => Err(Failure::new(Stage::Validate, &error)),
+                })
+            }),
+            Action::Release(token) => Box::pin(async move {
+                let result = client.release(&token).await;
+                Event::Released(result.map_err(|error| Failure::new(Stage::Release, &error)))
+            }),
+            Action::Write(_) | Action::Remove | Action::Tell(_) | Action::Exit => return None,
+        })
+    }
+}
+
+async fn answer(pending: &mut Option<Pending>) -> Event {
+    match pending {
+        Some(pending) => pending.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! Lines on standard output: time, level, text. Small on purpose: the sidecar runs once in every pod.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use agentwrit_protocol::Clock;
+
+use crate::notice::{Level, timestamp};
+
+/// Where lines go.
+pub trait Sink: Send + Sync {
+    /// Takes one line without its line feed.
+    fn line(&self, line: &str);
+}
+
+/// Standard output.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stdout;
+
+impl Sink for Stdout {
+    fn line(&self, line: &str) {
+        // A closed standard output is no reason to let go of the token.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+/// Writes dated lines.
+#[derive(Clone)]
+pub struct Log {
+    clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Log {
+    /// A log that takes the time from `clock`.
+    pub fn new(clock: Arc<dyn Clock>, sink: Arc<dyn Sink>) -> Self {
+        Self { clock, sink }
+    }
+
+    /// Writes one line; line feeds and other control characters in `text` become spaces.
+    pub fn write(&self, level: Level, text: &str) {
+        let level = match level {
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+        };
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.sink
+            .line(&format!("{} {level} {text}", timestamp(self.clock.unix_seconds())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentwrit_protocol::clock::ManualClock;
+    use std::sync::Mutex;
+
+    struct Lines(Mutex<Vec<String>>);
+
+    impl Sink for Lines {
+        fn line(&self, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_notice_is_one_line_whatever_it_quotes() {
+        let lines = Arc::new(Lines(Mutex::new(Vec::new())));
+        let log = Log::new(Arc::new(ManualClock::at(0)), Arc::clone(&lines) as Arc<dyn Sink>);
+        log.write(Level::Warn, "refused: a\nb");
+        assert_eq!(*lines.0.lock().unwrap(), ["1970-01-01T00:00:00Z WARN refused: a b"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a token says about itself; the broker checks it, we only read it.
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::claims::Claims;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// A token as the broker gave it, with what is needed to keep it fresh.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The token.
+    pub token: Sensitive,
+    /// The agent's SPIFFE id.
+    pub agent_id: String,
+    /// The pod's UID, as the broker knows it.
+    pub task_id: String,
+    /// How many scopes it holds.
+    pub scopes: usize,
+    /// Last second in which it is good, Unix time.
+    pub exp: i64,
+    /// Whole life, seconds, at least 1.
+    pub life: i64,
+}
+
+impl Issued {
+    /// Reads a token's claims; `None` when it isn't a token or never stands.
+    pub fn read(token: Sensitive) -> Option<Self> {
+        let payload = token.expose().split('.').nth(1)?;
+        let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let claims: Claims = serde_json::from_slice(&bytes).ok()?;
+        let life = claims.exp.checked_sub(claims.iat)?;
+        (life > 0).then(|| Self {
+            token,
+            agent_id: claims.sub,
+            task_id: claims.task_id,
+            scopes: claims.scope.len(),
+            exp: claims.exp,
+            life,
+        })
+    }
+
+    /// The same with the life that the broker's answer told, `None` when that is not above 0.
+    pub fn answered(token: Sensitive, expires_in: i64) -> Option<Self> {
+        let issued = Self::read(token)?;
+        (expires_in > 0).then_some(Self {
+            life: expires_in,
+            ..issued
+        })
+    }
+}
+
+/// An unsigned token for tests: good from `iat` for `life` seconds.
+#[cfg(test)]
+pub(crate) fn unsigned(iat: i64, life: i64, jti: &str) -> Sensitive {
+    let claims = format!(
+        r#"{{"iss":"","sub":"spiffe://d/agent/k8s.shop.orders/pod-1/0001","exp":{},"nbf":{iat},"iat":{iat},"jti":"{jti}","scope":["read:orders:*"],"task_id":"pod-1"}}"#,
+        iat + life
+    );
+    Sensitive::from(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_are_read_from_the_middle_part() {
+        let issued = Issued::read(unsigned(100, 300, "a")).unwrap();
+        assert_eq!((issued.life, issued.scopes, issued.task_id.as_str()), (300, 1, "pod-1"));
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_none() {
+        for text in ["", "a.b", "a.!!.c", "a.e30.c", "no dots"] {
+            assert!(Issued::read(Sensitive::from(text)).is_none(), "{text}");
+        }
+        assert!(Issued::read(unsigned(100, 0, "a")).is_none());
+        assert!(Issued::answered(unsigned(100, 5, "a"), 0).is_none());
+    }
+}

@@ -1,0 +1,124 @@
+//! The token file: replaced as a whole, so that a reader sees the old token or the new one and nothing else.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use agentwrit_protocol::Sensitive;
+
+use crate::agent::Found;
+use crate::token::Issued;
+
+/// Any container that mounts the volume may read; nobody writes.
+const MODE: u32 = 0o444;
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// The file with the token, in a volume of its own.
+#[derive(Debug, Clone)]
+pub struct TokenFile {
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl TokenFile {
+    /// The file at `path`; `.new` beside it is ours as well.
+    pub fn new(path: &Path) -> Self {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".new");
+        Self {
+            path: path.to_owned(),
+            temporary: path.with_file_name(name),
+        }
+    }
+
+    /// What a former process left.
+    pub fn find(&self) -> Found {
+        let mut text = String::new();
+        let read = File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+        match read {
+            Ok(_) => Issued::read(Sensitive::from(text.trim())).map_or(Found::Useless, Found::Token),
+            Err(error) if error.kind() == ErrorKind::NotFound => Found::Nothing,
+            Err(_) => Found::Useless,
+        }
+    }
+
+    /// Replaces the file: a new one is written whole, synced, and renamed over the old.
+    ///
+    /// # Errors
+    /// When the volume can't be written; the old file then stays.
+    pub fn write(&self, token: &Sensitive) -> std::io::Result<()> {
+        // Left by a process that ended half-way.
+        ignore_absent(std::fs::remove_file(&self.temporary))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&self.temporary)?;
+        file.write_all(token.expose().as_bytes())?;
+        // The process's umask may have taken bits away.
+        file.set_permissions(Permissions::from_mode(MODE))?;
+        file.sync_all()?;
+        std::fs::rename(&self.temporary, &self.path)
+    }
+
+    /// Removes the file; one that isn't there is no error.
+    ///
+    /// # Errors
+    /// When it is there and can't be removed.
+    pub fn remove(&self) -> std::io::Result<()> {
+        ignore_absent(std::fs::remove_file(&self.path))
+    }
+}
+
+fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::unsigned;
+
+    #[test]
+    fn the_file_is_replaced_whole_and_readable_by_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let file = TokenFile::new(&path);
+        assert!(matches!(file.find(), Found::Nothing));
+        std::fs::write(folder.path().join(".token.new"), "half").unwrap();
+        for jti in ["one", "two"] {
+            let token = unsigned(100, 300, jti);
+            file.write(&token).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), token.expose());
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o444);
+        }
+        let Found::Token(issued) = file.find() else {
+            panic!("the token is not found")
+        };
+        assert_eq!(issued.exp, 400);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        file.remove().unwrap();
+        file.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn rubbish_is_useless_and_a_missing_folder_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(matches!(TokenFile::new(&path).find(), Found::Useless));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(TokenFile::new(&path).find(), Found::Useless));
+        assert!(
+            TokenFile::new(Path::new("/nonexistent/token"))
+                .write(&Sensitive::from("x"))
+                .is_err()
+        );
+    }
+}
