@@ -1,0 +1,31 @@
+//! End-to-end tests on a real node with the chart installed (`scripts/test.sh e2e`): real pods, real kubelet, real
+//! broker. They need KUBECONFIG and kubectl on the PATH, and run side by side, each in a namespace of its own; those
+//! that take the broker away have the cluster to themselves meanwhile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
+
+mod broker;
+mod cluster;
+mod forward;
+mod node;
+mod shop;
+mod wait;
+
+mod tests {
+    mod broker_away;
+    mod chart;
+    mod identity;
+    mod injection;
+    mod launch;
+    mod pod_end;
+    mod renewal;
+    mod revocation;
+    mod roles;
+    mod service;
+    mod waiting;
+}

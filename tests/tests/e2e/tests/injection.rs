@@ -1,0 +1,133 @@
+//! What the webhook makes of a pod, as the API server stored it.
+
+use agentwrit_protocol::inject;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use serde_json::json;
+
+use crate::cluster::shared;
+use crate::shop::{PodSpec, Shop, app, container, sidecar};
+
+fn mounts(container: &Container) -> Vec<(String, String, bool)> {
+    let mounts = container.volume_mounts.iter().flatten();
+    mounts
+        .filter(|mount| mount.name.starts_with(inject::RESERVED_PREFIX))
+        .map(|mount| {
+            (
+                mount.name.clone(),
+                mount.mount_path.clone(),
+                mount.read_only == Some(true),
+            )
+        })
+        .collect()
+}
+
+fn env(container: &Container, name: &str) -> Option<String> {
+    let variable = container.env.iter().flatten().find(|variable| variable.name == name);
+    variable.and_then(|variable| variable.value.clone())
+}
+
+#[tokio::test]
+async fn an_injected_pod_has_the_documented_shape_in_a_restricted_namespace() {
+    let _installation = shared().await;
+    let shop = Shop::open("shape").await;
+    let mut spec = PodSpec::reader("reader").annotation(inject::ANNOTATION_CONTAINERS, "app,prepare");
+    spec.0["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(container("other", &["client", "--token-file=/none"]));
+    spec.0["spec"]["initContainers"] = json!([container("prepare", &["--version"])]);
+    shop.running_pod(&spec).await;
+    let pod: Pod = shop.pod("reader").await;
+    assert_eq!(pod.metadata.labels.as_ref().unwrap()[inject::LABEL_INJECTED], "true");
+    let spec = pod.spec.clone().unwrap();
+    let inits = spec.init_containers.as_ref().unwrap();
+    let first = &inits[0];
+    assert_eq!(first.name, inject::CONTAINER_NAME, "the sidecar is first in line");
+    assert_eq!(first.restart_policy.as_deref(), Some("Always"), "a native sidecar");
+
+    // Without this probe the application would start without a token.
+    let startup = first.startup_probe.as_ref().expect("the sidecar has a startupProbe");
+    let get = startup.http_get.as_ref().expect("by HTTP");
+    assert_eq!(get.path.as_deref(), Some(inject::HEALTH_STARTUP_PATH));
+    assert!(startup.failure_threshold.unwrap() > 86_400, "practically endless");
+    let ready = first
+        .readiness_probe
+        .as_ref()
+        .expect("the sidecar has a readinessProbe");
+    assert_eq!(
+        ready.http_get.as_ref().unwrap().path.as_deref(),
+        Some(inject::HEALTH_READY_PATH)
+    );
+
+    let context = first.security_context.as_ref().unwrap();
+    assert_eq!(context.allow_privilege_escalation, Some(false));
+    assert_eq!(context.read_only_root_filesystem, Some(true));
+    assert_eq!(context.run_as_non_root, Some(true));
+    assert_eq!(
+        context.capabilities.as_ref().unwrap().drop.as_deref(),
+        Some(&["ALL".to_owned()][..])
+    );
+    let resources = first.resources.as_ref().unwrap();
+    assert_eq!(resources.requests, resources.limits);
+
+    // The identity is the sidecar's alone; the token is read-only wherever it is asked for, and nowhere else.
+    let writable = (inject::VOLUME_TOKEN.to_owned(), inject::TOKEN_DIR.to_owned(), false);
+    let read_only = (inject::VOLUME_TOKEN.to_owned(), inject::TOKEN_DIR.to_owned(), true);
+    let identity = (
+        inject::VOLUME_IDENTITY.to_owned(),
+        inject::IDENTITY_DIR.to_owned(),
+        true,
+    );
+    let mut of_sidecar = mounts(first);
+    of_sidecar.sort();
+    assert_eq!(of_sidecar, [identity, writable]);
+    for chosen in [&spec.containers[0], &inits[1]] {
+        assert_eq!(mounts(chosen), std::slice::from_ref(&read_only), "{}", chosen.name);
+        assert_eq!(env(chosen, inject::ENV_TOKEN_FILE).as_deref(), Some(inject::TOKEN_FILE));
+    }
+    assert_eq!(
+        mounts(&spec.containers[1]),
+        [],
+        "not among the containers of the annotation"
+    );
+    assert_eq!(env(&spec.containers[1], inject::ENV_TOKEN_FILE), None);
+
+    let volume = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.name == inject::VOLUME_TOKEN)
+        .unwrap();
+    assert_eq!(
+        volume.empty_dir.as_ref().unwrap().medium.as_deref(),
+        Some("Memory"),
+        "the token never reaches a disk"
+    );
+    assert_eq!(sidecar(&pod).unwrap().restart_count, 0);
+    assert_eq!(app(&pod).unwrap().restart_count, 0);
+}
+
+#[tokio::test]
+async fn the_application_starts_only_when_the_token_is_there() {
+    let _installation = shared().await;
+    let shop = Shop::open("order").await;
+    // An ordinary init container right behind the sidecar exits 0 only if it finds a token file to read.
+    let mut spec = PodSpec::reader("reader");
+    spec.0["spec"]["restartPolicy"] = json!("Never");
+    spec.0["spec"]["initContainers"] = json!([container(
+        "check",
+        &["client", "--once", "--service-url=http://127.0.0.1:9"]
+    )]);
+    spec.0["spec"]["initContainers"][0]["name"] = json!("check");
+    shop.create_pod(&spec).await;
+    // It can't reach a service, but it says who it is: the file was there at its first look.
+    let line = shop
+        .log_line("reader", "check", &["I am spiffe://"], crate::shop::POD_START)
+        .await;
+    assert!(line.contains("scopes read:orders:*"), "{line}");
+    assert!(
+        !shop.logs("reader", "check").contains("no token"),
+        "{}",
+        shop.logs("reader", "check")
+    );
+}

@@ -1,0 +1,112 @@
+//! When the pod ends, its authority ends.
+
+use std::time::Duration;
+
+use crate::cluster::{kubectl, shared};
+use crate::node;
+use crate::shop::{PodSpec, Shop, sidecar};
+use crate::wait::{eventually, seconds};
+
+const PROMISED: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_deleted_pods_token_is_refused_within_two_seconds() {
+    let _installation = shared().await;
+    let shop = Shop::open("deleted").await;
+    let uid = shop.running_pod(&PodSpec::reader("reader")).await;
+    let broker = shop.broker().await;
+    let token = shop.token("reader").unwrap();
+    broker.claims(&token).await.expect("the token stands");
+    shop.delete_pod("reader", false).await;
+    shop.pod_gone("reader").await;
+    let ((), after) = eventually("the token is refused", seconds(20), async || {
+        broker.refuses(&token).await
+    })
+    .await;
+    assert!(
+        after <= PROMISED,
+        "refused {:.1} s after the pod's end",
+        after.as_secs_f32()
+    );
+    // The sidecar gave it back on SIGTERM: the first line.
+    let types = broker.trail_types(&uid).await;
+    assert!(types.iter().any(|found| found == "token_released"), "{types:?}");
+}
+
+/// The second line: nobody says goodbye, and the controller sees the pod go.
+#[tokio::test]
+async fn a_pod_that_is_torn_away_loses_its_token_within_two_seconds() {
+    let _installation = shared().await;
+    let shop = Shop::open("torn").await;
+    let uid = shop.running_pod(&PodSpec::reader("reader")).await;
+    let broker = shop.broker().await;
+    let token = shop.token("reader").unwrap();
+    let container = sidecar(&shop.pod("reader").await)
+        .unwrap()
+        .container_id
+        .clone()
+        .unwrap();
+    node::kill_container(&container);
+    shop.delete_pod("reader", true).await;
+    shop.pod_gone("reader").await;
+    let ((), after) = eventually("the token is refused", seconds(20), async || {
+        broker.refuses(&token).await
+    })
+    .await;
+    assert!(
+        after <= PROMISED,
+        "refused {:.1} s after the pod's end",
+        after.as_secs_f32()
+    );
+    eventually("the end is on record", seconds(20), async || {
+        let types = broker.trail_types(&uid).await;
+        if types.iter().any(|found| found == "pod_ended") {
+            Ok(())
+        } else {
+            Err(format!("{types:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_has_succeeded_holds_no_authority() {
+    let _installation = shared().await;
+    let shop = Shop::open("succeeded").await;
+    let mut spec = PodSpec::reader("reader");
+    spec.0["spec"]["restartPolicy"] = serde_json::json!("Never");
+    let uid = shop.running_pod(&spec).await;
+    let broker = shop.broker().await;
+    let token = shop.token("reader").unwrap();
+    let container = crate::shop::app(&shop.pod("reader").await)
+        .unwrap()
+        .container_id
+        .clone()
+        .unwrap();
+    node::kill_container(&container);
+    eventually("the pod has ended", seconds(40), async || {
+        let phase = shop
+            .pod("reader")
+            .await
+            .status
+            .and_then(|status| status.phase)
+            .unwrap_or_default();
+        if ["Failed", "Succeeded"].contains(&phase.as_str()) {
+            Ok(())
+        } else {
+            Err(phase)
+        }
+    })
+    .await;
+    eventually("the token is refused", PROMISED, async || broker.refuses(&token).await).await;
+    eventually("the end is on record", seconds(20), async || {
+        let types = broker.trail_types(&uid).await;
+        if types.iter().any(|found| found == "pod_ended") {
+            Ok(())
+        } else {
+            Err(format!("{types:?}"))
+        }
+    })
+    .await;
+    kubectl(&["--namespace", &shop.namespace, "get", "pod", "reader"]).expect("its object is still there");
+}

@@ -1,0 +1,92 @@
+//! A token lives seconds, its pod much longer.
+
+use agentwrit_protocol::inject;
+
+use crate::cluster::shared;
+use crate::node;
+use crate::shop::{PodSpec, Shop, app, sidecar};
+use crate::wait::{eventually, seconds};
+
+/// Fails when the sidecar doesn't renew: after its one life the first token is refused, and so is nothing else.
+#[tokio::test]
+async fn the_token_is_renewed_before_it_expires_for_as_long_as_the_pod_runs() {
+    let _installation = shared().await;
+    let shop = Shop::open("renewal").await;
+    shop.orders_service().await;
+    let spec = PodSpec::reader("reader").annotation(inject::ANNOTATION_TTL_SECONDS, "10");
+    let uid = shop.running_pod(&spec).await;
+    let broker = shop.broker().await;
+    let first = shop.token("reader").unwrap();
+    let before = broker.claims(&first).await.unwrap();
+    assert_eq!(before.exp - before.iat, 10);
+    shop.log_line("reader", "app", &["the token was renewed"], seconds(20))
+        .await;
+    eventually("the first token is refused", seconds(20), async || {
+        broker.refuses(&first).await
+    })
+    .await;
+
+    // The pod holds another token of the same session, and never was without one.
+    let after = broker.claims(&shop.token("reader").unwrap()).await.unwrap();
+    assert_eq!((&after.sub, &after.sid), (&before.sub, &before.sid));
+    assert_ne!(after.jti, before.jti);
+    assert!(after.exp > before.exp);
+    let log = shop.logs("reader", "app");
+    let refused: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("-> 401") || line.contains("no token"))
+        .collect();
+    assert_eq!(refused, Vec::<&str>::new());
+    let types = broker.trail_types(&uid).await;
+    assert!(types.iter().any(|found| found == "token_renewed"), "{types:?}");
+    assert_eq!(
+        types.iter().filter(|found| *found == "agent_registered").count(),
+        1,
+        "{types:?}"
+    );
+    let pod = shop.pod("reader").await;
+    assert_eq!(app(&pod).unwrap().restart_count, 0, "the application was not disturbed");
+}
+
+#[tokio::test]
+async fn a_restarted_sidecar_renews_the_token_it_finds() {
+    let _installation = shared().await;
+    let shop = Shop::open("restart").await;
+    let uid = shop.running_pod(&PodSpec::reader("reader")).await;
+    let broker = shop.broker().await;
+    let first = shop.token("reader").unwrap();
+    let before = broker.claims(&first).await.unwrap();
+    let container = sidecar(&shop.pod("reader").await)
+        .unwrap()
+        .container_id
+        .clone()
+        .unwrap();
+    node::kill_container(&container);
+    eventually("the sidecar runs again", seconds(60), async || {
+        let pod = shop.pod("reader").await;
+        let status = sidecar(&pod).unwrap();
+        if status.restart_count == 1 && status.ready {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    let (token, _) = eventually("there is a token", seconds(30), async || shop.token("reader")).await;
+    let after = broker.claims(&token).await.unwrap();
+    assert_eq!((&after.sub, &after.sid), (&before.sub, &before.sid), "the same session");
+    assert_ne!(after.jti, before.jti, "renewed");
+    let types = broker.trail_types(&uid).await;
+    assert_eq!(
+        types.iter().filter(|found| *found == "agent_registered").count(),
+        1,
+        "{types:?}"
+    );
+    assert!(types.iter().any(|found| found == "token_renewed"), "{types:?}");
+    // Never two live tokens: the one before stands for the overlap at most.
+    eventually("the token before is refused", seconds(15), async || {
+        broker.refuses(&first).await
+    })
+    .await;
+    assert_eq!(app(&shop.pod("reader").await).unwrap().restart_count, 0);
+}
