@@ -286,7 +286,7 @@ impl Shop {
     }
 
     /// Brings the orders service up in this namespace.
-    pub(crate) async fn orders_service(&self) {
+    pub(crate) fn orders_service(&self) {
         let manifest = std::fs::read_to_string(format!("{}/examples/shop/30-orders-service.yaml", cluster::REPO));
         let manifest = manifest
             .unwrap()

@@ -12,7 +12,7 @@ use crate::wait::{eventually, seconds};
 async fn the_token_is_renewed_before_it_expires_for_as_long_as_the_pod_runs() {
     let _installation = shared().await;
     let shop = Shop::open("renewal").await;
-    shop.orders_service().await;
+    shop.orders_service();
     let spec = PodSpec::reader("reader").annotation(inject::ANNOTATION_TTL_SECONDS, "10");
     let uid = shop.running_pod(&spec).await;
     let broker = shop.broker().await;

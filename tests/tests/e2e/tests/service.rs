@@ -13,7 +13,7 @@ use crate::wait::{eventually, seconds};
 async fn the_service_allows_what_the_scope_covers_and_nothing_else() {
     let _installation = shared().await;
     let shop = Shop::open("service").await;
-    shop.orders_service().await;
+    shop.orders_service();
     shop.running_pod(&PodSpec::reader("reader")).await;
     shop.log_line("reader", "app", &["GET /orders -> 200"], seconds(20))
         .await;
@@ -25,7 +25,7 @@ async fn the_service_allows_what_the_scope_covers_and_nothing_else() {
 async fn a_job_with_an_injected_pod_completes() {
     let _installation = shared().await;
     let shop = Shop::open("job").await;
-    shop.orders_service().await;
+    shop.orders_service();
     let mut template = pod_template_spec(&["client", "--once"]);
     template["restartPolicy"] = json!("Never");
     let manifest = json!({
