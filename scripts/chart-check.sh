@@ -25,6 +25,7 @@ main() {
   crd_schemas
   helm lint --strict --quiet "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
   say "helm lint: clean"
+  check_values_page
   for file in "$CASES"/values/*.yaml; do check_rendered "$file"; done
   for file in "$CASES"/refused/*.yaml; do check_refused "$file"; done
   say "values: $(find "$CASES/refused" -name '*.yaml' | wc -l) bad ones refused"
@@ -86,6 +87,16 @@ check_rendered() {
   conform "$WORK/$name.yaml"
   if grep -q "caBundle:" "$WORK/$name.yaml"; then die "the chart sets caBundle, which is the controller's"; fi
   say "values $name: $(grep -c '^kind:' "$WORK/$name.yaml") objects, strict schemas hold"
+}
+
+# Each value stands in docs/values.md; those of Kubernetes' own making (resources, affinity) as a whole.
+check_values_page() {
+  local value missing=()
+  helm show values "$CHART" >"$WORK/values.yaml"
+  while read -r value; do
+    grep -qF "\`$value\`" "$REPO/docs/values.md" || missing+=("$value")
+  done < <(helm template values "$CASES/dump" --values "$WORK/values.yaml" --kube-version "$KUBERNETES" | sed -n 's/^# value //p')
+  ((${#missing[@]} == 0)) || die "docs/values.md doesn't have: ${missing[*]}"
 }
 
 check_refused() {
