@@ -124,9 +124,10 @@ mod tests {
 
     #[test]
     fn only_programs_that_mean_it_get_the_token() {
+        type Headers<'a> = &'a [(&'a str, &'a str)];
         const MARK: (&str, &str) = ("agentwrit-request", "1");
         const LOCAL: (&str, &str) = ("host", "127.0.0.1:15080");
-        let table: &[(&str, &str, &[(&str, &str)], u16)] = &[
+        let table: &[(&str, &str, Headers<'_>, u16)] = &[
             ("GET", "/token", &[MARK, LOCAL], 200),
             ("GET", "/token", &[MARK, ("host", "127.0.0.1")], 200),
             ("GET", "/token", &[MARK, ("host", "LocalHost:15080")], 200),

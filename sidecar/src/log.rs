@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn a_notice_is_one_line_whatever_it_quotes() {
         let lines = Arc::new(Lines(Mutex::new(Vec::new())));
-        let log = Log::new(Arc::new(ManualClock::at(0)), Arc::clone(&lines) as Arc<dyn Sink>);
+        let sink: Arc<dyn Sink> = lines.clone();
+        let log = Log::new(Arc::new(ManualClock::at(0)), sink);
         log.write(Level::Warn, "refused: a\nb");
         assert_eq!(*lines.0.lock().unwrap(), ["1970-01-01T00:00:00Z WARN refused: a b"]);
     }

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Some("--help" | "-h") => say(HELP),
         Some("--version" | "-V") => say(concat!("agentwrit-sidecar ", env!("CARGO_PKG_VERSION"), "\n")),
         Some(other) => {
-            let _ = write!(std::io::stderr(), "Error: unknown flag {other:?}; see --help\n");
+            let _ = writeln!(std::io::stderr(), "Error: unknown flag {other:?}; see --help");
             ExitCode::from(2)
         }
     }

@@ -69,7 +69,8 @@ pub fn from_environment() -> Result<(), StartError> {
                 .map_err(StartError::Runtime)?
                 .block_on(async {
                     let stop = terminated()?;
-                    run(config, clock, Arc::new(SystemEntropy), log.clone(), stop).await
+                    let listeners = Listeners::bind(&config).await?;
+                    run(config, listeners, clock, Arc::new(SystemEntropy), log.clone(), stop).await
                 })
         });
     if let Err(error) = &result {
@@ -79,7 +80,10 @@ pub fn from_environment() -> Result<(), StartError> {
 }
 
 /// Ready at the first SIGTERM or SIGINT.
-fn terminated() -> Result<impl Future<Output = ()>, StartError> {
+///
+/// # Errors
+/// When signals can't be received.
+pub fn terminated() -> Result<impl Future<Output = ()>, StartError> {
     let mut term = signal(SignalKind::terminate()).map_err(StartError::Signal)?;
     let mut int = signal(SignalKind::interrupt()).map_err(StartError::Signal)?;
     Ok(async move {
@@ -90,12 +94,37 @@ fn terminated() -> Result<impl Future<Output = ()>, StartError> {
     })
 }
 
+/// The open listeners.
+pub struct Listeners {
+    /// For the probes.
+    pub health: TcpListener,
+    /// For the token endpoint, unless it is off.
+    pub endpoint: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Opens them at their addresses.
+    ///
+    /// # Errors
+    /// Names the address that can't be had.
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            health: listen(config.health).await?,
+            endpoint: match config.endpoint {
+                Some(address) => Some(listen(address).await?),
+                None => None,
+            },
+        })
+    }
+}
+
 /// Runs the sidecar until `stop` is ready and the token is given back.
 ///
 /// # Errors
 /// When it can't start.
 pub async fn run(
     config: Config,
+    listeners: Listeners,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     log: Log,
@@ -112,10 +141,8 @@ pub async fn run(
     })?;
     let key = AgentKey::generate(entropy.as_ref())?;
     let status = Status::default();
-    let health = listen(config.health).await?;
-    let mut tasks = vec![tokio::spawn(serve(health, Serves::Health, status.clone()))];
-    if let Some(address) = config.endpoint {
-        let endpoint = listen(address).await?;
+    let mut tasks = vec![tokio::spawn(serve(listeners.health, Serves::Health, status.clone()))];
+    if let Some(endpoint) = listeners.endpoint {
         tasks.push(tokio::spawn(serve(endpoint, Serves::Token, status.clone())));
     }
     let text = format!(

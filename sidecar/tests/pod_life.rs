@@ -1,0 +1,406 @@
+//! The whole sidecar against a broker of the test's own, on paused time: days pass in milliseconds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
+mod fake_broker;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::clock::SequenceEntropy;
+use agentwrit_sidecar::config::Config;
+use agentwrit_sidecar::log::{Log, Sink};
+use agentwrit_sidecar::run::{Listeners, StartError, run};
+use fake_broker::{FakeBroker, POD, problem};
+use serde_json::json;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// A wall clock that follows the runtime's paused time.
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap() + self.0.elapsed()
+    }
+}
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<String>>);
+
+impl Sink for Lines {
+    fn line(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+}
+
+struct Pod {
+    broker: FakeBroker,
+    clock: Arc<dyn Clock>,
+    folder: TempDir,
+    lines: Arc<Lines>,
+}
+
+/// One process of the sidecar.
+struct Process {
+    task: JoinHandle<Result<(), StartError>>,
+    stop: Arc<Notify>,
+    health: u16,
+    endpoint: u16,
+}
+
+impl Pod {
+    async fn new(life: i64) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock(Instant::now()));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("identity"), "service-account-token\n").unwrap();
+        Self {
+            broker: FakeBroker::start(Arc::clone(&clock), life).await,
+            clock,
+            folder,
+            lines: Arc::default(),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("token")
+    }
+
+    fn token(&self) -> Option<String> {
+        std::fs::read_to_string(self.file()).ok()
+    }
+
+    fn log(&self) -> String {
+        self.lines.0.lock().unwrap().join("\n")
+    }
+
+    async fn start(&self) -> Process {
+        let any = || "127.0.0.1:0".parse().unwrap();
+        let config = Config {
+            broker_url: format!("http://{}", self.broker.address),
+            launch_token: "order-reader".to_owned(),
+            scopes: Vec::new(),
+            ttl_seconds: None,
+            endpoint: Some(any()),
+            health: any(),
+            token_file: self.file(),
+            identity_file: self.folder.path().join("identity"),
+            ca_file: self.folder.path().join("ca.crt"),
+        };
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let health = listeners.health.local_addr().unwrap().port();
+        let endpoint = listeners.endpoint.as_ref().unwrap().local_addr().unwrap().port();
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let sink: Arc<dyn Sink> = self.lines.clone();
+        let task = tokio::spawn(run(
+            config,
+            listeners,
+            Arc::clone(&self.clock),
+            Arc::new(SequenceEntropy::default()),
+            Log::new(Arc::clone(&self.clock), sink),
+            async move { stopped.notified().await },
+        ));
+        Process {
+            task,
+            stop,
+            health,
+            endpoint,
+        }
+    }
+
+    /// A process whose token is in the file.
+    async fn running(&self) -> Process {
+        let process = self.start().await;
+        within(5, async || self.token().is_some() && process.is_ready().await).await;
+        process
+    }
+
+    /// No token, and nothing that a person would have to keep secret, is in the log.
+    fn log_is_clean(&self) {
+        let log = self.log();
+        for secret in ["secretsignature", "hdr.", "c0ffee", "service-account-token"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+}
+
+impl Process {
+    async fn probe(&self, path: &str) -> u16 {
+        ask(self.health, path, "").await.0
+    }
+
+    async fn is_ready(&self) -> bool {
+        self.probe("/ready").await == 200
+    }
+
+    async fn fetch(&self, headers: &str) -> (u16, String) {
+        ask(self.endpoint, "/token", headers).await
+    }
+
+    /// As a container that is killed.
+    async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// A request without a client that could know better.
+async fn ask(port: u16, path: &str, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = text.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
+}
+
+/// Waits, in the runtime's time, until `holds`; answers after how many seconds.
+async fn within<F: Future<Output = bool>>(seconds: u64, holds: impl Fn() -> F) -> u64 {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(seconds), "not within {seconds} s");
+        sleep(Duration::from_millis(50)).await;
+    }
+    start.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_gets_serves_renews_and_gives_back_its_token() {
+    let pod = Pod::new(60).await;
+    let process = pod.running().await;
+    assert_eq!(
+        pod.broker.paths(),
+        ["/v1/k8s/launch-tokens", "/v1/challenge", "/v1/register"]
+    );
+    let first = pod.token().unwrap();
+    assert_eq!(process.probe("/startup").await, 200);
+    assert_eq!(process.fetch("Agentwrit-Request: 1\r\n").await, (200, first.clone()));
+    assert_eq!(process.fetch("").await.0, 403);
+
+    let seconds = within(60, async || pod.token().unwrap() != first).await;
+    assert!((44..=52).contains(&seconds), "{seconds}");
+    let renewal = &pod.broker.calls("/v1/token/renew")[0];
+    assert_eq!(
+        (renewal.bearer.as_str(), &renewal.body),
+        (first.as_str(), &json!({"overlap_seconds": 10}))
+    );
+    assert_eq!(renewal.idempotency_key.len(), 32);
+    assert_eq!(pod.broker.calls("/v1/token/validate").len(), 1);
+
+    let last = pod.token().unwrap();
+    process.stop.notify_one();
+    process.task.await.unwrap().unwrap();
+    assert_eq!(pod.broker.calls("/v1/token/release")[0].bearer, last);
+    assert_eq!(pod.token(), None);
+    let log = pod.log();
+    for part in [
+        "started: LaunchToken \"order-reader\"",
+        "registered: agent_id=spiffe://",
+        "scopes=1 expires=2027-",
+        "renewed: ",
+        "released",
+    ] {
+        assert!(log.contains(part), "{part} not in {log}");
+    }
+    pod.log_is_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_container_renews_the_token_in_the_volume() {
+    let pod = Pod::new(300).await;
+    pod.running().await.kill().await;
+    let old = pod.token().unwrap();
+    sleep(Duration::from_secs(20)).await;
+
+    pod.broker.away(true);
+    let process = pod.start().await;
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(pod.token().unwrap(), old, "it stays while nobody says otherwise");
+    assert_eq!(process.probe("/startup").await, 503, "this process has written nothing");
+    assert_eq!(process.fetch("Agentwrit-Request: 1\r\n").await, (200, old.clone()));
+
+    pod.broker.away(false);
+    within(60, async || process.is_ready().await).await;
+    assert_ne!(pod.token().unwrap(), old);
+    assert_eq!(pod.broker.calls("/v1/register").len(), 1, "no second registration");
+    assert_eq!(pod.broker.calls("/v1/token/renew")[0].bearer, old);
+    pod.log_is_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_container_with_an_expired_token_starts_over() {
+    let pod = Pod::new(300).await;
+    pod.running().await.kill().await;
+    let old = pod.token().unwrap();
+    sleep(Duration::from_secs(301)).await;
+    let process = pod.start().await;
+    within(5, async || process.is_ready().await).await;
+    assert_ne!(pod.token().unwrap(), old);
+    assert!(pod.broker.calls("/v1/token/renew").is_empty());
+    assert_eq!(pod.broker.calls("/v1/register").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_container_whose_token_is_refused_starts_over() {
+    let pod = Pod::new(300).await;
+    pod.running().await.kill().await;
+    pod.broker.script(
+        "/v1/token/renew",
+        &[problem(401, "unauthorized", "token verification failed")],
+    );
+    let process = pod.start().await;
+    within(5, async || process.is_ready().await).await;
+    assert_eq!(pod.broker.calls("/v1/register").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_away_costs_the_token_only_when_it_expires() {
+    let pod = Pod::new(120).await;
+    let process = pod.running().await;
+    let old = pod.token().unwrap();
+    pod.broker.away(true);
+    sleep(Duration::from_secs(115)).await;
+    assert_eq!(pod.token().unwrap(), old);
+    assert!(process.is_ready().await);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(pod.token(), None);
+    assert!(!process.is_ready().await);
+    assert_eq!(process.fetch("Agentwrit-Request: 1\r\n").await.0, 503);
+    pod.broker.away(false);
+    within(45, async || process.is_ready().await).await;
+    assert!(pod.log().contains("could not renew: "), "{}", pod.log());
+    pod.log_is_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_swallows_requests_does_not_stop_the_clock() {
+    let pod = Pod::new(60).await;
+    let process = pod.running().await;
+    pod.broker.silent(true);
+    sleep(Duration::from_secs(61)).await;
+    assert_eq!(pod.token(), None);
+    assert!(!process.is_ready().await);
+    assert!(pod.log().contains("didn't answer within 10000 ms"), "{}", pod.log());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limited_start_waits_and_succeeds() {
+    let pod = Pod::new(300).await;
+    let limited = problem(429, "rate_limited", "one registration per 10 s");
+    pod.broker.script("/v1/k8s/launch-tokens", &[limited.clone(), limited]);
+    let process = pod.start().await;
+    let seconds = within(10, async || process.is_ready().await).await;
+    assert!(seconds >= 2, "{seconds}");
+    assert_eq!(pod.broker.calls("/v1/k8s/launch-tokens").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_launch_says_what_to_do_and_starts_when_it_is_repaired() {
+    let pod = Pod::new(300).await;
+    let missing = problem(
+        404,
+        "launch_token_not_found",
+        "no LaunchToken order-reader in namespace shop",
+    );
+    pod.broker.script("/v1/k8s/launch-tokens", &vec![missing; 6]);
+    let process = pod.start().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(process.probe("/startup").await, 503);
+    within(120, async || process.is_ready().await).await;
+    let log = pod.log();
+    for part in [
+        "\"order-reader\"",
+        "launch_token_not_found",
+        "in namespace shop",
+        "To do: create",
+    ] {
+        assert!(log.contains(part), "{part} not in {log}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_persons_revocation_is_felt_within_thirty_seconds_and_lifted_within_sixty() {
+    let pod = Pod::new(3_600).await;
+    let process = pod.running().await;
+    let revoked = problem(403, "revoked", "token has been revoked");
+    pod.broker.script(
+        "/v1/token/validate",
+        &[(200, json!({"valid": false, "error": "token is invalid or expired"}))],
+    );
+    pod.broker.script("/v1/token/renew", std::slice::from_ref(&revoked));
+    pod.broker.script("/v1/k8s/launch-tokens", &vec![revoked; 3]);
+    let seconds = within(31, async || pod.token().is_none() && !process.is_ready().await).await;
+    assert!(seconds <= 30, "{seconds}");
+    let asked = pod.broker.calls("/v1/k8s/launch-tokens").len();
+    sleep(Duration::from_mins(3)).await;
+    assert!(pod.broker.calls("/v1/k8s/launch-tokens").len() - asked <= 4);
+    within(120, async || process.is_ready().await).await;
+    assert!(pod.log().contains(&format!("awrit pod release {POD}")), "{}", pod.log());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_session_starts_over() {
+    let pod = Pod::new(3_600).await;
+    let process = pod.running().await;
+    let old = pod.token().unwrap();
+    pod.broker
+        .script("/v1/token/validate", &[(200, json!({"valid": false}))]);
+    pod.broker.script(
+        "/v1/token/renew",
+        &[problem(403, "superseded", "token has been revoked")],
+    );
+    within(31, async || pod.token().is_some_and(|token| token != old)).await;
+    assert!(process.is_ready().await);
+    assert_eq!(pod.broker.calls("/v1/register").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_stopped_while_the_broker_is_away_still_removes_the_file() {
+    let pod = Pod::new(300).await;
+    let process = pod.running().await;
+    pod.broker.away(true);
+    let start = Instant::now();
+    process.stop.notify_one();
+    process.task.await.unwrap().unwrap();
+    assert!(start.elapsed() <= Duration::from_secs(9));
+    assert_eq!(pod.token(), None);
+    assert!(pod.log().contains("could not release the token"), "{}", pod.log());
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_stopped_before_the_first_token_ends_at_once() {
+    let pod = Pod::new(300).await;
+    pod.broker.away(true);
+    let process = pod.start().await;
+    sleep(Duration::from_secs(3)).await;
+    process.stop.notify_one();
+    process.task.await.unwrap().unwrap();
+    assert!(pod.broker.calls("/v1/token/release").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_identity_is_told_and_waited_for() {
+    let pod = Pod::new(300).await;
+    std::fs::remove_file(pod.folder.path().join("identity")).unwrap();
+    let process = pod.start().await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(pod.log().contains("credential file"), "{}", pod.log());
+    std::fs::write(pod.folder.path().join("identity"), "service-account-token").unwrap();
+    within(60, async || process.is_ready().await).await;
+}
