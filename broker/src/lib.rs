@@ -1,1 +1,20 @@
-//! The AgentWrit token broker.
+//! The AgentWrit token broker: issues short-lived, scoped, individually revocable tokens to agents.
+//!
+//! http (extractors, handlers, problems) → service (the rules) → store (traits; SQLite behind them), with keys, verify,
+//! view, limits and metrics beside. Time and randomness are passed in.
+#![deny(missing_docs)]
+
+pub mod attest;
+pub mod broker;
+pub mod config;
+pub mod http;
+pub mod keys;
+pub mod limits;
+pub mod metrics;
+pub mod nonce;
+pub mod service;
+pub mod store;
+pub mod system;
+pub mod timestamp;
+pub mod verify;
+pub mod view;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -22,6 +23,12 @@ pub trait Clock: Send + Sync {
             .saturating_mul(1000)
             .saturating_add(i64::from(now.millisecond()))
     }
+
+    /// Time since a fixed moment, for intervals and rate limits. System clocks override it with a reading that
+    /// doesn't jump with the wall clock.
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.unix_millis()).unwrap_or(0))
+    }
 }
 
 /// The source of random bytes failed; nothing may be issued from it.
@@ -41,6 +48,10 @@ pub trait Entropy: Send + Sync {
 impl<T: Clock + ?Sized> Clock for Arc<T> {
     fn now(&self) -> OffsetDateTime {
         self.as_ref().now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.as_ref().monotonic()
     }
 }
 

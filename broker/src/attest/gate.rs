@@ -1,0 +1,214 @@
+//! How the API server is asked: cheap checks first, a limit per source, 16 reviews at a time, nothing kept for pods.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Buckets, Caller, DenialKind, identity, precheck};
+
+/// Most questions in flight at the API server.
+const MAX_IN_FLIGHT: usize = 16;
+/// Longest wait for one of them to be answered before ours is asked.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the controller's own review is believed, milliseconds.
+const CONTROLLER_CACHE_MS: i64 = 5_000;
+/// One review per source each 50 ms, and as many at once as a node has pods to start.
+const SOURCE_INTERVAL_MS: i64 = 50;
+const SOURCE_BURST: i64 = 250;
+
+/// What the operator configures.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `AA_ATTEST_AUDIENCE`: the audience that a token must be made for.
+    pub audience: String,
+    /// `AA_CONTROLLER_SUBJECT`: full username of the only ServiceAccount that may write policy.
+    pub controller_subject: String,
+}
+
+/// Why a caller got no further.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// It was refused.
+    #[error("refused: {}", kind.as_str())]
+    Denied {
+        /// The precise kind.
+        kind: DenialKind,
+        /// Who it is, when the API server has vouched for it.
+        caller: Option<Box<Caller>>,
+    },
+    /// Nothing is known: 503.
+    #[error("attestation is not available")]
+    Unavailable(#[from] AttestorError),
+}
+
+/// A pod that was looked at just now and is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttestedPod {
+    /// `system:serviceaccount:<namespace>:<name>`.
+    pub username: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// ServiceAccount that the pod runs under.
+    pub service_account: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Node that it runs on; empty when not known.
+    pub node: String,
+}
+
+struct Believed {
+    token: [u8; 32],
+    since_ms: i64,
+    caller: Caller,
+}
+
+/// Answers who a caller is. One for the process.
+pub struct Attestation {
+    attestor: Arc<dyn Attestor>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    in_flight: Semaphore,
+    sources: Buckets,
+    controller: Mutex<Option<Believed>>,
+    metrics: AttestMetrics,
+}
+
+impl Attestation {
+    /// Asks `attestor`, under the limits above.
+    ///
+    /// # Errors
+    /// When a metric is defined wrongly.
+    pub fn new(attestor: Arc<dyn Attestor>, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, AttestorError> {
+        Ok(Self {
+            attestor,
+            clock,
+            settings,
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            sources: Buckets::new(SOURCE_INTERVAL_MS, SOURCE_BURST),
+            controller: Mutex::new(None),
+            metrics: AttestMetrics::new()?,
+        })
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &AttestMetrics {
+        &self.metrics
+    }
+
+    /// The caller behind `authorization`, when it is the controller; its review is believed for 5 s.
+    ///
+    /// # Errors
+    /// Refused, or nothing known.
+    pub async fn controller(&self, authorization: Option<&HeaderValue>, source: &str) -> Result<Caller, AttestError> {
+        let token = self.precheck(authorization)?;
+        let hash = <[u8; 32]>::from(Sha256::digest(token.expose_secret().as_bytes()));
+        if let Some(caller) = self.believed(&hash) {
+            return Ok(caller);
+        }
+        let caller = self.review(&token, source).await?;
+        if caller.username != self.settings.controller_subject {
+            return Err(denied(DenialKind::NotController, Some(caller)));
+        }
+        *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(Believed {
+            token: hash,
+            since_ms: self.ticks(),
+            caller: caller.clone(),
+        });
+        Ok(caller)
+    }
+
+    /// The caller behind `authorization`, when its token is bound to a pod. Asked each time.
+    ///
+    /// # Errors
+    /// Refused, or nothing known.
+    pub async fn pod_caller(&self, authorization: Option<&HeaderValue>, source: &str) -> Result<(Caller, BoundPod), AttestError> {
+        let token = self.precheck(authorization)?;
+        let caller = self.review(&token, source).await?;
+        match caller.pod.clone() {
+            Some(pod) => Ok((caller, pod)),
+            None => Err(denied(DenialKind::NotBoundToPod, Some(caller))),
+        }
+    }
+
+    /// Looks at the caller's pod now: it exists, lives, and its annotation names `policy`.
+    ///
+    /// # Errors
+    /// Refused, or nothing known.
+    pub async fn living_pod(&self, caller: &Caller, bound: &BoundPod, policy: &str) -> Result<AttestedPod, AttestError> {
+        let pod = {
+            let _permit = self.permit().await?;
+            let asked = self.clock.monotonic();
+            let answer = self.attestor.pod(&caller.namespace, &bound.name).await;
+            self.answered(ApiCall::Pod, asked);
+            answer?
+        };
+        identity::check_pod(caller, bound, pod.as_ref(), policy).map_err(|kind| denied(kind, Some(caller.clone())))?;
+        Ok(AttestedPod {
+            username: caller.username.clone(),
+            namespace: caller.namespace.clone(),
+            service_account: caller.service_account.clone(),
+            name: bound.name.clone(),
+            uid: bound.uid.clone(),
+            node: pod.and_then(|pod| pod.node).or_else(|| bound.node.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn precheck(&self, authorization: Option<&HeaderValue>) -> Result<SecretString, AttestError> {
+        precheck::bearer(authorization, &self.settings.audience, self.clock.unix_seconds())
+            .map_err(|kind| denied(kind, None))
+    }
+
+    /// Milliseconds that don't jump with the wall clock.
+    fn ticks(&self) -> i64 {
+        i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn believed(&self, hash: &[u8; 32]) -> Option<Caller> {
+        let believed = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = |since: i64| self.ticks().saturating_sub(since);
+        believed
+            .as_ref()
+            .filter(|entry| entry.token == *hash && (0..=CONTROLLER_CACHE_MS).contains(&age(entry.since_ms)))
+            .map(|entry| entry.caller.clone())
+    }
+
+    async fn review(&self, token: &SecretString, source: &str) -> Result<Caller, AttestError> {
+        if !self.sources.take(source, self.ticks()) {
+            return Err(denied(DenialKind::SourceRateLimited, None));
+        }
+        let _permit = self.permit().await?;
+        let asked = self.clock.monotonic();
+        let answer = self.attestor.review(token, &self.settings.audience).await;
+        self.answered(ApiCall::Review, asked);
+        identity::caller(answer?, &self.settings.audience).map_err(|kind| denied(kind, None))
+    }
+
+    fn answered(&self, call: ApiCall, asked: Duration) {
+        self.metrics.answered(call, self.clock.monotonic().saturating_sub(asked).as_secs_f64());
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, AttestorError> {
+        match tokio::time::timeout(QUEUE_TIMEOUT, self.in_flight.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(AttestorError::Busy),
+        }
+    }
+}
+
+fn denied(kind: DenialKind, caller: Option<Caller>) -> AttestError {
+    AttestError::Denied {
+        kind,
+        caller: caller.map(Box::new),
+    }
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

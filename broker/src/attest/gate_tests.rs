@@ -1,0 +1,154 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use agentwrit_protocol::clock::ManualClock;
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::attest::{PodFacts, Review};
+
+const OURS: &str = "agentwrit://agentwrit-system/agentwrit";
+const CONTROLLER: &str = "system:serviceaccount:agentwrit-system:agentwrit-controller";
+
+/// An API server that answers with the username found in the token's `sub`.
+#[derive(Default)]
+struct Scripted {
+    reviews: AtomicUsize,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    hold: Option<Notify>,
+    away: bool,
+}
+
+#[async_trait]
+impl Attestor for Scripted {
+    async fn review(&self, token: &SecretString, audience: &str) -> Result<Review, AttestorError> {
+        self.reviews.fetch_add(1, Ordering::SeqCst);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        if let Some(hold) = &self.hold {
+            hold.notified().await;
+        }
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.away {
+            return Err(AttestorError::Unreachable("connection refused".into()));
+        }
+        let payload = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').nth(1).unwrap()).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        Ok(Review {
+            authenticated: true,
+            audiences: vec![audience.to_owned()],
+            username: claims["sub"].as_str().unwrap().to_owned(),
+            ..Review::default()
+        })
+    }
+
+    async fn pod(&self, _namespace: &str, _name: &str) -> Result<Option<PodFacts>, AttestorError> {
+        Err(AttestorError::Unreachable("connection refused".into()))
+    }
+}
+
+fn bearer(sub: &str) -> HeaderValue {
+    let payload = serde_json::json!({"aud": [OURS], "exp": 10_000, "sub": sub}).to_string();
+    HeaderValue::from_str(&format!("Bearer e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload))).unwrap()
+}
+
+fn attestation(server: &Arc<Scripted>) -> (Arc<Attestation>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at(1_000));
+    let settings = Settings {
+        audience: OURS.into(),
+        controller_subject: CONTROLLER.into(),
+    };
+    (Arc::new(Attestation::new(server.clone(), clock.clone(), settings).unwrap()), clock)
+}
+
+fn kind(error: AttestError) -> DenialKind {
+    match error {
+        AttestError::Denied { kind, .. } => kind,
+        AttestError::Unavailable(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn the_controllers_review_is_believed_for_five_seconds() {
+    let server = Arc::new(Scripted::default());
+    let (attestation, clock) = attestation(&server);
+    for (advance, reviews) in [(0, 1), (5_000, 1), (1, 2), (-10_000, 3)] {
+        clock.advance_millis(advance);
+        attestation.controller(Some(&bearer(CONTROLLER)), "10.0.0.1").await.unwrap();
+        assert_eq!(server.reviews.load(Ordering::SeqCst), reviews, "after {advance} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_pods_review_is_never_kept() {
+    let server = Arc::new(Scripted::default());
+    let (attestation, _) = attestation(&server);
+    for wanted in 1..=3 {
+        let refused = attestation.pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1").await;
+        assert_eq!(kind(refused.unwrap_err()), DenialKind::NotBoundToPod);
+        assert_eq!(server.reviews.load(Ordering::SeqCst), wanted);
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_is_the_controller() {
+    let server = Arc::new(Scripted::default());
+    let (attestation, _) = attestation(&server);
+    let refused = attestation.controller(Some(&bearer("system:serviceaccount:shop:agentwrit-controller")), "10.0.0.1").await;
+    assert_eq!(kind(refused.unwrap_err()), DenialKind::NotController);
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_is_no_refusal() {
+    let server = Arc::new(Scripted { away: true, ..Scripted::default() });
+    let (attestation, _) = attestation(&server);
+    let error = attestation.pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1").await.unwrap_err();
+    assert!(matches!(error, AttestError::Unavailable(AttestorError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn nonsense_never_reaches_the_api_server() {
+    let server = Arc::new(Scripted::default());
+    let (attestation, _) = attestation(&server);
+    assert_eq!(kind(attestation.pod_caller(None, "10.0.0.1").await.unwrap_err()), DenialKind::BearerMissing);
+    let header = HeaderValue::from_static("Bearer a.b.c");
+    assert_eq!(kind(attestation.controller(Some(&header), "10.0.0.1").await.unwrap_err()), DenialKind::BearerMalformed);
+    assert_eq!(server.reviews.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn one_source_cannot_keep_the_api_server_busy() {
+    let server = Arc::new(Scripted::default());
+    let (attestation, clock) = attestation(&server);
+    let token = bearer("system:serviceaccount:shop:a");
+    for _ in 0..SOURCE_BURST {
+        assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()), DenialKind::NotBoundToPod);
+    }
+    assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()), DenialKind::SourceRateLimited);
+    assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.2").await.unwrap_err()), DenialKind::NotBoundToPod);
+    clock.advance_millis(SOURCE_INTERVAL_MS);
+    assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()), DenialKind::NotBoundToPod);
+}
+
+#[tokio::test]
+async fn at_most_sixteen_reviews_are_in_flight() {
+    let server = Arc::new(Scripted { hold: Some(Notify::new()), ..Scripted::default() });
+    let (attestation, _) = attestation(&server);
+    let callers: Vec<_> = (0..40)
+        .map(|_| {
+            let attestation = attestation.clone();
+            tokio::spawn(async move { attestation.pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1").await })
+        })
+        .collect();
+    while callers.iter().any(|caller| !caller.is_finished()) {
+        server.hold.as_ref().unwrap().notify_one();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.reviews.load(Ordering::SeqCst), 40);
+    assert_eq!(server.most.load(Ordering::SeqCst), MAX_IN_FLIGHT);
+}

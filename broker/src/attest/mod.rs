@@ -1,0 +1,109 @@
+//! Who a caller from the cluster is: `TokenReview` of its ServiceAccount token and a look at its pod.
+//!
+//! The only part of the broker that speaks to Kubernetes. [`Attestor`] is what it asks the API server;
+//! [`Attestation`] is how: cheap checks first, few reviews at a time, and no answer of the API server kept for a pod.
+
+mod buckets;
+mod denial;
+mod gate;
+mod identity;
+mod kube_attestor;
+mod metrics;
+mod precheck;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+
+pub use buckets::{Buckets, advance};
+pub use denial::DenialKind;
+pub use gate::{Attestation, AttestedPod, AttestError, Settings};
+pub use identity::{BoundPod, Caller};
+pub use kube_attestor::KubeAttestor;
+pub use metrics::{ApiCall, AttestMetrics};
+
+/// The answer of a `TokenReview`, as far as the broker looks at it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Review {
+    /// `status.authenticated`.
+    pub authenticated: bool,
+    /// `status.audiences`: those asked for that the token really has.
+    pub audiences: Vec<String>,
+    /// `status.user.username`.
+    pub username: String,
+    /// `status.user.extra["authentication.kubernetes.io/pod-name"]`.
+    pub pod_name: Option<String>,
+    /// `status.user.extra["authentication.kubernetes.io/pod-uid"]`.
+    pub pod_uid: Option<String>,
+    /// `status.user.extra["authentication.kubernetes.io/node-name"]`.
+    pub node: Option<String>,
+}
+
+/// A pod, as far as the broker looks at it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodFacts {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub terminating: bool,
+    /// `status.phase`.
+    pub phase: String,
+    /// `spec.serviceAccountName`.
+    pub service_account: String,
+    /// `spec.nodeName`.
+    pub node: Option<String>,
+    /// The annotation `agentwrit.io/launch-token`.
+    pub launch_token: Option<String>,
+}
+
+/// The API server gave no usable answer; whatever the cause, nothing is known about the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestorError {
+    /// No configuration to reach the API server with.
+    #[error("no way to reach the Kubernetes API server is configured")]
+    Configuration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It did not answer.
+    #[error("the Kubernetes API server did not answer")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It refused the broker itself, which lacks a permission.
+    #[error("the Kubernetes API server refused the broker: it needs to create tokenreviews and get pods")]
+    BrokerRefused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It answered what makes no sense here.
+    #[error("the Kubernetes API server answered with an error")]
+    Unexpected(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The metrics are defined wrongly.
+    #[error("attestation metrics are defined wrongly")]
+    Metrics(#[from] prometheus::Error),
+    /// Too many reviews are waiting already.
+    #[error("too many attestations are waiting for the Kubernetes API server")]
+    Busy,
+}
+
+impl AttestorError {
+    /// A word for metrics and logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Configuration(_) => "configuration",
+            Self::Unreachable(_) => "unreachable",
+            Self::BrokerRefused(_) => "broker_refused",
+            Self::Unexpected(_) => "unexpected",
+            Self::Metrics(_) => "metrics",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+/// What the broker asks the Kubernetes API server.
+#[async_trait]
+pub trait Attestor: Send + Sync {
+    /// Asks whose token this is, for the audience of the installation.
+    ///
+    /// # Errors
+    /// When there is no usable answer; a token that is refused is an answer.
+    async fn review(&self, token: &SecretString, audience: &str) -> Result<Review, AttestorError>;
+
+    /// Reads a pod from the store behind the API server; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// When there is no usable answer.
+    async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, AttestorError>;
+}

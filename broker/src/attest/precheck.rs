@@ -1,0 +1,125 @@
+//! What can be told about a ServiceAccount token without asking anybody: enough to spare the API server nonsense.
+
+use agentwrit_protocol::inject::IDENTITY_TOKEN_SECONDS;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::DenialKind;
+
+/// Longest bearer that is looked at, bytes.
+const MAX_BEARER_BYTES: usize = 8 * 1024;
+/// How far broker's and API server's clocks may differ, seconds; the API server decides in the end.
+const CLOCK_LEEWAY: i64 = 30;
+
+const _: () = assert!(CLOCK_LEEWAY < IDENTITY_TOKEN_SECONDS, "the leeway would make expiry meaningless");
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct Unverified {
+    aud: Audience,
+    exp: f64,
+}
+
+/// The bearer of an `Authorization` header, when it may be worth a review at `now` (Unix seconds).
+pub(super) fn bearer(header: Option<&HeaderValue>, audience: &str, now: i64) -> Result<SecretString, DenialKind> {
+    let token = header
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.strip_prefix("Bearer "))
+        .filter(|token| !token.is_empty())
+        .ok_or(DenialKind::BearerMissing)?;
+    let claims = unverified(token).ok_or(DenialKind::BearerMalformed)?;
+    let fits = match &claims.aud {
+        Audience::One(one) => one == audience,
+        Audience::Many(many) => many.iter().any(|one| one == audience),
+    };
+    if !fits {
+        return Err(DenialKind::BearerWrongAudience);
+    }
+    // NumericDate may have a fraction (RFC 7519 §2); its seconds fit an f64 without loss.
+    let expires = time::OffsetDateTime::UNIX_EPOCH.checked_add(time::Duration::checked_seconds_f64(claims.exp).unwrap_or(time::Duration::ZERO));
+    if expires.is_none_or(|at| at.unix_timestamp().saturating_add(CLOCK_LEEWAY) < now) {
+        return Err(DenialKind::BearerExpired);
+    }
+    Ok(SecretString::from(token))
+}
+
+fn unverified(token: &str) -> Option<Unverified> {
+    if token.len() > MAX_BEARER_BYTES {
+        return None;
+    }
+    let mut segments = token.split('.');
+    let (Some(header), Some(payload), Some(signature), None) =
+        (segments.next(), segments.next(), segments.next(), segments.next())
+    else {
+        return None;
+    };
+    if header.is_empty() || signature.is_empty() {
+        return None;
+    }
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const OURS: &str = "agentwrit://agentwrit-system/agentwrit";
+
+    fn header(payload: &str) -> HeaderValue {
+        HeaderValue::from_str(&format!("Bearer e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload))).unwrap()
+    }
+
+    fn check(payload: &str) -> Result<(), DenialKind> {
+        bearer(Some(&header(payload)), OURS, 1_000).map(|_| ())
+    }
+
+    #[test]
+    fn a_token_worth_a_review_passes_whole() {
+        let token = bearer(Some(&header(&format!(r#"{{"aud":["x","{OURS}"],"exp":1001}}"#))), OURS, 1_000).unwrap();
+        assert_eq!(token.expose_secret().split('.').count(), 3);
+        assert_eq!(check(&format!(r#"{{"aud":"{OURS}","exp":1001.5}}"#)), Ok(()));
+    }
+
+    #[test]
+    fn audience_and_expiry_are_looked_at_first() {
+        assert_eq!(check(r#"{"aud":["https://kubernetes.default.svc"],"exp":2000}"#), Err(DenialKind::BearerWrongAudience));
+        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":969}}"#)), Err(DenialKind::BearerExpired));
+        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":970}}"#)), Ok(()));
+        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":1e300}}"#)), Err(DenialKind::BearerExpired));
+    }
+
+    #[test]
+    fn anything_that_is_no_jwt_is_refused_before_a_review() {
+        for payload in ["", "null", "{}", r#"{"aud":5,"exp":2000}"#, r#"{"aud":["a"],"exp":"x"}"#, "{"] {
+            assert_eq!(check(payload), Err(DenialKind::BearerMalformed), "{payload:?}");
+        }
+        for text in ["Bearer a.b", "Bearer a.b.c.d", "Bearer ..", "Bearer é.b.c"] {
+            let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
+            let refused = bearer(Some(&value), OURS, 1_000).unwrap_err();
+            assert!(matches!(refused, DenialKind::BearerMalformed | DenialKind::BearerMissing), "{text}");
+        }
+        let padding = "x".repeat(MAX_BEARER_BYTES);
+        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":2000,"pad":"{padding}"}}"#)), Err(DenialKind::BearerMalformed));
+    }
+
+    #[test]
+    fn only_the_bearer_scheme_counts() {
+        assert_eq!(bearer(None, OURS, 0).unwrap_err(), DenialKind::BearerMissing);
+        for text in ["", "Bearer", "Bearer ", "bearer a.b.c", "Basic a.b.c"] {
+            let value = HeaderValue::from_str(text).unwrap();
+            assert_eq!(bearer(Some(&value), OURS, 0).unwrap_err(), DenialKind::BearerMissing, "{text:?}");
+        }
+    }
+}

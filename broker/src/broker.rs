@@ -1,0 +1,75 @@
+//! The broker's parts, put together once and shared by every request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_protocol::{Clock, Entropy, EntropyError};
+
+use crate::attest::Attestation;
+use crate::config::Config;
+use crate::keys::KeySet;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::store::{EventDraft, Store};
+use crate::verify::Verifier;
+use crate::view::View;
+
+/// What handlers and services work with.
+pub struct Broker {
+    /// As loaded at start.
+    pub config: Config,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// Signing keys.
+    pub keys: Arc<KeySet>,
+    /// Revocation view.
+    pub view: Arc<View>,
+    /// Token checks.
+    pub verifier: Verifier,
+    /// The store.
+    pub store: Store,
+    /// Rate limits.
+    pub limits: Limits,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Attestation of pods, when configured.
+    pub attestation: Option<Arc<Attestation>>,
+    /// Key of the comparison of admin secrets, random per process.
+    pub compare_key: [u8; 32],
+    /// Monotonic reading at start.
+    pub started: Duration,
+}
+
+/// State of the routers.
+pub type AppState = Arc<Broker>;
+
+impl Broker {
+    /// `N` random bytes as lower hex.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn random_hex<const N: usize>(&self) -> Result<String, EntropyError> {
+        let mut bytes = [0_u8; N];
+        self.entropy.fill(&mut bytes)?;
+        Ok(hex::encode(bytes))
+    }
+
+    /// Seconds since start.
+    pub fn uptime_seconds(&self) -> i64 {
+        let uptime = self.clock.monotonic().saturating_sub(self.started);
+        i64::try_from(uptime.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// Audits a denial that comes before a verified credential: nobody waits for its commit, and beyond the rate of
+    /// its source it is only counted.
+    pub fn audit_denial(&self, source: std::net::IpAddr, draft: EventDraft) {
+        if !self.limits.audits_denial(source) {
+            self.metrics.denials_suppressed.inc();
+        } else if !self.store.append(draft.source(&source.to_string())) {
+            self.limits.suppress();
+            self.metrics.denials_suppressed.inc();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Configuration: `AA_*` environment and the KEY=VALUE file, parsed once, validated together, passed down.
+
+mod cidr;
+mod file;
+mod parse;
+mod secret;
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::store::StoreKind;
+
+pub use cidr::Cidr;
+pub use file::Mode;
+pub use secret::{AdminAuth, AdminSecret, SecretSource};
+pub use settings::{SETTINGS, Setting, help};
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// FAIL only.
+    Quiet,
+    /// OK, WARN and FAIL.
+    Verbose,
+    /// TRACE too.
+    Trace,
+}
+
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `[AA:MODULE:LEVEL] time | COMPONENT | MESSAGE | context`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Transport security of the API listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain HTTP.
+    None,
+    /// Server certificate.
+    Tls {
+        /// PEM chain.
+        cert: PathBuf,
+        /// PEM key.
+        key: PathBuf,
+        /// PEM CAs of clients: a client certificate is then required.
+        client_ca: Option<PathBuf>,
+    },
+}
+
+/// Attestation of pods; off unless both of its settings are given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttestConfig {
+    /// Audience of the projected ServiceAccount tokens.
+    pub audience: String,
+    /// Full username of the controller's ServiceAccount.
+    pub controller_subject: String,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Admin login.
+    pub admin: AdminAuth,
+    /// API listener.
+    pub listen: SocketAddr,
+    /// Ops listener (plain HTTP), when apart.
+    pub ops: Option<SocketAddr>,
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// What a log line looks like.
+    pub log_format: LogFormat,
+    /// Trust domain of SPIFFE ids.
+    pub trust_domain: String,
+    /// Default life of agents' tokens, seconds.
+    pub default_ttl: i64,
+    /// Ceiling of every token's life, seconds; 0 = none.
+    pub max_ttl: i64,
+    /// Life of admin tokens, seconds.
+    pub admin_token_ttl: i64,
+    /// `iss`; empty = not enforced.
+    pub issuer: String,
+    /// `aud`; empty = none.
+    pub audience: String,
+    /// PEM file of the signing key.
+    pub signing_key_path: PathBuf,
+    /// A missing key is FATAL rather than made.
+    pub signing_key_required: bool,
+    /// Where the store is.
+    pub store: StoreKind,
+    /// Answer 503 rather than fall back to memory.
+    pub store_required: bool,
+    /// Print a launch token and an admin token at start.
+    pub seed_tokens: bool,
+    /// Transport security.
+    pub tls: TlsMode,
+    /// Serve `/v1/metrics` on the API listener.
+    pub api_metrics: bool,
+    /// `/v1/challenge` per source and second; 0 = no limit.
+    pub challenge_rate: u32,
+    /// `/v1/register` per source and second; 0 = no limit.
+    pub register_rate: u32,
+    /// Audited denials per source and second; 0 = no limit.
+    pub denial_audit_rate: u32,
+    /// Who may say X-Forwarded-For.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Attestation of pods.
+    pub attest: Option<AttestConfig>,
+    /// Longest life of a session, seconds; 0 = no limit.
+    pub max_session_age: i64,
+    /// What to say at start, as WARN.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads and validates everything.
+    ///
+    /// # Errors
+    /// Every failure, one sentence each, in the order of the settings.
+    pub fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        parse::load(env)
+    }
+
+    /// `ttl` under the ceiling, seconds.
+    pub fn clamp_ttl(&self, ttl: i64) -> i64 {
+        if self.max_ttl > 0 { ttl.min(self.max_ttl) } else { ttl }
+    }
+}

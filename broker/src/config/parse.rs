@@ -1,0 +1,230 @@
+//! From text to [`Config`], collecting every failure.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::spiffe::check_trust_domain;
+
+use super::file::{self, ConfigFile, Mode};
+use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LogFormat, LogLevel, SecretSource, TlsMode};
+use crate::store::StoreKind;
+
+struct Reader<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    failures: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|value| !value.is_empty())
+    }
+
+    fn fail(&mut self, failure: impl Into<String>) {
+        self.failures.push(failure.into());
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, default: T, wanted: &str, fits: impl Fn(&T) -> bool) -> T {
+        let Some(text) = self.text(name) else { return default };
+        match text.parse::<T>() {
+            Ok(value) if fits(&value) => value,
+            _ => {
+                self.fail(format!("{name}={text:?} must be {wanted}"));
+                default
+            }
+        }
+    }
+
+    fn seconds(&mut self, name: &str, default: i64, least: i64) -> i64 {
+        // Far below the end of i64, so that sums of moments and lives can't overflow.
+        const MOST: i64 = 1_000_000_000;
+        let wanted = format!("a whole number of seconds from {least} to {MOST}");
+        self.parsed(name, default, &wanted, |value| (least..=MOST).contains(value))
+    }
+
+    fn rate(&mut self, name: &str) -> u32 {
+        let wanted = "a whole number per second from 0 (no limit) to 1000000000";
+        self.parsed(name, 1000, wanted, |value: &u32| *value <= 1_000_000_000)
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, default: T, choices: &[(&str, T)]) -> T {
+        let Some(text) = self.text(name) else { return default };
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return *value;
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        self.fail(format!("{name}={text:?} must be one of {}", words.join(", ")));
+        default
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        self.choice(name, default, &[("true", true), ("false", false)])
+    }
+
+    fn keep<T>(&mut self, result: Result<T, impl Display>) -> Option<T> {
+        result.map_err(|error| self.fail(error.to_string())).ok()
+    }
+
+    fn admin(&mut self, file: &ConfigFile) -> AdminAuth {
+        if !self.choice("AA_ADMIN_AUTH", true, &[("on", true), ("off", false)]) {
+            return AdminAuth::Off;
+        }
+        let (secret, from_file) = match (self.env)("AA_ADMIN_SECRET") {
+            Some(secret) => (Some(Sensitive::from(secret)), false),
+            None => (file.admin_secret.clone(), true),
+        };
+        let Some(secret) = secret.filter(|secret| !secret.expose().is_empty()) else {
+            self.fail("AA_ADMIN_SECRET must be set (non-empty)");
+            return AdminAuth::Off;
+        };
+        match self.keep(AdminSecret::accept(secret)) {
+            Some(secret) if from_file => AdminAuth::On(SecretSource::File { path: file.path.clone(), secret }),
+            Some(secret) => AdminAuth::On(SecretSource::Environment(secret)),
+            None => AdminAuth::Off,
+        }
+    }
+
+    fn listen(&mut self) -> SocketAddr {
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let address = match self.text("AA_BIND_ADDRESS").as_deref() {
+            None | Some("localhost") => localhost,
+            Some(text) => text.parse().unwrap_or_else(|_| {
+                self.fail(format!("AA_BIND_ADDRESS={text:?} must be an IP address such as 0.0.0.0"));
+                localhost
+            }),
+        };
+        let port = self.parsed("AA_PORT", 8080, "a port from 0 to 65535", |_: &u16| true);
+        SocketAddr::new(address, port)
+    }
+
+    fn tls(&mut self) -> TlsMode {
+        #[derive(Clone, Copy, PartialEq)]
+        enum Kind {
+            None,
+            Tls,
+            Mtls,
+        }
+        let kind = self.choice("AA_TLS_MODE", Kind::None, &[("none", Kind::None), ("tls", Kind::Tls), ("mtls", Kind::Mtls)]);
+        if kind == Kind::None {
+            return TlsMode::None;
+        }
+        let mut path = |name: &str| {
+            let text = self.text(name);
+            if text.is_none() {
+                self.fail(format!("{name} must name a PEM file when AA_TLS_MODE is tls or mtls"));
+            }
+            PathBuf::from(text.unwrap_or_default())
+        };
+        let (cert, key) = (path("AA_TLS_CERT"), path("AA_TLS_KEY"));
+        let client_ca = (kind == Kind::Mtls).then(|| path("AA_TLS_CLIENT_CA"));
+        TlsMode::Tls { cert, key, client_ca }
+    }
+
+    fn attest(&mut self) -> Option<AttestConfig> {
+        match (self.text("AA_ATTEST_AUDIENCE"), self.text("AA_CONTROLLER_SUBJECT")) {
+            (None, None) => None,
+            (Some(audience), Some(controller_subject)) => {
+                let parts: Vec<&str> = controller_subject.split(':').collect();
+                if !matches!(parts.as_slice(), ["system", "serviceaccount", namespace, name] if !namespace.is_empty() && !name.is_empty())
+                {
+                    self.fail(format!(
+                        "AA_CONTROLLER_SUBJECT={controller_subject:?} must be system:serviceaccount:<namespace>:<name>"
+                    ));
+                }
+                Some(AttestConfig { audience, controller_subject })
+            }
+            (Some(_), None) => {
+                self.fail("AA_CONTROLLER_SUBJECT must be set when AA_ATTEST_AUDIENCE is");
+                None
+            }
+            (None, Some(_)) => {
+                self.fail("AA_ATTEST_AUDIENCE must be set when AA_CONTROLLER_SUBJECT is");
+                None
+            }
+        }
+    }
+
+    fn proxies(&mut self) -> Vec<Cidr> {
+        let Some(text) = self.text("AA_TRUSTED_PROXIES") else { return Vec::new() };
+        let parsed = text.split(',').map(|item| {
+            item.trim().parse::<Cidr>().map_err(|error| format!("AA_TRUSTED_PROXIES: {error}"))
+        });
+        parsed.collect::<Vec<_>>().into_iter().filter_map(|item| self.keep(item)).collect()
+    }
+
+    fn log_level(&mut self) -> LogLevel {
+        // The contract: any case, and unknown words mean verbose.
+        match self.text("AA_LOG_LEVEL").unwrap_or_default().to_ascii_lowercase().as_str() {
+            "quiet" => LogLevel::Quiet,
+            "trace" => LogLevel::Trace,
+            _ => LogLevel::Verbose,
+        }
+    }
+}
+
+pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<String>> {
+    let mut reader = Reader { env, failures: Vec::new() };
+    let found = file::find(env);
+    let file = reader.keep(found).flatten();
+    let mode = file.as_ref().map(|file| file.mode);
+    let admin = reader.admin(&file.unwrap_or_default());
+    let ops = reader.text("AA_OPS_ADDRESS").and_then(|text| {
+        let wanted = format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as 0.0.0.0:9090");
+        reader.keep(text.parse::<SocketAddr>().map_err(|_| wanted))
+    });
+    let trust_domain = reader.text("AA_TRUST_DOMAIN").unwrap_or_else(|| "agentwrit.local".to_owned());
+    reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
+    let path = |text: Option<String>, default: &str| PathBuf::from(text.unwrap_or_else(|| default.to_owned()));
+    let store = match env("AA_DB_PATH").as_deref() {
+        Some("") => StoreKind::Memory,
+        other => StoreKind::File(path(other.map(str::to_owned), "./data.db")),
+    };
+    let mut config = Config {
+        admin,
+        listen: reader.listen(),
+        ops,
+        log_level: reader.log_level(),
+        log_format: reader.choice("AA_LOG_FORMAT", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        trust_domain,
+        default_ttl: reader.seconds("AA_DEFAULT_TTL", 300, 1),
+        max_ttl: reader.seconds("AA_MAX_TTL", 86_400, 0),
+        admin_token_ttl: reader.seconds("AA_ADMIN_TOKEN_TTL", 300, 1),
+        issuer: reader.text("AA_ISSUER").unwrap_or_default(),
+        audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
+        signing_key_path: path(reader.text("AA_SIGNING_KEY_PATH"), "./signing.key"),
+        signing_key_required: reader.flag("AA_SIGNING_KEY_REQUIRED", false),
+        store,
+        store_required: reader.flag("AA_STORE_REQUIRED", false),
+        seed_tokens: reader.text("AA_SEED_TOKENS").as_deref() == Some("true"),
+        tls: reader.tls(),
+        api_metrics: reader.flag("AA_API_METRICS", true),
+        challenge_rate: reader.rate("AA_CHALLENGE_RATE"),
+        register_rate: reader.rate("AA_REGISTER_RATE"),
+        denial_audit_rate: reader.rate("AA_DENIAL_AUDIT_RATE"),
+        trusted_proxies: reader.proxies(),
+        attest: reader.attest(),
+        max_session_age: reader.seconds("AA_MAX_SESSION_AGE", 0, 0),
+        warnings: Vec::new(),
+    };
+    config.warnings = warnings(&config, mode);
+    if reader.failures.is_empty() { Ok(config) } else { Err(reader.failures) }
+}
+
+fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.listen.ip().is_unspecified() && config.tls == TlsMode::None {
+        warnings.push("listening on all addresses without TLS".to_owned());
+    }
+    if mode == Some(Mode::Development) {
+        warnings.push("MODE=development".to_owned());
+    }
+    if config.max_ttl > 0 && config.default_ttl > config.max_ttl {
+        warnings.push("AA_DEFAULT_TTL exceeds AA_MAX_TTL".to_owned());
+    }
+    if config.seed_tokens {
+        warnings.push("AA_SEED_TOKENS prints credentials to standard output".to_owned());
+    }
+    warnings
+}

@@ -1,0 +1,134 @@
+//! The admin secret: what is acceptable, and how a presented one is compared.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use agentwrit_protocol::Sensitive;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::file;
+
+/// bcrypt looks at no more bytes than these.
+const BCRYPT_BYTES: usize = 72;
+const SHORTEST: usize = 16;
+const DENYLIST: [&str; 1] = ["change-me-in-production"];
+
+/// Whether people can log in with a secret.
+#[derive(Debug, Clone)]
+pub enum AdminAuth {
+    /// `AA_ADMIN_AUTH=off`.
+    Off,
+    /// With this secret.
+    On(SecretSource),
+}
+
+/// Where the secret comes from.
+#[derive(Debug, Clone)]
+pub enum SecretSource {
+    /// The environment: fixed for the life of the process.
+    Environment(AdminSecret),
+    /// The config file: read again at each login, so that a mounted Secret can be rotated.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The last acceptable secret.
+        secret: AdminSecret,
+    },
+}
+
+impl SecretSource {
+    /// The secret in force; what is wrong with a changed file comes second.
+    pub fn current(&self) -> (AdminSecret, Option<String>) {
+        match self {
+            Self::Environment(secret) => (secret.clone(), None),
+            Self::File { path, secret } => {
+                let fresh = file::read(path)
+                    .and_then(|file| file.admin_secret.ok_or_else(|| "config file: no ADMIN_SECRET".to_owned()))
+                    .and_then(AdminSecret::accept);
+                match fresh {
+                    Ok(fresh) => (fresh, None),
+                    Err(problem) => (secret.clone(), Some(problem)),
+                }
+            }
+        }
+    }
+}
+
+/// An acceptable secret.
+#[derive(Debug, Clone)]
+pub enum AdminSecret {
+    /// In plain text.
+    Plain(Sensitive),
+    /// As a bcrypt hash of 60 characters.
+    Bcrypt(Sensitive),
+}
+
+impl AdminSecret {
+    /// Accepts a secret, or says why not; the reason holds nothing of it.
+    pub(super) fn accept(secret: Sensitive) -> Result<Self, String> {
+        let text = secret.expose();
+        if text.len() == 60 && ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix)) {
+            return match bcrypt::HashParts::from_str(text) {
+                Ok(_) => Ok(Self::Bcrypt(secret)),
+                Err(_) => Err("admin secret rejected: not a well-formed bcrypt hash".to_owned()),
+            };
+        }
+        if text.chars().count() < SHORTEST || DENYLIST.contains(&text) {
+            return Err("admin secret rejected: does not meet security requirements".to_owned());
+        }
+        if text.len() > BCRYPT_BYTES {
+            return Err("admin secret rejected: longer than 72 bytes".to_owned());
+        }
+        Ok(Self::Plain(secret))
+    }
+
+    /// Whether the presented secret is the right one. Slow for a bcrypt hash: not for an async thread.
+    pub fn matches(&self, presented: &str, key: &[u8; 32]) -> bool {
+        match self {
+            Self::Plain(secret) => {
+                let digest = |text: &str| {
+                    Hmac::<Sha256>::new_from_slice(key).map(|mac| mac.chain_update(text.as_bytes()).finalize().into_bytes())
+                };
+                match (digest(secret.expose()), digest(presented)) {
+                    (Ok(a), Ok(b)) => a.as_slice().ct_eq(b.as_slice()).into(),
+                    _ => false,
+                }
+            }
+            Self::Bcrypt(hash) => {
+                presented.len() <= BCRYPT_BYTES && bcrypt::verify(presented, hash.expose()).unwrap_or(false)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weak_secrets_are_refused_and_good_ones_compared_whole() {
+        for weak in ["", "short", "change-me-in-production", "fifteen-letters", &"x".repeat(73)] {
+            assert!(AdminSecret::accept(weak.into()).is_err(), "{weak:?}");
+        }
+        let long = "x".repeat(72);
+        let secret = AdminSecret::accept(long.as_str().into()).unwrap();
+        assert!(secret.matches(&long, &[7; 32]));
+        assert!(!secret.matches(&format!("{long}y"), &[7; 32]));
+        assert!(!secret.matches("", &[7; 32]));
+    }
+
+    #[test]
+    fn a_stored_hash_matches_its_plaintext_only() {
+        let hash = bcrypt::hash("correct horse battery", 4).unwrap();
+        let secret = AdminSecret::accept(hash.as_str().into()).unwrap();
+        assert!(matches!(secret, AdminSecret::Bcrypt(_)));
+        assert!(secret.matches("correct horse battery", &[0; 32]));
+        assert!(!secret.matches(&hash, &[0; 32]));
+        let long = "y".repeat(72);
+        let secret = AdminSecret::accept(bcrypt::hash(&long, 4).unwrap().as_str().into()).unwrap();
+        assert!(secret.matches(&long, &[0; 32]));
+        assert!(!secret.matches(&format!("{long}z"), &[0; 32]), "longer than bcrypt looks at");
+    }
+}

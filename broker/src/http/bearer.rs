@@ -1,0 +1,174 @@
+//! The bearer check: contract §4, with subject kinds beside scopes.
+
+use std::sync::Arc;
+
+use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::Scope;
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::claims::{Claims, SubjectKind};
+use agentwrit_protocol::k8s::ORCH_PREFIX;
+use async_trait::async_trait;
+
+use super::call::Call;
+use super::error::ApiError;
+use crate::broker::Broker;
+use crate::store::{Command, EndReason, EventDraft, Result as StoreResult, Tx};
+use crate::verify::{TokenError, Verified};
+use crate::view::TokenState;
+
+/// What an endpoint asks of a bearer.
+#[derive(Debug, Clone, Copy)]
+pub struct Guard {
+    admin_scope: Option<&'static str>,
+    renewal: bool,
+}
+
+impl Guard {
+    /// Any subject.
+    pub const ANY: Self = Self { admin_scope: None, renewal: false };
+    /// Any subject; for attested agents a refusal says why, and a retried renewal may pass.
+    pub const RENEWAL: Self = Self { admin_scope: None, renewal: true };
+
+    /// An admin whose token covers this scope.
+    pub const fn admin(scope: &'static str) -> Self {
+        Self { admin_scope: Some(scope), renewal: false }
+    }
+}
+
+/// A bearer that passed.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// Its claims.
+    pub claims: Arc<Claims>,
+    /// Active; or renewed, for a retried renewal of an attested agent.
+    pub state: TokenState,
+}
+
+/// Whether these are the claims of an attested agent.
+pub fn is_attested(claims: &Claims) -> bool {
+    claims.orch_id.starts_with(ORCH_PREFIX)
+}
+
+/// Checks the bearer of a call.
+///
+/// # Errors
+/// The first check that fails, audited.
+pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<Bearer, ApiError> {
+    let refuse = |detail: &str, kind: &str, reason: &str| {
+        let event = EventDraft::denied(EventType::TokenAuthFailed, reason).resource(&call.path).error_kind(kind);
+        broker.audit_denial(call.source, event);
+        ApiError::unauthorized(detail)
+    };
+    let Some(header) = call.headers.get(http::header::AUTHORIZATION) else {
+        return Err(refuse("missing authorization header", "missing_authorization", "missing authorization header"));
+    };
+    let Some(token) = header.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else {
+        let detail = "invalid authorization scheme";
+        return Err(refuse(detail, "invalid_authorization_scheme", detail));
+    };
+    let Verified { claims, state } = broker.verifier.verify(token).map_err(|error| {
+        if error == TokenError::NotYetValid {
+            broker.metrics.clock_skew.inc();
+        }
+        refuse("token verification failed", error.kind(), &error.to_string())
+    })?;
+    stands(broker, call, guard, &claims, state).await?;
+    if !broker.config.audience.is_empty() && !claims.aud.contains(&broker.config.audience) {
+        let event = EventDraft::denied(EventType::TokenAuthFailed, "token audience mismatch").error_kind("audience");
+        audit(broker, call, &claims, event).await?;
+        return Err(ApiError::unauthorized("token audience mismatch"));
+    }
+    if let Some(scope) = guard.admin_scope
+        && !may(&claims, scope)
+    {
+        let detail = format!("token lacks required scope: {scope}");
+        let event = EventDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
+        audit(broker, call, &claims, event).await?;
+        return Err(ApiError::new(ErrorCode::InsufficientScope, detail));
+    }
+    Ok(Bearer { claims, state })
+}
+
+/// Step 4: not revoked, not ended.
+async fn stands(
+    broker: &Broker,
+    call: &Call,
+    guard: Guard,
+    claims: &Claims,
+    state: TokenState,
+) -> Result<(), ApiError> {
+    let tells = guard.renewal && is_attested(claims);
+    let (code, kind) = match state {
+        TokenState::Active => return Ok(()),
+        // Whether the key is the stored one is decided in the transaction.
+        TokenState::Renewed if tells && call.headers.contains_key(super::IDEMPOTENCY_KEY) => return Ok(()),
+        TokenState::Unknown | TokenState::Forgotten => return Err(ApiError::unavailable()),
+        TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
+        TokenState::Ended(reason) => (renewal_code(reason), reason.as_str()),
+    };
+    revoked_access(broker, call, claims, kind).await?;
+    Err(revoked(if tells { code } else { ErrorCode::InsufficientScope }))
+}
+
+/// What an attested agent hears on renewal after its session ended: what it must do next.
+pub fn renewal_code(reason: EndReason) -> ErrorCode {
+    match reason {
+        EndReason::Revoked | EndReason::PodEnded => ErrorCode::Revoked,
+        // It gave this token back itself: it may start over.
+        EndReason::Superseded | EndReason::Released => ErrorCode::Superseded,
+        EndReason::PolicyChanged | EndReason::PolicyRemoved => ErrorCode::PolicyChanged,
+        EndReason::Suspended => ErrorCode::Suspended,
+    }
+}
+
+/// 403 with the text that clients look for.
+pub fn revoked(code: ErrorCode) -> ApiError {
+    ApiError::new(code, "token has been revoked")
+}
+
+/// Audits the use of a revoked token.
+///
+/// # Errors
+/// 503 when the event can't be committed.
+pub async fn revoked_access(broker: &Broker, call: &Call, claims: &Claims, kind: &str) -> Result<(), ApiError> {
+    let event = EventDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+    audit(broker, call, claims, event.error_kind(kind)).await
+}
+
+/// Whether the subject is an admin and holds the scope.
+fn may(claims: &Claims, scope: &str) -> bool {
+    let Ok(required) = scope.parse::<Scope>() else { return false };
+    claims.subject_kind() == SubjectKind::Admin
+        && claims.scope.iter().filter_map(|held| held.parse::<Scope>().ok()).any(|held| held.covers(&required))
+}
+
+/// Commits an event about a verified bearer, with what its session knows.
+async fn audit(broker: &Broker, call: &Call, claims: &Claims, event: EventDraft) -> Result<(), ApiError> {
+    let event = event
+        .ids(&claims.sub, &claims.task_id, &claims.orch_id)
+        .resource(&call.path)
+        .actor(&claims.sub)
+        .source(&call.source_text());
+    broker.store.commit(AuditBearer { event, sid: claims.sid.clone() }).await?;
+    Ok(())
+}
+
+struct AuditBearer {
+    event: EventDraft,
+    sid: String,
+}
+
+#[async_trait]
+impl Command for AuditBearer {
+    type Outcome = ();
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
+        let session = if self.sid.is_empty() { None } else { tx.session(&self.sid).await? };
+        let event = match session {
+            Some(session) => self.event.of_session(&session),
+            None => self.event,
+        };
+        tx.audit(event);
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! One request as handlers see it.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use super::json::{self, Trailing};
+
+/// What the front knows about a request before routing.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Echoed as `X-Request-ID`.
+    pub request_id: String,
+    /// The client: the peer, or the rightmost untrusted hop.
+    pub source: IpAddr,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// Extractor: everything of a request that a handler may want.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Path without query, as routed.
+    pub path: String,
+    /// Query string, when there is one.
+    pub query: String,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Echoed as `X-Request-ID`.
+    pub request_id: String,
+    /// The client's address.
+    pub source: IpAddr,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// The client's address as text, for the audit trail.
+    pub fn source_text(&self) -> String {
+        self.source.to_string()
+    }
+
+    /// A header's value, when it is there and readable.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The body as JSON; bytes after the first value are ignored.
+    ///
+    /// # Errors
+    /// 400 `malformed JSON body`.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        json::read(&self.body, Trailing::Ignored)
+    }
+
+    /// The body as JSON and nothing else.
+    ///
+    /// # Errors
+    /// 400 `malformed JSON body`.
+    pub fn strict_json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        json::read(&self.body, Trailing::Refused)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {
+        let (mut parts, _) = request.into_parts();
+        let arrival = parts.extensions.remove::<Arrival>().unwrap_or_else(|| Arrival {
+            request_id: String::new(),
+            source: IpAddr::from([0, 0, 0, 0]),
+            body: Bytes::new(),
+        });
+        Ok(Self {
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            request_id: arrival.request_id,
+            source: arrival.source,
+            body: arrival.body,
+        })
+    }
+}

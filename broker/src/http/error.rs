@@ -1,0 +1,120 @@
+//! Errors on their way to `application/problem+json`.
+
+use agentwrit_protocol::{ErrorCode, Problem};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::store::StoreError;
+
+/// What a handler refuses with; the front adds path and request id.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    problem: Problem,
+    retry_after: Option<u32>,
+}
+
+impl ApiError {
+    /// A problem with this code and detail.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { problem: Problem::new(code, detail), retry_after: None }
+    }
+
+    /// 400 `invalid_request`.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, detail)
+    }
+
+    /// 401 `unauthorized`.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Unauthorized, detail)
+    }
+
+    /// 503 `unavailable`: nothing changed, try again in a second.
+    pub fn unavailable() -> Self {
+        Self::new(ErrorCode::Unavailable, "the store is unavailable; nothing was changed").retry_after(1)
+    }
+
+    /// 500 `internal_error`.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InternalError, detail)
+    }
+
+    /// 429 `rate_limited`.
+    pub fn rate_limited() -> Self {
+        Self::new(ErrorCode::RateLimited, "rate limit exceeded, try again later").retry_after(1)
+    }
+
+    /// Sets `Retry-After`, seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Sets `hint`.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// Sets `current_epoch`, for `stale_writer`.
+    #[must_use]
+    pub fn current_epoch(mut self, epoch: i64) -> Self {
+        self.problem.current_epoch = Some(epoch);
+        self
+    }
+
+    /// The code.
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.problem.code()
+    }
+
+    /// The problem, without path and request id.
+    pub fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    /// The complete response.
+    pub(super) fn render(mut self, path: &str, request_id: &str) -> Response {
+        path.clone_into(&mut self.problem.instance);
+        request_id.clone_into(&mut self.problem.request_id);
+        let body = super::json::to_line(&self.problem);
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        // The committer has logged the cause.
+        tracing::trace!(target: "HTTP", component = "Store", error = %error, "answering 503");
+        Self::unavailable()
+    }
+}
+
+impl From<agentwrit_protocol::EntropyError> for ApiError {
+    fn from(error: agentwrit_protocol::EntropyError) -> Self {
+        tracing::error!(target: "HTTP", component = "Entropy", error = %error, "no randomness");
+        Self::internal("no randomness is available")
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Leaves the error in the response's extensions, for the front to render.
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Header that every answer carries.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

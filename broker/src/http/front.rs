@@ -1,0 +1,259 @@
+//! What happens to every request around the router: request id, body gate, paths, headers, access log.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::ServiceExt;
+
+use super::call::Arrival;
+use super::error::{ApiError, REQUEST_ID};
+use super::paths::{self, Route};
+use crate::broker::AppState;
+use crate::config::{Cidr, TlsMode};
+
+/// Largest body, bytes.
+pub const MAX_BODY: usize = 1_048_576;
+/// Bodies in flight, all requests together, bytes.
+const BODIES_IN_FLIGHT: usize = 64 * 1_048_576;
+/// How long a whole body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+
+/// The front of one listener.
+pub struct Front {
+    broker: AppState,
+    router: Router,
+    bodies: Arc<Semaphore>,
+    hsts: bool,
+}
+
+impl Front {
+    /// A front before `router`; `secure` listeners send HSTS.
+    pub fn new(broker: AppState, router: Router) -> Self {
+        let hsts = broker.config.tls != TlsMode::None;
+        Self { broker, router, bodies: Arc::new(Semaphore::new(BODIES_IN_FLIGHT)), hsts }
+    }
+
+    /// The front of the ops listener, which is always plain HTTP.
+    pub fn plain(broker: AppState, router: Router) -> Self {
+        Self { hsts: false, ..Self::new(broker, router) }
+    }
+
+    /// Answers one request of a peer.
+    pub async fn serve(&self, request: Request, peer: IpAddr) -> Response {
+        let started = self.broker.clock.monotonic();
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let request_id = self.request_id(request.headers());
+        let mut response = match self.answer(request, peer, &request_id).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        };
+        if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            let allow = response.headers_mut().remove(header::ALLOW);
+            response = error.render(&path, &request_id);
+            if let Some(allow) = allow {
+                response.headers_mut().insert(header::ALLOW, spaced(&allow));
+            }
+        }
+        self.add_headers(response.headers_mut(), &request_id);
+        if self.broker.attestation.is_some() && path.starts_with("/v1/k8s/") {
+            self.add_epoch(response.headers_mut());
+        }
+        let latency = self.broker.clock.monotonic().saturating_sub(started);
+        self.broker
+            .metrics
+            .request_duration
+            .with_label_values(&[paths::endpoint(&path)])
+            .observe(latency.as_secs_f64());
+        tracing::info!(
+            target: "HTTP",
+            component = "access",
+            method = %method,
+            path = %printable(&path),
+            status = response.status().as_u16(),
+            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            request_id = %request_id,
+            "request"
+        );
+        response
+    }
+
+    async fn answer(&self, request: Request, peer: IpAddr, request_id: &str) -> Result<Response, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        // Held until the answer is made.
+        let (body, _permit) = self.gather(&parts.headers, body).await?;
+        match paths::route(parts.uri.path()) {
+            Route::AsIs => {}
+            Route::Decoded(path) => {
+                let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+                if let Ok(uri) = Uri::try_from(format!("{path}{query}")) {
+                    parts.uri = uri;
+                }
+            }
+            Route::Redirect(path) => {
+                let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+                if let Ok(location) = HeaderValue::try_from(format!("{path}{query}")) {
+                    return Ok((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response());
+                }
+            }
+        }
+        let source = client(peer, &parts.headers, &self.broker.config.trusted_proxies);
+        parts.extensions.insert(Arrival { request_id: request_id.to_owned(), source, body });
+        let request = Request::from_parts(parts, Body::empty());
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
+        }
+    }
+
+    /// The whole body, within the limits.
+    async fn gather(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > MAX_BODY)) {
+            return Err(too_large());
+        }
+        let reading = self.read(body);
+        tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| unreadable())?
+    }
+
+    async fn read(&self, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+        let mut whole = BytesMut::new();
+        let mut held: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| unreadable())?.into_data() else { continue };
+            if whole.len().saturating_add(data.len()) > MAX_BODY {
+                return Err(too_large());
+            }
+            let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let permit = Arc::clone(&self.bodies).try_acquire_many_owned(size).map_err(|_| {
+                ApiError::new(agentwrit_protocol::ErrorCode::Unavailable, "too many request bodies in flight").retry_after(1)
+            })?;
+            match held.as_mut() {
+                Some(held) => held.merge(permit),
+                None => held = Some(permit),
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok((whole.freeze(), held))
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> String {
+        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        let safe = |id: &&str| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        };
+        match given.filter(safe) {
+            Some(id) => id.to_owned(),
+            // Without randomness the request fails later, where it matters.
+            None => self.broker.random_hex::<8>().unwrap_or_else(|_| "0".repeat(16)),
+        }
+    }
+
+    /// Every answer to the controller and to pods, refusals included, says which store it comes from.
+    fn add_epoch(&self, headers: &mut HeaderMap) {
+        if let Ok(epoch) = HeaderValue::try_from(self.broker.store.epoch()) {
+            headers.insert(EPOCH, epoch);
+        }
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap, request_id: &str) {
+        if let Ok(id) = HeaderValue::try_from(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        if self.hsts {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+    }
+}
+
+fn too_large() -> ApiError {
+    ApiError::new(agentwrit_protocol::ErrorCode::PayloadTooLarge, "request body must not exceed 1 MB")
+}
+
+fn unreadable() -> ApiError {
+    ApiError::invalid("failed to read request body")
+}
+
+/// `GET,HEAD` as `GET, HEAD`, sorted.
+fn spaced(allow: &HeaderValue) -> HeaderValue {
+    let mut methods: Vec<&str> = allow.to_str().unwrap_or_default().split(',').map(str::trim).collect();
+    methods.sort_unstable();
+    HeaderValue::try_from(methods.join(", ")).unwrap_or_else(|_| allow.clone())
+}
+
+/// A path for the log: no control characters, not endless.
+fn printable(path: &str) -> String {
+    path.chars().filter(|c| !c.is_control()).take(256).collect()
+}
+
+/// The client's address: the rightmost hop that is no trusted proxy.
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
+    let trusts = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+    let mut nearest = peer.to_canonical();
+    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    for hop in hops.into_iter().rev() {
+        if !trusts(nearest) {
+            break;
+        }
+        match hop.parse::<IpAddr>() {
+            Ok(address) => nearest = address.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    nearest
+}
+
+/// Answer of the router to an unknown path.
+pub(super) async fn not_found() -> ApiError {
+    ApiError::new(agentwrit_protocol::ErrorCode::NotFound, "no such path")
+}
+
+/// Answer of the router to a known path with another method.
+pub(super) async fn method_not_allowed(method: Method) -> ApiError {
+    let detail = format!("method {method} is not allowed here");
+    ApiError::new(agentwrit_protocol::ErrorCode::MethodNotAllowed, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_rightmost_untrusted_hop() {
+        let trusted: Vec<Cidr> = ["10.0.0.0/8", "192.0.2.1"].iter().map(|range| range.parse().unwrap()).collect();
+        let table = [
+            ("203.0.113.5", "1.2.3.4", "203.0.113.5"),
+            ("10.0.0.1", "", "10.0.0.1"),
+            ("10.0.0.1", "1.2.3.4", "1.2.3.4"),
+            ("10.0.0.1", "6.6.6.6, 1.2.3.4, 192.0.2.1", "1.2.3.4"),
+            ("10.0.0.1", "10.0.0.2", "10.0.0.2"),
+            ("10.0.0.1", "1.2.3.4, rubbish", "10.0.0.1"),
+            ("::ffff:10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ];
+        for (peer, forwarded, wanted) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+            let address = client(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(address, wanted.parse::<IpAddr>().unwrap(), "{peer} {forwarded}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "1.2.3.4".parse().unwrap());
+        assert_eq!(client([9, 9, 9, 9].into(), &headers, &[]), IpAddr::from([9, 9, 9, 9]));
+    }
+}

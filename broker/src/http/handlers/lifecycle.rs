@@ -1,0 +1,93 @@
+//! Renewal, release, revocation.
+
+use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::wire::{RenewRequest, RenewResponse, RevokeRequest, RevokeResponse};
+use agentwrit_protocol::ErrorCode;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use crate::http::bearer::{is_attested, renewal_code, revoked};
+use crate::http::{ApiError, AppState, Call, Guard, IDEMPOTENCY_KEY, authenticate, reply};
+use crate::service::release::{self, Released};
+use crate::service::renew::{self, LONGEST_OVERLAP, RenewError, Wishes};
+use crate::service::revoke::{self, RevokeError};
+
+/// Longest Idempotency-Key, bytes.
+const LONGEST_KEY: usize = 128;
+
+fn wishes(call: &Call, claims: &Claims) -> Result<Wishes, ApiError> {
+    if !is_attested(claims) {
+        // The body is ignored, whatever it is.
+        return Ok(Wishes::default());
+    }
+    let body: RenewRequest = if call.body.is_empty() { RenewRequest::default() } else { call.json()? };
+    let overlap_seconds = body.overlap_seconds.unwrap_or(0);
+    if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
+        return Err(ApiError::invalid(format!("overlap_seconds {overlap_seconds} must be from 0 to {LONGEST_OVERLAP}")));
+    }
+    let key = match call.headers.get(IDEMPOTENCY_KEY) {
+        None => None,
+        Some(value) => match value.to_str() {
+            Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Some(key.to_owned()),
+            _ => {
+                let detail = format!("Idempotency-Key must be 1 to {LONGEST_KEY} visible ASCII characters");
+                return Err(ApiError::invalid(detail));
+            }
+        },
+    };
+    Ok(Wishes { overlap_seconds, key })
+}
+
+/// `POST /v1/token/renew`.
+pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    let bearer = authenticate(&broker, &call, Guard::RENEWAL).await?;
+    let claims = &bearer.claims;
+    let wishes = wishes(&call, claims)?;
+    let issued = renew::renew(&broker, claims, wishes, &call.path, &call.source_text())
+        .await
+        .map_err(|error| renewal_error(error, claims))?;
+    let answer = RenewResponse { access_token: issued.token, expires_in: issued.expires_in };
+    Ok(reply(StatusCode::OK, &answer))
+}
+
+fn renewal_error(error: RenewError, claims: &Claims) -> ApiError {
+    let attested = is_attested(claims);
+    match error {
+        RenewError::Ended(reason) if attested => revoked(renewal_code(reason)),
+        RenewError::Replaced if attested => revoked(ErrorCode::Superseded),
+        RenewError::Store(error) => error.into(),
+        RenewError::Entropy(_) | RenewError::Sign(_) => ApiError::internal("token renewal failed"),
+        other => ApiError::new(other.code(), other.to_string()),
+    }
+}
+
+/// `POST /v1/token/release`.
+pub(in crate::http) async fn release(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    let bearer = authenticate(&broker, &call, Guard::ANY).await?;
+    match release::release(&broker, &bearer.claims, &call.path, &call.source_text()).await? {
+        Released::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        Released::Already(_) => Err(revoked(ErrorCode::InsufficientScope)),
+    }
+}
+
+/// `POST /v1/revoke`.
+pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    let bearer = authenticate(&broker, &call, Guard::admin("admin:revoke:*")).await?;
+    let request: RevokeRequest = call.json()?;
+    let given = |value: Option<String>| value.filter(|text| !text.is_empty());
+    let (Some(level), Some(target)) = (given(request.level), given(request.target)) else {
+        return Err(ApiError::invalid("level and target are required"));
+    };
+    revoke::revoke(&broker, &level, &target, &bearer.claims.sub, &call.source_text()).await?;
+    Ok(reply(StatusCode::OK, &RevokeResponse { revoked: true, level, target, count: 1 }))
+}
+
+impl From<RevokeError> for ApiError {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Level(_) | RevokeError::Protected(_) => Self::invalid(error.to_string()),
+            RevokeError::Store(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Handlers: parse, call one service function, map one error enum.
+
+pub mod admin;
+pub mod audit;
+pub mod k8s;
+pub mod k8s_bulk;
+pub mod lifecycle;
+pub mod ops;
+pub mod public;
+pub mod register;

@@ -1,0 +1,34 @@
+//! Probes and metrics.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+
+use crate::http::{ApiError, AppState, reply};
+use crate::metrics::CONTENT_TYPE;
+use crate::service::health;
+
+/// `GET /livez`: the process answers.
+pub(in crate::http) async fn livez() -> Response {
+    reply(StatusCode::OK, &serde_json::json!({"status": "alive"}))
+}
+
+/// `GET /readyz`: 503 names what is failing.
+pub(in crate::http) async fn readyz(State(broker): State<AppState>) -> Response {
+    let readiness = health::readiness(&broker);
+    let status = if readiness.failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply(status, &readiness)
+}
+
+/// `GET /v1/metrics` and `GET /metrics`.
+pub(in crate::http) async fn metrics(State(broker): State<AppState>) -> Result<Response, ApiError> {
+    if let Err(error) = health::count_agents(&broker).await {
+        // The other metrics are the way to notice.
+        tracing::warn!(target: "OPS", component = "Metrics", error = %error, "active agents can't be counted");
+    }
+    let text = broker.metrics.render().map_err(|error| {
+        tracing::error!(target: "OPS", component = "Metrics", error = %error, "metrics can't be encoded");
+        ApiError::internal("metrics can't be encoded")
+    })?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}

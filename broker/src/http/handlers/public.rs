@@ -1,0 +1,51 @@
+//! Endpoints without credentials.
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::wire::{ChallengeResponse, ValidateRequest, ValidateResponse};
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use crate::http::{ApiError, AppState, Call, reply};
+use crate::nonce;
+use crate::service::health;
+use crate::service::token::{self, Validity};
+
+/// `GET /v1/challenge`.
+pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    if !broker.limits.challenge(call.source) {
+        return Err(ApiError::rate_limited());
+    }
+    let nonce = nonce::issue(broker.keys.nonce_key(), broker.entropy.as_ref(), broker.clock.unix_millis())?;
+    Ok(reply(StatusCode::OK, &ChallengeResponse { nonce, expires_in: nonce::NONCE_SECONDS }))
+}
+
+/// `POST /v1/token/validate`.
+pub(in crate::http) async fn validate(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    let request: ValidateRequest = call.json()?;
+    let empty = Sensitive::from("");
+    let token = request.token.as_ref().unwrap_or(&empty).expose();
+    if token.is_empty() {
+        return Err(ApiError::invalid("token field is required"));
+    }
+    let answer = match token::validate(&broker, token) {
+        Validity::Valid(claims) => {
+            ValidateResponse { valid: true, claims: Some(claims.as_ref().clone()), error: None }
+        }
+        Validity::Invalid => {
+            ValidateResponse { valid: false, claims: None, error: Some("token is invalid or expired".to_owned()) }
+        }
+        Validity::Unknown => return Err(ApiError::unavailable()),
+    };
+    Ok(reply(StatusCode::OK, &answer))
+}
+
+/// `GET /v1/health`.
+pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response {
+    reply(StatusCode::OK, &health::health(&broker))
+}
+
+/// `GET /.well-known/jwks.json`.
+pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
+    reply(StatusCode::OK, &broker.keys.jwks())
+}

@@ -1,0 +1,21 @@
+//! HTTP: extractors, handlers, problem responses. Rules live in the services, not here.
+
+pub mod bearer;
+pub mod call;
+pub mod error;
+pub mod front;
+pub mod handlers;
+pub mod json;
+mod paths;
+pub mod query;
+pub mod router;
+
+pub use crate::broker::{AppState, Broker};
+pub use bearer::{Bearer, Guard, authenticate};
+pub use call::Call;
+pub use error::ApiError;
+pub use front::Front;
+pub use json::reply;
+
+/// Header of a renewal that may be retried.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -1,0 +1,90 @@
+//! Paths before routing: percent-decoding, cleaning, and the metric label of each endpoint.
+
+use percent_encoding::percent_decode_str;
+
+/// What to do with a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Route it.
+    AsIs,
+    /// Route this instead.
+    Decoded(String),
+    /// Send the client there.
+    Redirect(String),
+}
+
+/// Decides about a path as it came.
+pub(super) fn route(raw: &str) -> Route {
+    let lower = raw.to_ascii_lowercase();
+    // An encoded slash is no separator: such a path matches nothing.
+    if lower.contains("%2f") {
+        return Route::AsIs;
+    }
+    let decoded = percent_decode_str(raw).decode_utf8_lossy();
+    let clean = clean(&decoded);
+    if clean != decoded {
+        return Route::Redirect(clean);
+    }
+    if decoded == raw { Route::AsIs } else { Route::Decoded(clean) }
+}
+
+/// Without empty, `.` and `..` segments; a trailing slash stays.
+fn clean(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    let directory = matches!(path.rsplit('/').next(), Some("" | "." | ".."));
+    let slash = if directory && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{slash}", kept.join("/"))
+}
+
+/// Label of `agentwrit_request_duration_seconds`: a closed set.
+pub(super) fn endpoint(path: &str) -> &'static str {
+    match path {
+        "/v1/challenge" => "challenge",
+        "/v1/register" => "token_issue",
+        "/v1/token/validate" => "token_validate",
+        "/v1/token/renew" => "token_renew",
+        "/v1/token/release" => "token_release",
+        "/v1/revoke" => "revoke",
+        "/v1/admin/auth" => "admin_auth",
+        "/v1/admin/launch-tokens" => "admin_launch_tokens",
+        "/v1/health" => "health",
+        "/v1/metrics" | "/metrics" => "metrics",
+        "/v1/audit/events" => "audit_events",
+        "/.well-known/jwks.json" => "jwks",
+        "/livez" | "/readyz" => "probes",
+        other if other.starts_with("/v1/k8s/") => "k8s",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_and_cleaned() {
+        let table = [
+            ("/v1/health", Route::AsIs),
+            ("/v1/%68ealth", Route::Decoded("/v1/health".into())),
+            ("/v1%2Fhealth", Route::AsIs),
+            ("//v1/health", Route::Redirect("/v1/health".into())),
+            ("/v1/./health", Route::Redirect("/v1/health".into())),
+            ("/v1/x/../health", Route::Redirect("/v1/health".into())),
+            ("/../../v1/health", Route::Redirect("/v1/health".into())),
+            ("/v1/health/", Route::AsIs),
+            ("/", Route::AsIs),
+        ];
+        for (path, wanted) in table {
+            assert_eq!(route(path), wanted, "{path}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Which handler answers which path.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::front::{method_not_allowed, not_found};
+use super::handlers::{admin, audit, k8s, lifecycle, ops, public, register};
+use crate::broker::AppState;
+
+/// The routes of the API listener.
+pub fn api(broker: &AppState) -> Router {
+    let mut router = Router::new()
+        .route("/v1/challenge", get(public::challenge))
+        .route("/v1/health", get(public::health))
+        .route("/.well-known/jwks.json", get(public::jwks))
+        .route("/v1/token/validate", post(public::validate))
+        .route("/v1/register", post(register::register))
+        .route("/v1/token/renew", post(lifecycle::renew))
+        .route("/v1/token/release", post(lifecycle::release))
+        .route("/v1/revoke", post(lifecycle::revoke))
+        .route("/v1/admin/auth", post(admin::auth))
+        .route("/v1/admin/launch-tokens", post(admin::launch_tokens))
+        .route("/v1/audit/events", get(audit::events));
+    if broker.config.api_metrics {
+        router = router.route("/v1/metrics", get(ops::metrics));
+    }
+    if broker.config.ops.is_none() {
+        router = router.merge(probes());
+    }
+    finish(router.merge(k8s::routes(broker)), broker)
+}
+
+/// The routes of the ops listener.
+pub fn ops(broker: &AppState) -> Router {
+    finish(probes().route("/metrics", get(ops::metrics)), broker)
+}
+
+fn probes() -> Router<AppState> {
+    Router::new().route("/livez", get(ops::livez)).route("/readyz", get(ops::readyz))
+}
+
+fn finish(router: Router<AppState>, broker: &AppState) -> Router {
+    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(broker.clone())
+}

@@ -1,0 +1,229 @@
+//! The signing key: file, thumbprint, JWKS, and the keys derived from it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use agentwrit_protocol::Entropy;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use sha2::{Digest, Sha256};
+
+/// PKCS#8 v1 (RFC 8410 §7) of an Ed25519 seed, up to the seed. OpenSSL 3.0 can't read v2.
+const PKCS8_V1_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
+/// Why there is no signing key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// `AA_SIGNING_KEY_REQUIRED` and no file.
+    #[error("signing key: {path} does not exist and AA_SIGNING_KEY_REQUIRED is true")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// The file can't be read or made.
+    #[error("signing key: {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file holds something else.
+    #[error("signing key: {path} must be a PEM block PRIVATE KEY with an Ed25519 key in PKCS#8")]
+    Format {
+        /// The file.
+        path: String,
+    },
+    /// No randomness to make one.
+    #[error("signing key: {0}")]
+    Entropy(#[from] agentwrit_protocol::EntropyError),
+    /// The JWT library refused it.
+    #[error("signing key: {0}")]
+    Jwt(#[from] jsonwebtoken::errors::Error),
+}
+
+/// The keys that tokens are signed with and checked against.
+pub struct KeySet {
+    kid: String,
+    x: String,
+    encoded_header: String,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    nonce_key: [u8; 32],
+}
+
+impl std::fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeySet").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl KeySet {
+    /// Reads the key from its file, or makes it.
+    ///
+    /// # Errors
+    /// When the file can't be read or made, or holds something else.
+    pub fn load_or_create(path: &Path, required: bool, entropy: &dyn Entropy) -> Result<Self, KeyError> {
+        let shown = path.display().to_string();
+        match fs::read_to_string(path) {
+            Ok(pem) => {
+                let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| KeyError::Format { path: shown })?;
+                Ok(Self::new(key.as_bytes()))
+            }
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                if required {
+                    return Err(KeyError::Missing { path: shown });
+                }
+                let mut seed = [0_u8; 32];
+                entropy.fill(&mut seed)?;
+                write_new(path, &seed).map_err(|source| KeyError::File { path: shown, source })?;
+                Ok(Self::new(&seed))
+            }
+            Err(source) if source.kind() == std::io::ErrorKind::InvalidData => Err(KeyError::Format { path: shown }),
+            Err(source) => Err(KeyError::File { path: shown, source }),
+        }
+    }
+
+    /// The key set of one seed.
+    pub fn new(seed: &[u8; 32]) -> Self {
+        let public = SigningKey::from_bytes(seed).verifying_key().to_bytes();
+        let x = URL_SAFE_NO_PAD.encode(public);
+        let thumbprint = Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
+        let kid = URL_SAFE_NO_PAD.encode(thumbprint);
+        let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#);
+        Self {
+            encoded_header: URL_SAFE_NO_PAD.encode(header),
+            signing: EncodingKey::from_ed_der(&pkcs8_v1(seed)),
+            verifying: DecodingKey::from_ed_der(&public),
+            nonce_key: derive(seed, b"agentwrit nonce v1"),
+            kid,
+            x,
+        }
+    }
+
+    /// Signs a compact JWT over this payload.
+    ///
+    /// # Errors
+    /// When the JWT library fails.
+    pub fn sign(&self, payload: &[u8]) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut token = format!("{}.{}", self.encoded_header, URL_SAFE_NO_PAD.encode(payload));
+        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.signing, Algorithm::EdDSA)?;
+        token.push('.');
+        token.push_str(&signature);
+        Ok(token)
+    }
+
+    /// Whether `signature` (base64url) is ours over `message`.
+    pub fn verify(&self, message: &str, signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.verifying, Algorithm::EdDSA).unwrap_or(false)
+    }
+
+    /// Whether a token with this `kid` may be ours; none means the active key.
+    pub fn knows(&self, kid: Option<&str>) -> bool {
+        kid.is_none_or(|kid| kid.is_empty() || kid == self.kid)
+    }
+
+    /// RFC 7638 thumbprint of the active key.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The key that nonces are authenticated with.
+    pub fn nonce_key(&self) -> &[u8; 32] {
+        &self.nonce_key
+    }
+
+    /// The JSON Web Key Set (RFC 7517, RFC 8037).
+    pub fn jwks(&self) -> serde_json::Value {
+        serde_json::json!({"keys": [{
+            "kty": "OKP", "crv": "Ed25519", "x": self.x, "kid": self.kid, "alg": "EdDSA", "use": "sig",
+        }]})
+    }
+}
+
+fn derive(seed: &[u8; 32], label: &[u8]) -> [u8; 32] {
+    let mut key = [0_u8; 32];
+    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(seed) {
+        key.copy_from_slice(&mac.chain_update(label).finalize().into_bytes());
+    }
+    key
+}
+
+fn pkcs8_v1(seed: &[u8; 32]) -> Vec<u8> {
+    let mut der = PKCS8_V1_PREFIX.to_vec();
+    der.extend_from_slice(seed);
+    der
+}
+
+/// Writes a new key file, durably, readable by its owner only.
+fn write_new(path: &Path, seed: &[u8; 32]) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(pkcs8_v1(seed)));
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()?;
+    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::SystemEntropy;
+    use ed25519_dalek::pkcs8::EncodePrivateKey;
+    use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+
+    #[test]
+    fn a_made_key_is_read_back_and_versions_1_and_2_are_the_same_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/signing.key");
+        let made = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap();
+        let read = KeySet::load_or_create(&path, true, &SystemEntropy).unwrap();
+        assert_eq!(made.kid(), read.kid());
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let key = SigningKey::from_pkcs8_pem(fs::read_to_string(&path).unwrap().trim()).unwrap();
+        fs::write(&path, key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
+        assert_eq!(KeySet::load_or_create(&path, true, &SystemEntropy).unwrap().kid(), made.kid());
+    }
+
+    #[test]
+    fn a_missing_required_key_and_foreign_content_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signing.key");
+        assert!(matches!(KeySet::load_or_create(&path, true, &SystemEntropy), Err(KeyError::Missing { .. })));
+        for content in ["", "garbage", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+            fs::write(&path, content).unwrap();
+            let error = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap_err();
+            assert!(error.to_string().starts_with("signing key: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn signatures_verify_and_the_kid_is_the_thumbprint_of_rfc_8037() {
+        // RFC 8037, appendix A.3: the thumbprint of the key of A.1.
+        let seed: [u8; 32] = URL_SAFE_NO_PAD
+            .decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let keys = KeySet::new(&seed);
+        assert_eq!(keys.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let token = keys.sign(b"{}").unwrap();
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        assert!(keys.verify(message, signature));
+        assert!(!keys.verify("x", signature));
+        assert!(!KeySet::new(&[1; 32]).verify(message, signature));
+    }
+}

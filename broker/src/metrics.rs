@@ -1,0 +1,154 @@
+//! Prometheus metrics (contract §16.2), with bounded labels.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Distinct scope labels before `other`.
+const SCOPE_LABELS: usize = 100;
+/// What `/v1/metrics` and `/metrics` answer with.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+
+/// Every metric of the broker, in a registry of its own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    process: Registry,
+    scope_labels: Mutex<HashSet<String>>,
+    tokens_issued: IntCounterVec,
+    /// Revocations and releases, by level.
+    pub tokens_revoked: IntCounterVec,
+    /// Registrations, by status.
+    pub registrations: IntCounterVec,
+    /// Admin logins, by status.
+    pub admin_auth: IntCounterVec,
+    /// Launch tokens made.
+    pub launch_tokens_created: IntCounter,
+    /// Sessions that are live, counted at each scrape.
+    pub active_agents: IntGauge,
+    /// Time to answer, by endpoint.
+    pub request_duration: HistogramVec,
+    /// Tokens refused because they are not valid yet.
+    pub clock_skew: IntCounter,
+    /// Events committed, by type.
+    pub audit_events: IntCounterVec,
+    /// Time of a transaction with audit events.
+    pub audit_write_duration: Histogram,
+    /// Store failures, by operation.
+    pub db_errors: IntCounterVec,
+    /// Events found at start.
+    pub audit_events_loaded: IntGauge,
+    /// Denials that the trail holds only as a number.
+    pub denials_suppressed: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// When a metric is defined wrongly.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("agentwrit".to_owned()), None)?;
+        // Of its own, because the names of process metrics carry no prefix.
+        let process = Registry::new();
+        process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let build = IntGauge::with_opts(
+            Opts::new("build_info", "Version of the broker; always 1").const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        build.set(1);
+        let add = |collector: Box<dyn Collector>| registry.register(collector);
+        let counters = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let metrics = Self {
+            scope_labels: Mutex::new(HashSet::new()),
+            tokens_issued: counters("tokens_issued_total", "Tokens signed, by first scope", "scope")?,
+            tokens_revoked: counters("tokens_revoked_total", "Revocations and releases", "level")?,
+            registrations: counters("registrations_total", "Registrations of agents", "status")?,
+            admin_auth: counters("admin_auth_total", "Admin logins", "status")?,
+            launch_tokens_created: IntCounter::new("launch_tokens_created_total", "Launch tokens made")?,
+            active_agents: IntGauge::new("active_agents", "Agents with a live session")?,
+            request_duration: HistogramVec::new(
+                HistogramOpts::new("request_duration_seconds", "Time to answer a request"),
+                &["endpoint"],
+            )?,
+            clock_skew: IntCounter::new("clock_skew_total", "Tokens refused because their nbf is in the future")?,
+            audit_events: counters("audit_events_total", "Audit events committed", "event_type")?,
+            audit_write_duration: Histogram::with_opts(
+                HistogramOpts::new("audit_write_duration_seconds", "Time of a transaction with audit events")
+                    .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1]),
+            )?,
+            db_errors: counters("db_errors_total", "Failed store operations", "operation")?,
+            audit_events_loaded: IntGauge::new("audit_events_loaded", "Audit events found at start")?,
+            denials_suppressed: IntCounter::new(
+                "denials_suppressed_total",
+                "Denials that the audit trail holds only as a number",
+            )?,
+            registry: registry.clone(),
+            process,
+        };
+        add(Box::new(build))?;
+        add(Box::new(metrics.tokens_issued.clone()))?;
+        add(Box::new(metrics.tokens_revoked.clone()))?;
+        add(Box::new(metrics.registrations.clone()))?;
+        add(Box::new(metrics.admin_auth.clone()))?;
+        add(Box::new(metrics.launch_tokens_created.clone()))?;
+        add(Box::new(metrics.active_agents.clone()))?;
+        add(Box::new(metrics.request_duration.clone()))?;
+        add(Box::new(metrics.clock_skew.clone()))?;
+        add(Box::new(metrics.audit_events.clone()))?;
+        add(Box::new(metrics.audit_write_duration.clone()))?;
+        add(Box::new(metrics.db_errors.clone()))?;
+        add(Box::new(metrics.audit_events_loaded.clone()))?;
+        add(Box::new(metrics.denials_suppressed.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Registers a metric of another part; its name gets the prefix `agentwrit_`.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
+    /// Counts a token by its first scope; beyond 100 distinct ones the label is `other`.
+    pub fn token_issued(&self, scope: &[String]) {
+        let first = scope.first().map_or("none", String::as_str);
+        let mut labels = self.scope_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = labels.contains(first) || (labels.len() < SCOPE_LABELS && labels.insert(first.to_owned()));
+        drop(labels);
+        self.tokens_issued.with_label_values(&[if known { first } else { "other" }]).inc();
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn render(&self) -> prometheus::Result<String> {
+        let mut families = self.registry.gather();
+        families.extend(self.process.gather());
+        TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scope_labels_are_bounded() {
+        let metrics = Metrics::new().unwrap();
+        for n in 0..150 {
+            metrics.token_issued(&[format!("read:data:{n}")]);
+        }
+        metrics.token_issued(&[]);
+        let text = metrics.render().unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("agentwrit_tokens_issued_total{")).count(), 101);
+        assert!(text.contains("agentwrit_tokens_issued_total{scope=\"other\"} 51"), "{text}");
+        assert!(text.contains("agentwrit_build_info{version="), "{text}");
+        assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Stateless nonces: 10 random bytes ‖ 6 bytes expiry (Unix ms) ‖ 16 bytes HMAC.
+
+use agentwrit_protocol::{Entropy, EntropyError};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// Life of a nonce, seconds.
+pub const NONCE_SECONDS: i64 = 30;
+
+/// A nonce of ours, before it is known whether it was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce {
+    /// 64 lower-hex characters, as on the wire.
+    pub text: String,
+    /// Last millisecond of its life, Unix time.
+    pub expires_at: i64,
+}
+
+fn tag(key: &[u8; 32], head: &[u8]) -> [u8; 16] {
+    let mut tag = [0_u8; 16];
+    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(key) {
+        for (byte, from) in tag.iter_mut().zip(mac.chain_update(head).finalize().into_bytes()) {
+            *byte = from;
+        }
+    }
+    tag
+}
+
+/// Makes a nonce that lives 30 seconds.
+///
+/// # Errors
+/// When there is no randomness.
+pub fn issue(key: &[u8; 32], entropy: &dyn Entropy, now_millis: i64) -> Result<String, EntropyError> {
+    let mut head = [0_u8; 16];
+    let (random, expiry) = head.split_at_mut(10);
+    entropy.fill(random)?;
+    let [_, _, bytes @ ..] = now_millis.saturating_add(NONCE_SECONDS * 1000).to_be_bytes();
+    expiry.copy_from_slice(&bytes);
+    Ok(format!("{}{}", hex::encode(head), hex::encode(tag(key, &head))))
+}
+
+/// Reads a nonce; `None` when it is not ours, or not exactly as we wrote it. Says nothing about expiry.
+pub fn read(key: &[u8; 32], text: &str) -> Option<Nonce> {
+    if text.len() != 64 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
+    let (head, given) = bytes.split_at(16);
+    if !bool::from(tag(key, head).as_slice().ct_eq(given)) {
+        return None;
+    }
+    let (_, expiry) = head.split_at(10);
+    let expires_at = expiry.iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
+    Some(Nonce { text: text.to_owned(), expires_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentwrit_protocol::clock::SequenceEntropy;
+
+    #[test]
+    fn only_our_own_nonces_are_read() {
+        let entropy = SequenceEntropy::default();
+        let text = issue(&[1; 32], &entropy, 1_000_000).unwrap();
+        assert_eq!(read(&[1; 32], &text), Some(Nonce { text: text.clone(), expires_at: 1_030_000 }));
+        assert_eq!(read(&[2; 32], &text), None);
+        assert_eq!(read(&[1; 32], &text.to_uppercase()), None);
+        assert_eq!(read(&[1; 32], ""), None);
+        for position in [0, 25, 63] {
+            let mut forged = text.clone();
+            let digit = if text.as_bytes()[position] == b'0' { "1" } else { "0" };
+            forged.replace_range(position..=position, digit);
+            assert_eq!(read(&[1; 32], &forged), None, "{position}");
+        }
+        assert_ne!(issue(&[1; 32], &entropy, 1_000_000).unwrap(), text);
+    }
+}

@@ -1,0 +1,188 @@
+//! Callers from the cluster, from their bearer to a committed answer.
+
+use std::net::IpAddr;
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
+use agentwrit_protocol::EntropyError;
+use http::HeaderValue;
+
+use super::attested::Refusal;
+use super::denials::{RecordDenial, Refused};
+use super::pod_launch::{LaunchAsk, LaunchPod};
+use super::policy::{WriteRefusal, Writer};
+use super::policy_input::InputError;
+use crate::attest::{Attestation, AttestError, AttestorError, BoundPod, Caller, DenialKind};
+use crate::broker::Broker;
+use crate::store::StoreError;
+
+/// Why a call of the attestation and policy API failed.
+#[derive(Debug, thiserror::Error)]
+pub enum K8sError {
+    /// A value is missing or out of range.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Refused, in the closed vocabulary.
+    #[error("refused: {}", .0.error_kind)]
+    Refused(Refusal),
+    /// A policy write was not taken.
+    #[error(transparent)]
+    Write(WriteRefusal),
+    /// The API server gave no usable answer.
+    #[error(transparent)]
+    Attestor(#[from] AttestorError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+impl From<WriteRefusal> for K8sError {
+    fn from(refusal: WriteRefusal) -> Self {
+        match refusal {
+            WriteRefusal::Input(error) => Self::Input(error),
+            refusal => Self::Write(refusal),
+        }
+    }
+}
+
+impl K8sError {
+    /// A word for metrics and logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Input(_) | Self::Write(WriteRefusal::Input(_)) => "invalid_request",
+            Self::Refused(refusal) => refusal.error_kind,
+            Self::Write(WriteRefusal::Stale { .. }) => "stale_writer",
+            Self::Write(WriteRefusal::Removed) => "policy_removed",
+            Self::Attestor(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Entropy(_) => "entropy",
+        }
+    }
+}
+
+/// One call as it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// The `Authorization` header.
+    pub authorization: Option<&'a HeaderValue>,
+    /// Network address of the caller.
+    pub source: IpAddr,
+}
+
+/// The controller, or nobody.
+///
+/// # Errors
+/// Anybody else is refused, and that is audited.
+pub async fn controller(broker: &Broker, gate: &Attestation, call: Incoming<'_>) -> Result<Writer, K8sError> {
+    let source = call.source.to_string();
+    match gate.controller(call.authorization, &source).await {
+        Ok(caller) => Ok(Writer {
+            actor: caller.username,
+            source,
+        }),
+        Err(error) => Err(refused(broker, gate, error, "", call.source).await),
+    }
+}
+
+/// A launch token for the pod that calls.
+///
+/// # Errors
+/// Every refusal is audited.
+pub async fn launch(
+    broker: &Broker,
+    gate: &Attestation,
+    call: Incoming<'_>,
+    request: impl FnOnce() -> Result<PodLaunchRequest, InputError>,
+) -> Result<PodLaunchResponse, K8sError> {
+    let source = call.source.to_string();
+    let (caller, bound) = match gate.pod_caller(call.authorization, &source).await {
+        Ok(known) => known,
+        Err(error) => return Err(refused(broker, gate, error, "", call.source).await),
+    };
+    let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
+    let pod = match gate.living_pod(&caller, &bound, &ask.policy).await {
+        Ok(pod) => pod,
+        Err(error) => return Err(refused(broker, gate, error, &ask.policy, call.source).await),
+    };
+    let launch = LaunchPod::new(pod, ask, broker.config.max_ttl, source, broker.entropy.as_ref())?;
+    match broker.store.commit(launch).await? {
+        Ok(launched) => {
+            gate.metrics().launched();
+            broker.metrics.launch_tokens_created.inc();
+            Ok(launched)
+        }
+        Err(refusal) => {
+            gate.metrics().denied(refusal.error_kind);
+            Err(K8sError::Refused(refusal))
+        }
+    }
+}
+
+async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, policy: &str, source: IpAddr) -> K8sError {
+    let (kind, caller) = match error {
+        AttestError::Denied { kind, caller } => (kind, caller),
+        AttestError::Unavailable(error) => {
+            gate.metrics().unavailable();
+            tracing::warn!(target: "K8S", component = "Attest", kind = error.kind(), error = %chain(&error), "attestation is not available");
+            return error.into();
+        }
+    };
+    gate.metrics().denied(kind.as_str());
+    match caller {
+        // A stranger: it must not make anybody wait, and beyond its source's rate it is only counted.
+        None => broker.audit_denial(source, anonymous(kind)),
+        Some(caller) => {
+            let record = known(kind, *caller, policy, source);
+            if let Err(error) = broker.store.commit(record).await {
+                return error.into();
+            }
+        }
+    }
+    K8sError::Refused(kind.into())
+}
+
+fn anonymous(kind: DenialKind) -> crate::store::EventDraft {
+    let refused = Refused {
+        kind,
+        pod: None,
+        policy: "",
+        policy_uid: "",
+        correlation_id: "",
+        orch_id: "",
+        task_id: "",
+        actor: "",
+        source: "",
+        note: "",
+    };
+    refused.draft(EventType::AttestationDenied)
+}
+
+fn known(kind: DenialKind, caller: Caller, policy: &str, source: IpAddr) -> RecordDenial {
+    let live = |pod: BoundPod| LivePod {
+        uid: pod.uid,
+        namespace: caller.namespace.clone(),
+        name: pod.name,
+    };
+    RecordDenial {
+        kind,
+        pod: caller.pod.clone().map(live),
+        policy: policy.to_owned(),
+        actor: caller.username,
+        source: source.to_string(),
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,235 @@
+//! What registration, renewal and revocation must ask about attested pods.
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
+use agentwrit_protocol::ErrorCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::denials::{self, Refused};
+use super::policy_rules::Pair;
+use crate::attest::DenialKind;
+use crate::store::policy::PolicyKey;
+use crate::store::{Attested, EndReason, EventDraft, LaunchToken, Result, Session, Tx};
+
+/// How long a superseded session still stands, milliseconds.
+pub const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
+/// The third supersession within this time is told, milliseconds.
+const SUPERSESSION_WINDOW_MS: i64 = 600_000;
+const SUPERSESSIONS_TOLD: i64 = 3;
+
+/// A refusal by a rule, in the closed vocabulary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the caller is told.
+    pub code: ErrorCode,
+    /// The precise kind, for the audit trail.
+    pub error_kind: &'static str,
+    /// The sentence for the caller.
+    pub detail: String,
+}
+
+impl From<DenialKind> for Refusal {
+    fn from(kind: DenialKind) -> Self {
+        Self {
+            code: kind.code(),
+            error_kind: kind.as_str(),
+            detail: kind.detail().to_owned(),
+        }
+    }
+}
+
+/// What a registration claims, as far as a pod's launch token binds it.
+#[derive(Debug, Clone, Copy)]
+pub struct RegisterClaim<'a> {
+    /// As sent.
+    pub orch_id: &'a str,
+    /// As sent.
+    pub task_id: &'a str,
+    /// As sent: standard base64.
+    pub public_key: &'a str,
+    /// As sent.
+    pub requested_scope: &'a [String],
+    /// Network address of the caller.
+    pub source: &'a str,
+}
+
+/// Whether a registration keeps to what its launch token was made for, and pod and policy still stand.
+///
+/// A refusal is audited here (`registration_denied`); it burns nothing.
+///
+/// # Errors
+/// When the store fails.
+pub async fn check_register(tx: &mut dyn Tx, launch: &LaunchToken, claim: &RegisterClaim<'_>) -> Result<Option<Refusal>> {
+    let Some(kind) = register_denial(tx, launch, claim).await? else {
+        return Ok(None);
+    };
+    let pod = launch.attested.as_ref().map(live_pod);
+    let bound = launch.attested.as_ref();
+    let refused = Refused {
+        kind,
+        pod: pod.as_ref(),
+        policy: bound.map_or("", |bound| &bound.policy_name),
+        policy_uid: bound.map_or("", |bound| &bound.policy_uid),
+        correlation_id: &launch.correlation_id,
+        orch_id: claim.orch_id,
+        task_id: claim.task_id,
+        actor: "",
+        source: claim.source,
+        note: "",
+    };
+    denials::record(tx, EventType::RegistrationDenied, &refused).await?;
+    Ok(Some(kind.into()))
+}
+
+async fn register_denial(tx: &mut dyn Tx, launch: &LaunchToken, claim: &RegisterClaim<'_>) -> Result<Option<DenialKind>> {
+    let Some(bound) = &launch.attested else {
+        return Ok(claim.orch_id.starts_with(ORCH_PREFIX).then_some(DenialKind::ReservedOrchId));
+    };
+    if claim.orch_id != bound.orch_id {
+        return Ok(Some(DenialKind::OrchIdMismatch));
+    }
+    if claim.task_id != bound.task_id {
+        return Ok(Some(DenialKind::TaskIdMismatch));
+    }
+    if !same_key(claim.public_key, &bound.public_key) {
+        return Ok(Some(DenialKind::KeyMismatch));
+    }
+    if let Some(kind) = pod_denial(tx, &bound.pod_uid).await? {
+        return Ok(Some(kind));
+    }
+    let Some(pair) = pair(tx, &bound.namespace, &bound.policy_name).await? else {
+        return Ok(Some(DenialKind::PolicyRemoved));
+    };
+    if pair.token.uid != bound.policy_uid {
+        return Ok(Some(DenialKind::PolicyRemoved));
+    }
+    if let Err(kind) = pair.launchable() {
+        return Ok(Some(kind));
+    }
+    // What the launch token allows may be wider than what is asked for; only that it once was allowed matters here.
+    let allowed = launch.allowed_scope.to_strings();
+    Ok(pair.still_stands(bound, &allowed).err())
+}
+
+/// Compared by the bytes that they stand for: base64 has more than one text for them.
+fn same_key(claimed: &str, bound: &str) -> bool {
+    let claimed: String = claimed.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    match (STANDARD.decode(claimed), STANDARD.decode(bound)) {
+        (Ok(claimed), Ok(bound)) => claimed == bound,
+        _ => false,
+    }
+}
+
+/// Whether the pod has ended or is quarantined.
+pub(super) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<DenialKind>> {
+    if tx.pod_is_buried(pod_uid).await? {
+        return Ok(Some(DenialKind::PodEnded));
+    }
+    Ok(tx.pod_is_quarantined(pod_uid).await?.then_some(DenialKind::PodQuarantined))
+}
+
+/// A LaunchToken and its AgentApp.
+pub(super) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Result<Option<Pair>> {
+    let Some(token) = tx.policy(&PolicyKey::launch_token(namespace, policy)).await? else {
+        return Ok(None);
+    };
+    let spec = token.accepted.as_ref().and_then(|accepted| accepted.spec.launch_token());
+    let app = match spec {
+        Some(spec) => tx.policy(&PolicyKey::app(namespace, &spec.app)).await?,
+        None => None,
+    };
+    Ok(Some(Pair { token, app }))
+}
+
+pub(super) fn live_pod(bound: &Attested) -> LivePod {
+    LivePod {
+        uid: bound.pod_uid.clone(),
+        namespace: bound.namespace.clone(),
+        name: bound.pod_name.clone(),
+    }
+}
+
+/// In the commit of a registration: the pod's former sessions end after 10 s, and the registration is counted.
+///
+/// # Errors
+/// When the store fails.
+pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str) -> Result<()> {
+    let Some(bound) = &launch.attested else {
+        return Ok(());
+    };
+    tx.count_issued(&bound.policy_uid).await?;
+    tx.count_issued(&bound.app_uid).await?;
+    let effective_at = tx.now_millis().saturating_add(SUPERSESSION_OVERLAP_MS);
+    let mut superseded = false;
+    for session in tx.live_sessions_by_pod(&bound.pod_uid).await? {
+        if session.sid == new_sid || !tx.end_session(&session, EndReason::Superseded, effective_at).await? {
+            continue;
+        }
+        superseded = true;
+        let detail = format!(
+            "pod {}/{} registered again; the former token stands for {} s more",
+            bound.namespace,
+            bound.pod_name,
+            SUPERSESSION_OVERLAP_MS / 1000
+        );
+        tx.audit(EventDraft::success(EventType::AgentSuperseded, detail).of_session(&session));
+    }
+    if superseded {
+        let since = tx.now_millis().saturating_sub(SUPERSESSION_WINDOW_MS);
+        if tx.count_supersession(&bound.pod_uid, since).await? == SUPERSESSIONS_TOLD {
+            denials::tell(tx, &live_pod(bound), &bound.policy_name, DenialKind::SupersededOften, "").await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether pod and policies still stand behind a session that wants to go on.
+///
+/// # Errors
+/// When the store fails.
+pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<Refusal>> {
+    let Some(bound) = &session.attested else {
+        return Ok(None);
+    };
+    let kind = match pod_denial(tx, &bound.pod_uid).await? {
+        // Its sessions ended with it; told as the end of a session is told.
+        Some(DenialKind::PodEnded) => {
+            return Ok(Some(Refusal {
+                code: ErrorCode::Revoked,
+                ..Refusal::from(DenialKind::PodEnded)
+            }));
+        }
+        Some(kind) => Some(kind),
+        None => match pair(tx, &bound.namespace, &bound.policy_name).await? {
+            Some(pair) => pair.still_stands(bound, &session.scope).err(),
+            None => Some(DenialKind::PolicyRemoved),
+        },
+    };
+    Ok(kind.map(Refusal::from))
+}
+
+/// A person's revocation ended these sessions: the pods among them are quarantined.
+///
+/// # Errors
+/// When the store fails.
+pub async fn on_person_revoked(tx: &mut dyn Tx, sessions: &[Session], actor: &str, source: &str) -> Result<()> {
+    for session in sessions {
+        let Some(bound) = &session.attested else {
+            continue;
+        };
+        tx.remove_launch_tokens_of_pod(&bound.pod_uid).await?;
+        if tx.quarantine_pod(&live_pod(bound), actor).await? {
+            let detail = format!(
+                "pod {}/{} is quarantined until it is replaced or released",
+                bound.namespace, bound.pod_name
+            );
+            let draft = EventDraft::success(EventType::PodQuarantined, detail)
+                .of_session(session)
+                .actor(actor)
+                .source(source);
+            tx.audit(draft);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! The audit query.
+
+use crate::broker::Broker;
+use crate::store::ledger::FilterColumn;
+use crate::store::{EventFilter, EventPage, StoreError};
+use crate::timestamp::parse_rfc3339;
+
+const DEFAULT_LIMIT: i64 = 100;
+const LONGEST_PAGE: i64 = 1000;
+
+/// Why a query is not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// A moment that is none.
+    #[error("{name} {value:?} must be an RFC 3339 time such as 2026-01-02T03:04:05Z, with + written as %2B")]
+    Moment {
+        /// `since` or `until`.
+        name: &'static str,
+        /// As given.
+        value: String,
+    },
+    /// A number out of range.
+    #[error("{name} {value:?} must be a whole number of at least {least}")]
+    Number {
+        /// `limit` or `offset`.
+        name: &'static str,
+        /// As given.
+        value: String,
+        /// The smallest that makes sense.
+        least: i64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Builds the filter from query parameters; empty ones filter nothing, of repeated ones the first counts.
+///
+/// # Errors
+/// Names the parameter that makes no sense.
+pub fn filter(parameters: &[(String, String)]) -> Result<EventFilter, QueryError> {
+    let value = |name: &str| {
+        let found = parameters.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    };
+    let moment = |name: &'static str| {
+        let parse = |text: &str| {
+            parse_rfc3339(text).ok_or_else(|| QueryError::Moment { name, value: text.chars().take(64).collect() })
+        };
+        value(name).map(parse).transpose()
+    };
+    let number = |name: &'static str, default: i64, least: i64| match value(name) {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| *number >= least)
+            .ok_or_else(|| QueryError::Number { name, value: text.chars().take(64).collect(), least }),
+    };
+    let exact = FilterColumn::ALL
+        .into_iter()
+        .filter_map(|column| value(column.as_str()).map(|value| (column, value.to_owned())))
+        .collect();
+    Ok(EventFilter {
+        exact,
+        since: moment("since")?,
+        until: moment("until")?,
+        offset: number("offset", 0, 0)?,
+        limit: number("limit", DEFAULT_LIMIT, 1)?.min(LONGEST_PAGE),
+    })
+}
+
+/// One page, with every event that was queued before the call.
+///
+/// # Errors
+/// When the store fails.
+pub async fn events(broker: &Broker, filter: EventFilter) -> Result<EventPage, QueryError> {
+    Ok(broker.store.events(filter).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered(query: &str) -> Result<EventFilter, QueryError> {
+        filter(&crate::http::query::parameters(query))
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_named() {
+        for (query, name) in [
+            ("since=yesterday", "since"),
+            ("until=2026-01-02T03:04:05+01:00", "until"),
+            ("limit=0", "limit"),
+            ("limit=-5", "limit"),
+            ("limit=x", "limit"),
+            ("offset=-1", "offset"),
+            ("offset=1.5", "offset"),
+        ] {
+            let error = filtered(query).unwrap_err().to_string();
+            assert!(error.starts_with(name), "{query}: {error}");
+        }
+    }
+
+    #[test]
+    fn empty_parameters_filter_nothing_and_the_page_is_bounded() {
+        let page = filtered("agent_id=&limit=5000&offset=&pod_uid=p&since=2026-01-02T03:04:05%2B01:00").unwrap();
+        assert_eq!((page.limit, page.offset), (1000, 0));
+        assert_eq!(page.exact, [(FilterColumn::PodUid, "p".to_owned())]);
+        assert!(page.since.is_some());
+        assert_eq!(filtered("").unwrap().limit, 100);
+    }
+}

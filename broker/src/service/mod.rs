@@ -1,0 +1,22 @@
+//! The rules, one module per capability; nowhere else.
+
+pub mod admin;
+pub mod attestation;
+pub mod attested;
+pub mod audit;
+pub mod denials;
+pub mod health;
+pub mod launch;
+pub mod pod_launch;
+pub mod pods;
+pub mod policy;
+pub mod policy_input;
+pub mod policy_list;
+pub mod policy_rules;
+pub mod proof;
+pub mod register;
+pub mod release;
+pub mod renew;
+pub mod revoke;
+pub mod seed;
+pub mod token;

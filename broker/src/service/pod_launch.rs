@@ -1,0 +1,329 @@
+//! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
+use agentwrit_protocol::wire::LaunchPolicy;
+use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive};
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::VerifyingKey;
+
+use super::attested::{Refusal, pair, pod_denial};
+use super::denials::{self, Refused, sentence};
+use super::policy_input::{InputError, check_key, parse_scope};
+use super::policy_rules::{Effective, Pair};
+use crate::attest::{AttestedPod, DenialKind, advance};
+use crate::store::policy::PolicyKey;
+use crate::store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
+use crate::timestamp::rfc3339_seconds;
+
+/// Life of a launch token, seconds.
+pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
+/// One launch a pod each 10 s, three at once.
+const LAUNCH_INTERVAL_MS: i64 = 10_000;
+const LAUNCH_BURST: i64 = 3;
+const MAX_SCOPES: usize = 64;
+
+/// What a pod asks for, every value in range.
+#[derive(Debug, Clone)]
+pub struct LaunchAsk {
+    /// Name of the LaunchToken in the pod's namespace.
+    pub policy: String,
+    /// Raw Ed25519 public key, standard base64 with padding.
+    pub public_key: String,
+    /// Less than all that is allowed.
+    pub scopes: Option<ScopeSet>,
+    /// A shorter life, seconds.
+    pub ttl_seconds: Option<i64>,
+}
+
+impl LaunchAsk {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    pub fn parse(namespace: &str, request: PodLaunchRequest) -> std::result::Result<Self, InputError> {
+        let policy = request
+            .policy
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| InputError::new("policy is required: the name of a LaunchToken in the pod's namespace"))?;
+        check_key(&PolicyKey::launch_token(namespace, &policy)).map_err(|error| InputError {
+            detail: format!("policy: {error}"),
+            ..error
+        })?;
+        let public_key = request
+            .public_key
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| InputError::new("public_key is required: a raw Ed25519 public key in standard base64"))?;
+        Ok(Self {
+            policy,
+            public_key: checked_key(&public_key)?,
+            scopes: request.scopes.filter(|scopes| !scopes.is_empty()).as_deref().map(checked_scopes).transpose()?,
+            ttl_seconds: request.ttl_seconds.map(checked_ttl).transpose()?,
+        })
+    }
+}
+
+fn checked_key(text: &str) -> std::result::Result<String, InputError> {
+    let wrong = |what: &str| InputError::new(format!("public_key {what}"));
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|_| wrong("must be standard base64 with padding"))?;
+    let bytes = <[u8; 32]>::try_from(bytes).map_err(|_| wrong("must decode to 32 bytes"))?;
+    let key = VerifyingKey::from_bytes(&bytes).map_err(|_| wrong("is not an Ed25519 public key"))?;
+    if key.is_weak() {
+        return Err(wrong("is a weak Ed25519 public key"));
+    }
+    Ok(STANDARD.encode(bytes))
+}
+
+fn checked_scopes(items: &[String]) -> std::result::Result<ScopeSet, InputError> {
+    if items.len() > MAX_SCOPES {
+        return Err(InputError::new(format!("scopes must have at most {MAX_SCOPES} items")));
+    }
+    items
+        .iter()
+        .map(|item| {
+            parse_scope(item).ok_or_else(|| InputError {
+                code: ErrorCode::InvalidScopeFormat,
+                detail: format!("scopes {item:?} must be action:resource:identifier, at most 256 bytes"),
+            })
+        })
+        .collect()
+}
+
+fn checked_ttl(seconds: i64) -> std::result::Result<i64, InputError> {
+    if seconds >= 1 {
+        return Ok(seconds);
+    }
+    Err(InputError {
+        code: ErrorCode::InvalidTtl,
+        detail: format!("ttl_seconds must be 1 or more, not {seconds}"),
+    })
+}
+
+/// Launches a pod that was attested just now, if the policies allow it.
+#[derive(Debug)]
+pub struct LaunchPod {
+    pod: AttestedPod,
+    ask: LaunchAsk,
+    token: Sensitive,
+    correlation_id: String,
+    longest_ttl: i64,
+    source: String,
+}
+
+impl LaunchPod {
+    /// Prepares a launch; `longest_ttl` is `AA_MAX_TTL` in seconds, 0 for none.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new(
+        pod: AttestedPod,
+        ask: LaunchAsk,
+        longest_ttl: i64,
+        source: String,
+        entropy: &dyn Entropy,
+    ) -> std::result::Result<Self, EntropyError> {
+        let (mut token, mut correlation) = ([0_u8; 32], [0_u8; 16]);
+        entropy.fill(&mut token)?;
+        entropy.fill(&mut correlation)?;
+        Ok(Self {
+            pod,
+            ask,
+            token: Sensitive::from(hex::encode(token)),
+            correlation_id: hex::encode(correlation),
+            longest_ttl,
+            source,
+        })
+    }
+}
+
+/// A denial with what is special about it.
+type Denied = (DenialKind, String);
+
+#[async_trait]
+impl Command for LaunchPod {
+    type Outcome = std::result::Result<PodLaunchResponse, Refusal>;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
+        let pair = pair(tx, &self.pod.namespace, &self.ask.policy).await?;
+        match self.decide(tx, pair.as_ref()).await? {
+            Ok(grant) => self.issue(tx, grant).await.map(Ok),
+            Err((kind, note)) => {
+                let policy_uid = pair.map(|pair| pair.token.uid).unwrap_or_default();
+                self.refuse(tx, kind, &note, &policy_uid).await.map(Err)
+            }
+        }
+    }
+}
+
+struct Grant {
+    scopes: ScopeSet,
+    max_ttl: i64,
+    agent_name: String,
+    attested: Attested,
+}
+
+impl LaunchPod {
+    async fn decide(&self, tx: &mut dyn Tx, pair: Option<&Pair>) -> Result<std::result::Result<Grant, Denied>> {
+        if let Some(kind) = pod_denial(tx, &self.pod.uid).await? {
+            return Ok(Err((kind, String::new())));
+        }
+        let grant = match pair {
+            Some(pair) => self.grant(pair),
+            None => Err((
+                DenialKind::LaunchTokenNotFound,
+                format!("Namespace: {}, LaunchToken: {}", self.pod.namespace, self.ask.policy),
+            )),
+        };
+        let grant = match grant {
+            Ok(grant) => grant,
+            Err(denied) => return Ok(Err(denied)),
+        };
+        let full_at = tx.launches_full_at(&self.pod.uid).await?;
+        let Some(full_at) = advance(full_at, tx.now_millis(), LAUNCH_INTERVAL_MS, LAUNCH_BURST) else {
+            return Ok(Err((DenialKind::PodRateLimited, String::new())));
+        };
+        tx.set_launches_full_at(&self.pod.uid, full_at).await?;
+        Ok(Ok(grant))
+    }
+
+    fn grant(&self, pair: &Pair) -> std::result::Result<Grant, Denied> {
+        let effective = pair.launchable().map_err(|kind| (kind, withdrawn_because(pair, kind)))?;
+        if !effective.service_accounts.contains(&self.pod.service_account) {
+            let note = format!(
+                "The pod runs under {:?}; allowed: {}",
+                self.pod.service_account,
+                effective.service_accounts.join(", ")
+            );
+            return Err((DenialKind::ServiceAccountNotAllowed, note));
+        }
+        let scopes = self.scopes(&effective)?;
+        let shortest = [Some(effective.max_ttl), self.ask.ttl_seconds, Some(self.longest_ttl).filter(|ttl| *ttl > 0)];
+        let max_ttl = shortest.into_iter().flatten().min().unwrap_or(effective.max_ttl);
+        let generation = |policy: &crate::store::policy::Policy| {
+            policy.accepted.as_ref().map_or(policy.generation, |accepted| accepted.generation)
+        };
+        let app = pair.app.as_ref().ok_or((DenialKind::AppNotReady, String::new()))?;
+        Ok(Grant {
+            scopes,
+            max_ttl,
+            attested: Attested {
+                policy_uid: pair.token.uid.clone(),
+                app_uid: app.uid.clone(),
+                namespace: self.pod.namespace.clone(),
+                policy_name: self.ask.policy.clone(),
+                pod_uid: self.pod.uid.clone(),
+                pod_name: self.pod.name.clone(),
+                node: self.pod.node.clone(),
+                service_account: self.pod.service_account.clone(),
+                public_key: self.ask.public_key.clone(),
+                orch_id: effective.orch_id,
+                task_id: self.pod.uid.clone(),
+                policy_generation: generation(&pair.token),
+                app_generation: generation(app),
+            },
+            agent_name: effective.agent_name,
+        })
+    }
+
+    fn scopes(&self, effective: &Effective) -> std::result::Result<ScopeSet, Denied> {
+        let Some(asked) = &self.ask.scopes else {
+            return if effective.scopes.is_empty() {
+                Err((DenialKind::ScopeNotAllowed, "They have no scope in common".into()))
+            } else {
+                Ok(effective.scopes.clone())
+            };
+        };
+        let over = effective.scopes.uncovered(asked);
+        if over.is_empty() {
+            return Ok(asked.clone());
+        }
+        let names: Vec<&str> = over.into_iter().map(Scope::as_str).collect();
+        Err((DenialKind::ScopeNotAllowed, format!("Not allowed: {}", names.join(", "))))
+    }
+
+    async fn issue(self, tx: &mut dyn Tx, grant: Grant) -> Result<PodLaunchResponse> {
+        let expires_at = tx.now_seconds().saturating_add(LAUNCH_TOKEN_SECONDS);
+        let launch = LaunchToken {
+            hash: LaunchTokenHash::of(self.token.expose()),
+            agent_name: grant.agent_name,
+            allowed_scope: grant.scopes,
+            max_ttl: grant.max_ttl,
+            single_use: true,
+            expires_at: tx.now_millis().saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)),
+            consumed_at: None,
+            created_by: self.pod.username.clone(),
+            correlation_id: self.correlation_id,
+            attested: Some(grant.attested.clone()),
+        };
+        tx.insert_launch_token(&launch).await?;
+        let allowed_scope = launch.allowed_scope.to_strings();
+        let bound = grant.attested;
+        let detail = format!(
+            "launch token for pod {}/{} on node {} by LaunchToken {} (agent {}): scopes {}, at most {} s",
+            bound.namespace,
+            bound.pod_name,
+            if bound.node.is_empty() { "unknown" } else { &bound.node },
+            bound.policy_name,
+            launch.agent_name,
+            allowed_scope.join(" "),
+            launch.max_ttl
+        );
+        let draft = EventDraft::success(EventType::LaunchTokenIssued, detail)
+            .ids("", &bound.task_id, &bound.orch_id)
+            .actor(&launch.created_by)
+            .source(&self.source)
+            .correlation_id(&launch.correlation_id)
+            .policy_uid(&bound.policy_uid)
+            .pod_uid(&bound.pod_uid);
+        tx.audit(draft);
+        Ok(PodLaunchResponse {
+            launch_token: self.token,
+            expires_at: rfc3339_seconds(expires_at),
+            orch_id: bound.orch_id,
+            task_id: bound.task_id,
+            policy: LaunchPolicy { allowed_scope, max_ttl: launch.max_ttl },
+        })
+    }
+
+    async fn refuse(&self, tx: &mut dyn Tx, kind: DenialKind, note: &str, policy_uid: &str) -> Result<Refusal> {
+        let pod = LivePod {
+            uid: self.pod.uid.clone(),
+            namespace: self.pod.namespace.clone(),
+            name: self.pod.name.clone(),
+        };
+        let refused = Refused {
+            kind,
+            pod: Some(&pod),
+            policy: &self.ask.policy,
+            policy_uid,
+            correlation_id: "",
+            orch_id: "",
+            task_id: &self.pod.uid,
+            actor: &self.pod.username,
+            source: &self.source,
+            note,
+        };
+        denials::record(tx, EventType::AttestationDenied, &refused).await?;
+        let mut refusal = Refusal::from(kind);
+        if !note.is_empty() {
+            refusal.detail = sentence(kind, note);
+        }
+        Ok(refusal)
+    }
+}
+
+/// The condition reason that the controller gave for the withdrawal, if any.
+fn withdrawn_because(pair: &Pair, kind: DenialKind) -> String {
+    let policy = match kind {
+        DenialKind::LaunchTokenNotReady => Some(&pair.token),
+        DenialKind::AppNotReady => pair.app.as_ref(),
+        _ => None,
+    };
+    policy
+        .and_then(|policy| policy.reason.as_deref())
+        .map_or_else(String::new, |reason| format!("Reason: {reason}"))
+}

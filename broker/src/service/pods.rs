@@ -1,0 +1,86 @@
+//! The end of a pod, and the end of its quarantine.
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::{LivePod, PodReleaseResponse, RevokedResponse};
+use async_trait::async_trait;
+
+use crate::store::{Command, EndReason, EventDraft, Result, RevocationLevel, Tx};
+
+/// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
+const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
+
+/// A pod is gone: its sessions and unused launch tokens end, and none follows.
+#[derive(Debug)]
+pub struct EndPod {
+    /// Which pod.
+    pub pod: LivePod,
+    /// `deleted`, `replaced`, `succeeded` or `failed`.
+    pub reason: String,
+    /// ServiceAccount that says so.
+    pub actor: String,
+    /// Network address.
+    pub source: String,
+}
+
+#[async_trait]
+impl Command for EndPod {
+    type Outcome = RevokedResponse;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
+        let now = tx.now_millis();
+        let first_time = tx.bury_pod(&self.pod.uid, now.saturating_add(POD_TOMBSTONE_MS)).await?;
+        tx.remove_launch_tokens_of_pod(&self.pod.uid).await?;
+        tx.release_pod(&self.pod.uid).await?;
+        let event = || {
+            let detail = format!("pod {}/{} ended: {}", self.pod.namespace, self.pod.name, self.reason);
+            EventDraft::success(EventType::PodEnded, detail)
+        };
+        let signed = |draft: EventDraft| draft.pod_uid(&self.pod.uid).actor(&self.actor).source(&self.source);
+        let mut revoked: i64 = 0;
+        for session in tx.live_sessions_by_pod(&self.pod.uid).await? {
+            if tx.end_session(&session, EndReason::PodEnded, now).await? {
+                revoked = revoked.saturating_add(1);
+                tx.audit(signed(event().of_session(&session)));
+            }
+        }
+        if revoked == 0 && first_time {
+            let draft = match tx.last_session_of_pod(&self.pod.uid).await? {
+                Some(session) => event().of_session(&session),
+                None => event().ids("", &self.pod.uid, ""),
+            };
+            tx.audit(signed(draft));
+        }
+        Ok(RevokedResponse { revoked })
+    }
+}
+
+/// A person lifts the quarantine of a pod.
+#[derive(Debug)]
+pub struct ReleasePod {
+    /// `metadata.uid`.
+    pub pod_uid: String,
+    /// Subject of the bearer.
+    pub actor: String,
+    /// Network address.
+    pub source: String,
+}
+
+#[async_trait]
+impl Command for ReleasePod {
+    type Outcome = PodReleaseResponse;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<PodReleaseResponse> {
+        let released = tx.release_pod(&self.pod_uid).await?;
+        if released {
+            // Its next agent has the same task_id: a revocation of the task would make every new token stillborn.
+            tx.lift_revocation(RevocationLevel::Task, &self.pod_uid).await?;
+            let event = EventDraft::success(EventType::PodReleased, "the pod's quarantine is lifted");
+            let draft = match tx.last_session_of_pod(&self.pod_uid).await? {
+                Some(session) => event.of_session(&session),
+                None => event.ids("", &self.pod_uid, ""),
+            };
+            tx.audit(draft.pod_uid(&self.pod_uid).actor(&self.actor).source(&self.source));
+        }
+        Ok(PodReleaseResponse { released })
+    }
+}

@@ -1,0 +1,281 @@
+//! Policies as the controller writes them: fenced, all or nothing, and felt at once by the sessions under them.
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::policy_input::{InputError, Write};
+use super::policy_rules::{Fence, Pair, accept, fence};
+use crate::store::policy::{Policy, PolicyKey, PolicySpec};
+use crate::store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
+
+/// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
+const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;
+
+/// Who writes.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    /// Full username of the controller's ServiceAccount.
+    pub actor: String,
+    /// Network address.
+    pub source: String,
+}
+
+/// Why a write was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteRefusal {
+    /// A value is out of its range.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A later writer or write came first: 409 `stale_writer`.
+    #[error("a write with a higher lease epoch or sequence came first (current lease epoch: {current_epoch})")]
+    Stale {
+        /// The highest lease epoch seen.
+        current_epoch: i64,
+    },
+    /// The object was removed or replaced; its UID doesn't come back: 409 `conflict`.
+    #[error("the object with this uid was removed; a recreated object has another uid")]
+    Removed,
+}
+
+/// Answer to one write.
+pub type Written<T> = std::result::Result<T, WriteRefusal>;
+
+/// Writes policies in order, each all or nothing, in one transaction.
+#[derive(Debug)]
+pub struct ApplyPolicies {
+    /// The writes; those refused already keep their place.
+    pub writes: Vec<std::result::Result<Write, InputError>>,
+    /// Who writes.
+    pub writer: Writer,
+}
+
+#[async_trait]
+impl Command for ApplyPolicies {
+    type Outcome = Vec<Written<PutPolicyResponse>>;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
+        let mut answers = Vec::with_capacity(self.writes.len());
+        for write in self.writes {
+            answers.push(match write {
+                Ok(write) => apply(tx, write, &self.writer).await?,
+                Err(error) => Err(error.into()),
+            });
+        }
+        Ok(answers)
+    }
+}
+
+/// The highest lease epoch of any write so far.
+///
+/// # Errors
+/// When the store fails.
+pub async fn current_epoch(tx: &mut dyn Tx) -> Result<i64> {
+    let Some(text) = tx.meta(MetaKey::LeaseEpoch).await? else {
+        return Ok(0);
+    };
+    text.parse().map_err(|_| StoreError::Corrupt {
+        what: "lease epoch",
+        why: format!("{text:?} is not a number"),
+    })
+}
+
+async fn raise_epoch(tx: &mut dyn Tx, current: i64, order: WriteOrder) -> Result<()> {
+    if order.lease_epoch > current {
+        tx.set_meta(MetaKey::LeaseEpoch, &order.lease_epoch.to_string()).await?;
+    }
+    Ok(())
+}
+
+async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written<PutPolicyResponse>> {
+    let current_epoch = current_epoch(tx).await?;
+    let held = tx.policy(&write.key).await?;
+    match fence(current_epoch, held.as_ref(), write.order, Some(&write.digest)) {
+        Fence::Stale => return Ok(Err(WriteRefusal::Stale { current_epoch })),
+        Fence::Repeated => return Ok(Ok(answer(write.digest, held.and_then(|held| held.app_id), 0))),
+        Fence::Apply => {}
+    }
+    if tx.policy_is_buried(&write.uid).await? {
+        return Ok(Err(WriteRefusal::Removed));
+    }
+    raise_epoch(tx, current_epoch, write.order).await?;
+    let (same, other) = match held {
+        Some(held) if held.uid == write.uid => (Some(held), None),
+        other => (None, other),
+    };
+    let policy = Policy {
+        accepted: accept(same.as_ref(), write.state, write.generation, write.spec),
+        app_id: (write.key.kind == PolicyKind::App).then(|| app_id(&write.key, &write.uid)),
+        issued: same.as_ref().map_or(0, |same| same.issued),
+        key: write.key,
+        uid: write.uid,
+        generation: write.generation,
+        order: write.order,
+        state: write.state,
+        reason: write.reason,
+        digest: write.digest,
+    };
+    tx.put_policy(&policy).await?;
+    let mut endings = match other {
+        Some(other) => replace(tx, &other).await?,
+        None => Vec::new(),
+    };
+    if same.is_none_or(|same| same.digest != policy.digest) {
+        endings.extend(uncovered(tx, &policy.key).await?);
+        tx.audit(stamped(EventType::PolicyApplied, description(&policy), &policy.uid, writer));
+    }
+    let revoked = end(tx, endings, EventType::PolicyApplied, &policy.key, writer).await?;
+    Ok(Ok(answer(policy.digest, policy.app_id, revoked)))
+}
+
+fn answer(digest: String, app_id: Option<String>, revoked: i64) -> PutPolicyResponse {
+    PutPolicyResponse {
+        digest,
+        app_id,
+        revoked,
+    }
+}
+
+/// `app-<namespace>.<name>-<6 hex of the UID's hash>`: the same again when a lost store is filled anew.
+fn app_id(key: &PolicyKey, uid: &str) -> String {
+    let hash = hex::encode(Sha256::digest(uid.as_bytes()));
+    format!("app-{}.{}-{}", key.namespace, key.name, hash.get(..6).unwrap_or(&hash))
+}
+
+fn description(policy: &Policy) -> String {
+    let state = match policy.state {
+        PolicyState::Ready => "ready".to_owned(),
+        PolicyState::NotReady => format!("withdrawn ({})", policy.reason.as_deref().unwrap_or("no reason given")),
+        PolicyState::Suspended => "suspended".to_owned(),
+    };
+    let in_force = match policy.accepted.as_ref().map(|accepted| &accepted.spec) {
+        None => "nothing in force".to_owned(),
+        Some(PolicySpec::App(app)) => in_force(&app.scopes, app.max_agent_ttl_seconds),
+        Some(PolicySpec::LaunchToken(token)) => in_force(&token.allowed_scopes, token.max_ttl_seconds),
+    };
+    format!("{} generation {} is {state}; {in_force}", policy.key, policy.generation)
+}
+
+fn in_force(scopes: &[String], ttl: i64) -> String {
+    format!("in force: scopes {}, at most {ttl} s", scopes.join(" "))
+}
+
+fn stamped(event: EventType, detail: String, policy_uid: &str, writer: &Writer) -> EventDraft {
+    EventDraft::success(event, detail)
+        .policy_uid(policy_uid)
+        .actor(&writer.actor)
+        .source(&writer.source)
+}
+
+/// The object that a recreated one takes the place of: its UID is buried, what was made under it ends.
+async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReason)>> {
+    bury(tx, &old.uid).await?;
+    tx.remove_launch_tokens_of_policy(&old.uid).await?;
+    let sessions = match old.key.kind {
+        PolicyKind::App => Vec::new(),
+        PolicyKind::LaunchToken => tx.live_sessions_by_policy(&old.uid).await?,
+    };
+    Ok(sessions.into_iter().map(|session| (session, EndReason::PolicyRemoved)).collect())
+}
+
+async fn bury(tx: &mut dyn Tx, uid: &str) -> Result<()> {
+    let until = tx.now_millis().saturating_add(POLICY_TOMBSTONE_MS);
+    tx.bury_policy(uid, until).await
+}
+
+/// The sessions that the policies, as they stand now, no longer cover.
+async fn uncovered(tx: &mut dyn Tx, changed: &PolicyKey) -> Result<Vec<(Session, EndReason)>> {
+    let tokens = match changed.kind {
+        PolicyKind::App => tx.launch_tokens_of_app(&changed.namespace, &changed.name).await?,
+        PolicyKind::LaunchToken => tx.policy(changed).await?.into_iter().collect(),
+    };
+    let mut endings = Vec::new();
+    for token in tokens {
+        let spec = token.accepted.as_ref().and_then(|accepted| accepted.spec.launch_token());
+        let app = match spec {
+            Some(spec) => tx.policy(&PolicyKey::app(&token.key.namespace, &spec.app)).await?,
+            None => None,
+        };
+        let pair = Pair { token, app };
+        for session in tx.live_sessions_by_policy(&pair.token.uid).await? {
+            let reason = session.attested.as_ref().and_then(|bound| pair.ends(bound, &session.scope));
+            if let Some(reason) = reason {
+                endings.push((session, reason));
+            }
+        }
+    }
+    Ok(endings)
+}
+
+/// Ends sessions now, each with an event of its own; returns how many ended.
+async fn end(
+    tx: &mut dyn Tx,
+    endings: Vec<(Session, EndReason)>,
+    event: EventType,
+    key: &PolicyKey,
+    writer: &Writer,
+) -> Result<i64> {
+    let now = tx.now_millis();
+    let mut ended: i64 = 0;
+    for (session, reason) in endings {
+        if tx.end_session(&session, reason, now).await? {
+            ended = ended.saturating_add(1);
+            let detail = format!("session ended by {key}: {}", reason.as_str());
+            let policy_uid = session.attested.as_ref().map_or("", |bound| &bound.policy_uid);
+            tx.audit(stamped(event, detail, policy_uid, writer).of_session(&session));
+        }
+    }
+    Ok(ended)
+}
+
+/// Removes a policy; leaves a tombstone for its UID.
+#[derive(Debug)]
+pub struct RemovePolicy {
+    /// Where the policy is found.
+    pub key: PolicyKey,
+    /// `metadata.uid` of the object that was deleted.
+    pub uid: String,
+    /// Where this write stands.
+    pub order: WriteOrder,
+    /// Whether its sessions end now.
+    pub revoke: bool,
+    /// Who writes.
+    pub writer: Writer,
+}
+
+#[async_trait]
+impl Command for RemovePolicy {
+    type Outcome = Written<RevokedResponse>;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
+        let current_epoch = current_epoch(tx).await?;
+        // A namesake with another UID is another object: it stays.
+        let held = tx.policy(&self.key).await?.filter(|held| held.uid == self.uid);
+        if fence(current_epoch, held.as_ref(), self.order, None) != Fence::Apply {
+            return Ok(Err(WriteRefusal::Stale { current_epoch }));
+        }
+        raise_epoch(tx, current_epoch, self.order).await?;
+        bury(tx, &self.uid).await?;
+        tx.remove_launch_tokens_of_policy(&self.uid).await?;
+        if held.is_some() {
+            tx.remove_policy(&self.key).await?;
+            let sessions = if self.revoke { "its sessions end" } else { "its sessions last until they expire" };
+            let detail = format!("{} is removed; {sessions}", self.key);
+            tx.audit(stamped(EventType::PolicyRemoved, detail, &self.uid, &self.writer));
+        }
+        let mut revoked = 0;
+        if self.revoke {
+            let sessions = match self.key.kind {
+                PolicyKind::LaunchToken => tx.live_sessions_by_policy(&self.uid).await?,
+                PolicyKind::App if held.is_some() => {
+                    tx.live_sessions_by_orch(&orch_id(&self.key.namespace, &self.key.name)).await?
+                }
+                PolicyKind::App => Vec::new(),
+            };
+            let endings = sessions.into_iter().map(|session| (session, EndReason::PolicyRemoved)).collect();
+            revoked = end(tx, endings, EventType::PolicyRemoved, &self.key, &self.writer).await?;
+        }
+        Ok(Ok(RevokedResponse { revoked }))
+    }
+}

@@ -1,0 +1,294 @@
+//! Policy writes as they come in: read, checked, and made uniform.
+
+use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
+use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
+use agentwrit_protocol::{ErrorCode, Scope};
+use serde::Serialize;
+
+use crate::store::policy::{PolicyKey, PolicySpec};
+
+const MAX_NAMESPACE_BYTES: usize = 63;
+const MAX_NAME_BYTES: usize = 52;
+const MAX_UID_BYTES: usize = 128;
+const MAX_REASON_BYTES: usize = 256;
+const MAX_AGENT_NAME_BYTES: usize = 256;
+const MAX_SCOPES: usize = 64;
+const MAX_SERVICE_ACCOUNTS: usize = 16;
+const MIN_TTL_SECONDS: i64 = 60;
+const MAX_TTL_SECONDS: i64 = 86_400;
+
+/// What is wrong with a write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct InputError {
+    /// `invalid_request`, `invalid_scope_format`, `invalid_ttl` or `forbidden`.
+    pub code: ErrorCode,
+    /// Names the field, what is wrong with it, and what would be right.
+    pub detail: String,
+}
+
+impl InputError {
+    /// An `invalid_request`.
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self::with(ErrorCode::InvalidRequest, detail)
+    }
+
+    fn with(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+        }
+    }
+}
+
+type Checked<T> = Result<T, InputError>;
+
+/// A write whose every value is in range.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Where the policy is found.
+    pub key: PolicyKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Where this write stands.
+    pub order: WriteOrder,
+    /// Whether the policy may be used.
+    pub state: PolicyState,
+    /// Why not.
+    pub reason: Option<String>,
+    /// What to enforce.
+    pub spec: PolicySpec,
+    /// Over everything but the order.
+    pub digest: String,
+}
+
+impl Write {
+    /// Checks a write of an AgentApp.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    pub fn app(key: PolicyKey, put: PutPolicy<AppSpec>) -> Checked<Self> {
+        check_scopes("spec.scopes", &put.spec.scopes)?;
+        check_ttl("spec.max_agent_ttl_seconds", put.spec.max_agent_ttl_seconds)?;
+        Self::checked(key, put, PolicySpec::App)
+    }
+
+    /// Checks a write of a LaunchToken.
+    ///
+    /// # Errors
+    /// Names the field that is wrong.
+    pub fn launch_token(key: PolicyKey, put: PutPolicy<LaunchTokenSpec>) -> Checked<Self> {
+        check_label("spec.app", &put.spec.app, MAX_NAME_BYTES)?;
+        check_text("spec.agent_name", &put.spec.agent_name, MAX_AGENT_NAME_BYTES)?;
+        check_scopes("spec.allowed_scopes", &put.spec.allowed_scopes)?;
+        check_ttl("spec.max_ttl_seconds", put.spec.max_ttl_seconds)?;
+        let accounts = &put.spec.service_account_names;
+        check_count("spec.service_account_names", accounts.len(), MAX_SERVICE_ACCOUNTS)?;
+        for account in accounts {
+            check_text("spec.service_account_names", account, 253)?;
+        }
+        Self::checked(key, put, PolicySpec::LaunchToken)
+    }
+
+    fn checked<S: Serialize>(key: PolicyKey, put: PutPolicy<S>, wrap: fn(S) -> PolicySpec) -> Checked<Self> {
+        check_key(&key)?;
+        check_uid(&put.uid)?;
+        check_order(put.order)?;
+        check_number("generation", put.generation)?;
+        if let Some(reason) = &put.reason {
+            check_text("reason", reason, MAX_REASON_BYTES)?;
+        }
+        Ok(Self {
+            digest: put.digest(),
+            key,
+            uid: put.uid,
+            generation: put.generation,
+            order: put.order,
+            state: put.state,
+            reason: put.reason,
+            spec: wrap(put.spec),
+        })
+    }
+}
+
+/// Checks namespace and name of a policy.
+///
+/// # Errors
+/// Names the one that is wrong.
+pub fn check_key(key: &PolicyKey) -> Checked<()> {
+    check_label("namespace", &key.namespace, MAX_NAMESPACE_BYTES)?;
+    check_label("name", &key.name, MAX_NAME_BYTES)
+}
+
+/// Checks a UID.
+///
+/// # Errors
+/// When it is empty, too long, or holds what no UID holds.
+pub fn check_uid(uid: &str) -> Checked<()> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if uid.is_empty() || uid.len() > MAX_UID_BYTES || !uid.bytes().all(legal) {
+        return Err(InputError::new(format!(
+            "uid must be 1 to {MAX_UID_BYTES} characters of A-Z, a-z, 0-9, '-', '.' and '_'"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks the order of a write.
+///
+/// # Errors
+/// When a number is negative.
+pub fn check_order(order: WriteOrder) -> Checked<()> {
+    check_number("order.lease_epoch", order.lease_epoch)?;
+    check_number("order.sequence", order.sequence)
+}
+
+fn check_number(field: &str, value: i64) -> Checked<()> {
+    if value < 0 {
+        return Err(InputError::new(format!("{field} must be 0 or more, not {value}")));
+    }
+    Ok(())
+}
+
+fn check_text(field: &str, value: &str, most: usize) -> Checked<()> {
+    if value.is_empty() || value.len() > most || value.chars().any(char::is_control) {
+        return Err(InputError::new(format!(
+            "{field} must be 1 to {most} bytes without control characters"
+        )));
+    }
+    Ok(())
+}
+
+/// A DNS label (RFC 1123), as Kubernetes names objects and namespaces.
+fn check_label(field: &str, value: &str, most: usize) -> Checked<()> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let legal = !value.is_empty()
+        && value.len() <= most
+        && value.bytes().all(inner)
+        && !value.starts_with('-')
+        && !value.ends_with('-');
+    if legal {
+        Ok(())
+    } else {
+        Err(InputError::new(format!(
+            "{field} must be a DNS label of at most {most} characters (a-z, 0-9 and '-', not at the ends)"
+        )))
+    }
+}
+
+fn check_count(field: &str, count: usize, most: usize) -> Checked<()> {
+    if count == 0 || count > most {
+        return Err(InputError::new(format!("{field} must have 1 to {most} items, not {count}")));
+    }
+    Ok(())
+}
+
+fn check_ttl(field: &str, value: i64) -> Checked<()> {
+    if (MIN_TTL_SECONDS..=MAX_TTL_SECONDS).contains(&value) {
+        return Ok(());
+    }
+    Err(InputError::with(
+        ErrorCode::InvalidTtl,
+        format!("{field} must be {MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} seconds, not {value}"),
+    ))
+}
+
+fn check_scopes(field: &str, scopes: &[String]) -> Checked<()> {
+    check_count(field, scopes.len(), MAX_SCOPES)?;
+    for text in scopes {
+        let scope = parse_scope(text).ok_or_else(|| {
+            InputError::with(
+                ErrorCode::InvalidScopeFormat,
+                format!(
+                    "{field} {text:?} must be action:resource:identifier, at most {MAX_SCOPE_BYTES} bytes, without \
+                     white space, ',' and '|'"
+                ),
+            )
+        })?;
+        if scope.is_reserved() {
+            return Err(InputError::with(
+                ErrorCode::Forbidden,
+                format!("{field} {text:?}: the families admin: and app: can't be granted to agents"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `^[^:\s,|]+:[^:\s,|]+:[^\s,|]+$`, at most 256 bytes.
+pub fn parse_scope(text: &str) -> Option<Scope> {
+    let illegal = |c: char| c.is_whitespace() || matches!(c, ',' | '|');
+    if text.len() > MAX_SCOPE_BYTES || text.contains(illegal) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn put() -> PutPolicy<LaunchTokenSpec> {
+        PutPolicy {
+            uid: "0b6c".into(),
+            generation: 1,
+            order: WriteOrder {
+                lease_epoch: 1,
+                sequence: 1,
+            },
+            state: PolicyState::Ready,
+            reason: None,
+            spec: LaunchTokenSpec {
+                app: "orders".into(),
+                agent_name: "reader".into(),
+                allowed_scopes: vec!["read:orders:*".into()],
+                max_ttl_seconds: 300,
+                service_account_names: vec!["reader".into()],
+            },
+        }
+    }
+
+    fn key() -> PolicyKey {
+        PolicyKey::launch_token("shop", "reader")
+    }
+
+    #[test]
+    fn each_wrong_value_is_named() {
+        type Change = fn(&mut PutPolicy<LaunchTokenSpec>);
+        let table: [(Change, ErrorCode, &str); 14] = [
+            (|p| p.uid.clear(), ErrorCode::InvalidRequest, "uid"),
+            (|p| p.generation = -1, ErrorCode::InvalidRequest, "generation"),
+            (|p| p.order.lease_epoch = -1, ErrorCode::InvalidRequest, "order.lease_epoch"),
+            (|p| p.order.sequence = -1, ErrorCode::InvalidRequest, "order.sequence"),
+            (|p| p.reason = Some("a\nb".into()), ErrorCode::InvalidRequest, "reason"),
+            (|p| p.spec.app = "Orders".into(), ErrorCode::InvalidRequest, "spec.app"),
+            (|p| p.spec.agent_name.clear(), ErrorCode::InvalidRequest, "spec.agent_name"),
+            (|p| p.spec.allowed_scopes.clear(), ErrorCode::InvalidRequest, "spec.allowed_scopes"),
+            (|p| p.spec.allowed_scopes = vec!["read:orders".into()], ErrorCode::InvalidScopeFormat, "spec.allowed_scopes"),
+            (|p| p.spec.allowed_scopes = vec!["read:a:b,c".into()], ErrorCode::InvalidScopeFormat, "spec.allowed_scopes"),
+            (|p| p.spec.allowed_scopes = vec!["admin:revoke:*".into()], ErrorCode::Forbidden, "spec.allowed_scopes"),
+            (|p| p.spec.max_ttl_seconds = 59, ErrorCode::InvalidTtl, "spec.max_ttl_seconds"),
+            (|p| p.spec.max_ttl_seconds = 86_401, ErrorCode::InvalidTtl, "spec.max_ttl_seconds"),
+            (|p| p.spec.service_account_names.clear(), ErrorCode::InvalidRequest, "spec.service_account_names"),
+        ];
+        for (change, code, field) in table {
+            let mut put = put();
+            change(&mut put);
+            let error = Write::launch_token(key(), put).unwrap_err();
+            assert_eq!(error.code, code, "{error}");
+            assert!(error.detail.starts_with(field), "{error}");
+        }
+        Write::launch_token(key(), put()).unwrap();
+    }
+
+    #[test]
+    fn names_are_labels() {
+        for (namespace, name) in [("", "a"), ("a", ""), ("A", "a"), ("a", "-a"), ("a", "a.b"), ("a", &"x".repeat(53))] {
+            let error = Write::launch_token(PolicyKey::launch_token(namespace, name), put()).unwrap_err();
+            assert!(error.detail.starts_with("name"), "{namespace}/{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Everything that the broker holds, in one answer, so that the controller compares it with one request.
+
+use std::collections::{BTreeMap, HashMap};
+
+use agentwrit_protocol::k8s::{LivePod, PolicyKind, PolicyListResponse, PolicySummary, orch_id};
+use async_trait::async_trait;
+
+use super::attested::live_pod;
+use super::policy::current_epoch;
+use crate::store::{Command, MetaKey, Result, Tx};
+
+/// Reads all policies, counts and pods.
+#[derive(Debug, Clone, Copy)]
+pub struct ListPolicies;
+
+#[async_trait]
+impl Command for ListPolicies {
+    type Outcome = PolicyListResponse;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<PolicyListResponse> {
+        let sessions = tx.live_attested_sessions().await?;
+        let mut by_policy: HashMap<String, i64> = HashMap::new();
+        let mut by_orch: HashMap<String, i64> = HashMap::new();
+        let mut pods: BTreeMap<String, LivePod> = BTreeMap::new();
+        let mut remember = |pod: LivePod| {
+            pods.entry(pod.uid.clone()).or_insert(pod);
+        };
+        for session in sessions {
+            let Some(bound) = &session.attested else { continue };
+            remember(live_pod(bound));
+            // One that a later registration has superseded is not counted beside its successor.
+            if session.ended_at.is_none() {
+                *by_policy.entry(bound.policy_uid.clone()).or_default() += 1;
+                *by_orch.entry(session.orch_id).or_default() += 1;
+            }
+        }
+        for launch in tx.unused_attested_launch_tokens().await? {
+            if let Some(bound) = &launch.attested {
+                remember(live_pod(bound));
+            }
+        }
+        // Without a session nothing else would tell the controller to look whether they are gone.
+        for pod in tx.quarantined_pods().await? {
+            remember(pod);
+        }
+        let count = |counts: &HashMap<String, i64>, key: &str| counts.get(key).copied().unwrap_or(0);
+        let policies = tx
+            .policies()
+            .await?
+            .into_iter()
+            .map(|policy| PolicySummary {
+                active_agents: match policy.key.kind {
+                    PolicyKind::App => count(&by_orch, &orch_id(&policy.key.namespace, &policy.key.name)),
+                    PolicyKind::LaunchToken => count(&by_policy, &policy.uid),
+                },
+                kind: policy.key.kind,
+                namespace: policy.key.namespace,
+                name: policy.key.name,
+                uid: policy.uid,
+                generation: policy.generation,
+                digest: policy.digest,
+                order: policy.order,
+                app_id: policy.app_id,
+                issued: policy.issued,
+            })
+            .collect();
+        Ok(PolicyListResponse {
+            epoch: tx.meta(MetaKey::Epoch).await?.unwrap_or_default(),
+            lease_epoch: current_epoch(tx).await?,
+            policies,
+            pods: pods.into_values().collect(),
+        })
+    }
+}

@@ -1,0 +1,208 @@
+//! What policies allow: pure decisions over plain data.
+
+use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, WriteOrder, orch_id};
+use agentwrit_protocol::{Scope, ScopeSet};
+
+use crate::attest::DenialKind;
+use crate::store::policy::{Accepted, Policy, PolicySpec};
+use crate::store::{Attested, EndReason};
+
+/// What to do with a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// It is the newest: take it.
+    Apply,
+    /// It was taken before: nothing to do.
+    Repeated,
+    /// A later writer or write came first.
+    Stale,
+}
+
+/// Compares a write with what is there: epochs globally, (epoch, sequence) per object.
+///
+/// `digest` is `None` for a removal, which never equals the write that is held.
+pub fn fence(current_epoch: i64, held: Option<&Policy>, order: WriteOrder, digest: Option<&str>) -> Fence {
+    if order.lease_epoch < current_epoch {
+        return Fence::Stale;
+    }
+    match held {
+        Some(held) if order < held.order => Fence::Stale,
+        Some(held) if order == held.order => {
+            if digest == Some(held.digest.as_str()) {
+                Fence::Repeated
+            } else {
+                Fence::Stale
+            }
+        }
+        _ => Fence::Apply,
+    }
+}
+
+/// The accepted spec after a write: unchanged by one that withdraws.
+pub fn accept(held: Option<&Policy>, state: PolicyState, generation: i64, spec: PolicySpec) -> Option<Accepted> {
+    let before = held.and_then(|policy| policy.accepted.as_ref());
+    if state == PolicyState::NotReady {
+        return before.cloned();
+    }
+    let unchanged_since = before
+        .filter(|before| same_for_sessions(&before.spec, &spec))
+        .map_or(generation, |before| before.unchanged_since);
+    Some(Accepted {
+        spec,
+        generation,
+        unchanged_since,
+    })
+}
+
+fn same_for_sessions(before: &PolicySpec, after: &PolicySpec) -> bool {
+    match (before, after) {
+        (PolicySpec::App(before), PolicySpec::App(after)) => before == after,
+        (PolicySpec::LaunchToken(before), PolicySpec::LaunchToken(after)) => {
+            (&before.app, &before.allowed_scopes, before.max_ttl_seconds)
+                == (&after.app, &after.allowed_scopes, after.max_ttl_seconds)
+        }
+        (PolicySpec::App(_), PolicySpec::LaunchToken(_)) | (PolicySpec::LaunchToken(_), PolicySpec::App(_)) => false,
+    }
+}
+
+/// AgentApp ∩ LaunchToken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// What both allow, in the LaunchToken's order.
+    pub scopes: ScopeSet,
+    /// Longest life of a token, seconds.
+    pub max_ttl: i64,
+    /// ServiceAccounts that a pod must run under.
+    pub service_accounts: Vec<String>,
+    /// The only `orch_id`.
+    pub orch_id: String,
+    /// Free text.
+    pub agent_name: String,
+}
+
+impl Effective {
+    fn of(namespace: &str, app: &AppSpec, token: &LaunchTokenSpec) -> Self {
+        Self {
+            scopes: intersection(&app.scopes, &token.allowed_scopes),
+            max_ttl: app.max_agent_ttl_seconds.min(token.max_ttl_seconds),
+            service_accounts: token.service_account_names.clone(),
+            orch_id: orch_id(namespace, &token.app),
+            agent_name: token.agent_name.clone(),
+        }
+    }
+
+    /// Whether a session of this pod with these scopes would still be opened, life aside.
+    pub fn covers(&self, attested: &Attested, scope: &[String]) -> bool {
+        attested.orch_id == self.orch_id
+            && self.service_accounts.contains(&attested.service_account)
+            && ScopeSet::parse(scope).is_ok_and(|scope| self.scopes.covers_all(&scope))
+    }
+}
+
+/// The widest scopes that both lists cover. A malformed item allows nothing.
+fn intersection(app: &[String], token: &[String]) -> ScopeSet {
+    let parse = |items: &[String]| -> Vec<Scope> { items.iter().filter_map(|item| item.parse().ok()).collect() };
+    let (app, token) = (parse(app), parse(token));
+    let mut both: Vec<Scope> = Vec::new();
+    for wanted in &token {
+        let meets = app.iter().filter_map(|ceiling| {
+            if ceiling.covers(wanted) {
+                Some(wanted)
+            } else if wanted.covers(ceiling) {
+                Some(ceiling)
+            } else {
+                None
+            }
+        });
+        for scope in meets {
+            if !both.contains(scope) {
+                both.push(scope.clone());
+            }
+        }
+    }
+    both.into_iter().collect()
+}
+
+/// A LaunchToken with its AgentApp, as the store has them.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The LaunchToken.
+    pub token: Policy,
+    /// The AgentApp that its accepted spec names.
+    pub app: Option<Policy>,
+}
+
+impl Pair {
+    /// What a pod may be launched with now.
+    ///
+    /// # Errors
+    /// Why it may not be launched.
+    pub fn launchable(&self) -> Result<Effective, DenialKind> {
+        match self.token.state {
+            PolicyState::Ready => {}
+            PolicyState::NotReady => return Err(DenialKind::LaunchTokenNotReady),
+            PolicyState::Suspended => return Err(DenialKind::LaunchTokenSuspended),
+        }
+        match self.app.as_ref().map(|app| app.state) {
+            Some(PolicyState::Ready) => {}
+            Some(PolicyState::Suspended) => return Err(DenialKind::AppSuspended),
+            Some(PolicyState::NotReady) | None => return Err(DenialKind::AppNotReady),
+        }
+        self.effective().ok_or(DenialKind::AppNotReady)
+    }
+
+    /// What the last accepted specs allow, whether withdrawn or not.
+    pub fn effective(&self) -> Option<Effective> {
+        let token = self.token.accepted.as_ref()?.spec.launch_token()?;
+        let app = self.app.as_ref()?.accepted.as_ref()?.spec.app()?;
+        Some(Effective::of(&self.token.key.namespace, app, token))
+    }
+
+    fn suspended(&self) -> Option<DenialKind> {
+        if self.token.state == PolicyState::Suspended {
+            return Some(DenialKind::LaunchTokenSuspended);
+        }
+        let app = self.app.as_ref()?;
+        (app.state == PolicyState::Suspended).then_some(DenialKind::AppSuspended)
+    }
+
+    /// Whether a session must end now, and why: suspended, or no longer covered.
+    pub fn ends(&self, attested: &Attested, scope: &[String]) -> Option<EndReason> {
+        if self.suspended().is_some() {
+            return Some(EndReason::Suspended);
+        }
+        match self.effective() {
+            Some(effective) if effective.covers(attested, scope) => None,
+            Some(_) | None => Some(EndReason::PolicyChanged),
+        }
+    }
+
+    /// Whether a launch or session that was made under this pair may go on under it as it is now.
+    ///
+    /// # Errors
+    /// Why not: suspended, changed, or not the same objects any more.
+    pub fn still_stands(&self, attested: &Attested, scope: &[String]) -> Result<(), DenialKind> {
+        if self.token.uid != attested.policy_uid {
+            return Err(DenialKind::PolicyRemoved);
+        }
+        if let Some(suspended) = self.suspended() {
+            return Err(suspended);
+        }
+        let effective = self.effective().ok_or(DenialKind::PolicyRemoved)?;
+        let same_app = self.app.as_ref().is_some_and(|app| app.uid == attested.app_uid);
+        let unchanged = |policy: Option<&Policy>, generation: i64| {
+            policy
+                .and_then(|policy| policy.accepted.as_ref())
+                .is_some_and(|accepted| accepted.unchanged_since <= generation)
+        };
+        let stands = same_app
+            && effective.covers(attested, scope)
+            && unchanged(Some(&self.token), attested.policy_generation)
+            && unchanged(self.app.as_ref(), attested.app_generation);
+        if stands { Ok(()) } else { Err(DenialKind::PolicyChanged) }
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_rules_tests.rs"]
+mod tests;

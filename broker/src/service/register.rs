@@ -1,0 +1,292 @@
+//! Registration: launch token, nonce and proof against a session and its first token.
+
+use std::net::IpAddr;
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError};
+use async_trait::async_trait;
+
+use super::attested::{self, Refusal, RegisterClaim};
+use super::proof::{self, ProofError};
+use super::token::{Issued, SignError, session_claims, sign};
+use crate::broker::Broker;
+use crate::nonce::{self, Nonce};
+use crate::store::{
+    Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx,
+};
+
+/// A registration as asked for: every member is there.
+#[derive(Debug)]
+pub struct Registration {
+    /// The launch token.
+    pub launch_token: Sensitive,
+    /// As `/v1/challenge` gave it.
+    pub nonce: String,
+    /// Raw Ed25519 key, base64.
+    pub public_key: String,
+    /// Ed25519 over the decoded nonce, base64.
+    pub signature: String,
+    /// Second segment of the SPIFFE id.
+    pub orch_id: String,
+    /// Third segment of the SPIFFE id.
+    pub task_id: String,
+    /// Not empty.
+    pub requested_scope: Vec<String>,
+    /// Seconds; 0 and less count as absent.
+    pub requested_ttl: Option<i64>,
+}
+
+/// Why a registration is refused; the texts are the contract's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No such launch token.
+    #[error("launch token not found")]
+    LaunchTokenUnknown,
+    /// Its life is over.
+    #[error("launch token expired")]
+    LaunchTokenExpired,
+    /// It was used up.
+    #[error("launch token already consumed")]
+    LaunchTokenConsumed,
+    /// What the launch token's policy says, audited already.
+    #[error("{}", .0.detail)]
+    Policy(Refusal),
+    /// More scope than allowed.
+    #[error("requested scope exceeds allowed scope")]
+    Scope,
+    /// Not our nonce, or over.
+    #[error("nonce not found or expired")]
+    NonceUnknown,
+    /// A nonce used before.
+    #[error("nonce already consumed")]
+    NonceConsumed,
+    /// No proof of possession.
+    #[error(transparent)]
+    Proof(ProofError),
+}
+
+impl Denial {
+    /// The code on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Policy(refusal) => refusal.code,
+            Self::Scope => ErrorCode::ScopeViolation,
+            Self::LaunchTokenUnknown
+            | Self::LaunchTokenExpired
+            | Self::LaunchTokenConsumed
+            | Self::NonceUnknown
+            | Self::NonceConsumed
+            | Self::Proof(_) => ErrorCode::Unauthorized,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::LaunchTokenUnknown => "launch_token_unknown",
+            Self::LaunchTokenExpired => "launch_token_expired",
+            Self::LaunchTokenConsumed => "launch_token_consumed",
+            Self::Policy(refusal) => refusal.error_kind,
+            Self::Scope => "scope_exceeded",
+            Self::NonceUnknown => "nonce_unknown",
+            Self::NonceConsumed => "nonce_consumed",
+            Self::Proof(error) => error.kind(),
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// `orch_id` or `task_id` can't be part of a SPIFFE id; nothing is burned.
+    #[error(transparent)]
+    Segment(#[from] SpiffeIdError),
+    /// Refused by a rule.
+    #[error(transparent)]
+    Denied(Denial),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The token can't be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// Registers an agent.
+///
+/// # Errors
+/// The first step of contract §8 that fails.
+pub async fn register(
+    broker: &Broker,
+    wanted: Registration,
+    source: IpAddr,
+) -> Result<(String, Issued), RegisterError> {
+    let result = attempt(broker, wanted, source).await;
+    let status = if result.is_ok() { "success" } else { "failure" };
+    broker.metrics.registrations.with_label_values(&[status]).inc();
+    result
+}
+
+async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Result<(String, Issued), RegisterError> {
+    let instance = broker.random_hex::<8>()?;
+    let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
+    // Pure and slow: decided before the transaction, looked at when the contract says.
+    let proof = proof::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
+    let command = Register {
+        hash: LaunchTokenHash::of(wanted.launch_token.expose()),
+        agent_id: agent.to_string(),
+        scope: ScopeSet::parse(&wanted.requested_scope).ok(),
+        nonce: nonce::read(broker.keys.nonce_key(), &wanted.nonce),
+        proof,
+        sid: broker.random_hex::<16>()?,
+        jti: broker.random_hex::<16>()?,
+        max_ttl: broker.config.max_ttl,
+        source: source.to_string(),
+        wanted,
+    };
+    match broker.store.commit(command).await? {
+        Ok(session) => {
+            let issued = sign(broker, &session_claims(broker, &session))?;
+            Ok((session.agent_id, issued))
+        }
+        Err(denial) => {
+            if matches!(
+                denial,
+                Denial::LaunchTokenUnknown | Denial::LaunchTokenExpired | Denial::LaunchTokenConsumed
+            ) {
+                let event = EventDraft::denied(EventType::RegistrationDenied, denial.to_string());
+                broker.audit_denial(source, event.error_kind(denial.kind()));
+            }
+            Err(RegisterError::Denied(denial))
+        }
+    }
+}
+
+struct Register {
+    hash: LaunchTokenHash,
+    agent_id: String,
+    /// None when one of the requested scopes is malformed: nothing covers it.
+    scope: Option<ScopeSet>,
+    nonce: Option<Nonce>,
+    proof: Result<(), ProofError>,
+    sid: String,
+    jti: String,
+    max_ttl: i64,
+    source: String,
+    wanted: Registration,
+}
+
+impl Register {
+    /// An event about this attempt, with what the launch token knows.
+    fn event(&self, launch: &LaunchToken, event: EventDraft) -> EventDraft {
+        let event = event
+            .ids("", &self.wanted.task_id, &self.wanted.orch_id)
+            .source(&self.source)
+            .correlation_id(&launch.correlation_id);
+        match &launch.attested {
+            Some(bound) => event.pod_uid(&bound.pod_uid).policy_uid(&bound.policy_uid),
+            None => event,
+        }
+    }
+
+    fn deny(&self, tx: &mut dyn Tx, launch: &LaunchToken, denial: Denial) -> Denial {
+        let kind = if denial == Denial::Scope {
+            EventType::RegistrationPolicyViolation
+        } else {
+            EventType::RegistrationDenied
+        };
+        let event = EventDraft::denied(kind, denial.to_string()).error_kind(denial.kind());
+        tx.audit(self.event(launch, event));
+        denial
+    }
+
+    /// Steps 4 to 8 of contract §8.
+    async fn decide(&self, tx: &mut dyn Tx, launch: &LaunchToken) -> StoreResult<Result<(), Denial>> {
+        let allowed = self.scope.as_ref().is_some_and(|scope| launch.allowed_scope.covers_all(scope));
+        if !allowed {
+            return Ok(Err(self.deny(tx, launch, Denial::Scope)));
+        }
+        let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.expires_at >= tx.now_millis()) else {
+            return Ok(Err(self.deny(tx, launch, Denial::NonceUnknown)));
+        };
+        if !tx.consume_nonce(&nonce.text, nonce.expires_at).await? {
+            return Ok(Err(self.deny(tx, launch, Denial::NonceConsumed)));
+        }
+        if let Err(error) = self.proof {
+            return Ok(Err(self.deny(tx, launch, Denial::Proof(error))));
+        }
+        if launch.single_use && !tx.consume_launch_token(&launch.hash).await? {
+            return Ok(Err(self.deny(tx, launch, Denial::LaunchTokenConsumed)));
+        }
+        Ok(Ok(()))
+    }
+
+    fn session(&self, tx: &dyn Tx, launch: &LaunchToken) -> Session {
+        let mut ttl = launch.max_ttl;
+        if let Some(shorter) = self.wanted.requested_ttl.filter(|ttl| *ttl > 0) {
+            ttl = ttl.min(shorter);
+        }
+        if self.max_ttl > 0 {
+            ttl = ttl.min(self.max_ttl);
+        }
+        let iat = tx.now_seconds();
+        Session {
+            sid: self.sid.clone(),
+            agent_id: self.agent_id.clone(),
+            orch_id: self.wanted.orch_id.clone(),
+            task_id: self.wanted.task_id.clone(),
+            scope: self.wanted.requested_scope.clone(),
+            jti: self.jti.clone(),
+            iat,
+            exp: iat.saturating_add(ttl),
+            previous: None,
+            created_at: tx.now_millis(),
+            ended_at: None,
+            end_reason: None,
+            correlation_id: launch.correlation_id.clone(),
+            attested: launch.attested.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Command for Register {
+    type Outcome = Result<Session, Denial>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
+        let Some(launch) = tx.launch_token(&self.hash).await? else {
+            return Ok(Err(Denial::LaunchTokenUnknown));
+        };
+        if launch.expires_at < tx.now_millis() {
+            return Ok(Err(Denial::LaunchTokenExpired));
+        }
+        if launch.single_use && launch.consumed_at.is_some() {
+            return Ok(Err(Denial::LaunchTokenConsumed));
+        }
+        let claim = RegisterClaim {
+            orch_id: &self.wanted.orch_id,
+            task_id: &self.wanted.task_id,
+            public_key: &self.wanted.public_key,
+            requested_scope: &self.wanted.requested_scope,
+            source: &self.source,
+        };
+        if let Some(refusal) = attested::check_register(tx, &launch, &claim).await? {
+            return Ok(Err(Denial::Policy(refusal)));
+        }
+        if let Err(denial) = self.decide(tx, &launch).await? {
+            return Ok(Err(denial));
+        }
+        let session = self.session(tx, &launch);
+        tx.insert_session(&session).await?;
+        let detail = format!("agent {:?} registered, launched by {}", launch.agent_name, launch.created_by);
+        let registered = EventDraft::success(EventType::AgentRegistered, detail);
+        tx.audit(registered.of_session(&session).source(&self.source));
+        let detail = format!("token {} issued for {} s: {}", session.jti, session.exp - session.iat, session.scope.join(" "));
+        let issued = EventDraft::success(EventType::TokenIssued, detail);
+        tx.audit(issued.of_session(&session).source(&self.source));
+        attested::on_registered(tx, &launch, &session.sid).await?;
+        Ok(Ok(session))
+    }
+}

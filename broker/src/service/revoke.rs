@@ -1,0 +1,101 @@
+//! Revocation by a person, at four levels.
+
+use agentwrit_protocol::audit::EventType;
+use async_trait::async_trait;
+
+use super::attested;
+use crate::broker::Broker;
+use crate::store::{
+    Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, StoreError,
+    Tx,
+};
+use crate::view::ViewChange;
+
+/// Why nothing is revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// No such level.
+    #[error("invalid revocation level: {0:?} must be token, agent, task or chain")]
+    Level(String),
+    /// Revoking these subjects would lock everybody out.
+    #[error("target {0:?} can't be revoked at level agent: revoke its tokens instead")]
+    Protected(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Revokes what the target names.
+///
+/// # Errors
+/// When the level is none of the four, or the target is protected.
+pub async fn revoke(
+    broker: &Broker,
+    level: &str,
+    target: &str,
+    actor: &str,
+    source: &str,
+) -> Result<RevocationLevel, RevokeError> {
+    let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(level.chars().take(64).collect()))?;
+    if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
+        return Err(RevokeError::Protected(target.to_owned()));
+    }
+    let (target, actor, source) = (target.to_owned(), actor.to_owned(), source.to_owned());
+    broker.store.commit(Revoke { level, target, actor, source }).await?;
+    broker.metrics.tokens_revoked.with_label_values(&[level.as_str()]).inc();
+    Ok(level)
+}
+
+struct Revoke {
+    level: RevocationLevel,
+    target: String,
+    actor: String,
+    source: String,
+}
+
+impl Revoke {
+    async fn sessions(&self, tx: &mut dyn Tx) -> StoreResult<Vec<Session>> {
+        match self.level {
+            RevocationLevel::Token => {
+                Ok(tx.standing_session_by_jti(&self.target).await?.into_iter().collect())
+            }
+            RevocationLevel::Agent => tx.standing_sessions_by_agent(&self.target).await,
+            RevocationLevel::Task => tx.standing_sessions_by_task(&self.target).await,
+            // Hits tokens delegated by the target, never the target's own session.
+            RevocationLevel::Chain => Ok(Vec::new()),
+        }
+    }
+
+    /// When the last token that this can hit has expired.
+    async fn until(&self, tx: &mut dyn Tx, sessions: &[Session]) -> StoreResult<Option<i64>> {
+        if let (RevocationLevel::Token, Some(session)) = (self.level, sessions.first()) {
+            return Ok(Some(ViewChange::end_of_second(session.last_exp())));
+        }
+        let longest = tx.meta(MetaKey::LongestTtl).await?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        let end = ViewChange::end_of_second(tx.now_seconds().saturating_add(longest));
+        Ok((longest > 0).then_some(end))
+    }
+}
+
+#[async_trait]
+impl Command for Revoke {
+    type Outcome = ();
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
+        let sessions = self.sessions(tx).await?;
+        let until = self.until(tx, &sessions).await?;
+        let target = self.target.clone();
+        tx.add_revocation(&Revocation { level: self.level, target, until }).await?;
+        let now = tx.now_millis();
+        for session in &sessions {
+            tx.end_session(session, EndReason::Revoked, now).await?;
+        }
+        let detail = format!("revoked at level {}: {}", self.level.as_str(), self.target);
+        let mut event = EventDraft::success(EventType::TokenRevoked, detail);
+        if let [session] = sessions.as_slice() {
+            event = event.of_session(session);
+        }
+        tx.audit(event.ids(&self.target, "", "").actor(&self.actor).source(&self.source));
+        attested::on_person_revoked(tx, &sessions, &self.actor, &self.source).await
+    }
+}

@@ -1,0 +1,88 @@
+//! Making tokens from claims, and looking at tokens for anybody who asks.
+
+use std::sync::Arc;
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::claims::Claims;
+
+use crate::broker::Broker;
+use crate::store::Session;
+use crate::view::TokenState;
+
+/// A token could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The claims are no JSON.
+    #[error("claims can't be written: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The JWT library failed.
+    #[error("token can't be signed: {0}")]
+    Jwt(#[from] jsonwebtoken::errors::Error),
+}
+
+/// A signed token and its life.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Sensitive,
+    /// Seconds.
+    pub expires_in: i64,
+}
+
+/// Signs and counts.
+///
+/// # Errors
+/// When the JWT library fails.
+pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
+    let token = broker.keys.sign(&serde_json::to_vec(claims)?)?;
+    broker.metrics.token_issued(&claims.scope);
+    Ok(Issued { token: Sensitive::from(token), expires_in: claims.exp.saturating_sub(claims.iat) })
+}
+
+/// Claims of the current token of a new session.
+pub fn session_claims(broker: &Broker, session: &Session) -> Claims {
+    Claims {
+        iss: broker.config.issuer.clone(),
+        sub: session.agent_id.clone(),
+        aud: audience(broker),
+        exp: session.exp,
+        nbf: session.iat,
+        iat: session.iat,
+        jti: session.jti.clone(),
+        sid: session.sid.clone(),
+        scope: session.scope.clone(),
+        task_id: session.task_id.clone(),
+        orch_id: session.orch_id.clone(),
+        delegation_chain: Vec::new(),
+        chain_hash: String::new(),
+    }
+}
+
+/// `aud` of new tokens.
+pub fn audience(broker: &Broker) -> Vec<String> {
+    let audience = &broker.config.audience;
+    if audience.is_empty() { Vec::new() } else { vec![audience.clone()] }
+}
+
+/// What `/v1/token/validate` says.
+#[derive(Debug)]
+pub enum Validity {
+    /// It stands.
+    Valid(Arc<Claims>),
+    /// It doesn't; nobody hears why.
+    Invalid,
+    /// The store has not been loaded: nothing can be said.
+    Unknown,
+}
+
+/// Whether a token stands now. The audience is not looked at.
+pub fn validate(broker: &Broker, token: &str) -> Validity {
+    match broker.verifier.verify(token) {
+        Ok(verified) => match verified.state {
+            TokenState::Active => Validity::Valid(verified.claims),
+            TokenState::Unknown => Validity::Unknown,
+            TokenState::Renewed | TokenState::Ended(_) | TokenState::Forgotten => Validity::Invalid,
+        },
+        Err(_) => Validity::Invalid,
+    }
+}

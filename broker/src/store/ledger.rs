@@ -1,0 +1,223 @@
+//! The audit chain as a command sees it: drafts go in, sealed events come out of the commit.
+
+use agentwrit_protocol::audit::{AuditEvent, EventType, ExtraFields, Outcome};
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::Result;
+use super::session::Session;
+use crate::view::ViewChange;
+
+/// An event before it is numbered, dated and chained.
+#[derive(Debug, Clone)]
+pub struct EventDraft {
+    /// What happened.
+    pub event_type: EventType,
+    /// Whether it was done or refused.
+    pub outcome: Outcome,
+    /// SPIFFE id, or the target of a revocation; may be empty.
+    pub agent_id: String,
+    /// Task; may be empty.
+    pub task_id: String,
+    /// Orchestration; may be empty.
+    pub orch_id: String,
+    /// What happened, for a person; never a secret.
+    pub detail: String,
+    /// Request path of a refused bearer; may be empty.
+    pub resource: String,
+    /// Fields beside the contract's.
+    pub extra: ExtraFields,
+}
+
+impl EventDraft {
+    /// An event of something that was done.
+    pub fn success(event_type: EventType, detail: impl Into<String>) -> Self {
+        Self::new(event_type, Outcome::Success, detail.into())
+    }
+
+    /// An event of something that was refused.
+    pub fn denied(event_type: EventType, detail: impl Into<String>) -> Self {
+        Self::new(event_type, Outcome::Denied, detail.into())
+    }
+
+    fn new(event_type: EventType, outcome: Outcome, detail: String) -> Self {
+        Self {
+            event_type,
+            outcome,
+            agent_id: String::new(),
+            task_id: String::new(),
+            orch_id: String::new(),
+            detail,
+            resource: String::new(),
+            extra: ExtraFields::default(),
+        }
+    }
+
+    /// Sets agent, task and orchestration.
+    #[must_use]
+    pub fn ids(mut self, agent_id: &str, task_id: &str, orch_id: &str) -> Self {
+        agent_id.clone_into(&mut self.agent_id);
+        task_id.clone_into(&mut self.task_id);
+        orch_id.clone_into(&mut self.orch_id);
+        self
+    }
+
+    /// Sets ids and the extra fields of a session: correlation id, pod and policy.
+    #[must_use]
+    pub fn of_session(mut self, session: &Session) -> Self {
+        let extra = session.extra();
+        self.extra.correlation_id = extra.correlation_id;
+        self.extra.pod_uid = extra.pod_uid;
+        self.extra.policy_uid = extra.policy_uid;
+        self.ids(&session.agent_id, &session.task_id, &session.orch_id)
+    }
+
+    /// Sets the request path.
+    #[must_use]
+    pub fn resource(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.resource);
+        self
+    }
+
+    /// Sets who did it: a subject or a ServiceAccount.
+    #[must_use]
+    pub fn actor(mut self, actor: &str) -> Self {
+        actor.clone_into(&mut self.extra.actor);
+        self
+    }
+
+    /// Sets where it came from: a network address.
+    #[must_use]
+    pub fn source(mut self, source: &str) -> Self {
+        source.clone_into(&mut self.extra.source);
+        self
+    }
+
+    /// Sets the precise kind of a refusal.
+    #[must_use]
+    pub fn error_kind(mut self, kind: &str) -> Self {
+        kind.clone_into(&mut self.extra.error_kind);
+        self
+    }
+
+    /// Sets the pod.
+    #[must_use]
+    pub fn pod_uid(mut self, uid: &str) -> Self {
+        uid.clone_into(&mut self.extra.pod_uid);
+        self
+    }
+
+    /// Sets the policy.
+    #[must_use]
+    pub fn policy_uid(mut self, uid: &str) -> Self {
+        uid.clone_into(&mut self.extra.policy_uid);
+        self
+    }
+
+    /// Sets the correlation id.
+    #[must_use]
+    pub fn correlation_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.extra.correlation_id);
+        self
+    }
+}
+
+/// What an audit query asks for; empty strings filter nothing.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// (column, value) pairs that must match exactly.
+    pub exact: Vec<(FilterColumn, String)>,
+    /// Earliest moment, inclusive, Unix nanoseconds.
+    pub since: Option<i64>,
+    /// Latest moment, inclusive, Unix nanoseconds.
+    pub until: Option<i64>,
+    /// Rows to skip.
+    pub offset: i64,
+    /// Rows to return at most.
+    pub limit: i64,
+}
+
+/// The closed set of members that a query may filter by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterColumn {
+    /// `agent_id`.
+    AgentId,
+    /// `task_id`.
+    TaskId,
+    /// `event_type`.
+    EventType,
+    /// `outcome`.
+    Outcome,
+    /// `actor`.
+    Actor,
+    /// `source`.
+    Source,
+    /// `correlation_id`.
+    CorrelationId,
+    /// `policy_uid`.
+    PolicyUid,
+    /// `pod_uid`.
+    PodUid,
+    /// `error_kind`.
+    ErrorKind,
+}
+
+impl FilterColumn {
+    /// Every column.
+    pub const ALL: [Self; 10] = [
+        Self::AgentId,
+        Self::TaskId,
+        Self::EventType,
+        Self::Outcome,
+        Self::Actor,
+        Self::Source,
+        Self::CorrelationId,
+        Self::PolicyUid,
+        Self::PodUid,
+        Self::ErrorKind,
+    ];
+
+    /// Name of the query parameter and of the column.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentId => "agent_id",
+            Self::TaskId => "task_id",
+            Self::EventType => "event_type",
+            Self::Outcome => "outcome",
+            Self::Actor => "actor",
+            Self::Source => "source",
+            Self::CorrelationId => "correlation_id",
+            Self::PolicyUid => "policy_uid",
+            Self::PodUid => "pod_uid",
+            Self::ErrorKind => "error_kind",
+        }
+    }
+}
+
+/// One page of the trail.
+#[derive(Debug, Clone)]
+pub struct EventPage {
+    /// In order of insertion.
+    pub events: Vec<AuditEvent>,
+    /// Matches before paging.
+    pub total: i64,
+}
+
+/// The ledger and the clock of one transaction.
+#[async_trait]
+pub trait Ledger {
+    /// Appends an event to the chain inside this transaction.
+    fn audit(&mut self, draft: EventDraft);
+    /// Changes the in-memory view after the commit, before the answer.
+    fn view_change(&mut self, change: ViewChange);
+    /// One clock reading for the whole command.
+    fn now(&self) -> OffsetDateTime;
+    /// The same, Unix milliseconds.
+    fn now_millis(&self) -> i64;
+    /// The same, Unix seconds.
+    fn now_seconds(&self) -> i64 {
+        self.now().unix_timestamp()
+    }
+    /// One page of committed events.
+    async fn events(&mut self, filter: &EventFilter) -> Result<EventPage>;
+}

@@ -1,0 +1,41 @@
+//! Facts about the store itself.
+
+use async_trait::async_trait;
+
+use super::Result;
+
+/// The closed set of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetaKey {
+    /// Random text, new at creation and at every restore; the header `Agentwrit-Epoch`.
+    Epoch,
+    /// Unix second of creation or restore: tokens issued before are refused.
+    MinIat,
+    /// The longest AA_MAX_TTL ever in force, seconds; 0 = there was none.
+    LongestTtl,
+    /// The highest lease epoch of a controller's write.
+    LeaseEpoch,
+}
+
+impl MetaKey {
+    /// The key in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Epoch => "epoch",
+            Self::MinIat => "min_iat",
+            Self::LongestTtl => "longest_ttl",
+            Self::LeaseEpoch => "lease_epoch",
+        }
+    }
+}
+
+/// Repository of facts about the store.
+#[async_trait]
+pub trait Meta {
+    /// The value of a key.
+    async fn meta(&mut self, key: MetaKey) -> Result<Option<String>>;
+    /// Sets the value of a key.
+    async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()>;
+    /// Removes what can never matter again and returns how many rows that were.
+    async fn prune(&mut self) -> Result<u64>;
+}

@@ -1,0 +1,140 @@
+//! The store: every state change and the audit events that tell of it commit in one transaction.
+//!
+//! A change is a [`Command`]; one committer task gathers the commands that wait into one transaction and answers them
+//! after the commit, so that one fsync serves many callers. A rule-based refusal is an `Ok(outcome)`; an `Err` rolls
+//! the whole batch back, and everybody in it hears [`StoreError`], which is 503 on the wire.
+
+mod handle;
+pub mod launch;
+pub mod ledger;
+pub mod meta;
+pub mod nonce;
+pub mod policy;
+pub mod revocation;
+pub mod session;
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+pub use handle::{Store, StoreKind};
+pub use launch::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens};
+pub use ledger::{EventDraft, EventFilter, EventPage, Ledger};
+pub use meta::{Meta, MetaKey};
+pub use nonce::Nonces;
+pub use policy::Policies;
+pub use revocation::{Revocation, RevocationLevel, Revocations};
+pub use session::{EndReason, Renewal, Session, Sessions};
+
+/// Why the store could not do it; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or failed.
+    #[error("store operation {operation} failed: {source}")]
+    Database {
+        /// What was being done, such as `insert_session`; also a metric label.
+        operation: &'static str,
+        /// What the driver said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row holds what the broker never wrote.
+    #[error("store holds a malformed {what}: {why}")]
+    Corrupt {
+        /// Which thing.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The audit chain doesn't verify.
+    #[error("audit chain is broken at event {sequence}: {why}")]
+    BrokenChain {
+        /// Number of the first event that doesn't fit.
+        sequence: i64,
+        /// What doesn't fit.
+        why: &'static str,
+    },
+    /// Another process holds the lock file.
+    #[error("{path} is held by another process: only one broker may use a store")]
+    Locked {
+        /// The lock file.
+        path: String,
+    },
+    /// The lock file or its directory can't be made.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another command of the same batch failed, and the batch was rolled back.
+    #[error("the batch was rolled back")]
+    RolledBack,
+    /// The store isn't open; the broker retries each second.
+    #[error("the store is not open")]
+    NotOpen,
+    /// More commands wait than the queue holds.
+    #[error("too many commands wait for the store")]
+    QueueFull,
+    /// Randomness for an id failed.
+    #[error(transparent)]
+    Entropy(#[from] agentwrit_protocol::EntropyError),
+}
+
+impl StoreError {
+    /// A static word for metrics and `/readyz`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Database { .. } => "database",
+            Self::Corrupt { .. } => "corrupt",
+            Self::BrokenChain { .. } => "broken_chain",
+            Self::Locked { .. } => "locked",
+            Self::File { .. } => "file",
+            Self::RolledBack => "rolled_back",
+            Self::NotOpen => "not_open",
+            Self::QueueFull => "queue_full",
+            Self::Entropy(_) => "entropy",
+        }
+    }
+
+    /// The failed operation, the label of `agentwrit_db_errors_total`.
+    pub const fn operation(&self) -> &'static str {
+        match self {
+            Self::Database { operation, .. } => operation,
+            other => other.kind(),
+        }
+    }
+}
+
+/// What every store function returns.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Names the operation that a driver error came from.
+pub(crate) trait Operation<T> {
+    fn during(self, operation: &'static str) -> Result<T>;
+}
+
+impl<T> Operation<T> for std::result::Result<T, sqlx::Error> {
+    fn during(self, operation: &'static str) -> Result<T> {
+        self.map_err(|source| StoreError::Database { operation, source })
+    }
+}
+
+/// One transaction, as a command sees it: the repositories and the ledger.
+pub trait Tx: LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send {}
+
+impl<T: LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send> Tx for T {}
+
+/// One atomic piece of work on the store.
+#[async_trait]
+pub trait Command: Send + 'static {
+    /// What the caller hears after the commit; refusals by a rule are part of it.
+    type Outcome: Send + 'static;
+
+    /// Decides and writes.
+    ///
+    /// # Errors
+    /// Only when the store fails: everybody in the batch then hears 503 and nothing changed.
+    async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome>;
+}

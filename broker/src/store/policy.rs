@@ -1,0 +1,183 @@
+//! Policies of the custom resources, and what the broker remembers about pods.
+
+use agentwrit_protocol::k8s::{AppSpec, Denial, LaunchTokenSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Result, Session};
+
+/// What to enforce, by kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "spec", rename_all = "snake_case")]
+pub enum PolicySpec {
+    /// Of an AgentApp.
+    App(AppSpec),
+    /// Of a LaunchToken.
+    LaunchToken(LaunchTokenSpec),
+}
+
+impl PolicySpec {
+    /// Which kind it is.
+    pub const fn kind(&self) -> PolicyKind {
+        match self {
+            Self::App(_) => PolicyKind::App,
+            Self::LaunchToken(_) => PolicyKind::LaunchToken,
+        }
+    }
+
+    /// The AgentApp's spec, if it is one.
+    pub const fn app(&self) -> Option<&AppSpec> {
+        match self {
+            Self::App(spec) => Some(spec),
+            Self::LaunchToken(_) => None,
+        }
+    }
+
+    /// The LaunchToken's spec, if it is one.
+    pub const fn launch_token(&self) -> Option<&LaunchTokenSpec> {
+        match self {
+            Self::App(_) => None,
+            Self::LaunchToken(spec) => Some(spec),
+        }
+    }
+}
+
+/// The last spec that was sent with a state other than `not_ready`: renewals go by it while the policy is withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// What to enforce.
+    pub spec: PolicySpec,
+    /// `metadata.generation` that it came with.
+    pub generation: i64,
+    /// The first generation since which nothing changed that matters to a session: its scopes, life and app.
+    pub unchanged_since: i64,
+}
+
+/// Where a policy is found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PolicyKey {
+    /// Which kind.
+    pub kind: PolicyKind,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl PolicyKey {
+    /// The key of an AgentApp.
+    pub fn app(namespace: &str, name: &str) -> Self {
+        Self::new(PolicyKind::App, namespace, name)
+    }
+
+    /// The key of a LaunchToken.
+    pub fn launch_token(namespace: &str, name: &str) -> Self {
+        Self::new(PolicyKind::LaunchToken, namespace, name)
+    }
+
+    /// A key.
+    pub fn new(kind: PolicyKind, namespace: &str, name: &str) -> Self {
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for PolicyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            PolicyKind::App => "AgentApp",
+            PolicyKind::LaunchToken => "LaunchToken",
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// A policy as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Where it is found.
+    pub key: PolicyKey,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation` of the last write.
+    pub generation: i64,
+    /// The last write.
+    pub order: WriteOrder,
+    /// Whether it may be used.
+    pub state: PolicyState,
+    /// Why not: a condition reason.
+    pub reason: Option<String>,
+    /// Of the last write.
+    pub digest: String,
+    /// What to enforce; `None` until it was ready once.
+    pub accepted: Option<Accepted>,
+    /// For an AgentApp: its id among the broker's apps.
+    pub app_id: Option<String>,
+    /// Registrations ever made under it.
+    pub issued: i64,
+}
+
+/// A refusal, before it has a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDenial {
+    /// Who was refused.
+    pub pod: LivePod,
+    /// LaunchToken that it named.
+    pub policy: String,
+    /// The precise kind.
+    pub error_kind: &'static str,
+    /// A sentence for the Event.
+    pub message: String,
+}
+
+/// Repository of policies and of what is remembered about pods.
+#[async_trait]
+pub trait Policies {
+    /// The policy of that kind and name.
+    async fn policy(&mut self, key: &PolicyKey) -> Result<Option<Policy>>;
+    /// All policies, by kind, namespace and name.
+    async fn policies(&mut self) -> Result<Vec<Policy>>;
+    /// The LaunchTokens whose accepted spec names this app.
+    async fn launch_tokens_of_app(&mut self, namespace: &str, app: &str) -> Result<Vec<Policy>>;
+    /// Writes a policy in place of the one of that kind and name.
+    async fn put_policy(&mut self, policy: &Policy) -> Result<()>;
+    /// Removes a policy.
+    async fn remove_policy(&mut self, key: &PolicyKey) -> Result<()>;
+    /// Counts one registration under the policy with this UID.
+    async fn count_issued(&mut self, policy_uid: &str) -> Result<()>;
+    /// Remembers until `until` (Unix milliseconds) that no policy with this UID may come back.
+    async fn bury_policy(&mut self, uid: &str, until: i64) -> Result<()>;
+    /// Whether a policy with this UID was removed.
+    async fn policy_is_buried(&mut self, uid: &str) -> Result<bool>;
+
+    /// Remembers until `until` (Unix milliseconds) that a pod ended; false when it was known.
+    async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool>;
+    /// Whether a pod has ended.
+    async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool>;
+    /// Quarantines a pod; false when it was before.
+    async fn quarantine_pod(&mut self, pod: &LivePod, by: &str) -> Result<bool>;
+    /// Whether a pod is quarantined.
+    async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool>;
+    /// The quarantined pods.
+    async fn quarantined_pods(&mut self) -> Result<Vec<LivePod>>;
+    /// Lifts the quarantine; false when there was none.
+    async fn release_pod(&mut self, pod_uid: &str) -> Result<bool>;
+    /// When the pod's bucket of launches is full again, Unix milliseconds.
+    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<i64>>;
+    /// Sets it.
+    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: i64) -> Result<()>;
+    /// The pod's youngest session, ended or not.
+    async fn last_session_of_pod(&mut self, pod_uid: &str) -> Result<Option<Session>>;
+    /// Counts a supersession of the pod's session; the number of those since `since` (Unix milliseconds), this one included.
+    async fn count_supersession(&mut self, pod_uid: &str, since: i64) -> Result<i64>;
+
+    /// Adds a refusal to the feed.
+    async fn add_denial(&mut self, denial: &NewDenial) -> Result<()>;
+    /// At most `limit` refusals after a cursor, oldest first.
+    async fn denials(&mut self, after: i64, limit: i64) -> Result<Vec<Denial>>;
+    /// Forgets what has had its time: tombstones, full buckets, old refusals.
+    async fn purge_policy_rows(&mut self) -> Result<()>;
+}

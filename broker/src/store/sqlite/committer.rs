@@ -1,0 +1,245 @@
+//! The one writer: gathers the commands that wait into one transaction.
+
+use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agentwrit_protocol::{Clock, Entropy};
+use async_trait::async_trait;
+use sqlx::Connection;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use super::audit::{ChainHead, insert};
+use super::open::{Opened, open};
+use super::tx::{SealedEvent, SqliteTx};
+use crate::metrics::Metrics;
+use crate::store::handle::StoreStatus;
+use crate::store::{Operation, Result, StoreError, StoreKind, Tx};
+use crate::view::{View, ViewChange};
+
+/// Commands in one transaction at most: bounds how long the first of them waits.
+const BATCH: usize = 256;
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+/// A command that waits for its turn.
+#[async_trait]
+pub(crate) trait Pending: Send {
+    /// Runs it; its outcome is kept until [`Pending::finish`].
+    async fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
+    /// Answers the caller.
+    fn finish(self: Box<Self>, result: Result<()>);
+}
+
+/// What the committer is sent.
+pub(crate) enum Message {
+    /// Work.
+    Job(Box<dyn Pending>),
+    /// The broker stops: close the store and confirm.
+    Close(oneshot::Sender<()>),
+}
+
+/// What the store shares with the rest of the broker.
+pub(crate) struct Shared {
+    pub(crate) view: Arc<View>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: StoreStatus,
+    pub(crate) max_ttl: i64,
+}
+
+impl StoreStatus {
+    pub(crate) fn opened(&self, epoch: String, events: i64) {
+        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch;
+        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.events.store(events, Ordering::SeqCst);
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn failed(&self, error: &StoreError) {
+        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.kind());
+        self.open.store(false, Ordering::SeqCst);
+    }
+}
+
+/// What a commit publishes.
+#[derive(Default)]
+struct Published {
+    head: ChainHead,
+    events: Vec<SealedEvent>,
+    changes: Vec<ViewChange>,
+}
+
+/// The committer task.
+pub(crate) struct Committer {
+    kind: StoreKind,
+    opened: Option<Opened>,
+    queue: mpsc::Receiver<Message>,
+    shared: Arc<Shared>,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        kind: StoreKind,
+        opened: Option<Opened>,
+        queue: mpsc::Receiver<Message>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { kind, opened, queue, shared }
+    }
+
+    /// Works until the broker stops.
+    pub(crate) async fn run(mut self) {
+        let mut retry = tokio::time::interval(REOPEN_EVERY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = self.queue.recv() => match message {
+                    Some(Message::Job(first)) => {
+                        if let Some(done) = self.gather(first).await {
+                            return self.close(done).await;
+                        }
+                    }
+                    Some(Message::Close(done)) => return self.close(done).await,
+                    None => return,
+                },
+                _ = retry.tick(), if self.opened.is_none() => self.reopen().await,
+            }
+        }
+    }
+
+    /// Commits one batch; returns the confirmation to give when a close was met on the way.
+    async fn gather(&mut self, first: Box<dyn Pending>) -> Option<oneshot::Sender<()>> {
+        let mut jobs = vec![first];
+        let mut close = None;
+        while jobs.len() < BATCH {
+            match self.queue.try_recv() {
+                Ok(Message::Job(job)) => jobs.push(job),
+                Ok(Message::Close(done)) => {
+                    close = Some(done);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.batch(jobs).await;
+        close
+    }
+
+    async fn batch(&mut self, mut jobs: Vec<Box<dyn Pending>>) {
+        let Some(opened) = self.opened.as_mut() else {
+            for job in jobs {
+                job.finish(Err(StoreError::NotOpen));
+            }
+            return;
+        };
+        let timer = self.shared.metrics.audit_write_duration.start_timer();
+        match transaction(opened, &self.shared, &mut jobs).await {
+            Ok(published) => {
+                if published.events.is_empty() {
+                    timer.stop_and_discard();
+                } else {
+                    timer.observe_duration();
+                }
+                opened.head = published.head;
+                self.shared.status.events.store(opened.head.sequence, Ordering::SeqCst);
+                self.shared.view.apply(published.changes);
+                for sealed in &published.events {
+                    self.shared.metrics.audit_events.with_label_values(&[sealed.event.event_type.as_str()]).inc();
+                }
+                for job in jobs {
+                    job.finish(Ok(()));
+                }
+            }
+            Err((culprit, error)) => {
+                timer.stop_and_discard();
+                self.report(&error);
+                self.roll_back().await;
+                let mut error = Some(error);
+                for (index, job) in jobs.into_iter().enumerate() {
+                    let mine = if index == culprit { error.take() } else { None };
+                    job.finish(Err(mine.unwrap_or(StoreError::RolledBack)));
+                }
+            }
+        }
+    }
+
+    fn report(&self, error: &StoreError) {
+        self.shared.metrics.db_errors.with_label_values(&[error.operation()]).inc();
+        tracing::error!(target: "STORE", component = "Commit", operation = error.operation(), error = %error, "batch rolled back");
+    }
+
+    /// Ends the failed transaction; a connection that can't even do that is given up and opened anew.
+    async fn roll_back(&mut self) {
+        let Some(opened) = self.opened.as_mut() else { return };
+        // "no transaction is active" when BEGIN itself failed, or SQLite has rolled back by itself.
+        let rolled_back = sqlx::query("ROLLBACK").execute(&mut opened.connection).await;
+        let usable = sqlx::query("SELECT value FROM meta LIMIT 1").fetch_optional(&mut opened.connection).await;
+        if let Err(source) = usable {
+            let error = StoreError::Database { operation: "ping", source };
+            self.shared.status.failed(&error);
+            self.report(&error);
+            self.opened = None;
+        } else if let Err(error) = rolled_back {
+            tracing::trace!(target: "STORE", component = "Commit", error = %error, "nothing to roll back");
+        }
+    }
+
+    async fn reopen(&mut self) {
+        match open(&self.kind, &self.shared).await {
+            Ok(opened) => {
+                tracing::info!(target: "STORE", component = "InitDB", "store open again");
+                self.opened = Some(opened);
+            }
+            Err(error) => {
+                self.shared.status.failed(&error);
+                self.report(&error);
+            }
+        }
+    }
+
+    async fn close(mut self, done: oneshot::Sender<()>) {
+        self.queue.close();
+        let mut rest = Vec::new();
+        while let Some(message) = self.queue.recv().await {
+            if let Message::Job(job) = message {
+                rest.push(job);
+            }
+        }
+        if !rest.is_empty() {
+            self.batch(rest).await;
+        }
+        if let Some(opened) = self.opened.take()
+            && let Err(error) = opened.connection.close().await
+        {
+            tracing::warn!(target: "STORE", component = "Close", error = %error, "the store did not close cleanly");
+        }
+        if done.send(()).is_err() {
+            tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
+        }
+    }
+}
+
+/// Runs the jobs between BEGIN and COMMIT; on failure names the job at fault (the last one for COMMIT itself).
+async fn transaction(
+    opened: &mut Opened,
+    shared: &Shared,
+    jobs: &mut [Box<dyn Pending>],
+) -> std::result::Result<Published, (usize, StoreError)> {
+    let connection = &mut opened.connection;
+    let last = jobs.len().saturating_sub(1);
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.during("begin").map_err(|error| (0, error))?;
+    let mut published = Published { head: opened.head.clone(), ..Published::default() };
+    for (index, job) in jobs.iter_mut().enumerate() {
+        let mut tx = SqliteTx::new(connection, shared.clock.now(), published.head.clone());
+        job.run(&mut tx).await.map_err(|error| (index, error))?;
+        let SqliteTx { head, events, changes, .. } = tx;
+        published.head = head;
+        published.events.extend(events);
+        published.changes.extend(changes);
+    }
+    insert(connection, &published.events).await.map_err(|error| (last, error))?;
+    sqlx::query("COMMIT").execute(&mut *connection).await.during("commit").map_err(|error| (last, error))?;
+    Ok(published)
+}

@@ -1,0 +1,14 @@
+//! The embedded store: SQLite in one file (WAL, `synchronous=FULL`) or in memory.
+
+mod audit;
+pub(crate) mod committer;
+mod launch;
+pub(crate) mod open;
+mod policy;
+mod revocation;
+mod schema;
+mod session;
+pub(crate) mod tx;
+
+pub(crate) use audit::ChainHead;
+pub(crate) use tx::SqliteTx;

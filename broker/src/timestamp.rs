@@ -1,0 +1,62 @@
+//! Moments as the wire writes and reads them.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Unix nanoseconds; the ends of the range for moments outside of the years 1678 to 2262.
+pub fn nanos(moment: OffsetDateTime) -> i64 {
+    let nanos = moment.unix_timestamp_nanos();
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// RFC 3339, UTC, whole seconds.
+pub fn rfc3339_seconds(unix_seconds: i64) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        moment.year(),
+        u8::from(moment.month()),
+        moment.day(),
+        moment.hour(),
+        moment.minute(),
+        moment.second()
+    )
+}
+
+/// RFC 3339, UTC, up to nine fraction digits with trailing zeros removed.
+pub fn rfc3339_nanos(moment: OffsetDateTime) -> String {
+    let mut text = rfc3339_seconds(moment.unix_timestamp());
+    if moment.nanosecond() != 0 {
+        let fraction = format!("{:09}", moment.nanosecond());
+        text.pop();
+        text.push('.');
+        text.push_str(fraction.trim_end_matches('0'));
+        text.push('Z');
+    }
+    text
+}
+
+/// Unix nanoseconds of an RFC 3339 text; `None` when it is none.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_are_cut_at_the_last_digit_that_counts() {
+        for (nanos, wanted) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_500_000_000, "1970-01-01T00:00:01.5Z"),
+            (1, "1970-01-01T00:00:00.000000001Z"),
+        ] {
+            let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+            assert_eq!(rfc3339_nanos(moment), wanted);
+            assert_eq!(parse_rfc3339(wanted).map(i128::from), Some(nanos));
+        }
+        assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(0));
+        assert_eq!(parse_rfc3339("1970-01-01T01:00:00 01:00"), None);
+    }
+}

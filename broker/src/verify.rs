@@ -1,0 +1,193 @@
+//! Token checks in the order of contract §13.3, with a bounded cache of good signatures.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::claims::Claims;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::keys::KeySet;
+use crate::view::{TokenState, View};
+
+/// Longest token looked at, bytes.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Signatures in each of the cache's two generations.
+const CACHE_GENERATION: usize = 8192;
+
+/// Why a token doesn't verify. The client never hears which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not three segments of strict base64url with JSON in them.
+    #[error("malformed token")]
+    Malformed,
+    /// `alg` is not `EdDSA`.
+    #[error("unexpected algorithm")]
+    Algorithm,
+    /// `kid` names no published key.
+    #[error("unknown key")]
+    UnknownKey,
+    /// The signature is not ours.
+    #[error("bad signature")]
+    Signature,
+    /// `sub`, `jti` or `exp` is missing.
+    #[error("missing claim")]
+    MissingClaim,
+    /// `exp` is over.
+    #[error("token expired")]
+    Expired,
+    /// `nbf` is in the future.
+    #[error("token not valid yet")]
+    NotYetValid,
+    /// `iss` is not ours.
+    #[error("unexpected issuer")]
+    Issuer,
+    /// It is older than the store, which can't know whether it was revoked.
+    #[error("token is older than the store")]
+    Forgotten,
+}
+
+impl TokenError {
+    /// A static word for the audit trail.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed_token",
+            Self::Algorithm => "unexpected_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "bad_signature",
+            Self::MissingClaim => "missing_claim",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::Issuer => "unexpected_issuer",
+            Self::Forgotten => "token_older_than_store",
+        }
+    }
+}
+
+/// A token whose signature and times are good.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// Its claims.
+    pub claims: Arc<Claims>,
+    /// Whether it stands; never [`TokenState::Forgotten`].
+    pub state: TokenState,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    alg: String,
+    #[serde(default)]
+    kid: Option<String>,
+}
+
+#[derive(Default)]
+struct Cache {
+    young: HashMap<[u8; 32], Arc<Claims>>,
+    old: HashMap<[u8; 32], Arc<Claims>>,
+}
+
+impl Cache {
+    fn get(&mut self, key: &[u8; 32]) -> Option<Arc<Claims>> {
+        if let Some(claims) = self.young.get(key) {
+            return Some(Arc::clone(claims));
+        }
+        let claims = self.old.remove(key)?;
+        self.put(*key, Arc::clone(&claims));
+        Some(claims)
+    }
+
+    fn put(&mut self, key: [u8; 32], claims: Arc<Claims>) {
+        if self.young.len() >= CACHE_GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, claims);
+    }
+}
+
+/// Checks tokens.
+pub struct Verifier {
+    keys: Arc<KeySet>,
+    view: Arc<View>,
+    clock: Arc<dyn Clock>,
+    issuer: String,
+    cache: Mutex<Cache>,
+}
+
+impl Verifier {
+    /// A verifier; an empty issuer is not enforced.
+    pub fn new(keys: Arc<KeySet>, view: Arc<View>, clock: Arc<dyn Clock>, issuer: String) -> Self {
+        Self { keys, view, clock, issuer, cache: Mutex::default() }
+    }
+
+    /// Checks everything but audience and authority.
+    ///
+    /// # Errors
+    /// The first check of contract §13.3 that fails; revocation is in [`Verified::state`].
+    pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
+        let claims = self.authentic(token)?;
+        let millis = self.clock.unix_millis();
+        let now = millis.div_euclid(1000);
+        if claims.exp < now {
+            return Err(TokenError::Expired);
+        }
+        if claims.nbf != 0 && now < claims.nbf {
+            return Err(TokenError::NotYetValid);
+        }
+        if !self.issuer.is_empty() && claims.iss != self.issuer {
+            return Err(TokenError::Issuer);
+        }
+        match self.view.state(&claims, millis) {
+            TokenState::Forgotten => Err(TokenError::Forgotten),
+            state => Ok(Verified { claims, state }),
+        }
+    }
+
+    /// Claims of a token with a good signature, from the cache when it was seen before.
+    fn authentic(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Malformed);
+        }
+        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if let Some(claims) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(claims);
+        }
+        let claims = Arc::new(self.parse(token)?);
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&claims));
+        Ok(claims)
+    }
+
+    fn parse(&self, token: &str) -> Result<Claims, TokenError> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(TokenError::Malformed);
+        };
+        let decoded = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
+        let parsed: Header = serde_json::from_slice(&decoded).map_err(|_| TokenError::Malformed)?;
+        if parsed.alg != "EdDSA" {
+            return Err(TokenError::Algorithm);
+        }
+        if !self.keys.knows(parsed.kid.as_deref()) {
+            return Err(TokenError::UnknownKey);
+        }
+        // Strict: one token has one spelling.
+        if URL_SAFE_NO_PAD.decode(signature).map_or(0, |bytes| bytes.len()) != 64 {
+            return Err(TokenError::Malformed);
+        }
+        let message = token.get(..header.len() + 1 + payload.len()).ok_or(TokenError::Malformed)?;
+        if !self.keys.verify(message, signature) {
+            return Err(TokenError::Signature);
+        }
+        let decoded = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
+        let claims: Claims = serde_json::from_slice(&decoded).map_err(|_| TokenError::Malformed)?;
+        if claims.sub.is_empty() || claims.jti.is_empty() || claims.exp <= 0 {
+            return Err(TokenError::MissingClaim);
+        }
+        Ok(claims)
+    }
+}
