@@ -1,3 +1,12 @@
-//! Entry point.
+//! The process: arguments, environment and streams go to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agentwrit_cli::run(
+        std::env::args_os(),
+        &|name| std::env::var(name).ok(),
+        &mut std::io::stdout(),
+        &mut std::io::stderr(),
+    )
+}

@@ -1,0 +1,137 @@
+//! A broker that answers by path and remembers what it was asked; runs in a thread of its own.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+pub(crate) const SECRET: &str = "correct-horse-battery";
+pub(crate) const ADMIN_TOKEN: &str = "admin-token-0123456789";
+
+type Calls = Arc<Mutex<Vec<String>>>;
+
+/// `METHOD path?query` and bearer and body of a request, and the answer to it.
+type Reply = fn(&str, &str, &str) -> (u16, String);
+
+pub(crate) struct FakeBroker {
+    pub(crate) url: String,
+    /// The CA that signed its certificate, PEM, when it speaks TLS.
+    pub(crate) ca: String,
+    calls: Calls,
+}
+
+impl FakeBroker {
+    pub(crate) fn plain(reply: Reply) -> Self {
+        Self::start(reply, None, String::new())
+    }
+
+    pub(crate) fn tls(reply: Reply) -> Self {
+        let (acceptor, ca) = certificate();
+        Self::start(reply, Some(acceptor), ca)
+    }
+
+    fn start(reply: Reply, tls: Option<TlsAcceptor>, ca: String) -> Self {
+        let calls = Calls::default();
+        let log = Arc::clone(&calls);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (send, receive) = std::sync::mpsc::channel::<SocketAddr>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                send.send(listener.local_addr().unwrap()).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    match &tls {
+                        None => serve(stream, reply, Arc::clone(&log)).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, reply, Arc::clone(&log)).await;
+                            }
+                        }
+                    }
+                }
+            });
+        });
+        let address = receive.recv().unwrap();
+        Self {
+            url: format!("{scheme}://localhost:{}", address.port()),
+            ca,
+            calls,
+        }
+    }
+
+    /// What it was asked, in order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, reply: Reply, log: Calls) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let log = Arc::clone(&log);
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let bearer = parts
+                .headers
+                .get("authorization")
+                .map(|value| value.to_str().unwrap().to_owned());
+            let bearer = bearer.unwrap_or_default().replace("Bearer ", "");
+            let call = format!("{} {}", parts.method, parts.uri);
+            log.lock().unwrap().push(call.clone());
+            let (status, text) = if call == "POST /v1/admin/auth" {
+                login(&body)
+            } else {
+                reply(&call, &bearer, &body)
+            };
+            let mut response = Response::new(Full::new(Bytes::from(text)));
+            *response.status_mut() = status.try_into().unwrap();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // One connection after the other, so none may be kept.
+    let builder = hyper::server::conn::http1::Builder::new().keep_alive(false).to_owned();
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn login(body: &str) -> (u16, String) {
+    if body == format!(r#"{{"secret":"{SECRET}"}}"#) {
+        let token = format!(r#"{{"access_token":"{ADMIN_TOKEN}","expires_in":300,"token_type":"Bearer"}}"#);
+        return (200, token);
+    }
+    let refusal = r#"{"status":401,"detail":"invalid credentials","error_code":"unauthorized"}"#;
+    (401, refusal.to_owned())
+}
+
+fn certificate() -> (TlsAcceptor, String) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = params.signed_by(&key, &issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), issuer.pem())
+}
