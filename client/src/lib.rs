@@ -19,6 +19,7 @@
 #![deny(missing_docs)]
 
 mod audit;
+mod base_url;
 mod config;
 mod error;
 mod jwks;

@@ -9,7 +9,7 @@ use agentwrit_protocol::k8s::EPOCH_HEADER;
 use agentwrit_protocol::{Problem, Sensitive};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::base_url::check_url;
 use crate::config::{ClientConfig, ConfigError, Identity, Trust};
 use crate::error::{Error, Refusal, error_chain};
 use crate::trust;
@@ -310,56 +311,6 @@ fn new_pool(config: &ClientConfig, ca: Vec<u8>) -> Result<Pool, String> {
     Ok(Pool { ca, connections })
 }
 
-/// The base without a trailing slash, and whether it is plain HTTP.
-fn check_url(config: &ClientConfig) -> Result<(String, bool), ConfigError> {
-    let given = config.base_url.trim();
-    let base = if given.ends_with("://") {
-        given
-    } else {
-        given.trim_end_matches('/')
-    };
-    // User information may be a password: it is never shown.
-    let shown = match (base.find("://"), base.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => base.get(at + 1..).unwrap_or_default(),
-        _ => base,
-    };
-    let wrong = |reason| ConfigError::Url {
-        url: shown.to_owned(),
-        reason,
-    };
-    if base.is_empty() {
-        return Err(wrong("is empty"));
-    }
-    if shown != base {
-        return Err(wrong("holds user information, which the broker doesn't use"));
-    }
-    let uri: Uri = base.parse().map_err(|_| wrong("is not a URL"))?;
-    let plain = match uri.scheme_str() {
-        Some("https") => false,
-        Some("http") => true,
-        _ => return Err(wrong("has a scheme other than https")),
-    };
-    if uri.query().is_some() {
-        return Err(wrong("holds a query"));
-    }
-    let host = uri.host().unwrap_or_default();
-    if host.is_empty() {
-        return Err(wrong("has no host"));
-    }
-    if plain && !config.allow_plain_http && !is_loopback(host) {
-        return Err(ConfigError::PlainHttp(base.to_owned()));
-    }
-    Ok((base.to_owned(), plain))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
 fn read_small(path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
@@ -369,64 +320,5 @@ fn read_small(path: &Path) -> Result<Vec<u8>, String> {
     match u64::try_from(bytes.len()) {
         Ok(length) if length <= MAX_CREDENTIAL_BYTES => Ok(bytes),
         _ => Err(format!("it is larger than {MAX_CREDENTIAL_BYTES} bytes")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(url: &str) -> Result<(), String> {
-        BrokerClient::new(ClientConfig::new(url))
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn plain_http_is_for_loopback_only() {
-        for url in [
-            "http://127.0.0.1:8080",
-            "http://127.9.9.9",
-            "http://[::1]:8080/",
-            "http://LOCALHOST:1",
-        ] {
-            assert_eq!(check(url), Ok(()), "{url}");
-        }
-        for url in ["http://broker:8080", "http://127.0.0.1.example.org", "http://10.0.0.1"] {
-            assert!(check(url).unwrap_err().contains("in the clear"), "{url}");
-        }
-        let allowed = ClientConfig {
-            allow_plain_http: true,
-            ..ClientConfig::new("http://broker:8080")
-        };
-        assert!(BrokerClient::new(allowed).is_ok());
-    }
-
-    #[test]
-    fn bad_urls_are_named_and_passwords_are_not() {
-        let table = [
-            ("", "is empty"),
-            ("broker:8443", "scheme"),
-            ("ftp://broker", "scheme"),
-            ("https://", "not a URL"),
-            ("https://broker/?a=b", "query"),
-            ("https://user:hunter2@broker", "user information"),
-            ("https://broker", "CA certificate"),
-        ];
-        for (url, wanted) in table {
-            let message = check(url).unwrap_err();
-            assert!(message.contains(wanted), "{url}: {message}");
-            assert!(!message.contains("hunter2"), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_ca_without_certificates_is_refused() {
-        let config = ClientConfig {
-            trust: Trust::Pem(b"hello".to_vec()),
-            ..ClientConfig::new("https://broker")
-        };
-        let message = BrokerClient::new(config).unwrap_err().to_string();
-        assert!(message.contains("no PEM block CERTIFICATE"), "{message}");
     }
 }

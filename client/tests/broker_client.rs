@@ -105,6 +105,8 @@ impl Server {
     }
 }
 
+// `None`, no answer at all, is the other thing a reply can be.
+#[allow(clippy::unnecessary_wraps)]
 fn answer(status: u16, body: &str) -> Option<Response<Full<Bytes>>> {
     let response = Response::builder().status(status).header("Agentwrit-Epoch", "epoch-1");
     Some(response.body(Full::new(Bytes::from(body.to_owned()))).unwrap())
