@@ -5,16 +5,22 @@
 #![deny(missing_docs)]
 
 pub mod attest;
+pub mod background;
 pub mod broker;
 pub mod config;
 pub mod http;
 pub mod keys;
 pub mod limits;
+pub mod logging;
 pub mod metrics;
 pub mod nonce;
+pub mod run;
+pub mod server;
 pub mod service;
+pub mod startup;
 pub mod store;
 pub mod system;
 pub mod timestamp;
+pub mod tls;
 pub mod verify;
 pub mod view;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::sqlite::SqliteTx;
 use super::sqlite::committer::{Committer, Message, Pending, Shared};
-use super::sqlite::open::Opened;
+use super::sqlite::open::{Opened, open, reader};
 use super::{Command, EventDraft, EventFilter, EventPage, Operation, Result, StoreError, Tx};
 
 /// Commands that may wait; more are refused with 503.
@@ -27,7 +27,7 @@ pub enum StoreKind {
 
 /// What everybody may ask about the store at any time.
 #[derive(Debug, Default)]
-pub struct StoreStatus {
+pub(crate) struct StoreStatus {
     pub(crate) open: AtomicBool,
     pub(crate) events: AtomicI64,
     pub(crate) epoch: RwLock<String>,
@@ -44,20 +44,40 @@ pub struct Store {
 }
 
 impl Store {
-    /// Starts the committer of a store, open or not yet; one that isn't is opened in the background, each second.
+    /// Opens a store. One that can't open is retried each second when it is `required`, and stood in for by memory
+    /// when it isn't.
     ///
-    /// `fallback` says why a store in memory stands in for the configured one.
-    pub(crate) fn start(
+    /// # Errors
+    /// [`StoreError::Locked`] when another process holds it; any error of a store in memory.
+    pub(crate) async fn open(kind: StoreKind, required: bool, shared: Arc<Shared>) -> Result<Self> {
+        match open(&kind, &shared).await {
+            Ok(opened) => Self::start(kind, Some(opened), shared, None),
+            Err(error) if matches!(error, StoreError::Locked { .. }) || kind == StoreKind::Memory => Err(error),
+            Err(error) => {
+                shared.metrics.db_errors.with_label_values(&[error.operation()]).inc();
+                tracing::error!(target: "STORE", component = "InitDB", error = %error, required, "store can't be opened");
+                shared.status.failed(&error);
+                if required {
+                    return Self::start(kind, None, shared, None);
+                }
+                let memory = open(&StoreKind::Memory, &shared).await?;
+                Self::start(StoreKind::Memory, Some(memory), shared, Some(error.kind()))
+            }
+        }
+    }
+
+    /// Starts the committer; `fallback` says why a store in memory stands in for the configured one.
+    fn start(
         kind: StoreKind,
         opened: Option<Opened>,
-        reader: Option<SqlitePool>,
         shared: Arc<Shared>,
         fallback: Option<&'static str>,
-    ) -> Self {
+    ) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
         let persistent = kind != StoreKind::Memory;
+        let reader = reader(&kind)?;
         tokio::spawn(Committer::new(kind, opened, waiting, Arc::clone(&shared)).run());
-        Self { queue, reader, shared, persistent, fallback }
+        Ok(Self { queue, reader, shared, persistent, fallback })
     }
 
     /// Runs a command in a transaction and answers after the commit.

@@ -11,4 +11,5 @@ mod session;
 pub(crate) mod tx;
 
 pub(crate) use audit::ChainHead;
+pub(crate) use committer::Shared;
 pub(crate) use tx::SqliteTx;

@@ -24,16 +24,16 @@ const READERS: u32 = 4;
 pub(crate) struct Opened {
     pub(crate) connection: SqliteConnection,
     pub(crate) head: ChainHead,
+    _lock: Option<StoreLock>,
 }
 
 /// The lock on `<path>.lock`, held while the value lives.
-#[derive(Debug)]
-pub(crate) struct StoreLock {
+struct StoreLock {
     _file: File,
 }
 
 /// Takes the lock file of a store, so that no two brokers write one chain.
-pub(crate) fn lock(path: &Path) -> Result<StoreLock> {
+fn lock(path: &Path) -> Result<StoreLock> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let path = name.to_string_lossy().into_owned();
@@ -77,6 +77,10 @@ pub(crate) fn reader(kind: &StoreKind) -> Result<Option<SqlitePool>> {
 
 /// Opens the store and loads the view from it.
 pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
+    let lock = match kind {
+        StoreKind::File(path) => Some(lock(path)?),
+        StoreKind::Memory => None,
+    };
     let mut connection = SqliteConnection::connect_with(&options(kind)?).await.during("open")?;
     migrate(&mut connection).await?;
     let (epoch, min_iat) = identify(&mut connection, shared).await?;
@@ -84,7 +88,7 @@ pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let changes = load_changes(&mut connection, shared.clock.unix_seconds()).await?;
     shared.view.load(min_iat, changes);
     shared.status.opened(epoch, head.sequence);
-    Ok(Opened { connection, head })
+    Ok(Opened { connection, head, _lock: lock })
 }
 
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force.

@@ -1,0 +1,61 @@
+//! What the broker does by itself, now and then.
+
+use std::time::Duration;
+
+use agentwrit_protocol::audit::EventType;
+use async_trait::async_trait;
+use tokio::time::MissedTickBehavior;
+
+use crate::broker::{AppState, Broker};
+use crate::store::{Command, EventDraft, Result as StoreResult, Tx};
+
+const DENIALS_EVERY: Duration = Duration::from_secs(10);
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// Works until the task is dropped.
+pub async fn run(broker: AppState) {
+    let mut denials = tokio::time::interval(DENIALS_EVERY);
+    let mut prune_timer = tokio::time::interval(PRUNE_EVERY);
+    denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = denials.tick() => tell_suppressed(&broker),
+            _ = prune_timer.tick() => prune(&broker).await,
+        }
+    }
+}
+
+/// Tells the trail how many denials it holds only as this number.
+pub fn tell_suppressed(broker: &Broker) {
+    let suppressed = broker.limits.take_suppressed();
+    if suppressed > 0 {
+        let detail = format!("suppressed={suppressed}");
+        let event = EventDraft::denied(EventType::TokenAuthFailed, detail).error_kind("suppressed");
+        if !broker.store.append(event) {
+            tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued");
+        }
+    }
+}
+
+/// Forgets what can never matter again.
+pub async fn prune(broker: &Broker) {
+    broker.limits.prune();
+    broker.view.prune(broker.clock.unix_millis());
+    match broker.store.commit(Prune).await {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(target: "STORE", component = "Prune", count = rows, "pruned expired JTIs"),
+        Err(error) => tracing::warn!(target: "STORE", component = "Prune", error = %error, "nothing pruned"),
+    }
+}
+
+struct Prune;
+
+#[async_trait]
+impl Command for Prune {
+    type Outcome = u64;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<u64> {
+        tx.prune().await
+    }
+}

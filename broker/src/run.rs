@@ -1,0 +1,108 @@
+//! From the command line to the last drained connection.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use agentwrit_protocol::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, TlsMode, help};
+use crate::logging;
+use crate::server::{ListenError, Server};
+use crate::service::health::WIRE_VERSION;
+use crate::service::seed::{SeedError, seed};
+use crate::startup::{StartError, Surroundings, assemble};
+use crate::system::{SystemClock, SystemEntropy};
+use crate::tls::{Tls, TlsError};
+
+/// Why the broker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("seed tokens: {0}")]
+    Seed(#[from] SeedError),
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+fn say(mut stream: impl Write, line: &str) {
+    // Nowhere to complain when the stream is closed.
+    let _ = writeln!(stream, "{line}");
+}
+
+fn fatal(failures: &[String]) -> ExitCode {
+    for failure in failures {
+        say(std::io::stderr(), &format!("FATAL: {failure}"));
+    }
+    ExitCode::from(1)
+}
+
+/// The whole program.
+pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    match arguments.next().as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            say(std::io::stdout(), &help());
+            return ExitCode::SUCCESS;
+        }
+        Some("--version" | "-V") => {
+            say(std::io::stdout(), concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION")));
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => {
+            say(std::io::stderr(), &format!("unknown argument {other:?}: see agentwrit-broker --help"));
+            return ExitCode::from(2);
+        }
+    }
+    let config = match Config::load(&|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(failures) => return fatal(&failures),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    logging::init(config.log_level, config.log_format, Arc::clone(&clock));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fatal(&[format!("runtime: {error}")]),
+    };
+    match runtime.block_on(run(config, clock)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fatal(&[error.to_string()]),
+    }
+}
+
+async fn run(config: Config, clock: Arc<dyn Clock>) -> Result<(), Fatal> {
+    // Before the sockets: a signal during the start must not be lost.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for warning in &config.warnings {
+        tracing::warn!(target: "CFG", component = "Load", "{warning}");
+    }
+    tracing::info!(target: "BROKER", component = "main", addr = %config.listen, version = WIRE_VERSION, "starting broker");
+    let tls = Tls::load(&config.tls)?;
+    let suffix = if config.tls == TlsMode::None { "" } else { " (TLS)" };
+    let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy), attestor: None };
+    let broker = assemble(config, surroundings).await?;
+    let server = Server::bind(Arc::clone(&broker), tls).await?;
+    if broker.config.seed_tokens {
+        let (launch, admin) = seed(&broker).await?;
+        say(std::io::stdout(), &format!("SEED_LAUNCH_TOKEN={}", launch.expose()));
+        say(std::io::stdout(), &format!("SEED_ADMIN_TOKEN={}", admin.expose()));
+    }
+    let address = server.address()?;
+    say(std::io::stdout(), &format!("AgentWrit broker v{WIRE_VERSION} listening on {address}{suffix}"));
+    server
+        .serve(async move {
+            let name = tokio::select! {
+                _ = terminate.recv() => "terminated",
+                _ = interrupt.recv() => "interrupt",
+            };
+            say(std::io::stdout(), &format!("Shutting down gracefully (signal: {name})"));
+        })
+        .await;
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Putting the broker together.
+
+use std::sync::Arc;
+
+use agentwrit_protocol::{Clock, Entropy, EntropyError};
+
+use crate::attest::{Attestation, AttestorError, Attestor, KubeAttestor, Settings};
+use crate::broker::{AppState, Broker};
+use crate::config::{AttestConfig, Config};
+use crate::keys::{KeyError, KeySet};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError};
+use crate::verify::Verifier;
+use crate::view::View;
+
+/// Why the broker doesn't start: a `FATAL: …` line each.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The signing key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error("init database: {0}")]
+    Store(#[from] StoreError),
+    /// Randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// A metric is defined wrongly.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Attestation.
+    #[error("attestation: {0}")]
+    Attestation(#[from] AttestorError),
+}
+
+/// What the world around the broker is made of; tests bring their own.
+pub struct Surroundings {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Kubernetes, when it isn't the one the process runs in.
+    pub attestor: Option<Arc<dyn Attestor>>,
+}
+
+/// Reads the key, opens the store, and puts the broker together.
+///
+/// # Errors
+/// When the broker must not start.
+pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppState, StartError> {
+    let Surroundings { clock, entropy, attestor } = surroundings;
+    let keys = KeySet::load_or_create(&config.signing_key_path, config.signing_key_required, entropy.as_ref())?;
+    let keys = Arc::new(keys);
+    let metrics = Arc::new(Metrics::new()?);
+    let view = Arc::new(View::unloaded());
+    let mut compare_key = [0_u8; 32];
+    entropy.fill(&mut compare_key)?;
+    let shared = crate::store::sqlite::Shared {
+        view: Arc::clone(&view),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        metrics: Arc::clone(&metrics),
+        status: crate::store::StoreStatus::default(),
+        max_ttl: config.max_ttl,
+    };
+    let attestation = match &config.attest {
+        Some(settings) => Some(Arc::new(attestation(settings, attestor, &clock).await?)),
+        None => None,
+    };
+    let store = Store::open(config.store.clone(), config.store_required, Arc::new(shared)).await?;
+    metrics.audit_events_loaded.set(store.event_count());
+    let verifier = Verifier::new(Arc::clone(&keys), Arc::clone(&view), Arc::clone(&clock), config.issuer.clone());
+    Ok(Arc::new(Broker {
+        limits: Limits::new(&config, &clock),
+        started: clock.monotonic(),
+        config,
+        clock,
+        entropy,
+        keys,
+        view,
+        verifier,
+        store,
+        metrics,
+        attestation,
+        compare_key,
+    }))
+}
+
+async fn attestation(
+    config: &AttestConfig,
+    attestor: Option<Arc<dyn Attestor>>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Attestation, AttestorError> {
+    let attestor: Arc<dyn Attestor> = match attestor {
+        Some(attestor) => attestor,
+        None => Arc::new(KubeAttestor::connect().await?),
+    };
+    let settings = Settings {
+        audience: config.audience.clone(),
+        controller_subject: config.controller_subject.clone(),
+    };
+    Attestation::new(attestor, Arc::clone(clock), settings)
+}

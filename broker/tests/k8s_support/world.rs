@@ -1,0 +1,276 @@
+//! What tests do: call the broker, write policy, launch and register pods, ask about tokens.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use agentwrit_broker::attest::PodFacts;
+use agentwrit_protocol::clock::ManualClock;
+use axum::body::Body;
+use axum::extract::Request;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signer as _, SigningKey};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+
+use super::cluster::{AUDIENCE, CONTROLLER, FakeCluster, token};
+
+/// One answer of the broker.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// `(status, error_code)`.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.body["error_code"].as_str().unwrap_or(""))
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!(self.status.is_success(), "{} {}", self.status, self.body);
+        self.body
+    }
+}
+
+/// A pod of the tests.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub service_account: String,
+    pub policy: String,
+}
+
+impl Pod {
+    pub fn bearer(&self) -> String {
+        self.bearer_with(&json!({}))
+    }
+
+    /// Its ServiceAccount token with other claims.
+    pub fn bearer_with(&self, changes: &Value) -> String {
+        let mut claims = json!({
+            "aud": [AUDIENCE], "exp": 9_000_000_000_i64,
+            "sub": format!("system:serviceaccount:{}:{}", self.namespace, self.service_account),
+            "pod": self.name, "uid": self.uid,
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            claims[key] = value.clone();
+        }
+        token(&claims)
+    }
+}
+
+/// A pod's key pair.
+pub struct Keys(SigningKey);
+
+impl Keys {
+    pub fn new(seed: u8) -> Self {
+        Self(SigningKey::from_bytes(&[seed; 32]))
+    }
+
+    pub fn public(&self) -> String {
+        STANDARD.encode(self.0.verifying_key().as_bytes())
+    }
+
+    pub fn sign(&self, nonce: &str) -> String {
+        STANDARD.encode(self.0.sign(&hex::decode(nonce).unwrap()).to_bytes())
+    }
+}
+
+/// What a launch answered.
+#[derive(Debug, Clone)]
+pub struct Launched {
+    pub launch_token: String,
+    pub orch_id: String,
+    pub task_id: String,
+    pub scopes: Vec<String>,
+}
+
+/// The broker and what surrounds it.
+pub struct World {
+    pub clock: Arc<ManualClock>,
+    pub cluster: Arc<FakeCluster>,
+    broker: super::super::Assembled,
+    sequence: AtomicI64,
+    _dir: tempfile::TempDir,
+}
+
+const ADMIN_SECRET: &str = "correct horse battery staple";
+
+impl World {
+    pub async fn new() -> Self {
+        todo_assemble().await
+    }
+
+    /// One request over the router.
+    pub async fn call(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.raw(method, path, bearer, body).await
+    }
+
+    pub async fn raw(&self, method: &str, path: &str, bearer: &str, body: String) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if !bearer.is_empty() {
+            request = request.header("Authorization", format!("Bearer {bearer}"));
+        }
+        let request = request.body(Body::from(body)).unwrap();
+        let response = self.front.serve(request, IpAddr::from([10, 0, 0, 7])).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        }
+    }
+
+    pub fn controller(&self) -> String {
+        token(&json!({"aud": [AUDIENCE], "exp": 9_000_000_000_i64, "sub": CONTROLLER}))
+    }
+
+    /// One request as the controller.
+    pub async fn as_controller(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.call(method, path, &self.controller(), body).await
+    }
+
+    /// The next order under epoch 1.
+    pub fn order(&self) -> Value {
+        json!({"lease_epoch": 1, "sequence": self.sequence.fetch_add(1, Ordering::SeqCst)})
+    }
+
+    pub fn app(&self, generation: i64, state: &str, scopes: &[&str]) -> Value {
+        json!({
+            "uid": "app-uid", "generation": generation, "order": self.order(), "state": state,
+            "spec": {"scopes": scopes, "max_agent_ttl_seconds": 3600},
+        })
+    }
+
+    pub fn launch_token(&self, generation: i64, state: &str, scopes: &[&str]) -> Value {
+        json!({
+            "uid": "ltok-uid", "generation": generation, "order": self.order(), "state": state,
+            "spec": {
+                "app": "orders", "agent_name": "reader", "allowed_scopes": scopes, "max_ttl_seconds": 300,
+                "service_account_names": ["reader"],
+            },
+        })
+    }
+
+    pub async fn put_app(&self, put: &Value) -> Answer {
+        self.as_controller("PUT", "/v1/k8s/policies/apps/shop/orders", put).await
+    }
+
+    pub async fn put_launch_token(&self, put: &Value) -> Answer {
+        self.as_controller("PUT", "/v1/k8s/policies/launch-tokens/shop/reader", put).await
+    }
+
+    /// App `orders` (read and write orders) and LaunchToken `reader` (read orders) in namespace `shop`.
+    pub async fn with_policies(self) -> Self {
+        self.put_app(&self.app(1, "ready", &["read:orders:*", "write:orders:*"])).await.ok();
+        self.put_launch_token(&self.launch_token(1, "ready", &["read:orders:*"])).await.ok();
+        self
+    }
+
+    /// A running pod that asks for LaunchToken `reader`.
+    pub fn pod(&self, uid: &str) -> Pod {
+        let pod = Pod {
+            namespace: "shop".into(),
+            name: format!("pod-{uid}"),
+            uid: uid.into(),
+            service_account: "reader".into(),
+            policy: "reader".into(),
+        };
+        self.cluster.put_pod(
+            &pod.namespace,
+            &pod.name,
+            PodFacts {
+                uid: pod.uid.clone(),
+                terminating: false,
+                phase: "Running".into(),
+                service_account: pod.service_account.clone(),
+                node: Some("node-1".into()),
+                launch_token: Some(pod.policy.clone()),
+            },
+        );
+        pod
+    }
+
+    pub async fn launch(&self, pod: &Pod, keys: &Keys) -> Answer {
+        let body = json!({"policy": pod.policy, "public_key": keys.public()});
+        self.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &body).await
+    }
+
+    #[track_caller]
+    pub fn launched(answer: Answer) -> Launched {
+        let body = answer.ok();
+        Launched {
+            launch_token: body["launch_token"].as_str().unwrap().into(),
+            orch_id: body["orch_id"].as_str().unwrap().into(),
+            task_id: body["task_id"].as_str().unwrap().into(),
+            scopes: serde_json::from_value(body["policy"]["allowed_scope"].clone()).unwrap(),
+        }
+    }
+
+    /// A registration with what a launch answered; `changes` replaces members of the request.
+    pub async fn register_with(&self, launched: &Launched, keys: &Keys, changes: &Value) -> Answer {
+        let nonce = self.call("GET", "/v1/challenge", "", &Value::Null).await.ok()["nonce"].as_str().unwrap().to_owned();
+        let mut body = json!({
+            "launch_token": launched.launch_token, "nonce": nonce, "public_key": keys.public(),
+            "signature": keys.sign(&nonce), "orch_id": launched.orch_id, "task_id": launched.task_id,
+            "requested_scope": launched.scopes,
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        self.call("POST", "/v1/register", "", &body).await
+    }
+
+    pub async fn register(&self, launched: &Launched, keys: &Keys) -> Answer {
+        self.register_with(launched, keys, &json!({})).await
+    }
+
+    /// Launches and registers: the pod's token.
+    pub async fn agent(&self, pod: &Pod, keys: &Keys) -> String {
+        let launched = Self::launched(self.launch(pod, keys).await);
+        self.register(&launched, keys).await.ok()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn stands(&self, token: &str) -> bool {
+        let answer = self.call("POST", "/v1/token/validate", "", &json!({"token": token})).await.ok();
+        answer["valid"] == json!(true)
+    }
+
+    pub async fn renew(&self, token: &str) -> Answer {
+        self.call("POST", "/v1/token/renew", token, &Value::Null).await
+    }
+
+    pub async fn admin(&self) -> String {
+        let answer = self.call("POST", "/v1/admin/auth", "", &json!({"secret": ADMIN_SECRET})).await.ok();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Audit events that match a query such as `event_type=pod_ended`.
+    pub async fn events(&self, query: &str) -> Vec<Value> {
+        let path = format!("/v1/audit/events?limit=1000&{query}");
+        let answer = self.call("GET", &path, &self.admin().await, &Value::Null).await.ok();
+        answer["events"].as_array().unwrap().clone()
+    }
+
+    /// The `error_kind` of the newest event of a type.
+    pub async fn last_kind(&self, event_type: &str) -> String {
+        let events = self.events(&format!("event_type={event_type}")).await;
+        events.last().unwrap()["error_kind"].as_str().unwrap_or("").to_owned()
+    }
+
+    /// The claims of a token, unverified.
+    pub fn claims(token: &str) -> Value {
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice(&payload).unwrap()
+    }
+}
