@@ -48,6 +48,7 @@ struct Held {
     known_dead: bool,
     renew_key: Option<String>,
     renewals_tried: u32,
+    first_tried: Option<Now>,
     validate_at: i64,
     write_at: Option<i64>,
 }
@@ -174,7 +175,11 @@ impl Agent {
             Event::Tick => {}
             Event::Registered(Ok(issued)) => self.accept(now, sent, issued, false, &mut out),
             Event::Registered(Err(failure)) => self.not_registered(now, failure, &mut out),
-            Event::Renewed(Ok(issued)) => self.accept(now, sent, issued, true, &mut out),
+            Event::Renewed(Ok(issued)) => {
+                // It may be the repeated answer to an earlier try, with the life of that moment.
+                let since = self.held.as_ref().and_then(|held| held.first_tried).unwrap_or(sent);
+                self.accept(now, since, issued, true, &mut out);
+            }
             Event::Renewed(Err(failure)) => self.not_renewed(now, failure, &mut out),
             Event::Validated(result) => self.validated(now, result, &mut out),
             Event::Released(result) => self.released(now, result, &mut out),
@@ -222,6 +227,7 @@ impl Agent {
                     known_dead: false,
                     renew_key: None,
                     renewals_tried: 0,
+                    first_tried: None,
                     validate_at: now.mono + self.schedule.between(VALIDATE_MS.0, VALIDATE_MS.1),
                     write_at: None,
                 });
@@ -284,6 +290,7 @@ impl Agent {
             return;
         };
         held.renewals_tried = held.renewals_tried.saturating_add(1);
+        held.first_tried.get_or_insert(now);
         if held.renew_key.is_none() {
             held.renew_key = self.schedule.random_key();
         }
@@ -336,6 +343,7 @@ impl Agent {
             known_dead: false,
             renew_key: None,
             renewals_tried: 0,
+            first_tried: None,
             validate_at: now.mono + self.schedule.between(VALIDATE_MS.0, VALIDATE_MS.1),
             write_at: Some(now.mono),
         });

@@ -299,6 +299,23 @@ fn every_try_with_one_bearer_has_one_key_and_the_next_bearer_another() {
 }
 
 #[test]
+fn a_repeated_answer_counts_its_life_from_the_first_try() {
+    let mut pod = Pod::holding("a", 100);
+    pod.next_but_validation();
+    let first_try = pod.mono.unix_millis();
+    pod.not_renewed(AWAY);
+    assert_eq!(pod.next().0, ["renew a"]);
+    pod.not_renewed(AWAY);
+    assert_eq!(pod.next().0, ["renew a"]);
+    assert_eq!(pod.renewed("b", 100), ["say Renewed", "write b"]);
+    pod.written();
+    let (wanted, _) = pod.next_but_validation();
+    assert_eq!(wanted, ["renew b"]);
+    let passed = (pod.mono.unix_millis() - first_try) / 1_000;
+    assert!((75..=85).contains(&passed), "{passed}");
+}
+
+#[test]
 fn a_token_that_no_longer_stands_is_renewed_at_once_for_the_reason() {
     for (code, wanted) in [
         (
