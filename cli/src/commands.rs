@@ -91,7 +91,7 @@ fn audit_events(
                 event.event_type.clone(),
                 event.agent_id.clone(),
                 event.outcome.clone(),
-                cut(&event.detail),
+                cut(readable(&event.detail)),
             ]
         };
         answer.events.iter().map(row).collect()
@@ -104,6 +104,11 @@ fn audit_events(
         answer.limit
     ))?;
     Ok(())
+}
+
+/// A detail without the hash that binds the extra fields into the chain: for people it only pushes words out.
+fn readable(detail: &str) -> &str {
+    detail.rsplit_once(" ext_hash=").map_or(detail, |(text, _)| text)
 }
 
 fn token_release(

@@ -158,7 +158,7 @@ fn events_are_a_table_with_a_note_and_long_details_are_cut() {
             )
         };
         let first = event("evt-000001", "attestation_denied", &"x".repeat(70));
-        let second = event("evt-000002", "admin_auth_failed", "two\\nlines");
+        let second = event("evt-000002", "admin_auth_failed", "two\\nlines ext_hash=00ff");
         (
             200,
             format!(r#"{{"events":[{first},{second}],"total":9,"offset":0,"limit":2}}"#),
@@ -180,6 +180,7 @@ fn events_are_a_table_with_a_note_and_long_details_are_cut() {
     let ended = with(&broker, &arguments);
     let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(json["events"][0]["detail"], "x".repeat(70));
+    assert_eq!(json["events"][1]["detail"], "two\nlines ext_hash=00ff");
     assert_eq!(json["events"][0]["pod_uid"], "p-1");
 }
 
