@@ -1,1 +1,24 @@
-//! The AgentWrit controller: reconcilers and admission webhook.
+//! The AgentWrit controller: reconciles `AgentApp` and `LaunchToken` into broker policy, ends the authority of pods
+//! that ended, owns the installation's keys and certificates, and serves the admission webhook that injects the
+//! sidecar. All replicas serve the webhook; one, by Lease, writes.
+#![deny(missing_docs)]
+
+pub mod broker;
+pub mod condition;
+pub mod config;
+pub mod denials;
+pub mod desired;
+pub mod leader;
+pub mod lease;
+pub mod metrics;
+pub mod ops;
+pub mod pki;
+pub mod pods;
+pub mod reconcile;
+pub mod report;
+pub mod run;
+pub mod watches;
+pub mod webhook;
+
+pub use config::{Config, LogFormat};
+pub use run::{Addresses, RunError, System, run};

@@ -1,0 +1,380 @@
+//! What the controller says to the broker, in order, and what it knows of the broker's answers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentwrit_client::{BrokerClient, Class};
+use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::k8s::{
+    AppSpec, Denial, LaunchTokenSpec, LivePod, PodEndedRequest, PolicyKind, PolicyListResponse, PolicySummary,
+    PutPolicy, PutPolicyResponse, WriteOrder,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::lease::Leadership;
+use crate::metrics::Metrics;
+use crate::report::{Categorised, Category};
+
+/// Why the broker doesn't hold what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// This replica doesn't lead: it may not write.
+    #[error("this replica doesn't hold the Lease")]
+    NotLeader,
+    /// The broker can't be reached or can't serve.
+    #[error("the broker is not available ({kind})")]
+    Unavailable {
+        /// A word for the condition; the source tells more.
+        kind: &'static str,
+        /// What happened.
+        #[source]
+        source: Option<Box<agentwrit_client::Error>>,
+    },
+    /// A later writer or write came first: try again with a higher order.
+    #[error("the broker has seen a later write")]
+    Stale,
+    /// The broker refused.
+    #[error("the broker refused: {detail}")]
+    Refused {
+        /// The code of the closed vocabulary.
+        code: ErrorCode,
+        /// The broker's sentence.
+        detail: String,
+    },
+}
+
+impl Categorised for BrokerError {
+    fn category(&self) -> Category {
+        Category::Broker
+    }
+}
+
+/// Names one policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PolicyKey {
+    /// Which kind.
+    pub kind: PolicyKind,
+    /// metadata.namespace.
+    pub namespace: String,
+    /// metadata.name.
+    pub name: String,
+}
+
+/// A spec that the broker takes.
+pub trait PolicySpec: serde::Serialize + Clone + Send + Sync {
+    /// Which kind it belongs to.
+    const KIND: PolicyKind;
+    /// Sends the write.
+    fn send(
+        client: &BrokerClient,
+        key: &PolicyKey,
+        put: &PutPolicy<Self>,
+    ) -> impl Future<Output = Result<PutPolicyResponse, agentwrit_client::Error>> + Send
+    where
+        Self: Sized;
+}
+
+impl PolicySpec for AppSpec {
+    const KIND: PolicyKind = PolicyKind::App;
+
+    async fn send(
+        client: &BrokerClient,
+        key: &PolicyKey,
+        put: &PutPolicy<Self>,
+    ) -> Result<PutPolicyResponse, agentwrit_client::Error> {
+        Ok(client.put_app(&key.namespace, &key.name, put).await?.value)
+    }
+}
+
+impl PolicySpec for LaunchTokenSpec {
+    const KIND: PolicyKind = PolicyKind::LaunchToken;
+
+    async fn send(
+        client: &BrokerClient,
+        key: &PolicyKey,
+        put: &PutPolicy<Self>,
+    ) -> Result<PutPolicyResponse, agentwrit_client::Error> {
+        Ok(client.put_launch_token(&key.namespace, &key.name, put).await?.value)
+    }
+}
+
+/// What the broker was last seen to hold.
+#[derive(Debug, Default)]
+struct View {
+    policies: HashMap<PolicyKey, PolicySummary>,
+    epoch: String,
+    away_since: Option<(Instant, &'static str)>,
+    looked: bool,
+}
+
+/// The broker, as this controller sees it.
+#[derive(Debug)]
+pub struct Broker {
+    client: BrokerClient,
+    leadership: Leadership,
+    sequence: AtomicI64,
+    view: Mutex<View>,
+    looked: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+}
+
+/// After this long without an answer, every object says so, also those whose policy was accepted before.
+const AWAY_SHOWS_AFTER: Duration = Duration::from_secs(30);
+
+impl Broker {
+    /// The broker behind `client`.
+    pub fn new(client: BrokerClient, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
+        Self {
+            client,
+            leadership,
+            sequence: AtomicI64::new(0),
+            view: Mutex::default(),
+            looked: watch::Sender::new(0),
+            metrics,
+        }
+    }
+
+    fn view(&self) -> std::sync::MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn order(&self) -> Result<WriteOrder, BrokerError> {
+        let claim = self.leadership.claim().ok_or(BrokerError::NotLeader)?;
+        Ok(WriteOrder {
+            lease_epoch: claim.epoch,
+            sequence: self.sequence.fetch_add(1, Ordering::SeqCst).saturating_add(1),
+        })
+    }
+
+    /// Rises with every look at the broker, successful or not.
+    pub fn looks(&self) -> watch::Receiver<u64> {
+        self.looked.subscribe()
+    }
+
+    /// What the broker was last seen to hold of this policy.
+    pub fn held(&self, key: &PolicyKey) -> Option<PolicySummary> {
+        self.view().policies.get(key).cloned()
+    }
+
+    /// All that the broker was last seen to hold.
+    pub fn all_held(&self) -> Vec<PolicySummary> {
+        self.view().policies.values().cloned().collect()
+    }
+
+    /// Why the broker counts as away, if it does: it didn't answer the last look.
+    pub fn away(&self) -> Option<&'static str> {
+        self.view().away_since.map(|(_, kind)| kind)
+    }
+
+    /// As [`Broker::away`], but only once it has been so for a while.
+    pub fn long_away(&self) -> Option<&'static str> {
+        let (since, kind) = self.view().away_since?;
+        (since.elapsed() >= AWAY_SHOWS_AFTER).then_some(kind)
+    }
+
+    /// Asks what the broker holds; also whether its store is another one than before.
+    ///
+    /// # Errors
+    /// When it doesn't answer; it then counts as away.
+    pub async fn look(&self) -> Result<PolicyListResponse, BrokerError> {
+        let answer = self.client.list_policies().await;
+        let result = match answer {
+            Ok(answer) => {
+                let list = answer.value;
+                let mut view = self.view();
+                if view.away_since.take().is_some() || !view.looked {
+                    tracing::info!(epoch = list.epoch, policies = list.policies.len(), "the broker answers");
+                }
+                if view.looked && !view.epoch.is_empty() && view.epoch != list.epoch {
+                    tracing::warn!(
+                        before = view.epoch,
+                        now = list.epoch,
+                        "the broker has another store than before; all policies are written again"
+                    );
+                }
+                view.epoch.clone_from(&list.epoch);
+                view.looked = true;
+                view.policies = list
+                    .policies
+                    .iter()
+                    .map(|policy| (key_of(policy), policy.clone()))
+                    .collect();
+                self.metrics.broker_up.set(1);
+                Ok(list)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                let mut view = self.view();
+                if view.away_since.is_none() {
+                    view.away_since = Some((Instant::now(), kind));
+                    tracing::warn!(
+                        kind,
+                        error = agentwrit_client::error_chain(&error),
+                        "the broker doesn't answer"
+                    );
+                }
+                self.metrics.broker_up.set(0);
+                Err(unavailable(error))
+            }
+        };
+        self.looked.send_modify(|looks| *looks = looks.wrapping_add(1));
+        result
+    }
+
+    /// Makes the broker hold `put`; sends nothing when it does already. Answers the app's id, of an `AgentApp`.
+    ///
+    /// # Errors
+    /// Why it doesn't hold it.
+    pub async fn hold<S: PolicySpec>(
+        &self,
+        key: &PolicyKey,
+        put: &PutPolicy<S>,
+    ) -> Result<Option<String>, BrokerError> {
+        let digest = put.digest();
+        if let Some(held) = self.held(key)
+            && held.uid == put.uid
+            && held.digest == digest
+        {
+            return match self.long_away() {
+                Some(kind) => Err(BrokerError::Unavailable { kind, source: None }),
+                None => Ok(held.app_id),
+            };
+        }
+        if let Some(kind) = self.away() {
+            // One prober is enough: the next look that succeeds brings us back here.
+            return Err(BrokerError::Unavailable { kind, source: None });
+        }
+        let order = self.order()?;
+        let put = PutPolicy { order, ..put.clone() };
+        let answer = S::send(&self.client, key, &put)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let mut view = self.view();
+        let before = view.policies.remove(key).filter(|before| before.uid == put.uid);
+        view.policies.insert(
+            key.clone(),
+            PolicySummary {
+                kind: S::KIND,
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+                uid: put.uid.clone(),
+                generation: put.generation,
+                digest: answer.digest,
+                order,
+                app_id: answer.app_id.clone(),
+                active_agents: before.as_ref().map_or(0, |before| before.active_agents),
+                issued: before.as_ref().map_or(0, |before| before.issued),
+            },
+        );
+        tracing::info!(
+            kind = ?S::KIND, namespace = key.namespace, name = key.name, state = ?put.state,
+            revoked = answer.revoked, "the broker accepted the policy"
+        );
+        Ok(answer.app_id)
+    }
+
+    /// Makes the broker forget a policy; with `revoke`, its sessions end.
+    ///
+    /// # Errors
+    /// Why it hasn't.
+    pub async fn forget(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
+        let order = self.order()?;
+        let answer = self
+            .client
+            .delete_policy(key.kind, &key.namespace, &key.name, uid, order, revoke)
+            .await;
+        match answer {
+            Ok(answer) => {
+                tracing::info!(
+                    kind = ?key.kind, namespace = key.namespace, name = key.name,
+                    revoked = answer.value.revoked, "the broker removed the policy"
+                );
+            }
+            Err(error) => match self.failed(error) {
+                BrokerError::Refused {
+                    code: ErrorCode::NotFound,
+                    ..
+                } => {}
+                error => return Err(error),
+            },
+        }
+        let mut view = self.view();
+        if view.policies.get(key).is_some_and(|held| held.uid == uid) {
+            view.policies.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Tells that a pod has ended.
+    ///
+    /// # Errors
+    /// Why the broker doesn't know it now.
+    pub async fn pod_ended(&self, pod: &LivePod, reason: &'static str) -> Result<i64, BrokerError> {
+        self.leadership.claim().ok_or(BrokerError::NotLeader)?;
+        let request = PodEndedRequest {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            reason: reason.to_owned(),
+        };
+        let answer = self
+            .client
+            .pod_ended(&pod.uid, &request)
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(answer.value.revoked)
+    }
+
+    /// Refusals after `cursor`, and the next cursor.
+    ///
+    /// # Errors
+    /// When the broker doesn't answer.
+    pub async fn denials(&self, cursor: i64) -> Result<(Vec<Denial>, i64), BrokerError> {
+        let answer = self.client.denials(cursor).await.map_err(|error| self.failed(error))?;
+        Ok((answer.value.denials, answer.value.next))
+    }
+
+    fn failed(&self, error: agentwrit_client::Error) -> BrokerError {
+        let Class::Denied(code) = error.class() else {
+            return unavailable(error);
+        };
+        let Some(refusal) = error.refusal() else {
+            return BrokerError::Refused {
+                code,
+                detail: error.to_string(),
+            };
+        };
+        match code {
+            ErrorCode::StaleWriter => {
+                let ours = self.leadership.claim().map_or(0, |claim| claim.epoch);
+                if let Some(current) = refusal.problem.current_epoch.filter(|current| *current > ours) {
+                    self.leadership.raise_above(current);
+                }
+                BrokerError::Stale
+            }
+            // The broker doesn't know us: its settings or our token are wrong, not the object.
+            ErrorCode::Unauthorized | ErrorCode::Forbidden | ErrorCode::MethodNotAllowed => unavailable(error),
+            _ => BrokerError::Refused {
+                code,
+                detail: refusal.problem.detail.clone(),
+            },
+        }
+    }
+}
+
+fn key_of(policy: &PolicySummary) -> PolicyKey {
+    PolicyKey {
+        kind: policy.kind,
+        namespace: policy.namespace.clone(),
+        name: policy.name.clone(),
+    }
+}
+
+fn unavailable(error: agentwrit_client::Error) -> BrokerError {
+    BrokerError::Unavailable {
+        kind: error.kind(),
+        source: Some(Box::new(error)),
+    }
+}

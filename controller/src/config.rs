@@ -1,0 +1,159 @@
+//! Configuration: parsed once from flags and environment, validated once, passed down.
+
+// The docs of fields are the help text: no markdown.
+#![allow(clippy::doc_markdown)]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings of the controller; each flag has an environment variable.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "agentwrit-controller",
+    version,
+    about = "The AgentWrit controller and admission webhook"
+)]
+pub struct Config {
+    /// Namespace of the installation: Lease and Secrets are there.
+    #[arg(long, env = "AGENTWRIT_NAMESPACE", value_parser = dns_label)]
+    pub namespace: String,
+
+    /// Name of this pod: holder of the Lease, and reporter of Events.
+    #[arg(long, env = "AGENTWRIT_POD_NAME", value_parser = non_empty)]
+    pub pod_name: String,
+
+    /// URL of the broker, for this controller and for the sidecars.
+    #[arg(long, env = "AGENTWRIT_BROKER_URL", value_parser = non_empty)]
+    pub broker_url: String,
+
+    /// Audience of the pods' ServiceAccount tokens, such as agentwrit://agentwrit-system/agentwrit.
+    #[arg(long, env = "AGENTWRIT_ATTEST_AUDIENCE", value_parser = non_empty)]
+    pub attest_audience: String,
+
+    /// Image of the sidecar.
+    #[arg(long, env = "AGENTWRIT_SIDECAR_IMAGE", value_parser = non_empty)]
+    pub sidecar_image: String,
+
+    /// When the kubelet pulls it: Always, IfNotPresent or Never.
+    #[arg(long, env = "AGENTWRIT_SIDECAR_PULL_POLICY", default_value = "IfNotPresent",
+          value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub sidecar_pull_policy: String,
+
+    /// UID of the sidecar; left to the platform when unset (OpenShift).
+    #[arg(long, env = "AGENTWRIT_SIDECAR_UID", value_parser = clap::value_parser!(i64).range(1..=4_294_967_294))]
+    pub sidecar_uid: Option<i64>,
+
+    /// File with this controller's own ServiceAccount token for the broker.
+    #[arg(
+        long,
+        env = "AGENTWRIT_IDENTITY_TOKEN_FILE",
+        default_value = "/var/run/secrets/agentwrit.io/identity/token"
+    )]
+    pub identity_token_file: PathBuf,
+
+    /// Where the admission webhook listens, HTTPS.
+    #[arg(long, env = "AGENTWRIT_WEBHOOK_ADDRESS", default_value = "0.0.0.0:9443")]
+    pub webhook_address: SocketAddr,
+
+    /// Further names and IP addresses in the webhook's certificate, for an API server that doesn't call it through
+    /// the Service; separated by commas.
+    #[arg(long, env = "AGENTWRIT_WEBHOOK_NAMES", value_delimiter = ',')]
+    pub webhook_names: Vec<String>,
+
+    /// Where /livez, /readyz and /metrics listen, plain HTTP.
+    #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "0.0.0.0:9090")]
+    pub ops_address: SocketAddr,
+
+    /// Form of the log lines.
+    #[arg(long, env = "AGENTWRIT_LOG_FORMAT", value_enum, default_value = "json")]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,agentwrit_controller=debug.
+    #[arg(long, env = "AGENTWRIT_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+fn non_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("must not be empty".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn dns_label(text: &str) -> Result<String, String> {
+    if is_dns_label(text, 63) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a DNS label: lower-case letters, digits and '-', at most 63 characters".into())
+    }
+}
+
+/// Whether `text` is a DNS label (RFC 1123) of at most `max` characters.
+pub(crate) fn is_dns_label(text: &str, max: usize) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.len() <= max && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &[&str]) -> Result<Config, clap::Error> {
+        let required = [
+            "agentwrit-controller",
+            "--namespace=agentwrit-system",
+            "--pod-name=p",
+            "--broker-url=https://b:8443",
+            "--attest-audience=agentwrit://a/b",
+            "--sidecar-image=i",
+        ];
+        Config::try_parse_from(required.iter().chain(extra))
+    }
+
+    #[test]
+    fn the_chart_needs_to_set_five_values_only() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.sidecar_pull_policy, "IfNotPresent");
+        assert_eq!(config.sidecar_uid, None);
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_name() {
+        for (flag, name) in [
+            ("--sidecar-pull-policy=Sometimes", "sidecar-pull-policy"),
+            ("--sidecar-uid=0", "sidecar-uid"),
+            ("--webhook-address=9443", "webhook-address"),
+            ("--log-format=xml", "log-format"),
+        ] {
+            let message = parse(&[flag]).unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn dns_labels() {
+        for (text, good) in [
+            ("a", true),
+            ("a-1", true),
+            ("-a", false),
+            ("a-", false),
+            ("A", false),
+            ("", false),
+            ("a.b", false),
+        ] {
+            assert_eq!(is_dns_label(text, 52), good, "{text:?}");
+        }
+        assert!(!is_dns_label(&"a".repeat(53), 52));
+    }
+}

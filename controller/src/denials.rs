@@ -1,0 +1,156 @@
+//! The broker's refusals become Events on the pods that wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::k8s::Denial;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use kube::runtime::events::EventType;
+use kube::{Api, Client};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::broker::Broker;
+use crate::lease::Leadership;
+use crate::metrics::Metrics;
+use crate::report::Reporter;
+
+/// How often we ask.
+const EVERY: Duration = Duration::from_secs(2);
+/// What is older was told of by an earlier leader, or nobody waits for it any more.
+const OLDEST: time::Duration = time::Duration::seconds(60);
+
+/// Turns refusals into Events.
+pub struct Denials {
+    /// The API server.
+    pub client: Client,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Whether we may write.
+    pub leadership: Leadership,
+    /// Writes the Events, and counts up repeated ones.
+    pub reporter: Reporter,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Denials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Denials").finish_non_exhaustive()
+    }
+}
+
+impl Denials {
+    /// Asks for ever, while this replica leads.
+    pub async fn run(self) {
+        let mut cursor = 0;
+        loop {
+            self.leadership.gained().await;
+            // Whether the broker answers is the business of the looks at it.
+            if let Ok((denials, next)) = self.broker.denials(cursor).await {
+                for denial in denials {
+                    self.tell(&denial).await;
+                }
+                // Also backwards: another store counts from the beginning.
+                cursor = next;
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn tell(&self, denial: &Denial) {
+        if !recent(&denial.at, self.clock.now()) {
+            return;
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &denial.namespace);
+        let pod = match api.get_opt(&denial.pod).await {
+            Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(denial.pod_uid.as_str()) => pod,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(pod = denial.pod, %error, "a refused pod can't be read");
+                return;
+            }
+        };
+        let reference = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            namespace: Some(denial.namespace.clone()),
+            name: Some(denial.pod.clone()),
+            uid: Some(denial.pod_uid.clone()),
+            ..ObjectReference::default()
+        };
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        let (reason, note) = event_text(denial, account.unwrap_or("default"));
+        // The LaunchToken is part of the action, so that refusals under another one aren't counted up with these.
+        let action = format!("Launch/{}", denial.policy);
+        self.reporter
+            .event(EventType::Warning, &reason, &action, &note, &reference)
+            .await;
+        self.metrics.denials.inc();
+    }
+}
+
+fn recent(at: &str, now: OffsetDateTime) -> bool {
+    OffsetDateTime::parse(at, &Rfc3339).is_ok_and(|at| now - at < OLDEST)
+}
+
+/// The Event's reason, the kind in the style of Kubernetes, and its note, which names what the pod ran with.
+fn event_text(denial: &Denial, service_account: &str) -> (String, String) {
+    let reason: String = denial
+        .error_kind
+        .split('_')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters
+                .next()
+                .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+        })
+        .collect();
+    let note = format!(
+        "AgentWrit issues no token to this pod (LaunchToken {}, ServiceAccount {service_account}): {}",
+        denial.policy, denial.message
+    );
+    let reason = if reason.is_empty() {
+        "LaunchDenied".to_owned()
+    } else {
+        reason
+    };
+    (reason, note)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_names_launch_token_and_service_account() {
+        let denial = Denial {
+            cursor: 1,
+            at: "2026-11-21T08:00:00Z".into(),
+            namespace: "shop".into(),
+            pod: "web".into(),
+            pod_uid: "u".into(),
+            policy: "reader".into(),
+            error_kind: "service_account_not_allowed".into(),
+            message: "The pod's ServiceAccount is not listed.".into(),
+        };
+        let (reason, note) = event_text(&denial, "default");
+        assert_eq!(reason, "ServiceAccountNotAllowed");
+        assert_eq!(
+            note,
+            "AgentWrit issues no token to this pod (LaunchToken reader, ServiceAccount default): The pod's ServiceAccount is not listed."
+        );
+    }
+
+    #[test]
+    fn old_refusals_are_not_told_again() {
+        let now = OffsetDateTime::parse("2026-11-21T08:01:00Z", &Rfc3339).unwrap();
+        assert!(recent("2026-11-21T08:00:01Z", now));
+        assert!(recent("2026-11-21T08:01:05Z", now), "a clock that is ahead");
+        assert!(!recent("2026-11-21T08:00:00Z", now));
+        assert!(!recent("yesterday", now));
+    }
+}

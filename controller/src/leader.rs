@@ -1,0 +1,218 @@
+//! What only the leader does, over and over: Secrets, caBundle, `ConfigMap`s, looks at the broker, comparisons.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_crds::{AgentApp, LaunchToken};
+use agentwrit_protocol::k8s::{PolicyKind, PolicySummary};
+use agentwrit_protocol::{Clock, Entropy};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, BrokerError, PolicyKey};
+use crate::lease::Leadership;
+use crate::pki::authority::Authority;
+use crate::pki::bundle;
+use crate::pki::config_maps::ConfigMaps;
+use crate::pki::secrets::Secrets;
+use crate::pods::{Ender, Hints};
+use crate::reconcile::ReconcileError;
+use crate::reconcile::managed::{Caches, Managed};
+use crate::reconcile::queue::Queue;
+use crate::report::{Categorised, Reporter};
+
+/// How often Secrets and caBundle are looked after.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often the broker is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The same, while it doesn't answer.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How often all pods are compared.
+const COMPARE_EVERY: Duration = Duration::from_mins(5);
+/// How often all `ConfigMap`s are looked after, and how soon one that failed is tried again.
+const SWEEP_EVERY: Duration = Duration::from_mins(5);
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps Secrets and caBundle; runs for ever.
+pub async fn keep_keys(
+    client: Client,
+    secrets: Secrets,
+    authority: Arc<Authority>,
+    leadership: Leadership,
+    system: (Arc<dyn Clock>, Arc<dyn Entropy>),
+    reporter: Reporter,
+) {
+    let (clock, entropy) = system;
+    loop {
+        leadership.gained().await;
+        // caBundle first: without it, pods are refused.
+        match bundle::set(&client, authority.certificate()).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("there is no {} yet", bundle::CONFIGURATION),
+            Err(error) => reporter.error("setting caBundle", &error),
+        }
+        if let Err(error) = secrets.signing_key(entropy.as_ref()).await {
+            reporter.error("keeping the signing key", &error);
+        }
+        if let Err(error) = secrets.broker_leaf(&authority, clock.as_ref()).await {
+            reporter.error("keeping the broker's certificate", &error);
+        }
+        tokio::time::sleep(KEEP_EVERY).await;
+    }
+}
+
+/// Keeps the `ConfigMap`s of the namespaces that come in; runs for ever.
+pub async fn keep_config_maps(
+    config_maps: ConfigMaps,
+    mut wanted: mpsc::UnboundedReceiver<String>,
+    leadership: Leadership,
+) {
+    let mut known: HashSet<String> = HashSet::new();
+    let mut failed: HashSet<String> = HashSet::new();
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut retry = tokio::time::interval(RETRY_EVERY);
+    loop {
+        leadership.gained().await;
+        let namespaces: Vec<String> = tokio::select! {
+            namespace = wanted.recv() => match namespace {
+                Some(namespace) => {
+                    known.insert(namespace.clone());
+                    vec![namespace]
+                }
+                None => return,
+            },
+            _ = sweep.tick() => known.iter().cloned().collect(),
+            _ = retry.tick() => failed.drain().collect(),
+        };
+        for namespace in namespaces {
+            if !config_maps.ensure(&namespace).await {
+                failed.insert(namespace);
+            }
+        }
+    }
+}
+
+/// What a look at the broker works with.
+pub struct Looker {
+    /// The API server.
+    pub client: Client,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Whether we may write.
+    pub leadership: Leadership,
+    /// Both kinds, as last seen.
+    pub caches: Caches,
+    /// Where reconciliations are asked for.
+    pub apps: Queue<AgentApp>,
+    /// Where reconciliations are asked for.
+    pub launch_tokens: Queue<LaunchToken>,
+    /// Compares pods.
+    pub ender: Arc<Ender>,
+    /// Where pods go that may have ended.
+    pub hints: Hints,
+    /// Log, metrics and Events.
+    pub reporter: Reporter,
+}
+
+impl std::fmt::Debug for Looker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Looker").finish_non_exhaustive()
+    }
+}
+
+impl Looker {
+    /// Looks at the broker for ever, while this replica leads: everything it should hold and doesn't is written
+    /// again, what it holds and shouldn't is removed, and pods are compared at the start, when its store is another
+    /// one, and on a slow timer.
+    pub async fn run(self) {
+        let mut compared: Option<(i64, String, Instant)> = None;
+        loop {
+            self.leadership.gained().await;
+            let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
+            let pause = match self.broker.look().await {
+                Ok(list) => {
+                    let due = compared.as_ref().is_none_or(|(before, store, at)| {
+                        *before != lead || *store != list.epoch || at.elapsed() >= COMPARE_EVERY
+                    });
+                    if due {
+                        match self.ender.compare(&list, &self.hints).await {
+                            Ok(()) => compared = Some((lead, list.epoch.clone(), Instant::now())),
+                            Err(error) => self.ender.report(&error).await,
+                        }
+                    }
+                    self.remove_orphans().await;
+                    LOOK_EVERY
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a look at the broker failed");
+                    PROBE_EVERY
+                }
+            };
+            // Those that are as they should be are compared in memory only.
+            self.apps.add_all(&self.caches.apps);
+            self.launch_tokens.add_all(&self.caches.launch_tokens);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn remove_orphans(&self) {
+        for held in self.broker.all_held() {
+            let removed = match held.kind {
+                PolicyKind::App => self.remove_orphan(&held, &self.caches.apps).await,
+                PolicyKind::LaunchToken => self.remove_orphan(&held, &self.caches.launch_tokens).await,
+            };
+            if let Err(error) = removed {
+                self.reporter
+                    .error("removing a policy without an object", error.as_ref());
+            }
+        }
+    }
+
+    async fn remove_orphan<K: Managed>(
+        &self,
+        held: &PolicySummary,
+        cache: &Store<DeserializeGuard<K>>,
+    ) -> Result<(), Box<dyn Categorised>> {
+        let reference = ObjectRef::<DeserializeGuard<K>>::new(&held.name).within(&held.namespace);
+        if cache.get(&reference).is_some() {
+            // If it is another object of that name, its own policy takes the place of this one.
+            return Ok(());
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), &held.namespace);
+        // The cache may be behind: only a quorum read counts.
+        let found = match api.get_metadata_opt(&held.name).await {
+            Ok(found) => found,
+            Err(source) => {
+                return Err(Box::new(ReconcileError::Api {
+                    doing: "looking for the object of the policy",
+                    namespace: held.namespace.clone(),
+                    name: held.name.clone(),
+                    source: Box::new(source),
+                }));
+            }
+        };
+        if found.is_some() {
+            return Ok(());
+        }
+        let key = PolicyKey {
+            kind: held.kind,
+            namespace: held.namespace.clone(),
+            name: held.name.clone(),
+        };
+        match self.broker.forget(&key, &held.uid, true).await {
+            Ok(()) => {
+                tracing::warn!(
+                    kind = ?held.kind, namespace = held.namespace, name = held.name,
+                    "removed a policy from the broker whose object no longer exists"
+                );
+                Ok(())
+            }
+            Err(BrokerError::NotLeader | BrokerError::Stale) => Ok(()),
+            Err(error) => Err(Box::new(error)),
+        }
+    }
+}

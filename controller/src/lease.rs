@@ -1,0 +1,445 @@
+//! Leadership by a `coordination.k8s.io` Lease.
+//!
+//! Only the holder writes. `leaseTransitions` rises with every change of hands, start of a process included, and goes
+//! to the broker with every write as the lease epoch. Expiry of another's Lease is judged by our own monotonic clock:
+//! how long its record stayed the same while we looked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use agentwrit_protocol::Clock;
+
+use crate::metrics::Metrics;
+use crate::report::{Categorised, Category, Reporter};
+
+/// Name of the Lease, in the release namespace.
+pub const LEASE_NAME: &str = "agentwrit-controller";
+/// After this long without renewal the Lease is anybody's.
+const DURATION: Duration = Duration::from_secs(15);
+/// How often the holder renews.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
+/// How often the others look.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long the holder may write after a renewal: less, so that it stops before the others may take over.
+const CLAIM: Duration = Duration::from_secs(12);
+
+/// The right to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Until then, by our monotonic clock.
+    pub until: Instant,
+    /// `leaseTransitions`: the lease epoch of our writes.
+    pub epoch: i64,
+}
+
+/// Why the Lease couldn't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The API server refused or didn't answer.
+    #[error("the Lease {LEASE_NAME} can't be read or written")]
+    Api(#[source] Box<kube::Error>),
+    /// It took too long.
+    #[error("the API server didn't answer about the Lease {LEASE_NAME} in time")]
+    Timeout,
+}
+
+impl Categorised for LeaseError {
+    fn category(&self) -> Category {
+        Category::Lease
+    }
+}
+
+/// What to do about the Lease as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// There is none: make it, with this epoch.
+    Create(i64),
+    /// It is ours: renew it.
+    Renew,
+    /// It is free, expired, or of an earlier process of ours: take it, with this epoch.
+    TakeOver(i64),
+    /// Another one holds it.
+    Wait,
+}
+
+/// What one holds of the Lease, between two looks.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Our epoch, while we believe to hold it.
+    epoch: Option<i64>,
+    /// The broker has seen this epoch: ours must be higher.
+    above: i64,
+    /// The last foreign record, and since when it stands.
+    foreign: Option<(Option<MicroTime>, Option<String>, Instant)>,
+}
+
+fn transitions(lease: &Lease) -> i64 {
+    lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.lease_transitions)
+        .unwrap_or(0)
+        .into()
+}
+
+fn decide(memory: &mut Memory, identity: &str, lease: Option<&Lease>, now: Instant) -> Step {
+    let next = |seen: i64| seen.max(memory.epoch.unwrap_or(0)).max(memory.above).saturating_add(1);
+    let Some(lease) = lease else {
+        return Step::Create(next(0));
+    };
+    let spec = lease.spec.as_ref();
+    let holder = spec
+        .and_then(|spec| spec.holder_identity.as_deref())
+        .unwrap_or_default();
+    let seen = transitions(lease);
+    if holder == identity {
+        return match memory.epoch {
+            Some(epoch) if epoch == seen && epoch > memory.above => Step::Renew,
+            // An earlier process of this pod, which is gone; or the broker knows a higher epoch.
+            _ => Step::TakeOver(next(seen)),
+        };
+    }
+    if holder.is_empty() {
+        return Step::TakeOver(next(seen));
+    }
+    let record = (spec.and_then(|spec| spec.renew_time.clone()), Some(holder.to_owned()));
+    let take = next(seen);
+    match &memory.foreign {
+        Some((renewed, by, since)) if (renewed, by) == (&record.0, &record.1) => {
+            let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or(15);
+            let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(15));
+            if now.duration_since(*since) >= duration {
+                return Step::TakeOver(take);
+            }
+        }
+        _ => memory.foreign = Some((record.0, record.1, now)),
+    }
+    Step::Wait
+}
+
+/// The one place that knows whether this replica may write.
+#[derive(Debug, Clone)]
+pub struct Leadership {
+    claim: watch::Receiver<Option<Claim>>,
+    raise: mpsc::Sender<i64>,
+}
+
+impl Leadership {
+    /// The claim, while it stands.
+    pub fn claim(&self) -> Option<Claim> {
+        (*self.claim.borrow()).filter(|claim| Instant::now() < claim.until)
+    }
+
+    /// Waits until this replica leads.
+    pub async fn gained(&self) {
+        let mut claim = self.claim.clone();
+        loop {
+            if self.claim().is_some() {
+                return;
+            }
+            if claim.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The epoch whenever it changes; `None` when the lead is lost.
+    pub fn watch(&self) -> watch::Receiver<Option<Claim>> {
+        self.claim.clone()
+    }
+
+    /// The broker has seen `epoch`: the holder, confirmed by its next write of the Lease, sets a higher one.
+    pub fn raise_above(&self, epoch: i64) {
+        // A full queue means that such a request is under way.
+        let _ = self.raise.try_send(epoch);
+    }
+}
+
+/// Keeps the Lease; runs until the process ends.
+pub struct Elector {
+    api: Api<Lease>,
+    namespace: String,
+    identity: String,
+    clock: Arc<dyn Clock>,
+    reporter: Reporter,
+    metrics: Arc<Metrics>,
+    claim: watch::Sender<Option<Claim>>,
+    raise: mpsc::Receiver<i64>,
+    memory: Memory,
+}
+
+impl std::fmt::Debug for Elector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elector")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Elector {
+    /// An elector for this pod, and the handle that everything else asks.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        identity: &str,
+        clock: Arc<dyn Clock>,
+        reporter: Reporter,
+        metrics: Arc<Metrics>,
+    ) -> (Self, Leadership) {
+        let (claim, claim_reader) = watch::channel(None);
+        let (raise, raise_reader) = mpsc::channel(1);
+        let elector = Self {
+            api: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+            identity: identity.to_owned(),
+            clock,
+            reporter,
+            metrics,
+            claim,
+            raise: raise_reader,
+            memory: Memory::default(),
+        };
+        (
+            elector,
+            Leadership {
+                claim: claim_reader,
+                raise,
+            },
+        )
+    }
+
+    /// Takes and renews the Lease until `stop` resolves, then gives it back.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            let held = match self.step().await {
+                Ok(held) => held,
+                Err(error) => {
+                    self.reporter.error("keeping the Lease", &error);
+                    self.expire();
+                    self.claim.borrow().is_some()
+                }
+            };
+            let pause = if held { RENEW_EVERY } else { LOOK_EVERY };
+            tokio::select! {
+                () = &mut stop => break,
+                () = tokio::time::sleep(pause) => {}
+                Some(epoch) = self.raise.recv() => {
+                    tracing::info!(epoch, "the broker knows a higher lease epoch; raising ours above it");
+                    self.memory.above = self.memory.above.max(epoch);
+                }
+            }
+        }
+        self.release().await;
+    }
+
+    /// One look; whether we hold it then.
+    async fn step(&mut self) -> Result<bool, LeaseError> {
+        let started = Instant::now();
+        let present = timed(self.api.get_opt(LEASE_NAME)).await?;
+        let step = decide(&mut self.memory, &self.identity, present.as_ref(), Instant::now());
+        let (lease, epoch) = match step {
+            Step::Wait => {
+                self.give_up();
+                return Ok(false);
+            }
+            Step::Create(epoch) | Step::TakeOver(epoch) => (self.record(present, epoch, true), epoch),
+            Step::Renew => {
+                let epoch = self.memory.epoch.unwrap_or_default();
+                (self.record(present, epoch, false), epoch)
+            }
+        };
+        let written = if matches!(step, Step::Create(_)) {
+            timed(self.api.create(&PostParams::default(), &lease)).await
+        } else {
+            // With resourceVersion: of two that try, one is refused.
+            timed(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await
+        };
+        match written {
+            Ok(_) => {}
+            Err(LeaseError::Api(error)) if matches!(&*error, kube::Error::Api(status) if status.code == 409) => {
+                self.expire();
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        if self.memory.epoch != Some(epoch) {
+            tracing::info!(epoch, "this replica leads");
+        }
+        self.memory.epoch = Some(epoch);
+        self.memory.foreign = None;
+        self.metrics.leader.set(1);
+        self.claim.send_replace(Some(Claim {
+            until: started + CLAIM,
+            epoch,
+        }));
+        Ok(true)
+    }
+
+    fn record(&self, present: Option<Lease>, epoch: i64, acquire: bool) -> Lease {
+        let now = MicroTime(Timestamp::from_second(self.clock.unix_seconds()).unwrap_or(Timestamp::UNIX_EPOCH));
+        let mut lease = present.unwrap_or_else(|| Lease {
+            metadata: ObjectMeta {
+                name: Some(LEASE_NAME.to_owned()),
+                namespace: Some(self.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: None,
+        });
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        if acquire {
+            spec.acquire_time = Some(now.clone());
+        }
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+        spec.renew_time = Some(now);
+        spec.lease_transitions = Some(i32::try_from(epoch).unwrap_or(i32::MAX));
+        lease
+    }
+
+    /// Another one holds the Lease.
+    fn give_up(&mut self) {
+        if self.memory.epoch.take().is_some() {
+            tracing::warn!("this replica no longer leads: another one holds the Lease");
+        }
+        self.metrics.leader.set(0);
+        self.claim.send_if_modified(|claim| claim.take().is_some());
+    }
+
+    /// We couldn't renew: the claim stands until its time, no longer.
+    fn expire(&mut self) {
+        let expired = self.claim.borrow().is_some_and(|claim| claim.until <= Instant::now());
+        if expired {
+            tracing::warn!("this replica no longer leads: the Lease couldn't be renewed in time");
+            self.metrics.leader.set(0);
+            self.claim.send_replace(None);
+        }
+    }
+
+    async fn release(&mut self) {
+        self.claim.send_replace(None);
+        let Some(epoch) = self.memory.epoch.take() else {
+            return;
+        };
+        let result: Result<(), LeaseError> = async {
+            let Some(mut lease) = timed(self.api.get_opt(LEASE_NAME)).await? else {
+                return Ok(());
+            };
+            let Some(spec) = lease.spec.as_mut() else {
+                return Ok(());
+            };
+            if spec.holder_identity.as_deref() != Some(self.identity.as_str())
+                || spec.lease_transitions.map(i64::from) != Some(epoch)
+            {
+                return Ok(());
+            }
+            spec.holder_identity = Some(String::new());
+            timed(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
+            Ok(())
+        }
+        .await;
+        if let Err(error) = result {
+            self.reporter.error("giving the Lease back", &error);
+        }
+    }
+}
+
+async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
+    match tokio::time::timeout(RENEW_EVERY, call).await {
+        Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
+        Err(_) => Err(LeaseError::Timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, transitions: i32, renewed: i64) -> Lease {
+        Lease {
+            metadata: ObjectMeta::default(),
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.into()),
+                lease_duration_seconds: Some(15),
+                lease_transitions: Some(transitions),
+                renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn every_start_raises_the_epoch() {
+        let now = Instant::now();
+        assert_eq!(decide(&mut Memory::default(), "a", None, now), Step::Create(1));
+        let free = lease("", 4, 1);
+        assert_eq!(decide(&mut Memory::default(), "a", Some(&free), now), Step::TakeOver(5));
+        let own_before = lease("a", 4, 1);
+        assert_eq!(
+            decide(&mut Memory::default(), "a", Some(&own_before), now),
+            Step::TakeOver(5)
+        );
+    }
+
+    #[test]
+    fn the_holder_renews_and_keeps_its_epoch() {
+        let mut memory = Memory {
+            epoch: Some(5),
+            ..Memory::default()
+        };
+        assert_eq!(
+            decide(&mut memory, "a", Some(&lease("a", 5, 1)), Instant::now()),
+            Step::Renew
+        );
+    }
+
+    #[test]
+    fn a_foreign_lease_expires_by_our_own_clock_only() {
+        let start = Instant::now();
+        let mut memory = Memory::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        // Its wall-clock time is far in the past: that alone says nothing.
+        assert_eq!(decide(&mut memory, "a", Some(&lease("b", 2, 10)), at(0)), Step::Wait);
+        assert_eq!(decide(&mut memory, "a", Some(&lease("b", 2, 10)), at(14)), Step::Wait);
+        assert_eq!(
+            decide(&mut memory, "a", Some(&lease("b", 2, 14)), at(14)),
+            Step::Wait,
+            "renewed"
+        );
+        assert_eq!(decide(&mut memory, "a", Some(&lease("b", 2, 14)), at(28)), Step::Wait);
+        assert_eq!(
+            decide(&mut memory, "a", Some(&lease("b", 2, 14)), at(29)),
+            Step::TakeOver(3)
+        );
+    }
+
+    #[test]
+    fn a_deleted_lease_doesnt_lower_the_epoch() {
+        let mut memory = Memory {
+            epoch: Some(7),
+            ..Memory::default()
+        };
+        assert_eq!(decide(&mut memory, "a", None, Instant::now()), Step::Create(8));
+    }
+
+    #[test]
+    fn a_higher_epoch_at_the_broker_is_passed_by_one() {
+        let mut memory = Memory {
+            epoch: Some(1),
+            above: 9,
+            foreign: None,
+        };
+        assert_eq!(
+            decide(&mut memory, "a", Some(&lease("a", 1, 1)), Instant::now()),
+            Step::TakeOver(10)
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! Metrics of the controller, on the ops listener.
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+
+/// Every metric, registered once.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Errors by category.
+    pub errors: IntCounterVec,
+    /// Reconciliations by kind and result.
+    pub reconciliations: IntCounterVec,
+    /// How long a reconciliation took, seconds.
+    pub reconcile_seconds: HistogramVec,
+    /// Admission decisions by outcome.
+    pub admissions: IntCounterVec,
+    /// Pods whose end was told to the broker.
+    pub pods_ended: IntCounter,
+    /// Refusals of pods that became Events.
+    pub denials: IntCounter,
+    /// Full comparisons that stopped because more than half of the pods would have ended at once.
+    pub safety_stops: IntCounter,
+    /// 1 while this replica holds the Lease.
+    pub leader: IntGauge,
+    /// 1 while the broker answers.
+    pub broker_up: IntGauge,
+    /// When the CA expires, Unix seconds.
+    pub ca_not_after: IntGauge,
+}
+
+impl Metrics {
+    /// Registers all metrics.
+    ///
+    /// # Errors
+    /// When two metrics have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(format!("agentwrit_controller_{name}"), help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let metric = IntCounter::new(format!("agentwrit_controller_{name}"), help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(format!("agentwrit_controller_{name}"), help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let reconcile_seconds = HistogramVec::new(
+            HistogramOpts::new("agentwrit_controller_reconcile_seconds", "Duration of a reconciliation")
+                .buckets(vec![0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0]),
+            &["kind"],
+        )?;
+        registry.register(Box::new(reconcile_seconds.clone()))?;
+        Ok(Self {
+            errors: counters("errors_total", "Errors by category", &["category"])?,
+            reconciliations: counters(
+                "reconciliations_total",
+                "Reconciliations by kind and result",
+                &["kind", "result"],
+            )?,
+            reconcile_seconds,
+            admissions: counters("admissions_total", "Admission decisions by outcome", &["outcome"])?,
+            pods_ended: counter("pods_ended_total", "Pods whose end was told to the broker")?,
+            denials: counter("denials_total", "Refusals of pods that became Events")?,
+            safety_stops: counter(
+                "safety_stops_total",
+                "Full comparisons that stopped because more than half of the pods would have ended at once",
+            )?,
+            leader: gauge("leader", "1 while this replica holds the Lease")?,
+            broker_up: gauge("broker_up", "1 while the broker answers")?,
+            ca_not_after: gauge("ca_not_after_seconds", "When the CA expires, Unix seconds")?,
+            registry,
+        })
+    }
+
+    /// The text exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric can't be encoded.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_show_up_by_name() {
+        let metrics = Metrics::new().unwrap();
+        metrics.errors.with_label_values(&["broker"]).inc();
+        metrics.leader.set(1);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("agentwrit_controller_errors_total{category=\"broker\"} 1"));
+        assert!(text.contains("agentwrit_controller_leader 1"));
+    }
+}

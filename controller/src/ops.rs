@@ -1,0 +1,88 @@
+//! The ops listener: `/livez`, `/readyz`, `/metrics`, plain HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+
+/// What has to be there before the webhook may be asked.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    certificate: AtomicBool,
+    caches: AtomicBool,
+}
+
+impl Readiness {
+    /// The webhook serves with a certificate of the CA.
+    pub fn certificate(&self) {
+        self.certificate.store(true, Ordering::SeqCst);
+    }
+
+    /// Namespaces and `LaunchToken`s are known.
+    pub fn caches(&self) {
+        self.caches.store(true, Ordering::SeqCst);
+    }
+
+    /// What is missing, in words.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let parts = [(&self.certificate, "webhook_certificate"), (&self.caches, "caches")];
+        parts
+            .iter()
+            .filter(|(part, _)| !part.load(Ordering::SeqCst))
+            .map(|(_, name)| *name)
+            .collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Ops {
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+}
+
+/// The routes.
+pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .with_state(Ops { readiness, metrics })
+}
+
+async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
+    let missing = ops.readiness.missing();
+    if missing.is_empty() {
+        (StatusCode::OK, "ok\n".into())
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("waiting for: {}\n", missing.join(", ")),
+        )
+    }
+}
+
+async fn metrics_text(State(ops): State<Ops>) -> Result<String, (StatusCode, String)> {
+    ops.metrics
+        .encode()
+        .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_names_what_is_missing() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.missing(), ["webhook_certificate", "caches"]);
+        readiness.caches();
+        assert_eq!(readiness.missing(), ["webhook_certificate"]);
+        readiness.certificate();
+        assert!(readiness.missing().is_empty());
+    }
+}

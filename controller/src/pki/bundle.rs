@@ -1,0 +1,95 @@
+//! caBundle of the `MutatingWebhookConfiguration`: by it the API server believes the webhook.
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::PkiError;
+
+/// Name of the configuration; the chart makes it.
+pub const CONFIGURATION: &str = "agentwrit-injector";
+
+/// Sets caBundle of every webhook of the configuration that has another; whether the configuration exists.
+///
+/// # Errors
+/// When the API server refuses or doesn't answer.
+pub async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
+    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let doing = || format!("setting caBundle of {CONFIGURATION}");
+    let Some(present) = api.get_opt(CONFIGURATION).await.map_err(PkiError::api(doing()))? else {
+        return Ok(false);
+    };
+    let operations = operations(&present, certificate);
+    if operations.is_empty() {
+        return Ok(true);
+    }
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))
+        .map_err(|error| PkiError::api(doing())(kube::Error::SerdeError(error)))?;
+    api.patch(CONFIGURATION, &PatchParams::default(), &Patch::Json::<()>(patch))
+        .await
+        .map_err(PkiError::api(doing()))?;
+    tracing::info!(configuration = CONFIGURATION, "set caBundle");
+    Ok(true)
+}
+
+fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<Value> {
+    let webhooks = present.webhooks.iter().flatten().enumerate();
+    let mut operations: Vec<Value> = webhooks
+        .filter(|(_, webhook)| {
+            webhook
+                .client_config
+                .ca_bundle
+                .as_ref()
+                .map(|bundle| bundle.0.as_slice())
+                != Some(certificate.as_bytes())
+        })
+        .map(|(index, _)| {
+            let bundle = k8s_openapi::ByteString(certificate.as_bytes().to_vec());
+            json!({"op": "add", "path": format!("/webhooks/{index}/clientConfig/caBundle"), "value": bundle})
+        })
+        .collect();
+    if !operations.is_empty() {
+        // The indices are those of this version.
+        let version = present.metadata.resource_version.as_deref().unwrap_or_default();
+        operations.insert(
+            0,
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
+        );
+    }
+    operations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+    use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
+
+    #[test]
+    fn only_webhooks_with_another_bundle_are_patched() {
+        let webhook = |bundle: Option<&str>| {
+            let mut webhook = MutatingWebhook::default();
+            webhook.client_config.ca_bundle = bundle.map(|text| ByteString(text.into()));
+            webhook
+        };
+        let mut configuration = MutatingWebhookConfiguration::default();
+        configuration.metadata.resource_version = Some("7".into());
+        configuration.webhooks = Some(vec![webhook(Some("CA")), webhook(None), webhook(Some("old"))]);
+        let patch = operations(&configuration, "CA");
+        let paths: Vec<_> = patch
+            .iter()
+            .map(|operation| operation["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/metadata/resourceVersion",
+                "/webhooks/1/clientConfig/caBundle",
+                "/webhooks/2/clientConfig/caBundle"
+            ]
+        );
+        configuration.webhooks = Some(vec![webhook(Some("CA"))]);
+        assert_eq!(operations(&configuration, "CA"), Vec::<Value>::new());
+    }
+}

@@ -1,0 +1,116 @@
+//! Keys and certificates that the installation owns.
+
+pub mod authority;
+pub mod bundle;
+pub mod config_maps;
+pub mod secrets;
+pub mod signing_key;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::report::{Categorised, Category};
+
+/// Label that tells objects of ours from others'.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Its value.
+pub const MANAGER: &str = "agentwrit-controller";
+
+/// Why a key, a certificate or the object that holds it isn't as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A certificate can't be made.
+    #[error("{what} can't be made")]
+    Make {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// The system's randomness failed.
+    #[error("the signing key can't be made")]
+    Entropy(#[from] agentwrit_protocol::EntropyError),
+    /// What is stored isn't usable; we never overwrite it.
+    #[error("{kind} {name} holds no usable {key}: {why}; delete it to have a new one made, or repair it")]
+    Stored {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Its key.
+        key: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// An object of that name has another owner.
+    #[error(
+        "{kind} {namespace}/{name} has no label {MANAGED_BY}={MANAGER}: it is not ours and is left as it is; rename or remove it"
+    )]
+    NotOurs {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The API server refused or didn't answer.
+    #[error("{doing} failed")]
+    Api {
+        /// What we were doing.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
+impl PkiError {
+    pub(crate) fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Api {
+            doing,
+            source: Box::new(source),
+        }
+    }
+}
+
+impl Categorised for PkiError {
+    fn category(&self) -> Category {
+        match self {
+            Self::NotOurs { .. } => Category::NotOurs,
+            Self::Api { .. } => Category::Kubernetes,
+            Self::Make { .. } | Self::Entropy(_) | Self::Stored { .. } => Category::Pki,
+        }
+    }
+}
+
+/// Metadata of an object that we make.
+fn our_metadata(namespace: &str, name: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(
+            [
+                (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+                ("app.kubernetes.io/part-of".to_owned(), "agentwrit".to_owned()),
+            ]
+            .into(),
+        ),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Whether the object is one that we made.
+fn is_ours(metadata: &ObjectMeta) -> bool {
+    metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .map(String::as_str)
+        == Some(MANAGER)
+}
+
+fn is_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}

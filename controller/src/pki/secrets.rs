@@ -1,0 +1,187 @@
+//! The three Secrets of the release namespace: CA, the broker's leaf, and the signing key.
+
+use std::collections::BTreeMap;
+
+use agentwrit_protocol::{Clock, Entropy};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::authority::{Authority, PemPair};
+use super::{PkiError, is_code, is_ours, our_metadata, signing_key};
+
+/// Secret with the CA.
+pub const CA_SECRET: &str = "agentwrit-ca";
+/// Secret with the broker's leaf.
+pub const BROKER_TLS_SECRET: &str = "agentwrit-broker-tls";
+/// Secret with the broker's signing key.
+pub const SIGNING_KEY_SECRET: &str = "agentwrit-signing-key";
+/// Key of the signing key.
+pub const SIGNING_KEY: &str = "signing.key";
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+const TLS: &str = "kubernetes.io/tls";
+
+/// The Secrets of one release namespace.
+#[derive(Clone)]
+pub struct Secrets {
+    api: Api<Secret>,
+    namespace: String,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// The Secrets of `namespace`.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// The CA: the stored one, or a new one when there is none. Of several replicas that try at once, one creates it
+    /// and all use that.
+    ///
+    /// # Errors
+    /// When the stored one isn't usable, or the API server doesn't answer.
+    pub async fn authority(&self, clock: &dyn Clock) -> Result<Authority, PkiError> {
+        let stored = if let Some(secret) = self.get(CA_SECRET).await? {
+            secret
+        } else {
+            let pair = Authority::generate(&self.namespace, clock.now())?;
+            self.create(CA_SECRET, Some(TLS), pair_data(pair)).await?
+        };
+        let unusable = |why| self.stored(CA_SECRET, CERTIFICATE, why);
+        let pair = PemPair {
+            certificate: text(&stored, CERTIFICATE).map_err(unusable)?,
+            key: text(&stored, KEY).map_err(unusable)?,
+        };
+        Authority::from_pem(&pair).map_err(unusable)
+    }
+
+    /// Makes or renews the broker's leaf.
+    ///
+    /// # Errors
+    /// When the Secret isn't ours, or the API server doesn't answer.
+    pub async fn broker_leaf(&self, authority: &Authority, clock: &dyn Clock) -> Result<(), PkiError> {
+        let names = service_names("agentwrit-broker", &self.namespace);
+        let Some(stored) = self.get(BROKER_TLS_SECRET).await? else {
+            let pair = authority.issue(&names, clock.now())?;
+            self.create(BROKER_TLS_SECRET, Some(TLS), pair_data(pair)).await?;
+            tracing::info!(secret = BROKER_TLS_SECRET, "made the broker's certificate");
+            return Ok(());
+        };
+        if !is_ours(&stored.metadata) {
+            return Err(PkiError::NotOurs {
+                kind: "Secret",
+                namespace: self.namespace.clone(),
+                name: BROKER_TLS_SECRET.to_owned(),
+            });
+        }
+        let leaf = text(&stored, CERTIFICATE).unwrap_or_default();
+        let Some(why) = authority.stale(&leaf, &names, clock.now()) else {
+            return Ok(());
+        };
+        let pair = authority.issue(&names, clock.now())?;
+        let patch = json!({
+            // Of two writers, one is refused.
+            "metadata": {"resourceVersion": stored.metadata.resource_version},
+            "data": pair_data(pair),
+        });
+        self.api
+            .patch(BROKER_TLS_SECRET, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map_err(PkiError::api("renewing the broker's certificate"))?;
+        tracing::info!(secret = BROKER_TLS_SECRET, why, "renewed the broker's certificate");
+        Ok(())
+    }
+
+    /// Makes the signing key when there is none; a stored one is never overwritten.
+    ///
+    /// # Errors
+    /// When the stored one isn't usable, or the API server doesn't answer.
+    pub async fn signing_key(&self, entropy: &dyn Entropy) -> Result<(), PkiError> {
+        let stored = if let Some(secret) = self.get(SIGNING_KEY_SECRET).await? {
+            secret
+        } else {
+            let pem = signing_key::generate(entropy)?;
+            let data = BTreeMap::from([(SIGNING_KEY.to_owned(), ByteString(pem.into_bytes()))]);
+            let secret = self.create(SIGNING_KEY_SECRET, None, data).await?;
+            tracing::info!(secret = SIGNING_KEY_SECRET, "made the broker's signing key");
+            secret
+        };
+        text(&stored, SIGNING_KEY)
+            .and_then(|pem| signing_key::check(&pem))
+            .map_err(|why| self.stored(SIGNING_KEY_SECRET, SIGNING_KEY, why))
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
+        let doing = format!("reading the Secret {name}");
+        self.api.get_opt(name).await.map_err(PkiError::api(doing))
+    }
+
+    /// Creates a Secret; when another one was faster, its Secret is the answer.
+    async fn create(
+        &self,
+        name: &str,
+        type_: Option<&str>,
+        data: BTreeMap<String, ByteString>,
+    ) -> Result<Secret, PkiError> {
+        let secret = Secret {
+            metadata: our_metadata(&self.namespace, name),
+            type_: type_.map(str::to_owned),
+            data: Some(data),
+            ..Secret::default()
+        };
+        let doing = format!("creating the Secret {name}");
+        match self.api.create(&PostParams::default(), &secret).await {
+            Ok(created) => Ok(created),
+            Err(error) if is_code(&error, 409) => self.api.get(name).await.map_err(PkiError::api(doing)),
+            Err(error) => Err(PkiError::api(doing)(error)),
+        }
+    }
+
+    fn stored(&self, name: &str, key: &'static str, why: String) -> PkiError {
+        PkiError::Stored {
+            kind: "Secret",
+            name: format!("{}/{name}", self.namespace),
+            key,
+            why,
+        }
+    }
+}
+
+/// The names under which a Service of the namespace is called.
+pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
+    vec![
+        format!("{service}.{namespace}.svc"),
+        format!("{service}.{namespace}.svc.cluster.local"),
+        format!("{service}.{namespace}"),
+        service.to_owned(),
+    ]
+}
+
+fn pair_data(pair: PemPair) -> BTreeMap<String, ByteString> {
+    BTreeMap::from([
+        (CERTIFICATE.to_owned(), ByteString(pair.certificate.into_bytes())),
+        (KEY.to_owned(), ByteString(pair.key.into_bytes())),
+    ])
+}
+
+fn text(secret: &Secret, key: &str) -> Result<String, String> {
+    let value = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get(key))
+        .ok_or("the key is missing")?;
+    String::from_utf8(value.0.clone()).map_err(|_| "it is not text".to_owned())
+}

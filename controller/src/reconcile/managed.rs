@@ -1,0 +1,156 @@
+//! The two kinds, as the one reconciler sees them.
+
+use std::fmt::Debug;
+
+use agentwrit_crds::{AgentApp, DeletionPolicy, LaunchToken};
+use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicySummary};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::broker::PolicySpec;
+use crate::desired::{self, AppView, Desired};
+
+/// The caches of both kinds.
+#[derive(Clone)]
+pub struct Caches {
+    /// All `AgentApp`s.
+    pub apps: Store<DeserializeGuard<AgentApp>>,
+    /// All `LaunchToken`s.
+    pub launch_tokens: Store<DeserializeGuard<LaunchToken>>,
+}
+
+impl Debug for Caches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caches").finish_non_exhaustive()
+    }
+}
+
+impl Caches {
+    /// The `LaunchToken`s of an app.
+    pub fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
+        let refers =
+            |token: &LaunchToken| token.namespace().as_deref() == Some(namespace) && token.spec.app_ref.name == app;
+        let all = self.launch_tokens.state();
+        all.iter()
+            .filter(|guard| guard.0.as_ref().is_ok_and(refers))
+            .map(|guard| ObjectRef::from_obj(guard.as_ref()))
+            .collect()
+    }
+}
+
+/// A custom resource whose policy the broker holds.
+pub trait Managed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// The part that the broker enforces.
+    type Spec: PolicySpec;
+
+    /// What the broker should hold.
+    fn desired(&self, caches: &Caches) -> Desired<Self::Spec>;
+    /// The present conditions.
+    fn conditions(&self) -> &[Condition];
+    /// status.observedGeneration.
+    fn observed_generation(&self) -> Option<i64>;
+    /// status.appId, of a kind that has it.
+    fn app_id(&self) -> Option<&str>;
+    /// Whether live agents end when the object is deleted.
+    fn revokes_on_delete(&self) -> bool;
+    /// Counts for the status.
+    fn counts(&self, caches: &Caches, held: &PolicySummary) -> Map<String, Value>;
+    /// The status as it stands.
+    fn status_value(&self) -> Value;
+}
+
+impl Managed for AgentApp {
+    type Spec = AppSpec;
+
+    fn desired(&self, _: &Caches) -> Desired<AppSpec> {
+        desired::of_app(self)
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
+    fn app_id(&self) -> Option<&str> {
+        self.status.as_ref()?.app_id.as_deref()
+    }
+
+    fn revokes_on_delete(&self) -> bool {
+        true
+    }
+
+    fn counts(&self, caches: &Caches, held: &PolicySummary) -> Map<String, Value> {
+        let launch_tokens = caches
+            .launch_tokens_of(&self.namespace().unwrap_or_default(), &self.name_any())
+            .len();
+        Map::from_iter([
+            ("launchTokens".to_owned(), json!(launch_tokens)),
+            ("activeAgents".to_owned(), json!(held.active_agents)),
+        ])
+    }
+
+    fn status_value(&self) -> Value {
+        json!(self.status)
+    }
+}
+
+impl Managed for LaunchToken {
+    type Spec = LaunchTokenSpec;
+
+    fn desired(&self, caches: &Caches) -> Desired<LaunchTokenSpec> {
+        let namespace = self.namespace().unwrap_or_default();
+        let reference = ObjectRef::<DeserializeGuard<AgentApp>>::new(&self.spec.app_ref.name).within(&namespace);
+        let found = caches.apps.get(&reference);
+        let view = match found.as_deref() {
+            None => AppView::Missing,
+            Some(DeserializeGuard(Err(_))) => AppView::Unreadable,
+            Some(DeserializeGuard(Ok(app))) => AppView::Present(app),
+        };
+        desired::of_launch_token(self, view)
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        self.status.as_ref().map_or(&[], |status| &status.conditions)
+    }
+
+    fn observed_generation(&self) -> Option<i64> {
+        self.status.as_ref()?.observed_generation
+    }
+
+    fn app_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn revokes_on_delete(&self) -> bool {
+        self.spec.deletion_policy == DeletionPolicy::Revoke
+    }
+
+    fn counts(&self, _: &Caches, held: &PolicySummary) -> Map<String, Value> {
+        Map::from_iter([
+            ("activeAgents".to_owned(), json!(held.active_agents)),
+            ("issued".to_owned(), json!(held.issued)),
+        ])
+    }
+
+    fn status_value(&self) -> Value {
+        json!(self.status)
+    }
+}

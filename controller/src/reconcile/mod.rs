@@ -1,0 +1,397 @@
+//! From a custom resource to broker policy, condition and finalizer: level-triggered and idempotent.
+
+pub mod managed;
+pub mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::broker::{Broker, BrokerError, PolicyKey, PolicySpec};
+use crate::condition::{self, Ready, Reason};
+use crate::lease::Leadership;
+use crate::metrics::Metrics;
+use crate::report::{Categorised, Category, Reporter};
+use managed::{Caches, Managed};
+
+/// Owns conditions, observedGeneration and appId.
+const STATUS_MANAGER: &str = "agentwrit-controller";
+/// Owns the counts.
+const COUNTS_MANAGER: &str = "agentwrit-controller-counts";
+/// A broker that stays away this long shows in the condition of an object that is being deleted.
+const LONG_DELETION: i64 = 600;
+
+/// What a reconciliation works with.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Both kinds, as last seen.
+    pub caches: Caches,
+    /// Log, metrics and Events.
+    pub reporter: Reporter,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Whether we may write.
+    pub leadership: Leadership,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("broker", &self.broker)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a reconciliation has to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The API server refused or didn't answer.
+    #[error("{doing} {namespace}/{name} failed")]
+    Api {
+        /// What we were doing.
+        doing: &'static str,
+        /// metadata.namespace.
+        namespace: String,
+        /// metadata.name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The object doesn't have the form of its kind.
+    #[error("the object {namespace}/{name} doesn't have the form of its kind: {error}")]
+    Malformed {
+        /// metadata.namespace.
+        namespace: String,
+        /// metadata.name.
+        name: String,
+        /// What is wrong.
+        error: String,
+    },
+}
+
+impl Categorised for ReconcileError {
+    fn category(&self) -> Category {
+        match self {
+            Self::Api { .. } => Category::Kubernetes,
+            Self::Malformed { .. } => Category::MalformedObject,
+        }
+    }
+}
+
+/// Brings one object, the broker and the object's status together.
+///
+/// # Errors
+/// When the API server refuses or doesn't answer; to be tried again.
+pub async fn reconcile<K: Managed>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    if context.leadership.claim().is_none() {
+        return Ok(Action::await_change());
+    }
+    match &object.0 {
+        Ok(object) => One::new(object, &context).run().await,
+        Err(invalid) => {
+            let error = ReconcileError::Malformed {
+                namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
+                name: invalid.metadata.name.clone().unwrap_or_default(),
+                error: invalid.error.clone(),
+            };
+            context.reporter.error("reading a custom resource", &error);
+            Ok(Action::await_change())
+        }
+    }
+}
+
+/// One object under reconciliation.
+struct One<'a, K> {
+    object: &'a K,
+    context: &'a Context,
+    api: Api<K>,
+    namespace: String,
+    name: String,
+    key: PolicyKey,
+}
+
+impl<'a, K: Managed> One<'a, K> {
+    fn new(object: &'a K, context: &'a Context) -> Self {
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.name_any();
+        Self {
+            object,
+            context,
+            api: Api::namespaced(context.client.clone(), &namespace),
+            key: PolicyKey {
+                kind: K::Spec::KIND,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            },
+            namespace,
+            name,
+        }
+    }
+
+    async fn run(self) -> Result<Action, ReconcileError> {
+        if self.object.meta().deletion_timestamp.is_some() {
+            return self.cleanup().await;
+        }
+        if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+            // Before the broker hears of it; the watch brings us back with the finalizer.
+            self.set_finalizers(true).await?;
+            return Ok(Action::await_change());
+        }
+        let desired = self.object.desired(&self.context.caches);
+        let held = self.context.broker.hold(&self.key, &desired.put).await;
+        let (ready, app_id, action) = match held {
+            Ok(app_id) => (desired.ready, app_id, Action::await_change()),
+            Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
+            Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
+            // The next look at the broker brings us back.
+            Err(error) => (not_held(&desired.ready, &error), None, Action::await_change()),
+        };
+        self.write_status(&ready, app_id.as_deref()).await?;
+        self.write_counts().await?;
+        Ok(action)
+    }
+
+    async fn cleanup(self) -> Result<Action, ReconcileError> {
+        if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(Action::await_change());
+        }
+        let uid = self.object.uid().unwrap_or_default();
+        let forgotten = self
+            .context
+            .broker
+            .forget(&self.key, &uid, self.object.revokes_on_delete())
+            .await;
+        let error = match forgotten {
+            Ok(()) => {
+                self.set_finalizers(false).await?;
+                return Ok(Action::await_change());
+            }
+            Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
+            Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
+            Err(error) => error,
+        };
+        if self
+            .object
+            .annotations()
+            .get(ANNOTATION_RELEASE_FINALIZER)
+            .map(String::as_str)
+            == Some("true")
+        {
+            self.set_finalizers(false).await?;
+            let note = format!(
+                "The annotation {ANNOTATION_RELEASE_FINALIZER} let the object go before the broker knew ({error}); its \
+                 policy is removed there by the next full comparison."
+            );
+            let reference = self.object.object_ref(&());
+            let reporter = &self.context.reporter;
+            reporter
+                .event(EventType::Warning, "FinalizerReleased", "Delete", &note, &reference)
+                .await;
+            return Ok(Action::await_change());
+        }
+        let since = self
+            .object
+            .meta()
+            .deletion_timestamp
+            .as_ref()
+            .map_or(0, |at| at.0.as_second());
+        let waited = self.context.clock.unix_seconds().saturating_sub(since);
+        self.write_status(&deleting(&error, waited), None).await?;
+        Ok(Action::requeue(Duration::from_secs(5)))
+    }
+
+    async fn set_finalizers(&self, present: bool) -> Result<(), ReconcileError> {
+        let mut finalizers: Vec<String> = self.object.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        if present {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let patch = json!({
+            "metadata": {"resourceVersion": self.object.resource_version(), "finalizers": finalizers},
+        });
+        let parameters = PatchParams {
+            field_manager: Some(STATUS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self
+            .api
+            .patch_metadata(&self.name, &parameters, &Patch::Merge(patch))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(source) => Err(self.failed("setting the finalizer of", source)),
+        }
+    }
+
+    async fn write_status(&self, ready: &Ready, app_id: Option<&str>) -> Result<(), ReconcileError> {
+        let generation = self.object.meta().generation;
+        let now = self.context.clock.now();
+        let change = condition::change(self.object.conditions(), ready, generation, now);
+        let app_id = app_id.or(self.object.app_id());
+        if change.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
+            return Ok(());
+        }
+        let condition = change.as_ref().map(|change| &change.condition);
+        let condition = condition.or_else(|| condition::present(self.object.conditions()));
+        let mut status = json!({"observedGeneration": generation, "conditions": [condition]});
+        if let (Some(app_id), Some(status)) = (app_id, status.as_object_mut()) {
+            status.insert("appId".into(), json!(app_id));
+        }
+        self.apply_status(STATUS_MANAGER, &status).await?;
+        if change.is_some_and(|change| change.flipped) {
+            let type_ = if ready.is_true() {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
+            let reference = self.object.object_ref(&());
+            let reporter = &self.context.reporter;
+            reporter
+                .event(type_, ready.reason.as_str(), "Reconcile", &ready.message, &reference)
+                .await;
+            tracing::info!(
+                kind = %K::kind(&()), namespace = self.namespace, name = self.name,
+                reason = ready.reason.as_str(), message = ready.message, "condition Ready changed"
+            );
+        }
+        Ok(())
+    }
+
+    async fn write_counts(&self) -> Result<(), ReconcileError> {
+        let Some(held) = self.context.broker.held(&self.key) else {
+            return Ok(());
+        };
+        let counts = self.object.counts(&self.context.caches, &held);
+        let present = self.object.status_value();
+        if counts.iter().all(|(name, count)| present.get(name) == Some(count)) {
+            return Ok(());
+        }
+        self.apply_status(COUNTS_MANAGER, &Value::Object(counts)).await
+    }
+
+    async fn apply_status(&self, manager: &str, status: &Value) -> Result<(), ReconcileError> {
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": self.name, "uid": self.object.uid()},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(manager).force();
+        match self
+            .api
+            .patch_status(&self.name, &parameters, &Patch::Apply(patch))
+            .await
+        {
+            Ok(_) => Ok(()),
+            // Gone, or another object of that name: nothing to say of this one.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) => Err(self.failed("writing the status of", source)),
+        }
+    }
+
+    fn failed(&self, doing: &'static str, source: kube::Error) -> ReconcileError {
+        ReconcileError::Api {
+            doing,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// What the condition says while the broker doesn't hold what it should.
+fn not_held(desired: &Ready, error: &BrokerError) -> Ready {
+    match error {
+        BrokerError::Refused { code, detail } => Ready::new(
+            Reason::BrokerRefused,
+            format!("The broker refused the policy ({code}): {detail}"),
+        ),
+        BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale if desired.is_true() => {
+            Ready::new(
+                Reason::BrokerUnavailable,
+                "The broker can't be reached; what it accepted last stays in force there, and this spec follows as soon as it answers.",
+            )
+        }
+        // What a person has to repair comes first; the broker's absence heals by itself.
+        BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale => desired.clone(),
+    }
+}
+
+/// What the condition says while an object can't be deleted.
+fn deleting(error: &BrokerError, waited_seconds: i64) -> Ready {
+    let why = match error {
+        BrokerError::Refused { detail, .. } => format!("the broker refused to remove the policy: {detail}"),
+        BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale => {
+            "the broker can't be reached".to_owned()
+        }
+    };
+    let way_out = if waited_seconds >= LONG_DELETION {
+        format!(
+            " This has lasted over 10 minutes; the annotation {ANNOTATION_RELEASE_FINALIZER}: \"true\" deletes the object \
+             without the broker."
+        )
+    } else {
+        String::new()
+    };
+    Ready::new(Reason::Deleting, format!("Deletion waits: {why}.{way_out}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentwrit_protocol::ErrorCode;
+
+    fn away() -> BrokerError {
+        BrokerError::Unavailable {
+            kind: "network",
+            source: None,
+        }
+    }
+
+    #[test]
+    fn the_brokers_absence_never_hides_what_a_person_must_repair() {
+        let synced = Ready::new(Reason::Synced, "");
+        let missing = Ready::new(Reason::AppNotFound, "no app");
+        assert_eq!(not_held(&synced, &away()).reason, Reason::BrokerUnavailable);
+        assert_eq!(not_held(&missing, &away()), missing);
+        let refused = BrokerError::Refused {
+            code: ErrorCode::InvalidRequest,
+            detail: "spec.scopes: too long".into(),
+        };
+        let ready = not_held(&synced, &refused);
+        assert_eq!(ready.reason, Reason::BrokerRefused);
+        assert!(
+            ready.message.contains("invalid_request") && ready.message.contains("too long"),
+            "{}",
+            ready.message
+        );
+    }
+
+    #[test]
+    fn a_long_deletion_tells_the_way_out() {
+        assert!(!deleting(&away(), 599).message.contains("release-finalizer"));
+        assert!(
+            deleting(&away(), 600)
+                .message
+                .contains("agentwrit.io/release-finalizer")
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! What has to be reconciled: watches and looks at the broker feed one queue a kind, worked off a few at a time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc;
+
+use super::managed::Managed;
+use super::{Context, ReconcileError, reconcile};
+
+/// Reconciliations of one kind at once.
+const CONCURRENCY: u16 = 8;
+/// After a failure of the API server.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Asks for reconciliations.
+#[derive(Debug)]
+pub struct Queue<K: Managed> {
+    sender: mpsc::UnboundedSender<ObjectRef<DeserializeGuard<K>>>,
+}
+
+impl<K: Managed> Clone for Queue<K> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+        }
+    }
+}
+
+/// The other end of a [`Queue`].
+pub type Requests<K> = mpsc::UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>;
+
+impl<K: Managed> Queue<K> {
+    /// A queue and its other end.
+    pub fn new() -> (Self, Requests<K>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender }, receiver)
+    }
+
+    /// Asks for one.
+    pub fn add(&self, reference: ObjectRef<DeserializeGuard<K>>) {
+        // Nobody works any more when the process ends.
+        let _ = self.sender.send(reference);
+    }
+
+    /// Asks for all.
+    pub fn add_all(&self, store: &Store<DeserializeGuard<K>>) {
+        for object in store.state() {
+            self.add(ObjectRef::from_obj(object.as_ref()));
+        }
+    }
+}
+
+/// Works off the requests for ever.
+pub async fn work<K: Managed>(store: Store<DeserializeGuard<K>>, mut requests: Requests<K>, context: Arc<Context>) {
+    let queue = stream::poll_fn(move |task| requests.poll_recv(task).map(|request| request.map(Ok::<_, Infallible>)));
+    let error_policy = |_: Arc<DeserializeGuard<K>>, error: &ReconcileError, context: Arc<Context>| {
+        context.reporter.error("a reconciliation", error);
+        Action::requeue(RETRY)
+    };
+    applier(
+        |object, context| Box::pin(measured(object, context)),
+        error_policy,
+        context,
+        store,
+        queue,
+        Config::default().concurrency(CONCURRENCY),
+    )
+    .for_each(|_| std::future::ready(()))
+    .await;
+}
+
+async fn measured<K: Managed>(
+    object: Arc<DeserializeGuard<K>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    let kind = K::kind(&());
+    let timer = context
+        .metrics
+        .reconcile_seconds
+        .with_label_values(&[&*kind])
+        .start_timer();
+    let result = reconcile(object, Arc::clone(&context)).await;
+    timer.observe_duration();
+    let word = if result.is_ok() { "ok" } else { "error" };
+    context.metrics.reconciliations.with_label_values(&[&*kind, word]).inc();
+    result
+}

@@ -1,0 +1,422 @@
+//! Puts the parts together and runs them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust};
+use agentwrit_crds::{AgentApp, LaunchToken};
+use agentwrit_protocol::{Clock, Entropy};
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
+use kube::Client;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::denials::Denials;
+use crate::leader::{self, Looker};
+use crate::lease::{Elector, Leadership};
+use crate::metrics::Metrics;
+use crate::ops::{self, Readiness};
+use crate::pki::authority::{Authority, LEAF_LIFE, not_after};
+use crate::pki::config_maps::ConfigMaps;
+use crate::pki::secrets::{Secrets, service_names};
+use crate::pods::{self, Ender};
+use crate::reconcile::Context;
+use crate::reconcile::managed::Caches;
+use crate::reconcile::queue::{self, Queue, Requests};
+use crate::report::{Categorised, Category, Reporter};
+use crate::watches;
+use crate::webhook::tls::{Leaf, TlsListener};
+use crate::webhook::{self, SidecarSettings, Webhook};
+
+/// Between two attempts to have the CA at the start.
+const CA_RETRY: Duration = Duration::from_secs(2);
+/// The webhook goes on this long after a stop: the API server may still have its address.
+const LINGER: Duration = Duration::from_secs(3);
+/// Answers of the broker about 10,000 policies and pods fit.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Why the controller can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A listener can't be had.
+    #[error("can't listen on {address} ({what})")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// For what.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The broker's URL isn't usable.
+    #[error("AGENTWRIT_BROKER_URL isn't usable")]
+    Broker(#[from] ConfigError),
+    /// The metrics can't be registered.
+    #[error("the metrics can't be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// A certificate that we made ourselves isn't usable.
+    #[error("the webhook's certificate isn't usable: {0}")]
+    Certificate(String),
+}
+
+impl Categorised for RunError {
+    fn category(&self) -> Category {
+        match self {
+            Self::Listen { .. } | Self::Metrics(_) => Category::Listener,
+            Self::Broker(_) => Category::Broker,
+            Self::Certificate(_) => Category::Pki,
+        }
+    }
+}
+
+/// What comes from outside.
+#[derive(Clone)]
+pub struct System {
+    /// The API server.
+    pub client: Client,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("System").finish_non_exhaustive()
+    }
+}
+
+/// Where the controller listens, once it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// The webhook.
+    pub webhook: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`.
+    pub ops: SocketAddr,
+}
+
+/// Runs the controller until `stop` resolves. `listening` hears the addresses once both listeners are there.
+///
+/// # Errors
+/// When the configuration isn't usable or an address can't be had; everything else is tried again for ever.
+pub async fn run(
+    config: Config,
+    system: System,
+    listening: oneshot::Sender<Addresses>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let metrics = Arc::new(Metrics::new()?);
+    let reporter = Reporter::new(system.client.clone(), &config.pod_name, Arc::clone(&metrics));
+    let readiness = Arc::new(Readiness::default());
+    let mut tasks = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+
+    let (listener, ops_address) = listen(config.ops_address).await?;
+    let ops = ops::router(Arc::clone(&readiness), Arc::clone(&metrics));
+    tasks.spawn(async move { drop(axum::serve(listener, ops).await) });
+
+    let secrets = Secrets::new(system.client.clone(), &config.namespace);
+    let authority = tokio::select! {
+        authority = wait_for_authority(&secrets, system.clock.as_ref(), &reporter) => Arc::new(authority),
+        () = &mut stop => return Ok(()),
+    };
+    metrics
+        .ca_not_after
+        .set(not_after(authority.certificate()).unwrap_or_default());
+
+    let (elector, leadership) = Elector::new(
+        system.client.clone(),
+        &config.namespace,
+        &config.pod_name,
+        Arc::clone(&system.clock),
+        reporter.clone(),
+        Arc::clone(&metrics),
+    );
+    let broker = broker_client(&config, &authority)?;
+    let shared = Shared {
+        broker: Arc::new(Broker::new(broker, leadership.clone(), Arc::clone(&metrics))),
+        system,
+        metrics,
+        reporter,
+        leadership,
+        authority,
+        readiness,
+    };
+    // The elector is stopped by itself, so that it can give the Lease back.
+    let (stop_elector, elector_stopped) = oneshot::channel::<()>();
+    let elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
+
+    let caches = spawn_reconcilers(&mut tasks, &shared, &config);
+    let webhook = serve_webhook(&mut tasks, &shared, &config, caches).await?;
+    tasks.spawn(leader::keep_keys(
+        shared.system.client.clone(),
+        secrets,
+        Arc::clone(&shared.authority),
+        shared.leadership.clone(),
+        (Arc::clone(&shared.system.clock), Arc::clone(&shared.system.entropy)),
+        shared.reporter.clone(),
+    ));
+    let addresses = Addresses {
+        webhook,
+        ops: ops_address,
+    };
+    // Nobody has to wait for it.
+    let _ = listening.send(addresses);
+    tracing::info!(webhook = %addresses.webhook, ops = %addresses.ops, "listening");
+
+    stop.await;
+    tracing::info!("stopping");
+    drop(stop_elector);
+    // A failed task has been logged by itself.
+    let _ = elector.await;
+    tokio::time::sleep(LINGER).await;
+    tasks.shutdown().await;
+    Ok(())
+}
+
+/// What most parts need.
+struct Shared {
+    system: System,
+    metrics: Arc<Metrics>,
+    reporter: Reporter,
+    leadership: Leadership,
+    broker: Arc<Broker>,
+    authority: Arc<Authority>,
+    readiness: Arc<Readiness>,
+}
+
+/// Starts the webhook, and what renews its certificate.
+async fn serve_webhook(
+    tasks: &mut JoinSet<()>,
+    shared: &Shared,
+    config: &Config,
+    caches: Caches,
+) -> Result<SocketAddr, RunError> {
+    let (namespaces, writer) = reflector::store::<PartialObjectMeta<Namespace>>();
+    let client = shared.system.client.clone();
+    tasks.spawn(watches::namespaces(client.clone(), writer, Arc::clone(&shared.metrics)));
+    let webhook = Webhook {
+        settings: SidecarSettings::from(config),
+        release_namespace: config.namespace.clone(),
+        namespaces: namespaces.clone(),
+        launch_tokens: caches.launch_tokens.clone(),
+        client,
+        metrics: Arc::clone(&shared.metrics),
+    };
+    let leaf = Arc::new(Leaf::default());
+    let mut names = service_names("agentwrit-controller", &config.namespace);
+    names.extend(config.webhook_names.iter().filter(|name| !name.is_empty()).cloned());
+    renew_leaf(&leaf, &shared.authority, &names, shared.system.clock.as_ref()).map_err(RunError::Certificate)?;
+    let listener = TlsListener::bind(config.webhook_address, Arc::clone(&leaf))
+        .await
+        .map_err(|source| RunError::Listen {
+            address: config.webhook_address,
+            what: "webhook",
+            source,
+        })?;
+    let address = listener.address();
+    tasks.spawn(async move { drop(axum::serve(listener, webhook::router(Arc::new(webhook))).await) });
+    shared.readiness.certificate();
+    tasks.spawn(keep_leaf(
+        leaf,
+        Arc::clone(&shared.authority),
+        names,
+        Arc::clone(&shared.system.clock),
+    ));
+    let readiness = Arc::clone(&shared.readiness);
+    tasks.spawn(async move {
+        let known = async {
+            namespaces.wait_until_ready().await?;
+            caches.launch_tokens.wait_until_ready().await
+        };
+        if known.await.is_ok() {
+            readiness.caches();
+            tracing::info!("namespaces and LaunchTokens are known");
+        }
+    });
+    Ok(address)
+}
+
+/// Starts the watches of custom resources and pods, and all that follows from them.
+fn spawn_reconcilers(tasks: &mut JoinSet<()>, shared: &Shared, config: &Config) -> Caches {
+    let client = || shared.system.client.clone();
+    let metrics = || Arc::clone(&shared.metrics);
+    let (apps, apps_writer) = reflector::store::<DeserializeGuard<AgentApp>>();
+    let (launch_tokens, tokens_writer) = reflector::store::<DeserializeGuard<LaunchToken>>();
+    let caches = Caches { apps, launch_tokens };
+    let (app_queue, app_requests) = Queue::new();
+    let (token_queue, token_requests) = Queue::new();
+    let (ca_wanted, ca_requests) = mpsc::unbounded_channel();
+    let (hints, hinted) = mpsc::unbounded_channel();
+
+    let queues = (app_queue.clone(), token_queue.clone());
+    tasks.spawn(watches::apps(client(), apps_writer, caches.clone(), queues, metrics()));
+    tasks.spawn(watches::launch_tokens(
+        client(),
+        tokens_writer,
+        caches.clone(),
+        token_queue.clone(),
+        ca_wanted.clone(),
+        metrics(),
+    ));
+    tasks.spawn(pods::watch(client(), hints.clone(), ca_wanted, metrics()));
+    let config_maps = ConfigMaps::new(client(), shared.reporter.clone(), shared.authority.certificate());
+    tasks.spawn(leader::keep_config_maps(
+        config_maps,
+        ca_requests,
+        shared.leadership.clone(),
+    ));
+    tasks.spawn(
+        Denials {
+            client: client(),
+            broker: Arc::clone(&shared.broker),
+            leadership: shared.leadership.clone(),
+            reporter: shared.reporter.clone(),
+            clock: Arc::clone(&shared.system.clock),
+            metrics: metrics(),
+        }
+        .run(),
+    );
+    let own = ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: Some(config.namespace.clone()),
+        name: Some(config.pod_name.clone()),
+        ..ObjectReference::default()
+    };
+    let ender = Arc::new(Ender::new(
+        client(),
+        Arc::clone(&shared.broker),
+        shared.reporter.clone(),
+        metrics(),
+        own,
+    ));
+    tasks.spawn(Arc::clone(&ender).work(hinted));
+    let looker = Looker {
+        client: client(),
+        broker: Arc::clone(&shared.broker),
+        leadership: shared.leadership.clone(),
+        caches: caches.clone(),
+        apps: app_queue,
+        launch_tokens: token_queue,
+        ender,
+        hints,
+        reporter: shared.reporter.clone(),
+    };
+    let context = Arc::new(Context {
+        client: client(),
+        broker: Arc::clone(&shared.broker),
+        caches: caches.clone(),
+        reporter: shared.reporter.clone(),
+        clock: Arc::clone(&shared.system.clock),
+        metrics: metrics(),
+        leadership: shared.leadership.clone(),
+    });
+    tasks.spawn(reconcile_all(
+        caches.clone(),
+        looker,
+        context,
+        app_requests,
+        token_requests,
+    ));
+    caches
+}
+
+/// Looks at the broker and works off the queues; runs for ever.
+async fn reconcile_all(
+    caches: Caches,
+    looker: Looker,
+    context: Arc<Context>,
+    apps: Requests<AgentApp>,
+    launch_tokens: Requests<LaunchToken>,
+) {
+    // Nothing is decided on half a picture.
+    let known = async {
+        caches.apps.wait_until_ready().await?;
+        caches.launch_tokens.wait_until_ready().await
+    };
+    if known.await.is_err() {
+        return;
+    }
+    let mut looks = context.broker.looks();
+    let working = async {
+        // A first look tells what the broker holds already, and whether it answers.
+        if looks.changed().await.is_ok() {
+            tokio::join!(
+                queue::work(caches.apps.clone(), apps, Arc::clone(&context)),
+                queue::work(caches.launch_tokens.clone(), launch_tokens, context),
+            );
+        }
+    };
+    tokio::join!(looker.run(), working);
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |source| RunError::Listen {
+        address,
+        what: "ops",
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn wait_for_authority(secrets: &Secrets, clock: &dyn Clock, reporter: &Reporter) -> Authority {
+    loop {
+        match secrets.authority(clock).await {
+            Ok(authority) => return authority,
+            Err(error) => reporter.error("reading the CA", &error),
+        }
+        tokio::time::sleep(CA_RETRY).await;
+    }
+}
+
+fn broker_client(config: &Config, authority: &Authority) -> Result<BrokerClient, ConfigError> {
+    let trust = if config.broker_url.starts_with("https:") {
+        Trust::Pem(authority.certificate().as_bytes().to_vec())
+    } else {
+        Trust::None
+    };
+    BrokerClient::new(ClientConfig {
+        trust,
+        identity: Some(Identity::File(config.identity_token_file.clone())),
+        max_response_bytes: MAX_ANSWER,
+        max_idle_connections: 16,
+        user_agent: concat!("agentwrit-controller/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..ClientConfig::new(&config.broker_url)
+    })
+}
+
+fn renew_leaf(leaf: &Leaf, authority: &Authority, names: &[String], clock: &dyn Clock) -> Result<(), String> {
+    let pair = authority
+        .issue(names, clock.now())
+        .map_err(|error| agentwrit_client::error_chain(&error))?;
+    leaf.set(&pair)
+}
+
+/// Replaces the webhook's leaf after two thirds of its life; runs for ever.
+async fn keep_leaf(leaf: Arc<Leaf>, authority: Arc<Authority>, names: Vec<String>, clock: Arc<dyn Clock>) {
+    let mut made = clock.now();
+    loop {
+        // Short, because a suspended machine's timers stand still while its wall clock goes on.
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        if clock.now() - made < LEAF_LIFE * 2 / 3 {
+            continue;
+        }
+        match renew_leaf(&leaf, &authority, &names, clock.as_ref()) {
+            Ok(()) => {
+                made = clock.now();
+                tracing::info!("renewed the webhook's certificate");
+            }
+            Err(error) => tracing::error!(error, "renewing the webhook's certificate failed"),
+        }
+    }
+}

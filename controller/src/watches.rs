@@ -1,0 +1,129 @@
+//! Watches feed the caches; what changed goes to the queues.
+
+use std::sync::Arc;
+
+use agentwrit_client::error_chain;
+use agentwrit_crds::{AgentApp, LaunchToken};
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::{ObjectRef, store::Writer};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+use crate::reconcile::managed::{Caches, Managed};
+use crate::reconcile::queue::Queue;
+use crate::report::Category;
+
+/// Namespaces whose `ConfigMap` has to be seen to.
+pub type CaWanted = mpsc::UnboundedSender<String>;
+
+/// Fills the cache of namespaces; runs for ever.
+pub async fn namespaces(client: Client, writer: Writer<PartialObjectMeta<Namespace>>, metrics: Arc<Metrics>) {
+    let stream = watch(
+        Api::<PartialObjectMeta<Namespace>>::all(client),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .modify(strip)
+    .reflect(writer);
+    each(stream, "namespaces", metrics, |_| ()).await;
+}
+
+/// Fills the cache of `AgentApp`s; asks for each that changed, and for its `LaunchToken`s. Runs for ever.
+pub async fn apps(
+    client: Client,
+    writer: Writer<DeserializeGuard<AgentApp>>,
+    caches: Caches,
+    queues: (Queue<AgentApp>, Queue<LaunchToken>),
+    metrics: Arc<Metrics>,
+) {
+    let (apps, launch_tokens) = queues;
+    let stream = custom_resources::<AgentApp>(client, writer);
+    each(stream, "agentapps", metrics, |event| match event {
+        Event::Apply(app) | Event::Delete(app) => {
+            apps.add(ObjectRef::from_obj(app));
+            let namespace = app.namespace().unwrap_or_default();
+            for token in caches.launch_tokens_of(&namespace, &app.name_any()) {
+                launch_tokens.add(token);
+            }
+        }
+        Event::InitDone => {
+            apps.add_all(&caches.apps);
+            launch_tokens.add_all(&caches.launch_tokens);
+        }
+        Event::Init | Event::InitApply(_) => {}
+    })
+    .await;
+}
+
+/// Fills the cache of `LaunchToken`s; asks for each that changed, and for the CA in its namespace. Runs for ever.
+pub async fn launch_tokens(
+    client: Client,
+    writer: Writer<DeserializeGuard<LaunchToken>>,
+    caches: Caches,
+    queue: Queue<LaunchToken>,
+    ca_wanted: CaWanted,
+    metrics: Arc<Metrics>,
+) {
+    let stream = custom_resources::<LaunchToken>(client, writer);
+    let want = |token: &DeserializeGuard<LaunchToken>| {
+        // Nobody works any more when the process ends.
+        let _ = ca_wanted.send(token.namespace().unwrap_or_default());
+    };
+    each(stream, "launchtokens", metrics, |event| match event {
+        Event::Apply(token) => {
+            want(token);
+            queue.add(ObjectRef::from_obj(token));
+        }
+        Event::InitApply(token) => want(token),
+        Event::InitDone => queue.add_all(&caches.launch_tokens),
+        Event::Init | Event::Delete(_) => {}
+    })
+    .await;
+}
+
+fn custom_resources<K: Managed>(
+    client: Client,
+    writer: Writer<DeserializeGuard<K>>,
+) -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> {
+    let api: Api<DeserializeGuard<K>> = Api::all(client);
+    watch(api, watcher::Config::default())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer)
+}
+
+/// What nobody here reads, and what is often the larger part of an object.
+pub fn strip<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
+/// Hands each event on; counts and logs failures, which the stream itself gets over.
+pub async fn each<K>(
+    stream: impl Stream<Item = watcher::Result<Event<K>>>,
+    what: &'static str,
+    metrics: Arc<Metrics>,
+    mut handle: impl FnMut(&Event<K>),
+) {
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => handle(&event),
+            Err(error) => {
+                metrics.errors.with_label_values(&[Category::Kubernetes.as_str()]).inc();
+                tracing::warn!(
+                    watch = what,
+                    error = error_chain(&error),
+                    "a watch was interrupted; it starts again"
+                );
+            }
+        }
+    }
+}

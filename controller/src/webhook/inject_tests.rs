@@ -1,0 +1,342 @@
+use super::*;
+
+fn settings() -> SidecarSettings {
+    SidecarSettings {
+        image: "local/agentwrit-sidecar:dev".into(),
+        pull_policy: "Never".into(),
+        uid: Some(64512),
+        broker_url: "https://agentwrit-broker.agentwrit-system.svc:8443".into(),
+        audience: "agentwrit://agentwrit-system/agentwrit".into(),
+    }
+}
+
+fn plain() -> Value {
+    json!({
+        "metadata": {"name": "shop", "annotations": {"agentwrit.io/launch-token": "reader"}},
+        "spec": {"containers": [{"name": "app", "image": "app"}]},
+    })
+}
+
+fn with(pointer: &str, value: Value) -> Value {
+    let mut pod = plain();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    pod.pointer_mut(parent).unwrap()[key] = value;
+    pod
+}
+
+fn run_in(pod: &Value, namespace: &Annotations) -> Result<Injection, Refusal> {
+    inject(&serde_json::from_value(pod.clone()).unwrap(), namespace, &settings())
+}
+
+fn run(pod: &Value) -> Result<Injection, Refusal> {
+    run_in(pod, &Annotations::new())
+}
+
+/// The pod after the patch, applied by another implementation than ours.
+fn patched(pod: &Value) -> Value {
+    let injection = run(pod).unwrap();
+    let mut patched = pod.clone();
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(injection.patch)).unwrap();
+    json_patch::patch(&mut patched, &patch).unwrap();
+    patched
+}
+
+#[test]
+fn the_plain_pod_gets_exactly_this() {
+    let pod = patched(&plain());
+    assert_eq!(
+        pod,
+        json!({
+            "metadata": {
+                "name": "shop",
+                "annotations": {"agentwrit.io/launch-token": "reader"},
+                "labels": {"agentwrit.io/injected": "true"},
+            },
+            "spec": {
+                "initContainers": [{
+                    "name": "agentwrit-sidecar",
+                    "image": "local/agentwrit-sidecar:dev",
+                    "imagePullPolicy": "Never",
+                    "restartPolicy": "Always",
+                    "env": [
+                        {"name": "AGENTWRIT_BROKER_URL", "value": "https://agentwrit-broker.agentwrit-system.svc:8443"},
+                        {"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"},
+                        {"name": "AGENTWRIT_ENDPOINT_ENABLED", "value": "true"},
+                    ],
+                    "resources": {
+                        "requests": {"cpu": "50m", "memory": "16Mi"},
+                        "limits": {"cpu": "50m", "memory": "16Mi"},
+                    },
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false,
+                        "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": true,
+                        "runAsNonRoot": true,
+                        "runAsUser": 64512,
+                        "runAsGroup": 64512,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "startupProbe": {
+                        "httpGet": {"path": "/startup", "port": 15081, "scheme": "HTTP"},
+                        "periodSeconds": 1, "timeoutSeconds": 1, "successThreshold": 1,
+                        "failureThreshold": 2_147_483_647,
+                    },
+                    "readinessProbe": {
+                        "httpGet": {"path": "/ready", "port": 15081, "scheme": "HTTP"},
+                        "periodSeconds": 5, "timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 2,
+                    },
+                    "terminationMessagePath": "/dev/termination-log",
+                    "terminationMessagePolicy": "File",
+                    "volumeMounts": [
+                        {"name": "agentwrit-token", "mountPath": "/var/run/secrets/agentwrit.io/token"},
+                        {"name": "agentwrit-identity", "mountPath": "/var/run/secrets/agentwrit.io/identity", "readOnly": true},
+                    ],
+                }],
+                "containers": [{
+                    "name": "app",
+                    "image": "app",
+                    "env": [
+                        {"name": "AGENTWRIT_TOKEN_FILE", "value": "/var/run/secrets/agentwrit.io/token/token"},
+                        {"name": "AGENTWRIT_ENDPOINT", "value": "http://127.0.0.1:15080"},
+                    ],
+                    "volumeMounts": [
+                        {"name": "agentwrit-token", "mountPath": "/var/run/secrets/agentwrit.io/token", "readOnly": true},
+                    ],
+                }],
+                "volumes": [
+                    {"name": "agentwrit-token", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+                    {"name": "agentwrit-identity", "projected": {"defaultMode": 420, "sources": [
+                        {"serviceAccountToken": {
+                            "audience": "agentwrit://agentwrit-system/agentwrit", "expirationSeconds": 600, "path": "token",
+                        }},
+                        {"configMap": {"name": "agentwrit-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                    ]}},
+                ],
+            },
+        })
+    );
+}
+
+#[test]
+fn a_second_call_changes_nothing() {
+    let once = patched(&plain());
+    assert_eq!(run(&once).unwrap().patch, Vec::<Value>::new());
+    // As the API server gives it back.
+    let mut stored = once;
+    let access = json!({
+        "name": "kube-api-access-abcde", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"
+    });
+    for list in ["initContainers", "containers"] {
+        stored["spec"][list][0]["volumeMounts"]
+            .as_array_mut()
+            .unwrap()
+            .push(access.clone());
+    }
+    stored["spec"]["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "kube-api-access-abcde", "emptyDir": {}}));
+    assert_eq!(run(&stored).unwrap().patch, Vec::<Value>::new());
+}
+
+#[test]
+fn a_lost_label_is_set_again() {
+    let mut pod = patched(&plain());
+    pod["metadata"]["labels"] = json!({"app": "shop"});
+    assert_eq!(
+        run(&pod).unwrap().patch,
+        vec![json!({"op": "add", "path": "/metadata/labels/agentwrit.io~1injected", "value": "true"})]
+    );
+}
+
+#[test]
+fn the_namespaces_default_is_written_down_in_the_pod() {
+    let mut pod = plain();
+    pod["metadata"].as_object_mut().unwrap().remove("annotations");
+    let namespace = Annotations::from([("agentwrit.io/default-launch-token".to_owned(), "common".to_owned())]);
+    let injection = run_in(&pod, &namespace).unwrap();
+    assert_eq!(injection.launch_token, "common");
+    let patch: json_patch::Patch = serde_json::from_value(Value::Array(injection.patch)).unwrap();
+    json_patch::patch(&mut pod, &patch).unwrap();
+    assert_eq!(
+        pod["metadata"]["annotations"],
+        json!({"agentwrit.io/launch-token": "common"})
+    );
+    assert_eq!(run(&pod).unwrap().patch, Vec::<Value>::new());
+}
+
+#[test]
+fn first_among_init_containers_except_after_mesh_proxies() {
+    let names = |inits: &[&str]| -> Vec<String> {
+        let inits: Vec<Value> = inits.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+        let pod = patched(&with("/spec/initContainers", json!(inits)));
+        let inits = pod["spec"]["initContainers"].as_array().unwrap();
+        inits
+            .iter()
+            .map(|container| {
+                let given = container["volumeMounts"].to_string().contains("agentwrit-token");
+                format!(
+                    "{}{}",
+                    container["name"].as_str().unwrap(),
+                    if given { "+" } else { "" }
+                )
+            })
+            .collect()
+    };
+    assert_eq!(names(&["prepare"]), ["agentwrit-sidecar+", "prepare+"]);
+    assert_eq!(
+        names(&["istio-init", "istio-proxy", "prepare"]),
+        ["istio-init", "istio-proxy", "agentwrit-sidecar+", "prepare+"]
+    );
+    assert_eq!(names(&["linkerd-proxy"]), ["linkerd-proxy", "agentwrit-sidecar+"]);
+}
+
+#[test]
+fn only_chosen_containers_get_the_token() {
+    let mut pod = with(
+        "/spec/containers",
+        json!([{"name": "app", "image": "a"}, {"name": "log", "image": "l"}]),
+    );
+    pod["metadata"]["annotations"]["agentwrit.io/containers"] = json!("log");
+    pod["metadata"]["annotations"]["agentwrit.io/endpoint"] = json!("off");
+    let pod = patched(&pod);
+    assert_eq!(pod["spec"]["containers"][0], json!({"name": "app", "image": "a"}));
+    assert_eq!(
+        pod["spec"]["containers"][1]["env"].as_array().unwrap().len(),
+        1,
+        "no endpoint"
+    );
+    assert_eq!(run(&pod).unwrap().patch, Vec::<Value>::new());
+}
+
+#[test]
+fn what_a_container_sets_itself_stays() {
+    let pod = patched(&with(
+        "/spec/containers",
+        json!([{"name": "app", "image": "a", "env": [{"name": "AGENTWRIT_TOKEN_FILE", "value": "/x"}]}]),
+    ));
+    assert_eq!(pod["spec"]["containers"][0]["env"][0]["value"], json!("/x"));
+    assert_eq!(
+        pod["spec"]["containers"][0]["env"][1]["name"],
+        json!("AGENTWRIT_ENDPOINT")
+    );
+}
+
+#[test]
+fn unsupported_pods_are_refused_with_the_field() {
+    for (pointer, value, part) in [
+        ("/spec/hostNetwork", json!(true), "spec.hostNetwork"),
+        ("/spec/os", json!({"name": "windows"}), "windows"),
+        ("/spec/nodeSelector", json!({"kubernetes.io/os": "windows"}), "windows"),
+        ("/spec/hostPID", json!(true), "spec.hostPID"),
+        ("/spec/shareProcessNamespace", json!(true), "spec.shareProcessNamespace"),
+    ] {
+        let sentence = run(&with(pointer, value)).unwrap_err().to_string();
+        assert!(sentence.contains(part), "{sentence}");
+    }
+    for field in ["hostPID", "shareProcessNamespace"] {
+        let mut pod = with(&format!("/spec/{field}"), json!(true));
+        pod["metadata"]["annotations"]["agentwrit.io/allow-shared-pid"] = json!("true");
+        assert!(run(&pod).is_ok(), "{field}");
+    }
+}
+
+#[test]
+fn reserved_names_are_refused_in_any_other_form() {
+    let injected = patched(&plain());
+    let change = |pointer: &str, value: Value| {
+        let mut pod = injected.clone();
+        *pod.pointer_mut(pointer).unwrap() = value;
+        pod
+    };
+    let push = |pointer: &str, value: Value| {
+        let mut pod = injected.clone();
+        pod.pointer_mut(pointer).unwrap().as_array_mut().unwrap().push(value);
+        pod
+    };
+    let table = [
+        (
+            with("/spec/containers", json!([{"name": "agentwrit-sidecar", "image": "x"}])),
+            "container agentwrit-sidecar",
+        ),
+        (
+            with(
+                "/spec/initContainers",
+                json!([{"name": "agentwrit-sidecar", "image": "x"}]),
+            ),
+            "init container agentwrit-sidecar",
+        ),
+        (
+            with("/spec/initContainers", json!([{"name": "agentwrit-x", "image": "x"}])),
+            "init container agentwrit-x",
+        ),
+        (
+            with("/spec/volumes", json!([{"name": "agentwrit-data", "emptyDir": {}}])),
+            "volume agentwrit-data",
+        ),
+        (
+            with("/spec/volumes", json!([injected::token_volume()])),
+            "volume agentwrit-token",
+        ),
+        (change("/spec/initContainers/0/image", json!("evil")), "image differs"),
+        (
+            change("/spec/initContainers/0/env/1/value", json!("other")),
+            "env[1].value differs",
+        ),
+        (change("/spec/volumes/0/emptyDir", json!({})), "volume agentwrit-token"),
+        (
+            change(
+                "/spec/volumes/1/projected/sources/0/serviceAccountToken/expirationSeconds",
+                json!(86400),
+            ),
+            "volume agentwrit-identity",
+        ),
+        (
+            change(
+                "/spec/containers/0/volumeMounts/0",
+                json!({"name": "agentwrit-token", "mountPath": "/var/run/secrets/agentwrit.io/token"}),
+            ),
+            "mount of agentwrit-token in container app",
+        ),
+        (
+            push(
+                "/spec/containers/0/volumeMounts",
+                json!({"name": "agentwrit-identity", "mountPath": "/id", "readOnly": true}),
+            ),
+            "mount of agentwrit-identity in container app",
+        ),
+        (
+            change("/spec/volumes", json!([])),
+            "volumes agentwrit-token and agentwrit-identity",
+        ),
+    ];
+    for (pod, part) in table {
+        let sentence = run(&pod).unwrap_err().to_string();
+        assert!(sentence.contains(part), "{part}: {sentence}");
+    }
+}
+
+#[test]
+fn a_mount_in_the_tokens_place_is_refused() {
+    let containers = json!([{"name": "app", "image": "a", "volumeMounts": [
+        {"name": "own", "mountPath": "/var/run/secrets/agentwrit.io/token/"}
+    ]}]);
+    let sentence = run(&with("/spec/containers", containers)).unwrap_err().to_string();
+    assert!(
+        sentence.contains("container app") && sentence.contains("volume own"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn unknown_annotations_and_taken_ports_are_warned_of() {
+    let mut pod = with(
+        "/spec/containers",
+        json!([{"name": "app", "image": "a", "ports": [{"containerPort": 15080}]}]),
+    );
+    pod["metadata"]["annotations"]["agentwrit.io/token-file-gid"] = json!("5");
+    let warnings = run(&pod).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("agentwrit.io/token-file-gid"));
+    assert!(warnings[1].contains("15080"));
+}
