@@ -171,7 +171,7 @@ show_audit_trail() {
   BROKER=https://localhost:$PORT_HERE
   kubectl -n $SYSTEM get secret agentwrit-ca -o jsonpath='{.data.tls\.crt}' | base64 -d >"$WORK/ca.crt"
   AACTL_ADMIN_SECRET=$(kubectl -n $SYSTEM get secret agentwrit-admin -o jsonpath='{.data.admin-secret}' | base64 -d)
-  export AACTL_ADMIN_SECRET AACTL_BROKER_URL=$BROKER AACTL_CA_FILE=$WORK/ca.crt
+  export AACTL_ADMIN_SECRET AACTL_BROKER_URL=$BROKER AACTL_CA_CERT=$WORK/ca.crt
   local correlation types wanted
   correlation=$("$AWRIT" --json audit events --pod-uid "$POD_UID" --event-type agent_registered 2>/dev/null | jq -r '.events[-1].correlation_id')
   [[ -n $correlation && $correlation != null ]] || fail "the registration of the pod is not on record"

@@ -73,7 +73,9 @@ impl Secrets {
     /// # Errors
     /// When the Secret isn't ours, or the API server doesn't answer.
     pub async fn broker_leaf(&self, authority: &Authority, clock: &dyn Clock) -> Result<(), PkiError> {
-        let names = service_names("agentwrit-broker", &self.namespace);
+        let mut names = service_names("agentwrit-broker", &self.namespace);
+        // What `kubectl port-forward` and `awrit` call it.
+        names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
         let Some(stored) = self.get(BROKER_TLS_SECRET).await? else {
             let pair = authority.issue(&names, clock.now())?;
             self.create(BROKER_TLS_SECRET, Some(TLS), pair_data(pair)).await?;
