@@ -9,7 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Buckets, Caller, DenialKind, identity, precheck};
+use super::{
+    ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Buckets, Caller, DenialKind, identity, precheck,
+};
 
 /// Most questions in flight at the API server.
 const MAX_IN_FLIGHT: usize = 16;
@@ -128,7 +130,11 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn pod_caller(&self, authorization: Option<&HeaderValue>, source: &str) -> Result<(Caller, BoundPod), AttestError> {
+    pub async fn pod_caller(
+        &self,
+        authorization: Option<&HeaderValue>,
+        source: &str,
+    ) -> Result<(Caller, BoundPod), AttestError> {
         let token = self.precheck(authorization)?;
         let caller = self.review(&token, source).await?;
         match caller.pod.clone() {
@@ -141,7 +147,12 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn living_pod(&self, caller: &Caller, bound: &BoundPod, policy: &str) -> Result<AttestedPod, AttestError> {
+    pub async fn living_pod(
+        &self,
+        caller: &Caller,
+        bound: &BoundPod,
+        policy: &str,
+    ) -> Result<AttestedPod, AttestError> {
         let pod = {
             let _permit = self.permit().await?;
             let asked = self.clock.monotonic();
@@ -156,7 +167,10 @@ impl Attestation {
             service_account: caller.service_account.clone(),
             name: bound.name.clone(),
             uid: bound.uid.clone(),
-            node: pod.and_then(|pod| pod.node).or_else(|| bound.node.clone()).unwrap_or_default(),
+            node: pod
+                .and_then(|pod| pod.node)
+                .or_else(|| bound.node.clone())
+                .unwrap_or_default(),
         })
     }
 
@@ -191,7 +205,8 @@ impl Attestation {
     }
 
     fn answered(&self, call: ApiCall, asked: Duration) {
-        self.metrics.answered(call, self.clock.monotonic().saturating_sub(asked).as_secs_f64());
+        self.metrics
+            .answered(call, self.clock.monotonic().saturating_sub(asked).as_secs_f64());
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>, AttestorError> {

@@ -37,7 +37,9 @@ impl Attestor for Scripted {
         if self.away {
             return Err(AttestorError::Unreachable("connection refused".into()));
         }
-        let payload = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').nth(1).unwrap()).unwrap();
+        let payload = URL_SAFE_NO_PAD
+            .decode(token.expose_secret().split('.').nth(1).unwrap())
+            .unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         Ok(Review {
             authenticated: true,
@@ -63,7 +65,10 @@ fn attestation(server: &Arc<Scripted>) -> (Arc<Attestation>, Arc<ManualClock>) {
         audience: OURS.into(),
         controller_subject: CONTROLLER.into(),
     };
-    (Arc::new(Attestation::new(server.clone(), clock.clone(), settings).unwrap()), clock)
+    (
+        Arc::new(Attestation::new(server.clone(), clock.clone(), settings).unwrap()),
+        clock,
+    )
 }
 
 fn kind(error: AttestError) -> DenialKind {
@@ -79,7 +84,10 @@ async fn the_controllers_review_is_believed_for_five_seconds() {
     let (attestation, clock) = attestation(&server);
     for (advance, reviews) in [(0, 1), (5_000, 1), (1, 2), (-10_000, 3)] {
         clock.advance_millis(advance);
-        attestation.controller(Some(&bearer(CONTROLLER)), "10.0.0.1").await.unwrap();
+        attestation
+            .controller(Some(&bearer(CONTROLLER)), "10.0.0.1")
+            .await
+            .unwrap();
         assert_eq!(server.reviews.load(Ordering::SeqCst), reviews, "after {advance} ms");
     }
 }
@@ -89,7 +97,9 @@ async fn a_pods_review_is_never_kept() {
     let server = Arc::new(Scripted::default());
     let (attestation, _) = attestation(&server);
     for wanted in 1..=3 {
-        let refused = attestation.pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1").await;
+        let refused = attestation
+            .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1")
+            .await;
         assert_eq!(kind(refused.unwrap_err()), DenialKind::NotBoundToPod);
         assert_eq!(server.reviews.load(Ordering::SeqCst), wanted);
     }
@@ -99,15 +109,26 @@ async fn a_pods_review_is_never_kept() {
 async fn nobody_else_is_the_controller() {
     let server = Arc::new(Scripted::default());
     let (attestation, _) = attestation(&server);
-    let refused = attestation.controller(Some(&bearer("system:serviceaccount:shop:agentwrit-controller")), "10.0.0.1").await;
+    let refused = attestation
+        .controller(
+            Some(&bearer("system:serviceaccount:shop:agentwrit-controller")),
+            "10.0.0.1",
+        )
+        .await;
     assert_eq!(kind(refused.unwrap_err()), DenialKind::NotController);
 }
 
 #[tokio::test]
 async fn an_api_server_that_is_away_is_no_refusal() {
-    let server = Arc::new(Scripted { away: true, ..Scripted::default() });
+    let server = Arc::new(Scripted {
+        away: true,
+        ..Scripted::default()
+    });
     let (attestation, _) = attestation(&server);
-    let error = attestation.pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1").await.unwrap_err();
+    let error = attestation
+        .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1")
+        .await
+        .unwrap_err();
     assert!(matches!(error, AttestError::Unavailable(AttestorError::Unreachable(_))));
 }
 
@@ -115,9 +136,15 @@ async fn an_api_server_that_is_away_is_no_refusal() {
 async fn nonsense_never_reaches_the_api_server() {
     let server = Arc::new(Scripted::default());
     let (attestation, _) = attestation(&server);
-    assert_eq!(kind(attestation.pod_caller(None, "10.0.0.1").await.unwrap_err()), DenialKind::BearerMissing);
+    assert_eq!(
+        kind(attestation.pod_caller(None, "10.0.0.1").await.unwrap_err()),
+        DenialKind::BearerMissing
+    );
     let header = HeaderValue::from_static("Bearer a.b.c");
-    assert_eq!(kind(attestation.controller(Some(&header), "10.0.0.1").await.unwrap_err()), DenialKind::BearerMalformed);
+    assert_eq!(
+        kind(attestation.controller(Some(&header), "10.0.0.1").await.unwrap_err()),
+        DenialKind::BearerMalformed
+    );
     assert_eq!(server.reviews.load(Ordering::SeqCst), 0);
 }
 
@@ -127,22 +154,41 @@ async fn one_source_cannot_keep_the_api_server_busy() {
     let (attestation, clock) = attestation(&server);
     let token = bearer("system:serviceaccount:shop:a");
     for _ in 0..SOURCE_BURST {
-        assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()), DenialKind::NotBoundToPod);
+        assert_eq!(
+            kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()),
+            DenialKind::NotBoundToPod
+        );
     }
-    assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()), DenialKind::SourceRateLimited);
-    assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.2").await.unwrap_err()), DenialKind::NotBoundToPod);
+    assert_eq!(
+        kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()),
+        DenialKind::SourceRateLimited
+    );
+    assert_eq!(
+        kind(attestation.pod_caller(Some(&token), "10.0.0.2").await.unwrap_err()),
+        DenialKind::NotBoundToPod
+    );
     clock.advance_millis(SOURCE_INTERVAL_MS);
-    assert_eq!(kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()), DenialKind::NotBoundToPod);
+    assert_eq!(
+        kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()),
+        DenialKind::NotBoundToPod
+    );
 }
 
 #[tokio::test]
 async fn at_most_sixteen_reviews_are_in_flight() {
-    let server = Arc::new(Scripted { hold: Some(Notify::new()), ..Scripted::default() });
+    let server = Arc::new(Scripted {
+        hold: Some(Notify::new()),
+        ..Scripted::default()
+    });
     let (attestation, _) = attestation(&server);
     let callers: Vec<_> = (0..40)
         .map(|_| {
             let attestation = attestation.clone();
-            tokio::spawn(async move { attestation.pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1").await })
+            tokio::spawn(async move {
+                attestation
+                    .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1")
+                    .await
+            })
         })
         .collect();
     while callers.iter().any(|caller| !caller.is_finished()) {

@@ -61,7 +61,12 @@ pub(super) fn caller(review: Review, audience: &str) -> Result<Caller, DenialKin
 }
 
 /// Whether the pod that exists is the caller's, alive, and asks for the policy that its annotation names.
-pub(super) fn check_pod(caller: &Caller, bound: &BoundPod, pod: Option<&PodFacts>, policy: &str) -> Result<(), DenialKind> {
+pub(super) fn check_pod(
+    caller: &Caller,
+    bound: &BoundPod,
+    pod: Option<&PodFacts>,
+    policy: &str,
+) -> Result<(), DenialKind> {
     let pod = pod.ok_or(DenialKind::PodNotFound)?;
     if pod.uid != bound.uid {
         return Err(DenialKind::PodReplaced);
@@ -113,19 +118,32 @@ mod tests {
     #[test]
     fn a_pod_is_known_by_its_token() {
         let caller = caller(review(), OURS).unwrap();
-        assert_eq!((caller.namespace.as_str(), caller.service_account.as_str()), ("shop", "order-reader"));
+        assert_eq!(
+            (caller.namespace.as_str(), caller.service_account.as_str()),
+            ("shop", "order-reader")
+        );
         assert_eq!(caller.pod.unwrap().uid, "uid-1");
     }
 
     #[test]
     fn a_review_is_believed_only_for_our_audience() {
-        let table: [(fn(&mut Review), DenialKind); 6] = [
+        type Change = fn(&mut Review);
+        let table: [(Change, DenialKind); 6] = [
             (|r| r.authenticated = false, DenialKind::TokenRejected),
             (|r| r.audiences.clear(), DenialKind::AudienceNotConfirmed),
-            (|r| r.audiences = vec!["https://kubernetes.default.svc".into()], DenialKind::AudienceNotConfirmed),
+            (
+                |r| r.audiences = vec!["https://kubernetes.default.svc".into()],
+                DenialKind::AudienceNotConfirmed,
+            ),
             (|r| r.username = "admin".into(), DenialKind::NotAServiceAccount),
-            (|r| r.username = "system:serviceaccount:shop:".into(), DenialKind::NotAServiceAccount),
-            (|r| r.username = "system:serviceaccount:a:b:c".into(), DenialKind::NotAServiceAccount),
+            (
+                |r| r.username = "system:serviceaccount:shop:".into(),
+                DenialKind::NotAServiceAccount,
+            ),
+            (
+                |r| r.username = "system:serviceaccount:a:b:c".into(),
+                DenialKind::NotAServiceAccount,
+            ),
         ];
         for (change, wanted) in table {
             let mut review = review();
@@ -136,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_token_without_both_pod_claims_is_bound_to_none() {
-        for change in [|r: &mut Review| r.pod_uid = None, |r: &mut Review| r.pod_name = Some(String::new())] {
+        for change in [
+            |r: &mut Review| r.pod_uid = None,
+            |r: &mut Review| r.pod_name = Some(String::new()),
+        ] {
             let mut review = review();
             change(&mut review);
             assert_eq!(caller(review, OURS).unwrap().pod, None);
@@ -145,14 +166,21 @@ mod tests {
 
     #[test]
     fn every_difference_of_the_pod_has_its_kind() {
-        let table: [(fn(&mut PodFacts), DenialKind); 7] = [
+        type Change = fn(&mut PodFacts);
+        let table: [(Change, DenialKind); 7] = [
             (|p| p.uid = "uid-2".into(), DenialKind::PodReplaced),
             (|p| p.terminating = true, DenialKind::PodTerminating),
             (|p| p.phase = "Succeeded".into(), DenialKind::PodFinished),
             (|p| p.phase = "Unknown".into(), DenialKind::PodFinished),
-            (|p| p.service_account = "default".into(), DenialKind::PodServiceAccountDiffers),
+            (
+                |p| p.service_account = "default".into(),
+                DenialKind::PodServiceAccountDiffers,
+            ),
             (|p| p.launch_token = None, DenialKind::AnnotationMismatch),
-            (|p| p.launch_token = Some("other".into()), DenialKind::AnnotationMismatch),
+            (
+                |p| p.launch_token = Some("other".into()),
+                DenialKind::AnnotationMismatch,
+            ),
         ];
         let caller = caller(review(), OURS).unwrap();
         let bound = caller.pod.clone().unwrap();
@@ -161,7 +189,10 @@ mod tests {
             change(&mut pod);
             assert_eq!(check_pod(&caller, &bound, Some(&pod), "order-reader"), Err(wanted));
         }
-        assert_eq!(check_pod(&caller, &bound, None, "order-reader"), Err(DenialKind::PodNotFound));
+        assert_eq!(
+            check_pod(&caller, &bound, None, "order-reader"),
+            Err(DenialKind::PodNotFound)
+        );
         assert_eq!(check_pod(&caller, &bound, Some(&pod()), "order-reader"), Ok(()));
     }
 }

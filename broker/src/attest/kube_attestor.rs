@@ -31,7 +31,9 @@ impl KubeAttestor {
     /// # Errors
     /// When there is neither, or it can't be used.
     pub async fn connect() -> Result<Self, AttestorError> {
-        let mut config = Config::infer().await.map_err(|e| AttestorError::Configuration(e.into()))?;
+        let mut config = Config::infer()
+            .await
+            .map_err(|e| AttestorError::Configuration(e.into()))?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
         let client = Client::try_from(config).map_err(|e| AttestorError::Configuration(e.into()))?;
@@ -70,7 +72,10 @@ impl Attestor for KubeAttestor {
             status: None,
         };
         let api: Api<TokenReview> = Api::all(self.client.clone());
-        let status = within(api.create(&PostParams::default(), &request)).await?.status.unwrap_or_default();
+        let status = within(api.create(&PostParams::default(), &request))
+            .await?
+            .status
+            .unwrap_or_default();
         let user = status.user.unwrap_or_default();
         let extra = user.extra.unwrap_or_default();
         let first = |key: &str| extra.get(key).and_then(|values| values.first()).cloned();
@@ -96,7 +101,11 @@ impl Attestor for KubeAttestor {
             phase: pod.status.and_then(|status| status.phase).unwrap_or_default(),
             service_account: spec.service_account_name.unwrap_or_default(),
             node: spec.node_name,
-            launch_token: pod.metadata.annotations.unwrap_or_default().remove(ANNOTATION_LAUNCH_TOKEN),
+            launch_token: pod
+                .metadata
+                .annotations
+                .unwrap_or_default()
+                .remove(ANNOTATION_LAUNCH_TOKEN),
         }))
     }
 }

@@ -25,11 +25,17 @@ impl AttestMetrics {
     pub(super) fn new() -> prometheus::Result<Self> {
         Ok(Self {
             launches: IntCounterVec::new(
-                Opts::new("attestations_total", "Launches of pods: launched, unavailable, or the error_kind of the refusal"),
+                Opts::new(
+                    "attestations_total",
+                    "Launches of pods: launched, unavailable, or the error_kind of the refusal",
+                ),
                 &["outcome"],
             )?,
             api: HistogramVec::new(
-                HistogramOpts::new("attestation_api_seconds", "Time until the Kubernetes API server answered"),
+                HistogramOpts::new(
+                    "attestation_api_seconds",
+                    "Time until the Kubernetes API server answered",
+                ),
                 &["call"],
             )?,
         })
@@ -53,7 +59,9 @@ impl AttestMetrics {
     /// A caller was refused; the word is that of a [`DenialKind`].
     pub fn denied(&self, error_kind: &'static str) {
         let known = DenialKind::ALL.iter().any(|kind| kind.as_str() == error_kind);
-        self.launches.with_label_values(&[if known { error_kind } else { "other" }]).inc();
+        self.launches
+            .with_label_values(&[if known { error_kind } else { "other" }])
+            .inc();
     }
 
     pub(super) fn answered(&self, call: ApiCall, seconds: f64) {

@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 pub use buckets::{Buckets, advance};
 pub use denial::DenialKind;
-pub use gate::{Attestation, AttestedPod, AttestError, Settings};
+pub use gate::{AttestError, Attestation, AttestedPod, Settings};
 pub use identity::{BoundPod, Caller};
 pub use kube_attestor::KubeAttestor;
 pub use metrics::{ApiCall, AttestMetrics};

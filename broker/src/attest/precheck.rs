@@ -14,7 +14,10 @@ const MAX_BEARER_BYTES: usize = 8 * 1024;
 /// How far broker's and API server's clocks may differ, seconds; the API server decides in the end.
 const CLOCK_LEEWAY: i64 = 30;
 
-const _: () = assert!(CLOCK_LEEWAY < IDENTITY_TOKEN_SECONDS, "the leeway would make expiry meaningless");
+const _: () = assert!(
+    CLOCK_LEEWAY < IDENTITY_TOKEN_SECONDS,
+    "the leeway would make expiry meaningless"
+);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -23,8 +26,15 @@ enum Audience {
     Many(Vec<String>),
 }
 
+impl Default for Audience {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
 #[derive(Deserialize)]
 struct Unverified {
+    #[serde(default)]
     aud: Audience,
     exp: f64,
 }
@@ -45,7 +55,8 @@ pub(super) fn bearer(header: Option<&HeaderValue>, audience: &str, now: i64) -> 
         return Err(DenialKind::BearerWrongAudience);
     }
     // NumericDate may have a fraction (RFC 7519 §2); its seconds fit an f64 without loss.
-    let expires = time::OffsetDateTime::UNIX_EPOCH.checked_add(time::Duration::checked_seconds_f64(claims.exp).unwrap_or(time::Duration::ZERO));
+    let expires = time::OffsetDateTime::UNIX_EPOCH
+        .checked_add(time::Duration::checked_seconds_f64(claims.exp).unwrap_or(time::Duration::ZERO));
     if expires.is_none_or(|at| at.unix_timestamp().saturating_add(CLOCK_LEEWAY) < now) {
         return Err(DenialKind::BearerExpired);
     }
@@ -87,31 +98,59 @@ mod tests {
 
     #[test]
     fn a_token_worth_a_review_passes_whole() {
-        let token = bearer(Some(&header(&format!(r#"{{"aud":["x","{OURS}"],"exp":1001}}"#))), OURS, 1_000).unwrap();
+        let token = bearer(
+            Some(&header(&format!(r#"{{"aud":["x","{OURS}"],"exp":1001}}"#))),
+            OURS,
+            1_000,
+        )
+        .unwrap();
         assert_eq!(token.expose_secret().split('.').count(), 3);
         assert_eq!(check(&format!(r#"{{"aud":"{OURS}","exp":1001.5}}"#)), Ok(()));
     }
 
     #[test]
     fn audience_and_expiry_are_looked_at_first() {
-        assert_eq!(check(r#"{"aud":["https://kubernetes.default.svc"],"exp":2000}"#), Err(DenialKind::BearerWrongAudience));
-        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":969}}"#)), Err(DenialKind::BearerExpired));
+        assert_eq!(
+            check(r#"{"aud":["https://kubernetes.default.svc"],"exp":2000}"#),
+            Err(DenialKind::BearerWrongAudience)
+        );
+        assert_eq!(check(r#"{"exp":2000}"#), Err(DenialKind::BearerWrongAudience));
+        assert_eq!(
+            check(&format!(r#"{{"aud":["{OURS}"],"exp":969}}"#)),
+            Err(DenialKind::BearerExpired)
+        );
         assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":970}}"#)), Ok(()));
-        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":1e300}}"#)), Err(DenialKind::BearerExpired));
+        assert_eq!(
+            check(&format!(r#"{{"aud":["{OURS}"],"exp":1e300}}"#)),
+            Err(DenialKind::BearerExpired)
+        );
     }
 
     #[test]
     fn anything_that_is_no_jwt_is_refused_before_a_review() {
-        for payload in ["", "null", "{}", r#"{"aud":5,"exp":2000}"#, r#"{"aud":["a"],"exp":"x"}"#, "{"] {
+        for payload in [
+            "",
+            "null",
+            "{}",
+            r#"{"aud":5,"exp":2000}"#,
+            r#"{"aud":["a"],"exp":"x"}"#,
+            "{",
+        ] {
             assert_eq!(check(payload), Err(DenialKind::BearerMalformed), "{payload:?}");
         }
         for text in ["Bearer a.b", "Bearer a.b.c.d", "Bearer ..", "Bearer é.b.c"] {
             let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
             let refused = bearer(Some(&value), OURS, 1_000).unwrap_err();
-            assert!(matches!(refused, DenialKind::BearerMalformed | DenialKind::BearerMissing), "{text}");
+            assert!(
+                matches!(refused, DenialKind::BearerMalformed | DenialKind::BearerMissing),
+                "{text}"
+            );
         }
         let padding = "x".repeat(MAX_BEARER_BYTES);
-        assert_eq!(check(&format!(r#"{{"aud":["{OURS}"],"exp":2000,"pad":"{padding}"}}"#)), Err(DenialKind::BearerMalformed));
+        assert_eq!(
+            check(&format!(r#"{{"aud":["{OURS}"],"exp":2000,"pad":"{padding}"}}"#)),
+            Err(DenialKind::BearerMalformed)
+        );
     }
 
     #[test]
@@ -119,7 +158,11 @@ mod tests {
         assert_eq!(bearer(None, OURS, 0).unwrap_err(), DenialKind::BearerMissing);
         for text in ["", "Bearer", "Bearer ", "bearer a.b.c", "Basic a.b.c"] {
             let value = HeaderValue::from_str(text).unwrap();
-            assert_eq!(bearer(Some(&value), OURS, 0).unwrap_err(), DenialKind::BearerMissing, "{text:?}");
+            assert_eq!(
+                bearer(Some(&value), OURS, 0).unwrap_err(),
+                DenialKind::BearerMissing,
+                "{text:?}"
+            );
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
-use agentwrit_protocol::EntropyError;
 use http::HeaderValue;
 
 use super::attested::Refusal;
@@ -12,7 +12,7 @@ use super::denials::{RecordDenial, Refused};
 use super::pod_launch::{LaunchAsk, LaunchPod};
 use super::policy::{WriteRefusal, Writer};
 use super::policy_input::InputError;
-use crate::attest::{Attestation, AttestError, AttestorError, BoundPod, Caller, DenialKind};
+use crate::attest::{AttestError, Attestation, AttestorError, BoundPod, Caller, DenialKind};
 use crate::broker::Broker;
 use crate::store::StoreError;
 

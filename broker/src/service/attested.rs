@@ -1,8 +1,8 @@
 //! What registration, renewal and revocation must ask about attested pods.
 
+use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
-use agentwrit_protocol::ErrorCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -60,7 +60,11 @@ pub struct RegisterClaim<'a> {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn check_register(tx: &mut dyn Tx, launch: &LaunchToken, claim: &RegisterClaim<'_>) -> Result<Option<Refusal>> {
+pub async fn check_register(
+    tx: &mut dyn Tx,
+    launch: &LaunchToken,
+    claim: &RegisterClaim<'_>,
+) -> Result<Option<Refusal>> {
     let Some(kind) = register_denial(tx, launch, claim).await? else {
         return Ok(None);
     };
@@ -82,9 +86,16 @@ pub async fn check_register(tx: &mut dyn Tx, launch: &LaunchToken, claim: &Regis
     Ok(Some(kind.into()))
 }
 
-async fn register_denial(tx: &mut dyn Tx, launch: &LaunchToken, claim: &RegisterClaim<'_>) -> Result<Option<DenialKind>> {
+async fn register_denial(
+    tx: &mut dyn Tx,
+    launch: &LaunchToken,
+    claim: &RegisterClaim<'_>,
+) -> Result<Option<DenialKind>> {
     let Some(bound) = &launch.attested else {
-        return Ok(claim.orch_id.starts_with(ORCH_PREFIX).then_some(DenialKind::ReservedOrchId));
+        return Ok(claim
+            .orch_id
+            .starts_with(ORCH_PREFIX)
+            .then_some(DenialKind::ReservedOrchId));
     };
     if claim.orch_id != bound.orch_id {
         return Ok(Some(DenialKind::OrchIdMismatch));
@@ -126,7 +137,10 @@ pub(super) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<
     if tx.pod_is_buried(pod_uid).await? {
         return Ok(Some(DenialKind::PodEnded));
     }
-    Ok(tx.pod_is_quarantined(pod_uid).await?.then_some(DenialKind::PodQuarantined))
+    Ok(tx
+        .pod_is_quarantined(pod_uid)
+        .await?
+        .then_some(DenialKind::PodQuarantined))
 }
 
 /// A LaunchToken and its AgentApp.
@@ -134,7 +148,10 @@ pub(super) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Resu
     let Some(token) = tx.policy(&PolicyKey::launch_token(namespace, policy)).await? else {
         return Ok(None);
     };
-    let spec = token.accepted.as_ref().and_then(|accepted| accepted.spec.launch_token());
+    let spec = token
+        .accepted
+        .as_ref()
+        .and_then(|accepted| accepted.spec.launch_token());
     let app = match spec {
         Some(spec) => tx.policy(&PolicyKey::app(namespace, &spec.app)).await?,
         None => None,
@@ -178,7 +195,14 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     if superseded {
         let since = tx.now_millis().saturating_sub(SUPERSESSION_WINDOW_MS);
         if tx.count_supersession(&bound.pod_uid, since).await? == SUPERSESSIONS_TOLD {
-            denials::tell(tx, &live_pod(bound), &bound.policy_name, DenialKind::SupersededOften, "").await?;
+            denials::tell(
+                tx,
+                &live_pod(bound),
+                &bound.policy_name,
+                DenialKind::SupersededOften,
+                "",
+            )
+            .await?;
         }
     }
     Ok(())
@@ -218,7 +242,6 @@ pub async fn on_person_revoked(tx: &mut dyn Tx, sessions: &[Session], actor: &st
         let Some(bound) = &session.attested else {
             continue;
         };
-        tx.remove_launch_tokens_of_pod(&bound.pod_uid).await?;
         if tx.quarantine_pod(&live_pod(bound), actor).await? {
             let detail = format!(
                 "pod {}/{} is quarantined until it is replaced or released",

@@ -59,7 +59,12 @@ impl LaunchAsk {
         Ok(Self {
             policy,
             public_key: checked_key(&public_key)?,
-            scopes: request.scopes.filter(|scopes| !scopes.is_empty()).as_deref().map(checked_scopes).transpose()?,
+            scopes: request
+                .scopes
+                .filter(|scopes| !scopes.is_empty())
+                .as_deref()
+                .map(checked_scopes)
+                .transpose()?,
             ttl_seconds: request.ttl_seconds.map(checked_ttl).transpose()?,
         })
     }
@@ -191,7 +196,9 @@ impl LaunchPod {
     }
 
     fn grant(&self, pair: &Pair) -> std::result::Result<Grant, Denied> {
-        let effective = pair.launchable().map_err(|kind| (kind, withdrawn_because(pair, kind)))?;
+        let effective = pair
+            .launchable()
+            .map_err(|kind| (kind, withdrawn_because(pair, kind)))?;
         if !effective.service_accounts.contains(&self.pod.service_account) {
             let note = format!(
                 "The pod runs under {:?}; allowed: {}",
@@ -201,10 +208,17 @@ impl LaunchPod {
             return Err((DenialKind::ServiceAccountNotAllowed, note));
         }
         let scopes = self.scopes(&effective)?;
-        let shortest = [Some(effective.max_ttl), self.ask.ttl_seconds, Some(self.longest_ttl).filter(|ttl| *ttl > 0)];
+        let shortest = [
+            Some(effective.max_ttl),
+            self.ask.ttl_seconds,
+            Some(self.longest_ttl).filter(|ttl| *ttl > 0),
+        ];
         let max_ttl = shortest.into_iter().flatten().min().unwrap_or(effective.max_ttl);
         let generation = |policy: &crate::store::policy::Policy| {
-            policy.accepted.as_ref().map_or(policy.generation, |accepted| accepted.generation)
+            policy
+                .accepted
+                .as_ref()
+                .map_or(policy.generation, |accepted| accepted.generation)
         };
         let app = pair.app.as_ref().ok_or((DenialKind::AppNotReady, String::new()))?;
         Ok(Grant {
@@ -242,7 +256,10 @@ impl LaunchPod {
             return Ok(asked.clone());
         }
         let names: Vec<&str> = over.into_iter().map(Scope::as_str).collect();
-        Err((DenialKind::ScopeNotAllowed, format!("Not allowed: {}", names.join(", "))))
+        Err((
+            DenialKind::ScopeNotAllowed,
+            format!("Not allowed: {}", names.join(", ")),
+        ))
     }
 
     async fn issue(self, tx: &mut dyn Tx, grant: Grant) -> Result<PodLaunchResponse> {
@@ -253,7 +270,9 @@ impl LaunchPod {
             allowed_scope: grant.scopes,
             max_ttl: grant.max_ttl,
             single_use: true,
-            expires_at: tx.now_millis().saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)),
+            expires_at: tx
+                .now_millis()
+                .saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)),
             consumed_at: None,
             created_by: self.pod.username.clone(),
             correlation_id: self.correlation_id,
@@ -285,7 +304,10 @@ impl LaunchPod {
             expires_at: rfc3339_seconds(expires_at),
             orch_id: bound.orch_id,
             task_id: bound.task_id,
-            policy: LaunchPolicy { allowed_scope, max_ttl: launch.max_ttl },
+            policy: LaunchPolicy {
+                allowed_scope,
+                max_ttl: launch.max_ttl,
+            },
         })
     }
 

@@ -9,7 +9,7 @@ use crate::store::{Command, EndReason, EventDraft, Result, RevocationLevel, Tx};
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
 
-/// A pod is gone: its sessions and unused launch tokens end, and none follows.
+/// A pod is gone: its sessions end, its unused launch tokens are worth nothing, and none follows.
 #[derive(Debug)]
 pub struct EndPod {
     /// Which pod.
@@ -29,7 +29,7 @@ impl Command for EndPod {
     async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
         let now = tx.now_millis();
         let first_time = tx.bury_pod(&self.pod.uid, now.saturating_add(POD_TOMBSTONE_MS)).await?;
-        tx.remove_launch_tokens_of_pod(&self.pod.uid).await?;
+        // Its unused launch tokens stay until they expire: the tombstone refuses them, and says why.
         tx.release_pod(&self.pod.uid).await?;
         let event = || {
             let detail = format!("pod {}/{} ended: {}", self.pod.namespace, self.pod.name, self.reason);

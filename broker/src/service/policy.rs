@@ -123,7 +123,12 @@ async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written
     };
     if same.is_none_or(|same| same.digest != policy.digest) {
         endings.extend(uncovered(tx, &policy.key).await?);
-        tx.audit(stamped(EventType::PolicyApplied, description(&policy), &policy.uid, writer));
+        tx.audit(stamped(
+            EventType::PolicyApplied,
+            description(&policy),
+            &policy.uid,
+            writer,
+        ));
     }
     let revoked = end(tx, endings, EventType::PolicyApplied, &policy.key, writer).await?;
     Ok(Ok(answer(policy.digest, policy.app_id, revoked)))
@@ -171,12 +176,14 @@ fn stamped(event: EventType, detail: String, policy_uid: &str, writer: &Writer) 
 /// The object that a recreated one takes the place of: its UID is buried, what was made under it ends.
 async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReason)>> {
     bury(tx, &old.uid).await?;
-    tx.remove_launch_tokens_of_policy(&old.uid).await?;
     let sessions = match old.key.kind {
         PolicyKind::App => Vec::new(),
         PolicyKind::LaunchToken => tx.live_sessions_by_policy(&old.uid).await?,
     };
-    Ok(sessions.into_iter().map(|session| (session, EndReason::PolicyRemoved)).collect())
+    Ok(sessions
+        .into_iter()
+        .map(|session| (session, EndReason::PolicyRemoved))
+        .collect())
 }
 
 async fn bury(tx: &mut dyn Tx, uid: &str) -> Result<()> {
@@ -192,14 +199,20 @@ async fn uncovered(tx: &mut dyn Tx, changed: &PolicyKey) -> Result<Vec<(Session,
     };
     let mut endings = Vec::new();
     for token in tokens {
-        let spec = token.accepted.as_ref().and_then(|accepted| accepted.spec.launch_token());
+        let spec = token
+            .accepted
+            .as_ref()
+            .and_then(|accepted| accepted.spec.launch_token());
         let app = match spec {
             Some(spec) => tx.policy(&PolicyKey::app(&token.key.namespace, &spec.app)).await?,
             None => None,
         };
         let pair = Pair { token, app };
         for session in tx.live_sessions_by_policy(&pair.token.uid).await? {
-            let reason = session.attested.as_ref().and_then(|bound| pair.ends(bound, &session.scope));
+            let reason = session
+                .attested
+                .as_ref()
+                .and_then(|bound| pair.ends(bound, &session.scope));
             if let Some(reason) = reason {
                 endings.push((session, reason));
             }
@@ -256,11 +269,15 @@ impl Command for RemovePolicy {
             return Ok(Err(WriteRefusal::Stale { current_epoch }));
         }
         raise_epoch(tx, current_epoch, self.order).await?;
+        // Unused launch tokens stay until they expire: registration finds their policy gone, and says so.
         bury(tx, &self.uid).await?;
-        tx.remove_launch_tokens_of_policy(&self.uid).await?;
         if held.is_some() {
             tx.remove_policy(&self.key).await?;
-            let sessions = if self.revoke { "its sessions end" } else { "its sessions last until they expire" };
+            let sessions = if self.revoke {
+                "its sessions end"
+            } else {
+                "its sessions last until they expire"
+            };
             let detail = format!("{} is removed; {sessions}", self.key);
             tx.audit(stamped(EventType::PolicyRemoved, detail, &self.uid, &self.writer));
         }
@@ -269,11 +286,15 @@ impl Command for RemovePolicy {
             let sessions = match self.key.kind {
                 PolicyKind::LaunchToken => tx.live_sessions_by_policy(&self.uid).await?,
                 PolicyKind::App if held.is_some() => {
-                    tx.live_sessions_by_orch(&orch_id(&self.key.namespace, &self.key.name)).await?
+                    tx.live_sessions_by_orch(&orch_id(&self.key.namespace, &self.key.name))
+                        .await?
                 }
                 PolicyKind::App => Vec::new(),
             };
-            let endings = sessions.into_iter().map(|session| (session, EndReason::PolicyRemoved)).collect();
+            let endings = sessions
+                .into_iter()
+                .map(|session| (session, EndReason::PolicyRemoved))
+                .collect();
             revoked = end(tx, endings, EventType::PolicyRemoved, &self.key, &self.writer).await?;
         }
         Ok(Ok(RevokedResponse { revoked }))

@@ -180,7 +180,9 @@ fn check_label(field: &str, value: &str, most: usize) -> Checked<()> {
 
 fn check_count(field: &str, count: usize, most: usize) -> Checked<()> {
     if count == 0 || count > most {
-        return Err(InputError::new(format!("{field} must have 1 to {most} items, not {count}")));
+        return Err(InputError::new(format!(
+            "{field} must have 1 to {most} items, not {count}"
+        )));
     }
     Ok(())
 }
@@ -261,18 +263,54 @@ mod tests {
         let table: [(Change, ErrorCode, &str); 14] = [
             (|p| p.uid.clear(), ErrorCode::InvalidRequest, "uid"),
             (|p| p.generation = -1, ErrorCode::InvalidRequest, "generation"),
-            (|p| p.order.lease_epoch = -1, ErrorCode::InvalidRequest, "order.lease_epoch"),
+            (
+                |p| p.order.lease_epoch = -1,
+                ErrorCode::InvalidRequest,
+                "order.lease_epoch",
+            ),
             (|p| p.order.sequence = -1, ErrorCode::InvalidRequest, "order.sequence"),
             (|p| p.reason = Some("a\nb".into()), ErrorCode::InvalidRequest, "reason"),
             (|p| p.spec.app = "Orders".into(), ErrorCode::InvalidRequest, "spec.app"),
-            (|p| p.spec.agent_name.clear(), ErrorCode::InvalidRequest, "spec.agent_name"),
-            (|p| p.spec.allowed_scopes.clear(), ErrorCode::InvalidRequest, "spec.allowed_scopes"),
-            (|p| p.spec.allowed_scopes = vec!["read:orders".into()], ErrorCode::InvalidScopeFormat, "spec.allowed_scopes"),
-            (|p| p.spec.allowed_scopes = vec!["read:a:b,c".into()], ErrorCode::InvalidScopeFormat, "spec.allowed_scopes"),
-            (|p| p.spec.allowed_scopes = vec!["admin:revoke:*".into()], ErrorCode::Forbidden, "spec.allowed_scopes"),
-            (|p| p.spec.max_ttl_seconds = 59, ErrorCode::InvalidTtl, "spec.max_ttl_seconds"),
-            (|p| p.spec.max_ttl_seconds = 86_401, ErrorCode::InvalidTtl, "spec.max_ttl_seconds"),
-            (|p| p.spec.service_account_names.clear(), ErrorCode::InvalidRequest, "spec.service_account_names"),
+            (
+                |p| p.spec.agent_name.clear(),
+                ErrorCode::InvalidRequest,
+                "spec.agent_name",
+            ),
+            (
+                |p| p.spec.allowed_scopes.clear(),
+                ErrorCode::InvalidRequest,
+                "spec.allowed_scopes",
+            ),
+            (
+                |p| p.spec.allowed_scopes = vec!["read:orders".into()],
+                ErrorCode::InvalidScopeFormat,
+                "spec.allowed_scopes",
+            ),
+            (
+                |p| p.spec.allowed_scopes = vec!["read:a:b,c".into()],
+                ErrorCode::InvalidScopeFormat,
+                "spec.allowed_scopes",
+            ),
+            (
+                |p| p.spec.allowed_scopes = vec!["admin:revoke:*".into()],
+                ErrorCode::Forbidden,
+                "spec.allowed_scopes",
+            ),
+            (
+                |p| p.spec.max_ttl_seconds = 59,
+                ErrorCode::InvalidTtl,
+                "spec.max_ttl_seconds",
+            ),
+            (
+                |p| p.spec.max_ttl_seconds = 86_401,
+                ErrorCode::InvalidTtl,
+                "spec.max_ttl_seconds",
+            ),
+            (
+                |p| p.spec.service_account_names.clear(),
+                ErrorCode::InvalidRequest,
+                "spec.service_account_names",
+            ),
         ];
         for (change, code, field) in table {
             let mut put = put();
@@ -286,7 +324,14 @@ mod tests {
 
     #[test]
     fn names_are_labels() {
-        for (namespace, name) in [("", "a"), ("a", ""), ("A", "a"), ("a", "-a"), ("a", "a.b"), ("a", &"x".repeat(53))] {
+        for (namespace, name) in [
+            ("", "a"),
+            ("a", ""),
+            ("A", "a"),
+            ("a", "-a"),
+            ("a", "a.b"),
+            ("a", &"x".repeat(53)),
+        ] {
             let error = Write::launch_token(PolicyKey::launch_token(namespace, name), put()).unwrap_err();
             assert!(error.detail.starts_with("name"), "{namespace}/{name}: {error}");
         }

@@ -35,7 +35,8 @@ impl Command for ListPolicies {
             }
         }
         for launch in tx.unused_attested_launch_tokens().await? {
-            if let Some(bound) = &launch.attested {
+            let Some(bound) = &launch.attested else { continue };
+            if !tx.pod_is_buried(&bound.pod_uid).await? {
                 remember(live_pod(bound));
             }
         }

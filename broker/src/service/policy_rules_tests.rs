@@ -93,7 +93,11 @@ fn a_write_is_fenced_by_epoch_globally_and_by_order_per_object() {
         (3, Some(&held), order(2, 6), Some("other"), Fence::Stale),
     ];
     for (epoch, held, order, digest, wanted) in table {
-        assert_eq!(fence(epoch, held, order, digest), wanted, "{epoch} {order:?} {digest:?}");
+        assert_eq!(
+            fence(epoch, held, order, digest),
+            wanted,
+            "{epoch} {order:?} {digest:?}"
+        );
     }
 }
 
@@ -104,11 +108,19 @@ fn both_must_allow_a_scope() {
         (&["read:orders:*"], &["read:orders:7"], &["read:orders:7"]),
         (&["read:orders:7"], &["read:orders:*"], &["read:orders:7"]),
         (&["read:orders:*"], &["write:orders:*"], &[]),
-        (&["read:a:*", "read:b:1"], &["read:b:*", "read:a:1"], &["read:b:1", "read:a:1"]),
+        (
+            &["read:a:*", "read:b:1"],
+            &["read:b:*", "read:a:1"],
+            &["read:b:1", "read:a:1"],
+        ),
         (&["read:a:*", "read:a:1"], &["read:a:*"], &["read:a:*", "read:a:1"]),
     ];
     for (app, token, wanted) in table {
-        assert_eq!(intersection(&scope(app), &scope(token)).to_strings(), wanted, "{app:?} {token:?}");
+        assert_eq!(
+            intersection(&scope(app), &scope(token)).to_strings(),
+            wanted,
+            "{app:?} {token:?}"
+        );
     }
 }
 
@@ -162,9 +174,15 @@ fn narrowing_ends_what_is_no_longer_covered_and_nothing_else() {
     let mut pair = pair();
     let narrower = PolicySpec::LaunchToken(token_spec(&["read:orders:7"]));
     pair.token.accepted = accept(Some(&pair.token), PolicyState::Ready, 2, narrower);
-    assert_eq!(pair.ends(&attested(), &scope(&["read:orders:1"])), Some(EndReason::PolicyChanged));
+    assert_eq!(
+        pair.ends(&attested(), &scope(&["read:orders:1"])),
+        Some(EndReason::PolicyChanged)
+    );
     assert_eq!(pair.ends(&attested(), &scope(&["read:orders:7"])), None);
-    assert_eq!(pair.still_stands(&attested(), &scope(&["read:orders:7"])), Err(DenialKind::PolicyChanged));
+    assert_eq!(
+        pair.still_stands(&attested(), &scope(&["read:orders:7"])),
+        Err(DenialKind::PolicyChanged)
+    );
 }
 
 #[test]
@@ -174,9 +192,17 @@ fn widening_and_life_wait_for_the_next_renewal() {
     longer.max_ttl_seconds = 600;
     for changed in [wider, longer] {
         let mut pair = pair();
-        pair.token.accepted = accept(Some(&pair.token), PolicyState::Ready, 2, PolicySpec::LaunchToken(changed));
+        pair.token.accepted = accept(
+            Some(&pair.token),
+            PolicyState::Ready,
+            2,
+            PolicySpec::LaunchToken(changed),
+        );
         assert_eq!(pair.ends(&attested(), &scope(&["read:orders:1"])), None);
-        assert_eq!(pair.still_stands(&attested(), &scope(&["read:orders:1"])), Err(DenialKind::PolicyChanged));
+        assert_eq!(
+            pair.still_stands(&attested(), &scope(&["read:orders:1"])),
+            Err(DenialKind::PolicyChanged)
+        );
     }
 }
 
@@ -186,14 +212,22 @@ fn a_change_that_does_not_matter_to_sessions_disturbs_none() {
     let mut renamed = token_spec(&["read:orders:*"]);
     renamed.agent_name = "other".into();
     renamed.service_account_names.push("another".into());
-    pair.token.accepted = accept(Some(&pair.token), PolicyState::Ready, 2, PolicySpec::LaunchToken(renamed));
+    pair.token.accepted = accept(
+        Some(&pair.token),
+        PolicyState::Ready,
+        2,
+        PolicySpec::LaunchToken(renamed),
+    );
     assert_eq!(pair.still_stands(&attested(), &scope(&["read:orders:1"])), Ok(()));
     pair.token.accepted.as_mut().unwrap().spec = {
         let mut spec = token_spec(&["read:orders:*"]);
         spec.service_account_names = vec!["another".into()];
         PolicySpec::LaunchToken(spec)
     };
-    assert_eq!(pair.ends(&attested(), &scope(&["read:orders:1"])), Some(EndReason::PolicyChanged));
+    assert_eq!(
+        pair.ends(&attested(), &scope(&["read:orders:1"])),
+        Some(EndReason::PolicyChanged)
+    );
 }
 
 #[test]
@@ -216,7 +250,10 @@ fn suspension_of_either_ends_sessions() {
             "token" => pair.token.state = PolicyState::Suspended,
             _ => pair.app.as_mut().unwrap().state = PolicyState::Suspended,
         }
-        assert_eq!(pair.ends(&attested(), &scope(&["read:orders:1"])), Some(EndReason::Suspended));
+        assert_eq!(
+            pair.ends(&attested(), &scope(&["read:orders:1"])),
+            Some(EndReason::Suspended)
+        );
         let refused = pair.still_stands(&attested(), &scope(&["read:orders:1"])).unwrap_err();
         assert_eq!(refused.code(), agentwrit_protocol::ErrorCode::Suspended, "{which}");
     }

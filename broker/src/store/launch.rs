@@ -92,10 +92,6 @@ pub trait LaunchTokens {
     async fn launch_token(&mut self, hash: &LaunchTokenHash) -> Result<Option<LaunchToken>>;
     /// Uses it up; false when somebody else has.
     async fn consume_launch_token(&mut self, hash: &LaunchTokenHash) -> Result<bool>;
-    /// Removes the unused ones of a pod and returns how many there were.
-    async fn remove_launch_tokens_of_pod(&mut self, pod_uid: &str) -> Result<u64>;
-    /// Removes the unused ones of a policy and returns how many there were.
-    async fn remove_launch_tokens_of_policy(&mut self, policy_uid: &str) -> Result<u64>;
     /// The unused, unexpired ones made for pods.
     async fn unused_attested_launch_tokens(&mut self) -> Result<Vec<LaunchToken>>;
 }

@@ -10,8 +10,8 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use http::header::AUTHORIZATION;
 use http::StatusCode;
+use http::header::AUTHORIZATION;
 use serde::de::DeserializeOwned;
 
 use super::k8s_bulk;
@@ -46,10 +46,16 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
             tracing::warn!(target: "K8S", component = "Metrics", error = %error, "attestation is not counted");
         }
     }
-    let state = K8s { broker: Arc::clone(broker), gate };
+    let state = K8s {
+        broker: Arc::clone(broker),
+        gate,
+    };
     Router::new()
         .route("/v1/k8s/policies", get(list).put(k8s_bulk::put_all))
-        .route("/v1/k8s/policies/apps/{namespace}/{name}", put(put_app).delete(delete_app))
+        .route(
+            "/v1/k8s/policies/apps/{namespace}/{name}",
+            put(put_app).delete(delete_app),
+        )
         .route(
             "/v1/k8s/policies/launch-tokens/{namespace}/{name}",
             put(put_launch_token).delete(delete_launch_token),
@@ -63,7 +69,9 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
 
 impl K8s {
     pub(super) async fn controller(&self, call: &Call) -> Result<Writer, ApiError> {
-        attestation::controller(&self.broker, &self.gate, incoming(call)).await.map_err(ApiError::from)
+        attestation::controller(&self.broker, &self.gate, incoming(call))
+            .await
+            .map_err(ApiError::from)
     }
 }
 
@@ -76,8 +84,10 @@ fn incoming(call: &Call) -> Incoming<'_> {
 
 /// A body of the controller's: what doesn't fit is named.
 fn body<T: DeserializeOwned>(call: &Call) -> Result<T, InputError> {
-    let value: serde_json::Value =
-        call.json::<serde_json::Map<_, _>>().map_err(|_| InputError::new("malformed JSON body"))?.into();
+    let value: serde_json::Value = call
+        .json::<serde_json::Map<_, _>>()
+        .map_err(|_| InputError::new("malformed JSON body"))?
+        .into();
     T::deserialize(value).map_err(|error| InputError::new(format!("malformed body: {error}")))
 }
 
@@ -100,7 +110,10 @@ async fn put_launch_token(
 }
 
 async fn put_one(k8s: &K8s, write: Write, writer: Writer) -> Answer {
-    let apply = ApplyPolicies { writes: vec![Ok(write)], writer };
+    let apply = ApplyPolicies {
+        writes: vec![Ok(write)],
+        writer,
+    };
     let answers = k8s.broker.store.commit(apply).await?;
     let written: PutPolicyResponse = answers
         .into_iter()
@@ -133,7 +146,11 @@ fn removal(key: PolicyKey, query: &str, writer: Writer) -> Result<RemovePolicy, 
     check_key(&key)?;
     let given = parameters(query);
     let text = |name: &str| {
-        let found = given.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let found = given
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str());
         found.ok_or_else(|| InputError::new(format!("query parameter {name} is required")))
     };
     let number = |name: &str| {
@@ -152,9 +169,19 @@ fn removal(key: PolicyKey, query: &str, writer: Writer) -> Result<RemovePolicy, 
     let revoke = match text("revoke")? {
         "true" => true,
         "false" => false,
-        other => return Err(InputError::new(format!("query parameter revoke must be true or false, not {other:?}"))),
+        other => {
+            return Err(InputError::new(format!(
+                "query parameter revoke must be true or false, not {other:?}"
+            )));
+        }
     };
-    Ok(RemovePolicy { key, uid, order, revoke, writer })
+    Ok(RemovePolicy {
+        key,
+        uid,
+        order,
+        revoke,
+        writer,
+    })
 }
 
 async fn list(State(k8s): State<K8s>, call: Call) -> Answer {
@@ -179,15 +206,23 @@ async fn end_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call) ->
 fn ending(uid: String, call: &Call, writer: Writer) -> Result<EndPod, InputError> {
     check_uid(&uid)?;
     let request: PodEndedRequest = body(call)?;
-    for (field, value, most) in
-        [("namespace", &request.namespace, 63), ("name", &request.name, 253), ("reason", &request.reason, 256)]
-    {
+    for (field, value, most) in [
+        ("namespace", &request.namespace, 63),
+        ("name", &request.name, 253),
+        ("reason", &request.reason, 256),
+    ] {
         if value.is_empty() || value.len() > most || value.chars().any(char::is_control) {
-            return Err(InputError::new(format!("{field} must be 1 to {most} bytes without control characters")));
+            return Err(InputError::new(format!(
+                "{field} must be 1 to {most} bytes without control characters"
+            )));
         }
     }
     Ok(EndPod {
-        pod: LivePod { uid, namespace: request.namespace, name: request.name },
+        pod: LivePod {
+            uid,
+            namespace: request.namespace,
+            name: request.name,
+        },
         reason: request.reason,
         actor: writer.actor,
         source: writer.source,
@@ -197,7 +232,11 @@ fn ending(uid: String, call: &Call, writer: Writer) -> Result<EndPod, InputError
 async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call) -> Answer {
     let person = bearer::authenticate(&k8s.broker, &call, Guard::admin("admin:revoke:*")).await?;
     check_uid(&uid).map_err(K8sError::from)?;
-    let release = ReleasePod { pod_uid: uid, actor: person.claims.sub.clone(), source: call.source_text() };
+    let release = ReleasePod {
+        pod_uid: uid,
+        actor: person.claims.sub.clone(),
+        source: call.source_text(),
+    };
     let released = k8s.broker.store.commit(release).await?;
     Ok(json::reply(StatusCode::OK, &released))
 }
@@ -205,14 +244,13 @@ async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call
 async fn denials(State(k8s): State<K8s>, call: Call) -> Answer {
     k8s.controller(&call).await?;
     let given = parameters(&call.query);
-    let after = match given.iter().rev().find(|(key, _)| key == "after") {
-        None => 0,
-        Some((_, value)) => value
-            .parse::<i64>()
-            .ok()
-            .filter(|after| *after >= 0)
-            .ok_or_else(|| ApiError::invalid("query parameter after must be a cursor: a whole number, 0 or more"))?,
-    };
+    let after =
+        match given.iter().rev().find(|(key, _)| key == "after") {
+            None => 0,
+            Some((_, value)) => value.parse::<i64>().ok().filter(|after| *after >= 0).ok_or_else(|| {
+                ApiError::invalid("query parameter after must be a cursor: a whole number, 0 or more")
+            })?,
+        };
     let answer = k8s.broker.store.read(ReadDenials { after }).await?;
     Ok(json::reply(StatusCode::OK, &answer))
 }
@@ -220,9 +258,8 @@ async fn denials(State(k8s): State<K8s>, call: Call) -> Answer {
 impl From<K8sError> for ApiError {
     fn from(error: K8sError) -> Self {
         match error {
-            K8sError::Input(InputError { code, detail }) | K8sError::Write(WriteRefusal::Input(InputError { code, detail })) => {
-                Self::new(code, detail)
-            }
+            K8sError::Input(InputError { code, detail })
+            | K8sError::Write(WriteRefusal::Input(InputError { code, detail })) => Self::new(code, detail),
             K8sError::Refused(refusal) => {
                 let error = Self::new(refusal.code, refusal.detail);
                 if refusal.code != ErrorCode::RateLimited {
@@ -245,7 +282,10 @@ impl From<K8sError> for ApiError {
 impl From<AttestorError> for ApiError {
     /// Whatever the cause: not the caller's fault, so never a refusal.
     fn from(_: AttestorError) -> Self {
-        Self::new(ErrorCode::Unavailable, "the Kubernetes API server could not be asked; nothing was changed")
-            .retry_after(1)
+        Self::new(
+            ErrorCode::Unavailable,
+            "the Kubernetes API server could not be asked; nothing was changed",
+        )
+        .retry_after(1)
     }
 }

@@ -33,13 +33,18 @@ pub(super) async fn put_all(State(k8s): State<K8s>, call: Call) -> Answer {
     let Items { items } = call.json()?;
     if items.is_empty() || items.len() > MAX_BULK_ITEMS {
         let count = items.len();
-        return Err(ApiError::invalid(format!("items must have 1 to {MAX_BULK_ITEMS} items, not {count}")));
+        return Err(ApiError::invalid(format!(
+            "items must have 1 to {MAX_BULK_ITEMS} items, not {count}"
+        )));
     }
     let mut addresses = Vec::with_capacity(items.len());
     let mut puts = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        let address = Address::deserialize(&item)
-            .map_err(|error| ApiError::invalid(format!("items[{index}]: {error}; kind, namespace and name are required")))?;
+        let address = Address::deserialize(&item).map_err(|error| {
+            ApiError::invalid(format!(
+                "items[{index}]: {error}; kind, namespace and name are required"
+            ))
+        })?;
         addresses.push(address);
         puts.push(write(item));
     }
@@ -52,7 +57,13 @@ pub(super) async fn put_all(State(k8s): State<K8s>, call: Call) -> Answer {
                 Ok(accepted) => (Some(accepted), None),
                 Err(refusal) => (None, Some(ApiError::from(K8sError::from(refusal)).problem().clone())),
             };
-            BulkResult { kind, namespace, name, accepted, problem }
+            BulkResult {
+                kind,
+                namespace,
+                name,
+                accepted,
+                problem,
+            }
         })
         .collect();
     Ok(json::reply(StatusCode::OK, &BulkResponse { results }))

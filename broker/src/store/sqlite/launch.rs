@@ -97,24 +97,6 @@ impl LaunchTokens for SqliteTx<'_> {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn remove_launch_tokens_of_pod(&mut self, pod_uid: &str) -> Result<u64> {
-        let done = sqlx::query("DELETE FROM launch_tokens WHERE pod_uid = ? AND consumed_at IS NULL")
-            .bind(pod_uid)
-            .execute(&mut *self.connection)
-            .await
-            .during("remove_launch_tokens")?;
-        Ok(done.rows_affected())
-    }
-
-    async fn remove_launch_tokens_of_policy(&mut self, policy_uid: &str) -> Result<u64> {
-        let done = sqlx::query("DELETE FROM launch_tokens WHERE policy_uid = ? AND consumed_at IS NULL")
-            .bind(policy_uid)
-            .execute(&mut *self.connection)
-            .await
-            .during("remove_launch_tokens")?;
-        Ok(done.rows_affected())
-    }
-
     async fn unused_attested_launch_tokens(&mut self) -> Result<Vec<LaunchToken>> {
         let now = self.millis();
         let rows = sqlx::query(

@@ -127,7 +127,9 @@ impl Policies for SqliteTx<'_> {
 
     async fn put_policy(&mut self, policy: &Policy) -> Result<()> {
         let accepted = policy.accepted.as_ref();
-        let app = accepted.and_then(|accepted| accepted.spec.launch_token()).map(|spec| &spec.app);
+        let app = accepted
+            .and_then(|accepted| accepted.spec.launch_token())
+            .map(|spec| &spec.app);
         let query = sqlx::query(
             "INSERT OR REPLACE INTO policies (kind, namespace, name, uid, generation, lease_epoch, sequence, state, \
              reason, digest, accepted, app, app_id, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -142,7 +144,11 @@ impl Policies for SqliteTx<'_> {
         .bind(state_text(policy.state))
         .bind(&policy.reason)
         .bind(&policy.digest)
-        .bind(accepted.map(|accepted| to_json("accepted policy", accepted)).transpose()?)
+        .bind(
+            accepted
+                .map(|accepted| to_json("accepted policy", accepted))
+                .transpose()?,
+        )
         .bind(app)
         .bind(&policy.app_id)
         .bind(policy.issued);
@@ -262,7 +268,9 @@ impl Policies for SqliteTx<'_> {
 
     async fn count_supersession(&mut self, pod_uid: &str, since: i64) -> Result<i64> {
         let now = self.millis();
-        let query = sqlx::query("INSERT INTO pod_supersessions (pod_uid, at) VALUES (?, ?)").bind(pod_uid).bind(now);
+        let query = sqlx::query("INSERT INTO pod_supersessions (pod_uid, at) VALUES (?, ?)")
+            .bind(pod_uid)
+            .bind(now);
         self.changed(query, "save_pod").await?;
         sqlx::query_scalar("SELECT COUNT(*) FROM pod_supersessions WHERE pod_uid = ? AND at >= ?")
             .bind(pod_uid)
@@ -299,7 +307,11 @@ impl Policies for SqliteTx<'_> {
             .fetch_one(&mut *self.connection)
             .await
             .during("read_denials")?;
-        let after = if newest.is_some_and(|newest| after > newest) { 0 } else { after };
+        let after = if newest.is_some_and(|newest| after > newest) {
+            0
+        } else {
+            after
+        };
         let rows = sqlx::query("SELECT * FROM denials WHERE cursor > ? ORDER BY cursor LIMIT ?")
             .bind(after)
             .bind(limit)
@@ -329,7 +341,10 @@ impl Policies for SqliteTx<'_> {
             ("DELETE FROM buried_policies WHERE until < ?", now),
             ("DELETE FROM buried_pods WHERE until < ?", now),
             ("DELETE FROM pod_launches WHERE full_at < ?", now),
-            ("DELETE FROM pod_supersessions WHERE at < ?", now.saturating_sub(SUPERSESSION_MS)),
+            (
+                "DELETE FROM pod_supersessions WHERE at < ?",
+                now.saturating_sub(SUPERSESSION_MS),
+            ),
         ];
         for (statement, limit) in statements {
             self.changed(sqlx::query(statement).bind(limit), "prune").await?;

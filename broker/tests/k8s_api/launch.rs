@@ -1,11 +1,10 @@
 //! Launches of pods: who gets a launch token, and every way not to.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod k8s_support;
 
 use agentwrit_broker::attest::PodFacts;
-use k8s_support::{AUDIENCE, Keys, Pod, World, token};
 use serde_json::{Value, json};
+
+use crate::cluster::{AUDIENCE, token};
+use crate::world::{Keys, NOW, Pod, World};
 
 #[tokio::test]
 async fn a_pod_gets_a_launch_token_bound_to_itself() {
@@ -14,7 +13,10 @@ async fn a_pod_gets_a_launch_token_bound_to_itself() {
     assert_eq!(answer.status, 201);
     assert_eq!(answer.body["orch_id"], "k8s.shop.orders");
     assert_eq!(answer.body["task_id"], "p1");
-    assert_eq!(answer.body["policy"], json!({"allowed_scope": ["read:orders:*"], "max_ttl": 300}));
+    assert_eq!(
+        answer.body["policy"],
+        json!({"allowed_scope": ["read:orders:*"], "max_ttl": 300})
+    );
     assert_eq!(answer.body["launch_token"].as_str().unwrap().len(), 64);
     assert!(answer.body["expires_at"].as_str().unwrap().ends_with('Z'));
 
@@ -25,24 +27,46 @@ async fn a_pod_gets_a_launch_token_bound_to_itself() {
     assert_eq!(event["actor"], "system:serviceaccount:shop:reader");
     assert_eq!(event["source"], "10.0.0.7");
     assert_eq!(event["correlation_id"].as_str().unwrap().len(), 32);
-    assert!(event["detail"].as_str().unwrap().contains("shop/pod-p1 on node node-1"), "{event}");
-    assert!(!event.to_string().contains(answer.body["launch_token"].as_str().unwrap()));
+    assert!(
+        event["detail"].as_str().unwrap().contains("shop/pod-p1 on node node-1"),
+        "{event}"
+    );
+    assert!(
+        !event
+            .to_string()
+            .contains(answer.body["launch_token"].as_str().unwrap())
+    );
 }
 
 #[tokio::test]
 async fn the_whole_session_carries_the_correlation_id_of_its_launch() {
     let world = World::new().await.with_policies().await;
     let token = world.agent(&world.pod("p1"), &Keys::new(1)).await;
-    let id = world.events("event_type=launch_token_issued").await[0]["correlation_id"].as_str().unwrap().to_owned();
-    let renewed = world.renew(&token).await.ok()["access_token"].as_str().unwrap().to_owned();
-    world.call("POST", "/v1/token/release", &renewed, &Value::Null).await.ok();
+    let id = world.events("event_type=launch_token_issued").await[0]["correlation_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let renewed = world.renew(&token).await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    world
+        .call("POST", "/v1/token/release", &renewed, &Value::Null)
+        .await
+        .ok();
     let types: Vec<String> = world
         .events(&format!("correlation_id={id}"))
         .await
         .iter()
         .map(|event| event["event_type"].as_str().unwrap().to_owned())
         .collect();
-    let wanted = ["launch_token_issued", "agent_registered", "token_issued", "token_renewed", "token_released"];
+    let wanted = [
+        "launch_token_issued",
+        "agent_registered",
+        "token_issued",
+        "token_renewed",
+        "token_released",
+    ];
     assert_eq!(types, wanted);
     assert_eq!(world.events("pod_uid=p1").await.len(), wanted.len());
 }
@@ -59,15 +83,28 @@ async fn a_pod_may_ask_for_less_and_never_for_more() {
         body
     };
     let less = ask(json!({"scopes": ["read:orders:7"], "ttl_seconds": 20}));
-    let answer = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &less).await.ok();
-    assert_eq!(answer["policy"], json!({"allowed_scope": ["read:orders:7"], "max_ttl": 20}));
+    let answer = world
+        .call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &less)
+        .await
+        .ok();
+    assert_eq!(
+        answer["policy"],
+        json!({"allowed_scope": ["read:orders:7"], "max_ttl": 20})
+    );
     let longer = ask(json!({"ttl_seconds": 9999}));
-    let answer = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &longer).await.ok();
+    let answer = world
+        .call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &longer)
+        .await
+        .ok();
     assert_eq!(answer["policy"]["max_ttl"], 300);
     let more = ask(json!({"scopes": ["read:orders:7", "write:orders:7"]}));
     let answer = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &more).await;
     assert_eq!(answer.refusal(), (403, "forbidden"));
-    assert!(answer.body["detail"].as_str().unwrap().contains("write:orders:7"), "{}", answer.body);
+    assert!(
+        answer.body["detail"].as_str().unwrap().contains("write:orders:7"),
+        "{}",
+        answer.body
+    );
     assert_eq!(world.last_kind("attestation_denied").await, "scope_not_allowed");
 }
 
@@ -77,20 +114,46 @@ async fn what_is_asked_wrongly_is_named() {
     let (pod, key) = (world.pod("p1"), Keys::new(1).public());
     let table = [
         (json!({"public_key": key}), "invalid_request", "policy"),
-        (json!({"policy": "Reader", "public_key": key}), "invalid_request", "policy"),
+        (
+            json!({"policy": "Reader", "public_key": key}),
+            "invalid_request",
+            "policy",
+        ),
         (json!({"policy": "reader"}), "invalid_request", "public_key"),
-        (json!({"policy": "reader", "public_key": "AAAA"}), "invalid_request", "public_key"),
-        (json!({"policy": "reader", "public_key": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}), "invalid_request", "public_key"),
-        (json!({"policy": "reader", "public_key": key, "scopes": ["read"]}), "invalid_scope_format", "scopes"),
-        (json!({"policy": "reader", "public_key": key, "ttl_seconds": 0}), "invalid_ttl", "ttl_seconds"),
+        (
+            json!({"policy": "reader", "public_key": "AAAA"}),
+            "invalid_request",
+            "public_key",
+        ),
+        (
+            json!({"policy": "reader", "public_key": "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}),
+            "invalid_request",
+            "public_key",
+        ),
+        (
+            json!({"policy": "reader", "public_key": key, "scopes": ["read"]}),
+            "invalid_scope_format",
+            "scopes",
+        ),
+        (
+            json!({"policy": "reader", "public_key": key, "ttl_seconds": 0}),
+            "invalid_ttl",
+            "ttl_seconds",
+        ),
         (json!({"policy": 5}), "invalid_request", "malformed"),
     ];
     for (body, code, field) in table {
         let answer = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &body).await;
         assert_eq!(answer.refusal(), (400, code), "{body}");
-        assert!(answer.body["detail"].as_str().unwrap().starts_with(field), "{}", answer.body);
+        assert!(
+            answer.body["detail"].as_str().unwrap().starts_with(field),
+            "{}",
+            answer.body
+        );
     }
-    let answer = world.raw("POST", "/v1/k8s/launch-tokens", &pod.bearer(), "{".into()).await;
+    let answer = world
+        .raw("POST", "/v1/k8s/launch-tokens", &pod.bearer(), "{".into())
+        .await;
     assert_eq!(answer.refusal(), (400, "invalid_request"));
     assert_eq!(answer.body["detail"], "malformed JSON body");
 }
@@ -99,16 +162,24 @@ async fn what_is_asked_wrongly_is_named() {
 async fn strangers_are_refused_alike_and_audited_precisely() {
     let world = World::new().await.with_policies().await;
     let pod = world.pod("p1");
-    let now = 1_800_000_000_i64;
     let table = [
         (String::new(), "bearer_missing"),
         ("a.b".into(), "bearer_malformed"),
         (format!("{}x", "a.".repeat(3)), "bearer_malformed"),
-        (pod.bearer_with(&json!({"aud": ["https://kubernetes.default.svc"]})), "bearer_wrong_audience"),
-        (pod.bearer_with(&json!({"exp": now - 3600})), "bearer_expired"),
+        (
+            pod.bearer_with(&json!({"aud": ["https://kubernetes.default.svc"]})),
+            "bearer_wrong_audience",
+        ),
+        (pod.bearer_with(&json!({"exp": NOW - 3600})), "bearer_expired"),
         (pod.bearer_with(&json!({"forged": true})), "token_rejected"),
-        (pod.bearer_with(&json!({"confirmed": "https://kubernetes.default.svc"})), "audience_not_confirmed"),
-        (pod.bearer_with(&json!({"sub": "kubernetes-admin"})), "not_a_service_account"),
+        (
+            pod.bearer_with(&json!({"confirmed": "https://kubernetes.default.svc"})),
+            "audience_not_confirmed",
+        ),
+        (
+            pod.bearer_with(&json!({"sub": "kubernetes-admin"})),
+            "not_a_service_account",
+        ),
         (pod.bearer_with(&json!({"uid": null})), "not_bound_to_pod"),
     ];
     for (bearer, kind) in table {
@@ -124,7 +195,8 @@ async fn strangers_are_refused_alike_and_audited_precisely() {
 
 #[tokio::test]
 async fn only_the_living_pod_itself_is_launched() {
-    let table: [(fn(&mut PodFacts), &str); 6] = [
+    type Change = fn(&mut PodFacts);
+    let table: [(Change, &str); 6] = [
         (|p| p.uid = "p2".into(), "pod_replaced"),
         (|p| p.terminating = true, "pod_terminating"),
         (|p| p.phase = "Succeeded".into(), "pod_finished"),
@@ -136,7 +208,11 @@ async fn only_the_living_pod_itself_is_launched() {
     for (change, kind) in table {
         let pod = world.pod("p1");
         world.cluster.change_pod("shop", "pod-p1", change);
-        assert_eq!(world.launch(&pod, &Keys::new(1)).await.refusal(), (403, "forbidden"), "{kind}");
+        assert_eq!(
+            world.launch(&pod, &Keys::new(1)).await.refusal(),
+            (403, "forbidden"),
+            "{kind}"
+        );
         assert_eq!(world.last_kind("attestation_denied").await, kind);
     }
     let pod = world.pod("p1");
@@ -148,7 +224,10 @@ async fn only_the_living_pod_itself_is_launched() {
 #[tokio::test]
 async fn the_policy_must_exist_in_the_pods_own_namespace_and_list_its_service_account() {
     let world = World::new().await.with_policies().await;
-    let elsewhere = Pod { namespace: "other".into(), ..world.pod("p9") };
+    let elsewhere = Pod {
+        namespace: "other".into(),
+        ..world.pod("p9")
+    };
     let facts = |policy: &str, account: &str, uid: &str| PodFacts {
         uid: uid.into(),
         terminating: false,
@@ -157,17 +236,31 @@ async fn the_policy_must_exist_in_the_pods_own_namespace_and_list_its_service_ac
         node: None,
         launch_token: Some(policy.into()),
     };
-    world.cluster.put_pod("other", &elsewhere.name, facts("reader", "reader", "p9"));
+    world
+        .cluster
+        .put_pod("other", &elsewhere.name, facts("reader", "reader", "p9"));
     let answer = world.launch(&elsewhere, &Keys::new(1)).await;
     assert_eq!(answer.refusal(), (404, "launch_token_not_found"));
     assert_eq!(world.last_kind("attestation_denied").await, "launch_token_not_found");
 
-    let stranger = Pod { service_account: "default".into(), ..world.pod("p2") };
-    world.cluster.put_pod("shop", &stranger.name, facts("reader", "default", "p2"));
+    let stranger = Pod {
+        service_account: "default".into(),
+        ..world.pod("p2")
+    };
+    world
+        .cluster
+        .put_pod("shop", &stranger.name, facts("reader", "default", "p2"));
     let answer = world.launch(&stranger, &Keys::new(1)).await;
     assert_eq!(answer.refusal(), (403, "service_account_not_allowed"));
-    assert!(answer.body["detail"].as_str().unwrap().contains("\"default\""), "{}", answer.body);
-    assert_eq!(world.last_kind("attestation_denied").await, "service_account_not_allowed");
+    assert!(
+        answer.body["detail"].as_str().unwrap().contains("\"default\""),
+        "{}",
+        answer.body
+    );
+    assert_eq!(
+        world.last_kind("attestation_denied").await,
+        "service_account_not_allowed"
+    );
 }
 
 #[tokio::test]
@@ -180,14 +273,24 @@ async fn each_state_of_the_policies_has_its_answer() {
     world.put_launch_token(&withdrawn).await.ok();
     let answer = world.launch(&pod, &keys).await;
     assert_eq!(answer.refusal(), (403, "policy_not_ready"));
-    assert!(answer.body["detail"].as_str().unwrap().contains("ScopeExceedsCeiling"), "{}", answer.body);
+    assert!(
+        answer.body["detail"].as_str().unwrap().contains("ScopeExceedsCeiling"),
+        "{}",
+        answer.body
+    );
     assert_eq!(world.last_kind("attestation_denied").await, "launch_token_not_ready");
 
-    world.put_launch_token(&world.launch_token(2, "suspended", scopes)).await.ok();
+    world
+        .put_launch_token(&world.launch_token(2, "suspended", scopes))
+        .await
+        .ok();
     assert_eq!(world.launch(&pod, &keys).await.refusal(), (403, "suspended"));
     assert_eq!(world.last_kind("attestation_denied").await, "launch_token_suspended");
 
-    world.put_launch_token(&world.launch_token(3, "ready", scopes)).await.ok();
+    world
+        .put_launch_token(&world.launch_token(3, "ready", scopes))
+        .await
+        .ok();
     world.put_app(&world.app(2, "not_ready", scopes)).await.ok();
     assert_eq!(world.launch(&pod, &keys).await.refusal(), (403, "policy_not_ready"));
     assert_eq!(world.last_kind("attestation_denied").await, "app_not_ready");
@@ -203,11 +306,17 @@ async fn each_state_of_the_policies_has_its_answer() {
 #[tokio::test]
 async fn what_app_and_launch_token_do_not_both_allow_is_not_granted() {
     let world = World::new().await.with_policies().await;
-    world.put_app(&world.app(2, "ready", &["read:orders:7", "write:orders:*"])).await.ok();
+    world
+        .put_app(&world.app(2, "ready", &["read:orders:7", "write:orders:*"]))
+        .await
+        .ok();
     let launched = World::launched(world.launch(&world.pod("p1"), &Keys::new(1)).await);
     assert_eq!(launched.scopes, ["read:orders:7"]);
     world.put_app(&world.app(3, "ready", &["write:orders:*"])).await.ok();
-    assert_eq!(world.launch(&world.pod("p2"), &Keys::new(1)).await.refusal(), (403, "forbidden"));
+    assert_eq!(
+        world.launch(&world.pod("p2"), &Keys::new(1)).await.refusal(),
+        (403, "forbidden")
+    );
     assert_eq!(world.last_kind("attestation_denied").await, "scope_not_allowed");
 }
 
@@ -263,8 +372,13 @@ async fn an_api_server_that_is_away_is_503_and_never_403() {
 #[tokio::test]
 async fn refusals_of_pods_are_fed_to_the_controller_and_those_of_strangers_are_not() {
     let world = World::new().await.with_policies().await;
-    let pod = Pod { policy: "absent".into(), ..world.pod("p1") };
-    world.cluster.change_pod("shop", "pod-p1", |p| p.launch_token = Some("absent".into()));
+    let pod = Pod {
+        policy: "absent".into(),
+        ..world.pod("p1")
+    };
+    world
+        .cluster
+        .change_pod("shop", "pod-p1", |p| p.launch_token = Some("absent".into()));
     world.launch(&pod, &Keys::new(1)).await;
     world.call("POST", "/v1/k8s/launch-tokens", "a.b.c", &json!({})).await;
     world.launch(&pod, &Keys::new(1)).await;
@@ -272,18 +386,38 @@ async fn refusals_of_pods_are_fed_to_the_controller_and_those_of_strangers_are_n
     let denials = first["denials"].as_array().unwrap();
     assert_eq!(denials.len(), 2);
     let denial = &denials[0];
-    assert_eq!((denial["namespace"].as_str(), denial["pod"].as_str()), (Some("shop"), Some("pod-p1")));
-    assert_eq!((denial["pod_uid"].as_str(), denial["policy"].as_str()), (Some("p1"), Some("absent")));
+    assert_eq!(
+        (denial["namespace"].as_str(), denial["pod"].as_str()),
+        (Some("shop"), Some("pod-p1"))
+    );
+    assert_eq!(
+        (denial["pod_uid"].as_str(), denial["policy"].as_str()),
+        (Some("p1"), Some("absent"))
+    );
     assert_eq!(denial["error_kind"], "launch_token_not_found");
-    assert!(denial["message"].as_str().unwrap().starts_with("LaunchToken absent: "), "{denial}");
+    assert!(
+        denial["message"].as_str().unwrap().starts_with("LaunchToken absent: "),
+        "{denial}"
+    );
 
     let after = denials[0]["cursor"].as_i64().unwrap();
-    let rest = world.as_controller("GET", &format!("/v1/k8s/denials?after={after}"), &Value::Null).await.ok();
+    let rest = world
+        .as_controller("GET", &format!("/v1/k8s/denials?after={after}"), &Value::Null)
+        .await
+        .ok();
     assert_eq!(rest["denials"].as_array().unwrap().len(), 1);
     assert_eq!(rest["next"], first["next"]);
-    let none = world.as_controller("GET", &format!("/v1/k8s/denials?after={}", rest["next"]), &Value::Null).await.ok();
-    assert_eq!((none["denials"].as_array().unwrap().len(), &none["next"]), (0, &rest["next"]));
-    let wrong = world.as_controller("GET", "/v1/k8s/denials?after=x", &Value::Null).await;
+    let none = world
+        .as_controller("GET", &format!("/v1/k8s/denials?after={}", rest["next"]), &Value::Null)
+        .await
+        .ok();
+    assert_eq!(
+        (none["denials"].as_array().unwrap().len(), &none["next"]),
+        (0, &rest["next"])
+    );
+    let wrong = world
+        .as_controller("GET", "/v1/k8s/denials?after=x", &Value::Null)
+        .await;
     assert_eq!(wrong.refusal(), (400, "invalid_request"));
 }
 
@@ -300,8 +434,14 @@ async fn only_the_controller_reads_and_writes() {
         ("PUT", "/v1/k8s/policies"),
         ("PUT", "/v1/k8s/policies/apps/shop/orders"),
         ("PUT", "/v1/k8s/policies/launch-tokens/shop/reader"),
-        ("DELETE", "/v1/k8s/policies/apps/shop/orders?uid=app-uid&lease_epoch=9&sequence=9&revoke=true"),
-        ("DELETE", "/v1/k8s/policies/launch-tokens/shop/reader?uid=ltok-uid&lease_epoch=9&sequence=9&revoke=true"),
+        (
+            "DELETE",
+            "/v1/k8s/policies/apps/shop/orders?uid=app-uid&lease_epoch=9&sequence=9&revoke=true",
+        ),
+        (
+            "DELETE",
+            "/v1/k8s/policies/launch-tokens/shop/reader?uid=ltok-uid&lease_epoch=9&sequence=9&revoke=true",
+        ),
         ("POST", "/v1/k8s/pods/p1/ended"),
         ("GET", "/v1/k8s/denials"),
     ];
@@ -314,14 +454,40 @@ async fn only_the_controller_reads_and_writes() {
     }
     assert_eq!(world.last_kind("attestation_denied").await, "bearer_wrong_audience");
     let denied = world.events("error_kind=not_controller").await;
-    assert!(denied.iter().any(|event| event["actor"] == "system:serviceaccount:shop:agentwrit-controller"));
+    assert!(
+        denied
+            .iter()
+            .any(|event| event["actor"] == "system:serviceaccount:shop:agentwrit-controller")
+    );
+}
+
+#[tokio::test]
+async fn launches_and_refusals_are_counted() {
+    let world = World::new().await.with_policies().await;
+    world.launch(&world.pod("p1"), &Keys::new(1)).await.ok();
+    let pod = world.pod("p2");
+    world.cluster.remove_pod("shop", "pod-p2");
+    world.launch(&pod, &Keys::new(1)).await;
+    let text = world.text("/v1/metrics").await;
+    for line in [
+        "agentwrit_attestations_total{outcome=\"launched\"} 1",
+        "agentwrit_attestations_total{outcome=\"pod_not_found\"} 1",
+        "agentwrit_attestation_api_seconds_count{call=\"pod\"} 2",
+        "agentwrit_launch_tokens_created_total 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
 }
 
 #[tokio::test]
 async fn without_its_settings_the_api_is_not_there() {
     let world = World::without_attestation().await;
-    for (method, path) in [("GET", "/v1/k8s/policies"), ("POST", "/v1/k8s/launch-tokens"), ("POST", "/v1/k8s/pods/p1/release")] {
-        let answer = world.call(method, path, &world.controller(), &json!({})).await;
+    for (method, path) in [
+        ("GET", "/v1/k8s/policies"),
+        ("POST", "/v1/k8s/launch-tokens"),
+        ("POST", "/v1/k8s/pods/p1/release"),
+    ] {
+        let answer = world.call(method, path, &World::controller(), &json!({})).await;
         assert_eq!(answer.refusal(), (404, "not_found"), "{path}");
         assert!(!answer.headers.contains_key("agentwrit-epoch"));
     }

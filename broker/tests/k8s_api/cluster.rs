@@ -32,11 +32,20 @@ impl FakeCluster {
     }
 
     pub fn change_pod(&self, namespace: &str, name: &str, change: impl FnOnce(&mut PodFacts)) {
-        change(self.pods.lock().unwrap().get_mut(&(namespace.into(), name.into())).unwrap());
+        change(
+            self.pods
+                .lock()
+                .unwrap()
+                .get_mut(&(namespace.into(), name.into()))
+                .unwrap(),
+        );
     }
 
     pub fn remove_pod(&self, namespace: &str, name: &str) {
-        self.pods.lock().unwrap().remove(&(namespace.to_owned(), name.to_owned()));
+        self.pods
+            .lock()
+            .unwrap()
+            .remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     pub fn go_away(&self, away: bool) {
@@ -55,7 +64,9 @@ impl FakeCluster {
 impl Attestor for FakeCluster {
     async fn review(&self, token: &SecretString, audience: &str) -> Result<Review, AttestorError> {
         self.answers()?;
-        let payload = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').nth(1).unwrap()).unwrap();
+        let payload = URL_SAFE_NO_PAD
+            .decode(token.expose_secret().split('.').nth(1).unwrap())
+            .unwrap();
         let claims: Value = serde_json::from_slice(&payload).unwrap();
         let text = |key: &str| claims[key].as_str().map(str::to_owned);
         if claims["forged"] == json!(true) {
@@ -73,6 +84,11 @@ impl Attestor for FakeCluster {
 
     async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, AttestorError> {
         self.answers()?;
-        Ok(self.pods.lock().unwrap().get(&(namespace.to_owned(), name.to_owned())).cloned())
+        Ok(self
+            .pods
+            .lock()
+            .unwrap()
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned())
     }
 }

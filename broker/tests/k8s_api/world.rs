@@ -1,10 +1,17 @@
 //! What tests do: call the broker, write policy, launch and register pods, ask about tokens.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use agentwrit_broker::attest::PodFacts;
+use agentwrit_broker::background;
+use agentwrit_broker::broker::AppState;
+use agentwrit_broker::config::Config;
+use agentwrit_broker::http::{Front, router};
+use agentwrit_broker::startup::{Surroundings, assemble};
+use agentwrit_broker::system::SystemEntropy;
 use agentwrit_protocol::clock::ManualClock;
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,7 +22,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use super::cluster::{AUDIENCE, CONTROLLER, FakeCluster, token};
+use crate::cluster::{AUDIENCE, CONTROLLER, FakeCluster, token};
 
 /// One answer of the broker.
 #[derive(Debug, Clone)]
@@ -97,22 +104,114 @@ pub struct Launched {
 pub struct World {
     pub clock: Arc<ManualClock>,
     pub cluster: Arc<FakeCluster>,
-    broker: super::super::Assembled,
+    broker: AppState,
+    front: Front,
     sequence: AtomicI64,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 const ADMIN_SECRET: &str = "correct horse battery staple";
+/// Unix seconds at which every test starts.
+pub const NOW: i64 = 1_800_000_000;
 
 impl World {
     pub async fn new() -> Self {
-        todo_assemble().await
+        Self::assembled(true).await
+    }
+
+    /// A broker that nobody configured attestation for.
+    pub async fn without_attestation() -> Self {
+        Self::assembled(false).await
+    }
+
+    /// The same after a restart of the broker.
+    pub async fn restarted(self) -> Self {
+        self.broker.store.close().await;
+        let Self {
+            clock,
+            cluster,
+            broker,
+            sequence,
+            dir,
+            ..
+        } = self;
+        let config = broker.config.clone();
+        drop(broker);
+        Self::assemble(config, clock, cluster, sequence, dir).await
+    }
+
+    /// The same after a restart that found the key and lost the store.
+    pub async fn with_lost_store(self) -> Self {
+        self.broker.store.close().await;
+        for name in ["data.db", "data.db-wal", "data.db-shm"] {
+            if let Err(error) = std::fs::remove_file(self.dir.path().join(name)) {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+            }
+        }
+        self.restarted().await
+    }
+
+    async fn assembled(attestation: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let mut settings = HashMap::from([
+            ("AA_ADMIN_SECRET", ADMIN_SECRET.to_owned()),
+            ("AA_DB_PATH", path("data.db")),
+            ("AA_SIGNING_KEY_PATH", path("signing.key")),
+        ]);
+        if attestation {
+            settings.insert("AA_ATTEST_AUDIENCE", AUDIENCE.to_owned());
+            settings.insert("AA_CONTROLLER_SUBJECT", CONTROLLER.to_owned());
+        }
+        let config = Config::load(&|name| settings.get(name).cloned()).unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        Self::assemble(config, clock, Arc::new(FakeCluster::default()), AtomicI64::new(1), dir).await
+    }
+
+    async fn assemble(
+        config: Config,
+        clock: Arc<ManualClock>,
+        cluster: Arc<FakeCluster>,
+        sequence: AtomicI64,
+        dir: tempfile::TempDir,
+    ) -> Self {
+        let surroundings = Surroundings {
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            attestor: Some(cluster.clone()),
+        };
+        let broker = assemble(config, surroundings).await.unwrap();
+        let front = Front::new(broker.clone(), router::api(&broker));
+        Self {
+            clock,
+            cluster,
+            broker,
+            front,
+            sequence,
+            dir,
+        }
+    }
+
+    /// What the broker does each minute.
+    pub async fn tidy(&self) {
+        background::prune(&self.broker).await;
     }
 
     /// One request over the router.
     pub async fn call(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         self.raw(method, path, bearer, body).await
+    }
+
+    /// A body that is no JSON.
+    pub async fn text(&self, path: &str) -> String {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = self.front.serve(request, IpAddr::from([10, 0, 0, 7])).await;
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
     pub async fn raw(&self, method: &str, path: &str, bearer: &str, body: String) -> Answer {
@@ -131,13 +230,13 @@ impl World {
         }
     }
 
-    pub fn controller(&self) -> String {
+    pub fn controller() -> String {
         token(&json!({"aud": [AUDIENCE], "exp": 9_000_000_000_i64, "sub": CONTROLLER}))
     }
 
     /// One request as the controller.
     pub async fn as_controller(&self, method: &str, path: &str, body: &Value) -> Answer {
-        self.call(method, path, &self.controller(), body).await
+        self.call(method, path, &Self::controller(), body).await
     }
 
     /// The next order under epoch 1.
@@ -163,17 +262,23 @@ impl World {
     }
 
     pub async fn put_app(&self, put: &Value) -> Answer {
-        self.as_controller("PUT", "/v1/k8s/policies/apps/shop/orders", put).await
+        self.as_controller("PUT", "/v1/k8s/policies/apps/shop/orders", put)
+            .await
     }
 
     pub async fn put_launch_token(&self, put: &Value) -> Answer {
-        self.as_controller("PUT", "/v1/k8s/policies/launch-tokens/shop/reader", put).await
+        self.as_controller("PUT", "/v1/k8s/policies/launch-tokens/shop/reader", put)
+            .await
     }
 
     /// App `orders` (read and write orders) and LaunchToken `reader` (read orders) in namespace `shop`.
     pub async fn with_policies(self) -> Self {
-        self.put_app(&self.app(1, "ready", &["read:orders:*", "write:orders:*"])).await.ok();
-        self.put_launch_token(&self.launch_token(1, "ready", &["read:orders:*"])).await.ok();
+        self.put_app(&self.app(1, "ready", &["read:orders:*", "write:orders:*"]))
+            .await
+            .ok();
+        self.put_launch_token(&self.launch_token(1, "ready", &["read:orders:*"]))
+            .await
+            .ok();
         self
     }
 
@@ -219,7 +324,10 @@ impl World {
 
     /// A registration with what a launch answered; `changes` replaces members of the request.
     pub async fn register_with(&self, launched: &Launched, keys: &Keys, changes: &Value) -> Answer {
-        let nonce = self.call("GET", "/v1/challenge", "", &Value::Null).await.ok()["nonce"].as_str().unwrap().to_owned();
+        let nonce = self.call("GET", "/v1/challenge", "", &Value::Null).await.ok()["nonce"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let mut body = json!({
             "launch_token": launched.launch_token, "nonce": nonce, "public_key": keys.public(),
             "signature": keys.sign(&nonce), "orch_id": launched.orch_id, "task_id": launched.task_id,
@@ -238,11 +346,17 @@ impl World {
     /// Launches and registers: the pod's token.
     pub async fn agent(&self, pod: &Pod, keys: &Keys) -> String {
         let launched = Self::launched(self.launch(pod, keys).await);
-        self.register(&launched, keys).await.ok()["access_token"].as_str().unwrap().to_owned()
+        self.register(&launched, keys).await.ok()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub async fn stands(&self, token: &str) -> bool {
-        let answer = self.call("POST", "/v1/token/validate", "", &json!({"token": token})).await.ok();
+        let answer = self
+            .call("POST", "/v1/token/validate", "", &json!({"token": token}))
+            .await
+            .ok();
         answer["valid"] == json!(true)
     }
 
@@ -251,8 +365,30 @@ impl World {
     }
 
     pub async fn admin(&self) -> String {
-        let answer = self.call("POST", "/v1/admin/auth", "", &json!({"secret": ADMIN_SECRET})).await.ok();
+        let answer = self
+            .call("POST", "/v1/admin/auth", "", &json!({"secret": ADMIN_SECRET}))
+            .await
+            .ok();
         answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The controller says that a pod is gone.
+    pub async fn end_pod(&self, uid: &str) -> Answer {
+        let body = json!({"namespace": "shop", "name": format!("pod-{uid}"), "reason": "deleted"});
+        self.as_controller("POST", &format!("/v1/k8s/pods/{uid}/ended"), &body)
+            .await
+    }
+
+    /// A person revokes.
+    pub async fn revoke(&self, level: &str, target: &Value) {
+        let body = json!({"level": level, "target": target});
+        self.call("POST", "/v1/revoke", &self.admin().await, &body).await.ok();
+    }
+
+    /// A person lifts a pod's quarantine.
+    pub async fn release_pod(&self, uid: &str) -> Value {
+        let path = format!("/v1/k8s/pods/{uid}/release");
+        self.call("POST", &path, &self.admin().await, &Value::Null).await.ok()
     }
 
     /// Audit events that match a query such as `event_type=pod_ended`.

@@ -1,0 +1,16 @@
+//! The attestation and policy API over the real router and SQLite, with an API server that answers what the test says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    unreachable_pub
+)]
+
+mod cluster;
+mod launch;
+mod pods;
+mod policy;
+mod sessions;
+mod world;
