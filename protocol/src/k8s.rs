@@ -231,7 +231,7 @@ pub struct PolicyListResponse {
     pub lease_epoch: i64,
     /// All policies.
     pub policies: Vec<PolicySummary>,
-    /// All pods with live sessions or unused launch tokens.
+    /// All pods with live sessions or unused launch tokens, and those in quarantine.
     pub pods: Vec<LivePod>,
 }
 

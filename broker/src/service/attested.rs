@@ -233,7 +233,7 @@ pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<Re
     Ok(kind.map(Refusal::from))
 }
 
-/// A person's revocation ended these sessions: the pods among them are quarantined.
+/// A person's revocation ended these sessions: the pods among them are quarantined, and hold no other session.
 ///
 /// # Errors
 /// When the store fails.
@@ -242,16 +242,20 @@ pub async fn on_person_revoked(tx: &mut dyn Tx, sessions: &[Session], actor: &st
         let Some(bound) = &session.attested else {
             continue;
         };
-        if tx.quarantine_pod(&live_pod(bound), actor).await? {
-            let detail = format!(
-                "pod {}/{} is quarantined until it is replaced or released",
-                bound.namespace, bound.pod_name
-            );
-            let draft = EventDraft::success(EventType::PodQuarantined, detail)
-                .of_session(session)
-                .actor(actor)
-                .source(source);
-            tx.audit(draft);
+        if !tx.quarantine_pod(&live_pod(bound), actor).await? {
+            continue;
+        }
+        let pod = format!("pod {}/{}", bound.namespace, bound.pod_name);
+        let signed = |event: EventDraft, session: &Session| event.of_session(session).actor(actor).source(source);
+        let detail = format!("{pod} is quarantined until it is replaced or released");
+        tx.audit(signed(EventDraft::success(EventType::PodQuarantined, detail), session));
+        // One that a person revoked a moment after its successor took over must not live on in the successor.
+        let now = tx.now_millis();
+        for other in tx.live_sessions_by_pod(&bound.pod_uid).await? {
+            if tx.end_session(&other, EndReason::Revoked, now).await? {
+                let detail = format!("revoked with {pod}, which is quarantined");
+                tx.audit(signed(EventDraft::success(EventType::TokenRevoked, detail), &other));
+            }
         }
     }
     Ok(())

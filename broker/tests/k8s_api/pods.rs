@@ -137,15 +137,19 @@ async fn a_persons_revocation_stands_until_the_pod_is_released() {
 }
 
 #[tokio::test]
-async fn a_quarantined_pod_cannot_register_with_what_it_had_before() {
+async fn a_revocation_that_meets_the_older_of_two_sessions_stops_the_pod_all_the_same() {
     let world = world().await;
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
+    let former = world.agent(&pod, &keys).await;
     let token = world.agent(&pod, &keys).await;
-    let second = world.agent(&pod, &keys).await;
-    world.revoke("token", &World::claims(&token)["jti"]).await;
-    // Its other session is refused at renewal.
-    assert_eq!(world.renew(&second).await.refusal(), (403, "revoked"));
-    assert_eq!(world.last_kind("token_renewal_failed").await, "pod_quarantined");
+    let other = world.agent(&world.pod("p2"), &keys).await;
+    world.revoke("token", &World::claims(&former)["jti"]).await;
+    assert!(!world.stands(&former).await && !world.stands(&token).await);
+    assert!(world.stands(&other).await);
+    assert_eq!(world.renew(&token).await.refusal(), (403, "revoked"));
+    let events = world.events("event_type=token_revoked&pod_uid=p1").await;
+    assert_eq!(events.len(), 2, "one for each session");
+    assert!(events.iter().all(|event| event["actor"] == "admin"));
 }
 
 #[tokio::test]
