@@ -159,12 +159,13 @@ impl Store {
 
     /// Commits what waits, closes the store, and answers when that is done.
     pub async fn close(&self) {
+        // Readers first: the last connection to go writes the WAL back into the file.
+        if let Some(pool) = &self.reader {
+            pool.close().await;
+        }
         let (done, closed) = oneshot::channel();
         if self.queue.send(Message::Close(done)).await.is_ok() && closed.await.is_err() {
             tracing::warn!(target: "STORE", component = "Close", "the committer ended before it confirmed the close");
-        }
-        if let Some(pool) = &self.reader {
-            pool.close().await;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Opening: lock file, connection, schema, identity of the store, chain, revocation view.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::view::ViewChange;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
+const OWNER_ONLY: u32 = 0o600;
 
 /// An open store.
 pub(crate) struct Opened {
@@ -41,6 +43,7 @@ fn lock(path: &Path) -> Result<StoreLock> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(OWNER_ONLY)
         .open(&name)
         .map_err(|source| StoreError::File { path: path.clone(), source })?;
     match file.try_lock() {
@@ -48,6 +51,13 @@ fn lock(path: &Path) -> Result<StoreLock> {
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
         Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
     }
+}
+
+/// Makes the file, readable by its owner only; SQLite gives WAL and index the same mode.
+fn create(path: &Path) -> Result<()> {
+    let made = File::options().create(true).truncate(false).write(true).mode(OWNER_ONLY).open(path);
+    let file = |source| StoreError::File { path: path.display().to_string(), source };
+    made.map(drop).map_err(file)
 }
 
 fn options(kind: &StoreKind) -> Result<SqliteConnectOptions> {
@@ -78,7 +88,11 @@ pub(crate) fn reader(kind: &StoreKind) -> Result<Option<SqlitePool>> {
 /// Opens the store and loads the view from it.
 pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let lock = match kind {
-        StoreKind::File(path) => Some(lock(path)?),
+        StoreKind::File(path) => {
+            let lock = lock(path)?;
+            create(path)?;
+            Some(lock)
+        }
         StoreKind::Memory => None,
     };
     let mut connection = SqliteConnection::connect_with(&options(kind)?).await.during("open")?;

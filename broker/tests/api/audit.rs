@@ -1,0 +1,114 @@
+//! The trail.
+
+use agentwrit_broker::background;
+use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
+use serde_json::{Value, json};
+
+use super::support::{Harness, START};
+
+async fn page(harness: &Harness, query: &str) -> super::support::Answer {
+    let admin = harness.admin().await;
+    harness.get_as(&admin, &format!("/v1/audit/events?{query}")).await
+}
+
+#[tokio::test]
+async fn the_chain_holds_from_the_first_event() {
+    let harness = Harness::new().await;
+    let (_, token) = harness.agent(json!({})).await;
+    harness.renew(&token).await.ok();
+    harness.get("/v1/audit/events").await;
+    harness.register("nope", json!({})).await;
+    let events = harness.events("").await;
+    let mut before = GENESIS_HASH.to_owned();
+    for (index, event) in events.iter().enumerate() {
+        let event: AuditEvent = serde_json::from_value(event.clone()).unwrap();
+        assert_eq!(event.id, format!("evt-{:06}", index + 1));
+        assert_eq!((&event.prev_hash, &event.hash), (&before, &event.compute_hash()));
+        assert!(event.extra.hash().is_none_or(|hash| event.detail.ends_with(&format!(" ext_hash={hash}"))));
+        before = event.hash;
+    }
+    assert_eq!(events.len(), 7);
+}
+
+#[tokio::test]
+async fn filters_are_exact_and_combined() {
+    let harness = Harness::new().await;
+    let (agent, token) = harness.agent(json!({"task_id": "t1"})).await;
+    harness.agent(json!({"task_id": "t2"})).await;
+    harness.get("/v1/audit/events").await;
+    harness.renew(&token).await.ok();
+    let table = [
+        (format!("agent_id={agent}"), 3),
+        ("task_id=t2".to_owned(), 2),
+        ("event_type=token_issued".to_owned(), 2),
+        ("event_type=token_issued&task_id=t1".to_owned(), 1),
+        ("outcome=denied".to_owned(), 1),
+        ("error_kind=missing_authorization".to_owned(), 1),
+        ("actor=seed".to_owned(), 0),
+        (format!("actor={agent}"), 1),
+        ("pod_uid=none".to_owned(), 0),
+        ("event_type=nonsense".to_owned(), 0),
+        ("task_id=&event_type=token_issued".to_owned(), 2),
+    ];
+    for (query, wanted) in table {
+        let answer = page(&harness, &query).await.ok();
+        assert_eq!(answer["total"], wanted, "{query}");
+        assert_eq!(answer["events"].as_array().unwrap().len(), wanted, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn pages_are_bounded_and_ordered() {
+    let harness = Harness::new().await;
+    for _ in 0..7 {
+        harness.get("/v1/audit/events").await;
+    }
+    let answer = page(&harness, "event_type=token_auth_failed&limit=2&offset=5").await.ok();
+    assert_eq!((&answer["total"], &answer["offset"], &answer["limit"]), (&json!(7), &json!(5), &json!(2)));
+    let ids: Vec<&str> = answer["events"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["evt-000006", "evt-000007"]);
+    let answer = page(&harness, "offset=1000&limit=5000").await.ok();
+    assert_eq!((&answer["events"], &answer["limit"]), (&json!([]), &json!(1000)));
+    assert_eq!(page(&harness, "").await.ok()["limit"], 100);
+}
+
+#[tokio::test]
+async fn times_are_inclusive_at_both_ends() {
+    let harness = Harness::new().await;
+    let at = |seconds: i64| agentwrit_broker::timestamp::rfc3339_seconds(START + seconds);
+    for _ in 0..3 {
+        harness.get("/v1/audit/events").await;
+        // A query waits for the events before it; the clock moves after that.
+        harness.events("").await;
+        harness.clock.advance(10);
+    }
+    let count = async |query: String| page(&harness, &format!("event_type=token_auth_failed&{query}")).await.ok()["total"].clone();
+    assert_eq!(count(format!("since={}", at(10))).await, 2);
+    assert_eq!(count(format!("until={}", at(10))).await, 2);
+    assert_eq!(count(format!("since={}&until={}", at(10), at(10))).await, 1);
+    assert_eq!(count(format!("since={}", at(21))).await, 0);
+}
+
+#[tokio::test]
+async fn values_that_make_no_sense_are_400() {
+    let harness = Harness::new().await;
+    let admin = harness.admin().await;
+    for query in ["since=x", "until=2026", "limit=0", "limit=x", "offset=-1", "since=2026-01-01T00:00:00+01:00"] {
+        let answer = harness.get_as(&admin, &format!("/v1/audit/events?{query}")).await;
+        answer.refused_like(400, "invalid_request", query.split('=').next().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
+    let harness = Harness::with(&[("AA_DENIAL_AUDIT_RATE", "3")]).await;
+    for _ in 0..10 {
+        harness.get("/v1/audit/events").await;
+    }
+    assert_eq!(harness.events("event_type=token_auth_failed").await.len(), 3);
+    background::tell_suppressed(&harness.broker);
+    let last: Value = harness.last("token_auth_failed").await;
+    assert_eq!((last["detail"].as_str().unwrap().split(' ').next(), last["error_kind"].as_str()), (Some("suppressed=7"), Some("suppressed")));
+    background::tell_suppressed(&harness.broker);
+    assert_eq!(harness.events("error_kind=suppressed").await.len(), 1, "only when there is something to tell");
+}

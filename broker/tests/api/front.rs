@@ -1,0 +1,129 @@
+//! What holds for every request.
+
+use serde_json::json;
+
+use super::support::Harness;
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let harness = Harness::new().await;
+    for path in ["/", "/v1", "/v1/nope", "/v1/health/", "/v1%2Fhealth", "/v1/delegate", "/v1/admin/apps", "/v1/k8s/policies"] {
+        let answer = harness.get(path).await;
+        answer.refused(404, "not_found", "no such path");
+        assert_eq!(answer.json()["instance"], path);
+    }
+    let table = [
+        ("DELETE", "/v1/health", "GET, HEAD"),
+        ("POST", "/v1/audit/events", "GET, HEAD"),
+        ("GET", "/v1/register", "POST"),
+        ("PUT", "/v1/admin/auth", "POST"),
+    ];
+    for (method, path, allow) in table {
+        let answer = harness.send(method, path, &[], "").await;
+        assert_eq!(answer.problem().1, "method_not_allowed");
+        assert_eq!((answer.status, answer.header("allow")), (405, allow), "{method} {path}");
+    }
+    assert!(harness.events("").await.iter().all(|event| event["event_type"] == "admin_auth"), "nothing is audited");
+}
+
+#[tokio::test]
+async fn head_is_answered_wherever_get_is() {
+    let harness = Harness::new().await;
+    for path in ["/v1/health", "/v1/challenge", "/v1/metrics", "/.well-known/jwks.json"] {
+        let answer = harness.send("HEAD", path, &[], "").await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, ""), "{path}");
+        assert!(!answer.header("content-type").is_empty());
+    }
+    assert_eq!(harness.send("HEAD", "/v1/audit/events", &[], "").await.status, 401);
+}
+
+#[tokio::test]
+async fn request_ids_are_echoed_or_made() {
+    let harness = Harness::new().await;
+    for good in ["a", "A.b_c-9", &"x".repeat(128)] {
+        let answer = harness.send("GET", "/v1/health", &[("x-request-id", good)], "").await;
+        assert_eq!(answer.header("x-request-id"), good);
+    }
+    for bad in ["", "a b", "ä", "a;b", &"x".repeat(129)] {
+        let answer = harness.send("GET", "/v1/nope", &[("x-request-id", bad)], "").await;
+        let id = answer.header("x-request-id");
+        assert!(id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{bad:?} became {id:?}");
+        assert_eq!(answer.json()["request_id"], id);
+    }
+}
+
+#[tokio::test]
+async fn security_headers_are_on_every_answer() {
+    let harness = Harness::new().await;
+    let large = vec![b' '; 1_048_577];
+    for answer in [
+        harness.get("/v1/health").await,
+        harness.get("/nope").await,
+        harness.post("/v1/register", "{").await,
+        harness.post("/v1/register", large).await,
+        harness.get("/v1/audit/events").await,
+    ] {
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{answer:?}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-frame-options"), "DENY");
+        assert_eq!(answer.header("strict-transport-security"), "", "never over plain HTTP");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_one_mebibyte_is_the_largest() {
+    let harness = Harness::new().await;
+    let mut body = json!({"token": "x"}).to_string().into_bytes();
+    body.resize(1_048_576, b' ');
+    assert_eq!(harness.post("/v1/token/validate", &body).await.status, 200);
+    body.push(b' ');
+    for path in ["/v1/token/validate", "/nope"] {
+        let answer = harness.post(path, &body).await;
+        answer.refused(413, "payload_too_large", "request body must not exceed 1 MB");
+    }
+}
+
+#[tokio::test]
+async fn an_announced_large_body_is_refused_before_it_is_sent_and_a_chunked_one_while_it_is() {
+    let harness = Harness::new().await;
+    let announced = b"POST /v1/register HTTP/1.1\r\nhost: b\r\ncontent-length: 99999999999\r\n\r\n";
+    assert!(harness.raw(announced).await.starts_with("HTTP/1.1 413 "));
+    let mut chunked = b"POST /v1/register HTTP/1.1\r\nhost: b\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..17 {
+        chunked.extend_from_slice(b"10000\r\n");
+        chunked.extend_from_slice(&[b'x'; 65_536]);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    assert!(harness.raw(&chunked).await.starts_with("HTTP/1.1 413 "));
+}
+
+#[tokio::test]
+async fn escapes_are_decoded_and_untidy_paths_redirected() {
+    let harness = Harness::new().await;
+    assert_eq!(harness.get("/v1/%68ealth").await.status, 200);
+    for (path, location) in [("//v1/health", "/v1/health"), ("/v1/./health?a=b", "/v1/health?a=b"), ("/x/../v1/health", "/v1/health")] {
+        let answer = harness.get(path).await;
+        assert_eq!((answer.status, answer.header("location")), (307, location), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_client_address_is_the_rightmost_untrusted_hop_and_only_of_trusted_proxies() {
+    let body = json!({"secret": "wrong"}).to_string();
+    for (proxies, wanted) in [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")] {
+        let harness = Harness::with(&[("AA_TRUSTED_PROXIES", proxies)]).await;
+        let headers = [("x-forwarded-for", "1.1.1.1, 203.0.113.9")];
+        assert_eq!(harness.send("POST", "/v1/admin/auth", &headers, body.clone()).await.status, 401);
+        assert_eq!(harness.last("admin_auth_failed").await["source"], wanted);
+    }
+}
+
+#[tokio::test]
+async fn without_a_content_type_json_is_json() {
+    let harness = Harness::new().await;
+    let answer = harness.post("/v1/token/validate", "{\"token\":\"x\"} trailing").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert!(answer.text.ends_with("}\n") && answer.json().get("request_id").is_none());
+}

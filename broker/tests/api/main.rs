@@ -1,0 +1,23 @@
+//! The API over real HTTP: the real router, the real SQLite store, time and Kubernetes under the test's control.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::too_many_lines,
+    unreachable_pub
+)]
+
+mod admin;
+mod audit;
+mod bearer;
+mod front;
+mod lifecycle;
+mod program;
+mod public;
+mod register;
+mod revoke;
+mod store;
+mod support;
+mod tls;

@@ -1,0 +1,150 @@
+//! What survives, and what happens when the store is away.
+
+use std::sync::Arc;
+
+use agentwrit_broker::startup::StartError;
+use agentwrit_broker::store::StoreError;
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+
+use super::support::{Harness, claims};
+
+#[tokio::test]
+async fn a_restart_keeps_launch_tokens_sessions_revocations_and_the_trail() {
+    let harness = Harness::new().await;
+    let unused = harness.launch(json!({})).await;
+    let used = harness.launch(json!({})).await;
+    harness.register(&used, json!({})).await.ok();
+    let (_, first) = harness.agent(json!({})).await;
+    let current = harness.renew(&first).await.ok()["access_token"].as_str().unwrap().to_owned();
+    let (_, released) = harness.agent(json!({})).await;
+    harness.post_as(&released, "/v1/token/release", "").await;
+    let (agent, revoked) = harness.agent(json!({})).await;
+    let admin = harness.admin().await;
+    let body = json!({"level": "agent", "target": agent}).to_string();
+    harness.post_as(&admin, "/v1/revoke", body).await.ok();
+    let nonce = harness.registration(&unused, json!({})).await;
+    let events = harness.events("").await;
+
+    let harness = harness.restart(&[]).await;
+    assert_eq!(harness.get("/v1/health").await.ok()["audit_events_count"], events.len());
+    assert!(harness.stands(&current).await && harness.stands(&admin).await);
+    for dead in [&first, &released, &revoked] {
+        assert!(!harness.stands(dead).await);
+    }
+    harness.register(&used, json!({})).await.refused(401, "unauthorized", "launch token already consumed");
+    assert_eq!(harness.post("/v1/register", nonce.to_string()).await.status, 200, "a nonce outlives the restart");
+    let again = harness.post("/v1/register", nonce.to_string()).await;
+    assert_eq!(again.status, 401);
+    harness.renew(&current).await.ok();
+    assert_eq!(harness.events("").await[..events.len()], events[..]);
+    assert!(harness.get("/v1/metrics").await.text.contains(&format!("agentwrit_audit_events_loaded {}", events.len())));
+}
+
+#[tokio::test]
+async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
+    let harness = Harness::new().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let epoch = harness.broker.store.epoch();
+    harness.clock.advance(5);
+    let harness = harness.restart(&[("AA_DB_PATH", "{folder}/other.db")]).await;
+    assert_ne!(harness.broker.store.epoch(), epoch);
+    assert!(!harness.stands(&token).await);
+    harness.renew(&token).await.refused(401, "unauthorized", "token verification failed");
+    let (_, fresh) = harness.agent(json!({})).await;
+    assert!(harness.stands(&fresh).await);
+}
+
+#[tokio::test]
+async fn memory_only_forgets_everything_and_says_so() {
+    let harness = Harness::with(&[("AA_DB_PATH", "")]).await;
+    let (_, token) = harness.agent(json!({})).await;
+    assert_eq!(harness.events("event_type=agent_registered").await.len(), 1);
+    assert_eq!(harness.get("/v1/health").await.ok()["db_connected"], false);
+    assert_eq!(harness.get("/readyz").await.status, 200, "by choice");
+    assert!(!harness.folder.path().join("data.db").exists());
+    harness.clock.advance(1);
+    let harness = harness.restart(&[]).await;
+    assert!(!harness.stands(&token).await);
+}
+
+#[tokio::test]
+async fn a_store_that_can_t_open_is_stood_in_for_by_memory() {
+    let harness = Harness::with(&[("AA_DB_PATH", "{folder}/missing/data.db")]).await;
+    let health = harness.get("/v1/health").await.ok();
+    assert_eq!((health["status"].as_str(), health["db_connected"].as_bool()), (Some("ok"), Some(false)));
+    let answer = harness.get("/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json()["failing"], json!([{"dependency": "store", "reason": "file"}]));
+    harness.agent(json!({})).await;
+    assert!(harness.get("/v1/metrics").await.text.contains("agentwrit_db_errors_total"));
+}
+
+#[tokio::test]
+async fn a_required_store_that_can_t_open_means_503_until_it_does() {
+    let harness = Harness::with(&[("AA_DB_PATH", "{folder}/late/data.db"), ("AA_STORE_REQUIRED", "true")]).await;
+    assert_eq!(harness.get("/livez").await.status, 200);
+    assert_eq!(harness.get("/readyz").await.status, 503);
+    let login = json!({"secret": super::support::SECRET}).to_string();
+    let answer = harness.post("/v1/admin/auth", &login).await;
+    assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));
+    assert_eq!(answer.header("retry-after"), "1");
+    let forged = harness.broker.keys.sign(br#"{"sub":"admin","jti":"x","exp":9999999999,"iat":1800000000}"#).unwrap();
+    let answer = harness.post("/v1/token/validate", json!({"token": forged}).to_string()).await;
+    assert_eq!(answer.status, 503, "nothing is said before the revocations are known");
+    assert_eq!(harness.get_as(&forged, "/v1/audit/events").await.status, 503);
+
+    std::fs::create_dir(harness.folder.path().join("late")).unwrap();
+    let opened = async {
+        while harness.get("/readyz").await.status != 200 {}
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.expect("opened within seconds");
+    assert_eq!(harness.post("/v1/admin/auth", &login).await.status, 200);
+}
+
+#[tokio::test]
+async fn two_brokers_never_share_a_store() {
+    let harness = Harness::new().await;
+    let Err(error) = Harness::in_folder(Arc::clone(&harness.folder), &[]).await else {
+        panic!("a second broker opened the store");
+    };
+    assert!(matches!(error, StartError::Store(StoreError::Locked { .. })), "{error}");
+    assert!(error.to_string().contains("data.db.lock"));
+}
+
+#[tokio::test]
+async fn a_trail_that_was_tampered_with_is_not_continued() {
+    let harness = Harness::new().await;
+    harness.agent(json!({})).await;
+    let (folder, ..) = harness.stop().await;
+    let url = format!("sqlite://{}", folder.path().join("data.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let update = "UPDATE audit_events SET json = replace(json, 'agent_registered', 'agent_registereX') WHERE seq = 3";
+    assert_eq!(sqlx::query(update).execute(&mut connection).await.unwrap().rows_affected(), 1);
+    connection.close().await.unwrap();
+    let harness = Harness::in_folder(folder, &[]).await.unwrap();
+    let answer = harness.get("/readyz").await;
+    assert_eq!(answer.json()["failing"][0]["reason"], "broken_chain");
+}
+
+#[tokio::test]
+async fn tokens_of_a_session_keep_its_id() {
+    let harness = Harness::new().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let harness = harness.restart(&[]).await;
+    let renewed = harness.renew(&token).await.ok()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(claims(&token)["sid"], claims(&renewed)["sid"]);
+}
+
+#[tokio::test]
+async fn the_store_is_readable_by_its_owner_only_and_whole_after_a_stop() {
+    use std::os::unix::fs::PermissionsExt;
+    let harness = Harness::new().await;
+    harness.agent(json!({})).await;
+    let mode = |name: &str| std::fs::metadata(harness.folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    for name in ["data.db", "data.db-wal", "signing.key"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    let (folder, ..) = harness.stop().await;
+    assert!(!folder.path().join("data.db-wal").exists(), "written back");
+}
