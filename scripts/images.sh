@@ -11,7 +11,6 @@ source "$(dirname "$0")/lib/common.sh"
 source "$REPO/scripts/lib/image.sh"
 
 IMAGE_DIR=$REPO/target/images
-RELEASE_DIR=$REPO/target/$IMAGE_TARGET/release
 
 # package|binary|image (- for none)|user|title|description
 PRODUCTS=(
@@ -26,7 +25,13 @@ PRODUCTS=(
 # flag needs --target, or proc-macros would be built static as well.
 build_binary() {
   local package=$1 binary=$2 rustflags="-C target-feature=+crt-static"
-  (cd "$REPO" && RUSTFLAGS=$rustflags cargo build --release --locked --target "$IMAGE_TARGET" -p "$package" --bin "$binary")
+  (cd "$REPO" && RUSTFLAGS=$rustflags cargo build --profile "$(profile_of "$binary")" --locked --target "$IMAGE_TARGET" \
+    -p "$package" --bin "$binary")
+}
+
+# Cargo.toml tells why the sidecar has a profile of its own.
+profile_of() {
+  if [[ $1 == agentwrit-sidecar ]]; then echo sidecar; else echo release; fi
 }
 
 build() {
@@ -35,7 +40,7 @@ build() {
   for entry in "${PRODUCTS[@]}"; do
     IFS='|' read -r package binary _ <<<"$entry"
     run_step "$binary" "$REPO/target/log/build-$binary.log" build_binary "$package" "$binary"
-    ln -f "$RELEASE_DIR/$binary" "$REPO/target/release/$binary"
+    ln -f "$REPO/target/$IMAGE_TARGET/$(profile_of "$binary")/$binary" "$REPO/target/release/$binary"
   done
 }
 
@@ -61,7 +66,7 @@ make_images() {
   for entry in "${PRODUCTS[@]}"; do
     IFS='|' read -r package binary name user title description <<<"$entry"
     [[ $name != - ]] || continue
-    image_of "$RELEASE_DIR/$binary" "$name" "$user" "$title" "$description"
+    image_of "$REPO/target/release/$binary" "$name" "$user" "$title" "$description"
   done
 }
 
