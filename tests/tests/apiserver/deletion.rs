@@ -1,0 +1,144 @@
+//! Deletion: the broker hears of it first, and an absent broker doesn't hold an object for ever.
+
+use agentwrit_protocol::k8s::PolicyKind;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+
+use crate::broker::{Fault, Removal};
+use crate::objects::{app_becomes, create_app, create_token, event, token_becomes};
+use crate::world::{World, wait};
+
+async fn both(world: &World) {
+    create_app(world, &["read:orders:*"]).await;
+    create_token(world, &["read:orders:42"]).await;
+    app_becomes(world, "Synced").await;
+    token_becomes(world, "Synced").await;
+}
+
+async fn token_is_gone(world: &World) {
+    wait("LaunchToken reader is gone", || async {
+        world
+            .launch_tokens()
+            .get_opt("reader")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
+}
+
+fn removal(world: &World, kind: PolicyKind, name: &str, revoke: bool) -> Removal {
+    Removal {
+        kind,
+        namespace: world.namespace.clone(),
+        name: name.into(),
+        revoke,
+    }
+}
+
+#[tokio::test]
+async fn a_launch_tokens_deletion_policy_decides_about_live_agents() {
+    let world = World::new("deletion").await;
+    both(&world).await;
+    world
+        .launch_tokens()
+        .delete("reader", &DeleteParams::default())
+        .await
+        .unwrap();
+    token_is_gone(&world).await;
+    assert_eq!(
+        world.broker.removals_of(&world.namespace),
+        [removal(&world, PolicyKind::LaunchToken, "reader", true)]
+    );
+
+    create_token(&world, &["read:orders:42"]).await;
+    let retain = Patch::Merge(json!({"spec": {"deletionPolicy": "Retain"}}));
+    world
+        .launch_tokens()
+        .patch("reader", &PatchParams::default(), &retain)
+        .await
+        .unwrap();
+    token_becomes(&world, "Synced").await;
+    world
+        .launch_tokens()
+        .delete("reader", &DeleteParams::default())
+        .await
+        .unwrap();
+    token_is_gone(&world).await;
+    assert_eq!(
+        world.broker.removals_of(&world.namespace).last(),
+        Some(&removal(&world, PolicyKind::LaunchToken, "reader", false))
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn an_apps_deletion_always_revokes_and_withdraws_its_launch_tokens() {
+    let world = World::new("deletion").await;
+    both(&world).await;
+    world.apps().delete("orders", &DeleteParams::default()).await.unwrap();
+    token_becomes(&world, "AppNotFound").await;
+    assert_eq!(
+        world.broker.removals_of(&world.namespace),
+        [removal(&world, PolicyKind::App, "orders", true)]
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_the_broker_and_says_so() {
+    let world = World::new("deletion").await;
+    both(&world).await;
+    world.broker.fail(&world.namespace, Some(Fault::Away));
+    world
+        .launch_tokens()
+        .delete("reader", &DeleteParams::default())
+        .await
+        .unwrap();
+    let condition = token_becomes(&world, "Deleting").await;
+    assert!(condition.message.contains("broker"), "{}", condition.message);
+    assert!(world.broker.launch_token(&world.namespace, "reader").is_some());
+
+    world.broker.fail(&world.namespace, None);
+    token_is_gone(&world).await;
+    assert!(world.broker.launch_token(&world.namespace, "reader").is_none());
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_released_object_goes_at_once_and_its_policy_later() {
+    let world = World::new("deletion").await;
+    both(&world).await;
+    world.broker.fail(&world.namespace, Some(Fault::Away));
+    world
+        .launch_tokens()
+        .delete("reader", &DeleteParams::default())
+        .await
+        .unwrap();
+    token_becomes(&world, "Deleting").await;
+    let release = Patch::Merge(json!({"metadata": {"annotations": {"agentwrit.io/release-finalizer": "true"}}}));
+    world
+        .launch_tokens()
+        .patch("reader", &PatchParams::default(), &release)
+        .await
+        .unwrap();
+    token_is_gone(&world).await;
+    let warning = event(&world, "FinalizerReleased").await;
+    assert_eq!(warning.type_.as_deref(), Some("Warning"));
+    assert!(
+        world.broker.launch_token(&world.namespace, "reader").is_some(),
+        "the broker hasn't heard of it"
+    );
+
+    world.broker.fail(&world.namespace, None);
+    wait("the orphaned policy is removed", || async {
+        world
+            .broker
+            .launch_token(&world.namespace, "reader")
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    world.done().await;
+}

@@ -1,0 +1,189 @@
+//! Secrets, `ConfigMap`s and caBundle: made once, race-safe, and nobody else's is touched.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use agentwrit_client::system::{SystemClock, SystemEntropy};
+use agentwrit_controller::pki::authority::Authority;
+use agentwrit_controller::pki::secrets::Secrets;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+
+use crate::objects::{create_token, event};
+use crate::world::{World, wait};
+
+fn text(secret: &Secret, key: &str) -> String {
+    String::from_utf8(secret.data.as_ref().unwrap()[key].0.clone()).unwrap()
+}
+
+fn config_maps(world: &World) -> Api<ConfigMap> {
+    Api::namespaced(world.client.clone(), &world.namespace)
+}
+
+#[tokio::test]
+async fn the_controller_makes_ca_leaf_and_signing_key() {
+    let world = World::new("keys").await;
+    let api = world.secrets();
+    let leaf = wait("the broker's leaf", || async {
+        api.get_opt("agentwrit-broker-tls").await.unwrap()
+    })
+    .await;
+    let ca = api.get("agentwrit-ca").await.unwrap();
+    let key = wait("the signing key", || async {
+        api.get_opt("agentwrit-signing-key").await.unwrap()
+    })
+    .await;
+    for secret in [&ca, &leaf, &key] {
+        assert_eq!(
+            secret.metadata.labels.as_ref().unwrap()["app.kubernetes.io/managed-by"],
+            "agentwrit-controller"
+        );
+    }
+    assert_eq!(leaf.type_.as_deref(), Some("kubernetes.io/tls"));
+    assert!(text(&leaf, "tls.key").contains("PRIVATE KEY"));
+    assert!(
+        text(&key, "signing.key").starts_with("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2Vw"),
+        "PKCS#8 version 1"
+    );
+
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(world.client.clone());
+    let injector = configurations.get("agentwrit-injector").await.unwrap();
+    for webhook in injector.webhooks.unwrap() {
+        assert_eq!(
+            webhook.client_config.ca_bundle.unwrap().0,
+            text(&ca, "tls.crt").into_bytes()
+        );
+    }
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_lost_leaf_is_made_again() {
+    let world = World::new("keys").await;
+    let api = world.secrets();
+    let before = wait("the broker's leaf", || async {
+        api.get_opt("agentwrit-broker-tls").await.unwrap()
+    })
+    .await;
+    api.delete("agentwrit-broker-tls", &DeleteParams::default())
+        .await
+        .unwrap();
+    let after = wait("another leaf", || async {
+        api.get_opt("agentwrit-broker-tls").await.unwrap()
+    })
+    .await;
+    assert_ne!(text(&before, "tls.crt"), text(&after, "tls.crt"));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn replicas_that_start_at_once_agree_on_one_ca_and_one_key() {
+    let world = World::new("keys").await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let secrets = Secrets::new(world.client.clone(), &world.namespace);
+        tasks.spawn(async move {
+            let authority = secrets.authority(&SystemClock).await.unwrap();
+            secrets.signing_key(&SystemEntropy).await.unwrap();
+            authority.certificate().to_owned()
+        });
+    }
+    let certificates: BTreeSet<String> = tasks.join_all().await.into_iter().collect();
+    assert_eq!(certificates.len(), 1);
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_stored_signing_key_is_never_overwritten() {
+    let world = World::new("keys").await;
+    let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let garbage = Secret {
+        data: Some([("signing.key".to_owned(), ByteString(b"garbage".to_vec()))].into()),
+        ..serde_json::from_value(json!({"metadata": {"name": "agentwrit-signing-key"}})).unwrap()
+    };
+    api.create(&PostParams::default(), &garbage).await.unwrap();
+    let secrets = Secrets::new(world.client.clone(), &world.namespace);
+    let error = secrets.signing_key(&SystemEntropy).await.unwrap_err().to_string();
+    assert!(
+        error.contains("agentwrit-signing-key") && error.contains("signing.key"),
+        "{error}"
+    );
+    assert_eq!(
+        text(&api.get("agentwrit-signing-key").await.unwrap(), "signing.key"),
+        "garbage"
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_leaf_secret_of_others_is_left_alone_and_a_foreign_leaf_of_ours_is_replaced() {
+    let world = World::new("keys").await;
+    let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let secrets = Secrets::new(world.client.clone(), &world.namespace);
+    let authority = Arc::new(secrets.authority(&SystemClock).await.unwrap());
+    secrets.broker_leaf(&authority, &SystemClock).await.unwrap();
+    let first = text(&api.get("agentwrit-broker-tls").await.unwrap(), "tls.crt");
+    secrets.broker_leaf(&authority, &SystemClock).await.unwrap();
+    assert_eq!(
+        text(&api.get("agentwrit-broker-tls").await.unwrap(), "tls.crt"),
+        first,
+        "still good"
+    );
+
+    let now = agentwrit_protocol::Clock::now(&SystemClock);
+    let other = Authority::from_pem(&Authority::generate("other", now).unwrap()).unwrap();
+    secrets.broker_leaf(&other, &SystemClock).await.unwrap();
+    let second = text(&api.get("agentwrit-broker-tls").await.unwrap(), "tls.crt");
+    assert_ne!(first, second, "another CA");
+
+    let unlabel = json!({"metadata": {"labels": null}});
+    api.patch(
+        "agentwrit-broker-tls",
+        &kube::api::PatchParams::default(),
+        &kube::api::Patch::Merge(unlabel),
+    )
+    .await
+    .unwrap();
+    let error = secrets
+        .broker_leaf(&authority, &SystemClock)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("not ours"), "{error}");
+    assert_eq!(text(&api.get("agentwrit-broker-tls").await.unwrap(), "tls.crt"), second);
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_namespace_with_a_launch_token_has_the_ca() {
+    let world = World::new("keys").await;
+    create_token(&world, &["read:orders:1"]).await;
+    let made = wait("ConfigMap agentwrit-ca", || async {
+        config_maps(&world).get_opt("agentwrit-ca").await.unwrap()
+    })
+    .await;
+    let ca = world.secrets().get("agentwrit-ca").await.unwrap();
+    assert_eq!(made.data.unwrap()["ca.crt"], text(&ca, "tls.crt"));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_config_map_of_others_is_left_alone_with_a_warning() {
+    let world = World::new("keys").await;
+    let theirs =
+        serde_json::from_value(json!({"metadata": {"name": "agentwrit-ca"}, "data": {"ca.crt": "theirs"}})).unwrap();
+    config_maps(&world)
+        .create(&PostParams::default(), &theirs)
+        .await
+        .unwrap();
+    create_token(&world, &["read:orders:1"]).await;
+    let warning = event(&world, "ConfigMapNotOurs").await;
+    assert!(warning.note.unwrap().contains("agentwrit-ca"));
+    let present = config_maps(&world).get("agentwrit-ca").await.unwrap();
+    assert_eq!(present.data.unwrap()["ca.crt"], "theirs");
+    world.done().await;
+}

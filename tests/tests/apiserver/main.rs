@@ -1,0 +1,22 @@
+//! CRDs, controller and webhook against a real API server; no node is needed.
+//!
+//! One controller, with a broker of our own making that speaks the policy API, serves all tests; each test has a
+//! namespace of its own. `scripts/test.sh apiserver` starts the API server and sets KUBECONFIG.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    unreachable_pub
+)]
+
+mod broker;
+mod crds;
+mod deletion;
+mod keys;
+mod objects;
+mod pods;
+mod policy;
+mod webhook;
+mod world;

@@ -1,0 +1,286 @@
+//! From custom resources to what the broker holds and what the conditions say.
+
+use agentwrit_protocol::inject::FINALIZER;
+use agentwrit_protocol::k8s::PolicyState;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::broker::Fault;
+use crate::objects::{app_becomes, create_app, create_token, event, token_becomes};
+use crate::world::{World, wait};
+
+async fn patch_app(world: &World, spec: Value) {
+    let patch = Patch::Merge(json!({"spec": spec}));
+    world
+        .apps()
+        .patch("orders", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+async fn patch_token(world: &World, spec: Value) {
+    let patch = Patch::Merge(json!({"spec": spec}));
+    world
+        .launch_tokens()
+        .patch("reader", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn both_kinds_become_ready_and_the_broker_holds_them() {
+    let world = World::new("policy").await;
+    let app = create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    let condition = app_becomes(&world, "Synced").await;
+    assert_eq!(
+        (condition.status.as_str(), condition.observed_generation),
+        ("True", Some(1))
+    );
+    assert_eq!(token_becomes(&world, "Synced").await.status, "True");
+
+    let put = world.broker.app(&world.namespace, "orders").unwrap();
+    assert_eq!(put.uid, app.uid().unwrap());
+    assert_eq!((put.state, put.generation), (PolicyState::Ready, 1));
+    assert_eq!(
+        (put.spec.scopes, put.spec.max_agent_ttl_seconds),
+        (vec!["read:orders:*".to_owned()], 3600)
+    );
+    let put = world.broker.launch_token(&world.namespace, "reader").unwrap();
+    assert_eq!(
+        (put.spec.app.as_str(), put.spec.agent_name.as_str()),
+        ("orders", "order-reader")
+    );
+    assert_eq!(
+        (put.spec.max_ttl_seconds, put.spec.service_account_names),
+        (300, vec!["default".to_owned()])
+    );
+
+    let app = world.apps().get("orders").await.unwrap();
+    assert!(app.finalizers().iter().any(|finalizer| finalizer == FINALIZER));
+    let status = app.status.unwrap();
+    assert_eq!(status.observed_generation, Some(1));
+    assert_eq!(status.app_id, Some(format!("app-{}", app.metadata.uid.unwrap())));
+    let synced = event(&world, "Synced").await;
+    assert_eq!(synced.type_.as_deref(), Some("Normal"));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_launch_token_without_its_app_heals_when_the_app_comes() {
+    let world = World::new("policy").await;
+    create_token(&world, &["read:orders:42"]).await;
+    let missing = token_becomes(&world, "AppNotFound").await;
+    assert_eq!(missing.status, "False");
+    assert!(missing.message.contains("orders"), "{}", missing.message);
+    let put = world.broker.launch_token(&world.namespace, "reader").unwrap();
+    assert_eq!(
+        (put.state, put.reason.as_deref()),
+        (PolicyState::NotReady, Some("AppNotFound"))
+    );
+    let warning = event(&world, "AppNotFound").await;
+    assert_eq!(warning.type_.as_deref(), Some("Warning"));
+
+    create_app(&world, &["read:orders:*"]).await;
+    token_becomes(&world, "Synced").await;
+    let put = world.broker.launch_token(&world.namespace, "reader").unwrap();
+    assert_eq!((put.state, put.reason), (PolicyState::Ready, None));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn scopes_over_the_ceiling_are_named_and_heal_when_the_app_is_fixed() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42", "write:orders:42", "read:stock:*"]).await;
+    let exceeds = token_becomes(&world, "ScopeExceedsCeiling").await;
+    assert!(
+        exceeds.message.contains("write:orders:42, read:stock:*."),
+        "{}",
+        exceeds.message
+    );
+    let put = world.broker.launch_token(&world.namespace, "reader").unwrap();
+    assert_eq!(
+        (put.state, put.reason.as_deref()),
+        (PolicyState::NotReady, Some("ScopeExceedsCeiling"))
+    );
+
+    patch_app(
+        &world,
+        json!({"scopes": ["read:orders:*", "write:orders:*", "read:stock:*"]}),
+    )
+    .await;
+    let synced = token_becomes(&world, "Synced").await;
+    assert!(synced.last_transition_time.0 >= exceeds.last_transition_time.0);
+
+    // And back: narrowing the ceiling withdraws.
+    patch_app(&world, json!({"scopes": ["read:orders:*"]})).await;
+    token_becomes(&world, "ScopeExceedsCeiling").await;
+    patch_token(&world, json!({"allowedScopes": ["read:orders:42"]})).await;
+    let synced = token_becomes(&world, "Synced").await;
+    assert_eq!(synced.observed_generation, Some(2));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn suspension_reaches_the_broker_and_ends() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    token_becomes(&world, "Synced").await;
+
+    patch_token(&world, json!({"suspend": true})).await;
+    token_becomes(&world, "Suspended").await;
+    assert_eq!(
+        world.broker.launch_token(&world.namespace, "reader").unwrap().state,
+        PolicyState::Suspended
+    );
+    patch_token(&world, json!({"suspend": false})).await;
+    token_becomes(&world, "Synced").await;
+
+    patch_app(&world, json!({"suspend": true})).await;
+    app_becomes(&world, "Suspended").await;
+    let condition = token_becomes(&world, "Suspended").await;
+    assert!(
+        condition.message.contains("AgentApp orders is suspended"),
+        "{}",
+        condition.message
+    );
+    assert_eq!(
+        world.broker.app(&world.namespace, "orders").unwrap().state,
+        PolicyState::Suspended
+    );
+    patch_app(&world, json!({"suspend": false})).await;
+    token_becomes(&world, "Synced").await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn an_absent_broker_shows_and_heals_and_withdraws_nothing() {
+    let world = World::new("policy").await;
+    world.broker.fail(&world.namespace, Some(Fault::Away));
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    assert_eq!(app_becomes(&world, "BrokerUnavailable").await.status, "False");
+    token_becomes(&world, "BrokerUnavailable").await;
+
+    world.broker.fail(&world.namespace, None);
+    app_becomes(&world, "Synced").await;
+    token_becomes(&world, "Synced").await;
+    assert_eq!(
+        world.broker.launch_token(&world.namespace, "reader").unwrap().state,
+        PolicyState::Ready
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_refused_app_withdraws_its_launch_tokens() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    token_becomes(&world, "Synced").await;
+    world.broker.fail(&world.namespace, Some(Fault::Refuses));
+    patch_app(&world, json!({"maxAgentTTLSeconds": 7200})).await;
+    let refused = app_becomes(&world, "BrokerRefused").await;
+    assert!(refused.message.contains("doesn't like it"), "{}", refused.message);
+    token_becomes(&world, "BrokerRefused").await;
+
+    world.broker.fail(&world.namespace, None);
+    app_becomes(&world, "Synced").await;
+    token_becomes(&world, "Synced").await;
+    assert_eq!(
+        world
+            .broker
+            .app(&world.namespace, "orders")
+            .unwrap()
+            .spec
+            .max_agent_ttl_seconds,
+        7200
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_broker_with_an_empty_store_is_filled_again() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    token_becomes(&world, "Synced").await;
+    {
+        let mut memory = world.broker.memory();
+        memory
+            .policies
+            .retain(|(namespace, _), _| *namespace != world.namespace);
+        memory.epoch.push('+');
+    }
+    // Within the 30 s of the helper.
+    wait("both policies are back", || async {
+        world.broker.app(&world.namespace, "orders")?;
+        world.broker.launch_token(&world.namespace, "reader")
+    })
+    .await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_higher_epoch_at_the_broker_is_passed_by_the_confirmed_holder() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    app_becomes(&world, "Synced").await;
+    let known = {
+        let mut memory = world.broker.memory();
+        memory.lease_epoch += 5;
+        memory.lease_epoch
+    };
+    patch_app(&world, json!({"maxAgentTTLSeconds": 600})).await;
+    wait("the write of a higher epoch", || async {
+        let put = world.broker.app(&world.namespace, "orders")?;
+        (put.spec.max_agent_ttl_seconds == 600).then_some(())
+    })
+    .await;
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.release);
+    let lease = leases.get("agentwrit-controller").await.unwrap().spec.unwrap();
+    assert_eq!(lease.holder_identity.as_deref(), Some("controller-0"));
+    assert!(i64::from(lease.lease_transitions.unwrap()) > known, "{lease:?}");
+    assert_eq!(
+        i64::from(lease.lease_transitions.unwrap()),
+        world.broker.memory().lease_epoch
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn counts_follow_the_broker_and_nothing_is_written_when_nothing_changes() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    token_becomes(&world, "Synced").await;
+    world.broker.memory().counts.insert(world.namespace.clone(), (2, 7));
+    wait("counts in the status", || async {
+        let app = world.apps().get("orders").await.unwrap().status?;
+        let token = world.launch_tokens().get("reader").await.unwrap().status?;
+        let counts = (app.launch_tokens, app.active_agents, token.active_agents, token.issued);
+        (counts == (Some(1), Some(2), Some(2), Some(7))).then_some(())
+    })
+    .await;
+
+    let versions = || async {
+        let app = world.apps().get("orders").await.unwrap().resource_version();
+        (
+            app,
+            world.launch_tokens().get("reader").await.unwrap().resource_version(),
+        )
+    };
+    let (before, puts) = (versions().await, world.broker.memory().puts[&world.namespace]);
+    let looks = world.broker.memory().looks;
+    wait("two more looks at the broker", || async {
+        (world.broker.memory().looks >= looks + 2).then_some(())
+    })
+    .await;
+    assert_eq!(versions().await, before);
+    assert_eq!(world.broker.memory().puts[&world.namespace], puts);
+    world.done().await;
+}

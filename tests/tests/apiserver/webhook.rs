@@ -1,0 +1,281 @@
+//! Injection by the real API server: what is stored, what is refused, what is warned of.
+
+use agentwrit_protocol::inject::{CONTAINER_NAME, LABEL_INJECTED};
+use http::Request;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::objects::{create_app, create_pod, create_token, pod_json, pods, sentence, token_becomes, try_create_pod};
+use crate::world::{World, wait};
+
+fn restricted() -> Value {
+    json!({"pod-security.kubernetes.io/enforce": "restricted"})
+}
+
+fn init_names(pod: &Pod) -> Vec<String> {
+    let inits = pod.spec.as_ref().unwrap().init_containers.iter().flatten();
+    inits.map(|container| container.name.clone()).collect()
+}
+
+fn with(pointer: &str, value: Value) -> Value {
+    let mut pod = pod_json();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    pod.pointer_mut(parent).unwrap()[key] = value;
+    pod
+}
+
+/// Creates a pod and answers the warnings that `kubectl` would show.
+async fn warnings(world: &World, pod: &Value) -> Vec<String> {
+    let uri = format!("/api/v1/namespaces/{}/pods", world.namespace);
+    let request = Request::post(uri)
+        .header("Content-Type", "application/json")
+        .body(pod.to_string().into_bytes().into())
+        .unwrap();
+    let response = world.client.send(request).await.unwrap();
+    assert!(response.status().is_success(), "{response:?}");
+    let values = response.headers().get_all("warning").into_iter();
+    values.map(|value| value.to_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_pod_of_a_restricted_namespace_is_stored_with_the_sidecar_first() {
+    let world = World::with_labels("webhook", restricted()).await;
+    let mut pod = pod_json();
+    pod["spec"]["initContainers"] = json!([{
+        "name": "prepare", "image": "prepare",
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    }]);
+    let pod = create_pod(&world, pod).await;
+    assert_eq!(init_names(&pod), [CONTAINER_NAME, "prepare"]);
+    assert_eq!(pod.labels()[LABEL_INJECTED], "true");
+    let stored = serde_json::to_value(&pod).unwrap();
+    let sidecar = &stored["spec"]["initContainers"][0];
+    assert_eq!(sidecar["restartPolicy"], "Always");
+    assert_eq!(
+        sidecar["startupProbe"]["httpGet"],
+        json!({"path": "/startup", "port": 15081, "scheme": "HTTP"})
+    );
+    assert_eq!(sidecar["startupProbe"]["failureThreshold"], json!(i32::MAX));
+    assert_eq!(sidecar["resources"]["requests"], sidecar["resources"]["limits"]);
+    let volumes = stored["spec"]["volumes"].as_array().unwrap();
+    let identity = volumes
+        .iter()
+        .find(|volume| volume["name"] == "agentwrit-identity")
+        .unwrap();
+    let token = &identity["projected"]["sources"][0]["serviceAccountToken"];
+    assert_eq!(token["audience"], format!("agentwrit://{}/agentwrit", world.release));
+    assert_eq!(token["expirationSeconds"], 600);
+    for (list, index) in [("initContainers", 1), ("containers", 0)] {
+        let container = &stored["spec"][list][index];
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == "agentwrit-token").unwrap();
+        assert_eq!(mount["readOnly"], true);
+        assert!(mounts.iter().all(|mount| mount["name"] != "agentwrit-identity"));
+        assert_eq!(container["env"][0]["name"], "AGENTWRIT_TOKEN_FILE");
+    }
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_stored_pods_manifest_can_be_created_again() {
+    let world = World::new("webhook").await;
+    let mut stored = serde_json::to_value(create_pod(&world, pod_json()).await).unwrap();
+    let before = stored["spec"].clone();
+    stored["metadata"] = json!({
+        "name": "again", "labels": stored["metadata"]["labels"], "annotations": stored["metadata"]["annotations"],
+    });
+    stored.as_object_mut().unwrap().remove("status");
+    let again = serde_json::to_value(create_pod(&world, stored).await).unwrap();
+    assert_eq!(again["spec"], before);
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_injection_and_stores_nothing() {
+    let world = World::new("webhook").await;
+    let parameters = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let pod = serde_json::from_value(pod_json()).unwrap();
+    let shown = pods(&world).create(&parameters, &pod).await.unwrap();
+    assert_eq!(init_names(&shown), [CONTAINER_NAME]);
+    assert!(pods(&world).get_opt("shop").await.unwrap().is_none());
+    world.done().await;
+}
+
+#[tokio::test]
+async fn an_enabled_namespace_injects_with_its_default_launch_token() {
+    let labels = json!({"agentwrit.io/inject": "enabled"});
+    let world = World::with(
+        "webhook",
+        labels,
+        json!({"agentwrit.io/default-launch-token": "common"}),
+    )
+    .await;
+    let mut plain = pod_json();
+    plain["metadata"] = json!({"name": "plain"});
+    let pod = create_pod(&world, plain).await;
+    assert_eq!(init_names(&pod), [CONTAINER_NAME]);
+    assert_eq!(pod.annotations()["agentwrit.io/launch-token"], "common");
+
+    let mut declined = pod_json();
+    declined["metadata"] = json!({"name": "declined", "labels": {"agentwrit.io/inject": "false"}});
+    let pod = create_pod(&world, declined).await;
+    assert_eq!(init_names(&pod), Vec::<String>::new());
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_doesnt_ask_is_left_alone() {
+    let world = World::new("webhook").await;
+    let mut plain = pod_json();
+    plain["metadata"] = json!({"name": "plain"});
+    let pod = create_pod(&world, plain).await;
+    assert_eq!(init_names(&pod), Vec::<String>::new());
+    world.done().await;
+}
+
+#[tokio::test]
+async fn the_pods_of_a_deployment_are_injected() {
+    let world = World::new("webhook").await;
+    let template = pod_json();
+    let deployment = json!({
+        "metadata": {"name": "shop"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"agentwrit.io/inject": "true"}},
+            "template": {
+                "metadata": {"labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"]},
+                "spec": template["spec"],
+            },
+        },
+    });
+    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), &world.namespace);
+    deployments
+        .create(&PostParams::default(), &serde_json::from_value(deployment).unwrap())
+        .await
+        .unwrap();
+    let pod = wait("the Deployment's pod", || async {
+        pods(&world)
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .into_iter()
+            .next()
+    })
+    .await;
+    assert_eq!(init_names(&pod), [CONTAINER_NAME]);
+    world.done().await;
+}
+
+#[tokio::test]
+async fn refusals_reach_the_person_as_sentences() {
+    let world = World::new("webhook").await;
+    let annotations = "/metadata/annotations";
+    let table = [
+        (with(annotations, json!({})), "names no LaunchToken"),
+        (
+            with(annotations, json!({"agentwrit.io/launch-token": "No_Name"})),
+            "annotation agentwrit.io/launch-token",
+        ),
+        (
+            with(
+                annotations,
+                json!({"agentwrit.io/launch-token": "reader", "agentwrit.io/ttl-seconds": "5"}),
+            ),
+            "agentwrit.io/ttl-seconds: \"5\" is not usable; it must be a whole number of seconds between 10 and 86400",
+        ),
+        (
+            with("/spec/hostNetwork", json!(true)),
+            "spec.hostNetwork: true is not supported",
+        ),
+        (
+            with("/spec/shareProcessNamespace", json!(true)),
+            "spec.shareProcessNamespace",
+        ),
+        (with("/spec/hostPID", json!(true)), "spec.hostPID"),
+        (
+            with("/spec/volumes", json!([{"name": "agentwrit-token", "emptyDir": {}}])),
+            "names beginning with agentwrit-",
+        ),
+    ];
+    for (pod, part) in table {
+        let sentence = sentence(try_create_pod(&world, pod).await);
+        assert!(
+            sentence.contains("denied the request") && sentence.contains(part),
+            "{sentence}"
+        );
+    }
+    world.done().await;
+}
+
+#[tokio::test]
+async fn an_unknown_launch_token_or_a_service_account_not_listed_is_a_warning_only() {
+    let world = World::new("webhook").await;
+    let shown = warnings(&world, &pod_json()).await.join("\n");
+    assert!(shown.contains("LaunchToken reader does not exist"), "{shown}");
+
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:1"]).await;
+    token_becomes(&world, "Synced").await;
+    let mut pod = pod_json();
+    pod["metadata"]["name"] = json!("known");
+    assert_eq!(warnings(&world, &pod).await, Vec::<String>::new());
+
+    let patch = json!({"spec": {"serviceAccountNames": ["web"]}});
+    let launch_tokens = world.launch_tokens();
+    launch_tokens
+        .patch(
+            "reader",
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(patch),
+        )
+        .await
+        .unwrap();
+    wait("the broker has the change", || async {
+        let put = world.broker.launch_token(&world.namespace, "reader")?;
+        (put.spec.service_account_names == ["web"]).then_some(())
+    })
+    .await;
+    pod["metadata"]["name"] = json!("other");
+    let shown = warnings(&world, &pod).await.join("\n");
+    assert!(
+        shown.contains("ServiceAccount default is not in serviceAccountNames"),
+        "{shown}"
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn readiness_and_metrics_are_on_the_ops_listener() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new("webhook").await;
+    create_pod(&world, pod_json()).await;
+    let get = |path: &'static str| async move {
+        let mut stream = tokio::net::TcpStream::connect(world.ops).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    wait("readiness", || async {
+        get("/readyz").await.starts_with("HTTP/1.0 200").then_some(())
+    })
+    .await;
+    assert!(get("/livez").await.starts_with("HTTP/1.0 200"));
+    let metrics = get("/metrics").await;
+    assert!(
+        metrics.contains("agentwrit_controller_admissions_total{outcome=\"injected\"}"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("agentwrit_controller_leader 1"), "{metrics}");
+    world.done().await;
+}
