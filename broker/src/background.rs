@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use async_trait::async_trait;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{AppState, Broker};
 use crate::store::{Command, EventDraft, Result as StoreResult, Tx};
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
+const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// Works until the task is dropped.
 pub async fn run(broker: AppState) {
-    let mut denials = tokio::time::interval(DENIALS_EVERY);
-    let mut prune_timer = tokio::time::interval(PRUNE_EVERY);
+    let now = Instant::now();
+    let mut denials = tokio::time::interval_at(now + DENIALS_EVERY, DENIALS_EVERY);
+    let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -171,7 +171,10 @@ fn write_new(path: &Path, seed: &[u8; 32]) -> std::io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(pkcs8_v1(seed)));
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(pkcs8_v1(seed))
+    );
     file.write_all(pem.as_bytes())?;
     file.sync_all()?;
     File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
@@ -179,6 +182,8 @@ fn write_new(path: &Path, seed: &[u8; 32]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::system::SystemEntropy;
     use ed25519_dalek::pkcs8::EncodePrivateKey;
@@ -191,19 +196,28 @@ mod tests {
         let made = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap();
         let read = KeySet::load_or_create(&path, true, &SystemEntropy).unwrap();
         assert_eq!(made.kid(), read.kid());
-        use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let key = SigningKey::from_pkcs8_pem(fs::read_to_string(&path).unwrap().trim()).unwrap();
         fs::write(&path, key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
-        assert_eq!(KeySet::load_or_create(&path, true, &SystemEntropy).unwrap().kid(), made.kid());
+        assert_eq!(
+            KeySet::load_or_create(&path, true, &SystemEntropy).unwrap().kid(),
+            made.kid()
+        );
     }
 
     #[test]
     fn a_missing_required_key_and_foreign_content_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
-        assert!(matches!(KeySet::load_or_create(&path, true, &SystemEntropy), Err(KeyError::Missing { .. })));
-        for content in ["", "garbage", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+        assert!(matches!(
+            KeySet::load_or_create(&path, true, &SystemEntropy),
+            Err(KeyError::Missing { .. })
+        ));
+        for content in [
+            "",
+            "garbage",
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        ] {
             fs::write(&path, content).unwrap();
             let error = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap_err();
             assert!(error.to_string().starts_with("signing key: "), "{error}");

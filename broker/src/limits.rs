@@ -42,15 +42,18 @@ impl Limit {
         let quota = NonZeroU32::new(per_second)
             .zip(NonZeroU32::new(burst))
             .map(|(rate, burst)| Quota::per_second(rate).allow_burst(burst));
-        let buckets = quota.map(|quota| {
-            RateLimiter::new(quota, DashMapStateStore::default(), Monotonic(Arc::clone(clock)))
-        });
+        let buckets =
+            quota.map(|quota| RateLimiter::new(quota, DashMapStateStore::default(), Monotonic(Arc::clone(clock))));
         Self { buckets }
     }
 
     fn allows(&self, source: IpAddr) -> bool {
         let Some(buckets) = &self.buckets else { return true };
-        let key = if buckets.len() >= MAX_SOURCES { IpAddr::from([0, 0, 0, 0]) } else { source };
+        let key = if buckets.len() >= MAX_SOURCES {
+            IpAddr::from([0, 0, 0, 0])
+        } else {
+            source
+        };
         buckets.check_key(&key).is_ok()
     }
 

@@ -31,7 +31,10 @@ const fn level_word(level: Level) -> &'static str {
 
 /// Whether an event is ours: our targets are upper-case words, crates' are paths.
 fn ours(metadata: &Metadata<'_>) -> bool {
-    metadata.target().bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    metadata
+        .target()
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
 /// Whether an event is written at this level of detail.
@@ -56,7 +59,11 @@ impl<'a> MakeWriter<'a> for Streams {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        if *metadata.level() == Level::ERROR { Box::new(io::stderr().lock()) } else { Box::new(io::stdout().lock()) }
+        if *metadata.level() == Level::ERROR {
+            Box::new(io::stderr().lock())
+        } else {
+            Box::new(io::stdout().lock())
+        }
     }
 }
 
@@ -101,13 +108,21 @@ impl Lines {
     fn line(&self, metadata: &Metadata<'_>, fields: &Fields) -> Result<String, fmt::Error> {
         let time = rfc3339_seconds(self.clock.unix_seconds());
         let module = if ours(metadata) { metadata.target() } else { "LIB" };
-        let component = if fields.component.is_empty() { metadata.target() } else { &fields.component };
+        let component = if fields.component.is_empty() {
+            metadata.target()
+        } else {
+            &fields.component
+        };
         let level = level_word(*metadata.level());
         if self.format == LogFormat::Json {
             let mut object = serde_json::Map::new();
-            for (key, value) in
-                [("time", time.as_str()), ("module", module), ("level", level), ("component", component), ("message", &fields.message)]
-            {
+            for (key, value) in [
+                ("time", time.as_str()),
+                ("module", module),
+                ("level", level),
+                ("component", component),
+                ("message", &fields.message),
+            ] {
                 object.insert(key.to_owned(), value.into());
             }
             for (key, value) in &fields.context {
@@ -170,7 +185,10 @@ mod tests {
         let sink = Sink::default();
         let writer = sink.clone();
         let layer = tracing_subscriber::fmt::layer()
-            .event_format(Lines { clock: Arc::new(ManualClock::at(0)), format })
+            .event_format(Lines {
+                clock: Arc::new(ManualClock::at(0)),
+                format,
+            })
             .with_writer(move || writer.clone())
             .with_filter(FilterFn::new(move |metadata| wanted(level, metadata)));
         tracing::subscriber::with_default(Registry::default().with(layer), || {

@@ -57,7 +57,8 @@ impl Metrics {
         let process = Registry::new();
         process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let build = IntGauge::with_opts(
-            Opts::new("build_info", "Version of the broker; always 1").const_label("version", env!("CARGO_PKG_VERSION")),
+            Opts::new("build_info", "Version of the broker; always 1")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
         build.set(1);
         let add = |collector: Box<dyn Collector>| registry.register(collector);
@@ -77,8 +78,11 @@ impl Metrics {
             clock_skew: IntCounter::new("clock_skew_total", "Tokens refused because their nbf is in the future")?,
             audit_events: counters("audit_events_total", "Audit events committed", "event_type")?,
             audit_write_duration: Histogram::with_opts(
-                HistogramOpts::new("audit_write_duration_seconds", "Time of a transaction with audit events")
-                    .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1]),
+                HistogramOpts::new(
+                    "audit_write_duration_seconds",
+                    "Time of a transaction with audit events",
+                )
+                .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1]),
             )?,
             db_errors: counters("db_errors_total", "Failed store operations", "operation")?,
             audit_events_loaded: IntGauge::new("audit_events_loaded", "Audit events found at start")?,
@@ -120,7 +124,9 @@ impl Metrics {
         let mut labels = self.scope_labels.lock().unwrap_or_else(PoisonError::into_inner);
         let known = labels.contains(first) || (labels.len() < SCOPE_LABELS && labels.insert(first.to_owned()));
         drop(labels);
-        self.tokens_issued.with_label_values(&[if known { first } else { "other" }]).inc();
+        self.tokens_issued
+            .with_label_values(&[if known { first } else { "other" }])
+            .inc();
     }
 
     /// The text that Prometheus scrapes.
@@ -146,8 +152,16 @@ mod tests {
         }
         metrics.token_issued(&[]);
         let text = metrics.render().unwrap();
-        assert_eq!(text.lines().filter(|line| line.starts_with("agentwrit_tokens_issued_total{")).count(), 101);
-        assert!(text.contains("agentwrit_tokens_issued_total{scope=\"other\"} 51"), "{text}");
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("agentwrit_tokens_issued_total{"))
+                .count(),
+            101
+        );
+        assert!(
+            text.contains("agentwrit_tokens_issued_total{scope=\"other\"} 51"),
+            "{text}"
+        );
         assert!(text.contains("agentwrit_build_info{version="), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
     }

@@ -52,7 +52,10 @@ pub fn read(key: &[u8; 32], text: &str) -> Option<Nonce> {
     }
     let (_, expiry) = head.split_at(10);
     let expires_at = expiry.iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
-    Some(Nonce { text: text.to_owned(), expires_at })
+    Some(Nonce {
+        text: text.to_owned(),
+        expires_at,
+    })
 }
 
 #[cfg(test)]
@@ -64,7 +67,13 @@ mod tests {
     fn only_our_own_nonces_are_read() {
         let entropy = SequenceEntropy::default();
         let text = issue(&[1; 32], &entropy, 1_000_000).unwrap();
-        assert_eq!(read(&[1; 32], &text), Some(Nonce { text: text.clone(), expires_at: 1_030_000 }));
+        assert_eq!(
+            read(&[1; 32], &text),
+            Some(Nonce {
+                text: text.clone(),
+                expires_at: 1_030_000
+            })
+        );
         assert_eq!(read(&[2; 32], &text), None);
         assert_eq!(read(&[1; 32], &text.to_uppercase()), None);
         assert_eq!(read(&[1; 32], ""), None);

@@ -52,11 +52,17 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Some("--version" | "-V") => {
-            say(std::io::stdout(), concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION")));
+            say(
+                std::io::stdout(),
+                concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION")),
+            );
             return ExitCode::SUCCESS;
         }
         Some(other) => {
-            say(std::io::stderr(), &format!("unknown argument {other:?}: see agentwrit-broker --help"));
+            say(
+                std::io::stderr(),
+                &format!("unknown argument {other:?}: see agentwrit-broker --help"),
+            );
             return ExitCode::from(2);
         }
     }
@@ -85,7 +91,11 @@ async fn run(config: Config, clock: Arc<dyn Clock>) -> Result<(), Fatal> {
     tracing::info!(target: "BROKER", component = "main", addr = %config.listen, version = WIRE_VERSION, "starting broker");
     let tls = Tls::load(&config.tls)?;
     let suffix = if config.tls == TlsMode::None { "" } else { " (TLS)" };
-    let surroundings = Surroundings { clock, entropy: Arc::new(SystemEntropy), attestor: None };
+    let surroundings = Surroundings {
+        clock,
+        entropy: Arc::new(SystemEntropy),
+        attestor: None,
+    };
     let broker = assemble(config, surroundings).await?;
     let server = Server::bind(Arc::clone(&broker), tls).await?;
     if broker.config.seed_tokens {
@@ -94,7 +104,10 @@ async fn run(config: Config, clock: Arc<dyn Clock>) -> Result<(), Fatal> {
         say(std::io::stdout(), &format!("SEED_ADMIN_TOKEN={}", admin.expose()));
     }
     let address = server.address()?;
-    say(std::io::stdout(), &format!("AgentWrit broker v{WIRE_VERSION} listening on {address}{suffix}"));
+    say(
+        std::io::stdout(),
+        &format!("AgentWrit broker v{WIRE_VERSION} listening on {address}{suffix}"),
+    );
     server
         .serve(async move {
             let name = tokio::select! {

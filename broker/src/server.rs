@@ -44,7 +44,9 @@ pub struct Server {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError { address, source })
 }
 
 impl Server {
@@ -58,7 +60,12 @@ impl Server {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        Ok(Self { broker, tls: tls.map(Arc::new), api, ops })
+        Ok(Self {
+            broker,
+            tls: tls.map(Arc::new),
+            api,
+            ops,
+        })
     }
 
     /// Address of the API listener, with the port that the system chose for port 0.
@@ -123,12 +130,13 @@ async fn accept(listener: &TcpListener, tls: Option<&Arc<Tls>>, front: &Arc<Fron
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::trace!(target: "HTTP", component = "Accept", error = %error, "no TCP_NODELAY");
             }
-            match acceptor {
-                None => converse(stream, peer.ip(), front, watcher).await,
-                Some(acceptor) => match handshake(acceptor, stream).await {
-                    Some(stream) => converse(stream, peer.ip(), front, watcher).await,
-                    None => tracing::trace!(target: "HTTP", component = "TLS", peer = %peer, "handshake failed"),
-                },
+            let Some(acceptor) = acceptor else {
+                return converse(stream, peer.ip(), front, watcher).await;
+            };
+            if let Some(stream) = handshake(acceptor, stream).await {
+                converse(stream, peer.ip(), front, watcher).await;
+            } else {
+                tracing::trace!(target: "HTTP", component = "TLS", peer = %peer, "handshake failed");
             }
         });
     }
@@ -138,7 +146,10 @@ async fn handshake(
     acceptor: tokio_rustls::TlsAcceptor,
     stream: TcpStream,
 ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await.ok()?.ok()
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream))
+        .await
+        .ok()?
+        .ok()
 }
 
 /// Answers the requests of one connection.
@@ -160,7 +171,9 @@ where
 
 /// Reads the TLS files again, now and then, for ever.
 async fn watch_files(tls: Option<&Tls>) {
-    let Some(tls) = tls else { return std::future::pending().await };
+    let Some(tls) = tls else {
+        return std::future::pending().await;
+    };
     let mut timer = tokio::time::interval(TLS_FILES_EVERY);
     loop {
         timer.tick().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
-use crate::attest::{Attestation, AttestorError, Attestor, KubeAttestor, Settings};
+use crate::attest::{Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use crate::broker::{AppState, Broker};
 use crate::config::{AttestConfig, Config};
 use crate::keys::{KeyError, KeySet};
@@ -49,7 +49,11 @@ pub struct Surroundings {
 /// # Errors
 /// When the broker must not start.
 pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppState, StartError> {
-    let Surroundings { clock, entropy, attestor } = surroundings;
+    let Surroundings {
+        clock,
+        entropy,
+        attestor,
+    } = surroundings;
     let keys = KeySet::load_or_create(&config.signing_key_path, config.signing_key_required, entropy.as_ref())?;
     let keys = Arc::new(keys);
     let metrics = Arc::new(Metrics::new()?);
@@ -70,7 +74,12 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     };
     let store = Store::open(config.store.clone(), config.store_required, Arc::new(shared)).await?;
     metrics.audit_events_loaded.set(store.event_count());
-    let verifier = Verifier::new(Arc::clone(&keys), Arc::clone(&view), Arc::clone(&clock), config.issuer.clone());
+    let verifier = Verifier::new(
+        Arc::clone(&keys),
+        Arc::clone(&view),
+        Arc::clone(&clock),
+        config.issuer.clone(),
+    );
     Ok(Arc::new(Broker {
         limits: Limits::new(&config, &clock),
         started: clock.monotonic(),

@@ -15,7 +15,9 @@ impl SystemClock {
     /// Clocks whose monotonic reading starts now.
     #[allow(clippy::disallowed_methods)]
     pub fn new() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 }
 

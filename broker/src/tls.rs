@@ -62,25 +62,35 @@ pub struct Tls {
     loaded: RwLock<Loaded>,
 }
 
-fn content(what: &'static str, path: &Path, why: impl ToString) -> TlsError {
-    TlsError::Content { what, path: path.display().to_string(), why: why.to_string() }
+fn content(what: &'static str, path: &Path, why: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Content {
+        what,
+        path: path.display().to_string(),
+        why: why.to_string(),
+    }
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::File { what, path: path.display().to_string(), source })
+    std::fs::read(path).map_err(|source| TlsError::File {
+        what,
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn certificates(what: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let chain = chain.map_err(|error| content(what, path, error))?;
+    let chain = chain.map_err(|error| content(what, path, &error))?;
     if chain.is_empty() {
-        return Err(content(what, path, "no PEM block CERTIFICATE"));
+        return Err(content(what, path, &"no PEM block CERTIFICATE"));
     }
     Ok(chain)
 }
 
 fn load(mode: &TlsMode) -> Result<Option<Loaded>, TlsError> {
-    let TlsMode::Tls { cert, key, client_ca } = mode else { return Ok(None) };
+    let TlsMode::Tls { cert, key, client_ca } = mode else {
+        return Ok(None);
+    };
     let contents = Contents {
         cert: read("TLS certificate", cert)?,
         key: read("TLS key", key)?,
@@ -93,17 +103,22 @@ fn load(mode: &TlsMode) -> Result<Option<Loaded>, TlsError> {
         Some((path, pem)) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates("client CA", path, pem)? {
-                roots.add(certificate).map_err(|error| content("client CA", path, error))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| content("client CA", path, &error))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let chain = certificates("TLS certificate", cert, &contents.cert)?;
-    let private = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| content("TLS key", key, error))?;
+    let private = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| content("TLS key", key, &error))?;
     let mut config = builder.with_single_cert(chain, private)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Loaded { contents, acceptor: TlsAcceptor::from(Arc::new(config)) }))
+    Ok(Some(Loaded {
+        contents,
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+    }))
 }
 
 impl Tls {
@@ -112,12 +127,19 @@ impl Tls {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(mode: &TlsMode) -> Result<Option<Self>, TlsError> {
-        Ok(load(mode)?.map(|loaded| Self { mode: mode.clone(), loaded: RwLock::new(loaded) }))
+        Ok(load(mode)?.map(|loaded| Self {
+            mode: mode.clone(),
+            loaded: RwLock::new(loaded),
+        }))
     }
 
     /// The acceptor for a new connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).acceptor.clone()
+        self.loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .acceptor
+            .clone()
     }
 
     /// Reads the files again; true when they had changed. On an error the last good content stays.
@@ -125,7 +147,9 @@ impl Tls {
     /// # Errors
     /// As for [`Tls::load`].
     pub fn refresh(&self) -> Result<bool, TlsError> {
-        let Some(fresh) = load(&self.mode)? else { return Ok(false) };
+        let Some(fresh) = load(&self.mode)? else {
+            return Ok(false);
+        };
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         let changed = loaded.contents != fresh.contents;
         if changed {

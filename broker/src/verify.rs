@@ -120,7 +120,13 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier; an empty issuer is not enforced.
     pub fn new(keys: Arc<KeySet>, view: Arc<View>, clock: Arc<dyn Clock>, issuer: String) -> Self {
-        Self { keys, view, clock, issuer, cache: Mutex::default() }
+        Self {
+            keys,
+            view,
+            clock,
+            issuer,
+            cache: Mutex::default(),
+        }
     }
 
     /// Checks everything but audience and authority.
@@ -156,7 +162,10 @@ impl Verifier {
             return Ok(claims);
         }
         let claims = Arc::new(self.parse(token)?);
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(key, Arc::clone(&claims));
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(key, Arc::clone(&claims));
         Ok(claims)
     }
 
@@ -179,7 +188,9 @@ impl Verifier {
         if URL_SAFE_NO_PAD.decode(signature).map_or(0, |bytes| bytes.len()) != 64 {
             return Err(TokenError::Malformed);
         }
-        let message = token.get(..header.len() + 1 + payload.len()).ok_or(TokenError::Malformed)?;
+        let message = token
+            .get(..header.len() + 1 + payload.len())
+            .ok_or(TokenError::Malformed)?;
         if !self.keys.verify(message, signature) {
             return Err(TokenError::Signature);
         }

@@ -103,13 +103,30 @@ impl Entries {
 
     fn apply(&mut self, change: ViewChange) {
         match change {
-            ViewChange::SessionEnded { sid, reason, effective_at, until } => {
-                let entry = self.ended.entry(sid).or_insert(Ending { reason, effective_at, until });
+            ViewChange::SessionEnded {
+                sid,
+                reason,
+                effective_at,
+                until,
+            } => {
+                let entry = self.ended.entry(sid).or_insert(Ending {
+                    reason,
+                    effective_at,
+                    until,
+                });
                 if effective_at < entry.effective_at {
-                    *entry = Ending { reason, effective_at, until: until.max(entry.until) };
+                    *entry = Ending {
+                        reason,
+                        effective_at,
+                        until: until.max(entry.until),
+                    };
                 }
             }
-            ViewChange::TokenSpent { jti, effective_at, until } => {
+            ViewChange::TokenSpent {
+                jti,
+                effective_at,
+                until,
+            } => {
                 self.spent.insert(jti, Spent { effective_at, until });
             }
             ViewChange::Lifted { level, target } => {
@@ -129,7 +146,10 @@ impl Entries {
         self.tokens.contains_key(&claims.jti)
             || self.agents.contains_key(&claims.sub)
             || (!claims.task_id.is_empty() && self.tasks.contains_key(&claims.task_id))
-            || claims.delegation_chain.first().is_some_and(|root| self.chains.contains_key(&root.agent))
+            || claims
+                .delegation_chain
+                .first()
+                .is_some_and(|root| self.chains.contains_key(&root.agent))
     }
 }
 
@@ -147,7 +167,11 @@ impl View {
 
     /// Replaces everything by what a store holds.
     pub fn load(&self, min_iat: i64, changes: impl IntoIterator<Item = ViewChange>) {
-        let mut fresh = Entries { loaded: true, min_iat, ..Entries::default() };
+        let mut fresh = Entries {
+            loaded: true,
+            min_iat,
+            ..Entries::default()
+        };
         for change in changes {
             fresh.apply(change);
         }
@@ -183,7 +207,11 @@ impl View {
         {
             return TokenState::Ended(ending.reason);
         }
-        if entries.spent.get(&claims.jti).is_some_and(|spent| spent.effective_at <= now_millis) {
+        if entries
+            .spent
+            .get(&claims.jti)
+            .is_some_and(|spent| spent.effective_at <= now_millis)
+        {
             return TokenState::Renewed;
         }
         TokenState::Active
@@ -195,7 +223,9 @@ impl View {
         entries.ended.retain(|_, ending| ending.until > now_millis);
         entries.spent.retain(|_, spent| spent.until > now_millis);
         for level in RevocationLevel::ALL {
-            entries.level(level).retain(|_, until| until.is_none_or(|until| until > now_millis));
+            entries
+                .level(level)
+                .retain(|_, until| until.is_none_or(|until| until > now_millis));
         }
     }
 }

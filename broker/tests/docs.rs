@@ -25,5 +25,8 @@ fn the_page_of_refusals_lists_every_kind() {
         std::fs::write(&path, &wanted).unwrap();
     }
     let page = std::fs::read_to_string(&path).unwrap();
-    assert!(page == wanted, "docs/refusals.md differs; run UPDATE_DOCS=1 cargo test -p agentwrit-broker --test docs");
+    assert!(
+        page == wanted,
+        "docs/refusals.md differs; run UPDATE_DOCS=1 cargo test -p agentwrit-broker --test docs"
+    );
 }

@@ -41,7 +41,10 @@ impl FromStr for Cidr {
             return Err(wrong());
         }
         let mask = u128::MAX.checked_shl(128 - offset - length).unwrap_or(0);
-        Ok(Self { network: bits(address) & mask, mask })
+        Ok(Self {
+            network: bits(address) & mask,
+            mask,
+        })
     }
 }
 

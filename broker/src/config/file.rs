@@ -31,7 +31,11 @@ pub(super) fn find(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Config
     if let Some(home) = env("HOME").filter(|home| !home.is_empty()) {
         places.push(Path::new(&home).join(".broker/config"));
     }
-    places.into_iter().find(|place| std::fs::File::open(place).is_ok()).map(|place| read(&place)).transpose()
+    places
+        .into_iter()
+        .find(|place| std::fs::File::open(place).is_ok())
+        .map(|place| read(&place))
+        .transpose()
 }
 
 /// Reads one file.
@@ -41,9 +45,18 @@ pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
         std::io::ErrorKind::PermissionDenied => "failed to read config file: permission denied".to_owned(),
         _ => format!("failed to read config file: {error}"),
     })?;
-    let mut file = ConfigFile { path: path.to_owned(), ..ConfigFile::default() };
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let Some((key, value)) = line.split_once('=') else { continue };
+    let mut file = ConfigFile {
+        path: path.to_owned(),
+        ..ConfigFile::default()
+    };
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
         match (key.trim(), value.trim()) {
             ("MODE", "development") => file.mode = Mode::Development,
             ("MODE", "production") => file.mode = Mode::Production,

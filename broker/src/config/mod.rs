@@ -5,6 +5,8 @@ mod file;
 mod parse;
 mod secret;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,6 +65,7 @@ pub struct AttestConfig {
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own, on or off")]
 pub struct Config {
     /// Admin login.
     pub admin: AdminAuth,

@@ -80,7 +80,10 @@ impl Reader<'_> {
             return AdminAuth::Off;
         };
         match self.keep(AdminSecret::accept(secret)) {
-            Some(secret) if from_file => AdminAuth::On(SecretSource::File { path: file.path.clone(), secret }),
+            Some(secret) if from_file => AdminAuth::On(SecretSource::File {
+                path: file.path.clone(),
+                secret,
+            }),
             Some(secret) => AdminAuth::On(SecretSource::Environment(secret)),
             None => AdminAuth::Off,
         }
@@ -91,7 +94,9 @@ impl Reader<'_> {
         let address = match self.text("AA_BIND_ADDRESS").as_deref() {
             None | Some("localhost") => localhost,
             Some(text) => text.parse().unwrap_or_else(|_| {
-                self.fail(format!("AA_BIND_ADDRESS={text:?} must be an IP address such as 0.0.0.0"));
+                self.fail(format!(
+                    "AA_BIND_ADDRESS={text:?} must be an IP address such as 0.0.0.0"
+                ));
                 localhost
             }),
         };
@@ -106,7 +111,11 @@ impl Reader<'_> {
             Tls,
             Mtls,
         }
-        let kind = self.choice("AA_TLS_MODE", Kind::None, &[("none", Kind::None), ("tls", Kind::Tls), ("mtls", Kind::Mtls)]);
+        let kind = self.choice(
+            "AA_TLS_MODE",
+            Kind::None,
+            &[("none", Kind::None), ("tls", Kind::Tls), ("mtls", Kind::Mtls)],
+        );
         if kind == Kind::None {
             return TlsMode::None;
         }
@@ -133,7 +142,10 @@ impl Reader<'_> {
                         "AA_CONTROLLER_SUBJECT={controller_subject:?} must be system:serviceaccount:<namespace>:<name>"
                     ));
                 }
-                Some(AttestConfig { audience, controller_subject })
+                Some(AttestConfig {
+                    audience,
+                    controller_subject,
+                })
             }
             (Some(_), None) => {
                 self.fail("AA_CONTROLLER_SUBJECT must be set when AA_ATTEST_AUDIENCE is");
@@ -147,16 +159,29 @@ impl Reader<'_> {
     }
 
     fn proxies(&mut self) -> Vec<Cidr> {
-        let Some(text) = self.text("AA_TRUSTED_PROXIES") else { return Vec::new() };
+        let Some(text) = self.text("AA_TRUSTED_PROXIES") else {
+            return Vec::new();
+        };
         let parsed = text.split(',').map(|item| {
-            item.trim().parse::<Cidr>().map_err(|error| format!("AA_TRUSTED_PROXIES: {error}"))
+            item.trim()
+                .parse::<Cidr>()
+                .map_err(|error| format!("AA_TRUSTED_PROXIES: {error}"))
         });
-        parsed.collect::<Vec<_>>().into_iter().filter_map(|item| self.keep(item)).collect()
+        parsed
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(|item| self.keep(item))
+            .collect()
     }
 
     fn log_level(&mut self) -> LogLevel {
         // The contract: any case, and unknown words mean verbose.
-        match self.text("AA_LOG_LEVEL").unwrap_or_default().to_ascii_lowercase().as_str() {
+        match self
+            .text("AA_LOG_LEVEL")
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "quiet" => LogLevel::Quiet,
             "trace" => LogLevel::Trace,
             _ => LogLevel::Verbose,
@@ -165,7 +190,10 @@ impl Reader<'_> {
 }
 
 pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<String>> {
-    let mut reader = Reader { env, failures: Vec::new() };
+    let mut reader = Reader {
+        env,
+        failures: Vec::new(),
+    };
     let found = file::find(env);
     let file = reader.keep(found).flatten();
     let mode = file.as_ref().map(|file| file.mode);
@@ -174,7 +202,9 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         let wanted = format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as 0.0.0.0:9090");
         reader.keep(text.parse::<SocketAddr>().map_err(|_| wanted))
     });
-    let trust_domain = reader.text("AA_TRUST_DOMAIN").unwrap_or_else(|| "agentwrit.local".to_owned());
+    let trust_domain = reader
+        .text("AA_TRUST_DOMAIN")
+        .unwrap_or_else(|| "agentwrit.local".to_owned());
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
     let path = |text: Option<String>, default: &str| PathBuf::from(text.unwrap_or_else(|| default.to_owned()));
     let store = match env("AA_DB_PATH").as_deref() {
@@ -186,7 +216,11 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         listen: reader.listen(),
         ops,
         log_level: reader.log_level(),
-        log_format: reader.choice("AA_LOG_FORMAT", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        log_format: reader.choice(
+            "AA_LOG_FORMAT",
+            LogFormat::Text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        ),
         trust_domain,
         default_ttl: reader.seconds("AA_DEFAULT_TTL", 300, 1),
         max_ttl: reader.seconds("AA_MAX_TTL", 86_400, 0),
@@ -209,7 +243,11 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);
-    if reader.failures.is_empty() { Ok(config) } else { Err(reader.failures) }
+    if reader.failures.is_empty() {
+        Ok(config)
+    } else {
+        Err(reader.failures)
+    }
 }
 
 fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {

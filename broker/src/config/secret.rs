@@ -45,7 +45,10 @@ impl SecretSource {
             Self::Environment(secret) => (secret.clone(), None),
             Self::File { path, secret } => {
                 let fresh = file::read(path)
-                    .and_then(|file| file.admin_secret.ok_or_else(|| "config file: no ADMIN_SECRET".to_owned()))
+                    .and_then(|file| {
+                        file.admin_secret
+                            .ok_or_else(|| "config file: no ADMIN_SECRET".to_owned())
+                    })
                     .and_then(AdminSecret::accept);
                 match fresh {
                     Ok(fresh) => (fresh, None),
@@ -89,7 +92,8 @@ impl AdminSecret {
         match self {
             Self::Plain(secret) => {
                 let digest = |text: &str| {
-                    Hmac::<Sha256>::new_from_slice(key).map(|mac| mac.chain_update(text.as_bytes()).finalize().into_bytes())
+                    Hmac::<Sha256>::new_from_slice(key)
+                        .map(|mac| mac.chain_update(text.as_bytes()).finalize().into_bytes())
                 };
                 match (digest(secret.expose()), digest(presented)) {
                     (Ok(a), Ok(b)) => a.as_slice().ct_eq(b.as_slice()).into(),
@@ -109,7 +113,13 @@ mod tests {
 
     #[test]
     fn weak_secrets_are_refused_and_good_ones_compared_whole() {
-        for weak in ["", "short", "change-me-in-production", "fifteen-letters", &"x".repeat(73)] {
+        for weak in [
+            "",
+            "short",
+            "change-me-in-production",
+            "fifteen-letters",
+            &"x".repeat(73),
+        ] {
             assert!(AdminSecret::accept(weak.into()).is_err(), "{weak:?}");
         }
         let long = "x".repeat(72);
@@ -129,6 +139,9 @@ mod tests {
         let long = "y".repeat(72);
         let secret = AdminSecret::accept(bcrypt::hash(&long, 4).unwrap().as_str().into()).unwrap();
         assert!(secret.matches(&long, &[0; 32]));
-        assert!(!secret.matches(&format!("{long}z"), &[0; 32]), "longer than bcrypt looks at");
+        assert!(
+            !secret.matches(&format!("{long}z"), &[0; 32]),
+            "longer than bcrypt looks at"
+        );
     }
 }

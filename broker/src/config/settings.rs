@@ -16,42 +16,182 @@ pub struct Setting {
 }
 
 const fn setting(name: &'static str, default: &'static str, example: &'static str, about: &'static str) -> Setting {
-    Setting { name, default, example, about }
+    Setting {
+        name,
+        default,
+        example,
+        about,
+    }
 }
 
 /// Every setting, in the order of `--help`.
 pub const SETTINGS: &[Setting] = &[
-    setting("AA_ADMIN_SECRET", "", "$(openssl rand -base64 32)", "admin secret, 16 to 72 bytes or a bcrypt hash; required unless AA_ADMIN_AUTH=off or in the config file"),
-    setting("AA_ADMIN_AUTH", "on", "off", "on or off: whether POST /v1/admin/auth is served"),
-    setting("AA_CONFIG_PATH", "", "/etc/broker/config", "KEY=VALUE file with MODE and ADMIN_SECRET; also looked for at /etc/broker/config and ~/.broker/config"),
-    setting("AA_BIND_ADDRESS", "127.0.0.1", "0.0.0.0", "IP address of the API listener"),
+    setting(
+        "AA_ADMIN_SECRET",
+        "",
+        "$(openssl rand -base64 32)",
+        "admin secret, 16 to 72 bytes or a bcrypt hash; required unless AA_ADMIN_AUTH=off or in the config file",
+    ),
+    setting(
+        "AA_ADMIN_AUTH",
+        "on",
+        "off",
+        "on or off: whether POST /v1/admin/auth is served",
+    ),
+    setting(
+        "AA_CONFIG_PATH",
+        "",
+        "/etc/broker/config",
+        "KEY=VALUE file with MODE and ADMIN_SECRET; also looked for at /etc/broker/config and ~/.broker/config",
+    ),
+    setting(
+        "AA_BIND_ADDRESS",
+        "127.0.0.1",
+        "0.0.0.0",
+        "IP address of the API listener",
+    ),
     setting("AA_PORT", "8080", "8443", "port of the API listener, 0 to 65535"),
-    setting("AA_OPS_ADDRESS", "", "0.0.0.0:9090", "address and port of the ops listener (plain HTTP: /livez, /readyz, /metrics); empty: /livez and /readyz are on the API listener"),
+    setting(
+        "AA_OPS_ADDRESS",
+        "",
+        "0.0.0.0:9090",
+        "address and port of the ops listener (plain HTTP: /livez, /readyz, /metrics); empty: /livez and /readyz are on the API listener",
+    ),
     setting("AA_LOG_LEVEL", "verbose", "trace", "quiet, standard, verbose or trace"),
     setting("AA_LOG_FORMAT", "text", "json", "text or json"),
-    setting("AA_TRUST_DOMAIN", "agentwrit.local", "example.org", "trust domain of SPIFFE ids: a-z, 0-9, '.', '_', '-'"),
-    setting("AA_ISSUER", "", "https://broker.example.org", "iss of tokens; when set, tokens with another are refused"),
-    setting("AA_AUDIENCE", "", "orders", "aud of tokens; when set, bearers without it are refused"),
-    setting("AA_DEFAULT_TTL", "300", "600", "life of an agent's token when its launch token names none, seconds, at least 1"),
-    setting("AA_MAX_TTL", "86400", "3600", "ceiling of every token's life, seconds; 0 = none"),
-    setting("AA_ADMIN_TOKEN_TTL", "300", "900", "life of admin tokens, seconds, at least 1"),
-    setting("AA_MAX_SESSION_AGE", "0", "604800", "how long an agent can go on renewing, seconds; 0 = no limit"),
-    setting("AA_SIGNING_KEY_PATH", "./signing.key", "/data/signing.key", "PEM file (PKCS#8, Ed25519); made when missing"),
-    setting("AA_SIGNING_KEY_REQUIRED", "false", "true", "true: a missing key is fatal rather than made"),
-    setting("AA_DB_PATH", "./data.db", "/data/data.db", "SQLite file; explicitly empty: memory only"),
-    setting("AA_STORE_REQUIRED", "false", "true", "true: while the store can't open, answer 503 and retry each second, rather than run on memory"),
+    setting(
+        "AA_TRUST_DOMAIN",
+        "agentwrit.local",
+        "example.org",
+        "trust domain of SPIFFE ids: a-z, 0-9, '.', '_', '-'",
+    ),
+    setting(
+        "AA_ISSUER",
+        "",
+        "https://broker.example.org",
+        "iss of tokens; when set, tokens with another are refused",
+    ),
+    setting(
+        "AA_AUDIENCE",
+        "",
+        "orders",
+        "aud of tokens; when set, bearers without it are refused",
+    ),
+    setting(
+        "AA_DEFAULT_TTL",
+        "300",
+        "600",
+        "life of an agent's token when its launch token names none, seconds, at least 1",
+    ),
+    setting(
+        "AA_MAX_TTL",
+        "86400",
+        "3600",
+        "ceiling of every token's life, seconds; 0 = none",
+    ),
+    setting(
+        "AA_ADMIN_TOKEN_TTL",
+        "300",
+        "900",
+        "life of admin tokens, seconds, at least 1",
+    ),
+    setting(
+        "AA_MAX_SESSION_AGE",
+        "0",
+        "604800",
+        "how long an agent can go on renewing, seconds; 0 = no limit",
+    ),
+    setting(
+        "AA_SIGNING_KEY_PATH",
+        "./signing.key",
+        "/data/signing.key",
+        "PEM file (PKCS#8, Ed25519); made when missing",
+    ),
+    setting(
+        "AA_SIGNING_KEY_REQUIRED",
+        "false",
+        "true",
+        "true: a missing key is fatal rather than made",
+    ),
+    setting(
+        "AA_DB_PATH",
+        "./data.db",
+        "/data/data.db",
+        "SQLite file; explicitly empty: memory only",
+    ),
+    setting(
+        "AA_STORE_REQUIRED",
+        "false",
+        "true",
+        "true: while the store can't open, answer 503 and retry each second, rather than run on memory",
+    ),
     setting("AA_TLS_MODE", "none", "tls", "none, tls or mtls"),
-    setting("AA_TLS_CERT", "", "/tls/tls.crt", "PEM certificate chain, for tls and mtls; read again when it changes"),
-    setting("AA_TLS_KEY", "", "/tls/tls.key", "PEM key, for tls and mtls; read again when it changes"),
-    setting("AA_TLS_CLIENT_CA", "", "/tls/ca.crt", "PEM CAs of clients, for mtls; read again when it changes"),
-    setting("AA_API_METRICS", "true", "false", "whether /v1/metrics is served on the API listener"),
-    setting("AA_CHALLENGE_RATE", "1000", "100", "GET /v1/challenge per source and second, burst twice that; 0 = no limit"),
-    setting("AA_REGISTER_RATE", "1000", "100", "POST /v1/register per source and second, burst twice that; 0 = no limit"),
-    setting("AA_DENIAL_AUDIT_RATE", "1000", "10", "denials without a verified credential that are audited, per source and second; the rest is counted; 0 = no limit"),
-    setting("AA_TRUSTED_PROXIES", "", "10.0.0.0/8,fd00::/8", "addresses and ranges whose X-Forwarded-For is believed"),
-    setting("AA_ATTEST_AUDIENCE", "", "agentwrit://agentwrit-system/agentwrit", "audience of pods' projected ServiceAccount tokens; with AA_CONTROLLER_SUBJECT, turns attestation on"),
-    setting("AA_CONTROLLER_SUBJECT", "", "system:serviceaccount:agentwrit-system:agentwrit-controller", "username of the ServiceAccount that may write policy"),
-    setting("AA_SEED_TOKENS", "false", "true", "true: print a launch token and an admin token at start; never in production"),
+    setting(
+        "AA_TLS_CERT",
+        "",
+        "/tls/tls.crt",
+        "PEM certificate chain, for tls and mtls; read again when it changes",
+    ),
+    setting(
+        "AA_TLS_KEY",
+        "",
+        "/tls/tls.key",
+        "PEM key, for tls and mtls; read again when it changes",
+    ),
+    setting(
+        "AA_TLS_CLIENT_CA",
+        "",
+        "/tls/ca.crt",
+        "PEM CAs of clients, for mtls; read again when it changes",
+    ),
+    setting(
+        "AA_API_METRICS",
+        "true",
+        "false",
+        "whether /v1/metrics is served on the API listener",
+    ),
+    setting(
+        "AA_CHALLENGE_RATE",
+        "1000",
+        "100",
+        "GET /v1/challenge per source and second, burst twice that; 0 = no limit",
+    ),
+    setting(
+        "AA_REGISTER_RATE",
+        "1000",
+        "100",
+        "POST /v1/register per source and second, burst twice that; 0 = no limit",
+    ),
+    setting(
+        "AA_DENIAL_AUDIT_RATE",
+        "1000",
+        "10",
+        "denials without a verified credential that are audited, per source and second; the rest is counted; 0 = no limit",
+    ),
+    setting(
+        "AA_TRUSTED_PROXIES",
+        "",
+        "10.0.0.0/8,fd00::/8",
+        "addresses and ranges whose X-Forwarded-For is believed",
+    ),
+    setting(
+        "AA_ATTEST_AUDIENCE",
+        "",
+        "agentwrit://agentwrit-system/agentwrit",
+        "audience of pods' projected ServiceAccount tokens; with AA_CONTROLLER_SUBJECT, turns attestation on",
+    ),
+    setting(
+        "AA_CONTROLLER_SUBJECT",
+        "",
+        "system:serviceaccount:agentwrit-system:agentwrit-controller",
+        "username of the ServiceAccount that may write policy",
+    ),
+    setting(
+        "AA_SEED_TOKENS",
+        "false",
+        "true",
+        "true: print a launch token and an admin token at start; never in production",
+    ),
 ];
 
 /// The text of `--help`.
@@ -62,7 +202,11 @@ pub fn help() -> String {
          Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n",
     );
     for setting in SETTINGS {
-        let default = if setting.default.is_empty() { "none" } else { setting.default };
+        let default = if setting.default.is_empty() {
+            "none"
+        } else {
+            setting.default
+        };
         // Writing to a String can't fail.
         let _ = write!(
             text,

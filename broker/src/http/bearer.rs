@@ -25,13 +25,22 @@ pub struct Guard {
 
 impl Guard {
     /// Any subject.
-    pub const ANY: Self = Self { admin_scope: None, renewal: false };
+    pub const ANY: Self = Self {
+        admin_scope: None,
+        renewal: false,
+    };
     /// Any subject; for attested agents a refusal says why, and a retried renewal may pass.
-    pub const RENEWAL: Self = Self { admin_scope: None, renewal: true };
+    pub const RENEWAL: Self = Self {
+        admin_scope: None,
+        renewal: true,
+    };
 
     /// An admin whose token covers this scope.
     pub const fn admin(scope: &'static str) -> Self {
-        Self { admin_scope: Some(scope), renewal: false }
+        Self {
+            admin_scope: Some(scope),
+            renewal: false,
+        }
     }
 }
 
@@ -55,12 +64,18 @@ pub fn is_attested(claims: &Claims) -> bool {
 /// The first check that fails, audited.
 pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<Bearer, ApiError> {
     let refuse = |detail: &str, kind: &str, reason: &str| {
-        let event = EventDraft::denied(EventType::TokenAuthFailed, reason).resource(&call.path).error_kind(kind);
+        let event = EventDraft::denied(EventType::TokenAuthFailed, reason)
+            .resource(&call.path)
+            .error_kind(kind);
         broker.audit_denial(call.source, event);
         ApiError::unauthorized(detail)
     };
     let Some(header) = call.headers.get(http::header::AUTHORIZATION) else {
-        return Err(refuse("missing authorization header", "missing_authorization", "missing authorization header"));
+        return Err(refuse(
+            "missing authorization header",
+            "missing_authorization",
+            "missing authorization header",
+        ));
     };
     let Some(token) = header.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else {
         let detail = "invalid authorization scheme";
@@ -137,9 +152,15 @@ pub async fn revoked_access(broker: &Broker, call: &Call, claims: &Claims, kind:
 
 /// Whether the subject is an admin and holds the scope.
 fn may(claims: &Claims, scope: &str) -> bool {
-    let Ok(required) = scope.parse::<Scope>() else { return false };
+    let Ok(required) = scope.parse::<Scope>() else {
+        return false;
+    };
     claims.subject_kind() == SubjectKind::Admin
-        && claims.scope.iter().filter_map(|held| held.parse::<Scope>().ok()).any(|held| held.covers(&required))
+        && claims
+            .scope
+            .iter()
+            .filter_map(|held| held.parse::<Scope>().ok())
+            .any(|held| held.covers(&required))
 }
 
 /// Commits an event about a verified bearer, with what its session knows.
@@ -149,7 +170,13 @@ async fn audit(broker: &Broker, call: &Call, claims: &Claims, event: EventDraft)
         .resource(&call.path)
         .actor(&claims.sub)
         .source(&call.source_text());
-    broker.store.commit(AuditBearer { event, sid: claims.sid.clone() }).await?;
+    broker
+        .store
+        .commit(AuditBearer {
+            event,
+            sid: claims.sid.clone(),
+        })
+        .await?;
     Ok(())
 }
 
@@ -163,7 +190,11 @@ impl Command for AuditBearer {
     type Outcome = ();
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
-        let session = if self.sid.is_empty() { None } else { tx.session(&self.sid).await? };
+        let session = if self.sid.is_empty() {
+            None
+        } else {
+            tx.session(&self.sid).await?
+        };
         let event = match session {
             Some(session) => self.event.of_session(&session),
             None => self.event,

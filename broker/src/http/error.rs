@@ -9,14 +9,17 @@ use crate::store::StoreError;
 /// What a handler refuses with; the front adds path and request id.
 #[derive(Debug, Clone)]
 pub struct ApiError {
-    problem: Problem,
+    problem: Box<Problem>,
     retry_after: Option<u32>,
 }
 
 impl ApiError {
     /// A problem with this code and detail.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { problem: Problem::new(code, detail), retry_after: None }
+        Self {
+            problem: Box::new(Problem::new(code, detail)),
+            retry_after: None,
+        }
     }
 
     /// 400 `invalid_request`.
@@ -79,11 +82,14 @@ impl ApiError {
     pub(super) fn render(mut self, path: &str, request_id: &str) -> Response {
         path.clone_into(&mut self.problem.instance);
         request_id.clone_into(&mut self.problem.request_id);
-        let body = super::json::to_line(&self.problem);
+        let body = super::json::to_line(self.problem.as_ref());
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.retry_after {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
         }

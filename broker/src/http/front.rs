@@ -41,12 +41,20 @@ impl Front {
     /// A front before `router`; `secure` listeners send HSTS.
     pub fn new(broker: AppState, router: Router) -> Self {
         let hsts = broker.config.tls != TlsMode::None;
-        Self { broker, router, bodies: Arc::new(Semaphore::new(BODIES_IN_FLIGHT)), hsts }
+        Self {
+            broker,
+            router,
+            bodies: Arc::new(Semaphore::new(BODIES_IN_FLIGHT)),
+            hsts,
+        }
     }
 
     /// The front of the ops listener, which is always plain HTTP.
     pub fn plain(broker: AppState, router: Router) -> Self {
-        Self { hsts: false, ..Self::new(broker, router) }
+        Self {
+            hsts: false,
+            ..Self::new(broker, router)
+        }
     }
 
     /// Answers one request of a peer.
@@ -109,7 +117,11 @@ impl Front {
             }
         }
         let source = client(peer, &parts.headers, &self.broker.config.trusted_proxies);
-        parts.extensions.insert(Arrival { request_id: request_id.to_owned(), source, body });
+        parts.extensions.insert(Arrival {
+            request_id: request_id.to_owned(),
+            source,
+            body,
+        });
         let request = Request::from_parts(parts, Body::empty());
         match self.router.clone().oneshot(request).await {
             Ok(response) => Ok(response),
@@ -119,25 +131,35 @@ impl Front {
 
     /// The whole body, within the limits.
     async fn gather(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > MAX_BODY)) {
             return Err(too_large());
         }
         let reading = self.read(body);
-        tokio::time::timeout(BODY_TIMEOUT, reading).await.map_err(|_| unreadable())?
+        tokio::time::timeout(BODY_TIMEOUT, reading)
+            .await
+            .map_err(|_| unreadable())?
     }
 
     async fn read(&self, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
         let mut whole = BytesMut::new();
         let mut held: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| unreadable())?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| unreadable())?.into_data() else {
+                continue;
+            };
             if whole.len().saturating_add(data.len()) > MAX_BODY {
                 return Err(too_large());
             }
             let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
             let permit = Arc::clone(&self.bodies).try_acquire_many_owned(size).map_err(|_| {
-                ApiError::new(agentwrit_protocol::ErrorCode::Unavailable, "too many request bodies in flight").retry_after(1)
+                ApiError::new(
+                    agentwrit_protocol::ErrorCode::Unavailable,
+                    "too many request bodies in flight",
+                )
+                .retry_after(1)
             })?;
             match held.as_mut() {
                 Some(held) => held.merge(permit),
@@ -152,7 +174,9 @@ impl Front {
         let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         let safe = |id: &&str| {
             (1..=128).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         };
         match given.filter(safe) {
             Some(id) => id.to_owned(),
@@ -182,7 +206,10 @@ impl Front {
 }
 
 fn too_large() -> ApiError {
-    ApiError::new(agentwrit_protocol::ErrorCode::PayloadTooLarge, "request body must not exceed 1 MB")
+    ApiError::new(
+        agentwrit_protocol::ErrorCode::PayloadTooLarge,
+        "request body must not exceed 1 MB",
+    )
 }
 
 fn unreadable() -> ApiError {
@@ -205,7 +232,10 @@ fn printable(path: &str) -> String {
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
     let trusts = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
     let mut nearest = peer.to_canonical();
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
     for hop in hops.into_iter().rev() {
         if !trusts(nearest) {
@@ -236,7 +266,10 @@ mod tests {
 
     #[test]
     fn the_client_is_the_rightmost_untrusted_hop() {
-        let trusted: Vec<Cidr> = ["10.0.0.0/8", "192.0.2.1"].iter().map(|range| range.parse().unwrap()).collect();
+        let trusted: Vec<Cidr> = ["10.0.0.0/8", "192.0.2.1"]
+            .iter()
+            .map(|range| range.parse().unwrap())
+            .collect();
         let table = [
             ("203.0.113.5", "1.2.3.4", "203.0.113.5"),
             ("10.0.0.1", "", "10.0.0.1"),

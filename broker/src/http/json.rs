@@ -42,12 +42,15 @@ fn parse<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T> {
     T::deserialize(value).ok()
 }
 
-/// Replaces escapes of lone surrogates by that of U+FFFD; serde_json refuses them.
+/// Replaces escapes of lone surrogates by that of U+FFFD; `serde_json` refuses them.
 fn mend_surrogates(text: &str) -> String {
     if !text.contains("\\u") {
         return text.to_owned();
     }
-    let unit = |at: usize| text.get(at..at + 4).and_then(|digits| u16::from_str_radix(digits, 16).ok());
+    let unit = |at: usize| {
+        text.get(at..at + 4)
+            .and_then(|digits| u16::from_str_radix(digits, 16).ok())
+    };
     let mut mended = String::with_capacity(text.len());
     let mut rest = 0;
     while let Some(offset) = text.get(rest..).and_then(|tail| tail.find('\\')) {
@@ -60,7 +63,9 @@ fn mend_surrogates(text: &str) -> String {
             None => 1,
         };
         let high = (escaped == Some('u')).then(|| unit(at + 2)).flatten();
-        let low = (text.get(at + 6..at + 8) == Some("\\u")).then(|| unit(at + 8)).flatten();
+        let low = (text.get(at + 6..at + 8) == Some("\\u"))
+            .then(|| unit(at + 8))
+            .flatten();
         let end = (at + length).min(text.len());
         match (high, low) {
             (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => {
@@ -91,7 +96,9 @@ pub(super) fn to_line<T: Serialize>(value: &T) -> String {
 /// A success with a JSON body.
 pub fn reply<T: Serialize>(status: StatusCode, value: &T) -> Response {
     let mut response = (status, to_line(value)).into_response();
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -106,7 +113,17 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_malformed_and_null_is_empty() {
-        for bad in ["", "{", "not-json", "[]", "\"x\"", "5", "\u{feff}{}", "{\"agent_name\":\"a\u{1}\"}", "{\"ttl\":\"30\"}"] {
+        for bad in [
+            "",
+            "{",
+            "not-json",
+            "[]",
+            "\"x\"",
+            "5",
+            "\u{feff}{}",
+            "{\"agent_name\":\"a\u{1}\"}",
+            "{\"ttl\":\"30\"}",
+        ] {
             assert!(parsed(bad.as_bytes()).is_none(), "{bad:?}");
         }
         assert!(parsed(b"null").is_some_and(|request| request.agent_name.is_none()));
@@ -124,7 +141,10 @@ mod tests {
     #[test]
     fn the_last_duplicate_wins_and_broken_text_is_replaced() {
         assert_eq!(parsed(b"{\"ttl\":1,\"ttl\":2}").unwrap().ttl, Some(2));
-        assert_eq!(parsed(b"{\"agent_name\":\"a\xff\"}").unwrap().agent_name.as_deref(), Some("a\u{fffd}"));
+        assert_eq!(
+            parsed(b"{\"agent_name\":\"a\xff\"}").unwrap().agent_name.as_deref(),
+            Some("a\u{fffd}")
+        );
         for (escaped, wanted) in [
             ("\\ud800", "\u{fffd}"),
             ("\\ud800x", "\u{fffd}x"),
@@ -134,7 +154,11 @@ mod tests {
             ("\\u0041", "A"),
         ] {
             let body = format!("{{\"agent_name\":\"{escaped}\"}}");
-            assert_eq!(parsed(body.as_bytes()).unwrap().agent_name.as_deref(), Some(wanted), "{escaped}");
+            assert_eq!(
+                parsed(body.as_bytes()).unwrap().agent_name.as_deref(),
+                Some(wanted),
+                "{escaped}"
+            );
         }
         assert!(parsed("{\"agent_name\":\"\\u12é\"}".as_bytes()).is_none());
     }

@@ -25,7 +25,11 @@ pub(super) fn route(raw: &str) -> Route {
     if clean != decoded {
         return Route::Redirect(clean);
     }
-    if decoded == raw { Route::AsIs } else { Route::Decoded(clean) }
+    if decoded == raw {
+        Route::AsIs
+    } else {
+        Route::Decoded(clean)
+    }
 }
 
 /// Without empty, `.` and `..` segments; a trailing slash stays.

@@ -4,7 +4,11 @@ use percent_encoding::percent_decode_str;
 
 /// The parameters in order, decoded; `+` is a space, as in HTML forms.
 pub fn parameters(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+    let decode = |text: &str| {
+        percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
     query
         .split('&')
         .filter(|pair| !pair.is_empty())

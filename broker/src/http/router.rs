@@ -36,9 +36,14 @@ pub fn ops(broker: &AppState) -> Router {
 }
 
 fn probes() -> Router<AppState> {
-    Router::new().route("/livez", get(ops::livez)).route("/readyz", get(ops::readyz))
+    Router::new()
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(ops::readyz))
 }
 
 fn finish(router: Router<AppState>, broker: &AppState) -> Router {
-    router.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(broker.clone())
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(broker.clone())
 }

@@ -62,9 +62,15 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
         broker.audit_denial(source, event.error_kind("invalid_credentials"));
         return Err(AdminError::Credentials);
     }
-    let claims = claims(broker, broker.config.clamp_ttl(broker.config.admin_token_ttl), audience(broker))?;
+    let claims = claims(
+        broker,
+        broker.config.clamp_ttl(broker.config.admin_token_ttl),
+        audience(broker),
+    )?;
     let detail = format!("admin logged in, jti {}", claims.jti);
-    let event = EventDraft::success(EventType::AdminAuth, detail).actor("admin").source(&source.to_string());
+    let event = EventDraft::success(EventType::AdminAuth, detail)
+        .actor("admin")
+        .source(&source.to_string());
     broker.store.commit(Login(event)).await?;
     broker.metrics.admin_auth.with_label_values(&["success"]).inc();
     Ok(sign(broker, &claims)?)

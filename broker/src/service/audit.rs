@@ -45,7 +45,10 @@ pub fn filter(parameters: &[(String, String)]) -> Result<EventFilter, QueryError
     };
     let moment = |name: &'static str| {
         let parse = |text: &str| {
-            parse_rfc3339(text).ok_or_else(|| QueryError::Moment { name, value: text.chars().take(64).collect() })
+            parse_rfc3339(text).ok_or_else(|| QueryError::Moment {
+                name,
+                value: text.chars().take(64).collect(),
+            })
         };
         value(name).map(parse).transpose()
     };
@@ -55,7 +58,11 @@ pub fn filter(parameters: &[(String, String)]) -> Result<EventFilter, QueryError
             .parse::<i64>()
             .ok()
             .filter(|number| *number >= least)
-            .ok_or_else(|| QueryError::Number { name, value: text.chars().take(64).collect(), least }),
+            .ok_or_else(|| QueryError::Number {
+                name,
+                value: text.chars().take(64).collect(),
+                least,
+            }),
     };
     let exact = FilterColumn::ALL
         .into_iter()

@@ -47,11 +47,18 @@ pub fn readiness(broker: &Broker) -> Readiness {
     let failing: Vec<Failing> = broker
         .store
         .failure()
-        .map(|reason| Failing { dependency: "store", reason })
+        .map(|reason| Failing {
+            dependency: "store",
+            reason,
+        })
         .into_iter()
         .collect();
     let status = if failing.is_empty() { "ready" } else { "unready" };
-    Readiness { status, version: env!("CARGO_PKG_VERSION"), failing }
+    Readiness {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        failing,
+    }
 }
 
 /// Sets the gauge of live agents before a scrape.

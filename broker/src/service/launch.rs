@@ -75,7 +75,10 @@ fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchE
     if let Some(scope) = allowed_scope.first_reserved() {
         return Err(LaunchError::Reserved(scope.to_string()));
     }
-    let agent_name = request.agent_name.filter(|name| !name.is_empty()).ok_or(LaunchError::Name)?;
+    let agent_name = request
+        .agent_name
+        .filter(|name| !name.is_empty())
+        .ok_or(LaunchError::Name)?;
     if allowed_scope.is_empty() {
         return Err(LaunchError::Empty);
     }
@@ -84,7 +87,11 @@ fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchE
         return Err(LaunchError::Life);
     }
     // Without a ceiling, a bound all the same: moments must not overflow.
-    let max_ttl = request.max_ttl.filter(|ttl| *ttl > 0).unwrap_or(broker.config.default_ttl).min(1_000_000_000);
+    let max_ttl = request
+        .max_ttl
+        .filter(|ttl| *ttl > 0)
+        .unwrap_or(broker.config.default_ttl)
+        .min(1_000_000_000);
     Ok(Wanted {
         agent_name,
         allowed_scope,
@@ -136,7 +143,11 @@ pub async fn create_seed(broker: &Broker) -> Result<Launched, LaunchError> {
 async fn mint(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Launched, LaunchError> {
     let token = broker.random_hex::<32>()?;
     // Whole seconds, as the answer shows them; good through the second it names.
-    let expires_at = broker.clock.unix_seconds().saturating_add(wanted.life).saturating_mul(1000);
+    let expires_at = broker
+        .clock
+        .unix_seconds()
+        .saturating_add(wanted.life)
+        .saturating_mul(1000);
     let stored = LaunchToken {
         hash: LaunchTokenHash::of(&token),
         agent_name: wanted.agent_name,
@@ -159,9 +170,18 @@ async fn mint(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> R
         .actor(creator)
         .source(source)
         .correlation_id(&stored.correlation_id);
-    broker.store.commit(Mint { token: stored.clone(), event }).await?;
+    broker
+        .store
+        .commit(Mint {
+            token: stored.clone(),
+            event,
+        })
+        .await?;
     broker.metrics.launch_tokens_created.inc();
-    Ok(Launched { token: Sensitive::from(token), stored })
+    Ok(Launched {
+        token: Sensitive::from(token),
+        stored,
+    })
 }
 
 struct Mint {

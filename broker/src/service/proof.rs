@@ -60,7 +60,8 @@ pub fn check(public_key: &str, signature: &str, nonce: &str) -> Result<(), Proof
     let signature = decode(signature).ok_or(ProofError::SignatureEncoding)?;
     let signature = Signature::from_slice(&signature).map_err(|_| ProofError::Signature)?;
     let message = hex::decode(nonce).map_err(|_| ProofError::Signature)?;
-    key.verify_strict(&message, &signature).map_err(|_| ProofError::Signature)
+    key.verify_strict(&message, &signature)
+        .map_err(|_| ProofError::Signature)
 }
 
 #[cfg(test)]
@@ -75,12 +76,24 @@ mod tests {
         let nonce = "ab".repeat(32);
         let good = STANDARD.encode(key.sign(&[0xab; 32]).to_bytes());
         assert_eq!(check(&public, &good, &nonce), Ok(()));
-        assert_eq!(check(&format!("{}\r\n{}", &public[..10], &public[10..]), &good, &nonce), Ok(()));
+        assert_eq!(
+            check(&format!("{}\r\n{}", &public[..10], &public[10..]), &good, &nonce),
+            Ok(())
+        );
         assert_eq!(check(&public, &good, &"ac".repeat(32)), Err(ProofError::Signature));
-        assert_eq!(check(&public, &STANDARD.encode([0; 10]), &nonce), Err(ProofError::Signature));
+        assert_eq!(
+            check(&public, &STANDARD.encode([0; 10]), &nonce),
+            Err(ProofError::Signature)
+        );
         assert_eq!(check(&public, "***", &nonce), Err(ProofError::SignatureEncoding));
-        assert_eq!(check(public.trim_end_matches('='), &good, &nonce), Err(ProofError::KeyEncoding));
-        assert_eq!(check(&STANDARD.encode([1; 31]), &good, &nonce), Err(ProofError::KeySize));
+        assert_eq!(
+            check(public.trim_end_matches('='), &good, &nonce),
+            Err(ProofError::KeyEncoding)
+        );
+        assert_eq!(
+            check(&STANDARD.encode([1; 31]), &good, &nonce),
+            Err(ProofError::KeySize)
+        );
     }
 
     #[test]

@@ -11,9 +11,7 @@ use super::proof::{self, ProofError};
 use super::token::{Issued, SignError, session_claims, sign};
 use crate::broker::Broker;
 use crate::nonce::{self, Nonce};
-use crate::store::{
-    Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx,
-};
+use crate::store::{Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx};
 
 /// A registration as asked for: every member is there.
 #[derive(Debug)]
@@ -204,7 +202,10 @@ impl Register {
 
     /// Steps 4 to 8 of contract §8.
     async fn decide(&self, tx: &mut dyn Tx, launch: &LaunchToken) -> StoreResult<Result<(), Denial>> {
-        let allowed = self.scope.as_ref().is_some_and(|scope| launch.allowed_scope.covers_all(scope));
+        let allowed = self
+            .scope
+            .as_ref()
+            .is_some_and(|scope| launch.allowed_scope.covers_all(scope));
         if !allowed {
             return Ok(Err(self.deny(tx, launch, Denial::Scope)));
         }
@@ -280,10 +281,18 @@ impl Command for Register {
         }
         let session = self.session(tx, &launch);
         tx.insert_session(&session).await?;
-        let detail = format!("agent {:?} registered, launched by {}", launch.agent_name, launch.created_by);
+        let detail = format!(
+            "agent {:?} registered, launched by {}",
+            launch.agent_name, launch.created_by
+        );
         let registered = EventDraft::success(EventType::AgentRegistered, detail);
         tx.audit(registered.of_session(&session).source(&self.source));
-        let detail = format!("token {} issued for {} s: {}", session.jti, session.exp - session.iat, session.scope.join(" "));
+        let detail = format!(
+            "token {} issued for {} s: {}",
+            session.jti,
+            session.exp - session.iat,
+            session.scope.join(" ")
+        );
         let issued = EventDraft::success(EventType::TokenIssued, detail);
         tx.audit(issued.of_session(&session).source(&self.source));
         attested::on_registered(tx, &launch, &session.sid).await?;

@@ -24,7 +24,11 @@ pub enum Released {
 /// # Errors
 /// When the store fails.
 pub async fn release(broker: &Broker, claims: &Claims, path: &str, source: &str) -> Result<Released, StoreError> {
-    let command = Release { bearer: claims.clone(), path: path.to_owned(), source: source.to_owned() };
+    let command = Release {
+        bearer: claims.clone(),
+        path: path.to_owned(),
+        source: source.to_owned(),
+    };
     let released = broker.store.commit(command).await?;
     if released == Released::Done {
         broker.metrics.tokens_revoked.with_label_values(&["release"]).inc();
@@ -44,9 +48,16 @@ impl Command for Release {
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Released> {
         let bearer = &self.bearer;
-        let session = if bearer.sid.is_empty() { None } else { tx.session(&bearer.sid).await? };
+        let session = if bearer.sid.is_empty() {
+            None
+        } else {
+            tx.session(&bearer.sid).await?
+        };
         let ids = |event: EventDraft| {
-            let event = event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id).actor(&bearer.sub).source(&self.source);
+            let event = event
+                .ids(&bearer.sub, &bearer.task_id, &bearer.orch_id)
+                .actor(&bearer.sub)
+                .source(&self.source);
             match &session {
                 Some(session) => event.of_session(session),
                 None => event,
@@ -54,21 +65,25 @@ impl Command for Release {
         };
         let now = tx.now_millis();
         if let Some(reason) = session.as_ref().and_then(|session| session.ended(now)) {
-            let event = EventDraft::denied(EventType::TokenRevokedAccess, "token has been revoked").resource(&self.path);
+            let event =
+                EventDraft::denied(EventType::TokenRevokedAccess, "token has been revoked").resource(&self.path);
             tx.audit(ids(event.error_kind(reason.as_str())));
             return Ok(Released::Already(reason));
         }
-        match &session {
-            Some(session) => {
-                tx.end_session(session, EndReason::Released, now).await?;
-            }
-            None => {
-                let until = Some(ViewChange::end_of_second(bearer.exp));
-                let target = bearer.jti.clone();
-                tx.add_revocation(&Revocation { level: RevocationLevel::Token, target, until }).await?;
-            }
+        if let Some(session) = &session {
+            tx.end_session(session, EndReason::Released, now).await?;
+        } else {
+            let entry = Revocation {
+                level: RevocationLevel::Token,
+                target: bearer.jti.clone(),
+                until: Some(ViewChange::end_of_second(bearer.exp)),
+            };
+            tx.add_revocation(&entry).await?;
         }
-        tx.audit(ids(EventDraft::success(EventType::TokenReleased, format!("token {} released", bearer.jti))));
+        tx.audit(ids(EventDraft::success(
+            EventType::TokenReleased,
+            format!("token {} released", bearer.jti),
+        )));
         Ok(Released::Done)
     }
 }

@@ -108,7 +108,13 @@ struct Renew {
 impl Renew {
     /// The bearer's claims with the session's current token in place of its own.
     fn current(&self, jti: &str, iat: i64, exp: i64) -> Box<Claims> {
-        Box::new(Claims { jti: jti.to_owned(), iat, nbf: iat, exp, ..self.bearer.clone() })
+        Box::new(Claims {
+            jti: jti.to_owned(),
+            iat,
+            nbf: iat,
+            exp,
+            ..self.bearer.clone()
+        })
     }
 
     fn refuse(&self, tx: &mut dyn Tx, session: Option<&Session>, kind: EventType, reason: &str, error_kind: &str) {
@@ -118,7 +124,13 @@ impl Renew {
             Some(session) => event.of_session(session),
             None => event,
         };
-        tx.audit(event.resource(&self.path).actor(&bearer.sub).source(&self.source).error_kind(error_kind));
+        tx.audit(
+            event
+                .resource(&self.path)
+                .actor(&bearer.sub)
+                .source(&self.source)
+                .error_kind(error_kind),
+        );
     }
 
     /// Whether this is a retry of the renewal that made the current token.
@@ -136,19 +148,37 @@ impl Renew {
 
     async fn decide(&self, tx: &mut dyn Tx) -> StoreResult<Decision> {
         let Some(session) = tx.session(&self.bearer.sid).await? else {
-            self.refuse(tx, None, EventType::TokenRenewalFailed, "session unknown", "session_unknown");
+            self.refuse(
+                tx,
+                None,
+                EventType::TokenRenewalFailed,
+                "session unknown",
+                "session_unknown",
+            );
             return Ok(Decision::Failed);
         };
         let (now, seconds) = (tx.now_millis(), tx.now_seconds());
         if let Some(reason) = session.ended(now) {
             let detail = format!("token has been revoked: {}", reason.as_str());
-            self.refuse(tx, Some(&session), EventType::TokenRevokedAccess, &detail, reason.as_str());
+            self.refuse(
+                tx,
+                Some(&session),
+                EventType::TokenRevokedAccess,
+                &detail,
+                reason.as_str(),
+            );
             return Ok(Decision::Ended(reason));
         }
         // A session on its way out, superseded with an overlap, is not carried on.
         if let Some(reason) = session.end_reason {
             let detail = format!("session is ending: {}", reason.as_str());
-            self.refuse(tx, Some(&session), EventType::TokenRenewalFailed, &detail, reason.as_str());
+            self.refuse(
+                tx,
+                Some(&session),
+                EventType::TokenRenewalFailed,
+                &detail,
+                reason.as_str(),
+            );
             return Ok(Decision::Ended(reason));
         }
         if session.jti != self.bearer.jti {
@@ -162,11 +192,23 @@ impl Renew {
         let oldest = session.created_at.saturating_add(self.max_age.saturating_mul(1000));
         if self.max_age > 0 && now >= oldest {
             let detail = format!("session is older than AA_MAX_SESSION_AGE={}", self.max_age);
-            self.refuse(tx, Some(&session), EventType::TokenRenewalFailed, &detail, "session_too_old");
+            self.refuse(
+                tx,
+                Some(&session),
+                EventType::TokenRenewalFailed,
+                &detail,
+                "session_too_old",
+            );
             return Ok(Decision::Failed);
         }
         if let Some(refusal) = attested::check_renew(tx, &session).await? {
-            self.refuse(tx, Some(&session), EventType::TokenRenewalFailed, &refusal.detail, refusal.error_kind);
+            self.refuse(
+                tx,
+                Some(&session),
+                EventType::TokenRenewalFailed,
+                &refusal.detail,
+                refusal.error_kind,
+            );
             return Ok(Decision::Policy(refusal));
         }
         self.go_on(tx, &session, now, seconds).await
@@ -178,10 +220,16 @@ impl Renew {
             ttl = ttl.min(self.max_ttl);
         }
         let exp = seconds.saturating_add(ttl);
-        let overlap = if session.attested.is_some() { self.wishes.overlap_seconds } else { 0 };
+        let overlap = if session.attested.is_some() {
+            self.wishes.overlap_seconds
+        } else {
+            0
+        };
         let previous = Renewal {
             jti: session.jti.clone(),
-            until: now.saturating_add(overlap.saturating_mul(1000)).min(ViewChange::end_of_second(session.exp)),
+            until: now
+                .saturating_add(overlap.saturating_mul(1000))
+                .min(ViewChange::end_of_second(session.exp)),
             exp: session.exp,
             key: self.wishes.key.clone().filter(|_| session.attested.is_some()),
         };

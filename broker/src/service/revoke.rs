@@ -36,12 +36,21 @@ pub async fn revoke(
     actor: &str,
     source: &str,
 ) -> Result<RevocationLevel, RevokeError> {
-    let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(level.chars().take(64).collect()))?;
+    let level =
+        RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(level.chars().take(64).collect()))?;
     if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
         return Err(RevokeError::Protected(target.to_owned()));
     }
     let (target, actor, source) = (target.to_owned(), actor.to_owned(), source.to_owned());
-    broker.store.commit(Revoke { level, target, actor, source }).await?;
+    broker
+        .store
+        .commit(Revoke {
+            level,
+            target,
+            actor,
+            source,
+        })
+        .await?;
     broker.metrics.tokens_revoked.with_label_values(&[level.as_str()]).inc();
     Ok(level)
 }
@@ -56,9 +65,7 @@ struct Revoke {
 impl Revoke {
     async fn sessions(&self, tx: &mut dyn Tx) -> StoreResult<Vec<Session>> {
         match self.level {
-            RevocationLevel::Token => {
-                Ok(tx.standing_session_by_jti(&self.target).await?.into_iter().collect())
-            }
+            RevocationLevel::Token => Ok(tx.standing_session_by_jti(&self.target).await?.into_iter().collect()),
             RevocationLevel::Agent => tx.standing_sessions_by_agent(&self.target).await,
             RevocationLevel::Task => tx.standing_sessions_by_task(&self.target).await,
             // Hits tokens delegated by the target, never the target's own session.
@@ -71,7 +78,11 @@ impl Revoke {
         if let (RevocationLevel::Token, Some(session)) = (self.level, sessions.first()) {
             return Ok(Some(ViewChange::end_of_second(session.last_exp())));
         }
-        let longest = tx.meta(MetaKey::LongestTtl).await?.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        let longest = tx
+            .meta(MetaKey::LongestTtl)
+            .await?
+            .and_then(|text| text.parse::<i64>().ok())
+            .unwrap_or(0);
         let end = ViewChange::end_of_second(tx.now_seconds().saturating_add(longest));
         Ok((longest > 0).then_some(end))
     }
@@ -85,7 +96,12 @@ impl Command for Revoke {
         let sessions = self.sessions(tx).await?;
         let until = self.until(tx, &sessions).await?;
         let target = self.target.clone();
-        tx.add_revocation(&Revocation { level: self.level, target, until }).await?;
+        tx.add_revocation(&Revocation {
+            level: self.level,
+            target,
+            until,
+        })
+        .await?;
         let now = tx.now_millis();
         for session in &sessions {
             tx.end_session(session, EndReason::Revoked, now).await?;

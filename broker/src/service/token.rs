@@ -36,7 +36,10 @@ pub struct Issued {
 pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
     let token = broker.keys.sign(&serde_json::to_vec(claims)?)?;
     broker.metrics.token_issued(&claims.scope);
-    Ok(Issued { token: Sensitive::from(token), expires_in: claims.exp.saturating_sub(claims.iat) })
+    Ok(Issued {
+        token: Sensitive::from(token),
+        expires_in: claims.exp.saturating_sub(claims.iat),
+    })
 }
 
 /// Claims of the current token of a new session.
@@ -61,7 +64,11 @@ pub fn session_claims(broker: &Broker, session: &Session) -> Claims {
 /// `aud` of new tokens.
 pub fn audience(broker: &Broker) -> Vec<String> {
     let audience = &broker.config.audience;
-    if audience.is_empty() { Vec::new() } else { vec![audience.clone()] }
+    if audience.is_empty() {
+        Vec::new()
+    } else {
+        vec![audience.clone()]
+    }
 }
 
 /// What `/v1/token/validate` says.

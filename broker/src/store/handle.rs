@@ -77,7 +77,13 @@ impl Store {
         let persistent = kind != StoreKind::Memory;
         let reader = reader(&kind)?;
         tokio::spawn(Committer::new(kind, opened, waiting, Arc::clone(&shared)).run());
-        Ok(Self { queue, reader, shared, persistent, fallback })
+        Ok(Self {
+            queue,
+            reader,
+            shared,
+            persistent,
+            fallback,
+        })
     }
 
     /// Runs a command in a transaction and answers after the commit.
@@ -86,7 +92,11 @@ impl Store {
     /// When it could not be committed; nothing changed then.
     pub async fn commit<C: Command>(&self, command: C) -> Result<C::Outcome> {
         let (reply, answer) = oneshot::channel();
-        let slot = Slot { command: Some(command), outcome: None, reply: Some(reply) };
+        let slot = Slot {
+            command: Some(command),
+            outcome: None,
+            reply: Some(reply),
+        };
         self.submit(Box::new(slot))?;
         answer.await.map_err(|_| StoreError::NotOpen)?
     }
@@ -103,14 +113,22 @@ impl Store {
             return Err(StoreError::NotOpen);
         }
         let mut transaction = pool.begin().await.during("begin_read")?;
-        let mut tx = SqliteTx::new(&mut transaction, self.shared.clock.now(), super::sqlite::ChainHead::default());
+        let mut tx = SqliteTx::new(
+            &mut transaction,
+            self.shared.clock.now(),
+            super::sqlite::ChainHead::default(),
+        );
         command.run(&mut tx).await
     }
 
     /// Appends an event without waiting for its commit: for denials that come before a verified credential.
     /// False when the queue is full.
     pub fn append(&self, draft: EventDraft) -> bool {
-        let slot = Slot { command: Some(Append(draft)), outcome: None, reply: None };
+        let slot = Slot {
+            command: Some(Append(draft)),
+            outcome: None,
+            reply: None,
+        };
         self.submit(Box::new(slot)).is_ok()
     }
 
@@ -144,7 +162,12 @@ impl Store {
 
     /// Why the configured store is not open, as a word.
     pub fn failure(&self) -> Option<&'static str> {
-        self.fallback.or(*self.shared.status.failure.read().unwrap_or_else(PoisonError::into_inner))
+        self.fallback.or(*self
+            .shared
+            .status
+            .failure
+            .read()
+            .unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Events in the trail.
@@ -154,7 +177,12 @@ impl Store {
 
     /// The store's epoch: new at creation and at every restore; empty before the store was open.
     pub fn epoch(&self) -> String {
-        self.shared.status.epoch.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .status
+            .epoch
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Commits what waits, closes the store, and answers when that is done.

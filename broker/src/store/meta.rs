@@ -11,7 +11,7 @@ pub enum MetaKey {
     Epoch,
     /// Unix second of creation or restore: tokens issued before are refused.
     MinIat,
-    /// The longest AA_MAX_TTL ever in force, seconds; 0 = there was none.
+    /// The longest `AA_MAX_TTL` ever in force, seconds; 0 = there was none.
     LongestTtl,
     /// The highest lease epoch of a controller's write.
     LeaseEpoch,

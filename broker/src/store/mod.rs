@@ -16,8 +16,8 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
-pub use handle::{Store, StoreKind};
 pub(crate) use handle::StoreStatus;
+pub use handle::{Store, StoreKind};
 pub use launch::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens};
 pub use ledger::{EventDraft, EventFilter, EventPage, Ledger};
 pub use meta::{Meta, MetaKey};

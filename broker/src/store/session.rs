@@ -150,8 +150,14 @@ pub trait Sessions {
     /// The one with this id, ended ones included while they are kept.
     async fn session(&mut self, sid: &str) -> Result<Option<Session>>;
     /// Puts a new current token in place of `session.jti`; false when that is no longer the current one.
-    async fn renew_session(&mut self, session: &Session, jti: &str, iat: i64, exp: i64, previous: &Renewal)
-    -> Result<bool>;
+    async fn renew_session(
+        &mut self,
+        session: &Session,
+        jti: &str,
+        iat: i64,
+        exp: i64,
+        previous: &Renewal,
+    ) -> Result<bool>;
     /// Ends a session at `effective_at` (Unix milliseconds, may be in the future) and tells the view.
     /// False when it has ended already, or ends no later for a reason of its own.
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: i64) -> Result<bool>;

@@ -11,9 +11,15 @@ const LAUNCH: &str = "/v1/admin/launch-tokens";
 async fn the_secret_is_traded_for_an_admin_token() {
     let harness = Harness::with(&[("AA_ADMIN_TOKEN_TTL", "120")]).await;
     let answer = harness.post(AUTH, json!({"secret": SECRET}).to_string()).await.ok();
-    assert_eq!((answer["expires_in"].as_i64(), answer["token_type"].as_str()), (Some(120), Some("Bearer")));
+    assert_eq!(
+        (answer["expires_in"].as_i64(), answer["token_type"].as_str()),
+        (Some(120), Some("Bearer"))
+    );
     let claims = claims(answer["access_token"].as_str().unwrap());
-    assert_eq!(claims["scope"], json!(["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"]));
+    assert_eq!(
+        claims["scope"],
+        json!(["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"])
+    );
     assert_eq!(claims["sub"], "admin");
     for absent in ["sid", "task_id", "orch_id", "aud"] {
         assert!(claims.get(absent).is_none(), "{absent}");
@@ -23,23 +29,54 @@ async fn the_secret_is_traded_for_an_admin_token() {
 #[tokio::test]
 async fn logins_are_refused_in_the_contracts_order() {
     let harness = Harness::new().await;
-    for body in ["", "{", "[]", "{\"secret\":5}", &format!("{{\"secret\":\"{SECRET}\"}} x")] {
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"secret\":5}",
+        &format!("{{\"secret\":\"{SECRET}\"}} x"),
+    ] {
         harness.clock.advance(1);
-        harness.post(AUTH, body).await.refused(400, "invalid_request", "malformed JSON body");
+        harness
+            .post(AUTH, body)
+            .await
+            .refused(400, "invalid_request", "malformed JSON body");
     }
-    for body in [json!({"client_id": "x", "secret": SECRET}), json!({"client_secret": "x"})] {
-        harness.post(AUTH, body.to_string()).await.refused_like(400, "invalid_request", "{\"secret\"");
+    for body in [
+        json!({"client_id": "x", "secret": SECRET}),
+        json!({"client_secret": "x"}),
+    ] {
+        harness
+            .post(AUTH, body.to_string())
+            .await
+            .refused_like(400, "invalid_request", "{\"secret\"");
     }
     for body in [Value::Null, json!({}), json!({"secret": ""}), json!({"client_id": ""})] {
-        harness.post(AUTH, body.to_string()).await.refused(400, "invalid_request", "secret is required");
+        harness
+            .post(AUTH, body.to_string())
+            .await
+            .refused(400, "invalid_request", "secret is required");
     }
     harness.clock.advance(5);
-    for wrong in ["x".to_owned(), format!("{SECRET} "), SECRET.to_uppercase(), "x".repeat(500_000)] {
-        harness.post(AUTH, json!({"secret": wrong}).to_string()).await.refused(401, "unauthorized", "invalid credentials");
+    for wrong in [
+        "x".to_owned(),
+        format!("{SECRET} "),
+        SECRET.to_uppercase(),
+        "x".repeat(500_000),
+    ] {
+        harness.post(AUTH, json!({"secret": wrong}).to_string()).await.refused(
+            401,
+            "unauthorized",
+            "invalid credentials",
+        );
     }
     let events = harness.events("event_type=admin_auth_failed").await;
     assert_eq!(events.len(), 4);
-    assert!(events.iter().all(|event| event["outcome"] == "denied" && event["source"] == "127.0.0.1"));
+    assert!(
+        events
+            .iter()
+            .all(|event| event["outcome"] == "denied" && event["source"] == "127.0.0.1")
+    );
     let metrics = harness.get("/v1/metrics").await.text;
     assert!(metrics.contains("agentwrit_admin_auth_total{status=\"failure\"} 4"));
 }
@@ -54,7 +91,10 @@ async fn logins_are_limited_before_anything_else() {
     answer.refused(429, "rate_limited", "rate limit exceeded, try again later");
     assert_eq!(answer.header("retry-after"), "1");
     harness.clock.advance_millis(200);
-    assert_eq!(harness.post(AUTH, json!({"secret": SECRET}).to_string()).await.status, 200);
+    assert_eq!(
+        harness.post(AUTH, json!({"secret": SECRET}).to_string()).await.status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -68,7 +108,11 @@ async fn login_can_be_off() {
 async fn a_secret_in_the_config_file_follows_the_file() {
     let folder = std::sync::Arc::new(tempfile::tempdir().unwrap());
     let path = folder.path().join("config");
-    std::fs::write(&path, "# comment\nMODE=production\nADMIN_SECRET=the-first-good-secret\n").unwrap();
+    std::fs::write(
+        &path,
+        "# comment\nMODE=production\nADMIN_SECRET=the-first-good-secret\n",
+    )
+    .unwrap();
     let settings = [("AA_CONFIG_PATH", "{folder}/config")];
     let mut changes: Vec<(&str, &str)> = settings.to_vec();
     changes.push(("AA_ADMIN_SECRET", "{unset}"));
@@ -86,16 +130,23 @@ async fn a_secret_in_the_config_file_follows_the_file() {
 async fn a_launch_token_says_what_it_allows() {
     let harness = Harness::new().await;
     let admin = harness.admin().await;
-    let body = json!({"agent_name": "a/b", "allowed_scope": ["read:data:*", "write:x:y:z"], "max_ttl": 200_000, "ttl": 60});
+    let body =
+        json!({"agent_name": "a/b", "allowed_scope": ["read:data:*", "write:x:y:z"], "max_ttl": 200_000, "ttl": 60});
     let answer = harness.post_as(&admin, LAUNCH, body.to_string()).await;
     assert_eq!(answer.status, 201);
     let answer = answer.json();
     assert_eq!(answer["launch_token"].as_str().unwrap().len(), 64);
     assert_eq!(answer["expires_at"], "2027-01-15T08:01:00Z");
-    assert_eq!(answer["policy"], json!({"allowed_scope": ["read:data:*", "write:x:y:z"], "max_ttl": 86400}));
+    assert_eq!(
+        answer["policy"],
+        json!({"allowed_scope": ["read:data:*", "write:x:y:z"], "max_ttl": 86400})
+    );
     let event = harness.last("launch_token_issued").await;
     assert!(event["detail"].as_str().unwrap().contains("a/b") && event.get("agent_id").is_none());
-    assert!(!event.to_string().contains(answer["launch_token"].as_str().unwrap()), "never in the trail");
+    assert!(
+        !event.to_string().contains(answer["launch_token"].as_str().unwrap()),
+        "never in the trail"
+    );
 }
 
 #[tokio::test]
@@ -104,12 +155,37 @@ async fn launch_tokens_are_refused_in_the_contracts_order() {
     let admin = harness.admin().await;
     let good = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]});
     let table = [
-        (json!({"allowed_scope": ["read:data"], "agent_name": null}), 400, "invalid_scope_format", "read:data"),
-        (json!({"allowed_scope": ["admin:revoke:*"], "agent_name": ""}), 403, "forbidden", "admin:revoke:*"),
+        (
+            json!({"allowed_scope": ["read:data"], "agent_name": null}),
+            400,
+            "invalid_scope_format",
+            "read:data",
+        ),
+        (
+            json!({"allowed_scope": ["admin:revoke:*"], "agent_name": ""}),
+            403,
+            "forbidden",
+            "admin:revoke:*",
+        ),
         (json!({"allowed_scope": ["app:x:y"]}), 403, "forbidden", "app:x:y"),
-        (json!({"agent_name": "", "allowed_scope": []}), 400, "invalid_request", "agent_name is required"),
-        (json!({"allowed_scope": []}), 400, "invalid_request", "allowed_scope must not be empty"),
-        (json!({"allowed_scope": null}), 400, "invalid_request", "allowed_scope must not be empty"),
+        (
+            json!({"agent_name": "", "allowed_scope": []}),
+            400,
+            "invalid_request",
+            "agent_name is required",
+        ),
+        (
+            json!({"allowed_scope": []}),
+            400,
+            "invalid_request",
+            "allowed_scope must not be empty",
+        ),
+        (
+            json!({"allowed_scope": null}),
+            400,
+            "invalid_request",
+            "allowed_scope must not be empty",
+        ),
         (json!({"ttl": 86_401}), 400, "invalid_ttl", "86400"),
         (json!({"ttl": i64::MAX}), 400, "invalid_ttl", "86400"),
         (json!({"ttl": "30"}), 400, "invalid_request", "malformed JSON body"),
@@ -119,7 +195,10 @@ async fn launch_tokens_are_refused_in_the_contracts_order() {
         for (name, value) in changes.as_object().unwrap() {
             body[name] = value.clone();
         }
-        harness.post_as(&admin, LAUNCH, body.to_string()).await.refused_like(status, code, part);
+        harness
+            .post_as(&admin, LAUNCH, body.to_string())
+            .await
+            .refused_like(status, code, part);
     }
     let denied = harness.events("event_type=launch_token_denied").await;
     assert_eq!(denied.len(), 8);
@@ -133,5 +212,9 @@ async fn launch_tokens_are_refused_in_the_contracts_order() {
     }
     let (_, agent) = harness.agent(json!({})).await;
     let answer = harness.post_as(&agent, LAUNCH, good.to_string()).await;
-    answer.refused(403, "insufficient_scope", "token lacks required scope: admin:launch-tokens:*");
+    answer.refused(
+        403,
+        "insufficient_scope",
+        "token lacks required scope: admin:launch-tokens:*",
+    );
 }

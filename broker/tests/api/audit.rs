@@ -24,7 +24,12 @@ async fn the_chain_holds_from_the_first_event() {
         let event: AuditEvent = serde_json::from_value(event.clone()).unwrap();
         assert_eq!(event.id, format!("evt-{:06}", index + 1));
         assert_eq!((&event.prev_hash, &event.hash), (&before, &event.compute_hash()));
-        assert!(event.extra.hash().is_none_or(|hash| event.detail.ends_with(&format!(" ext_hash={hash}"))));
+        assert!(
+            event
+                .extra
+                .hash()
+                .is_none_or(|hash| event.detail.ends_with(&format!(" ext_hash={hash}")))
+        );
         before = event.hash;
     }
     assert_eq!(events.len(), 7);
@@ -63,9 +68,19 @@ async fn pages_are_bounded_and_ordered() {
     for _ in 0..7 {
         harness.get("/v1/audit/events").await;
     }
-    let answer = page(&harness, "event_type=token_auth_failed&limit=2&offset=5").await.ok();
-    assert_eq!((&answer["total"], &answer["offset"], &answer["limit"]), (&json!(7), &json!(5), &json!(2)));
-    let ids: Vec<&str> = answer["events"].as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
+    let answer = page(&harness, "event_type=token_auth_failed&limit=2&offset=5")
+        .await
+        .ok();
+    assert_eq!(
+        (&answer["total"], &answer["offset"], &answer["limit"]),
+        (&json!(7), &json!(5), &json!(2))
+    );
+    let ids: Vec<&str> = answer["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, ["evt-000006", "evt-000007"]);
     let answer = page(&harness, "offset=1000&limit=5000").await.ok();
     assert_eq!((&answer["events"], &answer["limit"]), (&json!([]), &json!(1000)));
@@ -82,7 +97,12 @@ async fn times_are_inclusive_at_both_ends() {
         harness.events("").await;
         harness.clock.advance(10);
     }
-    let count = async |query: String| page(&harness, &format!("event_type=token_auth_failed&{query}")).await.ok()["total"].clone();
+    let count = async |query: String| {
+        page(&harness, &format!("event_type=token_auth_failed&{query}"))
+            .await
+            .ok()["total"]
+            .clone()
+    };
     assert_eq!(count(format!("since={}", at(10))).await, 2);
     assert_eq!(count(format!("until={}", at(10))).await, 2);
     assert_eq!(count(format!("since={}&until={}", at(10), at(10))).await, 1);
@@ -93,7 +113,14 @@ async fn times_are_inclusive_at_both_ends() {
 async fn values_that_make_no_sense_are_400() {
     let harness = Harness::new().await;
     let admin = harness.admin().await;
-    for query in ["since=x", "until=2026", "limit=0", "limit=x", "offset=-1", "since=2026-01-01T00:00:00+01:00"] {
+    for query in [
+        "since=x",
+        "until=2026",
+        "limit=0",
+        "limit=x",
+        "offset=-1",
+        "since=2026-01-01T00:00:00+01:00",
+    ] {
         let answer = harness.get_as(&admin, &format!("/v1/audit/events?{query}")).await;
         answer.refused_like(400, "invalid_request", query.split('=').next().unwrap());
     }
@@ -108,7 +135,17 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
     assert_eq!(harness.events("event_type=token_auth_failed").await.len(), 3);
     background::tell_suppressed(&harness.broker);
     let last: Value = harness.last("token_auth_failed").await;
-    assert_eq!((last["detail"].as_str().unwrap().split(' ').next(), last["error_kind"].as_str()), (Some("suppressed=7"), Some("suppressed")));
+    assert_eq!(
+        (
+            last["detail"].as_str().unwrap().split(' ').next(),
+            last["error_kind"].as_str()
+        ),
+        (Some("suppressed=7"), Some("suppressed"))
+    );
     background::tell_suppressed(&harness.broker);
-    assert_eq!(harness.events("error_kind=suppressed").await.len(), 1, "only when there is something to tell");
+    assert_eq!(
+        harness.events("error_kind=suppressed").await.len(),
+        1,
+        "only when there is something to tell"
+    );
 }

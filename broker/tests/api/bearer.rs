@@ -20,13 +20,25 @@ fn forged(harness: &Harness, token: &str, changes: &Value) -> String {
 #[tokio::test]
 async fn header_and_scheme_come_first() {
     let harness = Harness::new().await;
-    harness.get(EVENTS).await.refused(401, "unauthorized", "missing authorization header");
+    harness
+        .get(EVENTS)
+        .await
+        .refused(401, "unauthorized", "missing authorization header");
     let event = harness.last("token_auth_failed").await;
-    assert_eq!((event["resource"].as_str(), event["outcome"].as_str()), (Some(EVENTS), Some("denied")));
+    assert_eq!(
+        (event["resource"].as_str(), event["outcome"].as_str()),
+        (Some(EVENTS), Some("denied"))
+    );
     assert_eq!(event["error_kind"], "missing_authorization");
     assert!(event.get("agent_id").is_none());
     let admin = harness.admin().await;
-    for bad in [format!("bearer {admin}"), format!("Basic {admin}"), admin.clone(), "Bearer".to_owned(), String::new()] {
+    for bad in [
+        format!("bearer {admin}"),
+        format!("Basic {admin}"),
+        admin.clone(),
+        "Bearer".to_owned(),
+        String::new(),
+    ] {
         let answer = harness.send("GET", EVENTS, &[("authorization", &bad)], "").await;
         answer.refused(401, "unauthorized", "invalid authorization scheme");
     }
@@ -63,16 +75,28 @@ async fn nothing_but_our_own_fresh_token_verifies() {
         ("missing_claim", forged(&harness, &admin, &json!({"jti": ""}))),
         ("missing_claim", forged(&harness, &admin, &json!({"exp": 0}))),
         ("token_expired", forged(&harness, &admin, &json!({"exp": now - 1}))),
-        ("token_not_yet_valid", forged(&harness, &admin, &json!({"nbf": now + 1}))),
+        (
+            "token_not_yet_valid",
+            forged(&harness, &admin, &json!({"nbf": now + 1})),
+        ),
         ("unexpected_issuer", forged(&harness, &admin, &json!({"iss": "other"}))),
-        ("token_older_than_store", forged(&harness, &admin, &json!({"iat": now - 1}))),
+        (
+            "token_older_than_store",
+            forged(&harness, &admin, &json!({"iat": now - 1})),
+        ),
     ];
     for (kind, token) in table {
-        harness.get_as(&token, EVENTS).await.refused(401, "unauthorized", "token verification failed");
+        harness
+            .get_as(&token, EVENTS)
+            .await
+            .refused(401, "unauthorized", "token verification failed");
         assert_eq!(harness.last("token_auth_failed").await["error_kind"], kind, "{token}");
     }
     // The last character of an Ed25519 signature carries unused bits: one token, one spelling.
-    harness.get_as(&flipped, EVENTS).await.refused(401, "unauthorized", "token verification failed");
+    harness
+        .get_as(&flipped, EVENTS)
+        .await
+        .refused(401, "unauthorized", "token verification failed");
     let metrics = harness.get("/v1/metrics").await.text;
     assert!(metrics.contains("agentwrit_clock_skew_total 1"), "{metrics}");
 }
@@ -87,11 +111,20 @@ async fn a_revoked_bearer_is_told_so_with_403() {
         answer.refused(403, "insufficient_scope", "token has been revoked");
         let event = harness.last("token_revoked_access").await;
         assert_eq!(event["agent_id"], agent);
-        assert_eq!((event["task_id"].as_str(), event["orch_id"].as_str()), (Some("task-1"), Some("orch-1")));
-        assert_eq!((event["resource"].as_str(), event["error_kind"].as_str()), (Some(path), Some("released")));
+        assert_eq!(
+            (event["task_id"].as_str(), event["orch_id"].as_str()),
+            (Some("task-1"), Some("orch-1"))
+        );
+        assert_eq!(
+            (event["resource"].as_str(), event["error_kind"].as_str()),
+            (Some(path), Some("released"))
+        );
     }
     harness.clock.advance(301);
-    harness.renew(&token).await.refused(401, "unauthorized", "token verification failed");
+    harness
+        .renew(&token)
+        .await
+        .refused(401, "unauthorized", "token verification failed");
 }
 
 #[tokio::test]
@@ -99,8 +132,15 @@ async fn the_audience_counts_after_revocation_and_before_scope() {
     let harness = Harness::with(&[("AA_AUDIENCE", "here")]).await;
     let admin = harness.admin().await;
     assert_eq!(claims(&admin)["aud"], json!(["here"]));
-    let elsewhere = forged(&harness, &admin, &json!({"aud": ["there"], "jti": "other", "scope": []}));
-    harness.get_as(&elsewhere, EVENTS).await.refused(401, "unauthorized", "token audience mismatch");
+    let elsewhere = forged(
+        &harness,
+        &admin,
+        &json!({"aud": ["there"], "jti": "other", "scope": []}),
+    );
+    harness
+        .get_as(&elsewhere, EVENTS)
+        .await
+        .refused(401, "unauthorized", "token audience mismatch");
     assert_eq!(harness.last("token_auth_failed").await["agent_id"], "admin");
     assert!(harness.stands(&elsewhere).await, "validate does not look at it");
 }
@@ -119,8 +159,14 @@ async fn scope_and_kind_of_subject_are_both_needed() {
     }
     let events = harness.events("event_type=scope_violation").await;
     assert_eq!(events.len(), 4);
-    assert_eq!((events[0]["agent_id"].as_str(), events[0]["resource"].as_str()), (Some(agent.as_str()), Some(EVENTS)));
-    assert!(events[0]["correlation_id"].as_str().is_some_and(|id| !id.is_empty()), "the session is known");
+    assert_eq!(
+        (events[0]["agent_id"].as_str(), events[0]["resource"].as_str()),
+        (Some(agent.as_str()), Some(EVENTS))
+    );
+    assert!(
+        events[0]["correlation_id"].as_str().is_some_and(|id| !id.is_empty()),
+        "the session is known"
+    );
     let exact = forged(&harness, &admin, &json!({"scope": ["admin:audit:*"], "jti": "j4"}));
     assert_eq!(harness.get_as(&exact, EVENTS).await.status, 200);
 }
@@ -128,7 +174,13 @@ async fn scope_and_kind_of_subject_are_both_needed() {
 #[tokio::test]
 async fn the_body_is_parsed_after_the_bearer() {
     let harness = Harness::new().await;
-    harness.post("/v1/revoke", "not json").await.refused(401, "unauthorized", "missing authorization header");
+    harness
+        .post("/v1/revoke", "not json")
+        .await
+        .refused(401, "unauthorized", "missing authorization header");
     let admin = harness.admin().await;
-    harness.post_as(&admin, "/v1/revoke", "not json").await.refused(400, "invalid_request", "malformed JSON body");
+    harness
+        .post_as(&admin, "/v1/revoke", "not json")
+        .await
+        .refused(400, "invalid_request", "malformed JSON body");
 }

@@ -7,7 +7,16 @@ use super::support::Harness;
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let harness = Harness::new().await;
-    for path in ["/", "/v1", "/v1/nope", "/v1/health/", "/v1%2Fhealth", "/v1/delegate", "/v1/admin/apps", "/v1/k8s/policies"] {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/nope",
+        "/v1/health/",
+        "/v1%2Fhealth",
+        "/v1/delegate",
+        "/v1/admin/apps",
+        "/v1/k8s/policies",
+    ] {
         let answer = harness.get(path).await;
         answer.refused(404, "not_found", "no such path");
         assert_eq!(answer.json()["instance"], path);
@@ -23,7 +32,14 @@ async fn unknown_paths_and_methods_are_problems() {
         assert_eq!(answer.problem().1, "method_not_allowed");
         assert_eq!((answer.status, answer.header("allow")), (405, allow), "{method} {path}");
     }
-    assert!(harness.events("").await.iter().all(|event| event["event_type"] == "admin_auth"), "nothing is audited");
+    assert!(
+        harness
+            .events("")
+            .await
+            .iter()
+            .all(|event| event["event_type"] == "admin_auth"),
+        "nothing is audited"
+    );
 }
 
 #[tokio::test]
@@ -47,7 +63,10 @@ async fn request_ids_are_echoed_or_made() {
     for bad in ["", "a b", "ä", "a;b", &"x".repeat(129)] {
         let answer = harness.send("GET", "/v1/nope", &[("x-request-id", bad)], "").await;
         let id = answer.header("x-request-id");
-        assert!(id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{bad:?} became {id:?}");
+        assert!(
+            id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{bad:?} became {id:?}"
+        );
         assert_eq!(answer.json()["request_id"], id);
     }
 }
@@ -91,7 +110,7 @@ async fn an_announced_large_body_is_refused_before_it_is_sent_and_a_chunked_one_
     let mut chunked = b"POST /v1/register HTTP/1.1\r\nhost: b\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..17 {
         chunked.extend_from_slice(b"10000\r\n");
-        chunked.extend_from_slice(&[b'x'; 65_536]);
+        chunked.extend_from_slice(&vec![b'x'; 65_536]);
         chunked.extend_from_slice(b"\r\n");
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
@@ -99,10 +118,46 @@ async fn an_announced_large_body_is_refused_before_it_is_sent_and_a_chunked_one_
 }
 
 #[tokio::test]
+async fn bodies_in_flight_are_bounded_in_total() {
+    use tokio::io::AsyncWriteExt;
+    let harness = Harness::new().await;
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        let mut stream = tokio::net::TcpStream::connect(harness.address).await.unwrap();
+        stream
+            .write_all(b"POST /nope HTTP/1.1\r\nhost: b\r\ncontent-length: 1048576\r\n\r\n")
+            .await
+            .unwrap();
+        stream.write_all(&vec![b'x'; 1_048_575]).await.unwrap();
+        held.push(stream);
+    }
+    let body = vec![b' '; 1000];
+    let refused = async {
+        loop {
+            let answer = harness.post("/v1/token/validate", &body).await;
+            if answer.status == 503 {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), refused)
+        .await
+        .expect("refused when all is read");
+    answer.refused(503, "unavailable", "too many request bodies in flight");
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(harness.get("/v1/health").await.status, 200, "no body, no wait");
+    drop(held);
+}
+
+#[tokio::test]
 async fn escapes_are_decoded_and_untidy_paths_redirected() {
     let harness = Harness::new().await;
     assert_eq!(harness.get("/v1/%68ealth").await.status, 200);
-    for (path, location) in [("//v1/health", "/v1/health"), ("/v1/./health?a=b", "/v1/health?a=b"), ("/x/../v1/health", "/v1/health")] {
+    for (path, location) in [
+        ("//v1/health", "/v1/health"),
+        ("/v1/./health?a=b", "/v1/health?a=b"),
+        ("/x/../v1/health", "/v1/health"),
+    ] {
         let answer = harness.get(path).await;
         assert_eq!((answer.status, answer.header("location")), (307, location), "{path}");
     }
@@ -114,7 +169,13 @@ async fn the_client_address_is_the_rightmost_untrusted_hop_and_only_of_trusted_p
     for (proxies, wanted) in [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")] {
         let harness = Harness::with(&[("AA_TRUSTED_PROXIES", proxies)]).await;
         let headers = [("x-forwarded-for", "1.1.1.1, 203.0.113.9")];
-        assert_eq!(harness.send("POST", "/v1/admin/auth", &headers, body.clone()).await.status, 401);
+        assert_eq!(
+            harness
+                .send("POST", "/v1/admin/auth", &headers, body.clone())
+                .await
+                .status,
+            401
+        );
         assert_eq!(harness.last("admin_auth_failed").await["source"], wanted);
     }
 }

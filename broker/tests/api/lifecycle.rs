@@ -20,10 +20,16 @@ async fn a_renewed_token_is_the_same_agent_s_and_the_old_one_is_dead() {
     assert_eq!(new["iat"].as_i64().unwrap() - old["iat"].as_i64().unwrap(), 60);
     assert_eq!(new["exp"].as_i64().unwrap() - new["iat"].as_i64().unwrap(), 100);
     assert!(!harness.stands(&first).await && harness.stands(second).await);
-    harness.renew(&first).await.refused(403, "insufficient_scope", "token has been revoked");
+    harness
+        .renew(&first)
+        .await
+        .refused(403, "insufficient_scope", "token has been revoked");
     assert_eq!(harness.last("token_renewed").await["agent_id"], agent);
     assert_eq!(harness.last("token_revoked_access").await["error_kind"], "renewed");
-    assert!(harness.events("event_type=token_issued").await.len() == 1, "register only");
+    assert!(
+        harness.events("event_type=token_issued").await.len() == 1,
+        "register only"
+    );
 }
 
 #[tokio::test]
@@ -35,7 +41,10 @@ async fn a_renewal_is_clamped_and_refused_when_expired() {
     assert_eq!(answer["expires_in"], 60);
     harness.clock.advance(61);
     let renewed = answer["access_token"].as_str().unwrap();
-    harness.renew(renewed).await.refused(401, "unauthorized", "token verification failed");
+    harness
+        .renew(renewed)
+        .await
+        .refused(401, "unauthorized", "token verification failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +65,10 @@ async fn parallel_renewals_have_exactly_one_winner() {
 async fn only_agents_renew() {
     let harness = Harness::new().await;
     let admin = harness.admin().await;
-    harness.renew(&admin).await.refused_like(403, "insufficient_scope", "only tokens of agents");
+    harness
+        .renew(&admin)
+        .await
+        .refused_like(403, "insufficient_scope", "only tokens of agents");
     assert!(harness.stands(&admin).await);
 }
 
@@ -66,12 +78,21 @@ async fn a_session_has_a_longest_age_when_set() {
     let (_, mut token) = harness.agent(json!({"requested_ttl": 100})).await;
     for _ in 0..2 {
         harness.clock.advance(100);
-        token = harness.renew(&token).await.ok()["access_token"].as_str().unwrap().to_owned();
+        token = harness.renew(&token).await.ok()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
     }
     harness.clock.advance(50);
-    harness.renew(&token).await.refused(401, "unauthorized", "token renewal failed");
+    harness
+        .renew(&token)
+        .await
+        .refused(401, "unauthorized", "token renewal failed");
     let event = harness.last("token_renewal_failed").await;
-    assert_eq!((event["error_kind"].as_str(), event["outcome"].as_str()), (Some("session_too_old"), Some("denied")));
+    assert_eq!(
+        (event["error_kind"].as_str(), event["outcome"].as_str()),
+        (Some("session_too_old"), Some("denied"))
+    );
     assert!(harness.stands(&token).await, "until it expires");
 }
 

@@ -5,7 +5,11 @@ use std::process::{Command, Stdio};
 
 fn program(folder: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agentwrit-broker"));
-    command.env_clear().current_dir(folder).env("HOME", folder).stdin(Stdio::null());
+    command
+        .env_clear()
+        .current_dir(folder)
+        .env("HOME", folder)
+        .stdin(Stdio::null());
     command
 }
 
@@ -13,15 +17,29 @@ fn program(folder: &std::path::Path) -> Command {
 fn every_failure_of_the_configuration_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let output = program(folder.path())
-        .envs([("AA_ADMIN_SECRET", ""), ("AA_MAX_TTL", "-1"), ("AA_TLS_MODE", "maybe"), ("AA_TRUST_DOMAIN", "No!")])
+        .envs([
+            ("AA_ADMIN_SECRET", ""),
+            ("AA_MAX_TTL", "-1"),
+            ("AA_TLS_MODE", "maybe"),
+            ("AA_TRUST_DOMAIN", "No!"),
+        ])
         .envs([("AA_DEFAULT_TTL", "soon"), ("AA_ATTEST_AUDIENCE", "x")])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.lines().all(|line| line.starts_with("FATAL: ")), "{text}");
-    assert!(text.contains("FATAL: AA_ADMIN_SECRET must be set (non-empty)\n"), "{text}");
-    for name in ["AA_MAX_TTL", "AA_TLS_MODE", "AA_TRUST_DOMAIN", "AA_DEFAULT_TTL", "AA_CONTROLLER_SUBJECT"] {
+    assert!(
+        text.contains("FATAL: AA_ADMIN_SECRET must be set (non-empty)\n"),
+        "{text}"
+    );
+    for name in [
+        "AA_MAX_TTL",
+        "AA_TLS_MODE",
+        "AA_TRUST_DOMAIN",
+        "AA_DEFAULT_TTL",
+        "AA_CONTROLLER_SUBJECT",
+    ] {
         assert!(text.contains(name), "{name} in {text}");
     }
     assert!(!folder.path().join("signing.key").exists(), "nothing was made");
@@ -35,11 +53,26 @@ fn what_stops_the_start_is_one_fatal_line() {
     let port = taken.local_addr().unwrap().port().to_string();
     let good = ("AA_ADMIN_SECRET", "a-good-admin-secret");
     let table: [(&[(&str, &str)], &str); 6] = [
-        (&[("AA_ADMIN_SECRET", "short")], "FATAL: admin secret rejected: does not meet security requirements"),
-        (&[good, ("AA_CONFIG_PATH", "/nope/config")], "FATAL: config file not found at path: /nope/config"),
-        (&[good, ("AA_SIGNING_KEY_PATH", "bad.key")], "FATAL: signing key: bad.key must be"),
-        (&[good, ("AA_SIGNING_KEY_REQUIRED", "true")], "FATAL: signing key: ./signing.key does not exist"),
-        (&[good, ("AA_TLS_MODE", "tls"), ("AA_TLS_CERT", "x"), ("AA_TLS_KEY", "y")], "FATAL: loading TLS certificate: x"),
+        (
+            &[("AA_ADMIN_SECRET", "short")],
+            "FATAL: admin secret rejected: does not meet security requirements",
+        ),
+        (
+            &[good, ("AA_CONFIG_PATH", "/nope/config")],
+            "FATAL: config file not found at path: /nope/config",
+        ),
+        (
+            &[good, ("AA_SIGNING_KEY_PATH", "bad.key")],
+            "FATAL: signing key: bad.key must be",
+        ),
+        (
+            &[good, ("AA_SIGNING_KEY_REQUIRED", "true")],
+            "FATAL: signing key: ./signing.key does not exist",
+        ),
+        (
+            &[good, ("AA_TLS_MODE", "tls"), ("AA_TLS_CERT", "x"), ("AA_TLS_KEY", "y")],
+            "FATAL: loading TLS certificate: x",
+        ),
         (&[good, ("AA_PORT", &port)], "FATAL: listen on 127.0.0.1:"),
     ];
     for (settings, wanted) in table {
@@ -57,7 +90,10 @@ fn it_says_what_it_is_and_how_to_set_it() {
         let output = program(folder.path()).arg(argument).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    assert_eq!(run("--version"), (Some(0), format!("agentwrit-broker {}\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        run("--version"),
+        (Some(0), format!("agentwrit-broker {}\n", env!("CARGO_PKG_VERSION")))
+    );
     let (code, text) = run("--help");
     assert_eq!(code, Some(0));
     for setting in agentwrit_broker::config::SETTINGS {
@@ -70,17 +106,44 @@ fn it_says_what_it_is_and_how_to_set_it() {
 fn a_term_signal_ends_it_in_good_order() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = program(folder.path())
-        .envs([("AA_ADMIN_SECRET", "a-good-admin-secret"), ("AA_PORT", "0"), ("AA_SEED_TOKENS", "true")])
+        .envs([
+            ("AA_ADMIN_SECRET", "a-good-admin-secret"),
+            ("AA_PORT", "0"),
+            ("AA_SEED_TOKENS", "true"),
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let start: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("AgentWrit broker v2.0.0 listening on 127.0.0.1:")).collect();
-    assert!(start.iter().any(|line| line.starts_with("[AA:BROKER:OK] ") && line.contains("| starting broker | addr=")), "{start:?}");
-    assert!(start.iter().any(|line| line.starts_with("SEED_LAUNCH_TOKEN=")), "{start:?}");
-    assert!(start.iter().any(|line| line.starts_with("SEED_ADMIN_TOKEN=")), "{start:?}");
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let start: Vec<String> = lines
+        .by_ref()
+        .take_while(|line| !line.starts_with("AgentWrit broker v2.0.0 listening on 127.0.0.1:"))
+        .collect();
+    assert!(
+        start
+            .iter()
+            .any(|line| line.starts_with("[AA:BROKER:OK] ") && line.contains("| starting broker | addr=")),
+        "{start:?}"
+    );
+    assert!(
+        start.iter().any(|line| line.starts_with("SEED_LAUNCH_TOKEN=")),
+        "{start:?}"
+    );
+    assert!(
+        start.iter().any(|line| line.starts_with("SEED_ADMIN_TOKEN=")),
+        "{start:?}"
+    );
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let end: Vec<String> = lines.collect();
-    assert!(end.contains(&"Shutting down gracefully (signal: terminated)".to_owned()), "{end:?}");
+    assert!(
+        end.contains(&"Shutting down gracefully (signal: terminated)".to_owned()),
+        "{end:?}"
+    );
 }

@@ -37,14 +37,22 @@ async fn validate_answers_200_for_every_token() {
     let (_, token) = harness.agent(json!({})).await;
     let admin = harness.admin().await;
     for good in [&token, &admin] {
-        let answer = harness.post("/v1/token/validate", json!({"token": good}).to_string()).await.ok();
+        let answer = harness
+            .post("/v1/token/validate", json!({"token": good}).to_string())
+            .await
+            .ok();
         assert_eq!(answer["valid"], true);
         assert_eq!(answer["claims"], claims(good), "claims exactly as in the token");
         assert!(answer.get("error").is_none());
     }
     for bad in ["garbage", "a.b.c", &format!("{token}x"), &token[1..]] {
-        let answer = harness.post("/v1/token/validate", json!({"token": bad}).to_string()).await;
-        assert_eq!(answer.text, "{\"valid\":false,\"error\":\"token is invalid or expired\"}\n");
+        let answer = harness
+            .post("/v1/token/validate", json!({"token": bad}).to_string())
+            .await;
+        assert_eq!(
+            answer.text,
+            "{\"valid\":false,\"error\":\"token is invalid or expired\"}\n"
+        );
     }
     harness.clock.advance(300);
     assert!(harness.stands(&token).await, "good in second exp");
@@ -56,10 +64,16 @@ async fn validate_answers_200_for_every_token() {
 async fn validate_wants_a_token() {
     let harness = Harness::new().await;
     for body in ["null", "{}", "{\"token\":null}", "{\"token\":\"\"}"] {
-        harness.post("/v1/token/validate", body).await.refused(400, "invalid_request", "token field is required");
+        harness
+            .post("/v1/token/validate", body)
+            .await
+            .refused(400, "invalid_request", "token field is required");
     }
     for body in ["", "{", "[]", "5", "{\"token\":5}"] {
-        harness.post("/v1/token/validate", body).await.refused(400, "invalid_request", "malformed JSON body");
+        harness
+            .post("/v1/token/validate", body)
+            .await
+            .refused(400, "invalid_request", "malformed JSON body");
     }
 }
 
@@ -80,14 +94,24 @@ async fn tokens_verify_under_the_published_key_alone() {
     let (_, token) = harness.agent(json!({})).await;
     let jwks = harness.get("/.well-known/jwks.json").await.ok();
     let jwk = &jwks["keys"][0];
-    assert_eq!((jwk["kty"].as_str(), jwk["crv"].as_str(), jwk["alg"].as_str()), (Some("OKP"), Some("Ed25519"), Some("EdDSA")));
+    assert_eq!(
+        (jwk["kty"].as_str(), jwk["crv"].as_str(), jwk["alg"].as_str()),
+        (Some("OKP"), Some("Ed25519"), Some("EdDSA"))
+    );
     let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
     let wanted = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":{}}}"#, jwk["kid"]);
     assert_eq!(String::from_utf8(header).unwrap(), wanted);
-    let x: [u8; 32] = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap().try_into().unwrap();
+    let x: [u8; 32] = URL_SAFE_NO_PAD
+        .decode(jwk["x"].as_str().unwrap())
+        .unwrap()
+        .try_into()
+        .unwrap();
     let (message, signature) = token.rsplit_once('.').unwrap();
     let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
-    VerifyingKey::from_bytes(&x).unwrap().verify_strict(message.as_bytes(), &signature).unwrap();
+    VerifyingKey::from_bytes(&x)
+        .unwrap()
+        .verify_strict(message.as_bytes(), &signature)
+        .unwrap();
 }
 
 #[tokio::test]
@@ -97,8 +121,12 @@ async fn claims_come_in_the_contracts_order() {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let text = String::from_utf8(payload).unwrap();
     let mut last = 0;
-    for name in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "task_id", "orch_id"] {
-        let at = text.find(&format!("\"{name}\":")).unwrap_or_else(|| panic!("{name} in {text}"));
+    for name in [
+        "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "task_id", "orch_id",
+    ] {
+        let at = text
+            .find(&format!("\"{name}\":"))
+            .unwrap_or_else(|| panic!("{name} in {text}"));
         assert!(at >= last, "{name} in {text}");
         last = at;
     }
@@ -111,7 +139,10 @@ async fn metrics_count_what_happened() {
     let (_, token) = harness.agent(json!({})).await;
     harness.renew(&token).await.ok();
     let answer = harness.get("/v1/metrics").await;
-    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+    assert_eq!(
+        answer.header("content-type"),
+        "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+    );
     for line in [
         "agentwrit_tokens_issued_total{scope=\"read:data:x\"} 2",
         "agentwrit_tokens_issued_total{scope=\"admin:launch-tokens:*\"} 1",
@@ -123,12 +154,19 @@ async fn metrics_count_what_happened() {
         "agentwrit_request_duration_seconds_count{endpoint=\"token_issue\"} 1",
         "agentwrit_audit_events_loaded 0",
     ] {
-        assert!(answer.text.lines().any(|given| given == line), "{line} in {}", answer.text);
+        assert!(
+            answer.text.lines().any(|given| given == line),
+            "{line} in {}",
+            answer.text
+        );
     }
     assert!(answer.text.contains("process_"));
     harness.clock.advance(3600);
     let answer = harness.get("/v1/metrics").await;
-    assert!(answer.text.contains("agentwrit_active_agents 0"), "expired agents are not active");
+    assert!(
+        answer.text.contains("agentwrit_active_agents 0"),
+        "expired agents are not active"
+    );
 }
 
 #[tokio::test]
@@ -139,7 +177,11 @@ async fn metrics_and_probes_are_where_the_settings_say() {
     }
     for path in ["/metrics", "/livez", "/readyz"] {
         let stream = tokio::net::TcpStream::connect(harness.ops.unwrap()).await.unwrap();
-        assert_eq!(super::support::send_over(stream, "GET", path, &[], "").await.status, 200, "{path}");
+        assert_eq!(
+            super::support::send_over(stream, "GET", path, &[], "").await.status,
+            200,
+            "{path}"
+        );
     }
     let plain = Harness::new().await;
     assert_eq!(plain.get("/livez").await.ok(), json!({"status": "alive"}));

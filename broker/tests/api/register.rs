@@ -9,26 +9,46 @@ use super::support::{Harness, claims, registration};
 #[tokio::test]
 async fn an_agent_gets_its_identity_and_token() {
     let harness = Harness::new().await;
-    let launch_token = harness.launch(json!({"allowed_scope": ["read:data:*", "write:data:a"], "max_ttl": 600})).await;
+    let launch_token = harness
+        .launch(json!({"allowed_scope": ["read:data:*", "write:data:a"], "max_ttl": 600}))
+        .await;
     let scope = json!(["write:data:a", "read:data:x"]);
-    let answer = harness.register(&launch_token, json!({"requested_scope": scope})).await.ok();
+    let answer = harness
+        .register(&launch_token, json!({"requested_scope": scope}))
+        .await
+        .ok();
     let agent = answer["agent_id"].as_str().unwrap();
-    let instance = agent.strip_prefix("spiffe://agentwrit.local/agent/orch-1/task-1/").unwrap();
+    let instance = agent
+        .strip_prefix("spiffe://agentwrit.local/agent/orch-1/task-1/")
+        .unwrap();
     assert!(instance.len() == 16 && instance.bytes().all(|b| b.is_ascii_hexdigit()));
     assert_eq!(answer["expires_in"], 600);
     let claims = claims(answer["access_token"].as_str().unwrap());
-    assert_eq!((&claims["sub"], &claims["scope"]), (&answer["agent_id"], &scope), "order kept");
-    assert_eq!((claims["task_id"].as_str(), claims["orch_id"].as_str()), (Some("task-1"), Some("orch-1")));
+    assert_eq!(
+        (&claims["sub"], &claims["scope"]),
+        (&answer["agent_id"], &scope),
+        "order kept"
+    );
+    assert_eq!(
+        (claims["task_id"].as_str(), claims["orch_id"].as_str()),
+        (Some("task-1"), Some("orch-1"))
+    );
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 600);
     assert_eq!((&claims["nbf"], claims["iss"].as_str()), (&claims["iat"], Some("")));
     assert!(claims["jti"].as_str().unwrap().len() == 32 && !claims["sid"].as_str().unwrap().is_empty());
 
     let events = harness.events(&format!("agent_id={agent}")).await;
-    let types: Vec<&str> = events.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
+    let types: Vec<&str> = events
+        .iter()
+        .map(|event| event["event_type"].as_str().unwrap())
+        .collect();
     assert_eq!(types, ["agent_registered", "token_issued"]);
     let correlation = events[0]["correlation_id"].as_str().unwrap();
     let whole = harness.events(&format!("correlation_id={correlation}")).await;
-    let types: Vec<&str> = whole.iter().map(|event| event["event_type"].as_str().unwrap()).collect();
+    let types: Vec<&str> = whole
+        .iter()
+        .map(|event| event["event_type"].as_str().unwrap())
+        .collect();
     assert_eq!(types, ["launch_token_issued", "agent_registered", "token_issued"]);
 }
 
@@ -37,9 +57,27 @@ async fn missing_fields_are_named_and_burn_nothing() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await;
-    harness.post("/v1/register", "{").await.refused(400, "invalid_request", "malformed JSON body");
-    for name in ["launch_token", "nonce", "public_key", "signature", "orch_id", "task_id", "requested_scope"] {
-        for nothing in [Value::Null, if name == "requested_scope" { json!([]) } else { json!("") }] {
+    harness
+        .post("/v1/register", "{")
+        .await
+        .refused(400, "invalid_request", "malformed JSON body");
+    for name in [
+        "launch_token",
+        "nonce",
+        "public_key",
+        "signature",
+        "orch_id",
+        "task_id",
+        "requested_scope",
+    ] {
+        for nothing in [
+            Value::Null,
+            if name == "requested_scope" {
+                json!([])
+            } else {
+                json!("")
+            },
+        ] {
             let mut body = body.clone();
             body[name] = nothing;
             let answer = harness.post("/v1/register", body.to_string()).await;
@@ -54,10 +92,18 @@ async fn segments_that_are_no_path_are_named_and_burn_nothing() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await;
-    for (name, value) in [("orch_id", "a b"), ("task_id", "a/b"), ("orch_id", ".."), ("task_id", &"x".repeat(254))] {
+    for (name, value) in [
+        ("orch_id", "a b"),
+        ("task_id", "a/b"),
+        ("orch_id", ".."),
+        ("task_id", &"x".repeat(254)),
+    ] {
         let mut body = body.clone();
         body[name] = json!(value);
-        harness.post("/v1/register", body.to_string()).await.refused_like(400, "invalid_request", name);
+        harness
+            .post("/v1/register", body.to_string())
+            .await
+            .refused_like(400, "invalid_request", name);
     }
     assert_eq!(harness.post("/v1/register", body.to_string()).await.status, 200);
 }
@@ -65,11 +111,20 @@ async fn segments_that_are_no_path_are_named_and_burn_nothing() {
 #[tokio::test]
 async fn launch_tokens_must_be_known_unexpired_and_unused() {
     let harness = Harness::new().await;
-    harness.register("nope", json!({})).await.refused(401, "unauthorized", "launch token not found");
-    assert_eq!(harness.last("registration_denied").await["error_kind"], "launch_token_unknown");
+    harness
+        .register("nope", json!({}))
+        .await
+        .refused(401, "unauthorized", "launch token not found");
+    assert_eq!(
+        harness.last("registration_denied").await["error_kind"],
+        "launch_token_unknown"
+    );
     let launch_token = harness.launch(json!({"ttl": 5})).await;
     harness.clock.advance(6);
-    harness.register(&launch_token, json!({})).await.refused(401, "unauthorized", "launch token expired");
+    harness
+        .register(&launch_token, json!({}))
+        .await
+        .refused(401, "unauthorized", "launch token expired");
     let launch_token = harness.launch(json!({})).await;
     assert_eq!(harness.register(&launch_token, json!({})).await.status, 200);
     let answer = harness.register(&launch_token, json!({})).await;
@@ -85,15 +140,28 @@ async fn scope_over_the_ceiling_burns_neither_nonce_nor_launch_token() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({"allowed_scope": ["read:data:*"]})).await;
     let body = harness.registration(&launch_token, json!({})).await;
-    for scope in ["write:data:x", "read:orders:x", "read:data", "*:*:*", "read:data:", "Read:data:x"] {
+    for scope in [
+        "write:data:x",
+        "read:orders:x",
+        "read:data",
+        "*:*:*",
+        "read:data:",
+        "Read:data:x",
+    ] {
         let mut body = body.clone();
         body["requested_scope"] = json!(["read:data:x", scope]);
         let answer = harness.post("/v1/register", body.to_string()).await;
         answer.refused(403, "scope_violation", "requested scope exceeds allowed scope");
-        assert_eq!(answer.json()["hint"], "requested scope must be a subset of allowed scope");
+        assert_eq!(
+            answer.json()["hint"],
+            "requested scope must be a subset of allowed scope"
+        );
     }
     let event = harness.last("registration_policy_violation").await;
-    assert_eq!((event["task_id"].as_str(), event["orch_id"].as_str()), (Some("task-1"), Some("orch-1")));
+    assert_eq!(
+        (event["task_id"].as_str(), event["orch_id"].as_str()),
+        (Some("task-1"), Some("orch-1"))
+    );
     assert_eq!(harness.post("/v1/register", body.to_string()).await.status, 200);
 }
 
@@ -124,18 +192,45 @@ async fn a_failed_proof_burns_the_nonce_and_not_the_launch_token() {
     let mut identity = [0_u8; 32];
     identity[0] = 1;
     let table = [
-        ("public_key", "***".to_owned(), "invalid Ed25519 public key: base64 decode failed"),
-        ("public_key", STANDARD.encode([1; 31]), "invalid Ed25519 public key: wrong key size"),
-        ("public_key", STANDARD.encode(identity), "invalid Ed25519 public key: weak key"),
-        ("signature", "***".to_owned(), "nonce signature verification failed: base64 decode failed"),
-        ("signature", STANDARD.encode([1; 64]), "nonce signature verification failed"),
-        ("signature", STANDARD.encode([1; 3]), "nonce signature verification failed"),
+        (
+            "public_key",
+            "***".to_owned(),
+            "invalid Ed25519 public key: base64 decode failed",
+        ),
+        (
+            "public_key",
+            STANDARD.encode([1; 31]),
+            "invalid Ed25519 public key: wrong key size",
+        ),
+        (
+            "public_key",
+            STANDARD.encode(identity),
+            "invalid Ed25519 public key: weak key",
+        ),
+        (
+            "signature",
+            "***".to_owned(),
+            "nonce signature verification failed: base64 decode failed",
+        ),
+        (
+            "signature",
+            STANDARD.encode([1; 64]),
+            "nonce signature verification failed",
+        ),
+        (
+            "signature",
+            STANDARD.encode([1; 3]),
+            "nonce signature verification failed",
+        ),
     ];
     for (name, value, detail) in table {
         let good = harness.registration(&launch_token, json!({})).await;
         let mut bad = good.clone();
         bad[name] = json!(value);
-        harness.post("/v1/register", bad.to_string()).await.refused(401, "unauthorized", detail);
+        harness
+            .post("/v1/register", bad.to_string())
+            .await
+            .refused(401, "unauthorized", detail);
         assert_eq!(harness.last("registration_denied").await["outcome"], "denied");
         let answer = harness.post("/v1/register", good.to_string()).await;
         answer.refused(401, "unauthorized", "nonce already consumed");
@@ -157,7 +252,10 @@ async fn requested_ttl_only_shortens_and_the_ceiling_clamps() {
     ];
     for (launch, request, wanted) in table {
         let launch_token = harness.launch(launch).await;
-        assert_eq!(harness.register(&launch_token, request).await.ok()["expires_in"], wanted);
+        assert_eq!(
+            harness.register(&launch_token, request).await.ok()["expires_in"],
+            wanted
+        );
     }
 }
 
@@ -165,10 +263,16 @@ async fn requested_ttl_only_shortens_and_the_ceiling_clamps() {
 async fn the_names_of_attested_agents_are_not_for_people_s_launch_tokens() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
-    let answer = harness.register(&launch_token, json!({"orch_id": "k8s.shop.orders"})).await;
+    let answer = harness
+        .register(&launch_token, json!({"orch_id": "k8s.shop.orders"}))
+        .await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (403, "forbidden"));
     assert_eq!(harness.last("registration_denied").await["orch_id"], "k8s.shop.orders");
-    assert_eq!(harness.register(&launch_token, json!({})).await.status, 200, "nothing burned");
+    assert_eq!(
+        harness.register(&launch_token, json!({})).await.status,
+        200,
+        "nothing burned"
+    );
 }
 
 #[tokio::test]
@@ -177,7 +281,10 @@ async fn registrations_are_limited_per_source() {
     for _ in 0..2 {
         assert_eq!(harness.post("/v1/register", "{").await.status, 400);
     }
-    harness.post("/v1/register", "{").await.refused_like(429, "rate_limited", "rate limit exceeded");
+    harness
+        .post("/v1/register", "{")
+        .await
+        .refused_like(429, "rate_limited", "rate limit exceeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

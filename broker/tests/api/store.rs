@@ -16,7 +16,10 @@ async fn a_restart_keeps_launch_tokens_sessions_revocations_and_the_trail() {
     let used = harness.launch(json!({})).await;
     harness.register(&used, json!({})).await.ok();
     let (_, first) = harness.agent(json!({})).await;
-    let current = harness.renew(&first).await.ok()["access_token"].as_str().unwrap().to_owned();
+    let current = harness.renew(&first).await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let (_, released) = harness.agent(json!({})).await;
     harness.post_as(&released, "/v1/token/release", "").await;
     let (agent, revoked) = harness.agent(json!({})).await;
@@ -32,13 +35,26 @@ async fn a_restart_keeps_launch_tokens_sessions_revocations_and_the_trail() {
     for dead in [&first, &released, &revoked] {
         assert!(!harness.stands(dead).await);
     }
-    harness.register(&used, json!({})).await.refused(401, "unauthorized", "launch token already consumed");
-    assert_eq!(harness.post("/v1/register", nonce.to_string()).await.status, 200, "a nonce outlives the restart");
+    harness
+        .register(&used, json!({}))
+        .await
+        .refused(401, "unauthorized", "launch token already consumed");
+    assert_eq!(
+        harness.post("/v1/register", nonce.to_string()).await.status,
+        200,
+        "a nonce outlives the restart"
+    );
     let again = harness.post("/v1/register", nonce.to_string()).await;
     assert_eq!(again.status, 401);
     harness.renew(&current).await.ok();
     assert_eq!(harness.events("").await[..events.len()], events[..]);
-    assert!(harness.get("/v1/metrics").await.text.contains(&format!("agentwrit_audit_events_loaded {}", events.len())));
+    assert!(
+        harness
+            .get("/v1/metrics")
+            .await
+            .text
+            .contains(&format!("agentwrit_audit_events_loaded {}", events.len()))
+    );
 }
 
 #[tokio::test]
@@ -50,7 +66,10 @@ async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
     let harness = harness.restart(&[("AA_DB_PATH", "{folder}/other.db")]).await;
     assert_ne!(harness.broker.store.epoch(), epoch);
     assert!(!harness.stands(&token).await);
-    harness.renew(&token).await.refused(401, "unauthorized", "token verification failed");
+    harness
+        .renew(&token)
+        .await
+        .refused(401, "unauthorized", "token verification failed");
     let (_, fresh) = harness.agent(json!({})).await;
     assert!(harness.stands(&fresh).await);
 }
@@ -72,12 +91,24 @@ async fn memory_only_forgets_everything_and_says_so() {
 async fn a_store_that_can_t_open_is_stood_in_for_by_memory() {
     let harness = Harness::with(&[("AA_DB_PATH", "{folder}/missing/data.db")]).await;
     let health = harness.get("/v1/health").await.ok();
-    assert_eq!((health["status"].as_str(), health["db_connected"].as_bool()), (Some("ok"), Some(false)));
+    assert_eq!(
+        (health["status"].as_str(), health["db_connected"].as_bool()),
+        (Some("ok"), Some(false))
+    );
     let answer = harness.get("/readyz").await;
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.json()["failing"], json!([{"dependency": "store", "reason": "file"}]));
+    assert_eq!(
+        answer.json()["failing"],
+        json!([{"dependency": "store", "reason": "file"}])
+    );
     harness.agent(json!({})).await;
-    assert!(harness.get("/v1/metrics").await.text.contains("agentwrit_db_errors_total"));
+    assert!(
+        harness
+            .get("/v1/metrics")
+            .await
+            .text
+            .contains("agentwrit_db_errors_total")
+    );
 }
 
 #[tokio::test]
@@ -89,17 +120,83 @@ async fn a_required_store_that_can_t_open_means_503_until_it_does() {
     let answer = harness.post("/v1/admin/auth", &login).await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));
     assert_eq!(answer.header("retry-after"), "1");
-    let forged = harness.broker.keys.sign(br#"{"sub":"admin","jti":"x","exp":9999999999,"iat":1800000000}"#).unwrap();
-    let answer = harness.post("/v1/token/validate", json!({"token": forged}).to_string()).await;
+    let forged = harness
+        .broker
+        .keys
+        .sign(br#"{"sub":"admin","jti":"x","exp":9999999999,"iat":1800000000}"#)
+        .unwrap();
+    let answer = harness
+        .post("/v1/token/validate", json!({"token": forged}).to_string())
+        .await;
     assert_eq!(answer.status, 503, "nothing is said before the revocations are known");
     assert_eq!(harness.get_as(&forged, "/v1/audit/events").await.status, 503);
 
     std::fs::create_dir(harness.folder.path().join("late")).unwrap();
-    let opened = async {
-        while harness.get("/readyz").await.status != 200 {}
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.expect("opened within seconds");
+    let opened = async { while harness.get("/readyz").await.status != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), opened)
+        .await
+        .expect("opened within seconds");
     assert_eq!(harness.post("/v1/admin/auth", &login).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_can_t_be_committed_is_503_and_changes_nothing() {
+    let harness = Harness::new().await;
+    let launch_token = harness.launch(json!({})).await;
+    let body = harness.registration(&launch_token, json!({})).await.to_string();
+    let events = harness.events("").await.len();
+    let url = format!("sqlite://{}", harness.folder.path().join("data.db").display());
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("ALTER TABLE sessions RENAME TO gone")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let answer = harness.post("/v1/register", &body).await;
+    assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(harness.events("").await.len(), events, "neither event nor session");
+    sqlx::query("ALTER TABLE gone RENAME TO sessions")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    assert_eq!(
+        harness.post("/v1/register", &body).await.status,
+        200,
+        "nonce and launch token were not burned"
+    );
+    assert!(
+        harness
+            .get("/v1/metrics")
+            .await
+            .text
+            .contains("agentwrit_db_errors_total{operation=\"insert_session\"} 1")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_parallel_load_every_success_is_in_the_trail_once() {
+    let harness = Harness::new().await;
+    let mut tokens = Vec::new();
+    let launch_token = harness.launch(json!({"single_use": false})).await;
+    for _ in 0..20 {
+        let answer = harness.register(&launch_token, json!({})).await.ok();
+        tokens.push(answer["access_token"].as_str().unwrap().to_owned());
+    }
+    let releases = tokens
+        .iter()
+        .map(|token| harness.post_as(token, "/v1/token/release", ""));
+    assert!(
+        futures_util::future::join_all(releases)
+            .await
+            .iter()
+            .all(|answer| answer.status == 204)
+    );
+    assert_eq!(harness.events("event_type=token_released").await.len(), 20);
+    let harness = harness.restart(&[]).await;
+    for token in &tokens {
+        assert!(!harness.stands(token).await);
+    }
+    assert_eq!(harness.get("/readyz").await.status, 200, "the chain holds");
 }
 
 #[tokio::test]
@@ -120,7 +217,14 @@ async fn a_trail_that_was_tampered_with_is_not_continued() {
     let url = format!("sqlite://{}", folder.path().join("data.db").display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     let update = "UPDATE audit_events SET json = replace(json, 'agent_registered', 'agent_registereX') WHERE seq = 3";
-    assert_eq!(sqlx::query(update).execute(&mut connection).await.unwrap().rows_affected(), 1);
+    assert_eq!(
+        sqlx::query(update)
+            .execute(&mut connection)
+            .await
+            .unwrap()
+            .rows_affected(),
+        1
+    );
     connection.close().await.unwrap();
     let harness = Harness::in_folder(folder, &[]).await.unwrap();
     let answer = harness.get("/readyz").await;
@@ -132,7 +236,10 @@ async fn tokens_of_a_session_keep_its_id() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;
     let harness = harness.restart(&[]).await;
-    let renewed = harness.renew(&token).await.ok()["access_token"].as_str().unwrap().to_owned();
+    let renewed = harness.renew(&token).await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(claims(&token)["sid"], claims(&renewed)["sid"]);
 }
 
@@ -141,7 +248,13 @@ async fn the_store_is_readable_by_its_owner_only_and_whole_after_a_stop() {
     use std::os::unix::fs::PermissionsExt;
     let harness = Harness::new().await;
     harness.agent(json!({})).await;
-    let mode = |name: &str| std::fs::metadata(harness.folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name: &str| {
+        std::fs::metadata(harness.folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
     for name in ["data.db", "data.db-wal", "signing.key"] {
         assert_eq!(mode(name), 0o600, "{name}");
     }

@@ -54,7 +54,11 @@ impl Answer {
         assert_eq!(body["type"], format!("urn:agentwrit:error:{code}"));
         assert_eq!(body["status"], self.status);
         assert_eq!(body["request_id"], self.header("x-request-id"));
-        (self.status, code.to_owned(), body["detail"].as_str().unwrap().to_owned())
+        (
+            self.status,
+            code.to_owned(),
+            body["detail"].as_str().unwrap().to_owned(),
+        )
     }
 
     pub fn refused(&self, status: u16, code: &str, detail: &str) {
@@ -101,7 +105,10 @@ fn settings(folder: &TempDir, changes: &[(&str, &str)]) -> HashMap<String, Strin
         if *value == "{unset}" {
             settings.remove(*name);
         } else {
-            settings.insert((*name).to_owned(), value.replace("{folder}", &folder.path().display().to_string()));
+            settings.insert(
+                (*name).to_owned(),
+                value.replace("{folder}", &folder.path().display().to_string()),
+            );
         }
     }
     settings
@@ -116,7 +123,9 @@ impl Harness {
     pub async fn with(changes: &[(&str, &str)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let settings = settings(&folder, changes);
-        Self::start(folder, settings, Arc::new(ManualClock::at(START))).await.unwrap()
+        Self::start(folder, settings, Arc::new(ManualClock::at(START)))
+            .await
+            .unwrap()
     }
 
     /// A broker with these settings in a folder that exists.
@@ -144,7 +153,17 @@ impl Harness {
         let task = tokio::spawn(server.serve(async move {
             stopped.await.ok();
         }));
-        Ok(Self { clock, broker, address, ops, folder, settings, admin: Mutex::new(None), stop, task })
+        Ok(Self {
+            clock,
+            broker,
+            address,
+            ops,
+            folder,
+            settings,
+            admin: Mutex::new(None),
+            stop,
+            task,
+        })
     }
 
     /// Stops it in good order and gives back what a successor needs.
@@ -158,7 +177,10 @@ impl Harness {
     pub async fn restart(self, changes: &[(&str, &str)]) -> Self {
         let (folder, mut settings, clock) = self.stop().await;
         for (name, value) in changes {
-            settings.insert((*name).to_owned(), value.replace("{folder}", &folder.path().display().to_string()));
+            settings.insert(
+                (*name).to_owned(),
+                value.replace("{folder}", &folder.path().display().to_string()),
+            );
         }
         Self::start(folder, settings, clock).await.unwrap()
     }
@@ -178,7 +200,8 @@ impl Harness {
 
     pub async fn post_as(&self, token: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
         let bearer = format!("Bearer {token}");
-        self.send("POST", path, &[("authorization", &bearer)], body.as_ref().to_vec()).await
+        self.send("POST", path, &[("authorization", &bearer)], body.as_ref().to_vec())
+            .await
     }
 
     pub async fn get_as(&self, token: &str, path: &str) -> Answer {
@@ -210,7 +233,10 @@ impl Harness {
     }
 
     pub async fn login(&self) -> String {
-        let answer = self.post("/v1/admin/auth", json!({"secret": SECRET}).to_string()).await.ok();
+        let answer = self
+            .post("/v1/admin/auth", json!({"secret": SECRET}).to_string())
+            .await
+            .ok();
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
@@ -218,13 +244,19 @@ impl Harness {
         let mut body = json!({"agent_name": "reader", "allowed_scope": ["read:data:*"], "ttl": 3600});
         merge(&mut body, changes);
         let admin = self.admin().await;
-        let answer = self.post_as(&admin, "/v1/admin/launch-tokens", body.to_string()).await.ok();
+        let answer = self
+            .post_as(&admin, "/v1/admin/launch-tokens", body.to_string())
+            .await
+            .ok();
         answer["launch_token"].as_str().unwrap().to_owned()
     }
 
     /// A complete body for `/v1/register`, with changes.
     pub async fn registration(&self, launch_token: &str, changes: Value) -> Value {
-        let nonce = self.get("/v1/challenge").await.ok()["nonce"].as_str().unwrap().to_owned();
+        let nonce = self.get("/v1/challenge").await.ok()["nonce"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         registration(launch_token, &nonce, changes)
     }
 
@@ -242,7 +274,11 @@ impl Harness {
     }
 
     pub async fn stands(&self, token: &str) -> bool {
-        self.post("/v1/token/validate", json!({"token": token}).to_string()).await.ok()["valid"].as_bool().unwrap()
+        self.post("/v1/token/validate", json!({"token": token}).to_string())
+            .await
+            .ok()["valid"]
+            .as_bool()
+            .unwrap()
     }
 
     pub async fn renew(&self, token: &str) -> Answer {
@@ -251,7 +287,10 @@ impl Harness {
 
     pub async fn events(&self, query: &str) -> Vec<Value> {
         let admin = self.admin().await;
-        let answer = self.get_as(&admin, &format!("/v1/audit/events?limit=1000&{query}")).await.ok();
+        let answer = self
+            .get_as(&admin, &format!("/v1/audit/events?limit=1000&{query}"))
+            .await
+            .ok();
         answer["events"].as_array().unwrap().clone()
     }
 
@@ -302,16 +341,25 @@ pub async fn send_over<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let driver = tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header("host", "broker");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+    let response = sender
+        .send_request(request.body(Full::new(body.into())).unwrap())
+        .await
+        .unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     drop(sender);
     driver.abort();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        text: String::from_utf8(bytes.to_vec()).unwrap(),
+    }
 }

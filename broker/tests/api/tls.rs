@@ -43,17 +43,23 @@ async fn connect(
     let mut roots = RootCertStore::empty();
     roots.add(trusted.0.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let builder = builder.with_root_certificates(roots);
     let config = match client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-            builder.with_client_auth_cert(vec![CertificateDer::from(certificate)], key).unwrap()
+            builder
+                .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
+                .unwrap()
         }
     };
     let stream = TcpStream::connect(harness.address).await?;
-    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("broker.test").unwrap(), stream).await
+    TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("broker.test").unwrap(), stream)
+        .await
 }
 
 fn folder_with(authority: &Authority) -> Arc<TempDir> {
@@ -76,8 +82,14 @@ async fn over_tls_answers_carry_hsts() {
     let stream = connect(&harness, &authority, None).await.unwrap();
     let answer = send_over(stream, "GET", "/v1/health", &[], "").await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("strict-transport-security"), "max-age=63072000; includeSubDomains");
-    assert!(connect(&harness, &Authority::new(), None).await.is_err(), "by another authority");
+    assert_eq!(
+        answer.header("strict-transport-security"),
+        "max-age=63072000; includeSubDomains"
+    );
+    assert!(
+        connect(&harness, &Authority::new(), None).await.is_err(),
+        "by another authority"
+    );
 }
 
 #[tokio::test]
@@ -110,15 +122,20 @@ async fn mtls_lets_nobody_in_without_a_certificate() {
     settings[0].1 = "mtls";
     settings.push(("AA_TLS_CLIENT_CA", "{folder}/ca.crt"));
     let harness = Harness::in_folder(folder_with(&authority), &settings).await.unwrap();
-    let stream = connect(&harness, &authority, Some(authority.issue("client"))).await.unwrap();
+    let stream = connect(&harness, &authority, Some(authority.issue("client")))
+        .await
+        .unwrap();
     assert_eq!(send_over(stream, "GET", "/v1/health", &[], "").await.status, 200);
     for client in [None, Some(Authority::new().issue("client"))] {
         // With TLS 1.3 the refusal comes after the client's side of the handshake.
         if let Ok(stream) = connect(&harness, &authority, client).await {
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
+                .await
+                .unwrap();
             tokio::spawn(connection);
-            let request = http::Request::get("/v1/health").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+            let request = http::Request::get("/v1/health")
+                .body(http_body_util::Empty::<bytes::Bytes>::new())
+                .unwrap();
             assert!(sender.send_request(request).await.is_err());
         }
     }

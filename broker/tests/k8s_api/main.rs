@@ -12,5 +12,6 @@ mod cluster;
 mod launch;
 mod pods;
 mod policy;
+mod renewal;
 mod sessions;
 mod world;

@@ -219,7 +219,10 @@ impl World {
         if !bearer.is_empty() {
             request = request.header("Authorization", format!("Bearer {bearer}"));
         }
-        let request = request.body(Body::from(body)).unwrap();
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.front.serve(request, IpAddr::from([10, 0, 0, 7])).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -362,6 +365,21 @@ impl World {
 
     pub async fn renew(&self, token: &str) -> Answer {
         self.call("POST", "/v1/token/renew", token, &Value::Null).await
+    }
+
+    /// A renewal with an Idempotency-Key (none when empty) and a body.
+    pub async fn renew_with(&self, token: &str, key: &str, body: &Value) -> Answer {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let mut request = Request::builder().method("POST").uri("/v1/token/renew");
+        request = request.header("Authorization", format!("Bearer {token}"));
+        if !key.is_empty() {
+            request = request.header("Idempotency-Key", key);
+        }
+        self.send(request.body(Body::from(body)).unwrap()).await
     }
 
     pub async fn admin(&self) -> String {

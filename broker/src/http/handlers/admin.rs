@@ -25,7 +25,9 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) ->
     let request: AdminAuthRequest = call.strict_json()?;
     let filled = |secret: &Option<Sensitive>| secret.as_ref().is_some_and(|secret| !secret.expose().is_empty());
     if request.client_id.is_some_and(|id| !id.is_empty()) || filled(&request.client_secret) {
-        return Err(ApiError::invalid("client_id and client_secret are not accepted here: send {\"secret\": \"...\"}"));
+        return Err(ApiError::invalid(
+            "client_id and client_secret are not accepted here: send {\"secret\": \"...\"}",
+        ));
     }
     let secret = request.secret.filter(|secret| !secret.expose().is_empty());
     let secret = secret.ok_or_else(|| ApiError::invalid("secret is required"))?;

@@ -14,7 +14,15 @@ pub(in crate::http) async fn events(State(broker): State<AppState>, call: Call) 
     let filter = audit::filter(&query::parameters(&call.query))?;
     let (offset, limit) = (filter.offset, filter.limit);
     let page = audit::events(&broker, filter).await?;
-    Ok(reply(StatusCode::OK, &AuditEventsResponse { events: page.events, total: page.total, offset, limit }))
+    Ok(reply(
+        StatusCode::OK,
+        &AuditEventsResponse {
+            events: page.events,
+            total: page.total,
+            offset,
+            limit,
+        },
+    ))
 }
 
 impl From<QueryError> for ApiError {

@@ -1,8 +1,8 @@
 //! Renewal, release, revocation.
 
+use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::wire::{RenewRequest, RenewResponse, RevokeRequest, RevokeResponse};
-use agentwrit_protocol::ErrorCode;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -21,10 +21,16 @@ fn wishes(call: &Call, claims: &Claims) -> Result<Wishes, ApiError> {
         // The body is ignored, whatever it is.
         return Ok(Wishes::default());
     }
-    let body: RenewRequest = if call.body.is_empty() { RenewRequest::default() } else { call.json()? };
+    let body: RenewRequest = if call.body.is_empty() {
+        RenewRequest::default()
+    } else {
+        call.json()?
+    };
     let overlap_seconds = body.overlap_seconds.unwrap_or(0);
     if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
-        return Err(ApiError::invalid(format!("overlap_seconds {overlap_seconds} must be from 0 to {LONGEST_OVERLAP}")));
+        return Err(ApiError::invalid(format!(
+            "overlap_seconds {overlap_seconds} must be from 0 to {LONGEST_OVERLAP}"
+        )));
     }
     let key = match call.headers.get(IDEMPOTENCY_KEY) {
         None => None,
@@ -47,7 +53,10 @@ pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -
     let issued = renew::renew(&broker, claims, wishes, &call.path, &call.source_text())
         .await
         .map_err(|error| renewal_error(error, claims))?;
-    let answer = RenewResponse { access_token: issued.token, expires_in: issued.expires_in };
+    let answer = RenewResponse {
+        access_token: issued.token,
+        expires_in: issued.expires_in,
+    };
     Ok(reply(StatusCode::OK, &answer))
 }
 
@@ -80,7 +89,15 @@ pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: Call) 
         return Err(ApiError::invalid("level and target are required"));
     };
     revoke::revoke(&broker, &level, &target, &bearer.claims.sub, &call.source_text()).await?;
-    Ok(reply(StatusCode::OK, &RevokeResponse { revoked: true, level, target, count: 1 }))
+    Ok(reply(
+        StatusCode::OK,
+        &RevokeResponse {
+            revoked: true,
+            level,
+            target,
+            count: 1,
+        },
+    ))
 }
 
 impl From<RevokeError> for ApiError {

@@ -16,7 +16,11 @@ pub(in crate::http) async fn livez() -> Response {
 /// `GET /readyz`: 503 names what is failing.
 pub(in crate::http) async fn readyz(State(broker): State<AppState>) -> Response {
     let readiness = health::readiness(&broker);
-    let status = if readiness.failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.failing.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     reply(status, &readiness)
 }
 

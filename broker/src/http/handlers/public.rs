@@ -16,8 +16,18 @@ pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Cal
     if !broker.limits.challenge(call.source) {
         return Err(ApiError::rate_limited());
     }
-    let nonce = nonce::issue(broker.keys.nonce_key(), broker.entropy.as_ref(), broker.clock.unix_millis())?;
-    Ok(reply(StatusCode::OK, &ChallengeResponse { nonce, expires_in: nonce::NONCE_SECONDS }))
+    let nonce = nonce::issue(
+        broker.keys.nonce_key(),
+        broker.entropy.as_ref(),
+        broker.clock.unix_millis(),
+    )?;
+    Ok(reply(
+        StatusCode::OK,
+        &ChallengeResponse {
+            nonce,
+            expires_in: nonce::NONCE_SECONDS,
+        },
+    ))
 }
 
 /// `POST /v1/token/validate`.
@@ -29,12 +39,16 @@ pub(in crate::http) async fn validate(State(broker): State<AppState>, call: Call
         return Err(ApiError::invalid("token field is required"));
     }
     let answer = match token::validate(&broker, token) {
-        Validity::Valid(claims) => {
-            ValidateResponse { valid: true, claims: Some(claims.as_ref().clone()), error: None }
-        }
-        Validity::Invalid => {
-            ValidateResponse { valid: false, claims: None, error: Some("token is invalid or expired".to_owned()) }
-        }
+        Validity::Valid(claims) => ValidateResponse {
+            valid: true,
+            claims: Some(claims.as_ref().clone()),
+            error: None,
+        },
+        Validity::Invalid => ValidateResponse {
+            valid: false,
+            claims: None,
+            error: Some("token is invalid or expired".to_owned()),
+        },
         Validity::Unknown => return Err(ApiError::unavailable()),
     };
     Ok(reply(StatusCode::OK, &answer))

@@ -1,7 +1,7 @@
 //! `POST /v1/register`.
 
-use agentwrit_protocol::wire::{RegisterRequest, RegisterResponse};
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::wire::{RegisterRequest, RegisterResponse};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -41,7 +41,11 @@ pub(in crate::http) async fn register(State(broker): State<AppState>, call: Call
         broker.metrics.registrations.with_label_values(&["failure"]).inc();
     })?;
     let (agent_id, issued) = register::register(&broker, wanted, call.source).await?;
-    let answer = RegisterResponse { agent_id, access_token: issued.token, expires_in: issued.expires_in };
+    let answer = RegisterResponse {
+        agent_id,
+        access_token: issued.token,
+        expires_in: issued.expires_in,
+    };
     Ok(reply(StatusCode::OK, &answer))
 }
 

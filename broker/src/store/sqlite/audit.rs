@@ -22,12 +22,18 @@ pub(crate) struct ChainHead {
 
 impl Default for ChainHead {
     fn default() -> Self {
-        Self { sequence: 0, hash: GENESIS_HASH.to_owned() }
+        Self {
+            sequence: 0,
+            hash: GENESIS_HASH.to_owned(),
+        }
     }
 }
 
 fn parse(json: &str) -> Result<AuditEvent> {
-    serde_json::from_str(json).map_err(|error| StoreError::Corrupt { what: "audit event", why: error.to_string() })
+    serde_json::from_str(json).map_err(|error| StoreError::Corrupt {
+        what: "audit event",
+        why: error.to_string(),
+    })
 }
 
 /// Writes the events of a batch.
@@ -39,8 +45,10 @@ pub(super) async fn insert(connection: &mut SqliteConnection, events: &[SealedEv
         );
         let mut rows = Vec::with_capacity(chunk.len());
         for sealed in chunk {
-            let json = serde_json::to_string(&sealed.event)
-                .map_err(|error| StoreError::Corrupt { what: "audit event", why: error.to_string() })?;
+            let json = serde_json::to_string(&sealed.event).map_err(|error| StoreError::Corrupt {
+                what: "audit event",
+                why: error.to_string(),
+            })?;
             rows.push((sealed, json));
         }
         query.push_values(rows, |mut row, (sealed, json)| {
@@ -59,7 +67,11 @@ pub(super) async fn insert(connection: &mut SqliteConnection, events: &[SealedEv
                 .push_bind(&event.extra.error_kind)
                 .push_bind(json);
         });
-        query.build().execute(&mut *connection).await.during("save_audit_event")?;
+        query
+            .build()
+            .execute(&mut *connection)
+            .await
+            .during("save_audit_event")?;
     }
     Ok(())
 }
@@ -67,7 +79,11 @@ pub(super) async fn insert(connection: &mut SqliteConnection, events: &[SealedEv
 fn push_conditions(query: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
     query.push(" WHERE 1 = 1");
     for (column, value) in &filter.exact {
-        query.push(" AND ").push(column.as_str()).push(" = ").push_bind(value.clone());
+        query
+            .push(" AND ")
+            .push(column.as_str())
+            .push(" = ")
+            .push_bind(value.clone());
         // Lets the planner use the partial indexes.
         query.push(" AND ").push(column.as_str()).push(" <> ''");
     }
@@ -83,14 +99,30 @@ fn push_conditions(query: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
 pub(super) async fn page(connection: &mut SqliteConnection, filter: &EventFilter) -> Result<EventPage> {
     let mut count = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM audit_events");
     push_conditions(&mut count, filter);
-    let total: i64 = count.build_query_scalar().fetch_one(&mut *connection).await.during("count_audit_events")?;
+    let total: i64 = count
+        .build_query_scalar()
+        .fetch_one(&mut *connection)
+        .await
+        .during("count_audit_events")?;
     let mut select = QueryBuilder::<Sqlite>::new("SELECT json FROM audit_events");
     push_conditions(&mut select, filter);
-    select.push(" ORDER BY seq LIMIT ").push_bind(filter.limit).push(" OFFSET ").push_bind(filter.offset);
-    let rows = select.build().fetch_all(&mut *connection).await.during("read_audit_events")?;
+    select
+        .push(" ORDER BY seq LIMIT ")
+        .push_bind(filter.limit)
+        .push(" OFFSET ")
+        .push_bind(filter.offset);
+    let rows = select
+        .build()
+        .fetch_all(&mut *connection)
+        .await
+        .during("read_audit_events")?;
     let events = rows
         .iter()
-        .map(|row| row.try_get::<String, _>("json").during("read_audit_events").and_then(|json| parse(&json)))
+        .map(|row| {
+            row.try_get::<String, _>("json")
+                .during("read_audit_events")
+                .and_then(|json| parse(&json))
+        })
         .collect::<Result<_>>()?;
     Ok(EventPage { events, total })
 }
@@ -117,7 +149,11 @@ pub(super) async fn verify_tail(connection: &mut SqliteConnection) -> Result<Cha
         if event.hash != event.compute_hash() {
             return broken("its hash is not that of its content");
         }
-        if event.extra.hash().is_some_and(|hash| !event.detail.ends_with(&format!(" ext_hash={hash}"))) {
+        if event
+            .extra
+            .hash()
+            .is_some_and(|hash| !event.detail.ends_with(&format!(" ext_hash={hash}")))
+        {
             return broken("its extra fields are not those of its ext_hash");
         }
         let (number, hash) = match head {
@@ -131,7 +167,10 @@ pub(super) async fn verify_tail(connection: &mut SqliteConnection) -> Result<Cha
         if event.prev_hash != hash {
             return broken("it does not follow the event before");
         }
-        head = Some(ChainHead { sequence, hash: event.hash });
+        head = Some(ChainHead {
+            sequence,
+            hash: event.hash,
+        });
     }
     Ok(head.unwrap_or_default())
 }

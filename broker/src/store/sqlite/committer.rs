@@ -1,7 +1,7 @@
 //! The one writer: gathers the commands that wait into one transaction.
 
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::{Clock, Entropy};
@@ -86,7 +86,12 @@ impl Committer {
         queue: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
     ) -> Self {
-        Self { kind, opened, queue, shared }
+        Self {
+            kind,
+            opened,
+            queue,
+            shared,
+        }
     }
 
     /// Works until the broker stops.
@@ -146,7 +151,11 @@ impl Committer {
                 self.shared.status.events.store(opened.head.sequence, Ordering::SeqCst);
                 self.shared.view.apply(published.changes);
                 for sealed in &published.events {
-                    self.shared.metrics.audit_events.with_label_values(&[sealed.event.event_type.as_str()]).inc();
+                    self.shared
+                        .metrics
+                        .audit_events
+                        .with_label_values(&[sealed.event.event_type.as_str()])
+                        .inc();
                 }
                 for job in jobs {
                     job.finish(Ok(()));
@@ -166,7 +175,11 @@ impl Committer {
     }
 
     fn report(&self, error: &StoreError) {
-        self.shared.metrics.db_errors.with_label_values(&[error.operation()]).inc();
+        self.shared
+            .metrics
+            .db_errors
+            .with_label_values(&[error.operation()])
+            .inc();
         tracing::error!(target: "STORE", component = "Commit", operation = error.operation(), error = %error, "batch rolled back");
     }
 
@@ -175,9 +188,14 @@ impl Committer {
         let Some(opened) = self.opened.as_mut() else { return };
         // "no transaction is active" when BEGIN itself failed, or SQLite has rolled back by itself.
         let rolled_back = sqlx::query("ROLLBACK").execute(&mut opened.connection).await;
-        let usable = sqlx::query("SELECT value FROM meta LIMIT 1").fetch_optional(&mut opened.connection).await;
+        let usable = sqlx::query("SELECT value FROM meta LIMIT 1")
+            .fetch_optional(&mut opened.connection)
+            .await;
         if let Err(source) = usable {
-            let error = StoreError::Database { operation: "ping", source };
+            let error = StoreError::Database {
+                operation: "ping",
+                source,
+            };
             self.shared.status.failed(&error);
             self.report(&error);
             self.opened = None;
@@ -229,17 +247,32 @@ async fn transaction(
 ) -> std::result::Result<Published, (usize, StoreError)> {
     let connection = &mut opened.connection;
     let last = jobs.len().saturating_sub(1);
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.during("begin").map_err(|error| (0, error))?;
-    let mut published = Published { head: opened.head.clone(), ..Published::default() };
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await
+        .during("begin")
+        .map_err(|error| (0, error))?;
+    let mut published = Published {
+        head: opened.head.clone(),
+        ..Published::default()
+    };
     for (index, job) in jobs.iter_mut().enumerate() {
         let mut tx = SqliteTx::new(connection, shared.clock.now(), published.head.clone());
         job.run(&mut tx).await.map_err(|error| (index, error))?;
-        let SqliteTx { head, events, changes, .. } = tx;
+        let SqliteTx {
+            head, events, changes, ..
+        } = tx;
         published.head = head;
         published.events.extend(events);
         published.changes.extend(changes);
     }
-    insert(connection, &published.events).await.map_err(|error| (last, error))?;
-    sqlx::query("COMMIT").execute(&mut *connection).await.during("commit").map_err(|error| (last, error))?;
+    insert(connection, &published.events)
+        .await
+        .map_err(|error| (last, error))?;
+    sqlx::query("COMMIT")
+        .execute(&mut *connection)
+        .await
+        .during("commit")
+        .map_err(|error| (last, error))?;
     Ok(published)
 }

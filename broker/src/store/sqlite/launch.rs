@@ -10,12 +10,18 @@ use crate::store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Operati
 
 /// Writes a value as JSON text.
 pub(super) fn to_json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| StoreError::Corrupt { what, why: error.to_string() })
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt {
+        what,
+        why: error.to_string(),
+    })
 }
 
 /// Reads a value from JSON text.
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt { what, why: error.to_string() })
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
+        what,
+        why: error.to_string(),
+    })
 }
 
 /// Reads the optional attestation column.

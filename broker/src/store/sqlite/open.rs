@@ -13,9 +13,7 @@ use super::SqliteTx;
 use super::audit::{ChainHead, verify_tail};
 use super::committer::Shared;
 use super::schema::migrate;
-use crate::store::{
-    EndReason, Meta, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind,
-};
+use crate::store::{EndReason, Meta, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind};
 use crate::view::ViewChange;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +43,10 @@ fn lock(path: &Path) -> Result<StoreLock> {
         .write(true)
         .mode(OWNER_ONLY)
         .open(&name)
-        .map_err(|source| StoreError::File { path: path.clone(), source })?;
+        .map_err(|source| StoreError::File {
+            path: path.clone(),
+            source,
+        })?;
     match file.try_lock() {
         Ok(()) => Ok(StoreLock { _file: file }),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
@@ -55,8 +56,16 @@ fn lock(path: &Path) -> Result<StoreLock> {
 
 /// Makes the file, readable by its owner only; SQLite gives WAL and index the same mode.
 fn create(path: &Path) -> Result<()> {
-    let made = File::options().create(true).truncate(false).write(true).mode(OWNER_ONLY).open(path);
-    let file = |source| StoreError::File { path: path.display().to_string(), source };
+    let made = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(OWNER_ONLY)
+        .open(path);
+    let file = |source| StoreError::File {
+        path: path.display().to_string(),
+        source,
+    };
     made.map(drop).map_err(file)
 }
 
@@ -102,32 +111,38 @@ pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let changes = load_changes(&mut connection, shared.clock.unix_seconds()).await?;
     shared.view.load(min_iat, changes);
     shared.status.opened(epoch, head.sequence);
-    Ok(Opened { connection, head, _lock: lock })
+    Ok(Opened {
+        connection,
+        head,
+        _lock: lock,
+    })
 }
 
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force.
 async fn identify(connection: &mut SqliteConnection, shared: &Shared) -> Result<(String, i64)> {
     let mut transaction = connection.begin().await.during("open")?;
     let mut tx = SqliteTx::new(&mut transaction, shared.clock.now(), ChainHead::default());
-    let identity = match (tx.meta(MetaKey::Epoch).await?, tx.meta(MetaKey::MinIat).await?) {
-        (Some(epoch), Some(min_iat)) => {
-            let min_iat = min_iat
-                .parse()
-                .map_err(|_| StoreError::Corrupt { what: "min_iat", why: format!("{min_iat:?} is no number") })?;
-            (epoch, min_iat)
-        }
-        _ => {
-            let mut bytes = [0_u8; 16];
-            shared.entropy.fill(&mut bytes)?;
-            let epoch = hex::encode(bytes);
-            // A new store beside an existing key has forgotten what was revoked: older tokens are refused.
-            let min_iat = shared.clock.unix_seconds();
-            tx.set_meta(MetaKey::Epoch, &epoch).await?;
-            tx.set_meta(MetaKey::MinIat, &min_iat.to_string()).await?;
-            (epoch, min_iat)
-        }
+    let known = tx.meta(MetaKey::Epoch).await?.zip(tx.meta(MetaKey::MinIat).await?);
+    let identity = if let Some((epoch, min_iat)) = known {
+        let min_iat = min_iat.parse().map_err(|_| StoreError::Corrupt {
+            what: "min_iat",
+            why: format!("{min_iat:?} is no number"),
+        })?;
+        (epoch, min_iat)
+    } else {
+        let mut bytes = [0_u8; 16];
+        shared.entropy.fill(&mut bytes)?;
+        let epoch = hex::encode(bytes);
+        // A new store beside an existing key has forgotten what was revoked: older tokens are refused.
+        let min_iat = shared.clock.unix_seconds();
+        tx.set_meta(MetaKey::Epoch, &epoch).await?;
+        tx.set_meta(MetaKey::MinIat, &min_iat.to_string()).await?;
+        (epoch, min_iat)
     };
-    let known = tx.meta(MetaKey::LongestTtl).await?.and_then(|text| text.parse::<i64>().ok());
+    let known = tx
+        .meta(MetaKey::LongestTtl)
+        .await?
+        .and_then(|text| text.parse::<i64>().ok());
     let longest = match known {
         Some(known) if known == 0 || shared.max_ttl == 0 => 0,
         Some(known) => known.max(shared.max_ttl),

@@ -33,7 +33,10 @@ impl Revocations for SqliteTx<'_> {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        self.view_change(ViewChange::Lifted { level, target: target.to_owned() });
+        self.view_change(ViewChange::Lifted {
+            level,
+            target: target.to_owned(),
+        });
         Ok(true)
     }
 }

@@ -21,7 +21,10 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         });
     }
     for (index, script) in MIGRATIONS.iter().enumerate().skip(done) {
-        let script = format!("BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {};\nCOMMIT;", index + 1);
+        let script = format!(
+            "BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {};\nCOMMIT;",
+            index + 1
+        );
         connection
             .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(script)))
             .await

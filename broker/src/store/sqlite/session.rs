@@ -12,7 +12,11 @@ use crate::view::ViewChange;
 /// The end of every query for live sessions; the placeholders are the current second and millisecond.
 macro_rules! live {
     ($condition:literal) => {
-        concat!("SELECT * FROM sessions WHERE ", $condition, " AND exp >= ? AND (ended_at IS NULL OR ended_at > ?)")
+        concat!(
+            "SELECT * FROM sessions WHERE ",
+            $condition,
+            " AND exp >= ? AND (ended_at IS NULL OR ended_at > ?)"
+        )
     };
 }
 
@@ -33,7 +37,12 @@ fn from_row(row: &SqliteRow) -> Result<Session> {
     let number = |column| row.try_get::<Option<i64>, _>(column);
     let read = || -> std::result::Result<_, Error> {
         let previous = match (optional("prev_jti")?, number("prev_until")?, number("prev_exp")?) {
-            (Some(jti), Some(until), Some(exp)) => Some(Renewal { jti, until, exp, key: optional("renew_key")? }),
+            (Some(jti), Some(until), Some(exp)) => Some(Renewal {
+                jti,
+                until,
+                exp,
+                key: optional("renew_key")?,
+            }),
             _ => None,
         };
         let session = Session {
@@ -218,7 +227,9 @@ impl Sessions for SqliteTx<'_> {
         }
         let now = self.millis();
         let before = self.standing_sessions(standing!("prev_jti = ?"), jti).await?;
-        Ok(before.into_iter().find(|session| session.previous.as_ref().is_some_and(|previous| previous.until > now)))
+        Ok(before
+            .into_iter()
+            .find(|session| session.previous.as_ref().is_some_and(|previous| previous.until > now)))
     }
 
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {

@@ -28,7 +28,13 @@ pub(crate) struct SqliteTx<'c> {
 
 impl<'c> SqliteTx<'c> {
     pub(crate) fn new(connection: &'c mut SqliteConnection, now: OffsetDateTime, head: ChainHead) -> Self {
-        Self { connection, now, head, events: Vec::new(), changes: Vec::new() }
+        Self {
+            connection,
+            now,
+            head,
+            events: Vec::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// Milliseconds since the Unix epoch at the start of the command.
@@ -55,8 +61,15 @@ impl Ledger for SqliteTx<'_> {
         };
         let sequence = self.head.sequence.saturating_add(1);
         event.seal(sequence, &self.head.hash);
-        self.head = ChainHead { sequence, hash: event.hash.clone() };
-        self.events.push(SealedEvent { sequence, at_nanos: nanos(self.now), event });
+        self.head = ChainHead {
+            sequence,
+            hash: event.hash.clone(),
+        };
+        self.events.push(SealedEvent {
+            sequence,
+            at_nanos: nanos(self.now),
+            event,
+        });
     }
 
     fn view_change(&mut self, change: ViewChange) {
@@ -100,12 +113,14 @@ impl Meta for SqliteTx<'_> {
     }
 
     async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()> {
-        sqlx::query("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
-            .bind(key.as_str())
-            .bind(value)
-            .execute(&mut *self.connection)
-            .await
-            .during("write_meta")?;
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(key.as_str())
+        .bind(value)
+        .execute(&mut *self.connection)
+        .await
+        .during("write_meta")?;
         Ok(())
     }
 

@@ -1,0 +1,213 @@
+//! Named scenarios of settings.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource, TlsMode};
+use crate::store::StoreKind;
+
+const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
+
+fn load(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let settings: HashMap<&str, &str> = settings.iter().copied().collect();
+    Config::load(&|name| settings.get(name).map(|value| (*value).to_owned()))
+}
+
+fn failure(settings: &[(&str, &str)]) -> String {
+    load(settings).unwrap_err().join("\n")
+}
+
+#[test]
+fn defaults_are_the_contracts() {
+    let config = load(&[GOOD]).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        (
+            config.default_ttl,
+            config.max_ttl,
+            config.admin_token_ttl,
+            config.max_session_age
+        ),
+        (300, 86_400, 300, 0)
+    );
+    assert_eq!(
+        (
+            config.trust_domain.as_str(),
+            config.issuer.as_str(),
+            config.audience.as_str()
+        ),
+        ("agentwrit.local", "", "")
+    );
+    assert_eq!(config.store, StoreKind::File(PathBuf::from("./data.db")));
+    assert_eq!(config.signing_key_path, PathBuf::from("./signing.key"));
+    assert_eq!(
+        (config.tls.clone(), config.log_level, config.log_format),
+        (TlsMode::None, LogLevel::Verbose, LogFormat::Text)
+    );
+    assert_eq!(
+        (config.challenge_rate, config.register_rate, config.denial_audit_rate),
+        (1000, 1000, 1000)
+    );
+    assert!(config.api_metrics && !config.store_required && !config.signing_key_required && !config.seed_tokens);
+    assert!(config.ops.is_none() && config.attest.is_none() && config.trusted_proxies.is_empty());
+    assert!(config.warnings.is_empty());
+    assert_eq!(config.clamp_ttl(100_000), 86_400);
+}
+
+#[test]
+fn empty_is_unset_but_for_the_two_that_say_something() {
+    let config = load(&[
+        GOOD,
+        ("AA_MAX_TTL", ""),
+        ("AA_TLS_MODE", ""),
+        ("AA_OPS_ADDRESS", ""),
+        ("AA_DB_PATH", ""),
+    ])
+    .unwrap();
+    assert_eq!((config.max_ttl, config.store), (86_400, StoreKind::Memory));
+    assert_eq!(
+        failure(&[("AA_ADMIN_SECRET", "")]),
+        "AA_ADMIN_SECRET must be set (non-empty)"
+    );
+    assert_eq!(failure(&[]), "AA_ADMIN_SECRET must be set (non-empty)");
+}
+
+#[test]
+fn every_bad_value_is_named_with_what_would_be_right() {
+    let table = [
+        ("AA_ADMIN_AUTH", "yes", "on, off"),
+        ("AA_BIND_ADDRESS", "nowhere.example", "IP address"),
+        ("AA_PORT", "65536", "a port"),
+        ("AA_OPS_ADDRESS", "9090", "0.0.0.0:9090"),
+        ("AA_LOG_FORMAT", "xml", "text, json"),
+        ("AA_TRUST_DOMAIN", "Example.org", "a-z"),
+        ("AA_DEFAULT_TTL", "0", "from 1"),
+        ("AA_MAX_TTL", "-1", "from 0"),
+        ("AA_MAX_TTL", "1h", "seconds"),
+        ("AA_MAX_TTL", "9223372036854775807", "1000000000"),
+        ("AA_ADMIN_TOKEN_TTL", "0", "from 1"),
+        ("AA_MAX_SESSION_AGE", "x", "seconds"),
+        ("AA_SIGNING_KEY_REQUIRED", "1", "true, false"),
+        ("AA_STORE_REQUIRED", "TRUE", "true, false"),
+        ("AA_TLS_MODE", "TLS", "none, tls, mtls"),
+        ("AA_API_METRICS", "off", "true, false"),
+        ("AA_CHALLENGE_RATE", "-1", "no limit"),
+        ("AA_REGISTER_RATE", "fast", "no limit"),
+        ("AA_DENIAL_AUDIT_RATE", "1.5", "no limit"),
+        ("AA_TRUSTED_PROXIES", "10.0.0.0/8,x", "10.0.0.0/8"),
+        ("AA_ATTEST_AUDIENCE", "x", "AA_CONTROLLER_SUBJECT"),
+        (
+            "AA_CONTROLLER_SUBJECT",
+            "system:serviceaccount:a:b",
+            "AA_ATTEST_AUDIENCE",
+        ),
+    ];
+    for (name, value, right) in table {
+        let text = failure(&[GOOD, (name, value)]);
+        assert!(text.contains(name) && text.contains(right), "{name}={value}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    let both = failure(&[GOOD, ("AA_ATTEST_AUDIENCE", "x"), ("AA_CONTROLLER_SUBJECT", "somebody")]);
+    assert!(both.contains("system:serviceaccount:<namespace>:<name>"), "{both}");
+    assert_eq!(
+        failure(&[("AA_PORT", "x"), ("AA_MAX_TTL", "x"), ("AA_TLS_MODE", "x")])
+            .lines()
+            .count(),
+        4,
+        "all at once"
+    );
+}
+
+#[test]
+fn secrets_are_never_in_what_is_said() {
+    let text = failure(&[("AA_ADMIN_SECRET", "hunter2")]);
+    assert_eq!(text, "admin secret rejected: does not meet security requirements");
+    assert!(!format!("{:?}", load(&[GOOD]).unwrap()).contains(GOOD.1));
+}
+
+#[test]
+fn tls_wants_its_files() {
+    let text = failure(&[GOOD, ("AA_TLS_MODE", "mtls"), ("AA_TLS_CERT", "a")]);
+    assert!(
+        text.contains("AA_TLS_KEY") && text.contains("AA_TLS_CLIENT_CA") && !text.contains("AA_TLS_CERT "),
+        "{text}"
+    );
+    let config = load(&[GOOD, ("AA_TLS_MODE", "tls"), ("AA_TLS_CERT", "a"), ("AA_TLS_KEY", "b")]).unwrap();
+    let wanted = TlsMode::Tls {
+        cert: "a".into(),
+        key: "b".into(),
+        client_ca: None,
+    };
+    assert_eq!(config.tls, wanted);
+}
+
+#[test]
+fn attestation_is_on_with_both_settings() {
+    let subject = "system:serviceaccount:agentwrit-system:agentwrit-controller";
+    let config = load(&[GOOD, ("AA_ATTEST_AUDIENCE", "x"), ("AA_CONTROLLER_SUBJECT", subject)]).unwrap();
+    let wanted = AttestConfig {
+        audience: "x".into(),
+        controller_subject: subject.into(),
+    };
+    assert_eq!(config.attest, Some(wanted));
+}
+
+#[test]
+fn without_admin_login_no_secret_is_needed() {
+    assert!(matches!(
+        load(&[("AA_ADMIN_AUTH", "off")]).unwrap().admin,
+        AdminAuth::Off
+    ));
+}
+
+#[test]
+fn the_config_file_is_found_and_the_environment_wins() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".broker")).unwrap();
+    let path = home.path().join(".broker/config");
+    std::fs::write(
+        &path,
+        "MODE=development\n# x\nOTHER=1\nADMIN_SECRET = from-the-config-file \n",
+    )
+    .unwrap();
+    let home = home.path().to_str().unwrap();
+    let config = load(&[("HOME", home)]).unwrap();
+    assert!(matches!(config.admin, AdminAuth::On(SecretSource::File { .. })));
+    assert_eq!(config.warnings, ["MODE=development"]);
+    let config = load(&[("HOME", home), GOOD]).unwrap();
+    assert!(matches!(config.admin, AdminAuth::On(SecretSource::Environment(_))));
+    assert_eq!(
+        failure(&[("HOME", home), ("AA_ADMIN_SECRET", "")]),
+        "AA_ADMIN_SECRET must be set (non-empty)"
+    );
+    std::fs::write(&path, "MODE=fast\n").unwrap();
+    assert!(failure(&[("AA_CONFIG_PATH", path.to_str().unwrap()), GOOD]).contains("MODE \"fast\""));
+    let text = failure(&[("AA_CONFIG_PATH", "/nope"), GOOD]);
+    assert_eq!(text, "config file not found at path: /nope");
+}
+
+#[test]
+fn what_is_risky_is_warned_about() {
+    let config = load(&[
+        GOOD,
+        ("AA_BIND_ADDRESS", "0.0.0.0"),
+        ("AA_DEFAULT_TTL", "600"),
+        ("AA_MAX_TTL", "60"),
+    ])
+    .unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "listening on all addresses without TLS",
+            "AA_DEFAULT_TTL exceeds AA_MAX_TTL"
+        ]
+    );
+}
+
+#[test]
+fn every_setting_is_in_the_help_once() {
+    for setting in SETTINGS {
+        assert_eq!(SETTINGS.iter().filter(|other| other.name == setting.name).count(), 1);
+        assert!(super::help().contains(setting.about));
+    }
+}

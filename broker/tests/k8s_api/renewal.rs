@@ -1,0 +1,127 @@
+//! Renewal of attested agents: the overlap, and retries by their key.
+
+use serde_json::{Value, json};
+
+use super::world::{Answer, Keys, World};
+
+struct Agent {
+    world: World,
+    token: String,
+}
+
+async fn agent() -> Agent {
+    let world = World::new().await.with_policies().await;
+    let token = world.agent(&world.pod("pod-1"), &Keys::new(1)).await;
+    Agent { world, token }
+}
+
+fn token(answer: Answer) -> String {
+    answer.ok()["access_token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn without_wishes_the_predecessor_is_dead_at_once() {
+    let Agent { world, token: first } = agent().await;
+    let second = token(world.renew(&first).await);
+    assert!(!world.stands(&first).await && world.stands(&second).await);
+    assert_eq!(world.renew(&first).await.refusal(), (403, "superseded"));
+}
+
+#[tokio::test]
+async fn the_predecessor_stands_for_the_overlap_and_not_longer_than_its_own_life() {
+    for (overlap, wait, stands) in [
+        (10, 9_999, true),
+        (10, 10_000, false),
+        (30, 29_999, true),
+        (0, 0, false),
+    ] {
+        let Agent { world, token: first } = agent().await;
+        let second = token(world.renew_with(&first, "", &json!({"overlap_seconds": overlap})).await);
+        world.clock.advance_millis(wait);
+        assert_eq!(world.stands(&first).await, stands, "{overlap} s, after {wait} ms");
+        assert!(world.stands(&second).await);
+    }
+    let Agent { world, token: first } = agent().await;
+    world.clock.advance(295);
+    token(world.renew_with(&first, "", &json!({"overlap_seconds": 30})).await);
+    world.clock.advance(6);
+    assert!(!world.stands(&first).await, "its exp is over");
+}
+
+#[tokio::test]
+async fn a_predecessor_in_overlap_renews_only_with_the_key_of_that_renewal() {
+    let Agent { world, token: first } = agent().await;
+    let wishes = json!({"overlap_seconds": 10});
+    let second = token(world.renew_with(&first, "key-1", &wishes).await);
+    for key in ["", "key-2"] {
+        assert_eq!(
+            world.renew_with(&first, key, &wishes).await.refusal(),
+            (403, "superseded"),
+            "{key:?}"
+        );
+    }
+    assert_eq!(
+        token(world.renew_with(&first, "key-1", &wishes).await),
+        second,
+        "the same token again"
+    );
+}
+
+#[tokio::test]
+async fn a_retry_is_answered_for_60_seconds_although_its_bearer_no_longer_stands() {
+    let Agent { world, token: first } = agent().await;
+    let second = token(world.renew_with(&first, "key-1", &Value::Null).await);
+    assert!(!world.stands(&first).await);
+    world.clock.advance(60);
+    assert_eq!(token(world.renew_with(&first, "key-1", &Value::Null).await), second);
+    assert_eq!(world.events("event_type=token_renewed").await.len(), 1, "one renewal");
+    world.clock.advance(1);
+    assert_eq!(
+        world.renew_with(&first, "key-1", &Value::Null).await.refusal(),
+        (403, "superseded")
+    );
+}
+
+#[tokio::test]
+async fn no_retry_after_the_end_of_the_session_or_of_a_later_renewal() {
+    let Agent { world, token: first } = agent().await;
+    let second = token(world.renew_with(&first, "key-1", &Value::Null).await);
+    let third = token(world.renew_with(&second, "key-2", &Value::Null).await);
+    assert_eq!(
+        world.renew_with(&first, "key-1", &Value::Null).await.refusal(),
+        (403, "superseded")
+    );
+    let sub = World::claims(&third)["sub"].clone();
+    world.revoke("agent", &sub).await;
+    assert_eq!(
+        world.renew_with(&second, "key-2", &Value::Null).await.refusal(),
+        (403, "revoked")
+    );
+}
+
+#[tokio::test]
+async fn a_retry_survives_a_restart() {
+    let Agent { world, token: first } = agent().await;
+    let second = token(world.renew_with(&first, "key-1", &Value::Null).await);
+    let world = world.restarted().await;
+    assert_eq!(token(world.renew_with(&first, "key-1", &Value::Null).await), second);
+}
+
+#[tokio::test]
+async fn wishes_that_make_no_sense_are_named_and_renew_nothing() {
+    let Agent { world, token } = agent().await;
+    for (key, body) in [
+        ("", json!({"overlap_seconds": 31})),
+        ("", json!({"overlap_seconds": -1})),
+        ("", json!({"overlap_seconds": "10"})),
+        ("", json!([])),
+        (&"k".repeat(129), Value::Null),
+    ] {
+        assert_eq!(
+            world.renew_with(&token, key, &body).await.refusal(),
+            (400, "invalid_request"),
+            "{key} {body}"
+        );
+    }
+    assert!(world.stands(&token).await);
+}
