@@ -27,14 +27,17 @@ use crate::report::{Categorised, Reporter};
 
 /// How often Secrets and caBundle are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// The same, while there is no webhook configuration, or it can't be written: until then, pods are refused.
+const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 /// How often the broker is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The same, while it doesn't answer.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How often all pods are compared.
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
-/// How often all `ConfigMap`s are looked after, and how soon one that failed is tried again.
+/// How often all `ConfigMap`s are looked after.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
+/// How soon one that couldn't be written is tried again; `ConfigMaps` itself spaces out what others own.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps Secrets and caBundle; runs for ever.
@@ -50,18 +53,19 @@ pub async fn keep_keys(
     loop {
         leadership.gained().await;
         // caBundle first: without it, pods are refused.
-        match bundle::set(&client, authority.certificate()).await {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!("there is no {} yet", bundle::CONFIGURATION),
-            Err(error) => reporter.error("setting caBundle", &error),
-        }
+        let configured = bundle::set(&client, authority.certificate())
+            .await
+            .unwrap_or_else(|error| {
+                reporter.error("setting caBundle", &error);
+                false
+            });
         if let Err(error) = secrets.signing_key(entropy.as_ref()).await {
             reporter.error("keeping the signing key", &error);
         }
         if let Err(error) = secrets.broker_leaf(&authority, clock.as_ref()).await {
             reporter.error("keeping the broker's certificate", &error);
         }
-        tokio::time::sleep(KEEP_EVERY).await;
+        tokio::time::sleep(if configured { KEEP_EVERY } else { CONFIGURE_EVERY }).await;
     }
 }
 

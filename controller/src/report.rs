@@ -102,6 +102,10 @@ impl Reporter {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, object).await {
+            if gone(&error) {
+                tracing::debug!(reason, object = object.name, "nobody is left to read an Event");
+                return;
+            }
             self.metrics
                 .errors
                 .with_label_values(&[Category::Kubernetes.as_str()])
@@ -114,6 +118,12 @@ impl Reporter {
             );
         }
     }
+}
+
+/// Whether the Event's namespace goes away, or the Event that was to be counted up did.
+fn gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status)
+        if status.code == 404 || (status.code == 403 && status.message.contains("being terminated")))
 }
 
 fn chain(error: &dyn Categorised) -> String {

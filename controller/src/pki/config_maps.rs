@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{PkiError, is_code, is_ours, our_metadata};
 use crate::report::Reporter;
 
-/// A `ConfigMap` that was right this long ago isn't looked at again for a pod's sake.
+/// A `ConfigMap` that was looked at this long ago isn't looked at again for a pod's sake.
 const FRESH: Duration = Duration::from_mins(1);
 
 /// Keeps the `ConfigMap`s.
@@ -23,7 +23,7 @@ pub struct ConfigMaps {
     client: Client,
     reporter: Reporter,
     certificate: String,
-    right_at: Mutex<HashMap<String, Instant>>,
+    looked_at: Mutex<HashMap<String, (Instant, bool)>>,
 }
 
 impl std::fmt::Debug for ConfigMaps {
@@ -39,21 +39,19 @@ impl ConfigMaps {
             client,
             reporter,
             certificate: certificate.to_owned(),
-            right_at: Mutex::default(),
+            looked_at: Mutex::default(),
         }
     }
 
-    /// Sees to it that the namespace has its `ConfigMap`, unless that was so a moment ago; whether it has it now.
+    /// Sees to it that the namespace has its `ConfigMap`, unless it was looked at a moment ago; whether it has it.
     pub async fn ensure(&self, namespace: &str) -> bool {
-        let fresh = self.right_at().get(namespace).is_some_and(|at| at.elapsed() < FRESH);
-        if fresh {
-            return true;
+        if let Some((at, right)) = self.looked_at().get(namespace)
+            && at.elapsed() < FRESH
+        {
+            return *right;
         }
-        match self.write(namespace).await {
-            Ok(()) => {
-                self.right_at().insert(namespace.to_owned(), Instant::now());
-                true
-            }
+        let right = match self.write(namespace).await {
+            Ok(()) => true,
             Err(error @ PkiError::NotOurs { .. }) => {
                 let object = ObjectReference {
                     api_version: Some("v1".into()),
@@ -67,19 +65,19 @@ impl ConfigMaps {
                     .await;
                 false
             }
-            Err(PkiError::Api { source, .. }) if is_code(&source, 404) || is_terminating(&source) => {
-                // The namespace goes away; nothing is owed to it.
-                true
-            }
+            // The namespace goes away; nothing is owed to it.
+            Err(PkiError::Api { source, .. }) if is_code(&source, 404) || is_terminating(&source) => return true,
             Err(error) => {
                 self.reporter.error("writing the CA ConfigMap", &error);
-                false
+                return false;
             }
-        }
+        };
+        self.looked_at().insert(namespace.to_owned(), (Instant::now(), right));
+        right
     }
 
-    fn right_at(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        self.right_at.lock().unwrap_or_else(PoisonError::into_inner)
+    fn looked_at(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, bool)>> {
+        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, namespace: &str) -> Result<(), PkiError> {

@@ -236,7 +236,8 @@ impl<'a, K: Managed> One<'a, K> {
             .await
         {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            // Gone, or changed since: the watch brings us back with the newer object.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
             Err(source) => Err(self.failed("setting the finalizer of", source)),
         }
     }

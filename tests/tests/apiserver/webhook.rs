@@ -257,6 +257,7 @@ async fn readiness_and_metrics_are_on_the_ops_listener() {
     let world = World::new("webhook").await;
     create_pod(&world, pod_json()).await;
     let get = |path: &'static str| async move {
+        // Without keep-alive: the answer ends with the connection.
         let mut stream = tokio::net::TcpStream::connect(world.ops).await.unwrap();
         stream
             .write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
