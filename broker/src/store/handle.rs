@@ -76,7 +76,15 @@ impl Store {
         let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
         let persistent = kind != StoreKind::Memory;
         let reader = reader(&kind)?;
-        tokio::spawn(Committer::new(kind, opened, waiting, Arc::clone(&shared)).run());
+        let committer = tokio::spawn(Committer::new(kind, opened, waiting, Arc::clone(&shared)).run());
+        let watched = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // Its panic closes the queue: every command is refused, and liveness says so.
+            if let Err(error) = committer.await {
+                watched.status.failed(&StoreError::NotOpen);
+                tracing::error!(target: "STORE", component = "Commit", error = %error, "the committer is gone");
+            }
+        });
         Ok(Self {
             queue,
             reader,
@@ -148,6 +156,11 @@ impl Store {
             self.commit(Flush).await?;
         }
         self.read(ReadEvents(filter)).await
+    }
+
+    /// Whether the committer runs; nothing brings it back but a new process.
+    pub fn alive(&self) -> bool {
+        !self.queue.is_closed()
     }
 
     /// Whether what is committed survives the process.

@@ -173,6 +173,44 @@ async fn what_can_t_be_committed_is_503_and_changes_nothing() {
     );
 }
 
+#[tokio::test]
+async fn a_store_that_fails_later_is_unready_until_it_takes_writes_again() {
+    let harness = Harness::new().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let events = harness.events("").await.len();
+    let url = format!("sqlite://{}", harness.folder.path().join("data.db").display());
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("ALTER TABLE meta RENAME TO gone")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let admin = harness.admin().await;
+    let body = json!({"level": "task", "target": "t"}).to_string();
+    assert_eq!(harness.post_as(&admin, "/v1/revoke", &body).await.status, 503);
+    let ready = harness.get("/readyz").await;
+    assert_eq!(
+        (ready.status, &ready.json()["failing"][0]["reason"]),
+        (503, &json!("database"))
+    );
+    assert_eq!(harness.renew(&token).await.status, 503, "never memory");
+    assert!(harness.stands(&token).await, "tokens are checked without the store");
+    assert_eq!(harness.get("/livez").await.status, 200);
+    sqlx::query("ALTER TABLE gone RENAME TO meta")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let ready = async { while harness.get("/readyz").await.status != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), ready)
+        .await
+        .expect("ready within seconds");
+    assert_eq!(harness.post_as(&admin, "/v1/revoke", &body).await.status, 200);
+    assert_eq!(
+        harness.events("").await.len(),
+        events + 1,
+        "the chain goes on where it was"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn under_parallel_load_every_success_is_in_the_trail_once() {
     let harness = Harness::new().await;

@@ -8,9 +8,14 @@ use crate::http::{ApiError, AppState, reply};
 use crate::metrics::CONTENT_TYPE;
 use crate::service::health;
 
-/// `GET /livez`: the process answers.
-pub(in crate::http) async fn livez() -> Response {
-    reply(StatusCode::OK, &serde_json::json!({"status": "alive"}))
+/// `GET /livez`: the process answers, and can still do its work some day without a restart.
+pub(in crate::http) async fn livez(State(broker): State<AppState>) -> Response {
+    let (status, word) = if broker.store.alive() {
+        (StatusCode::OK, "alive")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "dead")
+    };
+    reply(status, &serde_json::json!({ "status": word }))
 }
 
 /// `GET /readyz`: 503 names what is failing.

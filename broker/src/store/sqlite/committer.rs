@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::audit::{ChainHead, insert};
-use super::open::{Opened, open};
+use super::open::{Opened, open, probe};
 use super::tx::{SealedEvent, SqliteTx};
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
@@ -20,6 +20,7 @@ use crate::view::{View, ViewChange};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
+const COMMIT: &str = "commit";
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// A command that waits for its turn.
@@ -164,7 +165,7 @@ impl Committer {
             Err((culprit, error)) => {
                 timer.stop_and_discard();
                 self.report(&error);
-                self.roll_back().await;
+                self.roll_back(&error).await;
                 let mut error = Some(error);
                 for (index, job) in jobs.into_iter().enumerate() {
                     let mine = if index == culprit { error.take() } else { None };
@@ -183,22 +184,20 @@ impl Committer {
         tracing::error!(target: "STORE", component = "Commit", operation = error.operation(), error = %error, "batch rolled back");
     }
 
-    /// Ends the failed transaction; a connection that can't even do that is given up and opened anew.
-    async fn roll_back(&mut self) {
+    /// Ends the failed transaction. When it failed for more than its own content (the disk is full, the file is
+    /// gone, a COMMIT's outcome is unknown), the store is opened anew, with the chain and the view as they are there.
+    async fn roll_back(&mut self, error: &StoreError) {
         let Some(opened) = self.opened.as_mut() else { return };
         // "no transaction is active" when BEGIN itself failed, or SQLite has rolled back by itself.
         let rolled_back = sqlx::query("ROLLBACK").execute(&mut opened.connection).await;
-        let usable = sqlx::query("SELECT value FROM meta LIMIT 1")
-            .fetch_optional(&mut opened.connection)
-            .await;
-        if let Err(source) = usable {
-            let error = StoreError::Database {
-                operation: "ping",
-                source,
-            };
-            self.shared.status.failed(&error);
-            self.report(&error);
+        let writable = probe(&mut opened.connection).await;
+        if writable.is_err() || error.operation() == COMMIT {
+            if let Err(error) = writable {
+                self.shared.status.failed(&error);
+                self.report(&error);
+            }
             self.opened = None;
+            self.reopen().await;
         } else if let Err(error) = rolled_back {
             tracing::trace!(target: "STORE", component = "Commit", error = %error, "nothing to roll back");
         }
@@ -272,7 +271,7 @@ async fn transaction(
     sqlx::query("COMMIT")
         .execute(&mut *connection)
         .await
-        .during("commit")
+        .during(COMMIT)
         .map_err(|error| (last, error))?;
     Ok(published)
 }

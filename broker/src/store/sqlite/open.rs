@@ -107,6 +107,7 @@ pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let mut connection = SqliteConnection::connect_with(&options(kind)?).await.during("open")?;
     migrate(&mut connection).await?;
     let (epoch, min_iat) = identify(&mut connection, shared).await?;
+    probe(&mut connection).await?;
     let head = verify_tail(&mut connection).await?;
     let changes = load_changes(&mut connection, shared.clock.unix_seconds()).await?;
     shared.view.load(min_iat, changes);
@@ -116,6 +117,17 @@ pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
         head,
         _lock: lock,
     })
+}
+
+/// Whether the store takes a write.
+pub(crate) async fn probe(connection: &mut SqliteConnection) -> Result<()> {
+    let mut transaction = connection.begin().await.during("probe")?;
+    sqlx::query("UPDATE meta SET value = value WHERE key = ?")
+        .bind(MetaKey::Epoch.as_str())
+        .execute(&mut *transaction)
+        .await
+        .during("probe")?;
+    transaction.commit().await.during("probe")
 }
 
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force.
