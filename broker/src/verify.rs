@@ -202,3 +202,68 @@ impl Verifier {
         Ok(claims)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentwrit_protocol::clock::ManualClock;
+    use proptest::prelude::*;
+
+    fn verifier() -> (Arc<KeySet>, Verifier) {
+        let keys = Arc::new(KeySet::new(&[5; 32]));
+        let view = Arc::new(View::unloaded());
+        view.load(0, []);
+        let clock = Arc::new(ManualClock::at(1000));
+        (Arc::clone(&keys), Verifier::new(keys, view, clock, String::new()))
+    }
+
+    #[test]
+    fn a_cached_signature_does_not_outlive_its_token() {
+        let keys = Arc::new(KeySet::new(&[5; 32]));
+        let view = Arc::new(View::unloaded());
+        view.load(0, []);
+        let clock = Arc::new(ManualClock::at(1000));
+        let verifier = Verifier::new(
+            Arc::clone(&keys),
+            view,
+            Arc::<ManualClock>::clone(&clock),
+            String::new(),
+        );
+        let token = keys.sign(br#"{"sub":"a","jti":"b","exp":1001}"#).unwrap();
+        for _ in 0..2 {
+            assert!(verifier.verify(&token).is_ok());
+        }
+        clock.advance(2);
+        assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Expired);
+    }
+
+    #[test]
+    fn the_cache_keeps_what_is_used_and_stays_bounded() {
+        let mut cache = Cache::default();
+        let claims: Arc<Claims> = Arc::new(serde_json::from_str(r#"{"sub":"a","jti":"b","exp":1}"#).unwrap());
+        let key = |n: usize| <[u8; 32]>::from(Sha256::digest(n.to_string().as_bytes()));
+        for n in 0..3 * CACHE_GENERATION {
+            cache.put(key(n), Arc::clone(&claims));
+            assert!(cache.get(&key(0)).is_some(), "used all the time, after {n}");
+        }
+        assert!(cache.young.len() + cache.old.len() <= 2 * CACHE_GENERATION);
+        assert!(cache.get(&key(1)).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_token_of_ours(text in "[A-Za-z0-9_.=-]{0,120}") {
+            prop_assert!(verifier().1.verify(&text).is_err());
+        }
+
+        #[test]
+        fn no_changed_character_goes_unseen(position in 0_usize..200, letter in "[A-Za-z0-9_-]") {
+            let (keys, verifier) = verifier();
+            let token = keys.sign(br#"{"sub":"a","jti":"b","exp":1001,"scope":["read:data:x"]}"#).unwrap();
+            let at = position % token.len();
+            let mut changed = token.clone();
+            changed.replace_range(at..=at, &letter);
+            prop_assert_eq!(verifier.verify(&changed).is_ok(), changed == token);
+        }
+    }
+}

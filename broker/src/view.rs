@@ -229,3 +229,87 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(sid: &str, jti: &str) -> Claims {
+        let text = format!(r#"{{"sub":"agent","exp":2000,"iat":1000,"jti":"{jti}","sid":"{sid}","task_id":"t"}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn ended(reason: EndReason, effective_at: i64) -> ViewChange {
+        ViewChange::SessionEnded {
+            sid: "s".into(),
+            reason,
+            effective_at,
+            until: ViewChange::end_of_second(2000),
+        }
+    }
+
+    #[test]
+    fn before_it_is_loaded_nothing_is_known_and_older_tokens_are_forgotten() {
+        let view = View::unloaded();
+        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Unknown);
+        view.load(1001, []);
+        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Forgotten);
+        view.load(1000, []);
+        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Active);
+    }
+
+    #[test]
+    fn an_end_takes_effect_at_its_moment_and_the_earlier_end_wins() {
+        let view = View::unloaded();
+        view.load(0, [ended(EndReason::Superseded, 500)]);
+        assert_eq!(view.state(&claims("s", "j"), 499), TokenState::Active);
+        assert_eq!(
+            view.state(&claims("s", "j"), 500),
+            TokenState::Ended(EndReason::Superseded)
+        );
+        assert_eq!(view.state(&claims("other", "j"), 500), TokenState::Active);
+        view.apply(vec![ended(EndReason::Released, 600)]);
+        assert_eq!(
+            view.state(&claims("s", "j"), 700),
+            TokenState::Ended(EndReason::Superseded)
+        );
+        view.apply(vec![ended(EndReason::Revoked, 100)]);
+        assert_eq!(
+            view.state(&claims("s", "j"), 100),
+            TokenState::Ended(EndReason::Revoked)
+        );
+    }
+
+    #[test]
+    fn entries_go_when_they_can_hit_nothing_more() {
+        let view = View::unloaded();
+        let revoked = |level, target: &str, until| {
+            ViewChange::Revoked(Revocation {
+                level,
+                target: target.into(),
+                until,
+            })
+        };
+        let spent = ViewChange::TokenSpent {
+            jti: "j".into(),
+            effective_at: 0,
+            until: 10,
+        };
+        view.load(0, [spent, revoked(RevocationLevel::Agent, "nobody", None)]);
+        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Renewed);
+        view.apply(vec![revoked(RevocationLevel::Task, "t", Some(20))]);
+        assert_eq!(view.state(&claims("s", "x"), 0), TokenState::Ended(EndReason::Revoked));
+        view.prune(10);
+        assert!(view.entries.read().unwrap().spent.is_empty());
+        view.apply(vec![revoked(RevocationLevel::Task, "t", Some(5))]);
+        view.prune(19);
+        assert_eq!(
+            view.state(&claims("s", "x"), 19),
+            TokenState::Ended(EndReason::Revoked),
+            "not shortened"
+        );
+        view.prune(20);
+        assert_eq!(view.state(&claims("s", "x"), 20), TokenState::Active);
+        assert_eq!(view.entries.read().unwrap().agents.len(), 1, "never forgotten");
+    }
+}

@@ -106,6 +106,7 @@ pub fn reply<T: Serialize>(status: StatusCode, value: &T) -> Response {
 mod tests {
     use super::*;
     use agentwrit_protocol::wire::LaunchTokenRequest;
+    use proptest::prelude::*;
 
     fn parsed(body: &[u8]) -> Option<LaunchTokenRequest> {
         parse(body, Trailing::Ignored)
@@ -174,5 +175,24 @@ mod tests {
     fn deep_nesting_is_malformed_not_a_crash() {
         let body = format!("{{\"x\":{}{}}}", "[".repeat(20_000), "]".repeat(20_000));
         assert!(parsed(body.as_bytes()).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parsed(&body);
+        }
+
+        #[test]
+        fn no_escape_makes_it_panic(text in r#"(\\\\u?|[ud]|[0-9a-fA-F]|"|é|😀|x){0,40}"#) {
+            let mended = mend_surrogates(&text);
+            let value = format!("{{\"agent_name\":\"{text}\"}}");
+            // What was good JSON before stays what it was.
+            if let Ok(before) = serde_json::from_str::<Value>(&value) {
+                let after: Value = serde_json::from_str(&mend_surrogates(&value)).unwrap();
+                prop_assert_eq!(before, after);
+            }
+            prop_assert!(mended.len() >= text.len() / 2);
+        }
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn paths_are_decoded_and_cleaned() {
@@ -89,6 +90,16 @@ mod tests {
         ];
         for (path, wanted) in table {
             assert_eq!(route(path), wanted, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_clean_path_is_left_alone_and_cleaning_is_done_at_once(path in "/[a-z./%20]{0,30}") {
+            let cleaned = clean(&path);
+            prop_assert!(cleaned.starts_with('/'));
+            prop_assert_eq!(clean(&cleaned), cleaned.clone());
+            let _ = route(&path);
         }
     }
 }
