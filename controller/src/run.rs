@@ -10,7 +10,7 @@ use agentwrit_protocol::{Clock, Entropy};
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use kube::Client;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::reflector;
+use kube::runtime::reflector::{self, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -153,8 +153,14 @@ pub async fn run(
     let (stop_elector, elector_stopped) = oneshot::channel::<()>();
     let elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
 
-    let caches = spawn_reconcilers(&mut tasks, &shared, &config);
-    let webhook = serve_webhook(&mut tasks, &shared, &config, caches).await?;
+    let (namespaces, namespaces_writer) = reflector::store();
+    tasks.spawn(watches::namespaces(
+        shared.system.client.clone(),
+        namespaces_writer,
+        Arc::clone(&shared.metrics),
+    ));
+    let caches = spawn_reconcilers(&mut tasks, &shared, &config, namespaces.clone());
+    let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches).await?;
     tasks.spawn(leader::keep_keys(
         shared.system.client.clone(),
         secrets,
@@ -181,6 +187,8 @@ pub async fn run(
     Ok(())
 }
 
+type Namespaces = Store<PartialObjectMeta<Namespace>>;
+
 /// What most parts need.
 struct Shared {
     system: System,
@@ -197,17 +205,15 @@ async fn serve_webhook(
     tasks: &mut JoinSet<()>,
     shared: &Shared,
     config: &Config,
+    namespaces: Namespaces,
     caches: Caches,
 ) -> Result<SocketAddr, RunError> {
-    let (namespaces, writer) = reflector::store::<PartialObjectMeta<Namespace>>();
-    let client = shared.system.client.clone();
-    tasks.spawn(watches::namespaces(client.clone(), writer, Arc::clone(&shared.metrics)));
     let webhook = Webhook {
         settings: SidecarSettings::from(config),
         release_namespace: config.namespace.clone(),
-        namespaces: namespaces.clone(),
-        launch_tokens: caches.launch_tokens.clone(),
-        client,
+        namespaces,
+        launch_tokens: caches.launch_tokens,
+        client: shared.system.client.clone(),
         metrics: Arc::clone(&shared.metrics),
     };
     let leaf = Arc::new(Leaf::default());
@@ -230,22 +236,11 @@ async fn serve_webhook(
         names,
         Arc::clone(&shared.system.clock),
     ));
-    let readiness = Arc::clone(&shared.readiness);
-    tasks.spawn(async move {
-        let known = async {
-            namespaces.wait_until_ready().await?;
-            caches.launch_tokens.wait_until_ready().await
-        };
-        if known.await.is_ok() {
-            readiness.caches();
-            tracing::info!("namespaces and LaunchTokens are known");
-        }
-    });
     Ok(address)
 }
 
 /// Starts the watches of custom resources and pods, and all that follows from them.
-fn spawn_reconcilers(tasks: &mut JoinSet<()>, shared: &Shared, config: &Config) -> Caches {
+fn spawn_reconcilers(tasks: &mut JoinSet<()>, shared: &Shared, config: &Config, namespaces: Namespaces) -> Caches {
     let client = || shared.system.client.clone();
     let metrics = || Arc::clone(&shared.metrics);
     let (apps, apps_writer) = reflector::store::<DeserializeGuard<AgentApp>>();
@@ -319,17 +314,26 @@ fn spawn_reconcilers(tasks: &mut JoinSet<()>, shared: &Shared, config: &Config) 
         metrics: metrics(),
         leadership: shared.leadership.clone(),
     });
-    tasks.spawn(reconcile_all(
-        caches.clone(),
-        looker,
-        context,
-        app_requests,
-        token_requests,
-    ));
+    let (known, readiness) = (caches.clone(), Arc::clone(&shared.readiness));
+    tasks.spawn(async move {
+        // This task alone waits for the caches: of two that wait for one, kube's Store wakes only one.
+        let all_known = async {
+            namespaces.wait_until_ready().await?;
+            known.apps.wait_until_ready().await?;
+            known.launch_tokens.wait_until_ready().await
+        };
+        if all_known.await.is_err() {
+            return;
+        }
+        readiness.caches();
+        tracing::info!("namespaces, AgentApps and LaunchTokens are known");
+        reconcile_all(known, looker, context, app_requests, token_requests).await;
+    });
     caches
 }
 
-/// Looks at the broker and works off the queues; runs for ever.
+/// Looks at the broker and works off the queues, once the caches are known: nothing is decided on half a picture.
+/// Runs for ever.
 async fn reconcile_all(
     caches: Caches,
     looker: Looker,
@@ -337,14 +341,6 @@ async fn reconcile_all(
     apps: Requests<AgentApp>,
     launch_tokens: Requests<LaunchToken>,
 ) {
-    // Nothing is decided on half a picture.
-    let known = async {
-        caches.apps.wait_until_ready().await?;
-        caches.launch_tokens.wait_until_ready().await
-    };
-    if known.await.is_err() {
-        return;
-    }
     let mut looks = context.broker.looks();
     let working = async {
         // A first look tells what the broker holds already, and whether it answers.
