@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::too_many_lines,
     unreachable_pub
 )]
 
@@ -15,6 +16,7 @@ mod broker;
 mod crds;
 mod deletion;
 mod keys;
+mod lease;
 mod objects;
 mod pods;
 mod policy;

@@ -128,10 +128,8 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, limit: Durat
             }
         }
     };
-    match tokio::time::timeout(limit, asking).await {
-        Ok(answer) => answer,
-        Err(_) => panic!("{what}: not so within {limit:?}"),
-    }
+    let answer = tokio::time::timeout(limit, asking).await;
+    answer.unwrap_or_else(|_| panic!("{what}: not so within {limit:?}"))
 }
 
 /// Starts broker and controller on a thread that lives as long as the process.

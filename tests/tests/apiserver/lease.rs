@@ -1,0 +1,111 @@
+//! The Lease: one leads, the next takes over with a higher epoch.
+
+use std::sync::Arc;
+
+use agentwrit_client::system::SystemClock;
+use agentwrit_controller::lease::{Elector, Leadership};
+use agentwrit_controller::metrics::Metrics;
+use agentwrit_controller::report::Reporter;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::world::{World, wait};
+
+struct Replica {
+    leadership: Leadership,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Replica {
+    fn start(world: &World, name: &str) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let reporter = Reporter::new(world.client.clone(), name, Arc::clone(&metrics));
+        let clock = Arc::new(SystemClock);
+        let (elector, leadership) =
+            Elector::new(world.client.clone(), &world.namespace, name, clock, reporter, metrics);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(elector.run(async move { drop(stopped.await) }));
+        Self { leadership, stop, task }
+    }
+
+    async fn leads(&self) -> i64 {
+        wait("the lead", || async { self.leadership.claim() }).await.epoch
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        self.task.await.unwrap();
+    }
+}
+
+fn leases(world: &World) -> Api<Lease> {
+    Api::namespaced(world.client.clone(), &world.namespace)
+}
+
+#[tokio::test]
+async fn a_lease_that_is_given_back_goes_to_the_next_with_a_higher_epoch() {
+    let world = World::new("lease").await;
+    let first = Replica::start(&world, "a");
+    assert_eq!(first.leads().await, 1);
+    let second = Replica::start(&world, "b");
+    first.stop().await;
+    assert_eq!(second.leads().await, 2);
+    second.stop().await;
+    let spec = leases(&world).get("agentwrit-controller").await.unwrap().spec.unwrap();
+    assert_eq!(
+        (spec.holder_identity.as_deref(), spec.lease_transitions),
+        (Some(""), Some(2))
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_restarted_process_of_the_same_pod_raises_the_epoch_at_once() {
+    let world = World::new("lease").await;
+    let first = Replica::start(&world, "a");
+    assert_eq!(first.leads().await, 1);
+    // Killed: nothing is given back.
+    first.task.abort();
+    let again = Replica::start(&world, "a");
+    assert_eq!(again.leads().await, 2);
+    again.stop().await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_holder_whose_lease_was_taken_stops_and_one_whose_lease_was_deleted_goes_on_higher() {
+    let world = World::new("lease").await;
+    let replica = Replica::start(&world, "a");
+    assert_eq!(replica.leads().await, 1);
+    leases(&world)
+        .delete("agentwrit-controller", &DeleteParams::default())
+        .await
+        .unwrap();
+    wait("a new Lease with a higher epoch", || async {
+        replica.leadership.claim().filter(|claim| claim.epoch == 2)
+    })
+    .await;
+
+    let taken = Patch::Merge(json!({"spec": {"holderIdentity": "b", "leaseTransitions": 3}}));
+    leases(&world)
+        .patch("agentwrit-controller", &PatchParams::default(), &taken)
+        .await
+        .unwrap();
+    wait("no claim any more", || async {
+        replica.leadership.claim().is_none().then_some(())
+    })
+    .await;
+    replica.stop().await;
+    let spec = leases(&world).get("agentwrit-controller").await.unwrap().spec.unwrap();
+    assert_eq!(
+        spec.holder_identity.as_deref(),
+        Some("b"),
+        "another's Lease is not given back"
+    );
+    world.done().await;
+}
