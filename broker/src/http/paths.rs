@@ -1,6 +1,22 @@
 //! Paths before routing: percent-decoding, cleaning, and the metric label of each endpoint.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// What a path in a `Location` must not hold as it is: `?` and `#` end it, browsers read a backslash as `/`.
+const NOT_IN_LOCATION: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// What to do with a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,21 +25,21 @@ pub(super) enum Route {
     AsIs,
     /// Route this instead.
     Decoded(String),
-    /// Send the client there.
+    /// Send the client there; encoded again.
     Redirect(String),
 }
 
 /// Decides about a path as it came.
 pub(super) fn route(raw: &str) -> Route {
     let lower = raw.to_ascii_lowercase();
-    // An encoded slash is no separator: such a path matches nothing.
-    if lower.contains("%2f") {
+    // An encoded slash is no separator, and an encoded ? or # ends no path: such a path matches nothing.
+    if ["%2f", "%3f", "%23"].iter().any(|delimiter| lower.contains(delimiter)) {
         return Route::AsIs;
     }
     let decoded = percent_decode_str(raw).decode_utf8_lossy();
     let clean = clean(&decoded);
     if clean != decoded {
-        return Route::Redirect(clean);
+        return Route::Redirect(utf8_percent_encode(&clean, NOT_IN_LOCATION).to_string());
     }
     if decoded == raw {
         Route::AsIs
@@ -85,6 +101,13 @@ mod tests {
             ("/v1/./health", Route::Redirect("/v1/health".into())),
             ("/v1/x/../health", Route::Redirect("/v1/health".into())),
             ("/../../v1/health", Route::Redirect("/v1/health".into())),
+            ("/v1/health%3Fx", Route::AsIs),
+            ("/v1/health%23x", Route::AsIs),
+            ("//v1/health%3f", Route::AsIs),
+            // No redirect leaves this host: browsers take a backslash for a slash.
+            ("/%5Cevil.example//", Route::Redirect("/%5Cevil.example/".into())),
+            ("/\\evil.example/./", Route::Redirect("/%5Cevil.example/".into())),
+            ("//a%0d%0ab", Route::Redirect("/a%0D%0Ab".into())),
             ("/v1/health/", Route::AsIs),
             ("/", Route::AsIs),
         ];
