@@ -27,6 +27,7 @@ pub enum SeedError {
 /// When the store, randomness or signing fails.
 pub async fn seed(broker: &Broker) -> Result<(Sensitive, Sensitive), SeedError> {
     let launched = launch::create_seed(broker).await?;
-    let claims = admin::claims(broker, 3600, Vec::new()).map_err(AdminError::from)?;
+    // Under the ceiling like every token: a revocation is kept for the longest life that the ceiling allows.
+    let claims = admin::claims(broker, broker.config.clamp_ttl(3600), Vec::new()).map_err(AdminError::from)?;
     Ok((launched.token, sign(broker, &claims)?.token))
 }
