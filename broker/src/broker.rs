@@ -56,6 +56,11 @@ impl Broker {
         Ok(hex::encode(bytes))
     }
 
+    /// The key that nonces are authenticated with.
+    pub fn nonce_key(&self) -> [u8; 32] {
+        crate::nonce::key_of_store(self.keys.nonce_key(), &self.store.epoch())
+    }
+
     /// Seconds since start.
     pub fn uptime_seconds(&self) -> i64 {
         let uptime = self.clock.monotonic().saturating_sub(self.started);

@@ -59,6 +59,7 @@ pub struct KeySet {
     signing: EncodingKey,
     verifying: DecodingKey,
     nonce_key: [u8; 32],
+    made: bool,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -86,7 +87,10 @@ impl KeySet {
                 let mut seed = [0_u8; 32];
                 entropy.fill(&mut seed)?;
                 write_new(path, &seed).map_err(|source| KeyError::File { path: shown, source })?;
-                Ok(Self::new(&seed))
+                Ok(Self {
+                    made: true,
+                    ..Self::new(&seed)
+                })
             }
             Err(source) if source.kind() == std::io::ErrorKind::InvalidData => Err(KeyError::Format { path: shown }),
             Err(source) => Err(KeyError::File { path: shown, source }),
@@ -105,6 +109,7 @@ impl KeySet {
             signing: EncodingKey::from_ed_der(&pkcs8_v1(seed)),
             verifying: DecodingKey::from_ed_der(&public),
             nonce_key: derive(seed, b"agentwrit nonce v1"),
+            made: false,
             kid,
             x,
         }
@@ -132,12 +137,17 @@ impl KeySet {
         kid.is_none_or(|kid| kid.is_empty() || kid == self.kid)
     }
 
+    /// Whether the key was made just now, so that there are no tokens of before.
+    pub fn made(&self) -> bool {
+        self.made
+    }
+
     /// RFC 7638 thumbprint of the active key.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The key that nonces are authenticated with.
+    /// What the keys of nonces are derived from.
     pub fn nonce_key(&self) -> &[u8; 32] {
         &self.nonce_key
     }

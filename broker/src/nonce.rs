@@ -27,6 +27,15 @@ fn tag(key: &[u8; 32], head: &[u8]) -> [u8; 16] {
     tag
 }
 
+/// The key of the nonces of one store: a new store has forgotten which nonces were used, so it takes none from before.
+pub fn key_of_store(root: &[u8; 32], epoch: &str) -> [u8; 32] {
+    let mut key = [0_u8; 32];
+    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(root) {
+        key.copy_from_slice(&mac.chain_update(epoch).finalize().into_bytes());
+    }
+    key
+}
+
 /// Makes a nonce that lives 30 seconds.
 ///
 /// # Errors

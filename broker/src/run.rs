@@ -43,6 +43,11 @@ fn fatal(failures: &[String]) -> ExitCode {
     ExitCode::from(1)
 }
 
+/// A variable that isn't UTF-8 is there all the same: taken for absent, `AA_TLS_MODE` would mean plain HTTP.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// The whole program.
 pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     match arguments.next().as_deref() {
@@ -66,7 +71,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let config = match Config::load(&|name| std::env::var(name).ok()) {
+    let config = match Config::load(&environment) {
         Ok(config) => config,
         Err(failures) => return fatal(&failures),
     };

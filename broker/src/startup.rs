@@ -1,6 +1,7 @@
 //! Putting the broker together.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
@@ -67,6 +68,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         metrics: Arc::clone(&metrics),
         status: crate::store::StoreStatus::default(),
         max_ttl: config.max_ttl,
+        first: AtomicBool::new(keys.made()),
     };
     let attestation = match &config.attest {
         Some(settings) => Some(Arc::new(attestation(settings, attestor, &clock).await?)),

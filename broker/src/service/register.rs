@@ -136,7 +136,7 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
         hash: LaunchTokenHash::of(wanted.launch_token.expose()),
         agent_id: agent.to_string(),
         scope: ScopeSet::parse(&wanted.requested_scope).ok(),
-        nonce: nonce::read(broker.keys.nonce_key(), &wanted.nonce),
+        nonce: nonce::read(&broker.nonce_key(), &wanted.nonce),
         proof,
         sid: broker.random_hex::<16>()?,
         jti: broker.random_hex::<16>()?,

@@ -1,6 +1,8 @@
 //! The program: command line, refusals to start, and the end.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
 fn program(folder: &std::path::Path) -> Command {
@@ -100,6 +102,43 @@ fn it_says_what_it_is_and_how_to_set_it() {
         assert!(text.contains(setting.name));
     }
     assert_eq!(run("--nonsense").0, Some(2));
+}
+
+#[test]
+fn a_setting_that_is_no_text_is_not_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program(folder.path())
+        .env("AA_ADMIN_SECRET", "a-good-admin-secret")
+        .env("AA_PORT", "none: it must not start")
+        .env("AA_TLS_MODE", OsStr::from_bytes(b"tls\xff"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("AA_TLS_MODE"), "{text}");
+}
+
+#[test]
+fn a_new_store_beside_an_old_key_issues_in_a_later_second_than_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let issued = || {
+        let mut child = program(folder.path())
+            .envs([("AA_ADMIN_SECRET", "a-good-admin-secret"), ("AA_PORT", "0")])
+            .envs([("AA_SEED_TOKENS", "true"), ("AA_DB_PATH", "")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let line = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap)
+            .find(|line| line.starts_with("SEED_ADMIN_TOKEN="));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        super::support::claims(line.unwrap().trim_start_matches("SEED_ADMIN_TOKEN="))["iat"]
+            .as_i64()
+            .unwrap()
+    };
+    let first = issued();
+    assert!(issued() > first, "or a revoked token of that second would stand again");
 }
 
 #[test]

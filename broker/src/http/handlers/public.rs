@@ -16,11 +16,7 @@ pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Cal
     if !broker.limits.challenge(call.source) {
         return Err(ApiError::rate_limited());
     }
-    let nonce = nonce::issue(
-        broker.keys.nonce_key(),
-        broker.entropy.as_ref(),
-        broker.clock.unix_millis(),
-    )?;
+    let nonce = nonce::issue(&broker.nonce_key(), broker.entropy.as_ref(), broker.clock.unix_millis())?;
     Ok(reply(
         StatusCode::OK,
         &ChallengeResponse {

@@ -1,6 +1,6 @@
 //! The one writer: gathers the commands that wait into one transaction.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: StoreStatus,
     pub(crate) max_ttl: i64,
+    /// Whether no store can have been beside this signing key before.
+    pub(crate) first: AtomicBool,
 }
 
 impl StoreStatus {

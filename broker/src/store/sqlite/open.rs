@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentwrit_protocol::{Clock, Entropy};
@@ -145,7 +146,12 @@ async fn identify(connection: &mut SqliteConnection, shared: &Shared) -> Result<
         let mut bytes = [0_u8; 16];
         shared.entropy.fill(&mut bytes)?;
         let epoch = hex::encode(bytes);
-        // A new store beside an existing key has forgotten what was revoked: older tokens are refused.
+        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. Tokens date
+        // themselves in whole seconds, so this one has to be over before the store issues any.
+        if !shared.first.swap(false, Ordering::SeqCst) {
+            let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
+            tokio::time::sleep(Duration::from_millis(1000_u64.saturating_sub(into))).await;
+        }
         let min_iat = shared.clock.unix_seconds();
         tx.set_meta(MetaKey::Epoch, &epoch).await?;
         tx.set_meta(MetaKey::MinIat, &min_iat.to_string()).await?;
