@@ -1,6 +1,6 @@
 //! Rate limits by source (token buckets of the governor crate, on the broker's clock) and what is done about denials.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,14 @@ impl governor::clock::Clock for Monotonic {
     }
 }
 
+/// One bucket for an IPv6 /64: whoever has one address of it has all of them.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
 type Buckets = RateLimiter<IpAddr, DashMapStateStore<IpAddr>, Monotonic, NoOpMiddleware<Duration>>;
 
 /// One limit.
@@ -52,7 +60,7 @@ impl Limit {
         let key = if buckets.len() >= MAX_SOURCES {
             IpAddr::from([0, 0, 0, 0])
         } else {
-            source
+            network(source)
         };
         buckets.check_key(&key).is_ok()
     }
@@ -126,5 +134,23 @@ impl Limits {
         for limit in [&self.admin_auth, &self.challenge, &self.register, &self.denials] {
             limit.prune();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentwrit_protocol::clock::ManualClock;
+
+    #[test]
+    fn the_addresses_of_one_network_share_a_bucket() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(0));
+        let limit = Limit::new(1, 2, &clock);
+        let allowed = |text: &str| limit.allows(text.parse().unwrap());
+        assert!(allowed("2001:db8::1") && allowed("2001:db8::2"));
+        assert!(!allowed("2001:db8::3"));
+        assert!(allowed("2001:db8:0:1::1"));
+        assert!(allowed("192.0.2.1") && allowed("192.0.2.1") && !allowed("192.0.2.1"));
+        assert!(allowed("192.0.2.2"));
     }
 }

@@ -109,6 +109,7 @@ impl Server {
         if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
             tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
         }
+        background::tell_suppressed(&self.broker);
         self.broker.store.close().await;
     }
 }

@@ -15,6 +15,8 @@ use crate::view::{TokenState, View};
 
 /// Longest token looked at, bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// Longest token that is remembered, bytes: with the size of the cache, the bound of its memory.
+const MAX_CACHED_BYTES: usize = 4 * 1024;
 /// Signatures in each of the cache's two generations.
 const CACHE_GENERATION: usize = 8192;
 
@@ -162,10 +164,12 @@ impl Verifier {
             return Ok(claims);
         }
         let claims = Arc::new(self.parse(token)?);
-        self.cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .put(key, Arc::clone(&claims));
+        if token.len() <= MAX_CACHED_BYTES {
+            self.cache
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .put(key, Arc::clone(&claims));
+        }
         Ok(claims)
     }
 
@@ -248,6 +252,17 @@ mod tests {
         }
         assert!(cache.young.len() + cache.old.len() <= 2 * CACHE_GENERATION);
         assert!(cache.get(&key(1)).is_none());
+    }
+
+    #[test]
+    fn long_tokens_are_verified_but_not_remembered() {
+        let (keys, verifier) = verifier();
+        let scope = "x".repeat(MAX_CACHED_BYTES);
+        let token = keys
+            .sign(format!(r#"{{"sub":"a","jti":"b","exp":1001,"scope":["{scope}"]}}"#).as_bytes())
+            .unwrap();
+        assert!(verifier.verify(&token).is_ok());
+        assert!(verifier.cache.lock().unwrap().young.is_empty());
     }
 
     proptest! {

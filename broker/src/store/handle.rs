@@ -130,8 +130,11 @@ impl Store {
     }
 
     /// Appends an event without waiting for its commit: for denials that come before a verified credential.
-    /// False when the queue is full.
+    /// False when half of the queue is taken: the other half is for commands, which strangers can't crowd out.
     pub fn append(&self, draft: EventDraft) -> bool {
+        if self.queue.capacity() < QUEUE_LENGTH / 2 {
+            return false;
+        }
         let slot = Slot {
             command: Some(Append(draft)),
             outcome: None,

@@ -149,3 +149,17 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         "only when there is something to tell"
     );
 }
+
+#[tokio::test]
+async fn denials_counted_but_not_told_yet_are_told_at_the_end() {
+    let harness = Harness::with(&[("AA_DENIAL_AUDIT_RATE", "1")]).await;
+    for _ in 0..5 {
+        harness.get("/v1/audit/events").await;
+    }
+    let harness = harness.restart(&[]).await;
+    let told = harness.events("error_kind=suppressed").await;
+    assert!(
+        matches!(told.as_slice(), [event] if event["detail"].as_str().unwrap().starts_with("suppressed=4 ")),
+        "{told:?}"
+    );
+}

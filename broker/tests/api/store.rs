@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agentwrit_broker::startup::StartError;
-use agentwrit_broker::store::StoreError;
+use agentwrit_broker::store::{EventDraft, EventFilter, StoreError};
+use agentwrit_protocol::audit::EventType;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 
@@ -85,6 +86,31 @@ async fn memory_only_forgets_everything_and_says_so() {
     harness.clock.advance(1);
     let harness = harness.restart(&[]).await;
     assert!(!harness.stands(&token).await);
+}
+
+#[tokio::test]
+async fn a_new_store_takes_no_nonce_that_an_earlier_one_may_have_used_up() {
+    let harness = Harness::with(&[("AA_DB_PATH", "")]).await;
+    let launch_token = harness.launch(json!({})).await;
+    let mut body = harness.registration(&launch_token, json!({})).await;
+    harness.post("/v1/register", body.to_string()).await.ok();
+    let harness = harness.restart(&[]).await;
+    body["launch_token"] = harness.launch(json!({})).await.into();
+    harness
+        .post("/v1/register", body.to_string())
+        .await
+        .refused(401, "unauthorized", "nonce not found or expired");
+}
+
+#[tokio::test]
+async fn denials_of_strangers_leave_room_for_commands() {
+    let harness = Harness::new().await;
+    let denial = || EventDraft::denied(EventType::TokenAuthFailed, "x");
+    let queued = (0..10_000)
+        .take_while(|_| harness.broker.store.append(denial()))
+        .count();
+    assert!(queued < 10_000, "the queue is bounded");
+    harness.broker.store.events(EventFilter::default()).await.unwrap();
 }
 
 #[tokio::test]
