@@ -11,7 +11,7 @@ use agentwrit_protocol::k8s::{
     AppSpec, Denial, LaunchTokenSpec, LivePod, PodEndedRequest, PolicyKind, PolicyListResponse, PolicySummary,
     PutPolicy, PutPolicyResponse, WriteOrder,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::lease::Leadership;
@@ -118,6 +118,7 @@ pub struct Broker {
     sequence: AtomicI64,
     view: Mutex<View>,
     looked: watch::Sender<u64>,
+    write_failed: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -133,6 +134,7 @@ impl Broker {
             sequence: AtomicI64::new(0),
             view: Mutex::default(),
             looked: watch::Sender::new(0),
+            write_failed: Notify::new(),
             metrics,
         }
     }
@@ -152,6 +154,11 @@ impl Broker {
     /// Rises with every look at the broker, successful or not.
     pub fn looks(&self) -> watch::Receiver<u64> {
         self.looked.subscribe()
+    }
+
+    /// Resolves when a write doesn't get through: worth another look soon.
+    pub async fn write_failed(&self) {
+        self.write_failed.notified().await;
     }
 
     /// What the broker was last seen to hold of this policy.
@@ -338,6 +345,7 @@ impl Broker {
 
     fn failed(&self, error: agentwrit_client::Error) -> BrokerError {
         let Class::Denied(code) = error.class() else {
+            self.write_failed.notify_one();
             return unavailable(error);
         };
         let Some(refusal) = error.refusal() else {

@@ -31,7 +31,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(10);
 const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 /// How often the broker is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The same, while it doesn't answer.
+/// The same, while it doesn't answer, or writes don't get through.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How often all pods are compared.
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
@@ -159,7 +159,14 @@ impl Looker {
             // Those that are as they should be are compared in memory only.
             self.apps.add_all(&self.caches.apps);
             self.launch_tokens.add_all(&self.caches.launch_tokens);
-            tokio::time::sleep(pause).await;
+            let trouble = async {
+                self.broker.write_failed().await;
+                tokio::time::sleep(PROBE_EVERY).await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = trouble => {}
+            }
         }
     }
 

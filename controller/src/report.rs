@@ -98,7 +98,7 @@ impl Reporter {
             type_,
             reason: reason.to_owned(),
             note: Some(shorten(note, 1000)),
-            action: action.to_owned(),
+            action: shorten(action, 128),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, object).await {
@@ -140,7 +140,7 @@ fn chain(error: &dyn Categorised) -> String {
     text
 }
 
-/// At most `max` bytes of `text`: an Event's note holds 1 KiB.
+/// At most `max` bytes of `text`: an Event's note holds 1 KiB, its action 128 characters.
 fn shorten(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
