@@ -24,6 +24,11 @@ use crate::config::{Cidr, TlsMode};
 pub const MAX_BODY: usize = 1_048_576;
 /// Bodies in flight, all requests together, bytes.
 const BODIES_IN_FLIGHT: usize = 64 * 1_048_576;
+/// How much of a body that is too large is read and forgotten, bytes, and for how long: closing on unread bytes makes
+/// the system reset the connection, and the client loses the answer.
+const MAX_DISCARDED: usize = 2 * MAX_BODY;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+const DISCARD_PAUSE: Duration = Duration::from_millis(100);
 /// How long a whole body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
@@ -130,20 +135,32 @@ impl Front {
     }
 
     /// The whole body, within the limits.
-    async fn gather(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+    async fn gather(
+        &self,
+        headers: &HeaderMap,
+        mut body: Body,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > MAX_BODY)) {
+            // Whoever waits to be told to go on has sent nothing.
+            if !headers.contains_key(header::EXPECT) {
+                discard(&mut body).await;
+            }
             return Err(too_large());
         }
-        let reading = self.read(body);
-        tokio::time::timeout(BODY_TIMEOUT, reading)
+        let reading = self.read(&mut body);
+        let gathered = tokio::time::timeout(BODY_TIMEOUT, reading)
             .await
-            .map_err(|_| unreadable())?
+            .map_err(|_| unreadable())?;
+        if gathered.is_err() {
+            discard(&mut body).await;
+        }
+        gathered
     }
 
-    async fn read(&self, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+    async fn read(&self, body: &mut Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
         let mut whole = BytesMut::new();
         let mut held: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
@@ -203,6 +220,21 @@ impl Front {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
         }
     }
+}
+
+/// Reads what is on its way of a body that nobody wants.
+async fn discard(body: &mut Body) {
+    let reading = async {
+        let mut seen = 0;
+        while seen < MAX_DISCARDED {
+            match tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {
+                Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
+                _ => break,
+            }
+        }
+    };
+    // However far it came.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
 }
 
 fn too_large() -> ApiError {

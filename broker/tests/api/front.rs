@@ -118,6 +118,21 @@ async fn an_announced_large_body_is_refused_before_it_is_sent_and_a_chunked_one_
 }
 
 #[tokio::test]
+async fn whoever_sends_too_much_still_hears_it() {
+    let harness = Harness::new().await;
+    // Closing with bytes unread resets the connection, now and then before the answer is read.
+    let body = vec![b' '; 2_000_000];
+    for _ in 0..40 {
+        assert_eq!(harness.post("/v1/token/validate", &body).await.status, 413);
+    }
+    let waits = b"POST /v1/register HTTP/1.1\r\nhost: b\r\nexpect: 100-continue\r\ncontent-length: 2000000\r\n\r\n";
+    assert!(
+        harness.raw(waits).await.starts_with("HTTP/1.1 413 "),
+        "not told to go on"
+    );
+}
+
+#[tokio::test]
 async fn bodies_in_flight_are_bounded_in_total() {
     use tokio::io::AsyncWriteExt;
     let harness = Harness::new().await;
