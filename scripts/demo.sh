@@ -195,6 +195,11 @@ stands() {
     jq -r '.valid'
 }
 
+# Whether an event of this type is in the pod's trail.
+on_record() {
+  "$AWRIT" --json audit events --pod-uid "$POD_UID" 2>/dev/null | jq -r '.events[].event_type' | grep -qx "$1"
+}
+
 show_pod_end() {
   step "When the pod ends, its authority ends" "A copy of the token is taken from the sidecar's endpoint (as someone with port-forward rights can), then the pod is deleted:"
   local deleted refused="" gone="" state
@@ -218,10 +223,8 @@ show_pod_end() {
   printf 'after kubectl delete pod: the copy is refused at %s ms, the pod is gone at %s ms\n' "$refused" "$gone" | show
   ((refused - gone <= PROMISE_MS)) || fail "the token outlived its pod by $((refused - gone)) ms"
   ok "the old token was refused within two seconds of the pod's end"
-  ended_on_record() {
-    "$AWRIT" --json audit events --pod-uid "$POD_UID" 2>/dev/null | jq -r '.events[].event_type' | grep -qx pod_ended
-  }
-  until_true 15 ended_on_record || fail "the end of the pod is not on record"
+  until_true 15 on_record pod_ended || fail "the controller's pod_ended is not on record"
+  on_record token_released || fail "the sidecar's token_released is not on record"
   ok "its end is on record: token_released by the sidecar, pod_ended by the controller"
   kubectl -n $SHOP rollout status deployment/order-reader --timeout=90s >/dev/null || fail "the Deployment's next pod doesn't start"
   ok "the Deployment's next pod has an identity of its own: $(kubectl -n $SHOP get pods -l app=order-reader -o name | head -n1)"

@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::wait::seconds;
 
 /// A port of ours that leads into a pod, until this is dropped.
 pub(crate) struct Forward {
     child: Child,
+    // kubectl goes on writing to it, and would die of a closed pipe.
+    _stdout: BufReader<ChildStdout>,
     pub(crate) port: u16,
 }
 
@@ -22,17 +24,19 @@ impl Forward {
             .spawn()
             .map_err(|error| format!("kubectl: {error}"))?;
         let mut line = String::new();
-        let stdout = child.stdout.take().ok_or("no stdout")?;
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .map_err(|error| error.to_string())?;
+        let mut stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        stdout.read_line(&mut line).map_err(|error| error.to_string())?;
         // "Forwarding from 127.0.0.1:34639 -> 15080"
         let local = line
             .split_whitespace()
             .find_map(|word| word.strip_prefix("127.0.0.1:"))
             .and_then(|port| port.parse().ok());
         if let Some(port) = local {
-            return Ok(Self { child, port });
+            return Ok(Self {
+                child,
+                _stdout: stdout,
+                port,
+            });
         }
         let _ = child.kill();
         let _ = child.wait();

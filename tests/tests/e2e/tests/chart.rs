@@ -1,7 +1,25 @@
 //! The release: upgraded, removed, installed again.
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::PostParams;
+
 use crate::cluster::{RELEASE, SYSTEM, alone, kubectl, run, script};
-use crate::shop::{PodSpec, Shop};
+use crate::shop::{POD_START, PodSpec, Shop, from};
+use crate::wait::{eventually, seconds};
+
+/// metadata.generation, which rises when a webhook changes.
+fn generation() -> String {
+    let path = "jsonpath={.metadata.generation}";
+    kubectl(&[
+        "get",
+        "mutatingwebhookconfiguration",
+        "agentwrit-injector",
+        "--output",
+        path,
+    ])
+    .unwrap()
+}
 
 fn ca_bundles() -> Vec<String> {
     let path = "jsonpath={range .webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}";
@@ -26,6 +44,7 @@ async fn an_upgrade_leaves_the_ca_bundle_and_an_uninstall_leaves_crds_and_custom
         before.iter().all(|bundle| !bundle.is_empty()),
         "the controller has set both"
     );
+    let generation_before = generation();
     let chart = format!("{}/helm/agentwrit", crate::cluster::REPO);
     let upgrade = [
         "upgrade",
@@ -39,11 +58,9 @@ async fn an_upgrade_leaves_the_ca_bundle_and_an_uninstall_leaves_crds_and_custom
     ];
     let output = run("helm", &upgrade).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(
-        ca_bundles(),
-        before,
-        "helm upgrade leaves alone what the chart doesn't name"
-    );
+    // Not even for a moment: the controller would only mend it.
+    assert_eq!(generation(), generation_before, "helm upgrade changed the webhooks");
+    assert_eq!(ca_bundles(), before);
 
     let output = run("helm", &["uninstall", RELEASE, "--namespace", SYSTEM, "--wait"]).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -71,5 +88,13 @@ async fn an_upgrade_leaves_the_ca_bundle_and_an_uninstall_leaves_crds_and_custom
         "{resources}"
     );
     shop.ready("order-reader").await;
-    shop.running_pod(&PodSpec::reader("reader")).await;
+    // A bare pod has nobody who would try again while the new configuration has no caBundle yet.
+    let spec = PodSpec::reader("reader");
+    let pods: Api<Pod> = shop.api();
+    eventually("the webhook answers", seconds(20), async || {
+        let created = pods.create(&PostParams::default(), &from(spec.0.clone())).await;
+        created.map_err(|error| error.to_string())
+    })
+    .await;
+    shop.pod_ready("reader", POD_START).await;
 }

@@ -37,20 +37,21 @@ async fn teams_write_launch_tokens_and_only_the_platform_writes_apps() {
         ("platform", "create", "launchtokens", false),
     ];
     for (user, verb, resource, allowed) in table {
-        let output = run(
-            "kubectl",
-            &[
-                "--namespace",
-                &shop.namespace,
-                "auth",
-                "can-i",
-                verb,
-                &format!("{resource}.agentwrit.io"),
-                "--as",
-                user,
-            ],
-        )
-        .unwrap();
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let resource = format!("{resource}.agentwrit.io");
+        let subresource = format!("--subresource={subresource}");
+        let question = [
+            "auth",
+            "can-i",
+            verb,
+            &resource,
+            &subresource,
+            "--as",
+            user,
+            "--namespace",
+            &shop.namespace,
+        ];
+        let output = run("kubectl", &question).unwrap();
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert_eq!(said, if allowed { "yes" } else { "no" }, "{user} {verb} {resource}");
     }
