@@ -1,6 +1,6 @@
 //! What the controller says to the broker, in order, and what it knows of the broker's answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -105,9 +105,33 @@ impl PolicySpec for LaunchTokenSpec {
 #[derive(Debug, Default)]
 struct View {
     policies: HashMap<PolicyKey, PolicySummary>,
+    /// UIDs of removed policies that a look under way may still show.
+    forgotten: HashSet<String>,
     epoch: String,
     away_since: Option<(Instant, &'static str)>,
     looked: bool,
+}
+
+impl View {
+    /// Takes over what a look showed.
+    fn take(&mut self, list: &PolicyListResponse) {
+        // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
+        // than its deletionPolicy wants.
+        self.forgotten
+            .retain(|uid| list.policies.iter().any(|policy| policy.uid == *uid));
+        let held = list
+            .policies
+            .iter()
+            .filter(|policy| !self.forgotten.contains(&policy.uid));
+        self.policies = held.map(|policy| (key_of(policy), policy.clone())).collect();
+    }
+
+    fn forget(&mut self, key: &PolicyKey, uid: &str) {
+        self.forgotten.insert(uid.to_owned());
+        if self.policies.get(key).is_some_and(|held| held.uid == uid) {
+            self.policies.remove(key);
+        }
+    }
 }
 
 /// The broker, as this controller sees it.
@@ -204,11 +228,7 @@ impl Broker {
                 }
                 view.epoch.clone_from(&list.epoch);
                 view.looked = true;
-                view.policies = list
-                    .policies
-                    .iter()
-                    .map(|policy| (key_of(policy), policy.clone()))
-                    .collect();
+                view.take(&list);
                 self.metrics.broker_up.set(1);
                 Ok(list)
             }
@@ -289,6 +309,9 @@ impl Broker {
     /// Why it hasn't.
     pub async fn forget(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
         let order = self.order()?;
+        if self.view().forgotten.contains(uid) {
+            return Ok(());
+        }
         let answer = self
             .client
             .delete_policy(key.kind, &key.namespace, &key.name, uid, order, revoke)
@@ -308,10 +331,7 @@ impl Broker {
                 error => return Err(error),
             },
         }
-        let mut view = self.view();
-        if view.policies.get(key).is_some_and(|held| held.uid == uid) {
-            view.policies.remove(key);
-        }
+        self.view().forget(key, uid);
         Ok(())
     }
 
@@ -384,5 +404,49 @@ fn unavailable(error: agentwrit_client::Error) -> BrokerError {
     BrokerError::Unavailable {
         kind: error.kind(),
         source: Some(Box::new(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(uids: &[&str]) -> PolicyListResponse {
+        let policy = |uid: &&str| PolicySummary {
+            kind: PolicyKind::LaunchToken,
+            namespace: "shop".into(),
+            name: format!("token-{uid}"),
+            uid: (*uid).to_owned(),
+            generation: 1,
+            digest: "d".into(),
+            order: WriteOrder {
+                lease_epoch: 1,
+                sequence: 1,
+            },
+            app_id: None,
+            active_agents: 0,
+            issued: 0,
+        };
+        PolicyListResponse {
+            epoch: "e".into(),
+            lease_epoch: 1,
+            policies: uids.iter().map(policy).collect(),
+            pods: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_look_that_was_under_way_doesnt_bring_a_removed_policy_back() {
+        let mut view = View::default();
+        view.take(&list(&["a", "b"]));
+        let key = view.policies.keys().find(|key| key.name == "token-a").unwrap().clone();
+        view.forget(&key, "a");
+        view.take(&list(&["a", "b"]));
+        assert!(
+            !view.policies.contains_key(&key),
+            "the answer is older than the removal"
+        );
+        view.take(&list(&["b"]));
+        assert!(view.forgotten.is_empty(), "nothing is remembered for ever");
     }
 }

@@ -31,6 +31,7 @@ pub struct Removal {
     pub kind: PolicyKind,
     pub namespace: String,
     pub name: String,
+    pub uid: String,
     pub revoke: bool,
 }
 
@@ -287,6 +288,7 @@ impl Broker {
             kind,
             namespace,
             name,
+            uid: query.uid.clone(),
             revoke: query.revoke,
         });
         answer(&memory, RevokedResponse { revoked: 0 })

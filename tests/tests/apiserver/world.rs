@@ -55,8 +55,8 @@ impl World {
 
     /// The same, with labels and annotations on the namespace.
     pub async fn with(purpose: &str, mut labels: Value, annotations: Value) -> Self {
-        let shared = tokio::task::spawn_blocking(|| SHARED.get_or_init(start)).await.unwrap();
         let client = client().await;
+        let shared = tokio::task::spawn_blocking(|| SHARED.get_or_init(start)).await.unwrap();
         let number = NAMESPACES.fetch_add(1, Ordering::SeqCst);
         let name = format!("{purpose}-{}-{number}", shared.run);
         labels["agentwrit.test/run"] = json!(shared.run);
