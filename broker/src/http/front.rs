@@ -72,6 +72,9 @@ impl Front {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
+        if foreign(&response) {
+            response = ApiError::invalid("the path can't be read: its escapes must be UTF-8").into_response();
+        }
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             let allow = response.headers_mut().remove(header::ALLOW);
             response = error.render(&path, &request_id);
@@ -242,6 +245,11 @@ fn too_large() -> ApiError {
         agentwrit_protocol::ErrorCode::PayloadTooLarge,
         "request body must not exceed 1 MB",
     )
+}
+
+/// Whether the router refused in its own words: a parameter of the path that is no text.
+fn foreign(response: &Response) -> bool {
+    response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ApiError>().is_none()
 }
 
 fn unreadable() -> ApiError {

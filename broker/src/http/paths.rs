@@ -41,7 +41,8 @@ pub(super) fn route(raw: &str) -> Route {
     if clean != decoded {
         return Route::Redirect(utf8_percent_encode(&clean, NOT_IN_LOCATION).to_string());
     }
-    if decoded == raw {
+    // Routes decode their parameters themselves; nothing is decoded twice.
+    if decoded == raw || decoded.contains('%') {
         Route::AsIs
     } else {
         Route::Decoded(clean)
@@ -108,6 +109,7 @@ mod tests {
             ("/%5Cevil.example//", Route::Redirect("/%5Cevil.example/".into())),
             ("/\\evil.example/./", Route::Redirect("/%5Cevil.example/".into())),
             ("//a%0d%0ab", Route::Redirect("/a%0D%0Ab".into())),
+            ("/v1/k8s/pods/%2541/ended", Route::AsIs),
             ("/v1/health/", Route::AsIs),
             ("/", Route::AsIs),
         ];

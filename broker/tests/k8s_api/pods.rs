@@ -47,6 +47,17 @@ async fn a_pod_that_released_its_token_still_ends_under_its_correlation_id() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_is_refused_like_everything_else() {
+    let world = world().await;
+    let body = json!({"namespace": "shop", "name": "a", "reason": "deleted"});
+    for uid in ["%ff%25", "%25ff", "%2541"] {
+        let path = format!("/v1/k8s/pods/{uid}/ended");
+        let answer = world.as_controller("POST", &path, &body).await;
+        assert_eq!(answer.refusal(), (400, "invalid_request"), "{uid}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_pod_may_end_too_and_what_is_wrong_is_named() {
     let world = world().await;
     assert_eq!(world.end_pod("p9").await.ok(), json!({"revoked": 0}));
