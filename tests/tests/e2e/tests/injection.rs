@@ -1,11 +1,14 @@
 //! What the webhook makes of a pod, as the API server stored it.
 
 use agentwrit_protocol::inject;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod};
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::cluster::shared;
-use crate::shop::{PodSpec, Shop, app, container, sidecar};
+use crate::shop::{POD_START, PodSpec, Shop, app, container, from, sidecar};
+use crate::wait::{eventually, seconds};
 
 fn mounts(container: &Container) -> Vec<(String, String, bool)> {
     let mounts = container.volume_mounts.iter().flatten();
@@ -121,13 +124,65 @@ async fn the_application_starts_only_when_the_token_is_there() {
     spec.0["spec"]["initContainers"][0]["name"] = json!("check");
     shop.create_pod(&spec).await;
     // It can't reach a service, but it says who it is: the file was there at its first look.
-    let line = shop
-        .log_line("reader", "check", &["I am spiffe://"], crate::shop::POD_START)
-        .await;
+    let line = shop.log_line("reader", "check", &["I am spiffe://"], POD_START).await;
     assert!(line.contains("scopes read:orders:*"), "{line}");
     assert!(
         !shop.logs("reader", "check").contains("no token"),
         "{}",
         shop.logs("reader", "check")
     );
+}
+
+#[tokio::test]
+async fn a_namespace_can_opt_in_and_a_pod_of_it_out() {
+    let _installation = shared().await;
+    let shop = Shop::open("whole").await;
+    let namespaces: Api<Namespace> = Api::all(shop.client.clone());
+    let opted_in = json!({"metadata": {
+        "labels": {inject::LABEL_INJECT: inject::INJECT_ENABLED},
+        "annotations": {inject::ANNOTATION_DEFAULT_LAUNCH_TOKEN: "order-reader"},
+    }});
+    let patch = Patch::Merge(opted_in);
+    let patched = namespaces.patch(&shop.namespace, &PatchParams::default(), &patch).await;
+    patched.unwrap();
+    let mut plain = PodSpec::reader("plain");
+    plain.0["metadata"] = json!({"name": "plain"});
+    let mut out = PodSpec::reader("out");
+    out.0["metadata"] = json!({"name": "out", "labels": {inject::LABEL_INJECT: "false"}});
+    out.0["spec"]["containers"][0]["args"] = json!(["client", "--token-file=/none"]);
+
+    // The webhook learns of the namespace's annotation through its watch.
+    let pods: Api<Pod> = shop.api();
+    eventually("the webhook knows the namespace's default", seconds(10), async || {
+        let created = pods.create(&PostParams::default(), &from(plain.0.clone())).await;
+        created.map_err(|error| error.to_string())
+    })
+    .await;
+    shop.create_pod(&out).await;
+    shop.pod_ready("plain", POD_START).await;
+    shop.pod_ready("out", POD_START).await;
+    let injected = shop.pod("plain").await.metadata;
+    assert_eq!(injected.labels.unwrap()[inject::LABEL_INJECTED], "true");
+    assert_eq!(
+        injected.annotations.unwrap()[inject::ANNOTATION_LAUNCH_TOKEN],
+        "order-reader"
+    );
+    shop.token("plain").expect("it has a token");
+    let left_alone = shop.pod("out").await;
+    assert_eq!(left_alone.spec.unwrap().init_containers, None);
+}
+
+#[tokio::test]
+async fn a_pod_that_names_no_launch_token_is_refused_with_a_sentence() {
+    let _installation = shared().await;
+    let shop = Shop::bare("unnamed").await;
+    let mut spec = PodSpec::reader("reader");
+    spec.0["metadata"]["annotations"] = json!({});
+    let pods: Api<Pod> = shop.api();
+    let refused = pods
+        .create(&PostParams::default(), &from(spec.0))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains(inject::ANNOTATION_LAUNCH_TOKEN), "{refused}");
 }
