@@ -13,6 +13,9 @@ use crate::broker::Broker;
 use crate::nonce::{self, Nonce};
 use crate::store::{Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx};
 
+/// Longest list of scopes as JSON, bytes: with it, a token stays well below the longest that is looked at.
+const MAX_SCOPE_BYTES: usize = 32 * 1024;
+
 /// A registration as asked for: every member is there.
 #[derive(Debug)]
 pub struct Registration {
@@ -98,6 +101,9 @@ pub enum RegisterError {
     /// `orch_id` or `task_id` can't be part of a SPIFFE id; nothing is burned.
     #[error(transparent)]
     Segment(#[from] SpiffeIdError),
+    /// A token with these scopes could be sent nowhere; nothing is burned.
+    #[error("requested_scope must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
+    ScopeLength,
     /// Refused by a rule.
     #[error(transparent)]
     Denied(Denial),
@@ -128,6 +134,9 @@ pub async fn register(
 }
 
 async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Result<(String, Issued), RegisterError> {
+    if serde_json::to_string(&wanted.requested_scope).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
+        return Err(RegisterError::ScopeLength);
+    }
     let instance = broker.random_hex::<8>()?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
     // Pure and slow: decided before the transaction, looked at when the contract says.

@@ -303,3 +303,21 @@ async fn of_64_parallel_users_of_one_launch_token_exactly_one_wins() {
     }
     assert_eq!(harness.events("event_type=agent_registered").await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_token_that_is_issued_is_short_enough_to_be_used() {
+    let harness = Harness::new().await;
+    let launch_token = harness.launch(json!({})).await;
+    let scopes = |count: usize| vec![format!("read:data:{}", "\u{1}".repeat(1000)); count];
+    harness
+        .register(&launch_token, json!({"requested_scope": scopes(6)}))
+        .await
+        .refused_like(400, "invalid_request", "requested_scope");
+    let answer = harness
+        .register(&launch_token, json!({"requested_scope": scopes(5)}))
+        .await
+        .ok();
+    let token = answer["access_token"].as_str().unwrap();
+    assert!(harness.stands(token).await);
+    harness.renew(token).await.ok();
+}

@@ -52,7 +52,7 @@ pub(in crate::http) async fn register(State(broker): State<AppState>, call: Call
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
-            RegisterError::Segment(error) => Self::invalid(error.to_string()),
+            RegisterError::Segment(_) | RegisterError::ScopeLength => Self::invalid(error.to_string()),
             RegisterError::Denied(denial) => {
                 let answer = Self::new(denial.code(), denial.to_string());
                 if denial == Denial::Scope {
