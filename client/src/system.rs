@@ -1,9 +1,16 @@
 //! The operating system's clock and generator: the one place that asks for them.
 
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 use time::OffsetDateTime;
 
-/// The system's wall clock.
+/// The moment that monotonic readings count from: the first one.
+#[allow(clippy::disallowed_methods)]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -11,6 +18,10 @@ impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods)]
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
+    }
+
+    fn monotonic(&self) -> Duration {
+        START.elapsed()
     }
 }
 
@@ -37,7 +48,10 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_shows_this_century() {
+    fn the_clock_shows_this_century_and_intervals_dont_come_from_it() {
         assert!(SystemClock.unix_seconds() > 1_700_000_000);
+        let first = SystemClock.monotonic();
+        assert!(first < Duration::from_hours(24 * 365), "{first:?} is a wall-clock time");
+        assert!(SystemClock.monotonic() >= first);
     }
 }
