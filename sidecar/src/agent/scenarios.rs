@@ -304,9 +304,9 @@ fn a_repeated_answer_counts_its_life_from_the_first_try() {
     pod.next_but_validation();
     let first_try = pod.mono.unix_millis();
     pod.not_renewed(AWAY);
-    assert_eq!(pod.next().0, ["renew a"]);
+    assert_eq!(pod.next_but_validation().0, ["renew a"]);
     pod.not_renewed(AWAY);
-    assert_eq!(pod.next().0, ["renew a"]);
+    assert_eq!(pod.next_but_validation().0, ["renew a"]);
     assert_eq!(pod.renewed("b", 100), ["say Renewed", "write b"]);
     pod.written();
     let (wanted, _) = pod.next_but_validation();
@@ -591,6 +591,38 @@ fn being_stopped_during_registration_waits_for_the_token_to_release_it() {
     pod.happens(Event::Stop);
     let (wanted, seconds) = pod.next();
     assert_eq!((wanted, seconds), (vec!["remove".to_owned(), "exit".to_owned()], 3));
+}
+
+#[test]
+fn being_stopped_never_spins() {
+    let later = |pod: &Pod| pod.agent.deadline() > pod.mono.unix_millis();
+    let mut pod = Pod::new();
+    pod.start(Found::Nothing);
+    pod.happens(Event::Stop);
+    pod.registered("a", 300);
+    assert!(
+        later(&pod),
+        "a token that is never written has no time to be written at"
+    );
+
+    let mut pod = Pod::holding("a", 300);
+    pod.wall.advance(40);
+    pod.mono.advance(40);
+    pod.happens(Event::Stop);
+    pod.happens(Event::Released(Err(failure(Stage::Release, AWAY))));
+    assert!(later(&pod), "nor is it validated");
+}
+
+#[test]
+fn a_revocation_is_asked_for_early_enough_to_be_felt_within_thirty_seconds() {
+    let mut pod = Pod::holding("a", 86_400);
+    for _ in 0..200 {
+        let before = pod.mono.unix_millis();
+        assert_eq!(pod.next().0, ["validate a"]);
+        let passed = pod.mono.unix_millis() - before;
+        assert!((20_000..30_000).contains(&passed), "{passed} ms");
+        pod.happens(Event::Validated(Ok(true)));
+    }
 }
 
 #[test]
