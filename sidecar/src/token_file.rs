@@ -51,6 +51,17 @@ impl TokenFile {
     pub fn write(&self, token: &Sensitive) -> std::io::Result<()> {
         // Left by a process that ended half-way.
         ignore_absent(std::fs::remove_file(&self.temporary))?;
+        let replaced = self
+            .create(token)
+            .and_then(|()| std::fs::rename(&self.temporary, &self.path));
+        if replaced.is_err() {
+            // No part of a token stays behind; the first error tells more than another of this would.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+        replaced
+    }
+
+    fn create(&self, token: &Sensitive) -> std::io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -59,16 +70,16 @@ impl TokenFile {
         file.write_all(token.expose().as_bytes())?;
         // The process's umask may have taken bits away.
         file.set_permissions(Permissions::from_mode(MODE))?;
-        file.sync_all()?;
-        std::fs::rename(&self.temporary, &self.path)
+        file.sync_all()
     }
 
-    /// Removes the file; one that isn't there is no error.
+    /// Removes the file, and a half-made new one that a former process left; what isn't there is no error.
     ///
     /// # Errors
     /// When it is there and can't be removed.
     pub fn remove(&self) -> std::io::Result<()> {
-        ignore_absent(std::fs::remove_file(&self.path))
+        let removed = ignore_absent(std::fs::remove_file(&self.path));
+        ignore_absent(std::fs::remove_file(&self.temporary)).and(removed)
     }
 }
 
@@ -105,6 +116,21 @@ mod tests {
         file.remove().unwrap();
         file.remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_token_stays_in_the_half_made_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let file = TokenFile::new(&path);
+        let left = || std::fs::read_dir(folder.path()).unwrap().count();
+        std::fs::write(folder.path().join(".token.new"), "of a process that was killed").unwrap();
+        file.remove().unwrap();
+        assert_eq!(left(), 0);
+        // A folder can't be replaced by a file: the write fails at its last step.
+        std::fs::create_dir(&path).unwrap();
+        assert!(file.write(&unsigned(100, 300, "one")).is_err());
+        assert_eq!(left(), 1, "the folder alone");
     }
 
     #[test]
