@@ -47,7 +47,7 @@ apiserver() { with_cluster --api-only chart_and_apiserver; }
 chart_and_apiserver() {
   local status=0
   scripts/chart-check.sh || status=$?
-  cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast && return "$status"
+  cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast -- --test-threads=8 && return "$status"
 }
 
 e2e() { with_cluster "" install_and_run; }

@@ -34,6 +34,9 @@ pub struct Driver {
     pending: Option<Pending>,
 }
 
+/// Between two ticks: should a decision ever be due and not taken, the pod's processor isn't spent on it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
 impl Driver {
     /// Joins the parts.
     pub fn new(
@@ -65,7 +68,8 @@ impl Driver {
         let mut stopping = false;
         let mut event = Event::Started(self.file.find());
         while !self.happened(event) {
-            let deadline = self.start + Duration::from_millis(u64::try_from(self.agent.deadline()).unwrap_or(0));
+            let due = self.start + Duration::from_millis(u64::try_from(self.agent.deadline()).unwrap_or(0));
+            let deadline = due.max(Instant::now() + SHORTEST_PAUSE);
             event = tokio::select! {
                 event = answer(&mut self.pending) => {
                     self.pending = None;
