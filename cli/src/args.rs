@@ -151,13 +151,13 @@ pub(crate) struct EventsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Give a token back before it expires; needs no admin secret
-    #[command(after_help = "Example:\n  awrit token release --token \"$(cat token)\"")]
+    #[command(after_help = "Example:\n  awrit token release --token - < token")]
     Release(TokenReleaseArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenReleaseArgs {
-    /// The token (required)
+    /// The token (required); - reads it from standard input, where no list of processes shows it
     #[arg(long)]
     pub(crate) token: Option<String>,
 }

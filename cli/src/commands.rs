@@ -1,6 +1,7 @@
 //! What each command does.
 
 use std::future::Future;
+use std::io::Read;
 
 use agentwrit_client::AuditQuery;
 use agentwrit_protocol::Sensitive;
@@ -12,6 +13,9 @@ use crate::error::CliError;
 use crate::init;
 use crate::output::{Output, cut};
 use crate::session::{admin_secret, client, login};
+
+/// No token is longer.
+const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
 pub(crate) fn run(cli: Cli, environment: Environment<'_>, output: &mut Output<'_>) -> Result<(), CliError> {
     let global = cli.global;
@@ -121,7 +125,11 @@ fn token_release(
         return Err(CliError::Usage("--token is required".to_owned()));
     };
     let client = client(global, environment)?;
-    let token = Sensitive::from(token);
+    let token = if token == "-" {
+        token_from_input()?
+    } else {
+        Sensitive::from(token)
+    };
     let already = wait_for(async {
         match client.release(&token).await {
             Ok(()) => Ok(false),
@@ -139,6 +147,19 @@ fn token_release(
     let value = json!({"released": true, "already_revoked": already});
     output.lines(&value, &[line.to_owned()])?;
     Ok(())
+}
+
+/// The token on standard input: other users see a process's arguments, not its input.
+fn token_from_input() -> Result<Sensitive, CliError> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(MAX_TOKEN_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| CliError::Usage(format!("--token -: standard input can't be read: {error}")))?;
+    match text.trim() {
+        "" => Err(CliError::Usage("--token -: standard input is empty".to_owned())),
+        token => Ok(Sensitive::from(token)),
+    }
 }
 
 fn pod_release(

@@ -3,8 +3,9 @@
 
 mod fake_broker;
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use fake_broker::{ADMIN_TOKEN, FakeBroker, SECRET};
 
@@ -238,6 +239,36 @@ fn releasing_a_token_twice_is_fine_and_needs_no_secret() {
         ended.err
     );
     assert!(!broker.calls().iter().any(|call| call.contains("admin")));
+}
+
+#[test]
+fn a_token_to_release_need_not_stand_among_the_arguments() {
+    let broker = FakeBroker::plain(|call, bearer, _| {
+        assert_eq!((call, bearer), ("POST /v1/token/release", "fresh-token"));
+        (204, String::new())
+    });
+    let release = |input: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_awrit"))
+            .env_clear()
+            .env("AACTL_BROKER_URL", &broker.url)
+            .args(["token", "release", "--token", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let ended = release("fresh-token\n");
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let ended = release("\n");
+    assert_eq!(ended.status.code(), Some(1));
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        text.starts_with("Error: --token -: standard input is empty\n"),
+        "{text}"
+    );
 }
 
 #[test]
