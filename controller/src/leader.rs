@@ -17,7 +17,7 @@ use crate::broker::{Broker, BrokerError, PolicyKey};
 use crate::lease::Leadership;
 use crate::pki::authority::Authority;
 use crate::pki::bundle;
-use crate::pki::config_maps::ConfigMaps;
+use crate::pki::config_maps::{ConfigMaps, Outcome};
 use crate::pki::secrets::Secrets;
 use crate::pods::{Ender, Hints};
 use crate::reconcile::ReconcileError;
@@ -37,7 +37,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 const COMPARE_EVERY: Duration = Duration::from_mins(5);
 /// How often all `ConfigMap`s are looked after.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
-/// How soon one that couldn't be written is tried again; `ConfigMaps` itself spaces out what others own.
+/// How soon one that couldn't be looked at or written is tried again; `ConfigMaps` itself spaces out the looks.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps Secrets and caBundle; runs for ever.
@@ -76,7 +76,7 @@ pub async fn keep_config_maps(
     leadership: Leadership,
 ) {
     let mut known: HashSet<String> = HashSet::new();
-    let mut failed: HashSet<String> = HashSet::new();
+    let mut later: HashSet<String> = HashSet::new();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let mut retry = tokio::time::interval(RETRY_EVERY);
     loop {
@@ -90,11 +90,17 @@ pub async fn keep_config_maps(
                 None => return,
             },
             _ = sweep.tick() => known.iter().cloned().collect(),
-            _ = retry.tick() => failed.drain().collect(),
+            _ = retry.tick() => later.drain().collect(),
         };
         for namespace in namespaces {
-            if !config_maps.ensure(&namespace).await {
-                failed.insert(namespace);
+            match config_maps.ensure(&namespace).await {
+                Outcome::Right => {}
+                Outcome::Later => {
+                    later.insert(namespace);
+                }
+                Outcome::Gone => {
+                    known.remove(&namespace);
+                }
             }
         }
     }

@@ -15,8 +15,21 @@ use tokio::time::Instant;
 use super::{PkiError, is_code, is_ours, our_metadata};
 use crate::report::Reporter;
 
-/// A `ConfigMap` that was looked at this long ago isn't looked at again for a pod's sake.
-const FRESH: Duration = Duration::from_mins(1);
+/// A `ConfigMap` that was right this long ago isn't looked at again yet: pods come in crowds.
+const FRESH: Duration = Duration::from_secs(10);
+/// The same for one that others own: each look tells of it once more.
+const FOREIGN: Duration = Duration::from_mins(1);
+
+/// What a look at a namespace's `ConfigMap` came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is there and right.
+    Right,
+    /// Not looked at, or not right: look again later.
+    Later,
+    /// The namespace goes away or is gone; nothing is owed to it.
+    Gone,
+}
 
 /// Keeps the `ConfigMap`s.
 pub struct ConfigMaps {
@@ -43,12 +56,13 @@ impl ConfigMaps {
         }
     }
 
-    /// Sees to it that the namespace has its `ConfigMap`, unless it was looked at a moment ago; whether it has it.
-    pub async fn ensure(&self, namespace: &str) -> bool {
+    /// Sees to it that the namespace has its `ConfigMap`, unless it was looked at a moment ago: it may have gone
+    /// since then, perhaps with its namespace, so that is to be looked at later.
+    pub async fn ensure(&self, namespace: &str) -> Outcome {
         if let Some((at, right)) = self.looked_at().get(namespace)
-            && at.elapsed() < FRESH
+            && at.elapsed() < if *right { FRESH } else { FOREIGN }
         {
-            return *right;
+            return Outcome::Later;
         }
         let right = match self.write(namespace).await {
             Ok(()) => true,
@@ -66,14 +80,17 @@ impl ConfigMaps {
                 false
             }
             // The namespace goes away; nothing is owed to it.
-            Err(PkiError::Api { source, .. }) if is_code(&source, 404) || is_terminating(&source) => return true,
+            Err(PkiError::Api { source, .. }) if is_code(&source, 404) || is_terminating(&source) => {
+                self.looked_at().remove(namespace);
+                return Outcome::Gone;
+            }
             Err(error) => {
                 self.reporter.error("writing the CA ConfigMap", &error);
-                return false;
+                return Outcome::Later;
             }
         };
         self.looked_at().insert(namespace.to_owned(), (Instant::now(), right));
-        right
+        if right { Outcome::Right } else { Outcome::Later }
     }
 
     fn looked_at(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, bool)>> {

@@ -9,8 +9,8 @@ use agentwrit_controller::pki::secrets::Secrets;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::objects::{create_token, event};
@@ -168,6 +168,34 @@ async fn a_namespace_with_a_launch_token_has_the_ca() {
     .await;
     let ca = world.secrets().get("agentwrit-ca").await.unwrap();
     assert_eq!(made.data.unwrap()["ca.crt"], text(&ca, "tls.crt"));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_lost_ca_is_made_again_although_it_was_right_a_moment_ago() {
+    let world = World::new("keys").await;
+    let token = create_token(&world, &["read:orders:1"]).await;
+    let api = config_maps(&world);
+    wait("ConfigMap agentwrit-ca", || async {
+        api.get_opt("agentwrit-ca").await.unwrap()
+    })
+    .await;
+    // As when a namespace is deleted and made anew: what needs the ConfigMap shows up within the same seconds.
+    api.delete("agentwrit-ca", &DeleteParams::default()).await.unwrap();
+    let touch = json!({"metadata": {"annotations": {"touched": "true"}}});
+    world
+        .launch_tokens()
+        .patch(
+            &token.name_any(),
+            &kube::api::PatchParams::default(),
+            &kube::api::Patch::Merge(touch),
+        )
+        .await
+        .unwrap();
+    wait("another ConfigMap agentwrit-ca", || async {
+        api.get_opt("agentwrit-ca").await.unwrap()
+    })
+    .await;
     world.done().await;
 }
 
