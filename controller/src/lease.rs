@@ -81,6 +81,16 @@ struct Memory {
     foreign: Option<(Option<MicroTime>, Option<String>, Instant)>,
 }
 
+impl Memory {
+    /// The claim ran out while the Lease may still be ours. What should have been written meanwhile wasn't: to lead
+    /// again is a new lead, with an epoch of its own, and everything is compared anew.
+    fn lapse(&mut self) {
+        if let Some(epoch) = self.epoch.take() {
+            self.above = self.above.max(epoch);
+        }
+    }
+}
+
 fn transitions(lease: &Lease) -> i64 {
     lease
         .spec
@@ -321,6 +331,7 @@ impl Elector {
             tracing::warn!("this replica no longer leads: the Lease couldn't be renewed in time");
             self.metrics.leader.set(0);
             self.claim.send_replace(None);
+            self.memory.lapse();
         }
     }
 
@@ -398,6 +409,25 @@ mod tests {
         assert_eq!(
             decide(&mut memory, "a", Some(&lease("a", 5, 1)), Instant::now()),
             Step::Renew
+        );
+    }
+
+    #[test]
+    fn a_lead_that_lapsed_comes_back_with_a_higher_epoch() {
+        let mut memory = Memory {
+            epoch: Some(5),
+            ..Memory::default()
+        };
+        memory.lapse();
+        let now = Instant::now();
+        assert_eq!(
+            decide(&mut memory, "a", Some(&lease("a", 5, 1)), now),
+            Step::TakeOver(6)
+        );
+        assert_eq!(
+            decide(&mut memory, "a", None, now),
+            Step::Create(6),
+            "also of a deleted Lease"
         );
     }
 
