@@ -28,6 +28,8 @@ pub enum Category {
     Safety,
     /// A listener.
     Listener,
+    /// A part of the controller itself.
+    Internal,
 }
 
 impl Category {
@@ -42,6 +44,7 @@ impl Category {
             Self::Lease => "lease",
             Self::Safety => "safety",
             Self::Listener => "listener",
+            Self::Internal => "internal",
         }
     }
 }

@@ -13,7 +13,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::broker::Broker;
 use crate::config::Config;
@@ -64,6 +64,9 @@ pub enum RunError {
     /// A certificate that we made ourselves isn't usable.
     #[error("the webhook's certificate isn't usable: {0}")]
     Certificate(String),
+    /// A part that runs for ever ended, mostly by a panic; the whole starts anew rather than going on without it.
+    #[error("a part of the controller ended by itself: {0}")]
+    PartEnded(String),
 }
 
 impl Categorised for RunError {
@@ -72,6 +75,7 @@ impl Categorised for RunError {
             Self::Listen { .. } | Self::Metrics(_) => Category::Listener,
             Self::Broker(_) => Category::Broker,
             Self::Certificate(_) => Category::Pki,
+            Self::PartEnded(_) => Category::Internal,
         }
     }
 }
@@ -151,7 +155,7 @@ pub async fn run(
     };
     // The elector is stopped by itself, so that it can give the Lease back.
     let (stop_elector, elector_stopped) = oneshot::channel::<()>();
-    let elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
+    let mut elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
 
     let (namespaces, namespaces_writer) = reflector::store();
     tasks.spawn(watches::namespaces(
@@ -177,7 +181,11 @@ pub async fn run(
     let _ = listening.send(addresses);
     tracing::info!(webhook = %addresses.webhook, ops = %addresses.ops, "listening");
 
-    stop.await;
+    tokio::select! {
+        () = &mut stop => {}
+        ended = tasks.join_next() => return Err(part_ended(ended.unwrap_or(Ok(())))),
+        ended = &mut elector => return Err(part_ended(ended)),
+    }
     tracing::info!("stopping");
     drop(stop_elector);
     // A failed task has been logged by itself.
@@ -185,6 +193,14 @@ pub async fn run(
     tokio::time::sleep(LINGER).await;
     tasks.shutdown().await;
     Ok(())
+}
+
+fn part_ended(ended: Result<(), JoinError>) -> RunError {
+    RunError::PartEnded(
+        ended
+            .err()
+            .map_or_else(|| "it returned".to_owned(), |error| error.to_string()),
+    )
 }
 
 type Namespaces = Store<PartialObjectMeta<Namespace>>;
