@@ -92,16 +92,8 @@ impl Front {
             .request_duration
             .with_label_values(&[paths::endpoint(&path)])
             .observe(latency.as_secs_f64());
-        tracing::info!(
-            target: "HTTP",
-            component = "access",
-            method = %method,
-            path = %printable(&path),
-            status = response.status().as_u16(),
-            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-            request_id = %request_id,
-            "request"
-        );
+        let status = response.status();
+        log_access(&method, &path, status, latency, &request_id);
         response
     }
 
@@ -245,6 +237,30 @@ fn too_large() -> ApiError {
         agentwrit_protocol::ErrorCode::PayloadTooLarge,
         "request body must not exceed 1 MB",
     )
+}
+
+/// One line a request; those of probes and scrapes that went well only at level trace, for they come every second.
+fn log_access(method: &Method, path: &str, status: StatusCode, latency: Duration, request_id: &str) {
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                target: "HTTP",
+                $level,
+                component = "access",
+                method = %method,
+                path = %printable(path),
+                status = status.as_u16(),
+                latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+                request_id = %request_id,
+                "request"
+            )
+        };
+    }
+    if status.is_success() && matches!(path, "/livez" | "/readyz" | "/metrics") {
+        line!(tracing::Level::TRACE);
+    } else {
+        line!(tracing::Level::INFO);
+    }
 }
 
 /// Whether the router refused in its own words: a parameter of the path that is no text.
