@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use agentwrit_protocol::inject::{
-    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_LAUNCH_TOKEN, CONTAINER_NAME, ENDPOINT_PORT, HEALTH_PORT, LABEL_INJECTED,
-    RESERVED_PREFIX, TOKEN_DIR, VOLUME_IDENTITY, VOLUME_TOKEN,
+    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_CONTAINERS, ANNOTATION_ENDPOINT, ANNOTATION_LAUNCH_TOKEN, CONTAINER_NAME,
+    ENDPOINT_PORT, HEALTH_PORT, LABEL_INJECTED, RESERVED_PREFIX, TOKEN_DIR, VOLUME_IDENTITY, VOLUME_TOKEN,
 };
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use serde_json::{Value, json};
@@ -21,8 +21,8 @@ const KNOWN_ANNOTATIONS: [&str; 7] = [
     ANNOTATION_LAUNCH_TOKEN,
     agentwrit_protocol::inject::ANNOTATION_SCOPES,
     agentwrit_protocol::inject::ANNOTATION_TTL_SECONDS,
-    agentwrit_protocol::inject::ANNOTATION_CONTAINERS,
-    agentwrit_protocol::inject::ANNOTATION_ENDPOINT,
+    ANNOTATION_CONTAINERS,
+    ANNOTATION_ENDPOINT,
     agentwrit_protocol::inject::ANNOTATION_START_GATE,
     ANNOTATION_ALLOW_SHARED_PID,
 ];
@@ -70,7 +70,7 @@ pub fn inject(pod: &Pod, namespace: &Annotations, settings: &SidecarSettings) ->
     }
     Ok(Injection {
         patch: patch.into_operations(),
-        warnings: warnings(annotations, spec),
+        warnings: warnings(annotations, spec, &request),
         launch_token: request.launch_token,
     })
 }
@@ -260,12 +260,20 @@ fn token_in(
     Ok(())
 }
 
-fn warnings(annotations: &Annotations, spec: &PodSpec) -> Vec<String> {
+fn warnings(annotations: &Annotations, spec: &PodSpec, request: &InjectionRequest) -> Vec<String> {
     let unknown = annotations
         .keys()
         .filter(|key| key.starts_with("agentwrit.io/") && !KNOWN_ANNOTATIONS.contains(&key.as_str()))
         .map(|key| format!("annotation {key} has no meaning on a pod in this version of AgentWrit and is ignored"));
     let mut warnings: Vec<String> = unknown.collect();
+    let mut containers = spec.containers.iter();
+    if request.endpoint && containers.any(|container| !request.gives_to(&container.name)) {
+        // All containers of a pod share 127.0.0.1.
+        warnings.push(format!(
+            "annotation {ANNOTATION_CONTAINERS} limits who has the token file; the other containers can still ask the \
+             endpoint for the token, unless {ANNOTATION_ENDPOINT}: \"off\" is set"
+        ));
+    }
     let ports = [i32::from(HEALTH_PORT), i32::from(ENDPOINT_PORT)];
     for container in spec
         .containers

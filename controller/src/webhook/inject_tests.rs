@@ -340,3 +340,18 @@ fn unknown_annotations_and_taken_ports_are_warned_of() {
     assert!(warnings[0].contains("agentwrit.io/token-file-gid"));
     assert!(warnings[1].contains("15080"));
 }
+
+#[test]
+fn who_limits_the_token_to_some_containers_hears_of_the_endpoint() {
+    let mut pod = plain();
+    pod["spec"]["containers"] = json!([{"name": "app", "image": "app"}, {"name": "log", "image": "log"}]);
+    assert_eq!(run(&pod).unwrap().warnings, Vec::<String>::new());
+    pod["metadata"]["annotations"]["agentwrit.io/containers"] = json!("app");
+    let warnings = run(&pod).unwrap().warnings;
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("agentwrit.io/endpoint: \"off\""),
+        "{warnings:?}"
+    );
+    pod["metadata"]["annotations"]["agentwrit.io/endpoint"] = json!("off");
+    assert_eq!(run(&pod).unwrap().warnings, Vec::<String>::new());
+}
