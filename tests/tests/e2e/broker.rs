@@ -85,6 +85,8 @@ fn client(forward: &Forward, ca: &[u8], identity: Option<Identity>) -> Result<Br
     BrokerClient::new(ClientConfig {
         trust: Trust::Pem(ca.to_vec()),
         identity,
+        // Through a port-forward, a kept connection may have gone without notice.
+        max_idle_connections: 0,
         ..ClientConfig::new(format!("https://localhost:{}", forward.port))
     })
     .map_err(|error| error.to_string())
