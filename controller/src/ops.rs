@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 pub struct Readiness {
     certificate: AtomicBool,
     caches: AtomicBool,
+    ca_bundle: AtomicBool,
 }
 
 impl Readiness {
@@ -28,9 +29,18 @@ impl Readiness {
         self.caches.store(true, Ordering::SeqCst);
     }
 
+    /// The API server believes the webhook's certificate.
+    pub fn ca_bundle(&self) {
+        self.ca_bundle.store(true, Ordering::SeqCst);
+    }
+
     /// What is missing, in words.
     pub fn missing(&self) -> Vec<&'static str> {
-        let parts = [(&self.certificate, "webhook_certificate"), (&self.caches, "caches")];
+        let parts = [
+            (&self.certificate, "webhook_certificate"),
+            (&self.caches, "caches"),
+            (&self.ca_bundle, "ca_bundle"),
+        ];
         parts
             .iter()
             .filter(|(part, _)| !part.load(Ordering::SeqCst))
@@ -79,10 +89,11 @@ mod tests {
     #[test]
     fn readiness_names_what_is_missing() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.missing(), ["webhook_certificate", "caches"]);
+        assert_eq!(readiness.missing(), ["webhook_certificate", "caches", "ca_bundle"]);
         readiness.caches();
-        assert_eq!(readiness.missing(), ["webhook_certificate"]);
+        assert_eq!(readiness.missing(), ["webhook_certificate", "ca_bundle"]);
         readiness.certificate();
+        readiness.ca_bundle();
         assert!(readiness.missing().is_empty());
     }
 }

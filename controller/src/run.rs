@@ -23,6 +23,7 @@ use crate::lease::{Elector, Leadership};
 use crate::metrics::Metrics;
 use crate::ops::{self, Readiness};
 use crate::pki::authority::{Authority, LEAF_LIFE, not_after};
+use crate::pki::bundle;
 use crate::pki::config_maps::ConfigMaps;
 use crate::pki::secrets::{Secrets, service_names};
 use crate::pods::{self, Ender};
@@ -246,6 +247,12 @@ async fn serve_webhook(
     let address = listener.address();
     tasks.spawn(async move { drop(axum::serve(listener, webhook::router(Arc::new(webhook))).await) });
     shared.readiness.certificate();
+    tasks.spawn(await_bundle(
+        shared.system.client.clone(),
+        Arc::clone(&shared.authority),
+        Arc::clone(&shared.readiness),
+        shared.reporter.clone(),
+    ));
     tasks.spawn(keep_leaf(
         leaf,
         Arc::clone(&shared.authority),
@@ -253,6 +260,21 @@ async fn serve_webhook(
         Arc::clone(&shared.system.clock),
     ));
     Ok(address)
+}
+
+/// Says once that the API server believes the webhook; every replica looks for itself, the leader writes. Until
+/// then a pod made right after the installation would be refused.
+async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<Readiness>, reporter: Reporter) {
+    loop {
+        match bundle::holds(&client, authority.certificate()).await {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(error) => reporter.error("reading caBundle", &error),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    readiness.ca_bundle();
+    std::future::pending().await
 }
 
 /// Starts the watches of custom resources and pods, and all that follows from them.

@@ -33,6 +33,17 @@ pub async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     Ok(true)
 }
 
+/// Whether the API server believes a webhook with this CA: the configuration exists and needs no change.
+///
+/// # Errors
+/// When the API server refuses or doesn't answer.
+pub async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError> {
+    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let present = api.get_opt(CONFIGURATION).await;
+    let present = present.map_err(PkiError::api(format!("reading caBundle of {CONFIGURATION}")))?;
+    Ok(present.is_some_and(|present| operations(&present, certificate).is_empty()))
+}
+
 fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<Value> {
     let webhooks = present.webhooks.iter().flatten().enumerate();
     let mut operations: Vec<Value> = webhooks
