@@ -11,6 +11,8 @@ source "$(dirname "$0")/lib/common.sh"
 source "$REPO/scripts/lib/image.sh"
 
 IMAGE_DIR=$REPO/target/images
+# Shared by all checkouts of this machine, so that the dependencies are built for release once, not once a clone.
+BUILD_DIR=$AGENTWRIT_CACHE/target
 
 # package|binary|image (- for none)|user|title|description
 PRODUCTS=(
@@ -26,7 +28,7 @@ PRODUCTS=(
 build_binary() {
   local package=$1 binary=$2 rustflags="-C target-feature=+crt-static"
   (cd "$REPO" && RUSTFLAGS=$rustflags cargo build --profile "$(profile_of "$binary")" --locked --target "$IMAGE_TARGET" \
-    -p "$package" --bin "$binary")
+    --target-dir "$BUILD_DIR" -p "$package" --bin "$binary")
 }
 
 # Cargo.toml tells why the sidecar has a profile of its own.
@@ -40,7 +42,7 @@ build() {
   for entry in "${PRODUCTS[@]}"; do
     IFS='|' read -r package binary _ <<<"$entry"
     run_step "$binary" "$REPO/target/log/build-$binary.log" build_binary "$package" "$binary"
-    ln -f "$REPO/target/$IMAGE_TARGET/$(profile_of "$binary")/$binary" "$REPO/target/release/$binary"
+    cp --remove-destination --reflink=auto "$BUILD_DIR/$IMAGE_TARGET/$(profile_of "$binary")/$binary" "$REPO/target/release/$binary"
   done
 }
 
