@@ -64,8 +64,8 @@ fn the_plain_pod_gets_exactly_this() {
                         {"name": "AGENTWRIT_ENDPOINT_ENABLED", "value": "true"},
                     ],
                     "resources": {
-                        "requests": {"cpu": "50m", "memory": "16Mi"},
-                        "limits": {"cpu": "50m", "memory": "16Mi"},
+                        "requests": {"cpu": "100m", "memory": "16Mi"},
+                        "limits": {"cpu": "100m", "memory": "16Mi"},
                     },
                     "securityContext": {
                         "allowPrivilegeEscalation": false,
