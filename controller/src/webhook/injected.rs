@@ -39,8 +39,8 @@ impl From<&Config> for SidecarSettings {
     }
 }
 
-/// CPU of the sidecar. Its start costs 65 ms of it, most in the container runtime: with 50m the token came after
-/// 1.1 s, with 100m after 0.4 s, before the kubelet first looks (docs/performance.md).
+/// CPU of the sidecar. Its start costs 65 ms of it, the runtime's part included: with 50m the token came after
+/// 1.1 s, with 100m after 0.4 s, before the kubelet looks again (docs/performance.md).
 const CPU: &str = "100m";
 /// Memory of the sidecar: four times what it uses.
 const MEMORY: &str = "16Mi";
