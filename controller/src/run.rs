@@ -274,7 +274,7 @@ async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     readiness.ca_bundle();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Starts the watches of custom resources and pods, and all that follows from them.
