@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod claims;
 pub mod clock;
+pub mod go_json;
 pub mod inject;
 pub mod k8s;
 pub mod problem;

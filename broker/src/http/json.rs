@@ -88,7 +88,7 @@ fn mend_surrogates(text: &str) -> String {
 
 /// Compact JSON and a line feed.
 pub(super) fn to_line<T: Serialize>(value: &T) -> String {
-    let mut text = serde_json::to_string(value).unwrap_or_default();
+    let mut text = agentwrit_protocol::go_json::to_string(value).unwrap_or_default();
     text.push('\n');
     text
 }

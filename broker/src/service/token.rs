@@ -34,7 +34,7 @@ pub struct Issued {
 /// # Errors
 /// When the JWT library fails.
 pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
-    let token = broker.keys.sign(&serde_json::to_vec(claims)?)?;
+    let token = broker.keys.sign(&agentwrit_protocol::go_json::to_vec(claims)?)?;
     broker.metrics.token_issued(&claims.scope);
     Ok(Issued {
         token: Sensitive::from(token),
