@@ -31,7 +31,7 @@ install: ## Install the chart with these images into the cluster
 demo: ## Show the whole story on a real cluster, from nothing
 	@scripts/demo.sh
 
-test: ## Run everything: lint, unit, API server, end to end (scripts/test.sh STAGE... for a part)
+test: ## Run everything: lint, unit, API server, other clients, end to end (scripts/test.sh STAGE... for a part)
 	@scripts/test.sh
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart

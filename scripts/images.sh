@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the static release binaries and, from them, the images.
-#   images.sh build   binaries only: target/release/{agentwrit-broker,agentwrit-controller,agentwrit-sidecar,awrit}
-#   images.sh         binaries and images; loads them into the cluster if one is up
-#   images.sh load    load the images that exist into the cluster
+#   images.sh build [BINARY...]   binaries only: target/release/{agentwrit-broker,agentwrit-controller,agentwrit-sidecar,agentwrit-demo,awrit}
+#   images.sh                     binaries and images; loads them into the cluster if one is up
+#   images.sh load                load the images that exist into the cluster
 set -euo pipefail
 SCRIPT_NAME=images
 # shellcheck source=scripts/lib/common.sh
@@ -36,11 +36,17 @@ profile_of() {
   if [[ $1 == agentwrit-sidecar ]]; then echo sidecar; else echo release; fi
 }
 
+# build [BINARY...]: all of them, or these.
 build() {
-  local entry package binary
+  local entry package binary known=" " wanted
+  for entry in "${PRODUCTS[@]}"; do known+="$(cut -d'|' -f2 <<<"$entry") "; done
+  for wanted in "$@"; do
+    [[ $known == *" $wanted "* ]] || die -2 "unknown binary \"$wanted\"; use one of:$known"
+  done
   mkdir -p "$REPO/target/release" "$REPO/target/log"
   for entry in "${PRODUCTS[@]}"; do
     IFS='|' read -r package binary _ <<<"$entry"
+    (($# == 0)) || [[ " $* " == *" $binary "* ]] || continue
     run_step "$binary" "$REPO/target/log/build-$binary.log" build_binary "$package" "$binary"
     cp --remove-destination --reflink=auto "$BUILD_DIR/$IMAGE_TARGET/$(profile_of "$binary")/$binary" "$REPO/target/release/$binary"
   done
@@ -88,7 +94,7 @@ load() {
 }
 
 case ${1:-all} in
-  build) build ;;
+  build) build "${@:2}" ;;
   load) load ;;
   all)
     build

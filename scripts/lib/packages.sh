@@ -2,9 +2,10 @@
 # Debian packages and the Rust toolchain.
 
 # gcc, libc6-dev: the pause image, linking; cmake: aws-lc-sys; runc, CNI plugins, iptables, nftables,
-# conntrack, iproute2: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests.
+# conntrack, iproute2: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests;
+# python3-venv: the tests with other people's clients.
 DEBIAN_PACKAGES=(
-  build-essential cmake curl ca-certificates git jq make openssl procps util-linux shellcheck
+  build-essential cmake curl ca-certificates git jq make openssl procps util-linux shellcheck python3 python3-venv
   runc containernetworking-plugins iptables nftables iproute2 conntrack buildah
 )
 
