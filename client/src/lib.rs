@@ -18,6 +18,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod apps;
 mod audit;
 mod base_url;
 mod config;

@@ -4,6 +4,7 @@
 //! claims, the audit chain, the problem vocabulary, wire types, and the names shared by webhook, sidecar and chart.
 #![deny(missing_docs)]
 
+pub mod apps;
 pub mod audit;
 pub mod claims;
 pub mod clock;
