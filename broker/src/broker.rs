@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
 use crate::attest::Attestation;
@@ -74,6 +75,26 @@ impl Broker {
             self.metrics.denials_suppressed.inc();
         } else if !self.store.append(draft.source(&source.to_string())) {
             self.limits.suppress();
+            self.metrics.denials_suppressed.inc();
+        }
+    }
+
+    /// Whether a denial of a verified subject is audited: beyond its rate it is only counted, for a caller in a loop
+    /// must not fill the disk.
+    pub fn audits_denial_of(&self, subject: &str) -> bool {
+        let audited = self.limits.audits_denial_of(subject);
+        if !audited {
+            self.metrics.denials_suppressed.inc();
+        }
+        audited
+    }
+
+    /// Audits a 429: one for each source and endpoint now and then, the others are only counted.
+    pub fn audit_rate_limit(&self, source: std::net::IpAddr, path: &str) {
+        if self.limits.audits_hit(source, path) {
+            let event = EventDraft::denied(EventType::AppRateLimited, "rate limit exceeded");
+            self.audit_denial(source, event.resource(path).error_kind("rate_limited"));
+        } else {
             self.metrics.denials_suppressed.inc();
         }
     }

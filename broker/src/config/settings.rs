@@ -166,7 +166,7 @@ pub const SETTINGS: &[Setting] = &[
         "AA_DENIAL_AUDIT_RATE",
         "1000",
         "10",
-        "denials without a verified credential that are audited, per source and second; the rest is counted; 0 = no limit",
+        "denials that are audited, per second and source (or, with a verified credential, subject); the rest is counted; 0 = no limit",
     ),
     setting(
         "AA_TRUSTED_PROXIES",

@@ -163,8 +163,12 @@ fn may(claims: &Claims, scope: &str) -> bool {
             .any(|held| held.covers(&required))
 }
 
-/// Commits an event about a verified bearer, with what its session knows.
+/// Commits an event about a verified bearer, with what its session knows; beyond the rate of its subject it is only
+/// counted.
 async fn audit(broker: &Broker, call: &Call, claims: &Claims, event: EventDraft) -> Result<(), ApiError> {
+    if !broker.audits_denial_of(&claims.sub) {
+        return Ok(());
+    }
     let event = event
         .ids(&claims.sub, &claims.task_id, &claims.orch_id)
         .resource(&call.path)

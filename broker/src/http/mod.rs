@@ -17,5 +17,11 @@ pub use error::ApiError;
 pub use front::Front;
 pub use json::reply;
 
+/// The answer to a caller that comes too often, audited now and then.
+pub fn limited(broker: &Broker, call: &Call) -> ApiError {
+    broker.audit_rate_limit(call.source, &call.path);
+    ApiError::rate_limited()
+}
+
 /// Header of a renewal that may be retried.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

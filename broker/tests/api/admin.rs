@@ -90,10 +90,28 @@ async fn logins_are_limited_before_anything_else() {
     let answer = harness.post(AUTH, json!({"secret": SECRET}).to_string()).await;
     answer.refused(429, "rate_limited", "rate limit exceeded, try again later");
     assert_eq!(answer.header("retry-after"), "1");
+    for _ in 0..5 {
+        assert_eq!(harness.post(AUTH, "{").await.status, 429);
+    }
     harness.clock.advance_millis(200);
     assert_eq!(
         harness.post(AUTH, json!({"secret": SECRET}).to_string()).await.status,
         200
+    );
+    harness.clock.advance(9);
+    assert_eq!(
+        harness.events("event_type=app_rate_limited").await.len(),
+        1,
+        "one in ten seconds"
+    );
+    let hit = harness.last("app_rate_limited").await;
+    assert_eq!(
+        (
+            hit["resource"].as_str(),
+            hit["source"].as_str(),
+            hit["outcome"].as_str()
+        ),
+        (Some(AUTH), Some("127.0.0.1"), Some("denied"))
     );
 }
 

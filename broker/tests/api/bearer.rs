@@ -184,3 +184,32 @@ async fn the_body_is_parsed_after_the_bearer() {
         .await
         .refused(400, "invalid_request", "malformed JSON body");
 }
+
+#[tokio::test]
+async fn a_refused_caller_in_a_loop_hears_the_same_and_does_not_fill_the_trail() {
+    let harness = Harness::with(&[("AA_DENIAL_AUDIT_RATE", "3")]).await;
+    let (_, token) = harness.agent(json!({})).await;
+    assert_eq!(harness.post_as(&token, "/v1/token/release", "").await.status, 204);
+    let (other, others) = harness.agent(json!({})).await;
+    for _ in 0..20 {
+        let answer = harness.renew(&token).await;
+        answer.refused(403, "insufficient_scope", "token has been revoked");
+    }
+    assert_eq!(harness.events("event_type=token_revoked_access").await.len(), 3);
+    assert_eq!(harness.get_as(&others, EVENTS).await.status, 403);
+    assert_eq!(
+        harness.last("scope_violation").await["agent_id"],
+        other,
+        "each subject has its own rate"
+    );
+    agentwrit_broker::background::tell_suppressed(&harness.broker);
+    let told = harness.last("token_auth_failed").await;
+    assert_eq!(told["error_kind"], "suppressed");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(detail.starts_with("suppressed=17 "), "{detail}");
+    let metrics = harness.get("/v1/metrics").await.text;
+    assert!(
+        metrics.contains("\nagentwrit_denials_suppressed_total 17\n"),
+        "{metrics}"
+    );
+}

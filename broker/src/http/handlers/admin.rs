@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::config::AdminAuth;
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, reply};
+use crate::http::{ApiError, AppState, Call, Guard, authenticate, limited, reply};
 use crate::service::admin::{self, AdminError};
 use crate::service::launch::{self, LaunchError};
 use crate::timestamp::rfc3339_seconds;
@@ -17,7 +17,7 @@ use crate::timestamp::rfc3339_seconds;
 /// `POST /v1/admin/auth`.
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     if !broker.limits.admin_auth(call.source) {
-        return Err(ApiError::rate_limited());
+        return Err(limited(&broker, &call));
     }
     if matches!(broker.config.admin, AdminAuth::Off) {
         return Err(AdminError::Off.into());

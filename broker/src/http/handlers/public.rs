@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, reply};
+use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::nonce;
 use crate::service::health;
 use crate::service::token::{self, Validity};
@@ -14,7 +14,7 @@ use crate::service::token::{self, Validity};
 /// `GET /v1/challenge`.
 pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     if !broker.limits.challenge(call.source) {
-        return Err(ApiError::rate_limited());
+        return Err(limited(&broker, &call));
     }
     let nonce = nonce::issue(&broker.nonce_key(), broker.entropy.as_ref(), broker.clock.unix_millis())?;
     Ok(reply(

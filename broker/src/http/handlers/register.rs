@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, reply};
+use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::service::register::{self, Denial, RegisterError, Registration};
 
 fn complete(request: RegisterRequest) -> Result<Registration, ApiError> {
@@ -34,7 +34,7 @@ fn complete(request: RegisterRequest) -> Result<Registration, ApiError> {
 /// Registers an agent.
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     if !broker.limits.register(call.source) {
-        return Err(ApiError::rate_limited());
+        return Err(limited(&broker, &call));
     }
     let request: RegisterRequest = call.json()?;
     let wanted = complete(request).inspect_err(|_| {

@@ -1,0 +1,170 @@
+//! Rate limits (token buckets of the governor crate, on the broker's clock) and what is done about denials.
+
+mod buckets;
+mod limit;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use governor::Quota;
+
+use self::limit::Limit;
+use crate::config::Config;
+
+const ADMIN_AUTH_PER_SECOND: u32 = 5;
+const ADMIN_AUTH_BURST: u32 = 10;
+/// One audited rate-limit hit for each source and endpoint in this time.
+const HITS_EVERY: Duration = Duration::from_secs(10);
+
+/// One bucket for an IPv6 /64: whoever has one address of it has all of them.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+/// So many a second, so many at once; `None` (no limit) when either is 0.
+fn per_second(rate: u32, burst: u32) -> Option<Quota> {
+    let (rate, burst) = NonZeroU32::new(rate).zip(NonZeroU32::new(burst))?;
+    Some(Quota::per_second(rate).allow_burst(burst))
+}
+
+/// Every limit of the broker.
+pub struct Limits {
+    admin_auth: Limit,
+    challenge: Limit,
+    register: Limit,
+    denials: Limit,
+    subjects: Limit,
+    hits: Limit,
+    suppressed: AtomicU64,
+}
+
+impl Limits {
+    /// The limits that the configuration asks for.
+    pub fn new(config: &Config, clock: &Arc<dyn Clock>) -> Self {
+        let twice = |rate: u32| rate.saturating_mul(2);
+        let denials = per_second(config.denial_audit_rate, config.denial_audit_rate);
+        Self {
+            admin_auth: Limit::new(per_second(ADMIN_AUTH_PER_SECOND, ADMIN_AUTH_BURST), clock),
+            challenge: Limit::new(per_second(config.challenge_rate, twice(config.challenge_rate)), clock),
+            register: Limit::new(per_second(config.register_rate, twice(config.register_rate)), clock),
+            denials: Limit::new(denials, clock),
+            subjects: Limit::new(denials, clock),
+            hits: Limit::new(Quota::with_period(HITS_EVERY), clock),
+            suppressed: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether this source may try another admin login now.
+    pub fn admin_auth(&self, source: IpAddr) -> bool {
+        self.admin_auth.allows(network(source))
+    }
+
+    /// Whether this source may have another challenge now.
+    pub fn challenge(&self, source: IpAddr) -> bool {
+        self.challenge.allows(network(source))
+    }
+
+    /// Whether this source may try another registration now.
+    pub fn register(&self, source: IpAddr) -> bool {
+        self.register.allows(network(source))
+    }
+
+    /// Whether a denial of this source is audited; one that isn't is counted.
+    pub fn audits_denial(&self, source: IpAddr) -> bool {
+        self.counted(self.denials.allows(network(source)))
+    }
+
+    /// Whether a denial of this verified subject is audited; one that isn't is counted.
+    pub fn audits_denial_of(&self, subject: &str) -> bool {
+        self.counted(self.subjects.allows(subject))
+    }
+
+    /// Whether a 429 to this source at this endpoint is audited; one that isn't is counted.
+    pub fn audits_hit(&self, source: IpAddr, path: &str) -> bool {
+        self.counted(self.hits.allows((network(source), path)))
+    }
+
+    fn counted(&self, allowed: bool) -> bool {
+        if !allowed {
+            self.suppress();
+        }
+        allowed
+    }
+
+    /// Counts a denial that the trail will hold only as a number.
+    pub fn suppress(&self) {
+        self.suppressed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Denials counted since the last call.
+    pub fn take_suppressed(&self) -> u64 {
+        self.suppressed.swap(0, Ordering::Relaxed)
+    }
+
+    /// Forgets whose buckets are full again.
+    pub fn prune(&self) {
+        for limit in [
+            &self.admin_auth,
+            &self.challenge,
+            &self.register,
+            &self.denials,
+            &self.subjects,
+            &self.hits,
+        ] {
+            limit.prune();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agentwrit_protocol::clock::ManualClock;
+
+    fn limits(settings: &[(&str, &str)], clock: &Arc<dyn Clock>) -> Limits {
+        let lookup = |name: &str| {
+            let found = settings.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let config = Config::load(&|name| lookup(name).or((name == "AA_ADMIN_AUTH").then(|| "off".to_owned())));
+        Limits::new(&config.unwrap(), clock)
+    }
+
+    #[test]
+    fn the_addresses_of_one_network_share_a_bucket() {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(0));
+        let limits = limits(&[("AA_CHALLENGE_RATE", "1")], &clock);
+        let allowed = |text: &str| limits.challenge(text.parse().unwrap());
+        assert!(allowed("2001:db8::1") && allowed("2001:db8::2"));
+        assert!(!allowed("2001:db8::3"));
+        assert!(allowed("2001:db8:0:1::1"));
+        assert!(allowed("192.0.2.1") && allowed("192.0.2.1") && !allowed("192.0.2.1"));
+        assert!(allowed("192.0.2.2"));
+    }
+
+    #[test]
+    fn denials_beyond_the_rate_are_counted_by_source_and_by_subject() {
+        let manual = Arc::new(ManualClock::at(0));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let limits = limits(&[("AA_DENIAL_AUDIT_RATE", "3")], &clock);
+        let source = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!((0..10).filter(|_| limits.audits_denial(source)).count(), 3);
+        assert_eq!((0..10).filter(|_| limits.audits_denial_of("spiffe://a")).count(), 3);
+        assert!(limits.audits_denial_of("spiffe://b"));
+        assert_eq!(
+            (0..5).filter(|_| limits.audits_hit(source, "/v1/admin/auth")).count(),
+            1
+        );
+        assert!(limits.audits_hit(source, "/v1/register"));
+        assert_eq!((limits.take_suppressed(), limits.take_suppressed()), (7 + 7 + 4, 0));
+        manual.advance(10);
+        assert!(limits.audits_hit(source, "/v1/admin/auth") && limits.audits_denial_of("spiffe://a"));
+    }
+}
