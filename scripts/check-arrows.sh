@@ -23,8 +23,8 @@ declare -A ALLOWED=(
 )
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-broker agentwrit-tests"
 # protocol is the domain and does no I/O.
-PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum sqlx rustls socket2 mio"
-SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
+PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum rusqlite sqlx rustls socket2 mio"
+SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
 NOBODY="ring rsa openssl openssl-sys native-tls"
 
 listed() { [[ " $2 " == *" $1 "* ]]; }

@@ -1,20 +1,25 @@
 //! The store as services hold it: a queue to the committer, a pool for reads.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use super::sqlite::SqliteTx;
 use super::sqlite::committer::{Committer, Message, Pending, Shared};
-use super::sqlite::open::{Opened, open, reader};
-use super::{Command, EventDraft, EventFilter, EventPage, Operation, Result, StoreError, Tx};
+use super::sqlite::open::{Opened, open};
+use super::sqlite::readers::Readers;
+use super::{Command, EventDraft, EventFilter, EventPage, Result, StoreError, Tx};
 
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 8192;
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a store lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +35,16 @@ pub enum StoreKind {
 pub(crate) struct StoreStatus {
     pub(crate) open: AtomicBool,
     pub(crate) events: AtomicI64,
+    /// How often the store was opened.
+    pub(crate) openings: AtomicU64,
     pub(crate) epoch: RwLock<String>,
     pub(crate) failure: RwLock<Option<&'static str>>,
 }
 
-/// Handle of the store; one committer task does the work.
+/// Handle of the store; one thread, the committer, does the work.
 pub struct Store {
     queue: mpsc::Sender<Message>,
-    reader: Option<SqlitePool>,
+    readers: Option<Readers>,
     shared: Arc<Shared>,
     persistent: bool,
     fallback: Option<&'static str>,
@@ -50,7 +57,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] when another process holds it; any error of a store in memory.
     pub(crate) async fn open(kind: StoreKind, required: bool, shared: Arc<Shared>) -> Result<Self> {
-        match open(&kind, &shared).await {
+        match opened(&kind, &shared).await {
             Ok(opened) => Self::start(kind, Some(opened), shared, None),
             Err(error) if matches!(error, StoreError::Locked { .. }) || kind == StoreKind::Memory => Err(error),
             Err(error) => {
@@ -60,7 +67,7 @@ impl Store {
                 if required {
                     return Self::start(kind, None, shared, None);
                 }
-                let memory = open(&StoreKind::Memory, &shared).await?;
+                let memory = opened(&StoreKind::Memory, &shared).await?;
                 Self::start(StoreKind::Memory, Some(memory), shared, Some(error.kind()))
             }
         }
@@ -74,22 +81,30 @@ impl Store {
         fallback: Option<&'static str>,
     ) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
-        let persistent = kind != StoreKind::Memory;
-        let reader = reader(&kind)?;
-        let committer = tokio::spawn(Committer::new(kind, opened, waiting, Arc::clone(&shared)).run());
+        let readers = match &kind {
+            StoreKind::File(path) => Some(Readers::new(path.clone())),
+            StoreKind::Memory => None,
+        };
+        let committer = Committer::new(kind, opened, waiting, Arc::clone(&shared));
         let watched = Arc::clone(&shared);
-        tokio::spawn(async move {
+        let thread = std::thread::Builder::new().name("committer".to_owned());
+        let run = move || {
             // Its panic closes the queue: every command is refused, and liveness says so.
-            if let Err(error) = committer.await {
+            if std::panic::catch_unwind(AssertUnwindSafe(|| committer.run())).is_err() {
                 watched.status.failed(&StoreError::NotOpen);
-                tracing::error!(target: "STORE", component = "Commit", error = %error, "the committer is gone");
+                tracing::error!(target: "STORE", component = "Commit", "the committer is gone");
             }
-        });
+        };
+        thread.spawn(run).map_err(|source| StoreError::File {
+            path: "committer thread".to_owned(),
+            source,
+        })?;
+        tokio::spawn(remind(queue.downgrade(), Arc::clone(&shared)));
         Ok(Self {
             queue,
-            reader,
+            persistent: readers.is_some(),
+            readers,
             shared,
-            persistent,
             fallback,
         })
     }
@@ -114,19 +129,20 @@ impl Store {
     /// # Errors
     /// When the store is not open, or the command writes.
     pub async fn read<C: Command>(&self, command: C) -> Result<C::Outcome> {
-        let Some(pool) = &self.reader else {
+        let Some(readers) = &self.readers else {
             return self.commit(command).await;
         };
         if !self.connected() {
             return Err(StoreError::NotOpen);
         }
-        let mut transaction = pool.begin().await.during("begin_read")?;
-        let mut tx = SqliteTx::new(
-            &mut transaction,
-            self.shared.clock.now(),
-            super::sqlite::ChainHead::default(),
-        );
-        command.run(&mut tx).await
+        let now = self.shared.clock.now();
+        let opening = self.shared.status.openings.load(Ordering::SeqCst);
+        readers
+            .run(opening, move |connection| {
+                let mut tx = SqliteTx::new(connection, now, super::sqlite::ChainHead::default());
+                ready(command.run(&mut tx))
+            })
+            .await
     }
 
     /// Appends an event without waiting for its commit: for denials that come before a verified credential.
@@ -155,7 +171,7 @@ impl Store {
     /// # Errors
     /// When the store can't be read.
     pub async fn events(&self, filter: EventFilter) -> Result<EventPage> {
-        if self.reader.is_some() {
+        if self.readers.is_some() {
             self.commit(Flush).await?;
         }
         self.read(ReadEvents(filter)).await
@@ -204,14 +220,42 @@ impl Store {
     /// Commits what waits, closes the store, and answers when that is done.
     pub async fn close(&self) {
         // Readers first: the last connection to go writes the WAL back into the file.
-        if let Some(pool) = &self.reader {
-            pool.close().await;
+        if let Some(readers) = &self.readers {
+            readers.close().await;
         }
         let (done, closed) = oneshot::channel();
         if self.queue.send(Message::Close(done)).await.is_ok() && closed.await.is_err() {
             tracing::warn!(target: "STORE", component = "Close", "the committer ended before it confirmed the close");
         }
     }
+}
+
+/// Opens a store on a thread that may block.
+async fn opened(kind: &StoreKind, shared: &Arc<Shared>) -> Result<Opened> {
+    let (kind, shared) = (kind.clone(), Arc::clone(shared));
+    tokio::task::spawn_blocking(move || open(&kind, &shared))
+        .await
+        .map_err(|_| StoreError::NotOpen)?
+}
+
+/// Reminds the committer of a store that isn't open, until there is no committer.
+async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>) {
+    let mut timer = tokio::time::interval(REOPEN_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let Some(queue) = queue.upgrade().filter(|queue| !queue.is_closed()) else {
+            return;
+        };
+        if !shared.status.open.load(Ordering::SeqCst) && queue.try_send(Message::Reopen).is_err() {
+            tracing::trace!(target: "STORE", component = "InitDB", "the queue is full; the next second will do");
+        }
+    }
+}
+
+/// What a command answers that waits for nothing but the transaction.
+fn ready<T>(running: impl Future<Output = Result<T>>) -> Result<T> {
+    running.now_or_never().unwrap_or(Err(StoreError::Waited))
 }
 
 /// A command on its way through the committer.
@@ -221,11 +265,10 @@ struct Slot<C: Command> {
     reply: Option<oneshot::Sender<Result<C::Outcome>>>,
 }
 
-#[async_trait]
 impl<C: Command> Pending for Slot<C> {
-    async fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {
+    fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {
         if let Some(command) = self.command.take() {
-            self.outcome = Some(command.run(tx).await?);
+            self.outcome = Some(ready(command.run(tx))?);
         }
         Ok(())
     }

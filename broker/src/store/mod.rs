@@ -1,6 +1,6 @@
 //! The store: every state change and the audit events that tell of it commit in one transaction.
 //!
-//! A change is a [`Command`]; one committer task gathers the commands that wait into one transaction and answers them
+//! A change is a [`Command`]; one committer gathers the commands that wait into one transaction and answers them
 //! after the commit, so that one fsync serves many callers. A rule-based refusal is an `Ok(outcome)`; an `Err` rolls
 //! the whole batch back, and everybody in it hears [`StoreError`], which is 503 on the wire.
 
@@ -36,7 +36,7 @@ pub enum StoreError {
         operation: &'static str,
         /// What the driver said.
         #[source]
-        source: sqlx::Error,
+        source: rusqlite::Error,
     },
     /// A row holds what the broker never wrote.
     #[error("store holds a malformed {what}: {why}")]
@@ -78,6 +78,9 @@ pub enum StoreError {
     /// More commands wait than the queue holds.
     #[error("too many commands wait for the store")]
     QueueFull,
+    /// A command waited for something other than the store, which would hold up everybody.
+    #[error("a command waited for something other than the store")]
+    Waited,
     /// Randomness for an id failed.
     #[error(transparent)]
     Entropy(#[from] agentwrit_protocol::EntropyError),
@@ -95,6 +98,7 @@ impl StoreError {
             Self::RolledBack => "rolled_back",
             Self::NotOpen => "not_open",
             Self::QueueFull => "queue_full",
+            Self::Waited => "waited",
             Self::Entropy(_) => "entropy",
         }
     }
@@ -116,7 +120,7 @@ pub(crate) trait Operation<T> {
     fn during(self, operation: &'static str) -> Result<T>;
 }
 
-impl<T> Operation<T> for std::result::Result<T, sqlx::Error> {
+impl<T> Operation<T> for std::result::Result<T, rusqlite::Error> {
     fn during(self, operation: &'static str) -> Result<T> {
         self.map_err(|source| StoreError::Database { operation, source })
     }
@@ -127,7 +131,8 @@ pub trait Tx: LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta +
 
 impl<T: LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send> Tx for T {}
 
-/// One atomic piece of work on the store.
+/// One atomic piece of work on the store. The embedded store polls it once, on its own thread: it may wait for
+/// nothing but the transaction, whose futures are ready at once there.
 #[async_trait]
 pub trait Command: Send + 'static {
     /// What the caller hears after the commit; refusals by a rule are part of it.

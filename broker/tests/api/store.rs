@@ -5,8 +5,8 @@ use std::sync::Arc;
 use agentwrit_broker::startup::StartError;
 use agentwrit_broker::store::{EventDraft, EventFilter, StoreError};
 use agentwrit_protocol::audit::EventType;
+use rusqlite::Connection;
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
 
 use super::support::{Harness, claims};
 
@@ -171,20 +171,13 @@ async fn what_can_t_be_committed_is_503_and_changes_nothing() {
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await.to_string();
     let events = harness.events("").await.len();
-    let url = format!("sqlite://{}", harness.folder.path().join("data.db").display());
-    let mut other = SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query("ALTER TABLE sessions RENAME TO gone")
-        .execute(&mut other)
-        .await
-        .unwrap();
+    let other = Connection::open(harness.folder.path().join("data.db")).unwrap();
+    other.execute_batch("ALTER TABLE sessions RENAME TO gone").unwrap();
     let answer = harness.post("/v1/register", &body).await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(harness.events("").await.len(), events, "neither event nor session");
-    sqlx::query("ALTER TABLE gone RENAME TO sessions")
-        .execute(&mut other)
-        .await
-        .unwrap();
+    other.execute_batch("ALTER TABLE gone RENAME TO sessions").unwrap();
     assert_eq!(
         harness.post("/v1/register", &body).await.status,
         200,
@@ -204,12 +197,8 @@ async fn a_store_that_fails_later_is_unready_until_it_takes_writes_again() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;
     let events = harness.events("").await.len();
-    let url = format!("sqlite://{}", harness.folder.path().join("data.db").display());
-    let mut other = SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query("ALTER TABLE meta RENAME TO gone")
-        .execute(&mut other)
-        .await
-        .unwrap();
+    let other = Connection::open(harness.folder.path().join("data.db")).unwrap();
+    other.execute_batch("ALTER TABLE meta RENAME TO gone").unwrap();
     let admin = harness.admin().await;
     let body = json!({"level": "task", "target": "t"}).to_string();
     assert_eq!(harness.post_as(&admin, "/v1/revoke", &body).await.status, 503);
@@ -221,10 +210,7 @@ async fn a_store_that_fails_later_is_unready_until_it_takes_writes_again() {
     assert_eq!(harness.renew(&token).await.status, 503, "never memory");
     assert!(harness.stands(&token).await, "tokens are checked without the store");
     assert_eq!(harness.get("/livez").await.status, 200);
-    sqlx::query("ALTER TABLE gone RENAME TO meta")
-        .execute(&mut other)
-        .await
-        .unwrap();
+    other.execute_batch("ALTER TABLE gone RENAME TO meta").unwrap();
     let ready = async { while harness.get("/readyz").await.status != 200 {} };
     tokio::time::timeout(std::time::Duration::from_secs(20), ready)
         .await
@@ -278,18 +264,10 @@ async fn a_trail_that_was_tampered_with_is_not_continued() {
     let harness = Harness::new().await;
     harness.agent(json!({})).await;
     let (folder, ..) = harness.stop().await;
-    let url = format!("sqlite://{}", folder.path().join("data.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let connection = Connection::open(folder.path().join("data.db")).unwrap();
     let update = "UPDATE audit_events SET json = replace(json, 'agent_registered', 'agent_registereX') WHERE seq = 3";
-    assert_eq!(
-        sqlx::query(update)
-            .execute(&mut connection)
-            .await
-            .unwrap()
-            .rows_affected(),
-        1
-    );
-    connection.close().await.unwrap();
+    assert_eq!(connection.execute(update, []).unwrap(), 1);
+    connection.close().unwrap();
     let harness = Harness::in_folder(folder, &[]).await.unwrap();
     let answer = harness.get("/readyz").await;
     assert_eq!(answer.json()["failing"][0]["reason"], "broken_chain");

@@ -1,15 +1,15 @@
 //! Rows of the audit trail: writing a batch, paging, and verifying the tail.
 
 use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params, params_from_iter};
 
+use super::statements::{Statements, scalar};
 use super::tx::SealedEvent;
 use crate::store::{EventFilter, EventPage, Operation, Result, StoreError};
 
 /// How much of the tail is verified at start.
 const VERIFIED_AT_START: i64 = 1000;
-/// Rows in one INSERT: 13 values each, under SQLite's limit of bound values.
-const ROWS_PER_INSERT: usize = 200;
 
 /// The last event of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,112 +36,93 @@ fn parse(json: &str) -> Result<AuditEvent> {
     })
 }
 
+const INSERT: &str = "INSERT INTO audit_events (seq, at, event_type, outcome, agent_id, task_id, actor, source, \
+     correlation_id, policy_uid, pod_uid, error_kind, json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
 /// Writes the events of a batch.
-pub(super) async fn insert(connection: &mut SqliteConnection, events: &[SealedEvent]) -> Result<()> {
-    for chunk in events.chunks(ROWS_PER_INSERT) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO audit_events (seq, at, event_type, outcome, agent_id, task_id, actor, source, correlation_id, \
-             policy_uid, pod_uid, error_kind, json) ",
-        );
-        let mut rows = Vec::with_capacity(chunk.len());
-        for sealed in chunk {
-            let json = serde_json::to_string(&sealed.event).map_err(|error| StoreError::Corrupt {
-                what: "audit event",
-                why: error.to_string(),
-            })?;
-            rows.push((sealed, json));
-        }
-        query.push_values(rows, |mut row, (sealed, json)| {
-            let event = &sealed.event;
-            row.push_bind(sealed.sequence)
-                .push_bind(sealed.at_nanos)
-                .push_bind(&event.event_type)
-                .push_bind(&event.outcome)
-                .push_bind(&event.agent_id)
-                .push_bind(&event.task_id)
-                .push_bind(&event.extra.actor)
-                .push_bind(&event.extra.source)
-                .push_bind(&event.extra.correlation_id)
-                .push_bind(&event.extra.policy_uid)
-                .push_bind(&event.extra.pod_uid)
-                .push_bind(&event.extra.error_kind)
-                .push_bind(json);
-        });
-        query
-            .build()
-            .execute(&mut *connection)
-            .await
-            .during("save_audit_event")?;
+pub(super) fn insert(connection: &Connection, events: &[SealedEvent]) -> Result<()> {
+    for sealed in events {
+        let event = &sealed.event;
+        let json = serde_json::to_string(event).map_err(|error| StoreError::Corrupt {
+            what: "audit event",
+            why: error.to_string(),
+        })?;
+        connection.change(
+            "save_audit_event",
+            INSERT,
+            params![
+                sealed.sequence,
+                sealed.at_nanos,
+                event.event_type,
+                event.outcome,
+                event.agent_id,
+                event.task_id,
+                event.extra.actor,
+                event.extra.source,
+                event.extra.correlation_id,
+                event.extra.policy_uid,
+                event.extra.pod_uid,
+                event.extra.error_kind,
+                json,
+            ],
+        )?;
     }
     Ok(())
 }
 
-fn push_conditions(query: &mut QueryBuilder<Sqlite>, filter: &EventFilter) {
-    query.push(" WHERE 1 = 1");
+/// The WHERE clause of a filter, and its values in order.
+fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
+    let mut sql = String::from(" WHERE 1 = 1");
+    let mut values = Vec::new();
     for (column, value) in &filter.exact {
-        query
-            .push(" AND ")
-            .push(column.as_str())
-            .push(" = ")
-            .push_bind(value.clone());
-        // Lets the planner use the partial indexes.
-        query.push(" AND ").push(column.as_str()).push(" <> ''");
+        // The second comparison lets the planner use the partial indexes.
+        let column = column.as_str();
+        for part in [" AND ", column, " = ? AND ", column, " <> ''"] {
+            sql.push_str(part);
+        }
+        values.push(Value::Text(value.clone()));
     }
-    if let Some(since) = filter.since {
-        query.push(" AND at >= ").push_bind(since);
+    for (condition, moment) in [(" AND at >= ?", filter.since), (" AND at <= ?", filter.until)] {
+        if let Some(moment) = moment {
+            sql.push_str(condition);
+            values.push(Value::Integer(moment));
+        }
     }
-    if let Some(until) = filter.until {
-        query.push(" AND at <= ").push_bind(until);
-    }
+    (sql, values)
 }
 
 /// One page of the trail.
-pub(super) async fn page(connection: &mut SqliteConnection, filter: &EventFilter) -> Result<EventPage> {
-    let mut count = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM audit_events");
-    push_conditions(&mut count, filter);
-    let total: i64 = count
-        .build_query_scalar()
-        .fetch_one(&mut *connection)
-        .await
-        .during("count_audit_events")?;
-    let mut select = QueryBuilder::<Sqlite>::new("SELECT json FROM audit_events");
-    push_conditions(&mut select, filter);
-    select
-        .push(" ORDER BY seq LIMIT ")
-        .push_bind(filter.limit)
-        .push(" OFFSET ")
-        .push_bind(filter.offset);
-    let rows = select
-        .build()
-        .fetch_all(&mut *connection)
-        .await
-        .during("read_audit_events")?;
-    let events = rows
-        .iter()
-        .map(|row| {
-            row.try_get::<String, _>("json")
-                .during("read_audit_events")
-                .and_then(|json| parse(&json))
-        })
-        .collect::<Result<_>>()?;
-    Ok(EventPage { events, total })
+pub(super) fn page(connection: &Connection, filter: &EventFilter) -> Result<EventPage> {
+    const COUNT: &str = "count_audit_events";
+    const READ: &str = "read_audit_events";
+    let (conditions, mut values) = conditions(filter);
+    let sql = format!("SELECT COUNT(*) FROM audit_events{conditions}");
+    let total = connection.first(COUNT, &sql, params_from_iter(&values), scalar(COUNT))?;
+    values.extend([Value::Integer(filter.limit), Value::Integer(filter.offset)]);
+    let sql = format!("SELECT json FROM audit_events{conditions} ORDER BY seq LIMIT ? OFFSET ?");
+    let events = connection.all(READ, &sql, params_from_iter(&values), |row| {
+        parse(&scalar::<String>(READ)(row)?)
+    })?;
+    Ok(EventPage {
+        events,
+        total: total.unwrap_or_default(),
+    })
 }
 
 /// Verifies the end of the chain and returns its head.
 ///
 /// # Errors
 /// [`StoreError::BrokenChain`] naming the first event that doesn't fit.
-pub(super) async fn verify_tail(connection: &mut SqliteConnection) -> Result<ChainHead> {
-    let mut rows = sqlx::query("SELECT seq, json FROM audit_events ORDER BY seq DESC LIMIT ?")
-        .bind(VERIFIED_AT_START + 1)
-        .fetch_all(&mut *connection)
-        .await
-        .during("verify_audit_chain")?;
-    rows.reverse();
+pub(super) fn verify_tail(connection: &Connection) -> Result<ChainHead> {
+    const OPERATION: &str = "verify_audit_chain";
+    let sql = "SELECT seq, json FROM audit_events ORDER BY seq DESC LIMIT ?";
+    let rows = connection.all(OPERATION, sql, [VERIFIED_AT_START + 1], |row| {
+        let sequence: i64 = row.get(0).during(OPERATION)?;
+        let json: String = row.get(1).during(OPERATION)?;
+        Ok((sequence, parse(&json)?))
+    })?;
     let mut head: Option<ChainHead> = None;
-    for row in rows {
-        let sequence: i64 = row.try_get("seq").during("verify_audit_chain")?;
-        let event = parse(&row.try_get::<String, _>("json").during("verify_audit_chain")?)?;
+    for (sequence, event) in rows.into_iter().rev() {
         let broken = |why| Err(StoreError::BrokenChain { sequence, why });
         if event.id != AuditEvent::id_for(sequence) {
             return broken("its id is not its number");

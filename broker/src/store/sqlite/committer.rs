@@ -1,33 +1,28 @@
-//! The one writer: gathers the commands that wait into one transaction.
+//! The one writer: a thread of its own that gathers the commands that wait into one transaction.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use agentwrit_protocol::{Clock, Entropy};
-use async_trait::async_trait;
-use sqlx::Connection;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
 
 use super::audit::{ChainHead, insert};
 use super::open::{Opened, open, probe};
+use super::statements::Statements;
 use super::tx::{SealedEvent, SqliteTx};
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
-use crate::store::{Operation, Result, StoreError, StoreKind, Tx};
+use crate::store::{Result, StoreError, StoreKind, Tx};
 use crate::view::{View, ViewChange};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
 const COMMIT: &str = "commit";
-const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// A command that waits for its turn.
-#[async_trait]
 pub(crate) trait Pending: Send {
     /// Runs it; its outcome is kept until [`Pending::finish`].
-    async fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
+    fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
     /// Answers the caller.
     fn finish(self: Box<Self>, result: Result<()>);
 }
@@ -36,6 +31,8 @@ pub(crate) trait Pending: Send {
 pub(crate) enum Message {
     /// Work.
     Job(Box<dyn Pending>),
+    /// Try again to open a store that isn't.
+    Reopen,
     /// The broker stops: close the store and confirm.
     Close(oneshot::Sender<()>),
 }
@@ -57,6 +54,7 @@ impl StoreStatus {
         *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch;
         *self.failure.write().unwrap_or_else(PoisonError::into_inner) = None;
         self.events.store(events, Ordering::SeqCst);
+        self.openings.fetch_add(1, Ordering::SeqCst);
         self.open.store(true, Ordering::SeqCst);
     }
 
@@ -74,7 +72,7 @@ struct Published {
     changes: Vec<ViewChange>,
 }
 
-/// The committer task.
+/// The committer.
 pub(crate) struct Committer {
     kind: StoreKind,
     opened: Option<Opened>,
@@ -98,27 +96,22 @@ impl Committer {
     }
 
     /// Works until the broker stops.
-    pub(crate) async fn run(mut self) {
-        let mut retry = tokio::time::interval(REOPEN_EVERY);
-        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                message = self.queue.recv() => match message {
-                    Some(Message::Job(first)) => {
-                        if let Some(done) = self.gather(first).await {
-                            return self.close(done).await;
-                        }
+    pub(crate) fn run(mut self) {
+        while let Some(message) = self.queue.blocking_recv() {
+            match message {
+                Message::Job(first) => {
+                    if let Some(done) = self.gather(first) {
+                        return self.close(done);
                     }
-                    Some(Message::Close(done)) => return self.close(done).await,
-                    None => return,
-                },
-                _ = retry.tick(), if self.opened.is_none() => self.reopen().await,
+                }
+                Message::Reopen => self.retry(),
+                Message::Close(done) => return self.close(done),
             }
         }
     }
 
     /// Commits one batch; returns the confirmation to give when a close was met on the way.
-    async fn gather(&mut self, first: Box<dyn Pending>) -> Option<oneshot::Sender<()>> {
+    fn gather(&mut self, first: Box<dyn Pending>) -> Option<oneshot::Sender<()>> {
         let mut jobs = vec![first];
         let mut close = None;
         while jobs.len() < BATCH {
@@ -128,14 +121,16 @@ impl Committer {
                     close = Some(done);
                     break;
                 }
+                // Jobs are refused while the store isn't open; the next reminder comes soon.
+                Ok(Message::Reopen) => {}
                 Err(_) => break,
             }
         }
-        self.batch(jobs).await;
+        self.batch(jobs);
         close
     }
 
-    async fn batch(&mut self, mut jobs: Vec<Box<dyn Pending>>) {
+    fn batch(&mut self, mut jobs: Vec<Box<dyn Pending>>) {
         let Some(opened) = self.opened.as_mut() else {
             for job in jobs {
                 job.finish(Err(StoreError::NotOpen));
@@ -143,7 +138,7 @@ impl Committer {
             return;
         };
         let timer = self.shared.metrics.audit_write_duration.start_timer();
-        match transaction(opened, &self.shared, &mut jobs).await {
+        match transaction(opened, &self.shared, &mut jobs) {
             Ok(published) => {
                 if published.events.is_empty() {
                     timer.stop_and_discard();
@@ -167,7 +162,7 @@ impl Committer {
             Err((culprit, error)) => {
                 timer.stop_and_discard();
                 self.report(&error);
-                self.roll_back(&error).await;
+                self.roll_back(&error);
                 let mut error = Some(error);
                 for (index, job) in jobs.into_iter().enumerate() {
                     let mine = if index == culprit { error.take() } else { None };
@@ -188,25 +183,31 @@ impl Committer {
 
     /// Ends the failed transaction. When it failed for more than its own content (the disk is full, the file is
     /// gone, a COMMIT's outcome is unknown), the store is opened anew, with the chain and the view as they are there.
-    async fn roll_back(&mut self, error: &StoreError) {
+    fn roll_back(&mut self, error: &StoreError) {
         let Some(opened) = self.opened.as_mut() else { return };
         // "no transaction is active" when BEGIN itself failed, or SQLite has rolled back by itself.
-        let rolled_back = sqlx::query("ROLLBACK").execute(&mut opened.connection).await;
-        let writable = probe(&mut opened.connection).await;
+        let rolled_back = opened.connection.execute_batch("ROLLBACK");
+        let writable = probe(&mut opened.connection);
         if writable.is_err() || error.operation() == COMMIT {
             if let Err(error) = writable {
                 self.shared.status.failed(&error);
                 self.report(&error);
             }
             self.opened = None;
-            self.reopen().await;
+            self.reopen();
         } else if let Err(error) = rolled_back {
             tracing::trace!(target: "STORE", component = "Commit", error = %error, "nothing to roll back");
         }
     }
 
-    async fn reopen(&mut self) {
-        match open(&self.kind, &self.shared).await {
+    fn retry(&mut self) {
+        if self.opened.is_none() {
+            self.reopen();
+        }
+    }
+
+    fn reopen(&mut self) {
+        match open(&self.kind, &self.shared) {
             Ok(opened) => {
                 tracing::info!(target: "STORE", component = "InitDB", "store open again");
                 self.opened = Some(opened);
@@ -218,19 +219,19 @@ impl Committer {
         }
     }
 
-    async fn close(mut self, done: oneshot::Sender<()>) {
+    fn close(mut self, done: oneshot::Sender<()>) {
         self.queue.close();
         let mut rest = Vec::new();
-        while let Some(message) = self.queue.recv().await {
+        while let Some(message) = self.queue.blocking_recv() {
             if let Message::Job(job) = message {
                 rest.push(job);
             }
         }
         if !rest.is_empty() {
-            self.batch(rest).await;
+            self.batch(rest);
         }
         if let Some(opened) = self.opened.take()
-            && let Err(error) = opened.connection.close().await
+            && let Err((_, error)) = opened.connection.close()
         {
             tracing::warn!(target: "STORE", component = "Close", error = %error, "the store did not close cleanly");
         }
@@ -241,17 +242,15 @@ impl Committer {
 }
 
 /// Runs the jobs between BEGIN and COMMIT; on failure names the job at fault (the last one for COMMIT itself).
-async fn transaction(
+fn transaction(
     opened: &mut Opened,
     shared: &Shared,
     jobs: &mut [Box<dyn Pending>],
 ) -> std::result::Result<Published, (usize, StoreError)> {
     let connection = &mut opened.connection;
     let last = jobs.len().saturating_sub(1);
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut *connection)
-        .await
-        .during("begin")
+    connection
+        .change("begin", "BEGIN IMMEDIATE", [])
         .map_err(|error| (0, error))?;
     let mut published = Published {
         head: opened.head.clone(),
@@ -259,7 +258,7 @@ async fn transaction(
     };
     for (index, job) in jobs.iter_mut().enumerate() {
         let mut tx = SqliteTx::new(connection, shared.clock.now(), published.head.clone());
-        job.run(&mut tx).await.map_err(|error| (index, error))?;
+        job.run(&mut tx).map_err(|error| (index, error))?;
         let SqliteTx {
             head, events, changes, ..
         } = tx;
@@ -267,13 +266,7 @@ async fn transaction(
         published.events.extend(events);
         published.changes.extend(changes);
     }
-    insert(connection, &published.events)
-        .await
-        .map_err(|error| (last, error))?;
-    sqlx::query("COMMIT")
-        .execute(&mut *connection)
-        .await
-        .during(COMMIT)
-        .map_err(|error| (last, error))?;
+    insert(connection, &published.events).map_err(|error| (last, error))?;
+    connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
     Ok(published)
 }

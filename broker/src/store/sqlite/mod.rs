@@ -3,11 +3,14 @@
 mod audit;
 pub(crate) mod committer;
 mod launch;
+mod meta;
 pub(crate) mod open;
 mod policy;
+pub(crate) mod readers;
 mod revocation;
 mod schema;
 mod session;
+mod statements;
 pub(crate) mod tx;
 
 pub(crate) use audit::ChainHead;

@@ -7,23 +7,26 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentwrit_protocol::{Clock, Entropy};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::SqliteTx;
 use super::audit::{ChainHead, verify_tail};
 use super::committer::Shared;
+use super::meta;
 use super::schema::migrate;
-use crate::store::{EndReason, Meta, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind};
+use super::statements::Statements;
+use crate::store::{EndReason, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind};
 use crate::view::ViewChange;
 
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const READERS: u32 = 4;
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const CACHED_STATEMENTS: usize = 256;
+/// One thread uses a connection at a time; a path is a path, never a URI with options.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+const OPEN: &str = "open";
 const OWNER_ONLY: u32 = 0o600;
 
 /// An open store.
 pub(crate) struct Opened {
-    pub(crate) connection: SqliteConnection,
+    pub(crate) connection: Connection,
     pub(crate) head: ChainHead,
     _lock: Option<StoreLock>,
 }
@@ -70,33 +73,31 @@ fn create(path: &Path) -> Result<()> {
     made.map(drop).map_err(file)
 }
 
-fn options(kind: &StoreKind) -> Result<SqliteConnectOptions> {
-    let options = match kind {
-        StoreKind::File(path) => SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full),
-        StoreKind::Memory => "sqlite::memory:".parse().during("open")?,
-    };
-    Ok(options.busy_timeout(BUSY_TIMEOUT).disable_statement_logging())
+/// A connection that writes.
+fn connect(kind: &StoreKind) -> Result<Connection> {
+    let connection = match kind {
+        StoreKind::File(path) => Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE),
+        StoreKind::Memory => Connection::open_in_memory(),
+    }
+    .during(OPEN)?;
+    connection.busy_timeout(BUSY_TIMEOUT).during(OPEN)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        .during(OPEN)?;
+    Ok(connection)
 }
 
-/// Read-only connections beside the committer's; none for a store in memory.
-pub(crate) fn reader(kind: &StoreKind) -> Result<Option<SqlitePool>> {
-    match kind {
-        StoreKind::Memory => Ok(None),
-        StoreKind::File(_) => Ok(Some(
-            SqlitePoolOptions::new()
-                .max_connections(READERS)
-                .acquire_timeout(BUSY_TIMEOUT)
-                .connect_lazy_with(options(kind)?.create_if_missing(false).read_only(true)),
-        )),
-    }
+/// A connection beside it that only reads.
+pub(super) fn connect_reader(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_ONLY).during(OPEN)?;
+    connection.busy_timeout(BUSY_TIMEOUT).during(OPEN)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
 }
 
 /// Opens the store and loads the view from it.
-pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
+pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let lock = match kind {
         StoreKind::File(path) => {
             let lock = lock(path)?;
@@ -105,12 +106,12 @@ pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
         }
         StoreKind::Memory => None,
     };
-    let mut connection = SqliteConnection::connect_with(&options(kind)?).await.during("open")?;
-    migrate(&mut connection).await?;
-    let (epoch, min_iat) = identify(&mut connection, shared).await?;
-    probe(&mut connection).await?;
-    let head = verify_tail(&mut connection).await?;
-    let changes = load_changes(&mut connection, shared.clock.unix_seconds()).await?;
+    let mut connection = connect(kind)?;
+    migrate(&connection)?;
+    let (epoch, min_iat) = identify(&mut connection, shared)?;
+    probe(&mut connection)?;
+    let head = verify_tail(&connection)?;
+    let changes = load_changes(&connection, shared.clock.unix_seconds())?;
     shared.view.load(min_iat, changes);
     shared.status.opened(epoch, head.sequence);
     Ok(Opened {
@@ -120,22 +121,26 @@ pub(crate) async fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     })
 }
 
+fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<Transaction<'c>> {
+    connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .during(operation)
+}
+
 /// Whether the store takes a write.
-pub(crate) async fn probe(connection: &mut SqliteConnection) -> Result<()> {
-    let mut transaction = connection.begin().await.during("probe")?;
-    sqlx::query("UPDATE meta SET value = value WHERE key = ?")
-        .bind(MetaKey::Epoch.as_str())
-        .execute(&mut *transaction)
-        .await
-        .during("probe")?;
-    transaction.commit().await.during("probe")
+pub(super) fn probe(connection: &mut Connection) -> Result<()> {
+    const OPERATION: &str = "probe";
+    let transaction = begin(connection, OPERATION)?;
+    let sql = "UPDATE meta SET value = value WHERE key = ?";
+    transaction.change(OPERATION, sql, [MetaKey::Epoch.as_str()])?;
+    transaction.commit().during(OPERATION)
 }
 
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force.
-async fn identify(connection: &mut SqliteConnection, shared: &Shared) -> Result<(String, i64)> {
-    let mut transaction = connection.begin().await.during("open")?;
-    let mut tx = SqliteTx::new(&mut transaction, shared.clock.now(), ChainHead::default());
-    let known = tx.meta(MetaKey::Epoch).await?.zip(tx.meta(MetaKey::MinIat).await?);
+fn identify(connection: &mut Connection, shared: &Shared) -> Result<(String, i64)> {
+    let transaction = begin(connection, OPEN)?;
+    let read = |key| meta::read(&transaction, key);
+    let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
     let identity = if let Some((epoch, min_iat)) = known {
         let min_iat = min_iat.parse().map_err(|_| StoreError::Corrupt {
             what: "min_iat",
@@ -150,73 +155,69 @@ async fn identify(connection: &mut SqliteConnection, shared: &Shared) -> Result<
         // themselves in whole seconds, so this one has to be over before the store issues any.
         if !shared.first.swap(false, Ordering::SeqCst) {
             let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
-            tokio::time::sleep(Duration::from_millis(1000_u64.saturating_sub(into))).await;
+            std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
         }
         let min_iat = shared.clock.unix_seconds();
-        tx.set_meta(MetaKey::Epoch, &epoch).await?;
-        tx.set_meta(MetaKey::MinIat, &min_iat.to_string()).await?;
+        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         (epoch, min_iat)
     };
-    let known = tx
-        .meta(MetaKey::LongestTtl)
-        .await?
-        .and_then(|text| text.parse::<i64>().ok());
+    let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
     let longest = match known {
         Some(known) if known == 0 || shared.max_ttl == 0 => 0,
         Some(known) => known.max(shared.max_ttl),
         None => shared.max_ttl,
     };
     if known != Some(longest) {
-        tx.set_meta(MetaKey::LongestTtl, &longest.to_string()).await?;
+        meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
     }
-    transaction.commit().await.during("open")?;
+    transaction.commit().during(OPEN)?;
     Ok(identity)
 }
 
 /// Everything that the revocation view must know at start.
-async fn load_changes(connection: &mut SqliteConnection, now_seconds: i64) -> Result<Vec<ViewChange>> {
-    let mut changes = Vec::new();
-    let ended = sqlx::query(
-        "SELECT sid, end_reason, ended_at, MAX(exp, COALESCE(prev_exp, 0)) AS last_exp FROM sessions \
+fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewChange>> {
+    const SESSIONS: &str = "load_sessions";
+    const REVOCATIONS: &str = "load_revocations";
+    let mut changes = connection.all(
+        SESSIONS,
+        "SELECT sid, end_reason, ended_at, MAX(exp, COALESCE(prev_exp, 0)) FROM sessions \
          WHERE ended_at IS NOT NULL AND MAX(exp, COALESCE(prev_exp, 0)) >= ?",
-    )
-    .bind(now_seconds)
-    .fetch_all(&mut *connection)
-    .await
-    .during("load_sessions")?;
-    for row in ended {
-        let reason: String = row.try_get("end_reason").during("load_sessions")?;
-        changes.push(ViewChange::SessionEnded {
-            sid: row.try_get("sid").during("load_sessions")?,
-            reason: EndReason::from_stored(&reason)?,
-            effective_at: row.try_get("ended_at").during("load_sessions")?,
-            until: ViewChange::end_of_second(row.try_get("last_exp").during("load_sessions")?),
-        });
-    }
-    let spent = sqlx::query("SELECT jti, effective_at, exp FROM spent_tokens WHERE exp >= ?")
-        .bind(now_seconds)
-        .fetch_all(&mut *connection)
-        .await
-        .during("load_revocations")?;
-    for row in spent {
-        changes.push(ViewChange::TokenSpent {
-            jti: row.try_get("jti").during("load_revocations")?,
-            effective_at: row.try_get("effective_at").during("load_revocations")?,
-            until: ViewChange::end_of_second(row.try_get("exp").during("load_revocations")?),
-        });
-    }
-    let revoked = sqlx::query("SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?")
-        .bind(now_seconds.saturating_mul(1000))
-        .fetch_all(&mut *connection)
-        .await
-        .during("load_revocations")?;
-    for row in revoked {
-        let level: String = row.try_get("level").during("load_revocations")?;
-        changes.push(ViewChange::Revoked(Revocation {
-            level: RevocationLevel::from_stored(&level)?,
-            target: row.try_get("target").during("load_revocations")?,
-            until: row.try_get("until").during("load_revocations")?,
-        }));
-    }
+        [now_seconds],
+        |row| {
+            let reason: String = row.get(1).during(SESSIONS)?;
+            Ok(ViewChange::SessionEnded {
+                sid: row.get(0).during(SESSIONS)?,
+                reason: EndReason::from_stored(&reason)?,
+                effective_at: row.get(2).during(SESSIONS)?,
+                until: ViewChange::end_of_second(row.get(3).during(SESSIONS)?),
+            })
+        },
+    )?;
+    changes.extend(connection.all(
+        REVOCATIONS,
+        "SELECT jti, effective_at, exp FROM spent_tokens WHERE exp >= ?",
+        [now_seconds],
+        |row| {
+            Ok(ViewChange::TokenSpent {
+                jti: row.get(0).during(REVOCATIONS)?,
+                effective_at: row.get(1).during(REVOCATIONS)?,
+                until: ViewChange::end_of_second(row.get(2).during(REVOCATIONS)?),
+            })
+        },
+    )?);
+    changes.extend(connection.all(
+        REVOCATIONS,
+        "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?",
+        [now_seconds.saturating_mul(1000)],
+        |row| {
+            let level: String = row.get(0).during(REVOCATIONS)?;
+            Ok(ViewChange::Revoked(Revocation {
+                level: RevocationLevel::from_stored(&level)?,
+                target: row.get(1).during(REVOCATIONS)?,
+                until: row.get(2).during(REVOCATIONS)?,
+            }))
+        },
+    )?);
     Ok(changes)
 }

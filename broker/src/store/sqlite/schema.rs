@@ -1,18 +1,19 @@
 //! The schema and its migrations, counted in `PRAGMA user_version`.
 
-use sqlx::{Executor, SqliteConnection};
+use rusqlite::Connection;
 
+use super::statements::{Statements, scalar};
 use crate::store::{Operation, Result, StoreError};
 
 /// In order; released ones are never changed.
 const MIGRATIONS: &[&str] = &[include_str!("0001_core.sql"), include_str!("0002_k8s.sql")];
+const READ_VERSION: &str = "read_schema_version";
 
 /// Brings the schema up to date.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *connection)
-        .await
-        .during("read_schema_version")?;
+pub(super) fn migrate(connection: &Connection) -> Result<()> {
+    let version: i64 = connection
+        .first(READ_VERSION, "PRAGMA user_version", [], scalar(READ_VERSION))?
+        .unwrap_or_default();
     let done = usize::try_from(version).unwrap_or(usize::MAX);
     if done > MIGRATIONS.len() {
         return Err(StoreError::Corrupt {
@@ -25,10 +26,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
             "BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {};\nCOMMIT;",
             index + 1
         );
-        connection
-            .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(script)))
-            .await
-            .during("create_table")?;
+        connection.execute_batch(&script).during("create_table")?;
     }
     Ok(())
 }

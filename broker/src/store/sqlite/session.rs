@@ -1,13 +1,15 @@
 //! Rows of sessions.
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Error, Row};
+use rusqlite::{Row, params};
 
 use super::SqliteTx;
 use super::launch::{attested, from_json, to_json};
+use super::statements::{Statements, scalar};
 use crate::store::{EndReason, Ledger, Operation, Renewal, Result, Session, Sessions};
 use crate::view::ViewChange;
+
+const READ: &str = "read_session";
 
 /// The end of every query for live sessions; the placeholders are the current second and millisecond.
 macro_rules! live {
@@ -31,70 +33,44 @@ macro_rules! standing {
     };
 }
 
-fn from_row(row: &SqliteRow) -> Result<Session> {
-    let text = |column| row.try_get::<String, _>(column);
-    let optional = |column| row.try_get::<Option<String>, _>(column);
-    let number = |column| row.try_get::<Option<i64>, _>(column);
-    let read = || -> std::result::Result<_, Error> {
-        let previous = match (optional("prev_jti")?, number("prev_until")?, number("prev_exp")?) {
-            (Some(jti), Some(until), Some(exp)) => Some(Renewal {
-                jti,
-                until,
-                exp,
-                key: optional("renew_key")?,
-            }),
-            _ => None,
-        };
-        let session = Session {
-            sid: text("sid")?,
-            agent_id: text("agent_id")?,
-            orch_id: text("orch_id")?,
-            task_id: text("task_id")?,
-            scope: Vec::new(),
-            jti: text("jti")?,
-            iat: row.try_get("iat")?,
-            exp: row.try_get("exp")?,
-            previous,
-            created_at: row.try_get("created_at")?,
-            ended_at: number("ended_at")?,
-            end_reason: None,
-            correlation_id: text("correlation_id")?,
-            attested: None,
-        };
-        Ok((session, text("scope")?, optional("end_reason")?, optional("attested")?))
+fn from_row(row: &Row<'_>) -> Result<Session> {
+    let text = |column| row.get::<_, String>(column).during(READ);
+    let optional = |column| row.get::<_, Option<String>>(column).during(READ);
+    let number = |column| row.get::<_, Option<i64>>(column).during(READ);
+    let previous = match (optional("prev_jti")?, number("prev_until")?, number("prev_exp")?) {
+        (Some(jti), Some(until), Some(exp)) => Some(Renewal {
+            jti,
+            until,
+            exp,
+            key: optional("renew_key")?,
+        }),
+        _ => None,
     };
-    let (mut session, scope, reason, bound) = read().during("read_session")?;
-    session.scope = from_json("session scope", &scope)?;
-    session.end_reason = reason.map(|text| EndReason::from_stored(&text)).transpose()?;
-    session.attested = attested(bound)?;
-    Ok(session)
+    Ok(Session {
+        sid: text("sid")?,
+        agent_id: text("agent_id")?,
+        orch_id: text("orch_id")?,
+        task_id: text("task_id")?,
+        scope: from_json("session scope", &text("scope")?)?,
+        jti: text("jti")?,
+        iat: row.get("iat").during(READ)?,
+        exp: row.get("exp").during(READ)?,
+        previous,
+        created_at: row.get("created_at").during(READ)?,
+        ended_at: number("ended_at")?,
+        end_reason: optional("end_reason")?
+            .map(|text| EndReason::from_stored(&text))
+            .transpose()?,
+        correlation_id: text("correlation_id")?,
+        attested: attested(optional("attested")?)?,
+    })
 }
 
 impl SqliteTx<'_> {
-    async fn live_sessions(&mut self, query: &'static str, value: &str) -> Result<Vec<Session>> {
-        let now = self.millis();
-        let rows = sqlx::query(query)
-            .bind(value)
-            .bind(self.now.unix_timestamp())
-            .bind(now)
-            .fetch_all(&mut *self.connection)
-            .await
-            .during("read_session")?;
-        rows.iter().map(from_row).collect()
-    }
-}
-
-impl SqliteTx<'_> {
-    async fn standing_sessions(&mut self, query: &'static str, value: &str) -> Result<Vec<Session>> {
-        let (seconds, millis) = (self.now.unix_timestamp(), self.millis());
-        let rows = sqlx::query(query)
-            .bind(value)
-            .bind(seconds)
-            .bind(millis)
-            .fetch_all(&mut *self.connection)
-            .await
-            .during("read_session")?;
-        rows.iter().map(from_row).collect()
+    /// Rows of a query made by [`live`] or [`standing`].
+    fn sessions(&self, query: &str, value: &str) -> Result<Vec<Session>> {
+        let values = params![value, self.now.unix_timestamp(), self.millis()];
+        self.connection.all(READ, query, values, from_row)
     }
 }
 
@@ -102,38 +78,32 @@ impl SqliteTx<'_> {
 impl Sessions for SqliteTx<'_> {
     async fn insert_session(&mut self, session: &Session) -> Result<()> {
         let bound = session.attested.as_ref();
-        sqlx::query(
+        self.connection.change(
+            "insert_session",
             "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
              policy_uid, pod_uid, attested) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&session.sid)
-        .bind(&session.agent_id)
-        .bind(&session.orch_id)
-        .bind(&session.task_id)
-        .bind(to_json("session scope", &session.scope)?)
-        .bind(&session.jti)
-        .bind(session.iat)
-        .bind(session.exp)
-        .bind(session.created_at)
-        .bind(&session.correlation_id)
-        .bind(bound.map(|bound| &bound.policy_uid))
-        .bind(bound.map(|bound| &bound.pod_uid))
-        .bind(bound.map(|bound| to_json("attestation", bound)).transpose()?)
-        .execute(&mut *self.connection)
-        .await
-        .during("insert_session")?;
+            params![
+                session.sid,
+                session.agent_id,
+                session.orch_id,
+                session.task_id,
+                to_json("session scope", &session.scope)?,
+                session.jti,
+                session.iat,
+                session.exp,
+                session.created_at,
+                session.correlation_id,
+                bound.map(|bound| &bound.policy_uid),
+                bound.map(|bound| &bound.pod_uid),
+                bound.map(|bound| to_json("attestation", bound)).transpose()?,
+            ],
+        )?;
         Ok(())
     }
 
     async fn session(&mut self, sid: &str) -> Result<Option<Session>> {
-        sqlx::query("SELECT * FROM sessions WHERE sid = ?")
-            .bind(sid)
-            .fetch_optional(&mut *self.connection)
-            .await
-            .during("read_session")?
-            .as_ref()
-            .map(from_row)
-            .transpose()
+        self.connection
+            .first(READ, "SELECT * FROM sessions WHERE sid = ?", [sid], from_row)
     }
 
     async fn renew_session(
@@ -144,32 +114,30 @@ impl Sessions for SqliteTx<'_> {
         exp: i64,
         previous: &Renewal,
     ) -> Result<bool> {
-        let done = sqlx::query(
+        let rows = self.connection.change(
+            "renew_session",
             "UPDATE sessions SET jti = ?, iat = ?, exp = ?, prev_jti = ?, prev_until = ?, prev_exp = ?, renew_key = ? \
              WHERE sid = ? AND jti = ?",
-        )
-        .bind(jti)
-        .bind(iat)
-        .bind(exp)
-        .bind(&previous.jti)
-        .bind(previous.until)
-        .bind(previous.exp)
-        .bind(&previous.key)
-        .bind(&session.sid)
-        .bind(&session.jti)
-        .execute(&mut *self.connection)
-        .await
-        .during("renew_session")?;
-        if done.rows_affected() == 0 {
+            params![
+                jti,
+                iat,
+                exp,
+                previous.jti,
+                previous.until,
+                previous.exp,
+                previous.key,
+                session.sid,
+                session.jti
+            ],
+        )?;
+        if rows == 0 {
             return Ok(false);
         }
-        sqlx::query("INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(&previous.jti)
-            .bind(previous.until)
-            .bind(previous.exp)
-            .execute(&mut *self.connection)
-            .await
-            .during("save_revocation")?;
+        self.connection.change(
+            "save_revocation",
+            "INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            params![previous.jti, previous.until, previous.exp],
+        )?;
         self.view_change(ViewChange::TokenSpent {
             jti: previous.jti.clone(),
             effective_at: previous.until,
@@ -179,16 +147,12 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: i64) -> Result<bool> {
-        let done = sqlx::query(
+        let rows = self.connection.change(
+            "end_session",
             "UPDATE sessions SET ended_at = ?1, end_reason = ?2 WHERE sid = ?3 AND (ended_at IS NULL OR ended_at > ?1)",
-        )
-        .bind(effective_at)
-        .bind(reason.as_str())
-        .bind(&session.sid)
-        .execute(&mut *self.connection)
-        .await
-        .during("end_session")?;
-        if done.rows_affected() == 0 {
+            params![effective_at, reason.as_str(), session.sid],
+        )?;
+        if rows == 0 {
             return Ok(false);
         }
         self.view_change(ViewChange::SessionEnded {
@@ -201,46 +165,46 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>> {
-        self.live_sessions(live!("policy_uid = ?"), policy_uid).await
+        self.sessions(live!("policy_uid = ?"), policy_uid)
     }
 
     async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
-        self.live_sessions(live!("pod_uid = ?"), pod_uid).await
+        self.sessions(live!("pod_uid = ?"), pod_uid)
     }
 
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
-        self.live_sessions(live!("orch_id = ?"), orch_id).await
+        self.sessions(live!("orch_id = ?"), orch_id)
     }
 
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
-        self.standing_sessions(standing!("agent_id = ?"), agent_id).await
+        self.sessions(standing!("agent_id = ?"), agent_id)
     }
 
     async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>> {
-        self.standing_sessions(standing!("task_id = ?"), task_id).await
+        self.sessions(standing!("task_id = ?"), task_id)
     }
 
     async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>> {
-        let current = self.standing_sessions(standing!("jti = ?"), jti).await?;
+        let current = self.sessions(standing!("jti = ?"), jti)?;
         if let Some(session) = current.into_iter().next() {
             return Ok(Some(session));
         }
         let now = self.millis();
-        let before = self.standing_sessions(standing!("prev_jti = ?"), jti).await?;
+        let before = self.sessions(standing!("prev_jti = ?"), jti)?;
         Ok(before
             .into_iter()
             .find(|session| session.previous.as_ref().is_some_and(|previous| previous.until > now)))
     }
 
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {
-        self.live_sessions(live!("pod_uid > ?"), "").await
+        self.sessions(live!("pod_uid > ?"), "")
     }
 
     async fn count_live_sessions(&mut self) -> Result<i64> {
-        sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL AND exp >= ?")
-            .bind(self.now.unix_timestamp())
-            .fetch_one(&mut *self.connection)
-            .await
-            .during("count_sessions")
+        const OPERATION: &str = "count_sessions";
+        let sql = "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL AND exp >= ?";
+        let now = self.now.unix_timestamp();
+        let count = self.connection.first(OPERATION, sql, [now], scalar(OPERATION))?;
+        Ok(count.unwrap_or_default())
     }
 }

@@ -2,11 +2,11 @@
 
 use agentwrit_protocol::audit::AuditEvent;
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use rusqlite::Connection;
 use time::OffsetDateTime;
 
 use super::audit::{ChainHead, page};
-use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Meta, MetaKey, Nonces, Operation, Policies, Result};
+use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
 use crate::timestamp::{nanos, rfc3339_nanos};
 use crate::view::ViewChange;
 
@@ -19,7 +19,7 @@ pub(crate) struct SealedEvent {
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
 pub(crate) struct SqliteTx<'c> {
-    pub(crate) connection: &'c mut SqliteConnection,
+    pub(crate) connection: &'c mut Connection,
     pub(crate) now: OffsetDateTime,
     pub(crate) head: ChainHead,
     pub(crate) events: Vec<SealedEvent>,
@@ -27,7 +27,7 @@ pub(crate) struct SqliteTx<'c> {
 }
 
 impl<'c> SqliteTx<'c> {
-    pub(crate) fn new(connection: &'c mut SqliteConnection, now: OffsetDateTime, head: ChainHead) -> Self {
+    pub(crate) fn new(connection: &'c mut Connection, now: OffsetDateTime, head: ChainHead) -> Self {
         Self {
             connection,
             now,
@@ -85,66 +85,6 @@ impl Ledger for SqliteTx<'_> {
     }
 
     async fn events(&mut self, filter: &EventFilter) -> Result<EventPage> {
-        page(self.connection, filter).await
-    }
-}
-
-#[async_trait]
-impl Nonces for SqliteTx<'_> {
-    async fn consume_nonce(&mut self, nonce: &str, until: i64) -> Result<bool> {
-        let done = sqlx::query("INSERT INTO nonces (nonce, until) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(nonce)
-            .bind(until)
-            .execute(&mut *self.connection)
-            .await
-            .during("consume_nonce")?;
-        Ok(done.rows_affected() == 1)
-    }
-}
-
-#[async_trait]
-impl Meta for SqliteTx<'_> {
-    async fn meta(&mut self, key: MetaKey) -> Result<Option<String>> {
-        sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
-            .bind(key.as_str())
-            .fetch_optional(&mut *self.connection)
-            .await
-            .during("read_meta")
-    }
-
-    async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        )
-        .bind(key.as_str())
-        .bind(value)
-        .execute(&mut *self.connection)
-        .await
-        .during("write_meta")?;
-        Ok(())
-    }
-
-    async fn prune(&mut self) -> Result<u64> {
-        const HOUR: i64 = 3600;
-        let (seconds, millis) = (self.now.unix_timestamp(), self.millis());
-        let statements = [
-            // A launch token answers "expired" or "already consumed" for an hour, then "not found".
-            ("DELETE FROM launch_tokens WHERE expires_at < ?", millis - HOUR * 1000),
-            ("DELETE FROM nonces WHERE until < ?", millis),
-            ("DELETE FROM spent_tokens WHERE exp < ?", seconds),
-            ("DELETE FROM revocations WHERE until < ?", millis),
-            ("DELETE FROM sessions WHERE exp < ?", seconds - 25 * HOUR),
-        ];
-        let mut rows = 0;
-        for (statement, limit) in statements {
-            let done = sqlx::query(statement)
-                .bind(limit)
-                .execute(&mut *self.connection)
-                .await
-                .during("prune")?;
-            rows += done.rows_affected();
-        }
-        self.purge_policy_rows().await?;
-        Ok(rows)
+        page(self.connection, filter)
     }
 }

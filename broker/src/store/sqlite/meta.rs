@@ -1,0 +1,62 @@
+//! Rows of facts about the store, consumed nonces, and what is pruned.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+
+use super::SqliteTx;
+use super::statements::{Statements, scalar};
+use crate::store::{Meta, MetaKey, Nonces, Policies, Result};
+
+const HOUR: i64 = 3600;
+
+/// The value of a key.
+pub(super) fn read(connection: &Connection, key: MetaKey) -> Result<Option<String>> {
+    const OPERATION: &str = "read_meta";
+    let sql = "SELECT value FROM meta WHERE key = ?";
+    connection.first(OPERATION, sql, [key.as_str()], scalar(OPERATION))
+}
+
+/// Sets the value of a key.
+pub(super) fn write(connection: &Connection, key: MetaKey, value: &str) -> Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    connection.change("write_meta", sql, [key.as_str(), value]).map(drop)
+}
+
+#[async_trait]
+impl Meta for SqliteTx<'_> {
+    async fn meta(&mut self, key: MetaKey) -> Result<Option<String>> {
+        read(self.connection, key)
+    }
+
+    async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()> {
+        write(self.connection, key, value)
+    }
+
+    async fn prune(&mut self) -> Result<u64> {
+        let (seconds, millis) = (self.now.unix_timestamp(), self.millis());
+        let statements = [
+            // A launch token answers "expired" or "already consumed" for an hour, then "not found".
+            ("DELETE FROM launch_tokens WHERE expires_at < ?", millis - HOUR * 1000),
+            ("DELETE FROM nonces WHERE until < ?", millis),
+            ("DELETE FROM spent_tokens WHERE exp < ?", seconds),
+            ("DELETE FROM revocations WHERE until < ?", millis),
+            ("DELETE FROM sessions WHERE exp < ?", seconds - 25 * HOUR),
+        ];
+        let mut rows = 0_u64;
+        for (statement, limit) in statements {
+            let gone = self.connection.change("prune", statement, [limit])?;
+            rows = rows.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX));
+        }
+        self.purge_policy_rows().await?;
+        Ok(rows)
+    }
+}
+
+#[async_trait]
+impl Nonces for SqliteTx<'_> {
+    async fn consume_nonce(&mut self, nonce: &str, until: i64) -> Result<bool> {
+        let sql = "INSERT INTO nonces (nonce, until) VALUES (?, ?) ON CONFLICT DO NOTHING";
+        let rows = self.connection.change("consume_nonce", sql, params![nonce, until])?;
+        Ok(rows == 1)
+    }
+}
