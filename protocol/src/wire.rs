@@ -216,4 +216,8 @@ pub struct AuditEventsResponse {
     pub offset: i64,
     /// As asked, default 100, at most 1000.
     pub limit: i64,
+    /// Only when a `cursor` was asked for: where the next page starts. The trail ends here for now when there are
+    /// fewer events than `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }

@@ -21,6 +21,7 @@ pub(in crate::http) async fn events(State(broker): State<AppState>, call: Call) 
             total: page.total,
             offset,
             limit,
+            next_cursor: None,
         },
     ))
 }

@@ -1,125 +1,12 @@
-//! The audit trail: event, hash chain, sanitiser (contract §15, `kubernetes-api.md` §4 "Audit").
-
-use std::fmt;
+//! One event: its wire form, its hash, and how it is sealed.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// `prev_hash` of the first event.
-pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// What replaces a secret in a detail.
-pub const REDACTED: &str = "***REDACTED***";
-const SECRET_WORDS: [&str; 4] = ["secret", "password", "token_value", "private_key"];
+use super::sanitise;
 
-macro_rules! event_types {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
-        /// The closed set of event types.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum EventType { $($(#[$doc])* $variant,)* }
-
-        impl EventType {
-            /// Every type.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The type on the wire.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-    };
-}
-
-event_types! {
-    /// Admin login.
-    AdminAuth = "admin_auth",
-    /// Admin login with a wrong secret.
-    AdminAuthFailed = "admin_auth_failed",
-    /// A launch token was made.
-    LaunchTokenIssued = "launch_token_issued",
-    /// A launch token was refused.
-    LaunchTokenDenied = "launch_token_denied",
-    /// An app asked for more than its ceiling.
-    ScopeCeilingExceeded = "scope_ceiling_exceeded",
-    /// An agent registered.
-    AgentRegistered = "agent_registered",
-    /// Its token was issued.
-    TokenIssued = "token_issued",
-    /// A registration asked for more than its launch token allows.
-    RegistrationPolicyViolation = "registration_policy_violation",
-    /// A token was renewed.
-    TokenRenewed = "token_renewed",
-    /// A renewal was refused.
-    TokenRenewalFailed = "token_renewal_failed",
-    /// A token was given back.
-    TokenReleased = "token_released",
-    /// A person revoked.
-    TokenRevoked = "token_revoked",
-    /// A delegation was made.
-    DelegationCreated = "delegation_created",
-    /// A delegation asked for more than its delegator holds.
-    DelegationAttenuationViolation = "delegation_attenuation_violation",
-    /// A bearer was refused.
-    TokenAuthFailed = "token_auth_failed",
-    /// A revoked bearer was used.
-    TokenRevokedAccess = "token_revoked_access",
-    /// A bearer lacked the endpoint's scope.
-    ScopeViolation = "scope_violation",
-    /// An app was registered.
-    AppRegistered = "app_registered",
-    /// An app was changed.
-    AppUpdated = "app_updated",
-    /// An app was deregistered.
-    AppDeregistered = "app_deregistered",
-    /// An app logged in.
-    AppAuthenticated = "app_authenticated",
-    /// An app's login was refused.
-    AppAuthFailed = "app_auth_failed",
-    /// A source met a rate limit.
-    AppRateLimited = "app_rate_limited",
-    /// A pod was refused a launch token.
-    AttestationDenied = "attestation_denied",
-    /// A policy was written.
-    PolicyApplied = "policy_applied",
-    /// A policy was removed.
-    PolicyRemoved = "policy_removed",
-    /// A pod ended, and its sessions with it.
-    PodEnded = "pod_ended",
-    /// A later registration of the same pod took over.
-    AgentSuperseded = "agent_superseded",
-    /// A person's revocation hit an attested agent.
-    PodQuarantined = "pod_quarantined",
-    /// A person lifted the quarantine.
-    PodReleased = "pod_released",
-    /// A registration was refused.
-    RegistrationDenied = "registration_denied",
-    /// The chain so far, signed.
-    AuditCheckpoint = "audit_checkpoint",
-}
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// `success` or `denied`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was done.
-    Success,
-    /// It was refused.
-    Denied,
-}
-
-impl Outcome {
-    /// The outcome on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Denied => "denied",
-        }
-    }
-}
+/// Stands before the hash of the extra fields at the end of a detail.
+const EXT_HASH: &str = " ext_hash=";
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature is serde's
 fn is_zero(n: &i64) -> bool {
@@ -222,13 +109,22 @@ impl AuditEvent {
         format!("evt-{sequence:06}")
     }
 
+    /// The number in an id, which has one spelling only.
+    pub fn sequence_of(id: &str) -> Option<i64> {
+        let sequence = id.strip_prefix("evt-")?.parse().ok()?;
+        (sequence >= 0 && Self::id_for(sequence) == id).then_some(sequence)
+    }
+
     /// Seals the event: sanitises the detail, appends `ext_hash`, chains and hashes.
     pub fn seal(&mut self, sequence: i64, prev_hash: &str) {
         self.id = Self::id_for(sequence);
         self.detail = sanitise(&self.detail);
         if let Some(hash) = self.extra.hash() {
-            self.detail.push_str(" ext_hash=");
+            self.detail.push_str(EXT_HASH);
             self.detail.push_str(&hash);
+        } else if claimed_ext_hash(&self.detail).is_some() {
+            // Free text must not claim extra fields.
+            self.detail.push('.');
         }
         prev_hash.clone_into(&mut self.prev_hash);
         self.hash = self.compute_hash();
@@ -257,43 +153,17 @@ impl AuditEvent {
     }
 }
 
-/// Masks what follows a secret-sounding word in a detail: after the first `=`, else after the first `: `.
-pub fn sanitise(detail: &str) -> String {
-    let names_secret = |text: &str| {
-        let lower = text.to_lowercase();
-        SECRET_WORDS.iter().any(|word| lower.contains(word))
-    };
-    if !names_secret(detail) {
-        return detail.to_owned();
-    }
-    for separator in ["=", ": "] {
-        if let Some((before, _)) = detail.split_once(separator)
-            && names_secret(before)
-        {
-            return format!("{before}{separator}{REDACTED}");
-        }
-    }
-    detail.to_owned()
+/// The hash that a detail ends with, if it claims one.
+pub(super) fn claimed_ext_hash(detail: &str) -> Option<&str> {
+    let (_, hash) = detail.rsplit_once(EXT_HASH)?;
+    let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash.then_some(hash)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sanitiser_masks_after_the_first_separator() {
-        let table = [
-            ("agent registered", "agent registered"),
-            ("secret=abc def", "secret=***REDACTED***"),
-            ("PASSWORD: hunter2", "PASSWORD: ***REDACTED***"),
-            ("x=1 secret=abc", "x=1 secret=abc"),
-            ("my private_key: a=b", "my private_key: a=***REDACTED***"),
-            ("wrong secret", "wrong secret"),
-        ];
-        for (given, wanted) in table {
-            assert_eq!(sanitise(given), wanted);
-        }
-    }
+    use crate::audit::GENESIS_HASH;
 
     #[test]
     fn sealing_chains_and_binds_the_extra_fields() {
@@ -317,6 +187,36 @@ mod tests {
         assert_eq!(second.hash, second.compute_hash());
         second.extra.pod_uid.clear();
         assert_eq!(second.extra.hash(), None);
+    }
+
+    #[test]
+    fn ids_have_one_spelling() {
+        for (id, sequence) in [
+            ("evt-000001", Some(1)),
+            ("evt-000000", Some(0)),
+            ("evt-1234567", Some(1_234_567)),
+            ("evt-1", None),
+            ("evt-0000001", None),
+            ("evt-+00001", None),
+            ("evt--00001", None),
+            ("EVT-000001", None),
+            ("evt-99999999999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(AuditEvent::sequence_of(id), sequence, "{id}");
+        }
+    }
+
+    #[test]
+    fn free_text_can_t_claim_extra_fields() {
+        let claim = format!("name=x ext_hash={GENESIS_HASH}");
+        let mut event = AuditEvent {
+            detail: claim.clone(),
+            ..AuditEvent::default()
+        };
+        event.seal(1, GENESIS_HASH);
+        assert_eq!(event.detail, format!("{claim}."));
+        assert_eq!(claimed_ext_hash(&event.detail), None);
     }
 
     #[test]

@@ -1,0 +1,16 @@
+//! The audit trail: event, hash chain, signed checkpoints, sanitiser (contract §15, `kubernetes-api.md` §4 "Audit").
+
+mod checkpoint;
+mod event;
+mod event_type;
+mod sanitise;
+mod walker;
+
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointKeys, MAX_UNSIGNED, SignatureCheck};
+pub use event::{AuditEvent, ExtraFields};
+pub use event_type::{EventType, Outcome};
+pub use sanitise::{REDACTED, sanitise};
+pub use walker::{Break, BreakKind, ChainWalker, Step, Summary};
+
+/// `prev_hash` of the first event.
+pub const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
