@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test lint bench clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test lint bench bench-broker clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -37,8 +37,11 @@ test: ## Run everything: lint, unit, API server, other clients, end to end (scri
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
 	@scripts/setup.sh && scripts/lint.sh
 
-bench: ## Measure speed and size
+bench: ## Measure speed and size on a cluster
 	@scripts/bench.sh
+
+bench-broker: ## Measure the broker alone: operations a second beside what the machine allows
+	@scripts/bench-broker.sh
 
 clean: ## Remove build products of this checkout (the cluster and the shared cache stay)
 	@scripts/clean.sh

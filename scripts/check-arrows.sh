@@ -19,6 +19,7 @@ declare -A ALLOWED=(
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-client"
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
+  [agentwrit-load]="agentwrit-protocol"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-broker agentwrit-tests"

@@ -9,10 +9,10 @@ SCRIPT_NAME=images
 source "$(dirname "$0")/lib/common.sh"
 # shellcheck source=scripts/lib/image.sh
 source "$REPO/scripts/lib/image.sh"
+# shellcheck source=scripts/lib/build.sh
+source "$REPO/scripts/lib/build.sh"
 
 IMAGE_DIR=$REPO/target/images
-# Shared by all checkouts of this machine, so that the dependencies are built for release once, not once a clone.
-BUILD_DIR=$AGENTWRIT_CACHE/target
 
 # package|binary|image (- for none)|user|title|description
 PRODUCTS=(
@@ -22,19 +22,6 @@ PRODUCTS=(
   "agentwrit-demo|agentwrit-demo|agentwrit-demo|65532|AgentWrit demo|A protected service and a client of it"
   "agentwrit-cli|awrit|-|-|-|-"
 )
-
-# One package at a time: features that another package asks for must not fatten this binary. The linker
-# flag needs --target, or proc-macros would be built static as well.
-build_binary() {
-  local package=$1 binary=$2 rustflags="-C target-feature=+crt-static"
-  (cd "$REPO" && RUSTFLAGS=$rustflags cargo build --profile "$(profile_of "$binary")" --locked --target "$IMAGE_TARGET" \
-    --target-dir "$BUILD_DIR" -p "$package" --bin "$binary")
-}
-
-# Cargo.toml tells why the sidecar has a profile of its own.
-profile_of() {
-  if [[ $1 == agentwrit-sidecar ]]; then echo sidecar; else echo release; fi
-}
 
 # build [BINARY...]: all of them, or these.
 build() {
@@ -48,7 +35,7 @@ build() {
     IFS='|' read -r package binary _ <<<"$entry"
     (($# == 0)) || [[ " $* " == *" $binary "* ]] || continue
     run_step "$binary" "$REPO/target/log/build-$binary.log" build_binary "$package" "$binary"
-    cp --remove-destination --reflink=auto "$BUILD_DIR/$IMAGE_TARGET/$(profile_of "$binary")/$binary" "$REPO/target/release/$binary"
+    cp --remove-destination --reflink=auto "$(built_binary "$binary")" "$REPO/target/release/$binary"
   done
 }
 

@@ -1,0 +1,154 @@
+//! One window: clients that do one operation after the other, and what it took.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::failure::{Failure, Result};
+use crate::moment;
+use crate::process::{Broker, Usage, usage};
+
+/// Whether there was something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// One operation done.
+    Done,
+    /// What was prepared is used up.
+    Exhausted,
+}
+
+/// One client.
+pub trait Load: Send + 'static {
+    /// Does one operation.
+    fn once(&mut self) -> impl Future<Output = Result<Step>> + Send;
+}
+
+/// What a window gave.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sample {
+    /// Clients side by side.
+    pub clients: usize,
+    /// Operations done.
+    pub operations: u64,
+    /// Operations a second.
+    pub per_second: f64,
+    /// Half of the operations took no longer, microseconds.
+    pub p50_us: u32,
+    /// 99 % of the operations took no longer, microseconds.
+    pub p99_us: u32,
+    /// CPU time of the server for one operation, microseconds.
+    pub server_cpu_us: f64,
+    /// Share of one core that the server used.
+    pub server_core: f64,
+    /// Share of one core that the clients used: near 1 they were what limited.
+    pub client_core: f64,
+    /// Written to the disk for one operation, KiB.
+    pub disk_kib: f64,
+    /// Operations that shared one commit; 0 when nothing was committed.
+    pub per_commit: f64,
+}
+
+/// A server whose use is measured beside the clients'.
+pub trait Server {
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it is gone.
+    fn usage(&self) -> Result<Usage>;
+
+    /// Transactions that it has committed so far.
+    fn commits(&self) -> impl Future<Output = Result<u64>>;
+}
+
+impl Server for Broker {
+    fn usage(&self) -> Result<Usage> {
+        Self::usage(self)
+    }
+
+    async fn commits(&self) -> Result<u64> {
+        super::prepare::commits(self).await
+    }
+}
+
+/// Runs the loads side by side for this long, or until all are exhausted.
+///
+/// # Errors
+/// The first failure of any of them.
+pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Server) -> Result<Sample> {
+    let clients = loads.len();
+    let commits = server.commits().await?;
+    let (theirs, ours) = (server.usage()?, usage("self")?);
+    let begun = moment::now();
+    let tasks: Vec<_> = loads
+        .into_iter()
+        .map(|load| tokio::spawn(drive(load, begun, length)))
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        let of_one = task
+            .await
+            .map_err(|error| Failure::Broker(format!("a client: {error}")))??;
+        latencies.extend(of_one);
+    }
+    let elapsed = begun.elapsed();
+    let (their_end, our_end) = (server.usage()?, usage("self")?);
+    let committed = server.commits().await?.saturating_sub(commits);
+    latencies.sort_unstable();
+    let operations = u64::try_from(latencies.len()).unwrap_or(u64::MAX);
+    if operations == 0 {
+        return Err(Failure::Broker("a window without a single operation".into()));
+    }
+    let count = moment::float(operations);
+    let cpu = their_end.cpu.saturating_sub(theirs.cpu).as_secs_f64();
+    let written = their_end.written_bytes.saturating_sub(theirs.written_bytes);
+    let seconds = elapsed.as_secs_f64();
+    Ok(Sample {
+        clients,
+        operations,
+        per_second: moment::rate(operations, elapsed),
+        p50_us: percentile(&latencies, 50),
+        p99_us: percentile(&latencies, 99),
+        server_cpu_us: cpu * 1e6 / count,
+        server_core: cpu / seconds,
+        client_core: our_end.cpu.saturating_sub(ours.cpu).as_secs_f64() / seconds,
+        disk_kib: moment::float(written / 1024) / count,
+        per_commit: if committed == 0 {
+            0.0
+        } else {
+            count / moment::float(committed)
+        },
+    })
+}
+
+/// One client until the window ends; the microseconds of each operation.
+async fn drive<L: Load>(mut load: L, begun: Instant, length: Duration) -> Result<Vec<u32>> {
+    let mut latencies = Vec::with_capacity(16 * 1024);
+    let mut before = moment::now();
+    while begun.elapsed() < length {
+        if load.once().await? == Step::Exhausted {
+            break;
+        }
+        let after = moment::now();
+        latencies.push(u32::try_from(after.duration_since(before).as_micros()).unwrap_or(u32::MAX));
+        before = after;
+    }
+    Ok(latencies)
+}
+
+/// The value at this percentile of sorted values; 0 when there are none.
+pub fn percentile(sorted: &[u32], percent: usize) -> u32 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(last * percent / 100).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_sorted_values() {
+        let values: Vec<u32> = (1..=101).collect();
+        assert_eq!((percentile(&values, 50), percentile(&values, 99)), (51, 100));
+        assert_eq!((percentile(&[7], 99), percentile(&[], 50)), (7, 0));
+    }
+}

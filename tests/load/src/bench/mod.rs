@@ -1,0 +1,9 @@
+//! The broker's benchmark: every operation with few and many clients, beside what the machine could do at best.
+
+pub mod baseline;
+pub mod goals;
+pub mod measure;
+pub mod operations;
+pub mod prepare;
+pub mod report;
+pub mod run;
