@@ -14,13 +14,16 @@ import signal
 import ssl
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, IO
+from typing import IO, Any, TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+T = TypeVar("T")
 # A start, a stop or a log line that takes longer has failed.
 DEADLINE_SECONDS = 20.0
 ADMIN_SECRET = "interop-admin-secret-of-the-tests"
@@ -48,6 +51,15 @@ def claims_of(token: str) -> dict[str, Any]:
 def header_of(token: str) -> dict[str, Any]:
     """The header of a JWT."""
     return decode_segment(token.split(".")[0])
+
+
+def until(condition: Callable[[], T], deadline: float = DEADLINE_SECONDS) -> T:
+    """Asks again and again until the condition answers something true, and returns that."""
+    end = time.monotonic() + deadline
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"still {answer!r} after {deadline} s"
+        time.sleep(0.02)  # between two questions, so as not to be a load; nothing depends on how long
+    return answer
 
 
 class Lines:
