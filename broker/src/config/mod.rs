@@ -15,7 +15,7 @@ use crate::store::StoreKind;
 
 pub use cidr::Cidr;
 pub use file::Mode;
-pub use secret::{AdminAuth, AdminSecret, SecretSource};
+pub use secret::{AdminAuth, AdminSecret, SecretSource, known_to_everybody};
 pub use settings::{SETTINGS, Setting, help};
 
 /// How much is logged.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
-use crate::config::AdminAuth;
+use crate::config::{AdminAuth, known_to_everybody};
 use crate::store::{Command, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// The scopes of an admin token, in this order.
@@ -24,6 +24,9 @@ pub enum AdminError {
     /// The secret is not the right one.
     #[error("invalid credentials")]
     Credentials,
+    /// Nor could it be: no broker starts with that one.
+    #[error("admin secret does not meet security requirements")]
+    Weak,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -47,6 +50,7 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
         return Err(AdminError::Off);
     };
     let (secrets, key) = (secrets.clone(), broker.compare_key);
+    let weak = known_to_everybody(presented.expose());
     // Reads a file, and bcrypt takes a quarter of a second.
     let compared = tokio::task::spawn_blocking(move || {
         let (secret, problem) = secrets.current();
@@ -60,7 +64,11 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
         broker.metrics.admin_auth.with_label_values(&["failure"]).inc();
         let event = EventDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
         broker.audit_denial(source, event.error_kind("invalid_credentials"));
-        return Err(AdminError::Credentials);
+        return Err(if weak {
+            AdminError::Weak
+        } else {
+            AdminError::Credentials
+        });
     }
     let claims = claims(
         broker,

@@ -107,6 +107,7 @@ impl StoreError {
     pub const fn operation(&self) -> &'static str {
         match self {
             Self::Database { operation, .. } => operation,
+            Self::Locked { .. } | Self::File { .. } => "open",
             other => other.kind(),
         }
     }

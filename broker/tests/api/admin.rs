@@ -70,15 +70,18 @@ async fn logins_are_refused_in_the_contracts_order() {
             "invalid credentials",
         );
     }
+    let everybodys = json!({"secret": "change-me-in-production"}).to_string();
+    let answer = harness.post(AUTH, everybodys).await;
+    answer.refused(401, "unauthorized", "admin secret does not meet security requirements");
     let events = harness.events("event_type=admin_auth_failed").await;
-    assert_eq!(events.len(), 4);
+    assert_eq!(events.len(), 5);
     assert!(
         events
             .iter()
             .all(|event| event["outcome"] == "denied" && event["source"] == "127.0.0.1")
     );
     let metrics = harness.get("/v1/metrics").await.text;
-    assert!(metrics.contains("agentwrit_admin_auth_total{status=\"failure\"} 4"));
+    assert!(metrics.contains("agentwrit_admin_auth_total{status=\"failure\"} 5"));
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ impl From<AdminError> for ApiError {
     fn from(error: AdminError) -> Self {
         match error {
             AdminError::Off => Self::new(ErrorCode::Forbidden, "admin login is off (AA_ADMIN_AUTH)"),
-            AdminError::Credentials => Self::unauthorized(error.to_string()),
+            AdminError::Credentials | AdminError::Weak => Self::unauthorized(error.to_string()),
             AdminError::Store(error) => error.into(),
             AdminError::Entropy(_) | AdminError::Sign(_) | AdminError::Interrupted => Self::internal("login failed"),
         }
