@@ -25,6 +25,14 @@ pub struct AuditQuery {
     pub until: Option<String>,
     /// Made at launch, carried by every later event of that session.
     pub correlation_id: Option<String>,
+    /// The precise kind of a refusal, exact.
+    pub error_kind: Option<String>,
+    /// Who did it, exact.
+    pub actor: Option<String>,
+    /// Where it came from, exact.
+    pub source: Option<String>,
+    /// metadata.uid of the AgentApp or LaunchToken.
+    pub policy_uid: Option<String>,
     /// metadata.uid of the pod.
     pub pod_uid: Option<String>,
     /// Most events to answer, 1 to 1000.
@@ -44,6 +52,10 @@ impl AuditQuery {
             ("since", &self.since),
             ("until", &self.until),
             ("correlation_id", &self.correlation_id),
+            ("error_kind", &self.error_kind),
+            ("actor", &self.actor),
+            ("source", &self.source),
+            ("policy_uid", &self.policy_uid),
             ("pod_uid", &self.pod_uid),
         ];
         let numbers = [("limit", self.limit), ("offset", self.offset)];

@@ -4,8 +4,21 @@ use http::Uri;
 
 use crate::config::{ClientConfig, ConfigError};
 
-/// The base without a trailing slash, and whether it is plain HTTP.
-pub(crate) fn check_url(config: &ClientConfig) -> Result<(String, bool), ConfigError> {
+/// A URL that a broker can have.
+#[derive(Debug)]
+pub(crate) struct Base {
+    /// Without a trailing slash.
+    pub(crate) url: String,
+    /// `http://`.
+    pub(crate) plain: bool,
+    /// `http://`, and to another host than this one.
+    pub(crate) clear: bool,
+    /// Host without the brackets of IPv6, and port.
+    pub(crate) authority: (String, u16),
+}
+
+/// The base of every request.
+pub(crate) fn check_url(config: &ClientConfig) -> Result<Base, ConfigError> {
     let given = config.base_url.trim();
     let base = if given.ends_with("://") {
         given
@@ -40,10 +53,18 @@ pub(crate) fn check_url(config: &ClientConfig) -> Result<(String, bool), ConfigE
     if host.is_empty() {
         return Err(wrong("has no host"));
     }
-    if plain && !config.allow_plain_http && !is_loopback(host) {
+    let clear = plain && !is_loopback(host);
+    if clear && !config.allow_plain_http {
         return Err(ConfigError::PlainHttp(base.to_owned()));
     }
-    Ok((base.to_owned(), plain))
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().unwrap_or(if plain { 80 } else { 443 });
+    Ok(Base {
+        url: base.to_owned(),
+        plain,
+        clear,
+        authority: (bare, port),
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -77,11 +98,15 @@ mod tests {
         for url in ["http://broker:8080", "http://127.0.0.1.example.org", "http://10.0.0.1"] {
             assert!(check(url).unwrap_err().contains("in the clear"), "{url}");
         }
-        let allowed = ClientConfig {
-            allow_plain_http: true,
-            ..ClientConfig::new("http://broker:8080")
+        let allowed = |url: &str| {
+            let config = ClientConfig {
+                allow_plain_http: true,
+                ..ClientConfig::new(url)
+            };
+            BrokerClient::new(config).unwrap()
         };
-        assert!(BrokerClient::new(allowed).is_ok());
+        assert!(allowed("http://broker:8080").sends_in_clear());
+        assert!(!allowed("http://127.0.0.1:8080").sends_in_clear());
     }
 
     #[test]

@@ -25,6 +25,15 @@ pub enum Identity {
     File(PathBuf),
 }
 
+/// The client's own certificate, for a broker that asks for one (mTLS). Both files are looked at before every call.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// Certificate chain, PEM, the client's own first.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
 /// Settings of a client.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -32,6 +41,8 @@ pub struct ClientConfig {
     pub base_url: String,
     /// Whom to believe on TLS.
     pub trust: Trust,
+    /// What the client shows a broker in mode `mtls`.
+    pub certificate: Option<ClientCertificate>,
     /// Credential for the calls of `/v1/k8s` that a pod or the controller makes.
     pub identity: Option<Identity>,
     /// From the start of a call to the last byte of its answer; 10 s by default.
@@ -52,6 +63,7 @@ impl ClientConfig {
         Self {
             base_url: base_url.into(),
             trust: Trust::None,
+            certificate: None,
             identity: None,
             timeout: Duration::from_secs(10),
             max_response_bytes: 8 * 1024 * 1024,

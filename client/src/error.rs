@@ -103,6 +103,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The client's own certificate or its key can't be used.
+    #[error("the client certificate's file {} can't be used: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The call can't be made with this client or these values.
     #[error("the request can't be made: {0}")]
     Request(String),
@@ -135,7 +143,8 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
             | Self::Credential { .. }
-            | Self::Ca { .. } => Class::Retry(None),
+            | Self::Ca { .. }
+            | Self::Certificate { .. } => Class::Retry(None),
         }
     }
 
@@ -158,6 +167,7 @@ impl Error {
             Self::Malformed { .. } => "malformed",
             Self::Credential { .. } => "credential",
             Self::Ca { .. } => "ca",
+            Self::Certificate { .. } => "client_certificate",
             Self::Request(_) => "request",
         }
     }

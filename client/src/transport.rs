@@ -1,45 +1,36 @@
 //! One request and its answer: connection, credential, deadline, bound.
 
 use std::fmt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::k8s::EPOCH_HEADER;
 use agentwrit_protocol::{Problem, Sensitive};
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
-use crate::base_url::check_url;
+use crate::base_url::{Base, check_url};
 use crate::config::{ClientConfig, ConfigError, Identity, Trust};
 use crate::error::{Error, Refusal, error_chain};
-use crate::trust;
+use crate::pool::{Pool, read_small};
 
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
+    version = 2,
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
 const MAX_KEPT_BODY: usize = 4096;
-const MAX_CREDENTIAL_BYTES: u64 = 64 * 1024;
-
-type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// The connections made under one set of CA certificates.
-struct Pool {
-    ca: Vec<u8>,
-    connections: Connections,
-}
 
 struct Inner {
     config: ClientConfig,
-    base: String,
-    plain: bool,
-    pool: Mutex<Option<Pool>>,
+    base: Base,
+    pool: Pool,
 }
 
 /// A client of one broker; cheap to clone, all clones share connections and trust.
@@ -51,7 +42,7 @@ pub struct BrokerClient {
 impl fmt::Debug for BrokerClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrokerClient")
-            .field("base_url", &self.inner.base)
+            .field("base_url", &self.inner.base.url)
             .finish_non_exhaustive()
     }
 }
@@ -123,6 +114,13 @@ impl Answer {
         })
     }
 
+    /// The server's clock when it answered, RFC 9110 §5.6.7.
+    pub(crate) fn date(&self) -> Option<OffsetDateTime> {
+        let text = self.headers.get(DATE)?.to_str().ok()?;
+        let date = PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?;
+        Some(date.assume_utc())
+    }
+
     pub(crate) fn epoch(&self) -> String {
         let header = self.headers.get(EPOCH_HEADER).and_then(|value| value.to_str().ok());
         header.unwrap_or_default().to_owned()
@@ -135,19 +133,12 @@ impl BrokerClient {
     /// # Errors
     /// When the URL, the CA or their combination can't work. A CA file is read at the first call.
     pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
-        let (base, plain) = check_url(&config)?;
-        let pool = match &config.trust {
-            Trust::Pem(pem) => Some(new_pool(&config, pem.clone()).map_err(ConfigError::Ca)?),
-            Trust::None if plain => Some(new_pool(&config, Vec::new()).map_err(ConfigError::Ca)?),
-            Trust::None => return Err(ConfigError::NoTrust(base)),
-            Trust::File(_) => None,
-        };
-        let inner = Inner {
-            config,
-            base,
-            plain,
-            pool: Mutex::new(pool),
-        };
+        let base = check_url(&config)?;
+        if !base.plain && matches!(config.trust, Trust::None) {
+            return Err(ConfigError::NoTrust(base.url));
+        }
+        let pool = Pool::new(&config, base.plain)?;
+        let inner = Inner { config, base, pool };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -156,32 +147,24 @@ impl BrokerClient {
     /// # Errors
     /// When `pem` holds no usable certificate; the old ones then stay.
     pub fn set_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
-        let mut pool = self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.as_ref().is_none_or(|pool| pool.ca != pem) {
-            *pool = Some(new_pool(&self.inner.config, pem.to_vec()).map_err(ConfigError::Ca)?);
-        }
-        Ok(())
+        self.inner.pool.set_ca(pem)
     }
 
-    fn connections(&self) -> Result<Connections, Error> {
-        let mut pool = self.inner.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Trust::File(path), false) = (&self.inner.config.trust, self.inner.plain) {
-            let unusable = |reason: String| Error::Ca {
-                path: path.clone(),
-                reason,
-            };
-            let pem = read_small(path).map_err(unusable)?;
-            if pool.as_ref().is_none_or(|pool| pool.ca != pem) {
-                *pool = Some(new_pool(&self.inner.config, pem).map_err(unusable)?);
-            }
-        }
-        if pool.is_none() {
-            *pool = Some(new_pool(&self.inner.config, Vec::new()).map_err(Error::Request)?);
-        }
-        match pool.as_ref() {
-            Some(pool) => Ok(pool.connections.clone()),
-            None => Err(Error::Request("no connection pool".to_owned())),
-        }
+    pub(crate) fn base(&self) -> &Base {
+        &self.inner.base
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.inner.config.timeout
+    }
+
+    /// Whether what is sent can be read on its way: plain HTTP to another host, which the settings allow.
+    pub fn sends_in_clear(&self) -> bool {
+        self.inner.base.clear
     }
 
     /// The caller's own credential, read anew when it is a file.
@@ -218,7 +201,7 @@ impl BrokerClient {
         let name = call.name();
         let secret = call.bearer;
         let request = self.request(call)?;
-        let response = self.connections()?.request(request).await.map_err(|error| {
+        let response = self.inner.pool.connections()?.request(request).await.map_err(|error| {
             let text = error_chain(&error);
             Error::Network(text, Some(Box::new(error)))
         })?;
@@ -243,7 +226,7 @@ impl BrokerClient {
         let bad = |error: http::Error| Error::Request(error.to_string());
         let mut builder = Request::builder()
             .method(call.method)
-            .uri(format!("{}{}", self.inner.base, call.path))
+            .uri(format!("{}{}", self.inner.base.url, call.path))
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, self.inner.config.user_agent.as_str());
         if let Some(token) = call.bearer {
@@ -289,36 +272,5 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<
     match refusal.status {
         502..=504 => Error::Overloaded(refusal),
         _ => Error::Refused(refusal),
-    }
-}
-
-fn new_pool(config: &ClientConfig, ca: Vec<u8>) -> Result<Pool, String> {
-    let tls = if ca.is_empty() {
-        trust::no_trust()
-    } else {
-        trust::tls_config(&ca)
-    }?;
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let connections = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(config.max_idle_connections)
-        .build(connector);
-    Ok(Pool { ca, connections })
-}
-
-fn read_small(path: &Path) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_CREDENTIAL_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| error.to_string())?;
-    match u64::try_from(bytes.len()) {
-        Ok(length) if length <= MAX_CREDENTIAL_BYTES => Ok(bytes),
-        _ => Err(format!("it is larger than {MAX_CREDENTIAL_BYTES} bytes")),
     }
 }
