@@ -15,7 +15,18 @@ pub(crate) enum CliError {
     NotSet(&'static str),
     /// The broker's URL or the CA can't be used.
     #[error("{0}")]
-    Config(#[from] ConfigError),
+    Config(#[source] ConfigError),
+    /// Plain HTTP to another host, and nobody allowed it.
+    #[error("{0}; to allow it all the same: --insecure-http or AACTL_INSECURE_HTTP=1")]
+    PlainHttp(#[source] ConfigError),
+    /// A client certificate without its key, or the reverse.
+    #[error("a {given} is given and its other half isn't: {missing} is missing")]
+    HalfCertificate {
+        /// What is there.
+        given: &'static str,
+        /// What isn't.
+        missing: &'static str,
+    },
     /// No CA was given and the system has none.
     #[error("no CA certificate: give the one that signed the broker's with --ca-cert or AACTL_CA_CERT")]
     NoCa,
@@ -35,6 +46,9 @@ pub(crate) enum CliError {
         /// As it came.
         body: String,
     },
+    /// The broker says that the token doesn't stand.
+    #[error("{0}")]
+    Invalid(String),
     /// No answer, or none that can be read.
     #[error("request failed: {0}")]
     Request(String),
@@ -49,6 +63,15 @@ pub(crate) enum CliError {
     Runtime(#[source] std::io::Error),
 }
 
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::PlainHttp(_) => Self::PlainHttp(error),
+            _ => Self::Config(error),
+        }
+    }
+}
+
 impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         match error.refusal() {
@@ -56,7 +79,7 @@ impl From<Error> for CliError {
                 status: refusal.status,
                 body: body(&refusal.body),
             },
-            None => Self::Request(error.to_string()),
+            None => Self::no_answer(&error),
         }
     }
 }
@@ -69,15 +92,26 @@ impl CliError {
                 status: refusal.status,
                 body: body(&refusal.body),
             },
-            None => Self::Request(error.to_string()),
+            None => Self::no_answer(error),
         }
+    }
+
+    fn no_answer(error: &Error) -> Self {
+        let hint = if error.wants_client_certificate() {
+            "; the broker asks for a client certificate that it trusts: --client-cert and --client-key"
+        } else {
+            ""
+        };
+        Self::Request(format!("{}{hint}", plain(&error.to_string())))
     }
 }
 
-/// A body that can't play with the terminal.
+/// A body without its line end.
 fn body(text: &str) -> String {
-    text.trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    plain(text.trim())
+}
+
+/// A text that can't play with the terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -21,6 +21,7 @@ use clap::{CommandFactory, Parser};
 use crate::args::Cli;
 use crate::error::CliError;
 use crate::output::Output;
+use crate::session::Context;
 
 /// Where `awrit` gets the values of environment variables.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -37,8 +38,14 @@ pub fn run(
         Err(error) => return not_parsed(&error, out, err),
     };
     let usage = cli.command.path();
-    let mut output = Output::new(cli.global.json, out, err);
-    match commands::run(cli, environment, &mut output) {
+    let Cli { global, command } = cli;
+    let mut output = Output::new(global.json(), out, err);
+    let mut context = Context {
+        global: &global,
+        environment,
+        output: &mut output,
+    };
+    match commands::run(command, &mut context) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader has what it wanted.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

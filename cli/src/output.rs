@@ -30,6 +30,22 @@ impl<'a> Output<'a> {
         self.out.write_all(text.as_bytes())
     }
 
+    /// Prints `value` when JSON is wanted, else a table of names and values.
+    pub(crate) fn fields<T: Serialize, R>(&mut self, value: &T, rows: impl FnOnce(&T) -> R) -> io::Result<()>
+    where
+        R: IntoIterator<Item = (&'static str, String)>,
+    {
+        self.result(value, ["FIELD", "VALUE"], |value| {
+            let row = |(name, value): (&str, String)| [name.to_owned(), value];
+            rows(value).into_iter().map(row).collect()
+        })
+    }
+
+    /// Prints `value` when JSON is wanted, else nothing.
+    pub(crate) fn json_only<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        if self.json { self.json(value) } else { Ok(()) }
+    }
+
     /// Prints `value` when JSON is wanted, else the lines.
     pub(crate) fn lines<T: Serialize>(&mut self, value: &T, lines: &[String]) -> io::Result<()> {
         if self.json {

@@ -1,17 +1,22 @@
-//! The connection to the broker, and the login.
+//! What a command works with: flags, environment, streams, the connection to the broker, and the login.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentwrit_client::{BrokerClient, ClientConfig, Trust};
+use agentwrit_client::{BrokerClient, ClientCertificate, ClientConfig, Error, Trust};
 use agentwrit_protocol::Sensitive;
 
 use crate::Environment;
 use crate::args::Global;
 use crate::error::CliError;
+use crate::output::Output;
 
 const BROKER_URL: &str = "AACTL_BROKER_URL";
 const ADMIN_SECRET: &str = "AACTL_ADMIN_SECRET";
+const CA_CERT: &str = "AACTL_CA_CERT";
+const CLIENT_CERT: &str = "AACTL_CLIENT_CERT";
+const CLIENT_KEY: &str = "AACTL_CLIENT_KEY";
+const INSECURE_HTTP: &str = "AACTL_INSECURE_HTTP";
 /// Where Debian, Red Hat and Alpine keep the certificates that the system believes.
 const SYSTEM_CAS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -19,27 +24,100 @@ const SYSTEM_CAS: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
-fn set(environment: Environment<'_>, name: &'static str) -> Result<String, CliError> {
-    environment(name)
-        .filter(|value| !value.is_empty())
-        .ok_or(CliError::NotSet(name))
+/// What a command works with.
+pub(crate) struct Context<'a, 'o> {
+    pub(crate) global: &'a Global,
+    pub(crate) environment: Environment<'a>,
+    pub(crate) output: &'a mut Output<'o>,
 }
 
-/// A client for the broker that the environment names.
-pub(crate) fn client(global: &Global, environment: Environment<'_>) -> Result<BrokerClient, CliError> {
-    let url = set(environment, BROKER_URL)?;
-    let ca = global.ca_cert.clone().filter(|path| !path.as_os_str().is_empty());
-    let trust = match ca.or_else(system_ca) {
-        Some(path) => Trust::File(path),
-        None if url.starts_with("http://") => Trust::None,
-        None => return Err(CliError::NoCa),
-    };
-    Ok(BrokerClient::new(ClientConfig {
-        trust,
-        timeout: Duration::from_secs(global.timeout),
-        user_agent: concat!("awrit/", env!("CARGO_PKG_VERSION")).to_owned(),
-        ..ClientConfig::new(url)
-    })?)
+impl Context<'_, '_> {
+    /// A variable, unless it is empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
+    fn set(&self, name: &'static str) -> Result<String, CliError> {
+        self.variable(name).ok_or(CliError::NotSet(name))
+    }
+
+    fn file(&self, flag: Option<&PathBuf>, name: &str) -> Option<PathBuf> {
+        flag.cloned().or_else(|| self.variable(name).map(PathBuf::from))
+    }
+
+    /// A client for the broker that the environment names.
+    pub(crate) fn client(&mut self) -> Result<BrokerClient, CliError> {
+        let client = self.connect()?;
+        if client.sends_in_clear() {
+            self.output
+                .note("WARNING: plain HTTP to another host: what is sent, secrets too, can be read on its way.")?;
+        }
+        Ok(client)
+    }
+
+    fn connect(&self) -> Result<BrokerClient, CliError> {
+        let url = self.set(BROKER_URL)?;
+        let trust = match self.file(self.global.ca_cert.as_ref(), CA_CERT).or_else(system_ca) {
+            Some(path) => Trust::File(path),
+            None if url.starts_with("http://") => Trust::None,
+            None => return Err(CliError::NoCa),
+        };
+        let insecure = self.variable(INSECURE_HTTP);
+        Ok(BrokerClient::new(ClientConfig {
+            trust,
+            certificate: self.certificate()?,
+            timeout: Duration::from_secs(self.global.timeout),
+            allow_plain_http: self.global.insecure_http || insecure.is_some_and(|text| text == "1" || text == "true"),
+            user_agent: concat!("awrit/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..ClientConfig::new(url)
+        })?)
+    }
+
+    fn certificate(&self) -> Result<Option<ClientCertificate>, CliError> {
+        let certificate = self.file(self.global.client_cert.as_ref(), CLIENT_CERT);
+        let key = self.file(self.global.client_key.as_ref(), CLIENT_KEY);
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some(ClientCertificate { certificate, key })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(CliError::HalfCertificate {
+                given: "client certificate",
+                missing: "--client-key or AACTL_CLIENT_KEY",
+            }),
+            (None, Some(_)) => Err(CliError::HalfCertificate {
+                given: "client key",
+                missing: "--client-cert or AACTL_CLIENT_CERT",
+            }),
+        }
+    }
+
+    /// The admin secret, when there is one.
+    pub(crate) fn admin_secret(&self) -> Option<Sensitive> {
+        self.variable(ADMIN_SECRET).map(Sensitive::from)
+    }
+
+    /// Logs in and does the work with the admin's token; the environment is checked before anything is sent.
+    pub(crate) fn as_admin<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&BrokerClient, &Sensitive) -> Result<T, Error>,
+    ) -> Result<T, CliError> {
+        self.set(BROKER_URL)?;
+        let secret = self.admin_secret().ok_or(CliError::NotSet(ADMIN_SECRET))?;
+        let client = self.client()?;
+        self.wait_for(async {
+            let token = login(&client, &secret).await?;
+            Ok(work(&client, &token).await?)
+        })
+    }
+
+    /// Runs the work to its end.
+    #[allow(clippy::unused_self)] // only a command has something to wait for
+    pub(crate) fn wait_for<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(CliError::Runtime)?
+            .block_on(work)
+    }
 }
 
 fn system_ca() -> Option<PathBuf> {
@@ -48,11 +126,6 @@ fn system_ca() -> Option<PathBuf> {
         .into_iter()
         .find(|path| path.exists())
         .map(Path::to_owned)
-}
-
-/// The admin secret, checked before anything is sent.
-pub(crate) fn admin_secret(environment: Environment<'_>) -> Result<Sensitive, CliError> {
-    set(environment, ADMIN_SECRET).map(Sensitive::from)
 }
 
 /// Logs in.

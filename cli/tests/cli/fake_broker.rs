@@ -10,12 +10,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 
-pub(crate) const SECRET: &str = "correct-horse-battery";
+use super::real_broker::SECRET;
+use super::support::{Ended, awrit};
+
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-0123456789";
 
 type Calls = Arc<Mutex<Vec<String>>>;
@@ -25,25 +24,13 @@ type Reply = fn(&str, &str, &str) -> (u16, String);
 
 pub(crate) struct FakeBroker {
     pub(crate) url: String,
-    /// The CA that signed its certificate, PEM, when it speaks TLS.
-    pub(crate) ca: String,
     calls: Calls,
 }
 
 impl FakeBroker {
     pub(crate) fn plain(reply: Reply) -> Self {
-        Self::start(reply, None, String::new())
-    }
-
-    pub(crate) fn tls(reply: Reply) -> Self {
-        let (acceptor, ca) = certificate();
-        Self::start(reply, Some(acceptor), ca)
-    }
-
-    fn start(reply: Reply, tls: Option<TlsAcceptor>, ca: String) -> Self {
         let calls = Calls::default();
         let log = Arc::clone(&calls);
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let (send, receive) = std::sync::mpsc::channel::<SocketAddr>();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -55,23 +42,25 @@ impl FakeBroker {
                 send.send(listener.local_addr().unwrap()).unwrap();
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    match &tls {
-                        None => serve(stream, reply, Arc::clone(&log)).await,
-                        Some(acceptor) => {
-                            if let Ok(stream) = acceptor.accept(stream).await {
-                                serve(stream, reply, Arc::clone(&log)).await;
-                            }
-                        }
-                    }
+                    serve(stream, reply, Arc::clone(&log)).await;
                 }
             });
         });
         let address = receive.recv().unwrap();
         Self {
-            url: format!("{scheme}://localhost:{}", address.port()),
-            ca,
+            url: format!("http://localhost:{}", address.port()),
             calls,
         }
+    }
+
+    /// Runs `awrit` as its admin; neither secret nor token may show.
+    pub(crate) fn awrit(&self, arguments: &[&str]) -> Ended {
+        let environment = [("AACTL_BROKER_URL", self.url.as_str()), ("AACTL_ADMIN_SECRET", SECRET)];
+        let ended = awrit(&environment, arguments);
+        for text in [&ended.out, &ended.err] {
+            assert!(!text.contains(SECRET) && !text.contains(ADMIN_TOKEN), "{ended:?}");
+        }
+        ended
     }
 
     /// What it was asked, in order.
@@ -80,7 +69,7 @@ impl FakeBroker {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, reply: Reply, log: Calls) {
+async fn serve(stream: TcpStream, reply: Reply, log: Calls) {
     let service = service_fn(|request: Request<Incoming>| {
         let log = Arc::clone(&log);
         async move {
@@ -116,22 +105,4 @@ fn login(body: &str) -> (u16, String) {
     }
     let refusal = r#"{"status":401,"detail":"invalid credentials","error_code":"unauthorized"}"#;
     (401, refusal.to_owned())
-}
-
-fn certificate() -> (TlsAcceptor, String) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let leaf = params.signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), issuer.pem())
 }

@@ -1,0 +1,46 @@
+//! What each command does.
+
+mod app;
+mod audit;
+mod pod;
+mod revoke;
+mod token;
+
+use crate::args::{AppCommand, AuditCommand, Command, PodCommand, TokenCommand};
+use crate::error::CliError;
+use crate::init;
+use crate::session::Context;
+
+pub(crate) fn run(command: Command, context: &mut Context<'_, '_>) -> Result<(), CliError> {
+    match command {
+        Command::Init(args) => init::run(&args, context.environment, context.output),
+        Command::App(AppCommand::Register(args)) => app::register(args, context),
+        Command::App(AppCommand::List) => app::list(context),
+        Command::App(AppCommand::Get(args)) => app::get(&args, context),
+        Command::App(AppCommand::Update(args)) => app::update(args, context),
+        Command::App(AppCommand::Remove(args)) => app::remove(args, context),
+        Command::Revoke(args) => revoke::run(args, context),
+        Command::Audit(AuditCommand::Events(args)) => audit::events(args, context),
+        Command::Token(TokenCommand::Release(args)) => token::release(args, context),
+        Command::Token(TokenCommand::Validate(args)) => token::validate(args, context),
+        Command::Pod(PodCommand::Release(args)) => pod::release(&args, context),
+    }
+}
+
+/// A flag's value, unless it is empty: `--name ""` and no `--name` are the same.
+fn given(value: Option<String>) -> Option<String> {
+    value.filter(|value| !value.is_empty())
+}
+
+fn required(value: Option<String>, flag: &str) -> Result<String, CliError> {
+    given(value).ok_or_else(|| CliError::Usage(format!("{flag} is required")))
+}
+
+/// An id that becomes a segment of a path: escaping can't save `.` and `..`, which proxies and servers resolve.
+fn segment(id: String, name: &str) -> Result<String, CliError> {
+    match id.as_str() {
+        "" => Err(CliError::Usage(format!("{name} is empty"))),
+        "." | ".." => Err(CliError::Usage(format!("{name} {id:?} can't be an id"))),
+        _ => Ok(id),
+    }
+}

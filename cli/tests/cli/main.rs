@@ -1,0 +1,14 @@
+//! The command line as a process, against a real broker and against one that answers as the test wants (contract §18).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod apps;
+mod certificates;
+mod commands;
+mod events;
+mod failures;
+mod fake_broker;
+mod init;
+mod real_broker;
+mod support;
+mod tls;
+mod tokens;
