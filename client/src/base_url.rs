@@ -57,13 +57,13 @@ pub(crate) fn check_url(config: &ClientConfig) -> Result<Base, ConfigError> {
     if clear && !config.allow_plain_http {
         return Err(ConfigError::PlainHttp(base.to_owned()));
     }
-    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let unbracketed = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = uri.port_u16().unwrap_or(if plain { 80 } else { 443 });
     Ok(Base {
         url: base.to_owned(),
         plain,
         clear,
-        authority: (bare, port),
+        authority: (unbracketed, port),
     })
 }
 

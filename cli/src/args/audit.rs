@@ -15,7 +15,7 @@ Examples:
 pub(crate) enum AuditCommand {
     /// List events, oldest first
     #[command(after_help = EVENTS_EXAMPLES)]
-    Events(EventsArgs),
+    Events(Box<EventsArgs>),
 }
 
 #[derive(Debug, Args)]

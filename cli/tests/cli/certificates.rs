@@ -34,11 +34,11 @@ impl Authority {
     /// A certificate for `host`, in `<host>.crt` with its key in `<host>.key`.
     pub(crate) fn issue(&self, host: &str) -> (String, String) {
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        self.issue_as(host, params)
+        self.issue_as(host, &params)
     }
 
     /// The same from parameters.
-    pub(crate) fn issue_as(&self, file: &str, params: CertificateParams) -> (String, String) {
+    pub(crate) fn issue_as(&self, file: &str, params: &CertificateParams) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let files = (self.path(file, "crt"), self.path(file, "key"));
