@@ -16,7 +16,7 @@ pub enum SubjectKind {
 }
 
 /// The claims of every AgentWrit token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Issuer; `""` when none is configured.
     #[serde(default)]
@@ -54,6 +54,10 @@ pub struct Claims {
     /// Lower-hex SHA-256 of the chain as serialised here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub chain_hash: String,
+    /// Ids of the delegations on the way from the session to this token, root first; beside the contract's claims, for
+    /// the broker alone. See [`crate::session::chain::NodeBinding`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegation_nodes: Vec<String>,
 }
 
 impl Claims {
@@ -78,7 +82,7 @@ impl Claims {
 }
 
 /// One hop of a delegation, signed by the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DelegationRecord {
     /// The delegating agent.
     pub agent: String,
@@ -111,6 +115,7 @@ mod tests {
             orch_id: String::new(),
             delegation_chain: vec![],
             chain_hash: String::new(),
+            delegation_nodes: vec![],
         };
         assert_eq!(
             serde_json::to_string(&claims).unwrap(),

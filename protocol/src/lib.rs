@@ -14,6 +14,7 @@ pub mod k8s;
 pub mod problem;
 pub mod scope;
 pub mod sensitive;
+pub mod session;
 pub mod spiffe;
 pub mod wire;
 

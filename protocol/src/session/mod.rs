@@ -1,0 +1,85 @@
+//! The rules of sessions, pure: what a registration opens, a renewal moves on, a delegation branches, and release or
+//! revocation ends.
+//!
+//! A registration opens a session; its id is the claim `sid`. A delegation opens a child node under the same `sid`; the
+//! ids on the way from the session to a delegated token's node are its claim `delegation_nodes`. The store keeps the
+//! nodes, [`Lineage`] decides what may happen to one, [`RevocationView`] says from memory whether a token stands.
+//!
+//! What holds, whatever the order of events (the property test in `model` tries):
+//! * a node's end is the end of all its descendants, and of nobody else;
+//! * a renewal ends no child, and of several renewals of one token one wins;
+//! * a delegated token, renewed or not, never outlives the delegating token's `exp` at delegation;
+//! * a token belongs to its node while it is current or in overlap; only the direct predecessor of the current one can be
+//!   in overlap: a further renewal ends the overlap before.
+
+pub mod chain;
+
+mod lineage;
+#[cfg(test)]
+mod model;
+mod revocation;
+mod view;
+
+pub use chain::{ChainError, MAX_DEPTH, NodeBinding};
+
+pub use lineage::{
+    Delegation, DelegationRefusal, End, Granted, Lineage, Node, Previous, Release, RenewLimits, RenewRefusal,
+    RenewWish, Renewal, Standing,
+};
+pub use revocation::{Revocation, RevocationLevel};
+pub use view::{Change, RevocationView, TokenState};
+
+/// Why a node ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The agent gave its token back.
+    Released,
+    /// A person revoked it.
+    Revoked,
+    /// A later registration of the same pod took over.
+    Superseded,
+    /// The policy no longer covers it.
+    PolicyChanged,
+    /// Its AgentApp or LaunchToken is suspended.
+    Suspended,
+    /// Its policy is gone.
+    PolicyRemoved,
+    /// Its pod is gone.
+    PodEnded,
+}
+
+impl EndReason {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::Released,
+        Self::Revoked,
+        Self::Superseded,
+        Self::PolicyChanged,
+        Self::Suspended,
+        Self::PolicyRemoved,
+        Self::PodEnded,
+    ];
+
+    /// The reason in the store and in audit details.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Revoked => "revoked",
+            Self::Superseded => "superseded",
+            Self::PolicyChanged => "policy_changed",
+            Self::Suspended => "suspended",
+            Self::PolicyRemoved => "policy_removed",
+            Self::PodEnded => "pod_ended",
+        }
+    }
+
+    /// The reason with this name.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+/// The first millisecond in which a token with this `exp` (Unix seconds) has expired.
+pub const fn end_of_second(exp: i64) -> i64 {
+    exp.saturating_add(1).saturating_mul(1000)
+}

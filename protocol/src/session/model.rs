@@ -1,0 +1,583 @@
+//! The rules against an independent account of what must hold, over interleavings of register, renew, delegate, release,
+//! revoke and the passing of time.
+
+use proptest::prelude::*;
+
+use super::chain::MAX_DEPTH;
+use super::*;
+use crate::claims::{Claims, DelegationRecord};
+
+const MAX_TTL: i64 = 40;
+const OVERLAP: i64 = 2_000;
+const LIMITS: RenewLimits = RenewLimits {
+    max_ttl: MAX_TTL,
+    max_session_age: 0,
+};
+
+/// A node as a store would keep it.
+#[derive(Debug, Clone)]
+struct Row {
+    id: String,
+    parent: Option<usize>,
+    agent: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+    last_exp: i64,
+    previous: Option<(String, i64, i64)>,
+    ceiling: Option<i64>,
+    opened_at: i64,
+    end: Option<End>,
+}
+
+/// A token that was handed out, and what the independent account knows of it.
+#[derive(Debug, Clone)]
+struct Token {
+    row: usize,
+    claims: Claims,
+    /// Until when the last second of the token that its node was delegated by; none for sessions.
+    inherited_exp: Option<i64>,
+    /// When a renewal made it useless, Unix milliseconds.
+    replaced_from: Option<i64>,
+    issued_at: i64,
+}
+
+/// One thing that happens. Numbers choose among what is there.
+#[derive(Debug, Clone)]
+enum Op {
+    Register,
+    Renew { token: usize, overlap: bool },
+    Delegate { token: usize, to: usize, ttl: i64 },
+    Release { token: usize },
+    Revoke { level: RevocationLevel, token: usize },
+    Supersede { token: usize },
+    Pass { millis: i64 },
+    Prune,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let token = 0_usize..1000;
+    prop_oneof![
+        2 => Just(Op::Register),
+        5 => (token.clone(), any::<bool>()).prop_map(|(token, overlap)| Op::Renew { token, overlap }),
+        6 => (token.clone(), token.clone(), 1_i64..60).prop_map(|(token, to, ttl)| Op::Delegate { token, to, ttl }),
+        2 => token.clone().prop_map(|token| Op::Release { token }),
+        2 => (prop::sample::select(RevocationLevel::ALL.to_vec()), token.clone())
+            .prop_map(|(level, token)| Op::Revoke { level, token }),
+        1 => token.prop_map(|token| Op::Supersede { token }),
+        4 => (1_i64..9_000).prop_map(|millis| Op::Pass { millis }),
+        1 => Just(Op::Prune),
+    ]
+}
+
+/// The rules and the view, put together as a broker does it; and beside them the account.
+#[derive(Default)]
+struct World {
+    now: i64,
+    made: usize,
+    rows: Vec<Row>,
+    tokens: Vec<Token>,
+    view: RevocationView,
+    /// Account: rows killed, with the moment, in the order of events.
+    killed: Vec<(usize, i64)>,
+    /// Account: what people revoked, and until when it hits tokens that are issued.
+    revoked: Vec<(RevocationLevel, String, i64)>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            now: 1_000_000,
+            view: RevocationView::loaded(0, []),
+            ..Self::default()
+        }
+    }
+
+    fn name(&mut self, kind: &str) -> String {
+        self.made += 1;
+        format!("{kind}{}", self.made)
+    }
+
+    fn path(&self, row: usize) -> Vec<usize> {
+        let mut path = vec![row];
+        while let Some(parent) = self.rows[path[0]].parent {
+            path.insert(0, parent);
+        }
+        path
+    }
+
+    fn lineage(&self, row: usize) -> Lineage<'_> {
+        let node = |row: usize| {
+            let row = &self.rows[row];
+            Node {
+                jti: &row.jti,
+                iat: row.iat,
+                exp: row.exp,
+                previous: row.previous.as_ref().map(|(jti, until, exp)| Previous {
+                    jti,
+                    until: *until,
+                    exp: *exp,
+                    key: None,
+                }),
+                ceiling: row.ceiling,
+                opened_at: row.opened_at,
+                end: row.end,
+            }
+        };
+        let mut nodes: Vec<_> = self.path(row).into_iter().map(node).collect();
+        let last = nodes.pop().unwrap();
+        Lineage::new(nodes, last)
+    }
+
+    fn open(&mut self, parent: Option<usize>, agent: String, iat: i64, exp: i64, ceiling: Option<i64>) -> usize {
+        let row = Row {
+            id: self.name("node"),
+            parent,
+            agent,
+            jti: self.name("jti"),
+            iat,
+            exp,
+            last_exp: exp,
+            previous: None,
+            ceiling,
+            opened_at: self.now,
+            end: None,
+        };
+        self.rows.push(row);
+        self.rows.len() - 1
+    }
+
+    /// The current token of a row.
+    fn issue(&mut self, row: usize, inherited_exp: Option<i64>) {
+        let path = self.path(row);
+        let record = |row: &usize| DelegationRecord {
+            agent: self.rows[*row].agent.clone(),
+            ..DelegationRecord::default()
+        };
+        let current = &self.rows[row];
+        let claims = Claims {
+            sub: current.agent.clone(),
+            jti: current.jti.clone(),
+            iat: current.iat,
+            exp: current.exp,
+            sid: self.rows[path[0]].id.clone(),
+            task_id: format!("task-{}", path[0] % 3),
+            delegation_chain: path[..path.len() - 1].iter().map(record).collect(),
+            delegation_nodes: path[1..].iter().map(|row| self.rows[*row].id.clone()).collect(),
+            ..Claims::default()
+        };
+        self.tokens.push(Token {
+            row,
+            claims,
+            inherited_exp,
+            replaced_from: None,
+            issued_at: self.now,
+        });
+        // Born under a revocation that will be forgotten before the token expires: ended for good.
+        let claims = &self.tokens[self.tokens.len() - 1].claims;
+        if let TokenState::Ended(reason) = self.view.state(claims, self.now) {
+            self.end(row, reason, self.now);
+        }
+    }
+
+    /// Whether a bearer passes: times and view, as at every use.
+    fn passes(&self, token: &Token) -> bool {
+        self.now < end_of_second(token.claims.exp) && self.view.state(&token.claims, self.now) == TokenState::Active
+    }
+
+    fn end(&mut self, row: usize, reason: EndReason, at: i64) {
+        let known = self.rows[row].end;
+        if known.is_none_or(|end| at < end.at) {
+            self.rows[row].end = Some(End { reason, at });
+            self.view.apply(Change::SessionEnded {
+                sid: self.rows[row].id.clone(),
+                reason,
+                effective_at: at,
+                until: end_of_second(self.rows[row].last_exp),
+            });
+        }
+        self.killed.push((row, at));
+    }
+
+    fn apply(&mut self, op: &Op) {
+        let chosen = |number: &usize| (!self.tokens.is_empty()).then(|| number % self.tokens.len());
+        match op {
+            Op::Register => {
+                let agent = self.name("agent");
+                let iat = self.now / 1000;
+                let row = self.open(None, agent, iat, iat + 20, None);
+                self.issue(row, None);
+            }
+            Op::Renew { token, overlap } => {
+                let Some(index) = chosen(token) else { return };
+                self.renew(index, if *overlap { OVERLAP } else { 0 });
+            }
+            Op::Delegate { token, to, ttl } => {
+                let Some((index, to)) = chosen(token).zip(chosen(to)) else {
+                    return;
+                };
+                self.delegate(index, to, *ttl);
+            }
+            Op::Release { token } => {
+                let Some(index) = chosen(token) else { return };
+                let token = self.tokens[index].clone();
+                if self.passes(&token) {
+                    let release = self.lineage(token.row).release(&token.claims.jti, self.now);
+                    assert_eq!(release, Release::Done, "what passes can be given back");
+                    self.end(token.row, EndReason::Released, self.now);
+                }
+            }
+            Op::Revoke { level, token } => {
+                let Some(index) = chosen(token) else { return };
+                self.revoke(*level, index);
+            }
+            Op::Supersede { token } => {
+                let Some(index) = chosen(token) else { return };
+                let root = self.path(self.tokens[index].row)[0];
+                self.end(root, EndReason::Superseded, self.now + 10_000);
+            }
+            Op::Pass { millis } => self.now += millis,
+            Op::Prune => self.view.prune(self.now),
+        }
+    }
+
+    fn renew(&mut self, index: usize, overlap_millis: i64) {
+        let token = self.tokens[index].clone();
+        if !self.passes(&token) {
+            return;
+        }
+        let wish = RenewWish {
+            overlap_millis,
+            ..RenewWish::default()
+        };
+        match self.lineage(token.row).renew(&token.claims.jti, self.now, wish, LIMITS) {
+            Renewal::Granted(granted) => {
+                assert_eq!(
+                    self.rows[token.row].jti, token.claims.jti,
+                    "only the current token is renewed"
+                );
+                let jti = self.name("jti");
+                // Only the direct predecessor stands in overlap.
+                if let Some((older, until, exp)) = self.rows[token.row].previous.clone()
+                    && until > self.now
+                {
+                    self.view.apply(Change::TokenSpent {
+                        jti: older.clone(),
+                        effective_at: self.now,
+                        until: end_of_second(exp),
+                    });
+                    let now = self.now;
+                    let older = self.tokens.iter_mut().find(|token| token.claims.jti == older);
+                    older.unwrap().replaced_from = Some(now);
+                }
+                let row = &mut self.rows[token.row];
+                let before = (row.jti.clone(), granted.predecessor_until, row.exp);
+                self.view.apply(Change::TokenSpent {
+                    jti: before.0.clone(),
+                    effective_at: before.1,
+                    until: end_of_second(before.2),
+                });
+                (row.jti, row.iat, row.exp) = (jti, granted.iat, granted.exp);
+                row.last_exp = row.last_exp.max(granted.exp);
+                row.previous = Some(before);
+                self.tokens[index].replaced_from = Some(granted.predecessor_until);
+                self.issue(token.row, token.inherited_exp);
+            }
+            Renewal::Again => panic!("without a key nothing is repeated"),
+            Renewal::Refused(RenewRefusal::Ending(_)) => {
+                let path = self.path(token.row);
+                assert!(path.iter().any(|row| self.rows[*row].end.is_some()));
+            }
+            Renewal::Refused(RenewRefusal::Replaced) => assert!(token.replaced_from.is_some(), "in overlap"),
+            Renewal::Refused(refusal) => panic!("{refusal:?} of a token that passes"),
+        }
+    }
+
+    fn delegate(&mut self, index: usize, to: usize, ttl: i64) {
+        let token = self.tokens[index].clone();
+        let delegate = self.tokens[to].claims.sub.clone();
+        let barred = self
+            .revoked
+            .iter()
+            .any(|(level, target, _)| *level == RevocationLevel::Agent && *target == delegate);
+        if !self.passes(&token) || barred {
+            return;
+        }
+        let lineage = self.lineage(token.row);
+        match lineage.delegate(&token.claims.jti, token.claims.exp, self.now, ttl, MAX_TTL) {
+            Ok(made) => {
+                assert!(lineage.depth() < MAX_DEPTH);
+                let row = self.open(Some(token.row), delegate, made.iat, made.exp, Some(made.ceiling));
+                self.issue(row, Some(token.claims.exp));
+            }
+            Err(refusal) => {
+                assert_eq!(refusal, DelegationRefusal::TooDeep, "of a token that passes");
+                assert_eq!(lineage.depth(), MAX_DEPTH);
+            }
+        }
+    }
+
+    fn revoke(&mut self, level: RevocationLevel, index: usize) {
+        let claims = self.tokens[index].claims.clone();
+        let target = match level {
+            RevocationLevel::Token => claims.jti,
+            RevocationLevel::Agent => claims.sub,
+            RevocationLevel::Task => claims.task_id,
+            RevocationLevel::Chain => claims
+                .delegation_chain
+                .first()
+                .map_or(claims.sub, |root| root.agent.clone()),
+        };
+        // As the store finds them: by current token or overlap, by agent, by task, by the chain's root.
+        let hit: Vec<usize> = (0..self.rows.len())
+            .filter(|row| match level {
+                RevocationLevel::Token => {
+                    let row = &self.rows[*row];
+                    let overlapping = |(jti, until, _): &(String, i64, i64)| *jti == target && self.now < *until;
+                    row.jti == target || row.previous.as_ref().is_some_and(overlapping)
+                }
+                RevocationLevel::Agent => self.rows[*row].agent == target,
+                RevocationLevel::Task => format!("task-{}", self.path(*row)[0] % 3) == target,
+                RevocationLevel::Chain => {
+                    let path = self.path(*row);
+                    path.len() == 2 && self.rows[path[0]].agent == target
+                }
+            })
+            .collect();
+        for row in hit {
+            self.end(row, EndReason::Revoked, self.now);
+        }
+        let until = end_of_second(self.now / 1000 + MAX_TTL);
+        self.view.apply(Change::Revoked(Revocation {
+            level,
+            target: target.clone(),
+            until: Some(until),
+        }));
+        self.revoked.push((level, target, until));
+    }
+
+    /// The account: does this token stand, told from the history alone?
+    fn stands(&self, token: &Token) -> bool {
+        let path = self.path(token.row);
+        let alive = self.now < end_of_second(token.claims.exp);
+        let replaced = token.replaced_from.is_some_and(|from| from <= self.now);
+        let killed = self
+            .killed
+            .iter()
+            .any(|(row, at)| path.contains(row) && *at <= self.now);
+        let revoked = self.revoked.iter().any(|(level, target, until)| {
+            let names = match level {
+                RevocationLevel::Token => *target == token.claims.jti,
+                RevocationLevel::Agent => path.iter().any(|row| self.rows[*row].agent == *target),
+                RevocationLevel::Task => token.claims.task_id == *target,
+                RevocationLevel::Chain => path.len() > 1 && self.rows[path[0]].agent == *target,
+            };
+            names && token.issued_at < *until
+        });
+        alive && !replaced && !killed && !revoked
+    }
+
+    fn check(&self) {
+        for token in &self.tokens {
+            assert_eq!(self.passes(token), self.stands(token), "at {}: {token:#?}", self.now);
+            if let Some(inherited) = token.inherited_exp {
+                assert!(
+                    token.claims.exp <= inherited,
+                    "outlives its delegator's token: {token:#?}"
+                );
+            }
+            assert!(token.claims.delegation_chain.len() <= MAX_DEPTH);
+        }
+        for row in 0..self.rows.len() {
+            let current = |token: &&Token| token.row == row && token.replaced_from.is_none();
+            assert_eq!(
+                self.tokens.iter().filter(current).count(),
+                1,
+                "one current token a node"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #[test]
+    fn what_passes_is_what_must_stand_whatever_happens(ops in prop::collection::vec(op(), 1..80)) {
+        let mut world = World::new();
+        for op in &ops {
+            world.apply(op);
+            world.check();
+        }
+    }
+}
+
+#[test]
+fn a_renewal_ends_no_child_and_a_release_no_sibling() {
+    let mut world = World::new();
+    for op in [
+        Op::Register,
+        Op::Delegate {
+            token: 0,
+            to: 0,
+            ttl: 9,
+        },
+        Op::Delegate {
+            token: 0,
+            to: 0,
+            ttl: 9,
+        },
+        Op::Delegate {
+            token: 1,
+            to: 0,
+            ttl: 9,
+        },
+        Op::Renew {
+            token: 0,
+            overlap: false,
+        },
+    ] {
+        world.apply(&op);
+    }
+    let passing = |world: &World| -> Vec<bool> { world.tokens.iter().map(|token| world.passes(token)).collect() };
+    assert_eq!(passing(&world), [false, true, true, true, true]);
+    world.apply(&Op::Release { token: 1 });
+    assert_eq!(
+        passing(&world),
+        [false, false, true, false, true],
+        "the node and what is below it"
+    );
+    world.apply(&Op::Release { token: 4 });
+    assert_eq!(passing(&world), [false; 5]);
+}
+
+#[test]
+fn six_hops_are_one_too_many() {
+    let mut world = World::new();
+    world.apply(&Op::Register);
+    for hop in 0..=MAX_DEPTH {
+        world.apply(&Op::Delegate {
+            token: hop,
+            to: 0,
+            ttl: 9,
+        });
+    }
+    assert_eq!(world.tokens.len(), 1 + MAX_DEPTH);
+}
+
+#[test]
+fn a_retried_renewal_is_answered_with_the_current_token_for_a_minute() {
+    let node = Node {
+        jti: "new",
+        iat: 1000,
+        exp: 1300,
+        previous: Some(Previous {
+            jti: "old",
+            until: 1_000_500,
+            exp: 1200,
+            key: Some("k"),
+        }),
+        ceiling: None,
+        opened_at: 0,
+        end: None,
+    };
+    let wish = |key, retries| RenewWish {
+        overlap_millis: 0,
+        key,
+        retries,
+    };
+    let table = [
+        ("the key", node, wish(Some("k"), true), 1_060_000, Renewal::Again),
+        (
+            "too late",
+            node,
+            wish(Some("k"), true),
+            1_060_001,
+            Renewal::Refused(RenewRefusal::Replaced),
+        ),
+        (
+            "another key",
+            node,
+            wish(Some("x"), true),
+            1_000_000,
+            Renewal::Refused(RenewRefusal::Replaced),
+        ),
+        (
+            "no key",
+            node,
+            wish(None, true),
+            1_000_000,
+            Renewal::Refused(RenewRefusal::Replaced),
+        ),
+        (
+            "not for this session",
+            node,
+            wish(Some("k"), false),
+            1_000_000,
+            Renewal::Refused(RenewRefusal::Replaced),
+        ),
+        (
+            "ended",
+            Node {
+                end: Some(End {
+                    reason: EndReason::Revoked,
+                    at: 1_000_000,
+                }),
+                ..node
+            },
+            wish(Some("k"), true),
+            1_000_000,
+            Renewal::Refused(RenewRefusal::Ended(EndReason::Revoked)),
+        ),
+        (
+            "ending",
+            Node {
+                end: Some(End {
+                    reason: EndReason::Superseded,
+                    at: 1_000_001,
+                }),
+                ..node
+            },
+            wish(Some("k"), true),
+            1_000_000,
+            Renewal::Refused(RenewRefusal::Ending(EndReason::Superseded)),
+        ),
+    ];
+    for (what, node, wish, now, wanted) in table {
+        assert_eq!(
+            Lineage::new(vec![], node).renew("old", now, wish, LIMITS),
+            wanted,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_session_may_have_a_longest_age_which_its_delegations_share() {
+    let node = |opened_at, ceiling| Node {
+        jti: "j",
+        iat: 1000,
+        exp: 1300,
+        previous: None,
+        ceiling,
+        opened_at,
+        end: None,
+    };
+    let limits = RenewLimits {
+        max_ttl: 100,
+        max_session_age: 50,
+    };
+    let (root, child) = (node(1_000_000, None), node(1_040_000, Some(1120)));
+    let renewed = |now, lineage: Lineage<'_>| lineage.renew("j", now, RenewWish::default(), limits);
+    let granted = |iat, exp| {
+        Renewal::Granted(Granted {
+            iat,
+            exp,
+            predecessor_until: iat * 1000,
+        })
+    };
+    assert_eq!(renewed(1_049_000, Lineage::new(vec![], root)), granted(1049, 1149));
+    assert_eq!(renewed(1_049_000, Lineage::new(vec![root], child)), granted(1049, 1120));
+    let old = Renewal::Refused(RenewRefusal::TooOld);
+    assert_eq!(renewed(1_050_000, Lineage::new(vec![], root)), old);
+    assert_eq!(renewed(1_050_000, Lineage::new(vec![root], child)), old);
+}
