@@ -132,6 +132,21 @@ impl KeySet {
         jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.verifying, Algorithm::EdDSA).unwrap_or(false)
     }
 
+    /// Signs a text: 128 lower-hex characters.
+    ///
+    /// # Errors
+    /// When the JWT library fails.
+    pub fn sign_text(&self, text: &str) -> Result<String, jsonwebtoken::errors::Error> {
+        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &self.signing, Algorithm::EdDSA)?;
+        Ok(hex::encode(URL_SAFE_NO_PAD.decode(signature)?))
+    }
+
+    /// Whether `signature` (lower hex) is ours over `text`.
+    pub fn verify_text(&self, text: &str, signature: &str) -> bool {
+        let strict = signature.len() == 128 && !signature.bytes().any(|byte| byte.is_ascii_uppercase());
+        strict && hex::decode(signature).is_ok_and(|bytes| self.verify(text, &URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
     /// Whether a token with this `kid` may be ours; none means the active key.
     pub fn knows(&self, kid: Option<&str>) -> bool {
         kid.is_none_or(|kid| kid.is_empty() || kid == self.kid)
@@ -249,5 +264,15 @@ mod tests {
         assert!(keys.verify(message, signature));
         assert!(!keys.verify("x", signature));
         assert!(!KeySet::new(&[1; 32]).verify(message, signature));
+        let signature = keys.sign_text("a|b|c").unwrap();
+        assert!(keys.verify_text("a|b|c", &signature) && !keys.verify_text("a|b|d", &signature));
+        for other in [
+            signature.to_uppercase(),
+            format!("{signature}00"),
+            String::new(),
+            "x".repeat(128),
+        ] {
+            assert!(!keys.verify_text("a|b|c", &other), "{other}");
+        }
     }
 }

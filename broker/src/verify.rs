@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::session::{ChainError, chain};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -50,6 +51,9 @@ pub enum TokenError {
     /// It is older than the store, which can't know whether it was revoked.
     #[error("token is older than the store")]
     Forgotten,
+    /// Its delegation chain is not what we make.
+    #[error(transparent)]
+    Chain(ChainError),
 }
 
 impl TokenError {
@@ -65,6 +69,7 @@ impl TokenError {
             Self::NotYetValid => "token_not_yet_valid",
             Self::Issuer => "unexpected_issuer",
             Self::Forgotten => "token_older_than_store",
+            Self::Chain(error) => error.kind(),
         }
     }
 }
@@ -203,6 +208,7 @@ impl Verifier {
         if claims.sub.is_empty() || claims.jti.is_empty() || claims.exp <= 0 {
             return Err(TokenError::MissingClaim);
         }
+        chain::check(&claims, |text, signature| self.keys.verify_text(text, signature)).map_err(TokenError::Chain)?;
         Ok(claims)
     }
 }
@@ -263,6 +269,18 @@ mod tests {
             .unwrap();
         assert!(verifier.verify(&token).is_ok());
         assert!(verifier.cache.lock().unwrap().young.is_empty());
+    }
+
+    #[test]
+    fn a_chain_that_does_not_fit_is_refused_whoever_signed_the_token() {
+        let (keys, verifier) = verifier();
+        let token = keys
+            .sign(br#"{"sub":"a","jti":"b","exp":1001,"sid":"s","chain_hash":"x"}"#)
+            .unwrap();
+        assert_eq!(
+            verifier.verify(&token).unwrap_err(),
+            TokenError::Chain(ChainError::Incomplete)
+        );
     }
 
     proptest! {

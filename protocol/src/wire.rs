@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::claims::Claims;
+use crate::claims::{Claims, DelegationRecord};
 use crate::sensitive::Sensitive;
 
 /// `GET /v1/challenge` → 200.
@@ -96,6 +96,32 @@ pub struct RenewResponse {
     pub access_token: Sensitive,
     /// Seconds.
     pub expires_in: i64,
+}
+
+/// `POST /v1/delegate`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DelegateRequest {
+    /// SPIFFE id of the agent to delegate to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegate_to: Option<String>,
+    /// What to pass on; all of it must be covered by the bearer's scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Vec<String>>,
+    /// Seconds, default 60; never longer than the bearer's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<i64>,
+}
+
+/// `POST /v1/delegate` → 200.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DelegateResponse {
+    /// The token.
+    pub access_token: Sensitive,
+    /// Seconds.
+    pub expires_in: i64,
+    /// Who delegated to whom, root first.
+    pub delegation_chain: Vec<DelegationRecord>,
 }
 
 /// `POST /v1/revoke`.

@@ -200,7 +200,7 @@ impl Command for AuditBearer {
             tx.session(&self.sid).await?
         };
         let event = match session {
-            Some(session) => self.event.of_session(&session),
+            Some(session) => self.event.within_session(&session),
             None => self.event,
         };
         tx.audit(event);

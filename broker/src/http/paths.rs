@@ -74,6 +74,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
         "/v1/token/validate" => "token_validate",
         "/v1/token/renew" => "token_renew",
         "/v1/token/release" => "token_release",
+        "/v1/delegate" => "delegate",
         "/v1/revoke" => "revoke",
         "/v1/admin/auth" => "admin_auth",
         "/v1/admin/launch-tokens" => "admin_launch_tokens",

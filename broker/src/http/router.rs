@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use super::front::{method_not_allowed, not_found};
-use super::handlers::{admin, audit, k8s, lifecycle, ops, public, register};
+use super::handlers::{admin, audit, delegate, k8s, lifecycle, ops, public, register};
 use crate::broker::AppState;
 
 /// The routes of the API listener.
@@ -17,6 +17,7 @@ pub fn api(broker: &AppState) -> Router {
         .route("/v1/register", post(register::register))
         .route("/v1/token/renew", post(lifecycle::renew))
         .route("/v1/token/release", post(lifecycle::release))
+        .route("/v1/delegate", post(delegate::delegate))
         .route("/v1/revoke", post(lifecycle::revoke))
         .route("/v1/admin/auth", post(admin::auth))
         .route("/v1/admin/launch-tokens", post(admin::launch_tokens))

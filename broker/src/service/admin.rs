@@ -104,6 +104,7 @@ pub fn claims(broker: &Broker, ttl: i64, aud: Vec<String>) -> Result<Claims, Ent
         orch_id: String::new(),
         delegation_chain: Vec::new(),
         chain_hash: String::new(),
+        delegation_nodes: Vec::new(),
     })
 }
 

@@ -1,20 +1,25 @@
 //! Registration: launch token, nonce and proof against a session and its first token.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError};
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal, RegisterClaim};
 use super::proof::{self, ProofError};
-use super::token::{Issued, SignError, session_claims, sign};
+use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
 use crate::nonce::{self, Nonce};
-use crate::store::{Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx};
+use crate::store::{
+    Command, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx,
+};
+use crate::view::View;
 
 /// Longest list of scopes as JSON, bytes: with it, a token stays well below the longest that is looked at.
-const MAX_SCOPE_BYTES: usize = 32 * 1024;
+pub(super) const MAX_SCOPE_BYTES: usize = 32 * 1024;
 
 /// A registration as asked for: every member is there.
 #[derive(Debug)]
@@ -151,6 +156,7 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
         jti: broker.random_hex::<16>()?,
         max_ttl: broker.config.max_ttl,
         source: source.to_string(),
+        view: Arc::clone(&broker.view),
         wanted,
     };
     match broker.store.commit(command).await? {
@@ -182,6 +188,7 @@ struct Register {
     jti: String,
     max_ttl: i64,
     source: String,
+    view: Arc<View>,
     wanted: Registration,
 }
 
@@ -242,6 +249,7 @@ impl Register {
             ttl = ttl.min(self.max_ttl);
         }
         let iat = tx.now_seconds();
+        let exp = iat.saturating_add(ttl);
         Session {
             sid: self.sid.clone(),
             agent_id: self.agent_id.clone(),
@@ -250,14 +258,27 @@ impl Register {
             scope: self.wanted.requested_scope.clone(),
             jti: self.jti.clone(),
             iat,
-            exp: iat.saturating_add(ttl),
+            exp,
+            last_exp: exp,
             previous: None,
             created_at: tx.now_millis(),
             ended_at: None,
             end_reason: None,
             correlation_id: launch.correlation_id.clone(),
             attested: launch.attested.clone(),
+            delegated: None,
+            barred: false,
         }
+    }
+
+    /// What a revocation could hit of a new session: its task.
+    fn is_born_revoked(&self, session: &Session, now_millis: i64) -> bool {
+        let claims = Claims {
+            task_id: session.task_id.clone(),
+            iat: session.iat,
+            ..Claims::default()
+        };
+        is_born_revoked(&self.view, &claims, now_millis)
     }
 }
 
@@ -290,6 +311,10 @@ impl Command for Register {
         }
         let session = self.session(tx, &launch);
         tx.insert_session(&session).await?;
+        let now = tx.now_millis();
+        if self.is_born_revoked(&session, now) {
+            tx.end_session(&session, EndReason::Revoked, now).await?;
+        }
         let detail = format!(
             "agent {:?} registered, launched by {}",
             launch.agent_name, launch.created_by

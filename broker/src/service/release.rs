@@ -1,9 +1,11 @@
-//! Release: an agent gives its token back, and its session ends.
+//! Release: an agent gives its token back, and its session or delegation ends with all below it.
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::session::Release as Rule;
 use async_trait::async_trait;
 
+use super::lineage::{StoredLineage, tell};
 use crate::broker::Broker;
 use crate::store::{
     Command, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
@@ -16,10 +18,10 @@ pub enum Released {
     /// The token is dead now.
     Done,
     /// Somebody was first.
-    Already(EndReason),
+    Already,
 }
 
-/// Ends the bearer's session; an admin's or app's token is revoked by its id.
+/// Ends the bearer's session or delegation; an admin's or app's token is revoked by its id.
 ///
 /// # Errors
 /// When the store fails.
@@ -42,48 +44,56 @@ struct Release {
     source: String,
 }
 
+impl Release {
+    /// Ends what the token stands for; or says why it was dead before.
+    async fn end(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>) -> StoreResult<Result<(), &'static str>> {
+        let now = tx.now_millis();
+        let Some(lineage) = lineage else {
+            return self.revoke(tx).await;
+        };
+        match lineage.rules().release(&self.bearer.jti, now) {
+            Rule::Ended(reason) => Ok(Err(reason.as_str())),
+            Rule::Replaced => Ok(Err("renewed")),
+            Rule::Done => {
+                tx.end_session(&lineage.node, EndReason::Released, now).await?;
+                Ok(Ok(()))
+            }
+        }
+    }
+
+    /// For a token without a session.
+    async fn revoke(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), &'static str>> {
+        if tx.is_revoked(RevocationLevel::Token, &self.bearer.jti).await? {
+            return Ok(Err(EndReason::Revoked.as_str()));
+        }
+        let entry = Revocation {
+            level: RevocationLevel::Token,
+            target: self.bearer.jti.clone(),
+            until: Some(ViewChange::end_of_second(self.bearer.exp)),
+        };
+        tx.add_revocation(&entry).await?;
+        Ok(Ok(()))
+    }
+}
+
 #[async_trait]
 impl Command for Release {
     type Outcome = Released;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Released> {
-        let bearer = &self.bearer;
-        let session = if bearer.sid.is_empty() {
-            None
-        } else {
-            tx.session(&bearer.sid).await?
-        };
-        let ids = |event: EventDraft| {
-            let event = event
-                .ids(&bearer.sub, &bearer.task_id, &bearer.orch_id)
-                .actor(&bearer.sub)
-                .source(&self.source);
-            match &session {
-                Some(session) => event.of_session(session),
-                None => event,
+        let lineage = StoredLineage::of(tx, &self.bearer).await?;
+        let (event, released) = match self.end(tx, lineage.as_ref()).await? {
+            Ok(()) => {
+                let detail = format!("token {} released", self.bearer.jti);
+                (EventDraft::success(EventType::TokenReleased, detail), Released::Done)
+            }
+            Err(kind) => {
+                let event = EventDraft::denied(EventType::TokenRevokedAccess, "token has been revoked");
+                (event.resource(&self.path).error_kind(kind), Released::Already)
             }
         };
-        let now = tx.now_millis();
-        if let Some(reason) = session.as_ref().and_then(|session| session.ended(now)) {
-            let event =
-                EventDraft::denied(EventType::TokenRevokedAccess, "token has been revoked").resource(&self.path);
-            tx.audit(ids(event.error_kind(reason.as_str())));
-            return Ok(Released::Already(reason));
-        }
-        if let Some(session) = &session {
-            tx.end_session(session, EndReason::Released, now).await?;
-        } else {
-            let entry = Revocation {
-                level: RevocationLevel::Token,
-                target: bearer.jti.clone(),
-                until: Some(ViewChange::end_of_second(bearer.exp)),
-            };
-            tx.add_revocation(&entry).await?;
-        }
-        tx.audit(ids(EventDraft::success(
-            EventType::TokenReleased,
-            format!("token {} released", bearer.jti),
-        )));
-        Ok(Released::Done)
+        let event = tell(event, &self.bearer, lineage.as_ref());
+        tx.audit(event.actor(&self.bearer.sub).source(&self.source));
+        Ok(released)
     }
 }

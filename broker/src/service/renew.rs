@@ -2,17 +2,16 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
+use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, Renewal as Rule};
 use agentwrit_protocol::{EntropyError, ErrorCode};
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal};
+use super::lineage::{StoredLineage, tell};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
 use crate::store::{Command, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx};
-use crate::view::ViewChange;
 
-/// How long a renewal can be asked for again with its key, milliseconds.
-const REPLAY_MILLIS: i64 = 60_000;
 /// Longest overlap, seconds.
 pub const LONGEST_OVERLAP: i64 = 30;
 
@@ -72,8 +71,10 @@ pub async fn renew(
         bearer: claims.clone(),
         wishes,
         jti: broker.random_hex::<16>()?,
-        max_ttl: broker.config.max_ttl,
-        max_age: broker.config.max_session_age,
+        limits: RenewLimits {
+            max_ttl: broker.config.max_ttl,
+            max_session_age: broker.config.max_session_age,
+        },
         path: path.to_owned(),
         source: source.to_owned(),
     };
@@ -99,8 +100,7 @@ struct Renew {
     bearer: Claims,
     wishes: Wishes,
     jti: String,
-    max_ttl: i64,
-    max_age: i64,
+    limits: RenewLimits,
     path: String,
     source: String,
 }
@@ -117,129 +117,89 @@ impl Renew {
         })
     }
 
-    fn refuse(&self, tx: &mut dyn Tx, session: Option<&Session>, kind: EventType, reason: &str, error_kind: &str) {
-        let bearer = &self.bearer;
-        let event = EventDraft::denied(kind, reason).ids(&bearer.sub, &bearer.task_id, &bearer.orch_id);
-        let event = match session {
-            Some(session) => event.of_session(session),
-            None => event,
-        };
+    fn refuse(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, event: EventDraft, error_kind: &str) {
+        let event = tell(event, &self.bearer, lineage).resource(&self.path);
         tx.audit(
             event
-                .resource(&self.path)
-                .actor(&bearer.sub)
+                .actor(&self.bearer.sub)
                 .source(&self.source)
                 .error_kind(error_kind),
         );
     }
 
-    /// Whether this is a retry of the renewal that made the current token.
-    fn is_retry(&self, session: &Session, now_millis: i64) -> bool {
-        let renewed_at = session.iat.saturating_mul(1000);
-        session.attested.is_some()
-            && self.wishes.key.is_some()
-            && now_millis.saturating_sub(renewed_at) <= REPLAY_MILLIS
-            && session.previous.as_ref().is_some_and(|previous| {
-                previous.jti == self.bearer.jti
-                    && previous.key == self.wishes.key
-                    && now_millis < ViewChange::end_of_second(previous.exp)
-            })
+    fn refuse_by_rule(&self, tx: &mut dyn Tx, lineage: &StoredLineage, refusal: RenewRefusal) -> Decision {
+        let revoked =
+            |kind: &str| EventDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+        let failed = |detail: String| EventDraft::denied(EventType::TokenRenewalFailed, detail);
+        let (event, kind, decision) = match refusal {
+            RenewRefusal::Ended(reason) => (revoked(reason.as_str()), reason.as_str(), Decision::Ended(reason)),
+            // On its way out, superseded with an overlap: not carried on.
+            RenewRefusal::Ending(reason) => {
+                let detail = format!("session is ending: {}", reason.as_str());
+                (failed(detail), reason.as_str(), Decision::Ended(reason))
+            }
+            RenewRefusal::Replaced => (revoked("renewed"), "renewed", Decision::Replaced),
+            RenewRefusal::TooOld => {
+                let detail = format!(
+                    "session is older than AA_MAX_SESSION_AGE={}",
+                    self.limits.max_session_age
+                );
+                (failed(detail), "session_too_old", Decision::Failed)
+            }
+        };
+        self.refuse(tx, Some(lineage), event, kind);
+        decision
     }
 
     async fn decide(&self, tx: &mut dyn Tx) -> StoreResult<Decision> {
-        let Some(session) = tx.session(&self.bearer.sid).await? else {
-            self.refuse(
-                tx,
-                None,
-                EventType::TokenRenewalFailed,
-                "session unknown",
-                "session_unknown",
-            );
+        let Some(lineage) = StoredLineage::of(tx, &self.bearer).await? else {
+            let event = EventDraft::denied(EventType::TokenRenewalFailed, "session unknown");
+            self.refuse(tx, None, event, "session_unknown");
             return Ok(Decision::Failed);
         };
-        let (now, seconds) = (tx.now_millis(), tx.now_seconds());
-        if let Some(reason) = session.ended(now) {
-            let detail = format!("token has been revoked: {}", reason.as_str());
-            self.refuse(
-                tx,
-                Some(&session),
-                EventType::TokenRevokedAccess,
-                &detail,
-                reason.as_str(),
-            );
-            return Ok(Decision::Ended(reason));
-        }
-        // A session on its way out, superseded with an overlap, is not carried on.
-        if let Some(reason) = session.end_reason {
-            let detail = format!("session is ending: {}", reason.as_str());
-            self.refuse(
-                tx,
-                Some(&session),
-                EventType::TokenRenewalFailed,
-                &detail,
-                reason.as_str(),
-            );
-            return Ok(Decision::Ended(reason));
-        }
-        if session.jti != self.bearer.jti {
-            if self.is_retry(&session, now) {
-                return Ok(Decision::Again(self.current(&session.jti, session.iat, session.exp)));
-            }
-            let detail = "token has been revoked: renewed";
-            self.refuse(tx, Some(&session), EventType::TokenRevokedAccess, detail, "renewed");
-            return Ok(Decision::Replaced);
-        }
-        let oldest = session.created_at.saturating_add(self.max_age.saturating_mul(1000));
-        if self.max_age > 0 && now >= oldest {
-            let detail = format!("session is older than AA_MAX_SESSION_AGE={}", self.max_age);
-            self.refuse(
-                tx,
-                Some(&session),
-                EventType::TokenRenewalFailed,
-                &detail,
-                "session_too_old",
-            );
-            return Ok(Decision::Failed);
-        }
-        if let Some(refusal) = attested::check_renew(tx, &session).await? {
-            self.refuse(
-                tx,
-                Some(&session),
-                EventType::TokenRenewalFailed,
-                &refusal.detail,
-                refusal.error_kind,
-            );
+        let honoured = lineage.root().attested.is_some();
+        let wish = RenewWish {
+            overlap_millis: if honoured {
+                self.wishes.overlap_seconds.saturating_mul(1000)
+            } else {
+                0
+            },
+            key: self.wishes.key.as_deref(),
+            retries: honoured,
+        };
+        let node = &lineage.node;
+        let granted = match lineage
+            .rules()
+            .renew(&self.bearer.jti, tx.now_millis(), wish, self.limits)
+        {
+            Rule::Refused(refusal) => return Ok(self.refuse_by_rule(tx, &lineage, refusal)),
+            Rule::Again => return Ok(Decision::Again(self.current(&node.jti, node.iat, node.exp))),
+            Rule::Granted(granted) => granted,
+        };
+        if let Some(refusal) = attested::check_renew(tx, lineage.root()).await? {
+            let event = EventDraft::denied(EventType::TokenRenewalFailed, refusal.detail.as_str());
+            self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));
         }
-        self.go_on(tx, &session, now, seconds).await
+        self.go_on(tx, &lineage, granted).await
     }
 
-    async fn go_on(&self, tx: &mut dyn Tx, session: &Session, now: i64, seconds: i64) -> StoreResult<Decision> {
-        let mut ttl = session.exp.saturating_sub(session.iat);
-        if self.max_ttl > 0 {
-            ttl = ttl.min(self.max_ttl);
-        }
-        let exp = seconds.saturating_add(ttl);
-        let overlap = if session.attested.is_some() {
-            self.wishes.overlap_seconds
-        } else {
-            0
-        };
+    async fn go_on(&self, tx: &mut dyn Tx, lineage: &StoredLineage, granted: Granted) -> StoreResult<Decision> {
+        let session: &Session = &lineage.node;
         let previous = Renewal {
             jti: session.jti.clone(),
-            until: now
-                .saturating_add(overlap.saturating_mul(1000))
-                .min(ViewChange::end_of_second(session.exp)),
+            until: granted.predecessor_until,
             exp: session.exp,
-            key: self.wishes.key.clone().filter(|_| session.attested.is_some()),
+            key: self.wishes.key.clone().filter(|_| lineage.root().attested.is_some()),
         };
-        if !tx.renew_session(session, &self.jti, seconds, exp, &previous).await? {
+        let (iat, exp) = (granted.iat, granted.exp);
+        if !tx.renew_session(session, &self.jti, iat, exp, &previous).await? {
             return Ok(Decision::Replaced);
         }
-        let detail = format!("token {} renewed as {} for {ttl} s", session.jti, self.jti);
-        let event = EventDraft::success(EventType::TokenRenewed, detail).of_session(session);
+        let detail = format!("token {} renewed as {} for {} s", session.jti, self.jti, exp - iat);
+        let event = lineage.tell(EventDraft::success(EventType::TokenRenewed, detail));
         tx.audit(event.actor(&self.bearer.sub).source(&self.source));
-        Ok(Decision::Renewed(self.current(&self.jti, seconds, exp)))
+        Ok(Decision::Renewed(self.current(&self.jti, iat, exp)))
     }
 }
 

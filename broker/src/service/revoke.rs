@@ -68,15 +68,18 @@ impl Revoke {
             RevocationLevel::Token => Ok(tx.standing_session_by_jti(&self.target).await?.into_iter().collect()),
             RevocationLevel::Agent => tx.standing_sessions_by_agent(&self.target).await,
             RevocationLevel::Task => tx.standing_sessions_by_task(&self.target).await,
-            // Hits tokens delegated by the target, never the target's own session.
-            RevocationLevel::Chain => Ok(Vec::new()),
+            // Hits what the target delegated, never the target's own session.
+            RevocationLevel::Chain => match tx.session_of_agent(&self.target).await? {
+                Some(session) => tx.standing_delegations_of(&session.sid).await,
+                None => Ok(Vec::new()),
+            },
         }
     }
 
     /// When the last token that this can hit has expired.
     async fn until(&self, tx: &mut dyn Tx, sessions: &[Session]) -> StoreResult<Option<i64>> {
         if let (RevocationLevel::Token, Some(session)) = (self.level, sessions.first()) {
-            return Ok(Some(ViewChange::end_of_second(session.last_exp())));
+            return Ok(Some(ViewChange::end_of_second(session.last_exp)));
         }
         let longest = tx
             .meta(MetaKey::LongestTtl)
@@ -102,6 +105,9 @@ impl Command for Revoke {
             until,
         })
         .await?;
+        if self.level == RevocationLevel::Agent {
+            tx.bar_agent(&self.target).await?;
+        }
         let now = tx.now_millis();
         for session in &sessions {
             tx.end_session(session, EndReason::Revoked, now).await?;

@@ -7,7 +7,7 @@ use agentwrit_protocol::claims::Claims;
 
 use crate::broker::Broker;
 use crate::store::Session;
-use crate::view::TokenState;
+use crate::view::{TokenState, View};
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,12 @@ pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
     })
 }
 
+/// Whether a token with these claims would be born under a revocation. Its node is then ended with its opening: the
+/// revocation may be forgotten before the token expires, and the token must not come to life by that.
+pub fn is_born_revoked(view: &View, claims: &Claims, now_millis: i64) -> bool {
+    matches!(view.state(claims, now_millis), TokenState::Ended(_))
+}
+
 /// Claims of the current token of a new session.
 pub fn session_claims(broker: &Broker, session: &Session) -> Claims {
     Claims {
@@ -58,6 +64,7 @@ pub fn session_claims(broker: &Broker, session: &Session) -> Claims {
         orch_id: session.orch_id.clone(),
         delegation_chain: Vec::new(),
         chain_hash: String::new(),
+        delegation_nodes: Vec::new(),
     }
 }
 

@@ -25,6 +25,10 @@ pub struct EventDraft {
     pub detail: String,
     /// Request path of a refused bearer; may be empty.
     pub resource: String,
+    /// Length of the delegation chain; 0 for none.
+    pub deleg_depth: i64,
+    /// Hash of the delegation chain; may be empty.
+    pub deleg_chain_hash: String,
     /// Fields beside the contract's.
     pub extra: ExtraFields,
 }
@@ -49,6 +53,8 @@ impl EventDraft {
             orch_id: String::new(),
             detail,
             resource: String::new(),
+            deleg_depth: 0,
+            deleg_chain_hash: String::new(),
             extra: ExtraFields::default(),
         }
     }
@@ -64,12 +70,27 @@ impl EventDraft {
 
     /// Sets ids and the extra fields of a session: correlation id, pod and policy.
     #[must_use]
-    pub fn of_session(mut self, session: &Session) -> Self {
+    pub fn of_session(self, session: &Session) -> Self {
+        self.within_session(session)
+            .ids(&session.agent_id, &session.task_id, &session.orch_id)
+    }
+
+    /// Sets the extra fields of a session, for an event about somebody that acts under it.
+    #[must_use]
+    pub fn within_session(mut self, session: &Session) -> Self {
         let extra = session.extra();
         self.extra.correlation_id = extra.correlation_id;
         self.extra.pod_uid = extra.pod_uid;
         self.extra.policy_uid = extra.policy_uid;
-        self.ids(&session.agent_id, &session.task_id, &session.orch_id)
+        self
+    }
+
+    /// Sets length and hash of the delegation chain.
+    #[must_use]
+    pub fn delegation(mut self, depth: usize, chain_hash: &str) -> Self {
+        self.deleg_depth = i64::try_from(depth).unwrap_or(i64::MAX);
+        chain_hash.clone_into(&mut self.deleg_chain_hash);
+        self
     }
 
     /// Sets the request path.

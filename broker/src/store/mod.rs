@@ -24,7 +24,7 @@ pub use meta::{Meta, MetaKey};
 pub use nonce::Nonces;
 pub use policy::Policies;
 pub use revocation::{Revocation, RevocationLevel, Revocations};
-pub use session::{EndReason, Renewal, Session, Sessions};
+pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
 
 /// Why the store could not do it; nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +124,26 @@ pub(crate) trait Operation<T> {
 impl<T> Operation<T> for std::result::Result<T, rusqlite::Error> {
     fn during(self, operation: &'static str) -> Result<T> {
         self.map_err(|source| StoreError::Database { operation, source })
+    }
+}
+
+/// A word of a closed set, as the store holds it.
+pub(crate) trait FromStored: Sized {
+    /// What it is, for the error.
+    const WHAT: &'static str;
+
+    /// The value with this name.
+    fn from_text(text: &str) -> Option<Self>;
+
+    /// Reads a stored word.
+    ///
+    /// # Errors
+    /// When the store holds another word.
+    fn from_stored(text: &str) -> Result<Self> {
+        Self::from_text(text).ok_or_else(|| StoreError::Corrupt {
+            what: Self::WHAT,
+            why: format!("{text:?}"),
+        })
     }
 }
 

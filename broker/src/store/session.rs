@@ -1,74 +1,27 @@
-//! Sessions: what a registration opens, a renewal moves on, and release or revocation ends.
+//! Sessions and delegations: what a registration or a delegation opens, a renewal moves on, and release or revocation
+//! ends. The rules are in `protocol::session`.
 
 use agentwrit_protocol::audit::ExtraFields;
+use agentwrit_protocol::session::{End, Node, Previous};
 use async_trait::async_trait;
 
 use super::launch::Attested;
-use super::{Result, StoreError};
+use super::{FromStored, Result};
 
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EndReason {
-    /// The agent gave its token back.
-    Released,
-    /// A person revoked it.
-    Revoked,
-    /// A later registration of the same pod took over.
-    Superseded,
-    /// The policy no longer covers it.
-    PolicyChanged,
-    /// Its AgentApp or LaunchToken is suspended.
-    Suspended,
-    /// Its policy is gone.
-    PolicyRemoved,
-    /// Its pod is gone.
-    PodEnded,
-}
+pub use agentwrit_protocol::session::EndReason;
 
-impl EndReason {
-    /// Every reason.
-    pub const ALL: [Self; 7] = [
-        Self::Released,
-        Self::Revoked,
-        Self::Superseded,
-        Self::PolicyChanged,
-        Self::Suspended,
-        Self::PolicyRemoved,
-        Self::PodEnded,
-    ];
+impl FromStored for EndReason {
+    const WHAT: &'static str = "session end reason";
 
-    /// The reason in the store and in audit details.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Released => "released",
-            Self::Revoked => "revoked",
-            Self::Superseded => "superseded",
-            Self::PolicyChanged => "policy_changed",
-            Self::Suspended => "suspended",
-            Self::PolicyRemoved => "policy_removed",
-            Self::PodEnded => "pod_ended",
-        }
-    }
-
-    /// Reads a stored reason.
-    ///
-    /// # Errors
-    /// When the store holds another word.
-    pub fn from_stored(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
-            .ok_or_else(|| StoreError::Corrupt {
-                what: "session end reason",
-                why: format!("{text:?}"),
-            })
+    fn from_text(text: &str) -> Option<Self> {
+        Self::from_text(text)
     }
 }
 
-/// A session as stored; its tokens carry `sid`.
+/// A session, or a delegation under one, as stored.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// Session id, 32 lower-hex characters.
+    /// Id: of a session 32 lower-hex characters, the claim `sid`; of a delegation 48, the last of `delegation_nodes`.
     pub sid: String,
     /// SPIFFE id of the agent.
     pub agent_id: String,
@@ -84,6 +37,8 @@ pub struct Session {
     pub iat: i64,
     /// Last second of the current token, Unix time.
     pub exp: i64,
+    /// Last second of any token that it ever had, Unix time.
+    pub last_exp: i64,
     /// The token before.
     pub previous: Option<Renewal>,
     /// When the session was opened, Unix milliseconds.
@@ -96,6 +51,21 @@ pub struct Session {
     pub correlation_id: String,
     /// The pod it belongs to.
     pub attested: Option<Attested>,
+    /// Where it hangs, when it is a delegation.
+    pub delegated: Option<Delegated>,
+    /// A person revoked its agent: nothing may be delegated to it any more.
+    pub barred: bool,
+}
+
+/// Where a delegation hangs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegated {
+    /// The session's id.
+    pub root: String,
+    /// Ids of the delegations from the session to this one, itself last.
+    pub nodes: Vec<String>,
+    /// Last second of the delegating token, Unix time: no token of this delegation outlives it.
+    pub ceiling: i64,
 }
 
 /// The direct predecessor of a session's current token.
@@ -133,15 +103,29 @@ impl Session {
         extra
     }
 
-    /// The last second of any of its tokens, Unix time.
-    pub fn last_exp(&self) -> i64 {
-        self.previous
-            .as_ref()
-            .map_or(self.exp, |previous| previous.exp.max(self.exp))
+    /// As the rules see it.
+    pub fn node(&self) -> Node<'_> {
+        Node {
+            jti: &self.jti,
+            iat: self.iat,
+            exp: self.exp,
+            previous: self.previous.as_ref().map(|previous| Previous {
+                jti: &previous.jti,
+                until: previous.until,
+                exp: previous.exp,
+                key: previous.key.as_deref(),
+            }),
+            ceiling: self.delegated.as_ref().map(|delegated| delegated.ceiling),
+            opened_at: self.created_at,
+            end: self
+                .ended_at
+                .zip(self.end_reason)
+                .map(|(at, reason)| End { reason, at }),
+        }
     }
 }
 
-/// Repository of sessions. "Live" means: not ended yet, and the current token has not expired; a session that is to end
+/// Repository of sessions and delegations. "Live" means: not ended yet, and the current token has not expired; a session that is to end
 /// in a moment, because a later one superseded it, is still live.
 #[async_trait]
 pub trait Sessions {
@@ -149,7 +133,8 @@ pub trait Sessions {
     async fn insert_session(&mut self, session: &Session) -> Result<()>;
     /// The one with this id, ended ones included while they are kept.
     async fn session(&mut self, sid: &str) -> Result<Option<Session>>;
-    /// Puts a new current token in place of `session.jti`; false when that is no longer the current one.
+    /// Puts a new current token in place of `session.jti`; false when that is no longer the current one. An overlap of
+    /// the predecessor before ends.
     async fn renew_session(
         &mut self,
         session: &Session,
@@ -167,11 +152,18 @@ pub trait Sessions {
     async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of an orchestration (`k8s.<namespace>.<app>` for those of an AgentApp).
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>>;
-    /// Sessions of an agent whose tokens still stand: live, or superseded with an overlap that is not over.
+    /// The session that an agent's registration opened, ended or not.
+    async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>>;
+    /// Notes that a person revoked an agent: see [`Session::barred`].
+    async fn bar_agent(&mut self, agent_id: &str) -> Result<()>;
+    /// The delegations made by a session itself that have not ended.
+    async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>>;
+    /// Sessions of an agent, and delegations to it, whose tokens still stand: live, or superseded with an overlap that
+    /// is not over.
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>>;
-    /// Sessions of a task whose tokens still stand.
+    /// Sessions and delegations of a task whose tokens still stand.
     async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>>;
-    /// The session whose current token, or predecessor in overlap, has this id and still stands.
+    /// The session or delegation whose current token, or predecessor in overlap, has this id and still stands.
     async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>>;
     /// All live sessions of attested pods.
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>>;

@@ -13,6 +13,7 @@
 mod admin;
 mod audit;
 mod bearer;
+mod delegate;
 mod front;
 mod lifecycle;
 mod program;

@@ -9,6 +9,7 @@
 )]
 
 mod cluster;
+mod delegate;
 mod launch;
 mod pods;
 mod policy;

@@ -285,10 +285,15 @@ impl World {
         self
     }
 
-    /// A running pod that asks for LaunchToken `reader`.
+    /// A running pod in namespace `shop` that asks for LaunchToken `reader`.
     pub fn pod(&self, uid: &str) -> Pod {
+        self.pod_in("shop", uid)
+    }
+
+    /// The same in another namespace.
+    pub fn pod_in(&self, namespace: &str, uid: &str) -> Pod {
         let pod = Pod {
-            namespace: "shop".into(),
+            namespace: namespace.into(),
             name: format!("pod-{uid}"),
             uid: uid.into(),
             service_account: "reader".into(),

@@ -76,7 +76,7 @@ pub(in crate::http) async fn release(State(broker): State<AppState>, call: Call)
     let bearer = authenticate(&broker, &call, Guard::ANY).await?;
     match release::release(&broker, &bearer.claims, &call.path, &call.source_text()).await? {
         Released::Done => Ok(StatusCode::NO_CONTENT.into_response()),
-        Released::Already(_) => Err(revoked(ErrorCode::InsufficientScope)),
+        Released::Already => Err(revoked(ErrorCode::InsufficientScope)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod delegate;
 pub mod k8s;
 pub mod k8s_bulk;
 pub mod lifecycle;

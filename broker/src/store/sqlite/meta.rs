@@ -40,7 +40,7 @@ impl Meta for SqliteTx<'_> {
             ("DELETE FROM nonces WHERE until < ?", millis),
             ("DELETE FROM spent_tokens WHERE exp < ?", seconds),
             ("DELETE FROM revocations WHERE until < ?", millis),
-            ("DELETE FROM sessions WHERE exp < ?", seconds - 25 * HOUR),
+            ("DELETE FROM sessions WHERE last_exp < ?", seconds - 25 * HOUR),
         ];
         let mut rows = 0_u64;
         for (statement, limit) in statements {

@@ -14,7 +14,9 @@ use super::committer::Shared;
 use super::meta;
 use super::schema::migrate;
 use super::statements::Statements;
-use crate::store::{EndReason, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind};
+use crate::store::{
+    EndReason, FromStored, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind,
+};
 use crate::view::ViewChange;
 
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -181,8 +183,8 @@ fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewCha
     const REVOCATIONS: &str = "load_revocations";
     let mut changes = connection.all(
         SESSIONS,
-        "SELECT sid, end_reason, ended_at, MAX(exp, COALESCE(prev_exp, 0)) FROM sessions \
-         WHERE ended_at IS NOT NULL AND MAX(exp, COALESCE(prev_exp, 0)) >= ?",
+        "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
+         WHERE ended_at IS NOT NULL AND last_exp >= ?",
         [now_seconds],
         |row| {
             let reason: String = row.get(1).during(SESSIONS)?;

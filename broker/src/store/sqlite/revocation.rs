@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use rusqlite::params;
 
 use super::SqliteTx;
-use super::statements::Statements;
+use super::statements::{Statements, scalar};
 use crate::store::{Ledger, Result, Revocation, RevocationLevel, Revocations};
 use crate::view::ViewChange;
 
@@ -20,6 +20,16 @@ impl Revocations for SqliteTx<'_> {
         )?;
         self.view_change(ViewChange::Revoked(revocation.clone()));
         Ok(())
+    }
+
+    async fn is_revoked(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {
+        const OPERATION: &str = "read_revocation";
+        let sql = "SELECT 1 FROM revocations WHERE level = ? AND target = ? AND (until IS NULL OR until > ?)";
+        let values = params![level.as_str(), target, self.millis()];
+        let found = self
+            .connection
+            .first(OPERATION, sql, values, scalar::<i64>(OPERATION))?;
+        Ok(found.is_some())
     }
 
     async fn lift_revocation(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {

@@ -6,7 +6,11 @@ use super::statements::{Statements, scalar};
 use crate::store::{Operation, Result, StoreError};
 
 /// In order; released ones are never changed.
-const MIGRATIONS: &[&str] = &[include_str!("0001_core.sql"), include_str!("0002_k8s.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("0001_core.sql"),
+    include_str!("0002_k8s.sql"),
+    include_str!("0003_delegation.sql"),
+];
 const READ_VERSION: &str = "read_schema_version";
 
 /// Brings the schema up to date.

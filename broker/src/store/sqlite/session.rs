@@ -6,7 +6,7 @@ use rusqlite::{Row, params};
 use super::SqliteTx;
 use super::launch::{attested, from_json, to_json};
 use super::statements::{Statements, scalar};
-use crate::store::{EndReason, Ledger, Operation, Renewal, Result, Session, Sessions};
+use crate::store::{Delegated, EndReason, FromStored, Ledger, Operation, Renewal, Result, Session, Sessions};
 use crate::view::ViewChange;
 
 const READ: &str = "read_session";
@@ -28,7 +28,7 @@ macro_rules! standing {
         concat!(
             "SELECT * FROM sessions WHERE ",
             $condition,
-            " AND MAX(exp, COALESCE(prev_exp, 0)) >= ? AND (ended_at IS NULL OR ended_at > ?)"
+            " AND last_exp >= ? AND (ended_at IS NULL OR ended_at > ?)"
         )
     };
 }
@@ -46,6 +46,14 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
         }),
         _ => None,
     };
+    let delegated = match (optional("root")?, optional("nodes")?, number("ceiling")?) {
+        (Some(root), Some(nodes), Some(ceiling)) => Some(Delegated {
+            root,
+            nodes: from_json("delegation nodes", &nodes)?,
+            ceiling,
+        }),
+        _ => None,
+    };
     Ok(Session {
         sid: text("sid")?,
         agent_id: text("agent_id")?,
@@ -55,6 +63,7 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
         jti: text("jti")?,
         iat: row.get("iat").during(READ)?,
         exp: row.get("exp").during(READ)?,
+        last_exp: row.get("last_exp").during(READ)?,
         previous,
         created_at: row.get("created_at").during(READ)?,
         ended_at: number("ended_at")?,
@@ -63,6 +72,8 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
             .transpose()?,
         correlation_id: text("correlation_id")?,
         attested: attested(optional("attested")?)?,
+        delegated,
+        barred: row.get("barred").during(READ)?,
     })
 }
 
@@ -72,16 +83,38 @@ impl SqliteTx<'_> {
         let values = params![value, self.now.unix_timestamp(), self.millis()];
         self.connection.all(READ, query, values, from_row)
     }
+
+    /// A token is refused from a moment on, Unix milliseconds.
+    fn spend(&mut self, jti: &str, effective_at: i64, exp: i64) -> Result<()> {
+        self.connection.change(
+            "save_revocation",
+            "INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) \
+             ON CONFLICT (jti) DO UPDATE SET effective_at = MIN(effective_at, excluded.effective_at)",
+            params![jti, effective_at, exp],
+        )?;
+        self.view_change(ViewChange::TokenSpent {
+            jti: jti.to_owned(),
+            effective_at,
+            until: ViewChange::end_of_second(exp),
+        });
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl Sessions for SqliteTx<'_> {
     async fn insert_session(&mut self, session: &Session) -> Result<()> {
         let bound = session.attested.as_ref();
+        let delegated = session.delegated.as_ref();
+        let above = |delegated: &Delegated| {
+            let mut nodes = delegated.nodes.iter().rev().skip(1);
+            nodes.next().unwrap_or(&delegated.root).clone()
+        };
         self.connection.change(
             "insert_session",
             "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
-             policy_uid, pod_uid, attested) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             policy_uid, pod_uid, attested, last_exp, root, nodes, parent, ceiling, barred) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 session.sid,
                 session.agent_id,
@@ -96,6 +129,14 @@ impl Sessions for SqliteTx<'_> {
                 bound.map(|bound| &bound.policy_uid),
                 bound.map(|bound| &bound.pod_uid),
                 bound.map(|bound| to_json("attestation", bound)).transpose()?,
+                session.last_exp,
+                delegated.map(|delegated| &delegated.root),
+                delegated
+                    .map(|delegated| to_json("delegation nodes", &delegated.nodes))
+                    .transpose()?,
+                delegated.map(above),
+                delegated.map(|delegated| delegated.ceiling),
+                session.barred,
             ],
         )?;
         Ok(())
@@ -116,8 +157,8 @@ impl Sessions for SqliteTx<'_> {
     ) -> Result<bool> {
         let rows = self.connection.change(
             "renew_session",
-            "UPDATE sessions SET jti = ?, iat = ?, exp = ?, prev_jti = ?, prev_until = ?, prev_exp = ?, renew_key = ? \
-             WHERE sid = ? AND jti = ?",
+            "UPDATE sessions SET jti = ?1, iat = ?2, exp = ?3, last_exp = MAX(last_exp, ?3), prev_jti = ?4, prev_until = ?5, \
+             prev_exp = ?6, renew_key = ?7 WHERE sid = ?8 AND jti = ?9",
             params![
                 jti,
                 iat,
@@ -133,16 +174,11 @@ impl Sessions for SqliteTx<'_> {
         if rows == 0 {
             return Ok(false);
         }
-        self.connection.change(
-            "save_revocation",
-            "INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            params![previous.jti, previous.until, previous.exp],
-        )?;
-        self.view_change(ViewChange::TokenSpent {
-            jti: previous.jti.clone(),
-            effective_at: previous.until,
-            until: ViewChange::end_of_second(previous.exp),
-        });
+        let now = self.millis();
+        if let Some(older) = session.previous.as_ref().filter(|older| older.until > now) {
+            self.spend(&older.jti, now, older.exp)?;
+        }
+        self.spend(&previous.jti, previous.until, previous.exp)?;
         Ok(true)
     }
 
@@ -159,7 +195,7 @@ impl Sessions for SqliteTx<'_> {
             sid: session.sid.clone(),
             reason,
             effective_at,
-            until: ViewChange::end_of_second(session.last_exp()),
+            until: ViewChange::end_of_second(session.last_exp),
         });
         Ok(true)
     }
@@ -173,7 +209,21 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
-        self.sessions(live!("orch_id = ?"), orch_id)
+        self.sessions(live!("root IS NULL AND orch_id = ?"), orch_id)
+    }
+
+    async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>> {
+        let sql = "SELECT * FROM sessions WHERE agent_id = ? AND root IS NULL";
+        self.connection.first(READ, sql, [agent_id], from_row)
+    }
+
+    async fn bar_agent(&mut self, agent_id: &str) -> Result<()> {
+        let sql = "UPDATE sessions SET barred = 1 WHERE agent_id = ? AND root IS NULL";
+        self.connection.change("bar_agent", sql, [agent_id]).map(drop)
+    }
+
+    async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("parent = ?"), sid)
     }
 
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
@@ -202,7 +252,8 @@ impl Sessions for SqliteTx<'_> {
 
     async fn count_live_sessions(&mut self) -> Result<i64> {
         const OPERATION: &str = "count_sessions";
-        let sql = "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL AND exp >= ?";
+        let sql =
+            "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL AND root IS NULL AND last_exp >= ?1 AND exp >= ?1";
         let now = self.now.unix_timestamp();
         let count = self.connection.first(OPERATION, sql, [now], scalar(OPERATION))?;
         Ok(count.unwrap_or_default())

@@ -56,6 +56,8 @@ impl Ledger for SqliteTx<'_> {
             orch_id: draft.orch_id,
             detail: draft.detail,
             resource: draft.resource,
+            deleg_depth: draft.deleg_depth,
+            deleg_chain_hash: draft.deleg_chain_hash,
             extra: draft.extra,
             ..AuditEvent::default()
         };

@@ -1,0 +1,348 @@
+//! Delegation: an agent passes on part of its authority to another agent, for a while (contract §10).
+
+use std::sync::Arc;
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::claims::{Claims, DelegationRecord, SubjectKind};
+use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
+use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
+use async_trait::async_trait;
+
+use super::attested::pod_denial;
+use super::lineage::{StoredLineage, tell};
+use super::register::MAX_SCOPE_BYTES;
+use super::token::{Issued, SignError, is_born_revoked, sign};
+use crate::broker::Broker;
+use crate::store::{Command, Delegated, EventDraft, Result as StoreResult, Session, StoreError, Tx};
+use crate::timestamp::rfc3339_nanos;
+use crate::view::View;
+
+/// Life of a delegated token when none is asked for, seconds.
+const DEFAULT_TTL: i64 = 60;
+/// Longest chain as JSON, bytes: a token is sent in a header, and looked at up to 64 KiB.
+const MAX_CHAIN_BYTES: usize = 32 * 1024;
+
+/// What is to be passed on, and to whom.
+#[derive(Debug)]
+pub struct Wanted {
+    /// SPIFFE id of the delegate; not empty.
+    pub delegate_to: String,
+    /// Not empty.
+    pub scope: Vec<String>,
+    /// Seconds; 0 and less count as absent.
+    pub ttl: Option<i64>,
+}
+
+/// A delegated token and its chain.
+#[derive(Debug)]
+pub struct DelegatedToken {
+    /// The token.
+    pub issued: Issued,
+    /// Root first.
+    pub chain: Vec<DelegationRecord>,
+}
+
+/// Why nothing is delegated.
+#[derive(Debug, thiserror::Error)]
+pub enum DelegateError {
+    /// Admins and apps hold nothing that an agent may.
+    #[error("only agents can delegate")]
+    Subject,
+    /// The chain is as long as it may be.
+    #[error("delegation depth limit exceeded")]
+    TooDeep,
+    /// More than the delegator holds.
+    #[error("delegated scope exceeds delegator scope")]
+    Scope,
+    /// No such agent, or none that this one may delegate to.
+    #[error("delegate agent not found")]
+    Unknown,
+    /// The token would be too long to send.
+    #[error("scope and delegation chain must be at most {MAX_CHAIN_BYTES} bytes of JSON each: ask for fewer scopes")]
+    TooLong,
+    /// The delegating token is no longer one.
+    #[error("token has been revoked")]
+    Revoked,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// Record or token can't be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl DelegateError {
+    /// The code on the wire.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Subject | Self::Revoked => ErrorCode::InsufficientScope,
+            Self::TooDeep | Self::Scope => ErrorCode::ScopeViolation,
+            Self::Unknown => ErrorCode::NotFound,
+            Self::TooLong => ErrorCode::InvalidRequest,
+            Self::Store(_) => ErrorCode::Unavailable,
+            Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,
+        }
+    }
+}
+
+/// Passes on part of the bearer's authority.
+///
+/// # Errors
+/// The first check of contract §10 that fails.
+pub async fn delegate(
+    broker: &Broker,
+    claims: &Claims,
+    wanted: Wanted,
+    path: &str,
+    source: &str,
+) -> Result<DelegatedToken, DelegateError> {
+    if claims.subject_kind() != SubjectKind::Agent {
+        return Err(DelegateError::Subject);
+    }
+    let prepared = if refused_by_claims(claims, &wanted).is_none() {
+        Some(prepare(broker, claims, &wanted)?)
+    } else {
+        None
+    };
+    let command = Delegate {
+        bearer: claims.clone(),
+        wanted,
+        prepared,
+        max_ttl: broker.config.max_ttl,
+        view: Arc::clone(&broker.view),
+        path: path.to_owned(),
+        source: source.to_owned(),
+    };
+    let claims = broker.store.commit(command).await?.map_err(DelegateError::from)?;
+    let issued = sign(broker, &claims)?;
+    Ok(DelegatedToken {
+        issued,
+        chain: claims.delegation_chain,
+    })
+}
+
+/// A refusal by a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Denial {
+    TooDeep,
+    Scope,
+    Unknown,
+    Revoked(&'static str),
+}
+
+impl From<Denial> for DelegateError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::TooDeep => Self::TooDeep,
+            Denial::Scope => Self::Scope,
+            Denial::Unknown => Self::Unknown,
+            Denial::Revoked(_) => Self::Revoked,
+        }
+    }
+}
+
+/// What the claims alone refuse, in the contract's order.
+fn refused_by_claims(claims: &Claims, wanted: &Wanted) -> Option<Denial> {
+    if claims.delegation_chain.len() >= MAX_DEPTH {
+        Some(Denial::TooDeep)
+    } else if chain::narrows(&claims.scope, &wanted.scope) {
+        None
+    } else {
+        Some(Denial::Scope)
+    }
+}
+
+/// What is made and signed before the transaction.
+struct Prepared {
+    jti: String,
+    node: String,
+    chain: Vec<DelegationRecord>,
+    chain_hash: String,
+}
+
+fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared, DelegateError> {
+    let delegated_at = rfc3339_nanos(broker.clock.now());
+    let text = chain::signing_text(&claims.sub, &claims.scope, &delegated_at);
+    let binding = NodeBinding {
+        parent: claims.delegation_nodes.last().unwrap_or(&claims.sid),
+        delegator: &claims.sub,
+        delegate: &wanted.delegate_to,
+        scope: &wanted.scope,
+        delegated_at: &delegated_at,
+    };
+    let node = binding.node_id(&broker.random_hex::<8>()?).map_err(SignError::from)?;
+    let mut records = claims.delegation_chain.clone();
+    records.push(DelegationRecord {
+        agent: claims.sub.clone(),
+        scope: claims.scope.clone(),
+        signature: broker.keys.sign_text(&text).map_err(SignError::from)?,
+        delegated_at,
+    });
+    let length = |json: Result<Vec<u8>, _>| json.map(|json| json.len()).map_err(SignError::from);
+    if length(go_json::to_vec(&records))? > MAX_CHAIN_BYTES || length(go_json::to_vec(&wanted.scope))? > MAX_SCOPE_BYTES
+    {
+        return Err(DelegateError::TooLong);
+    }
+    Ok(Prepared {
+        jti: broker.random_hex::<16>()?,
+        node,
+        chain_hash: chain::chain_hash(&records).map_err(SignError::from)?,
+        chain: records,
+    })
+}
+
+struct Delegate {
+    bearer: Claims,
+    wanted: Wanted,
+    /// None when the claims alone refuse.
+    prepared: Option<Prepared>,
+    max_ttl: i64,
+    view: Arc<View>,
+    path: String,
+    source: String,
+}
+
+impl Delegate {
+    async fn decide(&self, tx: &mut dyn Tx, lineage: &StoredLineage) -> StoreResult<Result<Granted, Denial>> {
+        let bearer = &self.bearer;
+        let ttl = self.wanted.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL);
+        let rules = lineage.rules();
+        let granted = match rules.delegate(&bearer.jti, bearer.exp, tx.now_millis(), ttl, self.max_ttl) {
+            Ok(granted) => granted,
+            Err(DelegationRefusal::Ended(reason)) => return Ok(Err(Denial::Revoked(reason.as_str()))),
+            Err(DelegationRefusal::Replaced) => return Ok(Err(Denial::Revoked("renewed"))),
+            Err(DelegationRefusal::TooDeep) => return Ok(Err(Denial::TooDeep)),
+        };
+        if let Some(denial) = refused_by_claims(bearer, &self.wanted) {
+            return Ok(Err(denial));
+        }
+        if !reachable(tx, lineage.root(), &self.wanted.delegate_to).await? {
+            return Ok(Err(Denial::Unknown));
+        }
+        Ok(Ok(granted))
+    }
+
+    fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
+        let text = DelegateError::from(denial).to_string();
+        let violation = || EventDraft::denied(EventType::DelegationAttenuationViolation, text.as_str());
+        let event = match denial {
+            Denial::Revoked(kind) => EventDraft::denied(EventType::TokenRevokedAccess, text.as_str()).error_kind(kind),
+            Denial::TooDeep => violation().error_kind("delegation_too_deep"),
+            Denial::Scope => violation().error_kind("delegation_scope_exceeded"),
+            Denial::Unknown => violation().error_kind("delegate_unknown"),
+        };
+        let event = tell(event, &self.bearer, lineage)
+            .resource(&self.path)
+            .delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
+        tx.audit(event.actor(&self.bearer.sub).source(&self.source));
+    }
+
+    fn claims(&self, prepared: Prepared, granted: Granted) -> Claims {
+        let bearer = &self.bearer;
+        let mut nodes = bearer.delegation_nodes.clone();
+        nodes.push(prepared.node);
+        Claims {
+            sub: self.wanted.delegate_to.clone(),
+            exp: granted.exp,
+            nbf: granted.iat,
+            iat: granted.iat,
+            jti: prepared.jti,
+            scope: self.wanted.scope.clone(),
+            delegation_chain: prepared.chain,
+            chain_hash: prepared.chain_hash,
+            delegation_nodes: nodes,
+            iss: bearer.iss.clone(),
+            aud: bearer.aud.clone(),
+            sid: bearer.sid.clone(),
+            task_id: bearer.task_id.clone(),
+            orch_id: bearer.orch_id.clone(),
+        }
+    }
+}
+
+/// Whether an agent may be delegated to from this session. One that a person revoked, or whose pod is gone, is unknown;
+/// and so is every agent on the other side of a namespace's border.
+async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<bool> {
+    let Some(target) = tx.session_of_agent(agent).await? else {
+        return Ok(false);
+    };
+    match (&from.attested, &target.attested) {
+        _ if target.barred => Ok(false),
+        (None, None) => Ok(true),
+        (Some(from), Some(to)) if from.namespace == to.namespace => {
+            let ended = target.ended(tx.now_millis()).is_some();
+            Ok(!ended && pod_denial(tx, &to.pod_uid).await?.is_none())
+        }
+        _ => Ok(false),
+    }
+}
+
+#[async_trait]
+impl Command for Delegate {
+    type Outcome = Result<Claims, Denial>;
+
+    async fn run(mut self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
+        let lineage = StoredLineage::of(tx, &self.bearer).await?;
+        let decided = match &lineage {
+            Some(lineage) => self.decide(tx, lineage).await?,
+            None => Err(Denial::Revoked("session_unknown")),
+        };
+        let (lineage, granted, prepared) = match (lineage, decided, self.prepared.take()) {
+            (Some(lineage), Ok(granted), Some(prepared)) => (lineage, granted, prepared),
+            (lineage, decided, _) => {
+                let denial = decided.err().unwrap_or(Denial::Scope);
+                self.deny(tx, lineage.as_ref(), denial);
+                return Ok(Err(denial));
+            }
+        };
+        let claims = self.claims(prepared, granted);
+        let session = node(tx, &lineage, &claims, granted.ceiling);
+        tx.insert_session(&session).await?;
+        let now = tx.now_millis();
+        if is_born_revoked(&self.view, &claims, now) {
+            tx.end_session(&session, EndReason::Revoked, now).await?;
+        }
+        let detail = format!(
+            "token {} delegated for {} s: {}",
+            claims.jti,
+            claims.exp - claims.iat,
+            claims.scope.join(" ")
+        );
+        let event = EventDraft::success(EventType::DelegationCreated, detail)
+            .of_session(&session)
+            .within_session(lineage.root())
+            .delegation(claims.delegation_chain.len(), &claims.chain_hash);
+        tx.audit(event.actor(&self.bearer.sub).source(&self.source));
+        Ok(Ok(claims))
+    }
+}
+
+/// The new delegation as it is stored.
+fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64) -> Session {
+    Session {
+        sid: claims.delegation_nodes.last().cloned().unwrap_or_default(),
+        agent_id: claims.sub.clone(),
+        orch_id: claims.orch_id.clone(),
+        task_id: claims.task_id.clone(),
+        scope: claims.scope.clone(),
+        jti: claims.jti.clone(),
+        iat: claims.iat,
+        exp: claims.exp,
+        last_exp: claims.exp,
+        previous: None,
+        created_at: tx.now_millis(),
+        ended_at: None,
+        end_reason: None,
+        correlation_id: lineage.root().correlation_id.clone(),
+        attested: None,
+        delegated: Some(Delegated {
+            root: claims.sid.clone(),
+            nodes: claims.delegation_nodes.clone(),
+            ceiling,
+        }),
+        barred: false,
+    }
+}

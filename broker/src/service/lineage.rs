@@ -1,0 +1,56 @@
+//! The stored nodes that a token's claims name, from its session to itself.
+
+use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::session::Lineage;
+
+use crate::store::{EventDraft, Result, Session, Tx};
+
+/// A node and those above it.
+pub(super) struct StoredLineage {
+    ancestors: Vec<Session>,
+    /// The node itself.
+    pub(super) node: Session,
+}
+
+impl StoredLineage {
+    /// Reads what the claims name; `None` when any of it is not there.
+    pub(super) async fn of(tx: &mut dyn Tx, claims: &Claims) -> Result<Option<Self>> {
+        if claims.sid.is_empty() {
+            return Ok(None);
+        }
+        let mut ancestors = Vec::new();
+        let mut below = &claims.sid;
+        for next in &claims.delegation_nodes {
+            let Some(session) = tx.session(below).await? else {
+                return Ok(None);
+            };
+            ancestors.push(session);
+            below = next;
+        }
+        let node = tx.session(below).await?;
+        Ok(node.map(|node| Self { ancestors, node }))
+    }
+
+    /// The session itself.
+    pub(super) fn root(&self) -> &Session {
+        self.ancestors.first().unwrap_or(&self.node)
+    }
+
+    /// As the rules see it.
+    pub(super) fn rules(&self) -> Lineage<'_> {
+        Lineage::new(self.ancestors.iter().map(Session::node).collect(), self.node.node())
+    }
+
+    /// Sets the node's ids and its session's extra fields.
+    pub(super) fn tell(&self, event: EventDraft) -> EventDraft {
+        event.of_session(&self.node).within_session(self.root())
+    }
+}
+
+/// Sets the ids of a bearer, and the extra fields of its session when there is one.
+pub(super) fn tell(event: EventDraft, bearer: &Claims, lineage: Option<&StoredLineage>) -> EventDraft {
+    match lineage {
+        Some(lineage) => lineage.tell(event),
+        None => event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id),
+    }
+}

@@ -1,0 +1,149 @@
+//! Delegation by and to attested agents: inside one namespace, and only among pods that are there.
+
+use serde_json::json;
+
+use super::world::{Answer, Keys, Pod, World};
+
+/// `pod` in namespace `shop`, of LaunchToken `reader`; its token.
+async fn agent(world: &World, uid: &str, seed: u8) -> (Pod, String) {
+    let pod = world.pod(uid);
+    let token = world.agent(&pod, &Keys::new(seed)).await;
+    (pod, token)
+}
+
+fn id(token: &str) -> String {
+    World::claims(token)["sub"].as_str().unwrap().to_owned()
+}
+
+async fn delegate(world: &World, token: &str, to: &str) -> Answer {
+    let body = json!({"delegate_to": to, "scope": ["read:orders:*"], "ttl": 200});
+    world.call("POST", "/v1/delegate", token, &body).await
+}
+
+fn token(answer: Answer) -> String {
+    answer.ok()["access_token"].as_str().unwrap().to_owned()
+}
+
+/// An agent of namespace `bank`, with policies of its own.
+async fn stranger(world: &World) -> String {
+    let mut app = world.app(1, "ready", &["read:orders:*"]);
+    app["uid"] = json!("bank-app");
+    world
+        .as_controller("PUT", "/v1/k8s/policies/apps/bank/orders", &app)
+        .await
+        .ok();
+    let mut launch = world.launch_token(1, "ready", &["read:orders:*"]);
+    launch["uid"] = json!("bank-token");
+    world
+        .as_controller("PUT", "/v1/k8s/policies/launch-tokens/bank/reader", &launch)
+        .await
+        .ok();
+    world.agent(&world.pod_in("bank", "pod-9"), &Keys::new(9)).await
+}
+
+#[tokio::test]
+async fn pods_delegate_inside_their_namespace_only() {
+    let world = World::new().await.with_policies().await;
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let (_, to) = agent(&world, "pod-2", 2).await;
+    let child = token(delegate(&world, &from, &id(&to)).await);
+    assert!(world.stands(&child).await);
+    let claims = World::claims(&child);
+    assert_eq!((&claims["sub"], &claims["task_id"]), (&json!(id(&to)), &json!("pod-1")));
+    let created = world.events("event_type=delegation_created").await;
+    assert_eq!(
+        (&created[0]["pod_uid"], &created[0]["policy_uid"]),
+        (&json!("pod-1"), &json!("ltok-uid")),
+        "the pod whose authority it is"
+    );
+    let stranger = stranger(&world).await;
+    assert_eq!(
+        delegate(&world, &from, &id(&stranger)).await.refusal(),
+        (404, "not_found")
+    );
+    assert_eq!(
+        delegate(&world, &stranger, &id(&from)).await.refusal(),
+        (404, "not_found")
+    );
+    // An agent that a person launched is on the other side of the border too.
+    let person = launched_by_a_person(&world).await;
+    assert_eq!(
+        delegate(&world, &from, &id(&person)).await.refusal(),
+        (404, "not_found")
+    );
+    assert_eq!(
+        delegate(&world, &person, &id(&from)).await.refusal(),
+        (404, "not_found")
+    );
+}
+
+async fn launched_by_a_person(world: &World) -> String {
+    let body = json!({"agent_name": "a", "allowed_scope": ["read:orders:*"]});
+    let launched = world
+        .call("POST", "/v1/admin/launch-tokens", &world.admin().await, &body)
+        .await
+        .ok();
+    let launched = super::world::Launched {
+        launch_token: launched["launch_token"].as_str().unwrap().into(),
+        orch_id: "orch".into(),
+        task_id: "task".into(),
+        scopes: vec!["read:orders:*".into()],
+    };
+    let keys = Keys::new(7);
+    let answer = world.register_with(&launched, &keys, &json!({})).await;
+    token(answer)
+}
+
+#[tokio::test]
+async fn a_pod_s_end_takes_along_what_it_delegated_and_nothing_is_delegated_to_it() {
+    let world = World::new().await.with_policies().await;
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let (_, to) = agent(&world, "pod-2", 2).await;
+    let child = token(delegate(&world, &from, &id(&to)).await);
+    let back = token(delegate(&world, &to, &id(&from)).await);
+    world.end_pod("pod-1").await.ok();
+    assert!(!world.stands(&child).await, "it came from the pod that is gone");
+    assert!(world.stands(&back).await, "it is the other pod's authority");
+    assert_eq!(delegate(&world, &to, &id(&from)).await.refusal(), (404, "not_found"));
+    world.revoke("agent", &json!(id(&from))).await;
+    assert!(!world.stands(&back).await);
+}
+
+#[tokio::test]
+async fn a_quarantined_pod_is_no_delegate() {
+    let world = World::new().await.with_policies().await;
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let (_, to) = agent(&world, "pod-2", 2).await;
+    let child = token(delegate(&world, &from, &id(&to)).await);
+    world.revoke("token", &World::claims(&to)["jti"]).await;
+    assert_eq!(delegate(&world, &from, &id(&to)).await.refusal(), (404, "not_found"));
+    assert!(
+        world.stands(&child).await,
+        "what it was given before is the delegator's to take back"
+    );
+    // Revoking what was delegated quarantines nobody.
+    world.revoke("token", &World::claims(&child)["jti"]).await;
+    assert!(world.stands(&from).await && !world.stands(&child).await);
+    assert_eq!(world.events("event_type=pod_quarantined").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_delegated_token_is_renewed_with_overlap_like_its_delegators() {
+    let world = World::new().await.with_policies().await;
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let (_, to) = agent(&world, "pod-2", 2).await;
+    let child = token(delegate(&world, &from, &id(&to)).await);
+    let wishes = json!({"overlap_seconds": 10});
+    let second = token(world.renew_with(&child, "k", &wishes).await);
+    assert_eq!(token(world.renew_with(&child, "k", &wishes).await), second);
+    assert!(world.stands(&child).await);
+    let third = token(world.renew_with(&second, "l", &wishes).await);
+    assert!(!world.stands(&child).await, "only the direct predecessor is in overlap");
+    assert!(world.stands(&second).await && world.stands(&third).await);
+    world
+        .put_launch_token(&world.launch_token(2, "suspended", &["read:orders:*"]))
+        .await
+        .ok();
+    assert!(!world.stands(&third).await);
+    assert_eq!(world.renew(&third).await.refusal(), (403, "suspended"));
+}
