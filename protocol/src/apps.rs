@@ -79,6 +79,7 @@ impl fmt::Display for AppName {
 
 /// Whether an app may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AppStatus {
     /// It may log in and make launch tokens.
@@ -99,6 +100,7 @@ impl AppStatus {
 
 /// `POST /v1/admin/apps`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RegisterAppRequest {
     /// See [`AppName`].
@@ -114,6 +116,7 @@ pub struct RegisterAppRequest {
 
 /// `POST /v1/admin/apps` → 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterAppResponse {
     /// `app-<name>-<6 hex>`.
     pub app_id: String,
@@ -129,6 +132,7 @@ pub struct RegisterAppResponse {
 
 /// An app as `GET` and `PUT` answer it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct App {
     /// `app-<name>-<6 hex>`.
     pub app_id: String,
@@ -150,6 +154,7 @@ pub struct App {
 
 /// `GET /v1/admin/apps` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppsResponse {
     /// Newest first, deregistered ones among them.
     pub apps: Vec<App>,
@@ -159,6 +164,7 @@ pub struct AppsResponse {
 
 /// `PUT /v1/admin/apps/{id}`: at least one member.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct UpdateAppRequest {
     /// The new ceiling.
@@ -171,6 +177,7 @@ pub struct UpdateAppRequest {
 
 /// `DELETE /v1/admin/apps/{id}` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemoveAppResponse {
     /// As asked.
     pub app_id: String,
@@ -182,6 +189,7 @@ pub struct RemoveAppResponse {
 
 /// `POST /v1/app/auth`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct AppAuthRequest {
     /// As registration told it.
@@ -194,6 +202,7 @@ pub struct AppAuthRequest {
 
 /// `POST /v1/app/auth` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppAuthResponse {
     /// The app's token.
     pub access_token: Sensitive,

@@ -17,6 +17,7 @@ pub enum SubjectKind {
 
 /// The claims of every AgentWrit token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Claims {
     /// Issuer; `""` when none is configured.
     #[serde(default)]
@@ -83,6 +84,7 @@ impl Claims {
 
 /// One hop of a delegation, signed by the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DelegationRecord {
     /// The delegating agent.
     pub agent: String,

@@ -21,6 +21,7 @@ pub fn orch_id(namespace: &str, app: &str) -> String {
 
 /// Where a write stands among all writes: epochs are compared globally, (epoch, sequence) per object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WriteOrder {
     /// `leaseTransitions` of the controller's Lease.
     pub lease_epoch: i64,
@@ -30,6 +31,7 @@ pub struct WriteOrder {
 
 /// Whether a policy may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyState {
     /// In force.
@@ -42,6 +44,7 @@ pub enum PolicyState {
 
 /// The part of an AgentApp's spec that the broker enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppSpec {
     /// Ceiling of every LaunchToken of the app.
     pub scopes: Vec<String>,
@@ -51,6 +54,7 @@ pub struct AppSpec {
 
 /// The part of a LaunchToken's spec that the broker enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LaunchTokenSpec {
     /// Name of the AgentApp in the same namespace.
     pub app: String,
@@ -66,6 +70,7 @@ pub struct LaunchTokenSpec {
 
 /// Body of `PUT /v1/k8s/policies/{apps|launch-tokens}/{namespace}/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PutPolicy<S> {
     /// metadata.uid of the custom resource.
     pub uid: String,
@@ -97,6 +102,7 @@ pub type PutLaunchToken = PutPolicy<LaunchTokenSpec>;
 
 /// Answer to a policy write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PutPolicyResponse {
     /// As [`PutPolicy::digest`].
     pub digest: String,
@@ -110,6 +116,7 @@ pub struct PutPolicyResponse {
 
 /// The two kinds of policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyKind {
     /// AgentApp.
@@ -130,6 +137,7 @@ impl PolicyKind {
 
 /// One item of a bulk write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BulkItem {
     /// An AgentApp.
@@ -156,6 +164,7 @@ pub enum BulkItem {
 
 /// Body of `PUT /v1/k8s/policies`, at most 500 items and 1 MiB; apps before their launch tokens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkRequest {
     /// The writes, applied in order.
     pub items: Vec<BulkItem>,
@@ -163,6 +172,7 @@ pub struct BulkRequest {
 
 /// Result of one item of a bulk write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkResult {
     /// As sent.
     pub kind: PolicyKind,
@@ -180,6 +190,7 @@ pub struct BulkResult {
 
 /// Answer of `PUT /v1/k8s/policies`: 200, one result an item in the order sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkResponse {
     /// One result an item.
     pub results: Vec<BulkResult>,
@@ -187,6 +198,7 @@ pub struct BulkResponse {
 
 /// What the broker holds of one custom resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicySummary {
     /// Which kind.
     pub kind: PolicyKind,
@@ -213,6 +225,7 @@ pub struct PolicySummary {
 
 /// A pod with a live session, as the broker knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LivePod {
     /// metadata.uid of the pod.
     pub uid: String,
@@ -224,6 +237,7 @@ pub struct LivePod {
 
 /// Answer of `GET /v1/k8s/policies`: enough to compare everything.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicyListResponse {
     /// The store's epoch, as in the header.
     pub epoch: String,
@@ -237,6 +251,7 @@ pub struct PolicyListResponse {
 
 /// Answer of `DELETE` of a policy and of `POST /v1/k8s/pods/{uid}/ended`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RevokedResponse {
     /// Sessions that ended.
     pub revoked: i64,
@@ -244,6 +259,7 @@ pub struct RevokedResponse {
 
 /// Body of `POST /v1/k8s/launch-tokens`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct PodLaunchRequest {
     /// Name of the LaunchToken in the pod's namespace.
@@ -262,6 +278,7 @@ pub struct PodLaunchRequest {
 
 /// Answer of `POST /v1/k8s/launch-tokens`, 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodLaunchResponse {
     /// Single use, 30 s, bound to the key and the two ids.
     pub launch_token: Sensitive,
@@ -277,6 +294,7 @@ pub struct PodLaunchResponse {
 
 /// Body of `POST /v1/k8s/pods/{uid}/ended`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodEndedRequest {
     /// metadata.namespace.
     pub namespace: String,
@@ -288,6 +306,7 @@ pub struct PodEndedRequest {
 
 /// Answer of `POST /v1/k8s/pods/{uid}/release`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodReleaseResponse {
     /// Whether the pod was quarantined until now.
     pub released: bool,
@@ -295,6 +314,7 @@ pub struct PodReleaseResponse {
 
 /// One refusal, for the Event on the pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Denial {
     /// Rises with every refusal; pass the last one seen as `after`.
     pub cursor: i64,
@@ -316,6 +336,7 @@ pub struct Denial {
 
 /// Answer of `GET /v1/k8s/denials?after=cursor`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DenialsResponse {
     /// Oldest first.
     pub denials: Vec<Denial>,

@@ -112,6 +112,7 @@ pub const TYPE_PREFIX: &str = "urn:agentwrit:error:";
 
 /// An error body, `application/problem+json`; lenient when read, complete when written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Problem {
     /// `urn:agentwrit:error:` and the error code.

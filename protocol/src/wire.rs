@@ -10,6 +10,7 @@ use crate::sensitive::Sensitive;
 
 /// `GET /v1/challenge` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChallengeResponse {
     /// 64 lower-hex characters; sign the decoded bytes.
     pub nonce: String,
@@ -19,6 +20,7 @@ pub struct ChallengeResponse {
 
 /// `POST /v1/register`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RegisterRequest {
     /// 64 lower-hex characters.
@@ -49,6 +51,7 @@ pub struct RegisterRequest {
 
 /// `POST /v1/register` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterResponse {
     /// The agent's SPIFFE id.
     pub agent_id: String,
@@ -60,6 +63,7 @@ pub struct RegisterResponse {
 
 /// `POST /v1/token/validate`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ValidateRequest {
     /// The token to look at.
@@ -69,6 +73,7 @@ pub struct ValidateRequest {
 
 /// `POST /v1/token/validate` → 200, whatever the token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ValidateResponse {
     /// Whether the token stands now.
     pub valid: bool,
@@ -82,6 +87,7 @@ pub struct ValidateResponse {
 
 /// Optional body of `POST /v1/token/renew`, honoured for attested agents.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RenewRequest {
     /// Seconds, 0 to 30, for which the predecessor still stands.
@@ -91,6 +97,7 @@ pub struct RenewRequest {
 
 /// `POST /v1/token/renew` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RenewResponse {
     /// The new token.
     pub access_token: Sensitive,
@@ -126,6 +133,7 @@ pub struct DelegateResponse {
 
 /// `POST /v1/revoke`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RevokeRequest {
     /// `token`, `agent`, `task` or `chain`.
@@ -138,6 +146,7 @@ pub struct RevokeRequest {
 
 /// `POST /v1/revoke` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RevokeResponse {
     /// Always true.
     pub revoked: bool,
@@ -151,6 +160,7 @@ pub struct RevokeResponse {
 
 /// `POST /v1/admin/auth`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct AdminAuthRequest {
     /// The admin secret.
@@ -166,6 +176,7 @@ pub struct AdminAuthRequest {
 
 /// `POST /v1/admin/auth` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AdminAuthResponse {
     /// The admin token.
     pub access_token: Sensitive,
@@ -177,6 +188,7 @@ pub struct AdminAuthResponse {
 
 /// `POST /v1/admin/launch-tokens`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct LaunchTokenRequest {
     /// Free text.
@@ -198,6 +210,7 @@ pub struct LaunchTokenRequest {
 
 /// What a launch token allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LaunchPolicy {
     /// Ceiling of scopes.
     pub allowed_scope: Vec<String>,
@@ -207,6 +220,7 @@ pub struct LaunchPolicy {
 
 /// `POST /v1/admin/launch-tokens` → 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LaunchTokenResponse {
     /// 64 lower-hex characters.
     pub launch_token: Sensitive,
@@ -218,6 +232,7 @@ pub struct LaunchTokenResponse {
 
 /// `GET /v1/health` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthResponse {
     /// `ok`.
     pub status: String,
@@ -233,6 +248,7 @@ pub struct HealthResponse {
 
 /// `GET /v1/audit/events` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEventsResponse {
     /// In order of insertion.
     pub events: Vec<crate::audit::AuditEvent>,

@@ -82,6 +82,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
         "/v1/metrics" | "/metrics" => "metrics",
         "/v1/audit/events" => "audit_events",
         "/.well-known/jwks.json" => "jwks",
+        "/openapi.json" => "openapi",
         "/livez" | "/readyz" => "probes",
         other if other.starts_with("/v1/k8s/") => "k8s",
         _ => "other",

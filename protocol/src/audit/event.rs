@@ -15,6 +15,7 @@ fn is_zero(n: &i64) -> bool {
 
 /// One event as it is stored and served, in the key order of the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct AuditEvent {
     /// `evt-` and at least six decimal digits.
@@ -60,6 +61,7 @@ pub struct AuditEvent {
 
 /// Fields beside the contract's, top-level members on the wire, omitted when empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ExtraFields {
     /// Who did it: a subject or a ServiceAccount.

@@ -3,8 +3,8 @@
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::{ChallengeResponse, ValidateRequest, ValidateResponse};
 use axum::extract::State;
-use axum::response::Response;
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode};
 
 use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::nonce;
@@ -58,4 +58,14 @@ pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response 
 /// `GET /.well-known/jwks.json`.
 pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
     reply(StatusCode::OK, &broker.keys.jwks())
+}
+
+/// `GET /openapi.json`: made and checked by `tests/openapi`.
+pub(in crate::http) async fn openapi() -> Response {
+    const DOCUMENT: &str = include_str!("../../../../docs/openapi.json");
+    (
+        [(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        DOCUMENT,
+    )
+        .into_response()
 }

@@ -1,0 +1,139 @@
+//! Challenge and registration.
+
+use agentwrit_protocol::ErrorCode::{
+    Forbidden, InvalidRequest, MaxActiveAgents, PolicyChanged, PolicyNotReady, Revoked, ScopeViolation, Suspended,
+    Unauthorized,
+};
+use agentwrit_protocol::wire;
+use serde_json::json;
+
+use super::super::endpoint::Endpoint;
+use super::super::grammar::{any_number, base64, hex, jwt, number, scopes, secret_hex, segment, spiffe_id};
+use super::super::schemas::Schemas;
+
+pub const TAG: &str = "Agents";
+
+/// Examples: a key, and its signature of a nonce.
+const PUBLIC_KEY: &str = "GX9rI+FshTLGq8g4+tRO5e+pvXe7Uo8mGPxYMwzSg0k=";
+
+fn signature() -> String {
+    format!(
+        "{}==",
+        "Zm9yZ2VyeSBpcyBub3Qgc28gZWFzeQ"
+            .chars()
+            .cycle()
+            .take(86)
+            .collect::<String>()
+    )
+}
+
+fn agent_id() -> &'static str {
+    "spiffe://agentwrit.local/agent/orders/report-7/4f2a9c071be6d853"
+}
+
+pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
+    schemas.shape::<wire::ChallengeResponse>(|shape| {
+        shape
+            .member("nonce", hex(64))
+            .member("expires_in", number(1, Some(30), 30))
+    });
+    schemas.shape::<wire::RegisterRequest>(|shape| {
+        shape
+            .member("launch_token", secret_hex(64))
+            .member("nonce", hex(64))
+            .member("public_key", base64(32, PUBLIC_KEY))
+            .member("signature", base64(64, &signature()))
+            .member("orch_id", segment("orders"))
+            .member("task_id", segment("report-7"))
+            .member("requested_scope", scopes(&["read:orders:*"]))
+            .member("requested_ttl", any_number(120))
+            .requires(&[
+                "launch_token",
+                "nonce",
+                "public_key",
+                "signature",
+                "orch_id",
+                "task_id",
+                "requested_scope",
+            ])
+    });
+    schemas.shape::<wire::RegisterResponse>(|shape| {
+        shape
+            .member("agent_id", spiffe_id())
+            .member("access_token", jwt())
+            .member("expires_in", number(0, None, 300))
+    });
+    vec![challenge(), register()]
+}
+
+fn challenge() -> Endpoint {
+    Endpoint::get("/v1/challenge", TAG, "challenge", "A nonce to sign")
+        .says("Good for one registration within 30 s. At most `AA_CHALLENGE_RATE` a second for each address.")
+        .answers(
+            200,
+            "The nonce.",
+            "ChallengeResponse",
+            json!({"nonce": "4f2a9c071be6d853".repeat(4), "expires_in": 30}),
+        )
+        .limited()
+}
+
+fn register() -> Endpoint {
+    Endpoint::post(
+        "/v1/register",
+        TAG,
+        "register",
+        "Launch token, nonce and key against an identity and a token",
+    )
+    .says(
+        "The signature is Ed25519 over the hex-decoded nonce. A refusal of the requested scope burns neither the \
+             launch token nor the nonce; a refusal of key or signature burns the nonce. At most `AA_REGISTER_RATE` a \
+             second for each address.",
+    )
+    .takes(
+        "RegisterRequest",
+        json!({
+            "launch_token": "4f2a9c071be6d853".repeat(4),
+            "nonce": "1be6d8534f2a9c07".repeat(4),
+            "public_key": PUBLIC_KEY,
+            "signature": signature(),
+            "orch_id": "orders",
+            "task_id": "report-7",
+            "requested_scope": ["read:orders:*"],
+        }),
+    )
+    .answers(
+        200,
+        "The agent is registered.",
+        "RegisterResponse",
+        json!({"agent_id": agent_id(), "access_token": "eyJhbGciOi...", "expires_in": 300}),
+    )
+    .limited()
+    .refuses(InvalidRequest, "orch_id or task_id can't be a segment of a SPIFFE id")
+    .refuses(InvalidRequest, "requested_scope must be at most 32768 bytes of JSON")
+    .refuses(InvalidRequest, "missing required field: launch_token")
+    .refuses(Unauthorized, "launch token expired")
+    .refuses(Unauthorized, "launch token already consumed")
+    .refuses(Unauthorized, "nonce not found or expired")
+    .refuses(Unauthorized, "nonce already consumed")
+    .refuses(Unauthorized, "invalid Ed25519 public key: base64 decode failed")
+    .refuses(Unauthorized, "invalid Ed25519 public key: wrong key size")
+    .refuses(Unauthorized, "invalid Ed25519 public key: weak key")
+    .refuses(
+        Unauthorized,
+        "nonce signature verification failed: base64 decode failed",
+    )
+    .refuses(Unauthorized, "nonce signature verification failed")
+    .refuses(Unauthorized, "launch token not found")
+    .refuses(
+        Forbidden,
+        "key, orch_id or task_id are not those of the pod that the launch token was made for",
+    )
+    .refuses(Revoked, "a person revoked the pod's agent")
+    .refuses(Suspended, "the AgentApp or LaunchToken is suspended")
+    .refuses(PolicyNotReady, "the policy is withdrawn until it is repaired")
+    .refuses(PolicyChanged, "the policy changed since the launch")
+    .refuses(MaxActiveAgents, "the LaunchToken's limit of live agents is reached")
+    .refuses(ScopeViolation, "requested scope exceeds allowed scope")
+    .stores()
+}

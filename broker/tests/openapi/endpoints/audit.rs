@@ -1,0 +1,101 @@
+//! The audit trail.
+
+use agentwrit_broker::store::ledger::FilterColumn;
+use agentwrit_protocol::ErrorCode::InvalidRequest;
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::wire;
+use serde_json::json;
+
+use super::super::endpoint::Endpoint;
+use super::super::grammar::{Piece, any_text, choice, matching, number};
+use super::super::schemas::Schemas;
+
+pub const TAG: &str = "Audit";
+
+/// RFC 3339 with any offset.
+const MOMENT: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$";
+
+pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
+    schemas.shape::<wire::AuditEventsResponse>(|shape| {
+        shape
+            .member("total", number(0, None, 1))
+            .member("offset", number(0, None, 0))
+            .member("limit", number(1, Some(1000), 100))
+    });
+    vec![events()]
+}
+
+fn values(column: FilterColumn) -> (&'static str, Piece) {
+    match column {
+        FilterColumn::EventType => (
+            "Only events of this type.",
+            choice(EventType::ALL.iter().map(|kind| kind.as_str())),
+        ),
+        FilterColumn::Outcome => ("Only events with this outcome.", choice(["success", "denied"])),
+        FilterColumn::AgentId
+        | FilterColumn::TaskId
+        | FilterColumn::Actor
+        | FilterColumn::Source
+        | FilterColumn::CorrelationId
+        | FilterColumn::PolicyUid
+        | FilterColumn::PodUid
+        | FilterColumn::ErrorKind => ("Only events with exactly this value.", any_text()),
+    }
+}
+
+fn events() -> Endpoint {
+    let mut endpoint = Endpoint::get("/v1/audit/events", TAG, "auditEvents", "One page of the trail")
+        .says(
+            "In order of insertion. Filters are joined by AND; an empty value filters nothing, a value that no event has \
+             gives an empty page.",
+        )
+        .bearer_with("admin:audit:*");
+    for column in FilterColumn::ALL {
+        let (text, schema) = values(column);
+        endpoint = endpoint.in_query(column.as_str(), false, text, schema);
+    }
+    endpoint
+        .in_query(
+            "since",
+            false,
+            "Not before this RFC 3339 moment; write `+` as `%2B`.",
+            matching(MOMENT, "2026-11-21T00:00:00Z"),
+        )
+        .in_query(
+            "until",
+            false,
+            "Not after this RFC 3339 moment.",
+            matching(MOMENT, "2026-11-22T00:00:00+01:00"),
+        )
+        .in_query(
+            "limit",
+            false,
+            "Most events on the page; 100 unless given, and never over 1000.",
+            number(1, None, 100),
+        )
+        .in_query("offset", false, "Matches to skip.", number(0, None, 0))
+        .answers(
+            200,
+            "The page, and how many matches there are in all.",
+            "AuditEventsResponse",
+            json!({
+                "events": [{
+                    "id": "evt-000001",
+                    "timestamp": "2026-11-21T09:30:00.123456789Z",
+                    "event_type": "admin_auth",
+                    "detail": "admin logged in",
+                    "outcome": "success",
+                    "hash": "4f2a9c071be6d853".repeat(4),
+                    "prev_hash": "0".repeat(64),
+                }],
+                "total": 1,
+                "offset": 0,
+                "limit": 100,
+            }),
+        )
+        .refuses(
+            InvalidRequest,
+            "since \"yesterday\" must be an RFC 3339 time such as 2026-01-02T03:04:05Z, with + written as %2B",
+        )
+        .refuses(InvalidRequest, "limit \"0\" must be a whole number of at least 1")
+}
