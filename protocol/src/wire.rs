@@ -107,6 +107,7 @@ pub struct RenewResponse {
 
 /// `POST /v1/delegate`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct DelegateRequest {
     /// SPIFFE id of the agent to delegate to.
@@ -122,6 +123,7 @@ pub struct DelegateRequest {
 
 /// `POST /v1/delegate` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DelegateResponse {
     /// The token.
     pub access_token: Sensitive,

@@ -1,8 +1,8 @@
-//! Challenge and registration.
+//! Challenge, registration, delegation.
 
 use agentwrit_protocol::ErrorCode::{
-    Forbidden, InvalidRequest, MaxActiveAgents, PolicyChanged, PolicyNotReady, Revoked, ScopeViolation, Suspended,
-    Unauthorized,
+    Forbidden, InsufficientScope, InvalidRequest, MaxActiveAgents, NotFound, PolicyChanged, PolicyNotReady, Revoked,
+    ScopeViolation, Suspended, Unauthorized,
 };
 use agentwrit_protocol::wire;
 use serde_json::json;
@@ -63,7 +63,19 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("access_token", jwt())
             .member("expires_in", number(0, None, 300))
     });
-    vec![challenge(), register()]
+    schemas.shape::<wire::DelegateRequest>(|shape| {
+        shape
+            .member("delegate_to", spiffe_id())
+            .member("scope", scopes(&["read:orders:17"]))
+            .member("ttl", any_number(60))
+            .requires(&["delegate_to", "scope"])
+    });
+    schemas.shape::<wire::DelegateResponse>(|shape| {
+        shape
+            .member("access_token", jwt())
+            .member("expires_in", number(0, None, 60))
+    });
+    vec![challenge(), register(), delegate()]
 }
 
 fn challenge() -> Endpoint {
@@ -136,4 +148,47 @@ fn register() -> Endpoint {
     .refuses(MaxActiveAgents, "the LaunchToken's limit of live agents is reached")
     .refuses(ScopeViolation, "requested scope exceeds allowed scope")
     .stores()
+}
+
+fn delegate() -> Endpoint {
+    Endpoint::post(
+        "/v1/delegate",
+        TAG,
+        "delegate",
+        "Passes on part of the bearer's authority to another agent",
+    )
+    .says(
+        "At most five hops. The new token never outlives the bearer, and ends with it. `ttl` of 0 and less is 60, and \
+             it is clamped to `AA_MAX_TTL`.",
+    )
+    .bearer()
+    .takes(
+        "DelegateRequest",
+        json!({"delegate_to": agent_id(), "scope": ["read:orders:17"], "ttl": 60}),
+    )
+    .answers(
+        200,
+        "The delegate's token, and the chain within it.",
+        "DelegateResponse",
+        json!({
+            "access_token": "eyJhbGciOi...",
+            "expires_in": 60,
+            "delegation_chain": [{
+                "agent": "spiffe://agentwrit.local/agent/orders/root-1/1be6d8534f2a9c07",
+                "scope": ["read:orders:*"],
+                "delegated_at": "2026-11-21T09:30:00.123456789Z",
+                "signature": "4f2a9c071be6d853".repeat(8),
+            }],
+        }),
+    )
+    .refuses(InvalidRequest, "delegate_to is required")
+    .refuses(
+        InvalidRequest,
+        "scope and delegation chain must be at most 32768 bytes of JSON each: ask for fewer scopes",
+    )
+    .refuses(InvalidRequest, "scope is required and must not be empty")
+    .refuses(InsufficientScope, "only agents can delegate")
+    .refuses(ScopeViolation, "delegation depth limit exceeded")
+    .refuses(ScopeViolation, "delegated scope exceeds delegator scope")
+    .refuses(NotFound, "delegate agent not found")
 }

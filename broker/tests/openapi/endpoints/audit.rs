@@ -21,6 +21,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("total", number(0, None, 1))
             .member("offset", number(0, None, 0))
             .member("limit", number(1, Some(1000), 100))
+            .written()
     });
     vec![events()]
 }
