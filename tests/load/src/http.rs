@@ -41,7 +41,7 @@ impl Answer<'_> {
         Failure::Answer {
             what,
             status: self.status,
-            body: String::from_utf8_lossy(shown).into_owned(),
+            body: String::from_utf8_lossy(shown).trim().to_owned(),
         }
     }
 }

@@ -85,7 +85,9 @@ fn command(settings: &Settings, address: SocketAddr) -> Result<Command> {
     let log = File::options().create(true).append(true).open(&log);
     let log = log.map_err(Failure::system("open the broker's log"))?;
     let both = log.try_clone().map_err(Failure::system("open the broker's log"))?;
-    let mut command = Command::new(&settings.program);
+    // Relative to where we are, not to where it will be.
+    let program = std::path::absolute(&settings.program).map_err(Failure::system("find the broker's program"))?;
+    let mut command = Command::new(program);
     command
         .env_clear()
         .current_dir(&settings.folder)
