@@ -20,6 +20,8 @@ pub mod service;
 pub mod startup;
 pub mod store;
 pub mod system;
+#[cfg(test)]
+mod testing;
 pub mod timestamp;
 pub mod tls;
 pub mod verify;

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, TlsMode, help};
 use crate::logging;
-use crate::server::{ListenError, Server};
+use crate::server::{ListenError, Server, raise_limit};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
@@ -94,6 +94,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>) -> Result<(), Fatal> {
         tracing::warn!(target: "CFG", component = "Load", "{warning}");
     }
     tracing::info!(target: "BROKER", component = "main", addr = %config.listen, version = WIRE_VERSION, "starting broker");
+    raise_limit();
     let tls = Tls::load(&config.tls)?;
     let suffix = if config.tls == TlsMode::None { "" } else { " (TLS)" };
     let surroundings = Surroundings {

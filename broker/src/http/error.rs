@@ -11,6 +11,7 @@ use crate::store::StoreError;
 pub struct ApiError {
     problem: Box<Problem>,
     retry_after: Option<u32>,
+    closes: bool,
 }
 
 impl ApiError {
@@ -19,6 +20,7 @@ impl ApiError {
         Self {
             problem: Box::new(Problem::new(code, detail)),
             retry_after: None,
+            closes: false,
         }
     }
 
@@ -51,6 +53,13 @@ impl ApiError {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Ends the connection after the answer: what is left of the request can't be told from a next one.
+    #[must_use]
+    pub(super) fn closing(mut self) -> Self {
+        self.closes = true;
         self
     }
 
@@ -92,6 +101,9 @@ impl ApiError {
         );
         if let Some(seconds) = self.retry_after {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

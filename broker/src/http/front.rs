@@ -1,36 +1,27 @@
 //! What happens to every request around the router: request id, body gate, paths, headers, access log.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tower::ServiceExt;
 
+use super::body::Bodies;
 use super::call::Arrival;
 use super::error::{ApiError, REQUEST_ID};
 use super::paths::{self, Route};
+use super::unread;
 use crate::broker::AppState;
 use crate::config::{Cidr, TlsMode};
 
-/// Largest body, bytes.
-pub const MAX_BODY: usize = 1_048_576;
-/// Bodies in flight, all requests together, bytes.
-const BODIES_IN_FLIGHT: usize = 64 * 1_048_576;
-/// How much of a body that is too large is read and forgotten, bytes, and for how long: closing on unread bytes makes
-/// the system reset the connection, and the client loses the answer.
-const MAX_DISCARDED: usize = 2 * MAX_BODY;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-const DISCARD_PAUSE: Duration = Duration::from_millis(100);
-/// How long a whole body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a body may take when nothing is known of its connection.
+const BODY_TIME: Duration = Duration::from_secs(15);
 const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
@@ -38,7 +29,7 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSub
 pub struct Front {
     broker: AppState,
     router: Router,
-    bodies: Arc<Semaphore>,
+    bodies: Bodies,
     hsts: bool,
 }
 
@@ -49,7 +40,7 @@ impl Front {
         Self {
             broker,
             router,
-            bodies: Arc::new(Semaphore::new(BODIES_IN_FLIGHT)),
+            bodies: Bodies::new(),
             hsts,
         }
     }
@@ -62,13 +53,18 @@ impl Front {
         }
     }
 
-    /// Answers one request of a peer.
+    /// Answers one request of a peer, whose body has 15 s.
     pub async fn serve(&self, request: Request, peer: IpAddr) -> Response {
+        self.serve_until(request, peer, Instant::now() + BODY_TIME).await
+    }
+
+    /// Answers one request of a peer, whose body has to be there by `read_by`.
+    pub async fn serve_until(&self, request: Request, peer: IpAddr, read_by: Instant) -> Response {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let request_id = self.request_id(request.headers());
-        let mut response = match self.answer(request, peer, &request_id).await {
+        let mut response = match self.answer(request, peer, &request_id, read_by).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
@@ -97,10 +93,24 @@ impl Front {
         response
     }
 
-    async fn answer(&self, request: Request, peer: IpAddr, request_id: &str) -> Result<Response, ApiError> {
+    /// The whole answer, as bytes, to a head that can't be read: nothing else is known of the request.
+    pub(crate) fn refusal(&self, status: StatusCode) -> Bytes {
+        let request_id = self.request_id(&HeaderMap::new());
+        let mut headers = HeaderMap::new();
+        self.add_headers(&mut headers, &request_id);
+        unread::answer(status, &headers, &request_id)
+    }
+
+    async fn answer(
+        &self,
+        request: Request,
+        peer: IpAddr,
+        request_id: &str,
+        read_by: Instant,
+    ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
         // Held until the answer is made.
-        let (body, _permit) = self.gather(&parts.headers, body).await?;
+        let (body, _permit) = self.bodies.gather(&parts.headers, body, read_by).await?;
         match paths::route(parts.uri.path()) {
             Route::AsIs => {}
             Route::Decoded(path) => {
@@ -127,59 +137,6 @@ impl Front {
             Ok(response) => Ok(response),
             Err(never) => match never {},
         }
-    }
-
-    /// The whole body, within the limits.
-    async fn gather(
-        &self,
-        headers: &HeaderMap,
-        mut body: Body,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-        let announced = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > MAX_BODY)) {
-            // Whoever waits to be told to go on has sent nothing.
-            if !headers.contains_key(header::EXPECT) {
-                discard(&mut body).await;
-            }
-            return Err(too_large());
-        }
-        let reading = self.read(&mut body);
-        let gathered = tokio::time::timeout(BODY_TIMEOUT, reading)
-            .await
-            .map_err(|_| unreadable())?;
-        if gathered.is_err() {
-            discard(&mut body).await;
-        }
-        gathered
-    }
-
-    async fn read(&self, body: &mut Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-        let mut whole = BytesMut::new();
-        let mut held: Option<OwnedSemaphorePermit> = None;
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| unreadable())?.into_data() else {
-                continue;
-            };
-            if whole.len().saturating_add(data.len()) > MAX_BODY {
-                return Err(too_large());
-            }
-            let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            let permit = Arc::clone(&self.bodies).try_acquire_many_owned(size).map_err(|_| {
-                ApiError::new(
-                    agentwrit_protocol::ErrorCode::Unavailable,
-                    "too many request bodies in flight",
-                )
-                .retry_after(1)
-            })?;
-            match held.as_mut() {
-                Some(held) => held.merge(permit),
-                None => held = Some(permit),
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok((whole.freeze(), held))
     }
 
     fn request_id(&self, headers: &HeaderMap) -> String {
@@ -217,28 +174,6 @@ impl Front {
     }
 }
 
-/// Reads what is on its way of a body that nobody wants.
-async fn discard(body: &mut Body) {
-    let reading = async {
-        let mut seen = 0;
-        while seen < MAX_DISCARDED {
-            match tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {
-                Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
-                _ => break,
-            }
-        }
-    };
-    // However far it came.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
-}
-
-fn too_large() -> ApiError {
-    ApiError::new(
-        agentwrit_protocol::ErrorCode::PayloadTooLarge,
-        "request body must not exceed 1 MB",
-    )
-}
-
 /// One line a request; those of probes and scrapes that went well only at level trace, for they come every second.
 fn log_access(method: &Method, path: &str, status: StatusCode, latency: Duration, request_id: &str) {
     macro_rules! line {
@@ -266,10 +201,6 @@ fn log_access(method: &Method, path: &str, status: StatusCode, latency: Duration
 /// Whether the router refused in its own words: a parameter of the path that is no text.
 fn foreign(response: &Response) -> bool {
     response.status() == StatusCode::BAD_REQUEST && response.extensions().get::<ApiError>().is_none()
-}
-
-fn unreadable() -> ApiError {
-    ApiError::invalid("failed to read request body")
 }
 
 /// `GET,HEAD` as `GET, HEAD`, sorted.

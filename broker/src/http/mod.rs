@@ -1,6 +1,7 @@
 //! HTTP: extractors, handlers, problem responses. Rules live in the services, not here.
 
 pub mod bearer;
+mod body;
 pub mod call;
 pub mod error;
 pub mod front;
@@ -9,6 +10,7 @@ pub mod json;
 mod paths;
 pub mod query;
 pub mod router;
+mod unread;
 
 pub use crate::broker::{AppState, Broker};
 pub use bearer::{Bearer, Guard, authenticate};
@@ -16,6 +18,7 @@ pub use call::Call;
 pub use error::ApiError;
 pub use front::Front;
 pub use json::reply;
+pub use unread::{MAX_HEAD, MAX_HEADERS};
 
 /// The answer to a caller that comes too often, audited now and then.
 pub fn limited(broker: &Broker, call: &Call) -> ApiError {

@@ -1,30 +1,35 @@
 //! Listeners and connections.
 
-use std::net::{IpAddr, SocketAddr};
+mod connection;
+#[cfg(test)]
+mod connection_tests;
+mod descriptors;
+mod pace;
+mod stream;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
+use self::connection::converse;
+pub(crate) use self::descriptors::raise_limit;
+use self::pace::{Room, Times};
 use crate::background;
 use crate::broker::AppState;
 use crate::http::{Front, router};
 use crate::tls::Tls;
 
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(10);
 const TLS_FILES_EVERY: Duration = Duration::from_secs(10);
 /// After a failed accept, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections of the ops listener, apart from those of the API, so that probes get through.
+const OPS_CONNECTIONS: usize = 256;
 
 /// A listener can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,10 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     api: TcpListener,
     ops: Option<TcpListener>,
+}
+
+fn room(most: usize) -> Arc<Room> {
+    Arc::new(Room::new(Times::CONTRACT, most))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
@@ -86,15 +95,17 @@ impl Server {
 
     /// Answers until `stop`; then drains for up to 10 s and closes the store.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let graceful = GracefulShutdown::new();
+        let (stopping, _) = watch::channel(());
+        let most = descriptors::connections();
+        let (api_room, ops_room) = (room(most), room(OPS_CONNECTIONS));
         let api = Arc::new(Front::new(Arc::clone(&self.broker), router::api(&self.broker)));
         let ops = Arc::new(Front::plain(Arc::clone(&self.broker), router::ops(&self.broker)));
         let work = async {
             tokio::join!(
-                accept(&self.api, self.tls.as_ref(), &api, &graceful),
+                accept(&self.api, self.tls.as_ref(), &api, &api_room, &stopping),
                 async {
                     if let Some(listener) = &self.ops {
-                        accept(listener, None, &ops, &graceful).await;
+                        accept(listener, None, &ops, &ops_room, &stopping).await;
                     }
                 },
                 watch_files(self.tls.as_deref()),
@@ -106,7 +117,8 @@ impl Server {
             () = stop => {}
         }
         drop((self.api, self.ops));
-        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        // No receiver, no connection.
+        if stopping.send(()).is_ok() && tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
             tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
         }
         background::tell_suppressed(&self.broker);
@@ -115,8 +127,16 @@ impl Server {
 }
 
 /// Takes connections for ever.
-async fn accept(listener: &TcpListener, tls: Option<&Arc<Tls>>, front: &Arc<Front>, graceful: &GracefulShutdown) {
+async fn accept(
+    listener: &TcpListener,
+    tls: Option<&Arc<Tls>>,
+    front: &Arc<Front>,
+    room: &Arc<Room>,
+    stop: &watch::Sender<()>,
+) {
     loop {
+        // Nobody closes this semaphore.
+        let Some(place) = room.place().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -125,17 +145,18 @@ async fn accept(listener: &TcpListener, tls: Option<&Arc<Tls>>, front: &Arc<Fron
                 continue;
             }
         };
-        let (front, watcher) = (Arc::clone(front), graceful.watcher());
+        let (front, room, stop) = (Arc::clone(front), Arc::clone(room), stop.subscribe());
         let acceptor = tls.map(|tls| tls.acceptor());
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::trace!(target: "HTTP", component = "Accept", error = %error, "no TCP_NODELAY");
             }
             let Some(acceptor) = acceptor else {
-                return converse(stream, peer.ip(), front, watcher).await;
+                return converse(stream, peer.ip(), front, room, stop).await;
             };
-            if let Some(stream) = handshake(acceptor, stream).await {
-                converse(stream, peer.ip(), front, watcher).await;
+            if let Some(stream) = Box::pin(handshake(acceptor, stream)).await {
+                converse(stream, peer.ip(), front, room, stop).await;
             } else {
                 tracing::trace!(target: "HTTP", component = "TLS", peer = %peer, "handshake failed");
             }
@@ -151,23 +172,6 @@ async fn handshake(
         .await
         .ok()?
         .ok()
-}
-
-/// Answers the requests of one connection.
-async fn converse<S>(stream: S, peer: IpAddr, front: Arc<Front>, watcher: hyper_util::server::graceful::Watcher)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request: Request<Incoming>| {
-        let front = Arc::clone(&front);
-        async move { Ok::<Response, std::convert::Infallible>(front.serve(request.map(Body::new), peer).await) }
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
-    if let Err(error) = connection.await {
-        tracing::trace!(target: "HTTP", component = "Connection", error = %error, "connection ended");
-    }
 }
 
 /// Reads the TLS files again, now and then, for ever.
