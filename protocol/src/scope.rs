@@ -1,5 +1,6 @@
 //! Scopes: `action:resource:identifier`, and what covers what.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -132,12 +133,29 @@ impl ScopeSet {
 
     /// The scopes of `requested` that nothing here covers.
     pub fn uncovered<'a>(&self, requested: &'a Self) -> Vec<&'a Scope> {
-        requested.0.iter().filter(|scope| !self.covers(scope)).collect()
+        let index = self.index(requested);
+        let covered = |scope: &&Scope| self.covers_by(index.as_ref(), scope);
+        requested.0.iter().filter(|scope| !covered(scope)).collect()
     }
 
     /// Whether every scope of `requested` is covered; an empty request is.
     pub fn covers_all(&self, requested: &Self) -> bool {
-        requested.0.iter().all(|scope| self.covers(scope))
+        let index = self.index(requested);
+        requested.0.iter().all(|scope| self.covers_by(index.as_ref(), scope))
+    }
+
+    /// The texts held, for lists so long that comparing each with each would take long.
+    fn index(&self, requested: &Self) -> Option<HashSet<&str>> {
+        const COMPARISONS: usize = 256;
+        (self.len().saturating_mul(requested.len()) > COMPARISONS).then(|| self.0.iter().map(Scope::as_str).collect())
+    }
+
+    fn covers_by(&self, index: Option<&HashSet<&str>>, requested: &Scope) -> bool {
+        let Some(held) = index else {
+            return self.covers(requested);
+        };
+        held.contains(requested.as_str())
+            || held.contains(format!("{}:{}:*", requested.action(), requested.resource()).as_str())
     }
 
     /// The first scope of a reserved family, if any.
@@ -241,6 +259,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn long_lists_are_compared_as_short_ones(
+            held in proptest::collection::vec("[ab]:[ab]:([ab*:]{1,2})", 1..40),
+            asked in proptest::collection::vec("[ab]:[ab]:([ab*:]{1,2})", 1..40),
+        ) {
+            let (held, asked) = (ScopeSet::parse(held).unwrap(), ScopeSet::parse(asked).unwrap());
+            let one_by_one: Vec<&Scope> = asked.iter().filter(|scope| !held.covers(scope)).collect();
+            prop_assert_eq!(held.covers_all(&asked), one_by_one.is_empty());
+            prop_assert_eq!(held.uncovered(&asked), one_by_one);
+        }
+
         #[test]
         fn whatever_parses_prints_back(text in "\\PC{0,40}") {
             if let Ok(scope) = text.parse::<Scope>() {
