@@ -7,6 +7,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
 use crate::attest::Attestation;
+use crate::client_secrets::ClientSecrets;
 use crate::config::Config;
 use crate::keys::KeySet;
 use crate::limits::Limits;
@@ -39,6 +40,8 @@ pub struct Broker {
     pub attestation: Option<Arc<Attestation>>,
     /// Key of the comparison of admin secrets, random per process.
     pub compare_key: [u8; 32],
+    /// Secrets of apps.
+    pub client_secrets: ClientSecrets,
     /// Monotonic reading at start.
     pub started: Duration,
 }

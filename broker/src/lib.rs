@@ -7,6 +7,7 @@
 pub mod attest;
 pub mod background;
 pub mod broker;
+pub mod client_secrets;
 pub mod config;
 pub mod http;
 pub mod keys;

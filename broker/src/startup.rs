@@ -7,6 +7,7 @@ use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
 use crate::attest::{Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use crate::broker::{AppState, Broker};
+use crate::client_secrets::ClientSecrets;
 use crate::config::{AttestConfig, Config};
 use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
@@ -59,8 +60,9 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     let keys = Arc::new(keys);
     let metrics = Arc::new(Metrics::new()?);
     let view = Arc::new(View::unloaded());
-    let mut compare_key = [0_u8; 32];
+    let (mut compare_key, mut client_key) = ([0_u8; 32], [0_u8; 32]);
     entropy.fill(&mut compare_key)?;
+    entropy.fill(&mut client_key)?;
     let shared = crate::store::sqlite::Shared {
         view: Arc::clone(&view),
         clock: Arc::clone(&clock),
@@ -85,6 +87,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     Ok(Arc::new(Broker {
         limits: Limits::new(&config, &clock),
         started: clock.monotonic(),
+        client_secrets: ClientSecrets::new(client_key, config.secret_cost),
         config,
         clock,
         entropy,

@@ -85,6 +85,10 @@ pub struct Config {
     pub max_ttl: i64,
     /// Life of admin tokens, seconds.
     pub admin_token_ttl: i64,
+    /// Life of the tokens of apps that were registered without one, seconds.
+    pub app_token_ttl: i64,
+    /// bcrypt cost of apps' secrets; no setting, but tests take a lower one.
+    pub secret_cost: u32,
     /// `iss`; empty = not enforced.
     pub issuer: String,
     /// `aud`; empty = none.

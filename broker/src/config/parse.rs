@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::apps::{LONGEST_TTL, SHORTEST_TTL};
 use agentwrit_protocol::spiffe::check_trust_domain;
 
 use super::file::{self, ConfigFile, Mode};
@@ -42,6 +43,13 @@ impl Reader<'_> {
         const MOST: i64 = 1_000_000_000;
         let wanted = format!("a whole number of seconds from {least} to {MOST}");
         self.parsed(name, default, &wanted, |value| (least..=MOST).contains(value))
+    }
+
+    fn app_token_ttl(&mut self) -> i64 {
+        let wanted = format!("a whole number of seconds from {SHORTEST_TTL} to {LONGEST_TTL}");
+        self.parsed("AA_APP_TOKEN_TTL", 1800, &wanted, |ttl| {
+            (SHORTEST_TTL..=LONGEST_TTL).contains(ttl)
+        })
     }
 
     fn rate(&mut self, name: &str) -> u32 {
@@ -225,6 +233,8 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         default_ttl: reader.seconds("AA_DEFAULT_TTL", 300, 1),
         max_ttl: reader.seconds("AA_MAX_TTL", 86_400, 0),
         admin_token_ttl: reader.seconds("AA_ADMIN_TOKEN_TTL", 300, 1),
+        app_token_ttl: reader.app_token_ttl(),
+        secret_cost: 12,
         issuer: reader.text("AA_ISSUER").unwrap_or_default(),
         audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
         signing_key_path: path(reader.text("AA_SIGNING_KEY_PATH"), "./signing.key"),

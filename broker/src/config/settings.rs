@@ -96,6 +96,12 @@ pub const SETTINGS: &[Setting] = &[
         "life of admin tokens, seconds, at least 1",
     ),
     setting(
+        "AA_APP_TOKEN_TTL",
+        "1800",
+        "3600",
+        "life of an app's tokens when its registration names none, seconds, 60 to 86400",
+    ),
+    setting(
         "AA_MAX_SESSION_AGE",
         "0",
         "604800",

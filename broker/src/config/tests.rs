@@ -26,9 +26,10 @@ fn defaults_are_the_contracts() {
             config.default_ttl,
             config.max_ttl,
             config.admin_token_ttl,
+            config.app_token_ttl,
             config.max_session_age
         ),
-        (300, 86_400, 300, 0)
+        (300, 86_400, 300, 1800, 0)
     );
     assert_eq!(
         (
@@ -51,7 +52,7 @@ fn defaults_are_the_contracts() {
     assert!(config.api_metrics && !config.store_required && !config.signing_key_required && !config.seed_tokens);
     assert!(config.ops.is_none() && config.attest.is_none() && config.trusted_proxies.is_empty());
     assert!(config.warnings.is_empty());
-    assert_eq!(config.clamp_ttl(100_000), 86_400);
+    assert_eq!((config.clamp_ttl(100_000), config.secret_cost), (86_400, 12));
 }
 
 #[test]
@@ -86,6 +87,8 @@ fn every_bad_value_is_named_with_what_would_be_right() {
         ("AA_MAX_TTL", "1h", "seconds"),
         ("AA_MAX_TTL", "9223372036854775807", "1000000000"),
         ("AA_ADMIN_TOKEN_TTL", "0", "from 1"),
+        ("AA_APP_TOKEN_TTL", "59", "60 to 86400"),
+        ("AA_APP_TOKEN_TTL", "86401", "60 to 86400"),
         ("AA_MAX_SESSION_AGE", "x", "seconds"),
         ("AA_SIGNING_KEY_REQUIRED", "1", "true, false"),
         ("AA_STORE_REQUIRED", "TRUE", "true, false"),

@@ -19,26 +19,35 @@ use crate::view::TokenState;
 /// What an endpoint asks of a bearer.
 #[derive(Debug, Clone, Copy)]
 pub struct Guard {
-    admin_scope: Option<&'static str>,
+    needs: Option<(SubjectKind, &'static str)>,
     renewal: bool,
 }
 
 impl Guard {
     /// Any subject.
     pub const ANY: Self = Self {
-        admin_scope: None,
+        needs: None,
         renewal: false,
     };
     /// Any subject; for attested agents a refusal says why, and a retried renewal may pass.
     pub const RENEWAL: Self = Self {
-        admin_scope: None,
+        needs: None,
         renewal: true,
     };
 
     /// An admin whose token covers this scope.
     pub const fn admin(scope: &'static str) -> Self {
+        Self::kind(SubjectKind::Admin, scope)
+    }
+
+    /// An app whose token covers this scope.
+    pub const fn app(scope: &'static str) -> Self {
+        Self::kind(SubjectKind::App, scope)
+    }
+
+    const fn kind(kind: SubjectKind, scope: &'static str) -> Self {
         Self {
-            admin_scope: Some(scope),
+            needs: Some((kind, scope)),
             renewal: false,
         }
     }
@@ -93,8 +102,8 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
         audit(broker, call, &claims, event).await?;
         return Err(ApiError::unauthorized("token audience mismatch"));
     }
-    if let Some(scope) = guard.admin_scope
-        && !may(&claims, scope)
+    if let Some((kind, scope)) = guard.needs
+        && !may(&claims, kind, scope)
     {
         let detail = format!("token lacks required scope: {scope}");
         let event = EventDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
@@ -150,12 +159,12 @@ pub async fn revoked_access(broker: &Broker, call: &Call, claims: &Claims, kind:
     audit(broker, call, claims, event.error_kind(kind)).await
 }
 
-/// Whether the subject is an admin and holds the scope.
-fn may(claims: &Claims, scope: &str) -> bool {
+/// Whether the subject is of that kind and holds the scope.
+fn may(claims: &Claims, kind: SubjectKind, scope: &str) -> bool {
     let Ok(required) = scope.parse::<Scope>() else {
         return false;
     };
-    claims.subject_kind() == SubjectKind::Admin
+    claims.subject_kind() == kind
         && claims
             .scope
             .iter()

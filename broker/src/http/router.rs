@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use super::front::{method_not_allowed, not_found};
-use super::handlers::{admin, audit, delegate, k8s, lifecycle, ops, public, register};
+use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, launch, lifecycle, ops, public, register};
 use crate::broker::AppState;
 
 /// The routes of the API listener.
@@ -21,7 +21,14 @@ pub fn api(broker: &AppState) -> Router {
         .route("/v1/delegate", post(delegate::delegate))
         .route("/v1/revoke", post(lifecycle::revoke))
         .route("/v1/admin/auth", post(admin::auth))
-        .route("/v1/admin/launch-tokens", post(admin::launch_tokens))
+        .route("/v1/admin/launch-tokens", post(launch::admin))
+        .route("/v1/admin/apps", get(apps::list).post(apps::register))
+        .route(
+            "/v1/admin/apps/{app_id}",
+            get(apps::get).put(apps::update).delete(apps::remove),
+        )
+        .route("/v1/app/auth", post(app_auth::auth))
+        .route("/v1/app/launch-tokens", post(launch::app))
         .route("/v1/audit/events", get(audit::events));
     if broker.config.api_metrics {
         router = router.route("/v1/metrics", get(ops::metrics));

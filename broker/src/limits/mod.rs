@@ -17,6 +17,12 @@ use crate::config::Config;
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
 const ADMIN_AUTH_BURST: u32 = 10;
+/// Ten logins a minute for each client.
+const APP_AUTH_EVERY: Duration = Duration::from_secs(6);
+const APP_AUTH_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+/// Of one source whatever the clients: many apps may share an address, and what costs is bounded elsewhere.
+const APP_AUTH_PER_SECOND: u32 = 10;
+const APP_AUTH_SOURCE_BURST: u32 = 50;
 /// One audited rate-limit hit for each source and endpoint in this time.
 const HITS_EVERY: Duration = Duration::from_secs(10);
 
@@ -37,6 +43,8 @@ fn per_second(rate: u32, burst: u32) -> Option<Quota> {
 /// Every limit of the broker.
 pub struct Limits {
     admin_auth: Limit,
+    app_auth: Limit,
+    app_auth_source: Limit,
     challenge: Limit,
     register: Limit,
     denials: Limit,
@@ -52,6 +60,11 @@ impl Limits {
         let denials = per_second(config.denial_audit_rate, config.denial_audit_rate);
         Self {
             admin_auth: Limit::new(per_second(ADMIN_AUTH_PER_SECOND, ADMIN_AUTH_BURST), clock),
+            app_auth: Limit::new(
+                Quota::with_period(APP_AUTH_EVERY).map(|quota| quota.allow_burst(APP_AUTH_BURST)),
+                clock,
+            ),
+            app_auth_source: Limit::new(per_second(APP_AUTH_PER_SECOND, APP_AUTH_SOURCE_BURST), clock),
             challenge: Limit::new(per_second(config.challenge_rate, twice(config.challenge_rate)), clock),
             register: Limit::new(per_second(config.register_rate, twice(config.register_rate)), clock),
             denials: Limit::new(denials, clock),
@@ -64,6 +77,17 @@ impl Limits {
     /// Whether this source may try another admin login now.
     pub fn admin_auth(&self, source: IpAddr) -> bool {
         self.admin_auth.allows(network(source))
+    }
+
+    /// Whether this client, or a source that names none, may try another app login now.
+    pub fn app_auth(&self, client_id: Option<&str>, source: IpAddr) -> bool {
+        let source = client_id.is_none().then(|| network(source));
+        self.app_auth.allows((client_id, source))
+    }
+
+    /// Whether this source may try another app login now, whichever the client.
+    pub fn app_auth_source(&self, source: IpAddr) -> bool {
+        self.app_auth_source.allows(network(source))
     }
 
     /// Whether this source may have another challenge now.
@@ -112,6 +136,8 @@ impl Limits {
     pub fn prune(&self) {
         for limit in [
             &self.admin_auth,
+            &self.app_auth,
+            &self.app_auth_source,
             &self.challenge,
             &self.register,
             &self.denials,
@@ -147,6 +173,28 @@ mod tests {
         assert!(allowed("2001:db8:0:1::1"));
         assert!(allowed("192.0.2.1") && allowed("192.0.2.1") && !allowed("192.0.2.1"));
         assert!(allowed("192.0.2.2"));
+    }
+
+    #[test]
+    fn app_logins_are_limited_by_client_else_by_source_and_by_source_beside() {
+        let manual = Arc::new(ManualClock::at(0));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let limits = limits(&[], &clock);
+        let source = IpAddr::from([192, 0, 2, 1]);
+        let taken = |client: Option<&str>| (0..10).filter(|_| limits.app_auth(client, source)).count();
+        assert_eq!((taken(Some("a")), taken(Some("b")), taken(None)), (3, 3, 3));
+        assert!(
+            !limits.app_auth(Some("a"), IpAddr::from([192, 0, 2, 2])),
+            "from wherever"
+        );
+        assert!(limits.app_auth(None, IpAddr::from([192, 0, 2, 2])));
+        manual.advance(6);
+        assert_eq!((taken(Some("a")), taken(None)), (1, 1));
+        manual.advance(54);
+        assert_eq!(taken(Some("a")), 3);
+        assert_eq!((0..100).filter(|_| limits.app_auth_source(source)).count(), 50);
+        manual.advance(1);
+        assert_eq!((0..100).filter(|_| limits.app_auth_source(source)).count(), 10);
     }
 
     #[test]

@@ -1,21 +1,36 @@
-//! Launch tokens made by people.
+//! Launch tokens made by people and by apps.
 
+use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
 use async_trait::async_trait;
 
+use super::register::MAX_SCOPE_BYTES;
 use crate::broker::Broker;
-use crate::store::{Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx};
+use crate::store::{
+    AppRecord, Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
+};
 
 /// Life of a launch token when none is asked for, seconds.
 const DEFAULT_LIFE: i64 = 30;
 /// Longest life of a launch token, seconds.
 const LONGEST_LIFE: i64 = 86_400;
+/// How much of a caller's text an audit detail repeats, characters.
+const SHOWN: usize = 256;
 
 /// Why there is no launch token.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
+    /// The app that asks is not registered, or not any more.
+    #[error("app not found")]
+    UnknownApp,
+    /// An app asks for more than its agents may be allowed.
+    #[error("allowed_scope exceeds the app's scope ceiling; allowed scopes: {}", .0.to_strings().join(" "))]
+    Ceiling(ScopeSet),
+    /// More scopes than a token could show.
+    #[error("allowed_scope must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
+    ScopeLength,
     /// A scope is malformed.
     #[error(transparent)]
     Scope(#[from] ScopeError),
@@ -42,6 +57,9 @@ pub enum LaunchError {
 impl LaunchError {
     const fn kind(&self) -> &'static str {
         match self {
+            Self::UnknownApp => "unknown_app",
+            Self::Ceiling(_) => "scope_ceiling",
+            Self::ScopeLength => "scope_length",
             Self::Scope(_) => "invalid_scope_format",
             Self::Reserved(_) => "reserved_scope",
             Self::Name => "missing_agent_name",
@@ -71,7 +89,11 @@ struct Wanted {
 }
 
 fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchError> {
-    let allowed_scope = ScopeSet::parse(request.allowed_scope.unwrap_or_default())?;
+    let asked = request.allowed_scope.unwrap_or_default();
+    if serde_json::to_string(&asked).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
+        return Err(LaunchError::ScopeLength);
+    }
+    let allowed_scope = ScopeSet::parse(asked)?;
     if let Some(scope) = allowed_scope.first_reserved() {
         return Err(LaunchError::Reserved(scope.to_string()));
     }
@@ -101,7 +123,7 @@ fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchE
     })
 }
 
-/// Makes a launch token for a person.
+/// Makes a launch token for a person or an app: the creator is the subject of the bearer.
 ///
 /// # Errors
 /// The first rule that the request breaks, audited.
@@ -111,18 +133,33 @@ pub async fn create(
     creator: &str,
     source: &str,
 ) -> Result<Launched, LaunchError> {
-    match check(broker, request) {
-        Ok(wanted) => mint(broker, wanted, creator, source).await,
+    let app = creator.strip_prefix(SUBJECT_PREFIX).map(|app_id| AppCeiling {
+        app_id: app_id.to_owned(),
+        asked: ScopeSet::parse(request.allowed_scope.iter().flatten()).ok(),
+    });
+    let prepared = check(broker, request).and_then(|wanted| prepare(broker, wanted, creator, source));
+    match mint(broker, app, prepared).await {
         Err(error) => {
-            let event = EventDraft::denied(EventType::LaunchTokenDenied, error.to_string())
-                .ids(creator, "", "")
-                .actor(creator)
-                .source(source)
-                .error_kind(error.kind());
-            broker.store.commit(Deny(event)).await?;
+            deny(broker, &error, creator, source).await?;
             Err(error)
         }
+        launched => launched,
     }
+}
+
+/// Audits a refusal; an app that is no more was told in the trail when it was deregistered.
+async fn deny(broker: &Broker, error: &LaunchError, creator: &str, source: &str) -> Result<(), StoreError> {
+    let event_type = match error {
+        LaunchError::UnknownApp | LaunchError::Store(_) => return Ok(()),
+        LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
+        _ => EventType::LaunchTokenDenied,
+    };
+    let event = EventDraft::denied(event_type, error.to_string())
+        .ids(creator, "", "")
+        .actor(creator)
+        .source(source)
+        .error_kind(error.kind());
+    broker.store.commit(Deny(event)).await
 }
 
 /// The launch token of `AA_SEED_TOKENS`.
@@ -137,10 +174,17 @@ pub async fn create_seed(broker: &Broker) -> Result<Launched, LaunchError> {
         life: 3600,
         single_use: true,
     };
-    mint(broker, wanted, "seed", "").await
+    mint(broker, None, prepare(broker, wanted, "seed", "")).await
 }
 
-async fn mint(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Launched, LaunchError> {
+/// A launch token before it is stored.
+struct Prepared {
+    token: Sensitive,
+    stored: LaunchToken,
+    event: EventDraft,
+}
+
+fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
     let token = broker.random_hex::<32>()?;
     // Whole seconds, as the answer shows them; good through the second it names.
     let expires_at = broker
@@ -162,7 +206,7 @@ async fn mint(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> R
     };
     let detail = format!(
         "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
-        stored.agent_name,
+        stored.agent_name.chars().take(SHOWN).collect::<String>(),
         stored.allowed_scope.to_strings().join(" "),
         stored.max_ttl
     );
@@ -170,33 +214,71 @@ async fn mint(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> R
         .actor(creator)
         .source(source)
         .correlation_id(&stored.correlation_id);
-    broker
-        .store
-        .commit(Mint {
-            token: stored.clone(),
-            event,
-        })
-        .await?;
-    broker.metrics.launch_tokens_created.inc();
-    Ok(Launched {
+    Ok(Prepared {
         token: Sensitive::from(token),
         stored,
+        event,
     })
 }
 
+async fn mint(
+    broker: &Broker,
+    app: Option<AppCeiling>,
+    prepared: Result<Prepared, LaunchError>,
+) -> Result<Launched, LaunchError> {
+    let launched = match (app, prepared) {
+        // Nothing to ask the store for, or too much.
+        (None, Err(error)) | (Some(_), Err(error @ LaunchError::ScopeLength)) => Err(error),
+        (app, prepared) => broker.store.commit(Mint { app, prepared }).await?,
+    }?;
+    broker.metrics.launch_tokens_created.inc();
+    Ok(launched)
+}
+
+/// What an app asks for, against what it may.
+struct AppCeiling {
+    app_id: String,
+    /// None when one of the scopes is malformed: nothing covers it.
+    asked: Option<ScopeSet>,
+}
+
+impl AppCeiling {
+    async fn check(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), LaunchError>> {
+        let Some(app) = tx.app(&self.app_id).await?.filter(AppRecord::is_active) else {
+            return Ok(Err(LaunchError::UnknownApp));
+        };
+        let under = self.asked.as_ref().is_some_and(|asked| app.scopes.covers_all(asked));
+        Ok(if under {
+            Ok(())
+        } else {
+            Err(LaunchError::Ceiling(app.scopes))
+        })
+    }
+}
+
 struct Mint {
-    token: LaunchToken,
-    event: EventDraft,
+    app: Option<AppCeiling>,
+    /// What is wrong with the request is told only to an app that is there and under its ceiling.
+    prepared: Result<Prepared, LaunchError>,
 }
 
 #[async_trait]
 impl Command for Mint {
-    type Outcome = ();
+    type Outcome = Result<Launched, LaunchError>;
 
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
-        tx.insert_launch_token(&self.token).await?;
-        tx.audit(self.event);
-        Ok(())
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
+        if let Some(app) = &self.app
+            && let Err(error) = app.check(tx).await?
+        {
+            return Ok(Err(error));
+        }
+        let Prepared { token, stored, event } = match self.prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Ok(Err(error)),
+        };
+        tx.insert_launch_token(&stored).await?;
+        tx.audit(event);
+        Ok(Ok(Launched { token, stored }))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The rules, one module per capability; nowhere else.
 
 pub mod admin;
+pub mod app_input;
+pub mod app_login;
+pub mod apps;
 pub mod attestation;
 pub mod attested;
 pub mod audit;

@@ -4,6 +4,7 @@
 //! after the commit, so that one fsync serves many callers. A rule-based refusal is an `Ok(outcome)`; an `Err` rolls
 //! the whole batch back, and everybody in it hears [`StoreError`], which is 503 on the wire.
 
+pub mod apps;
 mod handle;
 pub mod launch;
 pub mod ledger;
@@ -16,6 +17,7 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 
+pub use apps::{AppRecord, Apps};
 pub(crate) use handle::StoreStatus;
 pub use handle::{Store, StoreKind};
 pub use launch::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens};
@@ -148,9 +150,9 @@ pub(crate) trait FromStored: Sized {
 }
 
 /// One transaction, as a command sees it: the repositories and the ledger.
-pub trait Tx: LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send {}
+pub trait Tx: Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send {}
 
-impl<T: LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send> Tx for T {}
+impl<T: Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send> Tx for T {}
 
 /// One atomic piece of work on the store. The embedded store polls it once, on its own thread: it may wait for
 /// nothing but the transaction, whose futures are ready at once there.

@@ -15,7 +15,7 @@ async fn unknown_paths_and_methods_are_problems() {
         "/v1/nope",
         "/v1/health/",
         "/v1%2Fhealth",
-        "/v1/admin/apps",
+        "/v1/admin/apps/",
         "/v1/k8s/policies",
     ] {
         let answer = harness.get(path).await;

@@ -11,6 +11,9 @@
 )]
 
 mod admin;
+mod app_auth;
+mod app_launch;
+mod apps;
 mod audit;
 mod bearer;
 mod delegate;

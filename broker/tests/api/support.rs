@@ -78,6 +78,14 @@ impl Answer {
     }
 }
 
+/// A registered app and its credentials.
+#[derive(Debug, Clone)]
+pub struct App {
+    pub id: String,
+    pub client_id: String,
+    pub secret: String,
+}
+
 /// A running broker.
 pub struct Harness {
     pub clock: Arc<ManualClock>,
@@ -139,7 +147,9 @@ impl Harness {
         settings: HashMap<String, String>,
         clock: Arc<ManualClock>,
     ) -> Result<Self, StartError> {
-        let config = Config::load(&|name| settings.get(name).cloned()).unwrap();
+        let mut config = Config::load(&|name| settings.get(name).cloned()).unwrap();
+        // bcrypt's smallest: what is slow on purpose would only be slow here.
+        config.secret_cost = 4;
         let tls = Tls::load(&config.tls).unwrap();
         let surroundings = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -205,8 +215,13 @@ impl Harness {
     }
 
     pub async fn get_as(&self, token: &str, path: &str) -> Answer {
+        self.send_as(token, "GET", path, "").await
+    }
+
+    pub async fn send_as(&self, token: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
         let bearer = format!("Bearer {token}");
-        self.send("GET", path, &[("authorization", &bearer)], "").await
+        self.send(method, path, &[("authorization", &bearer)], body.as_ref().to_vec())
+            .await
     }
 
     /// Writes bytes, closes that direction, and reads all that comes back.
@@ -237,6 +252,31 @@ impl Harness {
             .post("/v1/admin/auth", json!({"secret": SECRET}).to_string())
             .await
             .ok();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A registered app with the ceiling `read:data:*`.
+    pub async fn app(&self, name: &str, changes: Value) -> App {
+        let mut body = json!({"name": name, "scopes": ["read:data:*"]});
+        merge(&mut body, changes);
+        let admin = self.admin().await;
+        let answer = self.post_as(&admin, "/v1/admin/apps", body.to_string()).await.ok();
+        let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+        App {
+            id: text("app_id"),
+            client_id: text("client_id"),
+            secret: text("client_secret"),
+        }
+    }
+
+    pub async fn app_auth(&self, app: &App) -> Answer {
+        let body = json!({"client_id": app.client_id, "client_secret": app.secret});
+        self.post("/v1/app/auth", body.to_string()).await
+    }
+
+    /// An app's token.
+    pub async fn app_token(&self, app: &App) -> String {
+        let answer = self.app_auth(app).await.ok();
         answer["access_token"].as_str().unwrap().to_owned()
     }
 

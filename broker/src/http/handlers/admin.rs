@@ -1,18 +1,14 @@
-//! Admin login and launch tokens.
+//! Admin login.
 
-use agentwrit_protocol::wire::{
-    AdminAuthRequest, AdminAuthResponse, LaunchPolicy, LaunchTokenRequest, LaunchTokenResponse,
-};
+use agentwrit_protocol::wire::{AdminAuthRequest, AdminAuthResponse};
 use agentwrit_protocol::{ErrorCode, Sensitive};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
 use crate::config::AdminAuth;
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, limited, reply};
+use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::service::admin::{self, AdminError};
-use crate::service::launch::{self, LaunchError};
-use crate::timestamp::rfc3339_seconds;
 
 /// `POST /v1/admin/auth`.
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
@@ -48,35 +44,5 @@ impl From<AdminError> for ApiError {
             AdminError::Store(error) => error.into(),
             AdminError::Entropy(_) | AdminError::Sign(_) | AdminError::Interrupted => Self::internal("login failed"),
         }
-    }
-}
-
-/// `POST /v1/admin/launch-tokens`.
-pub(in crate::http) async fn launch_tokens(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, Guard::admin("admin:launch-tokens:*")).await?;
-    let request: LaunchTokenRequest = call.json()?;
-    let launched = launch::create(&broker, request, &bearer.claims.sub, &call.source_text()).await?;
-    let answer = LaunchTokenResponse {
-        launch_token: launched.token,
-        expires_at: rfc3339_seconds(launched.stored.expires_at.div_euclid(1000)),
-        policy: LaunchPolicy {
-            allowed_scope: launched.stored.allowed_scope.to_strings(),
-            max_ttl: launched.stored.max_ttl,
-        },
-    };
-    Ok(reply(StatusCode::CREATED, &answer))
-}
-
-impl From<LaunchError> for ApiError {
-    fn from(error: LaunchError) -> Self {
-        let code = match error {
-            LaunchError::Scope(_) => ErrorCode::InvalidScopeFormat,
-            LaunchError::Reserved(_) => ErrorCode::Forbidden,
-            LaunchError::Name | LaunchError::Empty => ErrorCode::InvalidRequest,
-            LaunchError::Life => ErrorCode::InvalidTtl,
-            LaunchError::Store(error) => return error.into(),
-            LaunchError::Entropy(error) => return error.into(),
-        };
-        Self::new(code, error.to_string())
     }
 }

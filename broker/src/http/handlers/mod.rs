@@ -1,10 +1,13 @@
 //! Handlers: parse, call one service function, map one error enum.
 
 pub mod admin;
+pub mod app_auth;
+pub mod apps;
 pub mod audit;
 pub mod delegate;
 pub mod k8s;
 pub mod k8s_bulk;
+pub mod launch;
 pub mod lifecycle;
 pub mod ops;
 pub mod public;

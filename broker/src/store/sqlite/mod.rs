@@ -1,5 +1,6 @@
 //! The embedded store: SQLite in one file (WAL, `synchronous=FULL`) or in memory.
 
+mod apps;
 mod audit;
 pub(crate) mod committer;
 mod launch;

@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0001_core.sql"),
     include_str!("0002_k8s.sql"),
     include_str!("0003_delegation.sql"),
+    include_str!("0004_apps.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 

@@ -1,0 +1,289 @@
+//! Secrets of apps: bcrypt, which is slow on purpose, without letting a flood of logins take the processor.
+//!
+//! A secret that was found right is remembered by its keyed hash, so that an app that logs in at every call costs
+//! bcrypt once a process; wrong ones always cost it, also for clients that don't exist.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+
+use agentwrit_protocol::Sensitive;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+/// Bytes of a secret: 64 lower-hex characters. Nothing longer reaches bcrypt, which would look at 72 bytes only.
+const SECRET_BYTES: usize = 64;
+/// Salt and digest of what clients that don't exist are compared with: well-formed, and of no known secret.
+const NOBODY: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
+/// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s.
+const WAITING: usize = 32;
+/// Secrets remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Why a secret could not be hashed or compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    /// More logins wait than are let wait.
+    #[error("too many logins wait")]
+    Busy,
+    /// The end of the process cut it short.
+    #[error("the comparison did not finish")]
+    Interrupted,
+    /// bcrypt refused: what is stored is no hash.
+    #[error("bcrypt failed")]
+    Bcrypt,
+}
+
+struct Remembered {
+    presented: [u8; 32],
+    stored: String,
+}
+
+/// Hashes and compares.
+pub struct ClientSecrets {
+    key: [u8; 32],
+    cost: u32,
+    nobody: Sensitive,
+    /// Who runs or waits.
+    places: Arc<Semaphore>,
+    /// Who runs.
+    running: Arc<Semaphore>,
+    registering: tokio::sync::Mutex<()>,
+    remembered: Mutex<HashMap<String, Remembered>>,
+}
+
+impl ClientSecrets {
+    /// `key` is random and never leaves the process; `cost` is that of bcrypt. At most half of the processors are
+    /// used.
+    pub fn new(key: [u8; 32], cost: u32) -> Self {
+        Self::with(
+            key,
+            cost,
+            available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+        )
+    }
+
+    fn with(key: [u8; 32], cost: u32, parallel: usize) -> Self {
+        Self {
+            key,
+            cost,
+            nobody: Sensitive::from(format!("$2b${cost:02}${NOBODY}")),
+            places: Arc::new(Semaphore::new(parallel.saturating_mul(1 + WAITING))),
+            running: Arc::new(Semaphore::new(parallel)),
+            registering: tokio::sync::Mutex::default(),
+            remembered: Mutex::default(),
+        }
+    }
+
+    /// Runs registrations one after another, so that parallel ones of one name hash one secret.
+    pub async fn one_registration<T>(&self, registration: impl Future<Output = T>) -> T {
+        let _turn = self.registering.lock().await;
+        registration.await
+    }
+
+    /// The hash to store of a new secret.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub async fn hash(&self, secret: &Sensitive) -> Result<Sensitive, SecretError> {
+        let (secret, cost) = (secret.clone(), self.cost);
+        let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(secret.expose(), cost)).await;
+        let hash = hashed
+            .map_err(|_| SecretError::Interrupted)?
+            .map_err(|_| SecretError::Bcrypt)?;
+        Ok(Sensitive::from(hash))
+    }
+
+    /// Whether a presented secret is the one whose hash is stored; takes the same time when nothing is stored.
+    ///
+    /// # Errors
+    /// When it can't be said.
+    pub async fn matches(
+        &self,
+        client_id: &str,
+        presented: Sensitive,
+        stored: Option<&Sensitive>,
+    ) -> Result<bool, SecretError> {
+        let digest = self.digest(client_id, presented.expose());
+        if let (Some(digest), Some(stored)) = (digest, stored)
+            && self.remembers(client_id, &digest, stored)
+        {
+            return Ok(true);
+        }
+        let comparable = stored.filter(|_| presented.expose().len() == SECRET_BYTES);
+        let equal = self
+            .compare(presented, comparable.unwrap_or(&self.nobody).clone())
+            .await?;
+        let Some(stored) = comparable.filter(|_| equal) else {
+            return Ok(false);
+        };
+        if let Some(digest) = digest {
+            self.remember(client_id, digest, stored);
+        }
+        Ok(true)
+    }
+
+    async fn compare(&self, presented: Sensitive, hash: Sensitive) -> Result<bool, SecretError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| SecretError::Busy)?;
+        let turn = Arc::clone(&self.running).acquire_owned().await;
+        let turn = turn.map_err(|_| SecretError::Interrupted)?;
+        let compared = tokio::task::spawn_blocking(move || {
+            // Held to the end of the comparison, which goes on when the caller hangs up.
+            let _held = (place, turn);
+            let bytes = presented.expose().as_bytes();
+            bcrypt::verify(bytes.get(..SECRET_BYTES).unwrap_or(bytes), hash.expose())
+        });
+        compared
+            .await
+            .map_err(|_| SecretError::Interrupted)?
+            .map_err(|_| SecretError::Bcrypt)
+    }
+
+    /// Forgets what was found right for a client.
+    pub fn forget(&self, client_id: &str) {
+        self.lock().remove(client_id);
+    }
+
+    fn digest(&self, client_id: &str, presented: &str) -> Option<[u8; 32]> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        // A length in front, so that no two pairs make the same text.
+        let length = client_id.len().to_be_bytes();
+        let mac = mac.chain_update(length).chain_update(client_id).chain_update(presented);
+        Some(mac.finalize().into_bytes().into())
+    }
+
+    fn remembers(&self, client_id: &str, digest: &[u8; 32], stored: &Sensitive) -> bool {
+        let remembered = self.lock();
+        let Some(found) = remembered.get(client_id) else {
+            return false;
+        };
+        found.stored == stored.expose() && found.presented.ct_eq(digest).into()
+    }
+
+    fn remember(&self, client_id: &str, presented: [u8; 32], stored: &Sensitive) {
+        let mut remembered = self.lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        let stored = stored.expose().to_owned();
+        remembered.insert(client_id.to_owned(), Remembered { presented, stored });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: &str = "or-0123456789ab";
+
+    fn stored(secret: &str) -> Sensitive {
+        Sensitive::from(bcrypt::hash(secret, 4).unwrap())
+    }
+
+    async fn matches(secrets: &ClientSecrets, presented: &str, stored: &Sensitive) -> bool {
+        secrets.matches(CLIENT, presented.into(), Some(stored)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_whole_secret_matches() {
+        let secrets = ClientSecrets::new([1; 32], 4);
+        let secret = "5e".repeat(32);
+        let stored = stored(&secret);
+        let wrong = [
+            String::new(),
+            secret.to_uppercase(),
+            secret[..63].to_owned(),
+            // bcrypt sees a key that repeats after its NUL, and no more than 72 bytes of it.
+            format!("{secret}\0{}", &secret[..7]),
+            format!("{secret}\0"),
+            format!("{secret}5e5e5e5e5e"),
+            stored.expose().to_owned(),
+        ];
+        assert!(!matches(&secrets, &secret.to_uppercase(), &stored).await);
+        for again in [false, true] {
+            assert!(matches(&secrets, &secret, &stored).await, "again: {again}");
+        }
+        for wrong in &wrong {
+            assert!(!matches(&secrets, wrong, &stored).await, "{wrong:?}");
+        }
+        let nobody = secrets.matches(CLIENT, secret.as_str().into(), None).await;
+        assert_eq!(
+            nobody,
+            Ok(false),
+            "an app that is gone, however well its secret is remembered"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_was_right_is_remembered_for_the_hash_and_the_client_that_it_was_right_for() {
+        let secrets = ClientSecrets::with([1; 32], 4, 0);
+        let (secret, digest) = ("5e".repeat(32), secrets_digest());
+        let hash = stored(&secret);
+        let ask =
+            async |client: &str, hash: &Sensitive| secrets.matches(client, secret.as_str().into(), Some(hash)).await;
+        assert_eq!(ask(CLIENT, &hash).await, Err(SecretError::Busy), "no turn at all");
+        secrets.remember(CLIENT, digest, &hash);
+        assert_eq!(ask(CLIENT, &hash).await, Ok(true), "without a comparison");
+        assert_eq!(ask(CLIENT, &stored(&secret)).await, Err(SecretError::Busy));
+        assert_eq!(ask("other", &hash).await, Err(SecretError::Busy));
+        secrets.forget(CLIENT);
+        assert_eq!(ask(CLIENT, &hash).await, Err(SecretError::Busy));
+    }
+
+    fn secrets_digest() -> [u8; 32] {
+        let secrets = ClientSecrets::with([1; 32], 4, 0);
+        secrets.digest(CLIENT, &"5e".repeat(32)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_flood_waits_in_a_line_that_ends() {
+        let secrets = Arc::new(ClientSecrets::with([1; 32], 4, 1));
+        let hash = stored("x");
+        let turn = Arc::clone(&secrets.running).acquire_owned().await.unwrap();
+        let waiting: Vec<_> = (0..=WAITING)
+            .map(|_| {
+                let (secrets, hash) = (Arc::clone(&secrets), hash.clone());
+                tokio::spawn(async move { matches(&secrets, "wrong", &hash).await })
+            })
+            .collect();
+        while secrets.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let late = secrets.matches(CLIENT, "late".into(), Some(&hash)).await;
+        assert_eq!(late, Err(SecretError::Busy));
+        let (gone, patient) = waiting.split_first().unwrap();
+        gone.abort();
+        while secrets.places.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        for patient in patient {
+            patient.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn nobodys_hash_is_well_formed_and_costs_what_others_cost() {
+        let secrets = ClientSecrets::new([1; 32], 12);
+        assert_eq!(bcrypt::verify("x", secrets.nobody.expose()).ok(), Some(false));
+        let hash = secrets.hash(&"x".into()).await.unwrap();
+        assert_eq!(hash.expose()[..7], secrets.nobody.expose()[..7]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let secrets = ClientSecrets::new([1; 32], 4);
+        for n in 0..2 * REMEMBERED {
+            secrets.remember(&n.to_string(), [0; 32], &"hash".into());
+        }
+        assert!((1..=REMEMBERED).contains(&secrets.lock().len()));
+    }
+}

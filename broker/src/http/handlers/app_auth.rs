@@ -1,0 +1,56 @@
+//! `POST /v1/app/auth`.
+
+use agentwrit_protocol::apps::{APP_SCOPES, AppAuthRequest, AppAuthResponse};
+use agentwrit_protocol::{ErrorCode, Sensitive};
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use crate::client_secrets::SecretError;
+use crate::http::{ApiError, AppState, Call, limited, reply};
+use crate::service::app_login::{self, LoginError};
+
+/// Trades an app's credentials for its token.
+pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    // The limiter goes by the same reading of the body as the login.
+    let body = call.json::<AppAuthRequest>();
+    let client_id = body.as_ref().ok().and_then(|body| body.client_id.clone());
+    let client_id = client_id.filter(|id| !id.is_empty());
+    if !broker.limits.app_auth_source(call.source) {
+        return Err(limited(&broker, &call));
+    }
+    if !broker.limits.app_auth(client_id.as_deref(), call.source) {
+        return Err(limited(&broker, &call).retry_after(60));
+    }
+    let secret = body?.client_secret;
+    let secret = secret.filter(|secret: &Sensitive| !secret.expose().is_empty());
+    let (Some(client_id), Some(secret)) = (client_id, secret) else {
+        return Err(ApiError::invalid("client_id and client_secret are required"));
+    };
+    let issued = app_login::login(&broker, client_id, secret, call.source).await?;
+    let answer = AppAuthResponse {
+        access_token: issued.token,
+        expires_in: issued.expires_in,
+        token_type: "Bearer".to_owned(),
+        scopes: APP_SCOPES.map(str::to_owned).to_vec(),
+    };
+    Ok(reply(StatusCode::OK, &answer))
+}
+
+impl From<LoginError> for ApiError {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Credentials => Self::unauthorized(error.to_string()),
+            LoginError::Secret(SecretError::Busy) => {
+                let detail = "too many logins wait; nothing was changed";
+                Self::new(ErrorCode::Unavailable, detail).retry_after(1)
+            }
+            LoginError::Store(error) => error.into(),
+            LoginError::Entropy(error) => error.into(),
+            LoginError::Secret(_) | LoginError::Sign(_) => {
+                tracing::error!(target: "APPS", component = "Login", error = %error, "no token issued");
+                Self::internal("login failed")
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Launch tokens: one handler, two guards.
+
+use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::wire::{LaunchPolicy, LaunchTokenRequest, LaunchTokenResponse};
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use crate::http::{ApiError, AppState, Call, Guard, authenticate, reply};
+use crate::service::launch::{self, LaunchError};
+use crate::timestamp::rfc3339_seconds;
+
+/// `POST /v1/admin/launch-tokens`.
+pub(in crate::http) async fn admin(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    launch(broker, call, Guard::admin("admin:launch-tokens:*")).await
+}
+
+/// `POST /v1/app/launch-tokens`.
+pub(in crate::http) async fn app(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+    launch(broker, call, Guard::app("app:launch-tokens:*")).await
+}
+
+async fn launch(broker: AppState, call: Call, guard: Guard) -> Result<Response, ApiError> {
+    let bearer = authenticate(&broker, &call, guard).await?;
+    let request: LaunchTokenRequest = call.json()?;
+    let launched = launch::create(&broker, request, &bearer.claims.sub, &call.source_text()).await?;
+    let answer = LaunchTokenResponse {
+        launch_token: launched.token,
+        expires_at: rfc3339_seconds(launched.stored.expires_at.div_euclid(1000)),
+        policy: LaunchPolicy {
+            allowed_scope: launched.stored.allowed_scope.to_strings(),
+            max_ttl: launched.stored.max_ttl,
+        },
+    };
+    Ok(reply(StatusCode::CREATED, &answer))
+}
+
+impl From<LaunchError> for ApiError {
+    fn from(error: LaunchError) -> Self {
+        let code = match error {
+            LaunchError::UnknownApp | LaunchError::Ceiling(_) | LaunchError::Reserved(_) => ErrorCode::Forbidden,
+            LaunchError::Scope(_) => ErrorCode::InvalidScopeFormat,
+            LaunchError::ScopeLength | LaunchError::Name | LaunchError::Empty => ErrorCode::InvalidRequest,
+            LaunchError::Life => ErrorCode::InvalidTtl,
+            LaunchError::Store(error) => return error.into(),
+            LaunchError::Entropy(error) => return error.into(),
+        };
+        let answer = Self::new(code, error.to_string());
+        if matches!(error, LaunchError::Ceiling(_)) {
+            return answer.hint("allowed_scope must be a subset of the app's scopes");
+        }
+        answer
+    }
+}

@@ -1,0 +1,207 @@
+//! Registrations and changes of apps as asked for, checked in the contract's order (§12.2).
+
+use agentwrit_protocol::apps::{
+    AppName, AppNameError, LONGEST_TTL, RegisterAppRequest, SHORTEST_TTL, UpdateAppRequest,
+};
+use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
+
+use super::register::MAX_SCOPE_BYTES;
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppInputError {
+    /// No name.
+    #[error("name is required")]
+    NameMissing,
+    /// Not a name.
+    #[error(transparent)]
+    Name(#[from] AppNameError),
+    /// No scope.
+    #[error("scopes must not be empty")]
+    ScopesEmpty,
+    /// A ceiling longer than any token could show.
+    #[error("scopes must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
+    ScopesLength,
+    /// A scope is malformed.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    /// A scope that agents can't hold.
+    #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
+    Reserved(String),
+    /// A life of tokens out of range.
+    #[error("token_ttl {0} must be from {SHORTEST_TTL} to {LONGEST_TTL} seconds")]
+    Ttl(i64),
+    /// A change of nothing.
+    #[error("scopes or token_ttl is required")]
+    NothingToChange,
+}
+
+impl AppInputError {
+    /// The code on the wire.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NameMissing | Self::Name(_) | Self::ScopesEmpty | Self::ScopesLength | Self::NothingToChange => {
+                ErrorCode::InvalidRequest
+            }
+            Self::Scope(_) => ErrorCode::InvalidScopeFormat,
+            Self::Reserved(_) => ErrorCode::Forbidden,
+            Self::Ttl(_) => ErrorCode::InvalidTtl,
+        }
+    }
+}
+
+/// An app to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApp {
+    /// Its name.
+    pub name: AppName,
+    /// Its ceiling, not empty.
+    pub scopes: ScopeSet,
+    /// Life of its tokens, seconds.
+    pub token_ttl: i64,
+}
+
+impl NewApp {
+    /// Checks a registration; `default_ttl` is taken when it names no life of tokens.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(request: RegisterAppRequest, default_ttl: i64) -> Result<Self, AppInputError> {
+        let name = request.name.filter(|name| !name.is_empty());
+        let name = name.ok_or(AppInputError::NameMissing)?;
+        let scopes = request.scopes.filter(|scopes| !scopes.is_empty());
+        let scopes = scopes.ok_or(AppInputError::ScopesEmpty)?;
+        if let Some(ttl) = request.token_ttl.filter(|ttl| *ttl <= 0) {
+            return Err(AppInputError::Ttl(ttl));
+        }
+        Ok(Self {
+            name: name.parse()?,
+            scopes: ceiling(&scopes)?,
+            token_ttl: request.token_ttl.map_or(Ok(default_ttl), in_range)?,
+        })
+    }
+}
+
+/// What is to be changed: at least one of the two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppChange {
+    /// The new ceiling, not empty.
+    pub scopes: Option<ScopeSet>,
+    /// The new life of tokens, seconds.
+    pub token_ttl: Option<i64>,
+}
+
+impl AppChange {
+    /// Checks a change as a whole: all of it will be done, or nothing.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(request: UpdateAppRequest) -> Result<Self, AppInputError> {
+        let scopes = request.scopes.filter(|scopes| !scopes.is_empty());
+        if scopes.is_none() && request.token_ttl.is_none() {
+            return Err(AppInputError::NothingToChange);
+        }
+        Ok(Self {
+            scopes: scopes.as_deref().map(ceiling).transpose()?,
+            token_ttl: request.token_ttl.map(in_range).transpose()?,
+        })
+    }
+}
+
+fn ceiling(scopes: &[String]) -> Result<ScopeSet, AppInputError> {
+    if serde_json::to_string(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
+        return Err(AppInputError::ScopesLength);
+    }
+    let scopes = ScopeSet::parse(scopes)?;
+    match scopes.first_reserved() {
+        Some(scope) => Err(AppInputError::Reserved(scope.to_string())),
+        None => Ok(scopes),
+    }
+}
+
+fn in_range(ttl: i64) -> Result<i64, AppInputError> {
+    if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err(AppInputError::Ttl(ttl))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str, scopes: &[&str], token_ttl: Option<i64>) -> RegisterAppRequest {
+        RegisterAppRequest {
+            name: Some(name.to_owned()),
+            scopes: Some(scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+            token_ttl,
+        }
+    }
+
+    fn code(request: RegisterAppRequest) -> String {
+        let error = NewApp::check(request, 1800).unwrap_err();
+        format!("{} {error}", error.code())
+    }
+
+    #[test]
+    fn each_check_comes_before_those_after_it() {
+        let long = "x".repeat(MAX_SCOPE_BYTES);
+        let table = [
+            (RegisterAppRequest::default(), "invalid_request name is required"),
+            (request("", &[], Some(0)), "invalid_request name is required"),
+            (request("A", &[], Some(0)), "invalid_request scopes must not be empty"),
+            (request("A", &["x"], Some(0)), "invalid_ttl token_ttl 0 must be"),
+            (request("A", &["x"], Some(-1)), "invalid_ttl token_ttl -1 must be"),
+            (request("A", &["x"], Some(59)), "invalid_request name \"A\" must be"),
+            (request("ab", &["x"], Some(59)), "invalid_scope_format scope \"x\""),
+            (
+                request("ab", &["read:data:x", "admin:a:b"], Some(59)),
+                "forbidden scope \"admin:a:b\"",
+            ),
+            (request("ab", &["app:a:b"], None), "forbidden scope \"app:a:b\""),
+            (
+                request("ab", &["read:data:x"], Some(59)),
+                "invalid_ttl token_ttl 59 must be",
+            ),
+            (
+                request("ab", &["read:data:x"], Some(86_401)),
+                "invalid_ttl token_ttl 86401 must be",
+            ),
+            (
+                request("ab", &[&long], None),
+                "invalid_request scopes must be at most 32768",
+            ),
+        ];
+        for (request, wanted) in table {
+            let given = code(request.clone());
+            assert!(given.starts_with(wanted), "{request:?}: {given}");
+        }
+        let good = NewApp::check(request("ab", &["read:data:*"], None), 1800).unwrap();
+        assert_eq!((good.name.as_str(), good.token_ttl), ("ab", 1800));
+    }
+
+    #[test]
+    fn a_change_is_checked_as_a_whole() {
+        let change = |scopes: Option<&[&str]>, token_ttl| {
+            AppChange::check(UpdateAppRequest {
+                scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+                token_ttl,
+            })
+        };
+        assert_eq!(change(None, None), Err(AppInputError::NothingToChange));
+        assert_eq!(change(Some(&[]), None), Err(AppInputError::NothingToChange));
+        assert_eq!(change(Some(&[]), Some(60)).unwrap().scopes, None);
+        for bad in [i64::MIN, -1, 0, 59, 86_401, i64::MAX] {
+            assert_eq!(change(Some(&["read:data:*"]), Some(bad)), Err(AppInputError::Ttl(bad)));
+        }
+        assert!(matches!(
+            change(Some(&["read:data"]), Some(0)),
+            Err(AppInputError::Scope(_))
+        ));
+        assert!(matches!(
+            change(Some(&["admin:x:y"]), Some(60)),
+            Err(AppInputError::Reserved(_))
+        ));
+    }
+}

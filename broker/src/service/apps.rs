@@ -1,0 +1,286 @@
+//! Apps: registration, look-up, change, deregistration (contract §12).
+
+use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::{EntropyError, Sensitive};
+use async_trait::async_trait;
+
+use super::app_input::{AppChange, AppInputError, NewApp};
+use crate::broker::Broker;
+use crate::client_secrets::SecretError;
+use crate::store::{
+    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
+};
+use crate::view::ViewChange;
+
+/// New ids tried before giving up: six hex characters seldom meet a second time.
+const ATTEMPTS: usize = 4;
+
+/// Why an app is not registered, found or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The request breaks a rule.
+    #[error(transparent)]
+    Input(#[from] AppInputError),
+    /// An active app has that name.
+    #[error("an app named {0:?} is registered already")]
+    NameTaken(String),
+    /// No such app.
+    #[error("app not found")]
+    NotFound,
+    /// The secret can't be hashed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Every id that was tried is taken.
+    #[error("no free app id was found")]
+    NoFreeId,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// Who asks, for the trail.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Subject of the bearer.
+    pub subject: String,
+    /// Network address.
+    pub source: String,
+}
+
+impl Admin {
+    fn event(&self, event_type: EventType, detail: String) -> EventDraft {
+        EventDraft::success(event_type, detail)
+            .actor(&self.subject)
+            .source(&self.source)
+    }
+}
+
+/// A new app and its secret, which is told this once.
+#[derive(Debug)]
+pub struct Registered {
+    /// As stored.
+    pub app: AppRecord,
+    /// 64 lower-hex characters.
+    pub client_secret: Sensitive,
+}
+
+/// Registers an app.
+///
+/// # Errors
+/// The first rule that the request breaks, or a name that is taken.
+pub async fn register(broker: &Broker, request: RegisterAppRequest, admin: Admin) -> Result<Registered, AppError> {
+    let wanted = NewApp::check(request, broker.config.app_token_ttl)?;
+    let turn = broker.client_secrets.one_registration(enter(broker, wanted, admin));
+    turn.await
+}
+
+async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Registered, AppError> {
+    // Decided again in the transaction; here it saves the hash.
+    let name = wanted.name.to_string();
+    if broker.store.read(NameTaken(name.clone())).await? {
+        return Err(AppError::NameTaken(name));
+    }
+    let client_secret = Sensitive::from(broker.random_hex::<32>()?);
+    let secret_hash = broker.client_secrets.hash(&client_secret).await?;
+    for _ in 0..ATTEMPTS {
+        let now = broker.clock.unix_seconds();
+        let app = AppRecord {
+            app_id: format!("app-{name}-{}", broker.random_hex::<3>()?),
+            name: name.clone(),
+            client_id: format!("{}-{}", wanted.name.abbreviation(), broker.random_hex::<6>()?),
+            secret_hash: secret_hash.clone(),
+            scopes: wanted.scopes.clone(),
+            token_ttl: wanted.token_ttl,
+            created_at: now,
+            updated_at: now,
+            deregistered_at: None,
+        };
+        let admin = admin.clone();
+        match broker.store.commit(Register { app, admin }).await? {
+            Entered::Done(app) => return Ok(Registered { app, client_secret }),
+            Entered::NameTaken => return Err(AppError::NameTaken(name)),
+            Entered::IdTaken => {}
+        }
+    }
+    Err(AppError::NoFreeId)
+}
+
+struct NameTaken(String);
+
+#[async_trait]
+impl Command for NameTaken {
+    type Outcome = bool;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<bool> {
+        tx.app_name_is_taken(&self.0).await
+    }
+}
+
+enum Entered {
+    Done(AppRecord),
+    NameTaken,
+    IdTaken,
+}
+
+struct Register {
+    app: AppRecord,
+    admin: Admin,
+}
+
+#[async_trait]
+impl Command for Register {
+    type Outcome = Entered;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Entered> {
+        let app = self.app;
+        if tx.app_name_is_taken(&app.name).await? {
+            return Ok(Entered::NameTaken);
+        }
+        if !tx.insert_app(&app).await? {
+            return Ok(Entered::IdTaken);
+        }
+        let detail = format!(
+            "app {} registered as client {}: scopes {}, token_ttl {}",
+            app.app_id,
+            app.client_id,
+            app.scopes.to_strings().join(" "),
+            app.token_ttl
+        );
+        tx.audit(self.admin.event(EventType::AppRegistered, detail));
+        Ok(Entered::Done(app))
+    }
+}
+
+/// Every app, newest first.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(broker: &Broker) -> Result<Vec<AppRecord>, AppError> {
+    Ok(broker.store.read(List).await?)
+}
+
+struct List;
+
+#[async_trait]
+impl Command for List {
+    type Outcome = Vec<AppRecord>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Vec<AppRecord>> {
+        tx.apps().await
+    }
+}
+
+/// One app.
+///
+/// # Errors
+/// When there is none with this id.
+pub async fn get(broker: &Broker, app_id: String) -> Result<AppRecord, AppError> {
+    broker.store.read(Get(app_id)).await?.ok_or(AppError::NotFound)
+}
+
+struct Get(String);
+
+#[async_trait]
+impl Command for Get {
+    type Outcome = Option<AppRecord>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
+        tx.app(&self.0).await
+    }
+}
+
+/// Changes an app: all that is asked for, or nothing.
+///
+/// # Errors
+/// The first rule that the request breaks, or no such app.
+pub async fn update(
+    broker: &Broker,
+    app_id: String,
+    request: UpdateAppRequest,
+    admin: Admin,
+) -> Result<AppRecord, AppError> {
+    let change = AppChange::check(request)?;
+    let command = Update { app_id, change, admin };
+    broker.store.commit(command).await?.ok_or(AppError::NotFound)
+}
+
+struct Update {
+    app_id: String,
+    change: AppChange,
+    admin: Admin,
+}
+
+#[async_trait]
+impl Command for Update {
+    type Outcome = Option<AppRecord>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
+        let Some(mut app) = tx.app(&self.app_id).await? else {
+            return Ok(None);
+        };
+        let mut told = Vec::new();
+        if let Some(scopes) = self.change.scopes {
+            let text = |scopes: &agentwrit_protocol::ScopeSet| scopes.to_strings().join(" ");
+            told.push(format!("scopes set to {} (were {})", text(&scopes), text(&app.scopes)));
+            app.scopes = scopes;
+        }
+        if let Some(ttl) = self.change.token_ttl {
+            told.push(format!("token_ttl set to {ttl} (was {})", app.token_ttl));
+            app.token_ttl = ttl;
+        }
+        app.updated_at = tx.now_seconds();
+        tx.update_app(&app).await?;
+        for told in told {
+            let detail = format!("app {}: {told}", app.app_id);
+            tx.audit(self.admin.event(EventType::AppUpdated, detail));
+        }
+        Ok(Some(app))
+    }
+}
+
+/// Deregisters an app for good and revokes its tokens; again changes nothing.
+///
+/// # Errors
+/// When there is none with this id.
+pub async fn deregister(broker: &Broker, app_id: String, admin: Admin) -> Result<AppRecord, AppError> {
+    let command = Deregister { app_id, admin };
+    let app = broker.store.commit(command).await?.ok_or(AppError::NotFound)?;
+    broker.client_secrets.forget(&app.client_id);
+    Ok(app)
+}
+
+struct Deregister {
+    app_id: String,
+    admin: Admin,
+}
+
+#[async_trait]
+impl Command for Deregister {
+    type Outcome = Option<AppRecord>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
+        let Some(mut app) = tx.app(&self.app_id).await? else {
+            return Ok(None);
+        };
+        if !app.is_active() {
+            return Ok(Some(app));
+        }
+        let now = tx.now_seconds();
+        (app.updated_at, app.deregistered_at) = (now, Some(now));
+        tx.update_app(&app).await?;
+        // No token of an app was ever issued for longer, whatever AA_MAX_TTL is.
+        let revocation = Revocation {
+            level: RevocationLevel::Agent,
+            target: app.subject(),
+            until: Some(ViewChange::end_of_second(now.saturating_add(LONGEST_TTL))),
+        };
+        tx.add_revocation(&revocation).await?;
+        let detail = format!("app {} deregistered: its tokens are revoked", app.app_id);
+        tx.audit(self.admin.event(EventType::AppDeregistered, detail));
+        Ok(Some(app))
+    }
+}
