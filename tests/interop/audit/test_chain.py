@@ -25,7 +25,10 @@ def make_history(broker: Broker) -> list[dict]:
     broker.post("/v1/admin/auth", {"secret": "not the secret of this broker"})
     broker.post("/v1/register", broker.registration(requested_scope=["write:data:x"], launch_token=broker.launch_token()))
     broker.post("/v1/revoke", {"level": "agent", "target": agent.agent_id}, token=broker.admin_token())
-    broker.post("/v1/token/release", token=broker.agent().token)
+    lead, helper = broker.agent(), broker.agent()
+    broker.delegated(lead.token, helper.agent_id, ["read:data:<a&b>"])
+    broker.post("/v1/delegate", {"delegate_to": helper.agent_id, "scope": ["write:data:x"]}, token=lead.token)
+    broker.post("/v1/token/release", token=lead.token)
     return broker.events()
 
 
@@ -55,7 +58,10 @@ def test_the_chain_holds_from_the_first_event_on(events):
         "registration_policy_violation",
         "token_revoked",
         "token_released",
+        "delegation_created",
+        "delegation_attenuation_violation",
     }
+    assert any(event.get("deleg_depth") == 1 and event.get("deleg_chain_hash") for event in events)
     assert any(chain.extra_hash(event) for event in events)
     assert chain.first_fault(events) is None
 

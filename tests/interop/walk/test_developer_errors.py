@@ -151,6 +151,15 @@ def test_a_revoked_token_at_renewal(shared_broker, level, claim):
     assert shared_broker.validate(shared_broker.agent(task_id=f"another-of-{level}").token)["valid"]
 
 
+def test_a_token_whose_chain_was_revoked_at_renewal(shared_broker):
+    root, delegate = shared_broker.agent(task_id="root"), shared_broker.agent(task_id="delegate")
+    delegated = shared_broker.delegated(root.token, delegate.agent_id, ["read:data:x"])["access_token"]
+    shared_broker.post("/v1/revoke", {"level": "chain", "target": root.agent_id}, token=shared_broker.admin_token())
+    answer = shared_broker.post("/v1/token/renew", token=delegated)
+    assert_problem(answer, 403, "insufficient_scope", "token has been revoked")
+    assert shared_broker.validate(delegate.token)["valid"], "its own token has another root"
+
+
 # -- 403 at any endpoint: insufficient_scope ----------------------------------------------------------------
 
 
