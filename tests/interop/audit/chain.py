@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from typing import Any, Iterable
+from typing import Any
+from collections.abc import Iterable
 
 import rfc8785
 

@@ -14,7 +14,7 @@ from verifiers import by_node, by_pyjwt
 from harness import Broker, claims_of
 
 # Scopes hold any character: the last one has every one that Go's JSON writes as an escape (contract section 3).
-SCOPES = {"plain": ["read:data:*", "write:data:b"], "escapes": ["read:data:<a&b>\u2028\u2029", "read:data:\u00e4\U0001f511\"\\"]}
+SCOPES = {"plain": ["read:data:*", "write:data:b"], "escapes": ["read:data:<a&b>\u2028\u2029", 'read:data:\u00e4\U0001f511"\\']}
 
 
 def go_json(value: object) -> str:

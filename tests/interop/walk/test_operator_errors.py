@@ -103,7 +103,15 @@ def test_the_metrics_of_the_guide_are_there_and_move(broker):
     assert {name: now.get(name) for name in wanted} == wanted
     assert now['agentwrit_request_duration_seconds_count{endpoint="token_issue"}'] == 3
     assert now["agentwrit_audit_write_duration_seconds_count"] > 0
-    counters = ["tokens_issued", "tokens_revoked", "registrations", "admin_auth", "launch_tokens_created", "clock_skew", "audit_events"]
+    counters = [
+        "tokens_issued",
+        "tokens_revoked",
+        "registrations",
+        "admin_auth",
+        "launch_tokens_created",
+        "clock_skew",
+        "audit_events",
+    ]
     kinds = {f"agentwrit_{name}_total": "counter" for name in counters}
     kinds |= {"agentwrit_active_agents": "gauge", "agentwrit_audit_events_loaded": "gauge"}
     kinds |= {f"agentwrit_{name}_duration_seconds": "histogram" for name in ("request", "audit_write")}

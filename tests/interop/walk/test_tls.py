@@ -93,7 +93,11 @@ def test_mtls_wants_a_certificate_of_its_client_authority(broker_factory, author
     stranger = Authority(tmp_path, "strangers").client()
     ca = ["--cacert", str(authority.cert)]
     assert curl(broker, *ca, "--cert", str(known.cert), "--key", str(known.key))[0] == 0
-    for options in ([], ["--cert", str(stranger.cert), "--key", str(stranger.key)], ["--cert", str(late.cert), "--key", str(late.key)]):
+    for options in (
+        [],
+        ["--cert", str(stranger.cert), "--key", str(stranger.key)],
+        ["--cert", str(late.cert), "--key", str(late.key)],
+    ):
         code, text = curl(broker, *ca, *options)
         assert code != 0 and "HTTP" not in text and '"status"' not in text, text
 
