@@ -94,6 +94,7 @@ fn launch_tokens() -> Endpoint {
             "policy": {"allowed_scope": ["read:orders:*"], "max_ttl": 300},
         }),
     )
+    .refuses(InvalidRequest, "allowed_scope must be at most 32768 bytes of JSON")
     .refuses(InvalidRequest, "agent_name is required")
     .refuses(InvalidRequest, "allowed_scope must not be empty")
     .refuses(InvalidTtl, "ttl must be at most 86400 seconds")
