@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use agentwrit_protocol::Entropy;
+use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::SigningKey;
@@ -115,6 +116,14 @@ impl KeySet {
         }
     }
 
+    /// Signs a text that is no JWT; the signature is base64url without padding.
+    ///
+    /// # Errors
+    /// When the JWT library fails.
+    pub fn sign_detached(&self, message: &str) -> Result<String, jsonwebtoken::errors::Error> {
+        jsonwebtoken::crypto::sign(message.as_bytes(), &self.signing, Algorithm::EdDSA)
+    }
+
     /// Signs a compact JWT over this payload.
     ///
     /// # Errors
@@ -172,6 +181,18 @@ impl KeySet {
         serde_json::json!({"keys": [{
             "kty": "OKP", "crv": "Ed25519", "x": self.x, "kid": self.kid, "alg": "EdDSA", "use": "sig",
         }]})
+    }
+}
+
+impl CheckpointKeys for KeySet {
+    fn check(&self, kid: &str, message: &str, signature: &str) -> SignatureCheck {
+        if kid != self.kid {
+            SignatureCheck::UnknownKey
+        } else if self.verify(message, signature) {
+            SignatureCheck::Valid
+        } else {
+            SignatureCheck::Invalid
+        }
     }
 }
 

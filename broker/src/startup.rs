@@ -67,8 +67,10 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         view: Arc::clone(&view),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        keys: Arc::clone(&keys),
         metrics: Arc::clone(&metrics),
         status: crate::store::StoreStatus::default(),
+        matches: crate::store::sqlite::matches::Matches::default(),
         max_ttl: config.max_ttl,
         first: AtomicBool::new(keys.made()),
     };

@@ -95,7 +95,12 @@ pub(super) fn to_line<T: Serialize>(value: &T) -> String {
 
 /// A success with a JSON body.
 pub fn reply<T: Serialize>(status: StatusCode, value: &T) -> Response {
-    let mut response = (status, to_line(value)).into_response();
+    reply_text(status, to_line(value))
+}
+
+/// A success with a body that is JSON and ends with a line feed.
+pub fn reply_text(status: StatusCode, line: String) -> Response {
+    let mut response = (status, line).into_response();
     response
         .headers_mut()
         .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -17,7 +17,7 @@ pub use bearer::{Bearer, Guard, authenticate};
 pub use call::Call;
 pub use error::ApiError;
 pub use front::Front;
-pub use json::reply;
+pub use json::{reply, reply_text};
 pub use unread::{MAX_HEAD, MAX_HEADERS};
 
 /// The answer to a caller that comes too often, audited now and then.

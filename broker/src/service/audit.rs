@@ -1,5 +1,7 @@
 //! The audit query.
 
+use agentwrit_protocol::audit::AuditEvent;
+
 use crate::broker::Broker;
 use crate::store::ledger::FilterColumn;
 use crate::store::{EventFilter, EventPage, StoreError};
@@ -29,6 +31,15 @@ pub enum QueryError {
         /// The smallest that makes sense.
         least: i64,
     },
+    /// A cursor that no page ended with.
+    #[error("cursor {value:?} must be the id of an event such as evt-000123, or evt-000000 to begin with")]
+    Cursor {
+        /// As given.
+        value: String,
+    },
+    /// Two ways to say where the page starts.
+    #[error("cursor and offset exclude each other: leave offset out")]
+    CursorAndOffset,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,6 +75,15 @@ pub fn filter(parameters: &[(String, String)]) -> Result<EventFilter, QueryError
                 least,
             }),
     };
+    let cursor = value("cursor").map(|text| {
+        AuditEvent::sequence_of(text).ok_or_else(|| QueryError::Cursor {
+            value: text.chars().take(64).collect(),
+        })
+    });
+    let cursor = cursor.transpose()?;
+    if cursor.is_some() && value("offset").is_some() {
+        return Err(QueryError::CursorAndOffset);
+    }
     let exact = FilterColumn::ALL
         .into_iter()
         .filter_map(|column| value(column.as_str()).map(|value| (column, value.to_owned())))
@@ -72,6 +92,7 @@ pub fn filter(parameters: &[(String, String)]) -> Result<EventFilter, QueryError
         exact,
         since: moment("since")?,
         until: moment("until")?,
+        cursor,
         offset: number("offset", 0, 0)?,
         limit: number("limit", DEFAULT_LIMIT, 1)?.min(LONGEST_PAGE),
     })
@@ -103,6 +124,9 @@ mod tests {
             ("limit=x", "limit"),
             ("offset=-1", "offset"),
             ("offset=1.5", "offset"),
+            ("cursor=5", "cursor"),
+            ("cursor=evt-00000x", "cursor"),
+            ("cursor=evt-000001&offset=0", "cursor and offset"),
         ] {
             let error = filtered(query).unwrap_err().to_string();
             assert!(error.starts_with(name), "{query}: {error}");
@@ -116,5 +140,6 @@ mod tests {
         assert_eq!(page.exact, [(FilterColumn::PodUid, "p".to_owned())]);
         assert!(page.since.is_some());
         assert_eq!(filtered("").unwrap().limit, 100);
+        assert_eq!(filtered("cursor=evt-000007&offset=").unwrap().cursor, Some(7));
     }
 }

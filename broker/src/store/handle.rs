@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Store {
     shared: Arc<Shared>,
     persistent: bool,
     fallback: Option<&'static str>,
+    /// Events that wait for their commit although nobody waits for it.
+    unconfirmed: Arc<AtomicUsize>,
 }
 
 impl Store {
@@ -106,6 +108,7 @@ impl Store {
             readers,
             shared,
             fallback,
+            unconfirmed: Arc::default(),
         })
     }
 
@@ -135,11 +138,11 @@ impl Store {
         if !self.connected() {
             return Err(StoreError::NotOpen);
         }
-        let now = self.shared.clock.now();
+        let shared = Arc::clone(&self.shared);
         let opening = self.shared.status.openings.load(Ordering::SeqCst);
         readers
             .run(opening, move |connection| {
-                let mut tx = SqliteTx::new(connection, now, super::sqlite::ChainHead::default());
+                let mut tx = SqliteTx::new(connection, shared.clock.now(), &shared.matches);
                 ready(command.run(&mut tx))
             })
             .await
@@ -151,8 +154,9 @@ impl Store {
         if self.queue.capacity() < QUEUE_LENGTH / 2 {
             return false;
         }
+        let unconfirmed = Unconfirmed::new(&self.unconfirmed);
         let slot = Slot {
-            command: Some(Append(draft)),
+            command: Some(Append(draft, unconfirmed)),
             outcome: None,
             reply: None,
         };
@@ -171,7 +175,8 @@ impl Store {
     /// # Errors
     /// When the store can't be read.
     pub async fn events(&self, filter: EventFilter) -> Result<EventPage> {
-        if self.readers.is_some() {
+        // Whoever waits for an answer has seen a commit; only events that nobody waits for may still be queued.
+        if self.readers.is_some() && self.unconfirmed.load(Ordering::SeqCst) > 0 {
             self.commit(Flush).await?;
         }
         self.read(ReadEvents(filter)).await
@@ -284,15 +289,33 @@ impl<C: Command> Pending for Slot<C> {
     }
 }
 
-struct Append(EventDraft);
+/// Counts itself among the events that nobody waits for, until it is dropped.
+struct Unconfirmed(Arc<AtomicUsize>);
+
+impl Unconfirmed {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Append(EventDraft, Unconfirmed);
 
 #[async_trait]
 impl Command for Append {
-    type Outcome = ();
+    type Outcome = Unconfirmed;
 
-    async fn run(self, tx: &mut dyn Tx) -> Result<()> {
-        tx.audit(self.0);
-        Ok(())
+    async fn run(self, tx: &mut dyn Tx) -> Result<Unconfirmed> {
+        let Self(draft, unconfirmed) = self;
+        tx.audit(draft);
+        // Part of the outcome, so that it is dropped after the commit.
+        Ok(unconfirmed)
     }
 }
 

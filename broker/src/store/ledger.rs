@@ -1,6 +1,6 @@
 //! The audit chain as a command sees it: drafts go in, sealed events come out of the commit.
 
-use agentwrit_protocol::audit::{AuditEvent, EventType, ExtraFields, Outcome};
+use agentwrit_protocol::audit::{EventType, ExtraFields, Outcome};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -152,6 +152,8 @@ pub struct EventFilter {
     pub since: Option<i64>,
     /// Latest moment, inclusive, Unix nanoseconds.
     pub until: Option<i64>,
+    /// Only events after the one with this number; nothing is skipped then.
+    pub cursor: Option<i64>,
     /// Rows to skip.
     pub offset: i64,
     /// Rows to return at most.
@@ -216,10 +218,12 @@ impl FilterColumn {
 }
 
 /// One page of the trail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EventPage {
-    /// In order of insertion.
-    pub events: Vec<AuditEvent>,
+    /// A JSON array of events in order of insertion, each exactly as it was sealed.
+    pub events: String,
+    /// Number of the last of them.
+    pub last: Option<i64>,
     /// Matches before paging.
     pub total: i64,
 }

@@ -15,6 +15,8 @@ pub enum MetaKey {
     LongestTtl,
     /// The highest lease epoch of a controller's write.
     LeaseEpoch,
+    /// The last signed statement about the audit trail, JSON.
+    AuditCheckpoint,
 }
 
 impl MetaKey {
@@ -25,6 +27,7 @@ impl MetaKey {
             Self::MinIat => "min_iat",
             Self::LongestTtl => "longest_ttl",
             Self::LeaseEpoch => "lease_epoch",
+            Self::AuditCheckpoint => "audit_checkpoint",
         }
     }
 }

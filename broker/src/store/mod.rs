@@ -49,13 +49,11 @@ pub enum StoreError {
         why: String,
     },
     /// The audit chain doesn't verify.
-    #[error("audit chain is broken at event {sequence}: {why}")]
-    BrokenChain {
-        /// Number of the first event that doesn't fit.
-        sequence: i64,
-        /// What doesn't fit.
-        why: &'static str,
-    },
+    #[error("the audit chain is broken: {0}")]
+    BrokenChain(agentwrit_protocol::audit::Break),
+    /// A checkpoint of the audit chain could not be signed.
+    #[error("the audit chain can't be signed: {0}")]
+    Signing(#[from] jsonwebtoken::errors::Error),
     /// Another process holds the lock file.
     #[error("{path} is held by another process: only one broker may use a store")]
     Locked {
@@ -94,7 +92,8 @@ impl StoreError {
         match self {
             Self::Database { .. } => "database",
             Self::Corrupt { .. } => "corrupt",
-            Self::BrokenChain { .. } => "broken_chain",
+            Self::BrokenChain(_) => "broken_chain",
+            Self::Signing(_) => "signing",
             Self::Locked { .. } => "locked",
             Self::File { .. } => "file",
             Self::RolledBack => "rolled_back",

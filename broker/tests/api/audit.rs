@@ -1,9 +1,11 @@
 //! The trail.
 
 use agentwrit_broker::background;
-use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
+use agentwrit_broker::store::EventDraft;
+use agentwrit_protocol::audit::{AuditEvent, EventType, GENESIS_HASH};
 use serde_json::{Value, json};
 
+use super::chain::fill;
 use super::support::{Harness, START};
 
 async fn page(harness: &Harness, query: &str) -> super::support::Answer {
@@ -124,6 +126,114 @@ async fn values_that_make_no_sense_are_400() {
         let answer = harness.get_as(&admin, &format!("/v1/audit/events?{query}")).await;
         answer.refused_like(400, "invalid_request", query.split('=').next().unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_cursor_walks_through_the_trail_while_it_grows() {
+    let harness = Harness::new().await;
+    let denied = "event_type=token_auth_failed";
+    fill(&harness, 5, "t").await;
+    let first = page(&harness, &format!("{denied}&limit=3&cursor=evt-000000"))
+        .await
+        .ok();
+    let ids = |page: &Value| -> Vec<String> {
+        let events = page["events"].as_array().unwrap();
+        events
+            .iter()
+            .map(|event| event["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&first).len(), 3);
+    let next = first["next_cursor"].as_str().unwrap();
+    assert_eq!(next, ids(&first)[2]);
+    fill(&harness, 2, "t").await;
+    let second = page(&harness, &format!("{denied}&limit=3&cursor={next}")).await.ok();
+    let third = page(
+        &harness,
+        &format!("{denied}&limit=3&cursor={}", second["next_cursor"].as_str().unwrap()),
+    )
+    .await
+    .ok();
+    let all: Vec<String> = [&first, &second, &third].into_iter().flat_map(ids).collect();
+    let whole: Vec<String> = harness
+        .events(denied)
+        .await
+        .iter()
+        .map(|event| event["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((all.len(), &all), (7, &whole));
+    assert_eq!(
+        (&third["total"], &third["offset"], &third["limit"]),
+        (&json!(7), &json!(0), &json!(3))
+    );
+    let end = page(&harness, &format!("cursor={}", all[6])).await.ok();
+    assert_eq!((&end["events"], &end["next_cursor"]), (&json!([]), &json!(all[6])));
+    assert!(page(&harness, "").await.ok().get("next_cursor").is_none());
+}
+
+#[tokio::test]
+async fn a_cursor_that_makes_no_sense_is_400() {
+    let harness = Harness::new().await;
+    for (query, part) in [
+        ("cursor=7", "cursor \"7\" must be the id of an event"),
+        ("cursor=evt-7", "cursor"),
+        ("cursor=evt-000001&offset=0", "cursor and offset"),
+    ] {
+        page(&harness, query).await.refused_like(400, "invalid_request", part);
+    }
+    assert_eq!(page(&harness, "cursor=&offset=0").await.status, 200, "empty is absent");
+    let beyond = page(&harness, "cursor=evt-999999").await.ok();
+    assert_eq!(
+        (&beyond["events"], &beyond["next_cursor"]),
+        (&json!([]), &json!("evt-999999"))
+    );
+}
+
+#[tokio::test]
+async fn totals_and_pages_stay_right_while_the_trail_grows() {
+    let harness = Harness::new().await;
+    let check = async |task: &str, wanted: usize| {
+        for offset in [0, 1, wanted.saturating_sub(2), wanted, wanted + 5] {
+            let answer = page(&harness, &format!("task_id={task}&limit=3&offset={offset}"))
+                .await
+                .ok();
+            assert_eq!(answer["total"], wanted, "{task} {offset}");
+            let events = answer["events"].as_array().unwrap();
+            assert_eq!(events.len(), wanted.saturating_sub(offset).min(3), "{task} {offset}");
+            for (index, event) in events.iter().enumerate() {
+                assert!(
+                    event["detail"]
+                        .as_str()
+                        .unwrap()
+                        .starts_with(&format!("event {}", (offset + index) % 1300)),
+                    "{event}"
+                );
+            }
+        }
+    };
+    check("dense", 0).await;
+    fill(&harness, 1300, "dense").await;
+    check("dense", 1300).await;
+    check("none", 0).await;
+    fill(&harness, 2, "sparse").await;
+    check("sparse", 2).await;
+    // More than is kept of one filter.
+    fill(&harness, 1300, "dense").await;
+    check("dense", 2600).await;
+    check("sparse", 2).await;
+    let answer = page(&harness, "task_id=dense&limit=1000&cursor=evt-002500").await.ok();
+    assert_eq!(answer["total"], 2600);
+    let last = harness.events("task_id=dense&offset=2599").await;
+    assert_eq!(answer["events"].as_array().unwrap().last(), last.last());
+}
+
+#[tokio::test]
+async fn events_are_served_with_the_escapes_of_every_other_body() {
+    let harness = Harness::new().await;
+    let draft = EventDraft::denied(EventType::TokenAuthFailed, "a<b>&\u{2028}");
+    assert!(harness.broker.store.append(draft));
+    let text = page(&harness, "event_type=token_auth_failed").await.text;
+    assert!(text.contains(r"a\u003cb\u003e\u0026\u2028"), "{text}");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod app_launch;
 mod apps;
 mod audit;
 mod bearer;
+mod chain;
 mod delegate;
 mod front;
 mod lifecycle;

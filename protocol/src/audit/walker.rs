@@ -72,6 +72,9 @@ pub enum BreakKind {
     /// A checkpoint that is known from elsewhere says something else.
     #[error("its hash is not the one that was signed at {0}")]
     Statement(String),
+    /// A checkpoint that the place where it was noted knows nothing of.
+    #[error("it is a checkpoint that was not noted, though later than the one that was")]
+    Forgotten,
     /// A checkpoint that is known from elsewhere covers more events.
     #[error("it is missing, although it was signed at {0}: the end of the trail was cut off")]
     Truncated(String),
@@ -180,6 +183,11 @@ impl ChainWalker {
         self.feed(&event, keys)
     }
 
+    /// Number of the last event that fitted.
+    pub fn sequence(&self) -> i64 {
+        self.done.sequence
+    }
+
     /// The end of the trail.
     ///
     /// # Errors
@@ -199,6 +207,12 @@ impl ChainWalker {
         let sequence = AuditEvent::sequence_of(&event.id).unwrap_or_default();
         let broken = |kind| Break { sequence, kind };
         let checkpoint = Checkpoint::from_event(event).map_err(|error| broken(BreakKind::Checkpoint(error)))?;
+        if let Some(expected) = &self.expected
+            && expected.sequence == checkpoint.sequence
+            && expected.head != checkpoint.head
+        {
+            return Err(broken(BreakKind::Statement(expected.timestamp.clone())));
+        }
         self.anchor = false;
         self.last_checkpoint = checkpoint.sequence.saturating_add(1);
         self.done.sequence = checkpoint.sequence;

@@ -1,36 +1,80 @@
 //! `GET /v1/audit/events`.
 
-use agentwrit_protocol::wire::AuditEventsResponse;
+use agentwrit_protocol::audit::AuditEvent;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, query, reply};
+use crate::http::{ApiError, AppState, Call, Guard, authenticate, query, reply_text};
 use crate::service::audit::{self, QueryError};
+use crate::store::EventPage;
 
 /// One page of the trail.
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     authenticate(&broker, &call, Guard::admin("admin:audit:*")).await?;
     let filter = audit::filter(&query::parameters(&call.query))?;
-    let (offset, limit) = (filter.offset, filter.limit);
+    let asked = (filter.cursor, filter.offset, filter.limit);
     let page = audit::events(&broker, filter).await?;
-    Ok(reply(
-        StatusCode::OK,
-        &AuditEventsResponse {
-            events: page.events,
-            total: page.total,
-            offset,
-            limit,
-            next_cursor: None,
-        },
-    ))
+    Ok(reply_text(StatusCode::OK, body(page, asked)))
+}
+
+/// The members of [`AuditEventsResponse`](agentwrit_protocol::wire::AuditEventsResponse), around events that are
+/// served as they are stored.
+fn body(page: EventPage, (cursor, offset, limit): (Option<i64>, i64, i64)) -> String {
+    let next = cursor.map_or_else(String::new, |cursor| {
+        let next = AuditEvent::id_for(page.last.unwrap_or(cursor));
+        format!(r#","next_cursor":"{next}""#)
+    });
+    let EventPage { events, total, .. } = page;
+    format!(r#"{{"events":{events},"total":{total},"offset":{offset},"limit":{limit}{next}}}"#) + "\n"
 }
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::Moment { .. } | QueryError::Number { .. } => Self::invalid(error.to_string()),
+            QueryError::Moment { .. }
+            | QueryError::Number { .. }
+            | QueryError::Cursor { .. }
+            | QueryError::CursorAndOffset => Self::invalid(error.to_string()),
             QueryError::Store(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_protocol::go_json;
+    use agentwrit_protocol::wire::AuditEventsResponse;
+
+    use super::*;
+
+    #[test]
+    fn the_body_is_what_the_wire_type_writes() {
+        let mut event = AuditEvent {
+            detail: "<&>\u{2028}\"".to_owned(),
+            ..AuditEvent::default()
+        };
+        event.seal(1, "");
+        for (events, cursor, next) in [
+            (vec![], None, None),
+            (vec![event.clone()], None, None),
+            (vec![event.clone(), event], Some(0), Some("evt-000002")),
+            (vec![], Some(7), Some("evt-000007")),
+        ] {
+            let texts: Vec<String> = events.iter().map(|event| go_json::to_string(event).unwrap()).collect();
+            let page = EventPage {
+                events: format!("[{}]", texts.join(",")),
+                last: i64::try_from(events.len()).ok().filter(|last| *last > 0),
+                total: 9,
+            };
+            let wanted = AuditEventsResponse {
+                events,
+                total: 9,
+                offset: 3,
+                limit: 5,
+                next_cursor: next.map(str::to_owned),
+            };
+            assert_eq!(body(page, (cursor, 3, 5)), go_json::to_string(&wanted).unwrap() + "\n");
         }
     }
 }

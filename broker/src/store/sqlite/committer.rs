@@ -3,13 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use agentwrit_protocol::audit::Checkpoint;
 use agentwrit_protocol::{Clock, Entropy};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::audit::{ChainHead, insert};
+use super::audit::insert;
+use super::chain::{Links, remember, seal};
+use super::matches::Matches;
 use super::open::{Opened, open, probe};
 use super::statements::Statements;
-use super::tx::{SealedEvent, SqliteTx};
+use super::tx::SqliteTx;
+use crate::keys::KeySet;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
 use crate::store::{Result, StoreError, StoreKind, Tx};
@@ -42,8 +47,10 @@ pub(crate) struct Shared {
     pub(crate) view: Arc<View>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) keys: Arc<KeySet>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: StoreStatus,
+    pub(crate) matches: Matches,
     pub(crate) max_ttl: i64,
     /// Whether no store can have been beside this signing key before.
     pub(crate) first: AtomicBool,
@@ -65,10 +72,8 @@ impl StoreStatus {
 }
 
 /// What a commit publishes.
-#[derive(Default)]
 struct Published {
-    head: ChainHead,
-    events: Vec<SealedEvent>,
+    links: Links,
     changes: Vec<ViewChange>,
 }
 
@@ -140,15 +145,20 @@ impl Committer {
         let timer = self.shared.metrics.audit_write_duration.start_timer();
         match transaction(opened, &self.shared, &mut jobs) {
             Ok(published) => {
-                if published.events.is_empty() {
+                let Links {
+                    head,
+                    events,
+                    checkpoint,
+                } = published.links;
+                if events.is_empty() {
                     timer.stop_and_discard();
                 } else {
                     timer.observe_duration();
                 }
-                opened.head = published.head;
+                opened.head = head;
                 self.shared.status.events.store(opened.head.sequence, Ordering::SeqCst);
                 self.shared.view.apply(published.changes);
-                for sealed in &published.events {
+                for sealed in &events {
                     self.shared
                         .metrics
                         .audit_events
@@ -157,6 +167,9 @@ impl Committer {
                 }
                 for job in jobs {
                     job.finish(Ok(()));
+                }
+                if let Some(checkpoint) = checkpoint {
+                    tell(&checkpoint);
                 }
             }
             Err((culprit, error)) => {
@@ -219,6 +232,21 @@ impl Committer {
         }
     }
 
+    /// Signs what no checkpoint covers, so that the next start knows where the trail ended.
+    fn sign_off(&self) {
+        let Some(opened) = self.opened.as_ref().filter(|opened| opened.head.unsigned()) else {
+            return;
+        };
+        let signed = opened
+            .head
+            .statement(self.shared.clock.now(), &self.shared.keys)
+            .and_then(|statement| remember(&opened.connection, &statement).map(|()| statement));
+        match signed {
+            Ok(statement) => tell(&statement),
+            Err(error) => self.report(&error),
+        }
+    }
+
     fn close(mut self, done: oneshot::Sender<()>) {
         self.queue.close();
         let mut rest = Vec::new();
@@ -230,6 +258,7 @@ impl Committer {
         if !rest.is_empty() {
             self.batch(rest);
         }
+        self.sign_off();
         if let Some(opened) = self.opened.take()
             && let Err((_, error)) = opened.connection.close()
         {
@@ -252,21 +281,31 @@ fn transaction(
     connection
         .change("begin", "BEGIN IMMEDIATE", [])
         .map_err(|error| (0, error))?;
-    let mut published = Published {
-        head: opened.head.clone(),
-        ..Published::default()
-    };
+    let (mut drafts, mut changes) = (Vec::new(), Vec::new());
     for (index, job) in jobs.iter_mut().enumerate() {
-        let mut tx = SqliteTx::new(connection, shared.clock.now(), published.head.clone());
+        let mut tx = SqliteTx::new(connection, shared.clock.now(), &shared.matches);
         job.run(&mut tx).map_err(|error| (index, error))?;
-        let SqliteTx {
-            head, events, changes, ..
-        } = tx;
-        published.head = head;
-        published.events.extend(events);
-        published.changes.extend(changes);
+        drafts.extend(tx.drafts);
+        changes.extend(tx.changes);
     }
-    insert(connection, &published.events).map_err(|error| (last, error))?;
+    let links = seal(&opened.head, drafts, shared.clock.now(), &shared.keys)
+        .and_then(|links| append(connection, links))
+        .map_err(|error| (last, error))?;
     connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
-    Ok(published)
+    Ok(Published { links, changes })
+}
+
+/// Writes what a batch appends to the chain.
+fn append(connection: &Connection, links: Links) -> Result<Links> {
+    insert(connection, &links.events)?;
+    if let Some(checkpoint) = &links.checkpoint {
+        remember(connection, checkpoint)?;
+    }
+    Ok(links)
+}
+
+/// Tells the log, which is kept elsewhere than the store, how long the trail is.
+fn tell(checkpoint: &Checkpoint) {
+    tracing::info!(target: "AUDIT", component = "Checkpoint", sequence = checkpoint.sequence, head = checkpoint.head,
+        kid = checkpoint.kid, signature = checkpoint.signature, "audit trail signed");
 }

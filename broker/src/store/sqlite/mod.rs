@@ -2,10 +2,13 @@
 
 mod apps;
 mod audit;
+mod chain;
 pub(crate) mod committer;
 mod launch;
+pub(crate) mod matches;
 mod meta;
 pub(crate) mod open;
+mod pages;
 mod policy;
 pub(crate) mod readers;
 mod revocation;
@@ -14,6 +17,5 @@ mod session;
 mod statements;
 pub(crate) mod tx;
 
-pub(crate) use audit::ChainHead;
 pub(crate) use committer::Shared;
 pub(crate) use tx::SqliteTx;

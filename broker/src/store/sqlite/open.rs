@@ -9,7 +9,7 @@ use std::time::Duration;
 use agentwrit_protocol::{Clock, Entropy};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::audit::{ChainHead, verify_tail};
+use super::chain::{ChainHead, verify_tail};
 use super::committer::Shared;
 use super::meta;
 use super::schema::migrate;
@@ -112,8 +112,9 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     migrate(&connection)?;
     let (epoch, min_iat) = identify(&mut connection, shared)?;
     probe(&mut connection)?;
-    let head = verify_tail(&connection)?;
+    let head = verify_tail(&connection, &shared.keys)?;
     let changes = load_changes(&connection, shared.clock.unix_seconds())?;
+    shared.matches.clear();
     shared.view.load(min_iat, changes);
     shared.status.opened(epoch, head.sequence);
     Ok(Opened {

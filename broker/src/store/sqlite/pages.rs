@@ -1,0 +1,169 @@
+//! Pages of the trail: the stored text of each event, joined, without reading it.
+
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::matches::{KNOWN, Known, Matches};
+use super::statements::{Statements, scalar};
+use crate::store::{EventFilter, EventPage, Operation, Result};
+
+const COUNT: &str = "count_audit_events";
+const READ: &str = "read_audit_events";
+
+/// A condition in SQL and its values in order.
+struct Condition {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Condition {
+    fn of(filter: &EventFilter) -> Self {
+        let mut condition = Self {
+            sql: String::from("seq > ?"),
+            values: vec![Value::Integer(0)],
+        };
+        for (column, value) in &filter.exact {
+            // The second comparison lets the planner use the partial indexes.
+            let column = column.as_str();
+            for part in [" AND ", column, " = ? AND ", column, " <> ''"] {
+                condition.sql.push_str(part);
+            }
+            condition.values.push(Value::Text(value.clone()));
+        }
+        for (sql, moment) in [(" AND at >= ?", filter.since), (" AND at <= ?", filter.until)] {
+            if let Some(moment) = moment {
+                condition.sql.push_str(sql);
+                condition.values.push(Value::Integer(moment));
+            }
+        }
+        condition
+    }
+
+    /// The values for events after this one, and then some.
+    fn values(&self, after: i64, more: &[i64]) -> Vec<Value> {
+        let filters = self.values.iter().skip(1).cloned();
+        let more = more.iter().copied().map(Value::Integer);
+        std::iter::once(Value::Integer(after))
+            .chain(filters)
+            .chain(more)
+            .collect()
+    }
+
+    /// Numbers of the first matches after an event.
+    fn find(&self, connection: &Connection, after: i64, limit: i64) -> Result<Vec<i64>> {
+        let sql = format!("SELECT seq FROM audit_events WHERE {} ORDER BY seq LIMIT ?", self.sql);
+        let values = self.values(after, &[limit]);
+        connection.all(COUNT, &sql, params_from_iter(values), scalar(COUNT))
+    }
+
+    /// How many matches there are after an event.
+    fn count(&self, connection: &Connection, after: i64) -> Result<i64> {
+        let sql = format!("SELECT COUNT(*) FROM audit_events WHERE {}", self.sql);
+        let values = self.values(after, &[]);
+        let count = connection.first(COUNT, &sql, params_from_iter(values), scalar(COUNT))?;
+        Ok(count.unwrap_or_default())
+    }
+}
+
+/// The last number in the trail.
+fn head(connection: &Connection) -> Result<i64> {
+    let sql = "SELECT MAX(seq) FROM audit_events";
+    let head: Option<Option<i64>> = connection.first(READ, sql, [], scalar(READ))?;
+    Ok(head.flatten().unwrap_or_default())
+}
+
+/// What is known of a filter's matches, brought up to the head.
+fn known(
+    connection: &Connection,
+    condition: &Condition,
+    filter: &EventFilter,
+    matches: &Matches,
+) -> Result<Arc<Known>> {
+    let head = head(connection)?;
+    let mut kept = matches.get(filter, head);
+    if kept.until < head {
+        let known = Arc::make_mut(&mut kept);
+        let mut counted = known.until;
+        let room = KNOWN.saturating_sub(known.first.len());
+        if room > 0 {
+            let found = condition.find(connection, counted, i64::try_from(room).unwrap_or(i64::MAX))?;
+            known.total = known
+                .total
+                .saturating_add(i64::try_from(found.len()).unwrap_or(i64::MAX));
+            counted = found.get(room - 1).copied().unwrap_or(head);
+            known.first.extend(found);
+        }
+        if counted < head {
+            known.total = known.total.saturating_add(condition.count(connection, counted)?);
+        }
+        known.until = head;
+        matches.put(filter, Arc::clone(&kept));
+    }
+    Ok(kept)
+}
+
+/// One page of the trail.
+pub(super) fn page(connection: &Connection, filter: &EventFilter, matches: &Matches) -> Result<EventPage> {
+    let mut page = EventPage {
+        events: String::from("["),
+        ..EventPage::default()
+    };
+    if filter.exact.is_empty() && filter.since.is_none() && filter.until.is_none() {
+        // Numbers have no gaps: every event but the first `offset`.
+        page.total = head(connection)?;
+        let after = filter.cursor.unwrap_or(filter.offset);
+        let sql = "SELECT seq, json FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?";
+        read(
+            connection,
+            sql,
+            &[Value::Integer(after), Value::Integer(filter.limit)],
+            &mut page,
+        )?;
+    } else {
+        let condition = Condition::of(filter);
+        let known = known(connection, &condition, filter, matches)?;
+        page.total = known.total;
+        if let Some(numbers) = known.page(filter) {
+            for number in numbers {
+                let sql = "SELECT seq, json FROM audit_events WHERE seq = ?";
+                read(connection, sql, &[Value::Integer(*number)], &mut page)?;
+            }
+        } else {
+            let (after, skipped) = known.nearest(filter);
+            let sql = format!(
+                "SELECT seq, json FROM audit_events WHERE {} ORDER BY seq LIMIT ? OFFSET ?",
+                condition.sql
+            );
+            read(
+                connection,
+                &sql,
+                &condition.values(after, &[filter.limit, skipped]),
+                &mut page,
+            )?;
+        }
+    }
+    page.events.push(']');
+    Ok(page)
+}
+
+/// Adds the events that a query finds to the page's array.
+fn read(connection: &Connection, sql: &str, values: &[Value], page: &mut EventPage) -> Result<()> {
+    let mut statement = connection.prepare_cached(sql).during(READ)?;
+    let mut rows = statement.query(params_from_iter(values)).during(READ)?;
+    while let Some(row) = rows.next().during(READ)? {
+        let json = row
+            .get_ref(1)
+            .during(READ)?
+            .as_str()
+            .map_err(rusqlite::Error::from)
+            .during(READ)?;
+        if page.last.is_some() {
+            page.events.push(',');
+        }
+        page.events.push_str(json);
+        page.last = Some(row.get(0).during(READ)?);
+    }
+    Ok(())
+}
