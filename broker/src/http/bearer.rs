@@ -19,19 +19,31 @@ use crate::view::TokenState;
 /// What an endpoint asks of a bearer.
 #[derive(Debug, Clone, Copy)]
 pub struct Guard {
-    needs: Option<(SubjectKind, &'static str)>,
+    needs: Needs,
     renewal: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Needs {
+    Nothing,
+    Agent,
+    Scope(SubjectKind, &'static str),
 }
 
 impl Guard {
     /// Any subject.
     pub const ANY: Self = Self {
-        needs: None,
+        needs: Needs::Nothing,
         renewal: false,
     };
-    /// Any subject; for attested agents a refusal says why, and a retried renewal may pass.
+    /// Any agent.
+    pub const AGENT: Self = Self {
+        needs: Needs::Agent,
+        renewal: false,
+    };
+    /// Any agent; for attested ones a refusal says why, and a retried renewal may pass.
     pub const RENEWAL: Self = Self {
-        needs: None,
+        needs: Needs::Agent,
         renewal: true,
     };
 
@@ -47,7 +59,7 @@ impl Guard {
 
     const fn kind(kind: SubjectKind, scope: &'static str) -> Self {
         Self {
-            needs: Some((kind, scope)),
+            needs: Needs::Scope(kind, scope),
             renewal: false,
         }
     }
@@ -102,10 +114,15 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
         audit(broker, call, &claims, event).await?;
         return Err(ApiError::unauthorized("token audience mismatch"));
     }
-    if let Some((kind, scope)) = guard.needs
-        && !may(&claims, kind, scope)
-    {
-        let detail = format!("token lacks required scope: {scope}");
+    let lacking = match guard.needs {
+        Needs::Nothing => None,
+        Needs::Agent => (claims.subject_kind() != SubjectKind::Agent)
+            .then(|| "only tokens of agents can be renewed or delegated".to_owned()),
+        Needs::Scope(kind, scope) => {
+            (!may(&claims, kind, scope)).then(|| format!("token lacks required scope: {scope}"))
+        }
+    };
+    if let Some(detail) = lacking {
         let event = EventDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
         audit(broker, call, &claims, event).await?;
         return Err(ApiError::new(ErrorCode::InsufficientScope, detail));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::claims::{Claims, DelegationRecord, SubjectKind};
+use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
 use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
 use async_trait::async_trait;
@@ -45,9 +45,6 @@ pub struct DelegatedToken {
 /// Why nothing is delegated.
 #[derive(Debug, thiserror::Error)]
 pub enum DelegateError {
-    /// Admins and apps hold nothing that an agent may.
-    #[error("only agents can delegate")]
-    Subject,
     /// The chain is as long as it may be.
     #[error("delegation depth limit exceeded")]
     TooDeep,
@@ -78,7 +75,7 @@ impl DelegateError {
     /// The code on the wire.
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Subject | Self::Revoked => ErrorCode::InsufficientScope,
+            Self::Revoked => ErrorCode::InsufficientScope,
             Self::TooDeep | Self::Scope => ErrorCode::ScopeViolation,
             Self::Unknown => ErrorCode::NotFound,
             Self::TooLong => ErrorCode::InvalidRequest,
@@ -88,7 +85,7 @@ impl DelegateError {
     }
 }
 
-/// Passes on part of the bearer's authority.
+/// Passes on part of the authority of the bearer, an agent.
 ///
 /// # Errors
 /// The first check of contract §10 that fails.
@@ -99,9 +96,6 @@ pub async fn delegate(
     path: &str,
     source: &str,
 ) -> Result<DelegatedToken, DelegateError> {
-    if claims.subject_kind() != SubjectKind::Agent {
-        return Err(DelegateError::Subject);
-    }
     let prepared = if refused_by_claims(claims, &wanted).is_none() {
         Some(prepare(broker, claims, &wanted)?)
     } else {

@@ -1,7 +1,7 @@
 //! Renewal: a session's next token. A change of session state, not a revocation.
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::claims::{Claims, SubjectKind};
+use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, Renewal as Rule};
 use agentwrit_protocol::{EntropyError, ErrorCode};
 use async_trait::async_trait;
@@ -27,9 +27,6 @@ pub struct Wishes {
 /// Why a token is not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
-    /// Admin and app tokens log in again instead.
-    #[error("only tokens of agents can be renewed")]
-    Subject,
     /// The session is too old, or unknown.
     #[error("token renewal failed")]
     Failed,
@@ -53,7 +50,7 @@ pub enum RenewError {
     Sign(#[from] SignError),
 }
 
-/// Renews a bearer's token.
+/// Renews the token of a bearer, an agent.
 ///
 /// # Errors
 /// When the session does not go on, or another renewal was first.
@@ -64,9 +61,6 @@ pub async fn renew(
     path: &str,
     source: &str,
 ) -> Result<Issued, RenewError> {
-    if claims.subject_kind() != SubjectKind::Agent {
-        return Err(RenewError::Subject);
-    }
     let command = Renew {
         bearer: claims.clone(),
         wishes,
@@ -216,7 +210,7 @@ impl RenewError {
     /// The code for a token of another than an attested agent.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Subject | Self::Ended(_) | Self::Replaced => ErrorCode::InsufficientScope,
+            Self::Ended(_) | Self::Replaced => ErrorCode::InsufficientScope,
             Self::Failed => ErrorCode::Unauthorized,
             Self::Policy(refusal) => refusal.code,
             Self::Store(_) => ErrorCode::Unavailable,

@@ -69,6 +69,11 @@ async fn only_agents_renew() {
         .renew(&admin)
         .await
         .refused_like(403, "insufficient_scope", "only tokens of agents");
+    let event = harness.last("scope_violation").await;
+    assert_eq!(
+        (&event["agent_id"], &event["resource"]),
+        (&json!("admin"), &json!("/v1/token/renew"))
+    );
     assert!(harness.stands(&admin).await);
 }
 

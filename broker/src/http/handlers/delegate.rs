@@ -11,7 +11,7 @@ use crate::service::delegate::{self, DelegateError, Wanted};
 
 /// `POST /v1/delegate`.
 pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, Guard::ANY).await?;
+    let bearer = authenticate(&broker, &call, Guard::AGENT).await?;
     let request: DelegateRequest = call.json()?;
     let wanted = Wanted {
         delegate_to: request

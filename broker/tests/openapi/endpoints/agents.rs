@@ -187,7 +187,7 @@ fn delegate() -> Endpoint {
         "scope and delegation chain must be at most 32768 bytes of JSON each: ask for fewer scopes",
     )
     .refuses(InvalidRequest, "scope is required and must not be empty")
-    .refuses(InsufficientScope, "only agents can delegate")
+    .refuses(InsufficientScope, "only tokens of agents can be renewed or delegated")
     .refuses(ScopeViolation, "delegation depth limit exceeded")
     .refuses(ScopeViolation, "delegated scope exceeds delegator scope")
     .refuses(NotFound, "delegate agent not found")

@@ -84,7 +84,7 @@ fn renew() -> Endpoint {
             "Idempotency-Key must be 1 to 128 visible ASCII characters",
         )
         .refuses(Unauthorized, "token renewal failed")
-        .refuses(InsufficientScope, "only tokens of agents can be renewed")
+        .refuses(InsufficientScope, "only tokens of agents can be renewed or delegated")
         .refuses(Revoked, "token has been revoked")
         .refuses(Suspended, "token has been revoked")
         .refuses(PolicyChanged, "token has been revoked")
