@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test lint bench bench-broker clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test lint bench bench-broker fuzz clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -42,6 +42,9 @@ bench: ## Measure speed and size on a cluster
 
 bench-broker: ## Measure the broker alone: operations a second beside what the machine allows
 	@scripts/bench-broker.sh
+
+fuzz: ## Run every fuzz target a minute on a nightly toolchain (FUZZ_SECONDS changes it)
+	@scripts/fuzz.sh
 
 clean: ## Remove build products of this checkout (the cluster and the shared cache stay)
 	@scripts/clean.sh

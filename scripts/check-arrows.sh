@@ -20,6 +20,7 @@ declare -A ALLOWED=(
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
   [agentwrit-load]="agentwrit-protocol"
+  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-broker"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-broker agentwrit-tests"

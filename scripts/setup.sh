@@ -4,6 +4,7 @@
 #   setup.sh packages  only the Debian packages
 #   setup.sh tools     only the Kubernetes programs
 #   setup.sh deny      only cargo-deny (three minutes; `make lint` asks for it)
+#   setup.sh fuzz      only cargo-fuzz and a look for a nightly toolchain (`make fuzz` asks for it)
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
@@ -17,5 +18,6 @@ case ${1:-all} in
   packages) packages ;;
   tools) tools ;;
   deny) rust_toolchain && cargo_deny ;;
+  fuzz) rust_toolchain && cargo_fuzz ;;
   *) die -2 "unknown part \"$1\"; use packages, tools, deny, or nothing for all but deny" ;;
 esac

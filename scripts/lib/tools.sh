@@ -2,6 +2,7 @@
 # The Kubernetes programs: Go tool dependencies of the modules in tests/tools, built into $TOOLS_BIN.
 
 CARGO_DENY_VERSION=0.20.2
+CARGO_FUZZ_VERSION=0.13.2
 
 # The version that a module of tests/tools pins for a dependency, such as v1.36.3.
 pinned() { awk -v name="$2" '$1 == name {print $2; exit} $1 == "require" && $2 == name {print $3; exit}' "$REPO/tests/tools/$1/go.mod"; }
@@ -104,4 +105,18 @@ cargo_deny() {
   mkdir -p "$AGENTWRIT_CACHE/log"
   run_step "cargo-deny $CARGO_DENY_VERSION" "$AGENTWRIT_CACHE/log/cargo-deny.log" \
     cargo install --quiet --locked --root "$AGENTWRIT_CACHE" cargo-deny --version "$CARGO_DENY_VERSION"
+}
+
+# cargo-fuzz builds on the stable toolchain; what it builds needs a nightly one with its sanitizer runtimes.
+cargo_fuzz() {
+  local toolchain=${FUZZ_TOOLCHAIN:-nightly}
+  cargo "+$toolchain" --version >/dev/null 2>&1 ||
+    die -2 "no toolchain \"$toolchain\"; run rustup toolchain install nightly, or name one by FUZZ_TOOLCHAIN"
+  if [[ $("$TOOLS_BIN/cargo-fuzz" --version 2>/dev/null) == "cargo-fuzz $CARGO_FUZZ_VERSION" ]]; then
+    say "cargo-fuzz $CARGO_FUZZ_VERSION: there"
+    return 0
+  fi
+  mkdir -p "$AGENTWRIT_CACHE/log"
+  run_step "cargo-fuzz $CARGO_FUZZ_VERSION" "$AGENTWRIT_CACHE/log/cargo-fuzz.log" \
+    cargo install --quiet --locked --root "$AGENTWRIT_CACHE" cargo-fuzz --version "$CARGO_FUZZ_VERSION"
 }

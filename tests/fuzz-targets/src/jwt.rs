@@ -1,0 +1,89 @@
+//! Tokens: nothing unsigned passes, and what passes is what was signed.
+
+use std::sync::Arc;
+
+use agentwrit_broker::keys::KeySet;
+use agentwrit_broker::verify::Verifier;
+use agentwrit_broker::view::View;
+use agentwrit_protocol::clock::ManualClock;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer, SigningKey};
+use serde_json::Value;
+
+const SEED: [u8; 32] = [7; 32];
+const NOW: i64 = 1_800_000_000;
+
+struct Checks {
+    keys: Arc<KeySet>,
+    verifier: Verifier,
+}
+
+thread_local! {
+    static CHECKS: Checks = checks();
+}
+
+fn checks() -> Checks {
+    let keys = Arc::new(KeySet::new(&SEED));
+    let view = Arc::new(View::unloaded());
+    view.load(0, []);
+    let clock = Arc::new(ManualClock::at(NOW));
+    let verifier = Verifier::new(Arc::clone(&keys), view, clock, String::new());
+    Checks { keys, verifier }
+}
+
+/// The first byte says what the rest is: a token, the payload of a signed one, or the header of one.
+pub fn run(input: &[u8]) {
+    let Some((kind, rest)) = input.split_first() else {
+        return;
+    };
+    CHECKS.with(|checks| match kind % 3 {
+        0 => checks.unsigned(rest),
+        1 => checks.payload(rest),
+        _ => checks.header(rest),
+    });
+}
+
+impl Checks {
+    fn unsigned(&self, text: &[u8]) {
+        let token = String::from_utf8_lossy(text);
+        assert!(
+            self.verifier.verify(&token).is_err(),
+            "a token nobody signed: {token:?}"
+        );
+    }
+
+    fn payload(&self, payload: &[u8]) {
+        let token = self.keys.sign(payload).unwrap();
+        let Ok(verified) = self.verifier.verify(&token) else {
+            return;
+        };
+        let claims = verified.claims;
+        assert!(!claims.sub.is_empty() && !claims.jti.is_empty());
+        assert!(claims.exp >= NOW && claims.nbf <= NOW);
+        // What the claims say is what is in the token, whatever else is there.
+        let signed: Value = serde_json::from_slice(payload).unwrap();
+        assert_eq!(signed["sub"], Value::from(claims.sub.as_str()));
+        assert_eq!(signed["exp"], Value::from(claims.exp));
+        let again = self.keys.sign(&serde_json::to_vec(claims.as_ref()).unwrap()).unwrap();
+        assert_eq!(*self.verifier.verify(&again).unwrap().claims, *claims);
+        // Another key's signature over the same is no token.
+        let foreign = KeySet::new(&[8; 32]).sign(payload).unwrap();
+        let (_, signature) = foreign.rsplit_once('.').unwrap();
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        assert!(self.verifier.verify(&format!("{signed}.{signature}")).is_err());
+    }
+
+    fn header(&self, header: &[u8]) {
+        let payload = format!(r#"{{"sub":"a","jti":"b","exp":{NOW},"iat":{NOW}}}"#);
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = SigningKey::from_bytes(&SEED).sign(message.as_bytes()).to_bytes();
+        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+        if self.verifier.verify(&token).is_ok() {
+            let header: Value = serde_json::from_slice(header).unwrap();
+            assert_eq!(header["alg"], "EdDSA");
+            let kid = header["kid"].as_str().unwrap_or_default();
+            assert!(kid.is_empty() || kid == self.keys.kid(), "a foreign kid: {kid:?}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! A whole broker in memory, on a clock and randomness that repeat.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use agentwrit_broker::broker::AppState;
+use agentwrit_broker::config::Config;
+use agentwrit_broker::http::{Front, router};
+use agentwrit_broker::nonce;
+use agentwrit_broker::startup::{Surroundings, assemble};
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::clock::{ManualClock, SequenceEntropy};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signer, SigningKey};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::answer::{Answer, Request};
+use crate::cluster::{AUDIENCE, CONTROLLER, Cluster, token, uid};
+use crate::template;
+
+const NOW: i64 = 1_800_000_000;
+/// Inputs that one broker takes: its trail must not grow for ever.
+const LIFE: u32 = 20_000;
+
+/// The broker and what its callers hold.
+pub(crate) struct World {
+    runtime: Runtime,
+    broker: AppState,
+    front: Front,
+    clock: Arc<ManualClock>,
+    key: SigningKey,
+    nonce: String,
+    agent: Option<Agent>,
+    attested: Option<Agent>,
+    sequence: i64,
+    inputs: u32,
+    _folder: tempfile::TempDir,
+}
+
+#[derive(Clone)]
+struct Agent {
+    id: String,
+    token: String,
+}
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// Runs one input against the broker of this thread.
+pub(crate) fn with(run: impl FnOnce(&mut World)) {
+    WORLD.with_borrow_mut(|slot| {
+        if slot.as_ref().is_some_and(|world| world.inputs >= LIFE) {
+            end(slot.take());
+        }
+        let world = slot.get_or_insert_with(World::new);
+        world.inputs += 1;
+        // Limits of seconds must not be all that is ever seen.
+        world.clock.advance(1);
+        run(world);
+    });
+}
+
+/// Ends the broker of this thread, if there is one, after a look at all that it wrote.
+pub fn finish() {
+    WORLD.with_borrow_mut(|slot| end(slot.take()));
+}
+
+fn end(world: Option<World>) {
+    if let Some(mut world) = world {
+        world.check_trail();
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signing.key").display().to_string();
+        let settings = HashMap::from([
+            ("AA_ADMIN_SECRET", "a-good-admin-secret"),
+            ("AA_DB_PATH", ""),
+            ("AA_SIGNING_KEY_PATH", path.as_str()),
+            ("AA_CHALLENGE_RATE", "0"),
+            ("AA_REGISTER_RATE", "0"),
+            ("AA_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8,fd00::/8"),
+            ("AA_ATTEST_AUDIENCE", AUDIENCE),
+            ("AA_CONTROLLER_SUBJECT", CONTROLLER),
+        ]);
+        let config = Config::load(&|name| settings.get(name).map(|value| (*value).to_owned())).unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        let surroundings = Surroundings {
+            clock: Arc::<ManualClock>::clone(&clock),
+            entropy: Arc::new(SequenceEntropy::default()),
+            attestor: Some(Arc::new(Cluster)),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let broker = runtime.block_on(assemble(config, surroundings)).unwrap();
+        Self {
+            front: Front::new(Arc::clone(&broker), router::api(&broker)),
+            runtime,
+            broker,
+            clock,
+            key: SigningKey::from_bytes(&[42; 32]),
+            nonce: String::new(),
+            agent: None,
+            attested: None,
+            sequence: 1_000_000,
+            inputs: 0,
+            _folder: folder,
+        }
+    }
+
+    /// Sends a request that can be on the wire, and checks what holds for every answer.
+    pub(crate) fn send(&self, request: &Request) -> Answer {
+        let built = request.build().expect("the request can be sent");
+        let answer = self.runtime.block_on(async {
+            let (parts, body) = self.front.serve(built, request.peer).await.into_parts();
+            let body = body.collect().await.unwrap().to_bytes().to_vec();
+            Answer {
+                status: parts.status.as_u16(),
+                headers: parts.headers,
+                body,
+            }
+        });
+        answer.check(request);
+        answer
+    }
+
+    /// A text with its names filled in.
+    pub(crate) fn fill(&mut self, text: &str) -> String {
+        String::from_utf8(self.fill_bytes(text.as_bytes())).unwrap()
+    }
+
+    /// Bytes with their names filled in.
+    pub(crate) fn fill_bytes(&mut self, input: &[u8]) -> Vec<u8> {
+        template::fill(input, |name| self.value(name))
+    }
+
+    fn value(&mut self, name: &str) -> String {
+        match name {
+            "{admin}" => self.admin(),
+            "{agent}" => self.agent().token,
+            "{agent_id}" => self.agent().id,
+            "{jti}" => claim(&self.agent().token, "jti"),
+            "{attested}" => self.attested(),
+            "{controller}" => token(CONTROLLER, None),
+            "{pod}" => token("system:serviceaccount:shop:reader", Some("reader-1")),
+            "{launch}" => self.launch_token(),
+            "{nonce}" => self.challenge(),
+            "{public_key}" => STANDARD.encode(self.key.verifying_key().to_bytes()),
+            "{signature}" => self.signature(),
+            _ => panic!("{name} has no value"),
+        }
+    }
+
+    fn stands(&self, token: &str) -> bool {
+        let request = Request::new("POST", "/v1/token/validate").body(json!({"token": token}).to_string().as_bytes());
+        self.send(&request).json()["valid"] == true
+    }
+
+    /// A token of an admin; each has a jti of its own, so that no revocation of one hits the next.
+    pub(crate) fn admin(&mut self) -> String {
+        self.sequence += 1;
+        let claims = json!({
+            "iss": "", "sub": "admin", "exp": 9_000_000_000_i64, "nbf": NOW, "iat": self.clock.unix_seconds(),
+            "jti": format!("{:032x}", self.sequence),
+            "scope": ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"],
+        });
+        self.broker.keys.sign(claims.to_string().as_bytes()).unwrap()
+    }
+
+    fn challenge(&mut self) -> String {
+        let (key, now) = (self.broker.nonce_key(), self.clock.unix_millis());
+        self.nonce = nonce::issue(&key, self.broker.entropy.as_ref(), now).unwrap();
+        self.nonce.clone()
+    }
+
+    fn signature(&self) -> String {
+        let nonce = hex::decode(&self.nonce).unwrap();
+        STANDARD.encode(self.key.sign(&nonce).to_bytes())
+    }
+
+    fn launch_token(&mut self) -> String {
+        let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"], "max_ttl": 86_400, "ttl": 86_400});
+        let admin = self.admin();
+        let answer = self.post("/v1/admin/launch-tokens", &admin, &body);
+        text(&answer, "launch_token")
+    }
+
+    fn post(&self, path: &str, bearer: &str, body: &Value) -> Value {
+        self.call("POST", path, bearer, body)
+    }
+
+    fn call(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Value {
+        let request = Request::new(method, path)
+            .header("authorization", &format!("Bearer {bearer}"))
+            .body(body.to_string().as_bytes());
+        self.send(&request).json()
+    }
+
+    fn register(&mut self, launch_token: &str, orch_id: &str, task_id: &str) -> Option<Agent> {
+        let nonce = self.challenge();
+        let body = json!({
+            "launch_token": launch_token,
+            "nonce": nonce,
+            "public_key": self.value("{public_key}"),
+            "signature": self.signature(),
+            "orch_id": orch_id,
+            "task_id": task_id,
+            "requested_scope": ["read:data:x"],
+        });
+        let answer = self.post("/v1/register", "", &body);
+        let (id, token) = (answer["agent_id"].as_str()?, answer["access_token"].as_str()?);
+        Some(Agent {
+            id: id.to_owned(),
+            token: token.to_owned(),
+        })
+    }
+
+    /// An agent whose token stands.
+    fn agent(&mut self) -> Agent {
+        if let Some(agent) = self.agent.clone().filter(|agent| self.stands(&agent.token)) {
+            return agent;
+        }
+        let launch_token = self.launch_token();
+        // A task of its own each time: one may have been revoked.
+        let task = format!("task-{}", self.sequence);
+        let agent = self
+            .register(&launch_token, "orch", &task)
+            .expect("an agent can register");
+        self.agent = Some(agent.clone());
+        agent
+    }
+
+    /// The token of a pod's agent; a dead one when inputs have made it impossible to get another.
+    fn attested(&mut self) -> String {
+        if let Some(agent) = self.attested.clone().filter(|agent| self.stands(&agent.token)) {
+            return agent.token;
+        }
+        let made = self.attest();
+        let token = made
+            .as_ref()
+            .or(self.attested.as_ref())
+            .map(|agent| agent.token.clone());
+        self.attested = made.or(self.attested.take());
+        token.unwrap_or_default()
+    }
+
+    fn attest(&mut self) -> Option<Agent> {
+        let controller = token(CONTROLLER, None);
+        self.sequence += 2;
+        let put = |sequence: i64, spec: Value| {
+            json!({
+                "uid": "farm", "generation": 1, "state": "ready", "spec": spec,
+                "order": {"lease_epoch": 1, "sequence": sequence},
+            })
+        };
+        let app = put(
+            self.sequence,
+            json!({"scopes": ["read:data:*"], "max_agent_ttl_seconds": 86_400}),
+        );
+        self.call("PUT", "/v1/k8s/policies/apps/farm/orders", &controller, &app);
+        let launch = json!({
+            "app": "orders", "agent_name": "a", "allowed_scopes": ["read:data:*"], "max_ttl_seconds": 86_400,
+            "service_account_names": ["reader"],
+        });
+        let launch = put(self.sequence + 1, launch);
+        self.call(
+            "PUT",
+            "/v1/k8s/policies/launch-tokens/farm/reader",
+            &controller,
+            &launch,
+        );
+        let pod = token("system:serviceaccount:farm:reader", Some("reader-2"));
+        let body = json!({"policy": "reader", "public_key": self.value("{public_key}")});
+        let answer = self.post("/v1/k8s/launch-tokens", &pod, &body);
+        let launch_token = answer["launch_token"].as_str()?.to_owned();
+        self.register(&launch_token, "k8s.farm.orders", &uid("reader-2"))
+    }
+
+    /// The whole trail is one chain, without gaps.
+    pub(crate) fn check_trail(&mut self) -> usize {
+        let admin = self.admin();
+        let (mut before, mut count) = ("0".repeat(64), 0);
+        loop {
+            let target = format!("/v1/audit/events?limit=1000&offset={count}");
+            let page = self.call("GET", &target, &admin, &Value::Null);
+            let events = page["events"].as_array().unwrap();
+            for event in events {
+                count += 1;
+                let event: agentwrit_protocol::audit::AuditEvent = serde_json::from_value(event.clone()).unwrap();
+                assert_eq!(event.id, format!("evt-{count:06}"));
+                assert_eq!(event.prev_hash, before);
+                assert_eq!(event.compute_hash(), event.hash, "{event:?}");
+                before = event.hash;
+            }
+            if events.is_empty() {
+                return count;
+            }
+        }
+    }
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name} in {value}"))
+        .to_owned()
+}
+
+fn claim(token: &str, name: &str) -> String {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    text(&serde_json::from_slice(&payload).unwrap(), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_stands_for_something_that_works() {
+        let mut world = World::new();
+        for name in template::NAMES {
+            assert!(!world.fill(name).is_empty(), "{name}");
+        }
+        for bearer in ["{agent}", "{attested}"] {
+            let bearer = world.fill(bearer);
+            assert!(world.stands(&bearer));
+            assert!(world.post("/v1/token/renew", &bearer, &json!({}))["access_token"].is_string());
+        }
+        let registration = br#"{"launch_token":"{launch}","nonce":"{nonce}","public_key":"{public_key}",
+            "signature":"{signature}","orch_id":"o","task_id":"t","requested_scope":["read:data:x"]}"#;
+        let body = world.fill_bytes(registration);
+        let answer = world.send(&Request::new("POST", "/v1/register").body(&body));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let launched = br#"{"policy":"reader","public_key":"{public_key}"}"#;
+        let body = world.fill_bytes(launched);
+        let bearer = world.fill("Bearer {pod}");
+        let request = Request::new("POST", "/v1/k8s/launch-tokens")
+            .header("authorization", &bearer)
+            .body(&body);
+        assert_eq!(world.send(&request).status, 404, "no policy in that namespace yet");
+        assert!(world.check_trail() > 5);
+    }
+}

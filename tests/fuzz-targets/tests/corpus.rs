@@ -1,0 +1,84 @@
+//! Every input that was ever worth keeping, on any toolchain.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use agentwrit_fuzz_targets::{TARGETS, Target, bodies, finish};
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+}
+
+/// The files of a target: seeds, written by hand, and corpus, found by libFuzzer.
+fn inputs(target: &Target) -> Vec<PathBuf> {
+    let folders = ["seeds", "corpus"].map(|kind| fuzz().join(kind).join(target.name));
+    let mut files: Vec<PathBuf> = folders
+        .iter()
+        .filter(|folder| folder.exists())
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn replay(name: &str) {
+    let target = TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .expect("a target of this name");
+    let files = inputs(target);
+    assert!(!files.is_empty(), "{name} has no corpus");
+    for file in files {
+        // Told only when it fails: which one it was.
+        println!("{}", file.display());
+        (target.run)(&std::fs::read(&file).unwrap());
+    }
+    finish();
+}
+
+macro_rules! replays {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                replay(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_target_is_replayed_and_has_a_binary() {
+            let here = BTreeSet::from([$(stringify!($name).to_owned()),*]);
+            let targets: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+            let binaries: BTreeSet<String> = std::fs::read_dir(fuzz().join("fuzz_targets"))
+                .unwrap()
+                .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+                .collect();
+            assert_eq!(here, targets);
+            assert_eq!(binaries, targets);
+        }
+    };
+}
+
+replays! { audit_query bodies config json jwt policies requests scopes }
+
+/// A new endpoint gets its bodies fuzzed too.
+#[test]
+fn every_documented_endpoint_is_among_the_bodies() {
+    let document: serde_json::Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+    for (template, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let known = bodies::ENDPOINTS.iter().any(|(given, path, _)| {
+                let (wanted, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
+                given.eq_ignore_ascii_case(method)
+                    && wanted.len() == path.len()
+                    && wanted
+                        .iter()
+                        .zip(&path)
+                        .all(|(wanted, given)| wanted == given || wanted.starts_with('{'))
+            });
+            assert!(known, "{method} {template} is not in bodies::ENDPOINTS");
+        }
+    }
+}
