@@ -4,7 +4,7 @@ use crate::answer::{Request, statuses};
 use crate::world;
 
 /// Method, path, and the bearer as [`crate::template`] writes it. The corpus counts on the order: append only.
-pub const ENDPOINTS: [(&str, &str, &str); 27] = [
+pub const ENDPOINTS: [(&str, &str, &str); 34] = [
     ("POST", "/v1/register", ""),
     ("POST", "/v1/token/validate", ""),
     ("POST", "/v1/token/renew", "{agent}"),
@@ -32,6 +32,13 @@ pub const ENDPOINTS: [(&str, &str, &str); 27] = [
     ("GET", "/openapi.json", ""),
     ("GET", "/livez", ""),
     ("GET", "/readyz", ""),
+    ("POST", "/v1/app/auth", ""),
+    ("POST", "/v1/app/launch-tokens", "{app}"),
+    ("POST", "/v1/admin/apps", "{admin}"),
+    ("GET", "/v1/admin/apps", "{admin}"),
+    ("GET", "/v1/admin/apps/{app_id}", "{admin}"),
+    ("PUT", "/v1/admin/apps/{app_id}", "{admin}"),
+    ("DELETE", "/v1/admin/apps/{app_id}", "{admin}"),
 ];
 
 /// The first byte, from `A` on, chooses the endpoint; the rest is the body, in which the names of [`crate::template`]

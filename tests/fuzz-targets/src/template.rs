@@ -1,15 +1,20 @@
 //! Names in inputs that stand for what only a running broker knows.
 //!
-//! `{admin}`, `{agent}`, `{attested}`, `{controller}`, `{pod}`: bearers. `{launch}`, `{nonce}`, `{public_key}`,
+//! `{admin}`, `{agent}`, `{app}`, `{attested}`, `{controller}`, `{pod}`: bearers. `{launch}`, `{nonce}`, `{public_key}`,
 //! `{signature}` (of the last nonce): what a registration needs. `{agent_id}`, `{jti}`: of the agent.
+//! `{app_id}`, `{client_id}`, `{client_secret}`: of the app.
 
 /// The names, in the order in which they are looked for.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 15] = [
     "{admin}",
     "{agent}",
     "{agent_id}",
     "{jti}",
+    "{app}",
+    "{app_id}",
     "{attested}",
+    "{client_id}",
+    "{client_secret}",
     "{controller}",
     "{pod}",
     "{launch}",

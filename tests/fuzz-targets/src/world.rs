@@ -10,6 +10,7 @@ use agentwrit_broker::http::{Front, router};
 use agentwrit_broker::nonce;
 use agentwrit_broker::startup::{Surroundings, assemble};
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::apps::APP_SCOPES;
 use agentwrit_protocol::clock::{ManualClock, SequenceEntropy};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -36,6 +37,7 @@ pub(crate) struct World {
     nonce: String,
     agent: Option<Agent>,
     attested: Option<Agent>,
+    app: Option<App>,
     sequence: i64,
     inputs: u32,
     _folder: tempfile::TempDir,
@@ -45,6 +47,13 @@ pub(crate) struct World {
 struct Agent {
     id: String,
     token: String,
+}
+
+#[derive(Clone)]
+struct App {
+    id: String,
+    client_id: String,
+    client_secret: String,
 }
 
 thread_local! {
@@ -111,6 +120,7 @@ impl World {
             nonce: String::new(),
             agent: None,
             attested: None,
+            app: None,
             sequence: 1_000_000,
             inputs: 0,
             _folder: folder,
@@ -149,7 +159,14 @@ impl World {
             "{agent}" => self.agent().token,
             "{agent_id}" => self.agent().id,
             "{jti}" => claim(&self.agent().token, "jti"),
+            "{app}" => {
+                let subject = format!("app:{}", self.app().id);
+                self.sign(&subject, &APP_SCOPES)
+            }
+            "{app_id}" => self.app().id,
             "{attested}" => self.attested(),
+            "{client_id}" => self.app().client_id,
+            "{client_secret}" => self.app().client_secret,
             "{controller}" => token(CONTROLLER, None),
             "{pod}" => token("system:serviceaccount:shop:reader", Some("reader-1")),
             "{launch}" => self.launch_token(),
@@ -165,15 +182,39 @@ impl World {
         self.send(&request).json()["valid"] == true
     }
 
-    /// A token of an admin; each has a jti of its own, so that no revocation of one hits the next.
+    /// A token of an admin.
     pub(crate) fn admin(&mut self) -> String {
+        self.sign("admin", &["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"])
+    }
+
+    /// A token with a jti of its own, so that no revocation of one hits the next.
+    fn sign(&mut self, subject: &str, scope: &[&str]) -> String {
         self.sequence += 1;
         let claims = json!({
-            "iss": "", "sub": "admin", "exp": 9_000_000_000_i64, "nbf": NOW, "iat": self.clock.unix_seconds(),
-            "jti": format!("{:032x}", self.sequence),
-            "scope": ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"],
+            "iss": "", "sub": subject, "exp": 9_000_000_000_i64, "nbf": NOW, "iat": self.clock.unix_seconds(),
+            "jti": format!("{:032x}", self.sequence), "scope": scope,
         });
         self.broker.keys.sign(claims.to_string().as_bytes()).unwrap()
+    }
+
+    /// An app that is active.
+    fn app(&mut self) -> App {
+        let admin = self.admin();
+        if let Some(app) = self.app.clone() {
+            let path = format!("/v1/admin/apps/{}", app.id);
+            if self.call("GET", &path, &admin, &Value::Null)["status"] == "active" {
+                return app;
+            }
+        }
+        let body = json!({"name": format!("app-{}", self.sequence), "scopes": ["read:data:*"]});
+        let answer = self.post("/v1/admin/apps", &admin, &body);
+        let app = App {
+            id: text(&answer, "app_id"),
+            client_id: text(&answer, "client_id"),
+            client_secret: text(&answer, "client_secret"),
+        };
+        self.app = Some(app.clone());
+        app
     }
 
     fn challenge(&mut self) -> String {
