@@ -6,6 +6,8 @@ set -euo pipefail
 SCRIPT_NAME="test"
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
+# shellcheck source=scripts/lib/node.sh
+source "$REPO/scripts/lib/node.sh"
 cd "$REPO"
 LOG=$REPO/target/log
 STAGES=(lint unit crash apiserver interop e2e)
@@ -81,6 +83,8 @@ for name in "${SELECTED[@]}"; do
   [[ " ${STAGES[*]} " == *" $name "* ]] || die -2 "unknown stage \"$name\"; use ${STAGES[*]}"
 done
 
+# Said now rather than after half an hour.
+if wanted interop; then node_there; fi
 mkdir -p "$LOG"
 scripts/setup.sh
 for name in "${STAGES[@]}"; do
