@@ -1,19 +1,27 @@
 """The audit chain, verified from the contract's text alone (section 15.2; kubernetes-api.md section 4 "Audit").
 
 It reads events as GET /v1/audit/events gives them. Run it on a saved answer: python3 chain.py < events.json
+With the broker's key set it also checks the signed checkpoints (docs/operate.md): python3 chain.py jwks.json < events.json
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import sys
 from typing import Any
 from collections.abc import Iterable
+from pathlib import Path
 
 import rfc8785
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 GENESIS = "0" * 64
+MOST_UNSIGNED = 999
+CHECKPOINT = re.compile(r"sequence=(?P<sequence>\d+) head=(?P<head>[0-9a-f]{64}) kid=(?P<kid>\S+) signature=(?P<signature>\S+)")
 EXTRA_FIELDS = ("actor", "source", "correlation_id", "policy_uid", "pod_uid", "error_kind")
 
 
@@ -35,8 +43,33 @@ def extra_hash(event: dict[str, Any]) -> str | None:
     return sha256(rfc8785.dumps(extra)) if extra else None
 
 
-def first_fault(events: Iterable[dict[str, Any]], number: int = 1, prev_hash: str = GENESIS) -> tuple[str, str] | None:
-    """Id of the first event that does not continue the chain, and why; None when all do."""
+def from_base64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def checkpoint_fault(event: dict[str, Any], number: int, prev_hash: str, keys: dict[str, Any]) -> str | None:
+    """What is wrong with a checkpoint: it must name the event before it, under a signature of a published key."""
+    match = CHECKPOINT.fullmatch(event["detail"])
+    if match is None:
+        return "it is no checkpoint"
+    if (int(match["sequence"]), match["head"]) != (number - 1, prev_hash):
+        return "it is a checkpoint of another chain"
+    jwk = next((key for key in keys["keys"] if key["kid"] == match["kid"]), None)
+    if jwk is None:
+        return "its key is not published"
+    lines = ("agentwrit audit checkpoint v1", match["sequence"], match["head"], event["timestamp"])
+    try:
+        key = Ed25519PublicKey.from_public_bytes(from_base64url(jwk["x"]))
+        key.verify(from_base64url(match["signature"]), "".join(f"{line}\n" for line in lines).encode())
+    except InvalidSignature:
+        return "its signature is not of that key"
+    return None
+
+
+def first_fault(events: Iterable[dict[str, Any]], keys: dict[str, Any] | None = None) -> tuple[str, str] | None:
+    """Id of the first event that does not continue the chain, and why; None when all do. Given a key set, a trail with too
+    few checkpoints is at fault too: whoever rewrites it all has no key to sign it with."""
+    number, prev_hash, unsigned = 1, GENESIS, 0
     for event in events:
         name = str(event.get("id"))
         if name != f"evt-{number:06d}":
@@ -51,11 +84,18 @@ def first_fault(events: Iterable[dict[str, Any]], number: int = 1, prev_hash: st
         # An extra field that was taken away leaves its hash behind.
         if bound is None and mark in event["detail"]:
             return name, "extra fields are missing"
+        unsigned = 0 if event["event_type"] == "audit_checkpoint" else unsigned + 1
+        if keys is not None:
+            if unsigned > MOST_UNSIGNED:
+                return name, "there should have been a checkpoint"
+            if unsigned == 0 and (fault := checkpoint_fault(event, number, prev_hash, keys)):
+                return name, fault
         number, prev_hash = number + 1, event["hash"]
     return None
 
 
 if __name__ == "__main__":
-    fault = first_fault(json.load(sys.stdin)["events"])
+    key_set = json.loads(Path(sys.argv[1]).read_text()) if len(sys.argv) > 1 else None
+    fault = first_fault(json.load(sys.stdin)["events"], key_set)
     print("the chain holds" if fault is None else f"{fault[0]}: {fault[1]}")
     sys.exit(fault is not None)

@@ -148,7 +148,69 @@ def test_broker_and_verifier_name_the_same_event_of_a_database_that_was_changed(
     fault = chain.first_fault(map(json.loads, rows.values()))
     assert fault == (f"evt-{victim:06d}", "hash does not match the event")
     broker.start()
-    assert broker.stderr.wait_for(f"FAIL.*audit chain is broken at event {victim}:"), broker.stderr.text
+    assert broker.stderr.wait_for(f"FAIL.*audit chain is broken: evt-{victim:06d}: "), broker.stderr.text
+    assert broker.get("/v1/health").json()["db_connected"] is False
+
+
+@pytest.fixture(scope="module")
+def long_history(shared_broker: Broker, history: list[dict]) -> tuple[list[dict], dict]:
+    """More events than fit between two checkpoints, and the key set."""
+    bearer = {"Authorization": "Bearer nobodys"}
+    while shared_broker.get("/v1/health").json()["audit_events_count"] <= 2 * chain.MOST_UNSIGNED:
+        for _ in range(100):
+            assert shared_broker.post("/v1/token/renew", headers=bearer).status_code == 401
+    events: list[dict] = []
+    while page := shared_broker.events(offset=str(len(events))):
+        events += page
+    return events, shared_broker.get("/.well-known/jwks.json").json()
+
+
+def test_checkpoints_are_signed_by_a_published_key_and_never_far_apart(long_history):
+    events, keys = long_history
+    assert len([event for event in events if event["event_type"] == "audit_checkpoint"]) >= 2
+    assert chain.first_fault(events, keys) is None
+
+
+def sealed_anew(events: list[dict]) -> list[dict]:
+    """The whole chain made to fit again, as someone could who has the database and no key."""
+    prev_hash = chain.GENESIS
+    for number, event in enumerate(events, 1):
+        event |= {"id": f"evt-{number:06d}", "prev_hash": prev_hash}
+        event["hash"] = prev_hash = chain.event_hash(event)
+    return events
+
+
+def test_a_trail_that_was_rewritten_as_a_whole_is_found_by_its_checkpoints(long_history):
+    events, keys = long_history
+    changed = copy.deepcopy(events)
+    victim = next(event for event in changed if event["event_type"] == "admin_auth_failed")
+    victim["outcome"] = "success"
+    sealed_anew(changed)
+    assert chain.first_fault(changed) is None, "the hashes alone can't tell"
+    found, why = chain.first_fault(changed, keys)
+    assert found > victim["id"] and why == "it is a checkpoint of another chain"
+    # Nor does it help to sign with another key, or to leave the checkpoints out.
+    checkpoint = next(event for event in changed if event["id"] == found)
+    head = checkpoint["prev_hash"]
+    checkpoint["detail"] = chain.CHECKPOINT.sub(
+        lambda match: match[0].replace(match["head"], head), checkpoint["detail"], count=1
+    )
+    assert chain.first_fault(sealed_anew(changed), keys) == (found, "its signature is not of that key")
+    bare = sealed_anew([event for event in copy.deepcopy(events) if event["event_type"] != "audit_checkpoint"])
+    assert chain.first_fault(bare) is None
+    assert chain.first_fault(bare, keys) == ("evt-001000", "there should have been a checkpoint")
+
+
+def test_a_trail_that_was_cut_off_is_noticed_at_the_next_start(broker):
+    make_history(broker)
+    broker.stop()
+    with sqlite3.connect(broker.folder / "data.db") as database:
+        last = database.execute("SELECT MAX(seq) FROM audit_events").fetchone()[0]
+        rows = database.execute("SELECT json FROM audit_events WHERE seq < ? ORDER BY seq", (last,)).fetchall()
+        database.execute("DELETE FROM audit_events WHERE seq = ?", (last,))
+    assert chain.first_fault(json.loads(text) for (text,) in rows) is None, "a shorter chain is a good chain"
+    broker.start()
+    assert broker.stderr.wait_for(r"FAIL.*\| InitDB \|.*audit"), broker.stderr.text
     assert broker.get("/v1/health").json()["db_connected"] is False
 
 
