@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
@@ -51,19 +52,17 @@ pub struct ClientSecrets {
     places: Arc<Semaphore>,
     /// Who runs.
     running: Arc<Semaphore>,
-    registering: tokio::sync::Mutex<()>,
+    /// Who registers.
+    registering: Semaphore,
     remembered: Mutex<HashMap<String, Remembered>>,
 }
 
 impl ClientSecrets {
-    /// `key` is random and never leaves the process; `cost` is that of bcrypt. At most half of the processors are
-    /// used.
+    /// `key` is random and never leaves the process; `cost` is that of bcrypt. Logins use at most half of the
+    /// processors.
     pub fn new(key: [u8; 32], cost: u32) -> Self {
-        Self::with(
-            key,
-            cost,
-            available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
-        )
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        Self::with(key, cost, (cores / 2).max(1))
     }
 
     fn with(key: [u8; 32], cost: u32, parallel: usize) -> Self {
@@ -73,14 +72,15 @@ impl ClientSecrets {
             nobody: Sensitive::from(format!("$2b${cost:02}${NOBODY}")),
             places: Arc::new(Semaphore::new(parallel.saturating_mul(1 + WAITING))),
             running: Arc::new(Semaphore::new(parallel)),
-            registering: tokio::sync::Mutex::default(),
+            registering: Semaphore::new(parallel.saturating_mul(2)),
             remembered: Mutex::default(),
         }
     }
 
-    /// Runs registrations one after another, so that parallel ones of one name hash one secret.
-    pub async fn one_registration<T>(&self, registration: impl Future<Output = T>) -> T {
-        let _turn = self.registering.lock().await;
+    /// Runs a few registrations at a time, so that of many parallel ones of one name only the first hash a secret.
+    pub async fn in_turn<T>(&self, registration: impl Future<Output = T>) -> T {
+        // Never closed; and a turn is a courtesy.
+        let _turn = self.registering.acquire().await;
         registration.await
     }
 

@@ -74,8 +74,7 @@ pub struct Registered {
 /// The first rule that the request breaks, or a name that is taken.
 pub async fn register(broker: &Broker, request: RegisterAppRequest, admin: Admin) -> Result<Registered, AppError> {
     let wanted = NewApp::check(request, broker.config.app_token_ttl)?;
-    let turn = broker.client_secrets.one_registration(enter(broker, wanted, admin));
-    turn.await
+    broker.client_secrets.in_turn(enter(broker, wanted, admin)).await
 }
 
 async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Registered, AppError> {

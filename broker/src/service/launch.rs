@@ -154,6 +154,9 @@ async fn deny(broker: &Broker, error: &LaunchError, creator: &str, source: &str)
         LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
         _ => EventType::LaunchTokenDenied,
     };
+    if !broker.audits_denial_of(creator) {
+        return Ok(());
+    }
     let event = EventDraft::denied(event_type, error.to_string())
         .ids(creator, "", "")
         .actor(creator)

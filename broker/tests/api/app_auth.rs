@@ -316,4 +316,19 @@ async fn an_apps_token_opens_nothing_else() {
         (&answer["valid"], answer["claims"].get("task_id")),
         (&json!(true), None::<&Value>)
     );
+    for path in ["/v1/token/renew", "/v1/delegate"] {
+        let body = json!({"delegate_to": "spiffe://a/agent/b/c/d", "scope": ["app:agents:*"]}).to_string();
+        harness
+            .post_as(&token, path, body)
+            .await
+            .refused_like(403, "insufficient_scope", "agent");
+    }
+    assert_eq!(harness.post_as(&token, "/v1/token/release", "").await.status, 204);
+    let again = harness.post_as(&token, "/v1/token/release", "").await;
+    again.refused(403, "insufficient_scope", "token has been revoked");
+    assert_eq!(
+        harness.app_auth(&app).await.status,
+        200,
+        "that was the token, not the app"
+    );
 }

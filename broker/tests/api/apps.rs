@@ -585,3 +585,44 @@ async fn a_secret_is_never_seen_again() {
         "the hash is in one of them, so they were the right ones"
     );
 }
+
+#[tokio::test]
+async fn while_the_store_fails_everything_is_503_and_nothing_changes() {
+    let harness = Harness::new().await;
+    let admin = harness.admin().await;
+    let app = harness.app("shop", json!({})).await;
+    let token = harness.app_token(&app).await;
+    let (listed, events) = (harness.get_as(&admin, APPS).await.text, harness.events("").await.len());
+    let other = rusqlite::Connection::open(harness.folder.path().join("data.db")).unwrap();
+    other.execute_batch("ALTER TABLE apps RENAME TO gone").unwrap();
+    let credentials = json!({"client_id": app.client_id, "client_secret": app.secret}).to_string();
+    let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:x"]}).to_string();
+    let table = [
+        (
+            &admin,
+            "POST",
+            APPS.to_owned(),
+            json!({"name": "new", "scopes": ["a:b:c"]}).to_string(),
+        ),
+        (&admin, "GET", APPS.to_owned(), String::new()),
+        (&admin, "GET", path(&app), String::new()),
+        (&admin, "PUT", path(&app), json!({"token_ttl": 60}).to_string()),
+        (&admin, "DELETE", path(&app), String::new()),
+        (&token, "POST", "/v1/app/auth".to_owned(), credentials),
+        (&token, "POST", "/v1/app/launch-tokens".to_owned(), launch),
+    ];
+    for (bearer, method, path, body) in table {
+        let answer = harness.send_as(bearer, method, &path, body).await;
+        answer.refused_like(503, "unavailable", "nothing was changed");
+        assert_eq!(answer.header("retry-after"), "1", "{method} {path}");
+    }
+    other.execute_batch("ALTER TABLE gone RENAME TO apps").unwrap();
+    assert_eq!(harness.get_as(&admin, APPS).await.text, listed);
+    assert_eq!(harness.events("").await.len(), events);
+    assert!(harness.stands(&token).await);
+    let metrics = harness.get("/v1/metrics").await.text;
+    assert!(
+        metrics.contains("agentwrit_db_errors_total{operation=\"read_app\"}"),
+        "{metrics}"
+    );
+}

@@ -13,6 +13,7 @@
 mod admin;
 mod app_auth;
 mod app_launch;
+mod app_program;
 mod apps;
 mod audit;
 mod bearer;

@@ -54,3 +54,16 @@ impl From<LoginError> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_full_is_no_refusal_of_the_credentials() {
+        let busy = ApiError::from(LoginError::Secret(SecretError::Busy));
+        assert_eq!(busy.code(), Some(ErrorCode::Unavailable));
+        let failed = ApiError::from(LoginError::Secret(SecretError::Bcrypt));
+        assert_eq!(failed.code(), Some(ErrorCode::InternalError));
+    }
+}
