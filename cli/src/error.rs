@@ -1,5 +1,7 @@
 //! What ends a command, in the contract's words.
 
+use std::path::PathBuf;
+
 use agentwrit_client::{ConfigError, Error};
 
 use crate::init::InitError;
@@ -52,6 +54,22 @@ pub(crate) enum CliError {
     /// No answer, or none that can be read.
     #[error("request failed: {0}")]
     Request(String),
+    /// A file can't be used.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The audit trail doesn't verify.
+    #[error("the audit trail is broken at {event}: {problem}")]
+    Broken {
+        /// Id of the first event that doesn't fit.
+        event: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// `awrit init` failed.
     #[error(transparent)]
     Init(#[from] InitError),

@@ -10,6 +10,7 @@ mod error;
 mod init;
 mod output;
 mod session;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -59,6 +59,11 @@ impl<'a> Output<'a> {
         writeln!(self.err, "{text}")
     }
 
+    /// Prints text as it is.
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())
+    }
+
     fn json<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut self.out, value)?;
         writeln!(self.out)

@@ -17,6 +17,8 @@ const CA_CERT: &str = "AACTL_CA_CERT";
 const CLIENT_CERT: &str = "AACTL_CLIENT_CERT";
 const CLIENT_KEY: &str = "AACTL_CLIENT_KEY";
 const INSECURE_HTTP: &str = "AACTL_INSECURE_HTTP";
+/// A thousand events of the audit trail, each as long as can be.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 /// Where Debian, Red Hat and Alpine keep the certificates that the system believes.
 const SYSTEM_CAS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -68,6 +70,7 @@ impl Context<'_, '_> {
             certificate: self.certificate()?,
             timeout: Duration::from_secs(self.global.timeout),
             allow_plain_http: self.global.insecure_http || insecure.is_some_and(|text| text == "1" || text == "true"),
+            max_response_bytes: MAX_RESPONSE_BYTES,
             user_agent: concat!("awrit/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..ClientConfig::new(url)
         })?)
@@ -95,29 +98,33 @@ impl Context<'_, '_> {
         self.variable(ADMIN_SECRET).map(Sensitive::from)
     }
 
+    /// What an admin needs; nothing is sent yet.
+    pub(crate) fn admin(&mut self) -> Result<(BrokerClient, Sensitive), CliError> {
+        self.set(BROKER_URL)?;
+        let secret = self.admin_secret().ok_or(CliError::NotSet(ADMIN_SECRET))?;
+        Ok((self.client()?, secret))
+    }
+
     /// Logs in and does the work with the admin's token; the environment is checked before anything is sent.
     pub(crate) fn as_admin<T>(
         &mut self,
         work: impl AsyncFnOnce(&BrokerClient, &Sensitive) -> Result<T, Error>,
     ) -> Result<T, CliError> {
-        self.set(BROKER_URL)?;
-        let secret = self.admin_secret().ok_or(CliError::NotSet(ADMIN_SECRET))?;
-        let client = self.client()?;
-        self.wait_for(async {
+        let (client, secret) = self.admin()?;
+        wait_for(async {
             let token = login(&client, &secret).await?;
             Ok(work(&client, &token).await?)
         })
     }
+}
 
-    /// Runs the work to its end.
-    #[allow(clippy::unused_self)] // only a command has something to wait for
-    pub(crate) fn wait_for<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(CliError::Runtime)?
-            .block_on(work)
-    }
+/// Runs the work to its end.
+pub(crate) fn wait_for<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?
+        .block_on(work)
 }
 
 fn system_ca() -> Option<PathBuf> {

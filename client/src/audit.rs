@@ -1,12 +1,14 @@
 //! Filters of the audit query (contract §15.5 and the extra fields of `kubernetes-api.md` §4).
 
-use crate::transport::BrokerClient;
-use crate::{Error, transport::Call};
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::AuditEventsResponse;
 use http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use crate::Error;
 use crate::token::escape;
+use crate::transport::{Answer, BrokerClient, Call};
 
 /// Filters, combined with "and"; `None` means no filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,20 @@ pub struct AuditQuery {
     pub limit: Option<i64>,
     /// Events to skip.
     pub offset: Option<i64>,
+    /// Where the page before ended, as its `next_cursor` says.
+    pub cursor: Option<String>,
+}
+
+/// A page whose events are as the broker wrote them: for who hashes them, or keeps them.
+#[derive(Debug, Deserialize)]
+pub struct AuditPage {
+    /// In order of insertion; the JSON text of each.
+    pub events: Vec<Box<RawValue>>,
+    /// Matches before paging.
+    pub total: i64,
+    /// Where the next page starts, when a cursor was asked for.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 impl AuditQuery {
@@ -57,6 +73,7 @@ impl AuditQuery {
             ("source", &self.source),
             ("policy_uid", &self.policy_uid),
             ("pod_uid", &self.pod_uid),
+            ("cursor", &self.cursor),
         ];
         let numbers = [("limit", self.limit), ("offset", self.offset)];
         let texts = texts
@@ -82,8 +99,20 @@ impl BrokerClient {
     /// # Errors
     /// See [`Error`].
     pub async fn audit_events(&self, token: &Sensitive, query: &AuditQuery) -> Result<AuditEventsResponse, Error> {
+        self.audit(token, query).await?.read()
+    }
+
+    /// The same, with the events' own text.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn audit_page(&self, token: &Sensitive, query: &AuditQuery) -> Result<AuditPage, Error> {
+        self.audit(token, query).await?.read()
+    }
+
+    async fn audit(&self, token: &Sensitive, query: &AuditQuery) -> Result<Answer, Error> {
         let path = format!("/v1/audit/events{}", query.to_query());
-        self.send(Call::new(Method::GET, path).bearer(token)).await?.read()
+        self.send(Call::new(Method::GET, path).bearer(token)).await
     }
 }
 

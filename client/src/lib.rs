@@ -34,7 +34,7 @@ mod trust;
 
 pub mod system;
 
-pub use audit::AuditQuery;
+pub use audit::{AuditPage, AuditQuery};
 pub use config::{ClientCertificate, ClientConfig, ConfigError, Identity, Trust};
 pub use error::{Class, Error, Refusal, error_chain};
 pub use jwks::{Jwk, Jwks};

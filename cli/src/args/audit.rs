@@ -1,5 +1,7 @@
 //! `awrit audit`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 const EVENTS_EXAMPLES: &str = "\
@@ -11,11 +13,38 @@ Examples:
   awrit audit events --event-type token_revoked --actor admin
   awrit audit events --correlation-id ID --json";
 
+const VERIFY_EXAMPLES: &str = "\
+Every event holds the hash of the one before it, and checkpoints among them are signed with the broker's key. This
+recomputes all hashes, checks the signatures against the published keys, and names the first event that doesn't fit.
+The exit code is 0 for an intact trail, and 1 for a broken one or when it can't be read.
+
+An end that was cut off leaves an intact trail, only a shorter one. Note COUNT and HEAD somewhere else, and give them
+the next time. Whoever has the broker's key and its store can write the trail anew; what was noted shows that too.
+
+Examples:
+  awrit audit verify
+  awrit audit verify --expect-count 1042 --expect-head 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  awrit audit verify --from-checkpoint
+  awrit audit verify --file events.jsonl --jwks jwks.json";
+const EXPORT_EXAMPLES: &str = "\
+The file can be verified by who has no access to the broker, with the keys that it publishes.
+
+Examples:
+  awrit audit export --file events.jsonl
+  curl --cacert ca.crt -o jwks.json https://BROKER/.well-known/jwks.json
+  awrit audit verify --file events.jsonl --jwks jwks.json";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// List events, oldest first
     #[command(after_help = EVENTS_EXAMPLES)]
     Events(Box<EventsArgs>),
+    /// Check that no event was changed, added or taken out
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Write the whole trail to a file, one event a line as the broker serves it
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -41,6 +70,10 @@ pub(crate) struct EventsArgs {
     /// Events to skip
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) offset: Option<i64>,
+    /// Begin where the page before ended, as its note says; 0 for the first page. Unlike --offset it never skips or
+    /// repeats events
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
     /// success or denied
     #[arg(long)]
     pub(crate) outcome: Option<String>,
@@ -62,4 +95,38 @@ pub(crate) struct EventsArgs {
     /// Only this pod (metadata.uid)
     #[arg(long, value_name = "UID")]
     pub(crate) pod_uid: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Begin at this checkpoint, whose signature stands for what is before it; without a value at the last one
+    #[arg(long, value_name = "EVENT", num_args = 0..=1, default_missing_value = "last")]
+    pub(crate) from_checkpoint: Option<String>,
+    /// Number of the last event when somebody looked before: it must still be there
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) expect_count: Option<i64>,
+    /// Hash of the last event when somebody looked before: it must still be there
+    #[arg(long, value_name = "HASH", value_parser = hash)]
+    pub(crate) expect_head: Option<String>,
+    /// Read the events from this file, one a line, and ask no broker
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Read the keys from this file, as /.well-known/jwks.json has them; default: those that the broker publishes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jwks: Option<PathBuf>,
+}
+
+fn hash(text: &str) -> Result<String, String> {
+    if text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        Ok(text.to_owned())
+    } else {
+        Err("it must be 64 characters of 0-9 and a-f".to_owned())
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Where to write; default: standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }

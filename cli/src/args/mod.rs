@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use app::{AppCommand, AppGetArgs, AppRegisterArgs, AppRemoveArgs, AppUpdateArgs};
-pub(crate) use audit::{AuditCommand, EventsArgs};
+pub(crate) use audit::{AuditCommand, EventsArgs, ExportArgs, VerifyArgs};
 pub(crate) use local::InitArgs;
 pub(crate) use token::{PodCommand, PodReleaseArgs, RevokeArgs, TokenArgs, TokenCommand};
 
@@ -112,6 +112,8 @@ impl Command {
             Self::App(AppCommand::Remove(_)) => &["app", "remove"],
             Self::Revoke(_) => &["revoke"],
             Self::Audit(AuditCommand::Events(_)) => &["audit", "events"],
+            Self::Audit(AuditCommand::Verify(_)) => &["audit", "verify"],
+            Self::Audit(AuditCommand::Export(_)) => &["audit", "export"],
             Self::Token(TokenCommand::Release(_)) => &["token", "release"],
             Self::Token(TokenCommand::Validate(_)) => &["token", "validate"],
             Self::Pod(PodCommand::Release(_)) => &["pod", "release"],

@@ -25,6 +25,7 @@ pub(super) fn events(args: EventsArgs, context: &mut Context<'_, '_>) -> Result<
         pod_uid: given(args.pod_uid),
         limit: args.limit.filter(|limit| *limit > 0),
         offset: args.offset.filter(|offset| *offset > 0),
+        cursor: given(args.cursor),
     };
     let answer = context.as_admin(async |client, token| client.audit_events(token, &query).await)?;
     let header = ["ID", "TIMESTAMP", "EVENT TYPE", "AGENT ID", "OUTCOME", "DETAIL"];
@@ -48,6 +49,9 @@ pub(super) fn events(args: EventsArgs, context: &mut Context<'_, '_>) -> Result<
         answer.offset,
         answer.limit
     ))?;
+    if let Some(cursor) = &answer.next_cursor {
+        context.output.note(&format!("Next page: --cursor {cursor}"))?;
+    }
     Ok(())
 }
 

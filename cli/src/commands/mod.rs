@@ -2,9 +2,11 @@
 
 mod app;
 mod audit;
+mod export;
 mod pod;
 mod revoke;
 mod token;
+mod verify;
 
 use crate::args::{AppCommand, AuditCommand, Command, PodCommand, TokenCommand};
 use crate::error::CliError;
@@ -21,6 +23,8 @@ pub(crate) fn run(command: Command, context: &mut Context<'_, '_>) -> Result<(),
         Command::App(AppCommand::Remove(args)) => app::remove(args, context),
         Command::Revoke(args) => revoke::run(args, context),
         Command::Audit(AuditCommand::Events(args)) => audit::events(*args, context),
+        Command::Audit(AuditCommand::Verify(args)) => verify::run(args, context),
+        Command::Audit(AuditCommand::Export(args)) => export::run(&args, context),
         Command::Token(TokenCommand::Release(args)) => token::release(args, context),
         Command::Token(TokenCommand::Validate(args)) => token::validate(args, context),
         Command::Pod(PodCommand::Release(args)) => pod::release(&args, context),

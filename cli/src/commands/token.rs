@@ -9,7 +9,7 @@ use serde_json::json;
 use super::required;
 use crate::args::TokenArgs;
 use crate::error::CliError;
-use crate::session::Context;
+use crate::session::{Context, wait_for};
 
 /// No token is longer.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
@@ -18,7 +18,7 @@ pub(super) fn release(args: TokenArgs, context: &mut Context<'_, '_>) -> Result<
     let token = required(args.token, "--token")?;
     let client = context.client()?;
     let token = read(token)?;
-    let already = context.wait_for(async {
+    let already = wait_for(async {
         match client.release(&token).await {
             Ok(()) => Ok(false),
             Err(error) => match error.refusal() {
@@ -41,7 +41,7 @@ pub(super) fn validate(args: TokenArgs, context: &mut Context<'_, '_>) -> Result
     let token = required(args.token, "--token")?;
     let client = context.client()?;
     let token = read(token)?;
-    let answer = context.wait_for(async { Ok(client.validate(&token).await?) })?;
+    let answer = wait_for(async { Ok(client.validate(&token).await?) })?;
     if let Some(claims) = answer.claims.as_ref().filter(|_| answer.valid) {
         context.output.fields(&answer, |_| rows(claims))?;
         return Ok(());

@@ -12,3 +12,4 @@ mod real_broker;
 mod support;
 mod tls;
 mod tokens;
+mod verify;

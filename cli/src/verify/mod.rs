@@ -1,0 +1,185 @@
+//! Verification of the audit chain: event by event, whatever they come from.
+
+mod expected;
+mod file;
+mod online;
+mod progress;
+
+use agentwrit_protocol::audit::{AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, CheckpointKeys, Step};
+use serde::Serialize;
+use serde_json::Value;
+
+pub(crate) use expected::Expected;
+pub(crate) use file::EventFile;
+pub(crate) use online::{Start, Trail};
+pub(crate) use progress::Progress;
+
+/// The first thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Broken {
+    /// Id of the event that it is wrong with.
+    pub(crate) event: String,
+    /// What is wrong.
+    pub(crate) problem: String,
+}
+
+impl From<Break> for Broken {
+    fn from(found: Break) -> Self {
+        Self {
+            event: AuditEvent::id_for(found.sequence),
+            problem: found.kind.to_string(),
+        }
+    }
+}
+
+/// What the verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Verdict {
+    /// Whether everything fits.
+    pub(crate) intact: bool,
+    /// Events that fit.
+    pub(crate) events: i64,
+    /// Id of the first event.
+    pub(crate) first: Option<String>,
+    /// Id of the last event that fits.
+    pub(crate) last: Option<String>,
+    /// Number of that event: for `--expect-count`.
+    pub(crate) count: i64,
+    /// Its hash: for `--expect-head`.
+    pub(crate) head: String,
+    /// Id of the last checkpoint whose signature was checked.
+    pub(crate) checkpoint: Option<String>,
+    /// When it was signed.
+    pub(crate) signed_at: Option<String>,
+    /// Events after it, which no signature covers yet.
+    pub(crate) unsigned: i64,
+    /// Keys that checkpoints name and nobody knows: those signatures were not checked.
+    pub(crate) unknown_keys: Vec<String>,
+    /// The first thing that is wrong.
+    pub(crate) broken: Option<Broken>,
+}
+
+/// A verification on its way.
+pub(crate) struct Verification<'a> {
+    walker: ChainWalker,
+    keys: &'a dyn CheckpointKeys,
+    expected: Expected,
+    /// Whether the first event is a checkpoint that has to be signed by a known key.
+    anchored: bool,
+    verdict: Verdict,
+}
+
+impl<'a> Verification<'a> {
+    /// From the first event of the trail.
+    pub(crate) fn from_start(keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
+        Self::new(ChainWalker::from_start(), keys, expected, false)
+    }
+
+    /// From the event of a checkpoint, whose signature stands for what is before it.
+    pub(crate) fn from_checkpoint(keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
+        Self::new(ChainWalker::from_checkpoint(), keys, expected, true)
+    }
+
+    fn new(walker: ChainWalker, keys: &'a dyn CheckpointKeys, expected: Expected, anchored: bool) -> Self {
+        Self {
+            walker,
+            keys,
+            expected,
+            anchored,
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Number of the last event that fits.
+    pub(crate) fn count(&self) -> i64 {
+        self.verdict.count
+    }
+
+    /// The next event's JSON text.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; the verification is over then.
+    pub(crate) fn feed(&mut self, text: &str) -> Result<(), Broken> {
+        let event = read(text).map_err(|kind| self.here(&kind))?;
+        let step = self.walker.feed(&event, self.keys)?;
+        let first = self.verdict.events == 0;
+        if first && self.anchored && step == Step::UnknownKey {
+            return Err(Broken {
+                event: event.id,
+                problem: "its key isn't published, so that it can't stand for what is before it: verify from the \
+                          first event"
+                    .to_owned(),
+            });
+        }
+        // The walker has checked that it has one.
+        let count = AuditEvent::sequence_of(&event.id).unwrap_or_default();
+        if first {
+            self.expected.meet(count.saturating_sub(1), &event.prev_hash)?;
+        }
+        self.expected.meet(count, &event.hash)?;
+        let verdict = &mut self.verdict;
+        match step {
+            Step::Event => verdict.unsigned += 1,
+            Step::Signed => {
+                verdict.checkpoint = Some(event.id.clone());
+                verdict.signed_at = Some(event.timestamp.clone());
+                verdict.unsigned = 0;
+            }
+            Step::UnknownKey => {
+                verdict.unsigned += 1;
+                if let Ok(Checkpoint { kid, .. }) = Checkpoint::from_event(&event)
+                    && !verdict.unknown_keys.contains(&kid)
+                {
+                    verdict.unknown_keys.push(kid);
+                }
+            }
+        }
+        verdict.first.get_or_insert_with(|| event.id.clone());
+        verdict.last = Some(event.id);
+        verdict.head = event.hash;
+        verdict.count = count;
+        verdict.events += 1;
+        Ok(())
+    }
+
+    fn here(&self, kind: &BreakKind) -> Broken {
+        Broken {
+            event: AuditEvent::id_for(self.verdict.count.saturating_add(1)),
+            problem: kind.to_string(),
+        }
+    }
+
+    /// The end of the trail.
+    pub(crate) fn finish(mut self) -> Verdict {
+        match self.expected.unmet(self.verdict.count) {
+            Some(broken) => self.end(broken),
+            None => {
+                self.verdict.intact = true;
+                self.verdict
+            }
+        }
+    }
+
+    /// The end of the verification at something wrong.
+    pub(crate) fn end(mut self, broken: Broken) -> Verdict {
+        self.verdict.broken = Some(broken);
+        self.verdict
+    }
+}
+
+/// An event from its text, which must hold nothing that isn't hashed. Order and escapes are free: tools change them.
+fn read(text: &str) -> Result<AuditEvent, BreakKind> {
+    let unreadable = |error: serde_json::Error| BreakKind::Unreadable(error.to_string());
+    // The type refuses members that come twice, the value shows members that the type doesn't know.
+    let event: AuditEvent = serde_json::from_str(text).map_err(unreadable)?;
+    let value: Value = serde_json::from_str(text).map_err(unreadable)?;
+    let own = serde_json::to_value(&event).map_err(unreadable)?;
+    if own == value {
+        Ok(event)
+    } else {
+        Err(BreakKind::Spelling)
+    }
+}
+
+#[cfg(test)]
+mod tests;

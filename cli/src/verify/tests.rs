@@ -1,0 +1,264 @@
+use std::io::Write;
+
+use agentwrit_protocol::audit::{GENESIS_HASH, SignatureCheck};
+use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::go_json;
+
+use super::*;
+use crate::output::Output;
+
+const KID: &str = "key-1";
+
+/// Takes the signature that [`trail`] writes for a signature of the key [`KID`].
+fn keys(kid: &str, _: &str, signature: &str) -> SignatureCheck {
+    match (kid == KID, signature.starts_with('A')) {
+        (false, _) => SignatureCheck::UnknownKey,
+        (true, true) => SignatureCheck::Valid,
+        (true, false) => SignatureCheck::Invalid,
+    }
+}
+
+/// A trail with a checkpoint of this key at each of these numbers.
+fn trail(length: i64, checkpoints: &[i64], kid: &str) -> Vec<AuditEvent> {
+    let mut head = GENESIS_HASH.to_owned();
+    let mut events = Vec::new();
+    for sequence in 1..=length {
+        let mut event = AuditEvent {
+            event_type: "token_revoked".to_owned(),
+            timestamp: format!("2026-11-21T07:00:{sequence:02}Z"),
+            detail: format!("a <b> {sequence}"),
+            ..AuditEvent::default()
+        };
+        event.extra.actor = "admin".to_owned();
+        if checkpoints.contains(&sequence) {
+            event.event_type = "audit_checkpoint".to_owned();
+            event.extra.actor.clear();
+            event.detail = Checkpoint {
+                sequence: sequence - 1,
+                head: head.clone(),
+                timestamp: event.timestamp.clone(),
+                kid: kid.to_owned(),
+                signature: "A".repeat(86),
+            }
+            .detail();
+        }
+        event.seal(sequence, &head);
+        head.clone_from(&event.hash);
+        events.push(event);
+    }
+    events
+}
+
+fn texts(events: &[AuditEvent]) -> Vec<String> {
+    events.iter().map(|event| go_json::to_string(event).unwrap()).collect()
+}
+
+fn walk(mut verification: Verification<'_>, texts: &[String]) -> Verdict {
+    for text in texts {
+        if let Err(broken) = verification.feed(text) {
+            return verification.end(broken);
+        }
+    }
+    verification.finish()
+}
+
+fn from_start(texts: &[String], expected: Expected) -> Verdict {
+    walk(Verification::from_start(&keys, expected), texts)
+}
+
+fn broken(verdict: &Verdict) -> (String, String) {
+    assert!(!verdict.intact, "{verdict:?}");
+    let broken = verdict.broken.clone().unwrap();
+    (broken.event, broken.problem)
+}
+
+#[test]
+fn an_intact_trail_says_how_far_it_goes_and_how_far_it_is_signed() {
+    let events = trail(7, &[3, 5], KID);
+    let verdict = from_start(&texts(&events), Expected::default());
+    let wanted = Verdict {
+        intact: true,
+        events: 7,
+        first: Some("evt-000001".to_owned()),
+        last: Some("evt-000007".to_owned()),
+        count: 7,
+        head: events[6].hash.clone(),
+        checkpoint: Some("evt-000005".to_owned()),
+        signed_at: Some("2026-11-21T07:00:05Z".to_owned()),
+        unsigned: 2,
+        unknown_keys: Vec::new(),
+        broken: None,
+    };
+    assert_eq!(verdict, wanted);
+    let nothing = from_start(&[], Expected::default());
+    assert!(
+        nothing.intact && nothing.count == 0 && nothing.first.is_none(),
+        "{nothing:?}"
+    );
+}
+
+#[test]
+fn every_change_is_found_at_the_event_that_it_was_made_to() {
+    let events = trail(7, &[3], KID);
+    let changed = |change: &dyn Fn(&mut Vec<AuditEvent>)| {
+        let mut events = events.clone();
+        change(&mut events);
+        broken(&from_start(&texts(&events), Expected::default()))
+    };
+    let table: [(&dyn Fn(&mut Vec<AuditEvent>), &str, &str); 7] = [
+        (&|events| events[4].detail = "nothing".to_owned(), "evt-000005", "hash"),
+        (
+            &|events| events[4].extra.actor = "nobody".to_owned(),
+            "evt-000005",
+            "ext_hash",
+        ),
+        (&|events| events[4].extra.actor.clear(), "evt-000005", "ext_hash"),
+        (&|events| events[4].bytes_transferred = 1, "evt-000005", "hash"),
+        (
+            &|events| drop(events.remove(4)),
+            "evt-000005",
+            "\"evt-000006\" stands in its place",
+        ),
+        (&|events| events.swap(3, 4), "evt-000004", "stands in its place"),
+        (
+            &|events| {
+                events[4].detail = "rewritten".to_owned();
+                events[4].hash = events[4].compute_hash();
+            },
+            "evt-000005",
+            "ext_hash",
+        ),
+    ];
+    for (number, (change, event, problem)) in table.into_iter().enumerate() {
+        let found = changed(change);
+        assert!(found.0 == event && found.1.contains(problem), "{number}: {found:?}");
+    }
+}
+
+#[test]
+fn a_trail_written_anew_has_no_signature() {
+    // Without the key: the signature of the old trail, or none.
+    for (signed, problem) in [
+        (true, "it is a checkpoint of other events"),
+        (false, "its signature is not that of"),
+    ] {
+        let mut forged = trail(7, &[3], KID);
+        forged[0].detail = forged[0].detail.replacen("1", "nothing happened", 1);
+        let mut head = GENESIS_HASH.to_owned();
+        for event in &mut forged {
+            if event.id == "evt-000003" && !signed {
+                let checkpoint = Checkpoint::from_event(event).unwrap();
+                let signature = "B".repeat(86);
+                event.detail = Checkpoint {
+                    head: head.clone(),
+                    signature,
+                    ..checkpoint
+                }
+                .detail();
+            }
+            event.prev_hash.clone_from(&head);
+            event.hash = event.compute_hash();
+            head.clone_from(&event.hash);
+        }
+        let found = broken(&from_start(&texts(&forged), Expected::default()));
+        assert!(found.0 == "evt-000003" && found.1.starts_with(problem), "{found:?}");
+    }
+}
+
+#[test]
+fn members_that_no_hash_covers_are_found_and_other_spellings_are_not_faults() {
+    let mut lines = texts(&trail(3, &[], KID));
+    assert!(lines[1].contains("\\u003cb\\u003e"), "{}", lines[1]);
+    let value: Value = serde_json::from_str(&lines[1]).unwrap();
+    lines[1] = serde_json::to_string_pretty(&value).unwrap();
+    assert!(lines[1].contains("<b>"), "{}", lines[1]);
+    assert!(from_start(&lines, Expected::default()).intact);
+    for added in [r#"{"approved_by":"me","#, r#"{"outcome":"","#, r#"{"id":"evt-000009","#] {
+        let mut lines = lines.clone();
+        lines[2] = lines[2].replacen('{', added, 1);
+        let found = broken(&from_start(&lines, Expected::default()));
+        assert_eq!(found.0, "evt-000003", "{added}: {found:?}");
+        assert!(found.1.starts_with("its text is"), "{added}: {found:?}");
+    }
+}
+
+#[test]
+fn a_cut_off_end_is_found_by_what_was_noted() {
+    let events = trail(7, &[3], KID);
+    let all = texts(&events);
+    let hash = |number: usize| Some(events[number - 1].hash.clone());
+    let good = [(Some(7), hash(7)), (Some(5), hash(5)), (None, hash(5)), (Some(5), None)];
+    for (count, head) in good {
+        assert!(
+            from_start(&all, Expected::new(count, head.clone())).intact,
+            "{count:?} {head:?}"
+        );
+    }
+    let cut = &all[..5];
+    for (count, head, event, problem) in [
+        (Some(7), hash(7), "evt-000006", "cut off"),
+        (Some(7), None, "evt-000006", "cut off"),
+        (None, hash(7), "evt-000005", "cut off or written anew"),
+        (Some(4), hash(5), "evt-000004", "written anew"),
+    ] {
+        let found = broken(&from_start(cut, Expected::new(count, head)));
+        assert!(found.0 == event && found.1.contains(problem), "{found:?}");
+    }
+}
+
+#[test]
+fn from_a_checkpoint_the_signature_stands_for_what_is_before() {
+    let events = trail(7, &[3], KID);
+    let tail = texts(&events[2..]);
+    let from_checkpoint = |texts: &[String], expected| walk(Verification::from_checkpoint(&keys, expected), texts);
+    let verdict = from_checkpoint(&tail, Expected::default());
+    assert!(
+        verdict.intact && verdict.events == 5 && verdict.count == 7,
+        "{verdict:?}"
+    );
+    let hash = |number: usize| Some(events[number - 1].hash.clone());
+    // The event right before is known by its hash, others aren't.
+    assert!(from_checkpoint(&tail, Expected::new(Some(2), hash(2))).intact);
+    let found = broken(&from_checkpoint(&tail, Expected::new(Some(1), hash(1))));
+    assert!(found.1.contains("verify from the first event"), "{found:?}");
+    let found = broken(&from_checkpoint(&texts(&events[3..]), Expected::default()));
+    assert!(found.1.contains("no audit_checkpoint"), "{found:?}");
+
+    let foreign = texts(&trail(7, &[3], "key-2"));
+    let found = broken(&from_checkpoint(&foreign[2..], Expected::default()));
+    assert!(found.1.contains("its key isn't published"), "{found:?}");
+    let verdict = from_start(&foreign, Expected::default());
+    assert!(verdict.intact && verdict.checkpoint.is_none(), "{verdict:?}");
+    assert_eq!((verdict.unknown_keys, verdict.unsigned), (vec!["key-2".to_owned()], 7));
+}
+
+#[test]
+fn a_file_is_read_line_by_line_from_where_it_shall_begin() {
+    let events = trail(7, &[3, 5], KID);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    write!(file, "{}\n\n", texts(&events).join("\n")).unwrap();
+    let file = EventFile::new(file.path());
+    let verify = |start: &Start| {
+        let (from, anchored) = file.place(start).unwrap();
+        let verification = if anchored {
+            Verification::from_checkpoint(&keys, Expected::default())
+        } else {
+            Verification::from_start(&keys, Expected::default())
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let clock = ManualClock::at(0);
+        let mut output = Output::new(false, &mut out, &mut err);
+        let verdict = file.verify(from, verification, &mut Progress::new(&clock), &mut output);
+        verdict.unwrap()
+    };
+    for (start, count) in [
+        (Start::First, 7),
+        (Start::LastCheckpoint, 3),
+        (Start::Checkpoint("evt-000003".to_owned()), 5),
+    ] {
+        let verdict = verify(&start);
+        assert!(verdict.intact && verdict.events == count, "{start:?}: {verdict:?}");
+    }
+    let nowhere = file.place(&Start::Checkpoint("evt-000009".to_owned())).unwrap_err();
+    assert!(nowhere.to_string().contains("holds no event evt-000009"), "{nowhere}");
+}

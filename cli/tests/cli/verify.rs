@@ -1,0 +1,155 @@
+//! `awrit audit verify` and `awrit audit export`.
+
+use super::fake_broker::FakeBroker;
+use super::real_broker::RealBroker;
+use super::support::{Ended, awrit};
+
+/// A broker with a few events.
+fn busy() -> RealBroker {
+    let broker = RealBroker::new();
+    for target in ["one", "two"] {
+        assert_eq!(broker.awrit(&["revoke", "--level", "task", "--target", target]).code, 0);
+    }
+    broker
+}
+
+fn jwks(broker: &RealBroker) -> String {
+    let keys = broker.ask(async |client| client.jwks().await.unwrap());
+    let path = broker.folder.path().join("jwks.json").display().to_string();
+    std::fs::write(&path, serde_json::to_string(&keys).unwrap()).unwrap();
+    path
+}
+
+fn broken(ended: &Ended, at: &str, problem: &str) {
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(
+        ended.out.starts_with("FIELD       VALUE\nVERDICT     broken\n"),
+        "{ended:?}"
+    );
+    let error = format!("Error: the audit trail is broken at {at}: ");
+    assert!(ended.err.contains(&error) && ended.err.contains(problem), "{ended:?}");
+}
+
+#[test]
+fn a_brokers_trail_is_intact_and_grows_on_what_was_noted() {
+    let broker = busy();
+    let ended = broker.awrit(&["audit", "verify"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+    assert!(
+        ended
+            .out
+            .starts_with("FIELD       VALUE\nVERDICT     intact\nEVENTS      "),
+        "{ended:?}"
+    );
+    let noted = broker.awrit(&["audit", "verify", "--json"]).json();
+    assert_eq!(noted["first"], "evt-000001");
+    let (count, head) = (noted["count"].to_string(), noted["head"].as_str().unwrap());
+    let expecting = ["audit", "verify", "--expect-count", &count, "--expect-head", head];
+    assert_eq!(broker.awrit(&expecting).code, 0);
+    assert_eq!(
+        broker
+            .awrit(&["audit", "verify", "--from-checkpoint", "--expect-count", &count])
+            .code,
+        0
+    );
+
+    let longer = ["audit", "verify", "--expect-count", "1000"];
+    let ended = broker.awrit(&longer);
+    assert!(ended.err.contains("the end of the trail was cut off"), "{ended:?}");
+    assert_eq!((ended.code, ended.err.matches("Error:").count()), (1, 1));
+    let other = "0".repeat(64);
+    broken(
+        &broker.awrit(&["audit", "verify", "--expect-count", "2", "--expect-head", &other]),
+        "evt-000002",
+        "written anew",
+    );
+    let ended = broker.awrit(&["audit", "verify", "--expect-count", "1000", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.code, &json["intact"]), (1, &false.into()));
+    assert!(
+        json["broken"]["problem"].as_str().unwrap().contains("cut off"),
+        "{json}"
+    );
+}
+
+#[test]
+fn an_export_verifies_without_a_broker_until_somebody_touches_it() {
+    let broker = busy();
+    let path = broker.folder.path().join("events.jsonl").display().to_string();
+    let ended = broker.awrit(&["audit", "export", "--file", &path]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, ""), "{ended:?}");
+    assert!(
+        ended.err.starts_with("Exported ") && ended.err.ends_with(" events\n"),
+        "{ended:?}"
+    );
+    let keys = jwks(&broker);
+    let verify = ["audit", "verify", "--file", &path, "--jwks", &keys];
+    let ended = awrit(&[], &verify);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+    assert!(ended.out.contains("VERDICT     intact\n"), "{ended:?}");
+    let ended = awrit(&[], &verify[..4]);
+    assert!(
+        ended.code == 0 && ended.err.starts_with("WARNING: without --jwks"),
+        "{ended:?}"
+    );
+
+    // What is on standard output is the same, and a file is never overwritten.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let ended = broker.awrit(&["audit", "export"]);
+    assert!(ended.code == 0 && ended.out.starts_with(&text), "{ended:?}");
+    let again = broker.awrit(&["audit", "export", "--file", &path]);
+    assert!(
+        again.code == 1 && again.err.contains("events.jsonl: File exists"),
+        "{again:?}"
+    );
+
+    assert!(text.contains("\"agent_id\":\"two\""), "{text}");
+    std::fs::write(&path, text.replace("\"agent_id\":\"two\"", "\"agent_id\":\"six\"")).unwrap();
+    let at = text.lines().position(|line| line.contains("\"two\"")).unwrap() + 1;
+    broken(
+        &awrit(&[], &verify),
+        &format!("evt-{at:06}"),
+        "its hash is not that of its content",
+    );
+}
+
+#[test]
+fn files_and_flags_that_make_no_sense_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = folder.path().join("events").display().to_string();
+    std::fs::write(&events, "not json\n").unwrap();
+    broken(
+        &awrit(&[], &["audit", "verify", "--file", &events]),
+        "evt-000001",
+        "its text is no event",
+    );
+    let ended = awrit(&[], &["audit", "verify", "--file", &events, "--jwks", &events]);
+    assert!(ended.code == 1 && ended.err.contains("it is no key set"), "{ended:?}");
+    awrit(&[], &["audit", "verify", "--file", "/nonexistent"])
+        .err
+        .contains("/nonexistent: No such file")
+        .then_some(())
+        .unwrap();
+    for (flag, value) in [("--expect-count", "0"), ("--expect-head", "abc")] {
+        let ended = awrit(&[], &["audit", "verify", flag, value]);
+        assert!(
+            ended.code == 1 && ended.err.starts_with(&format!("Error: invalid value '{value}'")),
+            "{ended:?}"
+        );
+    }
+    awrit(&[], &["audit", "verify"]).failed("AACTL_BROKER_URL is not set");
+    awrit(&[], &["audit", "export"]).failed("AACTL_BROKER_URL is not set");
+}
+
+#[test]
+fn a_broker_that_counts_more_than_it_shows_is_found_out() {
+    let broker = FakeBroker::plain(|call, _, _| match call {
+        "GET /.well-known/jwks.json" => (200, r#"{"keys":[]}"#.to_owned()),
+        _ => (200, r#"{"events":[],"total":5,"offset":0,"limit":1000}"#.to_owned()),
+    });
+    broken(
+        &broker.awrit(&["audit", "verify"]),
+        "evt-000001",
+        "although the broker counts 5 events",
+    );
+}
