@@ -70,6 +70,14 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         problem: String,
     },
+    /// `awrit doctor` found something.
+    #[error("{failed} of {checks} checks failed")]
+    Unwell {
+        /// Checks that failed.
+        failed: usize,
+        /// All checks.
+        checks: usize,
+    },
     /// `awrit init` failed.
     #[error(transparent)]
     Init(#[from] InitError),

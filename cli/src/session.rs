@@ -11,7 +11,7 @@ use crate::args::Global;
 use crate::error::CliError;
 use crate::output::Output;
 
-const BROKER_URL: &str = "AACTL_BROKER_URL";
+pub(crate) const BROKER_URL: &str = "AACTL_BROKER_URL";
 const ADMIN_SECRET: &str = "AACTL_ADMIN_SECRET";
 const CA_CERT: &str = "AACTL_CA_CERT";
 const CLIENT_CERT: &str = "AACTL_CLIENT_CERT";
@@ -37,6 +37,11 @@ impl Context<'_, '_> {
     /// A variable, unless it is empty.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a broker is named at all.
+    pub(crate) fn has_broker(&self) -> bool {
+        self.variable(BROKER_URL).is_some()
     }
 
     fn set(&self, name: &'static str) -> Result<String, CliError> {

@@ -52,6 +52,17 @@ impl BrokerClient {
         })
     }
 
+    /// The version of the broker program, from `/readyz` or the metrics, whichever is on this listener.
+    pub async fn program_version(&self) -> Option<String> {
+        let told = if let Ok(readiness) = self.readiness().await {
+            Some(readiness.version)
+        } else {
+            let metrics = self.send(Call::new(Method::GET, "/v1/metrics")).await.ok()?;
+            build_version(&metrics.text())
+        };
+        told.filter(|version| !version.is_empty())
+    }
+
     /// `GET /readyz`, which is on the API listener when the broker has no other; an unready broker is no error.
     ///
     /// # Errors
@@ -64,5 +75,24 @@ impl BrokerClient {
                 _ => Err(error),
             },
         }
+    }
+}
+
+/// The label of the metric that tells which program this is.
+fn build_version(metrics: &str) -> Option<String> {
+    let line = metrics.lines().find(|line| line.starts_with("agentwrit_build_info{"))?;
+    let (_, rest) = line.split_once("version=\"")?;
+    rest.split('"').next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_a_label_of_a_metric() {
+        let text = "# TYPE agentwrit_build_info gauge\nagentwrit_build_info{version=\"1.2.3\"} 1\n";
+        assert_eq!(build_version(text).as_deref(), Some("1.2.3"));
+        assert_eq!(build_version("agentwrit_other 1\n"), None);
     }
 }

@@ -114,6 +114,10 @@ impl Answer {
         })
     }
 
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     /// The server's clock when it answered, RFC 9110 §5.6.7.
     pub(crate) fn date(&self) -> Option<OffsetDateTime> {
         let text = self.headers.get(DATE)?.to_str().ok()?;

@@ -1,8 +1,8 @@
-//! Commands that ask no broker.
+//! Commands about awrit and the broker themselves.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 pub(super) const INIT_EXAMPLES: &str = "\
 The broker reads the file that AA_CONFIG_PATH names, else /etc/broker/config, else ~/.broker/config.
@@ -22,4 +22,57 @@ pub(crate) struct InitArgs {
     /// Where to write; default: `AA_CONFIG_PATH`, then ~/.broker/config
     #[arg(long, value_name = "FILE")]
     pub(crate) config_path: Option<PathBuf>,
+}
+
+pub(super) const DOCTOR_EXAMPLES: &str = "\
+One line a check, in the order in which a request meets them: url, dns, tcp, tls, http, clock, version, store, keys, login,
+audit. OK is good, WARN works and won't for long or not for everybody, FAIL doesn't work, SKIP couldn't be tried.
+The exit code is 1 when a check failed. Without AACTL_ADMIN_SECRET login and audit trail are skipped.
+No secret and no token is shown.
+
+Examples:
+  awrit doctor
+  awrit doctor --full --json";
+pub(super) const VERSION_EXAMPLES: &str = "\
+The broker's own version is asked of AACTL_BROKER_URL, when that is set; it is told on the listener that serves /readyz.
+
+Examples:
+  awrit version
+  awrit version --json";
+pub(super) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  awrit completions bash > ~/.local/share/bash-completion/completions/awrit
+  awrit completions zsh > ~/.zfunc/_awrit        # with: fpath+=~/.zfunc
+  awrit completions fish > ~/.config/fish/completions/awrit.fish";
+pub(super) const MAN_EXAMPLES: &str = "\
+Examples:
+  awrit man --dir ~/.local/share/man/man1
+  man awrit-audit-verify";
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Verify the whole audit trail, not only what came after its last checkpoint
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell to write them for
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder to write the pages to, one for each command
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use app::{AppCommand, AppGetArgs, AppRegisterArgs, AppRemoveArgs, AppUpdateArgs};
 pub(crate) use audit::{AuditCommand, EventsArgs, ExportArgs, VerifyArgs};
-pub(crate) use local::InitArgs;
+pub(crate) use local::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs, Shell};
 pub(crate) use token::{PodCommand, PodReleaseArgs, RevokeArgs, TokenArgs, TokenCommand};
 
 const AFTER: &str = "\
@@ -26,12 +26,13 @@ Environment:
 Results go to standard output, notes and errors to standard error.
 The exit code is 0 when all went well, else 1.
 
-The CA of an installation, from any namespace that uses it:
+Example:
+  # The CA of an installation, from any namespace that uses it.
   kubectl get configmap agentwrit-ca -o jsonpath='{.data.ca\\.crt}' > ca.crt";
 
-/// The command line of AgentWrit.
+/// The command line of AgentWrit
 #[derive(Debug, Parser)]
-#[command(name = "awrit", version, about, after_help = AFTER, arg_required_else_help = true)]
+#[command(name = "awrit", version, after_help = AFTER, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -98,6 +99,18 @@ pub(crate) enum Command {
     /// Pods
     #[command(subcommand, arg_required_else_help = true)]
     Pod(PodCommand),
+    /// Find out why the broker can't be used, or that it can
+    #[command(after_help = local::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Show the versions of awrit and of the broker
+    #[command(after_help = local::VERSION_EXAMPLES)]
+    Version,
+    /// Write completions for a shell to standard output
+    #[command(after_help = local::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    #[command(after_help = local::MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 impl Command {
@@ -117,6 +130,10 @@ impl Command {
             Self::Token(TokenCommand::Release(_)) => &["token", "release"],
             Self::Token(TokenCommand::Validate(_)) => &["token", "validate"],
             Self::Pod(PodCommand::Release(_)) => &["pod", "release"],
+            Self::Doctor(_) => &["doctor"],
+            Self::Version => &["version"],
+            Self::Completions(_) => &["completions"],
+            Self::Man(_) => &["man"],
         }
     }
 }

@@ -3,12 +3,15 @@
 mod app;
 mod audit;
 mod export;
+mod manual;
 mod pod;
 mod revoke;
 mod token;
 mod verify;
+mod version;
 
 use crate::args::{AppCommand, AuditCommand, Command, PodCommand, TokenCommand};
+use crate::doctor;
 use crate::error::CliError;
 use crate::init;
 use crate::session::Context;
@@ -28,6 +31,10 @@ pub(crate) fn run(command: Command, context: &mut Context<'_, '_>) -> Result<(),
         Command::Token(TokenCommand::Release(args)) => token::release(args, context),
         Command::Token(TokenCommand::Validate(args)) => token::validate(args, context),
         Command::Pod(PodCommand::Release(args)) => pod::release(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
+        Command::Version => version::run(context),
+        Command::Completions(args) => manual::completions(&args, context),
+        Command::Man(args) => manual::pages(&args, context),
     }
 }
 

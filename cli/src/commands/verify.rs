@@ -47,7 +47,7 @@ fn read_keys(path: &Path) -> Result<Jwks, CliError> {
     serde_json::from_slice(&text).map_err(|error| unusable(format!("it is no key set (RFC 7517): {error}")))
 }
 
-fn verification<'a>(anchored: bool, keys: &'a Jwks, expected: Expected) -> Verification<'a> {
+fn verification(anchored: bool, keys: &Jwks, expected: Expected) -> Verification<'_> {
     if anchored {
         Verification::from_checkpoint(keys, expected)
     } else {

@@ -151,13 +151,11 @@ impl<'a> Verification<'a> {
 
     /// The end of the trail.
     pub(crate) fn finish(mut self) -> Verdict {
-        match self.expected.unmet(self.verdict.count) {
-            Some(broken) => self.end(broken),
-            None => {
-                self.verdict.intact = true;
-                self.verdict
-            }
+        if let Some(broken) = self.expected.unmet(self.verdict.count) {
+            return self.end(broken);
         }
+        self.verdict.intact = true;
+        self.verdict
     }
 
     /// The end of the verification at something wrong.

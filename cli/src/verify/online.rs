@@ -37,13 +37,18 @@ pub(crate) struct Trail<'a> {
 
 impl<'a> Trail<'a> {
     pub(crate) async fn open(client: &'a BrokerClient, secret: &'a Sensitive) -> Result<Self, CliError> {
-        Ok(Self {
-            token: login(client, secret).await?,
+        Ok(Self::with_token(client, secret, login(client, secret).await?))
+    }
+
+    /// The same for who has logged in.
+    pub(crate) fn with_token(client: &'a BrokerClient, secret: &'a Sensitive, token: Sensitive) -> Self {
+        Self {
+            token,
             client,
             secret,
             offset: 0,
             end: None,
-        })
+        }
     }
 
     async fn page(&mut self, query: &AuditQuery) -> Result<AuditPage, CliError> {

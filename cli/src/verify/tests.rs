@@ -7,6 +7,9 @@ use agentwrit_protocol::go_json;
 use super::*;
 use crate::output::Output;
 
+/// What somebody does to a trail.
+type Change<'a> = &'a dyn Fn(&mut Vec<AuditEvent>);
+
 const KID: &str = "key-1";
 
 /// Takes the signature that [`trail`] writes for a signature of the key [`KID`].
@@ -100,12 +103,12 @@ fn an_intact_trail_says_how_far_it_goes_and_how_far_it_is_signed() {
 #[test]
 fn every_change_is_found_at_the_event_that_it_was_made_to() {
     let events = trail(7, &[3], KID);
-    let changed = |change: &dyn Fn(&mut Vec<AuditEvent>)| {
+    let changed = |change: Change<'_>| {
         let mut events = events.clone();
         change(&mut events);
         broken(&from_start(&texts(&events), Expected::default()))
     };
-    let table: [(&dyn Fn(&mut Vec<AuditEvent>), &str, &str); 7] = [
+    let table: [(Change<'_>, &str, &str); 7] = [
         (&|events| events[4].detail = "nothing".to_owned(), "evt-000005", "hash"),
         (
             &|events| events[4].extra.actor = "nobody".to_owned(),
@@ -143,7 +146,7 @@ fn a_trail_written_anew_has_no_signature() {
         (false, "its signature is not that of"),
     ] {
         let mut forged = trail(7, &[3], KID);
-        forged[0].detail = forged[0].detail.replacen("1", "nothing happened", 1);
+        forged[0].detail = forged[0].detail.replacen('1', "nothing happened", 1);
         let mut head = GENESIS_HASH.to_owned();
         for event in &mut forged {
             if event.id == "evt-000003" && !signed {

@@ -29,6 +29,15 @@ pub(crate) struct FakeBroker {
 
 impl FakeBroker {
     pub(crate) fn plain(reply: Reply) -> Self {
+        Self::start(None, reply)
+    }
+
+    /// One that says that it is this date.
+    pub(crate) fn dated(date: &'static str, reply: Reply) -> Self {
+        Self::start(Some(date), reply)
+    }
+
+    fn start(date: Option<&'static str>, reply: Reply) -> Self {
         let calls = Calls::default();
         let log = Arc::clone(&calls);
         let (send, receive) = std::sync::mpsc::channel::<SocketAddr>();
@@ -42,7 +51,7 @@ impl FakeBroker {
                 send.send(listener.local_addr().unwrap()).unwrap();
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    serve(stream, reply, Arc::clone(&log)).await;
+                    serve(stream, date, reply, Arc::clone(&log)).await;
                 }
             });
         });
@@ -69,7 +78,7 @@ impl FakeBroker {
     }
 }
 
-async fn serve(stream: TcpStream, reply: Reply, log: Calls) {
+async fn serve(stream: TcpStream, date: Option<&'static str>, reply: Reply, log: Calls) {
     let service = service_fn(|request: Request<Incoming>| {
         let log = Arc::clone(&log);
         async move {
@@ -90,6 +99,9 @@ async fn serve(stream: TcpStream, reply: Reply, log: Calls) {
             };
             let mut response = Response::new(Full::new(Bytes::from(text)));
             *response.status_mut() = status.try_into().unwrap();
+            if let Some(date) = date {
+                response.headers_mut().insert("date", date.parse().unwrap());
+            }
             Ok::<_, Infallible>(response)
         }
     });

@@ -4,6 +4,8 @@
 mod apps;
 mod certificates;
 mod commands;
+mod docs;
+mod doctor;
 mod events;
 mod failures;
 mod fake_broker;
