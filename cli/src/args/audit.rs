@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 const EVENTS_EXAMPLES: &str = "\
-Times are RFC 3339. The trail is kept in order; --offset and --limit page through what the filters leave.
+Times are RFC 3339. To page, give --cursor evt-000000, then what the note of each page says. A page that is shorter than
+--limit is the last for now.
 
 Examples:
   awrit audit events --pod-uid $(kubectl get pod NAME -o jsonpath='{.metadata.uid}')
@@ -18,8 +19,9 @@ Every event holds the hash of the one before it, and checkpoints among them are 
 recomputes all hashes, checks the signatures against the published keys, and names the first event that doesn't fit.
 The exit code is 0 for an intact trail, and 1 for a broken one or when it can't be read.
 
-An end that was cut off leaves an intact trail, only a shorter one. Note COUNT and HEAD somewhere else, and give them
-the next time. Whoever has the broker's key and its store can write the trail anew; what was noted shows that too.
+An end that was cut off leaves an intact trail, only a shorter one. Note COUNT and HEAD somewhere else, or take sequence
+and head of a checkpoint from the broker's log, and give them the next time. Whoever has the broker's key and its store
+can write the trail anew; what was noted shows that too.
 
 Examples:
   awrit audit verify
@@ -70,9 +72,8 @@ pub(crate) struct EventsArgs {
     /// Events to skip
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) offset: Option<i64>,
-    /// Begin where the page before ended, as its note says; 0 for the first page. Unlike --offset it never skips or
-    /// repeats events
-    #[arg(long)]
+    /// Begin after this event, as the note of the page before says; evt-000000 for the first page
+    #[arg(long, value_name = "EVENT")]
     pub(crate) cursor: Option<String>,
     /// success or denied
     #[arg(long)]

@@ -130,3 +130,40 @@ fn a_real_trail_is_filtered_paged_and_complained_about() {
         "{ended:?}"
     );
 }
+
+#[test]
+fn a_cursor_pages_through_what_is_there() {
+    let broker = RealBroker::new();
+    for target in ["one", "two", "three"] {
+        assert_eq!(broker.awrit(&["revoke", "--level", "task", "--target", target]).code, 0);
+    }
+    let mut cursor = "evt-000000".to_owned();
+    let mut seen = Vec::new();
+    for wanted in [2, 1, 0] {
+        let mut arguments = vec![
+            "audit",
+            "events",
+            "--event-type",
+            "token_revoked",
+            "--limit",
+            "2",
+            "--json",
+        ];
+        arguments.extend(["--cursor", &cursor]);
+        let ended = broker.awrit(&arguments);
+        let page = ended.json();
+        let events = page["events"].as_array().unwrap();
+        assert_eq!(events.len(), wanted, "{ended:?}");
+        seen.extend(
+            events
+                .iter()
+                .map(|event| event["agent_id"].as_str().unwrap().to_owned()),
+        );
+        cursor = page["next_cursor"].as_str().unwrap().to_owned();
+        assert!(
+            ended.err.ends_with(&format!("\nNext page: --cursor {cursor}\n")),
+            "{ended:?}"
+        );
+    }
+    assert_eq!(seen, ["one", "two", "three"]);
+}

@@ -1,7 +1,9 @@
 //! `awrit audit verify` and `awrit audit export`.
 
+use std::path::Path;
+
 use super::fake_broker::FakeBroker;
-use super::real_broker::RealBroker;
+use super::real_broker::{RealBroker, SECRET};
 use super::support::{Ended, awrit};
 
 /// A broker with a few events.
@@ -13,9 +15,10 @@ fn busy() -> RealBroker {
     broker
 }
 
-fn jwks(broker: &RealBroker) -> String {
+/// The keys of a broker, as a file in this folder.
+fn jwks(broker: &RealBroker, folder: &Path) -> String {
     let keys = broker.ask(async |client| client.jwks().await.unwrap());
-    let path = broker.folder.path().join("jwks.json").display().to_string();
+    let path = folder.join("jwks.json").display().to_string();
     std::fs::write(&path, serde_json::to_string(&keys).unwrap()).unwrap();
     path
 }
@@ -73,6 +76,62 @@ fn a_brokers_trail_is_intact_and_grows_on_what_was_noted() {
 }
 
 #[test]
+fn checkpoints_are_checked_and_are_places_to_begin_at() {
+    let broker = RealBroker::with(
+        tempfile::tempdir().unwrap(),
+        &[("AA_ADMIN_SECRET", SECRET), ("AA_DB_PATH", "")],
+    );
+    let token = broker.admin_token();
+    broker.ask(async |client| {
+        for number in 0..1000 {
+            client.revoke(&token, "task", &format!("task-{number}")).await.unwrap();
+        }
+    });
+    let whole = broker.awrit(&["audit", "verify", "--json"]).json();
+    assert_eq!(
+        (&whole["first"], &whole["checkpoint"]),
+        (&"evt-000001".into(), &"evt-001000".into())
+    );
+    assert!(
+        whole["events"].as_i64().unwrap() > 1000 && whole["unknown_keys"] == serde_json::json!([]),
+        "{whole}"
+    );
+    for from in [&["--from-checkpoint"][..], &["--from-checkpoint", "evt-001000"]] {
+        let tail = broker.awrit(&[&["audit", "verify", "--json"], from].concat()).json();
+        assert_eq!(
+            (&tail["intact"], &tail["first"]),
+            (&true.into(), &"evt-001000".into()),
+            "{from:?}"
+        );
+    }
+    broken(
+        &broker.awrit(&["audit", "verify", "--from-checkpoint", "evt-000999"]),
+        "evt-000999",
+        "it is no audit_checkpoint",
+    );
+    let ended = broker.awrit(&["audit", "verify", "--from-checkpoint", "1000"]);
+    assert!(
+        ended.code == 1 && ended.err.starts_with("Error: --from-checkpoint \"1000\" must be"),
+        "{ended:?}"
+    );
+    // Keys of another broker.
+    let path = jwks(&RealBroker::new(), broker.folder.path());
+    let ended = broker.awrit(&["audit", "verify", "--jwks", &path]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended.out.contains("CHECKPOINT  none\n") && ended.err.starts_with("WARNING: checkpoints of key "),
+        "{ended:?}"
+    );
+    let ended = broker.awrit(&["audit", "verify", "--from-checkpoint", "--jwks", &path]);
+    broken(&ended, "evt-001000", "its key isn't published");
+    let ended = broker.awrit(&["doctor"]);
+    assert!(
+        ended.code == 0 && ended.out.contains("intact from evt-001000 to evt-0010"),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn an_export_verifies_without_a_broker_until_somebody_touches_it() {
     let broker = busy();
     let path = broker.folder.path().join("events.jsonl").display().to_string();
@@ -82,7 +141,7 @@ fn an_export_verifies_without_a_broker_until_somebody_touches_it() {
         ended.err.starts_with("Exported ") && ended.err.ends_with(" events\n"),
         "{ended:?}"
     );
-    let keys = jwks(&broker);
+    let keys = jwks(&broker, broker.folder.path());
     let verify = ["audit", "verify", "--file", &path, "--jwks", &keys];
     let ended = awrit(&[], &verify);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
