@@ -239,9 +239,6 @@ impl Error {
                         | AlertDescription::CertificateExpired
                         | AlertDescription::CertificateUnknown
                         | AlertDescription::UnknownCA
-                        | AlertDescription::DecryptError
-                        | AlertDescription::HandshakeFailure
-                        | AlertDescription::AccessDenied
                 );
             }
             source = error.source();

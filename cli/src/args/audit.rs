@@ -112,7 +112,7 @@ pub(crate) struct VerifyArgs {
     /// Read the events from this file, one a line, and ask no broker
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Read the keys from this file, as /.well-known/jwks.json has them; default: those that the broker publishes
+    /// File with keys, as /.well-known/jwks.json has them: for --file, or older ones beside those that the broker publishes
     #[arg(long, value_name = "FILE")]
     pub(crate) jwks: Option<PathBuf>,
 }

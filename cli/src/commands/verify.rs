@@ -29,12 +29,6 @@ pub(super) fn run(args: VerifyArgs, context: &mut Context<'_, '_>) -> Result<(),
             problem: broken.problem,
         });
     }
-    for key in &verdict.unknown_keys {
-        let note = format!(
-            "WARNING: checkpoints of key {key} were not checked, since that key isn't known: such checkpoints may be forged."
-        );
-        context.output.note(&note)?;
-    }
     Ok(())
 }
 
@@ -47,14 +41,6 @@ fn read_keys(path: &Path) -> Result<Jwks, CliError> {
     serde_json::from_slice(&text).map_err(|error| unusable(format!("it is no key set (RFC 7517): {error}")))
 }
 
-fn verification(anchored: bool, keys: &Jwks, expected: Expected) -> Verification<'_> {
-    if anchored {
-        Verification::from_checkpoint(keys, expected)
-    } else {
-        Verification::from_start(keys, expected)
-    }
-}
-
 fn from_file(
     file: &EventFile,
     start: &Start,
@@ -62,21 +48,22 @@ fn from_file(
     expected: Expected,
     context: &mut Context<'_, '_>,
 ) -> Result<Verdict, CliError> {
+    let (from, anchored) = file.place(start)?;
     let none = Jwks::default();
+    let mut verification = Verification::from(anchored, keys.unwrap_or(&none), expected);
     if keys.is_none() {
+        verification = verification.without_signatures();
         context
             .output
-            .note("WARNING: without --jwks no signature can be checked, only that the events follow each other.")?;
+            .note("WARNING: without --jwks no signature is checked, only that the events follow each other.")?;
     }
-    let (from, anchored) = file.place(start)?;
-    let verification = verification(anchored, keys.unwrap_or(&none), expected);
     let mut progress = Progress::new(&SystemClock);
     file.verify(from, verification, &mut progress, context.output)
 }
 
 fn from_broker(
     start: &Start,
-    keys: Option<Jwks>,
+    more: Option<Jwks>,
     expected: Expected,
     context: &mut Context<'_, '_>,
 ) -> Result<Verdict, CliError> {
@@ -84,15 +71,14 @@ fn from_broker(
     let output = &mut *context.output;
     wait_for(async {
         let mut trail = Trail::open(&client, &secret).await?;
-        let keys = match keys {
-            Some(keys) => keys,
-            None => client.jwks().await?,
-        };
+        let mut keys = client.jwks().await?;
+        keys.keys.extend(more.into_iter().flat_map(|more| more.keys));
         let (from, anchored) = trail.place(start).await?;
-        let verification = verification(anchored, &keys, expected);
-        let mut progress = Progress::new(&SystemClock);
         trail.go_to(from);
-        trail.verify(verification, &mut progress, output).await
+        let verification = Verification::from(anchored, &keys, expected);
+        trail
+            .verify(verification, &mut Progress::new(&SystemClock), output)
+            .await
     })
 }
 

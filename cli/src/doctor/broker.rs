@@ -216,14 +216,6 @@ impl<'a> Visit<'a> {
                 format!("broken at {}: {}", broken.event, broken.problem),
                 "keep a copy of the store and of awrit audit export before anything else",
             ),
-            Ok(verdict) if !verdict.unknown_keys.is_empty() => self.report.warn(
-                "audit",
-                format!(
-                    "intact, but signed by keys that aren't published: {}",
-                    verdict.unknown_keys.join(", ")
-                ),
-                "was the signing key replaced?",
-            ),
             Ok(verdict) => {
                 let range = match (&verdict.first, &verdict.last) {
                     (Some(first), Some(last)) => format!("intact from {first} to {last}"),
@@ -245,12 +237,7 @@ async fn audit(
     let start = if full { Start::First } else { Start::LastCheckpoint };
     let (from, anchored) = trail.place(&start).await?;
     trail.go_to(from);
-    let expected = Expected::default();
-    let verification = if anchored {
-        Verification::from_checkpoint(keys, expected)
-    } else {
-        Verification::from_start(keys, expected)
-    };
+    let verification = Verification::from(anchored, keys, Expected::default());
     trail.verify(verification, &mut Progress::new(clock), output).await
 }
 

@@ -53,8 +53,8 @@ pub(crate) struct Verdict {
     pub(crate) signed_at: Option<String>,
     /// Events after it, which no signature covers yet.
     pub(crate) unsigned: i64,
-    /// Keys that checkpoints name and nobody knows: those signatures were not checked.
-    pub(crate) unknown_keys: Vec<String>,
+    /// Whether there were keys to check signatures with.
+    pub(crate) signatures_checked: bool,
     /// The first thing that is wrong.
     pub(crate) broken: Option<Broken>,
 }
@@ -64,30 +64,35 @@ pub(crate) struct Verification<'a> {
     walker: ChainWalker,
     keys: &'a dyn CheckpointKeys,
     expected: Expected,
-    /// Whether the first event is a checkpoint that has to be signed by a known key.
-    anchored: bool,
+    /// The first checkpoint since the last one of a known key.
+    unproven: Option<Checkpoint>,
     verdict: Verdict,
 }
 
 impl<'a> Verification<'a> {
-    /// From the first event of the trail.
-    pub(crate) fn from_start(keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
-        Self::new(ChainWalker::from_start(), keys, expected, false)
-    }
-
-    /// From the event of a checkpoint, whose signature stands for what is before it.
-    pub(crate) fn from_checkpoint(keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
-        Self::new(ChainWalker::from_checkpoint(), keys, expected, true)
-    }
-
-    fn new(walker: ChainWalker, keys: &'a dyn CheckpointKeys, expected: Expected, anchored: bool) -> Self {
+    /// From the first event of the trail; or from the event of a checkpoint, whose signature stands for what is before.
+    pub(crate) fn from(checkpoint: bool, keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
+        let walker = if checkpoint {
+            ChainWalker::from_checkpoint()
+        } else {
+            ChainWalker::from_start()
+        };
         Self {
             walker,
             keys,
             expected,
-            anchored,
-            verdict: Verdict::default(),
+            unproven: None,
+            verdict: Verdict {
+                signatures_checked: true,
+                ..Verdict::default()
+            },
         }
+    }
+
+    /// For who has no keys: hashes are checked, and signatures taken as they are.
+    pub(crate) fn without_signatures(mut self) -> Self {
+        self.verdict.signatures_checked = false;
+        self
     }
 
     /// Number of the last event that fits.
@@ -102,18 +107,9 @@ impl<'a> Verification<'a> {
     pub(crate) fn feed(&mut self, text: &str) -> Result<(), Broken> {
         let event = read(text).map_err(|kind| self.here(&kind))?;
         let step = self.walker.feed(&event, self.keys)?;
-        let first = self.verdict.events == 0;
-        if first && self.anchored && step == Step::UnknownKey {
-            return Err(Broken {
-                event: event.id,
-                problem: "its key isn't published, so that it can't stand for what is before it: verify from the \
-                          first event"
-                    .to_owned(),
-            });
-        }
         // The walker has checked that it has one.
         let count = AuditEvent::sequence_of(&event.id).unwrap_or_default();
-        if first {
+        if self.verdict.events == 0 {
             self.expected.meet(count.saturating_sub(1), &event.prev_hash)?;
         }
         self.expected.meet(count, &event.hash)?;
@@ -124,14 +120,12 @@ impl<'a> Verification<'a> {
                 verdict.checkpoint = Some(event.id.clone());
                 verdict.signed_at = Some(event.timestamp.clone());
                 verdict.unsigned = 0;
+                // It stands for all that is before it.
+                self.unproven = None;
             }
             Step::UnknownKey => {
                 verdict.unsigned += 1;
-                if let Ok(Checkpoint { kid, .. }) = Checkpoint::from_event(&event)
-                    && !verdict.unknown_keys.contains(&kid)
-                {
-                    verdict.unknown_keys.push(kid);
-                }
+                self.unproven = self.unproven.take().or(Checkpoint::from_event(&event).ok());
             }
         }
         verdict.first.get_or_insert_with(|| event.id.clone());
@@ -152,6 +146,17 @@ impl<'a> Verification<'a> {
     /// The end of the trail.
     pub(crate) fn finish(mut self) -> Verdict {
         if let Some(broken) = self.expected.unmet(self.verdict.count) {
+            return self.end(broken);
+        }
+        if let (Some(unproven), true) = (&self.unproven, self.verdict.signatures_checked) {
+            let broken = Broken {
+                event: AuditEvent::id_for(unproven.sequence.saturating_add(1)),
+                problem: format!(
+                    "it is signed by key {}, which isn't known, and no later checkpoint stands for it; an older key is \
+                     given with --jwks",
+                    unproven.kid
+                ),
+            };
             return self.end(broken);
         }
         self.verdict.intact = true;

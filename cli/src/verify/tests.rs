@@ -66,7 +66,7 @@ fn walk(mut verification: Verification<'_>, texts: &[String]) -> Verdict {
 }
 
 fn from_start(texts: &[String], expected: Expected) -> Verdict {
-    walk(Verification::from_start(&keys, expected), texts)
+    walk(Verification::from(false, &keys, expected), texts)
 }
 
 fn broken(verdict: &Verdict) -> (String, String) {
@@ -89,7 +89,7 @@ fn an_intact_trail_says_how_far_it_goes_and_how_far_it_is_signed() {
         checkpoint: Some("evt-000005".to_owned()),
         signed_at: Some("2026-11-21T07:00:05Z".to_owned()),
         unsigned: 2,
-        unknown_keys: Vec::new(),
+        signatures_checked: true,
         broken: None,
     };
     assert_eq!(verdict, wanted);
@@ -213,7 +213,7 @@ fn a_cut_off_end_is_found_by_what_was_noted() {
 fn from_a_checkpoint_the_signature_stands_for_what_is_before() {
     let events = trail(7, &[3], KID);
     let tail = texts(&events[2..]);
-    let from_checkpoint = |texts: &[String], expected| walk(Verification::from_checkpoint(&keys, expected), texts);
+    let from_checkpoint = |texts: &[String], expected| walk(Verification::from(true, &keys, expected), texts);
     let verdict = from_checkpoint(&tail, Expected::default());
     assert!(
         verdict.intact && verdict.events == 5 && verdict.count == 7,
@@ -226,13 +226,40 @@ fn from_a_checkpoint_the_signature_stands_for_what_is_before() {
     assert!(found.1.contains("verify from the first event"), "{found:?}");
     let found = broken(&from_checkpoint(&texts(&events[3..]), Expected::default()));
     assert!(found.1.contains("no audit_checkpoint"), "{found:?}");
+}
 
-    let foreign = texts(&trail(7, &[3], "key-2"));
-    let found = broken(&from_checkpoint(&foreign[2..], Expected::default()));
-    assert!(found.1.contains("its key isn't published"), "{found:?}");
-    let verdict = from_start(&foreign, Expected::default());
-    assert!(verdict.intact && verdict.checkpoint.is_none(), "{verdict:?}");
-    assert_eq!((verdict.unknown_keys, verdict.unsigned), (vec!["key-2".to_owned()], 7));
+#[test]
+fn a_checkpoint_of_an_unknown_key_needs_a_later_one_that_stands_for_it() {
+    let mut events = trail(7, &[3, 5], "key-2");
+    let foreign = texts(&events);
+    for (anchored, from) in [(false, 0), (true, 2)] {
+        let found = broken(&walk(
+            Verification::from(anchored, &keys, Expected::default()),
+            &foreign[from..],
+        ));
+        assert_eq!(found.0, "evt-000003");
+        assert!(found.1.contains("key key-2, which isn't known"), "{found:?}");
+        let verification = Verification::from(anchored, &keys, Expected::default()).without_signatures();
+        let verdict = walk(verification, &foreign[from..]);
+        assert!(verdict.intact && !verdict.signatures_checked, "{verdict:?}");
+    }
+    // The next event is a checkpoint of the known key.
+    let last = events.last().unwrap().clone();
+    let mut event = trail(1, &[1], KID).remove(0);
+    let checkpoint = Checkpoint::from_event(&event).unwrap();
+    event.detail = Checkpoint {
+        sequence: 7,
+        head: last.hash.clone(),
+        ..checkpoint
+    }
+    .detail();
+    event.seal(8, &last.hash);
+    events.push(event);
+    let verdict = from_start(&texts(&events), Expected::default());
+    assert!(
+        verdict.intact && verdict.checkpoint.as_deref() == Some("evt-000008"),
+        "{verdict:?}"
+    );
 }
 
 #[test]
@@ -243,11 +270,7 @@ fn a_file_is_read_line_by_line_from_where_it_shall_begin() {
     let file = EventFile::new(file.path());
     let verify = |start: &Start| {
         let (from, anchored) = file.place(start).unwrap();
-        let verification = if anchored {
-            Verification::from_checkpoint(&keys, Expected::default())
-        } else {
-            Verification::from_start(&keys, Expected::default())
-        };
+        let verification = Verification::from(anchored, &keys, Expected::default());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let clock = ManualClock::at(0);
         let mut output = Output::new(false, &mut out, &mut err);

@@ -93,7 +93,7 @@ fn checkpoints_are_checked_and_are_places_to_begin_at() {
         (&"evt-000001".into(), &"evt-001000".into())
     );
     assert!(
-        whole["events"].as_i64().unwrap() > 1000 && whole["unknown_keys"] == serde_json::json!([]),
+        whole["events"].as_i64().unwrap() > 1000 && whole["signatures_checked"] == true,
         "{whole}"
     );
     for from in [&["--from-checkpoint"][..], &["--from-checkpoint", "evt-001000"]] {
@@ -114,16 +114,24 @@ fn checkpoints_are_checked_and_are_places_to_begin_at() {
         ended.code == 1 && ended.err.starts_with("Error: --from-checkpoint \"1000\" must be"),
         "{ended:?}"
     );
-    // Keys of another broker.
-    let path = jwks(&RealBroker::new(), broker.folder.path());
-    let ended = broker.awrit(&["audit", "verify", "--jwks", &path]);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(
-        ended.out.contains("CHECKPOINT  none\n") && ended.err.starts_with("WARNING: checkpoints of key "),
-        "{ended:?}"
+    // Keys of another broker, for a file that has no others.
+    let path = broker.folder.path().join("events.jsonl").display().to_string();
+    assert_eq!(broker.awrit(&["audit", "export", "--file", &path]).code, 0);
+    let own = jwks(&broker, broker.folder.path());
+    assert_eq!(
+        awrit(&[], &["audit", "verify", "--file", &path, "--jwks", &own]).code,
+        0
     );
-    let ended = broker.awrit(&["audit", "verify", "--from-checkpoint", "--jwks", &path]);
-    broken(&ended, "evt-001000", "its key isn't published");
+    let others = jwks(&RealBroker::new(), broker.folder.path());
+    for from in [&[][..], &["--from-checkpoint"]] {
+        let verify = [&["audit", "verify", "--file", &path, "--jwks", &others], from].concat();
+        broken(&awrit(&[], &verify), "evt-001000", "which isn't known");
+    }
+    assert_eq!(
+        broker.awrit(&["audit", "verify", "--jwks", &others]).code,
+        0,
+        "beside its own"
+    );
     let ended = broker.awrit(&["doctor"]);
     assert!(
         ended.code == 0 && ended.out.contains("intact from evt-001000 to evt-0010"),
