@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from uuid import uuid4
 
 import pytest
 from verifiers import Refused, Verified, by_node, by_pyjwt, thumbprint
@@ -59,15 +60,20 @@ def published(broker: Broker) -> dict:
     return keys[0]
 
 
-def tokens(broker: Broker) -> dict[str, str]:
-    agent = broker.agent(["read:data:*"])
-    renewed = broker.post("/v1/token/renew", token=agent.token).json()["access_token"]
-    return {"admin": broker.admin_token(), "agent": broker.agent().token, "renewed": renewed}
+def renewed(broker: Broker) -> str:
+    return broker.post("/v1/token/renew", token=broker.agent().token).json()["access_token"]
 
 
-@pytest.mark.parametrize("kind", ["admin", "agent", "renewed"])
+def app(broker: Broker) -> str:
+    return broker.app_token(broker.app(f"jose-{uuid4().hex[:8]}", ["read:data:*"]))
+
+
+TOKENS = {"admin": Broker.admin_token, "app": app, "agent": lambda broker: broker.agent().token, "renewed": renewed}
+
+
+@pytest.mark.parametrize("kind", TOKENS)
 def test_a_token_verifies_and_says_what_the_broker_says(shared_broker, verify, kind):
-    token = tokens(shared_broker)[kind]
+    token = TOKENS[kind](shared_broker)
     verified = verify(shared_broker, token)
     assert verified.claims == shared_broker.validate(token)["claims"]
     assert verified.claims["iss"] == "" and "aud" not in verified.claims
@@ -85,7 +91,8 @@ def test_the_header_names_a_published_key_by_its_rfc_7638_thumbprint(shared_brok
 def test_issuer_and_audience_are_in_every_token_and_checked_by_the_library(broker_factory, verify):
     issuer, audience = "https://broker.interop.example", "orders"
     broker = broker_factory(env={"AA_ISSUER": issuer, "AA_AUDIENCE": audience})
-    for token in tokens(broker).values():
+    for kind in TOKENS.values():
+        token = kind(broker)
         claims = verify(broker, token, issuer, audience).claims
         assert (claims["iss"], claims["aud"]) == (issuer, [audience])
         for wrong in [("https://other.example", audience), (issuer, "billing")]:
