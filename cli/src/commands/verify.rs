@@ -11,11 +11,7 @@ use crate::session::{Context, wait_for};
 use crate::verify::{EventFile, Expected, Progress, Start, Trail, Verdict, Verification};
 
 pub(super) fn run(args: VerifyArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
-    let start = match args.from_checkpoint.as_deref() {
-        None => Start::First,
-        Some("last") => Start::LastCheckpoint,
-        Some(id) => Start::Checkpoint(id.to_owned()),
-    };
+    let start = Start::from_flag(args.from_checkpoint.as_deref())?;
     let keys = args.jwks.as_deref().map(read_keys).transpose()?;
     let expected = Expected::new(args.expect_count, args.expect_head);
     let verdict = match &args.file {

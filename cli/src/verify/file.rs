@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::audit::{AuditEvent, EventType};
 use serde::Deserialize;
 
 use super::{Progress, Start, Verdict, Verification};
@@ -45,12 +45,12 @@ impl EventFile {
         let wanted = match start {
             Start::First => return Ok((1, false)),
             Start::LastCheckpoint => None,
-            Start::Checkpoint(id) => Some(id),
+            Start::Checkpoint(sequence) => Some(AuditEvent::id_for(*sequence)),
         };
         let mut found = None;
         for line in self.lines()? {
             let (number, line) = line?;
-            if is_checkpoint(&line, wanted) {
+            if is_checkpoint(&line, wanted.as_deref()) {
                 found = Some((number, true));
             }
         }
@@ -89,14 +89,14 @@ impl EventFile {
 }
 
 /// Whether a line is the event with this id, or any checkpoint.
-fn is_checkpoint(line: &str, wanted: Option<&String>) -> bool {
+fn is_checkpoint(line: &str, wanted: Option<&str>) -> bool {
     #[derive(Deserialize)]
     struct Outline {
         id: String,
         event_type: String,
     }
     serde_json::from_str::<Outline>(line).is_ok_and(|event| match wanted {
-        Some(id) => event.id == *id,
+        Some(id) => event.id == id,
         None => event.event_type == EventType::AuditCheckpoint.as_str(),
     })
 }

@@ -21,8 +21,27 @@ pub(crate) enum Start {
     First,
     /// At the last checkpoint; at the first event when there is none.
     LastCheckpoint,
-    /// At the checkpoint with this id.
-    Checkpoint(String),
+    /// At the checkpoint of this number.
+    Checkpoint(i64),
+}
+
+impl Start {
+    /// From the value of `--from-checkpoint`.
+    ///
+    /// # Errors
+    /// When it can't be the id of an event.
+    pub(crate) fn from_flag(value: Option<&str>) -> Result<Self, CliError> {
+        match value {
+            None => Ok(Self::First),
+            Some("last") => Ok(Self::LastCheckpoint),
+            Some(id) => match AuditEvent::sequence_of(id) {
+                Some(sequence) => Ok(Self::Checkpoint(sequence)),
+                None => Err(CliError::Usage(format!(
+                    "--from-checkpoint {id:?} must be the id of an audit_checkpoint event, such as evt-001000"
+                ))),
+            },
+        }
+    }
 }
 
 /// The trail of a broker, read with an admin's token that is fetched anew when it ends.
@@ -66,12 +85,7 @@ impl<'a> Trail<'a> {
     pub(crate) async fn place(&mut self, start: &Start) -> Result<(i64, bool), CliError> {
         match start {
             Start::First => Ok((1, false)),
-            Start::Checkpoint(id) => match AuditEvent::sequence_of(id) {
-                Some(sequence) => Ok((sequence, true)),
-                None => Err(CliError::Usage(format!(
-                    "--from-checkpoint {id:?} must be the id of an audit_checkpoint event, such as evt-001000"
-                ))),
-            },
+            Start::Checkpoint(sequence) => Ok((*sequence, true)),
             Start::LastCheckpoint => Ok(match self.last_checkpoint().await? {
                 Some(sequence) => (sequence, true),
                 None => (1, false),

@@ -277,14 +277,10 @@ fn a_file_is_read_line_by_line_from_where_it_shall_begin() {
         let verdict = file.verify(from, verification, &mut Progress::new(&clock), &mut output);
         verdict.unwrap()
     };
-    for (start, count) in [
-        (Start::First, 7),
-        (Start::LastCheckpoint, 3),
-        (Start::Checkpoint("evt-000003".to_owned()), 5),
-    ] {
+    for (start, count) in [(Start::First, 7), (Start::LastCheckpoint, 3), (Start::Checkpoint(3), 5)] {
         let verdict = verify(&start);
         assert!(verdict.intact && verdict.events == count, "{start:?}: {verdict:?}");
     }
-    let nowhere = file.place(&Start::Checkpoint("evt-000009".to_owned())).unwrap_err();
+    let nowhere = file.place(&Start::Checkpoint(9)).unwrap_err();
     assert!(nowhere.to_string().contains("holds no event evt-000009"), "{nowhere}");
 }
