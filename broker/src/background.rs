@@ -34,7 +34,8 @@ pub fn tell_suppressed(broker: &Broker) {
         let detail = format!("suppressed={suppressed}");
         let event = EventDraft::denied(EventType::TokenAuthFailed, detail).error_kind("suppressed");
         if !broker.store.append(event) {
-            tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued");
+            broker.limits.untold(suppressed);
+            tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued yet");
         }
     }
 }

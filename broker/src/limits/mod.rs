@@ -132,6 +132,11 @@ impl Limits {
         self.suppressed.swap(0, Ordering::Relaxed)
     }
 
+    /// Counts those again that could not be told.
+    pub fn untold(&self, suppressed: u64) {
+        self.suppressed.fetch_add(suppressed, Ordering::Relaxed);
+    }
+
     /// Forgets whose buckets are full again.
     pub fn prune(&self) {
         for limit in [

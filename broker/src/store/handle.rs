@@ -1,6 +1,7 @@
 //! The store as services hold it: a queue to the committer, a pool for reads.
 
 use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -11,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use super::space::Space;
 use super::sqlite::SqliteTx;
 use super::sqlite::committer::{Committer, Message, Pending, Shared};
 use super::sqlite::open::{Opened, open};
@@ -39,6 +41,7 @@ pub(crate) struct StoreStatus {
     pub(crate) openings: AtomicU64,
     pub(crate) epoch: RwLock<String>,
     pub(crate) failure: RwLock<Option<&'static str>>,
+    pub(crate) space: Space,
 }
 
 /// Handle of the store; one thread, the committer, does the work.
@@ -87,6 +90,10 @@ impl Store {
             StoreKind::File(path) => Some(Readers::new(path.clone())),
             StoreKind::Memory => None,
         };
+        let folder = match &kind {
+            StoreKind::File(path) => path.parent().map(Path::to_owned),
+            StoreKind::Memory => None,
+        };
         let committer = Committer::new(kind, opened, waiting, Arc::clone(&shared));
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("committer".to_owned());
@@ -101,7 +108,7 @@ impl Store {
             path: "committer thread".to_owned(),
             source,
         })?;
-        tokio::spawn(remind(queue.downgrade(), Arc::clone(&shared)));
+        tokio::spawn(remind(queue.downgrade(), Arc::clone(&shared), folder));
         Ok(Self {
             queue,
             persistent: readers.is_some(),
@@ -149,9 +156,10 @@ impl Store {
     }
 
     /// Appends an event without waiting for its commit: for denials that come before a verified credential.
-    /// False when half of the queue is taken: the other half is for commands, which strangers can't crowd out.
+    /// False when half of the queue is taken, or the disk is nearly full: the rest is for commands, which strangers
+    /// can't crowd out.
     pub fn append(&self, draft: EventDraft) -> bool {
-        if self.queue.capacity() < QUEUE_LENGTH / 2 {
+        if self.queue.capacity() < QUEUE_LENGTH / 2 || self.shared.status.space.scarce() {
             return false;
         }
         let unconfirmed = Unconfirmed::new(&self.unconfirmed);
@@ -243,8 +251,8 @@ async fn opened(kind: &StoreKind, shared: &Arc<Shared>) -> Result<Opened> {
         .map_err(|_| StoreError::NotOpen)?
 }
 
-/// Reminds the committer of a store that isn't open, until there is no committer.
-async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>) {
+/// Reminds the committer of a store that isn't open, and looks at the disk, until there is no committer.
+async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>, folder: Option<PathBuf>) {
     let mut timer = tokio::time::interval(REOPEN_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -254,6 +262,14 @@ async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>) {
         };
         if !shared.status.open.load(Ordering::SeqCst) && queue.try_send(Message::Reopen).is_err() {
             tracing::trace!(target: "STORE", component = "InitDB", "the queue is full; the next second will do");
+        }
+        drop(queue);
+        if let Some(folder) = folder.clone() {
+            let shared = Arc::clone(&shared);
+            // A disk that hangs holds up nothing but this.
+            if let Err(error) = tokio::task::spawn_blocking(move || shared.status.space.look(&folder)).await {
+                tracing::debug!(target: "STORE", component = "Space", error = %error, "free space is not known");
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod nonce;
 pub mod policy;
 pub mod revocation;
 pub mod session;
+mod space;
 pub mod sqlite;
 
 use async_trait::async_trait;
