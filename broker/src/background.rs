@@ -44,10 +44,20 @@ pub fn tell_suppressed(broker: &Broker) {
 pub async fn prune(broker: &Broker) {
     broker.limits.prune();
     broker.view.prune(broker.clock.unix_millis());
-    match broker.store.commit(Prune).await {
-        Ok(0) => {}
-        Ok(rows) => tracing::info!(target: "STORE", component = "Prune", count = rows, "pruned expired JTIs"),
-        Err(error) => tracing::warn!(target: "STORE", component = "Prune", error = %error, "nothing pruned"),
+    let mut rows = 0_u64;
+    // A few rows at a time, so that whoever wants to commit meanwhile waits for few.
+    loop {
+        match broker.store.commit(Prune).await {
+            Ok(0) => break,
+            Ok(more) => rows = rows.saturating_add(more),
+            Err(error) => {
+                tracing::warn!(target: "STORE", component = "Prune", error = %error, "not everything was pruned");
+                break;
+            }
+        }
+    }
+    if rows > 0 {
+        tracing::info!(target: "STORE", component = "Prune", count = rows, "pruned expired JTIs");
     }
 }
 

@@ -60,6 +60,14 @@ impl Broker {
         Ok(hex::encode(bytes))
     }
 
+    /// The id of 32 characters that begins with a stem.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn random_id(&self, stem: &str) -> Result<String, EntropyError> {
+        Ok(format!("{stem}{}", self.random_hex::<8>()?))
+    }
+
     /// The key that nonces are authenticated with.
     pub fn nonce_key(&self) -> [u8; 32] {
         crate::nonce::key_of_store(self.keys.nonce_key(), &self.store.epoch())

@@ -13,6 +13,7 @@ use super::lineage::{StoredLineage, tell};
 use super::register::MAX_SCOPE_BYTES;
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
+use crate::store::session::stem;
 use crate::store::{Command, Delegated, EventDraft, Result as StoreResult, Session, StoreError, Tx};
 use crate::timestamp::rfc3339_nanos;
 use crate::view::View;
@@ -181,7 +182,7 @@ fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared
         return Err(DelegateError::TooLong);
     }
     Ok(Prepared {
-        jti: broker.random_hex::<16>()?,
+        jti: broker.random_id(stem(&node))?,
         node,
         chain_hash: chain::chain_hash(&records).map_err(SignError::from)?,
         chain: records,

@@ -10,6 +10,7 @@ use super::attested::{self, Refusal};
 use super::lineage::{StoredLineage, tell};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
+use crate::store::session::stem;
 use crate::store::{Command, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx};
 
 /// Longest overlap, seconds.
@@ -61,10 +62,11 @@ pub async fn renew(
     path: &str,
     source: &str,
 ) -> Result<Issued, RenewError> {
+    let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
     let command = Renew {
         bearer: claims.clone(),
         wishes,
-        jti: broker.random_hex::<16>()?,
+        jti: broker.random_id(stem(node))?,
         limits: RenewLimits {
             max_ttl: broker.config.max_ttl,
             max_session_age: broker.config.max_session_age,

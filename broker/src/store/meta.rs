@@ -39,6 +39,6 @@ pub trait Meta {
     async fn meta(&mut self, key: MetaKey) -> Result<Option<String>>;
     /// Sets the value of a key.
     async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()>;
-    /// Removes what can never matter again and returns how many rows that were.
+    /// Removes some of what can never matter again and returns how many rows that were; 0 when nothing is left.
     async fn prune(&mut self) -> Result<u64>;
 }

@@ -18,10 +18,21 @@ impl FromStored for EndReason {
     }
 }
 
+/// Length of the stem: the first characters that the id of a session or delegation shares with the jti of each of its
+/// tokens and, for a session, with the instance of its agent's SPIFFE id. They are random, 64 bits. By them a row is
+/// found from any of the three through one index.
+pub const STEM: usize = 16;
+
+/// The stem of an id; empty when it is shorter.
+pub fn stem(id: &str) -> &str {
+    id.get(..STEM).unwrap_or_default()
+}
+
 /// A session, or a delegation under one, as stored.
 #[derive(Debug, Clone)]
 pub struct Session {
     /// Id: of a session 32 lower-hex characters, the claim `sid`; of a delegation 48, the last of `delegation_nodes`.
+    /// It begins with its [`stem`].
     pub sid: String,
     /// SPIFFE id of the agent.
     pub agent_id: String,

@@ -8,6 +8,27 @@ use super::statements::{Statements, scalar};
 use crate::store::{Meta, MetaKey, Nonces, Policies, Result};
 
 const HOUR: i64 = 3600;
+/// Rows of one table that go in one transaction: everybody waits for that.
+const PRUNED_AT_ONCE: i64 = 500;
+
+/// Removes some of the rows whose moment is before the first value.
+macro_rules! prune {
+    ($table:literal, $key:literal, $moment:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE (",
+            $key,
+            ") IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $moment,
+            " < ? LIMIT ?)"
+        )
+    };
+}
 
 /// The value of a key.
 pub(super) fn read(connection: &Connection, key: MetaKey) -> Result<Option<String>> {
@@ -36,15 +57,15 @@ impl Meta for SqliteTx<'_> {
         let (seconds, millis) = (self.now.unix_timestamp(), self.millis());
         let statements = [
             // A launch token answers "expired" or "already consumed" for an hour, then "not found".
-            ("DELETE FROM launch_tokens WHERE expires_at < ?", millis - HOUR * 1000),
-            ("DELETE FROM nonces WHERE until < ?", millis),
-            ("DELETE FROM spent_tokens WHERE exp < ?", seconds),
-            ("DELETE FROM revocations WHERE until < ?", millis),
-            ("DELETE FROM sessions WHERE last_exp < ?", seconds - 25 * HOUR),
+            (prune!("launch_tokens", "id", "expires_at"), millis - HOUR * 1000),
+            (prune!("nonces", "until, nonce", "until"), millis),
+            (prune!("spent_tokens", "exp, jti", "exp"), seconds),
+            (prune!("revocations", "level, target", "until"), millis),
+            (prune!("sessions", "id", "kept_until"), seconds),
         ];
         let mut rows = 0_u64;
         for (statement, limit) in statements {
-            let gone = self.connection.change("prune", statement, [limit])?;
+            let gone = self.connection.change("prune", statement, [limit, PRUNED_AT_ONCE])?;
             rows = rows.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX));
         }
         self.purge_policy_rows().await?;

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0002_k8s.sql"),
     include_str!("0003_delegation.sql"),
     include_str!("0004_apps.sql"),
+    include_str!("0005_locality.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 
@@ -34,4 +35,100 @@ pub(super) fn migrate(connection: &Connection) -> Result<()> {
         connection.execute_batch(&script).during("create_table")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store of the first four migrations, as builds before locality left it.
+    fn before_locality() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        for script in MIGRATIONS.iter().take(4) {
+            connection.execute_batch(script).unwrap();
+        }
+        connection.execute_batch("PRAGMA user_version = 4").unwrap();
+        connection
+    }
+
+    fn text(connection: &Connection, sql: &str) -> String {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn rows_of_before_are_kept_and_sessions_that_could_not_be_found_end() {
+        let connection = before_locality();
+        connection
+            .execute_batch(
+                "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
+                 last_exp) VALUES \
+                 ('0123456789abcdef00', 'spiffe://d/agent/o/t/0123456789abcdef', 'o', 't', '[]', 'j1', 1, 2, 3, '', 7200), \
+                 ('ffff456789abcdef00', 'spiffe://d/agent/o/t/0123456789abcdef', 'o', 't', '[]', 'j2', 1, 2, 3, '', 7200); \
+                 INSERT INTO launch_tokens VALUES ('h', 'n', '[]', 1, 1, 2, NULL, 'admin', '', NULL, NULL, NULL); \
+                 INSERT INTO spent_tokens (jti, effective_at, exp) VALUES ('j', 5, 6); \
+                 INSERT INTO nonces (nonce, until) VALUES ('n', 9);",
+            )
+            .unwrap();
+        migrate(&connection).unwrap();
+        let ended = "SELECT group_concat(jti || coalesce(end_reason, '-') || kept_until, ' ') FROM sessions";
+        assert_eq!(text(&connection, ended), "j1-100800 j2revoked100800");
+        let others = "SELECT (SELECT hash FROM launch_tokens) || (SELECT jti || effective_at || exp FROM spent_tokens) \
+                      || (SELECT nonce || until FROM nonces)";
+        assert_eq!(text(&connection, others), "hj56n9");
+        let left = "SELECT count(*) || '' FROM sqlite_schema WHERE name LIKE '%before%'";
+        assert_eq!(text(&connection, left), "0");
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        migrate(&connection).unwrap();
+        connection.execute_batch("PRAGMA user_version = 999").unwrap();
+        assert!(matches!(migrate(&connection), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn what_a_command_looks_for_is_found_through_an_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        migrate(&connection).unwrap();
+        for (sql, index) in [
+            ("SELECT * FROM sessions WHERE sid = ?", "sid=?"),
+            (
+                "SELECT * FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g' AND last_exp >= ?",
+                "sid>? AND sid<?",
+            ),
+            (
+                "SELECT * FROM sessions WHERE root IS NOT NULL AND agent_id = ?",
+                "agent_id=?",
+            ),
+            (
+                "SELECT * FROM sessions WHERE task_id = ? AND last_exp >= ?",
+                "task_id=?",
+            ),
+            (
+                "SELECT * FROM sessions WHERE pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?",
+                "orch_id=?",
+            ),
+            ("SELECT * FROM sessions WHERE parent = ? AND last_exp >= ?", "parent=?"),
+            (
+                "SELECT sid FROM sessions WHERE ended_at IS NOT NULL AND last_exp >= ?",
+                "last_exp>?",
+            ),
+            (
+                "SELECT COUNT(*) FROM sessions WHERE kept_until >= ? AND ended_at IS NULL AND exp >= ?",
+                "kept_until>?",
+            ),
+            ("SELECT id FROM sessions WHERE kept_until < ? LIMIT ?", "kept_until<?"),
+            ("SELECT * FROM launch_tokens WHERE hash = ?", "hash=?"),
+            ("SELECT until, nonce FROM nonces WHERE until < ? LIMIT ?", "until<?"),
+            ("SELECT exp, jti FROM spent_tokens WHERE exp < ? LIMIT ?", "exp<?"),
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            // Parameters stay NULL: the plan doesn't depend on them.
+            let mut rows = statement.raw_query();
+            let plan: String = rows.next().unwrap().unwrap().get(3).unwrap();
+            assert!(plan.starts_with("SEARCH") && plan.contains(index), "{sql}: {plan}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use rusqlite::{Row, params};
 use super::SqliteTx;
 use super::launch::{attested, from_json, to_json};
 use super::statements::{Statements, scalar};
+use crate::store::session::{STEM, stem};
 use crate::store::{Delegated, EndReason, FromStored, Ledger, Operation, Renewal, Result, Session, Sessions};
 use crate::view::ViewChange;
 
@@ -20,6 +21,22 @@ macro_rules! live {
             " AND exp >= ? AND (ended_at IS NULL OR ended_at > ?)"
         )
     };
+}
+
+/// Seconds that a row is kept for those who ask what became of it, counted from its last token's end.
+const KEPT: i64 = 25 * 3600;
+/// `kept_until` is a multiple of this: a renewal that doesn't move it touches no index.
+const KEPT_STEP: i64 = 3600;
+
+/// Until when a row is kept at least, Unix seconds.
+const fn kept_until(last_exp: i64) -> i64 {
+    (last_exp.saturating_add(KEPT).div_euclid(KEPT_STEP) + 1).saturating_mul(KEPT_STEP)
+}
+
+/// The stem of the session whose agent this is; `None` when it is the id of no agent.
+fn agent_stem(agent_id: &str) -> Option<&str> {
+    let (_, instance) = agent_id.rsplit_once('/')?;
+    (instance.len() == STEM).then_some(instance)
 }
 
 /// The same for sessions whose tokens still stand; the placeholders are current second and millisecond.
@@ -84,12 +101,18 @@ impl SqliteTx<'_> {
         self.connection.all(READ, query, values, from_row)
     }
 
+    /// Those whose tokens still stand, of the few whose ids have this stem.
+    fn standing_by_stem(&self, stem: &str) -> Result<Vec<Session>> {
+        let condition = standing!("sid >= ?1 AND sid < ?1 || 'g'");
+        self.sessions(condition, stem)
+    }
+
     /// A token is refused from a moment on, Unix milliseconds.
     fn spend(&mut self, jti: &str, effective_at: i64, exp: i64) -> Result<()> {
         self.connection.change(
             "save_revocation",
             "INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) \
-             ON CONFLICT (jti) DO UPDATE SET effective_at = MIN(effective_at, excluded.effective_at)",
+             ON CONFLICT (exp, jti) DO UPDATE SET effective_at = MIN(effective_at, excluded.effective_at)",
             params![jti, effective_at, exp],
         )?;
         self.view_change(ViewChange::TokenSpent {
@@ -113,8 +136,8 @@ impl Sessions for SqliteTx<'_> {
         self.connection.change(
             "insert_session",
             "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
-             policy_uid, pod_uid, attested, last_exp, root, nodes, parent, ceiling, barred) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 session.sid,
                 session.agent_id,
@@ -130,6 +153,7 @@ impl Sessions for SqliteTx<'_> {
                 bound.map(|bound| &bound.pod_uid),
                 bound.map(|bound| to_json("attestation", bound)).transpose()?,
                 session.last_exp,
+                kept_until(session.last_exp),
                 delegated.map(|delegated| &delegated.root),
                 delegated
                     .map(|delegated| to_json("delegation nodes", &delegated.nodes))
@@ -174,6 +198,11 @@ impl Sessions for SqliteTx<'_> {
         if rows == 0 {
             return Ok(false);
         }
+        if kept_until(exp) > kept_until(session.last_exp) {
+            let sql = "UPDATE sessions SET kept_until = ? WHERE sid = ?";
+            self.connection
+                .change("renew_session", sql, params![kept_until(exp), session.sid])?;
+        }
         let now = self.millis();
         if let Some(older) = session.previous.as_ref().filter(|older| older.until > now) {
             self.spend(&older.jti, now, older.exp)?;
@@ -209,17 +238,24 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
-        self.sessions(live!("root IS NULL AND orch_id = ?"), orch_id)
+        self.sessions(live!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?"), orch_id)
     }
 
     async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>> {
-        let sql = "SELECT * FROM sessions WHERE agent_id = ? AND root IS NULL";
-        self.connection.first(READ, sql, [agent_id], from_row)
+        let Some(stem) = agent_stem(agent_id) else {
+            return Ok(None);
+        };
+        let sql = "SELECT * FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g' AND agent_id = ?2 AND root IS NULL";
+        self.connection.first(READ, sql, [stem, agent_id], from_row)
     }
 
     async fn bar_agent(&mut self, agent_id: &str) -> Result<()> {
-        let sql = "UPDATE sessions SET barred = 1 WHERE agent_id = ? AND root IS NULL";
-        self.connection.change("bar_agent", sql, [agent_id]).map(drop)
+        let Some(stem) = agent_stem(agent_id) else {
+            return Ok(());
+        };
+        let sql =
+            "UPDATE sessions SET barred = 1 WHERE sid >= ?1 AND sid < ?1 || 'g' AND agent_id = ?2 AND root IS NULL";
+        self.connection.change("bar_agent", sql, [stem, agent_id]).map(drop)
     }
 
     async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>> {
@@ -227,7 +263,13 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
-        self.sessions(standing!("agent_id = ?"), agent_id)
+        let mut found = self.sessions(standing!("root IS NOT NULL AND agent_id = ?"), agent_id)?;
+        if let Some(stem) = agent_stem(agent_id) {
+            let own = self.standing_by_stem(stem)?;
+            let is_own = |session: &Session| session.agent_id == agent_id && session.delegated.is_none();
+            found.extend(own.into_iter().filter(is_own));
+        }
+        Ok(found)
     }
 
     async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>> {
@@ -235,15 +277,15 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>> {
-        let current = self.sessions(standing!("jti = ?"), jti)?;
-        if let Some(session) = current.into_iter().next() {
-            return Ok(Some(session));
+        if jti.len() <= STEM {
+            return Ok(None);
         }
         let now = self.millis();
-        let before = self.sessions(standing!("prev_jti = ?"), jti)?;
-        Ok(before
-            .into_iter()
-            .find(|session| session.previous.as_ref().is_some_and(|previous| previous.until > now)))
+        let is_of = |session: &Session| {
+            let before = session.previous.as_ref();
+            session.jti == jti || before.is_some_and(|previous| previous.jti == jti && previous.until > now)
+        };
+        Ok(self.standing_by_stem(stem(jti))?.into_iter().find(is_of))
     }
 
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {
@@ -252,10 +294,12 @@ impl Sessions for SqliteTx<'_> {
 
     async fn count_live_sessions(&mut self) -> Result<i64> {
         const OPERATION: &str = "count_sessions";
+        // The first condition is that of an index.
         let sql =
-            "SELECT COUNT(*) FROM sessions WHERE ended_at IS NULL AND root IS NULL AND last_exp >= ?1 AND exp >= ?1";
+            "SELECT COUNT(*) FROM sessions WHERE kept_until >= ? AND ended_at IS NULL AND root IS NULL AND exp >= ?";
         let now = self.now.unix_timestamp();
-        let count = self.connection.first(OPERATION, sql, [now], scalar(OPERATION))?;
+        let values = [kept_until(now), now];
+        let count = self.connection.first(OPERATION, sql, values, scalar(OPERATION))?;
         Ok(count.unwrap_or_default())
     }
 }
