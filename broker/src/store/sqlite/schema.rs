@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0003_delegation.sql"),
     include_str!("0004_apps.sql"),
     include_str!("0005_locality.sql"),
+    include_str!("0006_trail.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 
