@@ -52,6 +52,15 @@ pub enum KeyError {
     Jwt(#[from] jsonwebtoken::errors::Error),
 }
 
+impl KeyError {
+    fn of(path: &Path, source: std::io::Error) -> Self {
+        Self::File {
+            path: path.display().to_string(),
+            source,
+        }
+    }
+}
+
 /// The keys that tokens are signed with and checked against.
 pub struct KeySet {
     kid: String,
@@ -75,26 +84,48 @@ impl KeySet {
     /// # Errors
     /// When the file can't be read or made, or holds something else.
     pub fn load_or_create(path: &Path, required: bool, entropy: &dyn Entropy) -> Result<Self, KeyError> {
-        let shown = path.display().to_string();
+        if let Some(keys) = Self::load(path, required)? {
+            return Ok(keys);
+        }
+        let mut seed = [0_u8; 32];
+        entropy.fill(&mut seed)?;
+        let mut unique = [0_u8; 8];
+        entropy.fill(&mut unique)?;
+        match write_new(path, &seed, unique) {
+            Ok(()) => Ok(Self {
+                made: true,
+                ..Self::new(&seed)
+            }),
+            // Another process was quicker: its key is the key.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path, true)?
+                .ok_or(error)
+                .map_err(|source| KeyError::of(path, source)),
+            Err(source) => Err(KeyError::of(path, source)),
+        }
+    }
+
+    /// Looks at the file without making it.
+    ///
+    /// # Errors
+    /// As [`KeySet::load_or_create`] would, but for those of making it.
+    pub fn check(path: &Path, required: bool) -> Result<(), KeyError> {
+        Self::load(path, required).map(drop)
+    }
+
+    /// The key of the file; `None` when there is none and none is required.
+    fn load(path: &Path, required: bool) -> Result<Option<Self>, KeyError> {
+        let shown = || path.display().to_string();
         match fs::read_to_string(path) {
             Ok(pem) => {
-                let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| KeyError::Format { path: shown })?;
-                Ok(Self::new(key.as_bytes()))
+                let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| KeyError::Format { path: shown() })?;
+                Ok(Some(Self::new(key.as_bytes())))
             }
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                if required {
-                    return Err(KeyError::Missing { path: shown });
-                }
-                let mut seed = [0_u8; 32];
-                entropy.fill(&mut seed)?;
-                write_new(path, &seed).map_err(|source| KeyError::File { path: shown, source })?;
-                Ok(Self {
-                    made: true,
-                    ..Self::new(&seed)
-                })
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound && required => {
+                Err(KeyError::Missing { path: shown() })
             }
-            Err(source) if source.kind() == std::io::ErrorKind::InvalidData => Err(KeyError::Format { path: shown }),
-            Err(source) => Err(KeyError::File { path: shown, source }),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) if source.kind() == std::io::ErrorKind::InvalidData => Err(KeyError::Format { path: shown() }),
+            Err(source) => Err(KeyError::of(path, source)),
         }
     }
 
@@ -210,19 +241,29 @@ fn pkcs8_v1(seed: &[u8; 32]) -> Vec<u8> {
     der
 }
 
-/// Writes a new key file, durably, readable by its owner only.
-fn write_new(path: &Path, seed: &[u8; 32]) -> std::io::Result<()> {
+/// Writes a new key file, durably, readable by its owner only. It appears under its name when it is complete: after a
+/// crash there is the whole key or none. A file that is there is never replaced.
+fn write_new(path: &Path, seed: &[u8; 32], unique: [u8; 8]) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let pem = format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(pkcs8_v1(seed))
     );
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()?;
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!(".new-{}", hex::encode(unique)));
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
+    // Unlike a rename, a link fails when the name is taken.
+    let linked = written.and_then(|()| fs::hard_link(&unfinished, path));
+    fs::remove_file(&unfinished)?;
+    linked?;
     File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
@@ -248,6 +289,30 @@ mod tests {
         assert_eq!(
             KeySet::load_or_create(&path, true, &SystemEntropy).unwrap().kid(),
             made.kid()
+        );
+    }
+
+    #[test]
+    fn a_key_file_is_whole_or_absent_and_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("signing.key");
+        let made = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        let before = fs::read(&path).unwrap();
+        let refused = write_new(&path, &[7; 32], [1; 8]).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        KeySet::check(&path, true).unwrap();
+        assert_eq!(
+            KeySet::load_or_create(&path, false, &SystemEntropy).unwrap().kid(),
+            made.kid()
+        );
+        let other = folder.path().join("other.key");
+        KeySet::check(&other, false).unwrap();
+        assert!(
+            KeySet::check(&other, true).is_err() && !other.exists(),
+            "looking makes nothing"
         );
     }
 

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod nonce;
+mod reload;
 pub mod run;
 pub mod server;
 pub mod service;

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub audit_events_loaded: IntGauge,
     /// Denials that the trail holds only as a number.
     pub denials_suppressed: IntCounter,
+    /// Requests whose handler panicked: a defect of ours, each of them.
+    pub handler_panics: IntCounter,
 }
 
 impl Metrics {
@@ -90,6 +92,7 @@ impl Metrics {
                 "denials_suppressed_total",
                 "Denials that the audit trail holds only as a number",
             )?,
+            handler_panics: IntCounter::new("handler_panics_total", "Requests whose handler panicked")?,
             registry: registry.clone(),
             process,
         };
@@ -107,6 +110,7 @@ impl Metrics {
         add(Box::new(metrics.db_errors.clone()))?;
         add(Box::new(metrics.audit_events_loaded.clone()))?;
         add(Box::new(metrics.denials_suppressed.clone()))?;
+        add(Box::new(metrics.handler_panics.clone()))?;
         Ok(metrics)
     }
 

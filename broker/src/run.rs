@@ -8,21 +8,23 @@ use agentwrit_protocol::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, TlsMode, help};
-use crate::logging;
+use crate::keys::KeySet;
+use crate::logging::{Log, log_panics};
+use crate::reload::follow_level;
 use crate::server::{ListenError, Server, raise_limit};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
 use crate::system::{SystemClock, SystemEntropy};
-use crate::tls::{Tls, TlsError};
+use crate::tls::Tls;
 
 /// Why the broker ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 enum Fatal {
     #[error(transparent)]
     Start(#[from] StartError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("{}", .0.join("; "))]
+    Files(Vec<String>),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("seed tokens: {0}")]
@@ -71,31 +73,46 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    let config = match Config::load(&environment) {
-        Ok(config) => config,
-        Err(failures) => return fatal(&failures),
-    };
+    match Config::load(&environment) {
+        Ok(config) => logged(config),
+        Err(failures) => fatal(&failures),
+    }
+}
+
+/// From the start of the log to its last line.
+fn logged(config: Config) -> ExitCode {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    logging::init(config.log_level, config.log_format, Arc::clone(&clock));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fatal(&[format!("runtime: {error}")]),
+    let log = match Log::start(config.log_level, config.log_format, &clock) {
+        Ok(log) => Arc::new(log),
+        Err(error) => return fatal(&[format!("log: {error}")]),
     };
-    match runtime.block_on(run(config, clock)) {
+    log_panics();
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Fatal::from)
+        .and_then(|runtime| runtime.block_on(run(config, clock, Arc::clone(&log))));
+    log.close();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Fatal::Files(failures)) => fatal(&failures),
         Err(error) => fatal(&[error.to_string()]),
     }
 }
 
-async fn run(config: Config, clock: Arc<dyn Clock>) -> Result<(), Fatal> {
+async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(), Fatal> {
     // Before the sockets: a signal during the start must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = signal(SignalKind::hangup())?;
     for warning in &config.warnings {
         tracing::warn!(target: "CFG", component = "Load", "{warning}");
     }
     tracing::info!(target: "BROKER", component = "main", addr = %config.listen, version = WIRE_VERSION, "starting broker");
     raise_limit();
-    let tls = Tls::load(&config.tls)?;
+    let (tls, failures) = check_files(&config);
+    if !failures.is_empty() {
+        return Err(Fatal::Files(failures));
+    }
     let suffix = if config.tls == TlsMode::None { "" } else { " (TLS)" };
     let surroundings = Surroundings {
         clock,
@@ -106,22 +123,43 @@ async fn run(config: Config, clock: Arc<dyn Clock>) -> Result<(), Fatal> {
     let server = Server::bind(Arc::clone(&broker), tls).await?;
     if broker.config.seed_tokens {
         let (launch, admin) = seed(&broker).await?;
-        say(std::io::stdout(), &format!("SEED_LAUNCH_TOKEN={}", launch.expose()));
-        say(std::io::stdout(), &format!("SEED_ADMIN_TOKEN={}", admin.expose()));
+        log.say(&format!("SEED_LAUNCH_TOKEN={}", launch.expose()));
+        log.say(&format!("SEED_ADMIN_TOKEN={}", admin.expose()));
     }
+    broker
+        .metrics
+        .register(Box::new(log.lost()))
+        .map_err(StartError::from)?;
+    tokio::spawn(follow_level(
+        Arc::clone(&log),
+        broker.config.level_source.clone(),
+        hangup,
+    ));
     let address = server.address()?;
-    say(
-        std::io::stdout(),
-        &format!("AgentWrit broker v{WIRE_VERSION} listening on {address}{suffix}"),
-    );
+    log.say(&format!(
+        "AgentWrit broker v{WIRE_VERSION} listening on {address}{suffix}"
+    ));
     server
         .serve(async move {
             let name = tokio::select! {
                 _ = terminate.recv() => "terminated",
                 _ = interrupt.recv() => "interrupt",
             };
-            say(std::io::stdout(), &format!("Shutting down gracefully (signal: {name})"));
+            log.say(&format!("Shutting down gracefully (signal: {name})"));
         })
         .await;
     Ok(())
+}
+
+/// Reads the files that the settings name, so that one run shows all that is wrong with them.
+fn check_files(config: &Config) -> (Option<Tls>, Vec<String>) {
+    let mut failures = Vec::new();
+    let tls = Tls::load(&config.tls).unwrap_or_else(|error| {
+        failures.push(error.to_string());
+        None
+    });
+    if let Err(error) = KeySet::check(&config.signing_key_path, config.signing_key_required) {
+        failures.push(error.to_string());
+    }
+    (tls, failures)
 }

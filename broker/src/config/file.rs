@@ -1,8 +1,17 @@
 //! The KEY=VALUE file (contract §17.2); a mounted Kubernetes Secret is fine.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::Sensitive;
+
+use super::LogLevel;
+
+/// Some editors put it first.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+/// What is beyond isn't read: the path may name anything.
+const MOST_BYTES: u64 = 1_048_576;
 
 /// What the file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,27 +29,40 @@ pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
     pub(super) mode: Mode,
     pub(super) admin_secret: Option<Sensitive>,
+    pub(super) log_level: Option<LogLevel>,
 }
 
-/// The first file that is there: `AA_CONFIG_PATH`, `/etc/broker/config`, `~/.broker/config`.
-pub(super) fn find(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<ConfigFile>, String> {
-    if let Some(path) = env("AA_CONFIG_PATH").filter(|path| !path.is_empty()) {
-        return read(Path::new(&path)).map(Some);
+/// Where a file may be: `AA_CONFIG_PATH`, which then has to be there; or `/etc/broker/config`, `~/.broker/config`.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) paths: Vec<PathBuf>,
+    required: bool,
+}
+
+impl Places {
+    pub(super) fn new(env: &dyn Fn(&str) -> Option<String>) -> Self {
+        let given = |name: &str| env(name).filter(|path| !path.is_empty());
+        if let Some(path) = given("AA_CONFIG_PATH") {
+            return Self {
+                paths: vec![PathBuf::from(path)],
+                required: true,
+            };
+        }
+        let mut paths = vec![PathBuf::from("/etc/broker/config")];
+        paths.extend(given("HOME").map(|home| Path::new(&home).join(".broker/config")));
+        Self { paths, required: false }
     }
-    let mut places = vec![PathBuf::from("/etc/broker/config")];
-    if let Some(home) = env("HOME").filter(|home| !home.is_empty()) {
-        places.push(Path::new(&home).join(".broker/config"));
+
+    /// The first readable one.
+    pub(super) fn read(&self) -> Result<Option<ConfigFile>, String> {
+        let found = self.paths.iter().find(|path| self.required || File::open(path).is_ok());
+        found.map(|path| read(path)).transpose()
     }
-    places
-        .into_iter()
-        .find(|place| std::fs::File::open(place).is_ok())
-        .map(|place| read(&place))
-        .transpose()
 }
 
 /// Reads one file.
 pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+    let text = text(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("config file not found at path: {}", path.display()),
         std::io::ErrorKind::PermissionDenied => "failed to read config file: permission denied".to_owned(),
         _ => format!("failed to read config file: {error}"),
@@ -50,6 +72,7 @@ pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
         ..ConfigFile::default()
     };
     for line in text
+        .trim_start_matches(BYTE_ORDER_MARK)
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -57,15 +80,24 @@ pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
         let Some((key, value)) = line.split_once('=') else {
             continue;
         };
+        let given = |value: &str| (!value.is_empty()).then(|| value.to_owned());
         match (key.trim(), value.trim()) {
             ("MODE", "development") => file.mode = Mode::Development,
             ("MODE", "production") => file.mode = Mode::Production,
             ("MODE", other) => {
                 return Err(format!("config file: MODE {other:?} must be development or production"));
             }
-            ("ADMIN_SECRET", secret) if !secret.is_empty() => file.admin_secret = Some(Sensitive::from(secret)),
+            // Of several lines with one key the last counts.
+            ("ADMIN_SECRET", secret) => file.admin_secret = given(secret).map(Sensitive::from),
+            ("LOG_LEVEL", word) => file.log_level = given(word).map(|word| LogLevel::of_word(&word)),
             _ => {}
         }
     }
     Ok(file)
+}
+
+fn text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -2,6 +2,7 @@
 
 mod cidr;
 mod file;
+mod log_level;
 mod parse;
 mod secret;
 mod settings;
@@ -15,19 +16,9 @@ use crate::store::StoreKind;
 
 pub use cidr::Cidr;
 pub use file::Mode;
+pub use log_level::{LevelSource, LogLevel};
 pub use secret::{AdminAuth, AdminSecret, SecretSource, known_to_everybody};
 pub use settings::{SETTINGS, Setting, help};
-
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// FAIL only.
-    Quiet,
-    /// OK, WARN and FAIL.
-    Verbose,
-    /// TRACE too.
-    Trace,
-}
 
 /// What a log line looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +64,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Ops listener (plain HTTP), when apart.
     pub ops: Option<SocketAddr>,
-    /// How much is logged.
+    /// How much is logged at first.
     pub log_level: LogLevel,
+    /// Where the level can change.
+    pub level_source: LevelSource,
     /// What a log line looks like.
     pub log_format: LogFormat,
     /// Trust domain of SPIFFE ids.

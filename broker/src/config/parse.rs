@@ -9,8 +9,10 @@ use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::apps::{LONGEST_TTL, SHORTEST_TTL};
 use agentwrit_protocol::spiffe::check_trust_domain;
 
-use super::file::{self, ConfigFile, Mode};
-use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LogFormat, LogLevel, SecretSource, TlsMode};
+use super::file::{ConfigFile, Mode, Places};
+use super::{
+    AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource, TlsMode,
+};
 use crate::store::StoreKind;
 
 struct Reader<'a> {
@@ -181,20 +183,6 @@ impl Reader<'_> {
             .filter_map(|item| self.keep(item))
             .collect()
     }
-
-    fn log_level(&mut self) -> LogLevel {
-        // The contract: any case, and unknown words mean verbose.
-        match self
-            .text("AA_LOG_LEVEL")
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .as_str()
-        {
-            "quiet" => LogLevel::Quiet,
-            "trace" => LogLevel::Trace,
-            _ => LogLevel::Verbose,
-        }
-    }
 }
 
 pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<String>> {
@@ -202,9 +190,14 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         env,
         failures: Vec::new(),
     };
-    let found = file::find(env);
-    let file = reader.keep(found).flatten();
+    let places = Places::new(env);
+    let file = reader.keep(places.read()).flatten();
     let mode = file.as_ref().map(|file| file.mode);
+    let level_source = LevelSource {
+        places: places.paths,
+        environment: LogLevel::of_word(&reader.text("AA_LOG_LEVEL").unwrap_or_default()),
+    };
+    let log_level = file.as_ref().and_then(|file| file.log_level);
     let admin = reader.admin(&file.unwrap_or_default());
     let ops = reader.text("AA_OPS_ADDRESS").and_then(|text| {
         let wanted = format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as 0.0.0.0:9090");
@@ -223,7 +216,8 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         admin,
         listen: reader.listen(),
         ops,
-        log_level: reader.log_level(),
+        log_level: log_level.unwrap_or(level_source.environment),
+        level_source,
         log_format: reader.choice(
             "AA_LOG_FORMAT",
             LogFormat::Text,

@@ -42,7 +42,7 @@ pub const SETTINGS: &[Setting] = &[
         "AA_CONFIG_PATH",
         "",
         "/etc/broker/config",
-        "KEY=VALUE file with MODE and ADMIN_SECRET; also looked for at /etc/broker/config and ~/.broker/config",
+        "KEY=VALUE file with MODE, ADMIN_SECRET and LOG_LEVEL; also looked for at /etc/broker/config and ~/.broker/config",
     ),
     setting(
         "AA_BIND_ADDRESS",
@@ -57,7 +57,12 @@ pub const SETTINGS: &[Setting] = &[
         "0.0.0.0:9090",
         "address and port of the ops listener (plain HTTP: /livez, /readyz, /metrics); empty: /livez and /readyz are on the API listener",
     ),
-    setting("AA_LOG_LEVEL", "verbose", "trace", "quiet, standard, verbose or trace"),
+    setting(
+        "AA_LOG_LEVEL",
+        "verbose",
+        "trace",
+        "quiet, standard, verbose or trace; LOG_LEVEL in the config file comes before it and may change at any time",
+    ),
     setting("AA_LOG_FORMAT", "text", "json", "text or json"),
     setting(
         "AA_TRUST_DOMAIN",

@@ -214,3 +214,133 @@ fn every_setting_is_in_the_help_once() {
         assert!(super::help().contains(setting.about));
     }
 }
+
+/// A file with this content, and its path.
+fn file_with(content: impl AsRef<[u8]>) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.yaml");
+    std::fs::write(&path, content).unwrap();
+    let shown = path.display().to_string();
+    (folder, shown)
+}
+
+fn secret_of(config: &Config) -> String {
+    match &config.admin {
+        AdminAuth::On(SecretSource::File {
+            secret: super::AdminSecret::Plain(secret),
+            ..
+        }) => secret.expose().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn config_files_of_every_editor_are_read() {
+    let table: [(&[u8], &str); 8] = [
+        (b"ADMIN_SECRET=from-the-config-file", "from-the-config-file"),
+        (
+            b"\xef\xbb\xbfADMIN_SECRET=from-the-config-file\n",
+            "from-the-config-file",
+        ),
+        (
+            b"# x\r\n\r\nMODE=production\r\nADMIN_SECRET=from-the-config-file\r\n",
+            "from-the-config-file",
+        ),
+        (b" \t ADMIN_SECRET \t= from-the-config-file \t", "from-the-config-file"),
+        (
+            b"ADMIN_SECRET=first-of-two-secrets\nADMIN_SECRET=last-of-two-secrets\n",
+            "last-of-two-secrets",
+        ),
+        (
+            b"ADMIN_SECRET=with=equals#and-hash-in-it\n",
+            "with=equals#and-hash-in-it",
+        ),
+        (
+            b"OTHER=1\nno equals sign\n=\nADMIN_SECRET=from-the-config-file\nMODE=production",
+            "from-the-config-file",
+        ),
+        ("ADMIN_SECRET=sécrët-with-accénts\n".as_bytes(), "sécrët-with-accénts"),
+    ];
+    for (content, wanted) in table {
+        let (_folder, path) = file_with(content);
+        let config = load(&[("AA_CONFIG_PATH", &path)]).unwrap();
+        assert_eq!(secret_of(&config), wanted, "{}", String::from_utf8_lossy(content));
+    }
+    for (content, wanted) in [
+        (
+            &b"ADMIN_SECRET=a-good-admin-secret\nADMIN_SECRET=\n"[..],
+            "AA_ADMIN_SECRET must be set (non-empty)",
+        ),
+        (
+            b"admin_secret=a-good-admin-secret\n",
+            "AA_ADMIN_SECRET must be set (non-empty)",
+        ),
+        (
+            b"ADMIN_SECRET=short\n",
+            "admin secret rejected: does not meet security requirements",
+        ),
+        (b"ADMIN_SECRET=\xff\xfe\n", "failed to read config file: "),
+    ] {
+        let (_folder, path) = file_with(content);
+        let text = failure(&[("AA_CONFIG_PATH", &path)]);
+        assert!(text.starts_with(wanted), "{text}");
+    }
+}
+
+#[test]
+fn an_endless_config_file_is_not_read_to_its_end() {
+    let text = failure(&[("AA_CONFIG_PATH", "/dev/zero")]);
+    assert_eq!(text, "AA_ADMIN_SECRET must be set (non-empty)");
+}
+
+#[test]
+fn the_level_of_the_file_comes_first_and_may_change() {
+    let (_folder, path) = file_with("LOG_LEVEL=quiet\n");
+    let config = load(&[GOOD, ("AA_CONFIG_PATH", &path), ("AA_LOG_LEVEL", "trace")]).unwrap();
+    assert_eq!(config.log_level, LogLevel::Quiet);
+    for (content, wanted) in [
+        ("LOG_LEVEL=Verbose", Ok(LogLevel::Verbose)),
+        ("LOG_LEVEL=TRACE", Ok(LogLevel::Trace)),
+        ("LOG_LEVEL=unheard of", Ok(LogLevel::Verbose)),
+        ("LOG_LEVEL=", Ok(LogLevel::Trace)),
+        ("", Ok(LogLevel::Trace)),
+        (
+            "MODE=fast",
+            Err("config file: MODE \"fast\" must be development or production".to_owned()),
+        ),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        assert_eq!(config.level_source.current(), wanted, "{content}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let gone = config.level_source.current().unwrap_err();
+    assert_eq!(gone, format!("config file not found at path: {path}"));
+}
+
+#[test]
+fn a_level_may_come_with_a_file_that_was_not_there_at_first() {
+    let home = tempfile::tempdir().unwrap();
+    let config = load(&[GOOD, ("HOME", home.path().to_str().unwrap())]).unwrap();
+    assert_eq!(config.level_source.current(), Ok(LogLevel::Verbose));
+    std::fs::create_dir(home.path().join(".broker")).unwrap();
+    std::fs::write(home.path().join(".broker/config"), "LOG_LEVEL=trace\n").unwrap();
+    assert_eq!(config.level_source.current(), Ok(LogLevel::Trace));
+}
+
+#[test]
+fn log_levels_are_words_in_any_case_and_unknown_ones_mean_verbose() {
+    for (word, wanted) in [
+        ("quiet", LogLevel::Quiet),
+        ("QUIET", LogLevel::Quiet),
+        ("standard", LogLevel::Verbose),
+        ("Verbose", LogLevel::Verbose),
+        ("debug", LogLevel::Verbose),
+        ("trace", LogLevel::Trace),
+    ] {
+        assert_eq!(
+            load(&[GOOD, ("AA_LOG_LEVEL", word)]).unwrap().log_level,
+            wanted,
+            "{word}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! What happens to every request around the router: request id, body gate, paths, headers, access log.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,9 +9,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::time::Instant;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use super::body::Bodies;
 use super::call::Arrival;
@@ -60,10 +63,18 @@ impl Front {
 
     /// Answers one request of a peer, whose body has to be there by `read_by`.
     pub async fn serve_until(&self, request: Request, peer: IpAddr, read_by: Instant) -> Response {
+        let request_id = self.request_id(request.headers());
+        // At the level of failures, so that it is there whatever is logged.
+        let span = tracing::error_span!(target: "HTTP", "request", request_id = request_id.as_str());
+        self.serve_one(request, peer, read_by, request_id)
+            .instrument(span)
+            .await
+    }
+
+    async fn serve_one(&self, request: Request, peer: IpAddr, read_by: Instant, request_id: String) -> Response {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
-        let request_id = self.request_id(request.headers());
         let mut response = match self.answer(request, peer, &request_id, read_by).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
@@ -89,7 +100,7 @@ impl Front {
             .with_label_values(&[paths::endpoint(&path)])
             .observe(latency.as_secs_f64());
         let status = response.status();
-        log_access(&method, &path, status, latency, &request_id);
+        log_access(&method, &path, status, latency);
         response
     }
 
@@ -127,15 +138,25 @@ impl Front {
             }
         }
         let source = client(peer, &parts.headers, &self.broker.config.trusted_proxies);
+        let path = parts.uri.path().to_owned();
         parts.extensions.insert(Arrival {
             request_id: request_id.to_owned(),
             source,
             body,
         });
         let request = Request::from_parts(parts, Body::empty());
-        match self.router.clone().oneshot(request).await {
-            Ok(response) => Ok(response),
-            Err(never) => match never {},
+        // What handlers share survives a panic: locks are taken as they are, and the store has its own task.
+        match AssertUnwindSafe(self.router.clone().oneshot(request))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                self.broker.metrics.handler_panics.inc();
+                tracing::error!(target: "HTTP", component = "Panic", path = %printable(&path), "a handler panicked");
+                Err(ApiError::internal("internal error"))
+            }
         }
     }
 
@@ -175,7 +196,7 @@ impl Front {
 }
 
 /// One line a request; those of probes and scrapes that went well only at level trace, for they come every second.
-fn log_access(method: &Method, path: &str, status: StatusCode, latency: Duration, request_id: &str) {
+fn log_access(method: &Method, path: &str, status: StatusCode, latency: Duration) {
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
@@ -186,7 +207,6 @@ fn log_access(method: &Method, path: &str, status: StatusCode, latency: Duration
                 path = %printable(path),
                 status = status.as_u16(),
                 latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-                request_id = %request_id,
                 "request"
             )
         };
@@ -275,5 +295,44 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", "1.2.3.4".parse().unwrap());
         assert_eq!(client([9, 9, 9, 9].into(), &headers, &[]), IpAddr::from([9, 9, 9, 9]));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_fails_its_request_only_and_is_counted() {
+        let broker = crate::testing::broker().await;
+        let router = Router::new()
+            .route("/good", axum::routing::get(|| async { "good" }))
+            .route("/bad", axum::routing::get(|| async { broken() }));
+        let front = Front::new(AppState::clone(&broker), router.with_state(AppState::clone(&broker)));
+        let ask = async |path: &str| {
+            let request = Request::get(path)
+                .header("x-request-id", "r-7")
+                .body(Body::empty())
+                .unwrap();
+            let response = front.serve(request, [127, 0, 0, 1].into()).await;
+            let status = response.status();
+            let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+            (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+        };
+        let (status, body) = ask("/bad").await;
+        let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let wanted = serde_json::json!({
+            "type": "urn:agentwrit:error:internal_error", "title": "Internal Server Error", "status": 500,
+            "detail": "internal error", "instance": "/bad", "error_code": "internal_error", "request_id": "r-7",
+        });
+        assert_eq!((status, problem), (500, wanted));
+        assert_eq!(ask("/good").await, (200, "good".to_owned()));
+        assert_eq!(broker.metrics.handler_panics.get(), 1);
+        assert!(
+            broker
+                .metrics
+                .render()
+                .unwrap()
+                .contains("\nagentwrit_handler_panics_total 1\n")
+        );
+    }
+
+    fn broken() -> &'static str {
+        panic!("as the test wants")
     }
 }

@@ -31,6 +31,10 @@ pub(super) enum Route {
 
 /// Decides about a path as it came.
 pub(super) fn route(raw: &str) -> Route {
+    // `OPTIONS *` and CONNECT have no path.
+    if !raw.starts_with('/') {
+        return Route::AsIs;
+    }
     let lower = raw.to_ascii_lowercase();
     // An encoded slash is no separator, and an encoded ? or # ends no path: such a path matches nothing.
     if ["%2f", "%3f", "%23"].iter().any(|delimiter| lower.contains(delimiter)) {
@@ -118,6 +122,8 @@ mod tests {
             ("/v1/k8s/pods/%2541/ended", Route::AsIs),
             ("/v1/health/", Route::AsIs),
             ("/", Route::AsIs),
+            ("*", Route::AsIs),
+            ("", Route::AsIs),
         ];
         for (path, wanted) in table {
             assert_eq!(route(path), wanted, "{path}");

@@ -3,17 +3,9 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-fn program(folder: &std::path::Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentwrit-broker"));
-    command
-        .env_clear()
-        .current_dir(folder)
-        .env("HOME", folder)
-        .stdin(Stdio::null());
-    command
-}
+use super::process::program;
 
 #[test]
 fn every_failure_of_the_configuration_is_listed() {
@@ -139,50 +131,4 @@ fn a_new_store_beside_an_old_key_issues_in_a_later_second_than_the_one_before() 
     };
     let first = issued();
     assert!(issued() > first, "or a revoked token of that second would stand again");
-}
-
-#[test]
-fn a_term_signal_ends_it_in_good_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = program(folder.path())
-        .envs([
-            ("AA_ADMIN_SECRET", "a-good-admin-secret"),
-            ("AA_PORT", "0"),
-            ("AA_SEED_TOKENS", "true"),
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let start: Vec<String> = lines
-        .by_ref()
-        .take_while(|line| !line.starts_with("AgentWrit broker v2.0.0 listening on 127.0.0.1:"))
-        .collect();
-    assert!(
-        start
-            .iter()
-            .any(|line| line.starts_with("[AA:BROKER:OK] ") && line.contains("| starting broker | addr=")),
-        "{start:?}"
-    );
-    assert!(
-        start.iter().any(|line| line.starts_with("SEED_LAUNCH_TOKEN=")),
-        "{start:?}"
-    );
-    assert!(
-        start.iter().any(|line| line.starts_with("SEED_ADMIN_TOKEN=")),
-        "{start:?}"
-    );
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    let end: Vec<String> = lines.collect();
-    assert!(
-        end.contains(&"Shutting down gracefully (signal: terminated)".to_owned()),
-        "{end:?}"
-    );
 }
