@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, Rows, params_from_iter};
 
 use super::matches::{KNOWN, Known, Matches};
 use super::statements::{Statements, scalar};
@@ -125,33 +125,55 @@ pub(super) fn page(connection: &Connection, filter: &EventFilter, matches: &Matc
         let condition = Condition::of(filter);
         let known = known(connection, &condition, filter, matches)?;
         page.total = known.total;
-        if let Some(numbers) = known.page(filter) {
-            for number in numbers {
-                let sql = "SELECT seq, json FROM audit_events WHERE seq = ?";
-                read(connection, sql, &[Value::Integer(*number)], &mut page)?;
-            }
+        let numbers = known.page(filter);
+        if let Some(numbers) = numbers.filter(|numbers| sparse(numbers)) {
+            read_each(connection, numbers, &mut page)?;
         } else {
             let (after, skipped) = known.nearest(filter);
+            // Known ones stand close together: from the first to the last of them, and no further.
+            let (after, limit, skipped) = match numbers.and_then(|numbers| Some((numbers.first()?, numbers.len()))) {
+                Some((first, count)) => (first - 1, i64::try_from(count).unwrap_or(filter.limit), 0),
+                None => (after, filter.limit, skipped),
+            };
             let sql = format!(
                 "SELECT seq, json FROM audit_events WHERE {} ORDER BY seq LIMIT ? OFFSET ?",
                 condition.sql
             );
-            read(
-                connection,
-                &sql,
-                &condition.values(after, &[filter.limit, skipped]),
-                &mut page,
-            )?;
+            read(connection, &sql, &condition.values(after, &[limit, skipped]), &mut page)?;
         }
     }
     page.events.push(']');
     Ok(page)
 }
 
+/// Whether events stand so far apart that each is looked up faster than what is between them is passed over.
+fn sparse(numbers: &[i64]) -> bool {
+    const NEIGHBOURS: i64 = 8;
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return true;
+    };
+    let count = i64::try_from(numbers.len()).unwrap_or(i64::MAX);
+    last.saturating_sub(*first) > count.saturating_mul(NEIGHBOURS)
+}
+
+/// Adds the events with these numbers to the page's array.
+fn read_each(connection: &Connection, numbers: &[i64], page: &mut EventPage) -> Result<()> {
+    let sql = "SELECT seq, json FROM audit_events WHERE seq = ?";
+    let mut statement = connection.prepare_cached(sql).during(READ)?;
+    for number in numbers {
+        add(&mut statement.query([number]).during(READ)?, page)?;
+    }
+    Ok(())
+}
+
 /// Adds the events that a query finds to the page's array.
 fn read(connection: &Connection, sql: &str, values: &[Value], page: &mut EventPage) -> Result<()> {
     let mut statement = connection.prepare_cached(sql).during(READ)?;
     let mut rows = statement.query(params_from_iter(values)).during(READ)?;
+    add(&mut rows, page)
+}
+
+fn add(rows: &mut Rows<'_>, page: &mut EventPage) -> Result<()> {
     while let Some(row) = rows.next().during(READ)? {
         let json = row
             .get_ref(1)
