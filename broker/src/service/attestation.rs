@@ -50,7 +50,7 @@ impl From<WriteRefusal> for K8sError {
 
 impl K8sError {
     /// A word for metrics and logs.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Input(_) | Self::Write(WriteRefusal::Input(_)) => "invalid_request",
             Self::Refused(refusal) => refusal.error_kind,

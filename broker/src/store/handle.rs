@@ -207,12 +207,11 @@ impl Store {
 
     /// Why the configured store is not open, as a word.
     pub fn failure(&self) -> Option<&'static str> {
-        self.fallback.or(*self
-            .shared
-            .status
-            .failure
-            .read()
-            .unwrap_or_else(PoisonError::into_inner))
+        let status = &self.shared.status;
+        let failure = *status.failure.read().unwrap_or_else(PoisonError::into_inner);
+        self.fallback
+            .or(failure)
+            .or_else(|| status.space.full().then_some("disk_full"))
     }
 
     /// Events in the trail.

@@ -17,6 +17,8 @@ pub enum MetaKey {
     LeaseEpoch,
     /// The last signed statement about the audit trail, JSON.
     AuditCheckpoint,
+    /// Written to see whether the store takes a write; means nothing.
+    WriteProbe,
 }
 
 impl MetaKey {
@@ -28,6 +30,7 @@ impl MetaKey {
             Self::LongestTtl => "longest_ttl",
             Self::LeaseEpoch => "lease_epoch",
             Self::AuditCheckpoint => "audit_checkpoint",
+            Self::WriteProbe => "write_probe",
         }
     }
 }

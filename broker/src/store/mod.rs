@@ -89,9 +89,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// A static word for metrics and `/readyz`.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Database { .. } => "database",
+            Self::Database { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => "disk_full",
+                Some(rusqlite::ErrorCode::SystemIoFailure) => "io",
+                _ => "database",
+            },
             Self::Corrupt { .. } => "corrupt",
             Self::BrokenChain(_) => "broken_chain",
             Self::Signing(_) => "signing",
@@ -106,7 +110,7 @@ impl StoreError {
     }
 
     /// The failed operation, the label of `agentwrit_db_errors_total`.
-    pub const fn operation(&self) -> &'static str {
+    pub fn operation(&self) -> &'static str {
         match self {
             Self::Database { operation, .. } => operation,
             Self::Locked { .. } | Self::File { .. } => "open",

@@ -6,14 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Below so many free bytes the denials of strangers are only counted: the rest of the disk is for commands.
 pub(super) const RESERVE: u64 = 64 * 1024 * 1024;
 
-/// Whether the reserve has been reached.
+/// Below so many free bytes the store counts as failing: what still fits is what earlier writes left in the WAL.
+const FULL: u64 = 1024 * 1024;
+
+/// Whether the reserve has been reached, and its end.
 #[derive(Debug, Default)]
-pub(crate) struct Space(AtomicBool);
+pub(crate) struct Space {
+    scarce: AtomicBool,
+    full: AtomicBool,
+}
 
 impl Space {
     /// Whether only commands may write.
     pub(super) fn scarce(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.scarce.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next write may be the last that fits.
+    pub(super) fn full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Looks at the disk; says in the log when that changes.
@@ -27,8 +38,9 @@ impl Space {
     }
 
     fn set(&self, free: u64) {
+        self.full.store(free < FULL, Ordering::Relaxed);
         let scarce = free < RESERVE;
-        if self.0.swap(scarce, Ordering::Relaxed) == scarce {
+        if self.scarce.swap(scarce, Ordering::Relaxed) == scarce {
             return;
         }
         if scarce {
@@ -47,9 +59,15 @@ mod tests {
     #[test]
     fn space_is_scarce_below_the_reserve_only() {
         let space = Space::default();
-        for (free, scarce) in [(RESERVE, false), (RESERVE - 1, true), (0, true), (RESERVE, false)] {
+        for (free, scarce, full) in [
+            (RESERVE, false, false),
+            (RESERVE - 1, true, false),
+            (FULL - 1, true, true),
+            (0, true, true),
+            (RESERVE, false, false),
+        ] {
             space.set(free);
-            assert_eq!(space.scarce(), scarce, "{free}");
+            assert_eq!((space.scarce(), space.full()), (scarce, full), "{free}");
         }
     }
 

@@ -19,6 +19,7 @@ mod audit;
 mod bearer;
 mod chain;
 mod delegate;
+mod disk;
 mod front;
 mod lifecycle;
 mod process;

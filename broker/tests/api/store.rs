@@ -142,6 +142,12 @@ async fn a_required_store_that_can_t_open_means_503_until_it_does() {
     let harness = Harness::with(&[("AA_DB_PATH", "{folder}/late/data.db"), ("AA_STORE_REQUIRED", "true")]).await;
     assert_eq!(harness.get("/livez").await.status, 200);
     assert_eq!(harness.get("/readyz").await.status, 503);
+    let challenge = harness.get("/v1/challenge").await;
+    assert_eq!(
+        (challenge.status, challenge.header("retry-after")),
+        (503, "1"),
+        "its nonce could not be used"
+    );
     let login = json!({"secret": super::support::SECRET}).to_string();
     let answer = harness.post("/v1/admin/auth", &login).await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));

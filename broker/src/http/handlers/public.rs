@@ -16,6 +16,10 @@ pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Cal
     if !broker.limits.challenge(call.source) {
         return Err(limited(&broker, &call));
     }
+    // Its key comes with the store.
+    if !broker.store.connected() {
+        return Err(ApiError::unavailable());
+    }
     let nonce = nonce::issue(&broker.nonce_key(), broker.entropy.as_ref(), broker.clock.unix_millis())?;
     Ok(reply(
         StatusCode::OK,

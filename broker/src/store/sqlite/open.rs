@@ -130,12 +130,14 @@ fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<
         .during(operation)
 }
 
-/// Whether the store takes a write.
+/// Whether the store takes a write, and one of some size: on a full disk a failed batch leaves room that a single page
+/// still fits into. The content differs each time, since SQLite doesn't write what is there already.
 pub(super) fn probe(connection: &mut Connection) -> Result<()> {
     const OPERATION: &str = "probe";
     let transaction = begin(connection, OPERATION)?;
-    let sql = "UPDATE meta SET value = value WHERE key = ?";
-    transaction.change(OPERATION, sql, [MetaKey::Epoch.as_str()])?;
+    let sql = "INSERT INTO meta (key, value) VALUES (?, hex(randomblob(131072))) \
+               ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    transaction.change(OPERATION, sql, [MetaKey::WriteProbe.as_str()])?;
     transaction.commit().during(OPERATION)
 }
 
