@@ -1,0 +1,19 @@
+//! Hostile and broken input: every answer is in order, no handler panics, no secret is told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::needless_pass_by_value,
+    clippy::too_many_lines,
+    dead_code,
+    unreachable_pub
+)]
+
+mod canary;
+mod crowds;
+#[path = "../api/process.rs"]
+mod process;
+#[path = "../api/support.rs"]
+mod support;
