@@ -172,6 +172,10 @@ impl Store {
     }
 
     fn submit(&self, job: Box<dyn Pending>) -> Result<()> {
+        // At once, for the committer may be busy with opening the store anew.
+        if self.readers.is_some() && !self.connected() {
+            return Err(StoreError::NotOpen);
+        }
         self.queue.try_send(Message::Job(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StoreError::NotOpen,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_broker::startup::StartError;
 use agentwrit_broker::store::{EventDraft, EventFilter, StoreError};
+use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use rusqlite::Connection;
 use serde_json::json;
@@ -71,8 +72,30 @@ async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
         .renew(&token)
         .await
         .refused(401, "unauthorized", "token verification failed");
+    let kind = &harness.last("token_auth_failed").await["error_kind"];
+    assert_eq!(kind, "token_older_than_store");
     let (_, fresh) = harness.agent(json!({})).await;
     assert!(harness.stands(&fresh).await);
+}
+
+#[tokio::test]
+async fn a_store_as_old_as_its_key_refuses_no_token_for_its_age() {
+    let harness = Harness::new().await;
+    let now = harness.clock.unix_seconds();
+    let sign = |claims: String| harness.broker.keys.sign(claims.as_bytes()).unwrap();
+    let old = sign(format!(
+        r#"{{"sub":"a","jti":"b","iat":{},"exp":{}}}"#,
+        now - 100,
+        now + 100
+    ));
+    let undated = sign(format!(r#"{{"sub":"a","jti":"c","exp":{}}}"#, now + 100));
+    for token in [&old, &undated] {
+        assert!(harness.stands(token).await);
+    }
+    let harness = harness.restart(&[]).await;
+    for token in [&old, &undated] {
+        assert!(harness.stands(token).await);
+    }
 }
 
 #[tokio::test]

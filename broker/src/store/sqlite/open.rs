@@ -19,7 +19,9 @@ use crate::store::{
 };
 use crate::view::ViewChange;
 
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for whoever else holds the write lock. Nobody should: ours is the one writer. A batch that fails
+/// waits up to three times (BEGIN, the probe, opening anew), and its callers with it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const CACHED_STATEMENTS: usize = 256;
 /// One thread uses a connection at a time; a path is a path, never a URI with options.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -157,12 +159,15 @@ fn identify(connection: &mut Connection, shared: &Shared) -> Result<(String, i64
         shared.entropy.fill(&mut bytes)?;
         let epoch = hex::encode(bytes);
         // A new store beside an existing key has forgotten what was revoked: older tokens are refused. Tokens date
-        // themselves in whole seconds, so this one has to be over before the store issues any.
-        if !shared.first.swap(false, Ordering::SeqCst) {
+        // themselves in whole seconds, so this one has to be over before the store issues any. A key that was made
+        // with the store has signed nothing before it.
+        let min_iat = if shared.first.swap(false, Ordering::SeqCst) {
+            0
+        } else {
             let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
             std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
-        }
-        let min_iat = shared.clock.unix_seconds();
+            shared.clock.unix_seconds()
+        };
         meta::write(&transaction, MetaKey::Epoch, &epoch)?;
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         (epoch, min_iat)

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::open::{BUSY_TIMEOUT, connect_reader};
+use super::open::connect_reader;
 use super::statements::Statements;
 use crate::store::{Result, StoreError};
 
 const READERS: u32 = 4;
+/// How long a query waits for a free one.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// An idle connection, and the number of the store's opening that it belongs to.
 struct Idle {
@@ -41,7 +44,7 @@ impl Readers {
         T: Send + 'static,
         W: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
-        let permit = tokio::time::timeout(BUSY_TIMEOUT, Arc::clone(&self.permits).acquire_owned())
+        let permit = tokio::time::timeout(WAIT, Arc::clone(&self.permits).acquire_owned())
             .await
             .map_err(|_| StoreError::QueueFull)?
             .map_err(|_| StoreError::NotOpen)?;
