@@ -257,10 +257,11 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
 fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.listen.ip().is_unspecified() && config.tls == TlsMode::None {
-        warnings.push("listening on all addresses without TLS".to_owned());
+        warnings.push(format!("listening on {} without TLS", config.listen.ip()));
     }
-    if mode == Some(Mode::Development) {
-        warnings.push("MODE=development".to_owned());
+    // The default mode; who requires a store is past development, though nobody said so in a file.
+    if mode == Some(Mode::Development) || (mode.is_none() && !config.store_required) {
+        warnings.push("MODE=development, the default: MODE=production in the config file ends this warning".to_owned());
     }
     if config.max_ttl > 0 && config.default_ttl > config.max_ttl {
         warnings.push("AA_DEFAULT_TTL exceeds AA_MAX_TTL".to_owned());

@@ -8,6 +8,8 @@ use crate::store::StoreKind;
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
 
+const DEVELOPMENT: &str = "MODE=development, the default: MODE=production in the config file ends this warning";
+
 fn load(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let settings: HashMap<&str, &str> = settings.iter().copied().collect();
     Config::load(&|name| settings.get(name).map(|value| (*value).to_owned()))
@@ -51,7 +53,13 @@ fn defaults_are_the_contracts() {
     );
     assert!(config.api_metrics && !config.store_required && !config.signing_key_required && !config.seed_tokens);
     assert!(config.ops.is_none() && config.attest.is_none() && config.trusted_proxies.is_empty());
-    assert!(config.warnings.is_empty());
+    assert_eq!(config.warnings, [DEVELOPMENT]);
+    assert!(
+        load(&[GOOD, ("AA_STORE_REQUIRED", "true")])
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
     assert_eq!((config.clamp_ttl(100_000), config.secret_cost), (86_400, 12));
 }
 
@@ -176,7 +184,7 @@ fn the_config_file_is_found_and_the_environment_wins() {
     let home = home.path().to_str().unwrap();
     let config = load(&[("HOME", home)]).unwrap();
     assert!(matches!(config.admin, AdminAuth::On(SecretSource::File { .. })));
-    assert_eq!(config.warnings, ["MODE=development"]);
+    assert_eq!(config.warnings, [DEVELOPMENT]);
     let config = load(&[("HOME", home), GOOD]).unwrap();
     assert!(matches!(config.admin, AdminAuth::On(SecretSource::Environment(_))));
     assert_eq!(
@@ -201,7 +209,8 @@ fn what_is_risky_is_warned_about() {
     assert_eq!(
         config.warnings,
         [
-            "listening on all addresses without TLS",
+            "listening on 0.0.0.0 without TLS",
+            DEVELOPMENT,
             "AA_DEFAULT_TTL exceeds AA_MAX_TTL"
         ]
     );

@@ -75,6 +75,13 @@ impl Front {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
+        tracing::trace!(
+            target: "HTTP",
+            component = "access",
+            method = %method,
+            path = %printable(&path),
+            "request begins"
+        );
         let mut response = match self.answer(request, peer, &request_id, read_by).await {
             Ok(response) => response,
             Err(error) => error.into_response(),

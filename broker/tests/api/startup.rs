@@ -281,7 +281,7 @@ fn a_start_says_what_it_does_and_warns() {
             .unwrap_or_else(|| panic!("{part}: {start:#?}"))
     };
     for warning in [
-        "listening on all addresses without TLS",
+        "listening on 0.0.0.0 without TLS",
         "MODE=development",
         "AA_DEFAULT_TTL exceeds AA_MAX_TTL",
         "AA_SEED_TOKENS prints credentials",
