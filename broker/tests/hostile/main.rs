@@ -13,7 +13,9 @@
 
 mod canary;
 mod crowds;
+mod load;
 #[path = "../api/process.rs"]
 mod process;
 #[path = "../api/support.rs"]
 mod support;
+mod tokens;
