@@ -1,13 +1,15 @@
 //! What single values look like: patterns, limits, examples.
 
 use serde_json::{Value, json};
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{Deprecated, RefOr, Schema};
 
 /// Three non-empty parts; the identifier may hold anything, colons too.
 pub const SCOPE: &str = r"^[^:]+:[^:]+:[\s\S]+$";
-/// As custom resources may hold it: without white space, comma and bar, and not of a reserved family.
-const POLICY_SCOPE: &str = r"^(?!admin:|app:)[^:\s,|]+:[^:\s,|]+:[^\s,|]+$";
+/// As pods may ask for it: without white space, comma and bar.
+const POD_SCOPE: &str = r"^[^:\s\u0085,|]+:[^:\s\u0085,|]+:[^\s\u0085,|]+$";
+/// As custom resources may hold it: not of a reserved family either.
+const POLICY_SCOPE: &str = r"^(?!admin:|app:)[^:\s\u0085,|]+:[^:\s\u0085,|]+:[^\s\u0085,|]+$";
 const SEGMENT: &str = r"^(?!\.{1,2}$)[A-Za-z0-9._-]+$";
 const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
@@ -17,10 +19,10 @@ fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// A string of 1 to `most` characters.
+/// A string of 1 to `most` characters, none of them a control character.
 pub fn text(most: usize, example: &str) -> Piece {
     string()
-        .min_length(Some(1))
+        .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]+$"))
         .max_length(Some(most))
         .examples([example])
         .into()
@@ -29,6 +31,11 @@ pub fn text(most: usize, example: &str) -> Piece {
 /// A string that is not empty.
 pub fn filled(example: &str) -> Piece {
     string().min_length(Some(1)).examples([example]).into()
+}
+
+/// A member of former days: refused unless it is empty.
+pub fn empty() -> Piece {
+    string().max_length(Some(0)).deprecated(Some(Deprecated::True)).into()
 }
 
 pub fn any_text() -> Piece {
@@ -76,6 +83,11 @@ pub fn choice<'a>(values: impl IntoIterator<Item = &'a str>) -> Piece {
     string().enum_values(Some(values)).into()
 }
 
+/// Any text, of which these mean something.
+pub fn known<'a>(values: impl IntoIterator<Item = &'a str>) -> Piece {
+    string().examples(values).into()
+}
+
 pub fn constant(value: &str) -> Piece {
     choice([value])
 }
@@ -105,6 +117,13 @@ pub fn any_number(example: i64) -> Piece {
         .into()
 }
 
+/// A 64-bit integer up to a limit; what is too small is taken for something else.
+pub fn at_most(most: i64, example: i64) -> Piece {
+    let format = SchemaFormat::KnownFormat(KnownFormat::Int64);
+    let object = ObjectBuilder::new().schema_type(Type::Integer).format(Some(format));
+    object.maximum(Some(float(most))).examples([example]).into()
+}
+
 pub fn flag(value: bool) -> Piece {
     ObjectBuilder::new()
         .schema_type(Type::Boolean)
@@ -112,7 +131,7 @@ pub fn flag(value: bool) -> Piece {
         .into()
 }
 
-pub fn list(items: Piece, least: usize, most: Option<usize>, example: &Value) -> Piece {
+pub fn array(items: Piece, least: usize, most: Option<usize>, example: &Value) -> Piece {
     let least = (least > 0).then_some(least);
     let array = ArrayBuilder::new().items(items).min_items(least).max_items(most);
     array.examples([example.clone()]).into()
@@ -120,7 +139,7 @@ pub fn list(items: Piece, least: usize, most: Option<usize>, example: &Value) ->
 
 /// One or more scopes.
 pub fn scopes(example: &[&str]) -> Piece {
-    list(scope(example.first().unwrap()), 1, None, &json!(example))
+    array(scope(example.first().unwrap()), 1, None, &json!(example))
 }
 
 pub fn scope(example: &str) -> Piece {
@@ -129,11 +148,32 @@ pub fn scope(example: &str) -> Piece {
 
 /// The scopes of a policy.
 pub fn policy_scopes(example: &[&str]) -> Piece {
+    up_to_64(POLICY_SCOPE, 1, example)
+}
+
+/// The scopes that a pod asks for; none are all that it may have.
+pub fn pod_scopes(example: &[&str]) -> Piece {
+    up_to_64(POD_SCOPE, 0, example)
+}
+
+fn up_to_64(pattern: &str, least: usize, example: &[&str]) -> Piece {
     let item = string()
-        .pattern(Some(POLICY_SCOPE))
+        .pattern(Some(pattern))
         .max_length(Some(256))
         .examples([*example.first().unwrap()]);
-    list(item.into(), 1, Some(64), &json!(example))
+    array(item.into(), least, Some(64), &json!(example))
+}
+
+/// The value, or an empty one, which counts as absent.
+pub fn or_empty(value: Piece) -> Piece {
+    let choices = AnyOfBuilder::new().item(value).item(string().max_length(Some(0)));
+    choices.into()
+}
+
+/// Any moment of RFC 3339.
+pub fn any_moment(example: &str) -> Piece {
+    let format = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    string().format(Some(format)).examples([example]).into()
 }
 
 /// A path segment of a SPIFFE id.
@@ -173,8 +213,13 @@ pub fn moment(digits: usize) -> Piece {
 pub fn jwt() -> Piece {
     secret(matching(
         r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$",
-        &format!("eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZG1pbiJ9.{}", "A".repeat(86)),
+        &token(),
     ))
+}
+
+/// An example of one, which nobody signed.
+pub fn token() -> String {
+    format!("eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZG1pbiJ9.{}", "A".repeat(86))
 }
 
 pub fn spiffe_id() -> Piece {

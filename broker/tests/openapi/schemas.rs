@@ -7,7 +7,7 @@ use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::{ErrorCode, Problem, k8s};
 use serde_json::json;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, SchemaType, Type};
+use utoipa::openapi::schema::{AllOfBuilder, AnyOfBuilder, Object, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use crate::grammar::*;
@@ -139,6 +139,17 @@ impl Schemas {
     pub fn replace(&mut self, name: &str, schema: impl Into<RefOr<Schema>>) {
         let before = self.0.insert(name.to_owned(), schema.into());
         assert!(before.is_some(), "no type is called {name}");
+    }
+
+    /// Asks one of these of a schema, beside what it says.
+    pub fn one_of(&mut self, name: &str, alternatives: impl IntoIterator<Item = ObjectBuilder>) {
+        let schema = self
+            .0
+            .remove(name)
+            .unwrap_or_else(|| panic!("no type is called {name}"));
+        let choice = alternatives.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item);
+        let both = AllOfBuilder::new().item(schema).item(choice);
+        self.0.insert(name.to_owned(), both.into());
     }
 
     /// The schema of type `T`, refined.
@@ -275,7 +286,7 @@ fn policies(schemas: &mut Schemas) {
             .member("max_ttl_seconds", number(60, Some(86_400), 900))
             .member(
                 "service_account_names",
-                list(text(253, "reader"), 1, Some(16), &json!(["reader"])),
+                array(text(253, "reader"), 1, Some(16), &json!(["reader"])),
             )
     });
     schemas.shape_as::<k8s::PutApp>("PutApp", |shape| put(shape, "AppSpec"));

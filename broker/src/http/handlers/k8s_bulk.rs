@@ -1,5 +1,6 @@
 //! `PUT /v1/k8s/policies`: many writes in one request, each with a result of its own.
 
+use agentwrit_protocol::Problem;
 use agentwrit_protocol::k8s::{BulkItem, BulkResponse, BulkResult, MAX_BULK_ITEMS, PolicyKind};
 use axum::extract::State;
 use http::StatusCode;
@@ -10,7 +11,7 @@ use super::k8s::{Answer, K8s};
 use crate::http::error::ApiError;
 use crate::http::{Call, json};
 use crate::service::attestation::K8sError;
-use crate::service::policy::ApplyPolicies;
+use crate::service::policy::{ApplyPolicies, WriteRefusal};
 use crate::service::policy_input::{InputError, Write};
 use crate::store::policy::PolicyKey;
 
@@ -55,7 +56,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, call: Call) -> Answer {
         .map(|(Address { kind, namespace, name }, answer)| {
             let (accepted, problem) = match answer {
                 Ok(accepted) => (Some(accepted), None),
-                Err(refusal) => (None, Some(ApiError::from(K8sError::from(refusal)).problem().clone())),
+                Err(refusal) => (None, Some(problem(&call, refusal))),
             };
             BulkResult {
                 kind,
@@ -67,6 +68,16 @@ pub(super) async fn put_all(State(k8s): State<K8s>, call: Call) -> Answer {
         })
         .collect();
     Ok(json::reply(StatusCode::OK, &BulkResponse { results }))
+}
+
+/// The refusal of one item, as complete as that of a whole request.
+fn problem(call: &Call, refusal: WriteRefusal) -> Problem {
+    let error = ApiError::from(K8sError::from(refusal));
+    Problem {
+        instance: call.path.clone(),
+        request_id: call.request_id.clone(),
+        ..error.problem().clone()
+    }
 }
 
 fn write(item: Value) -> Result<Write, InputError> {

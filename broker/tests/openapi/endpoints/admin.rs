@@ -5,7 +5,9 @@ use agentwrit_protocol::wire;
 use serde_json::json;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{any_number, any_text, constant, filled, jwt, moment, number, scopes, secret_hex};
+use super::super::grammar::{
+    any_number, at_most, constant, empty, filled, jwt, moment, number, scopes, secret_hex, token,
+};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Admin";
@@ -14,7 +16,8 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
     schemas.shape::<wire::AdminAuthRequest>(|shape| {
         shape
             .member("secret", filled("the-admin-secret"))
-            .member("client_secret", any_text())
+            .member("client_id", empty())
+            .member("client_secret", empty())
             .requires(&["secret"])
     });
     schemas.shape::<wire::AdminAuthResponse>(|shape| {
@@ -28,7 +31,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("agent_name", filled("order-reader"))
             .member("allowed_scope", scopes(&["read:orders:*"]))
             .member("max_ttl", any_number(300))
-            .member("ttl", any_number(30))
+            .member("ttl", at_most(86_400, 30))
             .requires(&["agent_name", "allowed_scope"])
     });
     schemas.shape::<wire::LaunchPolicy>(|shape| {
@@ -55,7 +58,7 @@ fn auth() -> Endpoint {
             200,
             "A token with the scopes `admin:launch-tokens:*`, `admin:revoke:*` and `admin:audit:*`.",
             "AdminAuthResponse",
-            json!({"access_token": "eyJhbGciOi...", "expires_in": 300, "token_type": "Bearer"}),
+            json!({"access_token": token(), "expires_in": 300, "token_type": "Bearer"}),
         )
         .limited()
         .refuses(

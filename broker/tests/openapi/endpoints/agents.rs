@@ -8,7 +8,7 @@ use agentwrit_protocol::wire;
 use serde_json::json;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{any_number, base64, hex, jwt, number, scopes, secret_hex, segment, spiffe_id};
+use super::super::grammar::{any_number, base64, hex, jwt, number, scopes, secret_hex, segment, spiffe_id, token};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Agents";
@@ -118,7 +118,7 @@ fn register() -> Endpoint {
         200,
         "The agent is registered.",
         "RegisterResponse",
-        json!({"agent_id": agent_id(), "access_token": "eyJhbGciOi...", "expires_in": 300}),
+        json!({"agent_id": agent_id(), "access_token": token(), "expires_in": 300}),
     )
     .limited()
     .refuses(InvalidRequest, "orch_id or task_id can't be a segment of a SPIFFE id")
@@ -171,7 +171,7 @@ fn delegate() -> Endpoint {
         "The delegate's token, and the chain within it.",
         "DelegateResponse",
         json!({
-            "access_token": "eyJhbGciOi...",
+            "access_token": token(),
             "expires_in": 60,
             "delegation_chain": [{
                 "agent": "spiffe://agentwrit.local/agent/orders/root-1/1be6d8534f2a9c07",

@@ -5,9 +5,12 @@ use agentwrit_protocol::ErrorCode::{
 };
 use agentwrit_protocol::apps;
 use serde_json::{Value, json};
+use utoipa::openapi::schema::ObjectBuilder;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{constant, filled, jwt, matching, moment, number, scopes, secret_hex};
+use super::super::grammar::{
+    Piece, array, constant, filled, jwt, matching, moment, number, scope, scopes, secret_hex, token,
+};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Apps";
@@ -55,7 +58,13 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("updated_at", moment(0))
     });
     schemas.shape::<apps::AppsResponse>(|shape| shape.member("total", number(0, None, 1)));
-    schemas.shape::<apps::UpdateAppRequest>(|shape| shape.member("scopes", ceiling()).member("token_ttl", ttl()));
+    let any_scopes = || array(scope("read:orders:*"), 0, None, &json!(["read:orders:*"]));
+    schemas.shape::<apps::UpdateAppRequest>(|shape| shape.member("scopes", any_scopes()).member("token_ttl", ttl()));
+    let given = |member: &str, values: Piece| ObjectBuilder::new().property(member, values).required(member);
+    schemas.one_of(
+        "UpdateAppRequest",
+        [given("scopes", ceiling()), given("token_ttl", ttl())],
+    );
     schemas.shape::<apps::RemoveAppResponse>(|shape| {
         shape.member("app_id", app_id()).member("deregistered_at", moment(0))
     });
@@ -190,7 +199,7 @@ fn auth() -> Endpoint {
             "A token that lives as long as the app's `token_ttl` says.",
             "AppAuthResponse",
             json!({
-                "access_token": "eyJhbGciOi...",
+                "access_token": token(),
                 "expires_in": 1800,
                 "token_type": "Bearer",
                 "scopes": apps::APP_SCOPES,

@@ -7,13 +7,10 @@ use agentwrit_protocol::wire;
 use serde_json::json;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{Piece, any_text, choice, matching, number};
+use super::super::grammar::{Piece, any_moment, any_text, known, number, or_empty};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Audit";
-
-/// RFC 3339 with any offset.
-const MOMENT: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$";
 
 pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
     schemas.shape::<wire::AuditEventsResponse>(|shape| {
@@ -30,9 +27,9 @@ fn values(column: FilterColumn) -> (&'static str, Piece) {
     match column {
         FilterColumn::EventType => (
             "Only events of this type.",
-            choice(EventType::ALL.iter().map(|kind| kind.as_str())),
+            known(EventType::ALL.iter().map(|kind| kind.as_str())),
         ),
-        FilterColumn::Outcome => ("Only events with this outcome.", choice(["success", "denied"])),
+        FilterColumn::Outcome => ("Only events with this outcome.", known(["success", "denied"])),
         FilterColumn::AgentId
         | FilterColumn::TaskId
         | FilterColumn::Actor
@@ -60,21 +57,21 @@ fn events() -> Endpoint {
             "since",
             false,
             "Not before this RFC 3339 moment; write `+` as `%2B`.",
-            matching(MOMENT, "2026-11-21T00:00:00Z"),
+            or_empty(any_moment("2026-11-21T00:00:00Z")),
         )
         .in_query(
             "until",
             false,
             "Not after this RFC 3339 moment.",
-            matching(MOMENT, "2026-11-22T00:00:00+01:00"),
+            or_empty(any_moment("2026-11-22T00:00:00+01:00")),
         )
         .in_query(
             "limit",
             false,
             "Most events on the page; 100 unless given, and never over 1000.",
-            number(1, None, 100),
+            or_empty(number(1, None, 100)),
         )
-        .in_query("offset", false, "Matches to skip.", number(0, None, 0))
+        .in_query("offset", false, "Matches to skip.", or_empty(number(0, None, 0)))
         .answers(
             200,
             "The page, and how many matches there are in all.",

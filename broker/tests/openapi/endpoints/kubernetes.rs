@@ -11,7 +11,7 @@ use utoipa::openapi::{Ref, Schema};
 
 use super::super::endpoint::Endpoint;
 use super::super::grammar::{
-    base64, choice, constant, dns_label, hex, list, matching, moment, number, scope, secret_hex, text, uid,
+    array, base64, choice, constant, dns_label, hex, matching, moment, number, pod_scopes, secret_hex, text, uid,
 };
 use super::super::schemas::{Schemas, Shape};
 
@@ -66,7 +66,7 @@ fn launch_token() -> Value {
 
 fn shapes(schemas: &mut Schemas) {
     schemas.shape::<k8s::BulkRequest>(|shape| {
-        let items = list(
+        let items = array(
             Ref::from_schema_name("BulkItem").into(),
             1,
             Some(k8s::MAX_BULK_ITEMS),
@@ -97,10 +97,7 @@ fn shapes(schemas: &mut Schemas) {
         shape
             .member("policy", dns_label(52, "reader"))
             .member("public_key", base64(32, PUBLIC_KEY))
-            .member(
-                "scopes",
-                list(scope("read:orders:*"), 1, Some(64), &json!(["read:orders:*"])),
-            )
+            .member("scopes", pod_scopes(&["read:orders:*"]))
             .member("ttl_seconds", number(1, None, 600))
             .requires(&["policy", "public_key"])
     });

@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::openapi::response::ResponseBuilder;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{choice, constant, filled, flag, jwt, matching, number};
+use super::super::grammar::{choice, constant, filled, flag, jwt, matching, number, token};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Tokens";
@@ -76,7 +76,7 @@ fn renew() -> Endpoint {
             200,
             "The new token.",
             "RenewResponse",
-            json!({"access_token": "eyJhbGciOi...", "expires_in": 300}),
+            json!({"access_token": token(), "expires_in": 300}),
         )
         .refuses(InvalidRequest, "overlap_seconds 31 must be from 0 to 30")
         .refuses(
