@@ -16,6 +16,7 @@ mod app_launch;
 mod app_program;
 mod apps;
 mod audit;
+mod background;
 mod bearer;
 mod chain;
 mod delegate;

@@ -527,7 +527,6 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for ca in ("ca", "stranger"):
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}", "-days", "2")
     leaf("server", "ca", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
-    leaf("second", "ca", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
     leaf("client", "ca", "extendedKeyUsage=clientAuth\n")
     leaf("intruder", "stranger", "extendedKeyUsage=clientAuth\n")
     return {path.stem + path.suffix: path for path in folder.iterdir()}
@@ -616,26 +615,6 @@ def test_mtls_takes_only_clients_of_its_ca(broker_factory: Callable[..., Process
             answer = ask(process, context(pki, client))
             assert answer == b"", answer
             raise OSError("closed without an answer")
-
-
-def test_certificates_are_read_again_when_they_change(broker_factory: Callable[..., Process], pki: dict[str, Path], tmp_path: Path) -> None:
-    """Issue 4, point 5."""
-    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    cert.write_bytes(pki["server.pem"].read_bytes())
-    key.write_bytes(pki["server.key"].read_bytes())
-    process = broker_factory(env={"AA_TLS_MODE": "tls", "AA_TLS_CERT": str(cert), "AA_TLS_KEY": str(key)}, ca=pki["ca.pem"])
-
-    def subject() -> str:
-        host, port = process.url.split("//")[1].split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as plain, context(pki).wrap_socket(plain, server_hostname=host) as sock:
-            return str(dict(part[0] for part in sock.getpeercert()["subject"])["commonName"])
-
-    assert subject() == "server"
-    for source, target in (("second.key", key), ("second.pem", cert)):
-        fresh = tmp_path / "fresh"
-        fresh.write_bytes(pki[source].read_bytes())
-        fresh.rename(target)
-    until(lambda: subject() == "second", 40)
 
 
 TLS_FAULTS: dict[str, dict[str, str | None]] = {
