@@ -363,6 +363,14 @@ def test_header_blocks_below_a_mebibyte_are_served_and_above_are_refused(broker:
     assert broker.get("/v1/health").status == 200
 
 
+def test_many_header_lines_are_served(broker: Broker) -> None:
+    assert broker.send("GET", "/v1/health", None, {f"X-Line-{number}": "x" for number in range(200)}).status == 200
+    many = b"".join(b"X-Line-%d: x\r\n" % number for number in range(50_000))
+    refused = broker.raw(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + many + b"\r\n")
+    assert refused == b"" or refused.startswith((b"HTTP/1.1 4", b"HTTP/1.1 200 ")), refused[:100]
+    assert broker.get("/v1/health").status == 200
+
+
 def test_ids_in_a_path_are_one_segment(broker: Broker) -> None:
     app = broker.app(name="seg" + unique())
     expect(broker.get(f"/v1/admin/apps/{app.id}/x", token=broker.admin), 404, "not_found")

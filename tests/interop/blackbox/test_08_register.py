@@ -113,8 +113,8 @@ def test_a_consumed_launch_token(broker: Broker) -> None:
     expect(broker.register(launch), 401, "unauthorized", contains="launch token already consumed")
 
 
+@pytest.mark.real_time("a launch token lives whole seconds, one at least")
 def test_an_expired_launch_token_and_nothing_else_is_burned(broker: Broker) -> None:
-    """The one case here that must let time pass: a launch token lives whole seconds, one at least."""
     launch = broker.launch_token(ttl=1)
     many = broker.launch_token(ttl=1, single_use=False)
     used = broker.launch_token(ttl=1)

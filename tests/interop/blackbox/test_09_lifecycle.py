@@ -115,8 +115,9 @@ def test_a_lower_ceiling_reaches_renewals(start: Start) -> None:
     assert claims["exp"] - claims["iat"] == 100
 
 
+@pytest.mark.real_time("the age of a session is counted in whole seconds, and one must pass")
 def test_a_session_that_is_too_old_is_not_renewed(start: Start) -> None:
-    """§20.1 W15. Its age is counted in whole seconds, so one of them must pass."""
+    """§20.1 W15."""
     broker = start(AA_MAX_SESSION_AGE="1")
     agent = broker.agent(orch_id="orch-o", task_id="task-o")
     time.sleep(2.05)

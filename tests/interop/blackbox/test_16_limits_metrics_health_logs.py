@@ -24,8 +24,8 @@ def burst(caller: Client, count: int, path: str = "/v1/admin/auth", **headers: s
 # -- 16.1 rate limits ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.real_time("the bucket refills by the second")
 def test_the_bucket_of_admin_logins_refills_at_five_a_second(broker: Broker) -> None:
-    """Real time, since a bucket knows no other: a second, and what the requests themselves take."""
     caller = broker.elsewhere()
     begin = time.monotonic()
     statuses = burst(caller, 15)
