@@ -1,7 +1,7 @@
 //! Logging: lines of the contract's form or JSON objects, with the request id of the request they belong to.
 //!
 //! The module is an event's target, the component its field `component`. Nobody waits for a line to be written: each
-//! stream has a thread ([`writer`]).
+//! stream has a thread (`writer`).
 
 mod layer;
 mod level;

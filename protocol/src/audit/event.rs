@@ -22,7 +22,7 @@ pub struct AuditEvent {
     pub id: String,
     /// RFC 3339 UTC with up to nine fraction digits.
     pub timestamp: String,
-    /// See [`EventType`].
+    /// See [`EventType`](super::EventType).
     pub event_type: String,
     /// SPIFFE id, or the target of a revocation.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -3,7 +3,7 @@
 use crate::answer::{Request, statuses};
 use crate::world;
 
-/// Method, path, and the bearer as [`crate::template`] writes it. The corpus counts on the order: append only.
+/// Method, path, and the bearer as `template` writes it. The corpus counts on the order: append only.
 pub const ENDPOINTS: [(&str, &str, &str); 34] = [
     ("POST", "/v1/register", ""),
     ("POST", "/v1/token/validate", ""),
@@ -41,7 +41,7 @@ pub const ENDPOINTS: [(&str, &str, &str); 34] = [
     ("DELETE", "/v1/admin/apps/{app_id}", "{admin}"),
 ];
 
-/// The first byte, from `A` on, chooses the endpoint; the rest is the body, in which the names of [`crate::template`]
+/// The first byte, from `A` on, chooses the endpoint; the rest is the body, in which the names of `template`
 /// may stand.
 pub fn run(input: &[u8]) {
     let Some((choice, body)) = input.split_first() else {

@@ -6,7 +6,7 @@ use crate::answer::{Request, statuses};
 use crate::world;
 
 /// A request as text: `METHOD target [peer]`, header lines, an empty line, the body. In all of it the names of
-/// [`crate::template`] may stand. The peer 127.0.0.1, which it is unless given, is a trusted proxy.
+/// `template` may stand. The peer 127.0.0.1, which it is unless given, is a trusted proxy.
 pub fn run(input: &[u8]) {
     world::with(|world| {
         let filled = world.fill_bytes(input);
