@@ -22,7 +22,7 @@ pub struct AuditEvent {
     pub id: String,
     /// RFC 3339 UTC with up to nine fraction digits.
     pub timestamp: String,
-    /// See [`EventType`](super::EventType).
+    /// What happened, such as `token_issued`: a closed set.
     pub event_type: String,
     /// SPIFFE id, or the target of a revocation.
     #[serde(skip_serializing_if = "String::is_empty")]
