@@ -97,6 +97,19 @@ pub struct Harness {
     admin: Mutex<Option<String>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    _panics: NoPanics,
+}
+
+/// Looks, at the end of every test, whether a handler has panicked.
+struct NoPanics(AppState);
+
+impl Drop for NoPanics {
+    fn drop(&mut self) {
+        // A test that fails already has its reason.
+        if !std::thread::panicking() {
+            assert_eq!(self.0.metrics.handler_panics.get(), 0, "handlers that panicked");
+        }
+    }
 }
 
 fn settings(folder: &TempDir, changes: &[(&str, &str)]) -> HashMap<String, String> {
@@ -164,6 +177,7 @@ impl Harness {
             stopped.await.ok();
         }));
         Ok(Self {
+            _panics: NoPanics(Arc::clone(&broker)),
             clock,
             broker,
             address,

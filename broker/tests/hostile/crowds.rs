@@ -7,14 +7,6 @@ use tokio::net::TcpStream;
 
 use super::support::Harness;
 
-async fn no_panic(harness: &Harness) {
-    let metrics = harness.get("/v1/metrics").await.text;
-    assert!(
-        metrics.contains("\nagentwrit_handler_panics_total 0\n"),
-        "a panic in a handler"
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_users_of_one_launch_token_or_one_renewal_exactly_one_wins() {
     let harness = Arc::new(Harness::new().await);
@@ -56,7 +48,6 @@ async fn of_many_users_of_one_launch_token_or_one_renewal_exactly_one_wins() {
         }
         assert_eq!(won, 1, "{path}");
     }
-    no_panic(&harness).await;
 }
 
 #[tokio::test]
@@ -95,7 +86,6 @@ async fn broken_bodies_are_refused_and_nothing_else_happens() {
             );
         }
     }
-    no_panic(&harness).await;
 }
 
 #[tokio::test]
@@ -106,6 +96,5 @@ async fn idle_connections_keep_nobody_out() {
         idle.push(TcpStream::connect(harness.address).await.unwrap());
     }
     assert_eq!(harness.get("/v1/health").await.status, 200);
-    no_panic(&harness).await;
     drop(idle);
 }

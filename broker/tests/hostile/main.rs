@@ -1,4 +1,5 @@
-//! Hostile and broken input: every answer is in order, no handler panics, no secret is told.
+//! Hostile and broken input: every answer is in order, no handler panics, no secret is told. That none panics is
+//! looked at when a test lets its `Harness` or its `Watched` program go.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,3 +20,4 @@ mod process;
 #[path = "../api/support.rs"]
 mod support;
 mod tokens;
+mod watched;
