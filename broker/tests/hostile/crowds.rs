@@ -50,6 +50,28 @@ async fn of_many_users_of_one_launch_token_or_one_renewal_exactly_one_wins() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_logins_of_one_app_at_once_three_pass() {
+    let harness = Arc::new(Harness::new().await);
+    let app = harness.app("shop", json!({})).await;
+    let logins: Vec<_> = (0..64)
+        .map(|_| {
+            let (harness, app) = (Arc::clone(&harness), app.clone());
+            tokio::spawn(async move { harness.app_auth(&app).await })
+        })
+        .collect();
+    let mut passed = 0;
+    for login in logins {
+        let answer = login.await.unwrap();
+        if answer.status == 200 {
+            passed += 1;
+        } else {
+            answer.refused(429, "rate_limited", "rate limit exceeded, try again later");
+        }
+    }
+    assert_eq!(passed, 3);
+}
+
 #[tokio::test]
 async fn broken_bodies_are_refused_and_nothing_else_happens() {
     let harness = Harness::new().await;

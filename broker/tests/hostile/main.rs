@@ -17,6 +17,7 @@ mod crowds;
 mod load;
 #[path = "../api/process.rs"]
 mod process;
+mod single_use;
 #[path = "../api/support.rs"]
 mod support;
 mod tokens;
