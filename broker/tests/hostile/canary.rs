@@ -1,54 +1,250 @@
 //! Secrets with a mark in them, and every place where the mark must not be.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::fmt::{Debug, Write};
+use std::path::Path;
 
-use rustix::process::Signal;
+use agentwrit_broker::config::Config;
+use agentwrit_protocol::apps::{AppAuthRequest, AppAuthResponse, RegisterAppResponse};
+use agentwrit_protocol::k8s::PodLaunchResponse;
+use agentwrit_protocol::wire::{
+    AdminAuthRequest, AdminAuthResponse, DelegateResponse, LaunchTokenResponse, RegisterRequest, RegisterResponse,
+    RenewResponse, ValidateRequest,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::process::Process;
+use super::api_server::{self, ApiServer};
+use super::support::{key, registration};
+use super::watched::{Reply, Watched};
 
 const SECRET: &str = "c4n4ry-admin-secret-of-the-test";
 
-fn ask(process: &Process, line: &str, token: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(process.address).unwrap();
-    let length = body.len();
-    let request = format!(
-        "{line} HTTP/1.1\r\nhost: b\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+/// A program that is told secrets, and what it told.
+struct Canary {
+    watched: Watched,
+    /// By name.
+    secrets: Vec<(&'static str, String)>,
+    /// Bodies that go to somebody who must not learn a secret from them.
+    told: String,
+    /// What `{:?}` makes of bodies that carry secrets.
+    debug: String,
 }
 
-#[test]
-fn no_secret_is_in_logs_store_metrics_trail_or_errors() {
-    for format in ["text", "json"] {
-        let folder = tempfile::tempdir().unwrap();
+impl Canary {
+    fn start(folder: &Path, format: &str) -> Self {
+        let kubeconfig = folder.join("kubeconfig");
+        ApiServer::start().write_kubeconfig(&kubeconfig);
         let settings = [
             ("AA_ADMIN_SECRET", SECRET),
             ("AA_LOG_LEVEL", "trace"),
             ("AA_LOG_FORMAT", format),
+            ("AA_ATTEST_AUDIENCE", api_server::AUDIENCE),
+            ("AA_CONTROLLER_SUBJECT", api_server::CONTROLLER),
+            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
         ];
-        let process = Process::with(folder.path(), &settings);
-        let parsed = |text: String| serde_json::from_str::<Value>(&text).unwrap();
-        let login = parsed(ask(
-            &process,
-            "POST /v1/admin/auth",
-            "",
-            &json!({ "secret": SECRET }).to_string(),
-        ));
-        let admin = login["access_token"].as_str().unwrap().to_owned();
-        let wish = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
-        let launch = parsed(ask(&process, "POST /v1/admin/launch-tokens", &admin, &wish));
-        let launch = launch["launch_token"].as_str().unwrap().to_owned();
-        let key = std::fs::read_to_string(folder.path().join("signing.key")).unwrap();
-        let key = key.lines().nth(1).unwrap().to_owned();
-        let mut told = String::new();
+        let watched = Watched::with(folder, &settings);
+        let pem = std::fs::read_to_string(folder.join("signing.key")).unwrap();
+        let secrets = vec![
+            ("the mark", "c4n4ry".to_owned()),
+            ("the signing key", pem.lines().nth(1).unwrap().to_owned()),
+        ];
+        Self {
+            watched,
+            secrets,
+            told: String::new(),
+            debug: String::new(),
+        }
+    }
+
+    fn keep(&mut self, name: &'static str, secret: &str) -> String {
+        self.secrets.push((name, secret.to_owned()));
+        secret.to_owned()
+    }
+
+    /// A call that succeeds; its answer, as the wire type that it is, goes into the Debug output.
+    fn ok<T: DeserializeOwned + Debug>(&mut self, line: &str, token: &str, body: &Value) -> Reply {
+        let reply = self.watched.ask(line, token, &text(body));
+        assert!((200..300).contains(&reply.status), "{line}: {reply:?}");
+        self.show::<T>(&reply.body);
+        reply
+    }
+
+    fn show<T: DeserializeOwned + Debug>(&mut self, body: &str) {
+        let typed: T = serde_json::from_str(body).unwrap();
+        writeln!(self.debug, "{typed:?}\n{typed:#?}").unwrap();
+    }
+
+    /// A call whose answer must hold no secret.
+    fn tell(&mut self, line: &str, token: &str, body: &str) -> u16 {
+        let reply = self.watched.ask(line, token, body);
+        self.told += &reply.body;
+        reply.status
+    }
+
+    fn nonce(&self) -> String {
+        self.watched.ask("GET /v1/challenge", "", "").text("nonce")
+    }
+
+    /// Registers with a launch token: SPIFFE id and token.
+    fn register(&mut self, name: &'static str, launch_token: &str, changes: Value) -> (String, String) {
+        let body = registration(launch_token, &self.nonce(), changes);
+        self.show::<RegisterRequest>(&body.to_string());
+        let reply = self.ok::<RegisterResponse>("POST /v1/register", "", &body);
+        (reply.text("agent_id"), self.keep(name, &reply.text("access_token")))
+    }
+
+    /// Every word of the token API, from login to release.
+    fn token_api(&mut self) {
+        let login = json!({ "secret": SECRET });
+        self.show::<AdminAuthRequest>(&login.to_string());
+        let admin = self.ok::<AdminAuthResponse>("POST /v1/admin/auth", "", &login);
+        let admin = self.keep("the admin's token", &admin.text("access_token"));
+        let wish = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]});
+        let launch = self.ok::<LaunchTokenResponse>("POST /v1/admin/launch-tokens", &admin, &wish);
+        let launch = self.keep("an admin's launch token", &launch.text("launch_token"));
+        let (_, agent) = self.register("an agent's token", &launch, json!({}));
+
+        let app = json!({"name": "shop", "scopes": ["read:data:*"]});
+        let app = self.ok::<RegisterAppResponse>("POST /v1/admin/apps", &admin, &app);
+        let secret = self.keep("the client secret", &app.text("client_secret"));
+        let credentials = json!({"client_id": app.text("client_id"), "client_secret": secret});
+        self.show::<AppAuthRequest>(&credentials.to_string());
+        let login = self.ok::<AppAuthResponse>("POST /v1/app/auth", "", &credentials);
+        let login = self.keep("the app's token", &login.text("access_token"));
+        let launch = self.ok::<LaunchTokenResponse>("POST /v1/app/launch-tokens", &login, &wish);
+        let launch = self.keep("an app's launch token", &launch.text("launch_token"));
+        let (delegate, other) = self.register("an app's agent's token", &launch, json!({"task_id": "t2"}));
+
+        let wish = json!({"delegate_to": delegate, "scope": ["read:data:x"]});
+        let delegated = self.ok::<DelegateResponse>("POST /v1/delegate", &agent, &wish);
+        let delegated = self.keep("a delegated token", &delegated.text("access_token"));
+        let renewed = self.ok::<RenewResponse>("POST /v1/token/renew", &agent, &Value::Null);
+        let renewed = self.keep("a renewed token", &renewed.text("access_token"));
+        for token in [&delegated, &renewed, &other] {
+            let body = json!({ "token": token }).to_string();
+            self.show::<ValidateRequest>(&body);
+            assert_eq!(self.tell("POST /v1/token/validate", "", &body), 200);
+        }
+        let unused = self.ok::<LaunchTokenResponse>(
+            "POST /v1/app/launch-tokens",
+            &login,
+            &json!({"agent_name": "b", "allowed_scope": ["read:data:y"]}),
+        );
+        self.keep("a launch token that nobody used", &unused.text("launch_token"));
+        assert_eq!(self.tell("POST /v1/token/release", &other, ""), 204);
+        // Right ones in the wrong places.
+        for body in [
+            json!({"client_id": credentials["client_id"], "client_secret": format!("{secret}x")}),
+            json!({"client_id": credentials["client_id"], "client_secret": {"a": secret}}),
+        ] {
+            assert!(self.tell("POST /v1/app/auth", "", &body.to_string()) >= 400);
+        }
+        for token in [&admin, &login, &renewed, &other, &agent] {
+            for line in [
+                "GET /v1/admin/apps",
+                "GET /v1/audit/events?limit=1000",
+                "POST /v1/app/launch-tokens",
+                "POST /v1/k8s/launch-tokens",
+                "GET /v1/k8s/denials",
+            ] {
+                self.tell(&format!("{line}{}access_token={token}", joint(line)), token, "");
+            }
+        }
+        let gone = format!("DELETE /v1/admin/apps/{}", app.text("app_id"));
+        assert_eq!(self.tell(&gone, &admin, ""), 200);
+        for token in [admin, login] {
+            self.tell("GET /v1/admin/apps", &token, "");
+        }
+    }
+
+    /// A pod's launch, registration and end.
+    fn kubernetes(&mut self) {
+        let controller = api_server::token(api_server::CONTROLLER, "c4n4ry-controller");
+        let pod = api_server::token("system:serviceaccount:shop:reader", "c4n4ry-pod");
+        let policies = [
+            (
+                "apps/shop/orders",
+                json!({"scopes": ["read:orders:*"], "max_agent_ttl_seconds": 3600}),
+            ),
+            (
+                "launch-tokens/shop/reader",
+                json!({
+                    "app": "orders", "agent_name": "reader", "allowed_scopes": ["read:orders:*"],
+                    "max_ttl_seconds": 300, "service_account_names": ["reader"],
+                }),
+            ),
+        ];
+        for (sequence, (place, spec)) in (1..).zip(policies) {
+            let put = json!({
+                "uid": place.replace('/', "-"), "generation": 1, "order": {"lease_epoch": 1, "sequence": sequence}, "state": "ready",
+                "spec": spec,
+            });
+            let line = format!("PUT /v1/k8s/policies/{place}");
+            assert_eq!(self.tell(&line, &controller, &put.to_string()), 200);
+        }
+        let public = base64::Engine::encode(
+            &base64::engine::general_purpose::STANDARD,
+            key().verifying_key().as_bytes(),
+        );
+        let wish = json!({"policy": "reader", "public_key": public});
+        let launched = self.ok::<PodLaunchResponse>("POST /v1/k8s/launch-tokens", &pod, &wish);
+        let launch = self.keep("a pod's launch token", &launched.text("launch_token"));
+        let changes = json!({
+            "orch_id": launched.text("orch_id"), "task_id": launched.text("task_id"),
+            "requested_scope": ["read:orders:*"],
+        });
+        let (_, token) = self.register("a pod's token", &launch, changes);
+        let overlap = json!({"overlap_seconds": 30});
+        let renewed = self.ok::<RenewResponse>("POST /v1/token/renew", &token, &overlap);
+        self.keep("a pod's renewed token", &renewed.text("access_token"));
+        // Whom the cluster doesn't know, and who may not.
+        for stranger in [
+            api_server::token("nobody", "c4n4ry-forged"),
+            "c4n4ry.c4n4ry.c4n4ry".to_owned(),
+            pod.clone(),
+            controller.clone(),
+        ] {
+            for line in [
+                "POST /v1/k8s/launch-tokens",
+                "PUT /v1/k8s/policies",
+                "PUT /v1/k8s/policies/apps/shop/other",
+                "GET /v1/k8s/policies",
+                "GET /v1/k8s/denials",
+                "POST /v1/k8s/pods/none/ended",
+                "POST /v1/k8s/pods/none/release",
+            ] {
+                self.tell(
+                    line,
+                    &stranger,
+                    &json!({"policy": "other", "public_key": "x"}).to_string(),
+                );
+            }
+        }
+        let end = json!({"namespace": "shop", "name": "reader-1", "reason": "deleted"}).to_string();
+        let line = format!("POST /v1/k8s/pods/{}/ended", api_server::POD);
+        assert_eq!(self.tell(&line, &controller, &end), 200);
+    }
+
+    /// Wrong bodies and wrong bearers with the mark in them.
+    fn refusals(&mut self) {
+        let admin = self.secrets.iter().find(|(name, _)| *name == "the admin's token");
+        let forged = format!("{}x", admin.unwrap().1);
+        let wrong = json!({
+            "secret": format!("{SECRET}-wrong"), "client_id": "x", "client_secret": "c4n4ry-client-secret",
+            "launch_token": "c4n4ry", "nonce": "n", "public_key": "c4n4ry", "signature": "c4n4ry", "token": "c4n4ry",
+            "orch_id": "o", "task_id": "t", "requested_scope": ["x:y:z"],
+        });
+        let bodies = [
+            wrong.to_string(),
+            format!("{{\"secret\":\"{SECRET}\""),
+            format!("{{\"secret\":[\"{SECRET}\"],\"token\":[\"c4n4ry\"],\"launch_token\":{{\"c4n4ry\":1}}}}"),
+            format!("\"{SECRET}\""),
+            SECRET.to_owned(),
+        ];
         for path in [
             "/v1/admin/auth",
             "/v1/register",
+            "/v1/token/validate",
             "/v1/token/renew",
             "/v1/token/release",
             "/v1/delegate",
@@ -58,38 +254,131 @@ fn no_secret_is_in_logs_store_metrics_trail_or_errors() {
             "/v1/admin/launch-tokens",
             "/v1/nope",
         ] {
-            for token in ["", "c4n4ry.c4n4ry.c4n4ry", &format!("{admin}x")] {
-                let wrong = json!({
-                    "secret": format!("{SECRET}-wrong"), "client_id": "x", "client_secret": "c4n4ry-client-secret",
-                    "launch_token": launch, "nonce": "n", "public_key": "c4n4ry", "signature": "c4n4ry",
-                    "orch_id": "o", "task_id": "t", "requested_scope": ["x:y:z"],
-                });
-                told += &ask(&process, &format!("POST {path}"), token, &wrong.to_string());
-                told += &ask(
-                    &process,
-                    &format!("POST {path}"),
-                    token,
-                    &format!("{{\"secret\":\"{SECRET}\""),
-                );
+            for token in ["", "c4n4ry.c4n4ry.c4n4ry", &forged] {
+                for body in &bodies {
+                    self.tell(&format!("POST {path}?secret={SECRET}"), token, body);
+                }
             }
         }
-        told += &ask(&process, "GET /v1/audit/events?limit=1000", &admin, "");
-        told += &ask(&process, "GET /v1/metrics", "", "");
-        process.signal(Signal::TERM);
-        let (code, out, err) = process.end();
-        assert_eq!(code, Some(0));
-        let store = std::fs::read(folder.path().join("data.db")).unwrap();
-        let store = String::from_utf8_lossy(&store);
-        for (place, text) in [
-            ("answers", told.as_str()),
-            ("stdout", &out),
-            ("stderr", &err),
-            ("store", &store),
+    }
+
+    /// What anybody, or an operator, may read.
+    fn readings(&mut self) {
+        let login = json!({ "secret": SECRET });
+        // Its limit lets one more through each fifth of a second.
+        let admin = loop {
+            let reply = self.watched.ask("POST /v1/admin/auth", "", &login.to_string());
+            if reply.status == 200 {
+                break reply.text("access_token");
+            }
+        };
+        self.keep("another token of the admin", &admin);
+        for line in [
+            "GET /v1/audit/events?limit=1000",
+            "GET /v1/admin/apps",
+            "GET /v1/metrics",
+            "GET /v1/health",
+            "GET /readyz",
+            "GET /openapi.json",
+            "GET /.well-known/jwks.json",
         ] {
-            for secret in ["c4n4ry", admin.as_str(), launch.as_str(), key.as_str()] {
-                assert!(!text.contains(secret), "{format}: {place} holds {secret}");
+            assert_eq!(self.tell(line, &admin, ""), 200, "{line}");
+        }
+    }
+}
+
+fn joint(line: &str) -> char {
+    if line.contains('?') { '&' } else { '?' }
+}
+
+fn text(body: &Value) -> String {
+    if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    }
+}
+
+/// The store's files, as they are now.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name != "signing.key" {
+            files.push((
+                name,
+                String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned(),
+            ));
+        }
+    }
+    files
+}
+
+#[test]
+fn no_secret_is_in_logs_store_metrics_trail_errors_or_debug_output() {
+    for format in ["text", "json"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut canary = Canary::start(folder.path(), format);
+        canary.token_api();
+        canary.kubernetes();
+        canary.refusals();
+        canary.readings();
+        let Canary {
+            watched,
+            secrets,
+            told,
+            debug,
+        } = canary;
+        let running = files(folder.path());
+        for name in ["data.db", "data.db-wal", "data.db-shm"] {
+            assert!(running.iter().any(|(file, _)| file == name), "{name} is looked into");
+        }
+        let written = |text: &str| running.iter().any(|(_, content)| content.contains(text));
+        assert!(
+            written("delegation_created") && written("pod_ended"),
+            "the files are readable as text"
+        );
+        let (out, err) = watched.end();
+        assert!(
+            out.contains("/v1/k8s/launch-tokens") && out.contains("TRACE"),
+            "the log was on"
+        );
+        assert!(
+            told.contains("\"event_type\":\"delegation_created\""),
+            "the trail was read"
+        );
+        assert!(
+            debug.contains("RegisterAppResponse") && debug.contains("Sensitive(***)"),
+            "{debug}"
+        );
+        let mut places = running;
+        places.extend(files(folder.path()));
+        places.extend(
+            [("stdout", out), ("stderr", err), ("answers", told), ("Debug", debug)].map(|(n, t)| (n.into(), t)),
+        );
+        assert!(secrets.len() > 15, "{}", secrets.len());
+        for (place, text) in &places {
+            for (name, secret) in &secrets {
+                // Of a token the signature is enough to tell: nobody else has it.
+                let mark = secret.rsplit('.').next().unwrap();
+                assert!(!text.contains(mark), "{format}: {place} holds {name}");
             }
         }
-        assert!(out.contains("/v1/register"), "the log was on");
+    }
+}
+
+#[test]
+fn the_configuration_shows_no_secret() {
+    for secret in [SECRET, "$2b$12$c4n4ryc4n4ryc4n4ryc4nuc4n4ryc4n4ryc4n4ryc4n4ryc4n4ryc"] {
+        let config = Config::load(&|name| (name == "AA_ADMIN_SECRET").then(|| secret.to_owned())).unwrap();
+        let shown = format!("{config:?}{config:#?}");
+        assert!(!shown.contains("c4n4ry"), "{shown}");
+        let failures = Config::load(&|name| match name {
+            "AA_ADMIN_SECRET" => Some(format!("{secret}{secret}")),
+            "AA_PORT" => Some("none".to_owned()),
+            _ => None,
+        });
+        assert!(!format!("{failures:?}").contains("c4n4ry"));
     }
 }

@@ -12,6 +12,7 @@
     unreachable_pub
 )]
 
+mod api_server;
 mod canary;
 mod crowds;
 mod load;
