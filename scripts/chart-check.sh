@@ -26,6 +26,7 @@ main() {
   helm lint --strict --quiet "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
   say "helm lint: clean"
   check_values_page
+  check_settings
   for file in "$CASES"/values/*.yaml; do check_rendered "$file"; done
   for file in "$CASES"/refused/*.yaml; do check_refused "$file"; done
   say "values: $(find "$CASES/refused" -name '*.yaml' | wc -l) bad ones refused"
@@ -86,6 +87,7 @@ check_rendered() {
   render "$1" >"$WORK/$name.yaml"
   conform "$WORK/$name.yaml"
   if grep -q "caBundle:" "$WORK/$name.yaml"; then die "the chart sets caBundle, which is the controller's"; fi
+  check_config_file "$1"
   say "values $name: $(grep -c '^kind:' "$WORK/$name.yaml") objects, strict schemas hold"
 }
 
@@ -97,6 +99,30 @@ check_values_page() {
     grep -qF "\`$value\`" "$REPO/docs/values.md" || missing+=("$value")
   done < <(helm template values "$CASES/dump" --values "$WORK/values.yaml" --kube-version "$KUBERNETES" | sed -n 's/^# value //p')
   ((${#missing[@]} == 0)) || die "docs/values.md doesn't have: ${missing[*]}"
+}
+
+# What the chart gives to the broker is a setting of its; every setting it has stands in docs/values.md.
+check_settings() {
+  local setting known
+  known=$(grep -oE '^ +(setting\()?"AA_[A-Z_]+",' "$REPO/broker/src/config/settings.rs" | grep -oE 'AA_[A-Z_]+')
+  while read -r setting; do
+    grep -qxF "$setting" <<<"$known" || die "the chart sets $setting, which the broker doesn't know"
+  done < <(grep -oE '\bAA_[A-Z_]+' "$CHART/templates/broker/statefulset.yaml")
+  while read -r setting; do
+    grep -qF "\`$setting\`" "$REPO/docs/values.md" || die "docs/values.md doesn't say how $setting is set, or why it can't be"
+  done <<<"$known"
+  say "settings: $(wc -l <<<"$known") of the broker, each a value or explained"
+}
+
+# Everybody who may read ConfigMaps reads it: nothing but these two lines.
+check_config_file() {
+  helm template agentwrit "$CHART" --kube-version "$KUBERNETES" --values "$1" --show-only templates/broker/config.yaml |
+    kubectl annotate --local -f - checked=yes -o json >"$WORK/config.json"
+  [[ $(jq -c '.data | keys' "$WORK/config.json") == '["config"]' ]] || die "the broker's ConfigMap has other keys than config"
+  jq -r .data.config "$WORK/config.json" >"$WORK/config"
+  if grep -vxE 'MODE=production|LOG_LEVEL=(quiet|standard|verbose|trace)|' "$WORK/config" >&2; then
+    die "the broker's ConfigMap has other lines than MODE and LOG_LEVEL"
+  fi
 }
 
 check_refused() {

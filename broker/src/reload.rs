@@ -12,7 +12,13 @@ use crate::logging::Log;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Follows the level of the config file, for ever: every 10 s, and at once on a hangup signal.
-pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, mut hangup: Signal) {
+pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, hangup: Signal) {
+    follow(source, hangup, |level| change(&log, level)).await;
+}
+
+/// Opens the file anew each time: the kubelet changes a mounted `ConfigMap` by swapping a symbolic link above it, which
+/// a watch on the file would never see.
+async fn follow(source: LevelSource, mut hangup: Signal, mut apply: impl FnMut(LogLevel)) {
     let mut timer = tokio::time::interval(LOOK_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = None;
@@ -24,7 +30,7 @@ pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, mut hangup:
         match source.current() {
             Ok(level) => {
                 told = None;
-                change(&log, level);
+                apply(level);
             }
             // Once, not every ten seconds.
             Err(problem) if told.as_ref() != Some(&problem) => {
@@ -51,5 +57,64 @@ fn change(log: &Log, level: LogLevel) {
     } else {
         log.set_level(level);
         tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::config::Config;
+
+    /// What the kubelet does to a mounted `ConfigMap` (`AtomicWriter`): `config` leads over `..data` into a folder of a
+    /// version; a new version is complete before one rename makes it the current one, then the old one goes.
+    fn publish(mount: &Path, version: &str, content: &str) {
+        let data = mount.join("..data");
+        let old = std::fs::read_link(&data).ok();
+        std::fs::create_dir(mount.join(version)).unwrap();
+        std::fs::write(mount.join(version).join("config"), content).unwrap();
+        symlink(version, mount.join("..data_tmp")).unwrap();
+        std::fs::rename(mount.join("..data_tmp"), &data).unwrap();
+        match old {
+            Some(old) => std::fs::remove_dir_all(mount.join(old)).unwrap(),
+            None => symlink("..data/config", mount.join("config")).unwrap(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mounted_config_map_is_followed_within_ten_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), "..2026_11_21_1", "MODE=production\nLOG_LEVEL=standard\n");
+        let path = folder.path().join("config").display().to_string();
+        let config = Config::load(&|name| match name {
+            "AA_CONFIG_PATH" => Some(path.clone()),
+            "AA_ADMIN_AUTH" => Some("off".to_owned()),
+            _ => None,
+        });
+        let source = config.unwrap().level_source;
+        let hangup = signal(SignalKind::hangup()).unwrap();
+        let (tell, mut told) = unbounded_channel();
+        let follower = tokio::spawn(follow(source, hangup, move |level| tell.send(level).unwrap()));
+        assert_eq!(told.recv().await, Some(LogLevel::Verbose));
+        for (version, word, wanted) in [
+            ("..2026_11_21_2", "trace", LogLevel::Trace),
+            ("..2026_11_21_3", "quiet", LogLevel::Quiet),
+        ] {
+            publish(folder.path(), version, &format!("MODE=production\nLOG_LEVEL={word}\n"));
+            let swapped = Instant::now();
+            assert_eq!(told.recv().await, Some(wanted));
+            assert!(
+                swapped.elapsed() <= LOOK_EVERY + Duration::from_millis(1),
+                "{:?}",
+                swapped.elapsed()
+            );
+        }
+        follower.abort();
     }
 }
