@@ -19,10 +19,15 @@ mod audit;
 mod background;
 mod bearer;
 mod chain;
+#[allow(dead_code, reason = "k8s_api needs more of it")]
+#[path = "../k8s_api/cluster.rs"]
+mod cluster;
 mod delegate;
 mod disk;
+mod exposition;
 mod front;
 mod lifecycle;
+mod metrics;
 mod process;
 mod program;
 mod public;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use agentwrit_broker::attest::Attestor;
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
 use agentwrit_broker::server::Server;
@@ -122,6 +123,11 @@ fn settings(folder: &TempDir, changes: &[(&str, &str)]) -> HashMap<String, Strin
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    change(&mut settings, folder, changes);
+    settings
+}
+
+fn change(settings: &mut HashMap<String, String>, folder: &TempDir, changes: &[(&str, &str)]) {
     for (name, value) in changes {
         if *value == "{unset}" {
             settings.remove(*name);
@@ -132,7 +138,6 @@ fn settings(folder: &TempDir, changes: &[(&str, &str)]) -> HashMap<String, Strin
             );
         }
     }
-    settings
 }
 
 impl Harness {
@@ -143,8 +148,14 @@ impl Harness {
     /// A broker with these settings; `{folder}` stands for its folder, `{unset}` for none.
     pub async fn with(changes: &[(&str, &str)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::in_folder(folder, changes).await.unwrap()
+    }
+
+    /// A broker with these settings that asks this stand-in of Kubernetes.
+    pub async fn in_cluster(cluster: Arc<dyn Attestor>, changes: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let settings = settings(&folder, changes);
-        Self::start(folder, settings, Arc::new(ManualClock::at(START)))
+        Self::start(folder, settings, Arc::new(ManualClock::at(START)), Some(cluster))
             .await
             .unwrap()
     }
@@ -152,13 +163,14 @@ impl Harness {
     /// A broker with these settings in a folder that exists.
     pub async fn in_folder(folder: Arc<TempDir>, changes: &[(&str, &str)]) -> Result<Self, StartError> {
         let settings = settings(&folder, changes);
-        Self::start(folder, settings, Arc::new(ManualClock::at(START))).await
+        Self::start(folder, settings, Arc::new(ManualClock::at(START)), None).await
     }
 
     async fn start(
         folder: Arc<TempDir>,
         settings: HashMap<String, String>,
         clock: Arc<ManualClock>,
+        attestor: Option<Arc<dyn Attestor>>,
     ) -> Result<Self, StartError> {
         let mut config = Config::load(&|name| settings.get(name).cloned()).unwrap();
         // bcrypt's smallest: what is slow on purpose would only be slow here.
@@ -167,7 +179,7 @@ impl Harness {
         let surroundings = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),
-            attestor: None,
+            attestor,
         };
         let broker = assemble(config, surroundings).await?;
         let server = Server::bind(Arc::clone(&broker), tls).await.unwrap();
@@ -200,13 +212,8 @@ impl Harness {
     /// Stops it and starts a successor with changed settings, at the same time of day.
     pub async fn restart(self, changes: &[(&str, &str)]) -> Self {
         let (folder, mut settings, clock) = self.stop().await;
-        for (name, value) in changes {
-            settings.insert(
-                (*name).to_owned(),
-                value.replace("{folder}", &folder.path().display().to_string()),
-            );
-        }
-        Self::start(folder, settings, clock).await.unwrap()
+        change(&mut settings, &folder, changes);
+        Self::start(folder, settings, clock, None).await.unwrap()
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
