@@ -97,26 +97,23 @@ tools() {
   say "Kubernetes programs in $TOOLS_BIN: $built built, $((${#wanted[@]} - built)) already there ($((SECONDS - start)) s)"
 }
 
-cargo_deny() {
-  if [[ $("$TOOLS_BIN/cargo-deny" --version 2>/dev/null) == "cargo-deny $CARGO_DENY_VERSION" ]]; then
-    say "cargo-deny $CARGO_DENY_VERSION: there"
-    return 0
-  fi
-  mkdir -p "$AGENTWRIT_CACHE/log"
-  run_step "cargo-deny $CARGO_DENY_VERSION" "$AGENTWRIT_CACHE/log/cargo-deny.log" \
-    cargo install --quiet --locked --root "$AGENTWRIT_CACHE" cargo-deny --version "$CARGO_DENY_VERSION"
-}
+cargo_deny() { cargo_tool cargo-deny "$CARGO_DENY_VERSION"; }
 
 # cargo-fuzz builds on the stable toolchain; what it builds needs a nightly one with its sanitizer runtimes.
 cargo_fuzz() {
   local toolchain=${FUZZ_TOOLCHAIN:-nightly}
   cargo "+$toolchain" --version >/dev/null 2>&1 ||
     die -2 "no toolchain \"$toolchain\"; run rustup toolchain install nightly, or name one by FUZZ_TOOLCHAIN"
-  if [[ $("$TOOLS_BIN/cargo-fuzz" --version 2>/dev/null) == "cargo-fuzz $CARGO_FUZZ_VERSION" ]]; then
-    say "cargo-fuzz $CARGO_FUZZ_VERSION: there"
+  cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION"
+}
+
+cargo_tool() {
+  local program=$1 version=$2
+  if [[ $("$TOOLS_BIN/$program" --version 2>/dev/null) == "$program $version" ]]; then
+    say "$program $version: there"
     return 0
   fi
   mkdir -p "$AGENTWRIT_CACHE/log"
-  run_step "cargo-fuzz $CARGO_FUZZ_VERSION" "$AGENTWRIT_CACHE/log/cargo-fuzz.log" \
-    cargo install --quiet --locked --root "$AGENTWRIT_CACHE" cargo-fuzz --version "$CARGO_FUZZ_VERSION"
+  run_step "$program $version" "$AGENTWRIT_CACHE/log/$program.log" \
+    cargo install --quiet --locked --root "$AGENTWRIT_CACHE" "$program" --version "$version"
 }

@@ -1,26 +1,11 @@
 //! A full disk, as a limit on the size of the program's files that the test moves.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
 use super::process::{GOOD, Process};
-
-fn ask(process: &Process, line: &str, token: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(process.address).unwrap();
-    let length = body.len();
-    let request = format!(
-        "{line} HTTP/1.1\r\nhost: b\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
 
 fn limit_files(process: &Process, bytes: Option<u64>) {
     let limit = Rlimit {
@@ -44,20 +29,16 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
         .current_dir(folder.path())
         .envs([GOOD, ("AA_PORT", "0"), ("AA_STORE_REQUIRED", "true")]);
     let process = Process::start(&mut command);
-    let login = ask(
-        &process,
-        "POST /v1/admin/auth",
-        "",
-        &json!({"secret": GOOD.1}).to_string(),
-    )
-    .1;
+    let login = process
+        .ask("POST /v1/admin/auth", "", &json!({"secret": GOOD.1}).to_string())
+        .1;
     let login: Value = serde_json::from_str(&login).unwrap();
     let admin = login["access_token"].as_str().unwrap();
     let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
-    let launch = || ask(&process, "POST /v1/admin/launch-tokens", admin, &body).0;
+    let launch = || process.ask("POST /v1/admin/launch-tokens", admin, &body).0;
     let size = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
     limit_files(&process, Some(size("data.db").max(size("data.db-wal")) + 20_000));
-    let ready = || ask(&process, "GET /readyz", "", "");
+    let ready = || process.ask("GET /readyz", "", "");
     let mut made = 0;
     // At first the log of the store is emptied into the file and there is room again; then there is none.
     loop {
@@ -73,19 +54,15 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
         assert!(status == 503 && text.contains("\"dependency\":\"store\""), "{text}");
         assert_eq!(launch(), 503);
     }
-    assert_eq!(ask(&process, "GET /livez", "", "").0, 200, "a restart would not help");
-    assert_eq!(ask(&process, "GET /v1/challenge", "", "").0, 503);
+    assert_eq!(process.ask("GET /livez", "", "").0, 200, "a restart would not help");
+    assert_eq!(process.ask("GET /v1/challenge", "", "").0, 503);
     limit_files(&process, None);
     // It tries again each second.
     while ready().0 != 200 {}
     assert_eq!(launch(), 201);
-    let events = ask(
-        &process,
-        "GET /v1/audit/events?event_type=launch_token_issued&limit=1",
-        admin,
-        "",
-    )
-    .1;
+    let events = process
+        .ask("GET /v1/audit/events?event_type=launch_token_issued&limit=1", admin, "")
+        .1;
     let events: Value = serde_json::from_str(&events).unwrap();
     assert_eq!(
         events["total"],

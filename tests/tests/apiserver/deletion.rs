@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use agentwrit_protocol::k8s::PolicyKind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -29,6 +30,15 @@ async fn token_is_gone(world: &World) {
             .then_some(())
     })
     .await;
+}
+
+/// Deletes the LaunchToken while the broker is away; its condition then.
+async fn deleted_while_away(world: &World) -> Condition {
+    both(world).await;
+    world.broker.fail(&world.namespace, Some(Fault::Away));
+    let parameters = DeleteParams::default();
+    world.launch_tokens().delete("reader", &parameters).await.unwrap();
+    token_becomes(world, "Deleting").await
 }
 
 /// Whether the removal of this policy was asked for, and whether with revocation; the same every time.
@@ -81,14 +91,7 @@ async fn an_apps_deletion_always_revokes_and_withdraws_its_launch_tokens() {
 #[tokio::test]
 async fn a_deletion_waits_for_the_broker_and_says_so() {
     let world = World::new("deletion").await;
-    both(&world).await;
-    world.broker.fail(&world.namespace, Some(Fault::Away));
-    world
-        .launch_tokens()
-        .delete("reader", &DeleteParams::default())
-        .await
-        .unwrap();
-    let condition = token_becomes(&world, "Deleting").await;
+    let condition = deleted_while_away(&world).await;
     assert!(condition.message.contains("broker"), "{}", condition.message);
     assert!(world.broker.launch_token(&world.namespace, "reader").is_some());
 
@@ -101,14 +104,7 @@ async fn a_deletion_waits_for_the_broker_and_says_so() {
 #[tokio::test]
 async fn a_released_object_goes_at_once_and_its_policy_later() {
     let world = World::new("deletion").await;
-    both(&world).await;
-    world.broker.fail(&world.namespace, Some(Fault::Away));
-    world
-        .launch_tokens()
-        .delete("reader", &DeleteParams::default())
-        .await
-        .unwrap();
-    token_becomes(&world, "Deleting").await;
+    deleted_while_away(&world).await;
     let release = Patch::Merge(json!({"metadata": {"annotations": {"agentwrit.io/release-finalizer": "true"}}}));
     world
         .launch_tokens()

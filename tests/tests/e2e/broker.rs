@@ -9,6 +9,7 @@ use kube::Api;
 
 use crate::cluster::SYSTEM;
 use crate::forward::Forward;
+use crate::wait::{eventually, seconds};
 
 /// A way to the broker's pod of this moment; open another after it was restarted.
 pub(crate) struct Broker {
@@ -78,6 +79,19 @@ impl Broker {
             .into_iter()
             .map(|event| event.event_type)
             .collect()
+    }
+
+    /// Waits until the trail of a pod has such an event.
+    pub(crate) async fn records(&self, pod_uid: &str, event_type: &str) {
+        eventually(&format!("{event_type} is on record"), seconds(20), async || {
+            let types = self.trail_types(pod_uid).await;
+            if types.iter().any(|found| found == event_type) {
+                Ok(())
+            } else {
+                Err(format!("{types:?}"))
+            }
+        })
+        .await;
     }
 }
 

@@ -13,6 +13,7 @@ mod broker;
 mod cluster;
 mod forward;
 mod node;
+mod pod;
 mod shop;
 mod wait;
 

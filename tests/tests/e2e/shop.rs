@@ -12,62 +12,13 @@ use serde_json::{Value, json};
 use crate::broker::Broker;
 use crate::cluster::{self, kubectl};
 use crate::forward::Forward;
-use crate::wait::{eventually, seconds};
-
-/// How long a pod may take to become Ready on a busy machine of two cores.
-pub(crate) const POD_START: Duration = Duration::from_mins(1);
-/// The demo image.
-pub(crate) const IMAGE: &str = "local/agentwrit-demo:dev";
+use crate::node;
+use crate::pod::{POD_START, PodSpec, app_started, describe, is_ready, sidecar};
+use crate::wait::{always, eventually, seconds};
 
 pub(crate) struct Shop {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-}
-
-/// A pod's manifest, to be changed before it is created.
-pub(crate) struct PodSpec(pub(crate) Value);
-
-impl PodSpec {
-    /// An opted-in pod that calls the orders service every second.
-    pub(crate) fn reader(name: &str) -> Self {
-        Self(json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": name,
-                "labels": {inject::LABEL_INJECT: "true", "app": name},
-                "annotations": {inject::ANNOTATION_LAUNCH_TOKEN: "order-reader"},
-            },
-            "spec": pod_template_spec(&["client", "--interval=1"]),
-        }))
-    }
-
-    pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
-        self.0["metadata"]["annotations"][key] = json!(value);
-        self
-    }
-
-    pub(crate) fn service_account(mut self, name: &str) -> Self {
-        self.0["spec"]["serviceAccountName"] = json!(name);
-        self
-    }
-}
-
-/// What passes the level `restricted`, around one container of the demo image.
-pub(crate) fn pod_template_spec(arguments: &[&str]) -> Value {
-    json!({
-        "serviceAccountName": "order-reader",
-        "automountServiceAccountToken": false,
-        "terminationGracePeriodSeconds": 5,
-        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container("app", arguments)],
-    })
-}
-
-pub(crate) fn container(name: &str, arguments: &[&str]) -> Value {
-    json!({
-        "name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": arguments,
-        "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
-    })
 }
 
 impl Shop {
@@ -183,6 +134,27 @@ impl Shop {
             if is_ready(&pod) { Ok(()) } else { Err(describe(&pod)) }
         };
         eventually(&format!("pod {name} is Ready"), limit, look).await.1
+    }
+
+    /// Fails when the application starts, or the sidecar comes to its end, within `span`.
+    pub(crate) async fn pod_waits(&self, name: &str, span: Duration) {
+        always("the pod waits", span, async || {
+            let pod = self.pod(name).await;
+            let restarts = sidecar(&pod).map_or(0, |status| status.restart_count);
+            if app_started(&pod) || restarts > 0 {
+                Err(describe(&pod))
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+    }
+
+    /// Kills a container of the pod, as a crash would.
+    pub(crate) async fn kill(&self, pod: &str, container: fn(&Pod) -> Option<&ContainerStatus>) {
+        let pod = self.pod(pod).await;
+        let id = container(&pod).and_then(|status| status.container_id.clone());
+        node::kill_container(&id.expect("the container has run"));
     }
 
     /// Deletes the pod; `at_once` without waiting for its containers.
@@ -358,44 +330,6 @@ impl Shop {
 
 pub(crate) fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
-}
-
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
-}
-
-/// Status of the sidecar.
-pub(crate) fn sidecar(pod: &Pod) -> Option<&ContainerStatus> {
-    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == inject::CONTAINER_NAME)
-}
-
-/// Status of the first container.
-pub(crate) fn app(pod: &Pod) -> Option<&ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_ref()?.first()
-}
-
-/// Whether the application was ever started.
-pub(crate) fn app_started(pod: &Pod) -> bool {
-    app(pod).is_some_and(|status| {
-        let state = status.state.clone().unwrap_or_default();
-        state.running.is_some() || state.terminated.is_some() || status.restart_count > 0
-    })
-}
-
-pub(crate) fn describe(pod: &Pod) -> String {
-    let status = pod.status.clone().unwrap_or_default();
-    let init = status.init_container_statuses.iter().flatten();
-    let all = init.chain(status.container_statuses.iter().flatten());
-    let texts = all.map(|one| {
-        format!(
-            "{}: {}",
-            one.name,
-            serde_json::to_string(&one.state).unwrap_or_default()
-        )
-    });
-    format!("phase {:?}, {}", status.phase, texts.collect::<Vec<_>>().join(", "))
 }
 
 fn last_lines(log: &str) -> String {

@@ -6,30 +6,31 @@ use agentwrit_protocol::inject;
 use tokio::time::Instant;
 
 use crate::cluster::{SYSTEM, alone, kubectl, script};
-use crate::shop::{POD_START, PodSpec, Shop, app, app_started, describe, sidecar};
-use crate::wait::{always, eventually, seconds};
+use crate::pod::{POD_START, PodSpec, app, describe, sidecar};
+use crate::shop::Shop;
+use crate::wait::{eventually, seconds};
 
-const STATEFUL_SET: &str = "statefulset/agentwrit-broker";
+const BROKER: &str = "statefulset/agentwrit-broker";
+const CONTROLLER: &str = "deployment/agentwrit-controller";
 const POD: &str = "pod/agentwrit-broker-0";
 
-fn scale(replicas: &str) {
+fn scale(workload: &str, replicas: &str) -> Result<String, String> {
     let flag = format!("--replicas={replicas}");
-    kubectl(&["--namespace", SYSTEM, "scale", STATEFUL_SET, &flag]).unwrap();
-    if replicas == "0" {
-        kubectl(&["--namespace", SYSTEM, "wait", "--for=delete", POD, "--timeout=60s"]).unwrap();
-    }
+    kubectl(&["--namespace", SYSTEM, "scale", workload, &flag])
 }
 
-fn broker_is_back() {
-    kubectl(&[
-        "--namespace",
-        SYSTEM,
-        "rollout",
-        "status",
-        STATEFUL_SET,
-        "--timeout=90s",
-    ])
-    .unwrap();
+fn rolled_out(workload: &str) -> Result<String, String> {
+    kubectl(&["--namespace", SYSTEM, "rollout", "status", workload, "--timeout=90s"])
+}
+
+fn broker_goes() {
+    scale(BROKER, "0").unwrap();
+    kubectl(&["--namespace", SYSTEM, "wait", "--for=delete", POD, "--timeout=60s"]).unwrap();
+}
+
+fn broker_comes_back() {
+    scale(BROKER, "1").unwrap();
+    rolled_out(BROKER).unwrap();
 }
 
 /// Whatever a test does, the broker is there for the next one.
@@ -37,15 +38,8 @@ struct Restored;
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        let _ = kubectl(&["--namespace", SYSTEM, "scale", STATEFUL_SET, "--replicas=1"]);
-        let _ = kubectl(&[
-            "--namespace",
-            SYSTEM,
-            "rollout",
-            "status",
-            STATEFUL_SET,
-            "--timeout=90s",
-        ]);
+        let _ = scale(BROKER, "1");
+        let _ = rolled_out(BROKER);
     }
 }
 
@@ -54,7 +48,7 @@ async fn a_pod_started_while_the_broker_is_away_waits_without_crashing() {
     let _installation = alone().await;
     let _restored = Restored;
     let shop = Shop::open("away").await;
-    scale("0");
+    broker_goes();
     shop.create_pod(&PodSpec::reader("reader")).await;
     eventually("the sidecar runs", POD_START, async || {
         let pod = shop.pod("reader").await;
@@ -64,22 +58,8 @@ async fn a_pod_started_while_the_broker_is_away_waits_without_crashing() {
         started.map(|_| ()).ok_or_else(|| describe(&pod))
     })
     .await;
-    always(
-        "the application doesn't start without a token",
-        seconds(8),
-        async || {
-            let pod = shop.pod("reader").await;
-            let restarts = sidecar(&pod).map_or(0, |status| status.restart_count);
-            if app_started(&pod) || restarts > 0 {
-                Err(describe(&pod))
-            } else {
-                Ok(())
-            }
-        },
-    )
-    .await;
-    scale("1");
-    broker_is_back();
+    shop.pod_waits("reader", seconds(8)).await;
+    broker_comes_back();
     shop.pod_ready("reader", seconds(75)).await;
     let pod = shop.pod("reader").await;
     assert_eq!(
@@ -107,20 +87,13 @@ async fn a_restarted_broker_knows_keys_tokens_and_policies() {
         )
     };
     kubectl(&["--namespace", SYSTEM, "delete", POD]).unwrap();
-    broker_is_back();
+    rolled_out(BROKER).unwrap();
     let broker = shop.broker().await;
     assert_eq!(broker.client.jwks().await.unwrap(), keys, "the same key");
     assert_eq!(broker.claims(&token).await.expect("the token stands").sid, claims.sid);
     assert!(broker.trail(&uid).await.len() >= events, "the audit trail is there");
     // Without any help of the controller: what the broker had accepted is in force.
-    kubectl(&[
-        "--namespace",
-        SYSTEM,
-        "scale",
-        "deployment/agentwrit-controller",
-        "--replicas=0",
-    ])
-    .unwrap();
+    scale(CONTROLLER, "0").unwrap();
     let identity = shop.identity("reader", &uid);
     let request = agentwrit_protocol::k8s::PodLaunchRequest {
         policy: Some("order-reader".into()),
@@ -128,23 +101,8 @@ async fn a_restarted_broker_knows_keys_tokens_and_policies() {
         ..Default::default()
     };
     let launched = broker.as_pod(&identity).pod_launch(&request).await;
-    kubectl(&[
-        "--namespace",
-        SYSTEM,
-        "scale",
-        "deployment/agentwrit-controller",
-        "--replicas=1",
-    ])
-    .unwrap();
-    kubectl(&[
-        "--namespace",
-        SYSTEM,
-        "rollout",
-        "status",
-        "deployment/agentwrit-controller",
-        "--timeout=90s",
-    ])
-    .unwrap();
+    scale(CONTROLLER, "1").unwrap();
+    rolled_out(CONTROLLER).unwrap();
     launched.expect("the policies are there");
 }
 
@@ -166,11 +124,10 @@ async fn a_lost_volume_revives_no_old_token_and_pods_come_back_by_themselves() {
         let claims = broker.claims(&token).await.unwrap();
         (token, claims)
     };
-    scale("0");
+    broker_goes();
     kubectl(&["--namespace", SYSTEM, "delete", "pvc", "data-agentwrit-broker-0"]).unwrap();
     script("cluster.sh", &["reclaim-volumes"]);
-    scale("1");
-    broker_is_back();
+    broker_comes_back();
     let back = Instant::now();
     let broker = shop.broker().await;
     broker

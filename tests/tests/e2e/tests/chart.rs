@@ -5,32 +5,23 @@ use kube::Api;
 use kube::api::PostParams;
 
 use crate::cluster::{RELEASE, SYSTEM, alone, kubectl, run, script};
-use crate::shop::{POD_START, PodSpec, Shop, from};
+use crate::pod::{POD_START, PodSpec};
+use crate::shop::{Shop, from};
 use crate::wait::{eventually, seconds};
+
+/// A field of the webhook configuration, by its `JSONPath`.
+fn webhooks(path: &str) -> String {
+    let output = format!("--output=jsonpath={path}");
+    kubectl(&["get", "mutatingwebhookconfiguration", "agentwrit-injector", &output]).unwrap()
+}
 
 /// metadata.generation, which rises when a webhook changes.
 fn generation() -> String {
-    let path = "jsonpath={.metadata.generation}";
-    kubectl(&[
-        "get",
-        "mutatingwebhookconfiguration",
-        "agentwrit-injector",
-        "--output",
-        path,
-    ])
-    .unwrap()
+    webhooks("{.metadata.generation}")
 }
 
 fn ca_bundles() -> Vec<String> {
-    let path = "jsonpath={range .webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}";
-    let text = kubectl(&[
-        "get",
-        "mutatingwebhookconfiguration",
-        "agentwrit-injector",
-        "--output",
-        path,
-    ])
-    .unwrap();
+    let text = webhooks("{range .webhooks[*]}{.clientConfig.caBundle}{\"\\n\"}{end}");
     text.lines().map(str::to_owned).collect()
 }
 

@@ -3,7 +3,8 @@
 use agentwrit_protocol::inject;
 
 use crate::cluster::shared;
-use crate::shop::{PodSpec, Shop};
+use crate::pod::PodSpec;
+use crate::shop::Shop;
 
 #[tokio::test]
 async fn the_token_names_the_pod_and_holds_what_was_asked_for() {

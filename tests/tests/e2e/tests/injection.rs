@@ -7,7 +7,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::cluster::shared;
-use crate::shop::{POD_START, PodSpec, Shop, app, container, from, sidecar};
+use crate::pod::{POD_START, PodSpec, app, container, sidecar};
+use crate::shop::{Shop, from};
 use crate::wait::{eventually, seconds};
 
 fn mounts(container: &Container) -> Vec<(String, String, bool)> {

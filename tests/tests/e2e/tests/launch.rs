@@ -11,8 +11,9 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use crate::broker::Broker;
 use crate::cluster::shared;
-use crate::shop::{POD_START, PodSpec, Shop, app_started};
-use crate::wait::{eventually, seconds};
+use crate::pod::{POD_START, PodSpec, app_started};
+use crate::shop::Shop;
+use crate::wait::eventually;
 
 /// A pod that names a LaunchToken and has no sidecar, played by the test with a token bound to that pod.
 async fn impostor(shop: &Shop) -> (String, String) {
@@ -168,15 +169,7 @@ async fn an_unused_launch_token_dies_with_its_pod() {
     let launched = launch(&broker.as_pod(&identity), &key(6)).await;
     shop.delete_pod("reader", true).await;
     shop.pod_gone("reader").await;
-    eventually("the end is on record", seconds(20), async || {
-        let types = broker.trail_types(&uid).await;
-        if types.iter().any(|found| found == "pod_ended") {
-            Ok(())
-        } else {
-            Err(format!("{types:?}"))
-        }
-    })
-    .await;
+    broker.records(&uid, "pod_ended").await;
     let refused = code(
         register(
             &broker,

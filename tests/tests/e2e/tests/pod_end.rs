@@ -2,12 +2,26 @@
 
 use std::time::Duration;
 
+use crate::broker::Broker;
 use crate::cluster::{kubectl, shared};
-use crate::node;
-use crate::shop::{PodSpec, Shop, sidecar};
+use crate::pod::{PodSpec, app, sidecar};
+use crate::shop::Shop;
 use crate::wait::{eventually, seconds};
 
 const PROMISED: Duration = Duration::from_secs(2);
+
+/// The pod has just gone: its token is refused within what was promised.
+async fn refused_in_time(broker: &Broker, token: &str) {
+    let ((), after) = eventually("the token is refused", seconds(20), async || {
+        broker.refuses(token).await
+    })
+    .await;
+    assert!(
+        after <= PROMISED,
+        "refused {:.1} s after the pod's end",
+        after.as_secs_f32()
+    );
+}
 
 #[tokio::test]
 async fn a_deleted_pods_token_is_refused_within_two_seconds() {
@@ -19,15 +33,7 @@ async fn a_deleted_pods_token_is_refused_within_two_seconds() {
     broker.claims(&token).await.expect("the token stands");
     shop.delete_pod("reader", false).await;
     shop.pod_gone("reader").await;
-    let ((), after) = eventually("the token is refused", seconds(20), async || {
-        broker.refuses(&token).await
-    })
-    .await;
-    assert!(
-        after <= PROMISED,
-        "refused {:.1} s after the pod's end",
-        after.as_secs_f32()
-    );
+    refused_in_time(&broker, &token).await;
     // The sidecar gave it back on SIGTERM: the first line.
     let types = broker.trail_types(&uid).await;
     assert!(types.iter().any(|found| found == "token_released"), "{types:?}");
@@ -41,32 +47,11 @@ async fn a_pod_that_is_torn_away_loses_its_token_within_two_seconds() {
     let uid = shop.running_pod(&PodSpec::reader("reader")).await;
     let broker = shop.broker().await;
     let token = shop.token("reader").unwrap();
-    let container = sidecar(&shop.pod("reader").await)
-        .unwrap()
-        .container_id
-        .clone()
-        .unwrap();
-    node::kill_container(&container);
+    shop.kill("reader", sidecar).await;
     shop.delete_pod("reader", true).await;
     shop.pod_gone("reader").await;
-    let ((), after) = eventually("the token is refused", seconds(20), async || {
-        broker.refuses(&token).await
-    })
-    .await;
-    assert!(
-        after <= PROMISED,
-        "refused {:.1} s after the pod's end",
-        after.as_secs_f32()
-    );
-    eventually("the end is on record", seconds(20), async || {
-        let types = broker.trail_types(&uid).await;
-        if types.iter().any(|found| found == "pod_ended") {
-            Ok(())
-        } else {
-            Err(format!("{types:?}"))
-        }
-    })
-    .await;
+    refused_in_time(&broker, &token).await;
+    broker.records(&uid, "pod_ended").await;
 }
 
 #[tokio::test]
@@ -78,19 +63,10 @@ async fn a_pod_that_has_succeeded_holds_no_authority() {
     let uid = shop.running_pod(&spec).await;
     let broker = shop.broker().await;
     let token = shop.token("reader").unwrap();
-    let container = crate::shop::app(&shop.pod("reader").await)
-        .unwrap()
-        .container_id
-        .clone()
-        .unwrap();
-    node::kill_container(&container);
+    shop.kill("reader", app).await;
     eventually("the pod has ended", seconds(40), async || {
-        let phase = shop
-            .pod("reader")
-            .await
-            .status
-            .and_then(|status| status.phase)
-            .unwrap_or_default();
+        let status = shop.pod("reader").await.status;
+        let phase = status.and_then(|status| status.phase).unwrap_or_default();
         if ["Failed", "Succeeded"].contains(&phase.as_str()) {
             Ok(())
         } else {
@@ -99,14 +75,6 @@ async fn a_pod_that_has_succeeded_holds_no_authority() {
     })
     .await;
     eventually("the token is refused", PROMISED, async || broker.refuses(&token).await).await;
-    eventually("the end is on record", seconds(20), async || {
-        let types = broker.trail_types(&uid).await;
-        if types.iter().any(|found| found == "pod_ended") {
-            Ok(())
-        } else {
-            Err(format!("{types:?}"))
-        }
-    })
-    .await;
+    broker.records(&uid, "pod_ended").await;
     kubectl(&["--namespace", &shop.namespace, "get", "pod", "reader"]).expect("its object is still there");
 }

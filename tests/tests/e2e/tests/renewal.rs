@@ -2,10 +2,19 @@
 
 use agentwrit_protocol::inject;
 
+use crate::broker::Broker;
 use crate::cluster::shared;
-use crate::node;
-use crate::shop::{PodSpec, Shop, app, sidecar};
+use crate::pod::{PodSpec, app, sidecar};
+use crate::shop::Shop;
 use crate::wait::{eventually, seconds};
+
+/// The pod's one registration was followed by renewals.
+async fn assert_renewed(broker: &Broker, uid: &str) {
+    let types = broker.trail_types(uid).await;
+    assert!(types.iter().any(|found| found == "token_renewed"), "{types:?}");
+    let registered = types.iter().filter(|found| *found == "agent_registered");
+    assert_eq!(registered.count(), 1, "{types:?}");
+}
 
 /// Fails when the sidecar doesn't renew: after its one life the first token is refused, and so is nothing else.
 #[tokio::test]
@@ -37,13 +46,7 @@ async fn the_token_is_renewed_before_it_expires_for_as_long_as_the_pod_runs() {
         .filter(|line| line.contains("-> 401") || line.contains("no token"))
         .collect();
     assert_eq!(refused, Vec::<&str>::new());
-    let types = broker.trail_types(&uid).await;
-    assert!(types.iter().any(|found| found == "token_renewed"), "{types:?}");
-    assert_eq!(
-        types.iter().filter(|found| *found == "agent_registered").count(),
-        1,
-        "{types:?}"
-    );
+    assert_renewed(&broker, &uid).await;
     let pod = shop.pod("reader").await;
     assert_eq!(app(&pod).unwrap().restart_count, 0, "the application was not disturbed");
 }
@@ -56,12 +59,7 @@ async fn a_restarted_sidecar_renews_the_token_it_finds() {
     let broker = shop.broker().await;
     let first = shop.token("reader").unwrap();
     let before = broker.claims(&first).await.unwrap();
-    let container = sidecar(&shop.pod("reader").await)
-        .unwrap()
-        .container_id
-        .clone()
-        .unwrap();
-    node::kill_container(&container);
+    shop.kill("reader", sidecar).await;
     eventually("the sidecar runs again", seconds(60), async || {
         let pod = shop.pod("reader").await;
         let status = sidecar(&pod).unwrap();
@@ -76,13 +74,7 @@ async fn a_restarted_sidecar_renews_the_token_it_finds() {
     let after = broker.claims(&token).await.unwrap();
     assert_eq!((&after.sub, &after.sid), (&before.sub, &before.sid), "the same session");
     assert_ne!(after.jti, before.jti, "renewed");
-    let types = broker.trail_types(&uid).await;
-    assert_eq!(
-        types.iter().filter(|found| *found == "agent_registered").count(),
-        1,
-        "{types:?}"
-    );
-    assert!(types.iter().any(|found| found == "token_renewed"), "{types:?}");
+    assert_renewed(&broker, &uid).await;
     // Never two live tokens: the one before stands for the overlap at most.
     eventually("the token before is refused", seconds(15), async || {
         broker.refuses(&first).await

@@ -1,7 +1,8 @@
 //! What a person has revoked stays revoked.
 
 use crate::cluster::shared;
-use crate::shop::{PodSpec, Shop, app, is_ready};
+use crate::pod::{PodSpec, app, is_ready};
+use crate::shop::Shop;
 use crate::wait::{always, eventually, seconds};
 
 #[tokio::test]

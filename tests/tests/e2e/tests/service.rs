@@ -6,7 +6,8 @@ use kube::api::PostParams;
 use serde_json::json;
 
 use crate::cluster::shared;
-use crate::shop::{POD_START, PodSpec, Shop, from, pod_template_spec};
+use crate::pod::{POD_START, PodSpec, pod_template_spec};
+use crate::shop::{Shop, from};
 use crate::wait::{eventually, seconds};
 
 #[tokio::test]

@@ -6,27 +6,32 @@ use agentwrit_protocol::inject;
 use serde_json::json;
 
 use crate::cluster::shared;
-use crate::shop::{PodSpec, Shop, app_started, describe, sidecar};
-use crate::wait::{always, seconds};
+use crate::pod::{PodSpec, sidecar};
+use crate::shop::Shop;
+use crate::wait::{eventually, seconds};
 
 /// The sidecar asks again at least once a minute.
 const REPAIRED: Duration = seconds(100);
 
 /// Nothing was issued, the application never ran, and the sidecar is in no crash loop.
 async fn assert_waiting(shop: &Shop, name: &str, uid: &str) {
-    always("the pod waits", seconds(3), async || {
-        let pod = shop.pod(name).await;
-        let restarts = sidecar(&pod).map_or(0, |status| status.restart_count);
-        if app_started(&pod) || restarts > 0 {
-            Err(describe(&pod))
-        } else {
-            Ok(())
-        }
-    })
-    .await;
+    shop.pod_waits(name, seconds(3)).await;
     let types = shop.broker().await.trail_types(uid).await;
     let issued = ["launch_token_issued", "agent_registered", "token_issued"];
     assert!(!types.iter().any(|found| issued.contains(&found.as_str())), "{types:?}");
+}
+
+/// Waits until the LaunchToken isn't Ready for this reason, with these words in the message.
+async fn not_ready(shop: &Shop, launch_token: &str, reason: &str, words: &str) {
+    eventually("the condition says why", seconds(45), async || {
+        let (status, found, message) = shop.condition(launch_token).await?;
+        if (status.as_str(), found.as_str()) == ("False", reason) && message.contains(words) {
+            Ok(())
+        } else {
+            Err(format!("{status} {found} {message}"))
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -100,29 +105,10 @@ async fn a_launch_token_over_the_ceiling_is_not_ready_and_heals_when_the_app_is_
     let shop = Shop::open("ceiling").await;
     shop.launch_token("refunds", "orders", &["read:orders:*", "write:refunds:*"])
         .await;
-    let not_ready = async |reason: &str, words: &str| {
-        crate::wait::eventually("the condition says why", seconds(45), async || {
-            let (status, found, message) = shop.condition("refunds").await?;
-            if (status.as_str(), found.as_str()) == ("False", reason) && message.contains(words) {
-                Ok(())
-            } else {
-                Err(format!("{status} {found} {message}"))
-            }
-        })
-        .await;
-    };
-    not_ready("ScopeExceedsCeiling", "write:refunds:*").await;
+    not_ready(&shop, "refunds", "ScopeExceedsCeiling", "write:refunds:*").await;
     shop.app(&json!(["read:orders:*", "write:orders:*", "write:refunds:*"]))
         .await;
     shop.ready("refunds").await;
     shop.launch_token("orphan", "nobody", &["read:orders:*"]).await;
-    crate::wait::eventually("the missing app is named", seconds(45), async || {
-        let (status, reason, message) = shop.condition("orphan").await?;
-        if (status.as_str(), reason.as_str()) == ("False", "AppNotFound") && message.contains("nobody") {
-            Ok(())
-        } else {
-            Err(format!("{status} {reason} {message}"))
-        }
-    })
-    .await;
+    not_ready(&shop, "orphan", "AppNotFound", "nobody").await;
 }

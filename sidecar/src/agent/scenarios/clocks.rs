@@ -1,0 +1,58 @@
+//! Clocks that jump.
+
+use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::clock::Clock;
+
+use super::pod::{AWAY, Pod, denied, failure};
+use crate::agent::{Event, Stage};
+
+#[test]
+fn a_suspended_machine_renews_as_soon_as_it_wakes() {
+    let mut pod = Pod::holding("a", 3_600);
+    pod.wall.advance(600);
+    assert_eq!(pod.happens(Event::Tick), ["say ClockJumped", "renew a"]);
+    assert_eq!(pod.renewed("b", 3_600), ["say Renewed", "write b"]);
+}
+
+#[test]
+fn after_a_long_sleep_the_answer_tells_whether_the_token_lives() {
+    // A corrected clock: the token lives on.
+    let mut pod = Pod::holding("a", 300);
+    pod.wall.advance(7_200);
+    assert_eq!(pod.happens(Event::Tick), ["say ClockJumped", "renew a"]);
+    assert!(pod.agent.is_ready());
+    assert_eq!(pod.renewed("b", 300), ["say Renewed", "write b"]);
+    // A suspend: it is over.
+    let mut pod = Pod::holding("a", 300);
+    pod.wall.advance(7_200);
+    pod.happens(Event::Tick);
+    assert_eq!(
+        pod.not_renewed(denied(ErrorCode::Unauthorized)),
+        ["say Refused", "remove", "say Dropped", "register"]
+    );
+    // Nobody to ask: the wall clock is believed.
+    let mut pod = Pod::holding("a", 300);
+    pod.wall.advance(7_200);
+    pod.happens(Event::Tick);
+    assert_eq!(
+        pod.not_renewed(AWAY),
+        ["say Trouble", "remove", "say Dropped", "register"]
+    );
+}
+
+#[test]
+fn a_clock_set_back_renews_and_lengthens_nothing() {
+    let mut pod = Pod::holding("a", 300);
+    pod.wall.advance(-7_200);
+    assert_eq!(pod.happens(Event::Tick), ["say ClockJumped", "renew a"]);
+    pod.not_renewed(AWAY);
+    loop {
+        let (wanted, _) = pod.next();
+        match wanted[0].as_str() {
+            "renew a" => drop(pod.not_renewed(AWAY)),
+            "validate a" => drop(pod.happens(Event::Validated(Err(failure(Stage::Validate, AWAY))))),
+            _ => break,
+        }
+    }
+    assert_eq!(pod.mono.unix_seconds(), 300);
+}

@@ -1,0 +1,59 @@
+//! What a policy or a person has decided meanwhile.
+
+use agentwrit_protocol::ErrorCode;
+
+use super::pod::{AWAY, Pod, denied};
+use crate::agent::Event;
+
+#[test]
+fn a_changed_policy_costs_no_gap_when_the_old_token_still_stands() {
+    let mut pod = Pod::holding("a", 300);
+    pod.next_but_validation();
+    assert_eq!(
+        pod.not_renewed(denied(ErrorCode::PolicyChanged)),
+        ["say Refused", "register"]
+    );
+    assert!(pod.agent.is_ready());
+    assert_eq!(pod.registered("b", 600), ["say Registered", "write b"]);
+    pod.written();
+    assert!(pod.agent.is_ready());
+}
+
+#[test]
+fn a_changed_policy_that_refuses_the_pod_ends_the_old_token_when_it_falls() {
+    let mut pod = Pod::holding("a", 300);
+    pod.next_but_validation();
+    pod.not_renewed(denied(ErrorCode::PolicyChanged));
+    assert_eq!(
+        pod.not_registered(denied(ErrorCode::ServiceAccountNotAllowed)),
+        ["say Refused", "validate a"]
+    );
+    assert_eq!(pod.happens(Event::Validated(Ok(false))), ["remove", "say Dropped"]);
+    assert!(!pod.agent.is_ready());
+    assert_eq!(pod.next().0, ["register"]);
+}
+
+#[test]
+fn a_persons_revocation_stands_until_it_is_lifted() {
+    let mut pod = Pod::holding("a", 300);
+    pod.next();
+    pod.happens(Event::Validated(Ok(false)));
+    pod.not_renewed(denied(ErrorCode::Revoked));
+    for _ in 0..5 {
+        let (wanted, seconds) = pod.next();
+        assert_eq!(wanted, ["register"]);
+        assert!((50..=60).contains(&seconds), "{seconds}");
+        // Quietly: the state is the same.
+        assert_eq!(pod.not_registered(denied(ErrorCode::Revoked)), [""; 0]);
+        assert!(!pod.agent.is_ready());
+    }
+    let (_, seconds) = pod.next();
+    assert!(seconds >= 50);
+    assert_eq!(pod.not_registered(AWAY), ["say Trouble"]);
+    let (wanted, seconds) = pod.next();
+    assert!(seconds >= 50, "an absent broker doesn't make it hurry: {seconds}");
+    assert_eq!(wanted, ["register"]);
+    assert_eq!(pod.registered("b", 300), ["say Registered", "write b"]);
+    pod.written();
+    assert!(pod.agent.is_ready());
+}

@@ -1,0 +1,155 @@
+//! An agent, the clocks of its machine, and what it wants, in words.
+
+use agentwrit_client::Class;
+use agentwrit_protocol::clock::{Clock, ManualClock, SequenceEntropy};
+use agentwrit_protocol::{ErrorCode, Sensitive};
+use std::sync::Arc;
+
+use crate::agent::{Action, Agent, Event, Failure, Found, Now, Stage};
+use crate::token::{Issued, unsigned};
+
+const START: i64 = 1_000_000;
+
+/// An agent and the two clocks of its machine.
+pub(super) struct Pod {
+    pub(super) agent: Agent,
+    pub(super) wall: ManualClock,
+    pub(super) mono: ManualClock,
+}
+
+impl Pod {
+    pub(super) fn new() -> Self {
+        Self {
+            agent: Agent::new(Arc::new(SequenceEntropy::default())),
+            wall: ManualClock::at(START),
+            mono: ManualClock::at(0),
+        }
+    }
+
+    /// A pod that holds the token `jti` with a life of `life` seconds, written.
+    pub(super) fn holding(jti: &str, life: i64) -> Self {
+        let mut pod = Self::new();
+        assert_eq!(pod.start(Found::Nothing), ["register"]);
+        assert_eq!(pod.registered(jti, life), ["say Registered", &format!("write {jti}")]);
+        assert_eq!(pod.written(), [""; 0]);
+        pod
+    }
+
+    pub(super) fn happens(&mut self, event: Event) -> Vec<String> {
+        let now = Now {
+            wall: self.wall.unix_millis(),
+            mono: self.mono.unix_millis(),
+        };
+        self.agent.handle(now, event).iter().map(shown).collect()
+    }
+
+    pub(super) fn start(&mut self, found: Found) -> Vec<String> {
+        self.happens(Event::Started(found))
+    }
+
+    pub(super) fn issued(&self, jti: &str, life: i64) -> Issued {
+        Issued::read(unsigned(self.wall.unix_seconds(), life, jti)).unwrap()
+    }
+
+    pub(super) fn registered(&mut self, jti: &str, life: i64) -> Vec<String> {
+        let issued = self.issued(jti, life);
+        self.happens(Event::Registered(Ok(issued)))
+    }
+
+    pub(super) fn renewed(&mut self, jti: &str, life: i64) -> Vec<String> {
+        let issued = self.issued(jti, life);
+        self.happens(Event::Renewed(Ok(issued)))
+    }
+
+    pub(super) fn written(&mut self) -> Vec<String> {
+        self.happens(Event::Written(Ok(())))
+    }
+
+    pub(super) fn not_registered(&mut self, class: Class) -> Vec<String> {
+        self.happens(Event::Registered(Err(failure(Stage::Launch, class))))
+    }
+
+    pub(super) fn not_renewed(&mut self, class: Class) -> Vec<String> {
+        self.happens(Event::Renewed(Err(failure(Stage::Renew, class))))
+    }
+
+    /// Both clocks move on and the deadline is looked at.
+    pub(super) fn after(&mut self, seconds: i64) -> Vec<String> {
+        self.wall.advance(seconds);
+        self.mono.advance(seconds);
+        self.happens(Event::Tick)
+    }
+
+    /// Lets time pass, at the agent's own deadlines, until it wants something; answers what and after how many
+    /// seconds, at most a day.
+    pub(super) fn next(&mut self) -> (Vec<String>, i64) {
+        let begin = self.mono.unix_millis();
+        loop {
+            let step = (self.agent.deadline() - self.mono.unix_millis()).max(1);
+            self.wall.advance_millis(step);
+            self.mono.advance_millis(step);
+            let wanted = self.happens(Event::Tick);
+            let passed = self.mono.unix_millis() - begin;
+            assert!(passed < 86_400_000, "nothing happens for a day");
+            if !wanted.is_empty() {
+                return (wanted, passed / 1_000);
+            }
+        }
+    }
+
+    /// As `next`, answering every validation with "it stands".
+    pub(super) fn next_but_validation(&mut self) -> (Vec<String>, i64) {
+        let begin = self.mono.unix_millis();
+        loop {
+            let (wanted, _) = self.next();
+            if !wanted.iter().all(|want| want.starts_with("validate")) {
+                return (wanted, (self.mono.unix_millis() - begin) / 1_000);
+            }
+            assert_eq!(self.happens(Event::Validated(Ok(true))), [""; 0]);
+        }
+    }
+}
+
+pub(super) fn failure(stage: Stage, class: Class) -> Failure {
+    Failure {
+        stage,
+        class,
+        text: "because".to_owned(),
+    }
+}
+
+pub(super) const AWAY: Class = Class::Retry(None);
+
+pub(super) fn denied(code: ErrorCode) -> Class {
+    Class::Denied(code)
+}
+
+fn jti(token: &Sensitive) -> String {
+    use base64::Engine;
+    let payload = token.expose().split('.').nth(1).unwrap();
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    claims["jti"].as_str().unwrap().to_owned()
+}
+
+fn shown(action: &Action) -> String {
+    match action {
+        Action::Register => "register".to_owned(),
+        Action::Renew { token, idempotency_key } => {
+            assert_eq!(idempotency_key.as_ref().unwrap().len(), 32);
+            format!("renew {}", jti(token))
+        }
+        Action::Validate(token) => format!("validate {}", jti(token)),
+        Action::Release(token) => format!("release {}", jti(token)),
+        Action::Write(token) => format!("write {}", jti(token)),
+        Action::Remove => "remove".to_owned(),
+        Action::Exit => "exit".to_owned(),
+        Action::Tell(notice) => {
+            let debug = format!("{notice:?}");
+            let name: String = debug.chars().take_while(char::is_ascii_alphabetic).collect();
+            format!("say {name}")
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Asking whether the token still stands.
+
+use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::clock::Clock;
+
+use super::pod::{AWAY, Pod, denied, failure};
+use crate::agent::{Event, Stage};
+
+#[test]
+fn validation_comes_within_thirty_seconds_every_time() {
+    let mut pod = Pod::holding("a", 3_600);
+    for _ in 0..5 {
+        let (wanted, seconds) = pod.next();
+        assert_eq!(wanted, ["validate a"]);
+        assert!((25..=30).contains(&seconds), "{seconds}");
+        assert_eq!(pod.happens(Event::Validated(Ok(true))), [""; 0]);
+    }
+}
+
+#[test]
+fn a_revocation_is_asked_for_early_enough_to_be_felt_within_thirty_seconds() {
+    let mut pod = Pod::holding("a", 86_400);
+    for _ in 0..200 {
+        let before = pod.mono.unix_millis();
+        assert_eq!(pod.next().0, ["validate a"]);
+        let passed = pod.mono.unix_millis() - before;
+        assert!((20_000..30_000).contains(&passed), "{passed} ms");
+        pod.happens(Event::Validated(Ok(true)));
+    }
+}
+
+#[test]
+fn an_absent_broker_is_told_once_by_validation() {
+    let mut pod = Pod::holding("a", 3_600);
+    pod.next();
+    let away = || Event::Validated(Err(failure(Stage::Validate, AWAY)));
+    assert_eq!(pod.happens(away()), ["say Trouble"]);
+    pod.next();
+    assert_eq!(pod.happens(away()), [""; 0]);
+    pod.next();
+    pod.happens(Event::Validated(Ok(true)));
+    pod.next();
+    assert_eq!(pod.happens(away()), ["say Trouble"]);
+    assert!(pod.agent.is_ready());
+}
+
+#[test]
+fn a_token_that_no_longer_stands_is_renewed_at_once_for_the_reason() {
+    for (code, wanted) in [
+        (
+            ErrorCode::Superseded,
+            vec!["say Refused", "remove", "say Dropped", "register"],
+        ),
+        (
+            ErrorCode::Unauthorized,
+            vec!["say Refused", "remove", "say Dropped", "register"],
+        ),
+        (
+            ErrorCode::NotFound,
+            vec!["say Refused", "remove", "say Dropped", "register"],
+        ),
+        (
+            ErrorCode::PolicyChanged,
+            vec!["say Refused", "remove", "say Dropped", "register"],
+        ),
+        (ErrorCode::Revoked, vec!["remove", "say Dropped", "say Quarantined"]),
+        (ErrorCode::Suspended, vec!["say Refused", "remove", "say Dropped"]),
+        (
+            ErrorCode::InsufficientScope,
+            vec!["say Refused", "remove", "say Dropped"],
+        ),
+    ] {
+        let mut pod = Pod::holding("a", 3_600);
+        assert_eq!(pod.next().0, ["validate a"]);
+        assert_eq!(
+            pod.happens(Event::Validated(Ok(false))),
+            ["say NoLongerValid", "renew a"],
+            "{code}"
+        );
+        assert_eq!(pod.not_renewed(denied(code)), wanted, "{code}");
+        assert!(!pod.agent.is_ready() && pod.agent.token().is_none(), "{code}");
+    }
+}
