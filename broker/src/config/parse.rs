@@ -168,6 +168,20 @@ impl Reader<'_> {
         }
     }
 
+    fn store(&mut self) -> StoreKind {
+        // Its value holds a password: only the name is told.
+        if self.text("AA_DATABASE_URL").is_some() {
+            self.fail(
+                "AA_DATABASE_URL is set, but this broker has no PostgreSQL store: \
+                 unset it, and name an SQLite file in AA_DB_PATH",
+            );
+        }
+        match (self.env)("AA_DB_PATH") {
+            Some(path) if path.is_empty() => StoreKind::Memory,
+            path => StoreKind::File(PathBuf::from(path.unwrap_or_else(|| "./data.db".to_owned()))),
+        }
+    }
+
     fn proxies(&mut self) -> Vec<Cidr> {
         let Some(text) = self.text("AA_TRUSTED_PROXIES") else {
             return Vec::new();
@@ -207,11 +221,6 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         .text("AA_TRUST_DOMAIN")
         .unwrap_or_else(|| "agentwrit.local".to_owned());
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
-    let path = |text: Option<String>, default: &str| PathBuf::from(text.unwrap_or_else(|| default.to_owned()));
-    let store = match env("AA_DB_PATH").as_deref() {
-        Some("") => StoreKind::Memory,
-        other => StoreKind::File(path(other.map(str::to_owned), "./data.db")),
-    };
     let mut config = Config {
         admin,
         listen: reader.listen(),
@@ -231,9 +240,13 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         secret_cost: 12,
         issuer: reader.text("AA_ISSUER").unwrap_or_default(),
         audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
-        signing_key_path: path(reader.text("AA_SIGNING_KEY_PATH"), "./signing.key"),
+        signing_key_path: PathBuf::from(
+            reader
+                .text("AA_SIGNING_KEY_PATH")
+                .unwrap_or_else(|| "./signing.key".to_owned()),
+        ),
         signing_key_required: reader.flag("AA_SIGNING_KEY_REQUIRED", false),
-        store,
+        store: reader.store(),
         store_required: reader.flag("AA_STORE_REQUIRED", false),
         seed_tokens: reader.text("AA_SEED_TOKENS").as_deref() == Some("true"),
         tls: reader.tls(),

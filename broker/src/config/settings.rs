@@ -210,7 +210,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "agentwrit-broker: issues short-lived, scoped, revocable tokens to agents\n\n\
          Usage: agentwrit-broker [--help | --version]\n\n\
-         Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n",
+         Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n\
+         AA_DATABASE_URL must be unset: this version has no PostgreSQL store.\n",
     );
     for setting in SETTINGS {
         let default = if setting.default.is_empty() {

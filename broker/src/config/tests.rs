@@ -137,6 +137,24 @@ fn secrets_are_never_in_what_is_said() {
 }
 
 #[test]
+fn a_database_url_is_refused_with_all_else_that_is_wrong_and_its_value_is_never_told() {
+    let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
+    let text = failure(&[GOOD, url, ("AA_DB_PATH", "")]);
+    assert_eq!(
+        text,
+        "AA_DATABASE_URL is set, but this broker has no PostgreSQL store: unset it, and name an SQLite file in AA_DB_PATH"
+    );
+    let text = failure(&[url, ("AA_PORT", "x")]);
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("db.example"), "{text}");
+    assert_eq!(
+        load(&[GOOD, ("AA_DATABASE_URL", "")]).unwrap().store,
+        StoreKind::File("./data.db".into())
+    );
+    assert!(super::help().contains("AA_DATABASE_URL must be unset"));
+}
+
+#[test]
 fn tls_wants_its_files() {
     let text = failure(&[GOOD, ("AA_TLS_MODE", "mtls"), ("AA_TLS_CERT", "a")]);
     assert!(

@@ -53,6 +53,19 @@ fn every_secret_that_will_not_do_has_its_line() {
 }
 
 #[test]
+fn a_postgresql_store_that_does_not_exist_yet_is_not_taken_for_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
+    let text = refused(folder.path(), &[GOOD, url, ("AA_MAX_TTL", "x")]);
+    let url = "FATAL: AA_DATABASE_URL is set, but this broker has no PostgreSQL store: ";
+    assert!(text.lines().any(|line| line.starts_with(url)), "{text}");
+    assert!(text.contains("AA_MAX_TTL") && text.lines().count() == 2, "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("db.example"), "{text}");
+    let made: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert!(made.is_empty(), "{made:?}");
+}
+
+#[test]
 fn a_config_file_that_is_named_must_be_readable() {
     let folder = tempfile::tempdir().unwrap();
     let text = refused(folder.path(), &[GOOD, ("AA_CONFIG_PATH", "/nope/config")]);

@@ -28,6 +28,9 @@ pub fn run(input: &[u8]) {
     if let Some(secret) = settings.get_mut("AA_ADMIN_SECRET").filter(|secret| !secret.is_empty()) {
         secret.push_str(CANARY);
     }
+    if let Some(url) = settings.get_mut("AA_DATABASE_URL") {
+        url.push_str(CANARY);
+    }
     match Config::load(&|name| settings.get(name).cloned()) {
         Ok(config) => sound(&config),
         Err(failures) => {

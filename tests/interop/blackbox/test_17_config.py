@@ -92,7 +92,7 @@ BAD_SETTINGS = [
     ("AA_TRUST_DOMAIN", "Has Blank"), ("AA_TRUST_DOMAIN", "UPPER"), ("AA_TRUST_DOMAIN", "a/b"), ("AA_TLS_MODE", "ssl"), ("AA_TLS_MODE", "TLS1"),
     ("AA_TRUSTED_PROXIES", "not-a-cidr"), ("AA_TRUSTED_PROXIES", "10.0.0.0/99"), ("AA_MAX_SESSION_AGE", "x"), ("AA_MAX_SESSION_AGE", "-1"),
     ("AA_CHALLENGE_RATE", "x"), ("AA_REGISTER_RATE", "-1"), ("AA_OPS_ADDRESS", "nowhere"), ("AA_LOG_FORMAT", "xml"), ("AA_ADMIN_AUTH", "maybe"),
-    ("AA_STORE_REQUIRED", "maybe"), ("AA_SIGNING_KEY_REQUIRED", "1e3"), ("AA_API_METRICS", "sometimes"), ("AA_DENIAL_AUDIT_RATE", "-1"),
+    ("AA_DATABASE_URL", "postgres://a:b@db.example/c"), ("AA_STORE_REQUIRED", "maybe"), ("AA_SIGNING_KEY_REQUIRED", "1e3"), ("AA_API_METRICS", "sometimes"), ("AA_DENIAL_AUDIT_RATE", "-1"),
 ]  # fmt: skip
 
 
