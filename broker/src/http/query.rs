@@ -2,19 +2,51 @@
 
 use percent_encoding::percent_decode_str;
 
-/// The parameters in order, decoded; `+` is a space, as in HTML forms.
-pub fn parameters(query: &str) -> Vec<(String, String)> {
+use crate::store::ledger::FilterColumn;
+
+/// The endpoints that read a query string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The audit query.
+    AuditEvents,
+    /// The removal of a policy.
+    RemovePolicy,
+    /// The newest refusals.
+    Denials,
+}
+
+impl Reader {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::AuditEvents, Self::RemovePolicy, Self::Denials];
+
+    /// Every parameter that it reads: no other gets through to its handler.
+    pub fn names(self) -> Vec<&'static str> {
+        match self {
+            Self::AuditEvents => {
+                let filters = FilterColumn::ALL.iter().map(|column| column.as_str());
+                filters.chain(["since", "until", "limit", "offset", "cursor"]).collect()
+            }
+            Self::RemovePolicy => vec!["uid", "lease_epoch", "sequence", "revoke"],
+            Self::Denials => vec!["after"],
+        }
+    }
+}
+
+/// The parameters that `reader` reads, in order, decoded; `+` is a space, as in HTML forms.
+pub fn parameters(query: &str, reader: Reader) -> Vec<(&'static str, String)> {
     let decode = |text: &str| {
         percent_decode_str(&text.replace('+', " "))
             .decode_utf8_lossy()
             .into_owned()
     };
+    let names = reader.names();
     query
         .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
+        .filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
+            let name = decode(name);
+            let name = names.iter().find(|known| **known == name)?;
+            Some((*name, decode(value)))
         })
         .collect()
 }
@@ -24,10 +56,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded() {
+    fn parameters_are_decoded_and_unknown_ones_ignored() {
         assert_eq!(
-            parameters("a=1&&b=x%3Dy+z&c&d=%ff"),
-            [("a", "1"), ("b", "x=y z"), ("c", ""), ("d", "\u{fffd}")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+            parameters(
+                "uid=1&&%73equence=x%3Dy+z&revoke&lease_epoch=%ff&after=7",
+                Reader::RemovePolicy
+            ),
+            [
+                ("uid", "1"),
+                ("sequence", "x=y z"),
+                ("revoke", ""),
+                ("lease_epoch", "\u{fffd}")
+            ]
+            .map(|(name, value)| (name, value.to_owned()))
         );
     }
 }

@@ -49,9 +49,9 @@ pub enum QueryError {
 ///
 /// # Errors
 /// Names the parameter that makes no sense.
-pub fn filter(parameters: &[(String, String)]) -> Result<EventFilter, QueryError> {
+pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> {
     let value = |name: &str| {
-        let found = parameters.iter().find(|(given, _)| given == name);
+        let found = parameters.iter().find(|(given, _)| *given == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     };
     let moment = |name: &'static str| {
@@ -109,9 +109,10 @@ pub async fn events(broker: &Broker, filter: EventFilter) -> Result<EventPage, Q
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::query;
 
     fn filtered(query: &str) -> Result<EventFilter, QueryError> {
-        filter(&crate::http::query::parameters(query))
+        filter(&query::parameters(query, query::Reader::AuditEvents))
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use agentwrit_broker::attest::{Attestor, AttestorError, PodFacts, Review};
 use agentwrit_broker::config::Config;
+use agentwrit_broker::http::query::Reader;
 use agentwrit_broker::http::{Front, router};
 use agentwrit_broker::startup::{Surroundings, assemble};
 use agentwrit_broker::system::SystemEntropy;
@@ -115,6 +116,42 @@ async fn every_route_is_documented_and_every_documented_path_is_a_route() {
     for (path, methods) in documented {
         assert_eq!(whole.methods(&path).await, methods, "{path}");
     }
+}
+
+/// Names of the query parameters of the operations that have any.
+fn documented_parameters() -> BTreeMap<String, BTreeSet<String>> {
+    let document = super::parsed();
+    let items = document["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let mut documented = BTreeMap::new();
+    for operation in operations {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let names: BTreeSet<String> = parameters
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect();
+        if !names.is_empty() {
+            documented.insert(operation["operationId"].as_str().unwrap().to_owned(), names);
+        }
+    }
+    documented
+}
+
+#[test]
+fn the_query_parameters_that_are_documented_are_those_that_are_read() {
+    let mut read = BTreeMap::new();
+    for reader in Reader::ALL {
+        let operations: &[&str] = match reader {
+            Reader::AuditEvents => &["auditEvents"],
+            Reader::RemovePolicy => &["deletePolicyApp", "deletePolicyLaunchToken"],
+            Reader::Denials => &["listDenials"],
+        };
+        let names: BTreeSet<String> = reader.names().into_iter().map(str::to_owned).collect();
+        for operation in operations {
+            read.insert((*operation).to_owned(), names.clone());
+        }
+    }
+    assert_eq!(documented_parameters(), read);
 }
 
 #[tokio::test]

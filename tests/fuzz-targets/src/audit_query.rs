@@ -1,6 +1,6 @@
 //! The filter of the audit query.
 
-use agentwrit_broker::http::query::parameters;
+use agentwrit_broker::http::query::{Reader, parameters};
 use agentwrit_broker::service::audit::filter;
 use http::Uri;
 
@@ -10,7 +10,7 @@ use crate::world;
 /// Any text as a query string: the filter is sound, and the endpoint says the same.
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let given = parameters(&text);
+    let given = parameters(&text, Reader::AuditEvents);
     let filter = filter(&given);
     if let Ok(filter) = &filter {
         assert!((1..=1000).contains(&filter.limit) && filter.offset >= 0);

@@ -25,6 +25,9 @@ def whole(value: Any) -> Any:
 
 @schemathesis.hook
 def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+    # One or the other; where both are sound, the cursor alone.
+    if case.query and case.query.get("cursor") and re.fullmatch("[0-9]+", str(case.query.get("offset"))):
+        del case.query["offset"]
     if not isinstance(case.body, dict):
         return
     body = whole(case.body)

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::k8s_bulk;
 use crate::attest::{Attestation, AttestorError, DenialKind};
 use crate::http::error::ApiError;
-use crate::http::query::parameters;
+use crate::http::query::{Reader, parameters};
 use crate::http::{AppState, Call, Guard, bearer, json};
 use crate::service::attestation::{self, Incoming, K8sError};
 use crate::service::denials::ReadDenials;
@@ -144,12 +144,12 @@ async fn delete(k8s: &K8s, key: PolicyKey, call: &Call) -> Answer {
 
 fn removal(key: PolicyKey, query: &str, writer: Writer) -> Result<RemovePolicy, InputError> {
     check_key(&key)?;
-    let given = parameters(query);
+    let given = parameters(query, Reader::RemovePolicy);
     let text = |name: &str| {
         let found = given
             .iter()
             .rev()
-            .find(|(key, _)| key == name)
+            .find(|(key, _)| *key == name)
             .map(|(_, value)| value.as_str());
         found.ok_or_else(|| InputError::new(format!("query parameter {name} is required")))
     };
@@ -243,9 +243,9 @@ async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call
 
 async fn denials(State(k8s): State<K8s>, call: Call) -> Answer {
     k8s.controller(&call).await?;
-    let given = parameters(&call.query);
+    let given = parameters(&call.query, Reader::Denials);
     let after =
-        match given.iter().rev().find(|(key, _)| key == "after") {
+        match given.iter().rev().find(|(key, _)| *key == "after") {
             None => 0,
             Some((_, value)) => value.parse::<i64>().ok().filter(|after| *after >= 0).ok_or_else(|| {
                 ApiError::invalid("query parameter after must be a cursor: a whole number, 0 or more")

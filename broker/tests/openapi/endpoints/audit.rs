@@ -7,7 +7,7 @@ use agentwrit_protocol::wire;
 use serde_json::json;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{Piece, any_moment, any_text, known, number, or_empty};
+use super::super::grammar::{Piece, any_moment, any_text, known, matching, number, or_empty};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Audit";
@@ -71,7 +71,19 @@ fn events() -> Endpoint {
             "Most events on the page; 100 unless given, and never over 1000.",
             or_empty(number(1, None, 100)),
         )
-        .in_query("offset", false, "Matches to skip.", or_empty(number(0, None, 0)))
+        .in_query(
+            "offset",
+            false,
+            "Matches to skip; not with `cursor`.",
+            or_empty(number(0, None, 0)),
+        )
+        .in_query(
+            "cursor",
+            false,
+            "Only events after the one with this id: `next_cursor` of the page before, or `evt-000000` to begin with. \
+             Pages by cursor neither repeat nor miss events of a trail that grows.",
+            or_empty(matching("^evt-([0-9]{6}|[1-9][0-9]{6,17})$", "evt-000123")),
+        )
         .answers(
             200,
             "The page, and how many matches there are in all.",
@@ -95,5 +107,10 @@ fn events() -> Endpoint {
             InvalidRequest,
             "since \"yesterday\" must be an RFC 3339 time such as 2026-01-02T03:04:05Z, with + written as %2B",
         )
+        .refuses(
+            InvalidRequest,
+            "cursor \"5\" must be the id of an event such as evt-000123, or evt-000000 to begin with",
+        )
+        .refuses(InvalidRequest, "cursor and offset exclude each other: leave offset out")
         .refuses(InvalidRequest, "limit \"0\" must be a whole number of at least 1")
 }
