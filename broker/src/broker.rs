@@ -7,8 +7,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
 use crate::attest::Attestation;
-use crate::client_secrets::ClientSecrets;
 use crate::config::Config;
+use crate::hashed_secrets::HashedSecrets;
 use crate::keys::KeySet;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -41,7 +41,9 @@ pub struct Broker {
     /// Key of the comparison of admin secrets, random per process.
     pub compare_key: [u8; 32],
     /// Secrets of apps.
-    pub client_secrets: ClientSecrets,
+    pub client_secrets: HashedSecrets,
+    /// The admin secret, when its hash is what is configured.
+    pub admin_secrets: HashedSecrets,
     /// Monotonic reading at start.
     pub started: Duration,
 }

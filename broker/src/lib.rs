@@ -7,8 +7,8 @@
 pub mod attest;
 pub mod background;
 pub mod broker;
-pub mod client_secrets;
 pub mod config;
+pub mod hashed_secrets;
 pub mod http;
 pub mod keys;
 pub mod limits;

@@ -7,8 +7,8 @@ use agentwrit_protocol::{Clock, Entropy, EntropyError};
 
 use crate::attest::{Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use crate::broker::{AppState, Broker};
-use crate::client_secrets::ClientSecrets;
 use crate::config::{AttestConfig, Config};
+use crate::hashed_secrets::HashedSecrets;
 use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -60,9 +60,10 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     let keys = Arc::new(keys);
     let metrics = Arc::new(Metrics::new()?);
     let view = Arc::new(View::unloaded());
-    let (mut compare_key, mut client_key) = ([0_u8; 32], [0_u8; 32]);
-    entropy.fill(&mut compare_key)?;
-    entropy.fill(&mut client_key)?;
+    let (mut compare_key, mut client_key, mut admin_key) = ([0_u8; 32], [0_u8; 32], [0_u8; 32]);
+    for key in [&mut compare_key, &mut client_key, &mut admin_key] {
+        entropy.fill(key)?;
+    }
     let shared = crate::store::sqlite::Shared {
         view: Arc::clone(&view),
         clock: Arc::clone(&clock),
@@ -89,7 +90,8 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     Ok(Arc::new(Broker {
         limits: Limits::new(&config, &clock),
         started: clock.monotonic(),
-        client_secrets: ClientSecrets::new(client_key, config.secret_cost),
+        client_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
+        admin_secrets: HashedSecrets::of_admin(admin_key),
         config,
         clock,
         entropy,

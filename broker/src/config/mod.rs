@@ -17,7 +17,7 @@ use crate::store::StoreKind;
 pub use cidr::Cidr;
 pub use file::Mode;
 pub use log_level::{LevelSource, LogLevel};
-pub use secret::{AdminAuth, AdminSecret, SecretSource, known_to_everybody};
+pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{SETTINGS, Setting, help};
 
 /// What a log line looks like.

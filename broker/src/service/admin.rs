@@ -9,7 +9,8 @@ use async_trait::async_trait;
 
 use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
-use crate::config::{AdminAuth, known_to_everybody};
+use crate::config::{AdminAuth, AdminSecret, equal, known_to_everybody};
+use crate::hashed_secrets::SecretError;
 use crate::store::{Command, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// The scopes of an admin token, in this order.
@@ -36,9 +37,9 @@ pub enum AdminError {
     /// The token can't be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// The comparison was cut short by the end of the process.
-    #[error("the comparison did not finish")]
-    Interrupted,
+    /// The secret can't be compared now.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 /// Trades the admin secret for a token.
@@ -49,18 +50,15 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
     let AdminAuth::On(secrets) = &broker.config.admin else {
         return Err(AdminError::Off);
     };
-    let (secrets, key) = (secrets.clone(), broker.compare_key);
+    let secrets = secrets.clone();
     let weak = known_to_everybody(presented.expose());
-    // Reads a file, and bcrypt takes a quarter of a second.
-    let compared = tokio::task::spawn_blocking(move || {
-        let (secret, problem) = secrets.current();
-        (secret.matches(presented.expose(), &key), problem)
-    });
-    let (matches, problem) = compared.await.map_err(|_| AdminError::Interrupted)?;
+    // Reads a file.
+    let current = tokio::task::spawn_blocking(move || secrets.current());
+    let (secret, problem) = current.await.map_err(|_| SecretError::Interrupted)?;
     if let Some(problem) = problem {
         tracing::warn!(target: "CFG", component = "AdminSecret", problem = %problem, "keeping the last good admin secret");
     }
-    if !matches {
+    if !matches(broker, &secret, presented).await? {
         broker.metrics.admin_auth.with_label_values(&["failure"]).inc();
         let event = EventDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
         broker.audit_denial(source, event.error_kind("invalid_credentials"));
@@ -82,6 +80,17 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
     broker.store.commit(Login(event)).await?;
     broker.metrics.admin_auth.with_label_values(&["success"]).inc();
     Ok(sign(broker, &claims)?)
+}
+
+async fn matches(broker: &Broker, secret: &AdminSecret, presented: Sensitive) -> Result<bool, SecretError> {
+    match secret {
+        AdminSecret::Plain(secret) => Ok(equal(secret, &presented, &broker.compare_key)),
+        AdminSecret::Bcrypt(hash) => match broker.admin_secrets.matches("admin", presented, Some(hash)).await {
+            // A hash that nothing can be compared with matches nothing.
+            Err(SecretError::Bcrypt) => Ok(false),
+            compared => compared,
+        },
+    }
 }
 
 /// Claims of a new admin token.
@@ -117,5 +126,30 @@ impl Command for Login {
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.audit(self.0);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::SecretSource;
+
+    #[tokio::test]
+    async fn a_flood_of_wrong_secrets_finds_the_line_full_but_the_one_that_was_right_passes_by() {
+        let hash = bcrypt::hash("correct horse battery", 4).unwrap();
+        let secret = AdminSecret::Bcrypt(hash.as_str().into());
+        let mut broker = crate::testing::broker().await;
+        let source = IpAddr::from(Ipv4Addr::LOCALHOST);
+        Arc::get_mut(&mut broker).unwrap().config.admin = AdminAuth::On(SecretSource::Environment(secret));
+        let wrong = login(&broker, "wrong".into(), source).await;
+        assert!(matches!(wrong, Err(AdminError::Credentials)), "{wrong:?}");
+        assert!(login(&broker, "correct horse battery".into(), source).await.is_ok());
+        Arc::get_mut(&mut broker).unwrap().admin_secrets.crowd();
+        let late = login(&broker, "wrong".into(), source).await;
+        assert!(matches!(late, Err(AdminError::Secret(SecretError::Busy))), "{late:?}");
+        assert!(login(&broker, "correct horse battery".into(), source).await.is_ok());
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
-use crate::client_secrets::SecretError;
+use crate::hashed_secrets::SecretError;
 use crate::store::{AppRecord, Command, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// Why there is no token.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::app_input::{AppChange, AppInputError, NewApp};
 use crate::broker::Broker;
-use crate::client_secrets::SecretError;
+use crate::hashed_secrets::SecretError;
 use crate::store::{
     AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
 };

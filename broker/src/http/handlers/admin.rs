@@ -42,7 +42,8 @@ impl From<AdminError> for ApiError {
             AdminError::Off => Self::new(ErrorCode::Forbidden, "admin login is off (AA_ADMIN_AUTH)"),
             AdminError::Credentials | AdminError::Weak => Self::unauthorized(error.to_string()),
             AdminError::Store(error) => error.into(),
-            AdminError::Entropy(_) | AdminError::Sign(_) | AdminError::Interrupted => Self::internal("login failed"),
+            AdminError::Secret(error) => error.into(),
+            AdminError::Entropy(_) | AdminError::Sign(_) => Self::internal("login failed"),
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::client_secrets::SecretError;
+use crate::hashed_secrets::SecretError;
 use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::service::app_login::{self, LoginError};
 
@@ -41,14 +41,27 @@ impl From<LoginError> for ApiError {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::Credentials => Self::unauthorized(error.to_string()),
-            LoginError::Secret(SecretError::Busy) => {
+            LoginError::Secret(error) => error.into(),
+            LoginError::Store(error) => error.into(),
+            LoginError::Entropy(error) => error.into(),
+            LoginError::Sign(_) => {
+                tracing::error!(target: "APPS", component = "Login", error = %error, "no token issued");
+                Self::internal("login failed")
+            }
+        }
+    }
+}
+
+/// For the admin's login too.
+impl From<SecretError> for ApiError {
+    fn from(error: SecretError) -> Self {
+        match error {
+            SecretError::Busy => {
                 let detail = "too many logins wait; nothing was changed";
                 Self::new(ErrorCode::Unavailable, detail).retry_after(1)
             }
-            LoginError::Store(error) => error.into(),
-            LoginError::Entropy(error) => error.into(),
-            LoginError::Secret(_) | LoginError::Sign(_) => {
-                tracing::error!(target: "APPS", component = "Login", error = %error, "no token issued");
+            SecretError::Interrupted | SecretError::Bcrypt => {
+                tracing::error!(target: "AUTH", component = "Login", error = %error, "no token issued");
                 Self::internal("login failed")
             }
         }
@@ -58,11 +71,14 @@ impl From<LoginError> for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::admin::AdminError;
 
     #[test]
     fn a_line_that_is_full_is_no_refusal_of_the_credentials() {
         let busy = ApiError::from(LoginError::Secret(SecretError::Busy));
         assert_eq!(busy.code(), Some(ErrorCode::Unavailable));
+        let admin = ApiError::from(AdminError::Secret(SecretError::Busy));
+        assert_eq!(admin.code(), Some(ErrorCode::Unavailable));
         let failed = ApiError::from(LoginError::Secret(SecretError::Bcrypt));
         assert_eq!(failed.code(), Some(ErrorCode::InternalError));
     }

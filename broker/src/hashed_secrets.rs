@@ -1,4 +1,5 @@
-//! Secrets of apps: bcrypt, which is slow on purpose, without letting a flood of logins take the processor.
+//! Secrets that are stored as bcrypt hashes, of apps and of the admin: bcrypt is slow on purpose, and a flood of
+//! logins must not take the processor.
 //!
 //! A secret that was found right is remembered by its keyed hash, so that an app that logs in at every call costs
 //! bcrypt once a process; wrong ones always cost it, also for clients that don't exist.
@@ -6,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
@@ -15,8 +17,12 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-/// Bytes of a secret: 64 lower-hex characters. Nothing longer reaches bcrypt, which would look at 72 bytes only.
-const SECRET_BYTES: usize = 64;
+/// Bytes of an app's secret: 64 lower-hex characters.
+const APP_SECRET_BYTES: RangeInclusive<usize> = 64..=64;
+/// Bytes of the admin's secret. bcrypt looks at no more than these.
+const ADMIN_SECRET_BYTES: RangeInclusive<usize> = 1..=72;
+/// Cost of comparisons with nobody's hash in the admin's line.
+const ADMIN_COST: u32 = 12;
 /// Salt and digest of what clients that don't exist are compared with: well-formed, and of no known secret.
 const NOBODY: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
 /// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s.
@@ -44,9 +50,11 @@ struct Remembered {
 }
 
 /// Hashes and compares.
-pub struct ClientSecrets {
+pub struct HashedSecrets {
     key: [u8; 32],
     cost: u32,
+    /// Lengths that a secret can have: nothing that bcrypt would cut short reaches it.
+    lengths: RangeInclusive<usize>,
     nobody: Sensitive,
     /// Who runs or waits.
     places: Arc<Semaphore>,
@@ -57,18 +65,30 @@ pub struct ClientSecrets {
     remembered: Mutex<HashMap<String, Remembered>>,
 }
 
-impl ClientSecrets {
-    /// `key` is random and never leaves the process; `cost` is that of bcrypt. Logins use at most half of the
-    /// processors.
-    pub fn new(key: [u8; 32], cost: u32) -> Self {
+impl HashedSecrets {
+    /// Secrets of apps. `key` is random and never leaves the process; `cost` is that of bcrypt. Logins use at most
+    /// half of the processors.
+    pub fn of_apps(key: [u8; 32], cost: u32) -> Self {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
-        Self::with(key, cost, (cores / 2).max(1))
+        Self::with(key, cost, APP_SECRET_BYTES, (cores / 2).max(1))
     }
 
-    fn with(key: [u8; 32], cost: u32, parallel: usize) -> Self {
+    /// The admin's secret: a line of its own, which apps can't crowd. One at a time, for people log in now and then.
+    pub fn of_admin(key: [u8; 32]) -> Self {
+        Self::with(key, ADMIN_COST, ADMIN_SECRET_BYTES, 1)
+    }
+
+    /// Fills the line for good.
+    #[cfg(test)]
+    pub(crate) fn crowd(&self) {
+        self.places.close();
+    }
+
+    fn with(key: [u8; 32], cost: u32, lengths: RangeInclusive<usize>, parallel: usize) -> Self {
         Self {
             key,
             cost,
+            lengths,
             nobody: Sensitive::from(format!("$2b${cost:02}${NOBODY}")),
             places: Arc::new(Semaphore::new(parallel.saturating_mul(1 + WAITING))),
             running: Arc::new(Semaphore::new(parallel)),
@@ -113,7 +133,7 @@ impl ClientSecrets {
         {
             return Ok(true);
         }
-        let comparable = stored.filter(|_| presented.expose().len() == SECRET_BYTES);
+        let comparable = stored.filter(|_| self.lengths.contains(&presented.expose().len()));
         let equal = self
             .compare(presented, comparable.unwrap_or(&self.nobody).clone())
             .await?;
@@ -131,11 +151,12 @@ impl ClientSecrets {
         let place = place.map_err(|_| SecretError::Busy)?;
         let turn = Arc::clone(&self.running).acquire_owned().await;
         let turn = turn.map_err(|_| SecretError::Interrupted)?;
+        let longest = *self.lengths.end();
         let compared = tokio::task::spawn_blocking(move || {
             // Held to the end of the comparison, which goes on when the caller hangs up.
             let _held = (place, turn);
             let bytes = presented.expose().as_bytes();
-            bcrypt::verify(bytes.get(..SECRET_BYTES).unwrap_or(bytes), hash.expose())
+            bcrypt::verify(bytes.get(..longest).unwrap_or(bytes), hash.expose())
         });
         compared
             .await
@@ -188,13 +209,13 @@ mod tests {
         Sensitive::from(bcrypt::hash(secret, 4).unwrap())
     }
 
-    async fn matches(secrets: &ClientSecrets, presented: &str, stored: &Sensitive) -> bool {
+    async fn matches(secrets: &HashedSecrets, presented: &str, stored: &Sensitive) -> bool {
         secrets.matches(CLIENT, presented.into(), Some(stored)).await.unwrap()
     }
 
     #[tokio::test]
     async fn only_the_whole_secret_matches() {
-        let secrets = ClientSecrets::new([1; 32], 4);
+        let secrets = HashedSecrets::of_apps([1; 32], 4);
         let secret = "5e".repeat(32);
         let stored = stored(&secret);
         let wrong = [
@@ -223,8 +244,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_admins_secret_is_of_any_length_that_bcrypt_sees_whole() {
+        let secrets = HashedSecrets::of_admin([1; 32]);
+        for secret in ["correct horse battery", &"y".repeat(72)] {
+            let stored = stored(secret);
+            for again in [false, true] {
+                assert!(matches(&secrets, secret, &stored).await, "again: {again}");
+            }
+            for wrong in ["", "correct horse", stored.expose(), &format!("{secret}z")] {
+                assert!(!matches(&secrets, wrong, &stored).await, "{wrong:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn what_was_right_is_remembered_for_the_hash_and_the_client_that_it_was_right_for() {
-        let secrets = ClientSecrets::with([1; 32], 4, 0);
+        let secrets = HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 0);
         let (secret, digest) = ("5e".repeat(32), secrets_digest());
         let hash = stored(&secret);
         let ask =
@@ -239,13 +274,13 @@ mod tests {
     }
 
     fn secrets_digest() -> [u8; 32] {
-        let secrets = ClientSecrets::with([1; 32], 4, 0);
+        let secrets = HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 0);
         secrets.digest(CLIENT, &"5e".repeat(32)).unwrap()
     }
 
     #[tokio::test]
     async fn a_flood_waits_in_a_line_that_ends() {
-        let secrets = Arc::new(ClientSecrets::with([1; 32], 4, 1));
+        let secrets = Arc::new(HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 1));
         let hash = stored("x");
         let turn = Arc::clone(&secrets.running).acquire_owned().await.unwrap();
         let waiting: Vec<_> = (0..=WAITING)
@@ -272,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobodys_hash_is_well_formed_and_costs_what_others_cost() {
-        let secrets = ClientSecrets::new([1; 32], 12);
+        let secrets = HashedSecrets::of_apps([1; 32], 12);
         assert_eq!(bcrypt::verify("x", secrets.nobody.expose()).ok(), Some(false));
         let hash = secrets.hash(&"x".into()).await.unwrap();
         assert_eq!(hash.expose()[..7], secrets.nobody.expose()[..7]);
@@ -280,7 +315,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let secrets = ClientSecrets::new([1; 32], 4);
+        let secrets = HashedSecrets::of_apps([1; 32], 4);
         for n in 0..2 * REMEMBERED {
             secrets.remember(&n.to_string(), [0; 32], &"hash".into());
         }
