@@ -19,5 +19,5 @@ case ${1:-all} in
   tools) tools ;;
   deny) rust_toolchain && cargo_deny ;;
   fuzz) rust_toolchain && cargo_fuzz ;;
-  *) die -2 "unknown part \"$1\"; use packages, tools, deny, or nothing for all but deny" ;;
+  *) die -2 "unknown part \"$1\"; use packages, tools, deny, fuzz, or nothing for all but the last two" ;;
 esac

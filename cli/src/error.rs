@@ -111,6 +111,14 @@ impl From<Error> for CliError {
 }
 
 impl CliError {
+    /// What to try next, to be put after the error.
+    pub(crate) const fn advice(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "; awrit doctor tells more",
+            _ => "",
+        }
+    }
+
     /// The same for the login.
     pub(crate) fn auth(error: &Error) -> Self {
         match error.refusal() {

@@ -53,7 +53,7 @@ pub fn run(
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when this fails.
-            let _ = writeln!(err, "Error: {error}");
+            let _ = writeln!(err, "Error: {error}{}", error.advice());
             if let CliError::Usage(_) = error {
                 let _ = write!(err, "{}", usage_of(usage));
             }

@@ -44,7 +44,8 @@ pub(crate) fn check_url(config: &ClientConfig) -> Result<Base, ConfigError> {
     let plain = match uri.scheme_str() {
         Some("https") => false,
         Some("http") => true,
-        _ => return Err(wrong("has a scheme other than https")),
+        Some(_) => return Err(wrong("has a scheme other than https")),
+        None => return Err(wrong("has no scheme")),
     };
     if uri.query().is_some() {
         return Err(wrong("holds a query"));
@@ -113,8 +114,8 @@ mod tests {
     fn bad_urls_are_named_and_passwords_are_not() {
         let table = [
             ("", "is empty"),
-            ("broker:8443", "scheme"),
-            ("ftp://broker", "scheme"),
+            ("broker:8443", "has no scheme"),
+            ("ftp://broker", "scheme other than https"),
             ("https://", "not a URL"),
             ("https://broker/?a=b", "query"),
             ("https://user:hunter2@broker", "user information"),

@@ -78,7 +78,10 @@ impl ClientConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not a URL that a broker can have.
-    #[error("broker URL {url:?} {reason}; it must look like https://agentwrit-broker.agentwrit-system.svc:8443")]
+    #[error(
+        "broker URL {url:?} {reason}; it must look like https://agentwrit-broker.agentwrit-system.svc:8443, or \
+         http://127.0.0.1:8080 for a broker on this machine"
+    )]
     Url {
         /// As given, without user information.
         url: String,

@@ -16,7 +16,10 @@ use crate::error::Error;
 use crate::trust::{Material, OwnCertificate, Unusable, tls_config};
 
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Of a file with one certificate chain, key or token.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+/// Of a file with CA certificates: a system's own bundle has some 200 KiB.
+const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 pub(crate) type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -92,7 +95,7 @@ impl Pool {
 
     fn read_files(&self, current: &mut Current) -> Result<(), Error> {
         if let Some(path) = &self.ca_file {
-            let ca = read_small(path).map_err(|reason| Error::Ca {
+            let ca = read_up_to(MAX_CA_BYTES, path).map_err(|reason| Error::Ca {
                 path: path.clone(),
                 reason,
             })?;
@@ -149,13 +152,17 @@ fn unusable_own(path: &Path) -> impl FnOnce(String) -> Error {
 
 /// A file of at most 64 KiB.
 pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>, String> {
+    read_up_to(MAX_FILE_BYTES, path)
+}
+
+fn read_up_to(most: u64, path: &Path) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
     match u64::try_from(bytes.len()) {
-        Ok(length) if length <= MAX_FILE_BYTES => Ok(bytes),
-        _ => Err(format!("it is larger than {MAX_FILE_BYTES} bytes")),
+        Ok(length) if length <= most => Ok(bytes),
+        _ => Err(format!("it is larger than {most} bytes")),
     }
 }

@@ -8,7 +8,7 @@ pub(super) const INIT_EXAMPLES: &str = "\
 The broker reads the file that AA_CONFIG_PATH names, else /etc/broker/config, else ~/.broker/config.
 
 Examples:
-  awrit init
+  awrit init && agentwrit-broker
   awrit init --mode prod --config-path /etc/broker/config";
 
 #[derive(Debug, Args)]

@@ -15,7 +15,17 @@ pub(super) fn run(args: VerifyArgs, context: &mut Context<'_, '_>) -> Result<(),
     let keys = args.jwks.as_deref().map(read_keys).transpose()?;
     let expected = Expected::new(args.expect_count, args.expect_head);
     let verdict = match &args.file {
-        Some(path) => from_file(&EventFile::new(path), &start, keys.as_ref(), expected, context)?,
+        Some(path) => {
+            let verdict = from_file(&EventFile::new(path), &start, keys.as_ref(), expected, context)?;
+            // Each login is an event: a trail is never empty, only a file is.
+            if verdict.events == 0 && verdict.intact {
+                return Err(CliError::File {
+                    path: path.clone(),
+                    reason: "it holds no event".to_owned(),
+                });
+            }
+            verdict
+        }
         None => from_broker(&start, keys, expected, context)?,
     };
     context.output.fields(&verdict, rows)?;

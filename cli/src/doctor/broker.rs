@@ -154,7 +154,7 @@ impl<'a> Visit<'a> {
                     "nothing is issued or revoked meanwhile: see the broker's log",
                 );
             }
-            (_, true) => self.report.ok("store", format!("connected, {events} audit events")),
+            (_, true) => self.report.ok("store", format!("connected, audit events: {events}")),
             (Some(_), false) => self.report.warn(
                 "store",
                 "in memory only",

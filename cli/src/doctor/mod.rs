@@ -19,11 +19,18 @@ use report::Report;
 use way::reach;
 
 pub(crate) fn run(args: &DoctorArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
-    let client = context.client()?;
     let secret = context.admin_secret();
-    let output = &mut *context.output;
-    let report = wait_for(async { Ok(examine(&client, secret.as_ref(), args.full, output).await) })?;
-    output.result(&report, ["STATUS", "CHECK", "RESULT"], Report::rows)?;
+    let report = match context.client() {
+        Ok(client) => {
+            let output = &mut *context.output;
+            wait_for(async { Ok(examine(&client, secret.as_ref(), args.full, output).await) })?
+        }
+        Err(error @ (CliError::Config(_) | CliError::PlainHttp(_))) => unusable_url(&error),
+        Err(error) => return Err(error),
+    };
+    context
+        .output
+        .result(&report, ["STATUS", "CHECK", "RESULT"], Report::rows)?;
     match report.failed() {
         0 => Ok(()),
         failed => Err(CliError::Unwell {
@@ -31,6 +38,14 @@ pub(crate) fn run(args: &DoctorArgs, context: &mut Context<'_, '_>) -> Result<()
             checks: report.checks(),
         }),
     }
+}
+
+fn unusable_url(error: &CliError) -> Report {
+    let mut report = Report::default();
+    report.fail("url", error.to_string(), "correct AACTL_BROKER_URL");
+    report.skip_all(&["dns", "tcp", "tls", "http"], "the URL can't be used");
+    report.skip_all(&CHECKS, NOT_ASKED);
+    report
 }
 
 async fn examine(client: &BrokerClient, secret: Option<&Sensitive>, full: bool, output: &mut Output<'_>) -> Report {

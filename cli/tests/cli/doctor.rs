@@ -78,6 +78,23 @@ fn a_healthy_broker_passes_every_check() {
 }
 
 #[test]
+fn a_url_that_cannot_work_is_the_first_check_that_fails() {
+    for (url, problem) in [
+        ("127.0.0.1:8080", "has no scheme"),
+        ("http://broker.invalid:8080", "in the clear"),
+    ] {
+        let ended = doctor(url, &[]);
+        assert_eq!((ended.code, ended.err.as_str()), (1, "Error: 1 of 11 checks failed\n"));
+        assert_eq!(statuses(&ended), "FAIL----------", "{ended:?}");
+        let told = check(&ended, "FAIL", "url");
+        assert!(
+            told.contains(problem) && told.ends_with("-> correct AACTL_BROKER_URL"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn without_a_secret_login_and_trail_are_skipped() {
     let broker = RealBroker::new();
     let ended = awrit(&[("AACTL_BROKER_URL", &broker.url)], &["doctor"]);

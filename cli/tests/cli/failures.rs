@@ -68,6 +68,8 @@ fn a_broker_that_is_away_is_one_sentence() {
         &events(&url, &[]),
         "Error: request failed: the broker can't be reached: ",
     );
+    let ended = events(&url, &[]);
+    assert!(ended.err.ends_with("; awrit doctor tells more\n"), "{ended:?}");
     // RFC 6761: .invalid has no addresses.
     let ended = events("https://broker.invalid", &["--ca-cert", "/nonexistent/ca.crt"]);
     one_sentence(
@@ -81,7 +83,8 @@ fn a_broker_that_never_answers_meets_the_timeout() {
     // The system completes connections that nobody accepts.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    events(&url, &["--timeout", "1"]).failed("request failed: the broker didn't answer within 1000 ms");
+    events(&url, &["--timeout", "1"])
+        .failed("request failed: the broker didn't answer within 1000 ms; awrit doctor tells more");
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn something_else_than_a_broker_is_said_to_be_no_broker() {
 #[test]
 fn urls_that_cannot_work_are_named_and_passwords_in_them_are_not() {
     for (url, wanted) in [
-        ("broker:8443", "has a scheme other than https"),
+        ("broker:8443", "has no scheme; it must look like https://"),
         ("https://", "is not a URL"),
         ("https://admin:hunter2@broker", "holds user information"),
     ] {

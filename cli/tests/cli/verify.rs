@@ -161,7 +161,10 @@ fn an_export_verifies_without_a_broker_until_somebody_touches_it() {
     assert!(ended.code == 0 && ended.out.starts_with(&text), "{ended:?}");
     let again = broker.awrit(&["audit", "export", "--file", &path]);
     assert!(
-        again.code == 1 && again.err.contains("events.jsonl: File exists"),
+        again.code == 1
+            && again
+                .err
+                .ends_with("events.jsonl: it already exists, and an export replaces nothing\n"),
         "{again:?}"
     );
 
@@ -173,6 +176,29 @@ fn an_export_verifies_without_a_broker_until_somebody_touches_it() {
         &format!("evt-{at:06}"),
         "its hash is not that of its content",
     );
+}
+
+#[test]
+fn an_export_that_fails_leaves_no_file_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let export = ["audit", "export", "--file", path.to_str().unwrap()];
+    let broker = FakeBroker::plain(|_, _, _| (503, r#"{"detail":"the store is away"}"#.to_owned()));
+    let stranger = [
+        ("AACTL_BROKER_URL", broker.url.as_str()),
+        ("AACTL_ADMIN_SECRET", "not-the-secret-at-all"),
+    ];
+    for (ended, status) in [
+        (awrit(&stranger, &export), "HTTP 401"),
+        (broker.awrit(&export), "HTTP 503"),
+    ] {
+        assert!(ended.code == 1 && ended.err.contains(status), "{ended:?}");
+        assert!(!path.exists(), "{status}");
+    }
+    std::fs::write(&path, "").unwrap();
+    let ended = awrit(&[], &["audit", "verify", "--file", export[3]]);
+    assert!(ended.code == 1 && ended.out.is_empty(), "{ended:?}");
+    assert!(ended.err.ends_with("events.jsonl: it holds no event\n"), "{ended:?}");
 }
 
 #[test]
