@@ -126,8 +126,8 @@ fn advice(problem: &TlsProblem) -> &'static str {
             "use one of these names in AACTL_BROKER_URL, or have the broker's certificate issued for this one"
         }
         TlsProblem::Issuer => {
-            "give the CA of this installation with --ca-cert: kubectl -n agentwrit-system get configmap agentwrit-ca \
-             -o jsonpath='{.data.ca\\.crt}' > ca.crt"
+            "give the CA of this installation with --ca-cert; in a cluster: kubectl -n agentwrit-system get configmap \
+             agentwrit-ca -o jsonpath='{.data.ca\\.crt}' > ca.crt"
         }
         TlsProblem::NotTls => "is this the API's port? a broker with AA_TLS_MODE=none is reached by http://",
         TlsProblem::Timeout(_) => "is this the API's port?",
