@@ -103,7 +103,7 @@ fn logged(config: Config) -> ExitCode {
 async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(), Fatal> {
     // Before the sockets: a signal during the start must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let hangup = signal(SignalKind::hangup())?;
+    let (level_hangup, tls_hangup) = (signal(SignalKind::hangup())?, signal(SignalKind::hangup())?);
     for warning in &config.warnings {
         tracing::warn!(target: "CFG", component = "Load", "{warning}");
     }
@@ -120,7 +120,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
         attestor: None,
     };
     let broker = assemble(config, surroundings).await?;
-    let server = Server::bind(Arc::clone(&broker), tls).await?;
+    let server = Server::bind(Arc::clone(&broker), tls).await?.reload_on(tls_hangup);
     if broker.config.seed_tokens {
         let (launch, admin) = seed(&broker).await?;
         log.say(&format!("SEED_LAUNCH_TOKEN={}", launch.expose()));
@@ -133,7 +133,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
     tokio::spawn(follow_level(
         Arc::clone(&log),
         broker.config.level_source.clone(),
-        hangup,
+        level_hangup,
     ));
     let address = server.address()?;
     log.say(&format!(

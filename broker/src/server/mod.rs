@@ -4,6 +4,7 @@ mod connection;
 #[cfg(test)]
 mod connection_tests;
 mod descriptors;
+mod files;
 mod pace;
 mod stream;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use self::connection::converse;
@@ -24,7 +26,6 @@ use crate::tls::Tls;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(10);
-const TLS_FILES_EVERY: Duration = Duration::from_secs(10);
 /// After a failed accept, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -46,6 +47,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     api: TcpListener,
     ops: Option<TcpListener>,
+    hangup: Option<Signal>,
 }
 
 fn room(most: usize) -> Arc<Room> {
@@ -74,7 +76,15 @@ impl Server {
             tls: tls.map(Arc::new),
             api,
             ops,
+            hangup: None,
         })
+    }
+
+    /// With TLS files that are read again at once when this signal comes.
+    #[must_use]
+    pub fn reload_on(mut self, hangup: Signal) -> Self {
+        self.hangup = Some(hangup);
+        self
     }
 
     /// Address of the API listener, with the port that the system chose for port 0.
@@ -108,7 +118,7 @@ impl Server {
                         accept(listener, None, &ops, &ops_room, &stopping).await;
                     }
                 },
-                watch_files(self.tls.as_deref()),
+                files::watch(self.tls.as_deref(), self.hangup),
                 background::run(Arc::clone(&self.broker)),
             );
         };
@@ -172,22 +182,4 @@ async fn handshake(
         .await
         .ok()?
         .ok()
-}
-
-/// Reads the TLS files again, now and then, for ever.
-async fn watch_files(tls: Option<&Tls>) {
-    let Some(tls) = tls else {
-        return std::future::pending().await;
-    };
-    let mut timer = tokio::time::interval(TLS_FILES_EVERY);
-    loop {
-        timer.tick().await;
-        match tls.refresh() {
-            Ok(true) => tracing::info!(target: "HTTP", component = "TLS", "certificate files have changed"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(target: "HTTP", component = "TLS", error = %error, "keeping the last good certificate");
-            }
-        }
-    }
 }

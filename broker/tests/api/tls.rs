@@ -13,22 +13,22 @@ use tokio_rustls::client::TlsStream;
 
 use super::support::{Harness, send_over};
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(pub CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+    pub fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap(), key)
     }
 
-    fn write(&self, folder: &Path, name: &str) {
+    pub fn write(&self, folder: &Path, name: &str) {
         let (certificate, key) = self.issue(name);
         std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
         std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();

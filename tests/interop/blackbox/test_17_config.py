@@ -519,14 +519,17 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
-    def leaf(name: str, ca: str, extension: str) -> None:
+    ecdsa, rsa_2048 = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"), ("rsa:2048",)
+
+    def leaf(name: str, ca: str, extension: str, key: tuple[str, ...] = ecdsa) -> None:
         (folder / f"{name}.ext").write_text(extension)
-        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("req", "-newkey", *key, "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-days", "2", "-out", f"{name}.pem", "-extfile", f"{name}.ext")
 
     for ca in ("ca", "stranger"):
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}", "-days", "2")
     leaf("server", "ca", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+    leaf("rsa", "ca", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n", rsa_2048)
     leaf("client", "ca", "extendedKeyUsage=clientAuth\n")
     leaf("intruder", "stranger", "extendedKeyUsage=clientAuth\n")
     return {path.stem + path.suffix: path for path in folder.iterdir()}
@@ -604,6 +607,32 @@ def test_suites_of_tls_1_2(broker_factory: Callable[..., Process], pki: dict[str
     else:
         with pytest.raises(OSError):
             ask(process, made)
+
+
+@pytest.mark.parametrize(("leaf", "kind"), [("server", "ECDSA"), ("rsa", "RSA")])
+def test_of_all_that_openssl_offers_only_the_promised_is_taken(broker_factory: Callable[..., Process], pki: dict[str, Path], leaf: str, kind: str) -> None:
+    env = {**tls_env(pki, "tls"), "AA_TLS_CERT": str(pki[f"{leaf}.pem"]), "AA_TLS_KEY": str(pki[f"{leaf}.key"])}
+    process = broker_factory(env=env, ca=pki["ca.pem"])
+    address = process.url.split("//")[1]
+
+    def negotiated(*offer: str) -> str | None:
+        command = ["openssl", "s_client", "-connect", address, "-CAfile", str(pki["ca.pem"]), "-verify_return_error", *offer]
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        found = re.search(r"^New, (TLSv[\d.]+), Cipher is (\S+)$", ended.stdout, re.MULTILINE)
+        return f"{found[1]} {found[2]}" if found and ended.returncode == 0 else None
+
+    offered = subprocess.run(["openssl", "ciphers", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"], check=True, capture_output=True, text=True)
+    suites = [suite for suite in offered.stdout.strip().split(":") if not suite.startswith("TLS_")]
+    promised = {f"ECDHE-{kind}-{rest}" for rest in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")}
+    # Among them CBC and keys that travel encrypted to the certificate's.
+    assert promised < set(suites) and {f"ECDHE-{kind}-AES128-SHA256", "AES128-GCM-SHA256"} < set(suites)
+    for suite in suites:
+        wanted = f"TLSv1.2 {suite}" if suite in promised else None
+        assert negotiated("-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0") == wanted, suite
+    for suite in ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"):
+        assert negotiated("-tls1_3", "-ciphersuites", suite) == f"TLSv1.3 {suite}"
+    for version in ("-tls1", "-tls1_1"):
+        assert negotiated(version, "-cipher", "ALL:@SECLEVEL=0") is None
 
 
 def test_mtls_takes_only_clients_of_its_ca(broker_factory: Callable[..., Process], pki: dict[str, Path]) -> None:
