@@ -5,11 +5,17 @@ use agentwrit_protocol::apps::{App, RegisterAppRequest, UpdateAppRequest};
 use super::{given, required, segment};
 use crate::args::{AppGetArgs, AppRegisterArgs, AppRemoveArgs, AppUpdateArgs};
 use crate::error::CliError;
+use crate::output::Output;
 use crate::session::Context;
 
-/// The parts of a comma-separated list as they are: the broker says what is wrong with one.
-fn csv(text: &str) -> Vec<String> {
-    text.split(',').map(str::to_owned).collect()
+/// The parts of a comma-separated list as they are: the broker says what is wrong with one. To it a space is a letter.
+fn scopes(list: &str, output: &mut Output<'_>) -> Result<Vec<String>, CliError> {
+    for scope in list.split(',').filter(|scope| *scope != scope.trim()) {
+        output.note(&format!(
+            "WARNING: {scope:?} begins or ends with a space, which is a part of the scope: no spaces between scopes."
+        ))?;
+    }
+    Ok(list.split(',').map(str::to_owned).collect())
 }
 
 fn seconds(ttl: i64) -> String {
@@ -18,10 +24,10 @@ fn seconds(ttl: i64) -> String {
 
 pub(super) fn register(args: AppRegisterArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let name = required(args.name, "--name")?;
-    let scopes = required(args.scopes, "--scopes")?;
+    let list = required(args.scopes, "--scopes")?;
     let request = RegisterAppRequest {
         name: Some(name),
-        scopes: Some(csv(&scopes)),
+        scopes: Some(scopes(&list, context.output)?),
         token_ttl: args.token_ttl,
     };
     let app = context.as_admin(async |client, token| client.register_app(token, &request).await)?;
@@ -90,7 +96,9 @@ pub(super) fn get(args: &AppGetArgs, context: &mut Context<'_, '_>) -> Result<()
 pub(super) fn update(args: AppUpdateArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let id = segment(required(args.id, "--id")?, "--id")?;
     let request = UpdateAppRequest {
-        scopes: given(args.scopes).map(|scopes| csv(&scopes)),
+        scopes: given(args.scopes)
+            .map(|list| scopes(&list, context.output))
+            .transpose()?,
         token_ttl: args.token_ttl,
     };
     if request.scopes.is_none() && request.token_ttl.is_none() {

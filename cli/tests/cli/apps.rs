@@ -33,7 +33,7 @@ fn ids_are_escaped_and_lists_are_sent_as_they_are() {
     broker.awrit(&arguments).printed(
         "APP_ID                 SCOPES                TOKEN_TTL  UPDATED_AT\n\
          app-order-desk-1a2b3c  read:orders:*, b:c:d  1800s      2026-11-21T08:00:00Z\n",
-        "",
+        "WARNING: \" d:e:f\" begins or ends with a space, which is a part of the scope: no spaces between scopes.\n",
     );
 }
 
@@ -136,7 +136,7 @@ fn what_the_broker_refuses_is_shown_as_it_says_it() {
     for (ended, status, code) in [
         (register("order-desk", "a:b:c", &[]), 409, "conflict"),
         (register("Order", "a:b:c", &[]), 400, "invalid_request"),
-        (register("other", "a:b:c, d:e", &[]), 400, "invalid_scope_format"),
+        (register("other", "a:b:c,d:e", &[]), 400, "invalid_scope_format"),
         (register("other", "admin:revoke:*", &[]), 403, "forbidden"),
         (register("other", "a:b:c", &["--token-ttl", "59"]), 400, "invalid_ttl"),
         (broker.awrit(&["app", "get", "app-none-000000"]), 404, "not_found"),
@@ -149,4 +149,27 @@ fn what_the_broker_refuses_is_shown_as_it_says_it() {
             "{ended:?}"
         );
     }
+}
+
+#[test]
+fn a_space_beside_a_comma_is_sent_and_warned_of() {
+    let broker = RealBroker::new();
+    let warning = "WARNING: \" read:b:*\" begins or ends with a space";
+    let register = [
+        "app",
+        "register",
+        "--name",
+        "order-desk",
+        "--scopes",
+        "read:a:*, read:b:*",
+        "--json",
+    ];
+    let ended = broker.awrit(&register);
+    assert_eq!(ended.json()["scopes"], serde_json::json!(["read:a:*", " read:b:*"]));
+    assert_eq!(ended.err.matches(warning).count(), 1, "{ended:?}");
+    let id = ended.json()["app_id"].as_str().unwrap().to_owned();
+    let ended = broker.awrit(&["app", "update", "--id", &id, "--scopes", "read:a:*, read:b:*"]);
+    assert_eq!((ended.code, ended.err.matches(warning).count()), (0, 1), "{ended:?}");
+    let ended = broker.awrit(&["app", "update", "--id", &id, "--scopes", "read:a:*,read:b:*"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
 }

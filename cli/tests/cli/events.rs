@@ -88,12 +88,17 @@ fn every_filter_is_sent_and_limits_of_nothing_are_not() {
     );
 }
 
-#[test]
-fn a_real_trail_is_filtered_paged_and_complained_about() {
+fn three_revocations() -> RealBroker {
     let broker = RealBroker::new();
     for target in ["one", "two", "three"] {
         assert_eq!(broker.awrit(&["revoke", "--level", "task", "--target", target]).code, 0);
     }
+    broker
+}
+
+#[test]
+fn a_real_trail_is_filtered_paged_and_complained_about() {
+    let broker = three_revocations();
     let ended = broker.awrit(&[
         "audit",
         "events",
@@ -133,10 +138,7 @@ fn a_real_trail_is_filtered_paged_and_complained_about() {
 
 #[test]
 fn a_cursor_pages_through_what_is_there() {
-    let broker = RealBroker::new();
-    for target in ["one", "two", "three"] {
-        assert_eq!(broker.awrit(&["revoke", "--level", "task", "--target", target]).code, 0);
-    }
+    let broker = three_revocations();
     let mut cursor = "evt-000000".to_owned();
     let mut seen = Vec::new();
     for wanted in [2, 1, 0] {
