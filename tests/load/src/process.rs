@@ -62,6 +62,8 @@ pub struct Broker {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether it has a core of its own.
+    pub apart: bool,
     /// From exec to the first 200 of `/v1/health`.
     pub started_in: Duration,
 }
@@ -126,6 +128,7 @@ impl Broker {
         let mut broker = Self {
             child,
             address,
+            apart: settings.cores.is_some(),
             started_in: Duration::ZERO,
         };
         while broker.health().await.is_err() {

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
-use super::measure::{Sample, Server, window};
+use super::measure::{Idle, Sample, Server, window};
 use super::operations::Repeat;
 use crate::failure::{Failure, Result};
 use crate::http::{Connection, request};
@@ -233,6 +233,7 @@ async fn rates(State(scratch): State<Arc<PathBuf>>) -> std::result::Result<Strin
 pub struct StandIn {
     child: Child,
     address: SocketAddr,
+    apart: bool,
 }
 
 impl StandIn {
@@ -259,6 +260,7 @@ impl StandIn {
         let mut stand_in = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            apart: cores.is_some(),
         };
         for _ in 0..1000 {
             if let Some(address) = std::fs::read_to_string(&announced)
@@ -291,7 +293,7 @@ impl StandIn {
                 0,
             ));
         }
-        let empty = window(loads, length, self).await?;
+        let empty = window(loads, length, self, Idle::Spins).await?;
         Ok(Beside { raw, empty })
     }
 }
@@ -299,6 +301,10 @@ impl StandIn {
 impl Server for StandIn {
     fn usage(&self) -> Result<Usage> {
         usage(&self.child.id().to_string())
+    }
+
+    fn apart(&self) -> bool {
+        self.apart
     }
 
     async fn commits(&self) -> Result<u64> {

@@ -1,5 +1,7 @@
 //! One window: clients that do one operation after the other, and what it took.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -40,7 +42,7 @@ pub struct Sample {
     pub server_cpu_us: f64,
     /// Share of one core that the server used.
     pub server_core: f64,
-    /// Share of one core that the clients used: near 1 they were what limited.
+    /// Share of one core that the clients' work took: near 1 they were what limited.
     pub client_core: f64,
     /// Written to the disk for one operation, KiB.
     pub disk_kib: f64,
@@ -56,6 +58,9 @@ pub trait Server {
     /// When it is gone.
     fn usage(&self) -> Result<Usage>;
 
+    /// Whether it has a core of its own.
+    fn apart(&self) -> bool;
+
     /// Transactions that it has committed so far.
     fn commits(&self) -> impl Future<Output = Result<u64>>;
 }
@@ -65,19 +70,54 @@ impl Server for Broker {
         Self::usage(self)
     }
 
+    fn apart(&self) -> bool {
+        self.apart
+    }
+
     async fn commits(&self) -> Result<u64> {
         super::prepare::commits(self).await
     }
+}
+
+/// A gap between two turns of the spinner that is no longer holds no operation's work.
+const IDLE_GAP: Duration = Duration::from_micros(2);
+
+/// What the clients' thread does while there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// Never sleeps. A thread that sleeps must be woken by the server's every answer, which costs it microseconds (an
+    /// interrupt to the other core) that it would not pay to clients on other machines.
+    Spins,
+    /// Sleeps: for operations that wait for the disk, whose kernel threads need a core too.
+    Sleeps,
+}
+
+/// Takes every turn that the clients don't need, and returns the time in which they had nothing to do.
+async fn spin(until: Arc<AtomicBool>) -> Duration {
+    let mut idle = Duration::ZERO;
+    let mut before = moment::now();
+    while !until.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+        let after = moment::now();
+        let gap = after.duration_since(before);
+        if gap <= IDLE_GAP {
+            idle += gap;
+        }
+        before = after;
+    }
+    idle
 }
 
 /// Runs the loads side by side for this long, or until all are exhausted.
 ///
 /// # Errors
 /// The first failure of any of them.
-pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Server) -> Result<Sample> {
+pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Server, idle: Idle) -> Result<Sample> {
     let clients = loads.len();
     let commits = server.commits().await?;
     let (theirs, ours) = (server.usage()?, usage("self")?);
+    let over = Arc::new(AtomicBool::new(idle == Idle::Sleeps || !server.apart()));
+    let spinner = tokio::spawn(spin(Arc::clone(&over)));
     let begun = moment::now();
     let tasks: Vec<_> = loads
         .into_iter()
@@ -91,6 +131,10 @@ pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Serv
         latencies.extend(of_one);
     }
     let elapsed = begun.elapsed();
+    over.store(true, Ordering::Relaxed);
+    let idle = spinner
+        .await
+        .map_err(|error| Failure::Broker(format!("the spinner: {error}")))?;
     let (their_end, our_end) = (server.usage()?, usage("self")?);
     let committed = server.commits().await?.saturating_sub(commits);
     latencies.sort_unstable();
@@ -110,7 +154,7 @@ pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Serv
         p99_us: percentile(&latencies, 99),
         server_cpu_us: cpu * 1e6 / count,
         server_core: cpu / seconds,
-        client_core: our_end.cpu.saturating_sub(ours.cpu).as_secs_f64() / seconds,
+        client_core: our_end.cpu.saturating_sub(ours.cpu + idle).as_secs_f64() / seconds,
         disk_kib: moment::float(written / 1024) / count,
         per_commit: if committed == 0 {
             0.0

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 
-use super::measure::{Sample, window};
+use super::measure::{Idle, Sample, window};
 use super::operations::Register;
 use crate::agent::{self, Key, claims};
 use crate::failure::{Failure, Result};
@@ -65,7 +65,7 @@ impl World {
         for number in 0..64 {
             loads.push(Register::new(self, number).await?.until(&left));
         }
-        window(loads, LONG, &self.broker).await
+        window(loads, LONG, &self.broker, Idle::Sleeps).await
     }
 
     /// Registers this many agents; their tokens.

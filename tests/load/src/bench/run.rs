@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::baseline::StandIn;
 use super::goals::{Operation, TARGETS, Target};
-use super::measure::{Load, Sample, window};
+use super::measure::{Idle, Load, Sample, window};
 use super::operations::{LaunchAndRegister, Register, Renew, Repeat, delegation, revocations};
 use super::prepare::{Countdown, World, unseen};
 use super::report::{Report, Row, Single};
@@ -29,8 +29,36 @@ const LONG_TRAIL: usize = 100_000;
 const REVOKED_A_SECOND: usize = 4_000;
 const VALIDATED_A_SECOND: usize = 30_000;
 const ROTATION: usize = 1_000;
-/// How the answer to a token that stands begins.
-const VALID: &str = "{\"valid\":true";
+
+/// A kind of request that needs nothing of the answer before it.
+#[derive(Clone, Copy)]
+struct Kind {
+    what: &'static str,
+    /// How the right answer begins.
+    proof: &'static str,
+    idle: Idle,
+}
+
+const DELEGATE: Kind = Kind {
+    what: "delegate",
+    proof: "{\"access_token\":",
+    idle: Idle::Sleeps,
+};
+const REVOKE: Kind = Kind {
+    what: "revoke",
+    proof: "{\"revoked\":true",
+    idle: Idle::Sleeps,
+};
+const VALIDATE: Kind = Kind {
+    what: "validate",
+    proof: "{\"valid\":true",
+    idle: Idle::Spins,
+};
+const QUERY: Kind = Kind {
+    what: "audit query",
+    proof: "{\"events\":[{",
+    idle: Idle::Spins,
+};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -180,45 +208,43 @@ impl Bench {
                 for number in 0..clients {
                     loads.push(Register::new(world, number).await?);
                 }
-                window(loads, length, broker).await
+                window(loads, length, broker, Idle::Sleeps).await
             }
             Operation::LaunchRegister => {
                 let mut loads = Vec::new();
                 for number in 0..clients {
                     loads.push(LaunchAndRegister::new(world, number).await?);
                 }
-                window(loads, length, broker).await
+                window(loads, length, broker, Idle::Sleeps).await
             }
             Operation::Renew => {
                 let mut loads = Vec::new();
                 for number in 0..clients {
                     loads.push(Renew::new(world, number).await?);
                 }
-                window(loads, length, broker).await
+                window(loads, length, broker, Idle::Sleeps).await
             }
             Operation::Delegate => {
                 let mut requests = Vec::new();
                 for number in 0..clients {
                     requests.push(delegation(world, number).await?);
                 }
-                self.rotation(world, "delegate", "{\"access_token\":", clients, requests)
-                    .await
+                self.rotation(world, DELEGATE, clients, requests).await
             }
             Operation::Revoke => {
                 let requests = revocations(world, &world.tokens(REVOKED_A_SECOND * seconds).await?)?;
-                self.each_once(world, "revoke", "{\"revoked\":true", clients, requests)
-                    .await
+                self.each_once(world, REVOKE, clients, requests).await
             }
             Operation::ValidateNew => {
                 let like = world.tokens(1).await?;
                 let tokens = unseen(&settings.folder, first(&like)?, VALIDATED_A_SECOND * seconds)?;
                 let requests = tokens.iter().map(|token| validation(token)).collect();
-                self.each_once(world, "validate", VALID, clients, requests).await
+                self.each_once(world, VALIDATE, clients, requests).await
             }
             Operation::ValidateRepeated => {
                 let tokens = world.tokens(ROTATION).await?;
                 let requests = tokens.iter().map(|token| validation(token)).collect();
-                self.rotation(world, "validate", VALID, clients, requests).await
+                self.rotation(world, VALIDATE, clients, requests).await
             }
             Operation::Audit => self.query(world, "", clients).await,
             Operation::AuditByType => self.query(world, "&event_type=token_issued", clients).await,
@@ -233,47 +259,32 @@ impl Bench {
     async fn query(&self, world: &World, filter: &str, clients: usize) -> Result<Sample> {
         let path = format!("/v1/audit/events?limit=100{filter}");
         let requests = vec![request("GET", &path, &world.admin, "")];
-        self.rotation(world, "audit query", "{\"events\":[{", clients, requests)
-            .await
+        self.rotation(world, QUERY, clients, requests).await
     }
 
-    async fn rotation(
-        &self,
-        world: &World,
-        what: &'static str,
-        proof: &'static str,
-        clients: usize,
-        requests: Vec<Vec<u8>>,
-    ) -> Result<Sample> {
+    async fn rotation(&self, world: &World, kind: Kind, clients: usize, requests: Vec<Vec<u8>>) -> Result<Sample> {
         let (requests, apart) = (Arc::new(requests), ROTATION / clients.max(1));
         let mut loads = Vec::new();
         for number in 0..clients {
-            let load = Repeat::rotate(world.connect().await?, what, &requests, number * apart);
-            loads.push(load.with_proof(proof));
+            let load = Repeat::rotate(world.connect().await?, kind.what, &requests, number * apart);
+            loads.push(load.with_proof(kind.proof));
         }
-        self.measured(world, loads).await
+        self.measured(world, loads, kind.idle).await
     }
 
-    async fn each_once(
-        &self,
-        world: &World,
-        what: &'static str,
-        proof: &'static str,
-        clients: usize,
-        requests: Vec<Vec<u8>>,
-    ) -> Result<Sample> {
+    async fn each_once(&self, world: &World, kind: Kind, clients: usize, requests: Vec<Vec<u8>>) -> Result<Sample> {
         let left = Countdown::new(requests.len());
         let requests = Arc::new(requests);
         let mut loads = Vec::new();
         for _ in 0..clients {
-            let load = Repeat::once_each(world.connect().await?, what, &requests, &left);
-            loads.push(load.with_proof(proof));
+            let load = Repeat::once_each(world.connect().await?, kind.what, &requests, &left);
+            loads.push(load.with_proof(kind.proof));
         }
-        self.measured(world, loads).await
+        self.measured(world, loads, kind.idle).await
     }
 
-    async fn measured<L: Load>(&self, world: &World, loads: Vec<L>) -> Result<Sample> {
-        window(loads, self.options.length, &world.broker).await
+    async fn measured<L: Load>(&self, world: &World, loads: Vec<L>, idle: Idle) -> Result<Sample> {
+        window(loads, self.options.length, &world.broker, idle).await
     }
 
     async fn empty_starts(&mut self) -> Result<()> {

@@ -11,6 +11,9 @@ use agentwrit_load::bench::run::{Options, run};
 use agentwrit_load::failure::{Failure, Result};
 use clap::{Parser, Subcommand};
 
+/// Turns of tasks between two looks at the sockets: few, because one task always wants its turn.
+const EVENTS_EVERY: u32 = 16;
+
 /// Measures a broker program beside what this machine could do at best.
 #[derive(Parser)]
 #[command(name = "bench-broker", version)]
@@ -76,7 +79,11 @@ async fn measure(arguments: Run) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(EVENTS_EVERY)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string()),
     };
