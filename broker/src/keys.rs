@@ -7,18 +7,22 @@ use std::path::Path;
 
 use agentwrit_protocol::Entropy;
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
+use aws_lc_rs::signature::{Ed25519KeyPair, Signature};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use sha2::{Digest, Sha256};
 
 /// PKCS#8 v1 (RFC 8410 §7) of an Ed25519 seed, up to the seed. OpenSSL 3.0 can't read v2.
 const PKCS8_V1_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
+
+/// A signature in base64url without padding, bytes.
+const ENCODED_SIGNATURE: usize = 86;
 
 /// Why there is no signing key.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +51,15 @@ pub enum KeyError {
     /// No randomness to make one.
     #[error("signing key: {0}")]
     Entropy(#[from] agentwrit_protocol::EntropyError),
-    /// The JWT library refused it.
-    #[error("signing key: {0}")]
-    Jwt(#[from] jsonwebtoken::errors::Error),
+    /// The cryptographic library refused it.
+    #[error("signing key: the library refuses it")]
+    Refused,
 }
+
+/// The cryptographic library failed to sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the library can't sign")]
+pub struct SigningError;
 
 impl KeyError {
     fn of(path: &Path, source: std::io::Error) -> Self {
@@ -66,7 +75,7 @@ pub struct KeySet {
     kid: String,
     x: String,
     encoded_header: String,
-    signing: EncodingKey,
+    signing: Ed25519KeyPair,
     verifying: DecodingKey,
     nonce_key: [u8; 32],
     made: bool,
@@ -94,7 +103,7 @@ impl KeySet {
         match write_new(path, &seed, unique) {
             Ok(()) => Ok(Self {
                 made: true,
-                ..Self::new(&seed)
+                ..Self::new(&seed)?
             }),
             // Another process was quicker: its key is the key.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path, true)?
@@ -118,7 +127,7 @@ impl KeySet {
         match fs::read_to_string(path) {
             Ok(pem) => {
                 let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| KeyError::Format { path: shown() })?;
-                Ok(Some(Self::new(key.as_bytes())))
+                Self::new(key.as_bytes()).map(Some)
             }
             Err(source) if source.kind() == std::io::ErrorKind::NotFound && required => {
                 Err(KeyError::Missing { path: shown() })
@@ -130,40 +139,52 @@ impl KeySet {
     }
 
     /// The key set of one seed.
-    pub fn new(seed: &[u8; 32]) -> Self {
+    ///
+    /// # Errors
+    /// When the cryptographic library refuses it.
+    pub fn new(seed: &[u8; 32]) -> Result<Self, KeyError> {
         let public = SigningKey::from_bytes(seed).verifying_key().to_bytes();
         let x = URL_SAFE_NO_PAD.encode(public);
         let thumbprint = Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
         let kid = URL_SAFE_NO_PAD.encode(thumbprint);
         let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#);
-        Self {
+        Ok(Self {
             encoded_header: URL_SAFE_NO_PAD.encode(header),
-            signing: EncodingKey::from_ed_der(&pkcs8_v1(seed)),
+            // Kept: jsonwebtoken would derive the public key anew for each signature, which nearly doubles its cost.
+            signing: Ed25519KeyPair::from_seed_and_public_key(seed, &public).map_err(|_| KeyError::Refused)?,
             verifying: DecodingKey::from_ed_der(&public),
             nonce_key: derive(seed, b"agentwrit nonce v1"),
             made: false,
             kid,
             x,
-        }
+        })
+    }
+
+    fn signature(&self, message: &[u8]) -> Result<Signature, SigningError> {
+        self.signing.try_sign(message).map_err(|_| SigningError)
     }
 
     /// Signs a text that is no JWT; the signature is base64url without padding.
     ///
     /// # Errors
-    /// When the JWT library fails.
-    pub fn sign_detached(&self, message: &str) -> Result<String, jsonwebtoken::errors::Error> {
-        jsonwebtoken::crypto::sign(message.as_bytes(), &self.signing, Algorithm::EdDSA)
+    /// When the cryptographic library fails.
+    pub fn sign_detached(&self, message: &str) -> Result<String, SigningError> {
+        Ok(URL_SAFE_NO_PAD.encode(self.signature(message.as_bytes())?))
     }
 
     /// Signs a compact JWT over this payload.
     ///
     /// # Errors
-    /// When the JWT library fails.
-    pub fn sign(&self, payload: &[u8]) -> Result<String, jsonwebtoken::errors::Error> {
-        let mut token = format!("{}.{}", self.encoded_header, URL_SAFE_NO_PAD.encode(payload));
-        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.signing, Algorithm::EdDSA)?;
+    /// When the cryptographic library fails.
+    pub fn sign(&self, payload: &[u8]) -> Result<String, SigningError> {
+        let length = self.encoded_header.len() + payload.len() * 4 / 3 + ENCODED_SIGNATURE + 4;
+        let mut token = String::with_capacity(length);
+        token.push_str(&self.encoded_header);
         token.push('.');
-        token.push_str(&signature);
+        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let signature = self.signature(token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         Ok(token)
     }
 
@@ -175,10 +196,9 @@ impl KeySet {
     /// Signs a text: 128 lower-hex characters.
     ///
     /// # Errors
-    /// When the JWT library fails.
-    pub fn sign_text(&self, text: &str) -> Result<String, jsonwebtoken::errors::Error> {
-        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &self.signing, Algorithm::EdDSA)?;
-        Ok(hex::encode(URL_SAFE_NO_PAD.decode(signature)?))
+    /// When the cryptographic library fails.
+    pub fn sign_text(&self, text: &str) -> Result<String, SigningError> {
+        Ok(hex::encode(self.signature(text.as_bytes())?))
     }
 
     /// Whether `signature` (lower hex) is ours over `text`.
@@ -343,13 +363,13 @@ mod tests {
             .unwrap()
             .try_into()
             .unwrap();
-        let keys = KeySet::new(&seed);
+        let keys = KeySet::new(&seed).unwrap();
         assert_eq!(keys.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
         let token = keys.sign(b"{}").unwrap();
         let (message, signature) = token.rsplit_once('.').unwrap();
         assert!(keys.verify(message, signature));
         assert!(!keys.verify("x", signature));
-        assert!(!KeySet::new(&[1; 32]).verify(message, signature));
+        assert!(!KeySet::new(&[1; 32]).unwrap().verify(message, signature));
         let signature = keys.sign_text("a|b|c").unwrap();
         assert!(keys.verify_text("a|b|c", &signature) && !keys.verify_text("a|b|d", &signature));
         for other in [

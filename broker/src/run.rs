@@ -15,7 +15,7 @@ use crate::server::{ListenError, Server, raise_limit};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
-use crate::system::{SystemClock, SystemEntropy};
+use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 use crate::tls::Tls;
 
 /// Why the broker ended before it was told to.
@@ -116,7 +116,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
     let suffix = if config.tls == TlsMode::None { "" } else { " (TLS)" };
     let surroundings = Surroundings {
         clock,
-        entropy: Arc::new(SystemEntropy),
+        entropy: Arc::new(BlockEntropy::new(SystemEntropy)),
         attestor: None,
     };
     let broker = assemble(config, surroundings).await?;

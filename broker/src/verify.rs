@@ -1,7 +1,7 @@
 //! Token checks in the order of contract §13.3, with a bounded cache of good signatures.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
@@ -91,28 +91,57 @@ struct Header {
     kid: Option<String>,
 }
 
-#[derive(Default)]
-struct Cache {
-    young: HashMap<[u8; 32], Arc<Claims>>,
-    old: HashMap<[u8; 32], Arc<Claims>>,
+impl Verified {
+    /// The JSON that was signed, of the token that this was made from.
+    pub fn payload(&self, token: &str) -> Vec<u8> {
+        let payload = token.split('.').nth(1).unwrap_or_default();
+        // It was decoded when the token was first seen.
+        URL_SAFE_NO_PAD.decode(payload).unwrap_or_default()
+    }
 }
 
-impl Cache {
-    fn get(&mut self, key: &[u8; 32]) -> Option<Arc<Claims>> {
-        if let Some(claims) = self.young.get(key) {
-            return Some(Arc::clone(claims));
+/// Digest of a token.
+type Key = [u8; 32];
+
+/// What was used last, by two generations: what is not used during a whole one is forgotten.
+struct Generations<V> {
+    young: HashMap<Key, V>,
+    old: HashMap<Key, V>,
+}
+
+impl<V> Default for Generations<V> {
+    fn default() -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
         }
-        let claims = self.old.remove(key)?;
-        self.put(*key, Arc::clone(&claims));
-        Some(claims)
+    }
+}
+
+impl<V: Clone> Generations<V> {
+    fn get(&mut self, key: &Key) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let value = self.old.remove(key)?;
+        self.put(*key, value.clone());
+        Some(value)
     }
 
-    fn put(&mut self, key: [u8; 32], claims: Arc<Claims>) {
+    fn put(&mut self, key: Key, value: V) {
         if self.young.len() >= CACHE_GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, claims);
+        self.young.insert(key, value);
     }
+}
+
+#[derive(Default)]
+struct Cache {
+    /// Claims of tokens with good signatures.
+    claims: Generations<Arc<Claims>>,
+    /// Tokens that this process has signed, whose signatures need no look.
+    issued: Generations<()>,
 }
 
 /// Checks tokens.
@@ -159,26 +188,37 @@ impl Verifier {
         }
     }
 
+    /// Remembers a token that was signed here, so that its first use doesn't verify what we have just made.
+    pub fn issued(&self, token: &str) {
+        self.cache().issued.put(digest(token), ());
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Claims of a token with a good signature, from the cache when it was seen before.
     fn authentic(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
-        let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(claims) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(claims);
-        }
-        let claims = Arc::new(self.parse(token)?);
+        let key = digest(token);
+        let issued = {
+            let mut cache = self.cache();
+            if let Some(claims) = cache.claims.get(&key) {
+                return Ok(claims);
+            }
+            cache.issued.get(&key).is_some()
+        };
+        let claims = Arc::new(self.parse(token, issued)?);
         if token.len() <= MAX_CACHED_BYTES {
-            self.cache
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .put(key, Arc::clone(&claims));
+            self.cache().claims.put(key, Arc::clone(&claims));
         }
         Ok(claims)
     }
 
-    fn parse(&self, token: &str) -> Result<Claims, TokenError> {
+    /// Reads a token; one that was `issued` here has good signatures.
+    fn parse(&self, token: &str, issued: bool) -> Result<Claims, TokenError> {
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -200,7 +240,7 @@ impl Verifier {
         let message = token
             .get(..header.len() + 1 + payload.len())
             .ok_or(TokenError::Malformed)?;
-        if !self.keys.verify(message, signature) {
+        if !issued && !self.keys.verify(message, signature) {
             return Err(TokenError::Signature);
         }
         let decoded = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
@@ -208,9 +248,16 @@ impl Verifier {
         if claims.sub.is_empty() || claims.jti.is_empty() || claims.exp <= 0 {
             return Err(TokenError::MissingClaim);
         }
-        chain::check(&claims, |text, signature| self.keys.verify_text(text, signature)).map_err(TokenError::Chain)?;
+        chain::check(&claims, |text, signature| {
+            issued || self.keys.verify_text(text, signature)
+        })
+        .map_err(TokenError::Chain)?;
         Ok(claims)
     }
+}
+
+fn digest(token: &str) -> Key {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 #[cfg(test)]
@@ -220,7 +267,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn verifier() -> (Arc<KeySet>, Verifier) {
-        let keys = Arc::new(KeySet::new(&[5; 32]));
+        let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
         let view = Arc::new(View::unloaded());
         view.load(0, []);
         let clock = Arc::new(ManualClock::at(1000));
@@ -229,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_cached_signature_does_not_outlive_its_token() {
-        let keys = Arc::new(KeySet::new(&[5; 32]));
+        let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
         let view = Arc::new(View::unloaded());
         view.load(0, []);
         let clock = Arc::new(ManualClock::at(1000));
@@ -249,9 +296,9 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_what_is_used_and_stays_bounded() {
-        let mut cache = Cache::default();
+        let mut cache = Generations::default();
         let claims: Arc<Claims> = Arc::new(serde_json::from_str(r#"{"sub":"a","jti":"b","exp":1}"#).unwrap());
-        let key = |n: usize| <[u8; 32]>::from(Sha256::digest(n.to_string().as_bytes()));
+        let key = |n: usize| digest(&n.to_string());
         for n in 0..3 * CACHE_GENERATION {
             cache.put(key(n), Arc::clone(&claims));
             assert!(cache.get(&key(0)).is_some(), "used all the time, after {n}");
@@ -268,7 +315,30 @@ mod tests {
             .sign(format!(r#"{{"sub":"a","jti":"b","exp":1001,"scope":["{scope}"]}}"#).as_bytes())
             .unwrap();
         assert!(verifier.verify(&token).is_ok());
-        assert!(verifier.cache.lock().unwrap().young.is_empty());
+        assert!(verifier.cache().claims.young.is_empty());
+    }
+
+    #[test]
+    fn what_was_issued_here_is_believed_to_the_letter_and_no_further() {
+        let (keys, verifier) = verifier();
+        let foreign = KeySet::new(&[6; 32]).unwrap();
+        // The header of our key, the signature of another: good only because it is remembered as ours.
+        let ours = keys.sign(br#"{"sub":"a","jti":"b","exp":1001}"#).unwrap();
+        let (message, _) = ours.rsplit_once('.').unwrap();
+        let token = format!("{message}.{}", foreign.sign_detached(message).unwrap());
+        assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Signature);
+        verifier.issued(&token);
+        assert!(verifier.verify(&token).is_ok());
+        let other = format!("{message}.{}", foreign.sign_detached("x").unwrap());
+        assert_eq!(verifier.verify(&other).unwrap_err(), TokenError::Signature);
+    }
+
+    #[test]
+    fn the_payload_is_what_was_signed() {
+        let (keys, verifier) = verifier();
+        let payload = br#"{"sub":"a","jti":"b","exp":1001,"more":{"x":1}}"#;
+        let token = keys.sign(payload).unwrap();
+        assert_eq!(verifier.verify(&token).unwrap().payload(&token), payload);
     }
 
     #[test]

@@ -22,8 +22,18 @@ const fn escape(character: char) -> Option<&'static [u8]> {
     }
 }
 
+/// Whether one of the five, or the first byte of U+2028 in UTF-8, is there. Looks at every byte, which the compiler does
+/// many at a time.
+fn may_need_escape(text: &str) -> bool {
+    text.bytes()
+        .fold(false, |found, byte| found | matches!(byte, b'<' | b'>' | b'&' | 0xe2))
+}
+
 impl Formatter for Escaping {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if !may_need_escape(fragment) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut plain = 0;
         for (at, character) in fragment.char_indices() {
             if let Some(escape) = escape(character) {
@@ -51,8 +61,8 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
 /// # Errors
 /// As for [`to_vec`].
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
-    // Only whole characters are written.
-    Ok(String::from_utf8_lossy(&to_vec(value)?).into_owned())
+    // Only whole characters are written, so that nothing is ever lost.
+    String::from_utf8(to_vec(value)?).or_else(|error| Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 #[cfg(test)]

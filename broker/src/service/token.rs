@@ -1,11 +1,10 @@
 //! Making tokens from claims, and looking at tokens for anybody who asks.
 
-use std::sync::Arc;
-
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::claims::Claims;
 
 use crate::broker::Broker;
+use crate::keys::SigningError;
 use crate::store::Session;
 use crate::view::{TokenState, View};
 
@@ -15,9 +14,9 @@ pub enum SignError {
     /// The claims are no JSON.
     #[error("claims can't be written: {0}")]
     Json(#[from] serde_json::Error),
-    /// The JWT library failed.
+    /// The key failed.
     #[error("token can't be signed: {0}")]
-    Jwt(#[from] jsonwebtoken::errors::Error),
+    Key(#[from] SigningError),
 }
 
 /// A signed token and its life.
@@ -32,9 +31,10 @@ pub struct Issued {
 /// Signs and counts.
 ///
 /// # Errors
-/// When the JWT library fails.
+/// When the claims are no JSON, or the key fails.
 pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
     let token = broker.keys.sign(&agentwrit_protocol::go_json::to_vec(claims)?)?;
+    broker.verifier.issued(&token);
     broker.metrics.token_issued(&claims.scope);
     Ok(Issued {
         token: Sensitive::from(token),
@@ -81,8 +81,8 @@ pub fn audience(broker: &Broker) -> Vec<String> {
 /// What `/v1/token/validate` says.
 #[derive(Debug)]
 pub enum Validity {
-    /// It stands.
-    Valid(Arc<Claims>),
+    /// It stands; its claims, as the JSON that was signed.
+    Valid(Vec<u8>),
     /// It doesn't; nobody hears why.
     Invalid,
     /// The store has not been loaded: nothing can be said.
@@ -93,7 +93,7 @@ pub enum Validity {
 pub fn validate(broker: &Broker, token: &str) -> Validity {
     match broker.verifier.verify(token) {
         Ok(verified) => match verified.state {
-            TokenState::Active => Validity::Valid(verified.claims),
+            TokenState::Active => Validity::Valid(verified.payload(token)),
             TokenState::Unknown => Validity::Unknown,
             TokenState::Renewed | TokenState::Ended(_) | TokenState::Forgotten => Validity::Invalid,
         },

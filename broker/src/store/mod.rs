@@ -54,7 +54,7 @@ pub enum StoreError {
     BrokenChain(agentwrit_protocol::audit::Break),
     /// A checkpoint of the audit chain could not be signed.
     #[error("the audit chain can't be signed: {0}")]
-    Signing(#[from] jsonwebtoken::errors::Error),
+    Signing(#[from] crate::keys::SigningError),
     /// Another process holds the lock file.
     #[error("{path} is held by another process: only one broker may use a store")]
     Locked {

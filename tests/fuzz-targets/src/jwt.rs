@@ -24,7 +24,7 @@ thread_local! {
 }
 
 fn checks() -> Checks {
-    let keys = Arc::new(KeySet::new(&SEED));
+    let keys = Arc::new(KeySet::new(&SEED).unwrap());
     let view = Arc::new(View::unloaded());
     view.load(0, []);
     let clock = Arc::new(ManualClock::at(NOW));
@@ -68,7 +68,7 @@ impl Checks {
         let again = self.keys.sign(&serde_json::to_vec(claims.as_ref()).unwrap()).unwrap();
         assert_eq!(*self.verifier.verify(&again).unwrap().claims, *claims);
         // Another key's signature over the same is no token.
-        let foreign = KeySet::new(&[8; 32]).sign(payload).unwrap();
+        let foreign = KeySet::new(&[8; 32]).unwrap().sign(payload).unwrap();
         let (_, signature) = foreign.rsplit_once('.').unwrap();
         let (signed, _) = token.rsplit_once('.').unwrap();
         assert!(self.verifier.verify(&format!("{signed}.{signature}")).is_err());
