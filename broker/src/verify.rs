@@ -244,7 +244,9 @@ impl Verifier {
             return Err(TokenError::Signature);
         }
         let decoded = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
-        let claims: Claims = serde_json::from_slice(&decoded).map_err(|_| TokenError::Malformed)?;
+        // As a text: of bytes the parser looks only at members that it knows.
+        let decoded = str::from_utf8(&decoded).map_err(|_| TokenError::Malformed)?;
+        let claims: Claims = serde_json::from_str(decoded).map_err(|_| TokenError::Malformed)?;
         if claims.sub.is_empty() || claims.jti.is_empty() || claims.exp <= 0 {
             return Err(TokenError::MissingClaim);
         }
@@ -339,6 +341,13 @@ mod tests {
         let payload = br#"{"sub":"a","jti":"b","exp":1001,"more":{"x":1}}"#;
         let token = keys.sign(payload).unwrap();
         assert_eq!(verifier.verify(&token).unwrap().payload(&token), payload);
+    }
+
+    #[test]
+    fn a_payload_that_is_no_text_is_no_token() {
+        let (keys, verifier) = verifier();
+        let token = keys.sign(b"{\"sub\":\"a\",\"jti\":\"b\",\"exp\":1001,\"more\":\"\xd3\"}").unwrap();
+        assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Malformed);
     }
 
     #[test]
