@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +14,6 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::time::Instant;
 use tower::ServiceExt;
-use tracing::Instrument;
 
 use super::body::Bodies;
 use super::call::Arrival;
@@ -22,6 +22,7 @@ use super::paths::{self, Route};
 use super::unread;
 use crate::broker::AppState;
 use crate::config::{Cidr, TlsMode};
+use crate::logging::within_request;
 
 /// How long a body may take when nothing is known of its connection.
 const BODY_TIME: Duration = Duration::from_secs(15);
@@ -63,15 +64,12 @@ impl Front {
 
     /// Answers one request of a peer, whose body has to be there by `read_by`.
     pub async fn serve_until(&self, request: Request, peer: IpAddr, read_by: Instant) -> Response {
-        let request_id = self.request_id(request.headers());
-        // At the level of failures, so that it is there whatever is logged.
-        let span = tracing::error_span!(target: "HTTP", "request", request_id = request_id.as_str());
-        self.serve_one(request, peer, read_by, request_id)
-            .instrument(span)
-            .await
+        let request_id: Arc<str> = self.request_id(request.headers()).into();
+        let serving = self.serve_one(request, peer, read_by, Arc::clone(&request_id));
+        within_request(request_id, serving).await
     }
 
-    async fn serve_one(&self, request: Request, peer: IpAddr, read_by: Instant, request_id: String) -> Response {
+    async fn serve_one(&self, request: Request, peer: IpAddr, read_by: Instant, request_id: Arc<str>) -> Response {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
         let path = request.uri().path().to_owned();

@@ -32,7 +32,7 @@ pub(super) enum Route {
 /// Decides about a path as it came.
 pub(super) fn route(raw: &str) -> Route {
     // `OPTIONS *` and CONNECT have no path.
-    if !raw.starts_with('/') {
+    if !raw.starts_with('/') || is_plain(raw) {
         return Route::AsIs;
     }
     let lower = raw.to_ascii_lowercase();
@@ -51,6 +51,13 @@ pub(super) fn route(raw: &str) -> Route {
     } else {
         Route::Decoded(clean)
     }
+}
+
+/// Whether there is nothing to decode and nothing to clean, as in nearly every path.
+fn is_plain(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let begins_badly = |pair: &[u8]| matches!(pair, [b'/', b'/' | b'.']);
+    !bytes.contains(&b'%') && !bytes.windows(2).any(begins_badly)
 }
 
 /// Without empty, `.` and `..` segments; a trailing slash stays.
@@ -131,6 +138,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_plain_path_is_a_clean_one(path in "/[a-z./%]{0,12}") {
+            prop_assert!(!is_plain(&path) || clean(&path) == path, "{}", path);
+        }
+
         #[test]
         fn a_clean_path_is_left_alone_and_cleaning_is_done_at_once(path in "/[a-z./%20]{0,30}") {
             let cleaned = clean(&path);

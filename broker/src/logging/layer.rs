@@ -3,15 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentwrit_protocol::Clock;
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
 
+use super::REQUEST_ID;
 use super::level::CurrentLevel;
 use super::line::Fields;
 use super::writer::{Output, Urgency};
@@ -49,26 +47,7 @@ impl Stamps {
     }
 }
 
-/// What the span of a request carries for its lines.
-struct RequestId(String);
-
-#[derive(Default)]
-struct FindRequestId(Option<String>);
-
-impl Visit for FindRequestId {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "request_id" {
-            self.0 = Some(value.to_owned());
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
-}
-
-impl<S> Layer<S> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+impl<S: Subscriber> Layer<S> for Lines {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.level.wants(metadata) {
             Interest::always()
@@ -89,23 +68,11 @@ where
         })
     }
 
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut found = FindRequestId::default();
-        attributes.record(&mut found);
-        if let (Some(request_id), Some(span)) = (found.0, context.span(id)) {
-            span.extensions_mut().insert(RequestId(request_id));
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::new(self.format);
         event.record(&mut fields);
-        for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(RequestId(id)) = span.extensions().get() {
-                fields.add("request_id", id);
-                break;
-            }
-        }
+        // Outside a request there is none.
+        let _ = REQUEST_ID.try_with(|id| fields.add("request_id", id));
         let metadata = event.metadata();
         let line = fields.line(metadata, &self.clock.time());
         if *metadata.level() == Level::ERROR {

@@ -45,10 +45,10 @@ impl CurrentLevel {
         tracing::callsite::rebuild_interest_cache();
     }
 
-    /// Whether an event is written now. Spans of ours always are there: lines take the request id from them.
+    /// Whether an event is written now. Nothing is taken from spans.
     pub(super) fn wants(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.is_span() {
-            return ours(metadata);
+            return false;
         }
         let most = match (self.get(), ours(metadata)) {
             (LogLevel::Quiet, _) => Level::ERROR,

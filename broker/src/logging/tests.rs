@@ -8,6 +8,7 @@ use prometheus::IntCounter;
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 
+use super::REQUEST_ID;
 use super::layer::{Lines, Stamps};
 use super::level::CurrentLevel;
 use super::writer::Output;
@@ -91,8 +92,7 @@ fn json_lines_are_json() {
 #[test]
 fn every_line_of_a_request_has_its_id() {
     let events = || {
-        let request = tracing::error_span!(target: "HTTP", "request", request_id = "r-1");
-        request.in_scope(|| {
+        REQUEST_ID.sync_scope("r-1".into(), || {
             tracing::warn!(target: "STORE", component = "Prune", count = 3, "nothing pruned");
             tracing::error!(target: "HTTP", component = "Entropy", "no randomness");
         });
@@ -138,8 +138,7 @@ fn a_panic_says_where_but_shows_no_formatted_text() {
     let before = std::panic::take_hook();
     super::log_panics();
     let (_, err) = logged(LogLevel::Quiet, LogFormat::Text, |_| {
-        let request = tracing::error_span!(target: "HTTP", "request", request_id = "r-2");
-        request.in_scope(|| {
+        REQUEST_ID.sync_scope("r-2".into(), || {
             assert!(std::panic::catch_unwind(|| panic!("a literal")).is_err());
             assert!(std::panic::catch_unwind(|| panic!("about {token}")).is_err());
         });
