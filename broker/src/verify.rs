@@ -346,7 +346,9 @@ mod tests {
     #[test]
     fn a_payload_that_is_no_text_is_no_token() {
         let (keys, verifier) = verifier();
-        let token = keys.sign(b"{\"sub\":\"a\",\"jti\":\"b\",\"exp\":1001,\"more\":\"\xd3\"}").unwrap();
+        let token = keys
+            .sign(b"{\"sub\":\"a\",\"jti\":\"b\",\"exp\":1001,\"more\":\"\xd3\"}")
+            .unwrap();
         assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Malformed);
     }
 

@@ -162,8 +162,9 @@ const fn target(operation: Operation, yardstick: Yardstick, goals: &'static [Goa
 
 /// Every operation, in the order of the table.
 ///
-/// A renewal verifies the token that it replaces and signs its successor. The delegation here uses one bearer again and
-/// again, so that two signatures are left: the record's and the token's.
+/// The yardstick is the signature work of an operation as the contract describes it, whether a broker does it or knows the
+/// outcome already: a renewal verifies its bearer and signs a token, a delegation verifies its bearer and signs a record
+/// and a token.
 pub const TARGETS: [Target; 10] = [
     target(
         Operation::Register,
@@ -176,7 +177,7 @@ pub const TARGETS: [Target; 10] = [
         signatures(1, 1),
         &[Goal::Share(0.40), Goal::Tail(4.0)],
     ),
-    target(Operation::Delegate, signatures(0, 2), &[Goal::Share(0.30)]),
+    target(Operation::Delegate, signatures(1, 2), &[Goal::Share(0.30)]),
     target(Operation::Revoke, Yardstick::Fsync, &[Goal::PerCommit(8.0)]),
     target(Operation::ValidateNew, signatures(1, 0), &[Goal::Share(0.60)]),
     target(Operation::ValidateRepeated, Yardstick::EmptyRoute, &[Goal::Share(0.70)]),
