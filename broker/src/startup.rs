@@ -73,6 +73,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         status: crate::store::StoreStatus::default(),
         matches: crate::store::sqlite::matches::Matches::default(),
         max_ttl: config.max_ttl,
+        memory_run: crate::store::MemoryRun::beside(&config.signing_key_path, &config.store),
         first: AtomicBool::new(keys.made()),
     };
     let attestation = match &config.attest {

@@ -73,6 +73,7 @@ impl Store {
                     return Self::start(kind, None, shared, None);
                 }
                 let memory = opened(&StoreKind::Memory, &shared).await?;
+                note_memory_run(&shared);
                 Self::start(StoreKind::Memory, Some(memory), shared, Some(error.kind()))
             }
         }
@@ -242,6 +243,20 @@ impl Store {
         let (done, closed) = oneshot::channel();
         if self.queue.send(Message::Close(done)).await.is_ok() && closed.await.is_err() {
             tracing::warn!(target: "STORE", component = "Close", "the committer ended before it confirmed the close");
+        }
+    }
+}
+
+/// Tells what a stand-in means, and leaves a note for the next start with the store.
+fn note_memory_run(shared: &Shared) {
+    match shared.memory_run.note(shared.clock.now()) {
+        Ok(()) => {
+            tracing::warn!(target: "STORE", component = "InitDB",
+                "running on memory, which ends with this process: the next start with the store refuses all tokens of before");
+        }
+        Err(error) => {
+            tracing::error!(target: "STORE", component = "InitDB", error = %error,
+                "running on memory, and that can't be noted: the next start with the store knows nothing of what is revoked now");
         }
     }
 }

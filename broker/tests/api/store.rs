@@ -161,6 +161,43 @@ async fn a_store_that_can_t_open_is_stood_in_for_by_memory() {
 }
 
 #[tokio::test]
+async fn tokens_of_before_a_run_on_memory_and_of_it_are_refused_once_the_store_is_back() {
+    let harness = Harness::new().await;
+    let (_, before) = harness.agent(json!({})).await;
+    let (folder, settings, clock) = harness.stop().await;
+    let (file, aside) = (folder.path().join("data.db"), folder.path().join("aside.db"));
+    std::fs::rename(&file, &aside).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    clock.advance(1);
+    let harness = Harness::again(folder, settings, clock).await;
+    assert!(!harness.stands(&before).await, "a new store in memory");
+    let (agent, revoked) = harness.agent(json!({})).await;
+    let (_, kept) = harness.agent(json!({})).await;
+    let admin = harness.admin().await;
+    let body = json!({"level": "agent", "target": agent}).to_string();
+    harness.post_as(&admin, "/v1/revoke", body).await.ok();
+    assert!(!harness.stands(&revoked).await && harness.stands(&kept).await);
+
+    let (folder, settings, clock) = harness.stop().await;
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::rename(&aside, &file).unwrap();
+    clock.advance(1);
+    let harness = Harness::again(folder, settings, clock).await;
+    for token in [&before, &revoked, &kept] {
+        assert!(!harness.stands(token).await);
+    }
+    harness
+        .renew(&kept)
+        .await
+        .refused(401, "unauthorized", "token verification failed");
+    let (_, after) = harness.agent(json!({})).await;
+    harness.clock.advance(1);
+    let harness = harness.restart(&[]).await;
+    assert!(harness.stands(&after).await, "one start only is so careful");
+    assert!(!harness.stands(&revoked).await && !harness.stands(&before).await);
+}
+
+#[tokio::test]
 async fn a_required_store_that_can_t_open_means_503_until_it_does() {
     let harness = Harness::with(&[("AA_DB_PATH", "{folder}/late/data.db"), ("AA_STORE_REQUIRED", "true")]).await;
     assert_eq!(harness.get("/livez").await.status, 200);

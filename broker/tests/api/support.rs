@@ -209,11 +209,16 @@ impl Harness {
         (self.folder, self.settings, self.clock)
     }
 
+    /// Starts the successor of a broker that was stopped.
+    pub async fn again(folder: Arc<TempDir>, settings: HashMap<String, String>, clock: Arc<ManualClock>) -> Self {
+        Self::start(folder, settings, clock, None).await.unwrap()
+    }
+
     /// Stops it and starts a successor with changed settings, at the same time of day.
     pub async fn restart(self, changes: &[(&str, &str)]) -> Self {
         let (folder, mut settings, clock) = self.stop().await;
         change(&mut settings, &folder, changes);
-        Self::start(folder, settings, clock, None).await.unwrap()
+        Self::again(folder, settings, clock).await
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {

@@ -17,7 +17,7 @@ use super::tx::SqliteTx;
 use crate::keys::KeySet;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
-use crate::store::{Result, StoreError, StoreKind, Tx};
+use crate::store::{MemoryRun, Result, StoreError, StoreKind, Tx};
 use crate::view::{View, ViewChange};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) status: StoreStatus,
     pub(crate) matches: Matches,
     pub(crate) max_ttl: i64,
+    pub(crate) memory_run: MemoryRun,
     /// Whether no store can have been beside this signing key before.
     pub(crate) first: AtomicBool,
 }

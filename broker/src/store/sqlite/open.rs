@@ -112,13 +112,19 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     };
     let mut connection = connect(kind)?;
     migrate(&connection)?;
-    let (epoch, min_iat) = identify(&mut connection, shared)?;
+    let forgetful = matches!(kind, StoreKind::File(_)) && shared.memory_run.noted();
+    let (epoch, min_iat) = identify(&mut connection, shared, forgetful)?;
     probe(&mut connection)?;
     let head = verify_tail(&connection, &shared.keys)?;
     let changes = load_changes(&connection, shared.clock.unix_seconds())?;
     shared.matches.clear();
     shared.view.load(min_iat, changes);
     shared.status.opened(epoch, head.sequence);
+    if forgetful {
+        tracing::warn!(target: "STORE", component = "InitDB",
+            "a broker ran on memory since this store was last open: all tokens of before are refused");
+        shared.memory_run.forget();
+    }
     Ok(Opened {
         connection,
         head,
@@ -143,12 +149,24 @@ pub(super) fn probe(connection: &mut Connection) -> Result<()> {
     transaction.commit().during(OPERATION)
 }
 
-/// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force.
-fn identify(connection: &mut Connection, shared: &Shared) -> Result<(String, i64)> {
+/// A second that no token was issued in yet: tokens date themselves in whole ones.
+fn next_second(shared: &Shared) -> i64 {
+    let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
+    std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
+    shared.clock.unix_seconds()
+}
+
+/// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
+/// not all in a `forgetful` store: `min_iat` is then now.
+fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Result<(String, i64)> {
     let transaction = begin(connection, OPEN)?;
     let read = |key| meta::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
-    let identity = if let Some((epoch, min_iat)) = known {
+    let identity = if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
+        let min_iat = next_second(shared);
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        (epoch.clone(), min_iat)
+    } else if let Some((epoch, min_iat)) = known {
         let min_iat = min_iat.parse().map_err(|_| StoreError::Corrupt {
             what: "min_iat",
             why: format!("{min_iat:?} is no number"),
@@ -158,15 +176,12 @@ fn identify(connection: &mut Connection, shared: &Shared) -> Result<(String, i64
         let mut bytes = [0_u8; 16];
         shared.entropy.fill(&mut bytes)?;
         let epoch = hex::encode(bytes);
-        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. Tokens date
-        // themselves in whole seconds, so this one has to be over before the store issues any. A key that was made
-        // with the store has signed nothing before it.
+        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
+        // made with the store has signed nothing before it.
         let min_iat = if shared.first.swap(false, Ordering::SeqCst) {
             0
         } else {
-            let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
-            std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
-            shared.clock.unix_seconds()
+            next_second(shared)
         };
         meta::write(&transaction, MetaKey::Epoch, &epoch)?;
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
