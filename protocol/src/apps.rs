@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::excerpt::excerpt;
 use serde::{Deserialize, Serialize};
 
 use crate::sensitive::Sensitive;
@@ -66,7 +67,7 @@ impl FromStr for AppName {
         if NAME_LENGTH.contains(&text.len()) && begins_well && parts_are_words {
             Ok(Self(text.to_owned()))
         } else {
-            Err(AppNameError(text.chars().take(*NAME_LENGTH.end()).collect()))
+            Err(AppNameError(excerpt(text)))
         }
     }
 }
@@ -253,7 +254,7 @@ mod tests {
     #[test]
     fn a_refused_name_is_shown_but_not_at_length() {
         let error = "X".repeat(1000).parse::<AppName>().unwrap_err().to_string();
-        assert!(error.contains("XXX") && error.len() < 300, "{error}");
+        assert!(error.contains("XXX…") && error.len() < 500, "{error}");
     }
 
     #[test]

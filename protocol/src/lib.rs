@@ -8,6 +8,7 @@ pub mod apps;
 pub mod audit;
 pub mod claims;
 pub mod clock;
+pub mod excerpt;
 pub mod go_json;
 pub mod inject;
 pub mod k8s;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::excerpt::excerpt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest scope that a custom resource may hold, in bytes.
@@ -68,7 +69,7 @@ impl FromStr for Scope {
     type Err = ScopeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let malformed = || ScopeError::Format(text.to_owned());
+        let malformed = || ScopeError::Format(excerpt(text));
         let action_end = text.find(':').ok_or_else(malformed)?;
         let rest = text.get(action_end + 1..).ok_or_else(malformed)?;
         let resource_len = rest.find(':').ok_or_else(malformed)?;

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::excerpt::excerpt;
+
 /// The longest path segment, in bytes.
 pub const MAX_SEGMENT_BYTES: usize = 253;
 /// The longest whole id, in bytes (SPIFFE-ID §2.3).
@@ -22,7 +24,7 @@ pub enum SpiffeIdError {
     Segment {
         /// Which part: `orch_id`, `task_id` or `instance`.
         field: &'static str,
-        /// The value as given, cut to 64 characters.
+        /// The value as given; of a long one the beginning.
         value: String,
     },
     /// The whole id is longer than 2048 bytes.
@@ -33,10 +35,6 @@ pub enum SpiffeIdError {
     Format(String),
 }
 
-fn shortened(value: &str) -> String {
-    value.chars().take(64).collect()
-}
-
 /// Checks a trust domain.
 ///
 /// # Errors
@@ -44,7 +42,7 @@ fn shortened(value: &str) -> String {
 pub fn check_trust_domain(name: &str) -> Result<(), SpiffeIdError> {
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > 255 || !name.bytes().all(legal) {
-        return Err(SpiffeIdError::TrustDomain(shortened(name)));
+        return Err(SpiffeIdError::TrustDomain(excerpt(name)));
     }
     Ok(())
 }
@@ -59,7 +57,7 @@ pub fn check_segment(field: &'static str, value: &str) -> Result<(), SpiffeIdErr
     {
         return Err(SpiffeIdError::Segment {
             field,
-            value: shortened(value),
+            value: excerpt(value),
         });
     }
     Ok(())
@@ -98,7 +96,7 @@ impl SpiffeId {
     /// # Errors
     /// When the text is not an agent's id or one of its parts is illegal.
     pub fn parse(text: &str) -> Result<Self, SpiffeIdError> {
-        let malformed = || SpiffeIdError::Format(shortened(text));
+        let malformed = || SpiffeIdError::Format(excerpt(text));
         let rest = text.strip_prefix("spiffe://").ok_or_else(malformed)?;
         let mut parts = rest.split('/');
         match (

@@ -3,6 +3,7 @@
 use agentwrit_protocol::apps::{
     AppName, AppNameError, LONGEST_TTL, RegisterAppRequest, SHORTEST_TTL, UpdateAppRequest,
 };
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
 
 use super::register::MAX_SCOPE_BYTES;
@@ -114,7 +115,7 @@ fn ceiling(scopes: &[String]) -> Result<ScopeSet, AppInputError> {
     }
     let scopes = ScopeSet::parse(scopes)?;
     match scopes.first_reserved() {
-        Some(scope) => Err(AppInputError::Reserved(scope.to_string())),
+        Some(scope) => Err(AppInputError::Reserved(excerpt(scope.as_str()))),
         None => Ok(scopes),
     }
 }

@@ -1,6 +1,7 @@
 //! The audit query.
 
 use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_protocol::excerpt::excerpt;
 
 use crate::broker::Broker;
 use crate::store::ledger::FilterColumn;
@@ -58,7 +59,7 @@ pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> 
         let parse = |text: &str| {
             parse_rfc3339(text).ok_or_else(|| QueryError::Moment {
                 name,
-                value: text.chars().take(64).collect(),
+                value: excerpt(text),
             })
         };
         value(name).map(parse).transpose()
@@ -71,15 +72,12 @@ pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> 
             .filter(|number| *number >= least)
             .ok_or_else(|| QueryError::Number {
                 name,
-                value: text.chars().take(64).collect(),
+                value: excerpt(text),
                 least,
             }),
     };
-    let cursor = value("cursor").map(|text| {
-        AuditEvent::sequence_of(text).ok_or_else(|| QueryError::Cursor {
-            value: text.chars().take(64).collect(),
-        })
-    });
+    let cursor = value("cursor")
+        .map(|text| AuditEvent::sequence_of(text).ok_or_else(|| QueryError::Cursor { value: excerpt(text) }));
     let cursor = cursor.transpose()?;
     if cursor.is_some() && value("offset").is_some() {
         return Err(QueryError::CursorAndOffset);

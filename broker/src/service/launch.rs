@@ -2,6 +2,7 @@
 
 use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
 use async_trait::async_trait;
@@ -16,8 +17,8 @@ use crate::store::{
 const DEFAULT_LIFE: i64 = 30;
 /// Longest life of a launch token, seconds.
 const LONGEST_LIFE: i64 = 86_400;
-/// How much of a caller's text an audit detail repeats, characters.
-const SHOWN: usize = 256;
+/// Longest name of an agent, characters.
+const LONGEST_NAME: usize = 16 * 1024;
 
 /// Why there is no launch token.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum LaunchError {
     /// No name.
     #[error("agent_name is required")]
     Name,
+    /// A name that nobody reads to its end; how long it is.
+    #[error("agent_name of {0} characters is too long: it must be at most {LONGEST_NAME}")]
+    NameLength(usize),
     /// No scope.
     #[error("allowed_scope must not be empty")]
     Empty,
@@ -63,6 +67,7 @@ impl LaunchError {
             Self::Scope(_) => "invalid_scope_format",
             Self::Reserved(_) => "reserved_scope",
             Self::Name => "missing_agent_name",
+            Self::NameLength(_) => "agent_name_length",
             Self::Empty => "empty_allowed_scope",
             Self::Life => "invalid_ttl",
             Self::Store(_) => "unavailable",
@@ -95,12 +100,16 @@ fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchE
     }
     let allowed_scope = ScopeSet::parse(asked)?;
     if let Some(scope) = allowed_scope.first_reserved() {
-        return Err(LaunchError::Reserved(scope.to_string()));
+        return Err(LaunchError::Reserved(excerpt(scope.as_str())));
     }
     let agent_name = request
         .agent_name
         .filter(|name| !name.is_empty())
         .ok_or(LaunchError::Name)?;
+    let length = agent_name.chars().count();
+    if length > LONGEST_NAME {
+        return Err(LaunchError::NameLength(length));
+    }
     if allowed_scope.is_empty() {
         return Err(LaunchError::Empty);
     }
@@ -209,7 +218,7 @@ fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Resu
     };
     let detail = format!(
         "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
-        stored.agent_name.chars().take(SHOWN).collect::<String>(),
+        excerpt(&stored.agent_name),
         stored.allowed_scope.to_strings().join(" "),
         stored.max_ttl
     );

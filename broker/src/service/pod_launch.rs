@@ -1,6 +1,7 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::wire::LaunchPolicy;
 use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive};
@@ -92,7 +93,10 @@ fn checked_scopes(items: &[String]) -> std::result::Result<ScopeSet, InputError>
         .map(|item| {
             parse_scope(item).ok_or_else(|| InputError {
                 code: ErrorCode::InvalidScopeFormat,
-                detail: format!("scopes {item:?} must be action:resource:identifier, at most 256 bytes"),
+                detail: format!(
+                    "scopes {:?} must be action:resource:identifier, at most 256 bytes",
+                    excerpt(item)
+                ),
             })
         })
         .collect()

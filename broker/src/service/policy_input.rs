@@ -1,5 +1,6 @@
 //! Policy writes as they come in: read, checked, and made uniform.
 
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
 use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
 use agentwrit_protocol::{ErrorCode, Scope};
@@ -200,11 +201,12 @@ fn check_ttl(field: &str, value: i64) -> Checked<()> {
 fn check_scopes(field: &str, scopes: &[String]) -> Checked<()> {
     check_count(field, scopes.len(), MAX_SCOPES)?;
     for text in scopes {
+        let shown = excerpt(text);
         let scope = parse_scope(text).ok_or_else(|| {
             InputError::with(
                 ErrorCode::InvalidScopeFormat,
                 format!(
-                    "{field} {text:?} must be action:resource:identifier, at most {MAX_SCOPE_BYTES} bytes, without \
+                    "{field} {shown:?} must be action:resource:identifier, at most {MAX_SCOPE_BYTES} bytes, without \
                      white space, ',' and '|'"
                 ),
             )
@@ -212,7 +214,7 @@ fn check_scopes(field: &str, scopes: &[String]) -> Checked<()> {
         if scope.is_reserved() {
             return Err(InputError::with(
                 ErrorCode::Forbidden,
-                format!("{field} {text:?}: the families admin: and app: can't be granted to agents"),
+                format!("{field} {shown:?}: the families admin: and app: can't be granted to agents"),
             ));
         }
     }

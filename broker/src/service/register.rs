@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError};
 use async_trait::async_trait;
 
@@ -317,7 +318,8 @@ impl Command for Register {
         }
         let detail = format!(
             "agent {:?} registered, launched by {}",
-            launch.agent_name, launch.created_by
+            excerpt(&launch.agent_name),
+            launch.created_by
         );
         let registered = EventDraft::success(EventType::AgentRegistered, detail);
         tx.audit(registered.of_session(&session).source(&self.source));

@@ -1,6 +1,7 @@
 //! Revocation by a person, at four levels.
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::excerpt::excerpt;
 use async_trait::async_trait;
 
 use super::attested;
@@ -11,6 +12,9 @@ use crate::store::{
 };
 use crate::view::ViewChange;
 
+/// Longest target, characters; no SPIFFE id has more than 2048.
+const LONGEST_TARGET: usize = 16 * 1024;
+
 /// Why nothing is revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
@@ -20,6 +24,9 @@ pub enum RevokeError {
     /// Revoking these subjects would lock everybody out.
     #[error("target {0:?} can't be revoked at level agent: revoke its tokens instead")]
     Protected(String),
+    /// Longer than anything that can be revoked; how long it is.
+    #[error("target of {0} characters is too long: it must be at most {LONGEST_TARGET}")]
+    Length(usize),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -36,10 +43,13 @@ pub async fn revoke(
     actor: &str,
     source: &str,
 ) -> Result<RevocationLevel, RevokeError> {
-    let level =
-        RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(level.chars().take(64).collect()))?;
+    let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(excerpt(level)))?;
     if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
-        return Err(RevokeError::Protected(target.to_owned()));
+        return Err(RevokeError::Protected(excerpt(target)));
+    }
+    let length = target.chars().count();
+    if length > LONGEST_TARGET {
+        return Err(RevokeError::Length(length));
     }
     let (target, actor, source) = (target.to_owned(), actor.to_owned(), source.to_owned());
     broker

@@ -1,6 +1,7 @@
 //! The audit chain as a command sees it: drafts go in, sealed events come out of the commit.
 
 use agentwrit_protocol::audit::{EventType, ExtraFields, Outcome};
+use agentwrit_protocol::excerpt::excerpt;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
@@ -93,10 +94,10 @@ impl EventDraft {
         self
     }
 
-    /// Sets the request path.
+    /// Sets the request path; a stranger's may be as long as a header block.
     #[must_use]
     pub fn resource(mut self, path: &str) -> Self {
-        path.clone_into(&mut self.resource);
+        self.resource = excerpt(path);
         self
     }
 

@@ -251,3 +251,48 @@ async fn seed_tokens_keep_to_the_ceiling_so_that_their_revocation_outlives_them(
         "{claims}"
     );
 }
+
+#[tokio::test]
+async fn long_texts_of_callers_are_neither_repeated_whole_nor_kept_whole() {
+    let harness = Harness::new().await;
+    let admin = harness.admin().await;
+    let launch = async |name: &str, scope: &str| {
+        let body = json!({"agent_name": name, "allowed_scope": [scope]}).to_string();
+        harness.post_as(&admin, LAUNCH, body).await
+    };
+    launch(&"é".repeat(600_000 / 2), "read:data:*").await.refused(
+        400,
+        "invalid_request",
+        "agent_name of 300000 characters is too long: it must be at most 16384",
+    );
+    let denied = harness.last("launch_token_denied").await;
+    assert_eq!(denied["error_kind"], "agent_name_length");
+    launch(&"é".repeat(16_384), "read:data:*").await.ok();
+    let scope = |length: usize| format!("read{}", "x".repeat(length - 4));
+    for (length, shown) in [(256, scope(256)), (257, scope(256) + "…"), (30_000, scope(256) + "…")] {
+        launch("a", &scope(length)).await.refused(
+            400,
+            "invalid_scope_format",
+            &format!("scope {shown:?} is not of the form action:resource:identifier with three non-empty parts"),
+        );
+    }
+    let reserved = launch("a", &format!("admin:{}:x", "é".repeat(5000))).await;
+    assert!(reserved.problem().2.len() < 600, "{reserved:?}");
+    let revoke = async |level: &str, target: String| {
+        let body = json!({"level": level, "target": target}).to_string();
+        harness.post_as(&admin, "/v1/revoke", body).await
+    };
+    revoke("task", "x".repeat(600_000)).await.refused(
+        400,
+        "invalid_request",
+        "target of 600000 characters is too long: it must be at most 16384",
+    );
+    revoke("task", "x".repeat(16_384)).await.ok();
+    let stranger = format!("/v1/admin/apps/{}", "x".repeat(100_000));
+    assert_eq!(harness.get(&stranger).await.status, 401);
+    let refused = harness.last("token_auth_failed").await;
+    assert_eq!(refused["resource"], format!("{}…", &stranger[..256]));
+    for event in harness.events("").await {
+        assert!(event.to_string().len() < 20_000, "{}", event["event_type"]);
+    }
+}

@@ -33,6 +33,12 @@ pub fn filled(example: &str) -> Piece {
     string().min_length(Some(1)).examples([example]).into()
 }
 
+/// A string of 1 to `most` characters of any kind.
+pub fn filled_up_to(most: usize, example: &str) -> Piece {
+    let object = string().min_length(Some(1)).max_length(Some(most));
+    object.examples([example]).into()
+}
+
 /// A member of former days: refused unless it is empty.
 pub fn empty() -> Piece {
     string().max_length(Some(0)).deprecated(Some(Deprecated::True)).into()

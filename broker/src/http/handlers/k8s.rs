@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{
     LivePod, PodEndedRequest, PodLaunchRequest, PutApp, PutLaunchToken, PutPolicyResponse, WriteOrder,
 };
@@ -155,9 +156,12 @@ fn removal(key: PolicyKey, query: &str, writer: Writer) -> Result<RemovePolicy, 
     };
     let number = |name: &str| {
         let value = text(name)?;
-        value
-            .parse::<i64>()
-            .map_err(|_| InputError::new(format!("query parameter {name} must be a whole number, not {value:?}")))
+        value.parse::<i64>().map_err(|_| {
+            InputError::new(format!(
+                "query parameter {name} must be a whole number, not {:?}",
+                excerpt(value)
+            ))
+        })
     };
     let uid = text("uid")?.to_owned();
     check_uid(&uid)?;
@@ -171,7 +175,8 @@ fn removal(key: PolicyKey, query: &str, writer: Writer) -> Result<RemovePolicy, 
         "false" => false,
         other => {
             return Err(InputError::new(format!(
-                "query parameter revoke must be true or false, not {other:?}"
+                "query parameter revoke must be true or false, not {:?}",
+                excerpt(other)
             )));
         }
     };

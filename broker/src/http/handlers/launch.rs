@@ -40,7 +40,9 @@ impl From<LaunchError> for ApiError {
         let code = match error {
             LaunchError::UnknownApp | LaunchError::Ceiling(_) | LaunchError::Reserved(_) => ErrorCode::Forbidden,
             LaunchError::Scope(_) => ErrorCode::InvalidScopeFormat,
-            LaunchError::ScopeLength | LaunchError::Name | LaunchError::Empty => ErrorCode::InvalidRequest,
+            LaunchError::ScopeLength | LaunchError::Name | LaunchError::NameLength(_) | LaunchError::Empty => {
+                ErrorCode::InvalidRequest
+            }
             LaunchError::Life => ErrorCode::InvalidTtl,
             LaunchError::Store(error) => return error.into(),
             LaunchError::Entropy(error) => return error.into(),

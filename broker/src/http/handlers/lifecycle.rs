@@ -103,7 +103,9 @@ pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: Call) 
 impl From<RevokeError> for ApiError {
     fn from(error: RevokeError) -> Self {
         match error {
-            RevokeError::Level(_) | RevokeError::Protected(_) => Self::invalid(error.to_string()),
+            RevokeError::Level(_) | RevokeError::Protected(_) | RevokeError::Length(_) => {
+                Self::invalid(error.to_string())
+            }
             RevokeError::Store(error) => error.into(),
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::endpoint::Endpoint;
 use super::super::grammar::{
-    any_number, at_most, constant, empty, filled, jwt, moment, number, scopes, secret_hex, token,
+    any_number, at_most, constant, empty, filled, filled_up_to, jwt, moment, number, scopes, secret_hex, token,
 };
 use super::super::schemas::Schemas;
 
@@ -28,7 +28,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
     });
     schemas.shape::<wire::LaunchTokenRequest>(|shape| {
         shape
-            .member("agent_name", filled("order-reader"))
+            .member("agent_name", filled_up_to(16_384, "order-reader"))
             .member("allowed_scope", scopes(&["read:orders:*"]))
             .member("max_ttl", any_number(300))
             .member("ttl", at_most(86_400, 30))
@@ -99,6 +99,10 @@ fn launch_tokens() -> Endpoint {
     )
     .refuses(InvalidRequest, "allowed_scope must be at most 32768 bytes of JSON")
     .refuses(InvalidRequest, "agent_name is required")
+    .refuses(
+        InvalidRequest,
+        "agent_name of 20000 characters is too long: it must be at most 16384",
+    )
     .refuses(InvalidRequest, "allowed_scope must not be empty")
     .refuses(InvalidTtl, "ttl must be at most 86400 seconds")
     .refuses(

@@ -237,6 +237,10 @@ fn launch_tokens() -> Endpoint {
     )
     .refuses(InvalidRequest, "allowed_scope must be at most 32768 bytes of JSON")
     .refuses(InvalidRequest, "agent_name is required")
+    .refuses(
+        InvalidRequest,
+        "agent_name of 20000 characters is too long: it must be at most 16384",
+    )
     .refuses(InvalidRequest, "allowed_scope must not be empty")
     .refuses(InvalidTtl, "ttl must be at most 86400 seconds")
     .refuses(Forbidden, "app not found")

@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::openapi::response::ResponseBuilder;
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{choice, constant, filled, flag, jwt, matching, number, token};
+use super::super::grammar::{choice, constant, filled, filled_up_to, flag, jwt, matching, number, token};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Tokens";
@@ -27,7 +27,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
     schemas.shape::<wire::RevokeRequest>(|shape| {
         shape
             .member("level", choice(["token", "agent", "task", "chain"]))
-            .member("target", filled("report-7"))
+            .member("target", filled_up_to(16_384, "report-7"))
             .requires(&["level", "target"])
     });
     schemas.shape::<wire::RevokeResponse>(|shape| {
@@ -113,6 +113,7 @@ fn revoke() -> Endpoint {
             json!({"revoked": true, "level": "task", "target": "report-7", "count": 1}),
         )
         .refuses(InvalidRequest, "level and target are required")
+        .refuses(InvalidRequest, "target of 20000 characters is too long: it must be at most 16384")
         .refuses(InvalidRequest, "target \"admin\" can't be revoked at level agent: revoke its tokens instead")
         .refuses(InvalidRequest, "invalid revocation level: \"all\" must be token, agent, task or chain")
 }
