@@ -11,6 +11,7 @@ pub mod ledger;
 mod memory_run;
 pub mod meta;
 pub mod nonce;
+mod outage;
 pub mod policy;
 pub mod revocation;
 pub mod session;

@@ -70,5 +70,17 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
         "what was refused left nothing, what was done is there"
     );
     process.signal(Signal::TERM);
-    assert_eq!(process.end().0, Some(0));
+    let (code, out, err) = process.end();
+    assert_eq!(code, Some(0));
+    let told = err
+        .lines()
+        .filter(|line| line.contains(" | InitDB | the store can't be used; it is tried each second | "));
+    let told: Vec<&str> = told.collect();
+    assert!(told.first().is_some_and(|line| line.contains("failures=1")), "{err}");
+    let back = out
+        .lines()
+        .filter_map(|line| line.split_once(" | InitDB | store open again | failures="));
+    let failures: usize = back.map(|(_, failures)| failures.parse::<usize>().unwrap()).sum();
+    // The probe, the opening anew, and each of the seconds.
+    assert!(failures >= 2 && told.len() < failures, "{failures}: {err}");
 }

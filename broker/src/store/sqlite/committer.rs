@@ -17,6 +17,7 @@ use super::tx::SqliteTx;
 use crate::keys::KeySet;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
+use crate::store::outage::Outage;
 use crate::store::{MemoryRun, Result, StoreError, StoreKind, Tx};
 use crate::view::{View, ViewChange};
 
@@ -84,6 +85,7 @@ pub(crate) struct Committer {
     opened: Option<Opened>,
     queue: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
+    outage: Outage,
 }
 
 impl Committer {
@@ -93,11 +95,17 @@ impl Committer {
         queue: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
     ) -> Self {
+        let mut outage = Outage::default();
+        if opened.is_none() {
+            // Whoever tried to open it has told.
+            outage.failed(shared.clock.monotonic());
+        }
         Self {
             kind,
             opened,
             queue,
             shared,
+            outage,
         }
     }
 
@@ -186,13 +194,27 @@ impl Committer {
         }
     }
 
-    fn report(&self, error: &StoreError) {
+    fn count(&self, error: &StoreError) {
         self.shared
             .metrics
             .db_errors
             .with_label_values(&[error.operation()])
             .inc();
+    }
+
+    fn report(&self, error: &StoreError) {
+        self.count(error);
         tracing::error!(target: "STORE", component = "Commit", operation = error.operation(), error = %error, "batch rolled back");
+    }
+
+    /// Takes note that the store can't be used.
+    fn away(&mut self, error: &StoreError) {
+        self.shared.status.failed(error);
+        self.count(error);
+        if let Some(failures) = self.outage.failed(self.shared.clock.monotonic()) {
+            tracing::error!(target: "STORE", component = "InitDB", operation = error.operation(), error = %error, failures,
+                "the store can't be used; it is tried each second");
+        }
     }
 
     /// Ends the failed transaction. When it failed for more than its own content (the disk is full, the file is
@@ -203,11 +225,10 @@ impl Committer {
         let rolled_back = opened.connection.execute_batch("ROLLBACK");
         let writable = probe(&mut opened.connection);
         if writable.is_err() || error.operation() == COMMIT {
-            if let Err(error) = writable {
-                self.shared.status.failed(&error);
-                self.report(&error);
-            }
             self.opened = None;
+            if let Err(error) = writable {
+                self.away(&error);
+            }
             self.reopen();
         } else if let Err(error) = rolled_back {
             tracing::trace!(target: "STORE", component = "Commit", error = %error, "nothing to roll back");
@@ -223,13 +244,11 @@ impl Committer {
     fn reopen(&mut self) {
         match open(&self.kind, &self.shared) {
             Ok(opened) => {
-                tracing::info!(target: "STORE", component = "InitDB", "store open again");
+                let failures = self.outage.over();
+                tracing::info!(target: "STORE", component = "InitDB", failures, "store open again");
                 self.opened = Some(opened);
             }
-            Err(error) => {
-                self.shared.status.failed(&error);
-                self.report(&error);
-            }
+            Err(error) => self.away(&error),
         }
     }
 
