@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,8 +16,12 @@ use crate::server::{ListenError, Server, raise_limit};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
+use crate::store::StoreError;
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 use crate::tls::Tls;
+
+/// How long threads that read files or compare secrets may go on after the end.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// Why the broker ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,8 @@ enum Fatal {
     Listen(#[from] ListenError),
     #[error("seed tokens: {0}")]
     Seed(#[from] SeedError),
+    #[error("close database: {0}")]
+    Close(#[source] StoreError),
     #[error("{0}")]
     System(#[from] std::io::Error),
 }
@@ -91,7 +98,12 @@ fn logged(config: Config) -> ExitCode {
         .enable_all()
         .build()
         .map_err(Fatal::from)
-        .and_then(|runtime| runtime.block_on(run(config, clock, Arc::clone(&log))));
+        .and_then(|runtime| {
+            let ended = runtime.block_on(run(config, clock, Arc::clone(&log)));
+            // A thread that a disk holds up would hold up the end too.
+            runtime.shutdown_timeout(LAST_THREADS);
+            ended
+        });
     log.close();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,8 +159,8 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
             };
             log.say(&format!("Shutting down gracefully (signal: {name})"));
         })
-        .await;
-    Ok(())
+        .await
+        .map_err(Fatal::Close)
 }
 
 /// Reads the files that the settings name, so that one run shows all that is wrong with them.

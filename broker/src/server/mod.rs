@@ -22,6 +22,7 @@ use self::pace::{Room, Times};
 use crate::background;
 use crate::broker::AppState;
 use crate::http::{Front, router};
+use crate::store::StoreError;
 use crate::tls::Tls;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,8 +104,11 @@ impl Server {
         self.ops.as_ref().map(TcpListener::local_addr).transpose()
     }
 
-    /// Answers until `stop`; then drains for up to 10 s and closes the store.
-    pub async fn serve(self, stop: impl Future<Output = ()>) {
+    /// Answers until `stop`; then drains for up to 10 s and closes the store within another 10 s.
+    ///
+    /// # Errors
+    /// When the store could not be closed.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
         let (stopping, _) = watch::channel(());
         let most = descriptors::connections();
         let (api_room, ops_room) = (room(most), room(OPS_CONNECTIONS));
@@ -132,7 +136,7 @@ impl Server {
             tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
         }
         background::tell_suppressed(&self.broker);
-        self.broker.store.close().await;
+        self.broker.store.close().await
     }
 }
 

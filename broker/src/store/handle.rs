@@ -22,6 +22,8 @@ use super::{Command, EventDraft, EventFilter, EventPage, Result, StoreError, Tx}
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 8192;
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
+/// How long the close may take.
+const CLOSE: Duration = Duration::from_secs(10);
 
 /// Where a store lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,15 +236,29 @@ impl Store {
             .clone()
     }
 
-    /// Commits what waits, closes the store, and answers when that is done.
-    pub async fn close(&self) {
+    /// Commits what waits, closes the store, and answers when that is done; once.
+    ///
+    /// # Errors
+    /// When it fails, or takes more than 10 s: a disk that hangs must not hold up the end of the process.
+    pub async fn close(&self) -> Result<()> {
+        let closed = tokio::time::timeout(CLOSE, self.closed()).await;
+        closed.unwrap_or_else(|_| Err(self.not_closed()))
+    }
+
+    async fn closed(&self) -> Result<()> {
         // Readers first: the last connection to go writes the WAL back into the file.
         if let Some(readers) = &self.readers {
             readers.close().await;
         }
         let (done, closed) = oneshot::channel();
-        if self.queue.send(Message::Close(done)).await.is_ok() && closed.await.is_err() {
-            tracing::warn!(target: "STORE", component = "Close", "the committer ended before it confirmed the close");
+        let sent = self.queue.send(Message::Close(done)).await;
+        sent.map_err(|_| self.not_closed())?;
+        closed.await.unwrap_or_else(|_| Err(self.not_closed()))
+    }
+
+    fn not_closed(&self) -> StoreError {
+        StoreError::NotClosed {
+            waiting: self.queue.max_capacity().saturating_sub(self.queue.capacity()),
         }
     }
 }
@@ -372,5 +388,61 @@ impl Command for ReadEvents {
 
     async fn run(self, tx: &mut dyn Tx) -> Result<EventPage> {
         tx.events(&self.0).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    /// A disk that hangs.
+    struct Stuck {
+        begun: Option<oneshot::Sender<()>>,
+        until: Receiver<()>,
+    }
+
+    #[async_trait]
+    impl Command for Stuck {
+        type Outcome = ();
+
+        async fn run(mut self, _tx: &mut dyn Tx) -> Result<()> {
+            self.begun.take().unwrap().send(()).unwrap();
+            self.until.recv().ok();
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_hangs_is_given_up_after_ten_seconds() {
+        let broker = crate::testing::broker().await;
+        let (begun, begins) = oneshot::channel();
+        let (release, until) = channel();
+        let begun = Some(begun);
+        let work = async || {
+            let stuck = broker.store.commit(Stuck { begun, until });
+            let late = async {
+                begins.await.unwrap();
+                tokio::join!(broker.store.commit(Flush), async {
+                    let error = broker.store.close().await.unwrap_err();
+                    assert!(matches!(error, StoreError::NotClosed { waiting: 2 }), "{error}");
+                    // Whoever waits for the file itself goes on when it does.
+                    release.send(()).unwrap();
+                })
+            };
+            tokio::join!(stuck, late)
+        };
+        let (stuck, (late, ())) = work().await;
+        assert!(stuck.is_ok() && late.is_ok());
+        let again = broker.store.close().await.unwrap_err();
+        assert!(matches!(again, StoreError::NotClosed { waiting: 0 }), "{again}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_committed_before_the_close() {
+        let broker = crate::testing::broker().await;
+        let (waiting, closed) = tokio::join!(broker.store.commit(Flush), broker.store.close());
+        assert!(waiting.is_ok() && closed.is_ok());
     }
 }

@@ -85,6 +85,12 @@ pub enum StoreError {
     /// A command waited for something other than the store, which would hold up everybody.
     #[error("a command waited for something other than the store")]
     Waited,
+    /// It hangs, or the committer is gone.
+    #[error("the store was not closed in good order, with {waiting} messages waiting for it")]
+    NotClosed {
+        /// Commands, and the close itself.
+        waiting: usize,
+    },
     /// Randomness for an id failed.
     #[error(transparent)]
     Entropy(#[from] agentwrit_protocol::EntropyError),
@@ -108,6 +114,7 @@ impl StoreError {
             Self::NotOpen => "not_open",
             Self::QueueFull => "queue_full",
             Self::Waited => "waited",
+            Self::NotClosed { .. } => "not_closed",
             Self::Entropy(_) => "entropy",
         }
     }

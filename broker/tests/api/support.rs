@@ -9,6 +9,7 @@ use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
 use agentwrit_broker::server::Server;
 use agentwrit_broker::startup::{StartError, Surroundings, assemble};
+use agentwrit_broker::store::StoreError;
 use agentwrit_broker::system::SystemEntropy;
 use agentwrit_broker::tls::Tls;
 use agentwrit_protocol::Clock;
@@ -97,7 +98,7 @@ pub struct Harness {
     settings: HashMap<String, String>,
     admin: Mutex<Option<String>>,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), StoreError>>,
     _panics: NoPanics,
 }
 
@@ -205,7 +206,7 @@ impl Harness {
     /// Stops it in good order and gives back what a successor needs.
     pub async fn stop(self) -> (Arc<TempDir>, HashMap<String, String>, Arc<ManualClock>) {
         self.stop.send(()).unwrap();
-        self.task.await.unwrap();
+        self.task.await.unwrap().unwrap();
         (self.folder, self.settings, self.clock)
     }
 

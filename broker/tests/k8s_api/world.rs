@@ -126,7 +126,7 @@ impl World {
 
     /// The same after a restart of the broker.
     pub async fn restarted(self) -> Self {
-        self.broker.store.close().await;
+        self.broker.store.close().await.unwrap();
         let Self {
             clock,
             cluster,
@@ -142,7 +142,7 @@ impl World {
 
     /// The same after a restart that found the key and lost the store.
     pub async fn with_lost_store(self) -> Self {
-        self.broker.store.close().await;
+        self.broker.store.close().await.unwrap();
         for name in ["data.db", "data.db-wal", "data.db-shm"] {
             if let Err(error) = std::fs::remove_file(self.dir.path().join(name)) {
                 assert_eq!(error.kind(), std::io::ErrorKind::NotFound);

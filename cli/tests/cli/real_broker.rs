@@ -70,7 +70,8 @@ impl RealBroker {
                     .serve(async move {
                         stopped.await.ok();
                     })
-                    .await;
+                    .await
+                    .unwrap();
             });
         });
         let port = told.recv().unwrap();

@@ -18,7 +18,7 @@ use crate::keys::KeySet;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
 use crate::store::outage::Outage;
-use crate::store::{MemoryRun, Result, StoreError, StoreKind, Tx};
+use crate::store::{MemoryRun, Operation, Result, StoreError, StoreKind, Tx};
 use crate::view::{View, ViewChange};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
@@ -40,7 +40,7 @@ pub(crate) enum Message {
     /// Try again to open a store that isn't.
     Reopen,
     /// The broker stops: close the store and confirm.
-    Close(oneshot::Sender<()>),
+    Close(oneshot::Sender<Result<()>>),
 }
 
 /// What the store shares with the rest of the broker.
@@ -125,7 +125,7 @@ impl Committer {
     }
 
     /// Commits one batch; returns the confirmation to give when a close was met on the way.
-    fn gather(&mut self, first: Box<dyn Pending>) -> Option<oneshot::Sender<()>> {
+    fn gather(&mut self, first: Box<dyn Pending>) -> Option<oneshot::Sender<Result<()>>> {
         let mut jobs = vec![first];
         let mut close = None;
         while jobs.len() < BATCH {
@@ -267,7 +267,7 @@ impl Committer {
         }
     }
 
-    fn close(mut self, done: oneshot::Sender<()>) {
+    fn close(mut self, done: oneshot::Sender<Result<()>>) {
         self.queue.close();
         let mut rest = Vec::new();
         while let Some(message) = self.queue.blocking_recv() {
@@ -279,12 +279,11 @@ impl Committer {
             self.batch(rest);
         }
         self.sign_off();
-        if let Some(opened) = self.opened.take()
-            && let Err((_, error)) = opened.connection.close()
-        {
-            tracing::warn!(target: "STORE", component = "Close", error = %error, "the store did not close cleanly");
-        }
-        if done.send(()).is_err() {
+        let closed = match self.opened.take() {
+            Some(opened) => opened.connection.close().map_err(|(_, error)| error).during("close"),
+            None => Ok(()),
+        };
+        if done.send(closed).is_err() {
             tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
         }
     }
