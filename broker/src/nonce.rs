@@ -13,7 +13,7 @@ pub const NONCE_SECONDS: i64 = 30;
 pub struct Nonce {
     /// 64 lower-hex characters, as on the wire.
     pub text: String,
-    /// Last millisecond of its life, Unix time.
+    /// When its life is over, Unix milliseconds.
     pub expires_at: i64,
 }
 

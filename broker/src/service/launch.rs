@@ -198,19 +198,17 @@ struct Prepared {
 
 fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
     let token = broker.random_hex::<32>()?;
-    // Whole seconds, as the answer shows them; good through the second it names.
     let expires_at = broker
         .clock
-        .unix_seconds()
-        .saturating_add(wanted.life)
-        .saturating_mul(1000);
+        .unix_millis()
+        .saturating_add(wanted.life.saturating_mul(1000));
     let stored = LaunchToken {
         hash: LaunchTokenHash::of(&token),
         agent_name: wanted.agent_name,
         allowed_scope: wanted.allowed_scope,
         max_ttl: wanted.max_ttl,
         single_use: wanted.single_use,
-        expires_at: expires_at.saturating_add(999),
+        expires_at,
         consumed_at: None,
         created_by: creator.to_owned(),
         correlation_id: broker.random_hex::<16>()?,

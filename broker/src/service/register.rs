@@ -226,7 +226,7 @@ impl Register {
         if !allowed {
             return Ok(Err(self.deny(tx, launch, Denial::Scope)));
         }
-        let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.expires_at >= tx.now_millis()) else {
+        let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.expires_at > tx.now_millis()) else {
             return Ok(Err(self.deny(tx, launch, Denial::NonceUnknown)));
         };
         if !tx.consume_nonce(&nonce.text, nonce.expires_at).await? {
@@ -291,7 +291,7 @@ impl Command for Register {
         let Some(launch) = tx.launch_token(&self.hash).await? else {
             return Ok(Err(Denial::LaunchTokenUnknown));
         };
-        if launch.expires_at < tx.now_millis() {
+        if launch.expires_at <= tx.now_millis() {
             return Ok(Err(Denial::LaunchTokenExpired));
         }
         if launch.single_use && launch.consumed_at.is_some() {

@@ -71,7 +71,7 @@ pub struct LaunchToken {
     pub max_ttl: i64,
     /// Whether one registration uses it up.
     pub single_use: bool,
-    /// Last moment of its life, Unix milliseconds.
+    /// When its life is over, Unix milliseconds.
     pub expires_at: i64,
     /// When it was used up, Unix milliseconds.
     pub consumed_at: Option<i64>,

@@ -119,12 +119,6 @@ async fn launch_tokens_must_be_known_unexpired_and_unused() {
         harness.last("registration_denied").await["error_kind"],
         "launch_token_unknown"
     );
-    let launch_token = harness.launch(json!({"ttl": 5})).await;
-    harness.clock.advance(6);
-    harness
-        .register(&launch_token, json!({}))
-        .await
-        .refused(401, "unauthorized", "launch token expired");
     let launch_token = harness.launch(json!({})).await;
     assert_eq!(harness.register(&launch_token, json!({})).await.status, 200);
     let answer = harness.register(&launch_token, json!({})).await;
@@ -183,6 +177,33 @@ async fn a_nonce_is_ours_fresh_and_used_once() {
     harness.clock.advance(31);
     let answer = harness.post("/v1/register", late.to_string()).await;
     answer.refused(401, "unauthorized", "nonce not found or expired");
+}
+
+#[tokio::test]
+async fn launch_tokens_and_nonces_live_as_long_as_they_say_to_the_millisecond() {
+    let harness = Harness::new().await;
+    // Not at the beginning of a second.
+    harness.clock.advance_millis(1);
+    let launch_token = harness.launch(json!({"ttl": 5, "single_use": false})).await;
+    harness.clock.advance_millis(4_999);
+    assert_eq!(harness.register(&launch_token, json!({})).await.status, 200);
+    let body = harness.registration(&launch_token, json!({})).await;
+    harness.clock.advance_millis(1);
+    harness
+        .post("/v1/register", body.to_string())
+        .await
+        .refused(401, "unauthorized", "launch token expired");
+
+    let launch_token = harness.launch(json!({"ttl": 60, "single_use": false})).await;
+    let good = harness.registration(&launch_token, json!({})).await;
+    let late = harness.registration(&launch_token, json!({})).await;
+    harness.clock.advance_millis(29_999);
+    assert_eq!(harness.post("/v1/register", good.to_string()).await.status, 200);
+    harness.clock.advance_millis(1);
+    harness
+        .post("/v1/register", late.to_string())
+        .await
+        .refused(401, "unauthorized", "nonce not found or expired");
 }
 
 #[tokio::test]
