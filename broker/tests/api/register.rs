@@ -212,6 +212,8 @@ async fn a_failed_proof_burns_the_nonce_and_not_the_launch_token() {
     let launch_token = harness.launch(json!({})).await;
     let mut identity = [0_u8; 32];
     identity[0] = 1;
+    let mut no_point = [0_u8; 32];
+    no_point[0] = 2;
     let table = [
         (
             "public_key",
@@ -232,6 +234,12 @@ async fn a_failed_proof_burns_the_nonce_and_not_the_launch_token() {
             "signature",
             "***".to_owned(),
             "nonce signature verification failed: base64 decode failed",
+        ),
+        // y = 2 has no x on the curve: the signature's matter, not the key's.
+        (
+            "public_key",
+            STANDARD.encode(no_point),
+            "nonce signature verification failed",
         ),
         (
             "signature",
@@ -256,6 +264,15 @@ async fn a_failed_proof_burns_the_nonce_and_not_the_launch_token() {
         let answer = harness.post("/v1/register", good.to_string()).await;
         answer.refused(401, "unauthorized", "nonce already consumed");
     }
+    let mut both = harness.registration(&launch_token, json!({})).await;
+    both["public_key"] = json!(STANDARD.encode(no_point));
+    both["signature"] = json!("***");
+    let answer = harness.post("/v1/register", both.to_string()).await;
+    answer.refused(
+        401,
+        "unauthorized",
+        "nonce signature verification failed: base64 decode failed",
+    );
     assert_eq!(harness.register(&launch_token, json!({})).await.status, 200);
 }
 
