@@ -5,7 +5,7 @@
 use std::sync::{PoisonError, RwLock};
 
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::session::RevocationView;
+use agentwrit_protocol::session::{RevocationLevel, RevocationView};
 
 pub use agentwrit_protocol::session::{Change as ViewChange, TokenState};
 
@@ -42,6 +42,12 @@ impl View {
     pub fn state(&self, claims: &Claims, now_millis: i64) -> TokenState {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.state(claims, now_millis)
+    }
+
+    /// Whether a revocation of this level hits a token with these claims at this moment (Unix milliseconds).
+    pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, now_millis: i64) -> bool {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.is_revoked(level, claims, now_millis)
     }
 
     /// Forgets entries that can hit no token any more.

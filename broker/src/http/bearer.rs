@@ -7,11 +7,13 @@ use agentwrit_protocol::Scope;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
+use agentwrit_protocol::session::RevocationLevel;
 use async_trait::async_trait;
 
 use super::call::Call;
 use super::error::ApiError;
 use crate::broker::Broker;
+use crate::service::launch::LaunchError;
 use crate::store::{Command, EndReason, EventDraft, Result as StoreResult, Tx};
 use crate::verify::{TokenError, Verified};
 use crate::view::TokenState;
@@ -20,7 +22,17 @@ use crate::view::TokenState;
 #[derive(Debug, Clone, Copy)]
 pub struct Guard {
     needs: Needs,
-    renewal: bool,
+    telling: Telling,
+}
+
+/// What a refusal says beyond that the token has been revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    Nothing,
+    /// To attested agents: what to do next.
+    Renewal,
+    /// To apps that were deregistered: that they are no more.
+    Deregistration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,17 +46,17 @@ impl Guard {
     /// Any subject.
     pub const ANY: Self = Self {
         needs: Needs::Nothing,
-        renewal: false,
+        telling: Telling::Nothing,
     };
     /// Any agent.
     pub const AGENT: Self = Self {
         needs: Needs::Agent,
-        renewal: false,
+        telling: Telling::Nothing,
     };
     /// Any agent; for attested ones a refusal says why, and a retried renewal may pass.
     pub const RENEWAL: Self = Self {
         needs: Needs::Agent,
-        renewal: true,
+        telling: Telling::Renewal,
     };
 
     /// An admin whose token covers this scope.
@@ -52,15 +64,18 @@ impl Guard {
         Self::kind(SubjectKind::Admin, scope)
     }
 
-    /// An app whose token covers this scope.
+    /// An app whose token covers this scope; one that was deregistered hears so.
     pub const fn app(scope: &'static str) -> Self {
-        Self::kind(SubjectKind::App, scope)
+        Self {
+            telling: Telling::Deregistration,
+            ..Self::kind(SubjectKind::App, scope)
+        }
     }
 
     const fn kind(kind: SubjectKind, scope: &'static str) -> Self {
         Self {
             needs: Needs::Scope(kind, scope),
-            renewal: false,
+            telling: Telling::Nothing,
         }
     }
 }
@@ -138,17 +153,28 @@ async fn stands(
     claims: &Claims,
     state: TokenState,
 ) -> Result<(), ApiError> {
-    let tells = guard.renewal && is_attested(claims);
+    let tells = guard.telling == Telling::Renewal && is_attested(claims);
     let (code, kind) = match state {
         TokenState::Active => return Ok(()),
         // Whether the key is the stored one is decided in the transaction.
         TokenState::Renewed if tells && call.headers.contains_key(super::IDEMPOTENCY_KEY) => return Ok(()),
         TokenState::Unknown | TokenState::Forgotten => return Err(ApiError::unavailable()),
         TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
+        TokenState::Ended(_) if guard.telling == Telling::Deregistration && is_deregistered(broker, claims) => {
+            revoked_access(broker, call, claims, "app_deregistered").await?;
+            return Err(LaunchError::UnknownApp.into());
+        }
         TokenState::Ended(reason) => (renewal_code(reason), reason.as_str()),
     };
     revoked_access(broker, call, claims, kind).await?;
     Err(revoked(if tells { code } else { ErrorCode::InsufficientScope }))
+}
+
+/// Whether deregistration is what ended an app's token: nothing else revokes all tokens of an app.
+fn is_deregistered(broker: &Broker, claims: &Claims) -> bool {
+    let now = broker.clock.unix_millis();
+    let hit = |level| broker.view.is_revoked(level, claims, now);
+    claims.subject_kind() == SubjectKind::App && hit(RevocationLevel::Agent) && !hit(RevocationLevel::Token)
 }
 
 /// What an attested agent hears on renewal after its session ended: what it must do next.

@@ -268,6 +268,8 @@ async fn deregistration_ends_live_tokens_and_logins_at_once() {
     );
     // Its secret is remembered as right by then.
     let tokens = [harness.app_token(&app).await, harness.app_token(&app).await];
+    let given_back = harness.app_token(&app).await;
+    assert_eq!(harness.post_as(&given_back, "/v1/token/release", "").await.status, 204);
     let others = harness.app_token(&other).await;
     harness
         .send_as(&admin, "DELETE", &format!("/v1/admin/apps/{}", app.id), "")
@@ -276,10 +278,17 @@ async fn deregistration_ends_live_tokens_and_logins_at_once() {
     for token in &tokens {
         assert!(!harness.stands(token).await);
         let answer = harness.post_as(token, "/v1/app/launch-tokens", "{").await;
-        answer.refused(403, "insufficient_scope", "token has been revoked");
+        answer.refused(403, "forbidden", "app not found");
+        let event = harness.last("token_revoked_access").await;
+        assert_eq!(event["agent_id"], format!("app:{}", app.id));
+        assert_eq!(event["error_kind"], "app_deregistered");
+        for elsewhere in ["/v1/token/release", "/v1/admin/launch-tokens"] {
+            let answer = harness.post_as(token, elsewhere, "{").await;
+            answer.refused(403, "insufficient_scope", "token has been revoked");
+        }
     }
-    let event = harness.last("token_revoked_access").await;
-    assert_eq!(event["agent_id"], format!("app:{}", app.id));
+    let answer = harness.post_as(&given_back, "/v1/app/launch-tokens", "{").await;
+    answer.refused(403, "insufficient_scope", "token has been revoked");
     harness
         .app_auth(&app)
         .await

@@ -170,15 +170,10 @@ impl RevocationView {
         if claims.iat < self.min_iat {
             return TokenState::Forgotten;
         }
-        let revoked = |level: RevocationLevel| {
-            let entries = self.level(level);
-            let listed = |target: &str| {
-                let until = entries.get(target);
-                until.is_some_and(|until| until.is_none_or(|until| now < until))
-            };
-            !entries.is_empty() && level.hits(claims, listed)
-        };
-        if RevocationLevel::ALL.into_iter().any(revoked) {
+        if RevocationLevel::ALL
+            .into_iter()
+            .any(|level| self.is_revoked(level, claims, now))
+        {
             return TokenState::Ended(EndReason::Revoked);
         }
         let lineage = std::iter::once(&claims.sid).chain(&claims.delegation_nodes);
@@ -192,6 +187,16 @@ impl RevocationView {
             Some(spent) if spent.effective_at <= now => TokenState::Renewed,
             _ => TokenState::Active,
         }
+    }
+
+    /// Whether a revocation of this level hits a token with these claims at this moment (Unix milliseconds).
+    pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, now: i64) -> bool {
+        let entries = self.level(level);
+        let listed = |target: &str| {
+            let until = entries.get(target);
+            until.is_some_and(|until| until.is_none_or(|until| now < until))
+        };
+        !entries.is_empty() && level.hits(claims, listed)
     }
 
     /// Forgets entries that can hit no token any more.

@@ -291,6 +291,8 @@ def test_a_deregistered_app_has_no_authority_left(broker: Broker) -> None:
     token = broker.app_token(app)
     ok(broker.delete(f"{APPS}/{app.id}", token=broker.admin))
     assert broker.validate(token)["valid"] is False
+    expect(broker.post("/v1/app/launch-tokens", {}, token=token), 403, "forbidden", "app not found")
+    expect(broker.post("/v1/token/release", token=token), 403, "insufficient_scope", "token has been revoked")
     expect(login(broker, app.client_id, app.client_secret), 401, "unauthorized", "Authentication failed")
 
 
