@@ -106,7 +106,8 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
         broker.audit_denial(call.source, event);
         ApiError::unauthorized(detail)
     };
-    let Some(header) = call.headers.get(http::header::AUTHORIZATION) else {
+    let given = call.headers.get(http::header::AUTHORIZATION);
+    let Some(header) = given.filter(|header| !header.is_empty()) else {
         return Err(refuse(
             "missing authorization header",
             "missing_authorization",

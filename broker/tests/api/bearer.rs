@@ -31,13 +31,18 @@ async fn header_and_scheme_come_first() {
     );
     assert_eq!(event["error_kind"], "missing_authorization");
     assert!(event.get("agent_id").is_none());
+    let empty = harness.send("GET", EVENTS, &[("authorization", "")], "").await;
+    empty.refused(401, "unauthorized", "missing authorization header");
+    assert_eq!(
+        harness.last("token_auth_failed").await["error_kind"],
+        "missing_authorization"
+    );
     let admin = harness.admin().await;
     for bad in [
         format!("bearer {admin}"),
         format!("Basic {admin}"),
         admin.clone(),
         "Bearer".to_owned(),
-        String::new(),
     ] {
         let answer = harness.send("GET", EVENTS, &[("authorization", &bad)], "").await;
         answer.refused(401, "unauthorized", "invalid authorization scheme");
