@@ -42,12 +42,17 @@ async fn logins_are_refused_in_the_contracts_order() {
             .await
             .refused(400, "invalid_request", "malformed JSON body");
     }
+    harness.clock.advance(5);
     for body in [
-        json!({"client_id": "x", "secret": SECRET}),
-        json!({"client_secret": "x"}),
+        json!({"client_id": "x", "secret": SECRET}).to_string(),
+        json!({"client_secret": "x"}).to_string(),
+        // Before the rest of the body is looked at.
+        json!({"client_id": "x", "secret": 5}).to_string(),
+        json!({"client_id": "x", "client_secret": 5}).to_string(),
+        r#"{"client_id":"x"} x"#.to_owned(),
     ] {
         harness
-            .post(AUTH, body.to_string())
+            .post(AUTH, body)
             .await
             .refused_like(400, "invalid_request", "{\"secret\"");
     }

@@ -1,10 +1,12 @@
 //! Admin login.
 
+use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::wire::{AdminAuthRequest, AdminAuthResponse};
-use agentwrit_protocol::{ErrorCode, Sensitive};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::AdminAuth;
 use crate::http::{ApiError, AppState, Call, limited, reply};
@@ -18,13 +20,12 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) ->
     if matches!(broker.config.admin, AdminAuth::Off) {
         return Err(AdminError::Off.into());
     }
-    let request: AdminAuthRequest = call.strict_json()?;
-    let filled = |secret: &Option<Sensitive>| secret.as_ref().is_some_and(|secret| !secret.expose().is_empty());
-    if request.client_id.is_some_and(|id| !id.is_empty()) || filled(&request.client_secret) {
+    if call.json::<Legacy>().is_ok_and(|legacy| legacy.is_filled()) {
         return Err(ApiError::invalid(
             "client_id and client_secret are not accepted here: send {\"secret\": \"...\"}",
         ));
     }
+    let request: AdminAuthRequest = call.strict_json()?;
     let secret = request.secret.filter(|secret| !secret.expose().is_empty());
     let secret = secret.ok_or_else(|| ApiError::invalid("secret is required"))?;
     let issued = admin::login(&broker, secret, call.source).await?;
@@ -34,6 +35,25 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) ->
         token_type: "Bearer".to_owned(),
     };
     Ok(reply(StatusCode::OK, &answer))
+}
+
+/// What the reference took once. It is looked at before the rest of the body: whoever sends it hears what to send.
+#[derive(Deserialize)]
+struct Legacy {
+    client_id: Option<Value>,
+    client_secret: Option<Value>,
+}
+
+impl Legacy {
+    fn is_filled(&self) -> bool {
+        let text = |member: &Option<Value>| {
+            member
+                .as_ref()
+                .and_then(Value::as_str)
+                .is_some_and(|text| !text.is_empty())
+        };
+        text(&self.client_id) || text(&self.client_secret)
+    }
 }
 
 impl From<AdminError> for ApiError {
