@@ -36,8 +36,13 @@ pub fn rfc3339_nanos(moment: OffsetDateTime) -> String {
     text
 }
 
-/// Unix nanoseconds of an RFC 3339 text; `None` when it is none.
+/// Unix nanoseconds of an RFC 3339 text; `None` when it is none. Of what RFC 3339 leaves open the form that Go takes:
+/// `T` between date and time, `Z` in upper case, no leap second.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    if bytes.get(10) != Some(&b'T') || bytes.contains(&b'z') || bytes.get(17..19) == Some(b"60".as_slice()) {
+        return None;
+    }
     OffsetDateTime::parse(text, &Rfc3339).ok().map(nanos)
 }
 
@@ -57,6 +62,21 @@ mod tests {
             assert_eq!(parse_rfc3339(wanted).map(i128::from), Some(nanos));
         }
         assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(0));
-        assert_eq!(parse_rfc3339("1970-01-01T01:00:00 01:00"), None);
+        for none in [
+            "1970-01-01T01:00:00 01:00",
+            "1970-01-01 00:00:00Z",
+            "1970-01-01t00:00:00Z",
+            "1970-01-01T00:00:00z",
+            "1970-01-01T23:59:60Z",
+            "2016-12-31T23:59:60Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00Z",
+            "1970-01-01T00:00:00+0100",
+            "1970-01-01T00:00:00.Z",
+            "",
+        ] {
+            assert_eq!(parse_rfc3339(none), None, "{none}");
+        }
     }
 }

@@ -15,7 +15,9 @@ const LONGEST_PAGE: i64 = 1000;
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// A moment that is none.
-    #[error("{name} {value:?} must be an RFC 3339 time such as 2026-01-02T03:04:05Z, with + written as %2B")]
+    #[error(
+        "{name} {value:?} must be an RFC 3339 time such as 2026-01-02T03:04:05Z or 2026-01-02T03:04:05%2B01:00, with T and Z in upper case"
+    )]
     Moment {
         /// `since` or `until`.
         name: &'static str,

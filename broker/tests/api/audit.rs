@@ -122,6 +122,10 @@ async fn values_that_make_no_sense_are_400() {
         "limit=x",
         "offset=-1",
         "since=2026-01-01T00:00:00+01:00",
+        "since=2026-01-01%2000:00:00Z",
+        "until=2026-01-01t00:00:00Z",
+        "until=2026-01-01T00:00:00z",
+        "until=2026-12-31T23:59:60Z",
     ] {
         let answer = harness.get_as(&admin, &format!("/v1/audit/events?{query}")).await;
         answer.refused_like(400, "invalid_request", query.split('=').next().unwrap());

@@ -192,7 +192,8 @@ def test_a_limit_above_a_thousand_is_a_thousand(start: Start) -> None:
     [
         "limit=0", "limit=-1", "limit=x", "limit=1.5", "limit=1e3", "limit=99999999999999999999", "limit=%20",
         "offset=-1", "offset=x", "since=yesterday", "until=x", "since=2026-01-01", "until=2026-13-01T00:00:00Z", "since=2026-01-01T00:00:00",
-        "since=1767225600", "until=2026-01-01T00:00:00+01:00",
+        "since=1767225600", "until=2026-01-01T00:00:00+01:00", "since=2026-01-01%2000:00:00Z", "since=2026-01-01t00:00:00Z",
+        "until=2026-01-01T00:00:00z", "until=2026-12-31T23:59:60Z",
     ],
 )  # fmt: skip
 def test_a_bad_value_is_refused_and_named(broker: Broker, query: str) -> None:

@@ -105,7 +105,7 @@ fn events() -> Endpoint {
         )
         .refuses(
             InvalidRequest,
-            "since \"yesterday\" must be an RFC 3339 time such as 2026-01-02T03:04:05Z, with + written as %2B",
+            "since \"yesterday\" must be an RFC 3339 time such as 2026-01-02T03:04:05Z or 2026-01-02T03:04:05%2B01:00, with T and Z in upper case",
         )
         .refuses(
             InvalidRequest,
