@@ -13,6 +13,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// What is beyond isn't read: the path may name anything.
 const MOST_BYTES: u64 = 1_048_576;
 
+/// How much of a word is repeated in a warning, characters.
+const SHOWN: usize = 32;
+
 /// What the file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -23,11 +26,23 @@ pub enum Mode {
     Production,
 }
 
+impl Mode {
+    fn of_word(word: &str) -> Option<Self> {
+        match word {
+            "development" => Some(Self::Development),
+            "production" => Some(Self::Production),
+            _ => None,
+        }
+    }
+}
+
 /// The file's content.
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     pub(super) path: PathBuf,
     pub(super) mode: Mode,
+    /// A MODE that there isn't; the mode is then production, whose rules are the stricter ones.
+    pub(super) unknown_mode: Option<String>,
     pub(super) admin_secret: Option<Sensitive>,
     pub(super) log_level: Option<LogLevel>,
 }
@@ -82,10 +97,10 @@ pub(super) fn read(path: &Path) -> Result<ConfigFile, String> {
         };
         let given = |value: &str| (!value.is_empty()).then(|| value.to_owned());
         match (key.trim(), value.trim()) {
-            ("MODE", "development") => file.mode = Mode::Development,
-            ("MODE", "production") => file.mode = Mode::Production,
-            ("MODE", other) => {
-                return Err(format!("config file: MODE {other:?} must be development or production"));
+            ("MODE", word) => {
+                let known = Mode::of_word(word);
+                file.mode = known.unwrap_or(Mode::Production);
+                file.unknown_mode = known.is_none().then(|| word.chars().take(SHOWN).collect());
             }
             // Of several lines with one key the last counts.
             ("ADMIN_SECRET", secret) => file.admin_secret = given(secret).map(Sensitive::from),

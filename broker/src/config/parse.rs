@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use agentwrit_protocol::Sensitive;
-use agentwrit_protocol::apps::{LONGEST_TTL, SHORTEST_TTL};
 use agentwrit_protocol::spiffe::check_trust_domain;
 
 use super::file::{ConfigFile, Mode, Places};
@@ -14,6 +13,9 @@ use super::{
     AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource, TlsMode,
 };
 use crate::store::StoreKind;
+
+/// Default of `AA_DEFAULT_TTL`, seconds.
+const DEFAULT_TTL: i64 = 300;
 
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -47,11 +49,23 @@ impl Reader<'_> {
         self.parsed(name, default, &wanted, |value| (least..=MOST).contains(value))
     }
 
-    fn app_token_ttl(&mut self) -> i64 {
-        let wanted = format!("a whole number of seconds from {SHORTEST_TTL} to {LONGEST_TTL}");
-        self.parsed("AA_APP_TOKEN_TTL", 1800, &wanted, |ttl| {
-            (SHORTEST_TTL..=LONGEST_TTL).contains(ttl)
-        })
+    /// The default of every life, and what to say of one that is none.
+    fn default_ttl(&mut self) -> (i64, Option<String>) {
+        match self.seconds("AA_DEFAULT_TTL", DEFAULT_TTL, 0) {
+            0 => {
+                let warning = format!("AA_DEFAULT_TTL=0 is no life of a token: taken for its default, {DEFAULT_TTL}");
+                (DEFAULT_TTL, Some(warning))
+            }
+            ttl => (ttl, None),
+        }
+    }
+
+    /// The life of a kind of token; 0 means that of `AA_DEFAULT_TTL` (contract §13.4).
+    fn life(&mut self, name: &str, default: i64, default_ttl: i64) -> i64 {
+        match self.seconds(name, default, 0) {
+            0 => default_ttl,
+            ttl => ttl,
+        }
     }
 
     fn rate(&mut self, name: &str) -> u32 {
@@ -207,6 +221,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     let places = Places::new(env);
     let file = reader.keep(places.read()).flatten();
     let mode = file.as_ref().map(|file| file.mode);
+    let unknown_mode = file.as_ref().and_then(|file| file.unknown_mode.clone());
     let level_source = LevelSource {
         places: places.paths,
         environment: LogLevel::of_word(&reader.text("AA_LOG_LEVEL").unwrap_or_default()),
@@ -221,6 +236,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         .text("AA_TRUST_DOMAIN")
         .unwrap_or_else(|| "agentwrit.local".to_owned());
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
+    let (default_ttl, no_default) = reader.default_ttl();
     let mut config = Config {
         admin,
         listen: reader.listen(),
@@ -233,10 +249,10 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         ),
         trust_domain,
-        default_ttl: reader.seconds("AA_DEFAULT_TTL", 300, 1),
+        default_ttl,
         max_ttl: reader.seconds("AA_MAX_TTL", 86_400, 0),
-        admin_token_ttl: reader.seconds("AA_ADMIN_TOKEN_TTL", 300, 1),
-        app_token_ttl: reader.app_token_ttl(),
+        admin_token_ttl: reader.life("AA_ADMIN_TOKEN_TTL", 300, default_ttl),
+        app_token_ttl: reader.life("AA_APP_TOKEN_TTL", 1800, default_ttl),
         secret_cost: 12,
         issuer: reader.text("AA_ISSUER").unwrap_or_default(),
         audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
@@ -260,6 +276,10 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);
+    config.warnings.extend(unknown_mode.map(|word| {
+        format!("MODE={word:?} in the config file is neither development nor production: taken for production")
+    }));
+    config.warnings.extend(no_default);
     if reader.failures.is_empty() {
         Ok(config)
     } else {

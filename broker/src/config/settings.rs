@@ -86,7 +86,7 @@ pub const SETTINGS: &[Setting] = &[
         "AA_DEFAULT_TTL",
         "300",
         "600",
-        "life of an agent's token when its launch token names none, seconds, at least 1",
+        "life of an agent's token when its launch token names none, seconds; 0 = 300",
     ),
     setting(
         "AA_MAX_TTL",
@@ -98,13 +98,13 @@ pub const SETTINGS: &[Setting] = &[
         "AA_ADMIN_TOKEN_TTL",
         "300",
         "900",
-        "life of admin tokens, seconds, at least 1",
+        "life of admin tokens, seconds; 0 = that of AA_DEFAULT_TTL",
     ),
     setting(
         "AA_APP_TOKEN_TTL",
         "1800",
         "3600",
-        "life of an app's tokens when its registration names none, seconds, 60 to 86400",
+        "life of an app's tokens when its registration names none, seconds; 0 = that of AA_DEFAULT_TTL",
     ),
     setting(
         "AA_MAX_SESSION_AGE",

@@ -246,7 +246,8 @@ impl Command for Update {
 /// # Errors
 /// When there is none with this id.
 pub async fn deregister(broker: &Broker, app_id: String, admin: Admin) -> Result<AppRecord, AppError> {
-    let command = Deregister { app_id, admin };
+    let longest = LONGEST_TTL.max(broker.config.app_token_ttl);
+    let command = Deregister { app_id, admin, longest };
     let app = broker.store.commit(command).await?.ok_or(AppError::NotFound)?;
     broker.client_secrets.forget(&app.client_id);
     Ok(app)
@@ -255,6 +256,8 @@ pub async fn deregister(broker: &Broker, app_id: String, admin: Admin) -> Result
 struct Deregister {
     app_id: String,
     admin: Admin,
+    /// Longest life that an app's tokens can be given, seconds.
+    longest: i64,
 }
 
 #[async_trait]
@@ -271,11 +274,12 @@ impl Command for Deregister {
         let now = tx.now_seconds();
         (app.updated_at, app.deregistered_at) = (now, Some(now));
         tx.update_app(&app).await?;
-        // No token of an app was ever issued for longer, whatever AA_MAX_TTL is.
+        // No token of the app was ever issued for longer, whatever AA_MAX_TTL is.
+        let longest = self.longest.max(app.token_ttl);
         let revocation = Revocation {
             level: RevocationLevel::Agent,
             target: app.subject(),
-            until: Some(ViewChange::end_of_second(now.saturating_add(LONGEST_TTL))),
+            until: Some(ViewChange::end_of_second(now.saturating_add(longest))),
         };
         tx.add_revocation(&revocation).await?;
         let detail = format!("app {} deregistered: its tokens are revoked", app.app_id);

@@ -91,7 +91,7 @@ fn the_log_level_changes_with_the_config_file() {
     change(&process, "quiet");
     assert_eq!(changed(&mut process)["to"], "quiet");
     ask(&process, "probe-2");
-    std::fs::write(&path, "MODE=fast\n").unwrap();
+    std::fs::write(&path, b"LOG_LEVEL=trace\n\xff").unwrap();
     process.signal(Signal::HUP);
     change(&process, "standard");
     assert_eq!(changed(&mut process)["from"], "quiet", "a broken file changes nothing");

@@ -216,6 +216,20 @@ def test_development_warns_and_production_does_not(start: Start, tmp_path: Path)
 
     assert told("development")
     assert not told("production")
+    # §17.2: MODE only triggers a warning.
+    (line,) = told("fast")
+    assert '"fast"' in line and "production" in line
+
+
+def test_lives_of_zero_are_the_default(start: Start) -> None:
+    """§13.4, §20.1 W28: only unparsable and negative ones are FATAL."""
+    broker = start(AA_ADMIN_TOKEN_TTL="0", AA_APP_TOKEN_TTL="0", AA_DEFAULT_TTL="100")
+    assert ok(broker.login())["expires_in"] == 100
+    assert ok(broker.app_login(broker.app()))["expires_in"] == 100
+    broker = start(AA_APP_TOKEN_TTL="5", AA_DEFAULT_TTL="0")
+    assert broker.agent().expires_in == 300
+    assert ok(broker.app_login(broker.app()))["expires_in"] == 5
+    assert [line for line in broker.process.stdout.text.splitlines() if ":WARN]" in line and "AA_DEFAULT_TTL=0" in line]
 
 
 # -- 17.3 refusals to start ------------------------------------------------------------------------------------------

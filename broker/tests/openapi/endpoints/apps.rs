@@ -31,6 +31,8 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
     let app_id = || matching("^app-[a-z0-9-]+-[0-9a-f]{6}$", ID);
     let client_id = || matching("^[a-z0-9]{2,3}-[0-9a-f]{12}$", CLIENT);
     let ttl = || number(60, Some(86_400), 1800);
+    // Beside those that were asked for there is the broker's default, which may be any.
+    let any_ttl = || number(1, None, 1800);
     let ceiling = || scopes(&["read:orders:*"]);
     schemas.shape::<apps::RegisterAppRequest>(|shape| {
         shape
@@ -45,7 +47,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("client_id", client_id())
             .member("client_secret", secret_hex(64))
             .member("scopes", ceiling())
-            .member("token_ttl", ttl())
+            .member("token_ttl", any_ttl())
     });
     schemas.shape::<apps::App>(|shape| {
         shape
@@ -53,7 +55,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("name", name())
             .member("client_id", client_id())
             .member("scopes", ceiling())
-            .member("token_ttl", ttl())
+            .member("token_ttl", any_ttl())
             .member("created_at", moment(0))
             .member("updated_at", moment(0))
     });
