@@ -82,6 +82,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     };
     let store = Store::open(config.store.clone(), config.store_required, Arc::new(shared)).await?;
     metrics.audit_events_loaded.set(store.event_count());
+    tracing::info!(target: "STORE", component = "Load", count = store.event_count(), "audit events loaded");
     let verifier = Verifier::new(
         Arc::clone(&keys),
         Arc::clone(&view),

@@ -293,6 +293,11 @@ fn a_start_says_what_it_does_and_warns() {
             && starting.contains(" | starting broker | addr=0.0.0.0:0, version=2.0.0"),
         "{starting}"
     );
+    let loaded = &start[at("audit events loaded")];
+    assert!(
+        loaded.starts_with("[AA:STORE:OK] ") && loaded.ends_with(" | audit events loaded | count=0"),
+        "{loaded}"
+    );
     let launch = start[at("SEED_LAUNCH_TOKEN=")]
         .strip_prefix("SEED_LAUNCH_TOKEN=")
         .unwrap();
