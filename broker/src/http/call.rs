@@ -16,6 +16,8 @@ use super::json::{self, Trailing};
 pub struct Arrival {
     /// Echoed as `X-Request-ID`.
     pub request_id: String,
+    /// Path without query, decoded.
+    pub path: String,
     /// The client: the peer, or the rightmost untrusted hop.
     pub source: IpAddr,
     /// The whole body.
@@ -25,7 +27,7 @@ pub struct Arrival {
 /// Extractor: everything of a request that a handler may want.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Path without query, as routed.
+    /// Path without query, decoded.
     pub path: String,
     /// Query string, when there is one.
     pub query: String,
@@ -74,11 +76,12 @@ impl<S: Send + Sync> FromRequest<S> for Call {
         let (mut parts, _) = request.into_parts();
         let arrival = parts.extensions.remove::<Arrival>().unwrap_or_else(|| Arrival {
             request_id: String::new(),
+            path: parts.uri.path().to_owned(),
             source: IpAddr::from([0, 0, 0, 0]),
             body: Bytes::new(),
         });
         Ok(Self {
-            path: parts.uri.path().to_owned(),
+            path: arrival.path,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
             request_id: arrival.request_id,

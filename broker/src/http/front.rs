@@ -72,7 +72,8 @@ impl Front {
     async fn serve_one(&self, request: Request, peer: IpAddr, read_by: Instant, request_id: Arc<str>) -> Response {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
-        let path = request.uri().path().to_owned();
+        let raw = request.uri().path().to_owned();
+        let path = paths::shown(&raw);
         tracing::trace!(
             target: "HTTP",
             component = "access",
@@ -80,7 +81,7 @@ impl Front {
             path = %printable(&path),
             "request begins"
         );
-        let mut response = match self.answer(request, peer, &request_id, read_by).await {
+        let mut response = match self.answer(request, peer, &path, &request_id, read_by).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
@@ -95,14 +96,14 @@ impl Front {
             }
         }
         self.add_headers(response.headers_mut(), &request_id);
-        if self.broker.attestation.is_some() && path.starts_with("/v1/k8s/") {
+        if self.broker.attestation.is_some() && raw.starts_with("/v1/k8s/") {
             self.add_epoch(response.headers_mut());
         }
         let latency = self.broker.clock.monotonic().saturating_sub(started);
         self.broker
             .metrics
             .request_duration
-            .with_label_values(&[paths::endpoint(&path)])
+            .with_label_values(&[paths::endpoint(&raw)])
             .observe(latency.as_secs_f64());
         let status = response.status();
         log_access(&method, &path, status, latency);
@@ -121,6 +122,7 @@ impl Front {
         &self,
         request: Request,
         peer: IpAddr,
+        path: &str,
         request_id: &str,
         read_by: Instant,
     ) -> Result<Response, ApiError> {
@@ -143,9 +145,9 @@ impl Front {
             }
         }
         let source = client(peer, &parts.headers, &self.broker.config.trusted_proxies);
-        let path = parts.uri.path().to_owned();
         parts.extensions.insert(Arrival {
             request_id: request_id.to_owned(),
+            path: path.to_owned(),
             source,
             body,
         });
@@ -159,7 +161,7 @@ impl Front {
             Ok(Err(never)) => match never {},
             Err(_) => {
                 self.broker.metrics.handler_panics.inc();
-                tracing::error!(target: "HTTP", component = "Panic", path = %printable(&path), "a handler panicked");
+                tracing::error!(target: "HTTP", component = "Panic", path = %printable(path), "a handler panicked");
                 Err(ApiError::internal("internal error"))
             }
         }

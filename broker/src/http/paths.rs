@@ -29,6 +29,11 @@ pub(super) enum Route {
     Redirect(String),
 }
 
+/// The path that problems, the log and the trail show: decoded, whatever it is routed as.
+pub(super) fn shown(raw: &str) -> String {
+    percent_decode_str(raw).decode_utf8_lossy().into_owned()
+}
+
 /// Decides about a path as it came.
 pub(super) fn route(raw: &str) -> Route {
     // `OPTIONS *` and CONNECT have no path.

@@ -192,6 +192,34 @@ async fn escapes_are_decoded_and_untidy_paths_redirected() {
 }
 
 #[tokio::test]
+async fn problems_and_the_trail_show_the_decoded_path() {
+    let harness = Harness::new().await;
+    for (path, shown) in [
+        ("/v1/%72evoke", "/v1/revoke"),
+        ("/v1/admin/apps/%3Cx%3E?a=%3C", "/v1/admin/apps/<x>"),
+        ("/v1/admin/apps/a%20b", "/v1/admin/apps/a b"),
+        ("/v1/admin/apps/a%0Ab", "/v1/admin/apps/a\nb"),
+    ] {
+        let method = if path.contains("apps") { "GET" } else { "POST" };
+        let answer = harness.send(method, path, &[], "").await;
+        answer.refused(401, "unauthorized", "missing authorization header");
+        assert_eq!(answer.json()["instance"], shown);
+        assert_eq!(harness.last("token_auth_failed").await["resource"], shown);
+    }
+    for (path, shown) in [
+        ("/v1%2Fhealth", "/v1/health"),
+        ("/%3Cx%3E", "/<x>"),
+        ("/%FF%2Fx", "/\u{fffd}/x"),
+    ] {
+        let answer = harness.get(path).await;
+        answer.refused_like(404, "not_found", "");
+        assert_eq!(answer.json()["instance"], shown);
+    }
+    let answer = harness.get("/%3Cx%3E").await;
+    assert!(answer.text.contains(r"\u003cx\u003e"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn the_client_address_is_the_rightmost_untrusted_hop_and_only_of_trusted_proxies() {
     let body = json!({"secret": "wrong"}).to_string();
     for (proxies, wanted) in [("", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.9")] {
