@@ -101,6 +101,7 @@ pub(super) fn endpoint(path: &str) -> &'static str {
         "/v1/metrics" | "/metrics" => "metrics",
         "/v1/audit/events" => "audit_events",
         "/.well-known/jwks.json" => "jwks",
+        "/.well-known/openid-configuration" => "discovery",
         "/openapi.json" => "openapi",
         "/livez" | "/readyz" => "probes",
         other if other.starts_with("/v1/admin/apps/") => "admin_apps",

@@ -13,6 +13,7 @@ pub fn api(broker: &AppState) -> Router {
         .route("/v1/challenge", get(public::challenge))
         .route("/v1/health", get(public::health))
         .route("/.well-known/jwks.json", get(public::jwks))
+        .route("/.well-known/openid-configuration", get(public::discovery))
         .route("/openapi.json", get(public::openapi))
         .route("/v1/token/validate", post(public::validate))
         .route("/v1/register", post(register::register))

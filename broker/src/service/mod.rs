@@ -9,6 +9,7 @@ pub mod attested;
 pub mod audit;
 pub mod delegate;
 pub mod denials;
+pub mod discovery;
 pub mod health;
 pub mod launch;
 mod lineage;

@@ -44,6 +44,7 @@ const ENDPOINTS: [&str; 20] = [
     "audit_events",
     "challenge",
     "delegate",
+    "discovery",
     "health",
     "jwks",
     "k8s",
@@ -162,7 +163,9 @@ async fn readings(meter: &mut Meter) {
     ] {
         assert_eq!(meter.harness.get(path).await.status, 200, "{path}");
     }
-    assert_eq!(meter.harness.get("/v1/nope").await.status, 404);
+    for path in ["/v1/nope", "/.well-known/openid-configuration"] {
+        assert_eq!(meter.harness.get(path).await.status, 404, "{path}");
+    }
     assert_eq!(meter.harness.post("/v1/health", "").await.status, 405);
     meter.harness.post("/v1/token/validate", r#"{"token":"x"}"#).await.ok();
     meter.moved(&[]).await;

@@ -89,6 +89,30 @@ async fn health_has_its_five_fields() {
 }
 
 #[tokio::test]
+async fn the_issuer_leads_to_the_keys_once_it_is_an_https_url() {
+    const DISCOVERY: &str = "/.well-known/openid-configuration";
+    for issuer in ["", "agentwrit", "http://broker.example"] {
+        let harness = Harness::with(&[("AA_ISSUER", issuer)]).await;
+        harness.get(DISCOVERY).await.refused_like(404, "not_found", "AA_ISSUER");
+    }
+    let harness = Harness::with(&[("AA_ISSUER", "https://broker.example/aw")]).await;
+    let answer = harness.get(DISCOVERY).await;
+    assert_eq!(answer.header("content-type"), "application/json");
+    let wanted = json!({
+        "issuer": "https://broker.example/aw",
+        "jwks_uri": "https://broker.example/aw/.well-known/jwks.json",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["EdDSA"],
+    });
+    assert_eq!((answer.status, answer.json()), (200, wanted));
+    let head = harness.send("HEAD", DISCOVERY, &[], "").await;
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+    let posted = harness.post(DISCOVERY, "").await;
+    assert_eq!((posted.status, posted.header("allow")), (405, "GET, HEAD"));
+}
+
+#[tokio::test]
 async fn tokens_verify_under_the_published_key_alone() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from blackbox.driver import INVALID, Broker, Start
 from blackbox.jose import b64url, claims_of, claims_text, header_of, raw_public, thumbprint, unb64url
-from blackbox.wire import compact, ok
+from blackbox.wire import compact, expect, ok
 
 ORDER = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "scope", "task_id", "orch_id", "delegation_chain", "chain_hash"]
 ALWAYS = {"iss", "sub", "exp", "nbf", "iat", "jti", "scope"}
@@ -95,6 +95,14 @@ def test_the_key_is_published(broker: Broker) -> None:
     assert "d" not in key
     token = broker.agent().token
     assert jwt.decode(token, jwt.PyJWK(key).key, algorithms=["EdDSA"]) == claims_of(token)
+
+
+def test_the_issuer_leads_to_the_key(start: Start) -> None:
+    path = "/.well-known/openid-configuration"
+    expect(start(AA_ISSUER="agentwrit").get(path), 404, "not_found")
+    body = ok(start(AA_ISSUER="https://broker.example").get(path))
+    assert (body["issuer"], body["jwks_uri"]) == ("https://broker.example", "https://broker.example/.well-known/jwks.json")
+    assert body["id_token_signing_alg_values_supported"] == ["EdDSA"]
 
 
 # -- 13.3 verification --------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 //! Endpoints without credentials.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::{ChallengeResponse, ValidateRequest, ValidateResponse};
+use agentwrit_protocol::{ErrorCode, Sensitive};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 use crate::http::json::reply_text;
 use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::nonce;
+use crate::service::discovery::Discovery;
 use crate::service::health;
 use crate::service::token::{self, Validity};
 
@@ -65,6 +66,15 @@ pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response 
 /// `GET /.well-known/jwks.json`.
 pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
     reply(StatusCode::OK, &broker.keys.jwks())
+}
+
+/// `GET /.well-known/openid-configuration`: how a resource server that knows the issuer finds the keys.
+pub(in crate::http) async fn discovery(State(broker): State<AppState>) -> Result<Response, ApiError> {
+    let document = Discovery::of(&broker.config.issuer).ok_or_else(|| {
+        let detail = "there is no discovery document: AA_ISSUER is not an https URL";
+        ApiError::new(ErrorCode::NotFound, detail)
+    })?;
+    Ok(reply(StatusCode::OK, &document))
 }
 
 /// `GET /openapi.json`: made and checked by `tests/openapi`.

@@ -1,6 +1,6 @@
 //! Keys, probes, metrics, the document itself.
 
-use agentwrit_protocol::ErrorCode::InternalError;
+use agentwrit_protocol::ErrorCode::{InternalError, NotFound};
 use agentwrit_protocol::wire;
 use serde_json::{Value, json};
 use utoipa::openapi::Ref;
@@ -71,7 +71,40 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
         .required("status")
         .required("version");
     schemas.add("Readiness", readiness);
-    vec![health(), jwks(), livez(), readyz(), metrics(), openapi()]
+    let discovery = ObjectBuilder::new()
+        .description(Some(
+            "OpenID Connect Discovery 1.0, as far as those need it who check tokens.",
+        ))
+        .property("issuer", matching("^https://", "https://broker.example.org"))
+        .property(
+            "jwks_uri",
+            matching(
+                "^https://.*/\\.well-known/jwks\\.json$",
+                "https://broker.example.org/.well-known/jwks.json",
+            ),
+        )
+        .property("response_types_supported", only("id_token"))
+        .property("subject_types_supported", only("public"))
+        .property("id_token_signing_alg_values_supported", only("EdDSA"));
+    let discovery = [
+        "issuer",
+        "jwks_uri",
+        "response_types_supported",
+        "subject_types_supported",
+        "id_token_signing_alg_values_supported",
+    ]
+    .into_iter()
+    .fold(discovery, ObjectBuilder::required);
+    schemas.add("Discovery", discovery);
+    vec![
+        health(),
+        jwks(),
+        discovery_document(),
+        livez(),
+        readyz(),
+        metrics(),
+        openapi(),
+    ]
 }
 
 fn health() -> Endpoint {
@@ -102,6 +135,40 @@ fn jwks() -> Endpoint {
             "alg": "EdDSA",
             "use": "sig",
         }]}),
+    )
+}
+
+/// A list of this one text.
+fn only(text: &str) -> ArrayBuilder {
+    ArrayBuilder::new()
+        .items(constant(text))
+        .min_items(Some(1))
+        .max_items(Some(1))
+}
+
+fn discovery_document() -> Endpoint {
+    Endpoint::get(
+        "/.well-known/openid-configuration",
+        TAG,
+        "openidConfiguration",
+        "From the issuer to its keys",
+    )
+    .says("Only when `AA_ISSUER` is an https URL.")
+    .answers(
+        200,
+        "The discovery document.",
+        "Discovery",
+        json!({
+            "issuer": "https://broker.example.org",
+            "jwks_uri": "https://broker.example.org/.well-known/jwks.json",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["EdDSA"],
+        }),
+    )
+    .refuses(
+        NotFound,
+        "there is no discovery document: AA_ISSUER is not an https URL",
     )
 }
 
