@@ -16,11 +16,8 @@ pub(crate) enum CliError {
     #[error("{0} is not set")]
     NotSet(&'static str),
     /// The broker's URL or the CA can't be used.
-    #[error("{0}")]
-    Config(#[source] ConfigError),
-    /// Plain HTTP to another host, and nobody allowed it.
-    #[error("{0}; to allow it all the same: --insecure-http or AACTL_INSECURE_HTTP=1")]
-    PlainHttp(#[source] ConfigError),
+    #[error("request failed: {0}")]
+    Config(#[from] ConfigError),
     /// A client certificate without its key, or the reverse.
     #[error("a {given} is given and its other half isn't: {missing} is missing")]
     HalfCertificate {
@@ -87,15 +84,6 @@ pub(crate) enum CliError {
     /// The runtime can't start.
     #[error("can't start: {0}")]
     Runtime(#[source] std::io::Error),
-}
-
-impl From<ConfigError> for CliError {
-    fn from(error: ConfigError) -> Self {
-        match error {
-            ConfigError::PlainHttp(_) => Self::PlainHttp(error),
-            _ => Self::Config(error),
-        }
-    }
 }
 
 impl From<Error> for CliError {

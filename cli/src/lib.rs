@@ -13,7 +13,7 @@ mod output;
 mod session;
 mod verify;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -35,11 +35,12 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return not_parsed(&error, out, err),
+        Err(error) => return not_parsed(&error, &arguments, out, err),
     };
-    let usage = cli.command.path();
+    let path = cli.command.path();
     let Cli { global, command } = cli;
     let mut output = Output::new(global.json(), out, err);
     let mut context = Context {
@@ -53,16 +54,14 @@ pub fn run(
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when this fails.
-            let _ = writeln!(err, "Error: {error}{}", error.advice());
-            if let CliError::Usage(_) = error {
-                let _ = write!(err, "{}", usage_of(usage));
-            }
+            let usage = usage_of(path.iter().map(OsStr::new));
+            let _ = writeln!(err, "Error: {error}{}\n{usage}", error.advice());
             ExitCode::FAILURE
         }
     }
 }
 
-fn not_parsed(error: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+fn not_parsed(error: &clap::Error, arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let text = error.render().to_string();
     let written = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -71,23 +70,30 @@ fn not_parsed(error: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> 
                 Err(_) => ExitCode::FAILURE,
             };
         }
-        _ => write!(err, "Error: {}", text.strip_prefix("error: ").unwrap_or(&text)),
+        _ => {
+            // What is wrong, and what may be meant; clap shows the usage for some errors only.
+            let told = text.strip_prefix("error: ").unwrap_or(&text);
+            let told = told.split("\nUsage: ").next().unwrap_or(told);
+            let told = told.split("\nFor more information").next().unwrap_or(told).trim_end();
+            writeln!(
+                err,
+                "Error: {told}\n{}",
+                usage_of(arguments.iter().skip(1).map(OsString::as_os_str))
+            )
+        }
     };
     drop(written);
     ExitCode::FAILURE
 }
 
-/// The usage line of a subcommand and where to read more.
-fn usage_of(path: &[&str]) -> String {
+/// The usage line of the subcommand that these words lead to.
+fn usage_of<'a>(words: impl Iterator<Item = &'a OsStr>) -> String {
     let mut root = Cli::command();
     root.build();
-    let mut command = &mut root;
-    for name in path {
-        match command.find_subcommand_mut(name) {
-            Some(found) => command = found,
-            None => return String::new(),
-        }
+    let mut command = &root;
+    for word in words {
+        command = command.find_subcommand(word).unwrap_or(command);
     }
-    let usage = command.render_usage();
-    format!("\n{usage}\n\nFor more, try: awrit {} --help\n", path.join(" "))
+    let usage = command.clone().render_usage().to_string();
+    usage.lines().next().unwrap_or_default().to_owned()
 }

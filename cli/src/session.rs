@@ -14,6 +14,8 @@ use crate::output::Output;
 pub(crate) const BROKER_URL: &str = "AACTL_BROKER_URL";
 const ADMIN_SECRET: &str = "AACTL_ADMIN_SECRET";
 const CA_CERT: &str = "AACTL_CA_CERT";
+/// As curl, Go and OpenSSL have it: the system's certificates are there instead.
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 const CLIENT_CERT: &str = "AACTL_CLIENT_CERT";
 const CLIENT_KEY: &str = "AACTL_CLIENT_KEY";
 const INSECURE_HTTP: &str = "AACTL_INSECURE_HTTP";
@@ -55,26 +57,31 @@ impl Context<'_, '_> {
     /// A client for the broker that the environment names.
     pub(crate) fn client(&mut self) -> Result<BrokerClient, CliError> {
         let client = self.connect()?;
-        if client.sends_in_clear() {
-            self.output
-                .note("WARNING: plain HTTP to another host: what is sent, secrets too, can be read on its way.")?;
+        let silent = self.variable(INSECURE_HTTP);
+        let silent = self.global.insecure_http || silent.is_some_and(|text| text == "1" || text == "true");
+        if client.sends_in_clear() && !silent {
+            self.output.note(
+                "WARNING: plain HTTP to another host: whoever sits on the way can read the admin secret and the tokens; use https://",
+            )?;
         }
         Ok(client)
     }
 
     fn connect(&self) -> Result<BrokerClient, CliError> {
         let url = self.set(BROKER_URL)?;
-        let trust = match self.file(self.global.ca_cert.as_ref(), CA_CERT).or_else(system_ca) {
+        let given = self.file(self.global.ca_cert.as_ref(), CA_CERT);
+        let own = || self.variable(SSL_CERT_FILE).map(PathBuf::from);
+        let trust = match given.or_else(own).or_else(system_ca) {
             Some(path) => Trust::File(path),
             None if url.starts_with("http://") => Trust::None,
             None => return Err(CliError::NoCa),
         };
-        let insecure = self.variable(INSECURE_HTTP);
         Ok(BrokerClient::new(ClientConfig {
             trust,
             certificate: self.certificate()?,
             timeout: Duration::from_secs(self.global.timeout),
-            allow_plain_http: self.global.insecure_http || insecure.is_some_and(|text| text == "1" || text == "true"),
+            // Brokers next door are reached so, by docker compose for one; the warning is awrit's.
+            allow_plain_http: true,
             max_response_bytes: MAX_RESPONSE_BYTES,
             user_agent: concat!("awrit/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..ClientConfig::new(url)

@@ -5,8 +5,8 @@ mod report;
 mod skew;
 mod way;
 
-use agentwrit_client::BrokerClient;
 use agentwrit_client::system::SystemClock;
+use agentwrit_client::{BrokerClient, ConfigError};
 use agentwrit_protocol::Sensitive;
 
 use crate::args::DoctorArgs;
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &DoctorArgs, context: &mut Context<'_, '_>) -> Result<()
             let output = &mut *context.output;
             wait_for(async { Ok(examine(&client, secret.as_ref(), args.full, output).await) })?
         }
-        Err(error @ (CliError::Config(_) | CliError::PlainHttp(_))) => unusable_url(&error),
+        Err(CliError::Config(error)) => unusable_url(&error),
         Err(error) => return Err(error),
     };
     context
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DoctorArgs, context: &mut Context<'_, '_>) -> Result<()
     }
 }
 
-fn unusable_url(error: &CliError) -> Report {
+fn unusable_url(error: &ConfigError) -> Report {
     let mut report = Report::default();
     report.fail("url", error.to_string(), "correct AACTL_BROKER_URL");
     report.skip_all(&["dns", "tcp", "tls", "http"], "the URL can't be used");

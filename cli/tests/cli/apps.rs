@@ -145,7 +145,7 @@ fn what_the_broker_refuses_is_shown_as_it_says_it() {
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{ended:?}");
         let wanted = format!("Error: HTTP {status}: {{\"type\":\"urn:agentwrit:error:{code}\"");
         assert!(
-            ended.err.starts_with(&wanted) && ended.err.lines().count() == 1,
+            ended.error().starts_with(&wanted) && ended.error().lines().count() == 1,
             "{ended:?}"
         );
     }

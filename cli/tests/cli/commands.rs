@@ -89,7 +89,7 @@ fn missing_flags_come_before_a_missing_environment() {
         (&["app", "get", ".."], "ID \"..\" can't be an id"),
     ];
     for (arguments, message) in table {
-        awrit(&[], arguments).misused(message);
+        awrit(&[], arguments).failed(message);
     }
     let ended = awrit(&[], &["app", "get"]);
     assert!(
@@ -134,8 +134,32 @@ fn unknown_flags_and_commands_are_one_error() {
     for (arguments, wanted) in table {
         let ended = awrit(&[], arguments);
         assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{ended:?}");
-        assert!(ended.err.starts_with(wanted), "{ended:?}");
-        assert_eq!(ended.err.matches("rror:").count(), 1, "{ended:?}");
+        assert!(ended.error().starts_with(wanted), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_error_is_followed_by_the_usage_of_its_command() {
+    let away = [
+        ("AACTL_BROKER_URL", "http://127.0.0.1:1"),
+        ("AACTL_ADMIN_SECRET", SECRET),
+    ];
+    let table: [(&[&str], &str); 7] = [
+        (&["app", "get", "x"], "Usage: awrit app get [OPTIONS] <ID>"),
+        (&["app", "get"], "Usage: awrit app get [OPTIONS] <ID>"),
+        (&["--timeout", "5", "app", "list"], "Usage: awrit app list [OPTIONS]"),
+        (
+            &["audit", "events", "--limit", "many"],
+            "Usage: awrit audit events [OPTIONS]",
+        ),
+        (&["app", "frobnicate"], "Usage: awrit app [OPTIONS] <COMMAND>"),
+        (&["frobnicate"], "Usage: awrit [OPTIONS] <COMMAND>"),
+        (&["revoke"], "Usage: awrit revoke [OPTIONS]"),
+    ];
+    for (arguments, usage) in table {
+        let ended = awrit(&away, arguments);
+        assert!(ended.error().starts_with("Error: "), "{ended:?}");
+        assert_eq!(ended.err.lines().last(), Some(usage), "{ended:?}");
     }
 }
 

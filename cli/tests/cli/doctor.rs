@@ -81,10 +81,10 @@ fn a_healthy_broker_passes_every_check() {
 fn a_url_that_cannot_work_is_the_first_check_that_fails() {
     for (url, problem) in [
         ("127.0.0.1:8080", "has no scheme"),
-        ("http://broker.invalid:8080", "in the clear"),
+        ("http://broker.invalid:8080/?a=b", "holds a query"),
     ] {
         let ended = doctor(url, &[]);
-        assert_eq!((ended.code, ended.err.as_str()), (1, "Error: 1 of 11 checks failed\n"));
+        assert_eq!(ended.error(), "Error: 1 of 11 checks failed");
         assert_eq!(statuses(&ended), "FAIL----------", "{ended:?}");
         let told = check(&ended, "FAIL", "url");
         assert!(
@@ -92,6 +92,13 @@ fn a_url_that_cannot_work_is_the_first_check_that_fails() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn plain_http_to_another_host_is_a_warning_and_not_the_end() {
+    let ended = doctor("http://broker.invalid:8080", &[]);
+    assert_eq!(statuses(&ended), "WARNFAIL---------", "{ended:?}");
+    assert!(check(&ended, "WARN", "url").contains("-> use https://"), "{ended:?}");
 }
 
 #[test]
@@ -108,7 +115,7 @@ fn a_wrong_secret_and_a_store_in_memory_are_named() {
     let settings = [("AA_ADMIN_SECRET", "a-secret-of-the-brokers"), ("AA_DB_PATH", "")];
     let broker = RealBroker::with(tempfile::tempdir().unwrap(), &settings);
     let ended = doctor(&broker.url, &[]);
-    assert_eq!((ended.code, ended.err.as_str()), (1, "Error: 1 of 11 checks failed\n"));
+    assert_eq!(ended.error(), "Error: 1 of 11 checks failed");
     assert_eq!(statuses(&ended), "ooo-oooWARNoFAIL-", "{ended:?}");
     assert!(check(&ended, "FAIL", "login").ends_with("-> AACTL_ADMIN_SECRET is not the broker's secret"));
     assert!(check(&ended, "WARN", "store").starts_with("in memory only -> "));

@@ -24,20 +24,20 @@ impl Ended {
 
     /// It failed, printed nothing, and said exactly this.
     pub(crate) fn failed(&self, message: &str) {
-        let wanted = Self {
-            code: 1,
-            out: String::new(),
-            err: format!("Error: {message}\n"),
-        };
-        assert_eq!(self, &wanted);
+        assert_eq!((self.code, self.out.as_str()), (1, ""), "{self:?}");
+        assert_eq!(self.error(), format!("Error: {message}"));
     }
 
-    /// It failed for a wrong use: the message once, then how to use it.
-    pub(crate) fn misused(&self, message: &str) {
-        assert_eq!((self.code, self.out.as_str()), (1, ""), "{self:?}");
-        assert!(self.err.starts_with(&format!("Error: {message}\n")), "{self:?}");
-        assert!(self.err.contains("\nUsage: awrit "), "{self:?}");
-        assert_eq!(self.err.matches(message).count(), 1, "{self:?}");
+    /// What it said when it failed, above the one line with the usage.
+    pub(crate) fn error(&self) -> &str {
+        let (told, usage) = self.err.trim_end().rsplit_once('\n').unwrap_or(("", &self.err));
+        assert!(usage.starts_with("Usage: awrit") && self.code == 1, "{self:?}");
+        assert_eq!(
+            (self.err.matches("Error: ").count(), self.err.matches("Usage: ").count()),
+            (1, 1),
+            "{self:?}"
+        );
+        told
     }
 
     /// What it printed, as JSON with an indent of two.

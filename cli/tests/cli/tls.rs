@@ -31,8 +31,11 @@ fn run(broker: &RealBroker, variables: &[(&str, &str)], more: &[&str]) -> Ended 
 }
 
 fn refused(ended: &Ended, part: &str) {
-    assert!(ended.code == 1 && ended.err.starts_with("Error: "), "{ended:?}");
-    assert!(ended.err.contains(part) && ended.err.lines().count() == 1, "{ended:?}");
+    assert!(ended.error().starts_with("Error: "), "{ended:?}");
+    assert!(
+        ended.error().contains(part) && ended.error().lines().count() == 1,
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -54,7 +57,12 @@ fn the_ca_comes_from_the_flag_or_the_environment() {
     let bundle = broker.folder.path().join("bundle.pem");
     let one = std::fs::read_to_string(&ca).unwrap();
     std::fs::write(&bundle, one.repeat(300_000 / one.len() + 1)).unwrap();
-    assert_eq!(run(&broker, &[], &["--ca-cert", bundle.to_str().unwrap()]).code, 0);
+    let bundle = bundle.to_str().unwrap();
+    assert_eq!(run(&broker, &[], &["--ca-cert", bundle]).code, 0);
+    // Where the system keeps its own, as curl and Go look for it; what is given goes before it.
+    let system = ("SSL_CERT_FILE", bundle);
+    assert_eq!(run(&broker, &[system], &[]).code, 0);
+    refused(&run(&broker, &[system, wrong[0]], &[]), "/nonexistent/ca.crt");
     let other = Authority::new(broker.folder.path(), "other");
     refused(
         &run(&broker, &[], &["--ca-cert", &other.file()]),

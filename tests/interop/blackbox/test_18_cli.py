@@ -83,6 +83,8 @@ def failed(ran: Ran, text: str) -> None:
     assert ran.code == 1, (ran.code, ran.out, ran.err)
     errors = [line for line in ran.err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1 and text in errors[0], ran.err
+    usage = [line for line in ran.err.splitlines() if line.startswith("Usage: awrit")]
+    assert len(usage) == 1 and ran.err.splitlines()[-1] == usage[0], ran.err
     assert ran.err.count(text) == 1, ran.err
     assert ran.out == ""
 
@@ -254,7 +256,21 @@ def test_what_it_does_not_know_is_exit_1(home: Path, arguments: list[str]) -> No
     ran = run(home, *arguments)
     assert ran.code == 1, (ran.code, ran.err)
     assert ran.err.startswith("Error: ")
+    assert ran.err.splitlines()[-1].startswith("Usage: awrit")
     assert ran.out == ""
+
+
+def test_plain_http_to_another_host_goes_on_with_a_warning(home: Path) -> None:
+    """RFC 6761: .invalid has no addresses."""
+    ran = run(home, "app", "list", env={"AACTL_BROKER_URL": "http://broker.invalid:8080", "AACTL_ADMIN_SECRET": "x"})
+    failed(ran, "request failed: ")
+    (warning,) = [line for line in ran.err.splitlines() if line.startswith("WARNING: ")]
+    assert "plain HTTP" in warning and "https" in warning
+
+
+@pytest.mark.parametrize("url", ["broker:8080", "https://", "ftp://broker"])
+def test_a_url_that_cannot_be_used(home: Path, url: str) -> None:
+    failed(run(home, "app", "list", env={"AACTL_BROKER_URL": url, "AACTL_ADMIN_SECRET": "x"}), "request failed: ")
 
 
 def test_nothing_is_cached_on_disk(awrit: Awrit) -> None:
