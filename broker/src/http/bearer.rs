@@ -106,8 +106,7 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
         broker.audit_denial(call.source, event);
         ApiError::unauthorized(detail)
     };
-    let given = call.headers.get(http::header::AUTHORIZATION);
-    let Some(header) = given.filter(|header| !header.is_empty()) else {
+    let Some(header) = call.authorization().filter(|header| !header.is_empty()) else {
         return Err(refuse(
             "missing authorization header",
             "missing_authorization",

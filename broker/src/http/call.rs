@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -45,6 +46,19 @@ impl Call {
     /// The client's address as text, for the audit trail.
     pub fn source_text(&self) -> String {
         self.source.to_string()
+    }
+
+    /// The `Authorization` header. Of two nobody knows which another hop has looked at: they count as one that says
+    /// nothing.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        static UNREADABLE: HeaderValue = HeaderValue::from_static("ambiguous");
+        let mut lines = self.headers.get_all(AUTHORIZATION).iter();
+        let first = lines.next();
+        if lines.next().is_some() {
+            Some(&UNREADABLE)
+        } else {
+            first
+        }
     }
 
     /// A header's value, when it is there and readable.

@@ -29,6 +29,10 @@ const BODY_TIME: Duration = Duration::from_secs(15);
 const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
+/// An extension of a request whose head its connection can't accept: what is wrong with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Unfit(pub &'static str);
+
 /// The front of one listener.
 pub struct Front {
     broker: AppState,
@@ -127,6 +131,9 @@ impl Front {
         read_by: Instant,
     ) -> Result<Response, ApiError> {
         let (mut parts, body) = request.into_parts();
+        if let Some(Unfit(problem)) = parts.extensions.get() {
+            return Err(ApiError::invalid(*problem));
+        }
         // Held until the answer is made.
         let (body, _permit) = self.bodies.gather(&parts.headers, body, read_by).await?;
         match paths::route(parts.uri.path()) {

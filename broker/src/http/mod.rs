@@ -16,7 +16,7 @@ pub use crate::broker::{AppState, Broker};
 pub use bearer::{Bearer, Guard, authenticate};
 pub use call::Call;
 pub use error::ApiError;
-pub use front::Front;
+pub use front::{Front, Unfit};
 pub use json::{reply, reply_text};
 pub use unread::{MAX_HEAD, MAX_HEADERS};
 

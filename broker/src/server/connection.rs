@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
+use http::{Request, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::pace::{Pace, Room};
 use super::stream::Paced;
-use crate::http::{Front, MAX_HEAD, MAX_HEADERS};
+use crate::http::{Front, MAX_HEAD, MAX_HEADERS, Unfit};
 
 /// Answers the requests of one connection, until it ends, is too slow, or `stop` changes.
 pub(super) async fn converse<S>(
@@ -41,6 +41,16 @@ pub(super) async fn converse<S>(
     }
 }
 
+/// What hyper lets pass and RFC 9112 §3.2 has refused: behind a proxy that chose another host than we would.
+fn unfit<B>(request: &Request<B>) -> Option<Unfit> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    match (request.version(), hosts) {
+        (_, 2..) => Some(Unfit("more than one Host header")),
+        (Version::HTTP_11, 0) => Some(Unfit("missing Host header")),
+        _ => None,
+    }
+}
+
 async fn first_byte(stream: &mut (impl AsyncRead + Unpin)) -> Option<u8> {
     let mut space = [0];
     let mut buf = ReadBuf::new(&mut space);
@@ -57,7 +67,11 @@ where
         let (front, pace) = (Arc::clone(&front), told.clone());
         async move {
             let read_by = pace.called();
-            let response = front.serve_until(request.map(Body::new), peer, read_by).await;
+            let mut request = request.map(Body::new);
+            if let Some(unfit) = unfit(&request) {
+                request.extensions_mut().insert(unfit);
+            }
+            let response = front.serve_until(request, peer, read_by).await;
             pace.answered();
             Ok::<Response, std::convert::Infallible>(response)
         }

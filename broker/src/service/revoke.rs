@@ -35,7 +35,7 @@ pub enum RevokeError {
 /// Revokes what the target names.
 ///
 /// # Errors
-/// When the level is none of the four, or the target is protected.
+/// When the level is none of the four, or the target is protected or too long to be one.
 pub async fn revoke(
     broker: &Broker,
     level: &str,

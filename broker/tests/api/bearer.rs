@@ -1,10 +1,13 @@
 //! The bearer check, in its order.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::support::{Harness, claims};
+use super::cluster::{AUDIENCE, CONTROLLER, FakeCluster, token};
+use super::support::{Harness, START, claims};
 
 const EVENTS: &str = "/v1/audit/events";
 
@@ -213,4 +216,51 @@ async fn a_refused_caller_in_a_loop_hears_the_same_and_does_not_fill_the_trail()
         metrics.contains("\nagentwrit_denials_suppressed_total 17\n"),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_none() {
+    let harness = Harness::new().await;
+    let good = format!("Bearer {}", harness.admin().await);
+    for (first, second) in [
+        (good.as_str(), good.as_str()),
+        (good.as_str(), "Bearer x"),
+        ("Bearer x", good.as_str()),
+        ("", good.as_str()),
+    ] {
+        let headers = [("authorization", first), ("Authorization", second)];
+        harness
+            .send("GET", EVENTS, &headers, "")
+            .await
+            .refused(401, "unauthorized", "invalid authorization scheme");
+    }
+    let event = harness.last("token_auth_failed").await;
+    assert_eq!(event["error_kind"], "invalid_authorization_scheme");
+
+    let settings = [("AA_ATTEST_AUDIENCE", AUDIENCE), ("AA_CONTROLLER_SUBJECT", CONTROLLER)];
+    let harness = Harness::in_cluster(Arc::new(FakeCluster::default()), &settings).await;
+    let controller = token(&json!({"aud": [AUDIENCE], "exp": START + 60, "sub": CONTROLLER}));
+    let one = ("authorization", format!("Bearer {controller}"));
+    let headers = [(one.0, one.1.as_str()); 2];
+    let path = "/v1/k8s/denials";
+    assert_eq!(harness.send("GET", path, &headers[..1], "").await.status, 200);
+    assert_eq!(harness.send("GET", path, &headers, "").await.status, 403);
+    assert_eq!(harness.last("attestation_denied").await["error_kind"], "bearer_missing");
+}
+
+#[tokio::test]
+async fn a_path_of_any_length_leaves_a_short_event() {
+    let harness = Harness::new().await;
+    let path = format!("/v1/admin/apps/{}", "%C3%A9".repeat(5000));
+    assert_eq!(harness.get(&path).await.status, 401);
+    let (_, token) = harness.agent(json!({})).await;
+    assert_eq!(harness.get_as(&token, &path).await.status, 403);
+    for event_type in ["token_auth_failed", "scope_violation"] {
+        let event = harness.last(event_type).await;
+        let resource = event["resource"].as_str().unwrap();
+        assert!(
+            resource.chars().count() <= 260 && resource.starts_with("/v1/admin/apps/"),
+            "{resource}"
+        );
+    }
 }

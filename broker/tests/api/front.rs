@@ -244,3 +244,34 @@ async fn without_a_content_type_json_is_json() {
     assert_eq!(answer.header("content-type"), "application/json");
     assert!(answer.text.ends_with("}\n") && answer.json().get("request_id").is_none());
 }
+
+#[tokio::test]
+async fn without_one_host_nothing_is_served() {
+    let harness = Harness::new().await;
+    let table = [
+        ("GET /v1/health HTTP/1.1\r\n", "missing Host header"),
+        (
+            "GET /v1/health HTTP/1.1\r\nhost: a\r\nhost: b\r\n",
+            "more than one Host header",
+        ),
+        (
+            "GET http://a/v1/health HTTP/1.1\r\nhost: a\r\nHost: a\r\n",
+            "more than one Host header",
+        ),
+        (
+            "POST /v1/register HTTP/1.1\r\ncontent-length: 2\r\n",
+            "missing Host header",
+        ),
+    ];
+    for (head, detail) in table {
+        let answer = harness
+            .raw(format!("{head}connection: close\r\n\r\n{{}}").as_bytes())
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.contains("\r\nx-content-type-options: nosniff\r\n"), "{answer}");
+        assert!(answer.contains(&format!("\"detail\":\"{detail}\"")), "{answer}");
+    }
+    // Nobody had to name a host in those days.
+    let old = harness.raw(b"GET /v1/health HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200 OK\r\n"), "{old}");
+}

@@ -12,7 +12,6 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use http::StatusCode;
-use http::header::AUTHORIZATION;
 use serde::de::DeserializeOwned;
 
 use super::k8s_bulk;
@@ -78,7 +77,7 @@ impl K8s {
 
 fn incoming(call: &Call) -> Incoming<'_> {
     Incoming {
-        authorization: call.headers.get(AUTHORIZATION),
+        authorization: call.authorization(),
         source: call.source,
     }
 }
