@@ -1,4 +1,4 @@
-//! OpenID Connect Discovery 1.0: from the issuer to its keys.
+//! Discovery as of `OpenID` Connect 1.0: from the issuer to its keys.
 
 use http::Uri;
 use http::uri::Scheme;

@@ -289,6 +289,8 @@ async fn deregistration_ends_live_tokens_and_logins_at_once() {
     }
     let answer = harness.post_as(&given_back, "/v1/app/launch-tokens", "{").await;
     answer.refused(403, "insufficient_scope", "token has been revoked");
+    // Its logins of before count against the limit.
+    harness.clock.advance(60);
     harness
         .app_auth(&app)
         .await

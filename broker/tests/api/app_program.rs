@@ -108,7 +108,7 @@ async fn neither_log_nor_disk_ever_holds_a_secret_or_a_token() {
     program
         .send("POST", "/v1/app/launch-tokens", token, &launch)
         .await
-        .refused(403, "insufficient_scope", "token has been revoked");
+        .refused(403, "forbidden", "app not found");
 
     let written = program.stop();
     for (name, bytes) in &written {

@@ -535,7 +535,7 @@ async fn apps_survive_a_restart() {
         201
     );
     let refused = harness.post_as(&tokens[1], "/v1/app/launch-tokens", &body).await;
-    refused.refused(403, "insufficient_scope", "token has been revoked");
+    refused.refused(403, "forbidden", "app not found");
     assert_eq!(harness.app_auth(&kept).await.status, 200);
     assert_eq!(harness.app_auth(&gone).await.status, 401);
 }

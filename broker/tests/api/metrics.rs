@@ -35,7 +35,7 @@ const CONTRACT: [(&str, &str, &str); 12] = [
     ("agentwrit_db_errors_total", "counter", "operation"),
     ("agentwrit_audit_events_loaded", "gauge", ""),
 ];
-const ENDPOINTS: [&str; 20] = [
+const ENDPOINTS: [&str; 21] = [
     "admin_apps",
     "admin_auth",
     "admin_launch_tokens",

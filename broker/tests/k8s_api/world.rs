@@ -127,6 +127,10 @@ impl World {
     /// The same after a restart of the broker.
     pub async fn restarted(self) -> Self {
         self.broker.store.close().await.unwrap();
+        self.reassembled().await
+    }
+
+    async fn reassembled(self) -> Self {
         let Self {
             clock,
             cluster,
@@ -148,7 +152,7 @@ impl World {
                 assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
             }
         }
-        self.restarted().await
+        self.reassembled().await
     }
 
     async fn assembled(attestation: bool) -> Self {

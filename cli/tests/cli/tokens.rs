@@ -27,7 +27,7 @@ fn a_token_need_not_stand_among_the_arguments() {
     let token = format!("{}\n", broker.admin_token().expose());
     let release = ["token", "release", "--token", "-"];
     awrit_reading(&token, &environment, &release).printed("Token released successfully.\n", "");
-    awrit_reading("\n", &environment, &release).misused("--token -: standard input is empty");
+    awrit_reading("\n", &environment, &release).failed("--token -: standard input is empty");
 }
 
 #[test]

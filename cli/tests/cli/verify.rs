@@ -225,7 +225,7 @@ fn files_and_flags_that_make_no_sense_are_named() {
         );
     }
     awrit(&[], &["audit", "verify", "--from-checkpoint", "1000"])
-        .misused("--from-checkpoint \"1000\" must be the id of an audit_checkpoint event, such as evt-001000");
+        .failed("--from-checkpoint \"1000\" must be the id of an audit_checkpoint event, such as evt-001000");
     awrit(&[], &["audit", "verify"]).failed("AACTL_BROKER_URL is not set");
     awrit(&[], &["audit", "export"]).failed("AACTL_BROKER_URL is not set");
 }
