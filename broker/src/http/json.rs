@@ -35,11 +35,13 @@ fn parse<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T> {
 
 /// The usual body, an object without anything to be tolerated, read straight into its type. `None` says nothing.
 fn parse_usual<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T> {
-    // serde_json takes arrays for structs, and refuses escapes of lone surrogates.
+    // serde_json takes arrays for structs, and refuses escapes of lone surrogates; a null is to be as if absent.
     if body.len() > SHORT || body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    let text = std::str::from_utf8(body).ok().filter(|text| !text.contains("\\u"))?;
+    let text = std::str::from_utf8(body)
+        .ok()
+        .filter(|text| !text.contains("\\u") && !text.contains("null"))?;
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
     let value = values.next()?.ok()?;
     ended(text, values.byte_offset(), trailing).then_some(value)

@@ -4,7 +4,7 @@ use crate::answer::{Request, statuses};
 use crate::world;
 
 /// Method, path, and the bearer as `template` writes it. The corpus counts on the order: append only.
-pub const ENDPOINTS: [(&str, &str, &str); 34] = [
+pub const ENDPOINTS: [(&str, &str, &str); 35] = [
     ("POST", "/v1/register", ""),
     ("POST", "/v1/token/validate", ""),
     ("POST", "/v1/token/renew", "{agent}"),
@@ -39,6 +39,7 @@ pub const ENDPOINTS: [(&str, &str, &str); 34] = [
     ("GET", "/v1/admin/apps/{app_id}", "{admin}"),
     ("PUT", "/v1/admin/apps/{app_id}", "{admin}"),
     ("DELETE", "/v1/admin/apps/{app_id}", "{admin}"),
+    ("GET", "/.well-known/openid-configuration", ""),
 ];
 
 /// The first byte, from `A` on, chooses the endpoint; the rest is the body, in which the names of `template`

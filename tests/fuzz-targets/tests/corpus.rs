@@ -15,7 +15,6 @@ fn inputs(target: &Target) -> Vec<PathBuf> {
     let folders = ["seeds", "corpus"].map(|kind| fuzz().join(kind).join(target.name));
     let mut files: Vec<PathBuf> = folders
         .iter()
-        .filter(|folder| folder.exists())
         .flat_map(|folder| std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())))
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -29,7 +28,14 @@ fn replay(name: &str) {
         .find(|target| target.name == name)
         .expect("a target of this name");
     let files = inputs(target);
-    assert!(!files.is_empty(), "{name} has no corpus");
+    for kind in ["seeds", "corpus"] {
+        let folder = fuzz().join(kind).join(name);
+        assert!(
+            files.iter().any(|file| file.starts_with(&folder)),
+            "nothing in {}",
+            folder.display()
+        );
+    }
     for file in files {
         // Told only when it fails: which one it was.
         println!("{}", file.display());
