@@ -17,10 +17,12 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
+use crate::config::BCRYPT_BYTES;
+
 /// Bytes of an app's secret: 64 lower-hex characters.
 const APP_SECRET_BYTES: RangeInclusive<usize> = 64..=64;
-/// Bytes of the admin's secret. bcrypt looks at no more than these.
-const ADMIN_SECRET_BYTES: RangeInclusive<usize> = 1..=72;
+/// Bytes of the admin's secret.
+const ADMIN_SECRET_BYTES: RangeInclusive<usize> = 1..=BCRYPT_BYTES;
 /// Cost of comparisons with nobody's hash in the admin's line.
 const ADMIN_COST: u32 = 12;
 /// Salt and digest of what clients that don't exist are compared with: well-formed, and of no known secret.

@@ -16,6 +16,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use sha2::{Digest, Sha256};
 
+use crate::file_names::{beside, folder_of, sync_folder_of};
+
 /// PKCS#8 v1 (RFC 8410 §7) of an Ed25519 seed, up to the seed. OpenSSL 3.0 can't read v2.
 const PKCS8_V1_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
@@ -264,16 +266,14 @@ fn pkcs8_v1(seed: &[u8; 32]) -> Vec<u8> {
 /// Writes a new key file, durably, readable by its owner only. It appears under its name when it is complete: after a
 /// crash there is the whole key or none. A file that is there is never replaced.
 fn write_new(path: &Path, seed: &[u8; 32], unique: [u8; 8]) -> std::io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    if let Some(folder) = folder_of(path) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let pem = format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(pkcs8_v1(seed))
     );
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(format!(".new-{}", hex::encode(unique)));
+    let unfinished = beside(path, &format!(".new-{}", hex::encode(unique)));
     let mut file = File::options()
         .write(true)
         .create_new(true)
@@ -284,7 +284,7 @@ fn write_new(path: &Path, seed: &[u8; 32], unique: [u8; 8]) -> std::io::Result<(
     let linked = written.and_then(|()| fs::hard_link(&unfinished, path));
     fs::remove_file(&unfinished)?;
     linked?;
-    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    sync_folder_of(path)
 }
 
 #[cfg(test)]

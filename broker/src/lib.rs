@@ -8,6 +8,7 @@ pub mod attest;
 pub mod background;
 pub mod broker;
 pub mod config;
+mod file_names;
 pub mod hashed_secrets;
 pub mod http;
 pub mod keys;

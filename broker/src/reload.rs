@@ -1,5 +1,6 @@
-//! What an operator changes while the broker runs: the log level.
+//! What an operator changes while the broker runs: files that are looked at again, and the log level in one of them.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,37 +10,64 @@ use tokio::time::MissedTickBehavior;
 use crate::config::{LevelSource, LogLevel};
 use crate::logging::Log;
 
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// Follows the level of the config file, for ever: every 10 s, and at once on a hangup signal.
-pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, hangup: Signal) {
-    follow(source, hangup, |level| change(&log, level)).await;
-}
-
-/// Opens the file anew each time: the kubelet changes a mounted `ConfigMap` by swapping a symbolic link above it, which
-/// a watch on the file would never see.
-async fn follow(source: LevelSource, mut hangup: Signal, mut apply: impl FnMut(LogLevel)) {
+/// Looks again, for ever: every 10 s, and at once on a hangup signal. What was `found` is handed over each time; a
+/// problem is told once, and again after a signal.
+pub(crate) async fn keep_looking<T, E: Display>(
+    mut hangup: Option<Signal>,
+    mut look: impl FnMut() -> Result<T, E>,
+    mut found: impl FnMut(T),
+    mut tell: impl FnMut(&str),
+) {
     let mut timer = tokio::time::interval(LOOK_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = None;
     loop {
         tokio::select! {
             _ = timer.tick() => {}
-            _ = hangup.recv() => told = None,
+            () = received(hangup.as_mut()) => told = None,
         }
-        match source.current() {
-            Ok(level) => {
+        match look() {
+            Ok(value) => {
                 told = None;
-                apply(level);
+                found(value);
             }
-            // Once, not every ten seconds.
-            Err(problem) if told.as_ref() != Some(&problem) => {
-                tracing::warn!(target: "CFG", component = "LogLevel", problem = %problem, "keeping the log level");
-                told = Some(problem);
+            Err(error) => {
+                let problem = error.to_string();
+                // Once, not every ten seconds.
+                if told.as_ref() != Some(&problem) {
+                    tell(&problem);
+                    told = Some(problem);
+                }
             }
-            Err(_) => {}
         }
     }
+}
+
+/// The next signal; never, when nobody listens for any.
+async fn received(signal: Option<&mut Signal>) {
+    let received = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if received.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Follows the level of the config file, for ever.
+pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, hangup: Signal) {
+    follow(source, hangup, |level| change(&log, level)).await;
+}
+
+/// Opens the file anew each time: the kubelet changes a mounted `ConfigMap` by swapping a symbolic link above it, which
+/// a watch on the file would never see.
+async fn follow(source: LevelSource, hangup: Signal, apply: impl FnMut(LogLevel)) {
+    let tell = |problem: &str| {
+        tracing::warn!(target: "CFG", component = "LogLevel", problem = %problem, "keeping the log level");
+    };
+    keep_looking(Some(hangup), || source.current(), apply, tell).await;
 }
 
 fn change(log: &Log, level: LogLevel) {

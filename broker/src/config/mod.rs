@@ -17,6 +17,7 @@ use crate::store::StoreKind;
 pub use cidr::Cidr;
 pub use file::Mode;
 pub use log_level::{LevelSource, LogLevel};
+pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{SETTINGS, Setting, help};
 

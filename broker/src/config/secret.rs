@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 use super::file;
 
 /// bcrypt looks at no more bytes than these.
-const BCRYPT_BYTES: usize = 72;
+pub(crate) const BCRYPT_BYTES: usize = 72;
 const SHORTEST: usize = 16;
 const DENYLIST: [&str; 1] = ["change-me-in-production"];
 

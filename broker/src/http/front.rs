@@ -76,8 +76,8 @@ impl Front {
     async fn serve_one(&self, request: Request, peer: IpAddr, read_by: Instant, request_id: Arc<str>) -> Response {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
-        let raw = request.uri().path().to_owned();
-        let path = paths::shown(&raw);
+        let uri = request.uri().clone();
+        let path = paths::shown(uri.path());
         tracing::trace!(
             target: "HTTP",
             component = "access",
@@ -100,14 +100,14 @@ impl Front {
             }
         }
         self.add_headers(response.headers_mut(), &request_id);
-        if self.broker.attestation.is_some() && raw.starts_with("/v1/k8s/") {
+        if self.broker.attestation.is_some() && uri.path().starts_with("/v1/k8s/") {
             self.add_epoch(response.headers_mut());
         }
         let latency = self.broker.clock.monotonic().saturating_sub(started);
         self.broker
             .metrics
             .request_duration
-            .with_label_values(&[paths::endpoint(&raw)])
+            .with_label_values(&[paths::endpoint(uri.path())])
             .observe(latency.as_secs_f64());
         let status = response.status();
         log_access(&method, &path, status, latency);

@@ -1,5 +1,7 @@
 //! Paths before routing: percent-decoding, cleaning, and the metric label of each endpoint.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// What a path in a `Location` must not hold as it is: `?` and `#` end it, browsers read a backslash as `/`.
@@ -30,8 +32,8 @@ pub(super) enum Route {
 }
 
 /// The path that problems, the log and the trail show: decoded, whatever it is routed as.
-pub(super) fn shown(raw: &str) -> String {
-    percent_decode_str(raw).decode_utf8_lossy().into_owned()
+pub(super) fn shown(raw: &str) -> Cow<'_, str> {
+    percent_decode_str(raw).decode_utf8_lossy()
 }
 
 /// Decides about a path as it came.

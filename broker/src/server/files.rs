@@ -1,65 +1,36 @@
 //! TLS files that change while the broker runs.
 
-use std::time::Duration;
-
 use tokio::signal::unix::Signal;
-use tokio::time::MissedTickBehavior;
 
+use crate::reload::keep_looking;
 use crate::tls::Tls;
 
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-
-/// Reads the TLS files again, for ever: every 10 s, and at once on a hangup signal.
-pub(super) async fn watch(tls: Option<&Tls>, mut hangup: Option<Signal>) {
+/// Reads the TLS files again, for ever.
+pub(super) async fn watch(tls: Option<&Tls>, hangup: Option<Signal>) {
     let Some(tls) = tls else {
         return std::future::pending().await;
     };
-    let mut timer = tokio::time::interval(LOOK_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = None;
-    loop {
-        tokio::select! {
-            _ = timer.tick() => {}
-            () = received(hangup.as_mut()) => told = None,
+    let found = |changed| {
+        if changed {
+            tracing::info!(target: "HTTP", component = "TLS", "certificate files have changed");
         }
-        match tls.refresh() {
-            Ok(changed) => {
-                told = None;
-                if changed {
-                    tracing::info!(target: "HTTP", component = "TLS", "certificate files have changed");
-                }
-            }
-            Err(error) => {
-                let problem = error.to_string();
-                // Once, not every ten seconds.
-                if told.as_ref() != Some(&problem) {
-                    tracing::warn!(target: "HTTP", component = "TLS", error = %error, "keeping the last good certificate");
-                    told = Some(problem);
-                }
-            }
-        }
-    }
-}
-
-/// The next signal; never, when nobody listens for any.
-async fn received(signal: Option<&mut Signal>) {
-    let received = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
     };
-    if received.is_none() {
-        std::future::pending::<()>().await;
-    }
+    let tell = |problem: &str| {
+        tracing::warn!(target: "HTTP", component = "TLS", error = %problem, "keeping the last good certificate");
+    };
+    keep_looking(hangup, || tls.refresh(), found, tell).await;
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use rcgen::generate_simple_self_signed;
 
     use super::*;
     use crate::config::TlsMode;
+    use crate::reload::LOOK_EVERY;
 
     fn write(folder: &Path) {
         let made = generate_simple_self_signed(vec!["broker.test".to_owned()]).unwrap();

@@ -201,20 +201,23 @@ fn check_ttl(field: &str, value: i64) -> Checked<()> {
 fn check_scopes(field: &str, scopes: &[String]) -> Checked<()> {
     check_count(field, scopes.len(), MAX_SCOPES)?;
     for text in scopes {
-        let shown = excerpt(text);
         let scope = parse_scope(text).ok_or_else(|| {
             InputError::with(
                 ErrorCode::InvalidScopeFormat,
                 format!(
-                    "{field} {shown:?} must be action:resource:identifier, at most {MAX_SCOPE_BYTES} bytes, without \
-                     white space, ',' and '|'"
+                    "{field} {:?} must be action:resource:identifier, at most {MAX_SCOPE_BYTES} bytes, without white \
+                     space, ',' and '|'",
+                    excerpt(text)
                 ),
             )
         })?;
         if scope.is_reserved() {
             return Err(InputError::with(
                 ErrorCode::Forbidden,
-                format!("{field} {shown:?}: the families admin: and app: can't be granted to agents"),
+                format!(
+                    "{field} {:?}: the families admin: and app: can't be granted to agents",
+                    excerpt(text)
+                ),
             ));
         }
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 use super::StoreKind;
+use crate::file_names::{beside, sync_folder_of};
 use crate::timestamp::rfc3339_seconds;
 
 /// Where the note is: beside the signing key, for the next start may name the right file where this one named a wrong
@@ -27,13 +28,8 @@ impl MemoryRun {
         if let StoreKind::File(path) = store {
             files.push(path);
         }
-        let note = |file: &Path| {
-            let mut name = file.as_os_str().to_owned();
-            name.push(".ran-on-memory");
-            PathBuf::from(name)
-        };
         Self {
-            places: files.into_iter().map(note).collect(),
+            places: files.into_iter().map(|file| beside(file, ".ran-on-memory")).collect(),
         }
     }
 
@@ -86,8 +82,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    sync_folder_of(path)
 }
 
 #[cfg(test)]

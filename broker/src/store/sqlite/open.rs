@@ -14,6 +14,7 @@ use super::committer::Shared;
 use super::meta;
 use super::schema::migrate;
 use super::statements::Statements;
+use crate::file_names::beside;
 use crate::store::{
     EndReason, FromStored, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind,
 };
@@ -42,9 +43,8 @@ struct StoreLock {
 
 /// Takes the lock file of a store, so that no two brokers write one chain.
 fn lock(path: &Path) -> Result<StoreLock> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let path = name.to_string_lossy().into_owned();
+    let name = beside(path, ".lock");
+    let path = name.display().to_string();
     let file = File::options()
         .create(true)
         .truncate(false)
