@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use agentwrit_protocol::Entropy;
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
+use agentwrit_protocol::{Entropy, lower_hex};
 use aws_lc_rs::signature::{Ed25519KeyPair, Signature};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -200,7 +200,7 @@ impl KeySet {
     /// # Errors
     /// When the cryptographic library fails.
     pub fn sign_text(&self, text: &str) -> Result<String, SigningError> {
-        Ok(hex::encode(self.signature(text.as_bytes())?))
+        Ok(lower_hex(self.signature(text.as_bytes())?))
     }
 
     /// Whether `signature` (lower hex) is ours over `text`.
@@ -273,7 +273,7 @@ fn write_new(path: &Path, seed: &[u8; 32], unique: [u8; 8]) -> std::io::Result<(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(pkcs8_v1(seed))
     );
-    let unfinished = beside(path, &format!(".new-{}", hex::encode(unique)));
+    let unfinished = beside(path, &format!(".new-{}", lower_hex(unique)));
     let mut file = File::options()
         .write(true)
         .create_new(true)

@@ -1,6 +1,6 @@
 //! Stateless nonces: 10 random bytes ‖ 6 bytes expiry (Unix ms) ‖ 16 bytes HMAC.
 
-use agentwrit_protocol::{Entropy, EntropyError};
+use agentwrit_protocol::{Entropy, EntropyError, lower_hex};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -46,7 +46,7 @@ pub fn issue(key: &[u8; 32], entropy: &dyn Entropy, now_millis: i64) -> Result<S
     entropy.fill(random)?;
     let [_, _, bytes @ ..] = now_millis.saturating_add(NONCE_SECONDS * 1000).to_be_bytes();
     expiry.copy_from_slice(&bytes);
-    Ok(format!("{}{}", hex::encode(head), hex::encode(tag(key, &head))))
+    Ok(lower_hex([head, tag(key, &head)].as_flattened()))
 }
 
 /// Reads a nonce; `None` when it is not ours, or not exactly as we wrote it. Says nothing about expiry.

@@ -1,7 +1,7 @@
 //! Moments as the wire writes and reads them.
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// Unix nanoseconds; the ends of the range for moments outside of the years 1678 to 2262.
 pub fn nanos(moment: OffsetDateTime) -> i64 {
@@ -11,29 +11,13 @@ pub fn nanos(moment: OffsetDateTime) -> i64 {
 
 /// RFC 3339, UTC, whole seconds.
 pub fn rfc3339_seconds(unix_seconds: i64) -> String {
-    let moment = OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        moment.year(),
-        u8::from(moment.month()),
-        moment.day(),
-        moment.hour(),
-        moment.minute(),
-        moment.second()
-    )
+    rfc3339_nanos(OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH))
 }
 
 /// RFC 3339, UTC, up to nine fraction digits with trailing zeros removed.
 pub fn rfc3339_nanos(moment: OffsetDateTime) -> String {
-    let mut text = rfc3339_seconds(moment.unix_timestamp());
-    if moment.nanosecond() != 0 {
-        let fraction = format!("{:09}", moment.nanosecond());
-        text.pop();
-        text.push('.');
-        text.push_str(fraction.trim_end_matches('0'));
-        text.push('Z');
-    }
-    text
+    // Only years that no clock of ours can have are refused.
+    moment.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
 }
 
 /// Unix nanoseconds of an RFC 3339 text; `None` when it is none. Of what RFC 3339 leaves open the form that Go takes:

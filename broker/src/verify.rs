@@ -92,11 +92,12 @@ struct Header {
 }
 
 impl Verified {
-    /// The JSON that was signed, of the token that this was made from.
-    pub fn payload(&self, token: &str) -> Vec<u8> {
-        let payload = token.split('.').nth(1).unwrap_or_default();
-        // It was decoded when the token was first seen.
-        URL_SAFE_NO_PAD.decode(payload).unwrap_or_default()
+    /// Appends the JSON that was signed, of the token that this was made from.
+    pub fn write_payload(&self, token: &str, to: &mut Vec<u8>) {
+        let message = token.rsplit_once('.').map_or("", |(message, _)| message);
+        let payload = message.split_once('.').map_or("", |(_, payload)| payload);
+        // It was decoded when the token was first seen: this can't fail.
+        let _ = URL_SAFE_NO_PAD.decode_vec(payload, to);
     }
 }
 
@@ -340,7 +341,9 @@ mod tests {
         let (keys, verifier) = verifier();
         let payload = br#"{"sub":"a","jti":"b","exp":1001,"more":{"x":1}}"#;
         let token = keys.sign(payload).unwrap();
-        assert_eq!(verifier.verify(&token).unwrap().payload(&token), payload);
+        let mut written = b"before ".to_vec();
+        verifier.verify(&token).unwrap().write_payload(&token, &mut written);
+        assert_eq!(written, [b"before ".as_slice(), payload].concat());
     }
 
     #[test]

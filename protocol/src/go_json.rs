@@ -46,12 +46,15 @@ impl Formatter for Escaping {
     }
 }
 
+/// Bytes set aside at first: enough for an audit event or a token's claims.
+const USUAL: usize = 1024;
+
 /// Writes a value.
 ///
 /// # Errors
 /// When the value has no JSON form, such as a map whose keys are no strings.
 pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(256);
+    let mut bytes = Vec::with_capacity(USUAL);
     value.serialize(&mut Serializer::with_formatter(&mut bytes, Escaping))?;
     Ok(bytes)
 }

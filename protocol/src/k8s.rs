@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::lower_hex;
 use crate::problem::Problem;
 use crate::sensitive::Sensitive;
 use crate::wire::LaunchPolicy;
@@ -91,7 +92,7 @@ impl<S: Serialize> PutPolicy<S> {
     /// Lower-hex SHA-256 over everything but the order: equal digests mean nothing to do.
     pub fn digest(&self) -> String {
         let parts = serde_json::json!([self.uid, self.generation, self.state, self.reason, self.spec]);
-        hex::encode(Sha256::digest(parts.to_string().as_bytes()))
+        lower_hex(Sha256::digest(parts.to_string().as_bytes()))
     }
 }
 

@@ -12,6 +12,7 @@ pub mod excerpt;
 pub mod go_json;
 pub mod inject;
 pub mod k8s;
+mod lower_hex;
 pub mod problem;
 pub mod scope;
 pub mod sensitive;
@@ -20,6 +21,7 @@ pub mod spiffe;
 pub mod wire;
 
 pub use clock::{Clock, Entropy, EntropyError};
+pub use lower_hex::lower_hex;
 pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError, ScopeSet};
 pub use sensitive::Sensitive;

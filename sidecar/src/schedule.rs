@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Entropy;
+use agentwrit_protocol::{Entropy, lower_hex};
 
 /// First pause after a failure.
 const FIRST: i64 = 1_000;
@@ -44,7 +44,7 @@ impl Schedule {
     /// Sixteen unpredictable bytes in hex; `None` when the generator fails.
     pub(crate) fn random_key(&self) -> Option<String> {
         let mut bytes = [0_u8; 16];
-        self.entropy.fill(&mut bytes).ok().map(|()| hex::encode(bytes))
+        self.entropy.fill(&mut bytes).ok().map(|()| lower_hex(bytes))
     }
 }
 

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ObjectMeta, PostParams};
+use kube::core::{ApiResource, Object};
 use kube::{Client, Config};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 
 use super::{Attestor, AttestorError, PodFacts, Review};
 
@@ -18,6 +20,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const EXTRA_POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+
+/// What is read of a pod. All that a `PodSpec` can hold would be half a megabyte of this program.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Placement {
+    service_account_name: String,
+    node_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Progress {
+    phase: String,
+}
 
 /// Asks the API server of the cluster that the broker runs in, or of `KUBECONFIG`.
 #[derive(Clone)]
@@ -90,17 +106,17 @@ impl Attestor for KubeAttestor {
     }
 
     async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, AttestorError> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pods = ApiResource::erase::<Pod>(&());
+        let api: Api<Object<Placement, Progress>> = Api::namespaced_with(self.client.clone(), namespace, &pods);
         let Some(pod) = within(api.get_opt(name)).await? else {
             return Ok(None);
         };
-        let spec = pod.spec.unwrap_or_default();
         Ok(Some(PodFacts {
             uid: pod.metadata.uid.unwrap_or_default(),
             terminating: pod.metadata.deletion_timestamp.is_some(),
-            phase: pod.status.and_then(|status| status.phase).unwrap_or_default(),
-            service_account: spec.service_account_name.unwrap_or_default(),
-            node: spec.node_name,
+            phase: pod.status.unwrap_or_default().phase,
+            service_account: pod.spec.service_account_name,
+            node: pod.spec.node_name,
             launch_token: pod
                 .metadata
                 .annotations

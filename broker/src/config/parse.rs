@@ -91,24 +91,30 @@ impl Reader<'_> {
         result.map_err(|error| self.fail(error.to_string())).ok()
     }
 
-    fn admin(&mut self, file: &ConfigFile) -> AdminAuth {
+    /// `file` is `None` when there is one that can't be read: nobody knows what secret it holds.
+    fn admin(&mut self, file: Option<&ConfigFile>) -> AdminAuth {
         if !self.choice("AA_ADMIN_AUTH", true, &[("on", true), ("off", false)]) {
             return AdminAuth::Off;
         }
         let (secret, from_file) = match (self.env)("AA_ADMIN_SECRET") {
-            Some(secret) => (Some(Sensitive::from(secret)), false),
-            None => (file.admin_secret.clone(), true),
+            Some(secret) => (Some(Sensitive::from(secret)), None),
+            None => match file {
+                Some(file) => (file.admin_secret.clone(), Some(&file.path)),
+                None => return AdminAuth::Off,
+            },
         };
         let Some(secret) = secret.filter(|secret| !secret.expose().is_empty()) else {
             self.fail("AA_ADMIN_SECRET must be set (non-empty)");
             return AdminAuth::Off;
         };
         match self.keep(AdminSecret::accept(secret)) {
-            Some(secret) if from_file => AdminAuth::On(SecretSource::File {
-                path: file.path.clone(),
-                secret,
+            Some(secret) => AdminAuth::On(match from_file {
+                Some(path) => SecretSource::File {
+                    path: path.clone(),
+                    secret,
+                },
+                None => SecretSource::Environment(secret),
             }),
-            Some(secret) => AdminAuth::On(SecretSource::Environment(secret)),
             None => AdminAuth::Off,
         }
     }
@@ -219,7 +225,9 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         failures: Vec::new(),
     };
     let places = Places::new(env);
-    let file = reader.keep(places.read()).flatten();
+    let read = reader.keep(places.read());
+    let unreadable = read.is_none();
+    let file = read.flatten();
     let mode = file.as_ref().map(|file| file.mode);
     let unknown_mode = file.as_ref().and_then(|file| file.unknown_mode.clone());
     let level_source = LevelSource {
@@ -227,7 +235,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         environment: LogLevel::of_word(&reader.text("AA_LOG_LEVEL").unwrap_or_default()),
     };
     let log_level = file.as_ref().and_then(|file| file.log_level);
-    let admin = reader.admin(&file.unwrap_or_default());
+    let admin = reader.admin((!unreadable).then(|| file.unwrap_or_default()).as_ref());
     let ops = reader.text("AA_OPS_ADDRESS").and_then(|text| {
         let wanted = format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as 0.0.0.0:9090");
         reader.keep(text.parse::<SocketAddr>().map_err(|_| wanted))

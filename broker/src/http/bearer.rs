@@ -101,7 +101,7 @@ pub fn is_attested(claims: &Claims) -> bool {
 pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<Bearer, ApiError> {
     let refuse = |detail: &str, kind: &str, reason: &str| {
         let event = EventDraft::denied(EventType::TokenAuthFailed, reason)
-            .resource(&call.path)
+            .resource(&call.path())
             .error_kind(kind);
         broker.audit_denial(call.source, event);
         ApiError::unauthorized(detail)
@@ -113,10 +113,12 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
             "missing authorization header",
         ));
     };
-    let Some(token) = header.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) else {
+    let Some(token) = header.as_bytes().strip_prefix(b"Bearer ") else {
         let detail = "invalid authorization scheme";
         return Err(refuse(detail, "invalid_authorization_scheme", detail));
     };
+    // What is no text is no token either, and empty ones are malformed.
+    let token = str::from_utf8(token).unwrap_or_default();
     let Verified { claims, state } = broker.verifier.verify(token).map_err(|error| {
         if error == TokenError::NotYetValid {
             broker.metrics.clock_skew.inc();
@@ -223,7 +225,7 @@ async fn audit(broker: &Broker, call: &Call, claims: &Claims, event: EventDraft)
     }
     let event = event
         .ids(&claims.sub, &claims.task_id, &claims.orch_id)
-        .resource(&call.path)
+        .resource(&call.path())
         .actor(&claims.sub)
         .source(&call.source_text());
     broker

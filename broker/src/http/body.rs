@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::ErrorCode;
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use hyper::body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ impl Bodies {
     pub(super) async fn gather(
         &self,
         headers: &HeaderMap,
-        mut body: Body,
+        mut body: impl Body<Data = Bytes> + Unpin,
         read_by: Instant,
     ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
         let announced = headers
@@ -62,8 +62,11 @@ impl Bodies {
         gathered
     }
 
-    async fn read(&self, body: &mut Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-        let mut whole = BytesMut::new();
+    async fn read(
+        &self,
+        body: &mut (impl Body<Data = Bytes> + Unpin),
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
+        let mut whole = Whole::default();
         let mut held: Option<OwnedSemaphorePermit> = None;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| unreadable())?.into_data() else {
@@ -82,14 +85,46 @@ impl Bodies {
                 Some(held) => held.merge(permit),
                 None => held = Some(permit),
             }
-            whole.extend_from_slice(&data);
+            whole.push(data);
         }
-        Ok((whole.freeze(), held))
+        Ok((whole.into_bytes(), held))
+    }
+}
+
+/// The frames of a body in one piece. Most bodies come in one, which is not copied.
+#[derive(Default)]
+struct Whole {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Whole {
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        if self.len() == 0 {
+            self.first = frame;
+        } else {
+            if self.joined.is_empty() {
+                self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+            }
+            self.joined.extend_from_slice(&frame);
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() {
+            self.first
+        } else {
+            self.joined.freeze()
+        }
     }
 }
 
 /// Reads what is on its way of a body that nobody wants.
-async fn discard(body: &mut Body) {
+async fn discard(body: &mut (impl Body<Data = Bytes> + Unpin)) {
     let reading = async {
         let mut seen = 0;
         while seen < MAX_DISCARDED {

@@ -1,24 +1,27 @@
 //! One request as handlers see it.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 use super::json::{self, Trailing};
+use super::paths;
 
 /// What the front knows about a request before routing.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// Echoed as `X-Request-ID`.
-    pub request_id: String,
-    /// Path without query, decoded.
-    pub path: String,
+    pub request_id: Arc<str>,
+    /// What was asked for, as it came.
+    pub uri: Uri,
     /// The client: the peer, or the rightmost untrusted hop.
     pub source: IpAddr,
     /// The whole body.
@@ -28,14 +31,12 @@ pub struct Arrival {
 /// Extractor: everything of a request that a handler may want.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// Path without query, decoded.
-    pub path: String,
-    /// Query string, when there is one.
-    pub query: String,
+    /// What was asked for, as it came.
+    pub uri: Uri,
     /// Headers.
     pub headers: HeaderMap,
     /// Echoed as `X-Request-ID`.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// The client's address.
     pub source: IpAddr,
     /// The whole body.
@@ -43,6 +44,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// Path without query, decoded.
+    pub fn path(&self) -> Cow<'_, str> {
+        paths::shown(self.uri.path())
+    }
+
+    /// Query string; empty when there is none.
+    pub fn query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
+
     /// The client's address as text, for the audit trail.
     pub fn source_text(&self) -> String {
         self.source.to_string()
@@ -89,14 +100,13 @@ impl<S: Send + Sync> FromRequest<S> for Call {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {
         let (mut parts, _) = request.into_parts();
         let arrival = parts.extensions.remove::<Arrival>().unwrap_or_else(|| Arrival {
-            request_id: String::new(),
-            path: parts.uri.path().to_owned(),
+            request_id: Arc::from(""),
+            uri: parts.uri,
             source: IpAddr::from([0, 0, 0, 0]),
             body: Bytes::new(),
         });
         Ok(Self {
-            path: arrival.path,
-            query: parts.uri.query().unwrap_or_default().to_owned(),
+            uri: arrival.uri,
             headers: parts.headers,
             request_id: arrival.request_id,
             source: arrival.source,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use hyper::body::Body as HttpBody;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
@@ -62,18 +62,27 @@ impl Front {
     }
 
     /// Answers one request of a peer, whose body has 15 s.
-    pub async fn serve(&self, request: Request, peer: IpAddr) -> Response {
+    pub async fn serve<B>(&self, request: Request<B>, peer: IpAddr) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         self.serve_until(request, peer, Instant::now() + BODY_TIME).await
     }
 
     /// Answers one request of a peer, whose body has to be there by `read_by`.
-    pub async fn serve_until(&self, request: Request, peer: IpAddr, read_by: Instant) -> Response {
+    pub async fn serve_until<B>(&self, request: Request<B>, peer: IpAddr, read_by: Instant) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         let request_id: Arc<str> = self.request_id(request.headers()).into();
         let serving = self.serve_one(request, peer, read_by, Arc::clone(&request_id));
         within_request(request_id, serving).await
     }
 
-    async fn serve_one(&self, request: Request, peer: IpAddr, read_by: Instant, request_id: Arc<str>) -> Response {
+    async fn serve_one<B>(&self, request: Request<B>, peer: IpAddr, read_by: Instant, request_id: Arc<str>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
         let uri = request.uri().clone();
@@ -85,7 +94,7 @@ impl Front {
             path = %printable(&path),
             "request begins"
         );
-        let mut response = match self.answer(request, peer, &path, &request_id, read_by).await {
+        let mut response = match self.answer(request, peer, &request_id, read_by).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
@@ -122,30 +131,33 @@ impl Front {
         unread::answer(status, &headers, &request_id)
     }
 
-    async fn answer(
+    async fn answer<B>(
         &self,
-        request: Request,
+        request: Request<B>,
         peer: IpAddr,
-        path: &str,
-        request_id: &str,
+        request_id: &Arc<str>,
         read_by: Instant,
-    ) -> Result<Response, ApiError> {
+    ) -> Result<Response, ApiError>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
         let (mut parts, body) = request.into_parts();
         if let Some(Unfit(problem)) = parts.extensions.get() {
             return Err(ApiError::invalid(*problem));
         }
         // Held until the answer is made.
         let (body, _permit) = self.bodies.gather(&parts.headers, body, read_by).await?;
-        match paths::route(parts.uri.path()) {
+        let uri = parts.uri.clone();
+        match paths::route(uri.path()) {
             Route::AsIs => {}
             Route::Decoded(path) => {
-                let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
                 if let Ok(uri) = Uri::try_from(format!("{path}{query}")) {
                     parts.uri = uri;
                 }
             }
             Route::Redirect(path) => {
-                let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
                 if let Ok(location) = HeaderValue::try_from(format!("{path}{query}")) {
                     return Ok((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response());
                 }
@@ -153,8 +165,8 @@ impl Front {
         }
         let source = client(peer, &parts.headers, &self.broker.config.trusted_proxies);
         parts.extensions.insert(Arrival {
-            request_id: request_id.to_owned(),
-            path: path.to_owned(),
+            request_id: Arc::clone(request_id),
+            uri: uri.clone(),
             source,
             body,
         });
@@ -168,7 +180,7 @@ impl Front {
             Ok(Err(never)) => match never {},
             Err(_) => {
                 self.broker.metrics.handler_panics.inc();
-                tracing::error!(target: "HTTP", component = "Panic", path = %printable(path), "a handler panicked");
+                tracing::error!(target: "HTTP", component = "Panic", path = %printable(&paths::shown(uri.path())), "a handler panicked");
                 Err(ApiError::internal("internal error"))
             }
         }

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
+use memchr::memmem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,23 +40,27 @@ fn parse_usual<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T
     if body.len() > SHORT || body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    let text = std::str::from_utf8(body)
-        .ok()
-        .filter(|text| !text.contains("\\u") && !text.contains("null"))?;
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
+    if [b"\\u".as_slice(), b"null"]
+        .iter()
+        .any(|word| memmem::find(body, word).is_some())
+    {
+        return None;
+    }
+    // Texts that are kept are looked at for UTF-8 here; those of unknown members don't matter.
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<T>();
     let value = values.next()?.ok()?;
-    ended(text, values.byte_offset(), trailing).then_some(value)
+    ended(body, values.byte_offset(), trailing).then_some(value)
 }
 
-fn ended(text: &str, at: usize, trailing: Trailing) -> bool {
-    trailing == Trailing::Ignored || text.get(at..).unwrap_or_default().trim_ascii().is_empty()
+fn ended(body: &[u8], at: usize, trailing: Trailing) -> bool {
+    trailing == Trailing::Ignored || body.get(at..).unwrap_or_default().trim_ascii().is_empty()
 }
 
 fn parse_tolerant<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T> {
     let text = mend_surrogates(&String::from_utf8_lossy(body));
     let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
     let mut value = values.next()?.ok()?;
-    if !ended(&text, values.byte_offset(), trailing) {
+    if !ended(text.as_bytes(), values.byte_offset(), trailing) {
         return None;
     }
     match &mut value {

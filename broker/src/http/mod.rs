@@ -22,7 +22,7 @@ pub use unread::{MAX_HEAD, MAX_HEADERS};
 
 /// The answer to a caller that comes too often, audited now and then.
 pub fn limited(broker: &Broker, call: &Call) -> ApiError {
-    broker.audit_rate_limit(call.source, &call.path);
+    broker.audit_rate_limit(call.source, &call.path());
     ApiError::rate_limited()
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::Response;
 use http::{Request, Version, header};
 use hyper::body::Incoming;
@@ -63,11 +62,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let told = pace.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (front, pace) = (Arc::clone(&front), told.clone());
         async move {
             let read_by = pace.called();
-            let mut request = request.map(Body::new);
             if let Some(unfit) = unfit(&request) {
                 request.extensions_mut().insert(unfit);
             }

@@ -168,7 +168,7 @@ fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared
         scope: &wanted.scope,
         delegated_at: &delegated_at,
     };
-    let node = binding.node_id(&broker.random_hex::<8>()?).map_err(SignError::from)?;
+    let node = binding.node_id(&broker.new_stem()?).map_err(SignError::from)?;
     let mut records = claims.delegation_chain.clone();
     records.push(DelegationRecord {
         agent: claims.sub.clone(),
@@ -224,14 +224,15 @@ impl Delegate {
         let text = DelegateError::from(denial).to_string();
         let violation = || EventDraft::denied(EventType::DelegationAttenuationViolation, text.as_str());
         let event = match denial {
-            Denial::Revoked(kind) => EventDraft::denied(EventType::TokenRevokedAccess, text.as_str()).error_kind(kind),
+            Denial::Revoked(kind) => EventDraft::denied(EventType::TokenRevokedAccess, text.as_str())
+                .resource(&self.path)
+                .error_kind(kind),
             Denial::TooDeep => violation().error_kind("delegation_too_deep"),
             Denial::Scope => violation().error_kind("delegation_scope_exceeded"),
             Denial::Unknown => violation().error_kind("delegate_unknown"),
         };
-        let event = tell(event, &self.bearer, lineage)
-            .resource(&self.path)
-            .delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
+        let event =
+            tell(event, &self.bearer, lineage).delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
         tx.audit(event.actor(&self.bearer.sub).source(&self.source));
     }
 

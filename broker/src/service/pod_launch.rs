@@ -4,7 +4,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::wire::LaunchPolicy;
-use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive};
+use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, lower_hex};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -141,8 +141,8 @@ impl LaunchPod {
         Ok(Self {
             pod,
             ask,
-            token: Sensitive::from(hex::encode(token)),
-            correlation_id: hex::encode(correlation),
+            token: Sensitive::from(lower_hex(token)),
+            correlation_id: lower_hex(correlation),
             longest_ttl,
             source,
         })

@@ -2,6 +2,7 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
+use agentwrit_protocol::lower_hex;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
@@ -144,7 +145,7 @@ fn answer(digest: String, app_id: Option<String>, revoked: i64) -> PutPolicyResp
 
 /// `app-<namespace>.<name>-<6 hex of the UID's hash>`: the same again when a lost store is filled anew.
 fn app_id(key: &PolicyKey, uid: &str) -> String {
-    let hash = hex::encode(Sha256::digest(uid.as_bytes()));
+    let hash = lower_hex(Sha256::digest(uid.as_bytes()));
     format!("app-{}.{}-{}", key.namespace, key.name, hash.get(..6).unwrap_or(&hash))
 }
 

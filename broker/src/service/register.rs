@@ -143,7 +143,7 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
     if serde_json::to_string(&wanted.requested_scope).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
         return Err(RegisterError::ScopeLength);
     }
-    let instance = broker.random_hex::<8>()?;
+    let instance = broker.new_stem()?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
     // Pure and slow: decided before the transaction, looked at when the contract says.
     let proof = proof::check(&wanted.public_key, &wanted.signature, &wanted.nonce);

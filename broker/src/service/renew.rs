@@ -114,7 +114,7 @@ impl Renew {
     }
 
     fn refuse(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, event: EventDraft, error_kind: &str) {
-        let event = tell(event, &self.bearer, lineage).resource(&self.path);
+        let event = tell(event, &self.bearer, lineage);
         tx.audit(
             event
                 .actor(&self.bearer.sub)
@@ -124,8 +124,10 @@ impl Renew {
     }
 
     fn refuse_by_rule(&self, tx: &mut dyn Tx, lineage: &StoredLineage, refusal: RenewRefusal) -> Decision {
-        let revoked =
-            |kind: &str| EventDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+        let revoked = |kind: &str| {
+            let event = EventDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+            event.resource(&self.path)
+        };
         let failed = |detail: String| EventDraft::denied(EventType::TokenRenewalFailed, detail);
         let (event, kind, decision) = match refusal {
             RenewRefusal::Ended(reason) => (revoked(reason.as_str()), reason.as_str(), Decision::Ended(reason)),

@@ -6,6 +6,7 @@ use agentwrit_protocol::claims::Claims;
 use crate::broker::Broker;
 use crate::keys::SigningError;
 use crate::store::Session;
+use crate::verify::Verified;
 use crate::view::{TokenState, View};
 
 /// A token could not be made.
@@ -81,8 +82,8 @@ pub fn audience(broker: &Broker) -> Vec<String> {
 /// What `/v1/token/validate` says.
 #[derive(Debug)]
 pub enum Validity {
-    /// It stands; its claims, as the JSON that was signed.
-    Valid(Vec<u8>),
+    /// It stands.
+    Valid(Verified),
     /// It doesn't; nobody hears why.
     Invalid,
     /// The store has not been loaded: nothing can be said.
@@ -93,7 +94,7 @@ pub enum Validity {
 pub fn validate(broker: &Broker, token: &str) -> Validity {
     match broker.verifier.verify(token) {
         Ok(verified) => match verified.state {
-            TokenState::Active => Validity::Valid(verified.payload(token)),
+            TokenState::Active => Validity::Valid(verified),
             TokenState::Unknown => Validity::Unknown,
             TokenState::Renewed | TokenState::Ended(_) | TokenState::Forgotten => Validity::Invalid,
         },

@@ -1,6 +1,6 @@
 //! Launch tokens: what one registration may be made with.
 
-use agentwrit_protocol::ScopeSet;
+use agentwrit_protocol::{ScopeSet, lower_hex};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ pub struct LaunchTokenHash(String);
 impl LaunchTokenHash {
     /// The hash of a launch token.
     pub fn of(token: &str) -> Self {
-        Self(hex::encode(Sha256::digest(token.as_bytes())))
+        Self(lower_hex(Sha256::digest(token.as_bytes())))
     }
 
     /// The hash as text.

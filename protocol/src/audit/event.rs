@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::sanitise;
+use crate::lower_hex;
 
 /// Stands before the hash of the extra fields at the end of a detail.
 const EXT_HASH: &str = " ext_hash=";
@@ -84,24 +85,37 @@ pub struct ExtraFields {
     pub error_kind: String,
 }
 
+/// [`ExtraFields`] as RFC 8785 has them: keys sorted, and of string members the escapes that `serde_json` writes.
+#[derive(Serialize)]
+struct SortedFields<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    actor: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error_kind: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pod_uid: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    policy_uid: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    source: &'a str,
+}
+
 impl ExtraFields {
     /// Lower-hex SHA-256 of the RFC 8785 JSON of the non-empty fields; `None` when all are empty.
     pub fn hash(&self) -> Option<String> {
-        // RFC 8785 for string members: keys sorted, JSON escapes as serde_json writes them.
-        let members = [
-            ("actor", &self.actor),
-            ("correlation_id", &self.correlation_id),
-            ("error_kind", &self.error_kind),
-            ("pod_uid", &self.pod_uid),
-            ("policy_uid", &self.policy_uid),
-            ("source", &self.source),
-        ];
-        let body: Vec<String> = members
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(key, value)| format!("\"{key}\":{}", serde_json::Value::from(value.as_str())))
-            .collect();
-        (!body.is_empty()).then(|| hex::encode(Sha256::digest(format!("{{{}}}", body.join(",")).as_bytes())))
+        let sorted = SortedFields {
+            actor: &self.actor,
+            correlation_id: &self.correlation_id,
+            error_kind: &self.error_kind,
+            pod_uid: &self.pod_uid,
+            policy_uid: &self.policy_uid,
+            source: &self.source,
+        };
+        // Strings always have a JSON form.
+        let json = serde_json::to_vec(&sorted).unwrap_or_default();
+        (json != b"{}").then(|| lower_hex(Sha256::digest(json)))
     }
 }
 
@@ -151,7 +165,7 @@ impl AuditEvent {
             &self.deleg_chain_hash,
             &bytes,
         ];
-        hex::encode(Sha256::digest(values.join("|").as_bytes()))
+        lower_hex(Sha256::digest(values.join("|").as_bytes()))
     }
 }
 

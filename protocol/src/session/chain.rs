@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::claims::{Claims, DelegationRecord};
 use crate::go_json;
+use crate::lower_hex;
 use crate::scope::ScopeSet;
 
 /// Most delegations in one chain.
@@ -61,7 +62,7 @@ pub fn signing_text(agent: &str, scope: &[String], delegated_at: &str) -> String
 /// # Errors
 /// When the chain can't be written as JSON.
 pub fn chain_hash(chain: &[DelegationRecord]) -> serde_json::Result<String> {
-    Ok(hex::encode(Sha256::digest(go_json::to_vec(chain)?)))
+    Ok(lower_hex(Sha256::digest(go_json::to_vec(chain)?)))
 }
 
 /// What a delegation's node id is bound to. The record of the contract signs neither target nor granted scope nor the
@@ -97,7 +98,7 @@ impl NodeBinding<'_> {
         );
         let digest = Sha256::digest(go_json::to_vec(&bound)?);
         let binding = digest.get(..BINDING_BYTES).unwrap_or_default();
-        Ok(format!("{random}{}", hex::encode(binding)))
+        Ok(format!("{random}{}", lower_hex(binding)))
     }
 }
 

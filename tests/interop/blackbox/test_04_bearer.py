@@ -61,7 +61,7 @@ def test_with_another_scheme(broker: Broker, method: str, path: str) -> None:
 @protected
 def test_with_a_token_that_does_not_verify(broker: Broker, method: str, path: str) -> None:
     good = broker.admin
-    for token in ("x", "a.b.c", good[:-2], good + "A", " " + good, good + "." + good, "..", "null"):
+    for token in ("x", "a.b.c", good[:-2], good + "A", " " + good, good + "." + good, "..", "null", "\xe4"):
         reply, events = broker.during(lambda: broker.call(method, path, raw=b"{", token=token))
         expect(reply, 401, "unauthorized", "token verification failed")
         assert no_ids(only_event(events, "token_auth_failed", path))

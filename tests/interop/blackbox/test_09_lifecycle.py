@@ -126,7 +126,7 @@ def test_a_session_that_is_too_old_is_not_renewed(start: Start) -> None:
     assert [(event["event_type"], event["outcome"], event["agent_id"], event["task_id"], event["orch_id"]) for event in events] == [
         ("token_renewal_failed", "denied", agent.id, "task-o", "orch-o")
     ]
-    assert events[0]["detail"]
+    assert events[0]["detail"] and "resource" not in events[0]
     assert broker.validate(agent.token)["valid"] is True, "a failed renewal burns nothing"
 
 

@@ -138,6 +138,7 @@ def test_scope_may_narrow_and_never_grow(broker: Broker, held: list[str], asked:
     assert (event["event_type"], event["outcome"]) == ("delegation_attenuation_violation", "denied")
     assert (event["agent_id"], event["task_id"], event["orch_id"]) == (agent.id, "task-w", "orch-w")
     assert event.get("deleg_depth", 0) == 0
+    assert "resource" not in event
 
 
 def test_a_refused_scope_tells_the_depth_of_the_caller(broker: Broker) -> None:

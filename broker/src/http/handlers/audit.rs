@@ -12,7 +12,7 @@ use crate::store::EventPage;
 /// One page of the trail.
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     authenticate(&broker, &call, Guard::admin("admin:audit:*")).await?;
-    let filter = audit::filter(&query::parameters(&call.query, query::Reader::AuditEvents))?;
+    let filter = audit::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;
     let asked = (filter.cursor, filter.offset, filter.limit);
     let page = audit::events(&broker, filter).await?;
     Ok(reply_text(StatusCode::OK, body(page, asked)))

@@ -24,7 +24,7 @@ pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: Call
             .ok_or_else(|| ApiError::invalid("scope is required and must not be empty"))?,
         ttl: request.ttl,
     };
-    let delegated = delegate::delegate(&broker, &bearer.claims, wanted, &call.path, &call.source_text()).await?;
+    let delegated = delegate::delegate(&broker, &bearer.claims, wanted, &call.path(), &call.source_text()).await?;
     let answer = DelegateResponse {
         access_token: delegated.issued.token,
         expires_in: delegated.issued.expires_in,

@@ -137,7 +137,7 @@ async fn delete_launch_token(
 
 async fn delete(k8s: &K8s, key: PolicyKey, call: &Call) -> Answer {
     let writer = k8s.controller(call).await?;
-    let remove = removal(key, &call.query, writer).map_err(K8sError::from)?;
+    let remove = removal(key, call.query(), writer).map_err(K8sError::from)?;
     let removed = k8s.broker.store.commit(remove).await?.map_err(K8sError::from)?;
     Ok(json::reply(StatusCode::OK, &removed))
 }
@@ -247,7 +247,7 @@ async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call
 
 async fn denials(State(k8s): State<K8s>, call: Call) -> Answer {
     k8s.controller(&call).await?;
-    let given = parameters(&call.query, Reader::Denials);
+    let given = parameters(call.query(), Reader::Denials);
     let after =
         match given.iter().rev().find(|(key, _)| *key == "after") {
             None => 0,

@@ -74,8 +74,8 @@ pub(super) async fn put_all(State(k8s): State<K8s>, call: Call) -> Answer {
 fn problem(call: &Call, refusal: WriteRefusal) -> Problem {
     let error = ApiError::from(K8sError::from(refusal));
     Problem {
-        instance: call.path.clone(),
-        request_id: call.request_id.clone(),
+        instance: call.path().into_owned(),
+        request_id: call.request_id.to_string(),
         ..error.problem().clone()
     }
 }

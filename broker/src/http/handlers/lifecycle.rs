@@ -50,7 +50,7 @@ pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -
     let bearer = authenticate(&broker, &call, Guard::RENEWAL).await?;
     let claims = &bearer.claims;
     let wishes = wishes(&call, claims)?;
-    let issued = renew::renew(&broker, claims, wishes, &call.path, &call.source_text())
+    let issued = renew::renew(&broker, claims, wishes, &call.path(), &call.source_text())
         .await
         .map_err(|error| renewal_error(error, claims))?;
     let answer = RenewResponse {
@@ -74,7 +74,7 @@ fn renewal_error(error: RenewError, claims: &Claims) -> ApiError {
 /// `POST /v1/token/release`.
 pub(in crate::http) async fn release(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     let bearer = authenticate(&broker, &call, Guard::ANY).await?;
-    match release::release(&broker, &bearer.claims, &call.path, &call.source_text()).await? {
+    match release::release(&broker, &bearer.claims, &call.path(), &call.source_text()).await? {
         Released::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         Released::Already => Err(revoked(ErrorCode::InsufficientScope)),
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Entropy};
+use agentwrit_protocol::{Clock, Entropy, lower_hex};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::chain::{ChainHead, verify_tail};
@@ -175,7 +175,7 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
     } else {
         let mut bytes = [0_u8; 16];
         shared.entropy.fill(&mut bytes)?;
-        let epoch = hex::encode(bytes);
+        let epoch = lower_hex(bytes);
         // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
         // made with the store has signed nothing before it.
         let min_iat = if shared.first.swap(false, Ordering::SeqCst) {
