@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agentwrit_client::{BrokerClient, ClientCertificate, ClientConfig, Error, Trust};
+use agentwrit_client::{BrokerClient, Class, ClientCertificate, ClientConfig, Error, Trust};
 use agentwrit_protocol::Sensitive;
 
 use crate::Environment;
@@ -147,10 +147,27 @@ fn system_ca() -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// Logs in.
+/// How long a login waits in all when there are too many of them: each command is one, and a script is many commands.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// When the broker doesn't say when to come again.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
+/// Logs in; comes again when the broker says that there are too many logins just now.
 pub(crate) async fn login(client: &BrokerClient, secret: &Sensitive) -> Result<Sensitive, CliError> {
-    match client.admin_auth(secret).await {
-        Ok(answer) => Ok(answer.access_token),
-        Err(error) => Err(CliError::auth(&error)),
+    let mut waited = Duration::ZERO;
+    loop {
+        let error = match client.admin_auth(secret).await {
+            Ok(answer) => return Ok(answer.access_token),
+            Err(error) => error,
+        };
+        let Class::RateLimited(pause) = error.class() else {
+            return Err(CliError::auth(&error));
+        };
+        let pause = pause.unwrap_or(A_MOMENT).max(A_MOMENT);
+        waited = waited.saturating_add(pause);
+        if waited > PATIENCE {
+            return Err(CliError::auth(&error));
+        }
+        tokio::time::sleep(pause).await;
     }
 }
