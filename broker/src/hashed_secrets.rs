@@ -1,8 +1,8 @@
 //! Secrets that are stored as bcrypt hashes, of apps and of the admin: bcrypt is slow on purpose, and a flood of
 //! logins must not take the processor.
 //!
-//! A secret that was found right is remembered by its keyed hash, so that an app that logs in at every call costs
-//! bcrypt once a process; wrong ones always cost it, also for clients that don't exist.
+//! A secret that was made here or found right is remembered by its keyed hash, so that an app that logs in at every
+//! call costs bcrypt once a process; wrong ones always cost it, also for clients that don't exist.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -148,6 +148,13 @@ impl HashedSecrets {
         Ok(true)
     }
 
+    /// Remembers a secret that was made here, with its hash: the first login needs no comparison either.
+    pub fn made(&self, client_id: &str, secret: &Sensitive, stored: &Sensitive) {
+        if let Some(digest) = self.digest(client_id, secret.expose()) {
+            self.remember(client_id, digest, stored);
+        }
+    }
+
     async fn compare(&self, presented: Sensitive, hash: Sensitive) -> Result<bool, SecretError> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| SecretError::Busy)?;
@@ -262,22 +269,17 @@ mod tests {
     #[tokio::test]
     async fn what_was_right_is_remembered_for_the_hash_and_the_client_that_it_was_right_for() {
         let secrets = HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 0);
-        let (secret, digest) = ("5e".repeat(32), secrets_digest());
+        let secret = "5e".repeat(32);
         let hash = stored(&secret);
         let ask =
             async |client: &str, hash: &Sensitive| secrets.matches(client, secret.as_str().into(), Some(hash)).await;
         assert_eq!(ask(CLIENT, &hash).await, Err(SecretError::Busy), "no turn at all");
-        secrets.remember(CLIENT, digest, &hash);
+        secrets.made(CLIENT, &secret.as_str().into(), &hash);
         assert_eq!(ask(CLIENT, &hash).await, Ok(true), "without a comparison");
         assert_eq!(ask(CLIENT, &stored(&secret)).await, Err(SecretError::Busy));
         assert_eq!(ask("other", &hash).await, Err(SecretError::Busy));
         secrets.forget(CLIENT);
         assert_eq!(ask(CLIENT, &hash).await, Err(SecretError::Busy));
-    }
-
-    fn secrets_digest() -> [u8; 32] {
-        let secrets = HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 0);
-        secrets.digest(CLIENT, &"5e".repeat(32)).unwrap()
     }
 
     #[tokio::test]

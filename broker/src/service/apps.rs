@@ -100,7 +100,12 @@ async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Register
         };
         let admin = admin.clone();
         match broker.store.commit(Register { app, admin }).await? {
-            Entered::Done(app) => return Ok(Registered { app, client_secret }),
+            Entered::Done(app) => {
+                broker
+                    .client_secrets
+                    .made(&app.client_id, &client_secret, &app.secret_hash);
+                return Ok(Registered { app, client_secret });
+            }
             Entered::NameTaken => return Err(AppError::NameTaken(name)),
             Entered::IdTaken => {}
         }
