@@ -71,8 +71,8 @@ impl Broker {
     /// # Errors
     /// When there is no randomness.
     pub fn new_stem(&self) -> Result<String, EntropyError> {
-        let step = self.clock.unix_millis().div_euclid(STEM_MILLIS).rem_euclid(0x10_0000);
-        let mut stem = format!("{step:05x}");
+        let when = self.clock.unix_millis().div_euclid(STEM_MILLIS).rem_euclid(0x10_0000);
+        let mut stem = format!("{when:05x}");
         let random = self.random_hex::<8>()?;
         stem.push_str(random.get(stem.len()..).unwrap_or_default());
         Ok(stem)

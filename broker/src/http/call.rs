@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
@@ -83,6 +84,12 @@ impl Call {
     /// 400 `malformed JSON body`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         json::read(&self.body, Trailing::Ignored)
+    }
+
+    /// The body as JSON, without a copy of its texts, if it is one of the usual kind. `None` says nothing: read it with
+    /// [`Call::json`] then.
+    pub fn borrowed_json<'de, T: Deserialize<'de>>(&'de self) -> Option<T> {
+        json::parse_usual(&self.body, Trailing::Ignored)
     }
 
     /// The body as JSON and nothing else.

@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use memchr::memmem;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -34,8 +34,9 @@ fn parse<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T> {
     parse_usual(body, trailing).or_else(|| parse_tolerant(body, trailing))
 }
 
-/// The usual body, an object without anything to be tolerated, read straight into its type. `None` says nothing.
-fn parse_usual<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Option<T> {
+/// The usual body, an object without anything to be tolerated, read straight into its type, which may borrow from it.
+/// `None` says nothing.
+pub(super) fn parse_usual<'de, T: Deserialize<'de>>(body: &'de [u8], trailing: Trailing) -> Option<T> {
     // serde_json takes arrays for structs, and refuses escapes of lone surrogates; a null is to be as if absent.
     if body.len() > SHORT || body.trim_ascii_start().first() != Some(&b'{') {
         return None;

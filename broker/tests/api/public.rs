@@ -45,6 +45,19 @@ async fn validate_answers_200_for_every_token() {
         assert_eq!(answer["claims"], claims(good), "claims exactly as in the token");
         assert!(answer.get("error").is_none());
     }
+    // However the text is written.
+    for written in [
+        format!("{{\"x\":null,\"token\":\"{token}\"}}"),
+        format!(
+            "{{\"token\":\"\\u{:04x}{}\"}}",
+            u32::from(token.as_bytes()[0]),
+            &token[1..]
+        ),
+        format!("{{\"token\":\"a\\/b\",\"token\":\"{token}\"}} x"),
+    ] {
+        let answer = harness.post("/v1/token/validate", written).await.ok();
+        assert_eq!(answer["valid"], true);
+    }
     for bad in ["garbage", "a.b.c", &format!("{token}x"), &token[1..]] {
         let answer = harness
             .post("/v1/token/validate", json!({"token": bad}).to_string())
