@@ -99,7 +99,9 @@ impl World {
             ("AA_ATTEST_AUDIENCE", AUDIENCE),
             ("AA_CONTROLLER_SUBJECT", CONTROLLER),
         ]);
-        let config = Config::load(&|name| settings.get(name).map(|value| (*value).to_owned())).unwrap();
+        let mut config = Config::load(&|name| settings.get(name).map(|value| (*value).to_owned())).unwrap();
+        // bcrypt's smallest: at the usual cost nothing but bcrypt would run.
+        config.secret_cost = 4;
         let clock = Arc::new(ManualClock::at(NOW));
         let surroundings = Surroundings {
             clock: Arc::<ManualClock>::clone(&clock),
