@@ -191,7 +191,8 @@ impl Store {
     /// When the store can't be read.
     pub async fn events(&self, filter: EventFilter) -> Result<EventPage> {
         // Whoever waits for an answer has seen a commit; only events that nobody waits for may still be queued.
-        if self.readers.is_some() && self.unconfirmed.load(Ordering::SeqCst) > 0 {
+        // In memory too: a batch is sealed after its last command, so that a read doesn't see the events of its own.
+        if self.unconfirmed.load(Ordering::SeqCst) > 0 {
             self.commit(Flush).await?;
         }
         self.read(ReadEvents(filter)).await
@@ -412,6 +413,31 @@ mod tests {
             self.until.recv().ok();
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn a_page_holds_what_was_queued_before_it_also_in_memory() {
+        let broker = crate::testing::broker().await;
+        let (begun, begins) = oneshot::channel();
+        let (release, until) = channel();
+        let stuck = Stuck {
+            begun: Some(begun),
+            until,
+        };
+        let read = async {
+            begins.await.unwrap();
+            // The two wait together, and get into one batch.
+            let draft = EventDraft::denied(agentwrit_protocol::audit::EventType::TokenAuthFailed, "queued");
+            assert!(broker.store.append(draft));
+            let filter = EventFilter {
+                limit: 10,
+                ..EventFilter::default()
+            };
+            tokio::join!(broker.store.events(filter), async { release.send(()).unwrap() }).0
+        };
+        let (stuck, page) = tokio::join!(broker.store.commit(stuck), read);
+        assert!(stuck.is_ok());
+        assert_eq!(page.unwrap().total, 1);
     }
 
     #[tokio::test(start_paused = true)]
