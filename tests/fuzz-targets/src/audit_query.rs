@@ -2,12 +2,18 @@
 
 use agentwrit_broker::http::query::{Reader, parameters};
 use agentwrit_broker::service::audit::filter;
+use agentwrit_broker::store::EventFilter;
+use agentwrit_broker::store::ledger::FilterColumn;
+use agentwrit_broker::timestamp::parse_rfc3339;
+use agentwrit_protocol::audit::AuditEvent;
 use http::Uri;
+use serde_json::{Value, json};
 
 use crate::answer::Request;
 use crate::world;
 
-/// Any text as a query string: the filter is sound, and the endpoint says the same.
+/// Any text as a query string: the filter is sound, the endpoint says the same, and the page holds what a look at
+/// each event finds.
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let given = parameters(&text, Reader::AuditEvents);
@@ -22,10 +28,36 @@ pub fn run(input: &[u8]) {
         return;
     }
     world::with(|world| {
+        world.trail();
         let bearer = world.admin();
         let request = Request::new("GET", &target).header("authorization", &format!("Bearer {bearer}"));
         let answer = world.send(&request);
         assert_eq!(answer.status == 200, filter.is_ok(), "{text:?}: {answer:?}");
         assert!(matches!(answer.status, 200 | 400), "{answer:?}");
+        if let Ok(filter) = filter {
+            let matches: Vec<&Value> = world.trail().iter().filter(|event| chosen(event, &filter)).collect();
+            let page = answer.json();
+            assert_eq!(page["total"], matches.len(), "{text:?}");
+            let after = matches
+                .iter()
+                .skip_while(|event| number(event) <= filter.cursor.unwrap_or_default());
+            let skipped = usize::try_from(filter.offset).unwrap();
+            let limit = usize::try_from(filter.limit).unwrap();
+            let wanted: Vec<&&Value> = after.skip(skipped).take(limit).collect();
+            assert_eq!(page["events"], json!(wanted), "{text:?}");
+        }
     });
+}
+
+fn number(event: &Value) -> i64 {
+    AuditEvent::sequence_of(event["id"].as_str().unwrap()).unwrap()
+}
+
+/// Whether a filter chooses an event; paging aside.
+fn chosen(event: &Value, filter: &EventFilter) -> bool {
+    let at = parse_rfc3339(event["timestamp"].as_str().unwrap()).unwrap();
+    let exact = |(column, value): &(FilterColumn, String)| event[column.as_str()] == value.as_str();
+    filter.exact.iter().all(exact)
+        && filter.since.is_none_or(|since| at >= since)
+        && filter.until.is_none_or(|until| at <= until)
 }

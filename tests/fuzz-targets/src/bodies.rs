@@ -63,5 +63,6 @@ pub fn run(input: &[u8]) {
             documented.contains(&answer.status),
             "{method} {path}: not documented: {answer:?}"
         );
+        world.check_trail();
     });
 }

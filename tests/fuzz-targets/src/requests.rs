@@ -28,6 +28,7 @@ pub fn run(input: &[u8]) {
                 "{method} {path}: not documented: {answer:?}"
             );
         }
+        world.check_trail();
     });
 }
 
