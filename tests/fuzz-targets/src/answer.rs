@@ -118,6 +118,10 @@ pub(crate) fn statuses(method: &str, path: &str) -> Option<Vec<u16>> {
     thread_local! {
         static DOCUMENT: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
     }
+    // Methods are case-sensitive: `POSt` is none of the document's.
+    if !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
     DOCUMENT.with(|document| {
         let paths = document["paths"].as_object().unwrap();
         let (_, item) = paths.iter().find(|(template, _)| fits(template, path))?;

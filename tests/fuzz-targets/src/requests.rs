@@ -14,7 +14,8 @@ pub fn run(input: &[u8]) {
         if request.build().is_none() {
             return;
         }
-        let path = request.target.split('?').next().unwrap_or_default().to_owned();
+        // A fragment is no part of a request's target, and is not looked at.
+        let path = request.target.split(['?', '#']).next().unwrap_or_default().to_owned();
         let method = if request.method == "HEAD" {
             "GET".to_owned()
         } else {
