@@ -9,6 +9,7 @@ use agentwrit_broker::config::Config;
 use agentwrit_broker::http::{Front, router};
 use agentwrit_broker::nonce;
 use agentwrit_broker::startup::{Surroundings, assemble};
+use agentwrit_broker::store::EventFilter;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::apps::APP_SCOPES;
 use agentwrit_protocol::audit::AuditEvent;
@@ -363,14 +364,16 @@ impl World {
         }
     }
 
-    fn page(&mut self, offset: usize) -> (Vec<Value>, usize) {
-        let admin = self.admin();
-        let target = format!("/v1/audit/events?limit=1000&offset={offset}");
-        let mut page = self.call("GET", &target, &admin, &Value::Null);
-        let Value::Array(events) = page["events"].take() else {
-            panic!("no events in {page}")
+    /// A page as the store has it: what is around it on the wire is what `audit_query` looks at.
+    fn page(&self, offset: usize) -> (Vec<Value>, usize) {
+        let filter = EventFilter {
+            offset: i64::try_from(offset).unwrap(),
+            limit: 1000,
+            ..EventFilter::default()
         };
-        (events, usize::try_from(page["total"].as_u64().unwrap()).unwrap())
+        let page = self.runtime.block_on(self.broker.store.events(filter)).unwrap();
+        let events = serde_json::from_str(&page.events).unwrap();
+        (events, usize::try_from(page.total).unwrap())
     }
 
     /// The events of the trail as [`Self::check_trail`] has read them. A new broker gets a few to tell of.
