@@ -38,7 +38,15 @@ pub(crate) struct Opened {
 
 /// The lock on `<path>.lock`, held while the value lives.
 struct StoreLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // By name, not by closing: a process that was forked and has not yet become another program holds a copy of the
+        // descriptor, and the lock with it (flock(2)). Nothing can be done when it fails.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Takes the lock file of a store, so that no two brokers write one chain.
@@ -56,7 +64,7 @@ fn lock(path: &Path) -> Result<StoreLock> {
             source,
         })?;
     match file.try_lock() {
-        Ok(()) => Ok(StoreLock { _file: file }),
+        Ok(()) => Ok(StoreLock { file }),
         Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
         Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
     }
@@ -245,4 +253,21 @@ fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewCha
         },
     )?);
     Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_store_whoever_has_a_copy_of_the_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.db");
+        let held = lock(&path).unwrap();
+        // As a child process has one, between fork and exec.
+        let _copy = held.file.try_clone().unwrap();
+        assert!(matches!(lock(&path), Err(StoreError::Locked { .. })));
+        drop(held);
+        assert!(lock(&path).is_ok());
+    }
 }
