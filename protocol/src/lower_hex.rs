@@ -1,6 +1,6 @@
 //! Bytes as lower-case hexadecimal text, as every hash and id on the wire has them.
 
-/// The text of these bytes. `hex::encode` collects it character by character, which was a twentieth of a registration.
+/// The text of these bytes. `hex::encode` collects it character by character, twenty instructions each.
 pub fn lower_hex(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref();
     let mut digits = vec![0; bytes.len() * 2];

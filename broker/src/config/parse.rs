@@ -226,16 +226,15 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     };
     let places = Places::new(env);
     let read = reader.keep(places.read());
-    let unreadable = read.is_none();
-    let file = read.flatten();
-    let mode = file.as_ref().map(|file| file.mode);
-    let unknown_mode = file.as_ref().and_then(|file| file.unknown_mode.clone());
+    let file = read.as_ref().and_then(Option::as_ref);
+    let mode = file.map(|file| file.mode);
+    let unknown_mode = file.and_then(|file| file.unknown_mode.clone());
+    let log_level = file.and_then(|file| file.log_level);
     let level_source = LevelSource {
         places: places.paths,
         environment: LogLevel::of_word(&reader.text("AA_LOG_LEVEL").unwrap_or_default()),
     };
-    let log_level = file.as_ref().and_then(|file| file.log_level);
-    let admin = reader.admin((!unreadable).then(|| file.unwrap_or_default()).as_ref());
+    let admin = reader.admin(read.map(Option::unwrap_or_default).as_ref());
     let ops = reader.text("AA_OPS_ADDRESS").and_then(|text| {
         let wanted = format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as 0.0.0.0:9090");
         reader.keep(text.parse::<SocketAddr>().map_err(|_| wanted))

@@ -94,7 +94,7 @@ impl Front {
             path = %printable(&path),
             "request begins"
         );
-        let mut response = match self.answer(request, peer, &request_id, read_by).await {
+        let mut response = match self.answer(request, &uri, peer, &request_id, read_by).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
@@ -134,6 +134,7 @@ impl Front {
     async fn answer<B>(
         &self,
         request: Request<B>,
+        uri: &Uri,
         peer: IpAddr,
         request_id: &Arc<str>,
         read_by: Instant,
@@ -147,7 +148,6 @@ impl Front {
         }
         // Held until the answer is made.
         let (body, _permit) = self.bodies.gather(&parts.headers, body, read_by).await?;
-        let uri = parts.uri.clone();
         match paths::route(uri.path()) {
             Route::AsIs => {}
             Route::Decoded(path) => {

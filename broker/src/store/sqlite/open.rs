@@ -43,7 +43,7 @@ struct StoreLock {
 
 impl Drop for StoreLock {
     fn drop(&mut self) {
-        // By name, not by closing: a process that was forked and has not yet become another program holds a copy of the
+        // Said, not left to the closing: a process that was forked and has not yet become another program holds a copy of the
         // descriptor, and the lock with it (flock(2)). Nothing can be done when it fails.
         let _ = self.file.unlock();
     }
