@@ -12,11 +12,12 @@ wrong() { printf 'arrows: %s\n' "$*" >&2; failures=$((failures + 1)); }
 # package: the crates of ours that it may use outside its tests. protocol may be used by all.
 declare -A ALLOWED=(
   [agentwrit-protocol]=""
+  [agentwrit-server]="agentwrit-protocol"
   [agentwrit-client]="agentwrit-protocol"
   [agentwrit-crds]="agentwrit-protocol"
-  [agentwrit-broker]="agentwrit-protocol"
-  [agentwrit-controller]="agentwrit-protocol agentwrit-client agentwrit-crds"
-  [agentwrit-sidecar]="agentwrit-protocol agentwrit-client"
+  [agentwrit-broker]="agentwrit-protocol agentwrit-server"
+  [agentwrit-controller]="agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds"
+  [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
   [agentwrit-load]="agentwrit-protocol"

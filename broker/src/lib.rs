@@ -26,6 +26,5 @@ pub mod system;
 #[cfg(test)]
 mod testing;
 pub mod timestamp;
-pub mod tls;
 pub mod verify;
 pub mod view;

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_server::raise_limit;
+use agentwrit_server::tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, TlsMode, help};
+use crate::config::{Config, help};
 use crate::keys::KeySet;
 use crate::logging::{Log, log_panics};
 use crate::reload::follow_level;
-use crate::server::{ListenError, Server, raise_limit};
+use crate::server::{ListenError, Server};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
 use crate::store::StoreError;
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
-use crate::tls::Tls;
 
 /// How long threads that read files or compare secrets may go on after the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -125,7 +126,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
     if !failures.is_empty() {
         return Err(Fatal::Files(failures));
     }
-    let suffix = if config.tls == TlsMode::None { "" } else { " (TLS)" };
+    let suffix = if config.tls.is_none() { "" } else { " (TLS)" };
     let surroundings = Surroundings {
         clock,
         entropy: Arc::new(BlockEntropy::new(SystemEntropy)),
@@ -166,7 +167,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
 /// Reads the files that the settings name, so that one run shows all that is wrong with them.
 fn check_files(config: &Config) -> (Option<Tls>, Vec<String>) {
     let mut failures = Vec::new();
-    let tls = Tls::load(&config.tls).unwrap_or_else(|error| {
+    let tls = config.tls.clone().map(Tls::load).transpose().unwrap_or_else(|error| {
         failures.push(error.to_string());
         None
     });

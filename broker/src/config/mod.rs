@@ -12,6 +12,8 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agentwrit_server::tls::TlsFiles;
+
 use crate::store::StoreKind;
 
 pub use cidr::Cidr;
@@ -28,22 +30,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Transport security of the API listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsMode {
-    /// Plain HTTP.
-    None,
-    /// Server certificate.
-    Tls {
-        /// PEM chain.
-        cert: PathBuf,
-        /// PEM key.
-        key: PathBuf,
-        /// PEM CAs of clients: a client certificate is then required.
-        client_ca: Option<PathBuf>,
-    },
 }
 
 /// Attestation of pods; off unless both of its settings are given.
@@ -97,8 +83,8 @@ pub struct Config {
     pub store_required: bool,
     /// Print a launch token and an admin token at start.
     pub seed_tokens: bool,
-    /// Transport security.
-    pub tls: TlsMode,
+    /// Certificate files of the API listener; plain HTTP without.
+    pub tls: Option<TlsFiles>,
     /// Serve `/v1/metrics` on the API listener.
     pub api_metrics: bool,
     /// `/v1/challenge` per source and second; 0 = no limit.

@@ -7,11 +7,10 @@ use std::str::FromStr;
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::spiffe::check_trust_domain;
+use agentwrit_server::tls::TlsFiles;
 
 use super::file::{ConfigFile, Mode, Places};
-use super::{
-    AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource, TlsMode,
-};
+use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
 use crate::store::StoreKind;
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
@@ -134,7 +133,7 @@ impl Reader<'_> {
         SocketAddr::new(address, port)
     }
 
-    fn tls(&mut self) -> TlsMode {
+    fn tls(&mut self) -> Option<TlsFiles> {
         #[derive(Clone, Copy, PartialEq)]
         enum Kind {
             None,
@@ -147,7 +146,7 @@ impl Reader<'_> {
             &[("none", Kind::None), ("tls", Kind::Tls), ("mtls", Kind::Mtls)],
         );
         if kind == Kind::None {
-            return TlsMode::None;
+            return None;
         }
         let mut path = |name: &str| {
             let text = self.text(name);
@@ -158,7 +157,7 @@ impl Reader<'_> {
         };
         let (cert, key) = (path("AA_TLS_CERT"), path("AA_TLS_KEY"));
         let client_ca = (kind == Kind::Mtls).then(|| path("AA_TLS_CLIENT_CA"));
-        TlsMode::Tls { cert, key, client_ca }
+        Some(TlsFiles { cert, key, client_ca })
     }
 
     fn attest(&mut self) -> Option<AttestConfig> {
@@ -296,7 +295,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
 
 fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
     let mut warnings = Vec::new();
-    if config.listen.ip().is_unspecified() && config.tls == TlsMode::None {
+    if config.listen.ip().is_unspecified() && config.tls.is_none() {
         warnings.push(format!("listening on {} without TLS", config.listen.ip()));
     }
     // The default mode; who requires a store is past development, though nobody said so in a file.

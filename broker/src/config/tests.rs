@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource, TlsMode};
+use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource};
 use crate::store::StoreKind;
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
@@ -45,7 +45,7 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.signing_key_path, PathBuf::from("./signing.key"));
     assert_eq!(
         (config.tls.clone(), config.log_level, config.log_format),
-        (TlsMode::None, LogLevel::Verbose, LogFormat::Text)
+        (None, LogLevel::Verbose, LogFormat::Text)
     );
     assert_eq!(
         (config.challenge_rate, config.register_rate, config.denial_audit_rate),
@@ -204,12 +204,12 @@ fn tls_wants_its_files() {
         "{text}"
     );
     let config = load(&[GOOD, ("AA_TLS_MODE", "tls"), ("AA_TLS_CERT", "a"), ("AA_TLS_KEY", "b")]).unwrap();
-    let wanted = TlsMode::Tls {
+    let wanted = agentwrit_server::tls::TlsFiles {
         cert: "a".into(),
         key: "b".into(),
         client_ca: None,
     };
-    assert_eq!(config.tls, wanted);
+    assert_eq!(config.tls, Some(wanted));
 }
 
 #[test]

@@ -1,147 +1,109 @@
-//! Request bodies: whole, and within the limits.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Bodies of requests: how large each endpoint takes them, and what is answered when one can't be read.
 
 use agentwrit_protocol::ErrorCode;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
-use http_body_util::BodyExt;
+use agentwrit_server::{BodyError, Connection, read_body};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use hyper::body::Body;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 use super::error::ApiError;
 
-/// Largest body, bytes.
-const MAX_BODY: usize = 1_048_576;
-/// Bodies in flight, all requests together, bytes.
-const BODIES_IN_FLIGHT: usize = 64 * 1_048_576;
-/// How much of a body that is too large is read and forgotten, bytes, and for how long: closing on unread bytes makes
-/// the system reset the connection, and the client loses the answer.
-const MAX_DISCARDED: usize = 2 * MAX_BODY;
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-const DISCARD_PAUSE: Duration = Duration::from_millis(100);
+/// Largest body of the contract's endpoints, bytes (§1.3).
+pub(super) const MAX_BODY: usize = 1_048_576;
+/// Largest body of the Kubernetes endpoints, which carry one object's data, bytes.
+const MAX_KUBERNETES_BODY: usize = 64 * 1024;
+/// Largest body on the ops listener, whose endpoints need none, bytes.
+pub(super) const MAX_OPS_BODY: usize = 4 * 1024;
 
-/// What all requests of a listener share for their bodies.
-pub(super) struct Bodies {
-    in_flight: Arc<Semaphore>,
+/// When the body of a request is read, and how large it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyRule {
+    /// Before anything else.
+    First(usize),
+    /// By the handler, once it knows the caller.
+    Later,
 }
 
-impl Bodies {
-    pub(super) fn new() -> Self {
-        Self {
-            in_flight: Arc::new(Semaphore::new(BODIES_IN_FLIGHT)),
-        }
-    }
-
-    /// The whole body, which has to be there by `read_by`. The permit is for as long as it is held.
-    pub(super) async fn gather(
-        &self,
-        headers: &HeaderMap,
-        mut body: impl Body<Data = Bytes> + Unpin,
-        read_by: Instant,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-        let announced = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > MAX_BODY)) {
-            // Whoever waits to be told to go on has sent nothing.
-            if !headers.contains_key(header::EXPECT) {
-                discard(&mut body).await;
-            }
-            return Err(too_large());
-        }
-        let reading = self.read(&mut body);
-        let gathered = tokio::time::timeout_at(read_by, reading)
-            .await
-            .map_err(|_| unreadable())?;
-        if gathered.is_err() {
-            discard(&mut body).await;
-        }
-        gathered
-    }
-
-    async fn read(
-        &self,
-        body: &mut (impl Body<Data = Bytes> + Unpin),
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ApiError> {
-        let mut whole = Whole::default();
-        let mut held: Option<OwnedSemaphorePermit> = None;
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| unreadable())?.into_data() else {
-                continue;
-            };
-            if whole.len().saturating_add(data.len()) > MAX_BODY {
-                return Err(too_large());
-            }
-            let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            let permit = Arc::clone(&self.in_flight).try_acquire_many_owned(size).map_err(|_| {
-                ApiError::new(ErrorCode::Unavailable, "too many request bodies in flight")
-                    .retry_after(1)
-                    .closing()
-            })?;
-            match held.as_mut() {
-                Some(held) => held.merge(permit),
-                None => held = Some(permit),
-            }
-            whole.push(data);
-        }
-        Ok((whole.into_bytes(), held))
+/// The rule of an endpoint of the API. `path` is the one that is routed.
+pub(super) fn rule(method: &Method, path: &str) -> BodyRule {
+    if method == Method::PUT && path == "/v1/k8s/policies" {
+        BodyRule::Later
+    } else if path.starts_with("/v1/k8s/") {
+        BodyRule::First(MAX_KUBERNETES_BODY)
+    } else {
+        BodyRule::First(MAX_BODY)
     }
 }
 
-/// The frames of a body in one piece. Most bodies come in one, which is not copied.
-#[derive(Default)]
-struct Whole {
-    first: Bytes,
-    joined: BytesMut,
+/// The whole body, of at most `most` bytes.
+///
+/// # Errors
+/// The answer to a body that is too large, can't be read, or has no room.
+pub(super) async fn read<B>(
+    headers: &HeaderMap,
+    body: B,
+    most: usize,
+    connection: &Connection,
+) -> Result<Bytes, ApiError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let read = read_body(headers, body, most, connection).await;
+    read.map_err(|error| answer(error, most).closing())
 }
 
-impl Whole {
-    fn len(&self) -> usize {
-        self.first.len() + self.joined.len()
+fn answer(error: BodyError, most: usize) -> ApiError {
+    match error {
+        BodyError::TooLarge if most == MAX_BODY => {
+            ApiError::new(ErrorCode::PayloadTooLarge, "request body must not exceed 1 MB")
+        }
+        BodyError::TooLarge => ApiError::new(
+            ErrorCode::PayloadTooLarge,
+            format!("request body must not exceed {most} bytes here"),
+        ),
+        BodyError::Unreadable => ApiError::invalid("failed to read request body"),
+        BodyError::NoRoom => ApiError::new(ErrorCode::Unavailable, "too many request bodies in flight").retry_after(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_endpoint_has_its_rule() {
+        let rule = |method: Method, path| rule(&method, path);
+        assert_eq!(rule(Method::POST, "/v1/register"), BodyRule::First(MAX_BODY));
+        assert_eq!(rule(Method::PUT, "/v1/k8s/policies"), BodyRule::Later);
+        assert_eq!(
+            rule(Method::POST, "/v1/k8s/policies"),
+            BodyRule::First(MAX_KUBERNETES_BODY)
+        );
+        assert_eq!(
+            rule(Method::POST, "/v1/k8s/launch-tokens"),
+            BodyRule::First(MAX_KUBERNETES_BODY)
+        );
+        assert_eq!(rule(Method::GET, "/nowhere"), BodyRule::First(MAX_BODY));
     }
 
-    fn push(&mut self, frame: Bytes) {
-        if self.len() == 0 {
-            self.first = frame;
-        } else {
-            if self.joined.is_empty() {
-                self.joined.extend_from_slice(&std::mem::take(&mut self.first));
-            }
-            self.joined.extend_from_slice(&frame);
+    #[test]
+    fn each_failure_has_its_answer() {
+        let text = |error, most| {
+            let problem = answer(error, most).problem().clone();
+            (problem.status, problem.detail)
+        };
+        for (error, most, status, detail) in [
+            (BodyError::TooLarge, MAX_BODY, 413, "request body must not exceed 1 MB"),
+            (
+                BodyError::TooLarge,
+                4096,
+                413,
+                "request body must not exceed 4096 bytes here",
+            ),
+            (BodyError::Unreadable, MAX_BODY, 400, "failed to read request body"),
+            (BodyError::NoRoom, MAX_BODY, 503, "too many request bodies in flight"),
+        ] {
+            assert_eq!(text(error, most), (status, detail.to_owned()));
         }
     }
-
-    fn into_bytes(self) -> Bytes {
-        if self.joined.is_empty() {
-            self.first
-        } else {
-            self.joined.freeze()
-        }
-    }
-}
-
-/// Reads what is on its way of a body that nobody wants.
-async fn discard(body: &mut (impl Body<Data = Bytes> + Unpin)) {
-    let reading = async {
-        let mut seen = 0;
-        while seen < MAX_DISCARDED {
-            match tokio::time::timeout(DISCARD_PAUSE, body.frame()).await {
-                Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, Bytes::len),
-                _ => break,
-            }
-        }
-    };
-    // However far it came.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, reading).await;
-}
-
-fn too_large() -> ApiError {
-    ApiError::new(ErrorCode::PayloadTooLarge, "request body must not exceed 1 MB").closing()
-}
-
-fn unreadable() -> ApiError {
-    ApiError::invalid("failed to read request body").closing()
 }

@@ -3,15 +3,19 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use agentwrit_server::Connection;
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
+use super::body::{self, MAX_BODY};
 use super::error::ApiError;
 use super::json::{self, Trailing};
 use super::paths;
@@ -25,12 +29,14 @@ pub struct Arrival {
     pub uri: Uri,
     /// The client: the peer, or the rightmost untrusted hop.
     pub source: IpAddr,
-    /// The whole body.
+    /// The whole body; empty when the handler reads it.
     pub body: Bytes,
+    /// The connection it came on.
+    pub connection: Connection,
 }
 
 /// Extractor: everything of a request that a handler may want.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Call {
     /// What was asked for, as it came.
     pub uri: Uri,
@@ -40,8 +46,12 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// The client's address.
     pub source: IpAddr,
-    /// The whole body.
+    /// The whole body; empty when the handler reads it with [`Call::read_rest`].
     pub body: Bytes,
+    /// The connection it came on.
+    pub connection: Connection,
+    /// In a lock only because a body can't be shared between threads.
+    unread: Mutex<Body>,
 }
 
 impl Call {
@@ -78,6 +88,16 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Reads the body of an endpoint that wants to know its caller first; up to 1 MiB.
+    ///
+    /// # Errors
+    /// The answer to a body that is too large, can't be read, or has no room.
+    pub async fn read_rest(&mut self) -> Result<(), ApiError> {
+        let unread = std::mem::take(self.unread.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.body = body::read(&self.headers, unread, MAX_BODY, &self.connection).await?;
+        Ok(())
+    }
+
     /// The body as JSON; bytes after the first value are ignored.
     ///
     /// # Errors
@@ -105,12 +125,13 @@ impl<S: Send + Sync> FromRequest<S> for Call {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {
-        let (mut parts, _) = request.into_parts();
+        let (mut parts, unread) = request.into_parts();
         let arrival = parts.extensions.remove::<Arrival>().unwrap_or_else(|| Arrival {
             request_id: Arc::from(""),
             uri: parts.uri,
             source: IpAddr::from([0, 0, 0, 0]),
             body: Bytes::new(),
+            connection: Connection::detached(IpAddr::from([0, 0, 0, 0]), Instant::now()),
         });
         Ok(Self {
             uri: arrival.uri,
@@ -118,6 +139,8 @@ impl<S: Send + Sync> FromRequest<S> for Call {
             request_id: arrival.request_id,
             source: arrival.source,
             body: arrival.body,
+            connection: arrival.connection,
+            unread: Mutex::new(unread),
         })
     }
 }

@@ -5,23 +5,24 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use agentwrit_server::{Connection, Service};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Router};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use hyper::body::Body as HttpBody;
+use hyper::body::{Body as HttpBody, Incoming};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use super::body::Bodies;
+use super::body::{self, BodyRule, MAX_BODY, MAX_OPS_BODY};
 use super::call::Arrival;
 use super::error::{ApiError, REQUEST_ID};
 use super::paths::{self, Route};
 use super::unread;
 use crate::broker::AppState;
-use crate::config::{Cidr, TlsMode};
+use crate::config::Cidr;
 use crate::logging::within_request;
 
 /// How long a body may take when nothing is known of its connection.
@@ -29,26 +30,22 @@ const BODY_TIME: Duration = Duration::from_secs(15);
 const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
-/// An extension of a request whose head its connection can't accept: what is wrong with it.
-#[derive(Debug, Clone, Copy)]
-pub struct Unfit(pub &'static str);
-
 /// The front of one listener.
 pub struct Front {
     broker: AppState,
     router: Router,
-    bodies: Bodies,
+    max_body: usize,
     hsts: bool,
 }
 
 impl Front {
     /// A front before `router`; `secure` listeners send HSTS.
     pub fn new(broker: AppState, router: Router) -> Self {
-        let hsts = broker.config.tls != TlsMode::None;
+        let hsts = broker.config.tls.is_some();
         Self {
             broker,
             router,
-            bodies: Bodies::new(),
+            max_body: MAX_BODY,
             hsts,
         }
     }
@@ -57,31 +54,32 @@ impl Front {
     pub fn plain(broker: AppState, router: Router) -> Self {
         Self {
             hsts: false,
+            max_body: MAX_OPS_BODY,
             ..Self::new(broker, router)
         }
     }
 
-    /// Answers one request of a peer, whose body has 15 s.
+    /// Answers one request that came on no listener (tests): its body has 15 s.
     pub async fn serve<B>(&self, request: Request<B>, peer: IpAddr) -> Response
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
     {
-        self.serve_until(request, peer, Instant::now() + BODY_TIME).await
+        self.answer_on(request, Connection::detached(peer, Instant::now() + BODY_TIME))
+            .await
     }
 
-    /// Answers one request of a peer, whose body has to be there by `read_by`.
-    pub async fn serve_until<B>(&self, request: Request<B>, peer: IpAddr, read_by: Instant) -> Response
+    async fn answer_on<B>(&self, request: Request<B>, connection: Connection) -> Response
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
     {
         let request_id: Arc<str> = self.request_id(request.headers()).into();
-        let serving = self.serve_one(request, peer, read_by, Arc::clone(&request_id));
+        let serving = self.serve_one(request, connection, Arc::clone(&request_id));
         within_request(request_id, serving).await
     }
 
-    async fn serve_one<B>(&self, request: Request<B>, peer: IpAddr, read_by: Instant, request_id: Arc<str>) -> Response
+    async fn serve_one<B>(&self, request: Request<B>, connection: Connection, request_id: Arc<str>) -> Response
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
     {
         let started = self.broker.clock.monotonic();
         let method = request.method().clone();
@@ -94,7 +92,7 @@ impl Front {
             path = %printable(&path),
             "request begins"
         );
-        let mut response = match self.answer(request, &uri, peer, &request_id, read_by).await {
+        let mut response = match self.answer(request, &uri, connection, &request_id).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
         };
@@ -123,32 +121,36 @@ impl Front {
         response
     }
 
-    /// The whole answer, as bytes, to a head that can't be read: nothing else is known of the request.
-    pub(crate) fn refusal(&self, status: StatusCode) -> Bytes {
-        let request_id = self.request_id(&HeaderMap::new());
-        let mut headers = HeaderMap::new();
-        self.add_headers(&mut headers, &request_id);
-        unread::answer(status, &headers, &request_id)
-    }
-
     async fn answer<B>(
         &self,
         request: Request<B>,
         uri: &Uri,
-        peer: IpAddr,
+        connection: Connection,
         request_id: &Arc<str>,
-        read_by: Instant,
     ) -> Result<Response, ApiError>
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
     {
         let (mut parts, body) = request.into_parts();
-        if let Some(Unfit(problem)) = parts.extensions.get() {
-            return Err(ApiError::invalid(*problem));
+        if let Some(problem) = connection.ambiguous() {
+            return Err(ApiError::invalid(problem));
         }
-        // Held until the answer is made.
-        let (body, _permit) = self.bodies.gather(&parts.headers, body, read_by).await?;
-        match paths::route(uri.path()) {
+        let route = paths::route(uri.path());
+        let routed = match &route {
+            Route::Decoded(path) => path.as_str(),
+            Route::AsIs | Route::Redirect(_) => uri.path(),
+        };
+        let (body, unread) = match body::rule(&parts.method, routed) {
+            BodyRule::First(most) => {
+                let most = most.min(self.max_body);
+                (
+                    body::read(&parts.headers, body, most, &connection).await?,
+                    Body::empty(),
+                )
+            }
+            BodyRule::Later => (Bytes::new(), Body::new(body)),
+        };
+        match route {
             Route::AsIs => {}
             Route::Decoded(path) => {
                 let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -163,14 +165,15 @@ impl Front {
                 }
             }
         }
-        let source = client(peer, &parts.headers, &self.broker.config.trusted_proxies);
+        let source = client(connection.peer(), &parts.headers, &self.broker.config.trusted_proxies);
         parts.extensions.insert(Arrival {
             request_id: Arc::clone(request_id),
             uri: uri.clone(),
             source,
             body,
+            connection,
         });
-        let request = Request::from_parts(parts, Body::empty());
+        let request = Request::from_parts(parts, unread);
         // What handlers share survives a panic: locks are taken as they are, and the store has its own task.
         match AssertUnwindSafe(self.router.clone().oneshot(request))
             .catch_unwind()
@@ -218,6 +221,21 @@ impl Front {
         if self.hsts {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
         }
+    }
+}
+
+impl Service for Front {
+    type Body = Body;
+
+    async fn call(&self, request: Request<Incoming>, connection: Connection) -> Response {
+        self.answer_on(request, connection).await
+    }
+
+    fn refusal(&self, status: StatusCode) -> Bytes {
+        let request_id = self.request_id(&HeaderMap::new());
+        let mut headers = HeaderMap::new();
+        self.add_headers(&mut headers, &request_id);
+        unread::answer(status, &headers, &request_id)
     }
 }
 
@@ -356,6 +374,38 @@ mod tests {
                 .unwrap()
                 .contains("\nagentwrit_handler_panics_total 1\n")
         );
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_head_is_refused_with_a_problem() {
+        let broker = crate::testing::broker().await;
+        let front = Front::new(AppState::clone(&broker), Router::new());
+        for (status, detail) in [
+            (431, "request header block must not exceed 1048576 bytes or 1000 lines"),
+            (414, "request target is too long"),
+            (400, "malformed HTTP request"),
+        ] {
+            let bytes = front.refusal(StatusCode::from_u16(status).unwrap());
+            let text = std::str::from_utf8(&bytes).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            for header in [
+                "content-type: application/problem+json",
+                "x-content-type-options: nosniff",
+                "cache-control: no-store",
+                "x-frame-options: DENY",
+                "connection: close",
+                "x-request-id: ",
+            ] {
+                assert!(head.contains(header), "{header} in {head}");
+            }
+            let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(problem["error_code"], "invalid_request");
+            assert_eq!(
+                (problem["status"].as_u64(), problem["detail"].as_str()),
+                (Some(status.into()), Some(detail))
+            );
+        }
     }
 
     fn broken() -> &'static str {

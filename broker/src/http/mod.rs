@@ -16,9 +16,9 @@ pub use crate::broker::{AppState, Broker};
 pub use bearer::{Bearer, Guard, authenticate};
 pub use call::Call;
 pub use error::ApiError;
-pub use front::{Front, Unfit};
+pub use front::Front;
 pub use json::{reply, reply_text};
-pub use unread::{MAX_HEAD, MAX_HEADERS};
+pub(crate) use unread::{MAX_HEAD, MAX_HEADERS};
 
 /// The answer to a caller that comes too often, audited now and then.
 pub fn limited(broker: &Broker, call: &Call) -> ApiError {

@@ -7,9 +7,9 @@ use http::{HeaderMap, StatusCode};
 use super::json;
 
 /// Largest header block, bytes.
-pub const MAX_HEAD: usize = 1_048_576;
+pub(crate) const MAX_HEAD: usize = 1_048_576;
 /// Most lines of a header block: as many are set aside for each request.
-pub const MAX_HEADERS: usize = 1000;
+pub(crate) const MAX_HEADERS: usize = 1000;
 
 /// The bytes of the answer, after which the connection ends.
 pub(super) fn answer(status: StatusCode, headers: &HeaderMap, request_id: &str) -> Bytes {

@@ -3,13 +3,14 @@
 mod buckets;
 mod limit;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_server::Source;
 use governor::Quota;
 
 use self::limit::Limit;
@@ -25,14 +26,6 @@ const APP_AUTH_PER_SECOND: u32 = 10;
 const APP_AUTH_SOURCE_BURST: u32 = 50;
 /// One audited rate-limit hit for each source and endpoint in this time.
 const HITS_EVERY: Duration = Duration::from_secs(10);
-
-/// One bucket for an IPv6 /64: whoever has one address of it has all of them.
-fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
-    }
-}
 
 /// So many a second, so many at once; `None` (no limit) when either is 0.
 fn per_second(rate: u32, burst: u32) -> Option<Quota> {
@@ -76,33 +69,33 @@ impl Limits {
 
     /// Whether this source may try another admin login now.
     pub fn admin_auth(&self, source: IpAddr) -> bool {
-        self.admin_auth.allows(network(source))
+        self.admin_auth.allows(Source::of(source))
     }
 
     /// Whether this client, or a source that names none, may try another app login now.
     pub fn app_auth(&self, client_id: Option<&str>, source: IpAddr) -> bool {
-        let source = client_id.is_none().then(|| network(source));
+        let source = client_id.is_none().then(|| Source::of(source));
         self.app_auth.allows((client_id, source))
     }
 
     /// Whether this source may try another app login now, whichever the client.
     pub fn app_auth_source(&self, source: IpAddr) -> bool {
-        self.app_auth_source.allows(network(source))
+        self.app_auth_source.allows(Source::of(source))
     }
 
     /// Whether this source may have another challenge now.
     pub fn challenge(&self, source: IpAddr) -> bool {
-        self.challenge.allows(network(source))
+        self.challenge.allows(Source::of(source))
     }
 
     /// Whether this source may try another registration now.
     pub fn register(&self, source: IpAddr) -> bool {
-        self.register.allows(network(source))
+        self.register.allows(Source::of(source))
     }
 
     /// Whether a denial of this source is audited; one that isn't is counted.
     pub fn audits_denial(&self, source: IpAddr) -> bool {
-        self.counted(self.denials.allows(network(source)))
+        self.counted(self.denials.allows(Source::of(source)))
     }
 
     /// Whether a denial of this verified subject is audited; one that isn't is counted.
@@ -113,7 +106,7 @@ impl Limits {
     /// Whether a 429 to this source at this endpoint is audited. The others are no suppressed denials: that there are
     /// more of them is what the one in the trail says.
     pub fn audits_hit(&self, source: IpAddr, path: &str) -> bool {
-        self.hits.allows((network(source), path))
+        self.hits.allows((Source::of(source), path))
     }
 
     fn counted(&self, allowed: bool) -> bool {

@@ -1,9 +1,9 @@
 //! TLS files that change while the broker runs.
 
+use agentwrit_server::tls::Tls;
 use tokio::signal::unix::Signal;
 
 use crate::reload::keep_looking;
-use crate::tls::Tls;
 
 /// Reads the TLS files again, for ever.
 pub(super) async fn watch(tls: Option<&Tls>, hangup: Option<Signal>) {
@@ -26,10 +26,10 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use agentwrit_server::tls::TlsFiles;
     use rcgen::generate_simple_self_signed;
 
     use super::*;
-    use crate::config::TlsMode;
     use crate::reload::LOOK_EVERY;
 
     fn write(folder: &Path) {
@@ -42,12 +42,12 @@ mod tests {
     async fn files_are_looked_at_every_ten_seconds() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path());
-        let mode = TlsMode::Tls {
+        let files = TlsFiles {
             cert: folder.path().join("tls.crt"),
             key: folder.path().join("tls.key"),
             client_ca: None,
         };
-        let tls = Tls::load(&mode).unwrap().unwrap();
+        let tls = Tls::load(files).unwrap();
         let work = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             write(folder.path());

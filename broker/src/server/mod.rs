@@ -1,37 +1,31 @@
-//! Listeners and connections.
+//! The broker's two listeners.
 
-mod connection;
-#[cfg(test)]
-mod connection_tests;
-mod descriptors;
 mod files;
-mod pace;
-mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use agentwrit_server::tls::Tls;
+use agentwrit_server::{Budget, Listener, Settings, Times, TlsSource};
+use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use self::connection::converse;
-pub(crate) use self::descriptors::raise_limit;
-use self::pace::{Room, Times};
 use crate::background;
 use crate::broker::AppState;
-use crate::http::{Front, router};
+use crate::http::{Front, MAX_HEAD, MAX_HEADERS, router};
+use crate::metrics::Connections;
 use crate::store::StoreError;
-use crate::tls::Tls;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(10);
-/// After a failed accept, which mostly means that file descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// Connections of the ops listener, apart from those of the API, so that probes get through.
 const OPS_CONNECTIONS: usize = 256;
+/// What a connection of the ops listener counts with, bytes.
+const OPS_PLACE: usize = 48 * 1024;
+/// Largest header block on the ops listener, bytes, and most lines of it.
+const MAX_OPS_HEAD: usize = 16 * 1024;
+const MAX_OPS_HEADER_LINES: usize = 100;
 
 /// A listener can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,17 +36,33 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
-/// Open sockets that nobody answers yet.
+/// Open sockets that are not served yet.
 pub struct Server {
     broker: AppState,
     tls: Option<Arc<Tls>>,
-    api: TcpListener,
-    ops: Option<TcpListener>,
+    api: Listener,
+    ops: Option<Listener>,
     hangup: Option<Signal>,
 }
 
-fn room(most: usize) -> Arc<Room> {
-    Arc::new(Room::new(Times::CONTRACT, most))
+fn api_settings() -> Settings {
+    Settings {
+        times: Times::API,
+        budget: Budget::of_process(),
+        max_head: MAX_HEAD,
+        max_header_lines: MAX_HEADERS,
+        keep_alive: true,
+    }
+}
+
+fn ops_settings() -> Settings {
+    Settings {
+        times: Times::OPS,
+        budget: Budget::small(OPS_CONNECTIONS, OPS_PLACE),
+        max_head: MAX_OPS_HEAD,
+        max_header_lines: MAX_OPS_HEADER_LINES,
+        keep_alive: true,
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
@@ -67,14 +77,21 @@ impl Server {
     /// # Errors
     /// When an address is taken or not ours.
     pub async fn bind(broker: AppState, tls: Option<Tls>) -> Result<Self, ListenError> {
-        let api = listen(broker.config.listen).await?;
+        let tls = tls.map(Arc::new);
+        let source = tls.clone().map(|tls| -> Arc<dyn TlsSource> { tls });
+        let api = Listener::new(listen(broker.config.listen).await?, api_settings(), source);
         let ops = match broker.config.ops {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(Listener::new(listen(address).await?, ops_settings(), None)),
             None => None,
         };
+        let mut listeners = vec![("api", api.usage())];
+        listeners.extend(ops.as_ref().map(|ops| ("ops", ops.usage())));
+        if let Err(error) = Connections::register(&broker.metrics, listeners) {
+            tracing::warn!(target: "HTTP", component = "Metrics", error = %error, "connections are not counted");
+        }
         Ok(Self {
             broker,
-            tls: tls.map(Arc::new),
+            tls,
             api,
             ops,
             hangup: None,
@@ -93,7 +110,7 @@ impl Server {
     /// # Errors
     /// When the system can't say.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.api.local_addr()
+        self.api.address()
     }
 
     /// Address of the ops listener.
@@ -101,7 +118,7 @@ impl Server {
     /// # Errors
     /// When the system can't say.
     pub fn ops_address(&self) -> std::io::Result<Option<SocketAddr>> {
-        self.ops.as_ref().map(TcpListener::local_addr).transpose()
+        self.ops.as_ref().map(Listener::address).transpose()
     }
 
     /// Answers until `stop`; then drains for up to 10 s and closes the store within another 10 s.
@@ -110,16 +127,14 @@ impl Server {
     /// When the store could not be closed.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
         let (stopping, _) = watch::channel(());
-        let most = descriptors::connections();
-        let (api_room, ops_room) = (room(most), room(OPS_CONNECTIONS));
         let api = Arc::new(Front::new(Arc::clone(&self.broker), router::api(&self.broker)));
         let ops = Arc::new(Front::plain(Arc::clone(&self.broker), router::ops(&self.broker)));
         let work = async {
             tokio::join!(
-                accept(&self.api, self.tls.as_ref(), &api, &api_room, &stopping),
+                self.api.serve(&api, &stopping),
                 async {
                     if let Some(listener) = &self.ops {
-                        accept(listener, None, &ops, &ops_room, &stopping).await;
+                        listener.serve(&ops, &stopping).await;
                     }
                 },
                 files::watch(self.tls.as_deref(), self.hangup),
@@ -138,52 +153,4 @@ impl Server {
         background::tell_suppressed(&self.broker);
         self.broker.store.close().await
     }
-}
-
-/// Takes connections for ever.
-async fn accept(
-    listener: &TcpListener,
-    tls: Option<&Arc<Tls>>,
-    front: &Arc<Front>,
-    room: &Arc<Room>,
-    stop: &watch::Sender<()>,
-) {
-    loop {
-        // Nobody closes this semaphore.
-        let Some(place) = room.place().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(target: "HTTP", component = "Accept", error = %error, "connection lost");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let (front, room, stop) = (Arc::clone(front), Arc::clone(room), stop.subscribe());
-        let acceptor = tls.map(|tls| tls.acceptor());
-        tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::trace!(target: "HTTP", component = "Accept", error = %error, "no TCP_NODELAY");
-            }
-            let Some(acceptor) = acceptor else {
-                return converse(stream, peer.ip(), front, room, stop).await;
-            };
-            if let Some(stream) = Box::pin(handshake(acceptor, stream)).await {
-                converse(stream, peer.ip(), front, room, stop).await;
-            } else {
-                tracing::trace!(target: "HTTP", component = "TLS", peer = %peer, "handshake failed");
-            }
-        });
-    }
-}
-
-async fn handshake(
-    acceptor: tokio_rustls::TlsAcceptor,
-    stream: TcpStream,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream))
-        .await
-        .ok()?
-        .ok()
 }

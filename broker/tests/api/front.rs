@@ -148,7 +148,7 @@ async fn whoever_sends_too_much_still_hears_it() {
 }
 
 #[tokio::test]
-async fn bodies_in_flight_are_bounded_in_total() {
+async fn stalled_bodies_hold_up_nobody() {
     use tokio::io::AsyncWriteExt;
     let harness = Harness::new().await;
     let mut held = Vec::new();
@@ -162,20 +162,13 @@ async fn bodies_in_flight_are_bounded_in_total() {
         held.push(stream);
     }
     let body = vec![b' '; 1000];
-    let refused = async {
-        loop {
-            let answer = harness.post("/v1/token/validate", &body).await;
-            if answer.status == 503 {
-                return answer;
-            }
-        }
-    };
-    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), refused)
-        .await
-        .expect("refused when all is read");
-    answer.refused(503, "unavailable", "too many request bodies in flight");
-    assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(harness.get("/v1/health").await.status, 200, "no body, no wait");
+    for _ in 0..20 {
+        assert_eq!(
+            harness.post("/v1/token/validate", &body).await.status,
+            400,
+            "its own answer"
+        );
+    }
     drop(held);
 }
 

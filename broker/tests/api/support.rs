@@ -11,9 +11,9 @@ use agentwrit_broker::server::Server;
 use agentwrit_broker::startup::{StartError, Surroundings, assemble};
 use agentwrit_broker::store::StoreError;
 use agentwrit_broker::system::SystemEntropy;
-use agentwrit_broker::tls::Tls;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_server::tls::Tls;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -176,7 +176,7 @@ impl Harness {
         let mut config = Config::load(&|name| settings.get(name).cloned()).unwrap();
         // bcrypt's smallest: what is slow on purpose would only be slow here.
         config.secret_cost = 4;
-        let tls = Tls::load(&config.tls).unwrap();
+        let tls = config.tls.clone().map(|files| Tls::load(files).unwrap());
         let surroundings = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Arc::new(SystemEntropy),

@@ -96,12 +96,12 @@ async fn over_tls_answers_carry_hsts() {
 async fn a_changed_certificate_is_served_and_a_broken_one_is_not() {
     let (old, new) = (Authority::new(), Authority::new());
     let folder = folder_with(&old);
-    let mode = agentwrit_broker::config::TlsMode::Tls {
+    let files = agentwrit_server::tls::TlsFiles {
         cert: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
         client_ca: None,
     };
-    let tls = agentwrit_broker::tls::Tls::load(&mode).unwrap().unwrap();
+    let tls = agentwrit_server::tls::Tls::load(files).unwrap();
     assert!(!tls.refresh().unwrap());
     new.write(folder.path(), "broker.test");
     assert!(tls.refresh().unwrap());

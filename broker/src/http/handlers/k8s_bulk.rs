@@ -29,8 +29,9 @@ struct Address {
     name: String,
 }
 
-pub(super) async fn put_all(State(k8s): State<K8s>, call: Call) -> Answer {
+pub(super) async fn put_all(State(k8s): State<K8s>, mut call: Call) -> Answer {
     let writer = k8s.controller(&call).await?;
+    call.read_rest().await?;
     let Items { items } = call.json()?;
     if items.is_empty() || items.len() > MAX_BULK_ITEMS {
         let count = items.len();

@@ -27,7 +27,7 @@ impl Meter {
         Self { harness, before }
     }
 
-    /// What moved since the last call, and by how much; times and the process's own aside.
+    /// What moved since the last call, and by how much; times, connections and the process's own aside.
     pub async fn deltas(&mut self) -> BTreeMap<String, i64> {
         // It waits for the events that nobody waited for.
         self.harness.broker.store.events(EventFilter::default()).await.unwrap();
@@ -35,7 +35,12 @@ impl Meter {
         let mut deltas = BTreeMap::new();
         for (series, value) in &after.samples {
             let moved = value - self.before.samples.get(series).unwrap_or(&0);
-            let timed = ["request_duration", "audit_write_duration", "attestation_api"];
+            let timed = [
+                "request_duration",
+                "audit_write_duration",
+                "attestation_api",
+                "connection",
+            ];
             let Some(name) = series.strip_prefix("agentwrit_") else {
                 continue;
             };

@@ -1,39 +1,40 @@
-//! The stream under hyper: tells the [`Pace`] what happens, and puts our words in the place of hyper's own refusals.
+//! The stream under hyper: reports to the [`Deadlines`] what happens, and replaces hyper's own refusals by ours.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::{Pace, Phase};
-use crate::http::Front;
+use crate::deadlines::{Deadlines, Phase};
 
-/// Bytes behind an unreadable head that are read and forgotten.
-const MOST_FORGOTTEN: usize = 2 * 1_048_576;
+/// Bytes behind an unreadable head that are read and discarded.
+const MAX_DISCARDED: usize = 2 * 1_048_576;
+
+/// Makes the whole answer, as bytes, to a head that can't be read.
+pub(crate) type Refuse = Box<dyn Fn(StatusCode) -> Bytes + Send>;
 
 /// A connection's stream, with the byte that was read before hyper came.
-pub(super) struct Paced<S> {
+pub(crate) struct DeadlineStream<S> {
     stream: S,
-    pace: Pace,
-    front: Arc<Front>,
+    deadlines: Deadlines,
+    refuse: Refuse,
     first: Option<u8>,
     refusal: Bytes,
-    forgotten: Option<usize>,
+    discarded: Option<usize>,
 }
 
-impl<S> Paced<S> {
-    pub(super) fn new(stream: S, first: u8, pace: Pace, front: Arc<Front>) -> Self {
+impl<S> DeadlineStream<S> {
+    pub(crate) fn new(stream: S, first: u8, deadlines: Deadlines, refuse: Refuse) -> Self {
         Self {
             stream,
-            pace,
-            front,
+            deadlines,
+            refuse,
             first: Some(first),
             refusal: Bytes::new(),
-            forgotten: None,
+            discarded: None,
         }
     }
 }
@@ -47,25 +48,25 @@ fn refused(phase: Phase, written: &[u8]) -> Option<StatusCode> {
     StatusCode::from_bytes(code).ok().filter(StatusCode::is_client_error)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> DeadlineStream<S> {
     /// True when these bytes were hyper's own refusal, whose place ours takes.
     fn replaces(&mut self, written: &[u8]) -> bool {
-        let Some(status) = refused(self.pace.phase(), written) else {
+        let Some(status) = refused(self.deadlines.phase(), written) else {
             return false;
         };
-        self.pace.refused();
-        self.refusal = self.front.refusal(status);
+        self.deadlines.refused();
+        self.refusal = (self.refuse)(status);
         true
     }
 
     /// Reads on until the peer is done, or has sent far too much.
-    fn poll_forget(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [0; 4096];
-        while self.forgotten.is_some_and(|bytes| bytes < MOST_FORGOTTEN) {
+        while self.discarded.is_some_and(|bytes| bytes < MAX_DISCARDED) {
             let mut buf = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {
-                    self.forgotten = self.forgotten.map(|bytes| bytes + buf.filled().len());
+                    self.discarded = self.discarded.map(|bytes| bytes + buf.filled().len());
                 }
                 _ => break,
             }
@@ -85,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for DeadlineStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if let Some(first) = self.first.filter(|_| buf.remaining() > 0) {
@@ -95,14 +96,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         }
         let received = buf.filled().len() - before;
-        if received > 0 && !self.pace.received(received) {
-            return Poll::Ready(Err(io::Error::other("too many header bytes in flight")));
+        if received > 0 && !self.deadlines.received(received) {
+            return Poll::Ready(Err(io::Error::other("no room for so large a header block")));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.replaces(buf) {
             return Poll::Ready(Ok(buf.len()));
@@ -130,18 +131,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.pace.flushed();
+        self.deadlines.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_refusal(cx))?;
-        if self.forgotten.is_none() {
+        if self.discarded.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.forgotten = Some(0);
+            self.discarded = Some(0);
         }
-        if self.pace.phase() == Phase::Refused {
-            ready!(self.poll_forget(cx));
+        if self.deadlines.phase() == Phase::Refused {
+            ready!(self.poll_discard(cx));
         }
         Poll::Ready(Ok(()))
     }

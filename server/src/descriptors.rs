@@ -8,7 +8,7 @@ const RESERVE: u64 = 512;
 const MOST: u64 = 16_384;
 
 /// Raises the limit of open files as far as the system allows without privileges, as Go programs do.
-pub(crate) fn raise_limit() {
+pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
         return;
@@ -22,8 +22,8 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// How many connections the API listener may hold.
-pub(super) fn connections() -> usize {
+/// How many connections the main listener may hold.
+pub(crate) fn connections() -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(share(limit)).unwrap_or(usize::MAX)
 }

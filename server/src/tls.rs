@@ -1,15 +1,28 @@
-//! TLS of the API listener; the files are read again when they change.
+//! TLS from files, which can be read again when they change, and the parts of it that other sources of certificates use.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::TlsMode;
+use crate::TlsSource;
+
+/// The files of a listener's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+    /// PEM certificates of the CAs that clients must be of; without it no client certificate is asked for.
+    pub client_ca: Option<PathBuf>,
+}
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +71,7 @@ struct Loaded {
 
 /// The acceptor of new connections, always with the files' last good content.
 pub struct Tls {
-    mode: TlsMode,
+    files: TlsFiles,
     loaded: RwLock<Loaded>,
 }
 
@@ -87,59 +100,55 @@ fn certificates(what: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Certi
     Ok(chain)
 }
 
-fn load(mode: &TlsMode) -> Result<Option<Loaded>, TlsError> {
-    let TlsMode::Tls { cert, key, client_ca } = mode else {
-        return Ok(None);
-    };
+/// Checks that clients have a certificate of one of the CAs in `pem`, which came from `path`.
+///
+/// # Errors
+/// When there is no usable certificate in it.
+pub fn client_verifier(path: &Path, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("client CA", path, pem)? {
+        roots
+            .add(certificate)
+            .map_err(|error| content("client CA", path, &error))?;
+    }
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?)
+}
+
+/// The one crypto provider of our programs.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
+    let TlsFiles { cert, key, client_ca } = files;
     let contents = Contents {
         cert: read("TLS certificate", cert)?,
         key: read("TLS key", key)?,
         client_ca: client_ca.as_deref().map(|path| read("client CA", path)).transpose()?,
     };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let builder = match client_ca.as_deref().zip(contents.client_ca.as_deref()) {
         None => builder.with_no_client_auth(),
-        Some((path, pem)) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates("client CA", path, pem)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| content("client CA", path, &error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some((path, pem)) => builder.with_client_cert_verifier(client_verifier(path, pem)?),
     };
     let chain = certificates("TLS certificate", cert, &contents.cert)?;
     let private = PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| content("TLS key", key, &error))?;
     let mut config = builder.with_single_cert(chain, private)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some(Loaded {
+    Ok(Loaded {
         contents,
         acceptor: TlsAcceptor::from(Arc::new(config)),
-    }))
+    })
 }
 
 impl Tls {
-    /// Loads the files; `None` for plain HTTP.
+    /// Loads the files.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub fn load(mode: &TlsMode) -> Result<Option<Self>, TlsError> {
-        Ok(load(mode)?.map(|loaded| Self {
-            mode: mode.clone(),
-            loaded: RwLock::new(loaded),
-        }))
-    }
-
-    /// The acceptor for a new connection.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        self.loaded
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .acceptor
-            .clone()
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let loaded = RwLock::new(load(&files)?);
+        Ok(Self { files, loaded })
     }
 
     /// Reads the files again; true when they had changed. On an error the last good content stays.
@@ -147,14 +156,22 @@ impl Tls {
     /// # Errors
     /// As for [`Tls::load`].
     pub fn refresh(&self) -> Result<bool, TlsError> {
-        let Some(fresh) = load(&self.mode)? else {
-            return Ok(false);
-        };
+        let fresh = load(&self.files)?;
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
         let changed = loaded.contents != fresh.contents;
         if changed {
             *loaded = fresh;
         }
         Ok(changed)
+    }
+}
+
+impl TlsSource for Tls {
+    fn acceptor(&self) -> TlsAcceptor {
+        self.loaded
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .acceptor
+            .clone()
     }
 }

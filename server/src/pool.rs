@@ -1,0 +1,306 @@
+//! A pool of bytes that connections share: each source gets its share, and nobody waits for a place.
+//!
+//! The pool is work-conserving: one source may use all that nobody else wants. When it is full, the source that holds
+//! most loses its idlest connection. So a source that holds less than its fair share (capacity / sources present) loses
+//! nothing, whatever the others do.
+//!
+//! Sources that showed to be trusted (the controller, after the API server vouched for it) lose nothing to others, and
+//! may use a reserve that nobody else can take.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Source;
+
+/// How often at most the order of a source's connections is corrected in search of the idlest one.
+const MAX_CORRECTIONS: usize = 64;
+/// How many sources that hold equally much are compared.
+const MAX_EQUALS: usize = 16;
+/// How long a source stays trusted.
+const TRUST: Duration = Duration::from_mins(1);
+/// Most sources that are trusted at once.
+const MAX_TRUSTED: usize = 64;
+
+/// What holds bytes of a pool and can be made to give them up.
+pub(crate) trait Evictable: Send + Sync {
+    /// Since when it does nothing useful; the present moment while it works. Never goes back.
+    fn idle_since(&self) -> Instant;
+    /// Makes it end. Must not use the pool, and must not block.
+    fn evict(&self);
+}
+
+struct Item {
+    source: Source,
+    bytes: usize,
+    /// What [`Evictable::idle_since`] said last: the key in the source's order.
+    seen: Instant,
+    evictable: Arc<dyn Evictable>,
+}
+
+#[derive(Default)]
+struct Holder {
+    bytes: usize,
+    /// Its items, the idlest first as far as is known.
+    order: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Default)]
+struct State {
+    used: usize,
+    next_id: u64,
+    evictions: u64,
+    items: HashMap<u64, Item>,
+    holders: HashMap<Source, Holder>,
+    by_size: BTreeSet<(usize, Source)>,
+    trusted: HashMap<Source, Instant>,
+}
+
+/// What a pool holds at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Connections.
+    pub connections: usize,
+    /// Bytes that they are counted with.
+    pub bytes: usize,
+    /// Sources that they come from.
+    pub sources: usize,
+    /// Connections that had to end for others, since the start.
+    pub evictions: u64,
+}
+
+/// The pool.
+pub(crate) struct Pool {
+    capacity: usize,
+    reserve: usize,
+    state: Mutex<State>,
+}
+
+impl Pool {
+    /// A pool of `capacity` bytes, and `reserve` more for trusted sources.
+    pub(crate) fn new(capacity: usize, reserve: usize) -> Arc<Self> {
+        Arc::new(Self {
+            capacity,
+            reserve,
+            state: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes `bytes` for a new item of `source`. `None` only when they don't fit beside what can't be evicted.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        source: Source,
+        bytes: usize,
+        evictable: Arc<dyn Evictable>,
+    ) -> Option<Place> {
+        let mut evicted = Vec::new();
+        let mut state = self.lock();
+        let id = self.make_room(&mut state, source, bytes, None, &mut evicted).then(|| {
+            let id = state.next_id;
+            state.next_id += 1;
+            let seen = evictable.idle_since();
+            let item = Item {
+                source,
+                bytes: 0,
+                seen,
+                evictable,
+            };
+            state.items.insert(id, item);
+            state.holders.entry(source).or_default().order.insert((seen, id));
+            state.resize(id, bytes);
+            id
+        });
+        drop(state);
+        end_all(evicted);
+        let pool = Arc::clone(self);
+        id.map(|id| Place { pool, id })
+    }
+
+    /// Treats `source` as trusted for a minute.
+    pub(crate) fn trust(&self, source: Source) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.trusted.len() >= MAX_TRUSTED {
+            state.trusted.retain(|_, until| *until > now);
+        }
+        if state.trusted.len() < MAX_TRUSTED || state.trusted.contains_key(&source) {
+            state.trusted.insert(source, now + TRUST);
+        }
+    }
+
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        let state = self.lock();
+        Occupancy {
+            connections: state.items.len(),
+            bytes: state.used,
+            sources: state.holders.len(),
+            evictions: state.evictions,
+        }
+    }
+
+    /// Evicts until `bytes` more fit for `source`. An item that grows doesn't make room for itself.
+    fn make_room(
+        &self,
+        state: &mut State,
+        source: Source,
+        bytes: usize,
+        growing: Option<u64>,
+        evicted: &mut Vec<Arc<dyn Evictable>>,
+    ) -> bool {
+        let reserve = if state.trusts(source) { self.reserve } else { 0 };
+        let limit = self.capacity.saturating_add(reserve);
+        while state.used.saturating_add(bytes) > limit {
+            let own = state.held(source).saturating_add(bytes);
+            let loser = state
+                .largest(source)
+                .filter(|(held, _)| *held >= own)
+                .map(|(_, loser)| loser);
+            let Some(id) = state.idlest(loser.unwrap_or(source), growing) else {
+                return false;
+            };
+            evicted.extend(state.remove(id));
+            state.evictions += 1;
+        }
+        true
+    }
+}
+
+/// Outside of the pool's lock.
+fn end_all(evicted: Vec<Arc<dyn Evictable>>) {
+    for evictable in evicted {
+        evictable.evict();
+    }
+}
+
+impl State {
+    fn trusts(&self, source: Source) -> bool {
+        self.trusted.get(&source).is_some_and(|until| *until > Instant::now())
+    }
+
+    fn held(&self, source: Source) -> usize {
+        self.holders.get(&source).map_or(0, |holder| holder.bytes)
+    }
+
+    /// What the source that holds most holds, besides `besides` and trusted ones; of equal ones the idlest.
+    fn largest(&self, besides: Source) -> Option<(usize, Source)> {
+        let mut others = self
+            .by_size
+            .iter()
+            .rev()
+            .filter(|(_, source)| *source != besides && !self.trusts(*source));
+        let first = *others.next()?;
+        let idle = |source: Source| {
+            self.holders
+                .get(&source)
+                .and_then(|holder| holder.order.first().copied())
+        };
+        std::iter::once(first)
+            .chain(
+                others
+                    .copied()
+                    .take_while(|(held, _)| *held == first.0)
+                    .take(MAX_EQUALS),
+            )
+            .min_by_key(|(_, source)| idle(*source))
+    }
+
+    /// The idlest item of a source, besides one that grows.
+    fn idlest(&mut self, source: Source, besides: Option<u64>) -> Option<u64> {
+        let holder = self.holders.get_mut(&source)?;
+        let mut found = None;
+        for _ in 0..MAX_CORRECTIONS {
+            let (seen, id) = *holder.order.iter().find(|(_, id)| Some(*id) != besides)?;
+            found = Some(id);
+            let item = self.items.get_mut(&id)?;
+            let idle_since = item.evictable.idle_since();
+            if idle_since <= seen {
+                break;
+            }
+            // It did something since: its turn to go is later.
+            item.seen = idle_since;
+            holder.order.remove(&(seen, id));
+            holder.order.insert((idle_since, id));
+        }
+        found
+    }
+
+    /// Counts an item with `bytes` from now on.
+    fn resize(&mut self, id: u64, bytes: usize) {
+        let Some(item) = self.items.get_mut(&id) else { return };
+        let Some(holder) = self.holders.get_mut(&item.source) else {
+            return;
+        };
+        self.by_size.remove(&(holder.bytes, item.source));
+        holder.bytes = holder.bytes.saturating_sub(item.bytes).saturating_add(bytes);
+        self.used = self.used.saturating_sub(item.bytes).saturating_add(bytes);
+        item.bytes = bytes;
+        self.by_size.insert((holder.bytes, item.source));
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<dyn Evictable>> {
+        self.resize(id, 0);
+        let item = self.items.remove(&id)?;
+        if let Some(holder) = self.holders.get_mut(&item.source) {
+            holder.order.remove(&(item.seen, id));
+            if holder.order.is_empty() {
+                self.by_size.remove(&(holder.bytes, item.source));
+                self.holders.remove(&item.source);
+            }
+        }
+        Some(item.evictable)
+    }
+}
+
+/// What an item holds of a pool; given back when it is dropped.
+pub(crate) struct Place {
+    pool: Arc<Pool>,
+    id: u64,
+}
+
+impl Place {
+    /// Takes `bytes` more. False when there is no room for them, or the item was evicted.
+    pub(crate) fn grow(&self, bytes: usize) -> bool {
+        let mut evicted = Vec::new();
+        let mut state = self.pool.lock();
+        let grown = match state.items.get(&self.id).map(|item| (item.source, item.bytes)) {
+            None => false,
+            Some((source, held)) => {
+                let room = self
+                    .pool
+                    .make_room(&mut state, source, bytes, Some(self.id), &mut evicted);
+                if room {
+                    state.resize(self.id, held.saturating_add(bytes));
+                }
+                room
+            }
+        };
+        drop(state);
+        end_all(evicted);
+        grown
+    }
+
+    /// Treats the item's source as trusted for a minute.
+    pub(crate) fn trust(&self) {
+        let source = self.pool.lock().items.get(&self.id).map(|item| item.source);
+        if let Some(source) = source {
+            self.pool.trust(source);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // It is gone already when it was evicted.
+        drop(self.pool.lock().remove(self.id));
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
