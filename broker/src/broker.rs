@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, lower_hex};
+use agentwrit_server::{Source, Turns};
 
 use crate::attest::Attestation;
 use crate::config::Config;
@@ -12,7 +13,8 @@ use crate::hashed_secrets::HashedSecrets;
 use crate::keys::KeySet;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::{EventDraft, Store};
+use crate::store::READERS;
+use crate::store::{Command, EventDraft, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
 
@@ -32,6 +34,8 @@ pub struct Broker {
     pub verifier: Verifier,
     /// The store.
     pub store: Store,
+    /// Turns at reading the store for callers that showed no credential yet.
+    pub reads: Turns,
     /// Rate limits.
     pub limits: Limits,
     /// Metrics.
@@ -51,6 +55,10 @@ pub struct Broker {
 /// Stems of the same so many milliseconds stand beside each other in their index: with 6,000 a second on a few pages.
 /// After 18 hours they begin again.
 const STEM_MILLIS: i64 = 64;
+
+/// Reads of strangers at once, and how many of them may wait.
+pub(crate) const STRANGERS_READING: usize = READERS - 1;
+pub(crate) const STRANGERS_WAITING: usize = 1_024;
 
 /// State of the routers.
 pub type AppState = Arc<Broker>;
@@ -84,6 +92,16 @@ impl Broker {
     /// When there is no randomness.
     pub fn random_id(&self, stem: &str) -> Result<String, EntropyError> {
         Ok(format!("{stem}{}", self.random_hex::<8>()?))
+    }
+
+    /// Reads for a caller that showed no credential yet. Sources take turns, and not at all of the store's readers: one
+    /// stays for callers that are known.
+    ///
+    /// # Errors
+    /// As for [`Store::read`]; also when too many wait.
+    pub async fn read_for<C: Command>(&self, source: Source, command: C) -> Result<C::Outcome, StoreError> {
+        let _turn = self.reads.acquire(source).await.map_err(|_| StoreError::QueueFull)?;
+        self.store.read(command).await
     }
 
     /// The key that nonces are authenticated with.

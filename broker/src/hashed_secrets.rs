@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_server::{Source, Turns};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -27,7 +28,7 @@ const ADMIN_SECRET_BYTES: RangeInclusive<usize> = 1..=BCRYPT_BYTES;
 const ADMIN_COST: u32 = 12;
 /// Salt and digest of what clients that don't exist are compared with: well-formed, and of no known secret.
 const NOBODY: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
-/// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s.
+/// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s. Sources take turns.
 const WAITING: usize = 32;
 /// Secrets remembered.
 const REMEMBERED: usize = 10_000;
@@ -58,11 +59,9 @@ pub struct HashedSecrets {
     /// Lengths that a secret can have: nothing that bcrypt would cut short reaches it.
     lengths: RangeInclusive<usize>,
     nobody: Sensitive,
-    /// Who runs or waits.
-    places: Arc<Semaphore>,
-    /// Who runs.
-    running: Arc<Semaphore>,
-    /// Who registers.
+    /// Comparisons that run or wait.
+    comparing: Turns,
+    /// Registrations under way.
     registering: Semaphore,
     remembered: Mutex<HashMap<String, Remembered>>,
 }
@@ -80,10 +79,10 @@ impl HashedSecrets {
         Self::with(key, ADMIN_COST, ADMIN_SECRET_BYTES, 1)
     }
 
-    /// Fills the line for good.
+    /// Lets nothing be compared any more.
     #[cfg(test)]
-    pub(crate) fn crowd(&self) {
-        self.places.close();
+    pub(crate) fn crowd(&mut self) {
+        self.comparing = Turns::new(0, 0);
     }
 
     fn with(key: [u8; 32], cost: u32, lengths: RangeInclusive<usize>, parallel: usize) -> Self {
@@ -92,8 +91,7 @@ impl HashedSecrets {
             cost,
             lengths,
             nobody: Sensitive::from(format!("$2b${cost:02}${NOBODY}")),
-            places: Arc::new(Semaphore::new(parallel.saturating_mul(1 + WAITING))),
-            running: Arc::new(Semaphore::new(parallel)),
+            comparing: Turns::new(parallel, parallel.saturating_mul(WAITING)),
             registering: Semaphore::new(parallel.saturating_mul(2)),
             remembered: Mutex::default(),
         }
@@ -119,7 +117,8 @@ impl HashedSecrets {
         Ok(Sensitive::from(hash))
     }
 
-    /// Whether a presented secret is the one whose hash is stored; takes the same time when nothing is stored.
+    /// Whether a secret that `source` presented is the one whose hash is stored; takes the same time when nothing is
+    /// stored.
     ///
     /// # Errors
     /// When it can't be said.
@@ -128,6 +127,7 @@ impl HashedSecrets {
         client_id: &str,
         presented: Sensitive,
         stored: Option<&Sensitive>,
+        source: Source,
     ) -> Result<bool, SecretError> {
         let digest = self.digest(client_id, presented.expose());
         if let (Some(digest), Some(stored)) = (digest, stored)
@@ -137,7 +137,7 @@ impl HashedSecrets {
         }
         let comparable = stored.filter(|_| self.lengths.contains(&presented.expose().len()));
         let equal = self
-            .compare(presented, comparable.unwrap_or(&self.nobody).clone())
+            .compare(presented, comparable.unwrap_or(&self.nobody).clone(), source)
             .await?;
         let Some(stored) = comparable.filter(|_| equal) else {
             return Ok(false);
@@ -155,15 +155,12 @@ impl HashedSecrets {
         }
     }
 
-    async fn compare(&self, presented: Sensitive, hash: Sensitive) -> Result<bool, SecretError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| SecretError::Busy)?;
-        let turn = Arc::clone(&self.running).acquire_owned().await;
-        let turn = turn.map_err(|_| SecretError::Interrupted)?;
+    async fn compare(&self, presented: Sensitive, hash: Sensitive, source: Source) -> Result<bool, SecretError> {
+        let turn = self.comparing.acquire(source).await.map_err(|_| SecretError::Busy)?;
         let longest = *self.lengths.end();
         let compared = tokio::task::spawn_blocking(move || {
             // Held to the end of the comparison, which goes on when the caller hangs up.
-            let _held = (place, turn);
+            let _turn = turn;
             let bytes = presented.expose().as_bytes();
             bcrypt::verify(bytes.get(..longest).unwrap_or(bytes), hash.expose())
         });
@@ -210,16 +207,25 @@ impl HashedSecrets {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const CLIENT: &str = "or-0123456789ab";
+
+    fn source(last: u8) -> Source {
+        Source::of([192, 0, 2, last].into())
+    }
 
     fn stored(secret: &str) -> Sensitive {
         Sensitive::from(bcrypt::hash(secret, 4).unwrap())
     }
 
     async fn matches(secrets: &HashedSecrets, presented: &str, stored: &Sensitive) -> bool {
-        secrets.matches(CLIENT, presented.into(), Some(stored)).await.unwrap()
+        secrets
+            .matches(CLIENT, presented.into(), Some(stored), source(1))
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
@@ -244,7 +250,7 @@ mod tests {
         for wrong in &wrong {
             assert!(!matches(&secrets, wrong, &stored).await, "{wrong:?}");
         }
-        let nobody = secrets.matches(CLIENT, secret.as_str().into(), None).await;
+        let nobody = secrets.matches(CLIENT, secret.as_str().into(), None, source(1)).await;
         assert_eq!(
             nobody,
             Ok(false),
@@ -271,8 +277,11 @@ mod tests {
         let secrets = HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 0);
         let secret = "5e".repeat(32);
         let hash = stored(&secret);
-        let ask =
-            async |client: &str, hash: &Sensitive| secrets.matches(client, secret.as_str().into(), Some(hash)).await;
+        let ask = async |client: &str, hash: &Sensitive| {
+            secrets
+                .matches(client, secret.as_str().into(), Some(hash), source(1))
+                .await
+        };
         assert_eq!(ask(CLIENT, &hash).await, Err(SecretError::Busy), "no turn at all");
         secrets.made(CLIENT, &secret.as_str().into(), &hash);
         assert_eq!(ask(CLIENT, &hash).await, Ok(true), "without a comparison");
@@ -283,29 +292,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_waits_in_a_line_that_ends() {
+    async fn a_flood_of_one_source_leaves_room_for_another() {
         let secrets = Arc::new(HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 1));
         let hash = stored("x");
-        let turn = Arc::clone(&secrets.running).acquire_owned().await.unwrap();
-        let waiting: Vec<_> = (0..=WAITING)
-            .map(|_| {
-                let (secrets, hash) = (Arc::clone(&secrets), hash.clone());
-                tokio::spawn(async move { matches(&secrets, "wrong", &hash).await })
-            })
-            .collect();
-        while secrets.places.available_permits() > 0 {
+        let turn = secrets.comparing.acquire(source(1)).await.unwrap();
+        let ask = |of: u8| {
+            let (secrets, hash) = (Arc::clone(&secrets), hash.clone());
+            tokio::spawn(async move { secrets.matches(CLIENT, "wrong".into(), Some(&hash), source(of)).await })
+        };
+        let flood: Vec<_> = (0..WAITING).map(|_| ask(1)).collect();
+        while secrets.comparing.waiting() < WAITING {
             tokio::task::yield_now().await;
         }
-        let late = secrets.matches(CLIENT, "late".into(), Some(&hash)).await;
-        assert_eq!(late, Err(SecretError::Busy));
-        let (gone, patient) = waiting.split_first().unwrap();
-        gone.abort();
-        while secrets.places.available_permits() == 0 {
+        assert_eq!(ask(1).await.unwrap(), Err(SecretError::Busy));
+        let other = ask(2);
+        while !flood.iter().any(tokio::task::JoinHandle::is_finished) {
             tokio::task::yield_now().await;
         }
         drop(turn);
-        for patient in patient {
-            patient.abort();
+        assert_eq!(other.await.unwrap(), Ok(false), "it took the place of one of the flood");
+        for waiting in flood {
+            waiting.abort();
         }
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
+use agentwrit_server::Turns;
 
 use crate::attest::{Attestation, Attestor, AttestorError, KubeAttestor, Settings};
-use crate::broker::{AppState, Broker};
+use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
 use crate::config::{AttestConfig, Config};
 use crate::hashed_secrets::HashedSecrets;
 use crate::keys::{KeyError, KeySet};
@@ -101,6 +102,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         view,
         verifier,
         store,
+        reads: Turns::new(STRANGERS_READING, STRANGERS_WAITING),
         metrics,
         attestation,
         compare_key,

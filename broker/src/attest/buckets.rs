@@ -1,7 +1,9 @@
-//! Token buckets by key, on the injected clock, bounded in number.
+//! Token buckets by source, on the injected clock, bounded in number.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+
+use agentwrit_server::Source;
 
 /// Most keys remembered; beyond it the one nearest to a full bucket is forgotten.
 const MAX_KEYS: usize = 10_000;
@@ -11,7 +13,7 @@ const MAX_KEYS: usize = 10_000;
 pub struct Buckets {
     interval_ms: i64,
     burst: i64,
-    full_at: Mutex<HashMap<String, i64>>,
+    full_at: Mutex<HashMap<Source, i64>>,
 }
 
 impl Buckets {
@@ -25,20 +27,20 @@ impl Buckets {
     }
 
     /// Takes a token of `key` at `now_ms`; `false` when there is none.
-    pub fn take(&self, key: &str, now_ms: i64) -> bool {
+    pub fn take(&self, key: Source, now_ms: i64) -> bool {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = advance(full_at.get(key).copied(), now_ms, self.interval_ms, self.burst) else {
+        let Some(next) = advance(full_at.get(&key).copied(), now_ms, self.interval_ms, self.burst) else {
             return false;
         };
-        if full_at.len() >= MAX_KEYS && !full_at.contains_key(key) {
+        if full_at.len() >= MAX_KEYS && !full_at.contains_key(&key) {
             full_at.retain(|_, at| *at > now_ms);
             if full_at.len() >= MAX_KEYS
-                && let Some(nearest) = full_at.iter().min_by_key(|(_, at)| **at).map(|(key, _)| key.clone())
+                && let Some(nearest) = full_at.iter().min_by_key(|(_, at)| **at).map(|(key, _)| *key)
             {
                 full_at.remove(&nearest);
             }
         }
-        full_at.insert(key.to_owned(), next);
+        full_at.insert(key, next);
         true
     }
 }
@@ -53,28 +55,34 @@ pub fn advance(full_at: Option<i64>, now_ms: i64, interval_ms: i64, burst: i64) 
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
+
+    fn source(address: u32) -> Source {
+        Source::of(IpAddr::V4(Ipv4Addr::from_bits(address)))
+    }
 
     #[test]
     fn a_burst_then_one_an_interval() {
         let buckets = Buckets::new(10_000, 3);
         let taken: Vec<bool> = [0, 0, 0, 0, 9_999, 10_000, 10_001, 40_000, 40_000, 40_000, 40_000]
             .into_iter()
-            .map(|at| buckets.take("pod", at))
+            .map(|at| buckets.take(source(1), at))
             .collect();
         let wanted = [true, true, true, false, false, true, false, true, true, true, false];
         assert_eq!(taken, wanted);
-        assert!(buckets.take("other", 0));
+        assert!(buckets.take(source(2), 0));
     }
 
     #[test]
     fn strangers_cannot_fill_the_memory() {
         let buckets = Buckets::new(1_000, 2);
-        for n in 0..MAX_KEYS + 500 {
-            assert!(buckets.take(&n.to_string(), 0));
+        for n in 0..u32::try_from(MAX_KEYS).unwrap() + 500 {
+            assert!(buckets.take(source(n), 0));
         }
         assert_eq!(buckets.full_at.lock().unwrap().len(), MAX_KEYS);
-        assert!(buckets.take("late", 5_000));
+        assert!(buckets.take(source(u32::MAX), 5_000));
         assert_eq!(buckets.full_at.lock().unwrap().len(), 1);
     }
 

@@ -1,20 +1,26 @@
-//! How the API server is asked: cheap checks first, a limit per source, 16 reviews at a time, nothing kept for pods.
+//! How the API server is asked: cheap checks first, a limit per source, few questions at a time, nothing kept for pods.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_server::{Source, Turn, Turns};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Buckets, Caller, DenialKind, identity, precheck,
 };
 
-/// Most questions in flight at the API server.
-const MAX_IN_FLIGHT: usize = 16;
+/// Most questions in flight at the API server: those of all sources, and those of the controller's source, which
+/// nobody else can take.
+const MAX_IN_FLIGHT: usize = 14;
+const MAX_CONTROLLER_IN_FLIGHT: usize = 2;
+/// Most questions that wait.
+const MAX_WAITING: usize = 2_048;
+/// How long after its last review the controller's source is still known as that, milliseconds.
+const CONTROLLER_SOURCE_MS: i64 = 600_000;
 /// Longest wait for one of them to be answered before ours is asked.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the controller's own review is believed, milliseconds.
@@ -67,6 +73,7 @@ pub struct AttestedPod {
 
 struct Believed {
     token: [u8; 32],
+    source: Source,
     since_ms: i64,
     caller: Caller,
 }
@@ -76,7 +83,8 @@ pub struct Attestation {
     attestor: Arc<dyn Attestor>,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    in_flight: Semaphore,
+    in_flight: Turns,
+    controllers: Turns,
     sources: Buckets,
     controller: Mutex<Option<Believed>>,
     metrics: AttestMetrics,
@@ -92,7 +100,8 @@ impl Attestation {
             attestor,
             clock,
             settings,
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            in_flight: Turns::new(MAX_IN_FLIGHT, MAX_WAITING),
+            controllers: Turns::new(MAX_CONTROLLER_IN_FLIGHT, MAX_WAITING),
             sources: Buckets::new(SOURCE_INTERVAL_MS, SOURCE_BURST),
             controller: Mutex::new(None),
             metrics: AttestMetrics::new()?,
@@ -108,7 +117,7 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn controller(&self, authorization: Option<&HeaderValue>, source: &str) -> Result<Caller, AttestError> {
+    pub async fn controller(&self, authorization: Option<&HeaderValue>, source: Source) -> Result<Caller, AttestError> {
         let token = self.precheck(authorization)?;
         let hash = <[u8; 32]>::from(Sha256::digest(token.expose_secret().as_bytes()));
         if let Some(caller) = self.believed(&hash) {
@@ -120,6 +129,7 @@ impl Attestation {
         }
         *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(Believed {
             token: hash,
+            source,
             since_ms: self.ticks(),
             caller: caller.clone(),
         });
@@ -133,7 +143,7 @@ impl Attestation {
     pub async fn pod_caller(
         &self,
         authorization: Option<&HeaderValue>,
-        source: &str,
+        source: Source,
     ) -> Result<(Caller, BoundPod), AttestError> {
         let token = self.precheck(authorization)?;
         let caller = self.review(&token, source).await?;
@@ -152,9 +162,10 @@ impl Attestation {
         caller: &Caller,
         bound: &BoundPod,
         policy: &str,
+        source: Source,
     ) -> Result<AttestedPod, AttestError> {
         let pod = {
-            let _permit = self.permit().await?;
+            let _turn = self.turn(source).await?;
             let asked = self.clock.monotonic();
             let answer = self.attestor.pod(&caller.namespace, &bound.name).await;
             self.answered(ApiCall::Pod, asked);
@@ -193,11 +204,11 @@ impl Attestation {
             .map(|entry| entry.caller.clone())
     }
 
-    async fn review(&self, token: &SecretString, source: &str) -> Result<Caller, AttestError> {
+    async fn review(&self, token: &SecretString, source: Source) -> Result<Caller, AttestError> {
         if !self.sources.take(source, self.ticks()) {
             return Err(denied(DenialKind::SourceRateLimited, None));
         }
-        let _permit = self.permit().await?;
+        let _turn = self.turn(source).await?;
         let asked = self.clock.monotonic();
         let answer = self.attestor.review(token, &self.settings.audience).await;
         self.answered(ApiCall::Review, asked);
@@ -209,11 +220,25 @@ impl Attestation {
             .answered(call, self.clock.monotonic().saturating_sub(asked).as_secs_f64());
     }
 
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, AttestorError> {
-        match tokio::time::timeout(QUEUE_TIMEOUT, self.in_flight.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
+    /// Sources take turns; the one that the controller was seen at has turns of its own.
+    async fn turn(&self, source: Source) -> Result<Turn, AttestorError> {
+        let turns = if self.is_controllers(source) {
+            &self.controllers
+        } else {
+            &self.in_flight
+        };
+        match tokio::time::timeout(QUEUE_TIMEOUT, turns.acquire(source)).await {
+            Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(AttestorError::Busy),
         }
+    }
+
+    fn is_controllers(&self, source: Source) -> bool {
+        let believed = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
+        believed.as_ref().is_some_and(|entry| {
+            let age = self.ticks().saturating_sub(entry.since_ms);
+            entry.source == source && (0..=CONTROLLER_SOURCE_MS).contains(&age)
+        })
     }
 }
 

@@ -14,6 +14,9 @@ use crate::attest::{PodFacts, Review};
 const OURS: &str = "agentwrit://agentwrit-system/agentwrit";
 const CONTROLLER: &str = "system:serviceaccount:agentwrit-system:agentwrit-controller";
 
+/// Another token of the controller's source.
+const CONTROLLER_RENEWED: &str = "system:serviceaccount:agentwrit-system:other";
+
 /// An API server that answers with the username found in the token's `sub`.
 #[derive(Default)]
 struct Scripted {
@@ -71,6 +74,10 @@ fn attestation(server: &Arc<Scripted>) -> (Arc<Attestation>, Arc<ManualClock>) {
     )
 }
 
+fn source(last: u8) -> Source {
+    Source::of([10, 0, 0, last].into())
+}
+
 fn kind(error: AttestError) -> DenialKind {
     match error {
         AttestError::Denied { kind, .. } => kind,
@@ -85,7 +92,7 @@ async fn the_controllers_review_is_believed_for_five_seconds() {
     for (advance, reviews) in [(0, 1), (5_000, 1), (1, 2), (-10_000, 3)] {
         clock.advance_millis(advance);
         attestation
-            .controller(Some(&bearer(CONTROLLER)), "10.0.0.1")
+            .controller(Some(&bearer(CONTROLLER)), source(1))
             .await
             .unwrap();
         assert_eq!(server.reviews.load(Ordering::SeqCst), reviews, "after {advance} ms");
@@ -98,7 +105,7 @@ async fn a_pods_review_is_never_kept() {
     let (attestation, _) = attestation(&server);
     for wanted in 1..=3 {
         let refused = attestation
-            .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1")
+            .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), source(1))
             .await;
         assert_eq!(kind(refused.unwrap_err()), DenialKind::NotBoundToPod);
         assert_eq!(server.reviews.load(Ordering::SeqCst), wanted);
@@ -112,7 +119,7 @@ async fn nobody_else_is_the_controller() {
     let refused = attestation
         .controller(
             Some(&bearer("system:serviceaccount:shop:agentwrit-controller")),
-            "10.0.0.1",
+            source(1),
         )
         .await;
     assert_eq!(kind(refused.unwrap_err()), DenialKind::NotController);
@@ -126,7 +133,7 @@ async fn an_api_server_that_is_away_is_no_refusal() {
     });
     let (attestation, _) = attestation(&server);
     let error = attestation
-        .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1")
+        .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), source(1))
         .await
         .unwrap_err();
     assert!(matches!(error, AttestError::Unavailable(AttestorError::Unreachable(_))));
@@ -137,12 +144,12 @@ async fn nonsense_never_reaches_the_api_server() {
     let server = Arc::new(Scripted::default());
     let (attestation, _) = attestation(&server);
     assert_eq!(
-        kind(attestation.pod_caller(None, "10.0.0.1").await.unwrap_err()),
+        kind(attestation.pod_caller(None, source(1)).await.unwrap_err()),
         DenialKind::BearerMissing
     );
     let header = HeaderValue::from_static("Bearer a.b.c");
     assert_eq!(
-        kind(attestation.controller(Some(&header), "10.0.0.1").await.unwrap_err()),
+        kind(attestation.controller(Some(&header), source(1)).await.unwrap_err()),
         DenialKind::BearerMalformed
     );
     assert_eq!(server.reviews.load(Ordering::SeqCst), 0);
@@ -155,27 +162,27 @@ async fn one_source_cannot_keep_the_api_server_busy() {
     let token = bearer("system:serviceaccount:shop:a");
     for _ in 0..SOURCE_BURST {
         assert_eq!(
-            kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()),
+            kind(attestation.pod_caller(Some(&token), source(1)).await.unwrap_err()),
             DenialKind::NotBoundToPod
         );
     }
     assert_eq!(
-        kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()),
+        kind(attestation.pod_caller(Some(&token), source(1)).await.unwrap_err()),
         DenialKind::SourceRateLimited
     );
     assert_eq!(
-        kind(attestation.pod_caller(Some(&token), "10.0.0.2").await.unwrap_err()),
+        kind(attestation.pod_caller(Some(&token), source(2)).await.unwrap_err()),
         DenialKind::NotBoundToPod
     );
     clock.advance_millis(SOURCE_INTERVAL_MS);
     assert_eq!(
-        kind(attestation.pod_caller(Some(&token), "10.0.0.1").await.unwrap_err()),
+        kind(attestation.pod_caller(Some(&token), source(1)).await.unwrap_err()),
         DenialKind::NotBoundToPod
     );
 }
 
 #[tokio::test]
-async fn at_most_sixteen_reviews_are_in_flight() {
+async fn reviews_in_flight_are_bounded() {
     let server = Arc::new(Scripted {
         hold: Some(Notify::new()),
         ..Scripted::default()
@@ -186,7 +193,7 @@ async fn at_most_sixteen_reviews_are_in_flight() {
             let attestation = attestation.clone();
             tokio::spawn(async move {
                 attestation
-                    .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), "10.0.0.1")
+                    .pod_caller(Some(&bearer("system:serviceaccount:shop:a")), source(1))
                     .await
             })
         })
@@ -197,4 +204,40 @@ async fn at_most_sixteen_reviews_are_in_flight() {
     }
     assert_eq!(server.reviews.load(Ordering::SeqCst), 40);
     assert_eq!(server.most.load(Ordering::SeqCst), MAX_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn a_source_that_floods_takes_turns_with_the_others() {
+    let server = Arc::new(Scripted {
+        hold: Some(Notify::new()),
+        ..Scripted::default()
+    });
+    let (attestation, _) = attestation(&server);
+    let call = |from: u8, sub: &'static str| {
+        let attestation = attestation.clone();
+        tokio::spawn(async move { attestation.controller(Some(&bearer(sub)), source(from)).await.is_ok() })
+    };
+    let settle = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let flood: Vec<_> = (0..100).map(|_| call(1, "system:serviceaccount:shop:a")).collect();
+    settle().await;
+    assert_eq!(server.running.load(Ordering::SeqCst), MAX_IN_FLIGHT);
+    let controller = call(2, CONTROLLER);
+    settle().await;
+    for _ in 0..2 * MAX_IN_FLIGHT {
+        server.hold.as_ref().unwrap().notify_one();
+        settle().await;
+    }
+    assert!(controller.is_finished(), "after two rounds, though 100 came before");
+    assert!(flood.iter().any(|call| !call.is_finished()));
+    assert!(controller.await.unwrap());
+    // Its source is known now: turns of its own, without a wait.
+    let running = server.running.load(Ordering::SeqCst);
+    let again = call(2, CONTROLLER_RENEWED);
+    settle().await;
+    assert_eq!(server.running.load(Ordering::SeqCst), running + 1);
+    drop((again, flood));
 }

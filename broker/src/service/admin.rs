@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{EntropyError, Sensitive};
+use agentwrit_server::Source;
 use async_trait::async_trait;
 
 use super::token::{Issued, SignError, audience, sign};
@@ -58,7 +59,7 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
     if let Some(problem) = problem {
         tracing::warn!(target: "CFG", component = "AdminSecret", problem = %problem, "keeping the last good admin secret");
     }
-    if !matches(broker, &secret, presented).await? {
+    if !matches(broker, &secret, presented, Source::of(source)).await? {
         broker.metrics.admin_auth.with_label_values(&["failure"]).inc();
         let event = EventDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
         broker.audit_denial(source, event.error_kind("invalid_credentials"));
@@ -82,10 +83,19 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
     Ok(sign(broker, &claims)?)
 }
 
-async fn matches(broker: &Broker, secret: &AdminSecret, presented: Sensitive) -> Result<bool, SecretError> {
+async fn matches(
+    broker: &Broker,
+    secret: &AdminSecret,
+    presented: Sensitive,
+    source: Source,
+) -> Result<bool, SecretError> {
     match secret {
         AdminSecret::Plain(secret) => Ok(equal(secret, &presented, &broker.compare_key)),
-        AdminSecret::Bcrypt(hash) => match broker.admin_secrets.matches("admin", presented, Some(hash)).await {
+        AdminSecret::Bcrypt(hash) => match broker
+            .admin_secrets
+            .matches("admin", presented, Some(hash), source)
+            .await
+        {
             // A hash that nothing can be compared with matches nothing.
             Err(SecretError::Bcrypt) => Ok(false),
             compared => compared,

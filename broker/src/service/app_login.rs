@@ -6,6 +6,7 @@ use agentwrit_protocol::apps::APP_SCOPES;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{EntropyError, Sensitive};
+use agentwrit_server::Source;
 use async_trait::async_trait;
 
 use super::token::{Issued, SignError, audience, sign};
@@ -43,11 +44,18 @@ pub async fn login(
     presented: Sensitive,
     source: IpAddr,
 ) -> Result<Issued, LoginError> {
-    let found = broker.store.read(ByClientId(client_id.clone())).await?;
+    let found = broker
+        .read_for(Source::of(source), ByClientId(client_id.clone()))
+        .await?;
     let active = found.as_ref().filter(|app| app.is_active());
     let matches = broker
         .client_secrets
-        .matches(&client_id, presented, active.map(|app| &app.secret_hash))
+        .matches(
+            &client_id,
+            presented,
+            active.map(|app| &app.secret_hash),
+            Source::of(source),
+        )
         .await?;
     let app = match (active, &found) {
         (Some(app), _) if matches => app,

@@ -25,6 +25,7 @@ pub struct EndPod {
 #[async_trait]
 impl Command for EndPod {
     type Outcome = RevokedResponse;
+    const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
         let now = tx.now_millis();

@@ -55,6 +55,7 @@ pub struct ApplyPolicies {
 #[async_trait]
 impl Command for ApplyPolicies {
     type Outcome = Vec<Written<PutPolicyResponse>>;
+    const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let mut answers = Vec::with_capacity(self.writes.len());
@@ -261,6 +262,7 @@ pub struct RemovePolicy {
 #[async_trait]
 impl Command for RemovePolicy {
     type Outcome = Written<RevokedResponse>;
+    const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let current_epoch = current_epoch(tx).await?;

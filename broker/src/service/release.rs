@@ -79,6 +79,7 @@ impl Release {
 #[async_trait]
 impl Command for Release {
     type Outcome = Released;
+    const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Released> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;

@@ -104,6 +104,7 @@ impl Revoke {
 #[async_trait]
 impl Command for Revoke {
     type Outcome = ();
+    const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         let sessions = self.sessions(tx).await?;

@@ -20,7 +20,9 @@ use super::sqlite::readers::Readers;
 use super::{Command, EventDraft, EventFilter, EventPage, Result, StoreError, Tx};
 
 /// Commands that may wait; more are refused with 503.
-const QUEUE_LENGTH: usize = 8192;
+const QUEUE_LENGTH: usize = 4096;
+/// Of those, only commands that take authority away may use the last ones.
+const AUTHORITY_RESERVE: usize = 1024;
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 /// How long the close may take.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -133,7 +135,7 @@ impl Store {
             outcome: None,
             reply: Some(reply),
         };
-        self.submit(Box::new(slot))?;
+        self.submit(Box::new(slot), C::TAKES_AUTHORITY)?;
         answer.await.map_err(|_| StoreError::NotOpen)?
     }
 
@@ -171,13 +173,16 @@ impl Store {
             outcome: None,
             reply: None,
         };
-        self.submit(Box::new(slot)).is_ok()
+        self.submit(Box::new(slot), false).is_ok()
     }
 
-    fn submit(&self, job: Box<dyn Pending>) -> Result<()> {
+    fn submit(&self, job: Box<dyn Pending>, takes_authority: bool) -> Result<()> {
         // At once, for the committer may be busy with opening the store anew.
         if self.readers.is_some() && !self.connected() {
             return Err(StoreError::NotOpen);
+        }
+        if !takes_authority && self.queue.capacity() <= AUTHORITY_RESERVE {
+            return Err(StoreError::QueueFull);
         }
         self.queue.try_send(Message::Job(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
@@ -438,6 +443,46 @@ mod tests {
         let (stuck, page) = tokio::join!(broker.store.commit(stuck), read);
         assert!(stuck.is_ok());
         assert_eq!(page.unwrap().total, 1);
+    }
+
+    /// Ends somebody's authority.
+    struct End;
+
+    #[async_trait]
+    impl Command for End {
+        type Outcome = ();
+        const TAKES_AUTHORITY: bool = true;
+
+        async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_still_takes_what_ends_authority() {
+        let broker = crate::testing::broker().await;
+        let (begun, begins) = oneshot::channel();
+        let (release, until) = channel();
+        let begun = Some(begun);
+        let flooding = async {
+            begins.await.unwrap();
+            let mut waiting = Vec::new();
+            for _ in 0..QUEUE_LENGTH {
+                let mut commit = Box::pin(broker.store.commit(Flush));
+                // It is in the queue, or refused, once it was polled.
+                match futures_util::poll!(commit.as_mut()) {
+                    std::task::Poll::Pending => waiting.push(commit),
+                    std::task::Poll::Ready(answer) => assert!(matches!(answer, Err(StoreError::QueueFull))),
+                }
+            }
+            assert_eq!(waiting.len(), QUEUE_LENGTH - AUTHORITY_RESERVE);
+            let mut end = Box::pin(broker.store.commit(End));
+            assert!(futures_util::poll!(end.as_mut()).is_pending(), "it is in the queue");
+            release.send(()).unwrap();
+            assert!(end.await.is_ok());
+        };
+        let (stuck, ()) = tokio::join!(broker.store.commit(Stuck { begun, until }), flooding);
+        assert!(stuck.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

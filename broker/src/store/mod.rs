@@ -31,6 +31,7 @@ pub use nonce::Nonces;
 pub use policy::Policies;
 pub use revocation::{Revocation, RevocationLevel, Revocations};
 pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
+pub(crate) use sqlite::readers::READERS;
 
 /// Why the store could not do it; nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +175,9 @@ impl<T: Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta 
 pub trait Command: Send + 'static {
     /// What the caller hears after the commit; refusals by a rule are part of it.
     type Outcome: Send + 'static;
+
+    /// Whether it takes authority away: such commands have room in the queue that no other can take.
+    const TAKES_AUTHORITY: bool = false;
 
     /// Decides and writes.
     ///

@@ -11,7 +11,8 @@ use super::open::connect_reader;
 use super::statements::Statements;
 use crate::store::{Result, StoreError};
 
-const READERS: u32 = 4;
+/// Connections that read at once.
+pub(crate) const READERS: usize = 4;
 /// How long a query waits for a free one.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -32,7 +33,7 @@ impl Readers {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            permits: Arc::new(Semaphore::new(usize::try_from(READERS).unwrap_or(1))),
+            permits: Arc::new(Semaphore::new(READERS)),
             idle: Arc::default(),
         }
     }
@@ -67,7 +68,10 @@ impl Readers {
     /// Waits for those that read, and closes all connections.
     pub(crate) async fn close(&self) {
         // Its error means that it was closed before.
-        let all = self.permits.acquire_many(READERS).await;
+        let all = self
+            .permits
+            .acquire_many(u32::try_from(READERS).unwrap_or(u32::MAX))
+            .await;
         self.permits.close();
         lock(&self.idle).clear();
         drop(all);
