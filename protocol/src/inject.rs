@@ -6,6 +6,8 @@ pub const LABEL_INJECT: &str = "agentwrit.io/inject";
 pub const INJECT_ENABLED: &str = "enabled";
 /// Label that the webhook puts on injected pods; the controller watches it.
 pub const LABEL_INJECTED: &str = "agentwrit.io/injected";
+/// Prefix of every annotation and label of ours.
+pub const ANNOTATION_PREFIX: &str = "agentwrit.io/";
 /// Pod annotation naming the LaunchToken.
 pub const ANNOTATION_LAUNCH_TOKEN: &str = "agentwrit.io/launch-token";
 /// Namespace annotation naming the LaunchToken of pods that name none.

@@ -1,27 +1,38 @@
 //! The mutating admission webhook: all replicas serve it from memory.
+//!
+//! What comes in is a stranger's: nothing keeps whoever reaches the port from sending anything. So only what is looked
+//! at is read ([`json`]), lists are bounded while they are read ([`bounds`]), and no text goes uncut into an answer or a
+//! log line ([`refusal`]).
 
-pub mod inject;
-pub mod injected;
-pub mod patch;
-pub mod refusal;
-pub mod request;
+mod annotations;
+mod bounds;
+mod inject;
+mod injected;
+mod json;
+mod patch;
+mod paths;
+mod pod;
+mod refusal;
+mod request;
+mod review;
+mod second_look;
 pub mod tls;
+mod volumes;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_crds::LaunchToken;
-use agentwrit_protocol::inject::LABEL_INJECT;
+use agentwrit_protocol::inject::ANNOTATION_DEFAULT_LAUNCH_TOKEN;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request as HttpRequest, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::core::admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation};
-use kube::core::{DeserializeGuard, DynamicObject, PartialObjectMeta};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 
@@ -30,11 +41,14 @@ pub use refusal::Refusal;
 
 use crate::metrics::Metrics;
 use inject::{Injection, inject};
+use pod::Pod;
+use refusal::name;
+use review::{Decision, Request};
 
 /// The path that the `MutatingWebhookConfiguration` calls.
 pub const PATH: &str = "/mutate";
-/// An admission review holds an object of at most 1.5 MiB, perhaps twice.
-const MAX_BODY: usize = 8 * 1024 * 1024;
+/// What the API server itself accepts as a request.
+const MAX_BODY: usize = 3 * 1024 * 1024;
 /// Asking the API server about a namespace must leave time within the webhook's own five seconds.
 const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,83 +84,87 @@ pub fn router(webhook: Arc<Webhook>) -> Router {
         .with_state(webhook)
 }
 
-async fn mutate(State(webhook): State<Arc<Webhook>>, body: Bytes) -> Response {
-    let request: Result<AdmissionRequest<DynamicObject>, String> = serde_json::from_slice::<AdmissionReview<_>>(&body)
-        .map_err(|error| error.to_string())
-        .and_then(|review| review.try_into().map_err(|_| "it has no request".to_owned()));
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => {
-            webhook.metrics.admissions.with_label_values(&["malformed"]).inc();
-            let message = format!("the body is not an AdmissionReview of admission.k8s.io/v1: {error}");
-            return (StatusCode::BAD_REQUEST, message).into_response();
-        }
+async fn mutate(State(webhook): State<Arc<Webhook>>, request: HttpRequest) -> Response {
+    let (outcome, response) = match body(request).await {
+        Ok(body) => webhook.review(&body).await,
+        Err(refused) => refused,
     };
-    let (response, outcome) = webhook.review(&request).await;
     webhook.metrics.admissions.with_label_values(&[outcome]).inc();
-    match serde_json::to_vec(&response.into_review()) {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    response
+}
+
+/// The whole body; an outcome and an answer when there is none.
+async fn body(request: HttpRequest) -> Result<Bytes, (&'static str, Response)> {
+    let too_large = || {
+        let sentence = format!(
+            "the admission review is larger than {MAX_BODY} bytes, which is all that the API server itself takes as a \
+             request; make the pod smaller: move environment and files into ConfigMaps\n"
+        );
+        ("too_large", (StatusCode::PAYLOAD_TOO_LARGE, sentence).into_response())
+    };
+    if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
+        return Err(too_large());
     }
+    let body: Result<Bytes, BytesRejection> = Bytes::from_request(request, &()).await;
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        _ => ("malformed", rejection.into_response()),
+    })
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Webhook {
-    async fn review(&self, request: &AdmissionRequest<DynamicObject>) -> (AdmissionResponse, &'static str) {
-        let response = AdmissionResponse::from(request);
-        let namespace = request.namespace.clone().unwrap_or_default();
-        let is_new_pod = request.operation == Operation::Create
-            && request.resource.resource == "pods"
-            && request.sub_resource.as_deref().unwrap_or_default().is_empty();
-        if !is_new_pod || namespace == self.release_namespace || namespace == "kube-system" {
-            return (response, "ignored");
+    async fn review(&self, body: &[u8]) -> (&'static str, Response) {
+        let request = match Request::read(body) {
+            Ok(request) => request,
+            Err(error) => {
+                let message = format!("the body is not an AdmissionReview of admission.k8s.io/v1: {error}\n");
+                return ("malformed", (StatusCode::BAD_REQUEST, message).into_response());
+            }
+        };
+        let decision = self.decide(&request).await;
+        let response = match decision.answer(&request.uid) {
+            Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        };
+        (decision.outcome(), response)
+    }
+
+    async fn decide(&self, request: &Request<'_>) -> Decision {
+        let namespace = &*request.namespace;
+        if !request.is_new_pod() || namespace == self.release_namespace || namespace == "kube-system" {
+            return Decision::Ignored;
         }
-        match self.decide(request, &namespace).await {
-            Ok(None) => (response, "ignored"),
+        match self.decide_pod(request).await {
+            Ok(None) => Decision::Ignored,
             Ok(Some(injection)) => {
-                let outcome = if injection.patch.is_empty() {
-                    "unchanged"
-                } else {
-                    "injected"
-                };
-                tracing::debug!(
-                    namespace,
-                    launch_token = injection.launch_token,
-                    outcome,
-                    "reviewed a pod"
-                );
-                (with_injection(response, injection), outcome)
+                let launch_token = &injection.launch_token;
+                tracing::debug!(namespace, launch_token, "reviewed a pod");
+                Decision::Injected(injection)
             }
             Err(refusal) => {
-                tracing::info!(namespace, name = request.name, kind = refusal.kind(), %refusal, "refused a pod");
-                (response.deny(&refusal), "refused")
+                let namespace = name(namespace);
+                tracing::info!(namespace, kind = refusal.kind(), %refusal, "refused a pod");
+                Decision::Refused(refusal)
             }
         }
     }
 
-    async fn decide(
-        &self,
-        request: &AdmissionRequest<DynamicObject>,
-        namespace: &str,
-    ) -> Result<Option<Injection>, Refusal> {
-        let object = request
-            .object
-            .clone()
-            .ok_or_else(|| Refusal::Malformed("it has no object".into()))?;
-        if object.labels().get(LABEL_INJECT).map(String::as_str) == Some("false") {
+    async fn decide_pod(&self, request: &Request<'_>) -> Result<Option<Injection>, Refusal> {
+        let namespace = request.namespace()?;
+        let pod: Pod<'_> = json::read(request.object.0).map_err(Refusal::Malformed)?;
+        if pod.metadata.labels.inject.as_deref() == Some("false") {
             return Ok(None);
         }
-        let pod: Pod = object
-            .try_parse()
-            .map_err(|error| Refusal::Malformed(error.to_string()))?;
-        let cached = self
-            .namespaces
-            .get(&ObjectRef::new(namespace))
-            .map(|found| found.annotations().clone());
-        let mut injection = match cached.map(|annotations| inject(&pod, &annotations, &self.settings)) {
+        let cached = self.namespaces.get(&ObjectRef::new(namespace));
+        let mut injection = match cached.map(|found| inject(&pod, default_of(&found), &self.settings)) {
             // The namespace, or its annotation, may be newer than the cache.
             None | Some(Err(Refusal::NoLaunchToken)) => {
-                let annotations = self.fresh_annotations(namespace).await?;
-                inject(&pod, &annotations, &self.settings)?
+                let found = self.fresh_namespace(namespace).await?;
+                inject(&pod, default_of(&found), &self.settings)?
             }
             Some(decided) => decided?,
         };
@@ -156,50 +174,38 @@ impl Webhook {
         Ok(Some(injection))
     }
 
-    async fn fresh_annotations(&self, namespace: &str) -> Result<BTreeMap<String, String>, Refusal> {
+    async fn fresh_namespace(&self, namespace: &str) -> Result<PartialObjectMeta<Namespace>, Refusal> {
         let unknown = || Refusal::NamespaceUnknown(namespace.to_owned());
         let api: Api<Namespace> = Api::all(self.client.clone());
         let found = tokio::time::timeout(NAMESPACE_TIMEOUT, api.get_metadata(namespace)).await;
-        let found = found.map_err(|_| unknown())?.map_err(|_| unknown())?;
-        Ok(found.annotations().clone())
+        found.map_err(|_| unknown())?.map_err(|_| unknown())
     }
 
     /// Not a refusal: manifests are applied in any order.
-    fn launch_token_warning(&self, name: &str, namespace: &str, pod: &Pod) -> Option<String> {
-        let reference = ObjectRef::<DeserializeGuard<LaunchToken>>::new(name).within(namespace);
+    fn launch_token_warning(&self, launch_token: &str, namespace: &str, pod: &Pod<'_>) -> Option<String> {
+        let reference = ObjectRef::<DeserializeGuard<LaunchToken>>::new(launch_token).within(namespace);
         let Some(found) = self.launch_tokens.get(&reference) else {
             return Some(format!(
-                "LaunchToken {name} does not exist in namespace {namespace}; the pod's containers wait until it does"
+                "LaunchToken {launch_token} does not exist in namespace {namespace}; the pod's containers wait until it does"
             ));
         };
         let token = found.0.as_ref().ok()?;
-        let account = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.service_account_name.as_deref())
-            .filter(|name| !name.is_empty())
-            .unwrap_or("default");
+        let account = match pod.spec.as_ref().map(|spec| &*spec.service_account_name) {
+            None | Some("") => "default",
+            Some(account) => account,
+        };
         let allowed = &token.spec.service_account_names;
-        (!allowed.iter().any(|name| name == account)).then(|| {
+        (!allowed.iter().any(|allowed| allowed == account)).then(|| {
             format!(
-                "ServiceAccount {account} is not in serviceAccountNames of LaunchToken {name} ({}); the pod's containers wait until it is",
+                "ServiceAccount {} is not in serviceAccountNames of LaunchToken {launch_token} ({}); the pod's containers wait until it is",
+                name(account),
                 allowed.join(", ")
             )
         })
     }
 }
 
-fn with_injection(mut response: AdmissionResponse, injection: Injection) -> AdmissionResponse {
-    if !injection.warnings.is_empty() {
-        response.warnings = Some(injection.warnings);
-    }
-    if injection.patch.is_empty() {
-        return response;
-    }
-    let patch = serde_json::from_value(serde_json::Value::Array(injection.patch));
-    match patch.map(|patch| response.clone().with_patch(patch)) {
-        Ok(Ok(patched)) => patched,
-        Ok(Err(error)) => response.deny(error),
-        Err(error) => response.deny(error),
-    }
+fn default_of(namespace: &PartialObjectMeta<Namespace>) -> Option<&str> {
+    let annotations = namespace.annotations();
+    annotations.get(ANNOTATION_DEFAULT_LAUNCH_TOKEN).map(String::as_str)
 }

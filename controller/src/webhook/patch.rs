@@ -1,47 +1,45 @@
 //! JSON patch operations (RFC 6902), made by hand: a computed difference would rewrite whole containers, and lose
 //! fields of newer API versions that we don't know.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-/// Gathers operations.
+/// Gathers operations as text.
 #[derive(Debug, Default)]
-pub struct PatchBuilder {
-    operations: Vec<Value>,
+pub(crate) struct PatchBuilder {
+    operations: String,
 }
 
 impl PatchBuilder {
     /// Adds `value` at `path`.
-    pub fn add(&mut self, path: &str, value: Value) {
-        self.operations.push(Value::Object(Map::from_iter([
-            ("op".to_owned(), json!("add")),
-            ("path".to_owned(), json!(path)),
-            ("value".to_owned(), value),
-        ])));
+    pub(crate) fn add(&mut self, path: &str, value: &Value) {
+        let operation = json!({"op": "add", "path": path, "value": value});
+        self.operations.push(if self.operations.is_empty() { '[' } else { ',' });
+        self.operations.push_str(&operation.to_string());
     }
 
     /// Adds `key` to the map at `path`.
-    pub fn add_key(&mut self, path: &str, key: &str, value: Value) {
+    pub(crate) fn add_key(&mut self, path: &str, key: &str, value: &Value) {
         // RFC 6901 §3
         let key = key.replace('~', "~0").replace('/', "~1");
         self.add(&format!("{path}/{key}"), value);
     }
 
     /// Makes the list at `path`, unless it is there.
-    pub fn list(&mut self, path: &str, present: bool) {
+    pub(crate) fn list(&mut self, path: &str, present: bool) {
         if !present {
-            self.add(path, json!([]));
+            self.add(path, &json!([]));
         }
     }
 
     /// Makes the map at `path`, unless it is there.
-    pub fn map(&mut self, path: &str, present: bool) {
+    pub(crate) fn map(&mut self, path: &str, present: bool) {
         if !present {
-            self.add(path, json!({}));
+            self.add(path, &json!({}));
         }
     }
 
-    /// The operations, in order.
-    pub fn into_operations(self) -> Vec<Value> {
-        self.operations
+    /// The patch as JSON; `None` when it changes nothing.
+    pub(crate) fn into_json(self) -> Option<String> {
+        (!self.operations.is_empty()).then(|| self.operations + "]")
     }
 }

@@ -1,8 +1,11 @@
 //! Why a pod is refused at admission: each with a sentence that names the field and what would be right.
 
 use agentwrit_protocol::inject::{
-    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_LAUNCH_TOKEN, CONTAINER_NAME, LABEL_INJECT,
+    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_LAUNCH_TOKEN, LABEL_INJECT,
 };
+
+/// Characters of a stranger's text that a sentence repeats at most.
+const SHOWN: usize = 80;
 
 /// Why a pod is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,11 +17,11 @@ pub enum Refusal {
     )]
     NoLaunchToken,
     /// An annotation's value is out of its grammar.
-    #[error("annotation {key}: {value:?} is not usable; it {why}")]
+    #[error("annotation {key}: {value} is not usable; it {why}")]
     Annotation {
         /// The annotation.
         key: &'static str,
-        /// Its value, shortened.
+        /// Its value, quoted and cut.
         value: String,
         /// What would be right.
         why: String,
@@ -43,35 +46,65 @@ pub enum Refusal {
         /// The field of the pod's spec.
         field: &'static str,
     },
+    /// More of something than is read.
+    #[error("{field} has {count} items; AgentWrit reads at most {most}: {instead}")]
+    TooMany {
+        /// The list.
+        field: String,
+        /// How many items it has.
+        count: usize,
+        /// How many it may have.
+        most: usize,
+        /// What to do.
+        instead: String,
+    },
     /// A reserved name is used for something that isn't ours.
-    #[error(
-        "{item}: names beginning with agentwrit- are reserved for injected items, and this one differs from what is injected ({difference})"
-    )]
+    #[error("{item}: names beginning with agentwrit- are reserved for what AgentWrit injects, and {why}; rename it")]
     ReservedName {
         /// Which item.
         item: String,
-        /// What differs.
-        difference: String,
+        /// How it is known not to be ours.
+        why: String,
     },
-    /// Something else is mounted where the token goes.
+    /// An injected item is there, and would not work as it is.
     #[error(
-        "container {container} mounts volume {volume} at {path}, where the token's volume goes; mount it elsewhere"
+        "{item}: {field} is {found}; for AgentWrit to work it must be {right}. Correct it, or remove what AgentWrit injects \
+         from the manifest: it is put in again"
+    )]
+    Contradiction {
+        /// Which item.
+        item: String,
+        /// The field.
+        field: String,
+        /// Its value, quoted and cut.
+        found: String,
+        /// What would be right.
+        right: String,
+    },
+    /// A container mounts one of our volumes that it may not have.
+    #[error("container {container} mounts volume {volume}, {why}; remove that mount")]
+    ForeignMount {
+        /// The container.
+        container: String,
+        /// The volume.
+        volume: String,
+        /// Why it may not.
+        why: &'static str,
+    },
+    /// Something else is mounted where one of our volumes goes.
+    #[error(
+        "container {container} mounts volume {volume} at {path}, which is at or below {directory}, where AgentWrit's own \
+         volume goes; mount it elsewhere"
     )]
     MountTaken {
         /// The container.
         container: String,
         /// The volume.
         volume: String,
-        /// The path.
-        path: &'static str,
-    },
-    /// The sidecar is there, but not all that belongs to it.
-    #[error(
-        "the pod has the container {CONTAINER_NAME} but not {missing}, which is injected with it; remove all injected items from the manifest"
-    )]
-    Incomplete {
-        /// What is missing.
-        missing: String,
+        /// The path, quoted and cut.
+        path: String,
+        /// Our directory.
+        directory: &'static str,
     },
     /// The object isn't a pod.
     #[error("the admission request is not usable: {0}")]
@@ -83,10 +116,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// A refusal of an annotation's value.
-    pub fn annotation(key: &'static str, value: &str, why: &str) -> Self {
+    pub(crate) fn annotation(key: &'static str, value: &str, why: &str) -> Self {
         Self::Annotation {
             key,
-            value: value.chars().take(80).collect(),
+            value: quoted(value),
             why: why.to_owned(),
         }
     }
@@ -99,11 +132,49 @@ impl Refusal {
             Self::HostNetwork => "host_network",
             Self::Windows => "windows",
             Self::SharedPid { .. } => "shared_pid",
+            Self::TooMany { .. } => "too_many",
             Self::ReservedName { .. } => "reserved_name",
+            Self::Contradiction { .. } => "contradiction",
+            Self::ForeignMount { .. } => "foreign_mount",
             Self::MountTaken { .. } => "mount_taken",
-            Self::Incomplete { .. } => "incomplete",
             Self::Malformed(_) => "malformed",
             Self::NamespaceUnknown(_) => "namespace_unknown",
         }
+    }
+}
+
+/// A stranger's text for a sentence or a log line: quoted, cut, and without control characters.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// A stranger's name for a sentence or a log line: as it is when it has the form of a Kubernetes name, else
+/// [`quoted`].
+pub(crate) fn name(text: &str) -> String {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/');
+    if (1..=SHOWN).contains(&text.len()) && text.bytes().all(usual) {
+        text.to_owned()
+    } else {
+        quoted(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_is_cut_and_has_no_control_characters() {
+        assert_eq!(quoted("a b"), "\"a b\"");
+        assert_eq!(quoted("a\nb\u{1b}[31m\u{202e}"), r#""a\nb\u{1b}[31m\u{202e}""#);
+        assert_eq!(quoted(&"é".repeat(81)), format!("\"{}\"…", "é".repeat(80)));
+        assert!(quoted(&"\u{301}".repeat(1 << 20)).len() < 1000);
+        assert_eq!(name("agentwrit.io/x-1"), "agentwrit.io/x-1");
+        assert_eq!(name(""), "\"\"");
+        assert_eq!(name("two words"), "\"two words\"");
+        assert_eq!(name(&"a".repeat(81)), format!("\"{}\"…", "a".repeat(80)));
     }
 }

@@ -1,6 +1,6 @@
 //! What a pod asks for by its annotations: parsed once, refused with a sentence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use agentwrit_protocol::inject::{
     ANNOTATION_CONTAINERS, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_ENDPOINT, ANNOTATION_LAUNCH_TOKEN,
@@ -8,42 +8,43 @@ use agentwrit_protocol::inject::{
 };
 use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
 use agentwrit_protocol::{Scope, ScopeError};
-use k8s_openapi::api::core::v1::PodSpec;
 
-use super::refusal::Refusal;
+use super::annotations::Annotations;
+use super::pod::Spec;
+use super::refusal::{Refusal, name, quoted};
 use crate::config::is_dns_label;
 
 /// Longest life that `ttl-seconds` may ask for, as `maxTTLSeconds`.
 const MAX_TTL_SECONDS: i64 = 86_400;
 const MAX_SCOPES: usize = 64;
+/// Container names that a sentence lists at most.
+const MAX_LISTED: usize = 10;
 
 /// What a pod asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InjectionRequest {
+pub(crate) struct InjectionRequest {
     /// Name of the `LaunchToken`.
-    pub launch_token: String,
+    pub(crate) launch_token: String,
     /// Whether the name came from the namespace's annotation.
-    pub from_namespace: bool,
+    pub(crate) from_namespace: bool,
     /// The scopes to ask for, as a comma list; `None` for all.
-    pub scopes: Option<String>,
+    pub(crate) scopes: Option<String>,
     /// The life to ask for, seconds; `None` for the longest.
-    pub ttl_seconds: Option<i64>,
+    pub(crate) ttl_seconds: Option<i64>,
     /// The containers that get the token; `None` for all.
-    pub containers: Option<BTreeSet<String>>,
+    pub(crate) containers: Option<BTreeSet<String>>,
     /// Whether the localhost endpoint is open.
-    pub endpoint: bool,
+    pub(crate) endpoint: bool,
 }
 
-type Annotations = BTreeMap<String, String>;
-
 impl InjectionRequest {
-    /// Reads the annotations of a pod and of its namespace.
+    /// Reads the annotations of a pod; `default` is the `LaunchToken` that its namespace names.
     ///
     /// # Errors
     /// Names the annotation, what is wrong with its value, and what would be right.
-    pub fn parse(pod: &Annotations, namespace: &Annotations, spec: &PodSpec) -> Result<Self, Refusal> {
-        let (launch_token, from_namespace) = launch_token(pod, namespace)?;
-        match value(pod, ANNOTATION_START_GATE) {
+    pub(crate) fn parse(pod: &Annotations<'_>, default: Option<&str>, spec: &Spec<'_>) -> Result<Self, Refusal> {
+        let (launch_token, from_namespace) = launch_token(pod, default)?;
+        match pod.get(ANNOTATION_START_GATE) {
             None | Some("probe") => {}
             Some(other) => {
                 return Err(Refusal::annotation(
@@ -56,30 +57,24 @@ impl InjectionRequest {
         Ok(Self {
             launch_token,
             from_namespace,
-            scopes: value(pod, ANNOTATION_SCOPES).map(scopes).transpose()?,
-            ttl_seconds: value(pod, ANNOTATION_TTL_SECONDS).map(ttl_seconds).transpose()?,
-            containers: value(pod, ANNOTATION_CONTAINERS)
+            scopes: pod.get(ANNOTATION_SCOPES).map(scopes).transpose()?,
+            ttl_seconds: pod.get(ANNOTATION_TTL_SECONDS).map(ttl_seconds).transpose()?,
+            containers: pod
+                .get(ANNOTATION_CONTAINERS)
                 .map(|text| containers(text, spec))
                 .transpose()?,
-            endpoint: value(pod, ANNOTATION_ENDPOINT).map_or(Ok(true), endpoint)?,
+            endpoint: pod.get(ANNOTATION_ENDPOINT).map_or(Ok(true), endpoint)?,
         })
     }
 
     /// Whether this container gets the token.
-    pub fn gives_to(&self, container: &str) -> bool {
+    pub(crate) fn gives_to(&self, container: &str) -> bool {
         self.containers.as_ref().is_none_or(|chosen| chosen.contains(container))
     }
 }
 
-fn value<'a>(annotations: &'a Annotations, key: &str) -> Option<&'a str> {
-    annotations.get(key).map(String::as_str)
-}
-
-fn launch_token(pod: &Annotations, namespace: &Annotations) -> Result<(String, bool), Refusal> {
-    let (key, name, from_namespace) = match (
-        value(pod, ANNOTATION_LAUNCH_TOKEN),
-        value(namespace, ANNOTATION_DEFAULT_LAUNCH_TOKEN),
-    ) {
+fn launch_token(pod: &Annotations<'_>, default: Option<&str>) -> Result<(String, bool), Refusal> {
+    let (key, name, from_namespace) = match (pod.get(ANNOTATION_LAUNCH_TOKEN), default) {
         (Some(name), _) => (ANNOTATION_LAUNCH_TOKEN, name, false),
         (None, Some(name)) => (ANNOTATION_DEFAULT_LAUNCH_TOKEN, name, true),
         (None, None) => return Err(Refusal::NoLaunchToken),
@@ -97,34 +92,40 @@ fn launch_token(pod: &Annotations, namespace: &Annotations) -> Result<(String, b
 
 fn scopes(text: &str) -> Result<String, Refusal> {
     let refuse = |why: String| Refusal::annotation(ANNOTATION_SCOPES, text, &why);
-    let items: Vec<&str> = text.split(',').map(str::trim).collect();
-    if items.len() > MAX_SCOPES {
-        return Err(refuse(format!("lists more than {MAX_SCOPES} scopes")));
-    }
-    let mut seen = BTreeSet::new();
-    for item in &items {
+    let mut items = BTreeSet::new();
+    let mut list = String::new();
+    for item in text.split(',').map(str::trim) {
+        if items.len() == MAX_SCOPES {
+            return Err(refuse(format!("lists more than {MAX_SCOPES} scopes")));
+        }
+        if item.len() > MAX_SCOPE_BYTES {
+            return Err(refuse(format!("holds a scope of more than {MAX_SCOPE_BYTES} bytes")));
+        }
         let parsed: Result<Scope, ScopeError> = item.parse();
         let well_formed = parsed
             .as_ref()
             .is_ok_and(|_| !item.contains(char::is_whitespace) && !item.contains('|'));
         if !well_formed {
             return Err(refuse(format!(
-                "must be a comma list of scopes of the form action:resource:identifier, such as read:orders:*; {item:?} is none"
+                "must be a comma list of scopes of the form action:resource:identifier, such as read:orders:*; {} is none",
+                quoted(item)
             )));
-        }
-        if item.len() > MAX_SCOPE_BYTES {
-            return Err(refuse(format!("holds a scope of more than {MAX_SCOPE_BYTES} bytes")));
         }
         if parsed.is_ok_and(|scope| scope.is_reserved()) {
             return Err(refuse(format!(
-                "holds {item:?}: scopes beginning with admin: or app: can't be granted to agents"
+                "holds {}: scopes beginning with admin: or app: can't be granted to agents",
+                quoted(item)
             )));
         }
-        if !seen.insert(*item) {
-            return Err(refuse(format!("lists {item:?} twice")));
+        if !items.insert(item) {
+            return Err(refuse(format!("lists {} twice", quoted(item))));
         }
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(item);
     }
-    Ok(items.join(","))
+    Ok(list)
 }
 
 fn ttl_seconds(text: &str) -> Result<i64, Refusal> {
@@ -140,27 +141,28 @@ fn ttl_seconds(text: &str) -> Result<i64, Refusal> {
         })
 }
 
-fn containers(text: &str, spec: &PodSpec) -> Result<BTreeSet<String>, Refusal> {
+fn containers(text: &str, spec: &Spec<'_>) -> Result<BTreeSet<String>, Refusal> {
     let refuse = |why: String| Refusal::annotation(ANNOTATION_CONTAINERS, text, &why);
-    let known: BTreeSet<&str> = spec
-        .init_containers
+    let inits = &spec.init_containers.items;
+    let known: BTreeSet<&str> = inits
         .iter()
-        .flatten()
-        .chain(&spec.containers)
-        .map(|container| container.name.as_str())
+        .chain(&spec.containers.items)
+        .map(|container| &*container.name)
         .filter(|name| *name != CONTAINER_NAME)
         .collect();
     let mut chosen = BTreeSet::new();
-    for name in text.split(',').map(str::trim) {
-        if !known.contains(name) {
-            let known: Vec<&str> = known.into_iter().collect();
+    for item in text.split(',').map(str::trim) {
+        if !known.contains(item) {
+            let more = if known.len() > MAX_LISTED { " and others" } else { "" };
+            let known: Vec<String> = known.into_iter().take(MAX_LISTED).map(name).collect();
             return Err(refuse(format!(
-                "names {name:?}, which is no container of this pod; its containers are {}",
+                "names {}, which is no container of this pod; its containers are {}{more}",
+                quoted(item),
                 known.join(", ")
             )));
         }
-        if !chosen.insert(name.to_owned()) {
-            return Err(refuse(format!("names {name:?} twice")));
+        if !chosen.insert(item.to_owned()) {
+            return Err(refuse(format!("names {} twice", quoted(item))));
         }
     }
     Ok(chosen)
@@ -181,37 +183,29 @@ fn endpoint(text: &str) -> Result<bool, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::Container;
+    use crate::webhook::json::read;
+    use serde_json::{Map, Value, json};
 
-    fn spec() -> PodSpec {
-        let container = |name: &str| Container {
-            name: name.into(),
-            ..Container::default()
-        };
-        PodSpec {
-            init_containers: Some(vec![container("prepare")]),
-            containers: vec![container("app"), container("log")],
-            ..PodSpec::default()
-        }
-    }
-
-    fn parse(pod: &[(&str, &str)], namespace: &[(&str, &str)]) -> Result<InjectionRequest, Refusal> {
-        let map = |items: &[(&str, &str)]| {
-            items
-                .iter()
-                .map(|(key, value)| (format!("agentwrit.io/{key}"), (*value).to_owned()))
-                .collect()
-        };
-        InjectionRequest::parse(&map(pod), &map(namespace), &spec())
+    fn parse(pod: &[(&str, &str)], default: Option<&str>) -> Result<InjectionRequest, Refusal> {
+        let pairs = pod
+            .iter()
+            .map(|(key, value)| (format!("agentwrit.io/{key}"), json!(value)));
+        let annotations = Value::Object(pairs.collect::<Map<String, Value>>()).to_string();
+        let containers = json!({
+            "initContainers": [{"name": "prepare"}], "containers": [{"name": "app"}, {"name": "log"}],
+        });
+        let containers = containers.to_string();
+        let spec = read(containers.as_bytes()).unwrap();
+        InjectionRequest::parse(&read(annotations.as_bytes()).unwrap(), default, &spec)
     }
 
     #[test]
     fn the_pods_own_annotation_comes_first() {
-        let both = parse(&[("launch-token", "a")], &[("default-launch-token", "b")]).unwrap();
+        let both = parse(&[("launch-token", "a")], Some("b")).unwrap();
         assert_eq!((both.launch_token.as_str(), both.from_namespace), ("a", false));
-        let inherited = parse(&[], &[("default-launch-token", "b")]).unwrap();
+        let inherited = parse(&[], Some("b")).unwrap();
         assert_eq!((inherited.launch_token.as_str(), inherited.from_namespace), ("b", true));
-        assert_eq!(parse(&[], &[]), Err(Refusal::NoLaunchToken));
+        assert_eq!(parse(&[], None), Err(Refusal::NoLaunchToken));
     }
 
     #[test]
@@ -225,7 +219,7 @@ mod tests {
                 ("endpoint", "off"),
                 ("start-gate", "probe"),
             ],
-            &[],
+            None,
         )
         .unwrap();
         assert_eq!(request.scopes.as_deref(), Some("read:orders:1,read:orders:a:b"));
@@ -260,7 +254,7 @@ mod tests {
             if key != "launch-token" {
                 annotations.push(("launch-token", "reader"));
             }
-            let sentence = parse(&annotations, &[]).unwrap_err().to_string();
+            let sentence = parse(&annotations, None).unwrap_err().to_string();
             assert!(sentence.contains(&format!("agentwrit.io/{key}")), "{sentence}");
             assert!(sentence.contains(part), "{sentence}");
         }

@@ -1,0 +1,370 @@
+//! What the webhook reads of a pod. Nothing else of it is kept, however large it is.
+
+use agentwrit_protocol::inject::{
+    CONTAINER_NAME, ENDPOINT_PORT, ENV_ENDPOINT, ENV_TOKEN_FILE, HEALTH_PORT, IDENTITY_DIR, RESERVED_PREFIX, TOKEN_DIR,
+};
+use serde::de::SeqAccess;
+
+use super::annotations::{Annotations, Labels};
+use super::bounds::{MAX_CONTAINERS, MAX_ENV, MAX_MOUNTS, MAX_PORTS};
+use super::injected::SIDECAR_ENV;
+use super::json::{Count, FromJson, Present, Text, items, object};
+use super::paths::{Place, place};
+use super::volumes::Volumes;
+
+/// Mounts of reserved names that are kept of one container: two may be right, so of four one is wrong.
+const MAX_RESERVED: usize = 4;
+
+object! {
+    /// A pod.
+    Pod<'a> {
+        metadata: Metadata<'a> = "metadata",
+        spec: Option<Spec<'a>> = "spec",
+    }
+
+    /// Its metadata. The name is empty where the API server makes one from `generateName`.
+    Metadata<'a> {
+        name: Text<'a> = "name",
+        generate_name: Text<'a> = "generateName",
+        labels: Labels<'a> = "labels",
+        annotations: Annotations<'a> = "annotations",
+    }
+
+    /// Its spec.
+    Spec<'a> {
+        host_network: bool = "hostNetwork",
+        host_pid: bool = "hostPID",
+        share_process_namespace: bool = "shareProcessNamespace",
+        os: Os<'a> = "os",
+        node_selector: NodeSelector<'a> = "nodeSelector",
+        service_account_name: Text<'a> = "serviceAccountName",
+        init_containers: Containers<'a> = "initContainers",
+        containers: Containers<'a> = "containers",
+        volumes: Volumes<'a> = "volumes",
+    }
+
+    /// The operating system.
+    Os<'a> { name: Text<'a> = "name" }
+
+    /// The node selector.
+    NodeSelector<'a> { os: Text<'a> = "kubernetes.io/os" }
+
+    /// A container as it is in the body; [`Container`] is what is kept of it.
+    WholeContainer<'a> {
+        name: Text<'a> = "name",
+        image: Text<'a> = "image",
+        command: Count = "command",
+        args: Count = "args",
+        restart_policy: Text<'a> = "restartPolicy",
+        env: Env<'a> = "env",
+        mounts: Mounts<'a> = "volumeMounts",
+        ports: Ports = "ports",
+        security: Option<Security<'a>> = "securityContext",
+        startup_probe: Present = "startupProbe",
+        readiness_probe: Present = "readinessProbe",
+    }
+
+    /// An environment variable.
+    Variable<'a> {
+        name: Text<'a> = "name",
+        value: Text<'a> = "value",
+        value_from: Present = "valueFrom",
+    }
+
+    /// A volume mount.
+    Mount<'a> {
+        volume: Text<'a> = "name",
+        path: Text<'a> = "mountPath",
+        read_only: bool = "readOnly",
+        sub_path: Text<'a> = "subPath",
+        sub_path_expr: Text<'a> = "subPathExpr",
+    }
+
+    /// A port.
+    Port { number: i64 = "containerPort" }
+
+    /// A container's security context.
+    Security<'a> {
+        privileged: bool = "privileged",
+        allow_privilege_escalation: Option<bool> = "allowPrivilegeEscalation",
+        read_only_root_filesystem: Option<bool> = "readOnlyRootFilesystem",
+        run_as_non_root: Option<bool> = "runAsNonRoot",
+        run_as_user: Option<i64> = "runAsUser",
+        run_as_group: Option<i64> = "runAsGroup",
+        proc_mount: Text<'a> = "procMount",
+        capabilities: Option<Capabilities<'a>> = "capabilities",
+        seccomp: Option<Profile<'a>> = "seccompProfile",
+        app_armor: Option<Profile<'a>> = "appArmorProfile",
+    }
+
+    /// A profile of seccomp or `AppArmor`.
+    Profile<'a> { kind: Text<'a> = "type" }
+
+    /// Linux capabilities.
+    Capabilities<'a> { add: Names<'a> = "add", drop: Names<'a> = "drop" }
+}
+
+/// The containers, or the init containers, of a pod.
+#[derive(Debug, Default)]
+pub(crate) struct Containers<'a> {
+    /// Whether there is a list.
+    pub(crate) present: bool,
+    /// How many there are.
+    pub(crate) count: usize,
+    /// They, as far as there aren't too many.
+    pub(crate) items: Vec<Container<'a>>,
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Containers<'a> {
+    const WANTED: &'static str = "a list";
+
+    fn null() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        let mut kept = Vec::new();
+        let count = items(list, MAX_CONTAINERS, |container: WholeContainer<'de>| {
+            kept.push(Container::from(container));
+        })?;
+        Ok(Some(Self {
+            present: true,
+            count,
+            items: kept,
+        }))
+    }
+}
+
+/// What is kept of a container. Small, because there may be many.
+#[derive(Debug)]
+pub(crate) struct Container<'a> {
+    /// Its name.
+    pub(crate) name: Text<'a>,
+    /// Of its environment.
+    pub(crate) env: EnvSummary,
+    /// How many mounts it has; `None` when it has no list of them.
+    pub(crate) mount_count: Option<u32>,
+    /// The mounts that concern us, if there are any.
+    pub(crate) mounts: Option<Box<NotedMounts<'a>>>,
+    /// Its ports.
+    pub(crate) ports: Ports,
+    /// What is compared of a container with our sidecar's name.
+    pub(crate) own: Option<Box<Own<'a>>>,
+}
+
+/// What is compared of a container with our sidecar's name.
+#[derive(Debug)]
+pub(crate) struct Own<'a> {
+    /// Image reference.
+    pub(crate) image: Text<'a>,
+    /// Items of its command.
+    pub(crate) command: usize,
+    /// Its arguments.
+    pub(crate) args: usize,
+    /// `restartPolicy`.
+    pub(crate) restart_policy: Text<'a>,
+    /// The effective variables of ours, in the order of [`SIDECAR_ENV`].
+    pub(crate) env: [Option<Value<'a>>; SIDECAR_ENV.len()],
+    /// `securityContext`.
+    pub(crate) security: Option<Security<'a>>,
+    /// Whether it has a startup probe.
+    pub(crate) startup_probe: bool,
+    /// Whether it has a readiness probe.
+    pub(crate) readiness_probe: bool,
+}
+
+impl<'a> From<WholeContainer<'a>> for Container<'a> {
+    fn from(whole: WholeContainer<'a>) -> Self {
+        let Mounts { count, noted } = whole.mounts;
+        let own = (whole.name == CONTAINER_NAME).then(|| {
+            Box::new(Own {
+                image: whole.image,
+                command: whole.command.0,
+                args: whole.args.0,
+                restart_policy: whole.restart_policy,
+                env: whole.env.own,
+                security: whole.security,
+                startup_probe: whole.startup_probe.0,
+                readiness_probe: whole.readiness_probe.0,
+            })
+        });
+        Self {
+            name: whole.name,
+            env: whole.env.summary,
+            mount_count: count,
+            mounts: (!noted.is_empty()).then(|| Box::new(noted)),
+            ports: whole.ports,
+            own,
+        }
+    }
+}
+
+/// Where the value of a variable comes from.
+#[derive(Debug)]
+pub(crate) enum Value<'a> {
+    /// It is written down.
+    Text(Text<'a>),
+    /// `valueFrom`.
+    From,
+}
+
+/// An environment.
+#[derive(Debug, Default)]
+pub(crate) struct Env<'a> {
+    summary: EnvSummary,
+    /// The last of each of ours, which is the one that counts.
+    own: [Option<Value<'a>>; SIDECAR_ENV.len()],
+}
+
+/// What is kept of an environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EnvSummary {
+    /// How many variables; `None` when there is no list.
+    pub(crate) count: Option<u32>,
+    /// Whether it has the path of the token file.
+    pub(crate) token_file: bool,
+    /// Whether it has the address of the endpoint.
+    pub(crate) endpoint: bool,
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Env<'a> {
+    const WANTED: &'static str = "a list";
+
+    fn null() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        let mut env = Self::default();
+        let count = items(list, MAX_ENV, |variable: Variable<'de>| {
+            let mut own = SIDECAR_ENV.iter().zip(&mut env.own);
+            if let Some((_, value)) = own.find(|(name, _)| **name == variable.name) {
+                *value = Some(if variable.value_from.0 {
+                    Value::From
+                } else {
+                    Value::Text(variable.value)
+                });
+            }
+            env.summary.token_file |= variable.name == ENV_TOKEN_FILE;
+            env.summary.endpoint |= variable.name == ENV_ENDPOINT;
+        })?;
+        env.summary.count = Some(capped(count));
+        Ok(Some(env))
+    }
+}
+
+/// The volume mounts of a container.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts<'a> {
+    count: Option<u32>,
+    noted: NotedMounts<'a>,
+}
+
+/// The mounts that concern us.
+#[derive(Debug, Default)]
+pub(crate) struct NotedMounts<'a> {
+    /// Of volumes with reserved names: the first few.
+    pub(crate) reserved: Vec<Mount<'a>>,
+    /// The first mount of another volume at or below the token's directory.
+    pub(crate) over_token: Option<Mount<'a>>,
+    /// The same for the identity's directory.
+    pub(crate) over_identity: Option<Mount<'a>>,
+}
+
+impl NotedMounts<'_> {
+    fn is_empty(&self) -> bool {
+        self.reserved.is_empty() && self.over_token.is_none() && self.over_identity.is_none()
+    }
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Mounts<'a> {
+    const WANTED: &'static str = "a list";
+
+    fn null() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        let mut noted = NotedMounts::default();
+        let count = items(list, MAX_MOUNTS, |mount: Mount<'de>| {
+            if mount.volume.starts_with(RESERVED_PREFIX) {
+                if noted.reserved.len() < MAX_RESERVED {
+                    noted.reserved.push(mount);
+                }
+            } else if place(&mount.path, TOKEN_DIR) != Place::Elsewhere {
+                noted.over_token.get_or_insert(mount);
+            } else if place(&mount.path, IDENTITY_DIR) != Place::Elsewhere {
+                noted.over_identity.get_or_insert(mount);
+            }
+        })?;
+        Ok(Some(Self {
+            count: Some(capped(count)),
+            noted,
+        }))
+    }
+}
+
+/// The ports of a container.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ports {
+    /// How many.
+    pub(crate) count: u32,
+    /// Whether the health listener's is among them.
+    pub(crate) health: bool,
+    /// Whether the endpoint's is.
+    pub(crate) endpoint: bool,
+}
+
+impl<'de> FromJson<'de> for Ports {
+    const WANTED: &'static str = "a list";
+
+    fn null() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        let mut ports = Self::default();
+        let count = items(list, MAX_PORTS, |port: Port| {
+            ports.health |= port.number == i64::from(HEALTH_PORT);
+            ports.endpoint |= port.number == i64::from(ENDPOINT_PORT);
+        })?;
+        ports.count = capped(count);
+        Ok(Some(ports))
+    }
+}
+
+/// A list of names, such as capabilities.
+#[derive(Debug, Default)]
+pub(crate) struct Names<'a> {
+    /// Whether there is a list.
+    pub(crate) present: bool,
+    /// The first of them.
+    pub(crate) first: Option<Text<'a>>,
+    /// Whether `ALL` is among them.
+    pub(crate) all: bool,
+}
+
+impl<'de: 'a, 'a> FromJson<'de> for Names<'a> {
+    const WANTED: &'static str = "a list";
+
+    fn null() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        let mut names = Self {
+            present: true,
+            ..Self::default()
+        };
+        items(list, usize::MAX, |name: Text<'de>| {
+            names.all |= name == "ALL";
+            names.first.get_or_insert(name);
+        })?;
+        Ok(Some(names))
+    }
+}
+
+/// A count as it is kept: beyond every bound, which is enough.
+fn capped(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,89 @@
+//! The sidecar's container.
+
+use agentwrit_protocol::inject::{CONTAINER_NAME, ENV_LAUNCH_TOKEN};
+use serde_json::json;
+
+use super::super::injected::{self, SIDECAR_ENV, SidecarSettings};
+use super::super::patch::PatchBuilder;
+use super::super::pod::{Container, Own, Value};
+use super::super::refusal::{Refusal, quoted};
+use super::super::request::InjectionRequest;
+use super::contradiction;
+use super::mounts::sidecar_mounts;
+use super::security::security;
+
+/// Looks at the init container with our sidecar's name, at `at` in the pod.
+///
+/// # Errors
+/// Names what contradicts.
+pub(crate) fn check(
+    patch: &mut PatchBuilder,
+    at: &str,
+    container: &Container<'_>,
+    settings: &SidecarSettings,
+    request: &InjectionRequest,
+) -> Result<(), Refusal> {
+    let item = format!("init container {CONTAINER_NAME}");
+    let launch_token = SIDECAR_ENV.iter().position(|name| *name == ENV_LAUNCH_TOKEN);
+    let ours = |own: &&Own<'_>| launch_token.and_then(|index| own.env.get(index)?.as_ref()).is_some();
+    let Some(own) = container.own.as_deref().filter(ours) else {
+        let why = format!("this container isn't AgentWrit's: it has no env {ENV_LAUNCH_TOKEN}");
+        return Err(Refusal::ReservedName { item, why });
+    };
+    match &*own.restart_policy {
+        "Always" => {}
+        "" => patch.add(&format!("{at}/restartPolicy"), &json!("Always")),
+        other => return Err(contradiction(&item, "restartPolicy", quoted(other), "\"Always\"")),
+    }
+    for (field, count) in [("command", own.command), ("args", own.args)] {
+        if count > 0 {
+            let found = format!("a list of {count}");
+            return Err(contradiction(&item, field, found, "unset: the image has what it runs"));
+        }
+    }
+    if own.image.is_empty() {
+        patch.add(&format!("{at}/image"), &json!(settings.image));
+    }
+    sidecar_env(patch, at, container, own, (settings, request))?;
+    security(patch, &format!("{at}/securityContext"), own.security.as_ref(), settings)?;
+    if !own.startup_probe {
+        patch.add(&format!("{at}/startupProbe"), &injected::startup_probe());
+    }
+    if !own.readiness_probe {
+        patch.add(&format!("{at}/readinessProbe"), &injected::readiness_probe());
+    }
+    sidecar_mounts(patch, at, container)
+}
+
+fn sidecar_env(
+    patch: &mut PatchBuilder,
+    at: &str,
+    container: &Container<'_>,
+    own: &Own<'_>,
+    (settings, request): (&SidecarSettings, &InjectionRequest),
+) -> Result<(), Refusal> {
+    let item = format!("init container {CONTAINER_NAME}");
+    let values = injected::sidecar_env(settings, request);
+    let mut present = container.env.count.is_some();
+    for ((name, right), found) in SIDECAR_ENV.iter().zip(&values).zip(&own.env) {
+        let field = format!("env {name}");
+        let right_words = || right.as_deref().map_or_else(|| "unset".to_owned(), quoted);
+        match (found, right) {
+            (Some(Value::From), _) => {
+                return Err(contradiction(&item, &field, "a valueFrom".into(), right_words()));
+            }
+            // To the sidecar an empty value is as none.
+            (Some(Value::Text(found)), right) if *found == right.as_deref().unwrap_or_default() => {}
+            (Some(Value::Text(found)), _) => {
+                return Err(contradiction(&item, &field, quoted(found), right_words()));
+            }
+            (None, Some(right)) => {
+                patch.list(&format!("{at}/env"), present);
+                present = true;
+                patch.add(&format!("{at}/env/-"), &injected::variable(name, right));
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
