@@ -12,7 +12,7 @@ use kube::Client;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::broker::Broker;
@@ -159,12 +159,15 @@ pub async fn run(
     let mut elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
 
     let (namespaces, namespaces_writer) = reflector::store();
+    let (applied, namespaces_applied) = watch::channel(());
     tasks.spawn(watches::namespaces(
         shared.system.client.clone(),
         namespaces_writer,
+        applied,
         Arc::clone(&shared.metrics),
     ));
     let caches = spawn_reconcilers(&mut tasks, &shared, &config, namespaces.clone());
+    let namespaces = webhook::Namespaces::new(namespaces, namespaces_applied);
     let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches).await?;
     tasks.spawn(leader::keep_keys(
         shared.system.client.clone(),
@@ -204,8 +207,6 @@ fn part_ended(ended: Result<(), JoinError>) -> RunError {
     )
 }
 
-type Namespaces = Store<PartialObjectMeta<Namespace>>;
-
 /// What most parts need.
 struct Shared {
     system: System,
@@ -222,7 +223,7 @@ async fn serve_webhook(
     tasks: &mut JoinSet<()>,
     shared: &Shared,
     config: &Config,
-    namespaces: Namespaces,
+    namespaces: webhook::Namespaces,
     caches: Caches,
 ) -> Result<SocketAddr, RunError> {
     let webhook = Webhook {
@@ -230,7 +231,6 @@ async fn serve_webhook(
         release_namespace: config.namespace.clone(),
         namespaces,
         launch_tokens: caches.launch_tokens,
-        client: shared.system.client.clone(),
         metrics: Arc::clone(&shared.metrics),
     };
     let leaf = Arc::new(Leaf::default());
@@ -278,7 +278,12 @@ async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<
 }
 
 /// Starts the watches of custom resources and pods, and all that follows from them.
-fn spawn_reconcilers(tasks: &mut JoinSet<()>, shared: &Shared, config: &Config, namespaces: Namespaces) -> Caches {
+fn spawn_reconcilers(
+    tasks: &mut JoinSet<()>,
+    shared: &Shared,
+    config: &Config,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+) -> Caches {
     let client = || shared.system.client.clone();
     let metrics = || Arc::clone(&shared.metrics);
     let (apps, apps_writer) = reflector::store::<DeserializeGuard<AgentApp>>();

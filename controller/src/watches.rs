@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use agentwrit_client::error_chain;
 use agentwrit_crds::{AgentApp, LaunchToken};
+use agentwrit_protocol::inject::{ANNOTATION_DEFAULT_LAUNCH_TOKEN, LABEL_INJECT};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, store::Writer};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::metrics::Metrics;
 use crate::reconcile::managed::{Caches, Managed};
@@ -21,16 +22,30 @@ use crate::report::Category;
 /// Namespaces whose `ConfigMap` has to be seen to.
 pub type CaWanted = mpsc::UnboundedSender<String>;
 
-/// Fills the cache of namespaces; runs for ever.
-pub async fn namespaces(client: Client, writer: Writer<PartialObjectMeta<Namespace>>, metrics: Arc<Metrics>) {
-    let stream = watch(
+/// Fills the cache of namespaces with what the webhook looks at, and tells `applied` after each change; runs for ever.
+pub async fn namespaces(
+    client: Client,
+    writer: Writer<PartialObjectMeta<Namespace>>,
+    applied: watch::Sender<()>,
+    metrics: Arc<Metrics>,
+) {
+    let stream = watcher(
         Api::<PartialObjectMeta<Namespace>>::all(client),
         watcher::Config::default(),
     )
     .default_backoff()
-    .modify(strip)
+    .modify(keep_what_the_webhook_reads)
     .reflect(writer);
-    each(stream, "namespaces", metrics, |_| ()).await;
+    each(stream, "namespaces", metrics, |_| applied.send_replace(())).await;
+}
+
+/// One label and one annotation; the others are as long as whoever may write a namespace likes.
+fn keep_what_the_webhook_reads(namespace: &mut PartialObjectMeta<Namespace>) {
+    strip(namespace);
+    namespace.labels_mut().retain(|key, _| key == LABEL_INJECT);
+    namespace
+        .annotations_mut()
+        .retain(|key, _| key == ANNOTATION_DEFAULT_LAUNCH_TOKEN);
 }
 
 /// Fills the cache of `AgentApp`s; asks for each that changed, and for its `LaunchToken`s. Runs for ever.
@@ -91,7 +106,7 @@ fn custom_resources<K: Managed>(
     writer: Writer<DeserializeGuard<K>>,
 ) -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> {
     let api: Api<DeserializeGuard<K>> = Api::all(client);
-    watch(api, watcher::Config::default())
+    watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(strip)
         .reflect(writer)
@@ -125,5 +140,30 @@ pub async fn each<K>(
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn of_a_namespace_one_label_and_one_annotation_are_kept() {
+        let mut namespace: PartialObjectMeta<Namespace> = serde_json::from_value(json!({"metadata": {
+            "name": "shop",
+            "labels": {"agentwrit.io/inject": "enabled", "other": "x"},
+            "annotations": {"agentwrit.io/default-launch-token": "common", "notes": "long"},
+            "managedFields": [{"manager": "kubectl"}],
+        }}))
+        .unwrap();
+        keep_what_the_webhook_reads(&mut namespace);
+        let metadata = serde_json::to_value(&namespace.metadata).unwrap();
+        let expected = json!({
+            "name": "shop",
+            "labels": {"agentwrit.io/inject": "enabled"},
+            "annotations": {"agentwrit.io/default-launch-token": "common"},
+        });
+        assert_eq!(metadata, expected);
     }
 }

@@ -9,6 +9,7 @@ mod bounds;
 mod inject;
 mod injected;
 mod json;
+mod namespaces;
 mod patch;
 mod paths;
 mod pod;
@@ -20,10 +21,9 @@ pub mod tls;
 mod volumes;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentwrit_crds::LaunchToken;
-use agentwrit_protocol::inject::ANNOTATION_DEFAULT_LAUNCH_TOKEN;
+use agentwrit_protocol::inject::ANNOTATION_LAUNCH_TOKEN;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -31,12 +31,11 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Request as HttpRequest, State
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, ResourceExt};
 
 pub use injected::SidecarSettings;
+pub use namespaces::Namespaces;
 pub use refusal::Refusal;
 
 use crate::metrics::Metrics;
@@ -49,21 +48,17 @@ use review::{Decision, Request};
 pub const PATH: &str = "/mutate";
 /// What the API server itself accepts as a request.
 const MAX_BODY: usize = 3 * 1024 * 1024;
-/// Asking the API server about a namespace must leave time within the webhook's own five seconds.
-const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the webhook decides from.
+/// What the webhook decides from: it asks nobody.
 pub struct Webhook {
     /// The sidecar's settings.
     pub settings: SidecarSettings,
     /// The release namespace, whose pods are never touched.
     pub release_namespace: String,
     /// All namespaces.
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub namespaces: Namespaces,
     /// All `LaunchToken`s, for warnings.
     pub launch_tokens: Store<DeserializeGuard<LaunchToken>>,
-    /// For namespaces that are newer than the cache.
-    pub client: Client,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -125,7 +120,7 @@ impl Webhook {
                 return ("malformed", (StatusCode::BAD_REQUEST, message).into_response());
             }
         };
-        let decision = self.decide(&request).await;
+        let decision = self.decide(&request, body.len()).await;
         let response = match decision.answer(&request.uid) {
             Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -133,12 +128,12 @@ impl Webhook {
         (decision.outcome(), response)
     }
 
-    async fn decide(&self, request: &Request<'_>) -> Decision {
+    async fn decide(&self, request: &Request<'_>, bytes: usize) -> Decision {
         let namespace = &*request.namespace;
         if !request.is_new_pod() || namespace == self.release_namespace || namespace == "kube-system" {
             return Decision::Ignored;
         }
-        match self.decide_pod(request).await {
+        match self.decide_pod(request, bytes).await {
             Ok(None) => Decision::Ignored,
             Ok(Some(injection)) => {
                 let launch_token = &injection.launch_token;
@@ -153,32 +148,25 @@ impl Webhook {
         }
     }
 
-    async fn decide_pod(&self, request: &Request<'_>) -> Result<Option<Injection>, Refusal> {
+    async fn decide_pod(&self, request: &Request<'_>, bytes: usize) -> Result<Option<Injection>, Refusal> {
         let namespace = request.namespace()?;
         let pod: Pod<'_> = json::read(request.object.0).map_err(Refusal::Malformed)?;
         if pod.metadata.labels.inject.as_deref() == Some("false") {
             return Ok(None);
         }
-        let cached = self.namespaces.get(&ObjectRef::new(namespace));
-        let mut injection = match cached.map(|found| inject(&pod, default_of(&found), &self.settings)) {
-            // The namespace, or its annotation, may be newer than the cache.
-            None | Some(Err(Refusal::NoLaunchToken)) => {
-                let found = self.fresh_namespace(namespace).await?;
-                inject(&pod, default_of(&found), &self.settings)?
-            }
-            Some(decided) => decided?,
+        // The namespace, or its annotation, may be newer than the cache.
+        let named = pod.metadata.annotations.get(ANNOTATION_LAUNCH_TOKEN).is_some();
+        let facts = self
+            .namespaces
+            .facts(namespace, bytes, |facts| named || facts.default_launch_token.is_some());
+        let Some(facts) = facts.await else {
+            return Err(Refusal::NamespaceUnknown(namespace.to_owned()));
         };
+        let mut injection = inject(&pod, facts.default_launch_token.as_deref(), &self.settings)?;
         injection
             .warnings
             .extend(self.launch_token_warning(&injection.launch_token, namespace, &pod));
         Ok(Some(injection))
-    }
-
-    async fn fresh_namespace(&self, namespace: &str) -> Result<PartialObjectMeta<Namespace>, Refusal> {
-        let unknown = || Refusal::NamespaceUnknown(namespace.to_owned());
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        let found = tokio::time::timeout(NAMESPACE_TIMEOUT, api.get_metadata(namespace)).await;
-        found.map_err(|_| unknown())?.map_err(|_| unknown())
     }
 
     /// Not a refusal: manifests are applied in any order.
@@ -203,9 +191,4 @@ impl Webhook {
             )
         })
     }
-}
-
-fn default_of(namespace: &PartialObjectMeta<Namespace>) -> Option<&str> {
-    let annotations = namespace.annotations();
-    annotations.get(ANNOTATION_DEFAULT_LAUNCH_TOKEN).map(String::as_str)
 }
