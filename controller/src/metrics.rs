@@ -14,6 +14,10 @@ pub struct Metrics {
     pub reconcile_seconds: HistogramVec,
     /// Admission decisions by outcome.
     pub admissions: IntCounterVec,
+    /// Refused pods by kind of refusal.
+    pub refusals: IntCounterVec,
+    /// Refused pods that were not logged, because there were too many.
+    pub refusals_not_logged: IntCounter,
     /// Pods whose end was told to the broker.
     pub pods_ended: IntCounter,
     /// Refusals of pods that became Events.
@@ -67,6 +71,11 @@ impl Metrics {
             )?,
             reconcile_seconds,
             admissions: counters("admissions_total", "Admission decisions by outcome", &["outcome"])?,
+            refusals: counters("admission_refusals_total", "Refused pods by kind of refusal", &["kind"])?,
+            refusals_not_logged: counter(
+                "admission_refusals_not_logged_total",
+                "Refused pods that were not logged, because there were too many",
+            )?,
             pods_ended: counter("pods_ended_total", "Pods whose end was told to the broker")?,
             denials: counter("denials_total", "Refusals of pods that became Events")?,
             safety_stops: counter(

@@ -226,13 +226,14 @@ async fn serve_webhook(
     namespaces: webhook::Namespaces,
     caches: Caches,
 ) -> Result<SocketAddr, RunError> {
-    let webhook = Webhook {
-        settings: SidecarSettings::from(config),
-        release_namespace: config.namespace.clone(),
+    let webhook = Webhook::new(
+        SidecarSettings::from(config),
+        config.namespace.clone(),
         namespaces,
-        launch_tokens: caches.launch_tokens,
-        metrics: Arc::clone(&shared.metrics),
-    };
+        caches.launch_tokens,
+        Arc::clone(&shared.system.clock),
+        Arc::clone(&shared.metrics),
+    );
     let leaf = Arc::new(Leaf::default());
     let mut names = service_names("agentwrit-controller", &config.namespace);
     names.extend(config.webhook_names.iter().filter(|name| !name.is_empty()).cloned());

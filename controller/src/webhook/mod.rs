@@ -14,6 +14,7 @@ mod patch;
 mod paths;
 mod pod;
 mod refusal;
+mod refusal_log;
 mod request;
 mod review;
 mod second_look;
@@ -23,6 +24,7 @@ mod volumes;
 use std::sync::Arc;
 
 use agentwrit_crds::LaunchToken;
+use agentwrit_protocol::Clock;
 use agentwrit_protocol::inject::ANNOTATION_LAUNCH_TOKEN;
 use axum::Router;
 use axum::body::Bytes;
@@ -42,6 +44,7 @@ use crate::metrics::Metrics;
 use inject::{Injection, inject};
 use pod::Pod;
 use refusal::name;
+use refusal_log::RefusalLog;
 use review::{Decision, Request};
 
 /// The path that the `MutatingWebhookConfiguration` calls.
@@ -51,16 +54,12 @@ const MAX_BODY: usize = 3 * 1024 * 1024;
 
 /// What the webhook decides from: it asks nobody.
 pub struct Webhook {
-    /// The sidecar's settings.
-    pub settings: SidecarSettings,
-    /// The release namespace, whose pods are never touched.
-    pub release_namespace: String,
-    /// All namespaces.
-    pub namespaces: Namespaces,
-    /// All `LaunchToken`s, for warnings.
-    pub launch_tokens: Store<DeserializeGuard<LaunchToken>>,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
+    settings: SidecarSettings,
+    release_namespace: String,
+    namespaces: Namespaces,
+    launch_tokens: Store<DeserializeGuard<LaunchToken>>,
+    refusals: RefusalLog,
+    metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -112,6 +111,25 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 impl Webhook {
+    /// A webhook that injects by `settings`, never in the release namespace, and warns by `launch_tokens`.
+    pub fn new(
+        settings: SidecarSettings,
+        release_namespace: String,
+        namespaces: Namespaces,
+        launch_tokens: Store<DeserializeGuard<LaunchToken>>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            settings,
+            release_namespace,
+            namespaces,
+            launch_tokens,
+            refusals: RefusalLog::new(clock),
+            metrics,
+        }
+    }
+
     async fn review(&self, body: &[u8]) -> (&'static str, Response) {
         let request = match Request::read(body) {
             Ok(request) => request,
@@ -133,24 +151,44 @@ impl Webhook {
         if !request.is_new_pod() || namespace == self.release_namespace || namespace == "kube-system" {
             return Decision::Ignored;
         }
-        match self.decide_pod(request, bytes).await {
+        let read = || {
+            let namespace = request.namespace()?;
+            let pod: Pod<'_> = json::read(request.object.0).map_err(Refusal::Malformed)?;
+            Ok((namespace, pod))
+        };
+        let (namespace, pod) = match read() {
+            Ok(read) => read,
+            Err(refusal) => return self.refused(None, refusal),
+        };
+        match self.decide_pod(namespace, &pod, bytes).await {
             Ok(None) => Decision::Ignored,
             Ok(Some(injection)) => {
                 let launch_token = &injection.launch_token;
                 tracing::debug!(namespace, launch_token, "reviewed a pod");
                 Decision::Injected(injection)
             }
-            Err(refusal) => {
-                let namespace = name(namespace);
-                tracing::info!(namespace, kind = refusal.kind(), %refusal, "refused a pod");
-                Decision::Refused(refusal)
-            }
+            Err(refusal) => self.refused(Some((namespace, &pod)), refusal),
         }
     }
 
-    async fn decide_pod(&self, request: &Request<'_>, bytes: usize) -> Result<Option<Injection>, Refusal> {
-        let namespace = request.namespace()?;
-        let pod: Pod<'_> = json::read(request.object.0).map_err(Refusal::Malformed)?;
+    /// Counts a refusal and logs it, unless too many are logged already.
+    fn refused(&self, of: Option<(&str, &Pod<'_>)>, refusal: Refusal) -> Decision {
+        let kind = refusal.kind();
+        self.metrics.refusals.with_label_values(&[kind]).inc();
+        match of {
+            Some((namespace, pod)) if refusal.is_plausible() => match self.refusals.admit() {
+                Some(left_out) => {
+                    let (namespace, pod) = (name(namespace), pod.metadata.shown_name());
+                    tracing::info!(namespace, pod, kind, left_out, %refusal, "refused a pod");
+                }
+                None => self.metrics.refusals_not_logged.inc(),
+            },
+            _ => tracing::debug!(kind, %refusal, "refused what is probably no pod of this cluster"),
+        }
+        Decision::Refused(refusal)
+    }
+
+    async fn decide_pod(&self, namespace: &str, pod: &Pod<'_>, bytes: usize) -> Result<Option<Injection>, Refusal> {
         if pod.metadata.labels.inject.as_deref() == Some("false") {
             return Ok(None);
         }
@@ -162,10 +200,10 @@ impl Webhook {
         let Some(facts) = facts.await else {
             return Err(Refusal::NamespaceUnknown(namespace.to_owned()));
         };
-        let mut injection = inject(&pod, facts.default_launch_token.as_deref(), &self.settings)?;
+        let mut injection = inject(pod, facts.default_launch_token.as_deref(), &self.settings)?;
         injection
             .warnings
-            .extend(self.launch_token_warning(&injection.launch_token, namespace, &pod));
+            .extend(self.launch_token_warning(&injection.launch_token, namespace, pod));
         Ok(Some(injection))
     }
 
@@ -192,3 +230,6 @@ impl Webhook {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use super::bounds::{MAX_CONTAINERS, MAX_ENV, MAX_MOUNTS, MAX_PORTS};
 use super::injected::SIDECAR_ENV;
 use super::json::{Count, FromJson, Present, Text, items, object};
 use super::paths::{Place, place};
+use super::refusal::name;
 use super::volumes::Volumes;
 
 /// Mounts of reserved names that are kept of one container: two may be right, so of four one is wrong.
@@ -102,6 +103,17 @@ object! {
 
     /// Linux capabilities.
     Capabilities<'a> { add: Names<'a> = "add", drop: Names<'a> = "drop" }
+}
+
+impl Metadata<'_> {
+    /// The name for a log line, or the beginning of the one that the API server will make.
+    pub(crate) fn shown_name(&self) -> String {
+        if self.name.is_empty() {
+            format!("{}*", name(&self.generate_name))
+        } else {
+            name(&self.name)
+        }
+    }
 }
 
 /// The containers, or the init containers, of a pod.

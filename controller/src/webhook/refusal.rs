@@ -124,6 +124,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it tells of a pod that somebody of this cluster may really want: of a namespace that there is.
+    pub(crate) const fn is_plausible(&self) -> bool {
+        !matches!(self, Self::Malformed(_) | Self::NamespaceUnknown(_))
+    }
+
     /// A word for the metric.
     pub const fn kind(&self) -> &'static str {
         match self {
