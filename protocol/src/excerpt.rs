@@ -1,7 +1,15 @@
 //! What a message repeats of a text that somebody else chose.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 /// Characters of a text that are repeated at most.
 pub const EXCERPT: usize = 256;
+/// Bytes that [`asked`] spends at most.
+pub const ASKED: usize = 1024;
+/// Bytes of one item of a list, or of one name, at most.
+const ITEM: usize = 160;
+const ELLIPSIS: &str = "…";
 
 /// The text, or the beginning of a long one and an ellipsis.
 ///
@@ -15,13 +23,107 @@ pub fn excerpt(text: &str) -> String {
     let mut characters = text.char_indices();
     let end = characters.nth(EXCERPT).map(|(end, _)| end);
     match end.and_then(|end| text.get(..end)) {
-        Some(beginning) => format!("{beginning}…"),
+        Some(beginning) => format!("{beginning}{ELLIPSIS}"),
         None => text.to_owned(),
     }
 }
 
+/// The items joined by commas, in at most `room` bytes, and how many were left out.
+///
+/// Long items are cut. An item that could be taken for more than one is quoted, and so is one with a space or a
+/// character that isn't printed.
+///
+/// ```
+/// use agentwrit_protocol::excerpt::excerpt_list;
+///
+/// let scopes = ["read:data:x", "read:data:y", "read:data:z"];
+/// assert_eq!(excerpt_list(&scopes, 100), "read:data:x, read:data:y, read:data:z");
+/// assert_eq!(excerpt_list(&scopes, 30), "read:data:x, … (+2)");
+/// assert_eq!(excerpt_list(&["a, b"], 100), "\"a, b\"");
+/// ```
+pub fn excerpt_list<S: AsRef<str>>(items: &[S], room: usize) -> String {
+    let mut text = String::new();
+    let mut left = items.len();
+    for item in items {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let item = readable(item.as_ref());
+        left -= 1;
+        let rest = if left == 0 { 0 } else { left_out(", ", left).len() };
+        let free = room.saturating_sub(text.len() + separator.len() + rest);
+        if item.len() > free {
+            let rest = left_out(separator, left + 1);
+            if text.len() + rest.len() <= room {
+                text.push_str(&rest);
+            }
+            return text;
+        }
+        text.push_str(separator);
+        text.push_str(&item);
+    }
+    text
+}
+
+/// What was asked for, in at most [`ASKED`] bytes: the scopes, as far as they fit, and up to three names, each with what
+/// it is the name of. Empty names are left out.
+///
+/// ```
+/// use agentwrit_protocol::excerpt::asked;
+///
+/// assert_eq!(
+///     asked(&["read:data:x", "write:data:x"], &[("agent_name", "reader"), ("app", "")]),
+///     "requested 2 scopes: read:data:x, write:data:x; agent_name \"reader\"",
+/// );
+/// ```
+pub fn asked<S: AsRef<str>>(scopes: &[S], names: &[(&str, &str)]) -> String {
+    let mut about = String::new();
+    for (what, name) in names.iter().filter(|(_, name)| !name.is_empty()) {
+        // A String takes whatever is written to it.
+        let _ = write!(about, "; {what} {}", cut(&quoted(name)));
+    }
+    let mut text = match scopes.len() {
+        0 => "requested no scopes".to_owned(),
+        1 => "requested 1 scope: ".to_owned(),
+        count => format!("requested {count} scopes: "),
+    };
+    let room = ASKED.saturating_sub(text.len() + about.len());
+    text.push_str(&excerpt_list(scopes, room));
+    text.push_str(&about);
+    text
+}
+
+fn left_out(separator: &str, count: usize) -> String {
+    format!("{separator}{ELLIPSIS} (+{count})")
+}
+
+/// One item, cut, and quoted where it could be misread.
+fn readable(item: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || (c.is_ascii_graphic() && !matches!(c, ',' | ';' | '"'));
+    // What is beyond the cut needs no look.
+    let start = excerpt(item);
+    if !item.is_empty() && start.trim_end_matches(ELLIPSIS).chars().all(plain) {
+        cut(&start).into_owned()
+    } else {
+        cut(&quoted(item)).into_owned()
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("{:?}", excerpt(text))
+}
+
+/// The text, or the first bytes of a long one and an ellipsis: [`ITEM`] at most.
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= ITEM {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(ITEM - ELLIPSIS.len());
+    Cow::Owned(format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -32,5 +134,83 @@ mod tests {
             assert_eq!(excerpt(&format!("{whole}{character}")), format!("{whole}…"));
         }
         assert_eq!(excerpt(""), "");
+    }
+
+    #[test]
+    fn a_list_says_how_many_were_left_out() {
+        let scopes: Vec<String> = (0..120).map(|n| format!("read:data:{n:03}")).collect();
+        let text = excerpt_list(&scopes, 60);
+        assert_eq!(text, "read:data:000, read:data:001, read:data:002, … (+117)");
+        let whole = scopes.join(", ");
+        assert_eq!(excerpt_list(&scopes, whole.len()), whole);
+        assert!(excerpt_list(&scopes, whole.len() - 1).ends_with(" (+1)"));
+    }
+
+    #[test]
+    fn what_could_be_misread_is_quoted_and_what_is_long_is_cut() {
+        for (item, shown) in [
+            ("read:data:é", "read:data:é".to_owned()),
+            ("", "\"\"".to_owned()),
+            ("a b", "\"a b\"".to_owned()),
+            ("a,b", "\"a,b\"".to_owned()),
+            ("a;b", "\"a;b\"".to_owned()),
+            ("a\"b", "\"a\\\"b\"".to_owned()),
+            ("a\nb\u{202e}", "\"a\\nb\\u{202e}\"".to_owned()),
+            (&"x".repeat(1000), format!("{}…", "x".repeat(157))),
+            (&"é".repeat(1000), format!("{}…", "é".repeat(78))),
+            (&" ".repeat(1000), format!("\"{}…", " ".repeat(156))),
+        ] {
+            assert_eq!(excerpt_list(&[item], ASKED), shown);
+        }
+        assert_eq!(excerpt_list::<&str>(&[], ASKED), "");
+        assert_eq!(excerpt_list(&["read:data:x"], 3), "");
+    }
+
+    #[test]
+    fn what_was_asked_for_counts_all_scopes_and_names_names() {
+        let scopes: Vec<String> = (0..120).map(|n| format!("read:data:{n:03}")).collect();
+        let text = asked(
+            &scopes,
+            &[("agent_name", "night \"shift\""), ("app", "app-orders-123456")],
+        );
+        assert!(
+            text.starts_with("requested 120 scopes: read:data:000, read:data:001, "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("; agent_name \"night \\\"shift\\\"\"; app \"app-orders-123456\""),
+            "{text}"
+        );
+        assert!(text.len() <= ASKED && text.contains(", … (+"), "{text}");
+        assert_eq!(asked::<&str>(&[], &[("agent_name", "")]), "requested no scopes");
+        assert_eq!(asked(&["a:b:c"], &[]), "requested 1 scope: a:b:c");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_asked_for_is_bounded_whatever_it_is(
+            scopes in proptest::collection::vec("\\PC{0,200}|[\\x00-\\x20]{0,200}|[a-z:]{3,40}", 0..20),
+            names in proptest::collection::vec("\\PC{0,300}|[\\x00-\\x20]{0,300}", 3),
+        ) {
+            let names: Vec<(&str, &str)> = names.iter().map(|name| ("delegate_to", name.as_str())).collect();
+            let text = asked(&scopes, &names);
+            prop_assert!(text.len() <= ASKED, "{} bytes: {text}", text.len());
+            let count = format!("requested {} scope", scopes.len());
+            prop_assert!(scopes.is_empty() || text.starts_with(&count), "{text}");
+            prop_assert!(scopes.is_empty() || text.contains(": "), "{text}");
+        }
+
+        #[test]
+        fn items_and_the_count_of_those_left_out_add_up(
+            scopes in proptest::collection::vec("[a-z]{1,12}", 1..40),
+            room in 10_usize..300,
+        ) {
+            let text = excerpt_list(&scopes, room);
+            prop_assert!(text.len() <= room, "{text}");
+            let (shown, rest) = text.split_once('…').unwrap_or((&text, " (+0)"));
+            let shown = shown.split(", ").filter(|item| !item.is_empty()).count();
+            let rest: usize = rest.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+            prop_assert_eq!(shown + rest, scopes.len(), "{}", text);
+        }
     }
 }
