@@ -13,8 +13,8 @@ use crate::hashed_secrets::HashedSecrets;
 use crate::keys::KeySet;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::store::READERS;
-use crate::store::{Command, EventDraft, Store, StoreError};
+use crate::service::health::LiveAgents;
+use crate::store::{Command, EventDraft, READERS, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
 
@@ -40,6 +40,8 @@ pub struct Broker {
     pub limits: Limits,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// The count of live agents that scrapes share.
+    pub live_agents: LiveAgents,
     /// Attestation of pods, when configured.
     pub attestation: Option<Arc<Attestation>>,
     /// Key of the comparison of admin secrets, random per process.

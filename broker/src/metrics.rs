@@ -31,7 +31,7 @@ pub struct Metrics {
     pub admin_auth: IntCounterVec,
     /// Launch tokens made.
     pub launch_tokens_created: IntCounter,
-    /// Sessions that are live, counted at each scrape.
+    /// Sessions that are live, as of the last count for a scrape.
     pub active_agents: IntGauge,
     /// Time to answer, by endpoint.
     pub request_duration: HistogramVec,

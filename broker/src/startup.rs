@@ -13,6 +13,7 @@ use crate::hashed_secrets::HashedSecrets;
 use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::service::health::LiveAgents;
 use crate::store::{Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
@@ -104,6 +105,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         store,
         reads: Turns::new(STRANGERS_READING, STRANGERS_WAITING),
         metrics,
+        live_agents: LiveAgents::default(),
         attestation,
         compare_key,
     }))

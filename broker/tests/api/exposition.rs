@@ -22,7 +22,9 @@ pub struct Exposition {
 }
 
 impl Exposition {
+    /// What a scrape says now; the clock moves on so far that live agents are counted anew.
     pub async fn of(harness: &Harness) -> Self {
+        harness.clock.advance_millis(1_000);
         Self::parse(&harness.get("/v1/metrics").await.text)
     }
 

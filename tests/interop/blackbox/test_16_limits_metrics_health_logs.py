@@ -202,7 +202,7 @@ def test_the_gauge_of_agents_is_recomputed(start: Start) -> None:
     """§20.1 W30: it knows after a restart, too."""
     broker = start()
     agents = [broker.agent() for _ in range(3)]
-    assert broker.metrics()["agentwrit_active_agents"] == 3
+    until(lambda: broker.metrics()["agentwrit_active_agents"] == 3)
     broker.restart()
     until(lambda: broker.metrics()["agentwrit_active_agents"] == 3)
     assert len(agents) == 3

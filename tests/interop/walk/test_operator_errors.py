@@ -122,7 +122,7 @@ def test_the_metrics_of_the_guide_are_there_and_move(broker):
 
 def test_active_agents_follow_registrations_and_ends(broker):
     first, second = broker.agent(), broker.agent()
-    assert samples(broker)["agentwrit_active_agents"] == 2
+    assert until(lambda: samples(broker)["agentwrit_active_agents"] == 2)
     broker.post("/v1/token/release", token=first.token)
     broker.post("/v1/revoke", {"level": "agent", "target": second.agent_id}, token=broker.admin_token())
     assert until(lambda: samples(broker)["agentwrit_active_agents"] == 0, 20)

@@ -31,10 +31,7 @@ pub(in crate::http) async fn readyz(State(broker): State<AppState>) -> Response 
 
 /// `GET /v1/metrics` and `GET /metrics`.
 pub(in crate::http) async fn metrics(State(broker): State<AppState>) -> Result<Response, ApiError> {
-    if let Err(error) = health::count_agents(&broker).await {
-        // The other metrics are the way to notice.
-        tracing::warn!(target: "OPS", component = "Metrics", error = %error, "active agents can't be counted");
-    }
+    health::count_agents(&broker).await;
     let text = broker.metrics.render().map_err(|error| {
         tracing::error!(target: "OPS", component = "Metrics", error = %error, "metrics can't be encoded");
         ApiError::internal("metrics can't be encoded")
