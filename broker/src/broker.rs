@@ -14,6 +14,7 @@ use crate::keys::KeySet;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::service::health::LiveAgents;
+use crate::service::presented::Standing;
 use crate::store::{Command, EventDraft, READERS, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
@@ -40,6 +41,8 @@ pub struct Broker {
     pub limits: Limits,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Launch tokens of whose users the transaction is asked at once.
+    pub launch_tokens: Standing,
     /// The count of live agents that scrapes share.
     pub live_agents: LiveAgents,
     /// Attestation of pods, when configured.

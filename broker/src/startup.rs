@@ -14,6 +14,7 @@ use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::service::health::LiveAgents;
+use crate::service::presented::Standing;
 use crate::store::{Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
@@ -105,6 +106,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         store,
         reads: Turns::new(STRANGERS_READING, STRANGERS_WAITING),
         metrics,
+        launch_tokens: Standing::default(),
         live_agents: LiveAgents::default(),
         attestation,
         compare_key,

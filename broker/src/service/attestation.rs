@@ -10,12 +10,12 @@ use http::HeaderValue;
 
 use super::attested::Refusal;
 use super::denials::{RecordDenial, Refused};
-use super::pod_launch::{LaunchAsk, LaunchPod};
+use super::pod_launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
 use super::policy::{WriteRefusal, Writer};
 use super::policy_input::InputError;
 use crate::attest::{AttestError, Attestation, AttestorError, BoundPod, Caller, DenialKind};
 use crate::broker::Broker;
-use crate::store::StoreError;
+use crate::store::{LaunchTokenHash, StoreError};
 
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,11 @@ pub async fn launch(
     let launch = LaunchPod::new(pod, ask, broker.config.max_ttl, source, broker.entropy.as_ref())?;
     match broker.store.commit(launch).await? {
         Ok(launched) => {
+            let now = broker.clock.unix_millis();
+            let hash = LaunchTokenHash::of(launched.launch_token.expose());
+            broker
+                .launch_tokens
+                .add(hash, now.saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)), now);
             gate.metrics().launched();
             broker.metrics.launch_tokens_created.inc();
             Ok(launched)

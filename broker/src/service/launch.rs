@@ -238,9 +238,14 @@ async fn mint(
 ) -> Result<Launched, LaunchError> {
     let launched = match (app, prepared) {
         // Nothing to ask the store for, or too much.
-        (None, Err(error)) | (Some(_), Err(error @ LaunchError::ScopeLength)) => Err(error),
-        (app, prepared) => broker.store.commit(Mint { app, prepared }).await?,
+        (None, Err(error)) | (Some(_), Err(error @ LaunchError::ScopeLength)) => return Err(error),
+        // What is wrong with the request is told only to an app that is there and under its ceiling.
+        (Some(app), Err(error)) => return Err(broker.store.read(app).await?.err().unwrap_or(error)),
+        (app, Ok(prepared)) => broker.store.commit(Mint { app, prepared }).await?,
     }?;
+    let LaunchToken { hash, expires_at, .. } = &launched.stored;
+    let now = broker.clock.unix_millis();
+    broker.launch_tokens.add(hash.clone(), *expires_at, now);
     broker.metrics.launch_tokens_created.inc();
     Ok(launched)
 }
@@ -266,10 +271,18 @@ impl AppCeiling {
     }
 }
 
+#[async_trait]
+impl Command for AppCeiling {
+    type Outcome = Result<(), LaunchError>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
+        self.check(tx).await
+    }
+}
+
 struct Mint {
     app: Option<AppCeiling>,
-    /// What is wrong with the request is told only to an app that is there and under its ceiling.
-    prepared: Result<Prepared, LaunchError>,
+    prepared: Prepared,
 }
 
 #[async_trait]
@@ -282,10 +295,7 @@ impl Command for Mint {
         {
             return Ok(Err(error));
         }
-        let Prepared { token, stored, event } = match self.prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Ok(Err(error)),
-        };
+        let Prepared { token, stored, event } = self.prepared;
         tx.insert_launch_token(&stored).await?;
         tx.audit(event);
         Ok(Ok(Launched { token, stored }))

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod policy_input;
 pub mod policy_list;
 pub mod policy_rules;
+pub mod presented;
 pub mod proof;
 pub mod register;
 pub mod release;

@@ -10,6 +10,7 @@ use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId,
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal, RegisterClaim};
+use super::presented;
 use super::proof::{self, ProofError};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
@@ -140,15 +141,26 @@ pub async fn register(
 }
 
 async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Result<(String, Issued), RegisterError> {
+    let refused = |refused: Refused| {
+        if let Refused::Unfit(denial) = &refused {
+            let event = EventDraft::denied(EventType::RegistrationDenied, denial.to_string());
+            broker.audit_denial(source, event.error_kind(denial.kind()));
+        }
+        RegisterError::Denied(refused.into_denial())
+    };
     if serde_json::to_string(&wanted.requested_scope).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
         return Err(RegisterError::ScopeLength);
     }
     let instance = broker.new_stem()?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
+    let hash = LaunchTokenHash::of(wanted.launch_token.expose());
+    if let Some(denial) = presented::unfit(broker, &wanted.launch_token, &hash).await? {
+        return Err(refused(Refused::Unfit(denial)));
+    }
     // Pure and slow: decided before the transaction, looked at when the contract says.
     let proof = proof::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
     let command = Register {
-        hash: LaunchTokenHash::of(wanted.launch_token.expose()),
+        hash: hash.clone(),
         agent_id: agent.to_string(),
         scope: ScopeSet::parse(&wanted.requested_scope).ok(),
         nonce: nonce::read(&broker.nonce_key(), &wanted.nonce),
@@ -160,20 +172,34 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
         view: Arc::clone(&broker.view),
         wanted,
     };
-    match broker.store.commit(command).await? {
-        Ok(session) => {
-            let issued = sign(broker, &session_claims(broker, &session))?;
-            Ok((session.agent_id, issued))
-        }
-        Err(denial) => {
-            if matches!(
-                denial,
-                Denial::LaunchTokenUnknown | Denial::LaunchTokenExpired | Denial::LaunchTokenConsumed
-            ) {
-                let event = EventDraft::denied(EventType::RegistrationDenied, denial.to_string());
-                broker.audit_denial(source, event.error_kind(denial.kind()));
-            }
-            Err(RegisterError::Denied(denial))
+    let outcome = broker.store.commit(command).await?;
+    if matches!(outcome, Ok(Registered { spent: true, .. }) | Err(Refused::Unfit(_))) {
+        broker.launch_tokens.remove(&hash);
+    }
+    let session = outcome.map_err(refused)?.session;
+    let issued = sign(broker, &session_claims(broker, &session))?;
+    Ok((session.agent_id, issued))
+}
+
+/// A session was opened.
+struct Registered {
+    session: Session,
+    /// Whether the launch token is used up now.
+    spent: bool,
+}
+
+/// A refusal, and who audits it.
+enum Refused {
+    /// Whoever asks has no launch token. Audited as a stranger's, which nobody waits for.
+    Unfit(Denial),
+    /// A later step: audited in the transaction.
+    Audited(Denial),
+}
+
+impl Refused {
+    fn into_denial(self) -> Denial {
+        match self {
+            Self::Unfit(denial) | Self::Audited(denial) => denial,
         }
     }
 }
@@ -285,18 +311,13 @@ impl Register {
 
 #[async_trait]
 impl Command for Register {
-    type Outcome = Result<Session, Denial>;
+    type Outcome = Result<Registered, Refused>;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
-        let Some(launch) = tx.launch_token(&self.hash).await? else {
-            return Ok(Err(Denial::LaunchTokenUnknown));
+        let launch = match presented::launch_token(tx, &self.hash).await? {
+            Ok(launch) => launch,
+            Err(denial) => return Ok(Err(Refused::Unfit(denial))),
         };
-        if launch.expires_at <= tx.now_millis() {
-            return Ok(Err(Denial::LaunchTokenExpired));
-        }
-        if launch.single_use && launch.consumed_at.is_some() {
-            return Ok(Err(Denial::LaunchTokenConsumed));
-        }
         let claim = RegisterClaim {
             orch_id: &self.wanted.orch_id,
             task_id: &self.wanted.task_id,
@@ -305,10 +326,10 @@ impl Command for Register {
             source: &self.source,
         };
         if let Some(refusal) = attested::check_register(tx, &launch, &claim).await? {
-            return Ok(Err(Denial::Policy(refusal)));
+            return Ok(Err(Refused::Audited(Denial::Policy(refusal))));
         }
         if let Err(denial) = self.decide(tx, &launch).await? {
-            return Ok(Err(denial));
+            return Ok(Err(Refused::Audited(denial)));
         }
         let session = self.session(tx, &launch);
         tx.insert_session(&session).await?;
@@ -332,6 +353,9 @@ impl Command for Register {
         let issued = EventDraft::success(EventType::TokenIssued, detail);
         tx.audit(issued.of_session(&session).source(&self.source));
         attested::on_registered(tx, &launch, &session.sid).await?;
-        Ok(Ok(session))
+        Ok(Ok(Registered {
+            session,
+            spent: launch.single_use,
+        }))
     }
 }

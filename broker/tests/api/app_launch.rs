@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::busy::while_the_writer_is_busy;
 use super::support::Harness;
 
 const LAUNCH: &str = "/v1/app/launch-tokens";
@@ -261,4 +262,20 @@ async fn after_the_answer_to_a_deregistration_nothing_is_launched() {
         place("launch_token_issued").is_none_or(|last| last < gone),
         "none in the trail behind it"
     );
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_told_without_the_writer() {
+    let harness = Harness::with(&[("AA_DENIAL_AUDIT_RATE", "1")]).await;
+    let app = harness.app("shop", json!({})).await;
+    let token = harness.app_token(&app).await;
+    let refused = async || {
+        let body = json!({"agent_name": "", "allowed_scope": ["read:data:x"]}).to_string();
+        let answer = harness.post_as(&token, LAUNCH, body).await;
+        answer.refused(400, "invalid_request", "agent_name is required");
+    };
+    // The first is audited, by the writer; the next are only counted.
+    refused().await;
+    while_the_writer_is_busy(&harness, refused()).await;
+    assert_eq!(harness.events("event_type=launch_token_denied").await.len(), 1);
 }

@@ -18,6 +18,7 @@ mod apps;
 mod audit;
 mod background;
 mod bearer;
+mod busy;
 mod chain;
 #[allow(dead_code, reason = "k8s_api needs more of it")]
 #[path = "../k8s_api/cluster.rs"]

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::busy::while_the_writer_is_busy;
 use super::support::{Harness, claims, registration};
 
 #[tokio::test]
@@ -358,4 +359,36 @@ async fn a_token_that_is_issued_is_short_enough_to_be_used() {
     let token = answer["access_token"].as_str().unwrap();
     assert!(harness.stands(token).await);
     harness.renew(token).await.ok();
+}
+
+#[tokio::test]
+async fn strangers_are_refused_while_the_one_writer_is_busy() {
+    let harness = Harness::new().await;
+    let consumed = harness.launch(json!({})).await;
+    harness.register(&consumed, json!({})).await.ok();
+    let expired = harness.launch(json!({"ttl": 5})).await;
+    harness.clock.advance(6);
+    let strangers = [
+        ("ab".repeat(32), "launch token not found", "launch_token_unknown"),
+        ("Ab".repeat(32), "launch token not found", "launch_token_unknown"),
+        (
+            "no launch token".to_owned(),
+            "launch token not found",
+            "launch_token_unknown",
+        ),
+        (expired, "launch token expired", "launch_token_expired"),
+        (consumed, "launch token already consumed", "launch_token_consumed"),
+    ];
+    while_the_writer_is_busy(&harness, async {
+        for (launch_token, detail, _) in &strangers {
+            let answer = harness.register(launch_token, json!({})).await;
+            answer.refused(401, "unauthorized", detail);
+        }
+    })
+    .await;
+    let told: Vec<Value> = harness.events("event_type=registration_denied").await;
+    let kinds: Vec<&str> = told.iter().map(|event| event["error_kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, strangers.map(|(_, _, kind)| kind));
+    let failures = harness.broker.metrics.registrations.with_label_values(&["failure"]);
+    assert_eq!(failures.get(), 5);
 }

@@ -1,0 +1,42 @@
+//! A store whose one writer is busy.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use agentwrit_broker::store::{Command, Result, Tx};
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::support::Harness;
+
+/// Keeps the writer busy from when it says so until it is let go.
+struct Busy {
+    begun: oneshot::Sender<()>,
+    until: mpsc::Receiver<()>,
+}
+
+#[async_trait]
+impl Command for Busy {
+    type Outcome = ();
+
+    async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
+        self.begun.send(()).unwrap();
+        self.until.recv().unwrap();
+        Ok(())
+    }
+}
+
+/// Does what must not need the writer, while it is busy.
+pub async fn while_the_writer_is_busy(harness: &Harness, work: impl Future<Output = ()>) {
+    let (begun, begins) = oneshot::channel();
+    let (let_go, until) = mpsc::channel();
+    let work = async {
+        begins.await.unwrap();
+        work.await;
+        let_go.send(()).unwrap();
+    };
+    let all = futures_util::future::join(harness.broker.store.commit(Busy { begun, until }), work);
+    // Whoever needs the writer would wait for ever.
+    let all = tokio::time::timeout(Duration::from_mins(1), all).await;
+    all.expect("nothing waits for the writer").0.unwrap();
+}
