@@ -8,7 +8,7 @@ pub const EXCERPT: usize = 256;
 /// Bytes that [`asked`] spends at most.
 pub const ASKED: usize = 1024;
 /// Bytes of one item of a list, or of one name, at most.
-const ITEM: usize = 160;
+const ITEM: usize = 120;
 const ELLIPSIS: &str = "…";
 
 /// The text, or the beginning of a long one and an ellipsis.
@@ -63,30 +63,37 @@ pub fn excerpt_list<S: AsRef<str>>(items: &[S], room: usize) -> String {
     text
 }
 
-/// What was asked for, in at most [`ASKED`] bytes: the scopes, as far as they fit, and up to three names, each with what
-/// it is the name of. Empty names are left out.
+/// What was asked for, in at most [`ASKED`] bytes: the scopes, as far as they fit, and up to four names, each with what
+/// it is the name of. Empty names are left out. `None` asks for all that is allowed.
+///
+/// It has none of the separators after which [`crate::audit::sanitise`] masks what follows a word like "secret", so that
+/// a name with such a word masks nothing.
 ///
 /// ```
 /// use agentwrit_protocol::excerpt::asked;
 ///
+/// let scopes = ["read:data:x".to_owned(), "write:data:x".to_owned()];
 /// assert_eq!(
-///     asked(&["read:data:x", "write:data:x"], &[("agent_name", "reader"), ("app", "")]),
-///     "requested 2 scopes: read:data:x, write:data:x; agent_name \"reader\"",
+///     asked(Some(&scopes), &[("agent_name", "reader"), ("app", "")]),
+///     "requested 2 scopes [read:data:x, write:data:x]; agent_name \"reader\"",
 /// );
+/// assert_eq!(asked(None, &[]), "requested all allowed scopes");
 /// ```
-pub fn asked<S: AsRef<str>>(scopes: &[S], names: &[(&str, &str)]) -> String {
+pub fn asked(scopes: Option<&[String]>, names: &[(&str, &str)]) -> String {
     let mut about = String::new();
     for (what, name) in names.iter().filter(|(_, name)| !name.is_empty()) {
         // A String takes whatever is written to it.
         let _ = write!(about, "; {what} {}", cut(&quoted(name)));
     }
-    let mut text = match scopes.len() {
-        0 => "requested no scopes".to_owned(),
-        1 => "requested 1 scope: ".to_owned(),
-        count => format!("requested {count} scopes: "),
+    let (mut text, end) = match scopes.map(<[String]>::len) {
+        None => ("requested all allowed scopes".to_owned(), ""),
+        Some(0) => ("requested no scopes".to_owned(), ""),
+        Some(1) => ("requested 1 scope [".to_owned(), "]"),
+        Some(count) => (format!("requested {count} scopes ["), "]"),
     };
-    let room = ASKED.saturating_sub(text.len() + about.len());
-    text.push_str(&excerpt_list(scopes, room));
+    let room = ASKED.saturating_sub(text.len() + end.len() + about.len());
+    text.push_str(&excerpt_list(scopes.unwrap_or_default(), room));
+    text.push_str(end);
     text.push_str(&about);
     text
 }
@@ -97,7 +104,7 @@ fn left_out(separator: &str, count: usize) -> String {
 
 /// One item, cut, and quoted where it could be misread.
 fn readable(item: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || (c.is_ascii_graphic() && !matches!(c, ',' | ';' | '"'));
+    let plain = |c: char| c.is_alphanumeric() || (c.is_ascii_graphic() && !matches!(c, ',' | ';' | '"' | '[' | ']'));
     // What is beyond the cut needs no look.
     let start = excerpt(item);
     if !item.is_empty() && start.trim_end_matches(ELLIPSIS).chars().all(plain) {
@@ -154,11 +161,12 @@ mod tests {
             ("a b", "\"a b\"".to_owned()),
             ("a,b", "\"a,b\"".to_owned()),
             ("a;b", "\"a;b\"".to_owned()),
+            ("a]b", "\"a]b\"".to_owned()),
             ("a\"b", "\"a\\\"b\"".to_owned()),
             ("a\nb\u{202e}", "\"a\\nb\\u{202e}\"".to_owned()),
-            (&"x".repeat(1000), format!("{}…", "x".repeat(157))),
-            (&"é".repeat(1000), format!("{}…", "é".repeat(78))),
-            (&" ".repeat(1000), format!("\"{}…", " ".repeat(156))),
+            (&"x".repeat(1000), format!("{}…", "x".repeat(117))),
+            (&"é".repeat(1000), format!("{}…", "é".repeat(58))),
+            (&" ".repeat(1000), format!("\"{}…", " ".repeat(116))),
         ] {
             assert_eq!(excerpt_list(&[item], ASKED), shown);
         }
@@ -170,34 +178,36 @@ mod tests {
     fn what_was_asked_for_counts_all_scopes_and_names_names() {
         let scopes: Vec<String> = (0..120).map(|n| format!("read:data:{n:03}")).collect();
         let text = asked(
-            &scopes,
+            Some(&scopes),
             &[("agent_name", "night \"shift\""), ("app", "app-orders-123456")],
         );
         assert!(
-            text.starts_with("requested 120 scopes: read:data:000, read:data:001, "),
+            text.starts_with("requested 120 scopes [read:data:000, read:data:001, "),
             "{text}"
         );
         assert!(
-            text.ends_with("; agent_name \"night \\\"shift\\\"\"; app \"app-orders-123456\""),
+            text.ends_with("]; agent_name \"night \\\"shift\\\"\"; app \"app-orders-123456\""),
             "{text}"
         );
         assert!(text.len() <= ASKED && text.contains(", … (+"), "{text}");
-        assert_eq!(asked::<&str>(&[], &[("agent_name", "")]), "requested no scopes");
-        assert_eq!(asked(&["a:b:c"], &[]), "requested 1 scope: a:b:c");
+        let detail = format!("refused, LaunchToken secret-scanner; {text}");
+        assert_eq!(crate::audit::sanitise(&detail), detail);
+        assert_eq!(asked(Some(&[]), &[("agent_name", "")]), "requested no scopes");
+        assert_eq!(asked(Some(&["a:b:c".to_owned()]), &[]), "requested 1 scope [a:b:c]");
     }
 
     proptest! {
         #[test]
         fn what_was_asked_for_is_bounded_whatever_it_is(
             scopes in proptest::collection::vec("\\PC{0,200}|[\\x00-\\x20]{0,200}|[a-z:]{3,40}", 0..20),
-            names in proptest::collection::vec("\\PC{0,300}|[\\x00-\\x20]{0,300}", 3),
+            names in proptest::collection::vec("\\PC{0,300}|[\\x00-\\x20]{0,300}", 4),
         ) {
-            let names: Vec<(&str, &str)> = names.iter().map(|name| ("delegate_to", name.as_str())).collect();
-            let text = asked(&scopes, &names);
+            let names: Vec<(&str, &str)> = names.iter().map(|name| ("delegate_to_whom", name.as_str())).collect();
+            let text = asked(Some(&scopes), &names);
             prop_assert!(text.len() <= ASKED, "{} bytes: {text}", text.len());
             let count = format!("requested {} scope", scopes.len());
             prop_assert!(scopes.is_empty() || text.starts_with(&count), "{text}");
-            prop_assert!(scopes.is_empty() || text.contains(": "), "{text}");
+            prop_assert!(scopes.is_empty() || text.contains(']'), "{text}");
         }
 
         #[test]

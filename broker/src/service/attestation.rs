@@ -84,7 +84,7 @@ pub async fn controller(broker: &Broker, gate: &Attestation, call: Incoming<'_>)
             actor: caller.username,
             source,
         }),
-        Err(error) => Err(refused(broker, gate, error, "", call.source).await),
+        Err(error) => Err(refused(broker, gate, error, Asked::default(), call.source).await),
     }
 }
 
@@ -101,7 +101,7 @@ pub async fn launch(
     let source = call.source.to_string();
     let (caller, bound) = match gate.pod_caller(call.authorization, Source::of(call.source)).await {
         Ok(known) => known,
-        Err(error) => return Err(refused(broker, gate, error, "", call.source).await),
+        Err(error) => return Err(refused(broker, gate, error, Asked::default(), call.source).await),
     };
     let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
     let pod = match gate
@@ -109,7 +109,13 @@ pub async fn launch(
         .await
     {
         Ok(pod) => pod,
-        Err(error) => return Err(refused(broker, gate, error, &ask.policy, call.source).await),
+        Err(error) => {
+            let asked = Asked {
+                text: ask.asked(&[]),
+                policy: ask.policy,
+            };
+            return Err(refused(broker, gate, error, asked, call.source).await);
+        }
     };
     let launch = LaunchPod::new(pod, ask, broker.config.max_ttl, source, broker.entropy.as_ref())?;
     match broker.store.commit(launch).await? {
@@ -130,7 +136,16 @@ pub async fn launch(
     }
 }
 
-async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, policy: &str, source: IpAddr) -> K8sError {
+/// What a caller asked for, as far as that was read: a stranger's body isn't.
+#[derive(Default)]
+struct Asked {
+    /// LaunchToken that was named.
+    policy: String,
+    /// In a few words.
+    text: String,
+}
+
+async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, asked: Asked, source: IpAddr) -> K8sError {
     let (kind, caller) = match error {
         AttestError::Denied { kind, caller } => (kind, caller),
         AttestError::Unavailable(error) => {
@@ -144,7 +159,7 @@ async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, policy
         // A stranger: it must not make anybody wait, and beyond its source's rate it is only counted.
         None => broker.audit_denial(source, anonymous(kind)),
         Some(caller) => {
-            let record = known(kind, *caller, policy, source);
+            let record = known(kind, *caller, asked, source);
             if let Err(error) = broker.store.commit(record).await {
                 return error.into();
             }
@@ -165,11 +180,12 @@ fn anonymous(kind: DenialKind) -> crate::store::EventDraft {
         actor: "",
         source: "",
         note: "",
+        asked: "",
     };
     refused.draft(EventType::AttestationDenied)
 }
 
-fn known(kind: DenialKind, caller: Caller, policy: &str, source: IpAddr) -> RecordDenial {
+fn known(kind: DenialKind, caller: Caller, asked: Asked, source: IpAddr) -> RecordDenial {
     let live = |pod: BoundPod| LivePod {
         uid: pod.uid,
         namespace: caller.namespace.clone(),
@@ -178,9 +194,10 @@ fn known(kind: DenialKind, caller: Caller, policy: &str, source: IpAddr) -> Reco
     RecordDenial {
         kind,
         pod: caller.pod.clone().map(live),
-        policy: policy.to_owned(),
+        policy: asked.policy,
         actor: caller.username,
         source: source.to_string(),
+        asked: asked.text,
     }
 }
 

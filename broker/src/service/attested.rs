@@ -2,6 +2,7 @@
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -81,6 +82,7 @@ pub async fn check_register(
         actor: "",
         source: claim.source,
         note: "",
+        asked: &asked(Some(claim.requested_scope), &launch.names()),
     };
     denials::record(tx, EventType::RegistrationDenied, &refused).await?;
     Ok(Some(kind.into()))

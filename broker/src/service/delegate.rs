@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
+use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
 use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
 use async_trait::async_trait;
@@ -222,7 +223,11 @@ impl Delegate {
 
     fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
         let text = DelegateError::from(denial).to_string();
-        let violation = || EventDraft::denied(EventType::DelegationAttenuationViolation, text.as_str());
+        let violation = || {
+            let to = [("delegate_to", self.wanted.delegate_to.as_str())];
+            EventDraft::denied(EventType::DelegationAttenuationViolation, text.as_str())
+                .asked(&asked(Some(&self.wanted.scope), &to))
+        };
         let event = match denial {
             Denial::Revoked(kind) => EventDraft::denied(EventType::TokenRevokedAccess, text.as_str())
                 .resource(&self.path)

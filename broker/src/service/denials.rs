@@ -34,6 +34,8 @@ pub struct Refused<'a> {
     pub source: &'a str,
     /// What is special about this one, such as the scopes that were too many.
     pub note: &'a str,
+    /// What was asked for; for the trail alone.
+    pub asked: &'a str,
 }
 
 impl Refused<'_> {
@@ -51,6 +53,7 @@ impl Refused<'_> {
             }
         }
         EventDraft::denied(event, detail)
+            .asked(self.asked)
             .ids("", self.task_id, self.orch_id)
             .actor(self.actor)
             .source(self.source)
@@ -114,6 +117,8 @@ pub struct RecordDenial {
     pub actor: String,
     /// Network address.
     pub source: String,
+    /// What was asked for; may be empty.
+    pub asked: String,
 }
 
 #[async_trait]
@@ -132,6 +137,7 @@ impl Command for RecordDenial {
             actor: &self.actor,
             source: &self.source,
             note: "",
+            asked: &self.asked,
         };
         record(tx, EventType::AttestationDenied, &refused).await
     }

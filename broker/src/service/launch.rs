@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::excerpt::{asked, excerpt, excerpt_list};
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
 use async_trait::async_trait;
@@ -58,7 +58,21 @@ pub enum LaunchError {
     Entropy(#[from] EntropyError),
 }
 
+/// Bytes of an app's scopes that an event repeats at most.
+const CEILING_TOLD: usize = 512;
+
 impl LaunchError {
+    /// For the audit trail, where a ceiling of any length is told in few bytes.
+    fn told(&self) -> String {
+        match self {
+            Self::Ceiling(allowed) => format!(
+                "allowed_scope exceeds the app's scope ceiling; allowed scopes: {}",
+                excerpt_list(&allowed.to_strings(), CEILING_TOLD)
+            ),
+            other => other.to_string(),
+        }
+    }
+
     const fn kind(&self) -> &'static str {
         match self {
             Self::UnknownApp => "unknown_app",
@@ -93,19 +107,19 @@ struct Wanted {
     single_use: bool,
 }
 
-fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchError> {
-    let asked = request.allowed_scope.unwrap_or_default();
-    if serde_json::to_string(&asked).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
+fn check(broker: &Broker, request: &LaunchTokenRequest) -> Result<Wanted, LaunchError> {
+    let asked = request.allowed_scope.as_deref().unwrap_or_default();
+    if serde_json::to_string(asked).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
         return Err(LaunchError::ScopeLength);
     }
     let allowed_scope = ScopeSet::parse(asked)?;
     if let Some(scope) = allowed_scope.first_reserved() {
         return Err(LaunchError::Reserved(excerpt(scope.as_str())));
     }
-    let agent_name = request
-        .agent_name
-        .filter(|name| !name.is_empty())
-        .ok_or(LaunchError::Name)?;
+    let agent_name = request.agent_name.as_deref().unwrap_or_default();
+    if agent_name.is_empty() {
+        return Err(LaunchError::Name);
+    }
     let length = agent_name.chars().count();
     if length > LONGEST_NAME {
         return Err(LaunchError::NameLength(length));
@@ -124,7 +138,7 @@ fn check(broker: &Broker, request: LaunchTokenRequest) -> Result<Wanted, LaunchE
         .unwrap_or(broker.config.default_ttl)
         .min(1_000_000_000);
     Ok(Wanted {
-        agent_name,
+        agent_name: agent_name.to_owned(),
         allowed_scope,
         max_ttl: broker.config.clamp_ttl(max_ttl),
         life,
@@ -146,10 +160,10 @@ pub async fn create(
         app_id: app_id.to_owned(),
         asked: ScopeSet::parse(request.allowed_scope.iter().flatten()).ok(),
     });
-    let prepared = check(broker, request).and_then(|wanted| prepare(broker, wanted, creator, source));
+    let prepared = check(broker, &request).and_then(|wanted| prepare(broker, wanted, creator, source));
     match mint(broker, app, prepared).await {
         Err(error) => {
-            deny(broker, &error, creator, source).await?;
+            deny(broker, &error, &request, creator, source).await?;
             Err(error)
         }
         launched => launched,
@@ -157,7 +171,13 @@ pub async fn create(
 }
 
 /// Audits a refusal; an app that is no more was told in the trail when it was deregistered.
-async fn deny(broker: &Broker, error: &LaunchError, creator: &str, source: &str) -> Result<(), StoreError> {
+async fn deny(
+    broker: &Broker,
+    error: &LaunchError,
+    request: &LaunchTokenRequest,
+    creator: &str,
+    source: &str,
+) -> Result<(), StoreError> {
     let event_type = match error {
         LaunchError::UnknownApp | LaunchError::Store(_) => return Ok(()),
         LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
@@ -166,7 +186,13 @@ async fn deny(broker: &Broker, error: &LaunchError, creator: &str, source: &str)
     if !broker.audits_denial_of(creator) {
         return Ok(());
     }
-    let event = EventDraft::denied(event_type, error.to_string())
+    let names = [
+        ("agent_name", request.agent_name.as_deref().unwrap_or_default()),
+        ("app", creator.strip_prefix(SUBJECT_PREFIX).unwrap_or_default()),
+    ];
+    let asked = asked(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
+    let event = EventDraft::denied(event_type, error.told())
+        .asked(&asked)
         .ids(creator, "", "")
         .actor(creator)
         .source(source)

@@ -1,7 +1,7 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::excerpt::{asked, excerpt, excerpt_list};
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::wire::LaunchPolicy;
 use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, lower_hex};
@@ -25,6 +25,8 @@ pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
 const LAUNCH_INTERVAL_MS: i64 = 10_000;
 const LAUNCH_BURST: i64 = 3;
 const MAX_SCOPES: usize = 64;
+/// Bytes that the list in a note takes at most.
+const NOTE: usize = 512;
 
 /// What a pod asks for, every value in range.
 #[derive(Debug, Clone)]
@@ -68,6 +70,14 @@ impl LaunchAsk {
                 .transpose()?,
             ttl_seconds: request.ttl_seconds.map(checked_ttl).transpose()?,
         })
+    }
+}
+
+impl LaunchAsk {
+    /// For the audit trail.
+    pub(super) fn asked(&self, names: &[(&str, &str)]) -> String {
+        let scopes = self.scopes.as_ref().map(ScopeSet::to_strings);
+        asked(scopes.as_deref(), names)
     }
 }
 
@@ -160,10 +170,7 @@ impl Command for LaunchPod {
         let pair = pair(tx, &self.pod.namespace, &self.ask.policy).await?;
         match self.decide(tx, pair.as_ref()).await? {
             Ok(grant) => self.issue(tx, grant).await.map(Ok),
-            Err((kind, note)) => {
-                let policy_uid = pair.map(|pair| pair.token.uid).unwrap_or_default();
-                self.refuse(tx, kind, &note, &policy_uid).await.map(Err)
-            }
+            Err((kind, note)) => self.refuse(tx, kind, &note, pair.as_ref()).await.map(Err),
         }
     }
 }
@@ -207,7 +214,7 @@ impl LaunchPod {
             let note = format!(
                 "The pod runs under {:?}; allowed: {}",
                 self.pod.service_account,
-                effective.service_accounts.join(", ")
+                excerpt_list(&effective.service_accounts, NOTE)
             );
             return Err((DenialKind::ServiceAccountNotAllowed, note));
         }
@@ -262,7 +269,7 @@ impl LaunchPod {
         let names: Vec<&str> = over.into_iter().map(Scope::as_str).collect();
         Err((
             DenialKind::ScopeNotAllowed,
-            format!("Not allowed: {}", names.join(", ")),
+            format!("Not allowed: {}", excerpt_list(&names, NOTE)),
         ))
     }
 
@@ -315,7 +322,11 @@ impl LaunchPod {
         })
     }
 
-    async fn refuse(&self, tx: &mut dyn Tx, kind: DenialKind, note: &str, policy_uid: &str) -> Result<Refusal> {
+    async fn refuse(&self, tx: &mut dyn Tx, kind: DenialKind, note: &str, pair: Option<&Pair>) -> Result<Refusal> {
+        let spec = pair.and_then(|pair| pair.token.accepted.as_ref()?.spec.launch_token());
+        let names = spec.map_or([("agent_name", ""), ("app", "")], |spec| {
+            [("agent_name", &spec.agent_name), ("app", &spec.app)]
+        });
         let pod = LivePod {
             uid: self.pod.uid.clone(),
             namespace: self.pod.namespace.clone(),
@@ -325,13 +336,14 @@ impl LaunchPod {
             kind,
             pod: Some(&pod),
             policy: &self.ask.policy,
-            policy_uid,
+            policy_uid: pair.map_or("", |pair| &pair.token.uid),
             correlation_id: "",
             orch_id: "",
             task_id: &self.pod.uid,
             actor: &self.pod.username,
             source: &self.source,
             note,
+            asked: &self.ask.asked(&names),
         };
         denials::record(tx, EventType::AttestationDenied, &refused).await?;
         let mut refusal = Refusal::from(kind);

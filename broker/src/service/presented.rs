@@ -46,6 +46,15 @@ impl Standing {
     }
 }
 
+/// Why a launch token can't be used.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    /// What the caller hears.
+    pub(super) denial: Denial,
+    /// The launch token, unless there is none.
+    pub(super) launch: Option<Box<LaunchToken>>,
+}
+
 /// Why the launch token can't be used, found without the one writer, whose time a stranger must not take. `None` says
 /// nothing for sure: the transaction decides again.
 ///
@@ -55,7 +64,7 @@ pub(super) async fn unfit(
     broker: &Broker,
     presented: &Sensitive,
     hash: &LaunchTokenHash,
-) -> std::result::Result<Option<Denial>, StoreError> {
+) -> std::result::Result<Option<Unfit>, StoreError> {
     let now = broker.clock.unix_millis();
     // A store in memory has no readers: its writer would be asked twice.
     if !broker.store.persistent() || broker.launch_tokens.has(hash, now) {
@@ -65,14 +74,21 @@ pub(super) async fn unfit(
         return Err(StoreError::NotOpen);
     }
     if !has_form(presented.expose()) {
-        return Ok(Some(Denial::LaunchTokenUnknown));
+        return Ok(Some(unknown()));
     }
     match broker.store.read(LookAt(hash.clone())).await? {
         Ok(launch) => {
             broker.launch_tokens.add(launch.hash, launch.expires_at, now);
             Ok(None)
         }
-        Err(denial) => Ok(Some(denial)),
+        Err(unfit) => Ok(Some(unfit)),
+    }
+}
+
+fn unknown() -> Unfit {
+    Unfit {
+        denial: Denial::LaunchTokenUnknown,
+        launch: None,
     }
 }
 
@@ -88,24 +104,28 @@ fn has_form(text: &str) -> bool {
 pub(super) async fn launch_token(
     tx: &mut dyn Tx,
     hash: &LaunchTokenHash,
-) -> Result<std::result::Result<LaunchToken, Denial>> {
+) -> Result<std::result::Result<LaunchToken, Unfit>> {
     let Some(launch) = tx.launch_token(hash).await? else {
-        return Ok(Err(Denial::LaunchTokenUnknown));
+        return Ok(Err(unknown()));
     };
-    if launch.expires_at <= tx.now_millis() {
-        return Ok(Err(Denial::LaunchTokenExpired));
-    }
-    if launch.single_use && launch.consumed_at.is_some() {
-        return Ok(Err(Denial::LaunchTokenConsumed));
-    }
-    Ok(Ok(launch))
+    let denial = if launch.expires_at <= tx.now_millis() {
+        Denial::LaunchTokenExpired
+    } else if launch.single_use && launch.consumed_at.is_some() {
+        Denial::LaunchTokenConsumed
+    } else {
+        return Ok(Ok(launch));
+    };
+    Ok(Err(Unfit {
+        denial,
+        launch: Some(Box::new(launch)),
+    }))
 }
 
 struct LookAt(LaunchTokenHash);
 
 #[async_trait]
 impl Command for LookAt {
-    type Outcome = std::result::Result<LaunchToken, Denial>;
+    type Outcome = std::result::Result<LaunchToken, Unfit>;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         launch_token(tx, &self.0).await

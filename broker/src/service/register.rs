@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::excerpt::{asked, excerpt};
 use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError};
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal, RegisterClaim};
-use super::presented;
+use super::presented::{self, Unfit};
 use super::proof::{self, ProofError};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
@@ -42,6 +42,15 @@ pub struct Registration {
     pub requested_scope: Vec<String>,
     /// Seconds; 0 and less count as absent.
     pub requested_ttl: Option<i64>,
+}
+
+impl Registration {
+    /// For the audit trail.
+    fn asked(&self, launch: Option<&LaunchToken>, claimed: &[(&str, &str)]) -> String {
+        let mut names = launch.map_or_else(Vec::new, LaunchToken::names);
+        names.extend_from_slice(claimed);
+        asked(Some(&self.requested_scope), &names)
+    }
 }
 
 /// Why a registration is refused; the texts are the contract's.
@@ -141,21 +150,15 @@ pub async fn register(
 }
 
 async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Result<(String, Issued), RegisterError> {
-    let refused = |refused: Refused| {
-        if let Refused::Unfit(denial) = &refused {
-            let event = EventDraft::denied(EventType::RegistrationDenied, denial.to_string());
-            broker.audit_denial(source, event.error_kind(denial.kind()));
-        }
-        RegisterError::Denied(refused.into_denial())
-    };
     if serde_json::to_string(&wanted.requested_scope).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
         return Err(RegisterError::ScopeLength);
     }
+    let wanted = Arc::new(wanted);
     let instance = broker.new_stem()?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
     let hash = LaunchTokenHash::of(wanted.launch_token.expose());
-    if let Some(denial) = presented::unfit(broker, &wanted.launch_token, &hash).await? {
-        return Err(refused(Refused::Unfit(denial)));
+    if let Some(unfit) = presented::unfit(broker, &wanted.launch_token, &hash).await? {
+        return Err(refuse_stranger(broker, &wanted, unfit, source));
     }
     // Pure and slow: decided before the transaction, looked at when the contract says.
     let proof = proof::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
@@ -170,13 +173,17 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
         max_ttl: broker.config.max_ttl,
         source: source.to_string(),
         view: Arc::clone(&broker.view),
-        wanted,
+        wanted: Arc::clone(&wanted),
     };
     let outcome = broker.store.commit(command).await?;
     if matches!(outcome, Ok(Registered { spent: true, .. }) | Err(Refused::Unfit(_))) {
         broker.launch_tokens.remove(&hash);
     }
-    let session = outcome.map_err(refused)?.session;
+    let session = match outcome {
+        Ok(registered) => registered.session,
+        Err(Refused::Audited(denial)) => return Err(RegisterError::Denied(denial)),
+        Err(Refused::Unfit(unfit)) => return Err(refuse_stranger(broker, &wanted, unfit, source)),
+    };
     let issued = sign(broker, &session_claims(broker, &session))?;
     Ok((session.agent_id, issued))
 }
@@ -191,17 +198,21 @@ struct Registered {
 /// A refusal, and who audits it.
 enum Refused {
     /// Whoever asks has no launch token. Audited as a stranger's, which nobody waits for.
-    Unfit(Denial),
+    Unfit(Unfit),
     /// A later step: audited in the transaction.
     Audited(Denial),
 }
 
-impl Refused {
-    fn into_denial(self) -> Denial {
-        match self {
-            Self::Unfit(denial) | Self::Audited(denial) => denial,
-        }
-    }
+fn refuse_stranger(broker: &Broker, wanted: &Registration, unfit: Unfit, source: IpAddr) -> RegisterError {
+    let Unfit { denial, launch } = unfit;
+    // The ids are only claimed, so they are no members of the event.
+    let asked = wanted.asked(
+        launch.as_deref(),
+        &[("orch_id", &wanted.orch_id), ("task_id", &wanted.task_id)],
+    );
+    let event = EventDraft::denied(EventType::RegistrationDenied, denial.to_string());
+    broker.audit_denial(source, event.asked(&asked).error_kind(denial.kind()));
+    RegisterError::Denied(denial)
 }
 
 struct Register {
@@ -216,7 +227,7 @@ struct Register {
     max_ttl: i64,
     source: String,
     view: Arc<View>,
-    wanted: Registration,
+    wanted: Arc<Registration>,
 }
 
 impl Register {
@@ -238,7 +249,9 @@ impl Register {
         } else {
             EventType::RegistrationDenied
         };
-        let event = EventDraft::denied(kind, denial.to_string()).error_kind(denial.kind());
+        let event = EventDraft::denied(kind, denial.to_string())
+            .asked(&self.wanted.asked(Some(launch), &[]))
+            .error_kind(denial.kind());
         tx.audit(self.event(launch, event));
         denial
     }
@@ -316,7 +329,7 @@ impl Command for Register {
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let launch = match presented::launch_token(tx, &self.hash).await? {
             Ok(launch) => launch,
-            Err(denial) => return Ok(Err(Refused::Unfit(denial))),
+            Err(unfit) => return Ok(Err(Refused::Unfit(unfit))),
         };
         let claim = RegisterClaim {
             orch_id: &self.wanted.orch_id,

@@ -83,6 +83,13 @@ pub struct LaunchToken {
     pub attested: Option<Attested>,
 }
 
+impl LaunchToken {
+    /// Whose it is, for the audit trail.
+    pub fn names(&self) -> Vec<(&str, &str)> {
+        vec![("agent_name", &self.agent_name), ("launched by", &self.created_by)]
+    }
+}
+
 /// Repository of launch tokens.
 #[async_trait]
 pub trait LaunchTokens {

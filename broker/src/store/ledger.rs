@@ -69,6 +69,17 @@ impl EventDraft {
         self
     }
 
+    /// Adds to the detail what was asked for, as [`agentwrit_protocol::excerpt::asked`] tells it; nothing when empty.
+    #[must_use]
+    pub fn asked(mut self, asked: &str) -> Self {
+        if !asked.is_empty() {
+            self.detail.truncate(self.detail.trim_end_matches('.').len());
+            self.detail.push_str("; ");
+            self.detail.push_str(asked);
+        }
+        self
+    }
+
     /// Sets ids and the extra fields of a session: correlation id, pod and policy.
     #[must_use]
     pub fn of_session(self, session: &Session) -> Self {

@@ -15,6 +15,7 @@ mod app_auth;
 mod app_launch;
 mod app_program;
 mod apps;
+mod asked;
 mod audit;
 mod background;
 mod bearer;

@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod asked;
 mod cluster;
 mod delegate;
 mod launch;
