@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_server::Source;
 use async_trait::async_trait;
 
 use super::register::Denial;
@@ -64,6 +65,7 @@ pub(super) async fn unfit(
     broker: &Broker,
     presented: &Sensitive,
     hash: &LaunchTokenHash,
+    source: Source,
 ) -> std::result::Result<Option<Unfit>, StoreError> {
     let now = broker.clock.unix_millis();
     // A store in memory has no readers: its writer would be asked twice.
@@ -76,7 +78,7 @@ pub(super) async fn unfit(
     if !has_form(presented.expose()) {
         return Ok(Some(unknown()));
     }
-    match broker.store.read(LookAt(hash.clone())).await? {
+    match broker.read_for(source, LookAt(hash.clone())).await? {
         Ok(launch) => {
             broker.launch_tokens.add(launch.hash, launch.expires_at, now);
             Ok(None)

@@ -7,6 +7,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{asked, excerpt};
 use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError};
+use agentwrit_server::Source;
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal, RegisterClaim};
@@ -157,7 +158,7 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
     let instance = broker.new_stem()?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
     let hash = LaunchTokenHash::of(wanted.launch_token.expose());
-    if let Some(unfit) = presented::unfit(broker, &wanted.launch_token, &hash).await? {
+    if let Some(unfit) = presented::unfit(broker, &wanted.launch_token, &hash, Source::of(source)).await? {
         return Err(refuse_stranger(broker, &wanted, unfit, source));
     }
     // Pure and slow: decided before the transaction, looked at when the contract says.

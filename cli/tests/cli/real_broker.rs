@@ -8,7 +8,7 @@ use agentwrit_broker::config::Config;
 use agentwrit_broker::server::Server;
 use agentwrit_broker::startup::{Surroundings, assemble};
 use agentwrit_broker::system::{SystemClock, SystemEntropy};
-use agentwrit_broker::tls::Tls;
+use agentwrit_server::tls::Tls;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -57,7 +57,7 @@ impl RealBroker {
                 .unwrap();
             runtime.block_on(async {
                 let config = Config::load(&|name| settings.get(name).cloned()).unwrap();
-                let tls = Tls::load(&config.tls).unwrap();
+                let tls = config.tls.clone().map(|files| Tls::load(files).unwrap());
                 let surroundings = Surroundings {
                     clock: Arc::new(SystemClock::new()),
                     entropy: Arc::new(SystemEntropy),
