@@ -232,4 +232,6 @@ impl Webhook {
 }
 
 #[cfg(test)]
+mod any_bytes;
+#[cfg(test)]
 mod tests;
