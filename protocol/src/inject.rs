@@ -6,6 +6,8 @@ pub const LABEL_INJECT: &str = "agentwrit.io/inject";
 pub const INJECT_ENABLED: &str = "enabled";
 /// Label that the webhook puts on injected pods; the controller watches it.
 pub const LABEL_INJECTED: &str = "agentwrit.io/injected";
+/// Annotation of the kubelet on the mirror of a static pod: it shows what runs already and can't be changed.
+pub const ANNOTATION_MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Prefix of every annotation and label of ours.
 pub const ANNOTATION_PREFIX: &str = "agentwrit.io/";
 /// Pod annotation naming the LaunchToken.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use agentwrit_protocol::inject::{
     ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_CONTAINERS, ANNOTATION_ENDPOINT, ANNOTATION_LAUNCH_TOKEN,
-    ANNOTATION_PREFIX, ANNOTATION_SCOPES, ANNOTATION_START_GATE, ANNOTATION_TTL_SECONDS, LABEL_INJECT, LABEL_INJECTED,
+    ANNOTATION_MIRROR_POD, ANNOTATION_PREFIX, ANNOTATION_SCOPES, ANNOTATION_START_GATE, ANNOTATION_TTL_SECONDS,
+    LABEL_INJECT, LABEL_INJECTED,
 };
 use serde::de::MapAccess;
 
@@ -67,6 +68,8 @@ pub(crate) struct Annotations<'a> {
     pub(crate) present: bool,
     /// How many.
     pub(crate) count: usize,
+    /// Whether the pod is the mirror of a static pod.
+    pub(crate) mirror: bool,
     /// The values of ours, in the order of [`KNOWN`].
     values: [Option<Text<'a>>; KNOWN.len()],
     /// The first of those that have our prefix and no meaning.
@@ -106,6 +109,7 @@ impl<'de: 'a, 'a> FromJson<'de> for Annotations<'a> {
                 continue;
             }
             ignore(&mut members)?;
+            annotations.mirror |= key == ANNOTATION_MIRROR_POD;
             if key.starts_with(ANNOTATION_PREFIX) && annotations.unknown.len() < MAX_UNKNOWN {
                 annotations.unknown.push(key);
             }

@@ -189,7 +189,8 @@ impl Webhook {
     }
 
     async fn decide_pod(&self, namespace: &str, pod: &Pod<'_>, bytes: usize) -> Result<Option<Injection>, Refusal> {
-        if pod.metadata.labels.inject.as_deref() == Some("false") {
+        // The kubelet runs a static pod whatever is answered; refused, its mirror would only vanish from the API.
+        if pod.metadata.annotations.mirror || pod.metadata.labels.inject.as_deref() == Some("false") {
             return Ok(None);
         }
         // The namespace, or its annotation, may be newer than the cache.

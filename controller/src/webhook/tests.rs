@@ -116,6 +116,18 @@ async fn own_and_system_namespaces_are_left_alone() {
 }
 
 #[tokio::test]
+async fn the_mirror_of_a_static_pod_is_left_alone() {
+    let (webhook, _) = webhook(&[json!({"name": "shop"})]);
+    let mut mirror = pod();
+    mirror["metadata"]["annotations"] =
+        json!({"kubernetes.io/config.mirror": "3f2a", "agentwrit.io/scopes": "no scope"});
+    mirror["metadata"]["labels"] = json!({"agentwrit.io/inject": "true"});
+    mirror["spec"]["hostNetwork"] = json!(true);
+    let response = answer(&webhook, "shop", &mirror).await;
+    assert_eq!(response, json!({"uid": "705ab4f5-6393", "allowed": true}));
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_is_refused_with_a_sentence() {
     let (webhook, _) = webhook(&[]);
     let large = || Body::from(vec![b' '; MAX_BODY + 1]);
