@@ -1,9 +1,14 @@
 //! Names and constants between webhook, sidecar, chart and application (`kubernetes-api.md` §2).
 
-/// Pod label that asks for injection when `true` and forbids it when `false`.
+/// Label of a pod, or of a namespace for its pods that have none: one of [`INJECT_ON`] or [`INJECT_OFF`], and nothing
+/// else.
 pub const LABEL_INJECT: &str = "agentwrit.io/inject";
-/// Namespace label value that turns injection on for all its pods.
+/// The usual value on a namespace.
 pub const INJECT_ENABLED: &str = "enabled";
+/// Values of [`LABEL_INJECT`] that ask for injection.
+pub const INJECT_ON: [&str; 2] = ["true", INJECT_ENABLED];
+/// Values of [`LABEL_INJECT`] that forbid it.
+pub const INJECT_OFF: [&str; 2] = ["false", "disabled"];
 /// Label that the webhook puts on injected pods; the controller watches it.
 pub const LABEL_INJECTED: &str = "agentwrit.io/injected";
 /// Annotation of the kubelet on the mirror of a static pod: it shows what runs already and can't be changed.

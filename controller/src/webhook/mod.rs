@@ -20,12 +20,13 @@ mod review;
 mod second_look;
 pub mod tls;
 mod volumes;
+mod wish;
 
 use std::sync::Arc;
 
 use agentwrit_crds::LaunchToken;
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::inject::ANNOTATION_LAUNCH_TOKEN;
+use agentwrit_protocol::inject::{ANNOTATION_LAUNCH_TOKEN, INJECT_ON, LABEL_INJECT};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -41,11 +42,13 @@ pub use namespaces::Namespaces;
 pub use refusal::Refusal;
 
 use crate::metrics::Metrics;
-use inject::{Injection, inject};
+use inject::inject;
+use namespaces::Facts;
 use pod::Pod;
 use refusal::name;
 use refusal_log::RefusalLog;
 use review::{Decision, Request};
+use wish::Wish;
 
 /// The path that the `MutatingWebhookConfiguration` calls.
 pub const PATH: &str = "/mutate";
@@ -161,11 +164,9 @@ impl Webhook {
             Err(refusal) => return self.refused(None, refusal),
         };
         match self.decide_pod(namespace, &pod, bytes).await {
-            Ok(None) => Decision::Ignored,
-            Ok(Some(injection)) => {
-                let launch_token = &injection.launch_token;
-                tracing::debug!(namespace, launch_token, "reviewed a pod");
-                Decision::Injected(injection)
+            Ok(decision) => {
+                tracing::debug!(namespace, outcome = decision.outcome(), "reviewed a pod");
+                decision
             }
             Err(refusal) => self.refused(Some((namespace, &pod)), refusal),
         }
@@ -188,24 +189,44 @@ impl Webhook {
         Decision::Refused(refusal)
     }
 
-    async fn decide_pod(&self, namespace: &str, pod: &Pod<'_>, bytes: usize) -> Result<Option<Injection>, Refusal> {
+    async fn decide_pod(&self, namespace: &str, pod: &Pod<'_>, bytes: usize) -> Result<Decision, Refusal> {
         // The kubelet runs a static pod whatever is answered; refused, its mirror would only vanish from the API.
-        if pod.metadata.annotations.mirror || pod.metadata.labels.inject.as_deref() == Some("false") {
-            return Ok(None);
+        if pod.metadata.annotations.mirror {
+            return Ok(Decision::Ignored);
         }
-        // The namespace, or its annotation, may be newer than the cache.
+        let own = pod.metadata.labels.inject.as_deref();
+        let own = own.map(|value| Wish::read(value, "the pod")).transpose()?;
+        if own == Some(Wish::Off) {
+            return Ok(Decision::Ignored);
+        }
+        // The API server knows of the namespace's label, or it wouldn't ask about a pod without one: the namespace, its
+        // label or its annotation may be newer than the cache.
+        let asked =
+            |facts: &Facts| own.is_some() || facts.inject.as_deref().is_some_and(|value| INJECT_ON.contains(&value));
         let named = pod.metadata.annotations.get(ANNOTATION_LAUNCH_TOKEN).is_some();
-        let facts = self
-            .namespaces
-            .facts(namespace, bytes, |facts| named || facts.default_launch_token.is_some());
-        let Some(facts) = facts.await else {
+        let enough = |facts: &Facts| asked(facts) && (named || facts.default_launch_token.is_some());
+        let Some(facts) = self.namespaces.facts(namespace, bytes, enough).await else {
             return Err(Refusal::NamespaceUnknown(namespace.to_owned()));
         };
+        if own.is_none() {
+            match &facts.inject {
+                Some(value) => {
+                    if Wish::read(value, format!("namespace {namespace}"))? == Wish::Off {
+                        return Ok(Decision::Ignored);
+                    }
+                }
+                None => {
+                    return Ok(Decision::LeftAlone(format!(
+                        "neither this pod nor namespace {namespace} has the label {LABEL_INJECT}; AgentWrit leaves the pod alone"
+                    )));
+                }
+            }
+        }
         let mut injection = inject(pod, facts.default_launch_token.as_deref(), &self.settings)?;
         injection
             .warnings
             .extend(self.launch_token_warning(&injection.launch_token, namespace, pod));
-        Ok(Some(injection))
+        Ok(Decision::Injected(injection))
     }
 
     /// Not a refusal: manifests are applied in any order.

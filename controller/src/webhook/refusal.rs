@@ -1,7 +1,8 @@
 //! Why a pod is refused at admission: each with a sentence that names the field and what would be right.
 
 use agentwrit_protocol::inject::{
-    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_LAUNCH_TOKEN, LABEL_INJECT,
+    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_LAUNCH_TOKEN, INJECT_OFF, INJECT_ON,
+    LABEL_INJECT,
 };
 
 /// Characters of a stranger's text that a sentence repeats at most.
@@ -25,6 +26,18 @@ pub enum Refusal {
         value: String,
         /// What would be right.
         why: String,
+    },
+    /// The label of a pod or namespace has a value that we don't know.
+    #[error(
+        "the label {LABEL_INJECT} of {owner} is {value}; it must be one of \"{}\" to inject, or of \"{}\" not to",
+        INJECT_ON.join("\", \""),
+        INJECT_OFF.join("\", \"")
+    )]
+    Label {
+        /// Whose label it is.
+        owner: String,
+        /// Its value, quoted and cut.
+        value: String,
     },
     /// The node's network: the token endpoint would be open to every process of the node.
     #[error(
@@ -134,6 +147,7 @@ impl Refusal {
         match self {
             Self::NoLaunchToken => "no_launch_token",
             Self::Annotation { .. } => "annotation",
+            Self::Label { .. } => "label",
             Self::HostNetwork => "host_network",
             Self::Windows => "windows",
             Self::SharedPid { .. } => "shared_pid",

@@ -118,6 +118,8 @@ struct Status {
 pub(crate) enum Decision {
     /// Nothing of ours.
     Ignored,
+    /// The pod is left alone, and the person who made it is told.
+    LeftAlone(String),
     /// The pod is given, or has, what it needs.
     Injected(Injection),
     /// The pod is refused.
@@ -128,7 +130,7 @@ impl Decision {
     /// A word for the metric.
     pub(crate) const fn outcome(&self) -> &'static str {
         match self {
-            Self::Ignored => "ignored",
+            Self::Ignored | Self::LeftAlone(_) => "ignored",
             Self::Injected(Injection { patch: None, .. }) => "unchanged",
             Self::Injected(_) => "injected",
             Self::Refused(_) => "refused",
@@ -150,6 +152,7 @@ impl Decision {
         };
         match self {
             Self::Ignored => {}
+            Self::LeftAlone(warning) => response.warnings = std::slice::from_ref(warning),
             Self::Injected(injection) => {
                 response.warnings = &injection.warnings;
                 response.patch = injection.patch.as_ref().map(|patch| STANDARD.encode(patch));

@@ -115,6 +115,75 @@ async fn own_and_system_namespaces_are_left_alone() {
     assert_eq!(message(&response), "namespace shop can't be read at present; try again");
 }
 
+/// A namespace with this label and a default `LaunchToken`.
+fn namespace(name: &str, inject: Option<&str>) -> Value {
+    json!({
+        "name": name, "labels": inject.map(|value| json!({"agentwrit.io/inject": value})),
+        "annotations": {"agentwrit.io/default-launch-token": "common"},
+    })
+}
+
+#[tokio::test]
+async fn the_pods_label_counts_before_that_of_the_namespace() {
+    let labels = [
+        None,
+        Some("true"),
+        Some("enabled"),
+        Some("false"),
+        Some("disabled"),
+        Some("yes"),
+    ];
+    let name = |label: Option<&str>| format!("ns-{}", label.unwrap_or("none"));
+    let (webhook, _) = webhook(&labels.map(|label| namespace(&name(label), label)));
+    for of_namespace in labels {
+        for of_pod in labels {
+            let mut pod = pod();
+            pod["metadata"]["labels"] = json!(of_pod.map(|value| json!({"agentwrit.io/inject": value})));
+            let response = answer(&webhook, &name(of_namespace), &pod).await;
+            let expected = match of_pod.or(of_namespace) {
+                Some("true" | "enabled") => "injected",
+                Some("yes") => "refused",
+                Some(_) => "left alone",
+                None => "left alone with a warning",
+            };
+            let found = match (&response["allowed"], &response["patch"], &response["warnings"]) {
+                (Value::Bool(false), ..) => "refused",
+                (_, Value::String(_), _) => "injected",
+                (_, _, Value::Null) => "left alone",
+                _ => "left alone with a warning",
+            };
+            assert_eq!(
+                found, expected,
+                "namespace {of_namespace:?}, pod {of_pod:?}: {response}"
+            );
+            if found == "refused" {
+                let owner = if of_pod.is_some() {
+                    "the pod"
+                } else {
+                    "namespace ns-yes"
+                };
+                let says = format!("the label agentwrit.io/inject of {owner} is \"yes\"; it must be one of \"true\", ");
+                assert!(message(&response).starts_with(&says), "{response}");
+            }
+        }
+    }
+    let mut unlabelled = pod();
+    unlabelled["metadata"]["labels"] = Value::Null;
+    let response = answer(&webhook, "ns-none", &unlabelled).await;
+    let warning =
+        "neither this pod nor namespace ns-none has the label agentwrit.io/inject; AgentWrit leaves the pod alone";
+    assert_eq!(response["warnings"], json!([warning]));
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_injected_is_not_looked_at_further() {
+    let (webhook, _) = webhook(&[namespace("shop", Some("enabled"))]);
+    let mut pod = pod();
+    pod["metadata"]["labels"]["agentwrit.io/inject"] = json!("disabled");
+    pod["spec"] = json!({"hostNetwork": true, "containers": vec![json!({}); 1000]});
+    assert_eq!(answer(&webhook, "shop", &pod).await["allowed"], true);
+}
+
 #[tokio::test]
 async fn the_mirror_of_a_static_pod_is_left_alone() {
     let (webhook, _) = webhook(&[json!({"name": "shop"})]);

@@ -179,6 +179,11 @@ fn maps() -> Vec<Row> {
             Refused("metadata.annotations has 11"),
         ),
         (
+            "the label that asks for injection",
+            metadata(&format!(r#""labels":{{"agentwrit.io/inject":"{}"}}"#, long("\\n"))),
+            Refused("the label agentwrit.io/inject of the pod is \"\\n\\n"),
+        ),
+        (
             "scopes",
             annotated("scopes", &many("")),
             Refused("agentwrit.io/scopes: \",,,"),

@@ -250,14 +250,21 @@ async fn register_webhook(client: &Client, run: &str, address: std::net::SocketA
             "timeoutSeconds": 5,
         })
     };
-    let mut enabled = ours.clone();
-    enabled["agentwrit.io/inject"] = json!("enabled");
-    let not_said = json!([{"key": "agentwrit.io/inject", "operator": "NotIn", "values": ["true", "false"]}]);
+    let label = "agentwrit.io/inject";
+    let not_off = json!({"matchExpressions": [
+        {"key": label, "operator": "Exists"},
+        {"key": label, "operator": "NotIn", "values": ["false", "disabled"]},
+    ]});
+    let unlabelled = json!({"matchExpressions": [{"key": label, "operator": "DoesNotExist"}]});
+    let enabled = json!({
+        "matchLabels": ours,
+        "matchExpressions": [{"key": label, "operator": "In", "values": ["true", "enabled"]}],
+    });
     let configuration = json!({
         "metadata": {"name": "agentwrit-injector"},
         "webhooks": [
-            webhook("pod.inject.agentwrit.io", json!({"matchLabels": {"agentwrit.io/inject": "true"}}), json!({"matchLabels": ours})),
-            webhook("namespace.inject.agentwrit.io", json!({"matchExpressions": not_said}), json!({"matchLabels": enabled})),
+            webhook("pod.inject.agentwrit.io", not_off, json!({"matchLabels": ours})),
+            webhook("namespace.inject.agentwrit.io", unlabelled, enabled),
         ],
     });
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());

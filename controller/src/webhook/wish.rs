@@ -1,0 +1,58 @@
+//! Whether a pod is to be injected: by its own label, else by that of its namespace.
+
+use agentwrit_protocol::inject::{INJECT_OFF, INJECT_ON};
+
+use super::refusal::{Refusal, quoted};
+
+/// What a label says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To inject.
+    On,
+    /// Not to.
+    Off,
+}
+
+impl Wish {
+    /// Reads the label's value; `owner` is whose label it is.
+    ///
+    /// # Errors
+    /// Any word that isn't on the list: neither to inject nor not to would be what was meant, and nobody would be told.
+    pub(crate) fn read(value: &str, owner: impl Into<String>) -> Result<Self, Refusal> {
+        if INJECT_ON.contains(&value) {
+            Ok(Self::On)
+        } else if INJECT_OFF.contains(&value) {
+            Ok(Self::Off)
+        } else {
+            Err(Refusal::Label {
+                owner: owner.into(),
+                value: quoted(value),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_words_and_no_other() {
+        for (value, wish) in [
+            ("true", Wish::On),
+            ("enabled", Wish::On),
+            ("false", Wish::Off),
+            ("disabled", Wish::Off),
+        ] {
+            assert_eq!(Wish::read(value, "the pod"), Ok(wish));
+        }
+        for value in ["", "True", "TRUE", "yes", "no", "on", "1", "Enabled", " true", "true "] {
+            let sentence = Wish::read(value, "the pod").unwrap_err().to_string();
+            let right = format!(
+                "the label agentwrit.io/inject of the pod is {value:?}; it must be one of \"true\", \"enabled\" to inject, or \
+                 of \"false\", \"disabled\" not to"
+            );
+            assert_eq!(sentence, right);
+        }
+    }
+}
