@@ -3,12 +3,9 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use agentwrit_server::Usage;
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 /// Distinct scope labels before `other`.
@@ -144,56 +141,6 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(self.process.gather());
         TextEncoder::new().encode_to_string(&families)
-    }
-}
-
-/// What the listeners' connections hold, read at each scrape.
-pub(crate) struct Connections {
-    listeners: Vec<(&'static str, Usage)>,
-    open: IntGaugeVec,
-    bytes: IntGaugeVec,
-    evictions: IntCounterVec,
-}
-
-impl Connections {
-    /// Adds the metrics of these listeners.
-    pub(crate) fn register(metrics: &Metrics, listeners: Vec<(&'static str, Usage)>) -> prometheus::Result<()> {
-        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["listener"]);
-        let evictions = Opts::new(
-            "connection_evictions_total",
-            "Connections that ended because others needed their room",
-        );
-        metrics.register(Box::new(Self {
-            listeners,
-            open: gauge("connections", "Open connections")?,
-            bytes: gauge(
-                "connection_bytes",
-                "Memory that the open connections are counted with, in bytes",
-            )?,
-            evictions: IntCounterVec::new(evictions, &["listener"])?,
-        }))
-    }
-
-    fn parts(&self) -> [&dyn Collector; 3] {
-        [&self.open, &self.bytes, &self.evictions]
-    }
-}
-
-impl Collector for Connections {
-    fn desc(&self) -> Vec<&Desc> {
-        self.parts().iter().flat_map(|part| part.desc()).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        for (listener, usage) in &self.listeners {
-            let now = usage.now();
-            self.open.with_label_values(&[listener]).set(whole(now.connections));
-            self.bytes.with_label_values(&[listener]).set(whole(now.bytes));
-            let evictions = self.evictions.with_label_values(&[listener]);
-            evictions.inc_by(now.evictions.saturating_sub(evictions.get()));
-        }
-        self.parts().iter().flat_map(|part| part.collect()).collect()
     }
 }
 

@@ -71,6 +71,11 @@ pub struct Config {
     #[arg(long, env = "AGENTWRIT_WEBHOOK_NAMES", value_delimiter = ',')]
     pub webhook_names: Vec<String>,
 
+    /// PEM file with the CA of the API server's client certificate: without one of it, nobody may call the webhook.
+    /// Read again when it changes; the API server is told to use its certificate by an AdmissionConfiguration.
+    #[arg(long, env = "AGENTWRIT_WEBHOOK_CLIENT_CA")]
+    pub webhook_client_ca: Option<PathBuf>,
+
     /// Where /livez, /readyz and /metrics listen, plain HTTP.
     #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "0.0.0.0:9090")]
     pub ops_address: SocketAddr,

@@ -8,6 +8,7 @@ pub mod condition;
 pub mod config;
 pub mod denials;
 pub mod desired;
+mod http;
 pub mod leader;
 pub mod lease;
 pub mod metrics;

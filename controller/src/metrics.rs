@@ -1,5 +1,6 @@
 //! Metrics of the controller, on the ops listener.
 
+use agentwrit_server::{ListenerMetrics, Usage};
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 /// Every metric, registered once.
@@ -87,6 +88,15 @@ impl Metrics {
             ca_not_after: gauge("ca_not_after_seconds", "When the CA expires, Unix seconds")?,
             registry,
         })
+    }
+
+    /// Adds the metrics of listeners.
+    ///
+    /// # Errors
+    /// When they are there already.
+    pub fn register_listeners(&self, listeners: Vec<(&'static str, Usage)>) -> Result<(), prometheus::Error> {
+        let metrics = ListenerMetrics::new("agentwrit_controller_", listeners)?;
+        self.registry.register(Box::new(metrics))
     }
 
     /// The text exposition format, version 0.0.4.

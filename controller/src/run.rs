@@ -7,6 +7,8 @@ use std::time::Duration;
 use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust};
 use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::{Clock, Entropy};
+use agentwrit_server::tls::TlsError;
+use agentwrit_server::{Listener, Usage};
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use kube::Client;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -18,6 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::denials::Denials;
+use crate::http::{Routes, listeners};
 use crate::leader::{self, Looker};
 use crate::lease::{Elector, Leadership};
 use crate::metrics::Metrics;
@@ -32,7 +35,7 @@ use crate::reconcile::managed::Caches;
 use crate::reconcile::queue::{self, Queue, Requests};
 use crate::report::{Categorised, Category, Reporter};
 use crate::watches;
-use crate::webhook::tls::{Leaf, TlsListener};
+use crate::webhook::tls::{Leaf, WebhookTls};
 use crate::webhook::{self, SidecarSettings, Webhook};
 
 /// Between two attempts to have the CA at the start.
@@ -62,6 +65,9 @@ pub enum RunError {
     /// The metrics can't be registered.
     #[error("the metrics can't be registered")]
     Metrics(#[from] prometheus::Error),
+    /// The file with the CA of webhook clients can't be used.
+    #[error("AGENTWRIT_WEBHOOK_CLIENT_CA")]
+    ClientCa(#[from] TlsError),
     /// A certificate that we made ourselves isn't usable.
     #[error("the webhook's certificate isn't usable: {0}")]
     Certificate(String),
@@ -75,7 +81,7 @@ impl Categorised for RunError {
         match self {
             Self::Listen { .. } | Self::Metrics(_) => Category::Listener,
             Self::Broker(_) => Category::Broker,
-            Self::Certificate(_) => Category::Pki,
+            Self::Certificate(_) | Self::ClientCa(_) => Category::Pki,
             Self::PartEnded(_) => Category::Internal,
         }
     }
@@ -123,9 +129,11 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
 
-    let (listener, ops_address) = listen(config.ops_address).await?;
-    let ops = ops::router(Arc::clone(&readiness), Arc::clone(&metrics));
-    tasks.spawn(async move { drop(axum::serve(listener, ops).await) });
+    let ops = Listener::new(listen("ops", config.ops_address).await?, listeners::ops(), None);
+    let ops_address = address_of("ops", &ops, config.ops_address)?;
+    let mut usages = vec![("ops", ops.usage())];
+    let routes = ops::router(Arc::clone(&readiness), Arc::clone(&metrics));
+    tasks.spawn(listeners::serve(ops, Routes::new(routes, listeners::MAX_OPS_BODY)));
 
     let secrets = Secrets::new(system.client.clone(), &config.namespace);
     let authority = tokio::select! {
@@ -168,7 +176,8 @@ pub async fn run(
     ));
     let caches = spawn_reconcilers(&mut tasks, &shared, &config, namespaces.clone());
     let namespaces = webhook::Namespaces::new(namespaces, namespaces_applied);
-    let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches).await?;
+    let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches, &mut usages).await?;
+    shared.metrics.register_listeners(usages)?;
     tasks.spawn(leader::keep_keys(
         shared.system.client.clone(),
         secrets,
@@ -225,6 +234,7 @@ async fn serve_webhook(
     config: &Config,
     namespaces: webhook::Namespaces,
     caches: Caches,
+    usages: &mut Vec<(&'static str, Usage)>,
 ) -> Result<SocketAddr, RunError> {
     let webhook = Webhook::new(
         SidecarSettings::from(config),
@@ -238,15 +248,14 @@ async fn serve_webhook(
     let mut names = service_names("agentwrit-controller", &config.namespace);
     names.extend(config.webhook_names.iter().filter(|name| !name.is_empty()).cloned());
     renew_leaf(&leaf, &shared.authority, &names, shared.system.clock.as_ref()).map_err(RunError::Certificate)?;
-    let listener = TlsListener::bind(config.webhook_address, Arc::clone(&leaf))
-        .await
-        .map_err(|source| RunError::Listen {
-            address: config.webhook_address,
-            what: "webhook",
-            source,
-        })?;
-    let address = listener.address();
-    tasks.spawn(async move { drop(axum::serve(listener, webhook::router(Arc::new(webhook))).await) });
+    let tls = Arc::new(WebhookTls::load(Arc::clone(&leaf), config.webhook_client_ca.clone())?);
+    let socket = listen("webhook", config.webhook_address).await?;
+    let listener = Listener::new(socket, listeners::webhook(), Some(tls.clone()));
+    let address = address_of("webhook", &listener, config.webhook_address)?;
+    usages.push(("webhook", listener.usage()));
+    let routes = Routes::new(webhook::router(Arc::new(webhook)), webhook::MAX_BODY);
+    tasks.spawn(listeners::serve(listener, routes));
+    tasks.spawn(follow_client_ca(tls));
     shared.readiness.certificate();
     tasks.spawn(await_bundle(
         shared.system.client.clone(),
@@ -398,15 +407,14 @@ async fn reconcile_all(
     tokio::join!(looker.run(), working);
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
-    let failed = |source| RunError::Listen {
-        address,
-        what: "ops",
-        source,
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| RunError::Listen { address, what, source })
+}
+
+fn address_of(what: &'static str, listener: &Listener, address: SocketAddr) -> Result<SocketAddr, RunError> {
+    let found = listener.address();
+    found.map_err(|source| RunError::Listen { address, what, source })
 }
 
 async fn wait_for_authority(secrets: &Secrets, clock: &dyn Clock, reporter: &Reporter) -> Authority {
@@ -440,6 +448,21 @@ fn renew_leaf(leaf: &Leaf, authority: &Authority, names: &[String], clock: &dyn 
         .issue(names, clock.now())
         .map_err(|error| agentwrit_client::error_chain(&error))?;
     leaf.set(&pair)
+}
+
+/// Reads the file with the CA of webhook clients again each minute, for ever.
+async fn follow_client_ca(tls: Arc<WebhookTls>) {
+    loop {
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        match tls.refresh() {
+            Ok(true) => tracing::info!("the CA of webhook clients has changed"),
+            Ok(false) => {}
+            Err(error) => {
+                let error = agentwrit_client::error_chain(&error);
+                tracing::error!(error, "keeping the last good CA of webhook clients");
+            }
+        }
+    }
 }
 
 /// Replaces the webhook's leaf after two thirds of its life; runs for ever.

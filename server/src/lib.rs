@@ -12,6 +12,8 @@ mod descriptors;
 mod limits;
 mod listener;
 pub mod memory;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pool;
 mod service;
 mod source;
@@ -25,6 +27,8 @@ pub use body::{BodyError, read_body};
 pub use descriptors::raise_limit;
 pub use limits::{Budget, Settings, Times};
 pub use listener::{Listener, TlsSource, Usage};
+#[cfg(feature = "metrics")]
+pub use metrics::ListenerMetrics;
 pub use pool::Occupancy;
 pub use service::{Connection, Service};
 pub use source::Source;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_server::tls::Tls;
-use agentwrit_server::{Budget, Listener, Settings, Times, TlsSource};
+use agentwrit_server::{Budget, Listener, ListenerMetrics, Settings, Times, TlsSource};
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use crate::background;
 use crate::broker::AppState;
 use crate::http::{Front, MAX_HEAD, MAX_HEADERS, router};
-use crate::metrics::Connections;
 use crate::store::StoreError;
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -86,7 +85,8 @@ impl Server {
         };
         let mut listeners = vec![("api", api.usage())];
         listeners.extend(ops.as_ref().map(|ops| ("ops", ops.usage())));
-        if let Err(error) = Connections::register(&broker.metrics, listeners) {
+        let counted = ListenerMetrics::new("", listeners);
+        if let Err(error) = counted.and_then(|counted| broker.metrics.register(Box::new(counted))) {
             tracing::warn!(target: "HTTP", component = "Metrics", error = %error, "connections are not counted");
         }
         Ok(Self {

@@ -53,7 +53,7 @@ use wish::Wish;
 /// The path that the `MutatingWebhookConfiguration` calls.
 pub const PATH: &str = "/mutate";
 /// What the API server itself accepts as a request.
-const MAX_BODY: usize = 3 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 3 * 1024 * 1024;
 
 /// What the webhook decides from: it asks nobody.
 pub struct Webhook {

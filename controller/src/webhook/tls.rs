@@ -1,27 +1,18 @@
-//! HTTPS for the webhook, with a leaf that is replaced while serving.
+//! TLS of the webhook: a leaf that is replaced while serving, and client certificates if they are asked for.
 
-use std::io;
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use axum::serve::Listener;
+use agentwrit_server::TlsSource;
+use agentwrit_server::tls::{TlsError, client_verifier, provider};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::pki::authority::PemPair;
-
-/// A client that doesn't finish its handshake by then is dropped.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes under way at once.
-const MAX_HANDSHAKES: usize = 128;
 
 /// The present leaf.
 #[derive(Debug, Default)]
@@ -52,85 +43,162 @@ impl ResolvesServerCert for Leaf {
     }
 }
 
-/// Accepts TLS connections; handshakes run beside each other.
-#[derive(Debug)]
-pub struct TlsListener {
-    connections: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-    address: SocketAddr,
+struct Loaded {
+    client_ca: Option<Vec<u8>>,
+    acceptor: TlsAcceptor,
 }
 
-impl TlsListener {
-    /// Listens on `address` with `leaf`.
+/// The acceptor of new connections.
+pub(crate) struct WebhookTls {
+    leaf: Arc<Leaf>,
+    client_ca: Option<PathBuf>,
+    loaded: RwLock<Loaded>,
+}
+
+fn load(leaf: &Arc<Leaf>, path: Option<&Path>) -> Result<Loaded, TlsError> {
+    let client_ca = match path {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|source| TlsError::File {
+            what: "client CA",
+            path: path.display().to_string(),
+            source,
+        })?),
+    };
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let builder = match path.zip(client_ca.as_deref()) {
+        None => builder.with_no_client_auth(),
+        Some((path, pem)) => builder.with_client_cert_verifier(client_verifier(path, pem)?),
+    };
+    let resolver: Arc<dyn ResolvesServerCert> = leaf.clone();
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Loaded {
+        client_ca,
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+    })
+}
+
+impl WebhookTls {
+    /// Serves `leaf`; with `client_ca`, a file, only to clients that have a certificate of it.
     ///
     /// # Errors
-    /// When the address can't be had, or TLS can't be set up.
-    pub async fn bind(address: SocketAddr, leaf: Arc<Leaf>) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
-            .with_cert_resolver(leaf);
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let (sender, connections) = mpsc::channel(16);
-        tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), sender));
-        Ok(Self { connections, address })
+    /// When the file can't be used.
+    pub(crate) fn load(leaf: Arc<Leaf>, client_ca: Option<PathBuf>) -> Result<Self, TlsError> {
+        let loaded = RwLock::new(load(&leaf, client_ca.as_deref())?);
+        Ok(Self {
+            leaf,
+            client_ca,
+            loaded,
+        })
     }
 
-    /// The address that was given.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Reads the file again; true when it had changed. On an error its last good content stays.
+    ///
+    /// # Errors
+    /// As for [`WebhookTls::load`].
+    pub(crate) fn refresh(&self) -> Result<bool, TlsError> {
+        let fresh = load(&self.leaf, self.client_ca.as_deref())?;
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = loaded.client_ca != fresh.client_ca;
+        if changed {
+            *loaded = fresh;
+        }
+        Ok(changed)
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    sender: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-            return;
-        };
-        let (stream, peer) = tokio::select! {
-            () = sender.closed() => return,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, for instance: what is open must end first.
-                    tracing::warn!(%error, "accepting a webhook connection failed");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            },
-        };
-        let (acceptor, sender) = (acceptor.clone(), sender.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                // Nobody receives any more when the server ends.
-                Ok(Ok(stream)) => drop(sender.send((stream, peer)).await),
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+impl TlsSource for WebhookTls {
+    fn acceptor(&self) -> TlsAcceptor {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        loaded.acceptor.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+    impl Ca {
+        fn new() -> Self {
+            let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        }
+
+        fn issue(&self, name: &str) -> PemPair {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            PemPair {
+                certificate: params.signed_by(&key, &self.0).unwrap().pem(),
+                key: key.serialize_pem(),
             }
-        });
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.connections.recv().await {
-            Some(connection) => connection,
-            None => std::future::pending().await,
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
+    /// Whether a client with this certificate gets through.
+    async fn connects(tls: &WebhookTls, server: &Ca, client: Option<&PemPair>) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add(server.0.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match client {
+            None => builder.with_no_client_auth(),
+            Some(pair) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+        };
+        let (ours, theirs) = duplex(64 * 1024);
+        let accepting = async {
+            let mut stream = tls.acceptor().accept(theirs).await.ok()?;
+            stream.write_all(b"x").await.ok()?;
+            stream.flush().await.ok()
+        };
+        let name = ServerName::try_from("webhook.test").unwrap();
+        let connecting = async {
+            let mut stream = TlsConnector::from(Arc::new(config)).connect(name, ours).await.ok()?;
+            stream.read_u8().await.ok()
+        };
+        let (accepted, read) = tokio::join!(accepting, connecting);
+        accepted.is_some() && read == Some(b'x')
+    }
+
+    #[tokio::test]
+    async fn only_the_api_servers_certificate_gets_through() {
+        let (server, apiserver, stranger) = (Ca::new(), Ca::new(), Ca::new());
+        let leaf = Arc::new(Leaf::default());
+        leaf.set(&server.issue("webhook.test")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        std::fs::write(&path, apiserver.0.pem()).unwrap();
+        let open = WebhookTls::load(Arc::clone(&leaf), None).unwrap();
+        assert!(connects(&open, &server, None).await);
+        let tls = WebhookTls::load(leaf, Some(path.clone())).unwrap();
+        let (good, bad) = (apiserver.issue("kube-apiserver"), stranger.issue("kube-apiserver"));
+        assert!(connects(&tls, &server, Some(&good)).await);
+        assert!(!connects(&tls, &server, Some(&bad)).await);
+        assert!(!connects(&tls, &server, None).await);
+        assert!(!tls.refresh().unwrap());
+        std::fs::write(&path, "half a file").unwrap();
+        assert!(tls.refresh().unwrap_err().to_string().contains("ca.crt"));
+        assert!(
+            connects(&tls, &server, Some(&good)).await,
+            "the last good content stays"
+        );
+        std::fs::write(&path, stranger.0.pem()).unwrap();
+        assert!(tls.refresh().unwrap());
+        assert!(connects(&tls, &server, Some(&bad)).await && !connects(&tls, &server, Some(&good)).await);
     }
 }

@@ -1,0 +1,47 @@
+//! What the controller's two listeners allow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_server::{Budget, Listener, Settings, Times};
+use tokio::sync::watch;
+
+use super::Routes;
+
+/// Largest body on the ops listener, bytes: its endpoints need none.
+pub(crate) const MAX_OPS_BODY: usize = 4 * 1024;
+
+/// The webhook's. The API server gives up after 5 s, so nothing takes longer; its requests have small heads.
+pub(crate) fn webhook() -> Settings {
+    let limit = Duration::from_secs(5);
+    Settings {
+        times: Times {
+            handshake: limit,
+            header: limit,
+            read: limit,
+            write: limit,
+            ..Times::API
+        },
+        budget: Budget::of_process(),
+        max_head: 64 * 1024,
+        max_header_lines: 100,
+        keep_alive: true,
+    }
+}
+
+/// The ops listener's.
+pub(crate) fn ops() -> Settings {
+    Settings {
+        times: Times::OPS,
+        budget: Budget::small(128, 32 * 1024),
+        max_head: 16 * 1024,
+        max_header_lines: 100,
+        keep_alive: true,
+    }
+}
+
+/// Serves for ever: the process ends with its tasks.
+pub(crate) async fn serve(listener: Listener, routes: Routes) {
+    let (stop, _) = watch::channel(());
+    listener.serve(&Arc::new(routes), &stop).await;
+}
