@@ -1,8 +1,8 @@
 //! The mutating admission webhook: all replicas serve it from memory.
 //!
 //! What comes in is a stranger's: nothing keeps whoever reaches the port from sending anything. So only what is looked
-//! at is read ([`json`]), lists are bounded while they are read ([`bounds`]), and no text goes uncut into an answer or a
-//! log line ([`refusal`]).
+//! at is read (`json`), lists are bounded while they are read (`bounds`), and no text goes uncut into an answer or a
+//! log line (`refusal`).
 
 mod annotations;
 mod bounds;
