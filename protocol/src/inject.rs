@@ -25,7 +25,8 @@ pub const ANNOTATION_SCOPES: &str = "agentwrit.io/scopes";
 pub const ANNOTATION_TTL_SECONDS: &str = "agentwrit.io/ttl-seconds";
 /// Pod annotation: comma list of containers that get the token; all by default.
 pub const ANNOTATION_CONTAINERS: &str = "agentwrit.io/containers";
-/// Pod annotation: `off` closes the localhost endpoint.
+/// Pod annotation: `on` or `off`, the localhost endpoint. Unless it is set, the endpoint is open where all containers
+/// get the token, and closed where [`ANNOTATION_CONTAINERS`] names some.
 pub const ANNOTATION_ENDPOINT: &str = "agentwrit.io/endpoint";
 /// Pod annotation: `probe`, the default and at present the only gate.
 pub const ANNOTATION_START_GATE: &str = "agentwrit.io/start-gate";

@@ -208,17 +208,16 @@ fn warnings(annotations: &Annotations<'_>, spec: &Spec<'_>, request: &InjectionR
     });
     let containers = &spec.containers.items;
     let open = request.endpoint && containers.iter().any(|container| !request.gives_to(&container.name));
-    // All containers of a pod share 127.0.0.1.
     let open = open.then(|| {
         format!(
-            "annotation {ANNOTATION_CONTAINERS} limits who has the token file; the other containers can still ask the \
-             endpoint for the token, unless {ANNOTATION_ENDPOINT}: \"off\" is set"
+            "annotation {ANNOTATION_CONTAINERS} limits who has the token file, but {ANNOTATION_ENDPOINT}: \"on\" lets every \
+             container of the pod ask the endpoint for the token"
         )
     });
     let ports = containers.iter().flat_map(|container| {
         let declared = [
             (container.ports.health, HEALTH_PORT),
-            (container.ports.endpoint, ENDPOINT_PORT),
+            (container.ports.endpoint && request.endpoint, ENDPOINT_PORT),
         ];
         declared.into_iter().filter(|(declared, _)| *declared).map(|(_, port)| {
             let container = name(&container.name);

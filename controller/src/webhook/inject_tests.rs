@@ -1,4 +1,6 @@
 use super::*;
+use agentwrit_protocol::inject::TOKEN_FILE;
+
 use crate::webhook::json::read;
 use serde_json::Value;
 
@@ -204,13 +206,15 @@ fn only_chosen_containers_get_the_token() {
         json!([{"name": "app", "image": "a"}, {"name": "log", "image": "l"}]),
     );
     pod["metadata"]["annotations"]["agentwrit.io/containers"] = json!("log");
-    pod["metadata"]["annotations"]["agentwrit.io/endpoint"] = json!("off");
     let pod = patched(&pod);
     assert_eq!(pod["spec"]["containers"][0], json!({"name": "app", "image": "a"}));
+    // Others could ask the endpoint too, so it is closed.
+    let env = &pod["spec"]["containers"][1]["env"];
+    assert_eq!(env, &json!([{"name": "AGENTWRIT_TOKEN_FILE", "value": TOKEN_FILE}]));
+    let sidecar = &pod["spec"]["initContainers"][0]["env"];
     assert_eq!(
-        pod["spec"]["containers"][1]["env"].as_array().unwrap().len(),
-        1,
-        "no endpoint"
+        sidecar[2],
+        json!({"name": "AGENTWRIT_ENDPOINT_ENABLED", "value": "false"})
     );
     assert_eq!(run(&pod).unwrap().patch, None);
 }
@@ -294,16 +298,44 @@ fn unknown_annotations_and_taken_ports_are_warned_of() {
 }
 
 #[test]
-fn who_limits_the_token_to_some_containers_hears_of_the_endpoint() {
+fn an_endpoint_for_all_beside_a_file_for_some_is_warned_of() {
     let mut pod = plain();
     pod["spec"]["containers"] = json!([{"name": "app", "image": "app"}, {"name": "log", "image": "log"}]);
-    assert_eq!(run(&pod).unwrap().warnings, Vec::<String>::new());
-    pod["metadata"]["annotations"]["agentwrit.io/containers"] = json!("app");
-    let warnings = run(&pod).unwrap().warnings;
+    let warnings = |containers: Option<&str>, endpoint: Option<&str>| {
+        let mut pod = pod.clone();
+        for (key, value) in [("containers", containers), ("endpoint", endpoint)] {
+            if let Some(value) = value {
+                pod["metadata"]["annotations"][format!("agentwrit.io/{key}")] = json!(value);
+            }
+        }
+        run(&pod).unwrap().warnings
+    };
+    let shown = warnings(Some("app"), Some("on"));
     assert!(
-        warnings.len() == 1 && warnings[0].contains("agentwrit.io/endpoint: \"off\""),
-        "{warnings:?}"
+        shown.len() == 1 && shown[0].contains("agentwrit.io/endpoint: \"on\" lets every container"),
+        "{shown:?}"
+    );
+    for (containers, endpoint) in [
+        (None, None),
+        (None, Some("on")),
+        (Some("app"), None),
+        (Some("app"), Some("off")),
+        (Some("app,log"), Some("on")),
+    ] {
+        assert_eq!(warnings(containers, endpoint), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_port_is_warned_of_only_when_the_sidecar_listens_on_it() {
+    let mut pod = with(
+        "/spec/containers",
+        json!([{"name": "app", "image": "a", "ports": [{"containerPort": 15080}, {"containerPort": 15081}]}]),
     );
     pod["metadata"]["annotations"]["agentwrit.io/endpoint"] = json!("off");
-    assert_eq!(run(&pod).unwrap().warnings, Vec::<String>::new());
+    let warnings = run(&pod).unwrap().warnings;
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("port 15081"),
+        "{warnings:?}"
+    );
 }

@@ -33,7 +33,7 @@ pub(crate) struct InjectionRequest {
     pub(crate) ttl_seconds: Option<i64>,
     /// The containers that get the token; `None` for all.
     pub(crate) containers: Option<BTreeSet<String>>,
-    /// Whether the localhost endpoint is open.
+    /// Whether the localhost endpoint is open: unless it is said, only where all containers get the token.
     pub(crate) endpoint: bool,
 }
 
@@ -54,16 +54,17 @@ impl InjectionRequest {
                 ));
             }
         }
+        let containers = pod.get(ANNOTATION_CONTAINERS);
+        let containers = containers.map(|text| containers_in(text, spec)).transpose()?;
+        // All containers of a pod share 127.0.0.1: open, it would give the token to those that are not named too.
+        let endpoint = pod.get(ANNOTATION_ENDPOINT).map(endpoint).transpose()?;
         Ok(Self {
             launch_token,
             from_namespace,
             scopes: pod.get(ANNOTATION_SCOPES).map(scopes).transpose()?,
             ttl_seconds: pod.get(ANNOTATION_TTL_SECONDS).map(ttl_seconds).transpose()?,
-            containers: pod
-                .get(ANNOTATION_CONTAINERS)
-                .map(|text| containers(text, spec))
-                .transpose()?,
-            endpoint: pod.get(ANNOTATION_ENDPOINT).map_or(Ok(true), endpoint)?,
+            endpoint: endpoint.unwrap_or(containers.is_none()),
+            containers,
         })
     }
 
@@ -141,7 +142,7 @@ fn ttl_seconds(text: &str) -> Result<i64, Refusal> {
         })
 }
 
-fn containers(text: &str, spec: &Spec<'_>) -> Result<BTreeSet<String>, Refusal> {
+fn containers_in(text: &str, spec: &Spec<'_>) -> Result<BTreeSet<String>, Refusal> {
     let refuse = |why: String| Refusal::annotation(ANNOTATION_CONTAINERS, text, &why);
     let inits = &spec.init_containers.items;
     let known: BTreeSet<&str> = inits
@@ -209,6 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn naming_containers_closes_the_endpoint_unless_it_is_said() {
+        for (annotations, open) in [
+            (vec![], true),
+            (vec![("endpoint", "off")], false),
+            (vec![("endpoint", "on")], true),
+            (vec![("containers", "app")], false),
+            (vec![("containers", "app,log,prepare")], false),
+            (vec![("containers", "app"), ("endpoint", "off")], false),
+            (vec![("containers", "app"), ("endpoint", "on")], true),
+        ] {
+            let request = parse(&annotations, Some("common")).unwrap();
+            assert_eq!(request.endpoint, open, "{annotations:?}");
+        }
+    }
+
+    #[test]
     fn everything_that_may_be_asked_for() {
         let request = parse(
             &[
@@ -246,7 +263,9 @@ mod tests {
             ("containers", "", "app, log, prepare"),
             ("containers", "app,app", "twice"),
             ("containers", "agentwrit-sidecar", "no container of this pod"),
-            ("endpoint", "no", "\"off\""),
+            ("endpoint", "no", "must be \"on\" or \"off\""),
+            ("endpoint", "", "must be \"on\" or \"off\""),
+            ("endpoint", "On", "must be \"on\" or \"off\""),
             ("start-gate", "hook", "\"probe\""),
         ];
         for (key, value, part) in table {
