@@ -186,6 +186,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_kind_is_on_the_page_about_refusals() {
+        let page = include_str!("../../../docs/refusals.md");
+        let source = include_str!("refusal.rs");
+        let kinds = source.split_once("pub const fn kind").unwrap().1;
+        let kinds = kinds.split_once("/// A stranger's text").unwrap().0;
+        let words: Vec<&str> = kinds.split('"').skip(1).step_by(2).collect();
+        assert!(words.contains(&"no_launch_token") && words.len() > 10, "{words:?}");
+        for kind in words {
+            assert!(page.contains(&format!("| `{kind}` |")), "{kind}");
+        }
+    }
+
+    #[test]
     fn a_strangers_text_is_cut_and_has_no_control_characters() {
         assert_eq!(quoted("a b"), "\"a b\"");
         assert_eq!(quoted("a\nb\u{1b}[31m\u{202e}"), r#""a\nb\u{1b}[31m\u{202e}""#);
