@@ -2,9 +2,10 @@
 
 use agentwrit_protocol::inject::{CONTAINER_NAME, LABEL_INJECTED};
 use http::Request;
+use k8s_openapi::api::admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -130,6 +131,131 @@ async fn an_enabled_namespace_injects_with_its_default_launch_token() {
 }
 
 #[tokio::test]
+async fn labels_of_pods_and_namespaces_have_the_same_four_words() {
+    let default = json!({"agentwrit.io/default-launch-token": "common"});
+    let world = World::with("webhook", json!({"agentwrit.io/inject": "true"}), default).await;
+    for (label, injected) in [
+        (None, true),
+        (Some("enabled"), true),
+        (Some("true"), true),
+        (Some("disabled"), false),
+        (Some("false"), false),
+    ] {
+        let mut pod = pod_json();
+        let labels = label.map(|value| json!({"agentwrit.io/inject": value}));
+        pod["metadata"] = json!({"name": format!("pod-{}", label.unwrap_or("none")), "labels": labels});
+        let created = create_pod(&world, pod).await;
+        assert_eq!(
+            init_names(&created).contains(&CONTAINER_NAME.to_owned()),
+            injected,
+            "{label:?}"
+        );
+    }
+    world.done().await;
+}
+
+#[tokio::test]
+async fn the_mirror_of_a_static_pod_is_left_alone() {
+    let default = json!({"agentwrit.io/default-launch-token": "common"});
+    let world = World::with("webhook", json!({"agentwrit.io/inject": "enabled"}), default).await;
+    let mut mirror = pod_json();
+    mirror["metadata"] = json!({"name": "static-node", "annotations": {"kubernetes.io/config.mirror": "3f2a"}});
+    mirror["spec"]["nodeName"] = json!("node");
+    mirror["spec"]["hostNetwork"] = json!(true);
+    let mirror = create_pod(&world, mirror).await;
+    assert_eq!(init_names(&mirror), Vec::<String>::new());
+    world.done().await;
+}
+
+/// What a platform team has every pod changed by, in one namespace: one more variable in all containers, our own
+/// included, when `again` by a second look after ours.
+async fn adds_a_variable(world: &World, name: &str, again: bool) {
+    let expression = r#"Object{spec: Object.spec{
+        containers: object.spec.containers.map(c, Object.spec.containers{name: c.name,
+            env: [Object.spec.containers.env{name: "HTTPS_PROXY", value: "http://proxy:3128"}]}),
+        initContainers: object.spec.?initContainers.orValue([]).map(c, Object.spec.initContainers{name: c.name,
+            env: [Object.spec.initContainers.env{name: "HTTPS_PROXY", value: "http://proxy:3128"}]})
+    }}"#;
+    let policy = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+            }]},
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": if again { "IfNeeded" } else { "Never" },
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
+        },
+    });
+    let binding = json!({
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "matchResources": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}},
+        }},
+    });
+    let policies: Api<MutatingAdmissionPolicy> = Api::all(world.client.clone());
+    let bindings: Api<MutatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    let parameters = PostParams::default();
+    policies
+        .create(&parameters, &serde_json::from_value(policy).unwrap())
+        .await
+        .unwrap();
+    bindings
+        .create(&parameters, &serde_json::from_value(binding).unwrap())
+        .await
+        .unwrap();
+    // The API server takes a moment to apply it.
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let mut plain = pod_json();
+    plain["metadata"] = json!({"name": "plain"});
+    let plain = serde_json::from_value(plain).unwrap();
+    wait("the policy applies", || async {
+        let shown = pods(world).create(&dry_run, &plain).await.unwrap();
+        shown.spec.unwrap().containers[0].env.as_ref().map(|_| ())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_mutating_policy_adds_to_all_containers_is_kept() {
+    for again in [false, true] {
+        let world = World::new("webhook").await;
+        let name = format!("{}-proxy", world.namespace);
+        adds_a_variable(&world, &name, again).await;
+        let pod = create_pod(&world, pod_json()).await;
+        let spec = pod.spec.as_ref().unwrap();
+        let sidecar = &spec.init_containers.as_ref().unwrap()[0];
+        let has = |container: &Container, name: &str| {
+            let variables = container.env.iter().flatten();
+            variables.filter(|variable| variable.name == name).count()
+        };
+        assert_eq!(sidecar.name, CONTAINER_NAME);
+        assert_eq!(
+            has(sidecar, "HTTPS_PROXY"),
+            usize::from(again),
+            "looked at again: {again}"
+        );
+        assert_eq!(has(sidecar, "AGENTWRIT_LAUNCH_TOKEN"), 1);
+        for variable in ["HTTPS_PROXY", "AGENTWRIT_TOKEN_FILE", "AGENTWRIT_ENDPOINT"] {
+            assert_eq!(has(&spec.containers[0], variable), 1, "{variable}");
+        }
+        let parameters = DeleteParams::default();
+        Api::<MutatingAdmissionPolicyBinding>::all(world.client.clone())
+            .delete(&name, &parameters)
+            .await
+            .unwrap();
+        Api::<MutatingAdmissionPolicy>::all(world.client.clone())
+            .delete(&name, &parameters)
+            .await
+            .unwrap();
+        world.done().await;
+    }
+}
+
+#[tokio::test]
 async fn a_namespace_that_doesnt_ask_is_left_alone() {
     let world = World::new("webhook").await;
     let mut plain = pod_json();
@@ -173,6 +299,10 @@ async fn the_pods_of_a_deployment_are_injected() {
     world.done().await;
 }
 
+fn many_variables(count: usize) -> Value {
+    (0..count).map(|n| json!({"name": format!("V{n}")})).collect()
+}
+
 #[tokio::test]
 async fn refusals_reach_the_person_as_sentences() {
     let world = World::new("webhook").await;
@@ -200,8 +330,27 @@ async fn refusals_reach_the_person_as_sentences() {
         ),
         (with("/spec/hostPID", json!(true)), "spec.hostPID"),
         (
+            with("/spec/volumes", json!([{"name": "agentwrit-data", "emptyDir": {}}])),
+            "volume agentwrit-data: names beginning with agentwrit- are reserved",
+        ),
+        (
             with("/spec/volumes", json!([{"name": "agentwrit-token", "emptyDir": {}}])),
-            "names beginning with agentwrit-",
+            "volume agentwrit-token: emptyDir.medium is \"\"; for AgentWrit to work it must be \"Memory\"",
+        ),
+        (
+            with(
+                "/spec/containers/0/volumeMounts",
+                json!([{"name": "own", "mountPath": "/var//run/secrets/agentwrit.io/identity/../token/x"}]),
+            ),
+            "container app mounts volume own at \"/var//run/secrets/agentwrit.io/identity/../token/x\"",
+        ),
+        (
+            with("/spec/containers/0/env", many_variables(5000)),
+            "spec.containers[0].env (container app) has 5000 items; AgentWrit reads at most 4096",
+        ),
+        (
+            with("/metadata/labels", json!({"agentwrit.io/inject": "True"})),
+            "the label agentwrit.io/inject of the pod is \"True\"; it must be one of \"true\", \"enabled\"",
         ),
     ];
     for (pod, part) in table {
