@@ -39,13 +39,12 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 pub use injected::SidecarSettings;
 pub use namespaces::Namespaces;
-pub use refusal::Refusal;
 
 use crate::metrics::Metrics;
 use inject::inject;
 use namespaces::Facts;
 use pod::Pod;
-use refusal::name;
+use refusal::{Refusal, name};
 use refusal_log::RefusalLog;
 use review::{Decision, Request};
 use wish::Wish;

@@ -10,7 +10,7 @@ const SHOWN: usize = 80;
 
 /// Why a pod is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Neither the pod nor its namespace names a `LaunchToken`.
     #[error(
         "the pod asks for an AgentWrit token but names no LaunchToken: set the annotation {ANNOTATION_LAUNCH_TOKEN} on \
@@ -143,7 +143,7 @@ impl Refusal {
     }
 
     /// A word for the metric.
-    pub const fn kind(&self) -> &'static str {
+    pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::NoLaunchToken => "no_launch_token",
             Self::Annotation { .. } => "annotation",
@@ -189,7 +189,7 @@ mod tests {
     fn every_kind_is_on_the_page_about_refusals() {
         let page = include_str!("../../../docs/refusals.md");
         let source = include_str!("refusal.rs");
-        let kinds = source.split_once("pub const fn kind").unwrap().1;
+        let kinds = source.split_once("const fn kind").unwrap().1;
         let kinds = kinds.split_once("/// A stranger's text").unwrap().0;
         let words: Vec<&str> = kinds.split('"').skip(1).step_by(2).collect();
         assert!(words.contains(&"no_launch_token") && words.len() > 10, "{words:?}");

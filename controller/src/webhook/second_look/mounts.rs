@@ -2,12 +2,12 @@
 
 use agentwrit_protocol::inject::{IDENTITY_DIR, TOKEN_DIR, VOLUME_IDENTITY, VOLUME_TOKEN};
 
-use super::super::injected;
-use super::super::patch::PatchBuilder;
-use super::super::paths::{Place, place};
-use super::super::pod::{Container, Mount};
-use super::super::refusal::{Refusal, name, quoted};
 use super::contradiction;
+use crate::webhook::injected;
+use crate::webhook::patch::PatchBuilder;
+use crate::webhook::paths::{Place, place};
+use crate::webhook::pod::{Container, Mount};
+use crate::webhook::refusal::{Refusal, name, quoted};
 
 /// Looks at the mounts of the sidecar, and adds those of ours that are missing.
 ///

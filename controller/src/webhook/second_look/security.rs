@@ -3,11 +3,11 @@
 use agentwrit_protocol::inject::CONTAINER_NAME;
 use serde_json::json;
 
-use super::super::injected::{self, SidecarSettings};
-use super::super::patch::PatchBuilder;
-use super::super::pod::Security;
-use super::super::refusal::{Refusal, quoted};
 use super::contradiction;
+use crate::webhook::injected::{self, SidecarSettings};
+use crate::webhook::patch::PatchBuilder;
+use crate::webhook::pod::Security;
+use crate::webhook::refusal::{Refusal, quoted};
 
 /// Refuses what is weaker than ours; other choices of the platform stay, such as another user or seccomp profile.
 pub(super) fn security(

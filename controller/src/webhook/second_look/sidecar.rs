@@ -3,14 +3,14 @@
 use agentwrit_protocol::inject::{CONTAINER_NAME, ENV_LAUNCH_TOKEN};
 use serde_json::json;
 
-use super::super::injected::{self, SIDECAR_ENV, SidecarSettings};
-use super::super::patch::PatchBuilder;
-use super::super::pod::{Container, Own, Value};
-use super::super::refusal::{Refusal, quoted};
-use super::super::request::InjectionRequest;
 use super::contradiction;
 use super::mounts::sidecar_mounts;
 use super::security::security;
+use crate::webhook::injected::{self, SIDECAR_ENV, SidecarSettings};
+use crate::webhook::patch::PatchBuilder;
+use crate::webhook::pod::{Container, Own, Value};
+use crate::webhook::refusal::{Refusal, quoted};
+use crate::webhook::request::InjectionRequest;
 
 /// Looks at the init container with our sidecar's name, at `at` in the pod.
 ///

@@ -4,11 +4,11 @@ use agentwrit_protocol::inject::{
     CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, IDENTITY_TOKEN_SECONDS, VOLUME_IDENTITY, VOLUME_TOKEN,
 };
 
-use super::super::injected::{self, SidecarSettings};
-use super::super::patch::PatchBuilder;
-use super::super::refusal::{Refusal, name, quoted};
-use super::super::volumes::{AccountToken, ConfigMap, KeyPath, Projected, Volume, Volumes};
 use super::contradiction;
+use crate::webhook::injected::{self, SidecarSettings};
+use crate::webhook::patch::PatchBuilder;
+use crate::webhook::refusal::{Refusal, name, quoted};
+use crate::webhook::volumes::{AccountToken, ConfigMap, KeyPath, Projected, Volume, Volumes};
 
 /// Looks at the volumes with reserved names, and adds those of ours that are missing.
 ///
