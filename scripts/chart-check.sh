@@ -10,6 +10,7 @@ source "$(dirname "$0")/lib/common.sh"
 
 CHART=$REPO/helm/agentwrit
 CASES=$REPO/tests/chart
+IMAGES=$CASES/images.yaml   # without which nothing is rendered
 SCHEMAS=$AGENTWRIT_CACHE/schemas
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
@@ -23,7 +24,7 @@ main() {
   KUBERNETES=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$REPO/tests/tools/kubernetes/go.mod" | head -n1)
   kubernetes_schemas
   crd_schemas
-  helm lint --strict --quiet "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
+  helm lint --strict --quiet --values "$IMAGES" "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
   say "helm lint: clean"
   check_values_page
   check_settings
@@ -31,6 +32,7 @@ main() {
   for file in "$CASES"/refused/*.yaml; do check_refused "$file"; done
   say "values: $(find "$CASES/refused" -name '*.yaml' | wc -l) bad ones refused"
   conform "$REPO"/examples/*/*.yaml
+  check_example_images
   say "examples: strict schemas hold"
   [[ ${1:-} == offline ]] || check_on_server
 }
@@ -72,7 +74,15 @@ crd_schemas() {
   done
 }
 
-render() { helm template agentwrit "$CHART" --namespace agentwrit-system --kube-version "$KUBERNETES" --values "$1"; }
+# render VALUES-FILE FLAG...
+render() {
+  local values=$1
+  shift
+  helm template agentwrit "$CHART" --namespace agentwrit-system --kube-version "$KUBERNETES" --values "$IMAGES" --values "$values" "$@"
+}
+
+# The variables of rendered containers, a line NAME="value" each.
+environment() { sed -n '/^ *- name: [A-Z_]*$/{N;s/^ *- name: \([A-Z_]*\)\n *value: /\1=/p}' "$1"; }
 
 conform() {
   kubeconform -strict -summary=false \
@@ -88,7 +98,20 @@ check_rendered() {
   conform "$WORK/$name.yaml"
   if grep -q "caBundle:" "$WORK/$name.yaml"; then die "the chart sets caBundle, which is the controller's"; fi
   check_config_file "$1"
+  check_expected "$1" "$WORK/$name.yaml"
   say "values $name: $(grep -c '^kind:' "$WORK/$name.yaml") objects, strict schemas hold"
+}
+
+# check_expected VALUES-FILE RENDERED: the lines "# expect: TEXT" and "# without: TEXT" of a file hold for what it renders.
+check_expected() {
+  local text
+  { cat "$2"; environment "$2"; } >"$WORK/searched"
+  while read -r text; do
+    grep -qF -- "$text" "$WORK/searched" || die "$(basename "$1"): what is rendered doesn't hold $text"
+  done < <(sed -n 's/^# expect: //p' "$1")
+  while read -r text; do
+    if grep -qF -- "$text" "$WORK/searched"; then die "$(basename "$1"): what is rendered holds $text"; fi
+  done < <(sed -n 's/^# without: //p' "$1")
 }
 
 # Each value stands in docs/values.md; those of Kubernetes' own making (resources, affinity) as a whole.
@@ -116,13 +139,21 @@ check_settings() {
 
 # Everybody who may read ConfigMaps reads it: nothing but these two lines.
 check_config_file() {
-  helm template agentwrit "$CHART" --kube-version "$KUBERNETES" --values "$1" --show-only templates/broker/config.yaml |
+  render "$1" --show-only templates/broker/config.yaml |
     kubectl annotate --local -f - checked=yes -o json >"$WORK/config.json"
   [[ $(jq -c '.data | keys' "$WORK/config.json") == '["config"]' ]] || die "the broker's ConfigMap has other keys than config"
   jq -r .data.config "$WORK/config.json" >"$WORK/config"
   if grep -vxE 'MODE=production|LOG_LEVEL=(quiet|standard|verbose|trace)|' "$WORK/config" >&2; then
     die "the broker's ConfigMap has other lines than MODE and LOG_LEVEL"
   fi
+}
+
+# A name without a registry is one of Docker Hub, whoever holds it there.
+check_example_images() {
+  local image
+  while read -r image; do
+    [[ $image =~ ^(localhost|[^/]*[.:][^/]*)/ ]] || die "examples: the image $image names no registry"
+  done < <(sed -n 's/^ *image: *//p' "$REPO"/examples/*/*.yaml)
 }
 
 check_refused() {
@@ -158,7 +189,7 @@ metadata:
 YAML
   trap 'kubectl delete namespace '"$namespace"' --wait=false >/dev/null 2>&1; rm -rf "$WORK"' EXIT
   # As helm would send them, but elsewhere, so that an installation in this cluster is left alone.
-  helm template agentwrit "$CHART" --namespace "$namespace" --kube-version "$KUBERNETES" >"$WORK/server.yaml"
+  render "$IMAGES" --namespace "$namespace" >"$WORK/server.yaml"
   kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f "$WORK/server.yaml" >"$WORK/server" 2>&1 ||
     { cat "$WORK/server" >&2; die "the API server refused the chart"; }
   if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned"; fi

@@ -13,6 +13,8 @@ source "$REPO/scripts/lib/image.sh"
 source "$REPO/scripts/lib/build.sh"
 
 IMAGE_DIR=$REPO/target/images
+# Only this machine's own: in any other registry, and none means Docker Hub, somebody else could hold the name.
+IMAGE_REGISTRY=localhost
 
 # package|binary|image (- for none)|user|title|description
 PRODUCTS=(
@@ -41,15 +43,15 @@ build() {
 
 # image_of BINARY-FILE NAME USER TITLE DESCRIPTION: target/images/NAME.tar, unless its binary is the same as then.
 image_of() {
-  local file=$1 name=$2 user=$3 title=$4 description=$5 tar=$IMAGE_DIR/$2.tar hash begin=$SECONDS
-  hash=$({ sha256sum <"$file"; echo "$name $user $title $description $IMAGE_VERSION"; } | sha256sum | cut -d' ' -f1)
+  local file=$1 image=$IMAGE_REGISTRY/$2:dev user=$3 title=$4 description=$5 tar=$IMAGE_DIR/$2.tar hash begin=$SECONDS
+  hash=$({ sha256sum <"$file"; echo "$image $user $title $description $IMAGE_VERSION"; } | sha256sum | cut -d' ' -f1)
   if [[ -f $tar && $(cat "$tar.hash" 2>/dev/null) == "$hash" ]]; then
-    say "local/$name:dev: unchanged"
+    say "$image: unchanged"
     return 0
   fi
-  IMAGE_USER=$user image_from_binary "$file" "local/$name:dev" "$tar" "$title" "$description"
+  IMAGE_USER=$user image_from_binary "$file" "$image" "$tar" "$title" "$description"
   printf '%s\n' "$hash" >"$tar.hash"
-  say "local/$name:dev: $(($(stat -c %s "$tar") / 1024)) KiB ($((SECONDS - begin)) s)"
+  say "$image: $(($(stat -c %s "$tar") / 1024)) KiB ($((SECONDS - begin)) s)"
 }
 
 make_images() {

@@ -20,10 +20,6 @@ app.kubernetes.io/component: {{ .component }}
 agentwrit://{{ .Release.Namespace }}/{{ .Release.Name }}
 {{- end }}
 
-{{- define "agentwrit.image" -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
-{{- end }}
-
 {{/* What Pod Security "restricted" asks of a pod; the fixed ids are left out where the platform chooses. */}}
 {{- define "agentwrit.podSecurityContext" -}}
 runAsNonRoot: true

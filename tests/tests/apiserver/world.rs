@@ -172,7 +172,7 @@ async fn serve(started: mpsc::Sender<Shared>) {
         "--pod-name=controller-0",
         &format!("--broker-url=http://{broker_address}"),
         &format!("--attest-audience=agentwrit://{release}/agentwrit"),
-        "--sidecar-image=local/agentwrit-sidecar:dev",
+        "--sidecar-image=localhost/agentwrit-sidecar:dev",
         "--sidecar-pull-policy=Never",
         "--sidecar-uid=64512",
         &format!("--identity-token-file={}", token.path().display()),

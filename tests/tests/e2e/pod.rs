@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// How long a pod may take to become Ready on a busy machine of two cores.
 pub(crate) const POD_START: Duration = Duration::from_mins(1);
 /// The demo image.
-pub(crate) const IMAGE: &str = "local/agentwrit-demo:dev";
+pub(crate) const IMAGE: &str = "localhost/agentwrit-demo:dev";
 
 /// A pod's manifest, to be changed before it is created.
 pub(crate) struct PodSpec(pub(crate) Value);
@@ -52,7 +52,7 @@ pub(crate) fn pod_template_spec(arguments: &[&str]) -> Value {
 
 pub(crate) fn container(name: &str, arguments: &[&str]) -> Value {
     json!({
-        "name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": arguments,
+        "name": name, "image": IMAGE, "imagePullPolicy": "Never", "args": arguments,
         "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
     })
 }
