@@ -33,6 +33,7 @@ main() {
   say "values: $(find "$CASES/refused" -name '*.yaml' | wc -l) bad ones refused"
   conform "$REPO"/examples/*/*.yaml
   check_example_images
+  check_example_claims
   say "examples: strict schemas hold"
   [[ ${1:-} == offline ]] || check_on_server
 }
@@ -156,6 +157,13 @@ check_example_images() {
   done < <(sed -n 's/^ *image: *//p' "$REPO"/examples/*/*.yaml)
 }
 
+# The example service expects what the chart sets by itself.
+check_example_claims() {
+  diff <(environment "$WORK/defaults.yaml" | sed -n -E 's/^AA_(ISSUER|AUDIENCE)="(.*)"$/DEMO_\1=\2/p') \
+    <(environment "$REPO/examples/shop/30-orders-service.yaml" | grep -E '^DEMO_(ISSUER|AUDIENCE)=') >&2 ||
+    die "examples/shop/30-orders-service.yaml expects another issuer or audience than the chart sets"
+}
+
 check_refused() {
   local wanted
   wanted=$(sed -n '1s/^# expect: //p' "$1")
@@ -194,6 +202,54 @@ YAML
     { cat "$WORK/server" >&2; die "the API server refused the chart"; }
   if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned"; fi
   say "server dry run: $(wc -l <"$WORK/server") objects accepted, no warning"
+  check_claims_at_upgrade "$namespace"
+}
+
+# A release without an issuer or audience keeps none at an upgrade, unless it is told which.
+check_claims_at_upgrade() {
+  local namespace=$1 issuer audience
+  issuer="AA_ISSUER=\"https://agentwrit-broker.$namespace.svc:8443\"" audience='AA_AUDIENCE="agentwrit:agentwrit.local"'
+  claims_are "$namespace" "$issuer" "$audience"
+  running "$namespace" --set broker.issuer= --set broker.audience=
+  claims_are "$namespace"
+  claims_are "$namespace" 'AA_ISSUER="https://a.test"' --set broker.issuer=https://a.test
+  notes "$namespace"
+  grep -qF "Tokens have no issuer and no audience" "$WORK/notes" || die "the notes of an upgrade don't say that there is no issuer and no audience"
+  grep -qF "${issuer#*=\"}" <(sed 's/--set broker.issuer=\([^ ]*\).*/\1"/' "$WORK/notes") || die "the notes of an upgrade don't say how to move"
+  running "$namespace" --set broker.audience=
+  claims_are "$namespace" "$issuer"
+  running "$namespace"
+  claims_are "$namespace" "$issuer" "$audience"
+  notes "$namespace"
+  if grep -qF "Tokens have no" "$WORK/notes"; then die "the notes say that a release with issuer and audience has none"; fi
+  say "issuer and audience: kept at upgrades as they were"
+}
+
+# running NAMESPACE FLAG...: a broker with such values is what an upgrade finds; without a pod.
+running() {
+  local namespace=$1
+  shift
+  kubectl --namespace "$namespace" delete statefulset agentwrit-broker --ignore-not-found >/dev/null
+  render "$IMAGES" --namespace "$namespace" --show-only templates/broker/statefulset.yaml --set broker.persistence.enabled=false "$@" |
+    sed 's/^  replicas: 1$/  replicas: 0/' | kubectl apply --server-side -f - >/dev/null
+}
+
+# claims_are NAMESPACE VARIABLE... [FLAG...]: what an upgrade would give the broker as issuer and audience.
+claims_are() {
+  local namespace=$1 wanted=()
+  shift
+  while [[ ${1:-} == AA_* ]]; do
+    wanted+=("$1")
+    shift
+  done
+  render "$IMAGES" --namespace "$namespace" --show-only templates/broker/statefulset.yaml --dry-run=server "$@" >"$WORK/upgrade.yaml"
+  diff <(printf '%s\n' "${wanted[@]}" | grep .) <(environment "$WORK/upgrade.yaml" | grep -E '^AA_(ISSUER|AUDIENCE)=') >&2 ||
+    die "issuer and audience at an upgrade are not the expected ones"
+}
+
+# What helm says at the end.
+notes() {
+  helm install agentwrit "$CHART" --namespace "$1" --dry-run=server --take-ownership --values "$IMAGES" | sed '1,/^NOTES:/d' >"$WORK/notes"
 }
 
 main "$@"

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::inject;
 
-use crate::cluster::shared;
+use crate::cluster::{SYSTEM, shared};
 use crate::pod::PodSpec;
 use crate::shop::Shop;
 
@@ -28,6 +28,8 @@ async fn the_token_names_the_pod_and_holds_what_was_asked_for() {
     );
     assert_eq!(claims.scope, ["read:orders:42"]);
     assert_eq!(claims.exp - claims.iat, 30);
+    assert_eq!(claims.iss, format!("https://agentwrit-broker.{SYSTEM}.svc:8443"));
+    assert_eq!(claims.aud, ["agentwrit:agentwrit.local"]);
     assert_eq!(
         (claims.task_id, claims.orch_id),
         (uid.clone(), format!("k8s.{}.orders", shop.namespace))
