@@ -1,6 +1,7 @@
 //! Opening: lock file, connection, schema, identity of the store, chain, revocation view.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -70,19 +71,19 @@ fn lock(path: &Path) -> Result<StoreLock> {
     }
 }
 
-/// Makes the file, readable by its owner only; SQLite gives WAL and index the same mode.
+/// Makes the file unless it is there, readable by its owner only; SQLite gives WAL and index the same mode.
+///
+/// A file that is there isn't opened: closing it would take away the locks that readers of this process hold on it
+/// (fcntl(2)), and the next program that closes its own connection would remove the WAL under them.
 fn create(path: &Path) -> Result<()> {
-    let made = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(OWNER_ONLY)
-        .open(path);
-    let file = |source| StoreError::File {
-        path: path.display().to_string(),
-        source,
-    };
-    made.map(drop).map_err(file)
+    let made = File::options().create_new(true).write(true).mode(OWNER_ONLY).open(path);
+    match made {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => Err(StoreError::File {
+            path: path.display().to_string(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A connection that writes.
@@ -257,7 +258,26 @@ fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewCha
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
+
+    #[test]
+    fn opening_anew_leaves_the_locks_of_readers_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.db");
+        create(&path).unwrap();
+        let writer = connect(&StoreKind::File(path.clone())).unwrap();
+        writer.execute_batch("CREATE TABLE found (x)").unwrap();
+        let reader = connect_reader(&path).unwrap();
+        drop(writer);
+        reader.execute_batch("SELECT * FROM found").unwrap();
+        let inode = format!(":{} ", std::fs::metadata(&path).unwrap().ino());
+        let held = || std::fs::read_to_string("/proc/locks").unwrap().matches(&inode).count();
+        assert_eq!(held(), 1, "the reader's");
+        create(&path).unwrap();
+        assert_eq!(held(), 1, "the reader's");
+    }
 
     #[test]
     fn a_lock_ends_with_its_store_whoever_has_a_copy_of_the_descriptor() {
