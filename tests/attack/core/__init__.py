@@ -1,0 +1,1 @@
+"""What all attacks share: addresses, figures, wire, memory limit, worker processes."""

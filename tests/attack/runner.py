@@ -1,0 +1,97 @@
+"""Runs one attack from one number of sources: program, honest clients, quiet time, attack, verdict."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, replace
+
+from .attacks.registry import Attack
+from .core import sources
+from .core.program import NotStarted, try_once
+from .core.swarm import attack_with
+from .core.wire import request
+from .settings import KINDS
+from .verdict import Reason, Result, against, seen_by_role
+from .world.everybody import Beside, Sample
+from .world.setting import LIMITS, Options, Setting
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long, and which of an attack's two numbers of connections."""
+
+    full: bool
+    quiet_seconds: float
+    seconds: float
+
+
+SHORT = Size(False, 0.4, 2.0)
+FULL = Size(True, 2.0, 15.0)
+
+
+def run(attack: Attack, source_count: int, size: Size, options: Options, number: int) -> Result:
+    """The result. One that failed by time alone is tried once more, and the second counts: others use the machine too."""
+    result = _once(attack, source_count, size, options, f"{number:03}-{attack.name}")
+    if result.only_slow:
+        first, result = result, _once(attack, source_count, size, options, f"{number:03}-{attack.name}-again")
+        result.tries = 2
+        result.seconds += first.seconds
+    return result
+
+
+def _once(attack: Attack, source_count: int, size: Size, options: Options, name: str) -> Result:
+    """A program that can't be started has not held."""
+    kind = KINDS[attack.setting]
+    begin = time.monotonic()
+    folder = options.folder / name
+    folder.mkdir()
+    result = Result(attack.name, source_count, attack.wants, limit_mib=LIMITS[kind.program])
+    try:
+        with kind.runs(replace(options, folder=folder)) as setting:
+            result.limit_kind = setting.program.limit.kind
+            _attack(attack, source_count, size, setting, result)
+    except (NotStarted, RuntimeError) as problem:
+        result.reasons.append(Reason(str(problem)))
+    result.seconds = time.monotonic() - begin
+    if result.held:
+        shutil.rmtree(folder)
+    return result
+
+
+def _attack(attack: Attack, source_count: int, size: Size, setting: Setting, result: Result) -> None:
+    kind, program = KINDS[attack.setting], setting.program
+    seconds = size.seconds / 2 if attack.brief else size.seconds
+    facts = {**setting.facts, "seconds": str(size.quiet_seconds + seconds), "sources": str(source_count)}
+    before = _requests_of_the_program(setting)
+    everybody = Beside(kind.roles, setting.addresses, facts)
+    try:
+        quiet_begin = time.monotonic()
+        time.sleep(size.quiet_seconds)
+        begin, cpu = time.monotonic(), program.cpu_seconds()
+        reached = attack_with(
+            attack.hands, attack.connections[size.full], source_count, seconds, setting.addresses, facts
+        )
+        end = time.monotonic()
+        result.cpu_share = (program.cpu_seconds() - cpu) / (end - begin)
+        samples: list[Sample] = everybody.stop()
+    finally:
+        everybody.close()
+    ended = program.ended()
+    result.reached = reached.text()
+    result.peak = program.limit.peak()
+    result.seen = seen_by_role(samples, (quiet_begin, begin), (begin, end))
+    result.reasons += against(result.seen, ended, result.peak, result.limit_mib)
+    if attack.judge is not None:
+        after = _requests_of_the_program(setting)
+        made = {path: count - before.get(path, 0) for path, count in after.items()}
+        result.reasons += [Reason(text) for text in attack.judge(reached, made)]
+
+
+def _requests_of_the_program(setting: Setting) -> dict[str, int]:
+    """What the small API server was asked for so far, by method and path."""
+    answer = try_once(setting.addresses["kube"], request("GET", "/counts"), sources.CLIENT)
+    if answer is None:
+        raise RuntimeError("the small API server does not answer")
+    counts: dict[str, int] = answer.json()
+    return counts
