@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the suites in order, one after the other, and ends with one line for each and the totals.
-#   test.sh [STAGE...]   of: lint unit crash apiserver interop e2e (default: all)
+#   test.sh [STAGE...]   of: lint unit crash attack apiserver interop e2e (default: all)
 # KEEP_CLUSTER=1 leaves the clusters up. A cluster that was up before is always left as it was.
 set -euo pipefail
 SCRIPT_NAME="test"
@@ -10,7 +10,7 @@ source "$(dirname "$0")/lib/common.sh"
 source "$REPO/scripts/lib/node.sh"
 cd "$REPO"
 LOG=$REPO/target/log
-STAGES=(lint unit crash apiserver interop e2e)
+STAGES=(lint unit crash attack apiserver interop e2e)
 SUMMARY=()
 total_passed=0
 total_failed=0
@@ -37,13 +37,15 @@ stage() {
 # Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
 count() {
   awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
-    /^(lint|crash|interop): [0-9]+ passed, / {p += $2; f += $4}
+    /^(lint|crash|attack|interop): [0-9]+ passed, / {p += $2; f += $4}
     END {printf "%d %d\n", p, f}' "$1"
 }
 
 unit() { cargo test --locked --workspace --exclude agentwrit-tests --no-fail-fast; }
 
 crash() { scripts/crash.sh; }
+
+attack() { scripts/attack.sh --short; }
 
 apiserver() { with_cluster --api-only chart_and_apiserver; }
 
