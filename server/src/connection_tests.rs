@@ -504,6 +504,34 @@ async fn an_unread_answer_counts_until_its_connection_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_kernel_may_keep_of_small_answers_counts() {
+    let listener = Listener::new();
+    let mut client = listener.connect();
+    let request = format!(
+        "POST /echo HTTP/1.1\r\nhost: b\r\ncontent-length: 4000\r\n\r\n{}",
+        "x".repeat(4000)
+    );
+    let mut counted = Vec::new();
+    for _ in 0..30 {
+        client.write_all(request.as_bytes()).await.unwrap();
+        answer(&mut client).await;
+        counted.push(listener.pool.occupancy().bytes - PLACE);
+    }
+    assert_eq!((counted[0], counted[3]), (0, 0), "the place pays for the first ones");
+    assert_eq!(counted[29], 48 * 1024, "then the whole buffer counts, and no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_counts_with_what_it_may_keep() {
+    let listener = Listener::new();
+    let peer = Source::of(ONE);
+    let deadlines = Deadlines::admitted(&listener.pool, peer, &listener.settings, Phase::Handshake).unwrap();
+    assert_eq!(listener.pool.occupancy().bytes, PLACE + 64 * 1024);
+    deadlines.ready();
+    assert_eq!(listener.pool.occupancy().bytes, PLACE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_trusted_source_keeps_its_connections() {
     let listener = Listener::with(8 * PLACE);
     let mut trusted = listener.connect_from(TWO);

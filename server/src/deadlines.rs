@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 use crate::Source;
-use crate::limits::{Settings, Times};
+use crate::limits::{SEND_BUFFER_MEMORY, Settings, Times};
 use crate::pool::{Evictable, Place, Pool};
 
 /// Bytes that each connection's place pays for: those of a header block, of its parsed lines, of a body and of an
@@ -18,6 +18,8 @@ const FREE_HEAD: usize = 16 * 1024;
 const FREE_LINES: usize = 8 * 1024;
 const FREE_BODY: usize = 4 * 1024;
 const FREE_ANSWER: usize = 16 * 1024;
+/// What a peer can make the TLS library keep of its first message, bytes; counted until the handshake is done.
+const HANDSHAKE: usize = 64 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ struct State {
     head: usize,
     head_beyond: usize,
     body_beyond: usize,
+    /// Bytes of answers so far, up to what the kernel keeps of them for a peer that doesn't read.
+    sent: usize,
     /// What was taken from the pool for such bytes. It only grows: buffers of a connection keep their size.
     charged: usize,
     waker: Option<Waker>,
@@ -98,10 +102,10 @@ impl Deadlines {
     pub(crate) fn admitted(pool: &Arc<Pool>, source: Source, settings: &Settings, first: Phase) -> Option<Self> {
         let times = settings.times;
         let now = Instant::now();
-        let limit = if first == Phase::Handshake {
-            times.handshake
+        let (limit, handshake) = if first == Phase::Handshake {
+            (times.handshake, HANDSHAKE)
         } else {
-            times.idle
+            (times.idle, 0)
         };
         let state = State {
             phase: first,
@@ -111,13 +115,14 @@ impl Deadlines {
             head: 0,
             head_beyond: 0,
             body_beyond: 0,
+            sent: 0,
             charged: 0,
             waker: None,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
         });
-        let place = pool.admit(source, settings.budget.place, shared.clone())?;
+        let place = pool.admit(source, settings.budget.place.saturating_add(handshake), shared.clone())?;
         Some(Self {
             times,
             shared,
@@ -156,6 +161,7 @@ impl Deadlines {
     pub(crate) fn ready(&self) {
         let now = Instant::now();
         self.state().enter(Phase::Idle, now, Some(now + self.times.idle));
+        self.place.shrink(HANDSHAKE);
     }
 
     /// Bytes came in. False when there is no room for so large a header block.
@@ -223,7 +229,10 @@ impl Deadlines {
         }
         state.enter(Phase::Writing, now, Some(now + self.times.write));
         let request = state.head_beyond.saturating_add(state.body_beyond);
-        let beyond = request.saturating_add(bytes.saturating_sub(FREE_ANSWER));
+        state.sent = state.sent.saturating_add(bytes).min(SEND_BUFFER_MEMORY);
+        let answer = bytes.saturating_sub(FREE_ANSWER);
+        let kept_by_kernel = state.sent.saturating_sub(FREE_ANSWER);
+        let beyond = request.saturating_add(answer).saturating_add(kept_by_kernel);
         beyond == 0 || self.charge(state, beyond)
     }
 

@@ -58,6 +58,11 @@ pub struct Budget {
 const PLACE: usize = 48 * 1024;
 /// More would be no help to anybody: what is beyond waits in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
+/// The kernel's buffer for what a peer has not taken yet, bytes. Left to itself it grows to megabytes a connection, and
+/// the memory counts as the container's.
+pub(crate) const SEND_BUFFER: usize = 32 * 1024;
+/// What the kernel may use for it: twice the size (socket(7)).
+pub(crate) const SEND_BUFFER_MEMORY: usize = 2 * SEND_BUFFER;
 /// When neither a container nor the system says how much memory there is.
 const UNKNOWN_MEMORY: usize = 512 * 1024 * 1024;
 

@@ -285,6 +285,14 @@ impl Place {
         grown
     }
 
+    /// Gives `bytes` back.
+    pub(crate) fn shrink(&self, bytes: usize) {
+        let mut state = self.pool.lock();
+        if let Some(held) = state.items.get(&self.id).map(|item| item.bytes) {
+            state.resize(self.id, held.saturating_sub(bytes));
+        }
+    }
+
     /// Treats the item's source as trusted for a minute.
     pub(crate) fn trust(&self) {
         let source = self.pool.lock().items.get(&self.id).map(|item| item.source);
