@@ -133,7 +133,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
         attestor: None,
     };
     let broker = assemble(config, surroundings).await?;
-    let server = Server::bind(Arc::clone(&broker), tls).await?.reload_on(tls_hangup);
+    let server = Server::bind(Arc::clone(&broker), tls)?.reload_on(tls_hangup);
     if broker.config.seed_tokens {
         let (launch, admin) = seed(&broker).await?;
         log.say(&format!("SEED_LAUNCH_TOKEN={}", launch.expose()));

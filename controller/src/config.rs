@@ -62,8 +62,8 @@ pub struct Config {
     )]
     pub identity_token_file: PathBuf,
 
-    /// Where the admission webhook listens, HTTPS.
-    #[arg(long, env = "AGENTWRIT_WEBHOOK_ADDRESS", default_value = "0.0.0.0:9443")]
+    /// Where the admission webhook listens, HTTPS; [::] is IPv6 and IPv4.
+    #[arg(long, env = "AGENTWRIT_WEBHOOK_ADDRESS", default_value = "[::]:9443")]
     pub webhook_address: SocketAddr,
 
     /// Further names and IP addresses in the webhook's certificate, for an API server that doesn't call it through
@@ -76,8 +76,8 @@ pub struct Config {
     #[arg(long, env = "AGENTWRIT_WEBHOOK_CLIENT_CA")]
     pub webhook_client_ca: Option<PathBuf>,
 
-    /// Where /livez, /readyz and /metrics listen, plain HTTP.
-    #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "0.0.0.0:9090")]
+    /// Where /livez, /readyz and /metrics listen, plain HTTP; [::] is IPv6 and IPv4.
+    #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "[::]:9090")]
     pub ops_address: SocketAddr,
 
     /// Form of the log lines.

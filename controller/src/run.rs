@@ -8,7 +8,7 @@ use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust}
 use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::{Clock, Entropy};
 use agentwrit_server::tls::TlsError;
-use agentwrit_server::{Listener, Usage};
+use agentwrit_server::{Listener, Usage, bind};
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
 use kube::Client;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -129,7 +129,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
 
-    let ops = Listener::new(listen("ops", config.ops_address).await?, listeners::ops(), None);
+    let ops = Listener::new(listen("ops", config.ops_address)?, listeners::ops(), None);
     let ops_address = address_of("ops", &ops, config.ops_address)?;
     let mut usages = vec![("ops", ops.usage())];
     let routes = ops::router(Arc::clone(&readiness), Arc::clone(&metrics));
@@ -176,7 +176,7 @@ pub async fn run(
     ));
     let caches = spawn_reconcilers(&mut tasks, &shared, &config, namespaces.clone());
     let namespaces = webhook::Namespaces::new(namespaces, namespaces_applied);
-    let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches, &mut usages).await?;
+    let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches, &mut usages)?;
     shared.metrics.register_listeners(usages)?;
     tasks.spawn(leader::keep_keys(
         shared.system.client.clone(),
@@ -228,7 +228,7 @@ struct Shared {
 }
 
 /// Starts the webhook, and what renews its certificate.
-async fn serve_webhook(
+fn serve_webhook(
     tasks: &mut JoinSet<()>,
     shared: &Shared,
     config: &Config,
@@ -249,7 +249,7 @@ async fn serve_webhook(
     names.extend(config.webhook_names.iter().filter(|name| !name.is_empty()).cloned());
     renew_leaf(&leaf, &shared.authority, &names, shared.system.clock.as_ref()).map_err(RunError::Certificate)?;
     let tls = Arc::new(WebhookTls::load(Arc::clone(&leaf), config.webhook_client_ca.clone())?);
-    let socket = listen("webhook", config.webhook_address).await?;
+    let socket = listen("webhook", config.webhook_address)?;
     let listener = Listener::new(socket, listeners::webhook(), Some(tls.clone()));
     let address = address_of("webhook", &listener, config.webhook_address)?;
     usages.push(("webhook", listener.usage()));
@@ -407,9 +407,8 @@ async fn reconcile_all(
     tokio::join!(looker.run(), working);
 }
 
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| RunError::Listen { address, what, source })
+fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
+    bind(address).map_err(|source| RunError::Listen { address, what, source })
 }
 
 fn address_of(what: &'static str, listener: &Listener, address: SocketAddr) -> Result<SocketAddr, RunError> {

@@ -4,6 +4,7 @@
 //! much memory all of them may take together ([`Budget`]), and who has to go when that is not enough: never a source
 //! ([`Source`]) that holds less than its fair share. [`Turns`] does the same for work that only a few may do at once.
 
+mod bind;
 mod body;
 mod connection;
 mod deadline_stream;
@@ -23,6 +24,7 @@ mod turns;
 #[cfg(test)]
 mod connection_tests;
 
+pub use bind::bind;
 pub use body::{BodyError, read_body};
 pub use descriptors::raise_limit;
 pub use limits::{Budget, Settings, Times};

@@ -1,7 +1,7 @@
 //! Settings from the environment, which the webhook fills.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use agentwrit_protocol::inject::{
@@ -89,7 +89,7 @@ impl Config {
             scopes,
             ttl_seconds,
             endpoint,
-            health: SocketAddr::from((Ipv4Addr::UNSPECIFIED, HEALTH_PORT)),
+            health: SocketAddr::from((Ipv6Addr::UNSPECIFIED, HEALTH_PORT)),
             token_file: PathBuf::from(TOKEN_FILE),
             identity_file: PathBuf::from(IDENTITY_TOKEN_FILE),
             ca_file: PathBuf::from(IDENTITY_CA_FILE),
@@ -151,7 +151,7 @@ mod tests {
         let config = read(&[(ENV_BROKER_URL, "https://b:8443"), (ENV_LAUNCH_TOKEN, "order-reader")]).unwrap();
         assert_eq!((config.scopes.len(), config.ttl_seconds), (0, None));
         assert_eq!(config.endpoint.unwrap().to_string(), "127.0.0.1:15080");
-        assert_eq!(config.health.to_string(), "0.0.0.0:15081");
+        assert_eq!(config.health.to_string(), "[::]:15081");
     }
 
     #[test]

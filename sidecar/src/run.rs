@@ -9,6 +9,7 @@ use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust};
 use agentwrit_protocol::inject::ENV_BROKER_URL;
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
+use agentwrit_server::bind;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -69,7 +70,7 @@ pub fn from_environment() -> Result<(), StartError> {
                 .map_err(StartError::Runtime)?
                 .block_on(async {
                     let stop = terminated()?;
-                    let listeners = Listeners::bind(&config).await?;
+                    let listeners = Listeners::bind(&config)?;
                     run(config, listeners, clock, Arc::new(SystemEntropy), log.clone(), stop).await
                 })
         });
@@ -107,11 +108,11 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the address that can't be had.
-    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
         Ok(Self {
-            health: listen(config.health).await?,
+            health: listen(config.health)?,
             endpoint: match config.endpoint {
-                Some(address) => Some(listen(address).await?),
+                Some(address) => Some(listen(address)?),
                 None => None,
             },
         })
@@ -161,7 +162,6 @@ pub async fn run(
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| StartError::Listen { address, source })
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    bind(address).map_err(|source| StartError::Listen { address, source })
 }

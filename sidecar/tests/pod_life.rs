@@ -87,7 +87,7 @@ impl Pod {
         self.lines.0.lock().unwrap().join("\n")
     }
 
-    async fn start(&self) -> Process {
+    fn start(&self) -> Process {
         let any = || "127.0.0.1:0".parse().unwrap();
         let config = Config {
             broker_url: format!("http://{}", self.broker.address),
@@ -100,7 +100,7 @@ impl Pod {
             identity_file: self.folder.path().join("identity"),
             ca_file: self.folder.path().join("ca.crt"),
         };
-        let listeners = Listeners::bind(&config).await.unwrap();
+        let listeners = Listeners::bind(&config).unwrap();
         let health = listeners.health.local_addr().unwrap().port();
         let endpoint = listeners.endpoint.as_ref().unwrap().local_addr().unwrap().port();
         let stop = Arc::new(Notify::new());
@@ -124,7 +124,7 @@ impl Pod {
 
     /// A process whose token is in the file.
     async fn running(&self) -> Process {
-        let process = self.start().await;
+        let process = self.start();
         within(5, async || self.token().is_some() && process.is_ready().await).await;
         process
     }
@@ -229,7 +229,7 @@ async fn a_restarted_container_renews_the_token_in_the_volume() {
     sleep(Duration::from_secs(20)).await;
 
     pod.broker.away(true);
-    let process = pod.start().await;
+    let process = pod.start();
     sleep(Duration::from_secs(3)).await;
     assert_eq!(pod.token().unwrap(), old, "it stays while nobody says otherwise");
     assert_eq!(process.probe("/startup").await, 503, "this process has written nothing");
@@ -249,7 +249,7 @@ async fn a_restarted_container_with_an_expired_token_starts_over() {
     pod.running().await.kill().await;
     let old = pod.token().unwrap();
     sleep(Duration::from_secs(301)).await;
-    let process = pod.start().await;
+    let process = pod.start();
     within(5, async || process.is_ready().await).await;
     assert_ne!(pod.token().unwrap(), old);
     assert!(pod.broker.calls("/v1/token/renew").is_empty());
@@ -264,7 +264,7 @@ async fn a_restarted_container_whose_token_is_refused_starts_over() {
         "/v1/token/renew",
         &[problem(401, "unauthorized", "token verification failed")],
     );
-    let process = pod.start().await;
+    let process = pod.start();
     within(5, async || process.is_ready().await).await;
     assert_eq!(pod.broker.calls("/v1/register").len(), 2);
 }
@@ -304,7 +304,7 @@ async fn a_rate_limited_start_waits_and_succeeds() {
     let pod = Pod::new(300).await;
     let limited = problem(429, "rate_limited", "one registration per 10 s");
     pod.broker.script("/v1/k8s/launch-tokens", &[limited.clone(), limited]);
-    let process = pod.start().await;
+    let process = pod.start();
     let seconds = within(10, async || process.is_ready().await).await;
     assert!(seconds >= 2, "{seconds}");
     assert_eq!(pod.broker.calls("/v1/k8s/launch-tokens").len(), 3);
@@ -319,7 +319,7 @@ async fn a_refused_launch_says_what_to_do_and_starts_when_it_is_repaired() {
         "no LaunchToken order-reader in namespace shop",
     );
     pod.broker.script("/v1/k8s/launch-tokens", &vec![missing; 6]);
-    let process = pod.start().await;
+    let process = pod.start();
     sleep(Duration::from_secs(5)).await;
     assert_eq!(process.probe("/startup").await, 503);
     within(120, async || process.is_ready().await).await;
@@ -387,7 +387,7 @@ async fn being_stopped_while_the_broker_is_away_still_removes_the_file() {
 async fn being_stopped_before_the_first_token_ends_at_once() {
     let pod = Pod::new(300).await;
     pod.broker.away(true);
-    let process = pod.start().await;
+    let process = pod.start();
     sleep(Duration::from_secs(3)).await;
     process.stop.notify_one();
     process.task.await.unwrap().unwrap();
@@ -398,7 +398,7 @@ async fn being_stopped_before_the_first_token_ends_at_once() {
 async fn a_missing_identity_is_told_and_waited_for() {
     let pod = Pod::new(300).await;
     std::fs::remove_file(pod.folder.path().join("identity")).unwrap();
-    let process = pod.start().await;
+    let process = pod.start();
     sleep(Duration::from_secs(3)).await;
     assert!(pod.log().contains("credential file"), "{}", pod.log());
     std::fs::write(pod.folder.path().join("identity"), "service-account-token").unwrap();

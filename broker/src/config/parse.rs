@@ -124,7 +124,7 @@ impl Reader<'_> {
             None | Some("localhost") => localhost,
             Some(text) => text.parse().unwrap_or_else(|_| {
                 self.fail(format!(
-                    "AA_BIND_ADDRESS={text:?} must be an IP address such as 0.0.0.0"
+                    "AA_BIND_ADDRESS={text:?} must be an IP address such as :: or 127.0.0.1"
                 ));
                 localhost
             }),
@@ -235,7 +235,8 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     };
     let admin = reader.admin(read.map(Option::unwrap_or_default).as_ref());
     let ops = reader.text("AA_OPS_ADDRESS").and_then(|text| {
-        let wanted = format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as 0.0.0.0:9090");
+        let wanted =
+            format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as [::]:9090 or 127.0.0.1:9090");
         reader.keep(text.parse::<SocketAddr>().map_err(|_| wanted))
     });
     let trust_domain = reader

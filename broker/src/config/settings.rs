@@ -47,15 +47,15 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "AA_BIND_ADDRESS",
         "127.0.0.1",
-        "0.0.0.0",
-        "IP address of the API listener",
+        "::",
+        "IP address of the API listener; :: is IPv6 and IPv4",
     ),
     setting("AA_PORT", "8080", "8443", "port of the API listener, 0 to 65535"),
     setting(
         "AA_OPS_ADDRESS",
         "",
-        "0.0.0.0:9090",
-        "address and port of the ops listener (plain HTTP: /livez, /readyz, /metrics); empty: /livez and /readyz are on the API listener",
+        "[::]:9090",
+        "address and port of the ops listener; [::] is IPv6 and IPv4 (plain HTTP: /livez, /readyz, /metrics); empty: /livez and /readyz are on the API listener",
     ),
     setting(
         "AA_LOG_LEVEL",

@@ -87,7 +87,7 @@ fn every_bad_value_is_named_with_what_would_be_right() {
         ("AA_ADMIN_AUTH", "yes", "on, off"),
         ("AA_BIND_ADDRESS", "nowhere.example", "IP address"),
         ("AA_PORT", "65536", "a port"),
-        ("AA_OPS_ADDRESS", "9090", "0.0.0.0:9090"),
+        ("AA_OPS_ADDRESS", "9090", "[::]:9090"),
         ("AA_LOG_FORMAT", "xml", "text, json"),
         ("AA_TRUST_DOMAIN", "Example.org", "a-z"),
         ("AA_DEFAULT_TTL", "-1", "from 0"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_server::tls::Tls;
-use agentwrit_server::{Budget, Listener, ListenerMetrics, Settings, Times, TlsSource};
+use agentwrit_server::{Budget, Listener, ListenerMetrics, Settings, Times, TlsSource, bind};
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
@@ -64,10 +64,8 @@ fn ops_settings() -> Settings {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| ListenError { address, source })
+fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    bind(address).map_err(|source| ListenError { address, source })
 }
 
 impl Server {
@@ -75,12 +73,12 @@ impl Server {
     ///
     /// # Errors
     /// When an address is taken or not ours.
-    pub async fn bind(broker: AppState, tls: Option<Tls>) -> Result<Self, ListenError> {
+    pub fn bind(broker: AppState, tls: Option<Tls>) -> Result<Self, ListenError> {
         let tls = tls.map(Arc::new);
         let source = tls.clone().map(|tls| -> Arc<dyn TlsSource> { tls });
-        let api = Listener::new(listen(broker.config.listen).await?, api_settings(), source);
+        let api = Listener::new(listen(broker.config.listen)?, api_settings(), source);
         let ops = match broker.config.ops {
-            Some(address) => Some(Listener::new(listen(address).await?, ops_settings(), None)),
+            Some(address) => Some(Listener::new(listen(address)?, ops_settings(), None)),
             None => None,
         };
         let mut listeners = vec![("api", api.usage())];

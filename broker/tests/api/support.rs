@@ -183,7 +183,7 @@ impl Harness {
             attestor,
         };
         let broker = assemble(config, surroundings).await?;
-        let server = Server::bind(Arc::clone(&broker), tls).await.unwrap();
+        let server = Server::bind(Arc::clone(&broker), tls).unwrap();
         let (address, ops) = (server.address().unwrap(), server.ops_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.serve(async move {

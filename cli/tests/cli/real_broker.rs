@@ -64,7 +64,7 @@ impl RealBroker {
                     attestor: None,
                 };
                 let broker = assemble(config, surroundings).await.unwrap();
-                let server = Server::bind(broker, tls).await.unwrap();
+                let server = Server::bind(broker, tls).unwrap();
                 tell.send(server.address().unwrap().port()).unwrap();
                 server
                     .serve(async move {
