@@ -136,8 +136,9 @@ impl PolicyKind {
     }
 }
 
-/// One item of a bulk write.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One item of a bulk write. It is only written: serde would read one into a tree to find out its kind, so the broker
+/// reads kind, namespace and name first and then the write itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BulkItem {
@@ -164,7 +165,7 @@ pub enum BulkItem {
 }
 
 /// Body of `PUT /v1/k8s/policies`, at most 500 items and 1 MiB; apps before their launch tokens.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkRequest {
     /// The writes, applied in order.
@@ -373,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn bulk_items_round_trip() {
+    fn bulk_items_are_written_as_address_and_write() {
         let item = BulkItem::App {
             namespace: "shop".into(),
             name: "orders".into(),
@@ -384,6 +385,6 @@ mod tests {
             text.starts_with(r#"{"kind":"app","namespace":"shop","name":"orders","uid":"u""#),
             "{text}"
         );
-        assert_eq!(serde_json::from_str::<BulkItem>(&text).unwrap(), item);
+        assert_eq!(serde_json::from_str::<PutApp>(&text).unwrap(), put(1, 1));
     }
 }

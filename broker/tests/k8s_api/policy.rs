@@ -112,14 +112,18 @@ async fn a_write_with_a_wrong_value_changes_nothing_and_names_it() {
         (
             |p| p["spec"]["max_agent_ttl_seconds"] = json!("60"),
             "invalid_request",
-            "malformed body: ",
+            "malformed body: spec.max_agent_ttl_seconds must be a whole number, not a string",
         ),
         (|p| p["uid"] = json!(""), "invalid_request", "uid"),
-        (|p| p["state"] = json!("maybe"), "invalid_request", "malformed body: "),
+        (
+            |p| p["state"] = json!("maybe"),
+            "invalid_request",
+            "malformed body: state must be ready or not_ready or suspended, not \"maybe\"",
+        ),
         (
             |p| p["order"] = json!({"lease_epoch": 1}),
             "invalid_request",
-            "malformed body: ",
+            "malformed body: order.sequence is required",
         ),
         (
             |p| p["order"]["sequence"] = json!(-1),
@@ -196,14 +200,39 @@ async fn a_bulk_write_answers_each_item_for_itself() {
         (&json!("launch_token"), &json!("reader"))
     );
     world.launch(&world.pod("p1"), &Keys::new(1)).await.ok();
-    for body in [
-        json!({"items": []}),
-        json!({"items": vec![json!({}); 501]}),
-        json!({"items": [{"kind": "app"}]}),
-        json!({}),
+    assert_eq!(
+        results[2]["problem"]["detail"],
+        "malformed item: spec must be an object, not a number"
+    );
+    let long = "x".repeat(254);
+    for (body, detail) in [
+        (json!({"items": []}), "items must have 1 to 500 items, not 0"),
+        (
+            json!({"items": vec![json!({}); 501]}),
+            "items must have 1 to 500 items, not 501",
+        ),
+        (
+            json!({"items": {}}),
+            "malformed body: items must be an array, not an object",
+        ),
+        (json!({}), "malformed body: items is required"),
+        (json!([]), "malformed JSON body"),
+        (
+            json!({"items": [{"kind": "app", "namespace": "shop", "name": "a"}, {"kind": "app"}]}),
+            "malformed body: items[1].namespace is required",
+        ),
+        (
+            json!({"items": [{"kind": "policy", "namespace": "shop", "name": "a"}]}),
+            "malformed body: items[0].kind must be app or launch_token, not \"policy\"",
+        ),
+        (
+            json!({"items": [{"kind": "app", "namespace": "shop", "name": long}]}),
+            "malformed body: items[0].name must be at most 253 bytes",
+        ),
     ] {
         let answer = world.as_controller("PUT", "/v1/k8s/policies", &body).await;
         assert_eq!(answer.refusal(), (400, "invalid_request"));
+        assert_eq!(answer.body["detail"], detail);
     }
 }
 

@@ -1,41 +1,30 @@
 //! Policy documents of the controller.
 
+use agentwrit_broker::http::json::{Trailing, read};
 use agentwrit_broker::service::policy_input::{InputError, Write};
 use agentwrit_broker::store::policy::PolicyKey;
 use agentwrit_protocol::Scope;
-use agentwrit_protocol::k8s::{AppSpec, BulkItem, LaunchTokenSpec, PutPolicy, WriteOrder};
+use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PutPolicy, WriteOrder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Any JSON as the body of a single write, or as one item of many.
+/// Any bytes as the body of a single write. An item of many is read in the same way, after its address.
 pub fn run(input: &[u8]) {
     single::<AppSpec>(input, |put| Write::app(PolicyKey::app("shop", "orders"), put));
     single::<LaunchTokenSpec>(input, |put| {
         Write::launch_token(PolicyKey::launch_token("shop", "reader"), put)
     });
-    let Ok(item) = serde_json::from_slice::<BulkItem>(input) else {
-        return;
-    };
-    let text = serde_json::to_vec(&item).unwrap();
-    assert_eq!(serde_json::from_slice::<BulkItem>(&text).unwrap(), item);
-    let checked = match item {
-        BulkItem::App { namespace, name, put } => Write::app(PolicyKey::app(&namespace, &name), put),
-        BulkItem::LaunchToken { namespace, name, put } => {
-            Write::launch_token(PolicyKey::launch_token(&namespace, &name), put)
-        }
-    };
-    judge(checked);
 }
 
 fn single<S>(input: &[u8], check: impl Fn(PutPolicy<S>) -> Result<Write, InputError>)
 where
     S: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug,
 {
-    let Ok(put) = serde_json::from_slice::<PutPolicy<S>>(input) else {
+    let Ok(put) = read::<PutPolicy<S>>(input, Trailing::Refused) else {
         return;
     };
     let text = serde_json::to_vec(&put).unwrap();
-    assert_eq!(serde_json::from_slice::<PutPolicy<S>>(&text).unwrap(), put);
+    assert_eq!(read::<PutPolicy<S>>(&text, Trailing::Refused).unwrap(), put);
     let later = PutPolicy {
         order: WriteOrder {
             lease_epoch: 9,

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::config::AdminAuth;
+use crate::http::json::{self, Raw, Trailing};
 use crate::http::{ApiError, AppState, Call, limited, reply};
 use crate::service::admin::{self, AdminError};
 
@@ -20,7 +20,8 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) ->
     if matches!(broker.config.admin, AdminAuth::Off) {
         return Err(AdminError::Off.into());
     }
-    if call.json::<Legacy>().is_ok_and(|legacy| legacy.is_filled()) {
+    let legacy = json::read_named::<Legacy<'_>>(&call.body, Trailing::Ignored);
+    if legacy.is_ok_and(|legacy| legacy.is_filled()) {
         return Err(ApiError::invalid(
             "client_id and client_secret are not accepted here: send {\"secret\": \"...\"}",
         ));
@@ -39,20 +40,19 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) ->
 
 /// What the reference took once. It is looked at before the rest of the body: whoever sends it hears what to send.
 #[derive(Deserialize)]
-struct Legacy {
-    client_id: Option<Value>,
-    client_secret: Option<Value>,
+struct Legacy<'a> {
+    #[serde(borrow)]
+    client_id: Option<Raw<'a>>,
+    #[serde(borrow)]
+    client_secret: Option<Raw<'a>>,
 }
 
-impl Legacy {
+impl Legacy<'_> {
     fn is_filled(&self) -> bool {
-        let text = |member: &Option<Value>| {
-            member
-                .as_ref()
-                .and_then(Value::as_str)
-                .is_some_and(|text| !text.is_empty())
-        };
-        text(&self.client_id) || text(&self.client_secret)
+        [self.client_id, self.client_secret]
+            .into_iter()
+            .flatten()
+            .any(Raw::is_filled_text)
     }
 }
 

@@ -14,16 +14,20 @@ use crate::service::app_login::{self, LoginError};
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
     // The limiter goes by the same reading of the body as the login.
     let body = call.json::<AppAuthRequest>();
-    let client_id = body.as_ref().ok().and_then(|body| body.client_id.clone());
+    let client_id = body.as_ref().ok().and_then(|body| body.client_id.as_deref());
     let client_id = client_id.filter(|id| !id.is_empty());
     if !broker.limits.app_auth_source(call.source) {
         return Err(limited(&broker, &call));
     }
-    if !broker.limits.app_auth(client_id.as_deref(), call.source) {
+    if !broker.limits.app_auth(client_id, call.source) {
         return Err(limited(&broker, &call).retry_after(60));
     }
-    let secret = body?.client_secret;
-    let secret = secret.filter(|secret: &Sensitive| !secret.expose().is_empty());
+    let AppAuthRequest {
+        client_id,
+        client_secret,
+    } = body?;
+    let client_id = client_id.filter(|id| !id.is_empty());
+    let secret = client_secret.filter(|secret: &Sensitive| !secret.expose().is_empty());
     let (Some(client_id), Some(secret)) = (client_id, secret) else {
         return Err(ApiError::invalid("client_id and client_secret are required"));
     };

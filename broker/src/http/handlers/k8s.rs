@@ -12,11 +12,12 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use http::StatusCode;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use super::k8s_bulk;
 use crate::attest::{Attestation, AttestorError, DenialKind};
 use crate::http::error::ApiError;
+use crate::http::json::Trailing;
 use crate::http::query::{Reader, parameters};
 use crate::http::{AppState, Call, Guard, bearer, json};
 use crate::service::attestation::{self, Incoming, K8sError};
@@ -82,13 +83,9 @@ fn incoming(call: &Call) -> Incoming<'_> {
     }
 }
 
-/// A body of the controller's: what doesn't fit is named.
-fn body<T: DeserializeOwned>(call: &Call) -> Result<T, InputError> {
-    let value: serde_json::Value = call
-        .json::<serde_json::Map<_, _>>()
-        .map_err(|_| InputError::new("malformed JSON body"))?
-        .into();
-    T::deserialize(value).map_err(|error| InputError::new(format!("malformed body: {error}")))
+/// A body of this API: what doesn't fit is named.
+pub(super) fn body<'a, T: Deserialize<'a>>(call: &'a Call) -> Result<T, InputError> {
+    json::read_named(&call.body, Trailing::Ignored).map_err(|error| InputError::new(error.to_string()))
 }
 
 async fn put_app(State(k8s): State<K8s>, Path((namespace, name)): Path<(String, String)>, call: Call) -> Answer {

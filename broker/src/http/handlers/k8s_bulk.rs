@@ -1,24 +1,28 @@
 //! `PUT /v1/k8s/policies`: many writes in one request, each with a result of its own.
 
 use agentwrit_protocol::Problem;
-use agentwrit_protocol::k8s::{BulkItem, BulkResponse, BulkResult, MAX_BULK_ITEMS, PolicyKind};
+use agentwrit_protocol::k8s::{BulkResponse, BulkResult, MAX_BULK_ITEMS, PolicyKind};
 use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::k8s::{Answer, K8s};
+use super::k8s::{Answer, K8s, body};
 use crate::http::error::ApiError;
+use crate::http::json::{Misfit, Raw};
 use crate::http::{Call, json};
 use crate::service::attestation::K8sError;
 use crate::service::policy::{ApplyPolicies, WriteRefusal};
 use crate::service::policy_input::{InputError, Write};
 use crate::store::policy::PolicyKey;
 
+/// Longest namespace or name that a result repeats, bytes: the longest name of Kubernetes.
+const LONGEST_NAME: usize = 253;
+
 /// The items before they are looked at: one that is malformed spoils no other.
 #[derive(Deserialize)]
-struct Items {
-    items: Vec<Value>,
+struct Items<'a> {
+    #[serde(borrow)]
+    items: Raw<'a>,
 }
 
 /// What a result needs even of a malformed item.
@@ -29,26 +33,53 @@ struct Address {
     name: String,
 }
 
+impl Address {
+    fn read(item: Raw<'_>) -> Result<Self, Misfit> {
+        let address: Self = item.read()?;
+        for (field, value) in [("namespace", &address.namespace), ("name", &address.name)] {
+            if value.len() > LONGEST_NAME {
+                return Err(Misfit::wrong(format_args!("must be at most {LONGEST_NAME} bytes")).in_member(field));
+            }
+        }
+        Ok(address)
+    }
+
+    fn write(&self, item: Raw<'_>) -> Result<Write, InputError> {
+        let malformed = |misfit| InputError::new(format!("malformed item: {misfit}"));
+        match self.kind {
+            PolicyKind::App => Write::app(
+                PolicyKey::app(&self.namespace, &self.name),
+                item.read().map_err(malformed)?,
+            ),
+            PolicyKind::LaunchToken => Write::launch_token(
+                PolicyKey::launch_token(&self.namespace, &self.name),
+                item.read().map_err(malformed)?,
+            ),
+        }
+    }
+}
+
+fn malformed(misfit: &Misfit) -> K8sError {
+    InputError::new(format!("malformed body: {misfit}")).into()
+}
+
 pub(super) async fn put_all(State(k8s): State<K8s>, mut call: Call) -> Answer {
     let writer = k8s.controller(&call).await?;
     call.read_rest().await?;
-    let Items { items } = call.json()?;
-    if items.is_empty() || items.len() > MAX_BULK_ITEMS {
-        let count = items.len();
+    let Items { items } = body(&call).map_err(K8sError::from)?;
+    let items = || items.items().map_err(|misfit| malformed(&misfit.in_member("items")));
+    let count = items()?.count();
+    if count == 0 || count > MAX_BULK_ITEMS {
         return Err(ApiError::invalid(format!(
             "items must have 1 to {MAX_BULK_ITEMS} items, not {count}"
         )));
     }
-    let mut addresses = Vec::with_capacity(items.len());
-    let mut puts = Vec::with_capacity(items.len());
-    for (index, item) in items.into_iter().enumerate() {
-        let address = Address::deserialize(&item).map_err(|error| {
-            ApiError::invalid(format!(
-                "items[{index}]: {error}; kind, namespace and name are required"
-            ))
-        })?;
+    let mut addresses = Vec::with_capacity(count);
+    let mut puts = Vec::with_capacity(count);
+    for (index, item) in items()?.enumerate() {
+        let address = Address::read(item).map_err(|misfit| malformed(&misfit.in_item(index).in_member("items")))?;
+        puts.push(address.write(item));
         addresses.push(address);
-        puts.push(write(item));
     }
     let answers = k8s.broker.store.commit(ApplyPolicies { writes: puts, writer }).await?;
     let results = addresses
@@ -78,15 +109,5 @@ fn problem(call: &Call, refusal: WriteRefusal) -> Problem {
         instance: call.path().into_owned(),
         request_id: call.request_id.to_string(),
         ..error.problem().clone()
-    }
-}
-
-fn write(item: Value) -> Result<Write, InputError> {
-    match BulkItem::deserialize(item) {
-        Ok(BulkItem::App { namespace, name, put }) => Write::app(PolicyKey::app(&namespace, &name), put),
-        Ok(BulkItem::LaunchToken { namespace, name, put }) => {
-            Write::launch_token(PolicyKey::launch_token(&namespace, &name), put)
-        }
-        Err(error) => Err(InputError::new(format!("malformed item: {error}"))),
     }
 }
