@@ -1,11 +1,15 @@
 //! What can be told about a ServiceAccount token without asking anybody: enough to spare the API server nonsense.
 
+use std::fmt;
+
 use agentwrit_protocol::inject::IDENTITY_TOKEN_SECONDS;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
+use serde_json::value::RawValue;
 
 use super::DenialKind;
 
@@ -19,24 +23,47 @@ const _: () = assert!(
     "the leeway would make expiry meaningless"
 );
 
+/// The claims that are looked at; audiences where they stand, for there may be any number.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Many(Vec<String>),
+struct Unverified<'a> {
+    #[serde(borrow)]
+    aud: Option<&'a RawValue>,
+    exp: f64,
 }
 
-impl Default for Audience {
-    fn default() -> Self {
-        Self::Many(Vec::new())
+impl Unverified<'_> {
+    /// Whether the audience is among those of the token; `None` when they are no text and no list of texts.
+    fn is_for(&self, audience: &str) -> Option<bool> {
+        let Some(aud) = self.aud else {
+            return Some(false);
+        };
+        serde_json::Deserializer::from_str(aud.get())
+            .deserialize_any(Among(audience))
+            .ok()
     }
 }
 
-#[derive(Deserialize)]
-struct Unverified {
-    #[serde(default)]
-    aud: Audience,
-    exp: f64,
+/// Looks for a text in one, or in a list of them, of which none is kept.
+struct Among<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Among<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
+        Ok(text == self.0)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(text) = texts.next_element::<String>()? {
+            found |= text == self.0;
+        }
+        Ok(found)
+    }
 }
 
 /// The bearer of an `Authorization` header, when it may be worth a review at `now` (Unix seconds).
@@ -46,12 +73,9 @@ pub(super) fn bearer(header: Option<&HeaderValue>, audience: &str, now: i64) -> 
         .and_then(|text| text.strip_prefix("Bearer "))
         .filter(|token| !token.is_empty())
         .ok_or(DenialKind::BearerMissing)?;
-    let claims = unverified(token).ok_or(DenialKind::BearerMalformed)?;
-    let fits = match &claims.aud {
-        Audience::One(one) => one == audience,
-        Audience::Many(many) => many.iter().any(|one| one == audience),
-    };
-    if !fits {
+    let payload = payload(token).ok_or(DenialKind::BearerMalformed)?;
+    let claims: Unverified<'_> = serde_json::from_slice(&payload).map_err(|_| DenialKind::BearerMalformed)?;
+    if !claims.is_for(audience).ok_or(DenialKind::BearerMalformed)? {
         return Err(DenialKind::BearerWrongAudience);
     }
     // NumericDate may have a fraction (RFC 7519 §2); its seconds fit an f64 without loss.
@@ -63,7 +87,7 @@ pub(super) fn bearer(header: Option<&HeaderValue>, audience: &str, now: i64) -> 
     Ok(SecretString::from(token))
 }
 
-fn unverified(token: &str) -> Option<Unverified> {
+fn payload(token: &str) -> Option<Vec<u8>> {
     if token.len() > MAX_BEARER_BYTES {
         return None;
     }
@@ -76,7 +100,7 @@ fn unverified(token: &str) -> Option<Unverified> {
     if header.is_empty() || signature.is_empty() {
         return None;
     }
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+    URL_SAFE_NO_PAD.decode(payload).ok()
 }
 
 #[cfg(test)]
@@ -134,6 +158,10 @@ mod tests {
             "{}",
             r#"{"aud":5,"exp":2000}"#,
             r#"{"aud":["a"],"exp":"x"}"#,
+            r#"{"aud":["a",5],"exp":2000}"#,
+            r#"{"aud":[["a"]],"exp":2000}"#,
+            r#"{"aud":{"a":"a"},"exp":2000}"#,
+            r#"{"aud":["a"]}"#,
             "{",
         ] {
             assert_eq!(check(payload), Err(DenialKind::BearerMalformed), "{payload:?}");
