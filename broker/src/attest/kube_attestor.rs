@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::inject::ANNOTATION_LAUNCH_TOKEN;
 use async_trait::async_trait;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ObjectMeta, PostParams};
-use kube::core::{ApiResource, Object};
-use kube::{Client, Config};
+use kube::api::{Api, GetParams, ObjectMeta, PostParams};
+use kube::core::Request;
+use kube::{Client, Config, Resource};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{Attestor, AttestorError, PodFacts, Review};
 
@@ -21,18 +21,60 @@ const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const EXTRA_POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
-/// What is read of a pod. All that a `PodSpec` can hold would be half a megabyte of this program.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+/// What is read of a pod. Its author chooses the rest and can make it large: labels, annotations, containers, and the
+/// list of managed fields that the API server makes of them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodView {
+    metadata: Metadata,
+    spec: Placement,
+    status: Progress,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    uid: String,
+    deletion_timestamp: Option<IgnoredAny>,
+    annotations: Annotations,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    #[serde(rename = "agentwrit.io/launch-token")]
+    launch_token: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Placement {
     service_account_name: String,
     node_name: Option<String>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Progress {
     phase: String,
+}
+
+impl PodFacts {
+    /// Reads the JSON of a pod.
+    ///
+    /// # Errors
+    /// When it is not that of a pod.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        let pod: PodView = serde_json::from_str(text)?;
+        Ok(Self {
+            uid: pod.metadata.uid,
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            phase: pod.status.phase,
+            service_account: pod.spec.service_account_name,
+            node: pod.spec.node_name,
+            launch_token: pod.metadata.annotations.launch_token,
+        })
+    }
 }
 
 /// Asks the API server of the cluster that the broker runs in, or of `KUBECONFIG`.
@@ -106,22 +148,54 @@ impl Attestor for KubeAttestor {
     }
 
     async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, AttestorError> {
-        let pods = ApiResource::erase::<Pod>(&());
-        let api: Api<Object<Placement, Progress>> = Api::namespaced_with(self.client.clone(), namespace, &pods);
-        let Some(pod) = within(api.get_opt(name)).await? else {
+        let pods = Request::new(Pod::url_path(&(), Some(namespace)));
+        let request = pods
+            .get(name, &GetParams::default())
+            .map_err(|error| AttestorError::Unexpected(error.into()))?;
+        let reading = async {
+            match self.client.request_text(request).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                text => text.map(Some),
+            }
+        };
+        let Some(text) = within(reading).await? else {
             return Ok(None);
         };
-        Ok(Some(PodFacts {
-            uid: pod.metadata.uid.unwrap_or_default(),
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            phase: pod.status.unwrap_or_default().phase,
-            service_account: pod.spec.service_account_name,
-            node: pod.spec.node_name,
-            launch_token: pod
-                .metadata
-                .annotations
-                .unwrap_or_default()
-                .remove(ANNOTATION_LAUNCH_TOKEN),
-        }))
+        let facts = PodFacts::from_json(&text).map_err(|error| AttestorError::Unexpected(error.into()))?;
+        Ok(Some(facts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_protocol::inject::ANNOTATION_LAUNCH_TOKEN;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_read_as_far_as_it_matters() {
+        let pod = json!({
+            "kind": "Pod",
+            "metadata": {
+                "name": "orders-1", "uid": "uid-1", "deletionTimestamp": "2026-11-21T09:30:00Z",
+                "annotations": {ANNOTATION_LAUNCH_TOKEN: "reader", "other": "x"},
+            },
+            "spec": {"serviceAccountName": "order-reader", "nodeName": "node-1", "containers": [{"name": "app"}]},
+            "status": {"phase": "Running", "conditions": []},
+        });
+        let facts = PodFacts {
+            uid: "uid-1".into(),
+            terminating: true,
+            phase: "Running".into(),
+            service_account: "order-reader".into(),
+            node: Some("node-1".into()),
+            launch_token: Some("reader".into()),
+        };
+        assert_eq!(PodFacts::from_json(&pod.to_string()).unwrap(), facts);
+        assert_eq!(PodFacts::from_json("{}").unwrap(), PodFacts::default());
+        for bad in ["", "[", "{\"metadata\":5}", "{\"metadata\":{\"uid\":5}}"] {
+            assert!(PodFacts::from_json(bad).is_err(), "{bad}");
+        }
     }
 }
