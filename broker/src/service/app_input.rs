@@ -6,7 +6,7 @@ use agentwrit_protocol::apps::{
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
 
-use super::register::MAX_SCOPE_BYTES;
+use super::register::{MAX_SCOPE_BYTES, is_too_long};
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,7 +110,7 @@ impl AppChange {
 }
 
 fn ceiling(scopes: &[String]) -> Result<ScopeSet, AppInputError> {
-    if serde_json::to_string(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
+    if is_too_long(scopes) {
         return Err(AppInputError::ScopesLength);
     }
     let scopes = ScopeSet::parse(scopes)?;

@@ -6,12 +6,13 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
+use agentwrit_protocol::spiffe::MAX_ID_BYTES;
 use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
 use async_trait::async_trait;
 
 use super::attested::pod_denial;
 use super::lineage::{StoredLineage, tell};
-use super::register::MAX_SCOPE_BYTES;
+use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
 use crate::store::session::stem;
@@ -98,7 +99,13 @@ pub async fn delegate(
     path: &str,
     source: &str,
 ) -> Result<DelegatedToken, DelegateError> {
-    let prepared = if refused_by_claims(claims, &wanted).is_none() {
+    // Looked at first: comparing the scopes copies them.
+    if is_too_long(&wanted.scope) {
+        return Err(DelegateError::TooLong);
+    }
+    // An id that is too long is nobody's, and nothing is prepared for nobody.
+    let may_exist = wanted.delegate_to.len() <= MAX_ID_BYTES;
+    let prepared = if may_exist && refused_by_claims(claims, &wanted).is_none() {
         Some(prepare(broker, claims, &wanted)?)
     } else {
         None
@@ -193,7 +200,7 @@ fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared
 struct Delegate {
     bearer: Claims,
     wanted: Wanted,
-    /// None when the claims alone refuse.
+    /// None when the claims alone refuse, or the delegate can't exist.
     prepared: Option<Prepared>,
     max_ttl: i64,
     view: Arc<View>,

@@ -7,7 +7,7 @@ use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
 use async_trait::async_trait;
 
-use super::register::MAX_SCOPE_BYTES;
+use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use crate::broker::Broker;
 use crate::store::{
     AppRecord, Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
@@ -109,7 +109,7 @@ struct Wanted {
 
 fn check(broker: &Broker, request: &LaunchTokenRequest) -> Result<Wanted, LaunchError> {
     let asked = request.allowed_scope.as_deref().unwrap_or_default();
-    if serde_json::to_string(asked).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES {
+    if is_too_long(asked) {
         return Err(LaunchError::ScopeLength);
     }
     let allowed_scope = ScopeSet::parse(asked)?;
@@ -156,9 +156,10 @@ pub async fn create(
     creator: &str,
     source: &str,
 ) -> Result<Launched, LaunchError> {
+    let asked = request.allowed_scope.as_deref().unwrap_or_default();
     let app = creator.strip_prefix(SUBJECT_PREFIX).map(|app_id| AppCeiling {
         app_id: app_id.to_owned(),
-        asked: ScopeSet::parse(request.allowed_scope.iter().flatten()).ok(),
+        asked: (!is_too_long(asked)).then(|| ScopeSet::parse(asked).ok()).flatten(),
     });
     let prepared = check(broker, &request).and_then(|wanted| prepare(broker, wanted, creator, source));
     match mint(broker, app, prepared).await {

@@ -64,6 +64,10 @@ impl ProofError {
 
 /// Standard base64 with padding; line breaks inside are tolerated, as the contract has it.
 fn decode(text: &str) -> Option<Vec<u8>> {
+    // Whatever is no ASCII is no base64 either, and is not copied to find out.
+    if !text.is_ascii() {
+        return None;
+    }
     STANDARD.decode(text.replace(['\r', '\n'], "")).ok()
 }
 
