@@ -145,7 +145,8 @@ pub fn array(items: Piece, least: usize, most: Option<usize>, example: &Value) -
 
 /// One or more scopes.
 pub fn scopes(example: &[&str]) -> Piece {
-    array(scope(example.first().unwrap()), 1, None, &json!(example))
+    // `MOST_ITEMS` of any list in a body.
+    array(scope(example.first().unwrap()), 1, Some(4096), &json!(example))
 }
 
 pub fn scope(example: &str) -> Piece {
