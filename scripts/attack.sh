@@ -28,5 +28,7 @@ tests=$(python3 -m unittest discover --start-directory tests/attack --top-level-
 [[ $tests =~ Ran\ ([0-9]+)\ tests ]] || die "the attacks' own tests did not run"
 say "${BASH_REMATCH[1]} passed, 0 failed"
 
+# What earlier runs left of attacks that failed.
+if [[ -d target/attack ]]; then find target/attack -mindepth 1 -maxdepth 1 -mmin +60 -exec rm -rf {} +; fi
 [[ -n $given ]] || scripts/images.sh build agentwrit-broker agentwrit-controller agentwrit-sidecar
 exec python3 -m attack "$@"

@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from .attacks import ALL
 from .attacks.registry import Attack
@@ -57,14 +58,22 @@ def _arguments() -> argparse.Namespace:
         "--limit", choices=("auto", "cgroup", "watch"), default="auto",
         help="how memory is limited: a control group, or a watch that kills (auto: a control group where one can be made)",
     )  # fmt: skip
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", default="target/attack",
+        help="where stores and logs are kept while an attack runs, and after one that failed; default: target/attack",
+    )  # fmt: skip
     return parser.parse_args()
+
+
+def _wrong(sentence: str) -> NoReturn:
+    print(f"attack: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _chosen(names: list[str]) -> list[Attack]:
     for name in names:
         if name not in ALL:
-            sys.exit(f'attack: unknown attack "{name}"; use one of: {" ".join(ALL)}')
+            _wrong(f'unknown attack "{name}"; use one of: {" ".join(ALL)}')
     return [ALL[name] for name in names or ALL]
 
 
@@ -108,12 +117,12 @@ def main() -> int:
     remove_stale_groups()
     for program in _PROGRAMS:
         if not (arguments.bin / program).is_file():
-            sys.exit(f"attack: there is no {arguments.bin / program}; scripts/images.sh build makes it")
+            _wrong(f"there is no {arguments.bin / program}; scripts/images.sh build makes it")
     if raise_open_files() < 12_000:
         print("attack: fewer than 12,000 open files are allowed (ulimit -Hn): attacks with more connections are weaker")
     size = FULL if arguments.full else SHORT
-    base = arguments.folder or Path(tempfile.mkdtemp(prefix="agentwrit-attack-"))
-    base.mkdir(parents=True, exist_ok=True)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    base = Path(tempfile.mkdtemp(prefix="run-", dir=arguments.folder.resolve()))
     options = Options(arguments.bin.resolve(), base, arguments.limit)
     begin = time.monotonic()
     results: list[Result] = []

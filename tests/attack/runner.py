@@ -81,7 +81,7 @@ def _attack(attack: Attack, source_count: int, size: Size, setting: Setting, res
     result.reached = reached.text()
     result.peak = program.limit.peak()
     result.seen = seen_by_role(samples, (quiet_begin, begin), (begin, end))
-    result.reasons += against(result.seen, ended, result.peak, result.limit_mib)
+    result.reasons += against(result.seen, ended, result.peak, result.limit_mib, program.longest_line())
     if attack.judge is not None:
         after = _requests_of_the_program(setting)
         made = {path: count - before.get(path, 0) for path, count in after.items()}

@@ -121,6 +121,10 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(against({}, "ended by signal 9", Peak(), 2), [Reason("ended by signal 9")])
         self.assertIn("3 MiB", against({}, "", Peak(MIB, 2 * MIB, 3 * MIB), 2)[0].text)
 
+    def test_a_line_as_long_as_a_stranger_likes_is_a_reason(self) -> None:
+        self.assertEqual(against({}, "", Peak(), 2, 16 * 1024), [])
+        self.assertIn("a line of 100000 bytes", against({}, "", Peak(), 2, 100_000)[0].text)
+
     def test_only_what_was_slow_is_tried_again(self) -> None:
         late = [Sample("admin", 1.5, 1.0, "no answer within 1 s", late=True)]
         refused = [*late, Sample("admin", 1.6, 0.1, "503")]

@@ -19,6 +19,8 @@ CONTROL = "control"
 # In the table these come first and last.
 _ORDER = {CLIENT: 0, CONTROL: 9}
 _MIB = 1024 * 1024
+# A longer line of the log is one whose length a stranger chose.
+_LONGEST_LINE_BYTES = 16 * 1024
 
 
 @dataclass
@@ -100,11 +102,13 @@ def seen_by_role(samples: Iterable[Sample], quiet: tuple[float, float], attack: 
     }  # fmt: skip
 
 
-def against(seen: dict[str, Seen], ended: str, peak: Peak, limit_mib: int) -> list[Reason]:
+def against(seen: dict[str, Seen], ended: str, peak: Peak, limit_mib: int, longest_line: int = 0) -> list[Reason]:
     """What shows that the program did not hold."""
     reasons = [Reason(ended)] if ended else []
     if not ended and peak.together > limit_mib * _MIB:
         reasons.append(Reason(f"{peak.together // _MIB} MiB with socket buffers, which cgroup v2 charges to the container"))
+    if longest_line > _LONGEST_LINE_BYTES:
+        reasons.append(Reason(f"wrote a line of {longest_line} bytes into its log"))
     for role, one in seen.items():
         if role == CONTROL:
             continue

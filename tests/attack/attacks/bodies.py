@@ -51,7 +51,7 @@ async def one_worst_body(hand: Hand) -> None:
     async def one(slot: Slot) -> None:
         async with hand.connection("api", slot) as connection:
             await hand.send(connection, data[:-1])
-            await asyncio.sleep(hand.left() % 1.0)
+            await asyncio.sleep(hand.left() % 0.5)
             await hand.ask(connection, data[-1:])
 
     await hand.each(one)

@@ -83,7 +83,7 @@ async def limiter_keys(hand: Hand) -> None:
     async def one(slot: Slot) -> None:
         async with hand.connection("api", slot) as connection:
             while True:
-                login = {"client_id": f"aa-{secrets.token_hex(6)}", "client_secret": "x" * 64}
-                await hand.ask(connection, post("/v1/app/auth", login))
+                logins = ({"client_id": f"aa-{secrets.token_hex(6)}", "client_secret": "x" * 64} for _ in range(16))
+                await hand.ask_at_once(connection, [post("/v1/app/auth", login) for login in logins])
 
     await hand.each(one)

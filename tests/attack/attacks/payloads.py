@@ -13,7 +13,7 @@ BODY_BYTES = MIB - 1
 def filled(before: bytes, item: bytes, after: bytes, size: int = BODY_BYTES) -> bytes:
     """`before`, then `item` as often as it fits with commas between, then `after`."""
     times = (size - len(before) - len(after) + 1) // (len(item) + 1)
-    return before + b",".join([item] * times) + after
+    return before + (item + b",") * (times - 1) + item + after
 
 
 def _distinct_members(size: int) -> bytes:

@@ -114,7 +114,7 @@ async def webhook_strangers(hand: Hand) -> None:
                 if slot.number % 4 == 0:
                     namespace += "x" * 100_000
                 pod = controller.pod()
-                pod["metadata"]["name"] = "n" * 1000
+                pod["metadata"] |= {"name": "n" * 1000, "managedFields": []}
                 await hand.ask(connection, post("/mutate", controller.review(pod, namespace)))
 
     await hand.each(one)

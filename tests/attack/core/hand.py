@@ -130,6 +130,12 @@ class Hand:
         await self.send(connection, data)
         return await self.answer(connection)
 
+    async def ask_at_once(self, connection: Connection, requests: list[bytes]) -> None:
+        """Sends several requests without waiting between them, and reads all answers."""
+        await self.send(connection, b"".join(requests))
+        for _ in requests:
+            await self.answer(connection)
+
     async def answer(self, connection: Connection) -> Answer:
         """Reads an answer, and counts it."""
         answer = await connection.answer()
@@ -166,8 +172,8 @@ class Hand:
                         self._end = min(self._end, time.monotonic() + _AFTER_THE_END_SECONDS)
                     await asyncio.sleep(_AFTER_A_FAILURE_SECONDS)
 
-        if ramp:
-            self._end = time.monotonic() + RAMP_SECONDS + self._seconds
+        # What was prepared before has not taken of the attack's time.
+        self._end = time.monotonic() + self._seconds + (RAMP_SECONDS if ramp else 0)
         tasks = [asyncio.create_task(forever(slot)) for slot in self.slots]
         if ramp:
             watching = asyncio.create_task(self._ramp())

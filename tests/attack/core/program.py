@@ -78,6 +78,11 @@ class Program:
         text = self.log.read_text(errors="replace").splitlines()[-lines:]
         return "\n".join(f"    {line[:300]}" for line in text)
 
+    def longest_line(self) -> int:
+        """Bytes of the longest line that it has printed."""
+        with self.log.open("rb") as log:
+            return max(map(len, log), default=0)
+
     def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
         """Asks again and again; NotStarted when the program has ended or the deadline has passed."""
         end = time.monotonic() + DEADLINE_SECONDS

@@ -42,7 +42,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 def _pod() -> dict[str, Any]:
     """An injected pod of the namespace shop."""
-    sidecar = {"name": "agentwrit-sidecar", "image": "local/agentwrit-sidecar:dev", "restartPolicy": "Always",
+    sidecar = {"name": "agentwrit-sidecar", "image": "registry.example/agentwrit-sidecar:1", "restartPolicy": "Always",
                "env": [{"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"}]}  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",

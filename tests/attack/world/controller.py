@@ -40,14 +40,25 @@ def _objects() -> list[tuple[str, dict[str, Any]]]:
 
 
 def pod() -> dict[str, Any]:
-    """A normal pod that asks for injection."""
+    """A normal pod that asks for injection, as large as those of a Deployment are: some 12 KB."""
+    variables = [{"name": f"SETTING_{number}", "value": f"value-of-setting-{number}"} for number in range(24)]
+    probe = {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10, "timeoutSeconds": 1}
+    containers = [
+        {"name": name, "image": f"registry.example/{name}:1.2.3", "env": variables, "livenessProbe": probe,
+         "readinessProbe": probe, "ports": [{"containerPort": 8080, "protocol": "TCP"}],
+         "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "128Mi"}},
+         "volumeMounts": [{"name": "config", "mountPath": f"/etc/{name}", "readOnly": True}]}
+        for name in ("web", "proxy", "exporter")
+    ]  # fmt: skip
+    fields: dict[str, Any] = {f'k:{{"name":"SETTING_{number}"}}': {".": {}, "f:name": {}, "f:value": {}} for number in range(48)}
+    managed = {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1",
+               "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": fields}}  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "web-0", "labels": {"agentwrit.io/inject": "true", "app": "web"},
-                     "annotations": {"agentwrit.io/launch-token": "reader"}},
-        "spec": {"serviceAccountName": "default",
-                 "containers": [{"name": "web", "image": "web:1", "env": [{"name": "MODE", "value": "live"}],
-                                 "ports": [{"containerPort": 8080}]}]},
+        "metadata": {"generateName": "web-5d8f7b6c9-", "labels": {"agentwrit.io/inject": "true", "app": "web"},
+                     "annotations": {"agentwrit.io/launch-token": "reader"}, "managedFields": [managed]},
+        "spec": {"serviceAccountName": "default", "containers": containers,
+                 "volumes": [{"name": "config", "configMap": {"name": "web"}}]},
     }  # fmt: skip
 
 
@@ -73,7 +84,7 @@ def controller(options: Options) -> Iterator[Setting]:
     token.write_text("the-controllers-own-token")
     arguments = [
         f"--namespace={NAMESPACE}", "--pod-name=controller-0", "--broker-url=http://127.0.0.1:1",
-        f"--attest-audience=agentwrit://{NAMESPACE}/agentwrit", "--sidecar-image=local/agentwrit-sidecar:dev",
+        f"--attest-audience=agentwrit://{NAMESPACE}/agentwrit", "--sidecar-image=registry.example/agentwrit-sidecar:1",
         "--sidecar-uid=64512", f"--identity-token-file={token}", f"--webhook-address={webhook}",
         "--webhook-names=127.0.0.1", f"--ops-address={ops}",
     ]  # fmt: skip

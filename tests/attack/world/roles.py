@@ -15,6 +15,8 @@ from .everybody import AT_ONCE_SECONDS, PATIENCE_SECONDS, Everybody
 # Between two requests of one client; the newcomer, the admin and the kubelet take their time.
 _PAUSE_SECONDS = 0.02
 _SLOW_PAUSE_SECONDS = 0.15
+# For a login that bcrypt has to decide: a quarter of a second each, and a turn of some sources before it.
+_LOGIN_PATIENCE_SECONDS = 5.0
 
 
 def of_broker(everybody: Everybody) -> list[Awaitable[None]]:
@@ -75,22 +77,25 @@ def of_broker_and_a_pod(everybody: Everybody) -> list[Awaitable[None]]:
 
 
 def of_broker_and_late_logins(everybody: Everybody) -> list[Awaitable[None]]:
-    """The same, and late in the attack an admin and an app that log in for the first time since the broker's start."""
+    """The same, and later in the attack an admin and an app that log in three times each, for the first time since the
+    broker's start."""
 
     async def admin_logs_in() -> None:
         answer = everybody.fresh("api", sources.ADMIN, post("/v1/admin/auth", {"secret": ADMIN_SECRET}))
-        await everybody.timed("admin login", answer, (200,), PATIENCE_SECONDS)
+        await everybody.timed("admin login", answer, (200,), _LOGIN_PATIENCE_SECONDS)
 
+    begin = _late(everybody) * 0.6
     return [
         *of_broker(everybody),
-        _once(everybody, _late(everybody), lambda: _app_logs_in(everybody, (200,))),
-        _once(everybody, _late(everybody), admin_logs_in),
+        *(_once(everybody, begin + pause, lambda: _app_logs_in(everybody, (200,))) for pause in (0, 0.2, 0.4)),
+        *(_once(everybody, begin + pause, admin_logs_in) for pause in (0, 0.2, 0.4)),
     ]
 
 
 def of_broker_and_a_new_app(everybody: Everybody) -> list[Awaitable[None]]:
     """The same with an app alone. It may be told to come back in a second (503), but not that it has asked too often."""
-    return [*of_broker(everybody), _once(everybody, _late(everybody), lambda: _app_logs_in(everybody, (200, 503)))]
+    very_late = _late(everybody) * 1.5
+    return [*of_broker(everybody), _once(everybody, very_late, lambda: _app_logs_in(everybody, (200, 503)))]
 
 
 def _late(everybody: Everybody) -> float:
@@ -100,7 +105,7 @@ def _late(everybody: Everybody) -> float:
 async def _app_logs_in(everybody: Everybody, wanted: tuple[int, ...]) -> None:
     login = {"client_id": everybody.facts["client_id"], "client_secret": everybody.facts["client_secret"]}
     answer = everybody.fresh("api", sources.POD, post("/v1/app/auth", login))
-    await everybody.timed("app", answer, wanted, PATIENCE_SECONDS)
+    await everybody.timed("app", answer, wanted, _LOGIN_PATIENCE_SECONDS)
 
 
 def of_sidecar(everybody: Everybody) -> list[Awaitable[None]]:

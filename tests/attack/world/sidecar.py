@@ -24,7 +24,7 @@ def sidecar(options: Options) -> Iterator[Setting]:
             if sock.connect_ex((address.host, address.port)) == 0:
                 raise NotStarted(f"another program listens on {address}, which is the sidecar's own")
     environment = {
-        "AGENTWRIT_BROKER_URL": "http://127.0.0.1:1", "AGENTWRIT_LAUNCH_TOKEN": "reader",
+        "AGENTWRIT_BROKER_URL": "https://127.0.0.1:1", "AGENTWRIT_LAUNCH_TOKEN": "reader",
         "AGENTWRIT_ENDPOINT_ENABLED": "true",
     }  # fmt: skip
     # The sidecar doesn't know it; it is what the honest clients compare with.
