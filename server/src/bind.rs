@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rustix::net::sockopt::set_ipv6_v6only;
 use tokio::net::{TcpListener, TcpSocket};
 
-const BACKLOG: u32 = 1024;
+/// Connections that wait to be accepted: when they are too many, the kernel drops further ones, and those come back
+/// after a second. The system's limit (net.core.somaxconn) may be lower.
+const BACKLOG: u32 = 4096;
 
 /// Listens on `address`. `[::]` means both IPv6 and IPv4, and IPv4 alone where there is no IPv6.
 ///

@@ -54,15 +54,15 @@ pub struct Budget {
     pub place: usize,
 }
 
-/// Measured with idle, half-read and TLS connections: 12 to 49 KiB each.
-const PLACE: usize = 48 * 1024;
+/// Measured with idle, half-read and TLS connections: 12 to 49 KiB each; the rest is for the kernel's receive buffer.
+pub(crate) const PLACE: usize = 80 * 1024;
 /// More would be no help to anybody: what is beyond waits in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
-/// The kernel's buffer for what a peer has not taken yet, bytes. Left to itself it grows to megabytes a connection, and
-/// the memory counts as the container's.
-pub(crate) const SEND_BUFFER: usize = 32 * 1024;
-/// What the kernel may use for it: twice the size (socket(7)).
-pub(crate) const SEND_BUFFER_MEMORY: usize = 2 * SEND_BUFFER;
+/// The kernel's buffers for what a peer has not taken yet, and for what we have not read yet, bytes each. Left to
+/// themselves they grow to megabytes a connection, and the memory counts as the container's.
+pub(crate) const SOCKET_BUFFER: usize = 32 * 1024;
+/// What the kernel may use for one of them: twice the size (socket(7)).
+pub(crate) const SEND_BUFFER_MEMORY: usize = 2 * SOCKET_BUFFER;
 /// When neither a container nor the system says how much memory there is.
 const UNKNOWN_MEMORY: usize = 512 * 1024 * 1024;
 
@@ -74,11 +74,11 @@ impl Budget {
     }
 
     /// For a listener beside the main one.
-    pub const fn small(connections: usize, place: usize) -> Self {
+    pub const fn small(connections: usize) -> Self {
         Self {
-            bytes: connections.saturating_mul(place),
+            bytes: connections.saturating_mul(PLACE),
             reserve: 0,
-            place,
+            place: PLACE,
         }
     }
 

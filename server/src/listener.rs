@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Source;
 use crate::connection::{handshake, serve_connection};
 use crate::deadlines::{Deadlines, Phase};
-use crate::limits::{SEND_BUFFER, Settings};
+use crate::limits::{SOCKET_BUFFER, Settings};
 use crate::pool::{Occupancy, Pool};
 use crate::service::Service;
 
@@ -63,9 +63,11 @@ impl std::fmt::Debug for Usage {
 impl Listener {
     /// Serves this socket; plain HTTP without `tls`.
     pub fn new(socket: TcpListener, settings: Settings, tls: Option<Arc<dyn TlsSource>>) -> Self {
-        // Connections inherit it.
-        if let Err(error) = set_socket_send_buffer_size(&socket, SEND_BUFFER) {
-            tracing::warn!(target: "HTTP", component = "Listener", error = %error, "the send buffer keeps its size");
+        // Connections inherit them.
+        let bounded = set_socket_send_buffer_size(&socket, SOCKET_BUFFER)
+            .and_then(|()| set_socket_recv_buffer_size(&socket, SOCKET_BUFFER));
+        if let Err(error) = bounded {
+            tracing::warn!(target: "HTTP", component = "Listener", error = %error, "socket buffers keep their sizes");
         }
         Self {
             socket,

@@ -17,8 +17,6 @@ use crate::status::Status;
 
 /// Connections at once. A probe always gets one: the peer that has most of them loses its idlest.
 const MAX_CONNECTIONS: usize = 64;
-/// What each of them may take of a pod's memory, bytes: all together 1 MiB.
-const PLACE: usize = 16 * 1024;
 /// hyper's least.
 const MAX_HEAD: usize = 8_192;
 const MAX_HEADER_LINES: usize = 64;
@@ -31,7 +29,7 @@ const SETTINGS: Settings = Settings {
         idle: Duration::from_secs(5),
         ..Times::OPS
     },
-    budget: Budget::small(MAX_CONNECTIONS, PLACE),
+    budget: Budget::small(MAX_CONNECTIONS),
     max_head: MAX_HEAD,
     max_header_lines: MAX_HEADER_LINES,
     keep_alive: false,

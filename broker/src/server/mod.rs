@@ -20,8 +20,6 @@ use crate::store::StoreError;
 const DRAIN: Duration = Duration::from_secs(10);
 /// Connections of the ops listener, apart from those of the API, so that probes get through.
 const OPS_CONNECTIONS: usize = 256;
-/// What a connection of the ops listener counts with, bytes.
-const OPS_PLACE: usize = 48 * 1024;
 /// Largest header block on the ops listener, bytes, and most lines of it.
 const MAX_OPS_HEAD: usize = 16 * 1024;
 const MAX_OPS_HEADER_LINES: usize = 100;
@@ -57,7 +55,7 @@ fn api_settings() -> Settings {
 fn ops_settings() -> Settings {
     Settings {
         times: Times::OPS,
-        budget: Budget::small(OPS_CONNECTIONS, OPS_PLACE),
+        budget: Budget::small(OPS_CONNECTIONS),
         max_head: MAX_OPS_HEAD,
         max_header_lines: MAX_OPS_HEADER_LINES,
         keep_alive: true,

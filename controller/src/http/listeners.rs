@@ -33,7 +33,7 @@ pub(crate) fn webhook() -> Settings {
 pub(crate) fn ops() -> Settings {
     Settings {
         times: Times::OPS,
-        budget: Budget::small(128, 32 * 1024),
+        budget: Budget::small(128),
         max_head: 16 * 1024,
         max_header_lines: 100,
         keep_alive: true,
