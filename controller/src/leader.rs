@@ -10,7 +10,7 @@ use agentwrit_protocol::{Clock, Entropy};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::broker::{Broker, BrokerError, PolicyKey};
@@ -19,7 +19,7 @@ use crate::pki::authority::Authority;
 use crate::pki::bundle;
 use crate::pki::config_maps::{ConfigMaps, Outcome};
 use crate::pki::secrets::Secrets;
-use crate::pods::{Ender, Hints};
+use crate::pods::BrokersPods;
 use crate::reconcile::ReconcileError;
 use crate::reconcile::managed::{Caches, Managed};
 use crate::reconcile::queue::Queue;
@@ -33,8 +33,6 @@ const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The same, while it doesn't answer, or writes don't get through.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// How often all pods are compared.
-const COMPARE_EVERY: Duration = Duration::from_mins(5);
 /// How often all `ConfigMap`s are looked after.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
 /// How soon one that couldn't be looked at or written is tried again; `ConfigMaps` itself spaces out the looks.
@@ -120,10 +118,8 @@ pub struct Looker {
     pub apps: Queue<AgentApp>,
     /// Where reconciliations are asked for.
     pub launch_tokens: Queue<LaunchToken>,
-    /// Compares pods.
-    pub ender: Arc<Ender>,
-    /// Where pods go that may have ended.
-    pub hints: Hints,
+    /// Where the broker's pods go, to be compared with the cluster's beside the looks.
+    pub brokers_pods: watch::Sender<Option<Arc<BrokersPods>>>,
     /// Log, metrics and Events.
     pub reporter: Reporter,
 }
@@ -136,24 +132,20 @@ impl std::fmt::Debug for Looker {
 
 impl Looker {
     /// Looks at the broker for ever, while this replica leads: everything it should hold and doesn't is written
-    /// again, what it holds and shouldn't is removed, and pods are compared at the start, when its store is another
-    /// one, and on a slow timer.
+    /// again, what it holds and shouldn't is removed, and its pods are handed on to be compared.
     pub async fn run(self) {
-        let mut compared: Option<(i64, String, Instant)> = None;
         loop {
             self.leadership.gained().await;
             let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
+            let asked = Instant::now();
             let pause = match self.broker.look().await {
                 Ok(list) => {
-                    let due = compared.as_ref().is_none_or(|(before, store, at)| {
-                        *before != lead || *store != list.epoch || at.elapsed() >= COMPARE_EVERY
-                    });
-                    if due {
-                        match self.ender.compare(&list, &self.hints).await {
-                            Ok(()) => compared = Some((lead, list.epoch.clone(), Instant::now())),
-                            Err(error) => self.ender.report(&error).await,
-                        }
-                    }
+                    self.brokers_pods.send_replace(Some(Arc::new(BrokersPods {
+                        pods: list.pods,
+                        store: list.epoch,
+                        lead,
+                        asked,
+                    })));
                     self.remove_orphans().await;
                     LOOK_EVERY
                 }

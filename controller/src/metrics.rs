@@ -23,7 +23,7 @@ pub struct Metrics {
     pub pods_ended: IntCounter,
     /// Refusals of pods that became Events.
     pub denials: IntCounter,
-    /// Full comparisons that stopped because more than half of the pods would have ended at once.
+    /// Comparisons that found most of the broker's pods gone at once.
     pub safety_stops: IntCounter,
     /// 1 while this replica holds the Lease.
     pub leader: IntGauge,
@@ -81,7 +81,7 @@ impl Metrics {
             denials: counter("denials_total", "Refusals of pods that became Events")?,
             safety_stops: counter(
                 "safety_stops_total",
-                "Full comparisons that stopped because more than half of the pods would have ended at once",
+                "Comparisons that found most of the broker's pods gone at once",
             )?,
             leader: gauge("leader", "1 while this replica holds the Lease")?,
             broker_up: gauge("broker_up", "1 while the broker answers")?,

@@ -29,7 +29,7 @@ use crate::pki::authority::{Authority, LEAF_LIFE, not_after};
 use crate::pki::bundle;
 use crate::pki::config_maps::ConfigMaps;
 use crate::pki::secrets::{Secrets, service_names};
-use crate::pods::{self, Ender};
+use crate::pods::{self, Comparer, Ender, Known};
 use crate::reconcile::Context;
 use crate::reconcile::managed::Caches;
 use crate::reconcile::queue::{self, Queue, Requests};
@@ -302,7 +302,9 @@ fn spawn_reconcilers(
     let (app_queue, app_requests) = Queue::new();
     let (token_queue, token_requests) = Queue::new();
     let (ca_wanted, ca_requests) = mpsc::unbounded_channel();
-    let (hints, hinted) = mpsc::unbounded_channel();
+    let (hints, hinted) = pods::hints();
+    let known_pods = Arc::new(Known::default());
+    let (brokers_pods, looks) = watch::channel(None);
 
     let queues = (app_queue.clone(), token_queue.clone());
     tasks.spawn(watches::apps(client(), apps_writer, caches.clone(), queues, metrics()));
@@ -314,7 +316,13 @@ fn spawn_reconcilers(
         ca_wanted.clone(),
         metrics(),
     ));
-    tasks.spawn(pods::watch(client(), hints.clone(), ca_wanted, metrics()));
+    tasks.spawn(pods::watch(
+        client(),
+        Arc::clone(&known_pods),
+        hints,
+        ca_wanted,
+        metrics(),
+    ));
     let config_maps = ConfigMaps::new(client(), shared.reporter.clone(), shared.authority.certificate());
     tasks.spawn(leader::keep_config_maps(
         config_maps,
@@ -342,11 +350,13 @@ fn spawn_reconcilers(
     let ender = Arc::new(Ender::new(
         client(),
         Arc::clone(&shared.broker),
+        shared.leadership.clone(),
+        known_pods,
         shared.reporter.clone(),
         metrics(),
-        own,
     ));
     tasks.spawn(Arc::clone(&ender).work(hinted));
+    tasks.spawn(Comparer::new(ender, own).run(looks));
     let looker = Looker {
         client: client(),
         broker: Arc::clone(&shared.broker),
@@ -354,8 +364,7 @@ fn spawn_reconcilers(
         caches: caches.clone(),
         apps: app_queue,
         launch_tokens: token_queue,
-        ender,
-        hints,
+        brokers_pods,
         reporter: shared.reporter.clone(),
     };
     let context = Arc::new(Context {

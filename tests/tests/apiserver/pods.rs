@@ -5,11 +5,13 @@ use std::time::Duration;
 use agentwrit_client::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::k8s::{Denial, LivePod};
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
+use crate::broker::Fault;
 use crate::objects::{create_pod, event, pod_json, pods};
 use crate::world::{World, wait, wait_for};
 
@@ -73,20 +75,188 @@ async fn a_finished_pod_ends_although_its_object_stays() {
     world.done().await;
 }
 
-#[tokio::test]
-async fn a_pod_that_only_lost_its_label_goes_on() {
-    let world = World::new("pods").await;
-    let uid = create_pod(&world, named("shop")).await.uid().unwrap();
+/// The broker holds the pod from now on: it has a session.
+fn held(world: &World, uid: &str, name: &str) {
+    world.broker.memory().pods.push(live(world, uid, name));
+}
+
+fn live(world: &World, uid: &str, name: &str) -> LivePod {
+    LivePod {
+        uid: uid.into(),
+        namespace: world.namespace.clone(),
+        name: name.into(),
+    }
+}
+
+/// The controller has looked at the broker since now, twice: what it saw in the first look has had its effect.
+async fn looked_twice(world: &World) {
+    let before = world.broker.memory().looks;
+    wait("two looks at the broker", || async {
+        (world.broker.memory().looks >= before + 2).then_some(())
+    })
+    .await;
+}
+
+async fn unlabel(world: &World, name: &str) {
     let unlabel = Patch::Merge(json!({"metadata": {"labels": {"agentwrit.io/injected": null}}}));
-    pods(&world)
-        .patch("shop", &PatchParams::default(), &unlabel)
+    let unlabelled = pods(world)
+        .patch(name, &PatchParams::default(), &unlabel)
         .await
         .unwrap();
-    let other = create_pod(&world, named("other")).await.uid().unwrap();
-    pods(&world).delete("other", &at_once()).await.unwrap();
-    wait("the other pod's end", || async { world.broker.end_of(&other) }).await;
-    assert!(world.broker.end_of(&uid).is_none());
+    assert!(!unlabelled.labels().contains_key("agentwrit.io/injected"));
+}
+
+/// A pod that carries the sidecar but was not injected here: restored from a backup, or a copy for debugging.
+async fn create_without_label(world: &World, name: &str) -> String {
+    let mut pod = named(name);
+    pod["metadata"].as_object_mut().unwrap().remove("labels");
+    pod["spec"]["initContainers"] = json!([{
+        "name": "agentwrit-sidecar", "image": "agentwrit-sidecar", "restartPolicy": "Always",
+    }]);
+    create_pod(world, pod).await.uid().unwrap()
+}
+
+#[tokio::test]
+async fn a_pod_whose_label_was_taken_off_ends_within_two_seconds() {
+    let world = World::new("pods").await;
+    let uid = create_pod(&world, named("shop")).await.uid().unwrap();
+    held(&world, &uid, "shop");
+    unlabel(&world, "shop").await;
+    looked_twice(&world).await;
+    assert!(world.broker.end_of(&uid).is_none(), "it only lost its label");
+
     pods(&world).delete("shop", &at_once()).await.unwrap();
+    let end = wait_for("the end", Duration::from_secs(2), || async {
+        world.broker.end_of(&uid)
+    })
+    .await;
+    assert_eq!((end.reason.as_str(), end.name.as_str()), ("deleted", "shop"));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_never_had_the_label_ends_within_two_seconds() {
+    let world = World::new("pods").await;
+    let deleted = create_without_label(&world, "restored").await;
+    let finished = create_without_label(&world, "copied").await;
+    held(&world, &deleted, "restored");
+    held(&world, &finished, "copied");
+    looked_twice(&world).await;
+
+    pods(&world).delete("restored", &at_once()).await.unwrap();
+    set_phase(&world, "copied", "Failed").await;
+    for (uid, reason) in [(&deleted, "deleted"), (&finished, "failed")] {
+        let end = wait_for("the end", Duration::from_secs(2), || async { world.broker.end_of(uid) }).await;
+        assert_eq!(end.reason, reason);
+    }
+    pods(&world).delete("copied", &at_once()).await.unwrap();
+    world.done().await;
+}
+
+/// Nobody knew that pod while it lived: the next look at the broker, at most ten seconds later, finds it.
+#[tokio::test]
+async fn a_pod_that_ends_between_two_looks_is_found_by_the_next() {
+    let world = World::new("pods").await;
+    let uid = create_without_label(&world, "brief").await;
+    pods(&world).delete("brief", &at_once()).await.unwrap();
+    held(&world, &uid, "brief");
+    let end = wait_for("the end", Duration::from_secs(15), || async {
+        world.broker.end_of(&uid)
+    })
+    .await;
+    assert_eq!(end.reason, "deleted");
+    world.done().await;
+}
+
+#[tokio::test]
+async fn eleven_unlabelled_running_pods_change_nothing() {
+    let world = World::new("pods").await;
+    let other = World::new("pods").await;
+    for number in 0..11 {
+        let name = format!("runs-{number}");
+        let uid = create_without_label(&world, &name).await;
+        held(&world, &uid, &name);
+    }
+    // Another store makes the comparison list the pods instead of asking the watch.
+    other.broker.memory().epoch.push('#');
+    looked_twice(&world).await;
+    let gone = format!("gone-{}", other.namespace);
+    held(&other, &gone, "vanished");
+    let end = wait_for("the other's end", Duration::from_secs(15), || async {
+        other.broker.end_of(&gone)
+    })
+    .await;
+    assert_eq!(end.reason, "deleted");
+    let memory = world.broker.memory().ended.clone();
+    assert!(
+        memory.iter().all(|(_, end)| end.namespace != world.namespace),
+        "{memory:?}"
+    );
+    for number in 0..11 {
+        pods(&world)
+            .delete(&format!("runs-{number}"), &at_once())
+            .await
+            .unwrap();
+    }
+    world.done().await;
+    other.done().await;
+}
+
+/// Most of the broker's pods vanish, all of one namespace: it is told, others' ends don't wait, and a minute later
+/// these end too, without anybody's help.
+#[tokio::test]
+async fn the_safety_stop_is_one_namespaces_and_ends_by_itself() {
+    let many = World::new("pods").await;
+    let other = World::new("pods").await;
+    let uid = |number| format!("many-{number}-{}", many.namespace);
+    // At once, so that one look sees them all.
+    let vanished = (0..60).map(|number| live(&many, &uid(number), &format!("vanished-{number}")));
+    many.broker.memory().pods.extend(vanished);
+    let events: Api<Event> = Api::namespaced(many.client.clone(), &many.release);
+    let told = wait("an Event SafetyStop", || async {
+        let all = events.list(&ListParams::default()).await.unwrap();
+        all.items
+            .into_iter()
+            .find(|event| event.reason.as_deref() == Some("SafetyStop"))
+    })
+    .await;
+    let note = told.note.unwrap();
+    assert!(note.contains("the end of 60 waits"), "{note}");
+
+    let gone = format!("gone-{}", other.namespace);
+    held(&other, &gone, "vanished");
+    wait_for("the other's end", Duration::from_secs(15), || async {
+        other.broker.end_of(&gone)
+    })
+    .await;
+    assert!(
+        many.broker.end_of(&uid(0)).is_none(),
+        "it waits for the second comparison"
+    );
+
+    wait_for("the ends", Duration::from_secs(90), || async {
+        (0..60)
+            .all(|number| many.broker.end_of(&uid(number)).is_some())
+            .then_some(())
+    })
+    .await;
+    many.done().await;
+    other.done().await;
+}
+
+#[tokio::test]
+async fn an_end_that_the_broker_cant_take_is_told_later() {
+    let world = World::new("pods").await;
+    let uid = create_without_label(&world, "shop").await;
+    held(&world, &uid, "shop");
+    looked_twice(&world).await;
+    world.broker.fail(&world.namespace, Some(Fault::Away));
+    pods(&world).delete("shop", &at_once()).await.unwrap();
+    // Longer than the attempts for one hint.
+    looked_twice(&world).await;
+    assert!(world.broker.end_of(&uid).is_none());
+    world.broker.fail(&world.namespace, None);
+    wait("the end", || async { world.broker.end_of(&uid) }).await;
     world.done().await;
 }
 
@@ -95,18 +265,10 @@ async fn a_pod_that_ended_unseen_is_found_by_the_full_comparison() {
     let world = World::new("pods").await;
     let running = create_pod(&world, named("shop")).await.uid().unwrap();
     let gone = format!("gone-{}", world.namespace);
-    {
-        let mut memory = world.broker.memory();
-        for (uid, name) in [(&running, "shop"), (&gone, "vanished")] {
-            memory.pods.push(LivePod {
-                uid: uid.clone(),
-                namespace: world.namespace.clone(),
-                name: name.into(),
-            });
-        }
-        // Another store is one of the moments of a full comparison.
-        memory.epoch.push('#');
-    }
+    held(&world, &running, "shop");
+    held(&world, &gone, "vanished");
+    // Another store is one of the moments when the cluster's pods are listed.
+    world.broker.memory().epoch.push('#');
     let end = wait("the end", || async { world.broker.end_of(&gone) }).await;
     assert_eq!((end.reason.as_str(), end.name.as_str()), ("deleted", "vanished"));
     assert!(world.broker.end_of(&running).is_none());

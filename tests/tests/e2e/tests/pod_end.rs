@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use agentwrit_protocol::inject;
+
 use crate::broker::Broker;
 use crate::cluster::{kubectl, shared};
 use crate::pod::{PodSpec, app, sidecar};
@@ -51,6 +53,30 @@ async fn a_pod_that_is_torn_away_loses_its_token_within_two_seconds() {
     shop.delete_pod("reader", true).await;
     shop.pod_gone("reader").await;
     refused_in_time(&broker, &token).await;
+    broker.records(&uid, "pod_ended").await;
+}
+
+/// The label is a hint only: without it, the next look at the broker is soon enough at the latest.
+#[tokio::test]
+async fn a_pod_torn_away_without_its_label_loses_its_token_too() {
+    let _installation = shared().await;
+    let shop = Shop::open("unlabelled").await;
+    let uid = shop.running_pod(&PodSpec::reader("reader")).await;
+    let broker = shop.broker().await;
+    let token = shop.token("reader").unwrap();
+    let label = format!("{}-", inject::LABEL_INJECTED);
+    kubectl(&["--namespace", &shop.namespace, "label", "pod", "reader", &label]).expect("the label is taken off");
+    shop.kill("reader", sidecar).await;
+    broker
+        .claims(&token)
+        .await
+        .expect("the token stands while the pod runs");
+    shop.delete_pod("reader", true).await;
+    shop.pod_gone("reader").await;
+    eventually("the token is refused", seconds(12), async || {
+        broker.refuses(&token).await
+    })
+    .await;
     broker.records(&uid, "pod_ended").await;
 }
 

@@ -1,0 +1,287 @@
+//! Compares the broker's pods with the cluster's, whenever the broker was looked at: nothing that the watch or a hint
+//! missed stays unseen, and nothing that failed is lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use agentwrit_protocol::k8s::LivePod;
+use futures_util::{StreamExt, stream};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::ender::Ender;
+use super::known::Known;
+use super::safety::{Decision, Safety};
+use super::{BrokersPods, CONCURRENCY, Gone, PodError, cluster};
+use crate::broker::BrokerError;
+
+/// How often the cluster's pods are listed for it; in between, what the watch knows is good enough.
+const LIST_EVERY: Duration = Duration::from_mins(5);
+
+/// Compares pods.
+pub struct Comparer {
+    ender: Arc<Ender>,
+    /// This controller's own pod, for Events that concern no single pod.
+    own: ObjectReference,
+    search: Search,
+}
+
+impl std::fmt::Debug for Comparer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comparer").finish_non_exhaustive()
+    }
+}
+
+impl Comparer {
+    /// One that ends pods by `ender` and reports general trouble on the pod `own`.
+    pub fn new(ender: Arc<Ender>, own: ObjectReference) -> Self {
+        Self {
+            ender,
+            own,
+            search: Search::default(),
+        }
+    }
+
+    /// Compares after each look at the broker, and when the watch of pods had to begin anew; runs for ever.
+    pub async fn run(mut self, mut looks: watch::Receiver<Option<Arc<BrokersPods>>>) {
+        loop {
+            tokio::select! {
+                changed = looks.changed() => if changed.is_err() { return },
+                () = self.ender.known.listed() => {}
+            }
+            let list = looks.borrow_and_update().clone();
+            if let Some(list) = list
+                && self.ender.lead() == Some(list.lead)
+            {
+                self.compare(&list).await;
+            }
+        }
+    }
+
+    async fn compare(&mut self, list: &BrokersPods) {
+        let ender = &self.ender;
+        let (decision, error) = self.search.ended(&ender.client, &ender.known, list).await;
+        if let Some(error) = error {
+            ender.reporter.error("comparing pods", &error);
+        }
+        if decision.tell {
+            let error = PodError::MostAreGone {
+                gone: decision.gone,
+                all: list.pods.len(),
+                held_back: decision.held_back,
+            };
+            ender.metrics.safety_stops.inc();
+            ender
+                .reporter
+                .error_on("comparing pods", "SafetyStop", &error, &self.own)
+                .await;
+        }
+        self.end(decision.end).await;
+    }
+
+    /// Tells the broker of these ends, a few at once. What fails is found again after the next look.
+    async fn end(&self, gone: Vec<Gone>) {
+        let ender = &self.ender;
+        let failures = &AtomicUsize::new(0);
+        let tell = |gone: Gone| async move {
+            // A broker that doesn't answer is left alone until the next look.
+            if failures.load(Ordering::Relaxed) >= CONCURRENCY || !ender.known.begin(&gone.pod.uid) {
+                return Ok(());
+            }
+            let told = ender.tell(&gone.pod, gone.reason).await;
+            ender.known.finish(&gone.pod.uid, told.as_ref().ok().copied());
+            told.map(|_| ()).inspect_err(|error| {
+                let is_away = matches!(error, BrokerError::Unavailable { .. });
+                failures.fetch_add(usize::from(is_away), Ordering::Relaxed);
+            })
+        };
+        let told = stream::iter(in_turns_by(gone, |gone| gone.pod.namespace.clone())).map(tell);
+        let mut told = std::pin::pin!(told.buffer_unordered(CONCURRENCY));
+        let mut first = None;
+        while let Some(told) = told.next().await {
+            if let Err(error) = told {
+                first.get_or_insert(error);
+            }
+        }
+        if let Some(error) = first.filter(|error| !matches!(error, BrokerError::NotLeader)) {
+            ender.reporter.error("telling the broker of pods' ends", &error);
+        }
+    }
+}
+
+/// Finds the pods that have ended, and remembers what it has to between two comparisons.
+#[derive(Debug, Default)]
+struct Search {
+    safety: Safety,
+    listed: Option<Listed>,
+}
+
+/// The last comparison with a list.
+#[derive(Debug)]
+struct Listed {
+    lead: i64,
+    store: String,
+    at: Instant,
+}
+
+impl Search {
+    /// What has ended of the broker's pods, and why not all could be read. What can't be read now is missing in the
+    /// next comparison too.
+    async fn ended(&mut self, client: &Client, known: &Known, list: &BrokersPods) -> (Decision, Option<PodError>) {
+        let now = Instant::now();
+        known.hold(list);
+        let missing = match self.missing(client, known, list, now).await {
+            Ok(missing) => missing,
+            Err(error) => return (Decision::default(), Some(error)),
+        };
+        let is_open = |pod: &LivePod| !known.is_told(&pod.uid) && !self.safety.rests(&pod.uid, now);
+        let open = missing.into_iter().filter(is_open).collect();
+        let confirmed = cluster::confirm_all(client, in_turns(open)).await;
+        if confirmed.unread > 0 {
+            tracing::warn!(
+                pods = confirmed.unread,
+                "it can't be confirmed now whether some pods have ended"
+            );
+        }
+        let decision = self.safety.decide(&list.pods, confirmed.gone, &confirmed.running, now);
+        (decision, confirmed.error)
+    }
+
+    async fn missing(
+        &mut self,
+        client: &Client,
+        known: &Known,
+        list: &BrokersPods,
+        now: Instant,
+    ) -> Result<Vec<LivePod>, PodError> {
+        let list_is_fresh = self.listed.as_ref().is_some_and(|last| {
+            last.lead == list.lead && last.store == list.store && now.duration_since(last.at) < LIST_EVERY
+        });
+        if list_is_fresh && let Some(missing) = known.missing(&list.pods) {
+            return Ok(missing);
+        }
+        let missing = cluster::not_listed(client, &list.pods).await?;
+        self.listed = Some(Listed {
+            lead: list.lead,
+            store: list.store.clone(),
+            at: now,
+        });
+        Ok(missing)
+    }
+}
+
+/// In an order in which no namespace waits for all the pods of another.
+fn in_turns(pods: Vec<LivePod>) -> Vec<LivePod> {
+    in_turns_by(pods, |pod| pod.namespace.clone())
+}
+
+fn in_turns_by<T>(items: Vec<T>, namespace_of: impl Fn(&T) -> String) -> Vec<T> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut ranked: Vec<(usize, T)> = items
+        .into_iter()
+        .map(|item| {
+            let count = counts.entry(namespace_of(&item)).or_default();
+            *count += 1;
+            (*count, item)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, item)| item).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::fake::{api_server, no_pods, status};
+    use super::*;
+    use serde_json::json;
+
+    fn pod(namespace: &str, number: usize) -> LivePod {
+        LivePod {
+            uid: format!("{namespace}{number}"),
+            namespace: namespace.into(),
+            name: format!("pod-{number}"),
+        }
+    }
+
+    fn brokers(count: usize) -> BrokersPods {
+        BrokersPods {
+            pods: (0..count).map(|number| pod("a", number)).collect(),
+            store: "store".into(),
+            lead: 1,
+            asked: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_cant_be_confirmed_is_found_again() {
+        let away = Arc::new(AtomicUsize::new(1));
+        let is_away = Arc::clone(&away);
+        let (client, _) = api_server(
+            move |path| match (path.contains("/pods/"), is_away.load(Ordering::SeqCst)) {
+                (false, _) => (200, no_pods()),
+                (true, 0) => status(404, "NotFound"),
+                (true, _) => status(403, "Forbidden"),
+            },
+        );
+        let (mut search, known) = (Search::default(), Known::default());
+        let (decision, error) = search.ended(&client, &known, &brokers(3)).await;
+        assert_eq!(decision.end.len(), 0);
+        assert!(matches!(error, Some(PodError::Api { .. })), "{error:?}");
+        away.store(0, Ordering::SeqCst);
+        let (decision, error) = search.ended(&client, &known, &brokers(3)).await;
+        assert_eq!(decision.end.len(), 3, "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_for_safety_decides_by_itself_after_a_minute() {
+        let (client, asked) = api_server(|path| {
+            if path.contains("/pods/") {
+                status(404, "NotFound")
+            } else {
+                (200, no_pods())
+            }
+        });
+        let (mut search, known) = (Search::default(), Known::default());
+        let (decision, _) = search.ended(&client, &known, &brokers(11)).await;
+        assert_eq!((decision.end.len(), decision.held_back, decision.tell), (0, 11, true));
+        let reads = asked.load(Ordering::SeqCst);
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            let (decision, _) = search.ended(&client, &known, &brokers(11)).await;
+            assert_eq!((decision.end.len(), decision.held_back, decision.tell), (0, 0, false));
+        }
+        assert!(asked.load(Ordering::SeqCst) <= reads + 5, "they rest meanwhile");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let (decision, _) = search.ended(&client, &known, &brokers(11)).await;
+        assert_eq!(decision.end.len(), 11);
+    }
+
+    #[tokio::test]
+    async fn running_pods_that_no_list_shows_never_stop_it() {
+        let (client, _) = api_server(|path| match path.rsplit_once("/pods/pod-") {
+            Some((_, number)) => (
+                200,
+                json!({"metadata": {"uid": format!("a{number}")}, "status": {"phase": "Running"}}),
+            ),
+            None => (200, no_pods()),
+        });
+        let (decision, error) = Search::default().ended(&client, &Known::default(), &brokers(50)).await;
+        assert_eq!(
+            (decision.end.len(), decision.gone, decision.tell),
+            (0, 0, false),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn no_namespace_waits_for_all_pods_of_another() {
+        let mut pods: Vec<LivePod> = (1..=3).map(|number| pod("a", number)).collect();
+        pods.push(pod("b", 1));
+        let order: Vec<String> = in_turns(pods).into_iter().map(|pod| pod.uid).collect();
+        assert_eq!(order, ["a1", "b1", "a2", "a3"]);
+    }
+}

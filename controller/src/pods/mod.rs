@@ -1,0 +1,106 @@
+//! When a pod ends, its authority ends: watch, confirm, tell the broker (`docs/adr/0008-pod-end.md`).
+//!
+//! What counts is the broker's list of pods, UID by UID. The watch and the label are hints that make it fast: whatever
+//! they miss, the next comparison finds, at most one look at the broker later.
+
+mod cluster;
+mod comparison;
+mod ender;
+mod head;
+mod known;
+mod safety;
+mod watch;
+
+use std::time::Duration;
+
+use agentwrit_protocol::k8s::LivePod;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+pub use comparison::Comparer;
+pub use ender::Ender;
+pub use known::Known;
+pub use watch::watch;
+
+use crate::report::{Categorised, Category};
+
+/// Pods that run, or will.
+const NOT_FINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
+/// Pods in one page of a list. Few, because a page is read as a whole, and each pod's author decides how long it is.
+const PAGE: u32 = 50;
+/// Confirmations and messages to the broker at once, each for hints and for the comparison.
+const CONCURRENCY: usize = 8;
+/// How many hints wait. A hint for which there is no room is dropped: the comparison finds that end.
+const HINTS: usize = 1024;
+/// How long one call to the API server may take.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why pods can't be compared, or are gone in a way that needs a second look.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    /// The API server refused or didn't answer.
+    #[error("{doing} failed")]
+    Api {
+        /// What we were doing.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server took too long.
+    #[error("{doing} took more than {} s", API_TIMEOUT.as_secs())]
+    Slow {
+        /// What we were doing.
+        doing: &'static str,
+    },
+    /// More than half are gone at once.
+    #[error(
+        "{gone} of the broker's {all} pods are gone at once; the end of {held_back} waits for a second comparison in a \
+         minute: check that the controller sees the cluster it should"
+    )]
+    MostAreGone {
+        /// How many are gone.
+        gone: usize,
+        /// How many there are.
+        all: usize,
+        /// How many of them wait for a second comparison from now on.
+        held_back: usize,
+    },
+}
+
+impl Categorised for PodError {
+    fn category(&self) -> Category {
+        match self {
+            Self::Api { .. } | Self::Slow { .. } => Category::Kubernetes,
+            Self::MostAreGone { .. } => Category::Safety,
+        }
+    }
+}
+
+/// A pod that the API server no longer has, or whose phase is final; confirmed by a quorum read.
+#[derive(Debug, Clone)]
+struct Gone {
+    pod: LivePod,
+    reason: &'static str,
+}
+
+/// The pods that the broker held when it was asked.
+#[derive(Debug)]
+pub struct BrokersPods {
+    /// The pods.
+    pub pods: Vec<LivePod>,
+    /// The epoch of its store.
+    pub store: String,
+    /// Our lease epoch.
+    pub lead: i64,
+    /// Just before the request.
+    pub asked: Instant,
+}
+
+/// Where hints at pods that may have ended go.
+pub type Hints = mpsc::Sender<LivePod>;
+
+/// A bounded queue of hints.
+pub fn hints() -> (Hints, mpsc::Receiver<LivePod>) {
+    mpsc::channel(HINTS)
+}
