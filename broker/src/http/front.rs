@@ -283,12 +283,12 @@ fn printable(path: &str) -> String {
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
     let trusts = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
     let mut nearest = peer.to_canonical();
-    let values = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-    for hop in hops.into_iter().rev() {
+    // From the right, and no further than it is believed: the header may be long.
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let hops = lines
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.rsplit(','));
+    for hop in hops.map(str::trim) {
         if !trusts(nearest) {
             break;
         }
