@@ -42,6 +42,8 @@ pub struct Metrics {
     pub db_errors: IntCounterVec,
     /// Events found at start.
     pub audit_events_loaded: IntGauge,
+    /// Times that the store was found or declared to be a restored one, by rule.
+    pub store_restored: IntCounterVec,
     /// Denials that the trail holds only as a number.
     pub denials_suppressed: IntCounter,
     /// Requests whose handler panicked: a defect of ours, each of them.
@@ -88,6 +90,11 @@ impl Metrics {
             )?,
             db_errors: counters("db_errors_total", "Failed store operations", "operation")?,
             audit_events_loaded: IntGauge::new("audit_events_loaded", "Audit events found at start")?,
+            store_restored: counters(
+                "store_restored_total",
+                "Times that the store was found or declared to be a restored one: revoke again what was revoked since its copy",
+                "rule",
+            )?,
             denials_suppressed: IntCounter::new(
                 "denials_suppressed_total",
                 "Denials that the audit trail holds only as a number",
@@ -109,6 +116,7 @@ impl Metrics {
         add(Box::new(metrics.audit_write_duration.clone()))?;
         add(Box::new(metrics.db_errors.clone()))?;
         add(Box::new(metrics.audit_events_loaded.clone()))?;
+        add(Box::new(metrics.store_restored.clone()))?;
         add(Box::new(metrics.denials_suppressed.clone()))?;
         add(Box::new(metrics.handler_panics.clone()))?;
         Ok(metrics)
@@ -120,6 +128,13 @@ impl Metrics {
     /// When the name is taken.
     pub fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
         self.registry.register(collector)
+    }
+
+    /// Counts events of the trail by their types.
+    pub(crate) fn count_events<'e>(&self, types: impl Iterator<Item = &'e str>) {
+        for event_type in types {
+            self.audit_events.with_label_values(&[event_type]).inc();
+        }
     }
 
     /// Counts a token by its first scope; beyond 100 distinct ones the label is `other`.

@@ -77,6 +77,8 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         matches: crate::store::sqlite::matches::Matches::default(),
         max_ttl: config.max_ttl,
         memory_run: crate::store::MemoryRun::beside(&config.signing_key_path, &config.store),
+        mark: crate::store::MarkFile::at(&config.store_mark),
+        restored: AtomicBool::new(config.restored),
         first: AtomicBool::new(keys.made()),
     };
     let attestation = match &config.attest {

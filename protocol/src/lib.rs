@@ -18,6 +18,7 @@ pub mod scope;
 pub mod sensitive;
 pub mod session;
 pub mod spiffe;
+pub mod store_mark;
 pub mod wire;
 
 pub use clock::{Clock, Entropy, EntropyError};
@@ -26,3 +27,4 @@ pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError, ScopeSet};
 pub use sensitive::Sensitive;
 pub use spiffe::{SpiffeId, SpiffeIdError};
+pub use store_mark::StoreMark;

@@ -81,6 +81,10 @@ pub struct Config {
     pub store: StoreKind,
     /// Answer 503 rather than fall back to memory.
     pub store_required: bool,
+    /// File with the store's mark.
+    pub store_mark: PathBuf,
+    /// The store was put back from a copy; no setting, but the flag `--restored`.
+    pub restored: bool,
     /// Print a launch token and an admin token at start.
     pub seed_tokens: bool,
     /// Certificate files of the API listener; plain HTTP without.

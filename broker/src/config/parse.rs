@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use agentwrit_protocol::Sensitive;
@@ -11,6 +11,7 @@ use agentwrit_server::tls::TlsFiles;
 
 use super::file::{ConfigFile, Mode, Places};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
+use crate::file_names::{beside, folder_of};
 use crate::store::StoreKind;
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
@@ -244,6 +245,14 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         .unwrap_or_else(|| "agentwrit.local".to_owned());
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
     let (default_ttl, no_default) = reader.default_ttl();
+    let signing_key_path = PathBuf::from(
+        reader
+            .text("AA_SIGNING_KEY_PATH")
+            .unwrap_or_else(|| "./signing.key".to_owned()),
+    );
+    let store_mark = reader
+        .text("AA_STORE_MARK")
+        .map_or_else(|| beside(&signing_key_path, ".mark"), PathBuf::from);
     let mut config = Config {
         admin,
         listen: reader.listen(),
@@ -263,14 +272,12 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         secret_cost: 12,
         issuer: reader.text("AA_ISSUER").unwrap_or_default(),
         audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
-        signing_key_path: PathBuf::from(
-            reader
-                .text("AA_SIGNING_KEY_PATH")
-                .unwrap_or_else(|| "./signing.key".to_owned()),
-        ),
+        signing_key_path,
         signing_key_required: reader.flag("AA_SIGNING_KEY_REQUIRED", false),
         store: reader.store(),
         store_required: reader.flag("AA_STORE_REQUIRED", false),
+        store_mark,
+        restored: false,
         seed_tokens: reader.text("AA_SEED_TOKENS").as_deref() == Some("true"),
         tls: reader.tls(),
         api_metrics: reader.flag("AA_API_METRICS", true),
@@ -294,6 +301,12 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     }
 }
 
+/// Whether two files are in one folder, as far as their names tell.
+fn same_folder(one: &Path, other: &Path) -> bool {
+    let folder = |path| std::path::absolute(folder_of(path).unwrap_or_else(|| Path::new("."))).ok();
+    folder(one) == folder(other)
+}
+
 fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.listen.ip().is_unspecified() && config.tls.is_none() {
@@ -305,6 +318,16 @@ fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
     }
     if config.max_ttl > 0 && config.default_ttl > config.max_ttl {
         warnings.push("AA_DEFAULT_TTL exceeds AA_MAX_TTL".to_owned());
+    }
+    if let StoreKind::File(store) = &config.store
+        && config.attest.is_none()
+        && same_folder(store, &config.store_mark)
+    {
+        warnings.push(format!(
+            "the store and its mark {} are in one folder: when all of it is put back from a copy, nobody notices; \
+             name a file elsewhere in AA_STORE_MARK, or start with --restored after each restore",
+            config.store_mark.display()
+        ));
     }
     if config.seed_tokens {
         warnings.push("AA_SEED_TOKENS prints credentials to standard output".to_owned());

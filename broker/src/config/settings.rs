@@ -136,6 +136,12 @@ pub const SETTINGS: &[Setting] = &[
         "true",
         "true: while the store can't open, answer 503 and retry each second, rather than run on memory",
     ),
+    setting(
+        "AA_STORE_MARK",
+        "AA_SIGNING_KEY_PATH with .mark at its end",
+        "/mark/store.mark",
+        "file that remembers where the store stood, so that a store put back from a copy is noticed; not in the store's folder",
+    ),
     setting("AA_TLS_MODE", "none", "tls", "none, tls or mtls"),
     setting(
         "AA_TLS_CERT",

@@ -10,6 +10,10 @@ const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
 
 const DEVELOPMENT: &str = "MODE=development, the default: MODE=production in the config file ends this warning";
 
+const ONE_FOLDER: &str = "the store and its mark ./signing.key.mark are in one folder: when all of it is put back from a copy, \
+     nobody notices; name a file elsewhere in AA_STORE_MARK, or start with --restored after each restore";
+const MARK: (&str, &str) = ("AA_STORE_MARK", "/mark/store.mark");
+
 fn load(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let settings: HashMap<&str, &str> = settings.iter().copied().collect();
     Config::load(&|name| settings.get(name).map(|value| (*value).to_owned()))
@@ -53,9 +57,11 @@ fn defaults_are_the_contracts() {
     );
     assert!(config.api_metrics && !config.store_required && !config.signing_key_required && !config.seed_tokens);
     assert!(config.ops.is_none() && config.attest.is_none() && config.trusted_proxies.is_empty());
-    assert_eq!(config.warnings, [DEVELOPMENT]);
+    assert_eq!(config.store_mark, PathBuf::from("./signing.key.mark"));
+    assert_eq!(config.warnings, [DEVELOPMENT, ONE_FOLDER]);
+    assert!(!config.restored);
     assert!(
-        load(&[GOOD, ("AA_STORE_REQUIRED", "true")])
+        load(&[GOOD, MARK, ("AA_STORE_REQUIRED", "true")])
             .unwrap()
             .warnings
             .is_empty()
@@ -244,7 +250,7 @@ fn the_config_file_is_found_and_the_environment_wins() {
     let home = home.path().to_str().unwrap();
     let config = load(&[("HOME", home)]).unwrap();
     assert!(matches!(config.admin, AdminAuth::On(SecretSource::File { .. })));
-    assert_eq!(config.warnings, [DEVELOPMENT]);
+    assert_eq!(config.warnings, [DEVELOPMENT, ONE_FOLDER]);
     let config = load(&[("HOME", home), GOOD]).unwrap();
     assert!(matches!(config.admin, AdminAuth::On(SecretSource::Environment(_))));
     assert_eq!(
@@ -274,9 +280,38 @@ fn what_is_risky_is_warned_about() {
         [
             "listening on 0.0.0.0 without TLS",
             DEVELOPMENT,
-            "AA_DEFAULT_TTL exceeds AA_MAX_TTL"
+            "AA_DEFAULT_TTL exceeds AA_MAX_TTL",
+            ONE_FOLDER
         ]
     );
+}
+
+#[test]
+fn a_mark_beside_the_store_is_warned_about() {
+    let table: [(&[(&str, &str)], bool); 6] = [
+        (&[], true),
+        (&[("AA_STORE_MARK", "mark")], true),
+        (&[("AA_DB_PATH", "store/data.db")], false),
+        (
+            &[("AA_DB_PATH", "store/data.db"), ("AA_STORE_MARK", "./store/mark")],
+            true,
+        ),
+        (&[("AA_DB_PATH", "")], false),
+        (
+            // The controller's Lease remembers it too.
+            &[
+                ("AA_ATTEST_AUDIENCE", "x"),
+                ("AA_CONTROLLER_SUBJECT", "system:serviceaccount:a:b"),
+            ],
+            false,
+        ),
+    ];
+    for (settings, warned) in table {
+        let settings: Vec<_> = settings.iter().copied().chain([GOOD]).collect();
+        let warnings = load(&settings).unwrap().warnings;
+        let found = warnings.iter().any(|warning| warning.contains("are in one folder"));
+        assert_eq!(found, warned, "{settings:?}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use agentwrit_protocol::StoreMark;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,7 @@ use super::sqlite::SqliteTx;
 use super::sqlite::committer::{Committer, Message, Pending, Shared};
 use super::sqlite::open::{Opened, open};
 use super::sqlite::readers::Readers;
-use super::{Command, EventDraft, EventFilter, EventPage, Result, StoreError, Tx};
+use super::{Command, EventDraft, EventFilter, EventPage, Remembered, Result, StoreError, Tx};
 
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 4096;
@@ -43,9 +44,19 @@ pub(crate) struct StoreStatus {
     pub(crate) events: AtomicI64,
     /// How often the store was opened.
     pub(crate) openings: AtomicU64,
-    pub(crate) epoch: RwLock<String>,
+    /// Where it stands; the epoch is empty before it was open.
+    pub(crate) mark: RwLock<StoreMark>,
     pub(crate) failure: RwLock<Option<&'static str>>,
     pub(crate) space: Space,
+}
+
+/// What a comparison with a mark found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// Where the store stands now.
+    pub mark: StoreMark,
+    /// Whether it was found to be a restored one, and has begun anew.
+    pub restored: bool,
 }
 
 /// Handle of the store; one thread, the committer, does the work.
@@ -234,12 +245,24 @@ impl Store {
 
     /// The store's epoch: new at creation and at every restore; empty before the store was open.
     pub fn epoch(&self) -> String {
-        self.shared
-            .status
-            .epoch
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let mark = self.shared.status.mark.read().unwrap_or_else(PoisonError::into_inner);
+        mark.epoch.clone()
+    }
+
+    /// Compares the store with the text of a mark that somebody keeps outside it. A store that was put back from a
+    /// copy begins a new epoch and refuses all tokens of before.
+    ///
+    /// # Errors
+    /// When the store is not open or fails.
+    pub async fn compare(&self, mark: Option<&str>) -> Result<Compared> {
+        let remembered = mark.map_or(Remembered::Nothing, Remembered::from_text);
+        let (reply, answer) = oneshot::channel();
+        let sent = self.queue.try_send(Message::Compare(remembered, reply));
+        sent.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => StoreError::NotOpen,
+        })?;
+        answer.await.map_err(|_| StoreError::NotOpen)?
     }
 
     /// Commits what waits, closes the store, and answers when that is done; once.
@@ -291,7 +314,8 @@ async fn opened(kind: &StoreKind, shared: &Arc<Shared>) -> Result<Opened> {
         .map_err(|_| StoreError::NotOpen)?
 }
 
-/// Reminds the committer of a store that isn't open, and looks at the disk, until there is no committer.
+/// Reminds the committer of a store that isn't open, looks at the disk and brings the mark up to date, until there is
+/// no committer.
 async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>, folder: Option<PathBuf>) {
     let mut timer = tokio::time::interval(REOPEN_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -307,7 +331,13 @@ async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>, folder: O
         if let Some(folder) = folder.clone() {
             let shared = Arc::clone(&shared);
             // A disk that hangs holds up nothing but this.
-            if let Err(error) = tokio::task::spawn_blocking(move || shared.status.space.look(&folder)).await {
+            let look = move || {
+                shared.status.space.look(&folder);
+                if shared.status.open.load(Ordering::SeqCst) {
+                    shared.mark.keep(|| shared.status.mark());
+                }
+            };
+            if let Err(error) = tokio::task::spawn_blocking(look).await {
                 tracing::debug!(target: "STORE", component = "Space", error = %error, "free space is not known");
             }
         }
@@ -327,6 +357,10 @@ struct Slot<C: Command> {
 }
 
 impl<C: Command> Pending for Slot<C> {
+    fn takes_authority(&self) -> bool {
+        C::TAKES_AUTHORITY
+    }
+
     fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {
         if let Some(command) = self.command.take() {
             self.outcome = Some(ready(command.run(tx))?);

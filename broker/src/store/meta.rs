@@ -11,6 +11,8 @@ pub enum MetaKey {
     Epoch,
     /// Unix second of creation or restore: tokens issued before are refused.
     MinIat,
+    /// Epochs that the store had before, and those of marks that were taken note of, separated by spaces.
+    FormerEpochs,
     /// The longest `AA_MAX_TTL` ever in force, seconds; 0 = there was none.
     LongestTtl,
     /// The highest lease epoch of a controller's write.
@@ -27,6 +29,7 @@ impl MetaKey {
         match self {
             Self::Epoch => "epoch",
             Self::MinIat => "min_iat",
+            Self::FormerEpochs => "former_epochs",
             Self::LongestTtl => "longest_ttl",
             Self::LeaseEpoch => "lease_epoch",
             Self::AuditCheckpoint => "audit_checkpoint",

@@ -35,6 +35,7 @@ mod process;
 mod program;
 mod public;
 mod register;
+mod restored;
 mod revoke;
 mod shutdown;
 mod startup;

@@ -330,6 +330,16 @@ async fn store_failure(meter: &mut Meter) {
         .await;
 }
 
+/// A mark of a store that nobody knows.
+async fn restored(meter: &mut Meter) {
+    let compared = meter.harness.broker.store.compare(Some("no mark")).await.unwrap();
+    assert!(compared.restored);
+    meter
+        .moved(&["store_restored_total{rule=\"unreadable_mark\"}", "event store_restored"])
+        .await;
+    meter.harness.forget_admin();
+}
+
 /// What takes many: a label that is bounded, denials beyond the rate, a checkpoint.
 async fn crowds(meter: &mut Meter) {
     let launch = meter.harness.launch(json!({"single_use": false})).await;
@@ -354,5 +364,6 @@ async fn crowds(meter: &mut Meter) {
     let (told, suppressed) = (deltas["event token_auth_failed"], deltas["denials_suppressed_total"]);
     assert_eq!(told + suppressed, 1010, "{deltas:?}");
     assert_eq!(deltas["event audit_checkpoint"], 1);
+    restored(meter).await;
     assert_eq!(Exposition::of(&meter.harness).await.value("handler_panics_total"), 0);
 }

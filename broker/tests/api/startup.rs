@@ -107,7 +107,12 @@ fn a_mounted_secret_is_a_config_file() {
     fs::set_permissions(data.join("config.yaml"), Permissions::from_mode(0o444)).unwrap();
     symlink("..2026_11_21", folder.path().join("..data")).unwrap();
     symlink("..data/config.yaml", folder.path().join("config.yaml")).unwrap();
-    let settings = [("AA_PORT", "0"), ("AA_CONFIG_PATH", "config.yaml")];
+    fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    let settings = [
+        ("AA_PORT", "0"),
+        ("AA_CONFIG_PATH", "config.yaml"),
+        ("AA_STORE_MARK", "elsewhere/store.mark"),
+    ];
     let process = Process::start(program(folder.path()).envs(settings));
     assert!(
         !process.start.iter().any(|line| line.contains(":WARN]")),

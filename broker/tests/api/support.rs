@@ -174,6 +174,7 @@ impl Harness {
         attestor: Option<Arc<dyn Attestor>>,
     ) -> Result<Self, StartError> {
         let mut config = Config::load(&|name| settings.get(name).cloned()).unwrap();
+        config.restored = settings.contains_key("--restored");
         // bcrypt's smallest: what is slow on purpose would only be slow here.
         config.secret_cost = 4;
         let tls = config.tls.clone().map(|files| Tls::load(files).unwrap());
@@ -272,6 +273,11 @@ impl Harness {
                 token
             }
         }
+    }
+
+    /// The admin's token was refused: the next call logs in anew.
+    pub fn forget_admin(&self) {
+        *self.admin.lock().unwrap() = None;
     }
 
     pub async fn login(&self) -> String {

@@ -83,6 +83,8 @@ event_types! {
     PodReleased = "pod_released",
     /// A registration was refused.
     RegistrationDenied = "registration_denied",
+    /// The store was found to be a restored one, or declared so.
+    StoreRestored = "store_restored",
     /// The chain so far, signed.
     AuditCheckpoint = "audit_checkpoint",
 }

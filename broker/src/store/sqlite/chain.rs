@@ -4,7 +4,7 @@ use agentwrit_protocol::audit::{
     AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, EventType, GENESIS_HASH, MAX_UNSIGNED, Outcome,
     SignatureCheck, Step,
 };
-use agentwrit_protocol::go_json;
+use agentwrit_protocol::{StoreMark, go_json};
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
@@ -65,6 +65,15 @@ pub(super) struct Links {
 }
 
 impl ChainHead {
+    /// Where a store of this epoch stands with this head.
+    pub(super) fn mark(&self, epoch: String) -> StoreMark {
+        StoreMark {
+            epoch,
+            sequence: self.sequence,
+            head: self.hash.clone(),
+        }
+    }
+
     /// Whether there is anything that no statement covers.
     pub(super) fn unsigned(&self) -> bool {
         self.signed < self.sequence

@@ -4,21 +4,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use agentwrit_protocol::audit::Checkpoint;
-use agentwrit_protocol::{Clock, Entropy};
+use agentwrit_protocol::{Clock, Entropy, StoreMark};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::insert;
-use super::chain::{Links, remember, seal};
+use super::chain::{ChainHead, Links, remember, seal};
 use super::matches::Matches;
-use super::open::{Opened, open, probe};
+use super::open::{Opened, load_changes, open, probe};
+use super::restored::{Finding, Identity, begin_anew, judge};
 use super::statements::Statements;
 use super::tx::SqliteTx;
 use crate::keys::KeySet;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
 use crate::store::outage::Outage;
-use crate::store::{MemoryRun, Operation, Result, StoreError, StoreKind, Tx};
+use crate::store::{Compared, MarkFile, MemoryRun, Operation, Remembered, Result, StoreError, StoreKind, Tx};
 use crate::view::{View, ViewChange};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
@@ -29,6 +30,8 @@ const COMMIT: &str = "commit";
 pub(crate) trait Pending: Send {
     /// Runs it; its outcome is kept until [`Pending::finish`].
     fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
+    /// Whether it takes authority away.
+    fn takes_authority(&self) -> bool;
     /// Answers the caller.
     fn finish(self: Box<Self>, result: Result<()>);
 }
@@ -39,6 +42,8 @@ pub(crate) enum Message {
     Job(Box<dyn Pending>),
     /// Try again to open a store that isn't.
     Reopen,
+    /// Compare the store with what somebody outside remembers of it.
+    Compare(Remembered, oneshot::Sender<Result<Compared>>),
     /// The broker stops: close the store and confirm.
     Close(oneshot::Sender<Result<()>>),
 }
@@ -54,17 +59,38 @@ pub(crate) struct Shared {
     pub(crate) matches: Matches,
     pub(crate) max_ttl: i64,
     pub(crate) memory_run: MemoryRun,
+    pub(crate) mark: MarkFile,
+    /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
+    pub(crate) restored: AtomicBool,
     /// Whether no store can have been beside this signing key before.
     pub(crate) first: AtomicBool,
 }
 
 impl StoreStatus {
-    pub(crate) fn opened(&self, epoch: String, events: i64) {
-        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = epoch;
+    pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {
         *self.failure.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.events.store(events, Ordering::SeqCst);
+        self.stands(epoch, head);
         self.openings.fetch_add(1, Ordering::SeqCst);
         self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes note of where the store stands now.
+    pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
+        *self.mark.write().unwrap_or_else(PoisonError::into_inner) = head.mark(epoch);
+        self.events.store(head.sequence, Ordering::SeqCst);
+    }
+
+    /// Takes note of what a batch has appended.
+    fn advanced(&self, head: &ChainHead) {
+        if self.events.swap(head.sequence, Ordering::SeqCst) != head.sequence {
+            let mut mark = self.mark.write().unwrap_or_else(PoisonError::into_inner);
+            *mark = head.mark(std::mem::take(&mut mark.epoch));
+        }
+    }
+
+    /// Where the store stands.
+    pub(crate) fn mark(&self) -> StoreMark {
+        self.mark.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn failed(&self, error: &StoreError) {
@@ -111,30 +137,33 @@ impl Committer {
 
     /// Works until the broker stops.
     pub(crate) fn run(mut self) {
-        while let Some(message) = self.queue.blocking_recv() {
+        let mut next = None;
+        while let Some(message) = next.take().or_else(|| self.queue.blocking_recv()) {
             match message {
-                Message::Job(first) => {
-                    if let Some(done) = self.gather(first) {
-                        return self.close(done);
+                Message::Job(first) => next = self.gather(first),
+                Message::Reopen => self.retry(),
+                Message::Compare(remembered, reply) => {
+                    let compared = self.compare(remembered);
+                    if reply.send(compared).is_err() {
+                        tracing::trace!(target: "STORE", component = "Mark", "nobody waits for the answer");
                     }
                 }
-                Message::Reopen => self.retry(),
                 Message::Close(done) => return self.close(done),
             }
         }
     }
 
-    /// Commits one batch; returns the confirmation to give when a close was met on the way.
-    fn gather(&mut self, first: Box<dyn Pending>) -> Option<oneshot::Sender<Result<()>>> {
+    /// Commits one batch; returns what was met on the way and comes after it.
+    fn gather(&mut self, first: Box<dyn Pending>) -> Option<Message> {
         let mut jobs = vec![first];
-        let mut close = None;
+        let mut next = None;
         // Whoever is about to send something gets the processor first: a small batch costs nearly as much as a large one.
         std::thread::yield_now();
         while jobs.len() < BATCH {
             match self.queue.try_recv() {
                 Ok(Message::Job(job)) => jobs.push(job),
-                Ok(Message::Close(done)) => {
-                    close = Some(done);
+                Ok(message @ (Message::Close(_) | Message::Compare(..))) => {
+                    next = Some(message);
                     break;
                 }
                 // Jobs are refused while the store isn't open; the next reminder comes soon.
@@ -143,7 +172,7 @@ impl Committer {
             }
         }
         self.batch(jobs);
-        close
+        next
     }
 
     fn batch(&mut self, mut jobs: Vec<Box<dyn Pending>>) {
@@ -153,6 +182,7 @@ impl Committer {
             }
             return;
         };
+        let takes_authority = jobs.iter().any(|job| job.takes_authority());
         let timer = self.shared.metrics.audit_write_duration.start_timer();
         match transaction(opened, &self.shared, &mut jobs) {
             Ok(published) => {
@@ -167,15 +197,14 @@ impl Committer {
                     timer.observe_duration();
                 }
                 opened.head = head;
-                self.shared.status.events.store(opened.head.sequence, Ordering::SeqCst);
+                self.shared.status.advanced(&opened.head);
                 self.shared.view.apply(published.changes);
-                for sealed in &events {
-                    self.shared
-                        .metrics
-                        .audit_events
-                        .with_label_values(&[sealed.event.event_type.as_str()])
-                        .inc();
+                if takes_authority {
+                    // Before the answer: a copy from before this commit must not pass for the store.
+                    self.keep_mark();
                 }
+                let types = events.iter().map(|sealed| sealed.event.event_type.as_str());
+                self.shared.metrics.count_events(types);
                 for job in jobs {
                     job.finish(Ok(()));
                 }
@@ -193,6 +222,13 @@ impl Committer {
                     job.finish(Err(mine.unwrap_or(StoreError::RolledBack)));
                 }
             }
+        }
+    }
+
+    /// Lets the file outside the store say where it stands; a store in memory can't be put back from a copy.
+    fn keep_mark(&self) {
+        if matches!(self.kind, StoreKind::File(_)) {
+            self.shared.mark.keep(|| self.shared.status.mark());
         }
     }
 
@@ -235,6 +271,47 @@ impl Committer {
         } else if let Err(error) = rolled_back {
             tracing::trace!(target: "STORE", component = "Commit", error = %error, "nothing to roll back");
         }
+    }
+
+    /// Compares the store with what somebody outside remembers of it; a restored one begins anew.
+    fn compare(&mut self, remembered: Remembered) -> Result<Compared> {
+        let compared = self.compared(remembered);
+        if let Err(error) = &compared
+            && self.opened.take().is_some()
+        {
+            // Whether the new epoch was committed is known only after a look at the file.
+            self.report(error);
+            self.reopen();
+        }
+        compared
+    }
+
+    fn compared(&mut self, remembered: Remembered) -> Result<Compared> {
+        let opened = self.opened.as_mut().ok_or(StoreError::NotOpen)?;
+        let present = self.shared.status.mark();
+        let rule = match self.kind {
+            StoreKind::File(_) => judge(&opened.connection, &present, &remembered)?,
+            // It began with this process, and refuses what is older than itself.
+            StoreKind::Memory => None,
+        };
+        if let Some(rule) = rule {
+            let finding = Finding {
+                rule,
+                remembered,
+                by: "the controller's Lease",
+            };
+            let before = Identity::of(&opened.connection, present.epoch)?;
+            let Opened { connection, head, .. } = opened;
+            let identity = begin_anew(connection, head, &before, &finding, &self.shared)?;
+            let changes = load_changes(connection, self.shared.clock.unix_seconds())?;
+            self.shared.view.load(identity.min_iat, changes);
+            self.shared.status.stands(identity.epoch, head);
+            self.keep_mark();
+        }
+        Ok(Compared {
+            mark: self.shared.status.mark(),
+            restored: rule.is_some(),
+        })
     }
 
     fn retry(&mut self) {
@@ -281,6 +358,9 @@ impl Committer {
             self.batch(rest);
         }
         self.sign_off();
+        if self.opened.is_some() {
+            self.keep_mark();
+        }
         let closed = match self.opened.take() {
             Some(opened) => opened.connection.close().map_err(|(_, error)| error).during("close"),
             None => Ok(()),
@@ -317,7 +397,7 @@ fn transaction(
 }
 
 /// Writes what a batch appends to the chain.
-fn append(connection: &Connection, links: Links) -> Result<Links> {
+pub(super) fn append(connection: &Connection, links: Links) -> Result<Links> {
     insert(connection, &links.events)?;
     if let Some(checkpoint) = &links.checkpoint {
         remember(connection, checkpoint)?;

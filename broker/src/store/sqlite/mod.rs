@@ -11,6 +11,7 @@ pub(crate) mod open;
 mod pages;
 mod policy;
 pub(crate) mod readers;
+mod restored;
 mod revocation;
 mod schema;
 mod session;

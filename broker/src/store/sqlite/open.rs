@@ -7,17 +7,18 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Entropy, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, StoreMark, lower_hex};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::chain::{ChainHead, verify_tail};
 use super::committer::Shared;
 use super::meta;
+use super::restored::{Finding, Identity, Rule, begin_anew, judge};
 use super::schema::migrate;
 use super::statements::Statements;
 use crate::file_names::beside;
 use crate::store::{
-    EndReason, FromStored, MetaKey, Operation, Result, Revocation, RevocationLevel, StoreError, StoreKind,
+    EndReason, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError, StoreKind,
 };
 use crate::view::ViewChange;
 
@@ -122,13 +123,23 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let mut connection = connect(kind)?;
     migrate(&connection)?;
     let forgetful = matches!(kind, StoreKind::File(_)) && shared.memory_run.noted();
-    let (epoch, min_iat) = identify(&mut connection, shared, forgetful)?;
+    let mut identity = identify(&mut connection, shared, forgetful)?;
     probe(&mut connection)?;
-    let head = verify_tail(&connection, &shared.keys)?;
+    let mut head = verify_tail(&connection, &shared.keys)?;
+    if matches!(kind, StoreKind::File(_)) {
+        let present = head.mark(identity.epoch.clone());
+        if let Some(finding) = finding(&connection, &present, shared)? {
+            identity = begin_anew(&mut connection, &mut head, &identity, &finding, shared)?;
+        }
+        shared.restored.store(false, Ordering::SeqCst);
+    }
     let changes = load_changes(&connection, shared.clock.unix_seconds())?;
     shared.matches.clear();
-    shared.view.load(min_iat, changes);
-    shared.status.opened(epoch, head.sequence);
+    shared.view.load(identity.min_iat, changes);
+    shared.status.opened(identity.epoch, &head);
+    if matches!(kind, StoreKind::File(_)) {
+        shared.mark.keep(|| shared.status.mark());
+    }
     if forgetful {
         tracing::warn!(target: "STORE", component = "InitDB",
             "a broker ran on memory since this store was last open: all tokens of before are refused");
@@ -141,7 +152,21 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     })
 }
 
-fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<Transaction<'c>> {
+/// What makes the store a restored one: a person's word, or the file outside it.
+fn finding(connection: &Connection, present: &StoreMark, shared: &Shared) -> Result<Option<Finding>> {
+    let remembered = shared.mark.read();
+    if let Remembered::Unreadable(why) = &remembered {
+        tracing::warn!(target: "STORE", component = "Mark", why, "the store's mark can't be read");
+    }
+    let (rule, by) = if shared.restored.load(Ordering::SeqCst) {
+        (Some(Rule::Declared), "--restored")
+    } else {
+        (judge(connection, present, &remembered)?, "AA_STORE_MARK")
+    };
+    Ok(rule.map(|rule| Finding { rule, remembered, by }))
+}
+
+pub(super) fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<Transaction<'c>> {
     connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .during(operation)
@@ -159,7 +184,7 @@ pub(super) fn probe(connection: &mut Connection) -> Result<()> {
 }
 
 /// A second that no token was issued in yet: tokens date themselves in whole ones.
-fn next_second(shared: &Shared) -> i64 {
+pub(super) fn next_second(shared: &Shared) -> i64 {
     let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
     std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
     shared.clock.unix_seconds()
@@ -167,34 +192,35 @@ fn next_second(shared: &Shared) -> i64 {
 
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
 /// not all in a `forgetful` store: `min_iat` is then now.
-fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Result<(String, i64)> {
+fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Result<Identity> {
     let transaction = begin(connection, OPEN)?;
     let read = |key| meta::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
     let identity = if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
         let min_iat = next_second(shared);
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        (epoch.clone(), min_iat)
-    } else if let Some((epoch, min_iat)) = known {
-        let min_iat = min_iat.parse().map_err(|_| StoreError::Corrupt {
-            what: "min_iat",
-            why: format!("{min_iat:?} is no number"),
-        })?;
-        (epoch, min_iat)
+        Identity {
+            epoch: epoch.clone(),
+            min_iat,
+            fresh: true,
+        }
+    } else if let Some((epoch, _)) = known {
+        Identity::of(&transaction, epoch)?
     } else {
         let mut bytes = [0_u8; 16];
         shared.entropy.fill(&mut bytes)?;
         let epoch = lower_hex(bytes);
         // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
         // made with the store has signed nothing before it.
-        let min_iat = if shared.first.swap(false, Ordering::SeqCst) {
-            0
-        } else {
-            next_second(shared)
-        };
+        let first = shared.first.swap(false, Ordering::SeqCst);
+        let min_iat = if first { 0 } else { next_second(shared) };
         meta::write(&transaction, MetaKey::Epoch, &epoch)?;
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        (epoch, min_iat)
+        Identity {
+            epoch,
+            min_iat,
+            fresh: !first,
+        }
     };
     let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
     let longest = match known {
@@ -210,7 +236,7 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
 }
 
 /// Everything that the revocation view must know at start.
-fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewChange>> {
+pub(super) fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewChange>> {
     const SESSIONS: &str = "load_sessions";
     const REVOCATIONS: &str = "load_revocations";
     let mut changes = connection.all(

@@ -1,0 +1,377 @@
+//! Stores that are put back from a copy: nothing of before their start is believed any more.
+
+use std::fs;
+use std::path::PathBuf;
+
+use agentwrit_protocol::StoreMark;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::support::{App, Harness, claims};
+
+/// The end of a second: a store that begins anew waits for the next one.
+const END_OF_SECOND: i64 = 999;
+
+async fn start() -> Harness {
+    let harness = Harness::new().await;
+    harness.clock.advance_millis(END_OF_SECOND);
+    harness
+}
+
+/// A copy of a file in the harness' folder.
+struct Copy(PathBuf, Vec<u8>);
+
+impl Copy {
+    fn of(harness: &Harness, name: &str) -> Self {
+        let path = harness.folder.path().join(name);
+        let content = fs::read(&path).unwrap();
+        Self(path, content)
+    }
+
+    fn put_back(&self) {
+        fs::write(&self.0, &self.1).unwrap();
+    }
+}
+
+/// Restarts it, with the store closed for `meanwhile`; a second passes.
+async fn reopened(harness: Harness, meanwhile: impl FnOnce()) -> Harness {
+    let (folder, settings, clock) = harness.stop().await;
+    meanwhile();
+    clock.advance(1);
+    Harness::again(folder, settings, clock).await
+}
+
+/// Stops it, copies its store, and starts it again.
+async fn copied(harness: Harness) -> (Harness, Copy) {
+    let path = harness.folder.path().join("data.db");
+    let mut content = Vec::new();
+    let harness = reopened(harness, || content = fs::read(&path).unwrap()).await;
+    (harness, Copy(path, content))
+}
+
+async fn revoke(harness: &Harness, level: &str, target: &str) {
+    let body = json!({"level": level, "target": target}).to_string();
+    harness.post_as(&harness.admin().await, "/v1/revoke", body).await.ok();
+}
+
+async fn revoke_token(harness: &Harness, token: &str) {
+    revoke(harness, "token", claims(token)["jti"].as_str().unwrap()).await;
+}
+
+async fn restorations(harness: &Harness) -> Vec<Value> {
+    harness.events("event_type=store_restored").await
+}
+
+async fn mark(harness: &Harness) -> StoreMark {
+    harness.broker.store.compare(None).await.unwrap().mark
+}
+
+/// The mark in the file.
+fn kept(harness: &Harness) -> StoreMark {
+    let text = fs::read_to_string(harness.folder.path().join("signing.key.mark")).unwrap();
+    StoreMark::parse(text.trim_end()).unwrap()
+}
+
+#[tokio::test]
+async fn a_revoked_token_stays_refused_when_a_copy_is_put_back() {
+    let harness = start().await;
+    let (agent, token) = harness.agent(json!({})).await;
+    let (_, bystander) = harness.agent(json!({})).await;
+    let launch = harness.launch(json!({})).await;
+    let (harness, copy) = copied(harness).await;
+    assert!(harness.stands(&token).await && restorations(&harness).await.is_empty());
+    let epoch = harness.broker.store.epoch();
+    revoke_token(&harness, &token).await;
+    revoke(&harness, "agent", &agent).await;
+    let harness = reopened(harness, || copy.put_back()).await;
+    assert!(!harness.stands(&token).await, "it was revoked");
+    assert!(!harness.stands(&bystander).await, "nobody knows whether it was revoked");
+    assert_ne!(harness.renew(&bystander).await.status, 200);
+    // It may have been used since the copy was made.
+    assert_eq!(harness.register(&launch, json!({})).await.status, 401);
+    let now = harness.broker.store.epoch();
+    assert_ne!(now, epoch);
+    let events = restorations(&harness).await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    let detail = events[0]["detail"].as_str().unwrap();
+    for part in [
+        "rule=lower_sequence by=AA_STORE_MARK; mark: epoch=",
+        &format!("store: epoch={epoch}"),
+        &format!("new epoch={now}"),
+    ] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    let text = harness.get("/v1/metrics").await.text;
+    assert!(
+        text.contains("\nagentwrit_store_restored_total{rule=\"lower_sequence\"} 1\n"),
+        "{text}"
+    );
+    // It goes on: new agents get tokens, which a further start leaves alone.
+    let (_, fresh) = harness.agent(json!({})).await;
+    let harness = reopened(harness, || ()).await;
+    assert!(harness.stands(&fresh).await && !harness.stands(&token).await);
+    assert_eq!(
+        (harness.broker.store.epoch(), restorations(&harness).await.len()),
+        (now, 1)
+    );
+}
+
+#[tokio::test]
+async fn the_same_copy_is_noticed_each_time_it_is_put_back() {
+    let (mut harness, copy) = copied(start().await).await;
+    let mut epochs = vec![harness.broker.store.epoch()];
+    for rule in ["lower_sequence", "unknown_epoch", "unknown_epoch"] {
+        let (_, token) = harness.agent(json!({})).await;
+        revoke_token(&harness, &token).await;
+        harness = reopened(harness, || copy.put_back()).await;
+        assert!(!harness.stands(&token).await, "{rule}");
+        let event = harness.last("store_restored").await;
+        assert!(
+            event["detail"].as_str().unwrap().starts_with(&format!("rule={rule} ")),
+            "{event}"
+        );
+        let epoch = harness.broker.store.epoch();
+        assert!(!epochs.contains(&epoch));
+        epochs.push(epoch);
+    }
+}
+
+#[tokio::test]
+async fn another_history_of_the_same_length_is_noticed() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let (harness, copy) = copied(harness).await;
+    let early = Copy::of(&harness, "signing.key.mark");
+    revoke_token(&harness, &token).await;
+    let late = Copy::of(&harness, "signing.key.mark");
+    let events = harness.broker.store.event_count();
+    let harness = reopened(harness, || {
+        copy.put_back();
+        early.put_back();
+    })
+    .await;
+    assert!(harness.stands(&token).await, "store and mark are of one moment");
+    while harness.broker.store.event_count() < events {
+        harness.login().await;
+    }
+    let harness = reopened(harness, || late.put_back()).await;
+    assert!(!harness.stands(&token).await);
+    let event = harness.last("store_restored").await;
+    assert!(
+        event["detail"].as_str().unwrap().starts_with("rule=other_history "),
+        "{event}"
+    );
+}
+
+#[tokio::test]
+async fn a_mark_that_is_behind_or_of_a_former_epoch_is_in_order() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let (harness, copy) = copied(harness).await;
+    let early = Copy::of(&harness, "signing.key.mark");
+    revoke_token(&harness, &token).await;
+    let (_, later) = harness.agent(json!({})).await;
+    // As after a crash between a commit and its mark.
+    let harness = reopened(harness, || early.put_back()).await;
+    assert!(harness.stands(&later).await && restorations(&harness).await.is_empty());
+    let former = Copy::of(&harness, "signing.key.mark");
+    let harness = reopened(harness, || copy.put_back()).await;
+    let (_, fresh) = harness.agent(json!({})).await;
+    for mark in [&early, &former] {
+        mark.put_back();
+    }
+    let harness = reopened(harness, || former.put_back()).await;
+    assert!(harness.stands(&fresh).await);
+    assert_eq!(restorations(&harness).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_mark_that_can_not_be_read_counts_once_as_a_restore() {
+    for broken in ["", "rubbish", "{\"epoch\":\"\",\"sequence\":0,\"head\":\"\"}"] {
+        let harness = start().await;
+        let (_, token) = harness.agent(json!({})).await;
+        let path = harness.folder.path().join("signing.key.mark");
+        let harness = reopened(harness, || fs::write(&path, broken).unwrap()).await;
+        assert!(!harness.stands(&token).await, "{broken:?}");
+        let event = harness.last("store_restored").await;
+        assert!(
+            event["detail"].as_str().unwrap().starts_with("rule=unreadable_mark "),
+            "{event}"
+        );
+        let (_, fresh) = harness.agent(json!({})).await;
+        let harness = reopened(harness, || ()).await;
+        assert!(harness.stands(&fresh).await, "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_mark_nothing_is_noticed_and_one_is_made() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let path = harness.folder.path().join("signing.key.mark");
+    let harness = reopened(harness, || fs::remove_file(&path).unwrap()).await;
+    assert!(harness.stands(&token).await);
+    assert_eq!(kept(&harness), mark(&harness).await);
+}
+
+#[tokio::test]
+async fn a_mark_that_can_not_be_written_stops_nobody() {
+    let harness = Harness::with(&[("AA_STORE_MARK", "{folder}/not/there/mark")]).await;
+    let (_, token) = harness.agent(json!({})).await;
+    revoke_token(&harness, &token).await;
+    let (_, other) = harness.agent(json!({})).await;
+    let harness = reopened(harness, || ()).await;
+    assert!(!harness.stands(&token).await && harness.stands(&other).await);
+    assert!(restorations(&harness).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_takes_authority_away_is_marked_before_its_answer() {
+    let harness = start().await;
+    let app: App = harness.app("orders", json!({})).await;
+    assert!(!app.id.is_empty());
+    let (agent, token) = harness.agent(json!({})).await;
+    let (_, released) = harness.agent(json!({})).await;
+    for level in ["token", "agent"] {
+        let target = match level {
+            "token" => claims(&token)["jti"].as_str().unwrap().to_owned(),
+            _ => agent.clone(),
+        };
+        revoke(&harness, level, &target).await;
+        assert_eq!(kept(&harness), mark(&harness).await, "{level}");
+    }
+    assert_eq!(harness.post_as(&released, "/v1/token/release", "").await.status, 204);
+    assert_eq!(kept(&harness), mark(&harness).await, "release");
+}
+
+#[tokio::test]
+async fn a_store_that_is_said_to_be_restored_begins_anew_once() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let (harness, copy) = copied(harness).await;
+    let early = Copy::of(&harness, "signing.key.mark");
+    revoke_token(&harness, &token).await;
+    let (folder, mut settings, clock) = harness.stop().await;
+    // Store and mark together: only a person can know.
+    copy.put_back();
+    early.put_back();
+    clock.advance(1);
+    settings.insert("--restored".to_owned(), String::new());
+    let harness = Harness::again(folder, settings, clock).await;
+    assert!(!harness.stands(&token).await);
+    let events = restorations(&harness).await;
+    assert_eq!(events.len(), 1);
+    let detail = events[0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("rule=declared by=--restored; "), "{detail}");
+    let (folder, mut settings, clock) = harness.stop().await;
+    settings.remove("--restored");
+    let harness = Harness::again(folder, settings, clock).await;
+    assert_eq!(restorations(&harness).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    harness.clock.advance(1);
+    let present = mark(&harness).await;
+    let compare = async |mark: &str| harness.broker.store.compare(Some(mark)).await.unwrap();
+    let same = compare(&present.text()).await;
+    assert!(!same.restored && same.mark == present && harness.stands(&token).await);
+    let ahead = StoreMark {
+        sequence: present.sequence + 1,
+        ..present.clone()
+    };
+    let found = compare(&ahead.text()).await;
+    assert!(found.restored && found.mark.epoch != present.epoch && !harness.stands(&token).await);
+    assert_eq!(
+        (harness.broker.store.epoch(), kept(&harness)),
+        (found.mark.epoch.clone(), found.mark.clone())
+    );
+    // The registrations that follow hold, whoever says the same once more.
+    harness.forget_admin();
+    let (_, fresh) = harness.agent(json!({})).await;
+    assert!(!compare(&ahead.text()).await.restored);
+    let foreign = StoreMark {
+        epoch: "0f".repeat(16),
+        ..present
+    };
+    assert!(harness.stands(&fresh).await);
+    harness.clock.advance(1);
+    assert!(compare(&foreign.text()).await.restored);
+    assert!(!harness.stands(&fresh).await);
+    assert!(!compare(&foreign.text()).await.restored, "taken note of");
+}
+
+#[tokio::test]
+async fn a_store_in_memory_is_never_a_restored_one() {
+    let harness = Harness::with(&[("AA_DB_PATH", "")]).await;
+    let (_, token) = harness.agent(json!({})).await;
+    harness.clock.advance(1);
+    let compared = harness.broker.store.compare(Some("rubbish")).await.unwrap();
+    assert!(!compared.restored && harness.stands(&token).await);
+    assert!(!harness.folder.path().join("signing.key.mark").exists());
+}
+
+/// What may happen to a store.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Register,
+    Revoke(usize),
+    Copy,
+    PutBack(usize),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => Just(Step::Register),
+        3 => (0..8_usize).prop_map(Step::Revoke),
+        2 => Just(Step::Copy),
+        2 => (0..8_usize).prop_map(Step::PutBack),
+        1 => Just(Step::Restart),
+    ]
+}
+
+async fn no_revoked_token_stands_after(steps: &[Step]) {
+    let mut harness = start().await;
+    let (mut tokens, mut revoked, mut copies): (Vec<String>, Vec<String>, Vec<Copy>) = Default::default();
+    for step in steps {
+        match *step {
+            Step::Register => tokens.push(harness.agent(json!({})).await.1),
+            Step::Revoke(index) => {
+                if let Some(token) = tokens.get(index % tokens.len().max(1)) {
+                    // One that the store refuses already can be revoked as well.
+                    revoke_token(&harness, token).await;
+                    revoked.push(token.clone());
+                }
+            }
+            Step::Copy => {
+                let (next, copy) = copied(harness).await;
+                harness = next;
+                copies.push(copy);
+            }
+            Step::PutBack(index) => {
+                let copy = copies.get(index % copies.len().max(1));
+                harness = reopened(harness, || copy.into_iter().for_each(Copy::put_back)).await;
+            }
+            Step::Restart => harness = reopened(harness, || ()).await,
+        }
+        for token in &revoked {
+            assert!(
+                !harness.stands(token).await,
+                "a revoked token stands after {step:?} of {steps:?}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_copy_that_is_put_back_revives_a_revoked_token(steps in prop::collection::vec(step(), 1..14)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(no_revoked_token_stands_after(&steps));
+    }
+}
