@@ -18,11 +18,14 @@ use crate::server::{ListenError, Server};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreKind};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 
 /// How long threads that read files or compare secrets may go on after the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
+
+const NOTHING_RESTORED: &str =
+    "--restored says that the store's file was put back from a copy, but AA_DB_PATH is empty: there is no file";
 
 /// Why the broker ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -59,30 +62,34 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// The whole program.
-pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
-    match arguments.next().as_deref() {
-        None => {}
-        Some("--help" | "-h") => {
-            say(std::io::stdout(), &help());
-            return ExitCode::SUCCESS;
-        }
-        Some("--version" | "-V") => {
-            say(
-                std::io::stdout(),
-                concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION")),
-            );
-            return ExitCode::SUCCESS;
-        }
-        Some(other) => {
-            say(
-                std::io::stderr(),
-                &format!("unknown argument {other:?}: see agentwrit-broker --help"),
-            );
-            return ExitCode::from(2);
+pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let mut restored = false;
+    for argument in arguments {
+        match argument.as_str() {
+            "--restored" => restored = true,
+            "--help" | "-h" => {
+                say(std::io::stdout(), &help());
+                return ExitCode::SUCCESS;
+            }
+            "--version" | "-V" => {
+                say(
+                    std::io::stdout(),
+                    concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION")),
+                );
+                return ExitCode::SUCCESS;
+            }
+            other => {
+                say(
+                    std::io::stderr(),
+                    &format!("unknown argument {other:?}: see agentwrit-broker --help"),
+                );
+                return ExitCode::from(2);
+            }
         }
     }
     match Config::load(&environment) {
-        Ok(config) => logged(config),
+        Ok(config) if restored && config.store == StoreKind::Memory => fatal(&[NOTHING_RESTORED.to_owned()]),
+        Ok(config) => logged(Config { restored, ..config }),
         Err(failures) => fatal(&failures),
     }
 }

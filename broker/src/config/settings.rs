@@ -215,7 +215,9 @@ pub const SETTINGS: &[Setting] = &[
 pub fn help() -> String {
     let mut text = String::from(
         "agentwrit-broker: issues short-lived, scoped, revocable tokens to agents\n\n\
-         Usage: agentwrit-broker [--help | --version]\n\n\
+         Usage: agentwrit-broker [--restored | --help | --version]\n\n\
+         --restored: the store was put back from a copy; all tokens of before are refused, and people revoke again\n\
+         what they revoked since the copy was made. For one start, after each restore.\n\n\
          Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n\
          AA_DATABASE_URL must be unset: this version has no PostgreSQL store.\n",
     );

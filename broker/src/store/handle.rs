@@ -46,6 +46,8 @@ pub(crate) struct StoreStatus {
     pub(crate) openings: AtomicU64,
     /// Where it stands; the epoch is empty before it was open.
     pub(crate) mark: RwLock<StoreMark>,
+    /// Epoch of a store that this process made; empty when there is none.
+    pub(crate) made: RwLock<String>,
     pub(crate) failure: RwLock<Option<&'static str>>,
     pub(crate) space: Space,
 }

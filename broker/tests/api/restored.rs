@@ -7,6 +7,7 @@ use agentwrit_protocol::StoreMark;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::process::{GOOD, Process, program};
 use super::support::{App, Harness, claims};
 
 /// The end of a second: a store that begins anew waits for the next one.
@@ -271,7 +272,7 @@ async fn a_store_that_is_said_to_be_restored_begins_anew_once() {
 
 #[tokio::test]
 async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
-    let harness = start().await;
+    let harness = reopened(start().await, || ()).await;
     let (_, token) = harness.agent(json!({})).await;
     harness.clock.advance(1);
     let present = mark(&harness).await;
@@ -304,6 +305,26 @@ async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
 }
 
 #[tokio::test]
+async fn what_a_new_store_issued_stands_when_the_mark_of_a_lost_one_comes() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    harness.clock.advance(1);
+    let lost = StoreMark {
+        epoch: "0f".repeat(16),
+        sequence: 7,
+        head: "a1".repeat(32),
+    };
+    let found = harness.broker.store.compare(Some(&lost.text())).await.unwrap();
+    assert!(found.restored, "it is told");
+    assert!(harness.stands(&token).await, "it is no copy");
+    let again = harness.broker.store.compare(Some("rubbish")).await.unwrap();
+    assert!(
+        again.restored && !harness.stands(&token).await,
+        "its epoch is no longer the one that it was made with"
+    );
+}
+
+#[tokio::test]
 async fn a_store_in_memory_is_never_a_restored_one() {
     let harness = Harness::with(&[("AA_DB_PATH", "")]).await;
     let (_, token) = harness.agent(json!({})).await;
@@ -311,6 +332,34 @@ async fn a_store_in_memory_is_never_a_restored_one() {
     let compared = harness.broker.store.compare(Some("rubbish")).await.unwrap();
     assert!(!compared.restored && harness.stands(&token).await);
     assert!(!harness.folder.path().join("signing.key.mark").exists());
+}
+
+#[test]
+fn the_program_takes_a_persons_word_for_a_restore() {
+    let folder = tempfile::tempdir().unwrap();
+    let restored = || {
+        let mut command = program(folder.path());
+        command.envs([GOOD, ("AA_PORT", "0")]).arg("--restored");
+        command
+    };
+    let process = Process::start(&mut restored());
+    let told = process
+        .start
+        .iter()
+        .filter(|line| line.contains("rule=declared"))
+        .count();
+    assert_eq!(told, 1, "{:?}", process.start);
+    drop(process);
+    let process = Process::with(folder.path(), &[]);
+    assert!(!process.start.iter().any(|line| line.contains("rule=declared")));
+    drop(process);
+    let output = restored().env("AA_DB_PATH", "").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.starts_with("FATAL: --restored says") && text.contains("AA_DB_PATH is empty"),
+        "{text}"
+    );
+    assert_eq!(output.status.code(), Some(1));
 }
 
 /// What may happen to a store.

@@ -12,7 +12,7 @@ use super::audit::insert;
 use super::chain::{ChainHead, Links, remember, seal};
 use super::matches::Matches;
 use super::open::{Opened, load_changes, open, probe};
-use super::restored::{Finding, Identity, begin_anew, judge};
+use super::restored::{Finding, Identity, Rule, begin_anew, judge};
 use super::statements::Statements;
 use super::tx::SqliteTx;
 use crate::keys::KeySet;
@@ -72,6 +72,11 @@ impl StoreStatus {
         self.stands(epoch, head);
         self.openings.fetch_add(1, Ordering::SeqCst);
         self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes note that this process made a store of this epoch.
+    pub(crate) fn made(&self, epoch: String) {
+        *self.made.write().unwrap_or_else(PoisonError::into_inner) = epoch;
     }
 
     /// Takes note of where the store stands now.
@@ -300,7 +305,15 @@ impl Committer {
                 remembered,
                 by: "the controller's Lease",
             };
-            let before = Identity::of(&opened.connection, present.epoch)?;
+            let mut before = Identity::of(&opened.connection, present.epoch)?;
+            let made = self
+                .shared
+                .status
+                .made
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            before.made = made == before.epoch && matches!(rule, Rule::UnknownEpoch | Rule::UnreadableMark);
             let Opened { connection, head, .. } = opened;
             let identity = begin_anew(connection, head, &before, &finding, &self.shared)?;
             let changes = load_changes(connection, self.shared.clock.unix_seconds())?;

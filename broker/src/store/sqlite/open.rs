@@ -203,6 +203,7 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
             epoch: epoch.clone(),
             min_iat,
             fresh: true,
+            made: false,
         }
     } else if let Some((epoch, _)) = known {
         Identity::of(&transaction, epoch)?
@@ -216,10 +217,12 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
         let min_iat = if first { 0 } else { next_second(shared) };
         meta::write(&transaction, MetaKey::Epoch, &epoch)?;
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        shared.status.made(epoch.clone());
         Identity {
             epoch,
             min_iat,
             fresh: !first,
+            made: true,
         }
     };
     let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());

@@ -49,6 +49,8 @@ pub(super) struct Identity {
     pub(super) min_iat: i64,
     /// Whether that is now, and nothing was issued since.
     pub(super) fresh: bool,
+    /// Whether this process made the store: it is no copy, so that what it has issued stands.
+    pub(super) made: bool,
 }
 
 impl Identity {
@@ -63,6 +65,7 @@ impl Identity {
             epoch,
             min_iat,
             fresh: false,
+            made: false,
         })
     }
 }
@@ -128,7 +131,7 @@ pub(super) fn begin_anew(
     finding: &Finding,
     shared: &Shared,
 ) -> Result<Identity> {
-    let now = if before.fresh {
+    let now = if before.fresh || before.made {
         before.min_iat
     } else {
         next_second(shared)
@@ -151,9 +154,10 @@ pub(super) fn begin_anew(
     meta::write(&transaction, MetaKey::FormerEpochs, &former.join(" "))?;
     meta::write(&transaction, MetaKey::Epoch, &epoch)?;
     meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-    let millis = shared.clock.unix_millis();
-    let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
-    transaction.change(OPERATION, sql, [millis])?;
+    if !before.made {
+        let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
+        transaction.change(OPERATION, sql, [shared.clock.unix_millis()])?;
+    }
     let now = shared.clock.now();
     let event = EventDraft::success(EventType::StoreRestored, detail.clone());
     let links = append(&transaction, seal(head, vec![(now, event)], now, &shared.keys)?)?;
@@ -171,6 +175,7 @@ pub(super) fn begin_anew(
         epoch,
         min_iat,
         fresh: true,
+        made: false,
     })
 }
 
