@@ -2,9 +2,9 @@
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::{
-    BulkItem, BulkRequest, BulkResponse, DenialsResponse, PodEndedRequest, PodLaunchRequest, PodLaunchResponse,
-    PodReleaseResponse, PolicyKind, PolicyListResponse, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse,
-    WriteOrder,
+    BulkItem, BulkRequest, BulkResponse, DenialsResponse, MarkRequest, MarkResponse, PodEndedRequest, PodLaunchRequest,
+    PodLaunchResponse, PodReleaseResponse, PolicyKind, PolicyListResponse, PutApp, PutLaunchToken, PutPolicyResponse,
+    RevokedResponse, WriteOrder,
 };
 use http::Method;
 use serde::Serialize;
@@ -115,6 +115,15 @@ impl BrokerClient {
     /// See [`Error`].
     pub async fn list_policies(&self) -> Result<Epoched<PolicyListResponse>, Error> {
         self.attested(Method::GET, "/v1/k8s/policies".to_owned(), None::<&()>)
+            .await
+    }
+
+    /// `POST /v1/k8s/mark`: shows the broker what is remembered of its store; answers with what to remember now.
+    ///
+    /// # Errors
+    /// See [`Error`]; a broker of before answers `not_found`.
+    pub async fn mark(&self, request: &MarkRequest) -> Result<Epoched<MarkResponse>, Error> {
+        self.attested(Method::POST, "/v1/k8s/mark".to_owned(), Some(request))
             .await
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::{
-    AppSpec, Denial, LaunchTokenSpec, LivePod, PodEndedRequest, PolicyKind, PolicyListResponse, PolicySummary,
-    PutPolicy, PutPolicyResponse, WriteOrder,
+    AppSpec, Denial, LaunchTokenSpec, LivePod, MarkRequest, PodEndedRequest, PolicyKind, PolicyListResponse,
+    PolicySummary, PutPolicy, PutPolicyResponse, WriteOrder,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -211,7 +211,11 @@ impl Broker {
     /// # Errors
     /// When it doesn't answer; it then counts as away.
     pub async fn look(&self) -> Result<PolicyListResponse, BrokerError> {
-        let answer = self.client.list_policies().await;
+        // First, so that the list is of the epoch that the comparison leaves.
+        let answer = match self.compare_mark().await {
+            Ok(()) => self.client.list_policies().await,
+            Err(error) => Err(error),
+        };
         let result = match answer {
             Ok(answer) => {
                 let list = answer.value;
@@ -249,6 +253,30 @@ impl Broker {
         };
         self.looked.send_modify(|looks| *looks = looks.wrapping_add(1));
         result
+    }
+
+    /// Shows the broker what the Lease remembers of its store, and remembers where that stands now.
+    async fn compare_mark(&self) -> Result<(), agentwrit_client::Error> {
+        let Some(claim) = self.leadership.claim() else {
+            return Ok(());
+        };
+        let request = MarkRequest {
+            mark: self.leadership.mark(claim),
+        };
+        let answer = match self.client.mark(&request).await {
+            Ok(answer) => answer.value,
+            // A broker of the version before knows no marks.
+            Err(error) if error.class() == Class::Denied(ErrorCode::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if answer.restored {
+            tracing::warn!(
+                epoch = answer.mark.epoch,
+                "the broker's store was put back from a copy: revoke again what was revoked since"
+            );
+        }
+        self.leadership.remember(claim, answer.mark);
+        Ok(())
     }
 
     /// Makes the broker hold `put`; sends nothing when it does already. Answers the app's id, of an `AgentApp`.

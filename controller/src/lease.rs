@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use agentwrit_protocol::Clock;
+use agentwrit_protocol::{Clock, StoreMark};
 
 use crate::metrics::Metrics;
 use crate::report::{Categorised, Category, Reporter};
@@ -30,6 +30,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long the holder may write after a renewal: less, so that it stops before the others may take over.
 const CLAIM: Duration = Duration::from_secs(12);
+
+/// Annotation with the mark of the broker's store.
+pub const MARK_ANNOTATION: &str = "agentwrit.io/store-mark";
 
 /// The right to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,11 +138,20 @@ fn decide(memory: &mut Memory, identity: &str, lease: Option<&Lease>, now: Insta
     Step::Wait
 }
 
+/// Where the broker's store stood when the holder of this lease epoch asked.
+#[derive(Debug, Clone)]
+struct Seen {
+    lead: i64,
+    mark: StoreMark,
+}
+
 /// The one place that knows whether this replica may write.
 #[derive(Debug, Clone)]
 pub struct Leadership {
     claim: watch::Receiver<Option<Claim>>,
     raise: mpsc::Sender<i64>,
+    annotated: watch::Receiver<Option<String>>,
+    seen: watch::Sender<Option<Seen>>,
 }
 
 impl Leadership {
@@ -166,6 +178,30 @@ impl Leadership {
         self.claim.clone()
     }
 
+    /// What is remembered of the broker's store under this claim: what the broker said last, before that what the
+    /// Lease said.
+    pub fn mark(&self, claim: Claim) -> Option<String> {
+        let seen = self.seen.borrow();
+        match seen.as_ref().filter(|seen| seen.lead == claim.epoch) {
+            Some(seen) => Some(seen.mark.text()),
+            None => self.annotated.borrow().clone(),
+        }
+    }
+
+    /// Remembers where the broker's store stands; the holder's next write of the Lease takes it over.
+    pub fn remember(&self, claim: Claim, mark: StoreMark) {
+        let lead = claim.epoch;
+        self.seen.send_if_modified(|seen| {
+            let later = seen
+                .as_ref()
+                .is_none_or(|seen| seen.lead < lead || (seen.lead == lead && !mark.is_behind(&seen.mark)));
+            if later {
+                *seen = Some(Seen { lead, mark });
+            }
+            later
+        });
+    }
+
     /// The broker has seen `epoch`: the holder, confirmed by its next write of the Lease, sets a higher one.
     pub fn raise_above(&self, epoch: i64) {
         // A full queue means that such a request is under way.
@@ -183,6 +219,8 @@ pub struct Elector {
     metrics: Arc<Metrics>,
     claim: watch::Sender<Option<Claim>>,
     raise: mpsc::Receiver<i64>,
+    annotated: watch::Sender<Option<String>>,
+    seen: watch::Receiver<Option<Seen>>,
     memory: Memory,
 }
 
@@ -206,6 +244,8 @@ impl Elector {
     ) -> (Self, Leadership) {
         let (claim, claim_reader) = watch::channel(None);
         let (raise, raise_reader) = mpsc::channel(1);
+        let (annotated, annotated_reader) = watch::channel(None);
+        let (seen, seen_reader) = watch::channel(None);
         let elector = Self {
             api: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
@@ -215,6 +255,8 @@ impl Elector {
             metrics,
             claim,
             raise: raise_reader,
+            annotated,
+            seen: seen_reader,
             memory: Memory::default(),
         };
         (
@@ -222,6 +264,8 @@ impl Elector {
             Leadership {
                 claim: claim_reader,
                 raise,
+                annotated: annotated_reader,
+                seen,
             },
         )
     }
@@ -255,6 +299,8 @@ impl Elector {
     async fn step(&mut self) -> Result<bool, LeaseError> {
         let started = Instant::now();
         let present = timed(self.api.get_opt(LEASE_NAME)).await?;
+        // Before the claim: whoever leads shows it to the broker.
+        self.annotated.send_replace(present.as_ref().and_then(annotation));
         let step = decide(&mut self.memory, &self.identity, present.as_ref(), Instant::now());
         let (lease, epoch) = match step {
             Step::Wait => {
@@ -304,6 +350,9 @@ impl Elector {
             },
             spec: None,
         });
+        if let Some(seen) = self.seen.borrow().as_ref().filter(|seen| seen.lead == epoch) {
+            annotate(&mut lease, &seen.mark);
+        }
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         if acquire {
             spec.acquire_time = Some(now.clone());
@@ -363,6 +412,19 @@ impl Elector {
     }
 }
 
+fn annotation(lease: &Lease) -> Option<String> {
+    lease.metadata.annotations.as_ref()?.get(MARK_ANNOTATION).cloned()
+}
+
+/// Writes the mark; never a lower one of the same store.
+fn annotate(lease: &mut Lease, mark: &StoreMark) {
+    let present = annotation(lease).and_then(|text| StoreMark::parse(&text).ok());
+    if present.is_none_or(|present| !mark.is_behind(&present)) {
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(MARK_ANNOTATION.to_owned(), mark.text());
+    }
+}
+
 async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
     match tokio::time::timeout(RENEW_EVERY, call).await {
         Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
@@ -385,6 +447,63 @@ mod tests {
                 ..LeaseSpec::default()
             }),
         }
+    }
+
+    fn mark(epoch: &str, sequence: i64) -> StoreMark {
+        StoreMark {
+            epoch: epoch.repeat(16),
+            sequence,
+            head: "a1".repeat(32),
+        }
+    }
+
+    #[test]
+    fn a_mark_is_never_lowered_but_for_another_store() {
+        let mut lease = lease("a", 1, 1);
+        assert_eq!(annotation(&lease), None);
+        for (given, wanted) in [
+            (mark("0a", 5), mark("0a", 5)),
+            (mark("0a", 4), mark("0a", 5)),
+            (mark("0a", 6), mark("0a", 6)),
+            (mark("0b", 1), mark("0b", 1)),
+        ] {
+            annotate(&mut lease, &given);
+            assert_eq!(annotation(&lease), Some(wanted.text()));
+        }
+        let rubbish = ("rubbish".to_owned(), MARK_ANNOTATION.to_owned());
+        lease
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(rubbish.1, rubbish.0);
+        annotate(&mut lease, &mark("0a", 1));
+        assert_eq!(annotation(&lease), Some(mark("0a", 1).text()));
+    }
+
+    #[test]
+    fn what_an_earlier_lead_remembered_is_not_shown() {
+        let (_claim, claim_reader) = watch::channel(None);
+        let (annotated, annotated_reader) = watch::channel(None);
+        let leadership = Leadership {
+            claim: claim_reader,
+            raise: mpsc::channel(1).0,
+            annotated: annotated_reader,
+            seen: watch::channel(None).0,
+        };
+        let claim = |epoch| Claim {
+            until: Instant::now(),
+            epoch,
+        };
+        assert_eq!(leadership.mark(claim(1)), None);
+        annotated.send_replace(Some("as annotated".to_owned()));
+        assert_eq!(leadership.mark(claim(1)).as_deref(), Some("as annotated"));
+        leadership.remember(claim(1), mark("0a", 5));
+        leadership.remember(claim(1), mark("0a", 4));
+        assert_eq!(leadership.mark(claim(1)), Some(mark("0a", 5).text()));
+        assert_eq!(leadership.mark(claim(2)).as_deref(), Some("as annotated"));
+        leadership.remember(claim(2), mark("0b", 1));
+        leadership.remember(claim(1), mark("0a", 9));
+        assert_eq!(leadership.mark(claim(2)), Some(mark("0b", 1).text()));
     }
 
     #[test]

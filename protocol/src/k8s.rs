@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::lower_hex;
 use crate::problem::Problem;
 use crate::sensitive::Sensitive;
+use crate::store_mark::StoreMark;
 use crate::wire::LaunchPolicy;
 
 /// Header on every answer: the store's epoch, new at creation and at every restore.
@@ -249,6 +250,25 @@ pub struct PolicyListResponse {
     pub policies: Vec<PolicySummary>,
     /// All pods with live sessions or unused launch tokens, and those in quarantine.
     pub pods: Vec<LivePod>,
+}
+
+/// Body of `POST /v1/k8s/mark`: what the caller remembers of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MarkRequest {
+    /// The text of the mark as it was kept, whatever it is; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+}
+
+/// Answer of `POST /v1/k8s/mark`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MarkResponse {
+    /// Where the store stands now: the mark to keep.
+    pub mark: StoreMark,
+    /// Whether the mark showed that the store was put back from a copy, so that it has begun a new epoch.
+    pub restored: bool,
 }
 
 /// Answer of `DELETE` of a policy and of `POST /v1/k8s/pods/{uid}/ended`.

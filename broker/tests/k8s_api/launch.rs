@@ -442,6 +442,7 @@ async fn only_the_controller_reads_and_writes() {
             "DELETE",
             "/v1/k8s/policies/launch-tokens/shop/reader?uid=ltok-uid&lease_epoch=9&sequence=9&revoke=true",
         ),
+        ("POST", "/v1/k8s/mark"),
         ("POST", "/v1/k8s/pods/p1/ended"),
         ("GET", "/v1/k8s/denials"),
     ];

@@ -15,5 +15,6 @@ mod launch;
 mod pods;
 mod policy;
 mod renewal;
+mod restored;
 mod sessions;
 mod world;

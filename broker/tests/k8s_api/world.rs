@@ -155,6 +155,21 @@ impl World {
         self.reassembled().await
     }
 
+    /// The same after a restart, and a copy of its volume.
+    pub async fn copied(self) -> (Self, Vec<u8>) {
+        self.broker.store.close().await.unwrap();
+        let copy = std::fs::read(self.dir.path().join("data.db")).unwrap();
+        (self.reassembled().await, copy)
+    }
+
+    /// The same after a restart on a volume that was put back from a copy, with the mark that was on it.
+    pub async fn put_back(self, copy: &[u8]) -> Self {
+        self.broker.store.close().await.unwrap();
+        std::fs::write(self.dir.path().join("data.db"), copy).unwrap();
+        std::fs::remove_file(self.dir.path().join("signing.key.mark")).unwrap();
+        self.reassembled().await
+    }
+
     async fn assembled(attestation: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();

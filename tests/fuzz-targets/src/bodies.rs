@@ -19,6 +19,7 @@ pub const ENDPOINTS: [(&str, &str, &str); 35] = [
     ("DELETE", "/v1/k8s/policies/apps/shop/orders", "{controller}"),
     ("DELETE", "/v1/k8s/policies/launch-tokens/shop/reader", "{controller}"),
     ("GET", "/v1/k8s/policies", "{controller}"),
+    ("POST", "/v1/k8s/mark", "{controller}"),
     ("POST", "/v1/k8s/launch-tokens", "{pod}"),
     ("POST", "/v1/k8s/pods/7f2c8c1e/ended", "{controller}"),
     ("POST", "/v1/k8s/pods/7f2c8c1e/release", "{admin}"),

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use agentwrit_protocol::k8s::{
-    Denial, DenialsResponse, EPOCH_HEADER, LivePod, PodEndedRequest, PolicyKind, PolicyListResponse, PolicySummary,
-    PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse, WriteOrder,
+    Denial, DenialsResponse, EPOCH_HEADER, LivePod, MarkRequest, MarkResponse, PodEndedRequest, PolicyKind,
+    PolicyListResponse, PolicySummary, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse, WriteOrder,
 };
-use agentwrit_protocol::{ErrorCode, Problem};
+use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -55,6 +55,8 @@ pub struct Memory {
     pub faults: HashMap<String, Fault>,
     pub counts: HashMap<String, (i64, i64)>,
     pub looks: usize,
+    /// Marks that the controller has shown, as it kept them.
+    pub shown: Vec<Option<String>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -79,6 +81,7 @@ impl Broker {
                 put(put_launch_token).delete(delete_launch_token),
             )
             .route("/v1/k8s/pods/{uid}/ended", post(ended))
+            .route("/v1/k8s/mark", post(mark))
             .route("/v1/k8s/denials", get(denials))
             .with_state(broker.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -187,6 +190,18 @@ async fn list(State(broker): State<Broker>) -> Response {
         pods: memory.pods.clone(),
     };
     answer(&memory, list)
+}
+
+async fn mark(State(broker): State<Broker>, Json(request): Json<MarkRequest>) -> Response {
+    let mut memory = broker.memory();
+    memory.shown.push(request.mark);
+    let mark = StoreMark {
+        epoch: "0f".repeat(16),
+        sequence: i64::try_from(memory.shown.len()).unwrap(),
+        head: "a1".repeat(32),
+    };
+    let compared = MarkResponse { mark, restored: false };
+    answer(&memory, compared)
 }
 
 async fn put_app(

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use agentwrit_client::system::SystemClock;
-use agentwrit_controller::lease::{Elector, Leadership};
+use agentwrit_controller::lease::{Elector, Leadership, MARK_ANNOTATION};
 use agentwrit_controller::metrics::Metrics;
 use agentwrit_controller::report::Reporter;
+use agentwrit_protocol::StoreMark;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -107,5 +108,57 @@ async fn a_holder_whose_lease_was_taken_stops_and_one_whose_lease_was_deleted_go
         Some("b"),
         "another's Lease is not given back"
     );
+    world.done().await;
+}
+
+async fn annotated(world: &World, namespace: &str) -> Option<String> {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), namespace);
+    let lease = leases.get_opt("agentwrit-controller").await.unwrap()?;
+    lease.metadata.annotations?.get(MARK_ANNOTATION).cloned()
+}
+
+#[tokio::test]
+async fn the_lease_remembers_the_brokers_store_for_the_next_leader() {
+    let world = World::new("lease").await;
+    let mark = |sequence| StoreMark {
+        epoch: "0f".repeat(16),
+        sequence,
+        head: "a1".repeat(32),
+    };
+    let first = Replica::start(&world, "a");
+    first.leads().await;
+    let claim = first.leadership.claim().unwrap();
+    assert_eq!(first.leadership.mark(claim), None);
+    first.leadership.remember(claim, mark(7));
+    wait("the annotation", || async {
+        (annotated(&world, &world.namespace).await? == mark(7).text()).then_some(())
+    })
+    .await;
+    first.stop().await;
+    let second = Replica::start(&world, "b");
+    second.leads().await;
+    let claim = second.leadership.claim().unwrap();
+    assert_eq!(second.leadership.mark(claim), Some(mark(7).text()));
+    second.stop().await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn each_look_shows_the_broker_its_last_mark() {
+    let world = World::new("lease").await;
+    wait("a mark that comes back", || async {
+        let shown = world.broker.memory().shown.clone();
+        let last = shown.last()?.clone()?;
+        assert_eq!(
+            StoreMark::parse(&last).unwrap().sequence,
+            i64::try_from(shown.len()).unwrap() - 1
+        );
+        Some(())
+    })
+    .await;
+    wait("the annotation", || async {
+        StoreMark::parse(&annotated(&world, &world.release).await?).ok()
+    })
+    .await;
     world.done().await;
 }

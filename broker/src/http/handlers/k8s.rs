@@ -5,7 +5,8 @@ use std::sync::Arc;
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{
-    LivePod, PodEndedRequest, PodLaunchRequest, PutApp, PutLaunchToken, PutPolicyResponse, WriteOrder,
+    LivePod, MarkRequest, MarkResponse, PodEndedRequest, PodLaunchRequest, PutApp, PutLaunchToken, PutPolicyResponse,
+    WriteOrder,
 };
 use axum::Router;
 use axum::extract::{Path, State};
@@ -61,6 +62,7 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
             "/v1/k8s/policies/launch-tokens/{namespace}/{name}",
             put(put_launch_token).delete(delete_launch_token),
         )
+        .route("/v1/k8s/mark", post(mark))
         .route("/v1/k8s/launch-tokens", post(launch))
         .route("/v1/k8s/pods/{uid}/ended", post(end_pod))
         .route("/v1/k8s/pods/{uid}/release", post(release_pod))
@@ -189,6 +191,17 @@ async fn list(State(k8s): State<K8s>, call: Call) -> Answer {
     k8s.controller(&call).await?;
     let listed = k8s.broker.store.read(ListPolicies).await?;
     Ok(json::reply(StatusCode::OK, &listed))
+}
+
+async fn mark(State(k8s): State<K8s>, call: Call) -> Answer {
+    k8s.controller(&call).await?;
+    let request: MarkRequest = body(&call).map_err(K8sError::from)?;
+    let compared = k8s.broker.store.compare(request.mark.as_deref()).await?;
+    let answer = MarkResponse {
+        mark: compared.mark,
+        restored: compared.restored,
+    };
+    Ok(json::reply(StatusCode::OK, &answer))
 }
 
 async fn launch(State(k8s): State<K8s>, call: Call) -> Answer {

@@ -4,7 +4,7 @@ use agentwrit_protocol::ErrorCode::{
     Conflict, Forbidden, InvalidRequest, InvalidScopeFormat, InvalidTtl, LaunchTokenNotFound, MaxActiveAgents,
     PodNotSelected, PolicyNotReady, RateLimited, Revoked, ServiceAccountNotAllowed, StaleWriter, Suspended,
 };
-use agentwrit_protocol::k8s;
+use agentwrit_protocol::{StoreMark, k8s};
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, OneOfBuilder};
 use utoipa::openapi::{Ref, Schema};
@@ -22,7 +22,15 @@ const PUBLIC_KEY: &str = "GX9rI+FshTLGq8g4+tRO5e+pvXe7Uo8mGPxYMwzSg0k=";
 
 pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
     shapes(schemas);
-    let mut endpoints = vec![list_policies(), put_all(), launch(), ended(), release(), denials()];
+    let mut endpoints = vec![
+        list_policies(),
+        put_all(),
+        mark(),
+        launch(),
+        ended(),
+        release(),
+        denials(),
+    ];
     for (path, kind, schema, example) in [
         ("/v1/k8s/policies/apps/{namespace}/{name}", "App", "PutApp", app()),
         (
@@ -114,6 +122,14 @@ fn shapes(schemas: &mut Schemas) {
             .member("name", text(253, "reader-x7k2p"))
             .member("reason", text(256, "deleted"))
     });
+    schemas.shape::<StoreMark>(|shape| {
+        shape
+            .member("epoch", hex(32))
+            .member("sequence", number(0, None, 1042))
+            .member("head", hex(64))
+    });
+    schemas.shape::<k8s::MarkRequest>(|shape| shape);
+    schemas.shape::<k8s::MarkResponse>(|shape| shape);
     schemas.shape::<k8s::PodReleaseResponse>(|shape| shape);
     schemas.shape::<k8s::Denial>(|shape| shape.member("cursor", number(1, None, 8)));
     schemas.shape::<k8s::DenialsResponse>(|shape| shape.member("next", number(0, None, 8)));
@@ -295,6 +311,34 @@ fn launch() -> Endpoint {
     .refuses(Revoked, "a person revoked the pod's agent")
     .refuses(LaunchTokenNotFound, "the pod's namespace has no such LaunchToken")
     .refuses(RateLimited, "one registration per 10 s and pod, three at once")
+}
+
+fn mark() -> Endpoint {
+    let mark = StoreMark {
+        epoch: "4f2a9c071be6d853".repeat(2),
+        sequence: 1042,
+        head: "4f2a9c071be6d853".repeat(4),
+    };
+    Endpoint::post(
+        "/v1/k8s/mark",
+        TAG,
+        "compareMark",
+        "Compares the store with what is remembered of it",
+    )
+    .says(
+        "For the controller, which keeps the mark in its Lease. A store that stands before the mark, has another history \
+         or never had its epoch was put back from a copy: it begins a new epoch and refuses all tokens of before. A text \
+         that is no mark counts as one of an unknown epoch.",
+    )
+    .service_account()
+    .takes("MarkRequest", json!({"mark": mark.text()}))
+    .answers(
+        200,
+        "The mark to keep from now on.",
+        "MarkResponse",
+        json!({"mark": mark, "restored": false}),
+    )
+    .refuses(InvalidRequest, "malformed JSON body")
 }
 
 fn ended() -> Endpoint {
