@@ -158,6 +158,12 @@ pub struct RevokeResponse {
     pub target: String,
     /// Entries written: always 1.
     pub count: i64,
+    /// Sessions and delegations that ended by it. Only with attestation on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions_ended: Option<i64>,
+    /// Pods that are in quarantine because of it, also those that were before. Only with attestation on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods_quarantined: Option<i64>,
 }
 
 /// `POST /v1/admin/auth`.

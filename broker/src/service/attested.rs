@@ -11,7 +11,7 @@ use super::denials::{self, Refused};
 use super::policy_rules::Pair;
 use crate::attest::DenialKind;
 use crate::store::policy::PolicyKey;
-use crate::store::{Attested, EndReason, EventDraft, LaunchToken, Result, Session, Tx};
+use crate::store::{Attested, EndReason, EventDraft, LaunchToken, Result, RevocationLevel, Session, Tx};
 
 /// How long a superseded session still stands, milliseconds.
 pub const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
@@ -139,10 +139,9 @@ pub(super) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<
     if tx.pod_is_buried(pod_uid).await? {
         return Ok(Some(DenialKind::PodEnded));
     }
-    Ok(tx
-        .pod_is_quarantined(pod_uid)
-        .await?
-        .then_some(DenialKind::PodQuarantined))
+    // A task may have been revoked while attestation was off: the pod's tokens would be dead from birth.
+    let revoked = tx.pod_is_quarantined(pod_uid).await? || tx.is_revoked(RevocationLevel::Task, pod_uid).await?;
+    Ok(revoked.then_some(DenialKind::PodQuarantined))
 }
 
 /// A LaunchToken and its AgentApp.
@@ -177,6 +176,8 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     let Some(bound) = &launch.attested else {
         return Ok(());
     };
+    tx.know_pod(&live_pod(bound)).await?;
+    tx.know_session_of_pod(&bound.pod_uid, new_sid).await?;
     tx.count_issued(&bound.policy_uid).await?;
     tx.count_issued(&bound.app_uid).await?;
     let effective_at = tx.now_millis().saturating_add(SUPERSESSION_OVERLAP_MS);
@@ -233,32 +234,4 @@ pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<Re
         },
     };
     Ok(kind.map(Refusal::from))
-}
-
-/// A person's revocation ended these sessions: the pods among them are quarantined, and hold no other session.
-///
-/// # Errors
-/// When the store fails.
-pub async fn on_person_revoked(tx: &mut dyn Tx, sessions: &[Session], actor: &str, source: &str) -> Result<()> {
-    for session in sessions {
-        let Some(bound) = &session.attested else {
-            continue;
-        };
-        if !tx.quarantine_pod(&live_pod(bound), actor).await? {
-            continue;
-        }
-        let pod = format!("pod {}/{}", bound.namespace, bound.pod_name);
-        let signed = |event: EventDraft, session: &Session| event.of_session(session).actor(actor).source(source);
-        let detail = format!("{pod} is quarantined until it is replaced or released");
-        tx.audit(signed(EventDraft::success(EventType::PodQuarantined, detail), session));
-        // One that a person revoked a moment after its successor took over must not live on in the successor.
-        let now = tx.now_millis();
-        for other in tx.live_sessions_by_pod(&bound.pod_uid).await? {
-            if tx.end_session(&other, EndReason::Revoked, now).await? {
-                let detail = format!("revoked with {pod}, which is quarantined");
-                tx.audit(signed(EventDraft::success(EventType::TokenRevoked, detail), &other));
-            }
-        }
-    }
-    Ok(())
 }

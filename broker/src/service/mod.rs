@@ -21,6 +21,7 @@ pub mod policy_list;
 pub mod policy_rules;
 pub mod presented;
 pub mod proof;
+mod quarantine;
 pub mod register;
 pub mod release;
 pub mod renew;

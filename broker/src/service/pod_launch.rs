@@ -183,8 +183,20 @@ struct Grant {
 }
 
 impl LaunchPod {
+    fn live_pod(&self) -> LivePod {
+        LivePod {
+            uid: self.pod.uid.clone(),
+            namespace: self.pod.namespace.clone(),
+            name: self.pod.name.clone(),
+        }
+    }
+
     async fn decide(&self, tx: &mut dyn Tx, pair: Option<&Pair>) -> Result<std::result::Result<Grant, Denied>> {
-        if let Some(kind) = pod_denial(tx, &self.pod.uid).await? {
+        let denial = pod_denial(tx, &self.pod.uid).await?;
+        if denial != Some(DenialKind::PodEnded) {
+            tx.know_pod(&self.live_pod()).await?;
+        }
+        if let Some(kind) = denial {
             return Ok(Err((kind, String::new())));
         }
         let grant = match pair {
@@ -327,11 +339,7 @@ impl LaunchPod {
         let names = spec.map_or([("agent_name", ""), ("app", "")], |spec| {
             [("agent_name", &spec.agent_name), ("app", &spec.app)]
         });
-        let pod = LivePod {
-            uid: self.pod.uid.clone(),
-            namespace: self.pod.namespace.clone(),
-            name: self.pod.name.clone(),
-        };
+        let pod = self.live_pod();
         let refused = Refused {
             kind,
             pod: Some(&pod),

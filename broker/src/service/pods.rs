@@ -4,7 +4,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodReleaseResponse, RevokedResponse};
 use async_trait::async_trait;
 
-use crate::store::{Command, EndReason, EventDraft, Result, RevocationLevel, Tx};
+use super::quarantine;
+use crate::store::{Command, EndReason, EventDraft, Result, Tx};
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
@@ -31,7 +32,6 @@ impl Command for EndPod {
         let now = tx.now_millis();
         let first_time = tx.bury_pod(&self.pod.uid, now.saturating_add(POD_TOMBSTONE_MS)).await?;
         // Its unused launch tokens stay until they expire: the tombstone refuses them, and says why.
-        tx.release_pod(&self.pod.uid).await?;
         let event = || {
             let detail = format!("pod {}/{} ended: {}", self.pod.namespace, self.pod.name, self.reason);
             EventDraft::success(EventType::PodEnded, detail)
@@ -71,10 +71,8 @@ impl Command for ReleasePod {
     type Outcome = PodReleaseResponse;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<PodReleaseResponse> {
-        let released = tx.release_pod(&self.pod_uid).await?;
+        let released = !tx.pod_is_buried(&self.pod_uid).await? && quarantine::lift(tx, &self.pod_uid).await?;
         if released {
-            // Its next agent has the same task_id: a revocation of the task would make every new token stillborn.
-            tx.lift_revocation(RevocationLevel::Task, &self.pod_uid).await?;
             let event = EventDraft::success(EventType::PodReleased, "the pod's quarantine is lifted");
             let draft = match tx.last_session_of_pod(&self.pod_uid).await? {
                 Some(session) => event.of_session(&session),

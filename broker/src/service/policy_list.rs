@@ -40,8 +40,8 @@ impl Command for ListPolicies {
                 remember(live_pod(bound));
             }
         }
-        // Without a session nothing else would tell the controller to look whether they are gone.
-        for pod in tx.quarantined_pods().await? {
+        // Those without a session too: what is remembered of a pod goes when the controller finds out that it is gone.
+        for pod in tx.known_pods().await? {
             remember(pod);
         }
         let count = |counts: &HashMap<String, i64>, key: &str| counts.get(key).copied().unwrap_or(0);

@@ -4,13 +4,15 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::excerpt;
 use async_trait::async_trait;
 
-use super::attested;
+use super::quarantine::{self, Person};
 use crate::broker::Broker;
 use crate::store::{
     Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, StoreError,
     Tx,
 };
 use crate::view::ViewChange;
+
+pub use super::quarantine::Reach;
 
 /// Longest target, characters; no SPIFFE id has more than 2048.
 const LONGEST_TARGET: usize = 16 * 1024;
@@ -42,7 +44,7 @@ pub async fn revoke(
     target: &str,
     actor: &str,
     source: &str,
-) -> Result<RevocationLevel, RevokeError> {
+) -> Result<(RevocationLevel, Reach), RevokeError> {
     let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(excerpt(level)))?;
     if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
         return Err(RevokeError::Protected(excerpt(target)));
@@ -52,9 +54,10 @@ pub async fn revoke(
         return Err(RevokeError::Length(length));
     }
     let (target, actor, source) = (target.to_owned(), actor.to_owned(), source.to_owned());
-    broker
+    let reach = broker
         .store
         .commit(Revoke {
+            by_identity: broker.attestation.is_some(),
             level,
             target,
             actor,
@@ -62,10 +65,12 @@ pub async fn revoke(
         })
         .await?;
     broker.metrics.tokens_revoked.with_label_values(&[level.as_str()]).inc();
-    Ok(level)
+    Ok((level, reach))
 }
 
 struct Revoke {
+    /// Whether the pod that the target leads to is quarantined although no session of it stands: with attestation on.
+    by_identity: bool,
     level: RevocationLevel,
     target: String,
     actor: String,
@@ -103,10 +108,10 @@ impl Revoke {
 
 #[async_trait]
 impl Command for Revoke {
-    type Outcome = ();
+    type Outcome = Reach;
     const TAKES_AUTHORITY: bool = true;
 
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Reach> {
         let sessions = self.sessions(tx).await?;
         let until = self.until(tx, &sessions).await?;
         let target = self.target.clone();
@@ -120,8 +125,10 @@ impl Command for Revoke {
             tx.bar_agent(&self.target).await?;
         }
         let now = tx.now_millis();
+        let mut reach = Reach::default();
         for session in &sessions {
-            tx.end_session(session, EndReason::Revoked, now).await?;
+            let ended = tx.end_session(session, EndReason::Revoked, now).await?;
+            reach.sessions_ended = reach.sessions_ended.saturating_add(i64::from(ended));
         }
         let detail = format!("revoked at level {}: {}", self.level.as_str(), self.target);
         let mut event = EventDraft::success(EventType::TokenRevoked, detail);
@@ -129,6 +136,17 @@ impl Command for Revoke {
             event = event.of_session(session);
         }
         tx.audit(event.ids(&self.target, "", "").actor(&self.actor).source(&self.source));
-        attested::on_person_revoked(tx, &sessions, &self.actor, &self.source).await
+        let person = Person {
+            level: self.level,
+            target: &self.target,
+            actor: &self.actor,
+            source: &self.source,
+        };
+        for pod in quarantine::pods_behind(tx, person, &sessions, self.by_identity).await? {
+            let ended = quarantine::quarantine(tx, &pod, person).await?;
+            reach.sessions_ended = reach.sessions_ended.saturating_add(ended);
+            reach.pods_quarantined = reach.pods_quarantined.saturating_add(1);
+        }
+        Ok(reach)
     }
 }

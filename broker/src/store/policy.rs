@@ -153,16 +153,26 @@ pub trait Policies {
     /// Whether a policy with this UID was removed.
     async fn policy_is_buried(&mut self, uid: &str) -> Result<bool>;
 
-    /// Remembers until `until` (Unix milliseconds) that a pod ended; false when it was known.
+    /// Remembers until `until` (Unix milliseconds) that a pod ended, and forgets all else about it; false when it had
+    /// ended before.
     async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool>;
     /// Whether a pod has ended.
     async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool>;
-    /// Quarantines a pod; false when it was before.
-    async fn quarantine_pod(&mut self, pod: &LivePod, by: &str) -> Result<bool>;
+    /// Remembers a pod until it is buried, and keeps its quarantine as long.
+    async fn know_pod(&mut self, pod: &LivePod) -> Result<()>;
+    /// Whether a pod is remembered.
+    async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool>;
+    /// The pods that are remembered.
+    async fn known_pods(&mut self) -> Result<Vec<LivePod>>;
+    /// Remembers whose session this is, until the pod is buried; the pod must be known.
+    async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()>;
+    /// UID of the pod one of whose sessions has or had the token with this id.
+    async fn pod_of_token(&mut self, jti: &str) -> Result<Option<String>>;
+    /// Quarantines a pod until it is buried; one that isn't known until `until` (Unix milliseconds). False when it was
+    /// quarantined for as long before.
+    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool>;
     /// Whether a pod is quarantined.
     async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool>;
-    /// The quarantined pods.
-    async fn quarantined_pods(&mut self) -> Result<Vec<LivePod>>;
     /// Lifts the quarantine; false when there was none.
     async fn release_pod(&mut self, pod_uid: &str) -> Result<bool>;
     /// When the pod's bucket of launches is full again, Unix milliseconds.

@@ -21,6 +21,8 @@ pub trait Revocations {
     async fn add_revocation(&mut self, revocation: &Revocation) -> Result<()>;
     /// Whether there is such an entry.
     async fn is_revoked(&mut self, level: RevocationLevel, target: &str) -> Result<bool>;
+    /// The targets of a level.
+    async fn revoked_targets(&mut self, level: RevocationLevel) -> Result<Vec<String>>;
     /// Takes an entry back and tells the view; false when there was none.
     async fn lift_revocation(&mut self, level: RevocationLevel, target: &str) -> Result<bool>;
 }

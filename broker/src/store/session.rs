@@ -161,6 +161,8 @@ pub trait Sessions {
     async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of a pod.
     async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    /// Sessions of a pod that may have tokens that have not expired, ended ones included.
+    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of an orchestration (`k8s.<namespace>.<app>` for those of an AgentApp).
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>>;
     /// The session that an agent's registration opened, ended or not.

@@ -14,6 +14,7 @@ mod delegate;
 mod launch;
 mod pods;
 mod policy;
+mod quarantine;
 mod renewal;
 mod restored;
 mod sessions;

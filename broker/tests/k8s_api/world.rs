@@ -233,6 +233,15 @@ impl World {
         String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 
+    /// The body of an answer, byte for byte.
+    pub async fn text_of(&self, method: &str, path: &str, bearer: &str, body: &Value) -> String {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("Authorization", format!("Bearer {bearer}"));
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = self.front.serve(request, IpAddr::from([10, 0, 0, 7])).await;
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
     pub async fn raw(&self, method: &str, path: &str, bearer: &str, body: String) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !bearer.is_empty() {
@@ -422,9 +431,9 @@ impl World {
     }
 
     /// A person revokes.
-    pub async fn revoke(&self, level: &str, target: &Value) {
+    pub async fn revoke(&self, level: &str, target: &Value) -> Value {
         let body = json!({"level": level, "target": target});
-        self.call("POST", "/v1/revoke", &self.admin().await, &body).await.ok();
+        self.call("POST", "/v1/revoke", &self.admin().await, &body).await.ok()
     }
 
     /// A person lifts a pod's quarantine.

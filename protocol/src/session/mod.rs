@@ -17,6 +17,7 @@ pub mod chain;
 mod lineage;
 #[cfg(test)]
 mod model;
+mod quarantine;
 mod revocation;
 mod view;
 
@@ -26,6 +27,7 @@ pub use lineage::{
     Delegation, DelegationRefusal, End, Granted, Lineage, Node, Previous, Release, RenewLimits, RenewRefusal,
     RenewWish, Renewal, Standing,
 };
+pub use quarantine::{PodBehind, has_uid_form, pod_of_agent};
 pub use revocation::{Revocation, RevocationLevel};
 pub use view::{Change, RevocationView, TokenState};
 

@@ -88,7 +88,9 @@ pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: Call) 
     let (Some(level), Some(target)) = (given(request.level), given(request.target)) else {
         return Err(ApiError::invalid("level and target are required"));
     };
-    revoke::revoke(&broker, &level, &target, &bearer.claims.sub, &call.source_text()).await?;
+    let (_, reach) = revoke::revoke(&broker, &level, &target, &bearer.claims.sub, &call.source_text()).await?;
+    // The contract's body, byte for byte, where no pods are attested.
+    let attesting = broker.attestation.is_some();
     Ok(reply(
         StatusCode::OK,
         &RevokeResponse {
@@ -96,6 +98,8 @@ pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: Call) 
             level,
             target,
             count: 1,
+            sessions_ended: attesting.then_some(reach.sessions_ended),
+            pods_quarantined: attesting.then_some(reach.pods_quarantined),
         },
     ))
 }

@@ -8,6 +8,7 @@ use super::SqliteTx;
 use super::launch::{from_json, to_json};
 use super::statements::{Statements, scalar};
 use crate::store::policy::{NewDenial, Policies, Policy, PolicyKey};
+use crate::store::session::stem;
 use crate::store::{Operation, Result, Session, Sessions, StoreError};
 use crate::timestamp::rfc3339_seconds;
 
@@ -87,7 +88,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
 
 fn pod_from_row(row: &Row<'_>) -> Result<LivePod> {
     Ok(LivePod {
-        uid: row.get("pod_uid").during(READ_POD)?,
+        uid: row.get("uid").during(READ_POD)?,
         namespace: row.get("namespace").during(READ_POD)?,
         name: row.get("name").during(READ_POD)?,
     })
@@ -189,6 +190,13 @@ impl Policies for SqliteTx<'_> {
     }
 
     async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool> {
+        for sql in [
+            "DELETE FROM quarantined_pods WHERE pod_uid = ?",
+            "DELETE FROM pod_sessions WHERE pod = (SELECT id FROM pods WHERE uid = ?)",
+            "DELETE FROM pods WHERE uid = ?",
+        ] {
+            self.connection.change("bury_pod", sql, [pod_uid])?;
+        }
         let sql = "INSERT INTO buried_pods (pod_uid, until) VALUES (?, ?) ON CONFLICT DO NOTHING";
         self.changed("bury_pod", sql, params![pod_uid, until])
     }
@@ -197,22 +205,46 @@ impl Policies for SqliteTx<'_> {
         self.any(READ_POD, "SELECT 1 FROM buried_pods WHERE pod_uid = ?", [pod_uid])
     }
 
-    async fn quarantine_pod(&mut self, pod: &LivePod, by: &str) -> Result<bool> {
+    async fn know_pod(&mut self, pod: &LivePod) -> Result<()> {
+        let sql = "INSERT INTO pods (uid, namespace, name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        if self.changed("save_pod", sql, [&pod.uid, &pod.namespace, &pod.name])? {
+            let sql = "UPDATE quarantined_pods SET until = NULL WHERE pod_uid = ?";
+            self.changed("save_pod", sql, [&pod.uid])?;
+        }
+        Ok(())
+    }
+
+    async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool> {
+        self.any(READ_POD, "SELECT 1 FROM pods WHERE uid = ?", [pod_uid])
+    }
+
+    async fn known_pods(&mut self) -> Result<Vec<LivePod>> {
+        let sql = "SELECT uid, namespace, name FROM pods";
+        self.connection.all(READ_POD, sql, [], pod_from_row)
+    }
+
+    async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()> {
+        let sql = "INSERT INTO pod_sessions (stem, pod) SELECT unhex(?), id FROM pods WHERE uid = ?";
+        self.connection.change("save_pod", sql, [stem(sid), pod_uid]).map(drop)
+    }
+
+    async fn pod_of_token(&mut self, jti: &str) -> Result<Option<String>> {
+        let sql = "SELECT uid FROM pods JOIN pod_sessions ON pods.id = pod WHERE stem = unhex(?)";
+        self.connection.first(READ_POD, sql, [stem(jti)], scalar(READ_POD))
+    }
+
+    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool> {
         self.changed(
             "quarantine_pod",
-            "INSERT INTO quarantined_pods (pod_uid, namespace, name, since, by) VALUES (?, ?, ?, ?, ?) \
-             ON CONFLICT DO NOTHING",
-            params![pod.uid, pod.namespace, pod.name, self.millis(), by],
+            "INSERT INTO quarantined_pods (pod_uid, since, by, until) \
+             SELECT ?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM pods WHERE uid = ?1), NULL, ?4) WHERE true \
+             ON CONFLICT DO UPDATE SET until = MAX(until, excluded.until) WHERE until < excluded.until",
+            params![pod_uid, self.millis(), by, until],
         )
     }
 
     async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool> {
         self.any(READ_POD, "SELECT 1 FROM quarantined_pods WHERE pod_uid = ?", [pod_uid])
-    }
-
-    async fn quarantined_pods(&mut self) -> Result<Vec<LivePod>> {
-        let sql = "SELECT pod_uid, namespace, name FROM quarantined_pods ORDER BY pod_uid";
-        self.connection.all(READ_POD, sql, [], pod_from_row)
     }
 
     async fn release_pod(&mut self, pod_uid: &str) -> Result<bool> {
@@ -293,6 +325,7 @@ impl Policies for SqliteTx<'_> {
         let statements = [
             ("DELETE FROM buried_policies WHERE until < ?", now),
             ("DELETE FROM buried_pods WHERE until < ?", now),
+            ("DELETE FROM quarantined_pods WHERE until < ?", now),
             ("DELETE FROM pod_launches WHERE full_at < ?", now),
             (
                 "DELETE FROM pod_supersessions WHERE at < ?",

@@ -32,6 +32,12 @@ impl Revocations for SqliteTx<'_> {
         Ok(found.is_some())
     }
 
+    async fn revoked_targets(&mut self, level: RevocationLevel) -> Result<Vec<String>> {
+        const OPERATION: &str = "read_revocation";
+        let sql = "SELECT target FROM revocations WHERE level = ?";
+        self.connection.all(OPERATION, sql, [level.as_str()], scalar(OPERATION))
+    }
+
     async fn lift_revocation(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {
         let sql = "DELETE FROM revocations WHERE level = ? AND target = ?";
         if self

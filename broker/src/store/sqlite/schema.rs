@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0004_apps.sql"),
     include_str!("0005_locality.sql"),
     include_str!("0006_trail.sql"),
+    include_str!("0007_pods.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 
@@ -42,13 +43,14 @@ pub(super) fn migrate(connection: &Connection) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// A store of the first four migrations, as builds before locality left it.
-    fn before_locality() -> Connection {
+    /// A store of the first migrations, as earlier builds left it.
+    fn before(migrations: usize) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        for script in MIGRATIONS.iter().take(4) {
+        for script in MIGRATIONS.iter().take(migrations) {
             connection.execute_batch(script).unwrap();
         }
-        connection.execute_batch("PRAGMA user_version = 4").unwrap();
+        let version = format!("PRAGMA user_version = {migrations}");
+        connection.execute_batch(&version).unwrap();
         connection
     }
 
@@ -58,7 +60,7 @@ mod tests {
 
     #[test]
     fn rows_of_before_are_kept_and_sessions_that_could_not_be_found_end() {
-        let connection = before_locality();
+        let connection = before(4);
         connection
             .execute_batch(
                 "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
@@ -78,6 +80,34 @@ mod tests {
         assert_eq!(text(&connection, others), "hj56n9");
         let left = "SELECT count(*) || '' FROM sqlite_schema WHERE name LIKE '%before%'";
         assert_eq!(text(&connection, left), "0");
+    }
+
+    #[test]
+    fn pods_of_before_are_known_with_their_sessions() {
+        let connection = before(6);
+        connection
+            .execute_batch(
+                r#"INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, last_exp, kept_until,
+                created_at, barred, correlation_id, pod_uid, attested) VALUES
+                ('0123456789abcdef00', 'a', 'o', 'p1', '[]', 'j1', 1, 2, 2, 9, 3, 0, '', 'p1', '{"namespace":"n","pod_name":"one"}'),
+                ('1123456789abcdef00', 'a', 'o', 'p1', '[]', 'j2', 1, 2, 2, 9, 3, 0, '', 'p1', '{"namespace":"n","pod_name":"one"}'),
+                ('2123456789abcdef00', 'a', 'o', 'p2', '[]', 'j3', 1, 2, 2, 9, 3, 0, '', 'p2', '{"namespace":"n","pod_name":"two"}');
+                INSERT INTO launch_tokens (hash, agent_name, allowed_scope, max_ttl, single_use, expires_at, created_by,
+                correlation_id, pod_uid, attested)
+                VALUES ('h', 'n', '[]', 1, 1, 2, '', '', 'p3', '{"namespace":"n","pod_name":"three"}');
+                INSERT INTO quarantined_pods VALUES ('p4', 'n', 'four', 1, 'admin');
+                INSERT INTO buried_pods VALUES ('p2', 9);"#,
+            )
+            .unwrap();
+        migrate(&connection).unwrap();
+        let pods =
+            "SELECT group_concat(uid || ':' || namespace || '/' || name, ' ') FROM (SELECT * FROM pods ORDER BY uid)";
+        assert_eq!(text(&connection, pods), "p1:n/one p3:n/three p4:n/four");
+        let sessions =
+            "SELECT group_concat(lower(hex(stem)) || '=' || uid, ' ') FROM pod_sessions JOIN pods ON pod = id";
+        assert_eq!(text(&connection, sessions), "0123456789abcdef=p1 1123456789abcdef=p1");
+        let quarantined = "SELECT pod_uid || coalesce(until, ' until its end') FROM quarantined_pods";
+        assert_eq!(text(&connection, quarantined), "p4 until its end");
     }
 
     #[test]
@@ -122,6 +152,9 @@ mod tests {
             ),
             ("SELECT id FROM sessions WHERE kept_until < ? LIMIT ?", "kept_until<?"),
             ("SELECT * FROM launch_tokens WHERE hash = ?", "hash=?"),
+            ("SELECT pod FROM pod_sessions WHERE stem = unhex(?)", "stem=?"),
+            ("DELETE FROM pod_sessions WHERE pod = ?", "pod=?"),
+            ("SELECT * FROM pods WHERE uid = ?", "uid=?"),
             ("SELECT until, nonce FROM nonces WHERE until < ? LIMIT ?", "until<?"),
             ("SELECT exp, jti FROM spent_tokens WHERE exp < ? LIMIT ?", "exp<?"),
         ] {

@@ -237,6 +237,12 @@ impl Sessions for SqliteTx<'_> {
         self.sessions(live!("pod_uid = ?"), pod_uid)
     }
 
+    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
+        let values = params![pod_uid, self.now.unix_timestamp()];
+        self.connection.all(READ, sql, values, from_row)
+    }
+
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
         self.sessions(live!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?"), orch_id)
     }

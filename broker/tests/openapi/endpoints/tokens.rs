@@ -35,6 +35,8 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
             .member("revoked", flag(true))
             .member("level", choice(["token", "agent", "task", "chain"]))
             .member("count", number(1, Some(1), 1))
+            .member("sessions_ended", number(0, None, 1))
+            .member("pods_quarantined", number(0, None, 1))
     });
     vec![validate(), renew(), release(), revoke()]
 }
@@ -102,7 +104,8 @@ fn revoke() -> Endpoint {
     Endpoint::post("/v1/revoke", TAG, "revoke", "Ends tokens, agents, tasks or delegation chains")
         .says(
             "Effective at once and everywhere, and for good; the same answer for unknown targets and repeats. The target is \
-             a jti (`token`), a subject (`agent`), a task id (`task`), or the agent id of a chain's root (`chain`).",
+             a jti (`token`), a subject (`agent`), a task id (`task`), or the agent id of a chain's root (`chain`). With attestation \
+             on, the pod behind the target is quarantined, and the answer has `sessions_ended` and `pods_quarantined`.",
         )
         .bearer_with("admin:revoke:*")
         .takes("RevokeRequest", json!({"level": "task", "target": "report-7"}))

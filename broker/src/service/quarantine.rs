@@ -1,0 +1,125 @@
+//! Quarantine: what a person's revocation means for the pod behind its target, whatever state its session is in.
+
+use std::collections::BTreeSet;
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
+
+use crate::store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
+use crate::view::ViewChange;
+
+/// How long the quarantine of a pod that nobody has seen is kept, milliseconds.
+const UNSEEN_MS: i64 = 30 * 24 * 3_600_000;
+
+/// What a revocation came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Sessions and delegations that ended by it.
+    pub sessions_ended: i64,
+    /// Pods that are in quarantine because of it, also those that were before.
+    pub pods_quarantined: i64,
+}
+
+/// A person's revocation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Person<'a> {
+    pub(super) level: RevocationLevel,
+    pub(super) target: &'a str,
+    /// Subject of the bearer.
+    pub(super) actor: &'a str,
+    /// Network address.
+    pub(super) source: &'a str,
+}
+
+/// The pods behind a target that have not ended: those of the sessions that it hits, and with `by_identity` the one that
+/// the target itself leads to.
+pub(super) async fn pods_behind(
+    tx: &mut dyn Tx,
+    person: Person<'_>,
+    hit: &[Session],
+    by_identity: bool,
+) -> Result<BTreeSet<String>> {
+    let of_session = |session: &Session| session.attested.as_ref().map(|bound| bound.pod_uid.clone());
+    let mut pods: BTreeSet<String> = hit.iter().filter_map(of_session).collect();
+    if by_identity {
+        pods.extend(named(tx, person).await?);
+    }
+    let mut standing = BTreeSet::new();
+    for pod in pods {
+        if !tx.pod_is_buried(&pod).await? {
+            standing.insert(pod);
+        }
+    }
+    Ok(standing)
+}
+
+async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Option<String>> {
+    match PodBehind::of(person.level, person.target) {
+        PodBehind::Agent(uid) => Ok(Some(uid)),
+        PodBehind::Token(jti) => tx.pod_of_token(jti).await,
+        PodBehind::Task(task) => {
+            let is_pod = has_uid_form(task) || tx.pod_is_known(task).await?;
+            Ok(is_pod.then(|| task.to_owned()))
+        }
+        PodBehind::Nothing => Ok(None),
+    }
+}
+
+/// Quarantines a pod and ends all its sessions; how many of them stood.
+pub(super) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_>) -> Result<i64> {
+    let now = tx.now_millis();
+    let signed = |event: EventDraft| event.pod_uid(pod_uid).actor(person.actor).source(person.source);
+    if tx
+        .quarantine_pod(pod_uid, person.actor, now.saturating_add(UNSEEN_MS))
+        .await?
+    {
+        let last = tx.last_session_of_pod(pod_uid).await?;
+        let detail = format!(
+            "{} is quarantined until it is replaced or released",
+            told(last.as_ref(), pod_uid)
+        );
+        let event = EventDraft::success(EventType::PodQuarantined, detail);
+        tx.audit(signed(match &last {
+            Some(session) => event.of_session(session),
+            None => event.ids("", pod_uid, ""),
+        }));
+    }
+    let mut ended: i64 = 0;
+    for session in tx.unexpired_sessions_by_pod(pod_uid).await? {
+        if tx.end_session(&session, EndReason::Revoked, now).await? {
+            ended = ended.saturating_add(1);
+            let detail = format!("revoked with {}, which is quarantined", told(Some(&session), pod_uid));
+            let event = EventDraft::success(EventType::TokenRevoked, detail);
+            tx.audit(signed(event.of_session(&session)));
+        } else if session.end_reason != Some(EndReason::Revoked) {
+            // It ended for a reason of its own, of which its tokens are told: from now on they are told of this one.
+            tx.add_revocation(&Revocation {
+                level: RevocationLevel::Agent,
+                target: session.agent_id.clone(),
+                until: Some(ViewChange::end_of_second(session.last_exp)),
+            })
+            .await?;
+        }
+    }
+    Ok(ended)
+}
+
+fn told(session: Option<&Session>, pod_uid: &str) -> String {
+    match session.and_then(|session| session.attested.as_ref()) {
+        Some(bound) => format!("pod {}/{}", bound.namespace, bound.pod_name),
+        None => format!("pod {pod_uid}"),
+    }
+}
+
+/// Lifts all that stands against a pod, so that it can register again; false when nothing did. What was revoked stays
+/// revoked: its sessions have ended.
+pub(super) async fn lift(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
+    let mut lifted = tx.release_pod(pod_uid).await?;
+    lifted |= tx.lift_revocation(RevocationLevel::Task, pod_uid).await?;
+    for agent in tx.revoked_targets(RevocationLevel::Agent).await? {
+        if pod_of_agent(&agent).as_deref() == Some(pod_uid) {
+            lifted |= tx.lift_revocation(RevocationLevel::Agent, &agent).await?;
+        }
+    }
+    Ok(lifted)
+}
