@@ -5,6 +5,8 @@ use clap::{Args, Subcommand};
 pub(super) const REVOKE_EXAMPLES: &str = "\
 Levels: token (by jti), agent (by SPIFFE id), task (by task id; a pod's UID), chain (by the root agent's SPIFFE id).
 There is no way back for what is revoked; the pod of an attested agent may start anew after: awrit pod release UID
+The pod behind the target is quarantined, whether it has a session at that moment or not. A warning on stderr says when
+the broker found neither a session nor a pod.
 
 Examples:
   awrit revoke --level agent --target spiffe://agentwrit.local/agent/k8s.shop.orders/<pod UID>/<instance>

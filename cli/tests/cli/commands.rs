@@ -37,6 +37,39 @@ fn revoke_prints_a_table_or_json() {
 }
 
 #[test]
+fn revoke_shows_what_it_hit_and_warns_of_nothing() {
+    const TABLE: &str = "REVOKED  LEVEL  TARGET  COUNT  SESSIONS_ENDED  PODS_QUARANTINED\n";
+    const WARNING: &str = "Warning: the revocation is recorded, but it ended no session and quarantined no pod: check \
+                           level and target (tokens of admins and apps have neither).\n";
+    let broker = FakeBroker::plain(|_, _, body| {
+        let (target, hit) = match body {
+            r#"{"level":"task","target":"pod-1"}"# => ("pod-1", r#","sessions_ended":2,"pods_quarantined":1"#),
+            r#"{"level":"task","target":"pod-2"}"# => ("pod-2", r#","sessions_ended":0,"pods_quarantined":1"#),
+            r#"{"level":"task","target":"pod-3"}"# => ("pod-3", r#","sessions_ended":1,"pods_quarantined":0"#),
+            r#"{"level":"task","target":"pod-4"}"# => ("pod-4", r#","sessions_ended":0,"pods_quarantined":0"#),
+            _ => ("pod-5", ""),
+        };
+        let text = format!(r#"{{"revoked":true,"level":"task","target":"{target}","count":1{hit}}}"#);
+        (200, text)
+    });
+    let revoke = |target: &str| broker.awrit(&["revoke", "--level", "task", "--target", target]);
+    for (target, hit, warning) in [
+        ("pod-1", "2               1", ""),
+        ("pod-2", "0               1", ""),
+        ("pod-3", "1               0", ""),
+        ("pod-4", "0               0", WARNING),
+    ] {
+        let table = format!("{TABLE}true     task   {target}   1      {hit}\n");
+        revoke(target).printed(&table, warning);
+    }
+    revoke("pod-5").printed("REVOKED  LEVEL  TARGET  COUNT\ntrue     task   pod-5   1\n", "");
+    let json = broker.awrit(&["--json", "revoke", "--level", "task", "--target", "pod-4"]);
+    let wanted = "{\n  \"revoked\": true,\n  \"level\": \"task\",\n  \"target\": \"pod-4\",\n  \"count\": 1,\n  \
+                  \"sessions_ended\": 0,\n  \"pods_quarantined\": 0\n}\n";
+    json.printed(wanted, WARNING);
+}
+
+#[test]
 fn every_command_logs_in_anew() {
     let broker = FakeBroker::plain(|call, bearer, body| {
         assert_eq!((call, bearer), ("POST /v1/revoke", ADMIN_TOKEN));
