@@ -11,6 +11,7 @@
 mod asked;
 mod cluster;
 mod delegate;
+mod history;
 mod launch;
 mod pods;
 mod policy;
