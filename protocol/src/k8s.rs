@@ -248,7 +248,7 @@ pub struct PolicyListResponse {
     pub lease_epoch: i64,
     /// All policies.
     pub policies: Vec<PolicySummary>,
-    /// All pods with live sessions or unused launch tokens, and those in quarantine.
+    /// All pods that launched and have not ended, as far as the broker was told.
     pub pods: Vec<LivePod>,
 }
 
@@ -275,7 +275,7 @@ pub struct MarkResponse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RevokedResponse {
-    /// Sessions that ended.
+    /// Sessions that ended, and delegations to a pod that ended.
     pub revoked: i64,
 }
 

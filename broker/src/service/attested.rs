@@ -168,7 +168,8 @@ pub(super) fn live_pod(bound: &Attested) -> LivePod {
     }
 }
 
-/// In the commit of a registration: the pod's former sessions end after 10 s, and the registration is counted.
+/// In the commit of a registration: the pod's former sessions, and what was delegated to them, end after 10 s, and the
+/// registration is counted.
 ///
 /// # Errors
 /// When the store fails.
@@ -182,8 +183,12 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     tx.count_issued(&bound.app_uid).await?;
     let effective_at = tx.now_millis().saturating_add(SUPERSESSION_OVERLAP_MS);
     let mut superseded = false;
-    for session in tx.live_sessions_by_pod(&bound.pod_uid).await? {
+    for session in tx.unended_sessions_by_pod(&bound.pod_uid).await? {
         if session.sid == new_sid || !tx.end_session(&session, EndReason::Superseded, effective_at).await? {
+            continue;
+        }
+        // One that has expired only ends so that nothing is delegated to it any more.
+        if session.exp < tx.now_seconds() {
             continue;
         }
         superseded = true;
@@ -194,6 +199,9 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
             SUPERSESSION_OVERLAP_MS / 1000
         );
         tx.audit(EventDraft::success(EventType::AgentSuperseded, detail).of_session(&session));
+    }
+    for held in tx.standing_delegations_to_pod(&bound.pod_uid).await? {
+        tx.end_session(&held, EndReason::Superseded, effective_at).await?;
     }
     if superseded {
         let since = tx.now_millis().saturating_sub(SUPERSESSION_WINDOW_MS);

@@ -209,7 +209,11 @@ struct Delegate {
 }
 
 impl Delegate {
-    async fn decide(&self, tx: &mut dyn Tx, lineage: &StoredLineage) -> StoreResult<Result<Granted, Denial>> {
+    async fn decide(
+        &self,
+        tx: &mut dyn Tx,
+        lineage: &StoredLineage,
+    ) -> StoreResult<Result<(Granted, Session), Denial>> {
         let bearer = &self.bearer;
         let ttl = self.wanted.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL);
         let rules = lineage.rules();
@@ -222,10 +226,8 @@ impl Delegate {
         if let Some(denial) = refused_by_claims(bearer, &self.wanted) {
             return Ok(Err(denial));
         }
-        if !reachable(tx, lineage.root(), &self.wanted.delegate_to).await? {
-            return Ok(Err(Denial::Unknown));
-        }
-        Ok(Ok(granted))
+        let holder = reachable(tx, lineage.root(), &self.wanted.delegate_to).await?;
+        Ok(holder.map(|holder| (granted, holder)).ok_or(Denial::Unknown))
     }
 
     fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
@@ -271,21 +273,22 @@ impl Delegate {
     }
 }
 
-/// Whether an agent may be delegated to from this session. One that a person revoked, or whose pod is gone, is unknown;
+/// The session of an agent that may be delegated to from this session. One that a person revoked, or whose pod is gone, is unknown;
 /// and so is every agent on the other side of a namespace's border.
-async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<bool> {
+async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<Option<Session>> {
     let Some(target) = tx.session_of_agent(agent).await? else {
-        return Ok(false);
+        return Ok(None);
     };
-    match (&from.attested, &target.attested) {
-        _ if target.barred => Ok(false),
-        (None, None) => Ok(true),
+    let reachable = match (&from.attested, &target.attested) {
+        _ if target.barred => false,
+        (None, None) => true,
         (Some(from), Some(to)) if from.namespace == to.namespace => {
             let ended = target.ended(tx.now_millis()).is_some();
-            Ok(!ended && pod_denial(tx, &to.pod_uid).await?.is_none())
+            !ended && pod_denial(tx, &to.pod_uid).await?.is_none()
         }
-        _ => Ok(false),
-    }
+        _ => false,
+    };
+    Ok(reachable.then_some(target))
 }
 
 #[async_trait]
@@ -298,8 +301,8 @@ impl Command for Delegate {
             Some(lineage) => self.decide(tx, lineage).await?,
             None => Err(Denial::Revoked("session_unknown")),
         };
-        let (lineage, granted, prepared) = match (lineage, decided, self.prepared.take()) {
-            (Some(lineage), Ok(granted), Some(prepared)) => (lineage, granted, prepared),
+        let (lineage, granted, holder, prepared) = match (lineage, decided, self.prepared.take()) {
+            (Some(lineage), Ok((granted, holder)), Some(prepared)) => (lineage, granted, holder, prepared),
             (lineage, decided, _) => {
                 let denial = decided.err().unwrap_or(Denial::Scope);
                 self.deny(tx, lineage.as_ref(), denial);
@@ -307,11 +310,16 @@ impl Command for Delegate {
             }
         };
         let claims = self.claims(prepared, granted);
-        let session = node(tx, &lineage, &claims, granted.ceiling);
+        let session = node(tx, &lineage, &claims, granted.ceiling, &holder);
         tx.insert_session(&session).await?;
         let now = tx.now_millis();
         if is_born_revoked(&self.view, &claims, now) {
             tx.end_session(&session, EndReason::Revoked, now).await?;
+        }
+        // A holder that is superseded with an overlap keeps what it is given no longer than itself.
+        let ending = holder.ended_at.zip(holder.end_reason);
+        if let (Some(_), Some((at, reason))) = (&holder.attested, ending) {
+            tx.end_session(&session, reason, at).await?;
         }
         let detail = format!(
             "token {} delegated for {} s: {}",
@@ -329,7 +337,7 @@ impl Command for Delegate {
 }
 
 /// The new delegation as it is stored.
-fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64) -> Session {
+fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64, holder: &Session) -> Session {
     Session {
         sid: claims.delegation_nodes.last().cloned().unwrap_or_default(),
         agent_id: claims.sub.clone(),
@@ -350,6 +358,7 @@ fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64) -> 
             root: claims.sid.clone(),
             nodes: claims.delegation_nodes.clone(),
             ceiling,
+            holder_pod: holder.attested.as_ref().map(|bound| bound.pod_uid.clone()),
         }),
         barred: false,
     }

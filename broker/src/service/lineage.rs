@@ -54,3 +54,12 @@ pub(super) fn tell(event: EventDraft, bearer: &Claims, lineage: Option<&StoredLi
         None => event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id),
     }
 }
+
+/// The session that a delegation hangs under; the delegation itself when that is no longer kept.
+pub(super) async fn root(tx: &mut dyn Tx, node: &Session) -> Result<Session> {
+    let root = match &node.delegated {
+        Some(delegated) => tx.session(&delegated.root).await?,
+        None => None,
+    };
+    Ok(root.unwrap_or_else(|| node.clone()))
+}

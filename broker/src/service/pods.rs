@@ -4,13 +4,13 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodReleaseResponse, RevokedResponse};
 use async_trait::async_trait;
 
-use super::quarantine;
+use super::{lineage::root, quarantine};
 use crate::store::{Command, EndReason, EventDraft, Result, Tx};
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
 
-/// A pod is gone: its sessions end, its unused launch tokens are worth nothing, and none follows.
+/// A pod is gone: its sessions end, what was delegated to it ends, its unused launch tokens are worth nothing, and none follows.
 #[derive(Debug)]
 pub struct EndPod {
     /// Which pod.
@@ -42,6 +42,14 @@ impl Command for EndPod {
             if tx.end_session(&session, EndReason::PodEnded, now).await? {
                 revoked = revoked.saturating_add(1);
                 tx.audit(signed(event().of_session(&session)));
+            }
+        }
+        for held in tx.standing_delegations_to_pod(&self.pod.uid).await? {
+            if tx.end_session(&held, EndReason::PodEnded, now).await? {
+                revoked = revoked.saturating_add(1);
+                let root = root(tx, &held).await?;
+                let draft = event().of_session(&held).within_session(&root);
+                tx.audit(draft.actor(&self.actor).source(&self.source));
             }
         }
         if revoked == 0 && first_time {

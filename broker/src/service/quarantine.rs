@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
 
+use super::lineage::root;
 use crate::store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 use crate::view::ViewChange;
 
@@ -65,7 +66,7 @@ async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Option<String>> {
     }
 }
 
-/// Quarantines a pod and ends all its sessions; how many of them stood.
+/// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
 pub(super) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_>) -> Result<i64> {
     let now = tx.now_millis();
     let signed = |event: EventDraft| event.pod_uid(pod_uid).actor(person.actor).source(person.source);
@@ -99,6 +100,15 @@ pub(super) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_
                 until: Some(ViewChange::end_of_second(session.last_exp)),
             })
             .await?;
+        }
+    }
+    for held in tx.standing_delegations_to_pod(pod_uid).await? {
+        if tx.end_session(&held, EndReason::Revoked, now).await? {
+            ended = ended.saturating_add(1);
+            let detail = format!("delegation revoked with its holder, pod {pod_uid}, which is quarantined");
+            let event = EventDraft::success(EventType::TokenRevoked, detail).of_session(&held);
+            let event = event.within_session(&root(tx, &held).await?);
+            tx.audit(event.actor(person.actor).source(person.source));
         }
     }
     Ok(ended)

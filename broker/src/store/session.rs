@@ -77,6 +77,8 @@ pub struct Delegated {
     pub nodes: Vec<String>,
     /// Last second of the delegating token, Unix time: no token of this delegation outlives it.
     pub ceiling: i64,
+    /// UID of the pod of the agent that holds it, for an attested one: what a pod was given ends with it.
+    pub holder_pod: Option<String>,
 }
 
 /// The direct predecessor of a session's current token.
@@ -163,6 +165,10 @@ pub trait Sessions {
     async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Sessions of a pod that may have tokens that have not expired, ended ones included.
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    /// Sessions of a pod that have not ended, expired ones included.
+    async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    /// Delegations to a pod's agents whose tokens still stand.
+    async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of an orchestration (`k8s.<namespace>.<app>` for those of an AgentApp).
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>>;
     /// The session that an agent's registration opened, ended or not.

@@ -95,18 +95,113 @@ async fn launched_by_a_person(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_pod_s_end_takes_along_what_it_delegated_and_nothing_is_delegated_to_it() {
+async fn a_pods_end_ends_what_it_gave_and_what_it_was_given() {
     let world = World::new().await.with_policies().await;
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (_, to) = agent(&world, "pod-2", 2).await;
     let child = token(delegate(&world, &from, &id(&to)).await);
     let back = token(delegate(&world, &to, &id(&from)).await);
-    world.end_pod("pod-1").await.ok();
+    assert_eq!(
+        world.end_pod("pod-1").await.ok(),
+        json!({"revoked": 2}),
+        "session and delegation"
+    );
     assert!(!world.stands(&child).await, "it came from the pod that is gone");
-    assert!(world.stands(&back).await, "it is the other pod's authority");
+    assert!(!world.stands(&back).await, "it was given to the pod that is gone");
+    assert!(world.stands(&to).await, "the other pod's session goes on");
     assert_eq!(delegate(&world, &to, &id(&from)).await.refusal(), (404, "not_found"));
-    world.revoke("agent", &json!(id(&from))).await;
-    assert!(!world.stands(&back).await);
+    let told = world.events("event_type=pod_ended").await;
+    let whose: Vec<_> = told.iter().map(|event| &event["pod_uid"]).collect();
+    assert_eq!(
+        whose,
+        ["pod-1", "pod-2"],
+        "each under the session whose authority it was"
+    );
+}
+
+/// Tokens delegated to the agent `to`, renewed, and delegated on by it; all stand.
+async fn given(world: &World, from: &str, to: &str, third: &str) -> Vec<String> {
+    let plain = token(delegate(world, from, &id(to)).await);
+    let renewed = token(delegate(world, from, &id(to)).await);
+    let renewed = token(world.renew(&renewed).await);
+    let on = token(delegate(world, &plain, &id(third)).await);
+    let tokens = vec![plain, renewed, on];
+    for token in &tokens {
+        assert!(world.stands(token).await);
+    }
+    tokens
+}
+
+/// None of them is of any use.
+async fn assert_dead(world: &World, tokens: &[String], to: &str, what: &str) {
+    for token in tokens {
+        assert!(!world.stands(token).await, "{what}");
+        assert_eq!(world.renew(token).await.status, 403, "{what}");
+        assert_eq!(delegate(world, token, to).await.status, 403, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_pod_was_given_ends_with_the_pod() {
+    for what in ["pod end", "token", "agent", "task", "chain"] {
+        let world = World::new().await.with_policies().await;
+        let (_, from) = agent(&world, "pod-1", 1).await;
+        let (_, to) = agent(&world, "pod-2", 2).await;
+        let (_, third) = agent(&world, "pod-3", 3).await;
+        let tokens = given(&world, &from, &to, &third).await;
+        let other = token(delegate(&world, &from, &id(&third)).await);
+        match what {
+            "pod end" => drop(world.end_pod("pod-2").await.ok()),
+            "token" => drop(world.revoke("token", &World::claims(&to)["jti"]).await),
+            "task" => drop(world.revoke("task", &json!("pod-2")).await),
+            level => drop(world.revoke(level, &json!(id(&to))).await),
+        }
+        assert_dead(&world, &tokens, &id(&third), what).await;
+        let world = world.restarted().await;
+        assert_dead(&world, &tokens, &id(&third), what).await;
+        assert!(world.stands(&from).await && world.stands(&other).await, "{what}");
+        world.release_pod("pod-2").await;
+        assert_dead(&world, &tokens, &id(&third), "what was revoked stays revoked").await;
+    }
+}
+
+#[tokio::test]
+async fn what_an_agent_was_given_ends_when_it_is_superseded() {
+    let world = World::new().await.with_policies().await;
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let (pod, to) = agent(&world, "pod-2", 2).await;
+    let (_, third) = agent(&world, "pod-3", 3).await;
+    let mut tokens = given(&world, &from, &to, &third).await;
+    world.agent(&pod, &Keys::new(2)).await;
+    // For the ten seconds that its session still stands, so does what it was given, also what it is given in them.
+    tokens.push(token(delegate(&world, &from, &id(&to)).await));
+    for token in &tokens {
+        assert!(world.stands(token).await);
+        assert_eq!(
+            world.renew(token).await.refusal(),
+            (403, "superseded"),
+            "not carried on"
+        );
+    }
+    world.clock.advance(10);
+    assert_dead(&world, &tokens, &id(&third), "superseded").await;
+    assert!(world.stands(&from).await);
+}
+
+#[tokio::test]
+async fn an_expired_session_holds_nothing_after_its_successor_came() {
+    let world = World::new().await.with_policies().await;
+    let (pod, to) = agent(&world, "pod-2", 2).await;
+    world.clock.advance(290);
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let child = token(delegate(&world, &from, &id(&to)).await);
+    world.clock.advance(20);
+    assert!(!world.stands(&to).await && world.stands(&child).await);
+    world.agent(&pod, &Keys::new(2)).await;
+    world.clock.advance(10);
+    assert!(!world.stands(&child).await);
+    assert_eq!(delegate(&world, &from, &id(&to)).await.refusal(), (404, "not_found"));
+    assert!(world.events("event_type=agent_superseded").await.is_empty());
 }
 
 #[tokio::test]
@@ -114,17 +209,25 @@ async fn a_quarantined_pod_is_no_delegate() {
     let world = World::new().await.with_policies().await;
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (_, to) = agent(&world, "pod-2", 2).await;
-    let child = token(delegate(&world, &from, &id(&to)).await);
-    world.revoke("token", &World::claims(&to)["jti"]).await;
+    let answer = world.revoke("token", &World::claims(&to)["jti"]).await;
+    assert_eq!(answer["sessions_ended"], 1);
     assert_eq!(delegate(&world, &from, &id(&to)).await.refusal(), (404, "not_found"));
-    assert!(
-        world.stands(&child).await,
-        "what it was given before is the delegator's to take back"
+}
+
+#[tokio::test]
+async fn revoking_a_delegated_token_quarantines_nobody() {
+    let world = World::new().await.with_policies().await;
+    let (_, from) = agent(&world, "pod-1", 1).await;
+    let (_, to) = agent(&world, "pod-2", 2).await;
+    let child = token(delegate(&world, &from, &id(&to)).await);
+    let answer = world.revoke("token", &World::claims(&child)["jti"]).await;
+    assert_eq!(
+        (&answer["sessions_ended"], &answer["pods_quarantined"]),
+        (&json!(1), &json!(0))
     );
-    // Revoking what was delegated quarantines nobody.
-    world.revoke("token", &World::claims(&child)["jti"]).await;
-    assert!(world.stands(&from).await && !world.stands(&child).await);
-    assert_eq!(world.events("event_type=pod_quarantined").await.len(), 1);
+    assert!(!world.stands(&child).await);
+    assert!(world.stands(&from).await && world.stands(&to).await);
+    assert!(world.events("event_type=pod_quarantined").await.is_empty());
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
-//! Whatever happens before and after: once a person has revoked a pod, it has no valid token until it is released.
+//! Whatever happens before and after: once a person has revoked a pod, or it has ended, no token of it is valid, nor any
+//! that was delegated to it.
+//!
+//! A revoked pod may start anew once it is released.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -53,6 +56,8 @@ enum Aim {
     Chain(usize),
     /// An agent id that names the pod, of an instance that never was.
     MadeUp(&'static str),
+    /// No revocation: the pod ends.
+    PodEnd,
 }
 
 fn aim() -> impl Strategy<Value = Aim> {
@@ -63,6 +68,7 @@ fn aim() -> impl Strategy<Value = Aim> {
         one.clone().prop_map(Aim::Token),
         one.prop_map(Aim::Chain),
         prop::sample::select(vec!["agent", "chain"]).prop_map(Aim::MadeUp),
+        Just(Aim::PodEnd),
     ]
 }
 
@@ -74,6 +80,8 @@ struct History {
     /// Token and the pod whose authority it is.
     tokens: Vec<(usize, String)>,
     generation: i64,
+    /// The victim is gone, and launches no more.
+    ended: bool,
 }
 
 fn key(pod: usize) -> Keys {
@@ -94,6 +102,7 @@ impl History {
             launches: Vec::new(),
             tokens: Vec::new(),
             generation: 1,
+            ended: false,
         }
     }
 
@@ -105,6 +114,7 @@ impl History {
 
     async fn apply(mut self, op: &Op) -> Self {
         match op {
+            Op::Launch { pod: VICTIM } if self.ended => {}
             Op::Launch { pod } => {
                 let answer = self.world.launch(&self.pods[*pod], &key(*pod)).await;
                 if answer.status == 201 {
@@ -149,7 +159,7 @@ impl History {
         self
     }
 
-    /// Level and target of a person's revocation of the victim; `None` when nothing leads to it.
+    /// Level and target of a person's revocation of the victim; `None` when the pod is to end, or has no token to name.
     fn target(&self, aim: &Aim) -> Option<(&'static str, String)> {
         // A delegated token is not one that a session ever had.
         let own =
@@ -164,6 +174,7 @@ impl History {
             Aim::Agent(number) => Some(("agent", claim(*number, "sub")?)),
             Aim::Chain(number) => Some(("chain", claim(*number, "sub")?)),
             Aim::Token(number) => Some(("token", claim(*number, "jti")?)),
+            Aim::PodEnd => None,
             Aim::MadeUp(level) => {
                 let uid = PODS[VICTIM];
                 let agent = format!("spiffe://agentwrit.local/agent/k8s.shop.orders/{uid}/0123456789abcdef");
@@ -173,9 +184,11 @@ impl History {
     }
 
     async fn check(&self, when: &str) {
-        for (pod, token) in &self.tokens {
-            if *pod == VICTIM {
-                assert!(!self.world.stands(token).await, "{when}: {}", World::claims(token));
+        for (_, token) in &self.tokens {
+            let claims = World::claims(token);
+            // Its task, its subject, or one of its chain.
+            if claims.to_string().contains(PODS[VICTIM]) {
+                assert!(!self.world.stands(token).await, "{when}: {claims}");
             }
         }
     }
@@ -186,18 +199,23 @@ async fn holds(before: &[Op], aim: &Aim, after: &[Op]) {
     for op in before {
         history = history.apply(op).await;
     }
-    let Some((level, target)) = history.target(aim) else {
-        return;
-    };
-    let answer = history.world.revoke(level, &json!(target)).await;
-    assert_eq!(answer["pods_quarantined"], 1, "{level} {target}");
-    history.check("after the revocation").await;
+    if let Some((level, target)) = history.target(aim) {
+        let answer = history.world.revoke(level, &json!(target)).await;
+        assert_eq!(answer["pods_quarantined"], 1, "{level} {target}");
+    } else {
+        history.world.end_pod(PODS[VICTIM]).await.ok();
+        history.ended = true;
+    }
+    history.check("after the end").await;
     for op in after {
         history = history.apply(op).await;
         history.check(&format!("after {op:?}")).await;
     }
     history = history.apply(&Op::Restart).await;
     history.check("after a restart").await;
+    if history.ended {
+        return;
+    }
     history.world.clock.advance(60);
     let refused = history.world.launch(&history.pods[VICTIM], &key(VICTIM)).await;
     assert_eq!(refused.refusal(), (403, "revoked"));
@@ -210,7 +228,7 @@ async fn holds(before: &[Op], aim: &Aim, after: &[Op]) {
 }
 
 #[test]
-fn no_history_gives_a_revoked_pod_a_valid_token() {
+fn no_history_gives_a_revoked_or_ended_pod_a_token() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

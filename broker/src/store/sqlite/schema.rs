@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0005_locality.sql"),
     include_str!("0006_trail.sql"),
     include_str!("0007_pods.sql"),
+    include_str!("0008_holders.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 
@@ -111,6 +112,48 @@ mod tests {
     }
 
     #[test]
+    fn delegations_of_before_know_their_holders_pod() {
+        let connection = before(7);
+        let sessions = "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, last_exp, kept_until, \
+                        created_at, barred, correlation_id, pod_uid, root) VALUES ";
+        let agent = |instance: &str| format!("spiffe://d/agent/o/t/{instance}");
+        let row = |sid: &str, instance: &str, rest: &str| {
+            format!(
+                "('{sid}00', '{}', 'o', 't', '[]', '{sid}j', 1, 2, 2, 9, 3, 0, '', {rest})",
+                agent(instance)
+            )
+        };
+        let stems = [
+            "0123456789abcdef",
+            "1123456789abcdef",
+            "2123456789abcdef",
+            "3123456789abcdef",
+        ];
+        let [standing, buried, revoked, person] = stems;
+        let rows = [
+            row(standing, standing, "'p1', NULL"),
+            row(buried, buried, "'p2', NULL"),
+            row(revoked, revoked, "'p3', NULL"),
+            row(person, person, "NULL, NULL"),
+            row("a", standing, "NULL, 'r'"),
+            row("b", buried, "NULL, 'r'"),
+            row("c", revoked, "NULL, 'r'"),
+            row("d", person, "NULL, 'r'"),
+        ];
+        connection
+            .execute_batch(&format!(
+                "{sessions}{}; INSERT INTO buried_pods VALUES ('p2', 9); \
+                 INSERT INTO quarantined_pods VALUES ('p3', 1, 'admin', NULL);",
+                rows.join(", ")
+            ))
+            .unwrap();
+        migrate(&connection).unwrap();
+        let held = "SELECT group_concat(sid || coalesce(holder_pod, '-') || coalesce(end_reason, '-'), ' ') \
+                    FROM (SELECT * FROM sessions WHERE root IS NOT NULL ORDER BY sid)";
+        assert_eq!(text(&connection, held), "a00p1- b00p2pod_ended c00p3revoked d00--");
+    }
+
+    #[test]
     fn a_newer_schema_is_refused() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
@@ -142,6 +185,14 @@ mod tests {
                 "orch_id=?",
             ),
             ("SELECT * FROM sessions WHERE parent = ? AND last_exp >= ?", "parent=?"),
+            (
+                "SELECT * FROM sessions WHERE holder_pod = ? AND last_exp >= ?",
+                "holder_pod=?",
+            ),
+            (
+                "SELECT * FROM sessions WHERE pod_uid = ? AND (ended_at IS NULL OR ended_at > ?)",
+                "pod_uid=?",
+            ),
             (
                 "SELECT sid FROM sessions WHERE ended_at IS NOT NULL AND last_exp >= ?",
                 "last_exp>?",

@@ -68,6 +68,7 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
             root,
             nodes: from_json("delegation nodes", &nodes)?,
             ceiling,
+            holder_pod: optional("holder_pod")?,
         }),
         _ => None,
     };
@@ -136,8 +137,8 @@ impl Sessions for SqliteTx<'_> {
         self.connection.change(
             "insert_session",
             "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
-             policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred, holder_pod) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 session.sid,
                 session.agent_id,
@@ -161,6 +162,7 @@ impl Sessions for SqliteTx<'_> {
                 delegated.map(above),
                 delegated.map(|delegated| delegated.ceiling),
                 session.barred,
+                delegated.and_then(|delegated| delegated.holder_pod.as_ref()),
             ],
         )?;
         Ok(())
@@ -241,6 +243,16 @@ impl Sessions for SqliteTx<'_> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
         let values = params![pod_uid, self.now.unix_timestamp()];
         self.connection.all(READ, sql, values, from_row)
+    }
+
+    async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND (ended_at IS NULL OR ended_at > ?)";
+        let values = params![pod_uid, self.millis()];
+        self.connection.all(READ, sql, values, from_row)
+    }
+
+    async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("holder_pod = ?"), pod_uid)
     }
 
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
