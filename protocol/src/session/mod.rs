@@ -6,7 +6,9 @@
 //! nodes, [`Lineage`] decides what may happen to one, [`RevocationView`] says from memory whether a token stands.
 //!
 //! What holds, whatever the order of events (the property test in `model` tries):
-//! * a node's end is the end of all its descendants, and of nobody else;
+//! * a node's end is the end of all its descendants;
+//! * the end of a pod, its quarantine and the supersession of its session end what was delegated to its agents, and with
+//!   it all below; apart from that a node's end is nobody else's;
 //! * a renewal ends no child, and of several renewals of one token one wins;
 //! * a delegated token, renewed or not, never outlives the delegating token's `exp` at delegation;
 //! * a token belongs to its node while it is current or in overlap; only the direct predecessor of the current one can be

@@ -1,5 +1,5 @@
 //! The rules against an independent account of what must hold, over interleavings of register, renew, delegate, release,
-//! revoke and the passing of time.
+//! revoke, supersession, pod end and the passing of time.
 
 use proptest::prelude::*;
 
@@ -51,6 +51,7 @@ enum Op {
     Release { token: usize },
     Revoke { level: RevocationLevel, token: usize },
     Supersede { token: usize },
+    EndPod { token: usize },
     Pass { millis: i64 },
     Prune,
 }
@@ -64,7 +65,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => token.clone().prop_map(|token| Op::Release { token }),
         2 => (prop::sample::select(RevocationLevel::ALL.to_vec()), token.clone())
             .prop_map(|(level, token)| Op::Revoke { level, token }),
-        1 => token.prop_map(|token| Op::Supersede { token }),
+        1 => token.clone().prop_map(|token| Op::Supersede { token }),
+        1 => token.prop_map(|token| Op::EndPod { token }),
         4 => (1_i64..9_000).prop_map(|millis| Op::Pass { millis }),
         1 => Just(Op::Prune),
     ]
@@ -80,6 +82,8 @@ struct World {
     view: RevocationView,
     /// Account: rows killed, with the moment, in the order of events.
     killed: Vec<(usize, i64)>,
+    /// Account: agents whose session was superseded or whose pod ended, with the moment.
+    gone: Vec<(String, i64)>,
     /// Account: what people revoked, and until when it hits tokens that are issued.
     revoked: Vec<(RevocationLevel, String, i64)>,
 }
@@ -186,6 +190,23 @@ impl World {
     }
 
     fn end(&mut self, row: usize, reason: EndReason, at: i64) {
+        self.end_row(row, reason, at);
+        self.killed.push((row, at));
+    }
+
+    /// The session of a root ends, and with it what was delegated to its agent.
+    fn end_holder(&mut self, root: usize, reason: EndReason, at: i64) {
+        let agent = self.rows[root].agent.clone();
+        for row in 0..self.rows.len() {
+            if self.rows[row].agent == agent {
+                self.end_row(row, reason, at);
+            }
+        }
+        self.gone.push((agent, at));
+    }
+
+    /// As the broker does it.
+    fn end_row(&mut self, row: usize, reason: EndReason, at: i64) {
         let known = self.rows[row].end;
         if known.is_none_or(|end| at < end.at) {
             self.rows[row].end = Some(End { reason, at });
@@ -196,7 +217,6 @@ impl World {
                 until: end_of_second(self.rows[row].last_exp),
             });
         }
-        self.killed.push((row, at));
     }
 
     fn apply(&mut self, op: &Op) {
@@ -234,7 +254,12 @@ impl World {
             Op::Supersede { token } => {
                 let Some(index) = chosen(token) else { return };
                 let root = self.path(self.tokens[index].row)[0];
-                self.end(root, EndReason::Superseded, self.now + 10_000);
+                self.end_holder(root, EndReason::Superseded, self.now + 10_000);
+            }
+            Op::EndPod { token } => {
+                let Some(index) = chosen(token) else { return };
+                let root = self.path(self.tokens[index].row)[0];
+                self.end_holder(root, EndReason::PodEnded, self.now);
             }
             Op::Pass { millis } => self.now += millis,
             Op::Prune => self.view.prune(self.now),
@@ -300,7 +325,12 @@ impl World {
             .revoked
             .iter()
             .any(|(level, target, _)| *level == RevocationLevel::Agent && *target == delegate);
-        if !self.passes(&token) || barred {
+        let holder = self
+            .rows
+            .iter()
+            .find(|row| row.parent.is_none() && row.agent == delegate);
+        let ending = holder.and_then(|holder| holder.end);
+        if !self.passes(&token) || barred || ending.is_some_and(|end| end.at <= self.now) {
             return;
         }
         let lineage = self.lineage(token.row);
@@ -309,6 +339,9 @@ impl World {
                 assert!(lineage.depth() < MAX_DEPTH);
                 let row = self.open(Some(token.row), delegate, made.iat, made.exp, Some(made.ceiling));
                 self.issue(row, Some(token.claims.exp));
+                if let Some(end) = ending {
+                    self.end_row(row, end.reason, end.at);
+                }
             }
             Err(refusal) => {
                 assert_eq!(refusal, DelegationRefusal::TooDeep, "of a token that passes");
@@ -374,7 +407,11 @@ impl World {
             };
             names && token.issued_at < *until
         });
-        alive && !replaced && !killed && !revoked
+        let gone = self
+            .gone
+            .iter()
+            .any(|(agent, at)| *at <= self.now && path.iter().any(|row| self.rows[*row].agent == *agent));
+        alive && !replaced && !killed && !gone && !revoked
     }
 
     fn check(&self) {

@@ -58,7 +58,30 @@ fn is_jti(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_agents_id_names_its_pod_exactly_when_it_is_attested(
+            orch in "(k8s\\.)?[a-z]{1,8}(\\.[a-z]{1,8})?", task in "[A-Za-z0-9._-]{1,140}", instance in "[0-9a-f]{16}",
+        ) {
+            prop_assume!(task != "." && task != "..");
+            let id = SpiffeId::agent("agentwrit.local", &orch, &task, &instance).unwrap();
+            let attested = orch.starts_with("k8s.") && task.len() <= MAX_UID_BYTES;
+            let behind = PodBehind::of(RevocationLevel::Agent, id.as_str());
+            prop_assert_eq!(&behind, &PodBehind::of(RevocationLevel::Chain, id.as_str()));
+            prop_assert_eq!(behind, if attested { PodBehind::Agent(task) } else { PodBehind::Nothing });
+        }
+
+        #[test]
+        fn any_target_is_looked_at_without_harm(target in any::<String>()) {
+            for level in RevocationLevel::ALL {
+                let _ = PodBehind::of(level, &target);
+            }
+        }
+    }
 
     const JTI: &str = "0123456789abcdef0123456789abcdef";
 
