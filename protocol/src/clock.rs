@@ -62,34 +62,57 @@ impl<T: Entropy + ?Sized> Entropy for Arc<T> {
 }
 
 /// A clock that stands until it is moved: for tests.
+///
+/// Time passes for the wall clock and the monotonic clock alike ([`ManualClock::advance`]); a jump moves the wall clock
+/// alone ([`ManualClock::jump`]).
 #[derive(Debug, Default)]
 pub struct ManualClock {
-    millis: AtomicI64,
+    wall_millis: AtomicI64,
+    monotonic_millis: AtomicU64,
 }
 
 impl ManualClock {
-    /// A clock that stands at `seconds` after the Unix epoch.
+    /// A clock whose wall and monotonic readings stand at `seconds` after the Unix epoch.
     pub fn at(seconds: i64) -> Self {
+        let millis = seconds.saturating_mul(1000);
         Self {
-            millis: AtomicI64::new(seconds.saturating_mul(1000)),
+            wall_millis: AtomicI64::new(millis),
+            monotonic_millis: AtomicU64::new(u64::try_from(millis).unwrap_or(0)),
         }
     }
 
-    /// Moves the clock by `seconds`, backwards when negative.
+    /// Lets `seconds` pass. A negative number sets the wall clock back, since monotonic time never goes back.
     pub fn advance(&self, seconds: i64) {
         self.advance_millis(seconds.saturating_mul(1000));
     }
 
-    /// Moves the clock by `millis`, backwards when negative.
+    /// Lets `millis` pass. A negative number sets the wall clock back, since monotonic time never goes back.
     pub fn advance_millis(&self, millis: i64) {
-        self.millis.fetch_add(millis, Ordering::SeqCst);
+        self.wall_millis.fetch_add(millis, Ordering::SeqCst);
+        let passed = u64::try_from(millis).unwrap_or(0);
+        self.monotonic_millis.fetch_add(passed, Ordering::SeqCst);
+    }
+
+    /// Moves the wall clock alone by `seconds`, backwards when negative.
+    pub fn jump(&self, seconds: i64) {
+        let millis = seconds.saturating_mul(1000);
+        self.wall_millis.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock alone to `seconds` after the Unix epoch.
+    pub fn set_wall(&self, seconds: i64) {
+        self.wall_millis.store(seconds.saturating_mul(1000), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> OffsetDateTime {
-        let nanos = i128::from(self.millis.load(Ordering::SeqCst)).saturating_mul(1_000_000);
+        let nanos = i128::from(self.wall_millis.load(Ordering::SeqCst)).saturating_mul(1_000_000);
         OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic_millis.load(Ordering::SeqCst))
     }
 }
 
@@ -130,6 +153,19 @@ mod tests {
         assert_eq!(clock.unix_millis(), 1_001_500);
         clock.advance(-2);
         assert_eq!(clock.unix_millis(), 999_500);
+    }
+
+    #[test]
+    fn only_the_wall_clock_jumps() {
+        let clock = ManualClock::at(1_000);
+        clock.jump(500);
+        clock.advance(3);
+        assert_eq!((clock.unix_seconds(), clock.monotonic().as_secs()), (1_503, 1_003));
+        clock.jump(-900);
+        clock.advance(-1);
+        assert_eq!((clock.unix_seconds(), clock.monotonic().as_secs()), (602, 1_003));
+        clock.set_wall(7);
+        assert_eq!((clock.unix_seconds(), clock.monotonic().as_secs()), (7, 1_003));
     }
 
     #[test]

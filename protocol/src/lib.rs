@@ -11,6 +11,7 @@ pub mod clock;
 pub mod excerpt;
 pub mod go_json;
 pub mod inject;
+pub mod judging;
 pub mod k8s;
 mod lower_hex;
 pub mod problem;
@@ -22,6 +23,7 @@ pub mod store_mark;
 pub mod wire;
 
 pub use clock::{Clock, Entropy, EntropyError};
+pub use judging::{JudgingClock, Times};
 pub use lower_hex::lower_hex;
 pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError, ScopeSet};
