@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{AppState, Broker};
+use crate::clock;
 use crate::store::{Command, EventDraft, Result as StoreResult, Tx};
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// Works until the task is dropped.
@@ -17,10 +19,14 @@ pub async fn run(broker: AppState) {
     let now = Instant::now();
     let mut denials = tokio::time::interval_at(now + DENIALS_EVERY, DENIALS_EVERY);
     let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
+    let mut clock_timer = tokio::time::interval_at(now, CLOCK_EVERY);
+    clock_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock_is_wrong = false;
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = clock_timer.tick() => clock_is_wrong = clock::watch(&broker, clock_is_wrong),
             _ = denials.tick() => tell_suppressed(&broker),
             _ = prune_timer.tick() => prune(&broker).await,
         }
@@ -43,7 +49,7 @@ pub fn tell_suppressed(broker: &Broker) {
 /// Forgets what can never matter again.
 pub async fn prune(broker: &Broker) {
     broker.limits.prune();
-    broker.view.prune(broker.clock.unix_millis());
+    broker.view.prune(broker.judging.observe());
     let mut rows = 0_u64;
     // A few rows at a time, so that whoever wants to commit meanwhile waits for few.
     loop {

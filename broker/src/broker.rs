@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::{Clock, Entropy, EntropyError, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, lower_hex};
 use agentwrit_server::{Source, Turns};
 
 use crate::attest::Attestation;
@@ -25,6 +25,8 @@ pub struct Broker {
     pub config: Config,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// The time that tokens are judged by.
+    pub judging: Arc<JudgingClock>,
     /// Where randomness comes from.
     pub entropy: Arc<dyn Entropy>,
     /// Signing keys.

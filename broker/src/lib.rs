@@ -7,6 +7,7 @@
 pub mod attest;
 pub mod background;
 pub mod broker;
+mod clock;
 pub mod config;
 mod file_names;
 pub mod hashed_secrets;

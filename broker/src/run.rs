@@ -63,10 +63,11 @@ fn environment(name: &str) -> Option<String> {
 
 /// The whole program.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let mut restored = false;
+    let (mut restored, mut accept_clock) = (false, false);
     for argument in arguments {
         match argument.as_str() {
             "--restored" => restored = true,
+            "--accept-clock" => accept_clock = true,
             "--help" | "-h" => {
                 say(std::io::stdout(), &help());
                 return ExitCode::SUCCESS;
@@ -89,7 +90,11 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     }
     match Config::load(&environment) {
         Ok(config) if restored && config.store == StoreKind::Memory => fatal(&[NOTHING_RESTORED.to_owned()]),
-        Ok(config) => logged(Config { restored, ..config }),
+        Ok(config) => logged(Config {
+            accept_clock,
+            restored,
+            ..config
+        }),
         Err(failures) => fatal(&failures),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use agentwrit_protocol::{Clock, Entropy, EntropyError};
+use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_server::Turns;
 
 use crate::attest::{Attestation, Attestor, AttestorError, KubeAttestor, Settings};
@@ -67,9 +67,11 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     for key in [&mut compare_key, &mut client_key, &mut admin_key] {
         entropy.fill(key)?;
     }
+    let judging = Arc::new(JudgingClock::new(Arc::clone(&clock)));
     let shared = crate::store::sqlite::Shared {
         view: Arc::clone(&view),
         clock: Arc::clone(&clock),
+        judging: Arc::clone(&judging),
         entropy: Arc::clone(&entropy),
         keys: Arc::clone(&keys),
         metrics: Arc::clone(&metrics),
@@ -79,6 +81,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         memory_run: crate::store::MemoryRun::beside(&config.signing_key_path, &config.store),
         mark: crate::store::MarkFile::at(&config.store_mark),
         restored: AtomicBool::new(config.restored),
+        accept_clock: AtomicBool::new(config.accept_clock),
         first: AtomicBool::new(keys.made()),
     };
     let attestation = match &config.attest {
@@ -91,7 +94,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     let verifier = Verifier::new(
         Arc::clone(&keys),
         Arc::clone(&view),
-        Arc::clone(&clock),
+        Arc::clone(&judging),
         config.issuer.clone(),
     );
     Ok(Arc::new(Broker {
@@ -101,6 +104,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         admin_secrets: HashedSecrets::of_admin(admin_key),
         config,
         clock,
+        judging,
         entropy,
         keys,
         view,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentwrit_protocol::Clock;
+use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{ChainError, chain};
 use base64::Engine;
@@ -149,14 +149,14 @@ struct Cache {
 pub struct Verifier {
     keys: Arc<KeySet>,
     view: Arc<View>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<JudgingClock>,
     issuer: String,
     cache: Mutex<Cache>,
 }
 
 impl Verifier {
     /// A verifier; an empty issuer is not enforced.
-    pub fn new(keys: Arc<KeySet>, view: Arc<View>, clock: Arc<dyn Clock>, issuer: String) -> Self {
+    pub fn new(keys: Arc<KeySet>, view: Arc<View>, clock: Arc<JudgingClock>, issuer: String) -> Self {
         Self {
             keys,
             view,
@@ -172,18 +172,21 @@ impl Verifier {
     /// The first check of contract §13.3 that fails; revocation is in [`Verified::state`].
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let claims = self.authentic(token)?;
-        let millis = self.clock.unix_millis();
-        let now = millis.div_euclid(1000);
-        if claims.exp < now {
+        let times = self.clock.times();
+        if claims.exp < times.judged.div_euclid(1000) {
+            // A step of the wall clock that may be taken back: the token must not come back with it.
+            if claims.exp >= times.mark.div_euclid(1000) {
+                self.view.note_expired(&claims);
+            }
             return Err(TokenError::Expired);
         }
-        if claims.nbf != 0 && now < claims.nbf {
+        if claims.nbf != 0 && times.wall.div_euclid(1000) < claims.nbf {
             return Err(TokenError::NotYetValid);
         }
         if !self.issuer.is_empty() && claims.iss != self.issuer {
             return Err(TokenError::Issuer);
         }
-        match self.view.state(&claims, millis) {
+        match self.view.state(&claims, times) {
             TokenState::Forgotten => Err(TokenError::Forgotten),
             state => Ok(Verified { claims, state }),
         }
@@ -266,6 +269,7 @@ fn digest(token: &str) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agentwrit_protocol::Times;
     use agentwrit_protocol::clock::ManualClock;
     use proptest::prelude::*;
 
@@ -273,8 +277,14 @@ mod tests {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
         let view = Arc::new(View::unloaded());
         view.load(0, []);
-        let clock = Arc::new(ManualClock::at(1000));
+        let clock = judging(&Arc::new(ManualClock::at(1000)));
         (Arc::clone(&keys), Verifier::new(keys, view, clock, String::new()))
+    }
+
+    fn judging(manual: &Arc<ManualClock>) -> Arc<JudgingClock> {
+        let clock = JudgingClock::new(Arc::<ManualClock>::clone(manual));
+        clock.load(None);
+        Arc::new(clock)
     }
 
     #[test]
@@ -283,18 +293,48 @@ mod tests {
         let view = Arc::new(View::unloaded());
         view.load(0, []);
         let clock = Arc::new(ManualClock::at(1000));
-        let verifier = Verifier::new(
-            Arc::clone(&keys),
-            view,
-            Arc::<ManualClock>::clone(&clock),
-            String::new(),
-        );
+        let verifier = Verifier::new(Arc::clone(&keys), view, judging(&clock), String::new());
         let token = keys.sign(br#"{"sub":"a","jti":"b","exp":1001}"#).unwrap();
         for _ in 0..2 {
             assert!(verifier.verify(&token).is_ok());
         }
         clock.advance(2);
         assert_eq!(verifier.verify(&token).unwrap_err(), TokenError::Expired);
+    }
+
+    #[test]
+    fn an_expired_token_stays_expired_whatever_the_wall_clock_does() {
+        let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
+        let view = Arc::new(View::unloaded());
+        view.load(0, []);
+        let clock = Arc::new(ManualClock::at(1000));
+        let verifier = Verifier::new(Arc::clone(&keys), Arc::clone(&view), judging(&clock), String::new());
+        let token = |jti: &str| {
+            let text = format!(r#"{{"sub":"a","jti":"{jti}","exp":1100,"iat":990,"nbf":990}}"#);
+            keys.sign(text.as_bytes()).unwrap()
+        };
+        let (seen, unseen) = (token("seen"), token("unseen"));
+        // A day forward, for a moment.
+        clock.jump(86_400);
+        assert_eq!(verifier.verify(&seen).unwrap_err(), TokenError::Expired);
+        clock.jump(-86_400);
+        assert_eq!(verifier.verify(&seen).unwrap().state, TokenState::Renewed);
+        assert_eq!(verifier.verify(&unseen).unwrap().state, TokenState::Active);
+        // Set back, again and again: its life lasts as long as it would have.
+        for _ in 0..100 {
+            assert_eq!(verifier.verify(&unseen).unwrap().state, TokenState::Active);
+            clock.advance(1);
+            clock.jump(-1);
+        }
+        assert!(verifier.verify(&unseen).is_ok(), "its last second");
+        clock.advance(1);
+        assert_eq!(verifier.verify(&unseen).unwrap_err(), TokenError::Expired);
+        // What the mark expires anyway needs no note.
+        clock.advance(1);
+        assert!(verifier.verify(&token("late")).is_err());
+        view.prune(Times::at(2_000_000));
+        clock.jump(-50);
+        assert_eq!(verifier.verify(&token("late")).unwrap_err(), TokenError::Expired);
     }
 
     #[test]

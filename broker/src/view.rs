@@ -4,6 +4,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use agentwrit_protocol::Times;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{RevocationLevel, RevocationView};
 
@@ -38,21 +39,31 @@ impl View {
         }
     }
 
-    /// Whether a token with these claims stands at this moment (Unix milliseconds).
-    pub fn state(&self, claims: &Claims, now_millis: i64) -> TokenState {
+    /// Whether a token with these claims stands.
+    pub fn state(&self, claims: &Claims, times: Times) -> TokenState {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.state(claims, now_millis)
+        entries.state(claims, times)
     }
 
-    /// Whether a revocation of this level hits a token with these claims at this moment (Unix milliseconds).
-    pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, now_millis: i64) -> bool {
+    /// Whether a revocation of this level hits a token with these claims.
+    pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, times: Times) -> bool {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.is_revoked(level, claims, now_millis)
+        entries.is_revoked(level, claims, times)
+    }
+
+    /// Notes that a token was refused because it had expired: it stays refused, also when the clock that said so is set
+    /// back.
+    pub fn note_expired(&self, claims: &Claims) {
+        self.apply(vec![ViewChange::TokenSpent {
+            jti: claims.jti.clone(),
+            overlap_until: None,
+            until: ViewChange::end_of_second(claims.exp),
+        }]);
     }
 
     /// Forgets entries that can hit no token any more.
-    pub fn prune(&self, now_millis: i64) {
+    pub fn prune(&self, times: Times) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.prune(now_millis);
+        entries.prune(times);
     }
 }

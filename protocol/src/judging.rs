@@ -111,15 +111,16 @@ impl JudgingClock {
     pub fn times(&self) -> Times {
         let (wall, monotonic) = self.clocks();
         let times = self.read(wall, monotonic);
-        if wall > times.mark && wall >= times.judged && self.mark.load(Ordering::SeqCst) != NONE {
+        let is_ahead = wall > times.mark && wall >= times.judged;
+        let taken_back = times.judged > times.mark && times.judged.saturating_sub(wall) > LONGEST_LAG_MILLIS;
+        if (is_ahead || taken_back) && self.mark.load(Ordering::SeqCst) != NONE {
             self.follow(wall, monotonic);
             return self.read(wall, monotonic);
         }
         times
     }
 
-    /// The same, and looks whether a step has stood long enough or was taken back. To be called now and then, also when
-    /// nothing is judged.
+    /// The same, and looks whether a step has stood long enough. To be called now and then, also when nothing is judged.
     pub fn observe(&self) -> Times {
         let (wall, monotonic) = self.clocks();
         if self.mark.load(Ordering::SeqCst) != NONE {

@@ -89,7 +89,7 @@ fn kind(error: AttestError) -> DenialKind {
 async fn the_controllers_review_is_believed_for_five_seconds() {
     let server = Arc::new(Scripted::default());
     let (attestation, clock) = attestation(&server);
-    for (advance, reviews) in [(0, 1), (5_000, 1), (1, 2), (-10_000, 3)] {
+    for (advance, reviews) in [(0, 1), (5_000, 1), (1, 2), (-10_000, 2), (5_001, 3)] {
         clock.advance_millis(advance);
         attestation
             .controller(Some(&bearer(CONTROLLER)), source(1))

@@ -69,6 +69,8 @@ pub struct Config {
     pub app_token_ttl: i64,
     /// bcrypt cost of apps' secrets; no setting, but tests take a lower one.
     pub secret_cost: u32,
+    /// A flag and no setting: the wall clock is right, although the store has seen a later time.
+    pub accept_clock: bool,
     /// `iss`; empty = not enforced.
     pub issuer: String,
     /// `aud`; empty = none.

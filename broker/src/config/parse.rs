@@ -270,6 +270,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         admin_token_ttl: reader.life("AA_ADMIN_TOKEN_TTL", 300, default_ttl),
         app_token_ttl: reader.life("AA_APP_TOKEN_TTL", 1800, default_ttl),
         secret_cost: 12,
+        accept_clock: false,
         issuer: reader.text("AA_ISSUER").unwrap_or_default(),
         audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
         signing_key_path,

@@ -174,8 +174,8 @@ async fn stands(
 
 /// Whether deregistration is what ended an app's token: nothing else revokes all tokens of an app.
 fn is_deregistered(broker: &Broker, claims: &Claims) -> bool {
-    let now = broker.clock.unix_millis();
-    let hit = |level| broker.view.is_revoked(level, claims, now);
+    let times = broker.judging.times();
+    let hit = |level| broker.view.is_revoked(level, claims, times);
     claims.subject_kind() == SubjectKind::App && hit(RevocationLevel::Agent) && !hit(RevocationLevel::Token)
 }
 

@@ -111,6 +111,10 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Clock) {
+            let detail = "the broker's clock is wrong, see /readyz; nothing was changed";
+            return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
+        }
         // The committer has logged the cause.
         tracing::trace!(target: "HTTP", component = "Store", error = %error, "answering 503");
         Self::unavailable()

@@ -132,6 +132,7 @@ struct Login(EventDraft);
 #[async_trait]
 impl Command for Login {
     type Outcome = ();
+    const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.audit(self.0);

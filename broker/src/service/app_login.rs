@@ -135,6 +135,7 @@ struct Login {
 impl Command for Login {
     /// False when the app was deregistered meanwhile.
     type Outcome = bool;
+    const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<bool> {
         let active = tx.app(&self.app_id).await?.is_some_and(|app| app.is_active());

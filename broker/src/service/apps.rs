@@ -279,12 +279,13 @@ impl Command for Deregister {
         let now = tx.now_seconds();
         (app.updated_at, app.deregistered_at) = (now, Some(now));
         tx.update_app(&app).await?;
+        let latest = tx.times().judged.div_euclid(1000);
         // No token of the app was ever issued for longer, whatever AA_MAX_TTL is.
         let longest = self.longest.max(app.token_ttl);
         let revocation = Revocation {
             level: RevocationLevel::Agent,
             target: app.subject(),
-            until: Some(ViewChange::end_of_second(now.saturating_add(longest))),
+            until: Some(ViewChange::end_of_second(latest.saturating_add(longest))),
         };
         tx.add_revocation(&revocation).await?;
         let detail = format!("app {} deregistered: its tokens are revoked", app.app_id);

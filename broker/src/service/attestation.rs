@@ -120,7 +120,7 @@ pub async fn launch(
     let launch = LaunchPod::new(pod, ask, broker.config.max_ttl, source, broker.entropy.as_ref())?;
     match broker.store.commit(launch).await? {
         Ok(launched) => {
-            let now = broker.clock.unix_millis();
+            let now = broker.judging.times().judged;
             let hash = LaunchTokenHash::of(launched.launch_token.expose());
             broker
                 .launch_tokens

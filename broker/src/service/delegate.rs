@@ -294,6 +294,7 @@ async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<
 #[async_trait]
 impl Command for Delegate {
     type Outcome = Result<Claims, Denial>;
+    const ISSUES: bool = true;
 
     async fn run(mut self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;
@@ -313,7 +314,7 @@ impl Command for Delegate {
         let session = node(tx, &lineage, &claims, granted.ceiling, &holder);
         tx.insert_session(&session).await?;
         let now = tx.now_millis();
-        if is_born_revoked(&self.view, &claims, now) {
+        if is_born_revoked(&self.view, &claims, tx.times()) {
             tx.end_session(&session, EndReason::Revoked, now).await?;
         }
         // A holder that is superseded with an overlap keeps what it is given no longer than itself.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::broker::Broker;
+use crate::clock::disagreement;
 use crate::store::{Command, Result as StoreResult, StoreError, Tx};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
@@ -41,23 +42,29 @@ pub struct Readiness {
 /// A dependency that fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failing {
-    /// `store`.
+    /// `store` or `clock`.
     pub dependency: &'static str,
     /// A word; never a driver's text.
     pub reason: &'static str,
+    /// Both times, when it is the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// Whether the broker can do all of its work.
 pub fn readiness(broker: &Broker) -> Readiness {
-    let failing: Vec<Failing> = broker
-        .store
-        .failure()
-        .map(|reason| Failing {
-            dependency: "store",
-            reason,
-        })
-        .into_iter()
-        .collect();
+    let store = broker.store.failure().map(|reason| Failing {
+        dependency: "store",
+        reason,
+        detail: None,
+    });
+    let times = broker.judging.times();
+    let clock = times.is_behind().then(|| Failing {
+        dependency: "clock",
+        reason: "clock",
+        detail: Some(disagreement(times)),
+    });
+    let failing: Vec<Failing> = store.into_iter().chain(clock).collect();
     let status = if failing.is_empty() { "ready" } else { "unready" };
     Readiness {
         status,

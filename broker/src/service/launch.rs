@@ -226,8 +226,9 @@ struct Prepared {
 fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
     let token = broker.random_hex::<32>()?;
     let expires_at = broker
-        .clock
-        .unix_millis()
+        .judging
+        .times()
+        .judged
         .saturating_add(wanted.life.saturating_mul(1000));
     let stored = LaunchToken {
         hash: LaunchTokenHash::of(&token),
@@ -271,7 +272,7 @@ async fn mint(
         (app, Ok(prepared)) => broker.store.commit(Mint { app, prepared }).await?,
     }?;
     let LaunchToken { hash, expires_at, .. } = &launched.stored;
-    let now = broker.clock.unix_millis();
+    let now = broker.judging.times().judged;
     broker.launch_tokens.add(hash.clone(), *expires_at, now);
     broker.metrics.launch_tokens_created.inc();
     Ok(launched)
@@ -315,6 +316,7 @@ struct Mint {
 #[async_trait]
 impl Command for Mint {
     type Outcome = Result<Launched, LaunchError>;
+    const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         if let Some(app) = &self.app

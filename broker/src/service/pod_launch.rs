@@ -165,6 +165,7 @@ type Denied = (DenialKind, String);
 #[async_trait]
 impl Command for LaunchPod {
     type Outcome = std::result::Result<PodLaunchResponse, Refusal>;
+    const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let pair = pair(tx, &self.pod.namespace, &self.ask.policy).await?;
@@ -294,7 +295,8 @@ impl LaunchPod {
             max_ttl: grant.max_ttl,
             single_use: true,
             expires_at: tx
-                .now_millis()
+                .times()
+                .judged
                 .saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)),
             consumed_at: None,
             created_by: self.pod.username.clone(),

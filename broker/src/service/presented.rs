@@ -67,7 +67,7 @@ pub(super) async fn unfit(
     hash: &LaunchTokenHash,
     source: Source,
 ) -> std::result::Result<Option<Unfit>, StoreError> {
-    let now = broker.clock.unix_millis();
+    let now = broker.judging.times().judged;
     // A store in memory has no readers: its writer would be asked twice.
     if !broker.store.persistent() || broker.launch_tokens.has(hash, now) {
         return Ok(None);
@@ -110,7 +110,7 @@ pub(super) async fn launch_token(
     let Some(launch) = tx.launch_token(hash).await? else {
         return Ok(Err(unknown()));
     };
-    let denial = if launch.expires_at <= tx.now_millis() {
+    let denial = if launch.expires_at <= tx.times().judged {
         Denial::LaunchTokenExpired
     } else if launch.single_use && launch.consumed_at.is_some() {
         Denial::LaunchTokenConsumed

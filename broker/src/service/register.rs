@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{asked, excerpt};
-use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError};
+use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError, Times};
 use agentwrit_server::Source;
 use async_trait::async_trait;
 
@@ -273,7 +273,7 @@ impl Register {
         if !allowed {
             return Ok(Err(self.deny(tx, launch, Denial::Scope)));
         }
-        let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.expires_at > tx.now_millis()) else {
+        let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.expires_at > tx.times().judged) else {
             return Ok(Err(self.deny(tx, launch, Denial::NonceUnknown)));
         };
         if !tx.consume_nonce(&nonce.text, nonce.expires_at).await? {
@@ -320,19 +320,20 @@ impl Register {
     }
 
     /// What a revocation could hit of a new session: its task.
-    fn is_born_revoked(&self, session: &Session, now_millis: i64) -> bool {
+    fn is_born_revoked(&self, session: &Session, times: Times) -> bool {
         let claims = Claims {
             task_id: session.task_id.clone(),
             iat: session.iat,
             ..Claims::default()
         };
-        is_born_revoked(&self.view, &claims, now_millis)
+        is_born_revoked(&self.view, &claims, times)
     }
 }
 
 #[async_trait]
 impl Command for Register {
     type Outcome = Result<Registered, Refused>;
+    const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let launch = match presented::launch_token(tx, &self.hash).await? {
@@ -355,7 +356,7 @@ impl Command for Register {
         let session = self.session(tx, &launch);
         tx.insert_session(&session).await?;
         let now = tx.now_millis();
-        if self.is_born_revoked(&session, now) {
+        if self.is_born_revoked(&session, tx.times()) {
             tx.end_session(&session, EndReason::Revoked, now).await?;
         }
         let detail = format!(

@@ -204,6 +204,7 @@ impl Renew {
 #[async_trait]
 impl Command for Renew {
     type Outcome = Decision;
+    const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Decision> {
         self.decide(tx).await

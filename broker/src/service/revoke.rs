@@ -101,7 +101,7 @@ impl Revoke {
             .await?
             .and_then(|text| text.parse::<i64>().ok())
             .unwrap_or(0);
-        let end = ViewChange::end_of_second(tx.now_seconds().saturating_add(longest));
+        let end = ViewChange::end_of_second(tx.times().judged.div_euclid(1000).saturating_add(longest));
         Ok((longest > 0).then_some(end))
     }
 }

@@ -1,7 +1,7 @@
 //! Making tokens from claims, and looking at tokens for anybody who asks.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::{Sensitive, Times};
 
 use crate::broker::Broker;
 use crate::keys::SigningError;
@@ -45,8 +45,8 @@ pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
 
 /// Whether a token with these claims would be born under a revocation. Its node is then ended with its opening: the
 /// revocation may be forgotten before the token expires, and the token must not come to life by that.
-pub fn is_born_revoked(view: &View, claims: &Claims, now_millis: i64) -> bool {
-    matches!(view.state(claims, now_millis), TokenState::Ended(_))
+pub fn is_born_revoked(view: &View, claims: &Claims, times: Times) -> bool {
+    matches!(view.state(claims, times), TokenState::Ended(_))
 }
 
 /// Claims of the current token of a new session.

@@ -140,8 +140,11 @@ impl Store {
     /// Runs a command in a transaction and answers after the commit.
     ///
     /// # Errors
-    /// When it could not be committed; nothing changed then.
+    /// When it could not be committed; nothing changed then. Also when it issues something while the clock is wrong.
     pub async fn commit<C: Command>(&self, command: C) -> Result<C::Outcome> {
+        if C::ISSUES && self.shared.judging.times().is_behind() {
+            return Err(StoreError::Clock);
+        }
         let (reply, answer) = oneshot::channel();
         let slot = Slot {
             command: Some(command),
@@ -167,7 +170,7 @@ impl Store {
         let opening = self.shared.status.openings.load(Ordering::SeqCst);
         readers
             .run(opening, move |connection| {
-                let mut tx = SqliteTx::new(connection, shared.clock.now(), &shared.matches);
+                let mut tx = SqliteTx::new(connection, &shared);
                 ready(command.run(&mut tx))
             })
             .await

@@ -1,5 +1,6 @@
 //! The audit chain as a command sees it: drafts go in, sealed events come out of the commit.
 
+use agentwrit_protocol::Times;
 use agentwrit_protocol::audit::{EventType, ExtraFields, Outcome};
 use agentwrit_protocol::excerpt::excerpt;
 use async_trait::async_trait;
@@ -255,6 +256,8 @@ pub trait Ledger {
     fn now_seconds(&self) -> i64 {
         self.now().unix_timestamp()
     }
+    /// The clocks that tokens are judged by, read once for the whole command.
+    fn times(&self) -> Times;
     /// One page of committed events.
     async fn events(&mut self, filter: &EventFilter) -> Result<EventPage>;
 }

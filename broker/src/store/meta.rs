@@ -15,6 +15,8 @@ pub enum MetaKey {
     FormerEpochs,
     /// The longest `AA_MAX_TTL` ever in force, seconds; 0 = there was none.
     LongestTtl,
+    /// The latest time that the broker believed, Unix milliseconds: see [`agentwrit_protocol::judging`].
+    HighWater,
     /// The highest lease epoch of a controller's write.
     LeaseEpoch,
     /// The last signed statement about the audit trail, JSON.
@@ -31,6 +33,7 @@ impl MetaKey {
             Self::MinIat => "min_iat",
             Self::FormerEpochs => "former_epochs",
             Self::LongestTtl => "longest_ttl",
+            Self::HighWater => "high_water",
             Self::LeaseEpoch => "lease_epoch",
             Self::AuditCheckpoint => "audit_checkpoint",
             Self::WriteProbe => "write_probe",
@@ -45,6 +48,7 @@ pub trait Meta {
     async fn meta(&mut self, key: MetaKey) -> Result<Option<String>>;
     /// Sets the value of a key.
     async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()>;
-    /// Removes some of what can never matter again and returns how many rows that were; 0 when nothing is left.
+    /// Removes some of what can never matter again, by both clocks, and returns how many rows that were; 0 when nothing
+    /// is left.
     async fn prune(&mut self) -> Result<u64>;
 }

@@ -76,6 +76,9 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The wall clock is behind the high-water mark: nothing is issued by it.
+    #[error("the wall clock is more than five minutes behind the store's high-water mark: nothing is issued")]
+    Clock,
     /// Another command of the same batch failed, and the batch was rolled back.
     #[error("the batch was rolled back")]
     RolledBack,
@@ -113,6 +116,7 @@ impl StoreError {
             Self::Signing(_) => "signing",
             Self::Locked { .. } => "locked",
             Self::File { .. } => "file",
+            Self::Clock => "clock",
             Self::RolledBack => "rolled_back",
             Self::NotOpen => "not_open",
             Self::QueueFull => "queue_full",
@@ -180,6 +184,9 @@ pub trait Command: Send + 'static {
 
     /// Whether it takes authority away: such commands have room in the queue that no other can take.
     const TAKES_AUTHORITY: bool = false;
+
+    /// Whether it issues something that lives by the wall clock: refused while that is wrong.
+    const ISSUES: bool = false;
 
     /// Decides and writes.
     ///

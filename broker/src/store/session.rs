@@ -95,12 +95,17 @@ pub struct Renewal {
 }
 
 impl Session {
+    /// Its end, if there is one. Only supersession leaves an overlap, whose moment counts; any other end holds whatever
+    /// the clock says.
+    fn end(&self) -> Option<End> {
+        let (at, reason) = self.ended_at.zip(self.end_reason)?;
+        let at = if reason == EndReason::Superseded { at } else { i64::MIN };
+        Some(End { reason, at })
+    }
+
     /// Whether the session has ended at this moment (Unix milliseconds).
     pub fn ended(&self, now_millis: i64) -> Option<EndReason> {
-        match (self.ended_at, self.end_reason) {
-            (Some(at), Some(reason)) if at <= now_millis => Some(reason),
-            _ => None,
-        }
+        self.end().filter(|end| end.at <= now_millis).map(|end| end.reason)
     }
 
     /// The extra fields that every event of this session carries.
@@ -130,10 +135,7 @@ impl Session {
             }),
             ceiling: self.delegated.as_ref().map(|delegated| delegated.ceiling),
             opened_at: self.created_at,
-            end: self
-                .ended_at
-                .zip(self.end_reason)
-                .map(|(at, reason)| End { reason, at }),
+            end: self.end(),
         }
     }
 }

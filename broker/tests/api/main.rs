@@ -21,6 +21,7 @@ mod background;
 mod bearer;
 mod busy;
 mod chain;
+mod clocks;
 #[allow(dead_code, reason = "k8s_api needs more of it")]
 #[path = "../k8s_api/cluster.rs"]
 mod cluster;

@@ -156,7 +156,7 @@ impl Harness {
     pub async fn in_cluster(cluster: Arc<dyn Attestor>, changes: &[(&str, &str)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let settings = settings(&folder, changes);
-        Self::start(folder, settings, Arc::new(ManualClock::at(START)), Some(cluster))
+        Self::start(folder, settings, Arc::new(ManualClock::at(START)), Some(cluster), false)
             .await
             .unwrap()
     }
@@ -164,7 +164,7 @@ impl Harness {
     /// A broker with these settings in a folder that exists.
     pub async fn in_folder(folder: Arc<TempDir>, changes: &[(&str, &str)]) -> Result<Self, StartError> {
         let settings = settings(&folder, changes);
-        Self::start(folder, settings, Arc::new(ManualClock::at(START)), None).await
+        Self::start(folder, settings, Arc::new(ManualClock::at(START)), None, false).await
     }
 
     async fn start(
@@ -172,11 +172,13 @@ impl Harness {
         settings: HashMap<String, String>,
         clock: Arc<ManualClock>,
         attestor: Option<Arc<dyn Attestor>>,
+        accept_clock: bool,
     ) -> Result<Self, StartError> {
         let mut config = Config::load(&|name| settings.get(name).cloned()).unwrap();
         config.restored = settings.contains_key("--restored");
         // bcrypt's smallest: what is slow on purpose would only be slow here.
         config.secret_cost = 4;
+        config.accept_clock = accept_clock;
         let tls = config.tls.clone().map(|files| Tls::load(files).unwrap());
         let surroundings = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -213,7 +215,7 @@ impl Harness {
 
     /// Starts the successor of a broker that was stopped.
     pub async fn again(folder: Arc<TempDir>, settings: HashMap<String, String>, clock: Arc<ManualClock>) -> Self {
-        Self::start(folder, settings, clock, None).await.unwrap()
+        Self::start(folder, settings, clock, None, false).await.unwrap()
     }
 
     /// Stops it and starts a successor with changed settings, at the same time of day.
@@ -221,6 +223,12 @@ impl Harness {
         let (folder, mut settings, clock) = self.stop().await;
         change(&mut settings, &folder, changes);
         Self::again(folder, settings, clock).await
+    }
+
+    /// Stops it and starts a successor with `--accept-clock`.
+    pub async fn restart_accepting_the_clock(self) -> Self {
+        let (folder, settings, clock) = self.stop().await;
+        Self::start(folder, settings, clock, None, true).await.unwrap()
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {

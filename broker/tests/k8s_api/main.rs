@@ -9,6 +9,7 @@
 )]
 
 mod asked;
+mod clocks;
 mod cluster;
 mod delegate;
 mod history;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::chain::MAX_DEPTH;
 use super::*;
 use crate::claims::{Claims, DelegationRecord};
+use crate::judging::Times;
 
 const MAX_TTL: i64 = 40;
 const OVERLAP: i64 = 2_000;
@@ -179,14 +180,15 @@ impl World {
         });
         // Born under a revocation that will be forgotten before the token expires: ended for good.
         let claims = &self.tokens[self.tokens.len() - 1].claims;
-        if let TokenState::Ended(reason) = self.view.state(claims, self.now) {
+        if let TokenState::Ended(reason) = self.view.state(claims, Times::at(self.now)) {
             self.end(row, reason, self.now);
         }
     }
 
     /// Whether a bearer passes: times and view, as at every use.
     fn passes(&self, token: &Token) -> bool {
-        self.now < end_of_second(token.claims.exp) && self.view.state(&token.claims, self.now) == TokenState::Active
+        self.now < end_of_second(token.claims.exp)
+            && self.view.state(&token.claims, Times::at(self.now)) == TokenState::Active
     }
 
     fn end(&mut self, row: usize, reason: EndReason, at: i64) {
@@ -213,7 +215,7 @@ impl World {
             self.view.apply(Change::SessionEnded {
                 sid: self.rows[row].id.clone(),
                 reason,
-                effective_at: at,
+                overlap_until: (at > self.now).then_some(at),
                 until: end_of_second(self.rows[row].last_exp),
             });
         }
@@ -262,7 +264,7 @@ impl World {
                 self.end_holder(root, EndReason::PodEnded, self.now);
             }
             Op::Pass { millis } => self.now += millis,
-            Op::Prune => self.view.prune(self.now),
+            Op::Prune => self.view.prune(Times::at(self.now)),
         }
     }
 
@@ -288,7 +290,7 @@ impl World {
                 {
                     self.view.apply(Change::TokenSpent {
                         jti: older.clone(),
-                        effective_at: self.now,
+                        overlap_until: None,
                         until: end_of_second(exp),
                     });
                     let now = self.now;
@@ -299,7 +301,7 @@ impl World {
                 let before = (row.jti.clone(), granted.predecessor_until, row.exp);
                 self.view.apply(Change::TokenSpent {
                     jti: before.0.clone(),
-                    effective_at: before.1,
+                    overlap_until: (before.1 > self.now).then_some(before.1),
                     until: end_of_second(before.2),
                 });
                 (row.jti, row.iat, row.exp) = (jti, granted.iat, granted.exp);

@@ -2,9 +2,11 @@
 //! what people revoked.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{EndReason, Revocation, RevocationLevel};
 use crate::claims::Claims;
+use crate::judging::Times;
 
 /// A change that a commit publishes. Moments are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +17,9 @@ pub enum Change {
         sid: String,
         /// Why.
         reason: EndReason,
-        /// From when on its tokens are refused; may be in the future.
-        effective_at: i64,
+        /// The end of its overlap, from when on its tokens are refused. An end without an overlap has no moment: it
+        /// holds whatever the clock says.
+        overlap_until: Option<i64>,
         /// When the last token that it can hit has expired.
         until: i64,
     },
@@ -24,8 +27,8 @@ pub enum Change {
     TokenSpent {
         /// Which.
         jti: String,
-        /// From when on it is refused.
-        effective_at: i64,
+        /// The end of its overlap, from when on it is refused; at once and for good when there is none.
+        overlap_until: Option<i64>,
         /// When it has expired.
         until: i64,
     },
@@ -62,16 +65,60 @@ pub enum TokenState {
     Unknown,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// When something that has ended, or will, is refused. Once it was seen over, it stays over: a step of the clock that is
+/// taken back later revives nothing.
+#[derive(Debug)]
+struct Over {
+    overlap_until: Option<i64>,
+    seen: AtomicBool,
+}
+
+impl Over {
+    const fn new(overlap_until: Option<i64>) -> Self {
+        Self {
+            overlap_until,
+            seen: AtomicBool::new(false),
+        }
+    }
+
+    fn is_over(&self, judged: i64) -> bool {
+        let Some(until) = self.overlap_until else {
+            return true;
+        };
+        if self.seen.load(Ordering::Relaxed) {
+            return true;
+        }
+        let over = until <= judged;
+        if over {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+        over
+    }
+
+    /// Brings the end forward, never back.
+    fn hasten(&mut self, overlap_until: Option<i64>) -> bool {
+        let sooner = match (self.overlap_until, overlap_until) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(known), Some(new)) => new < known,
+        };
+        if sooner {
+            self.overlap_until = overlap_until;
+        }
+        sooner
+    }
+}
+
+#[derive(Debug)]
 struct Ending {
     reason: EndReason,
-    effective_at: i64,
+    over: Over,
     until: i64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Spent {
-    effective_at: i64,
+    over: Over,
     until: i64,
 }
 
@@ -126,28 +173,30 @@ impl RevocationView {
             Change::SessionEnded {
                 sid,
                 reason,
-                effective_at,
+                overlap_until,
                 until,
             } => {
-                let entry = self.ended.entry(sid).or_insert(Ending {
+                let entry = self.ended.entry(sid).or_insert_with(|| Ending {
                     reason,
-                    effective_at,
+                    over: Over::new(overlap_until),
                     until,
                 });
-                if effective_at < entry.effective_at {
-                    *entry = Ending {
-                        reason,
-                        effective_at,
-                        until: until.max(entry.until),
-                    };
+                if entry.over.hasten(overlap_until) {
+                    entry.reason = reason;
                 }
+                entry.until = entry.until.max(until);
             }
             Change::TokenSpent {
                 jti,
-                effective_at,
+                overlap_until,
                 until,
             } => {
-                self.spent.insert(jti, Spent { effective_at, until });
+                let entry = self.spent.entry(jti).or_insert_with(|| Spent {
+                    over: Over::new(overlap_until),
+                    until,
+                });
+                entry.over.hasten(overlap_until);
+                entry.until = entry.until.max(until);
             }
             Change::Lifted { level, target } => {
                 self.level_mut(level).remove(&target);
@@ -162,8 +211,8 @@ impl RevocationView {
         }
     }
 
-    /// Whether a token with these claims stands at this moment (Unix milliseconds).
-    pub fn state(&self, claims: &Claims, now: i64) -> TokenState {
+    /// Whether a token with these claims stands.
+    pub fn state(&self, claims: &Claims, times: Times) -> TokenState {
         if !self.loaded {
             return TokenState::Unknown;
         }
@@ -172,40 +221,42 @@ impl RevocationView {
         }
         if RevocationLevel::ALL
             .into_iter()
-            .any(|level| self.is_revoked(level, claims, now))
+            .any(|level| self.is_revoked(level, claims, times))
         {
             return TokenState::Ended(EndReason::Revoked);
         }
         let lineage = std::iter::once(&claims.sid).chain(&claims.delegation_nodes);
         let ending = lineage
             .filter_map(|node| self.ended.get(node))
-            .find(|ending| ending.effective_at <= now);
+            .find(|ending| ending.over.is_over(times.judged));
         if let Some(ending) = ending {
             return TokenState::Ended(ending.reason);
         }
         match self.spent.get(&claims.jti) {
-            Some(spent) if spent.effective_at <= now => TokenState::Renewed,
+            Some(spent) if spent.over.is_over(times.judged) => TokenState::Renewed,
             _ => TokenState::Active,
         }
     }
 
-    /// Whether a revocation of this level hits a token with these claims at this moment (Unix milliseconds).
-    pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, now: i64) -> bool {
+    /// Whether a revocation of this level hits a token with these claims. It is over when both clocks say so.
+    pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, times: Times) -> bool {
         let entries = self.level(level);
         let listed = |target: &str| {
             let until = entries.get(target);
-            until.is_some_and(|until| until.is_none_or(|until| now < until))
+            until.is_some_and(|until| until.is_none_or(|until| times.passed() < until))
         };
         !entries.is_empty() && level.hits(claims, listed)
     }
 
-    /// Forgets entries that can hit no token any more.
-    pub fn prune(&mut self, now: i64) {
-        self.ended.retain(|_, ending| ending.until > now);
-        self.spent.retain(|_, spent| spent.until > now);
+    /// Forgets entries that can hit no token any more, by both clocks: what a jump of the wall clock has expired may
+    /// stand again when the jump is taken back.
+    pub fn prune(&mut self, times: Times) {
+        let passed = times.passed();
+        self.ended.retain(|_, ending| ending.until > passed);
+        self.spent.retain(|_, spent| spent.until > passed);
         for level in RevocationLevel::ALL {
             self.level_mut(level)
-                .retain(|_, until| until.is_none_or(|until| until > now));
+                .retain(|_, until| until.is_none_or(|until| until > passed));
         }
     }
 
@@ -230,11 +281,11 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn ended(reason: EndReason, effective_at: i64) -> Change {
+    fn ended(reason: EndReason, overlap_until: Option<i64>) -> Change {
         Change::SessionEnded {
             sid: "s".into(),
             reason,
-            effective_at,
+            overlap_until,
             until: Change::end_of_second(2000),
         }
     }
@@ -242,32 +293,74 @@ mod tests {
     #[test]
     fn before_it_is_loaded_nothing_is_known_and_older_tokens_are_forgotten() {
         let view = RevocationView::default();
-        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Unknown);
+        assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Unknown);
         let view = RevocationView::loaded(1001, []);
-        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Forgotten);
+        assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Forgotten);
         let view = RevocationView::loaded(1000, []);
-        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Active);
+        assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Active);
     }
 
     #[test]
-    fn an_end_takes_effect_at_its_moment_and_the_earlier_end_wins() {
-        let mut view = RevocationView::loaded(0, [ended(EndReason::Superseded, 500)]);
-        assert_eq!(view.state(&claims("s", "j"), 499), TokenState::Active);
+    fn an_overlap_ends_at_its_moment_and_the_earlier_end_wins() {
+        let mut view = RevocationView::loaded(0, [ended(EndReason::Superseded, Some(500))]);
+        let state = |view: &RevocationView, sid, now| view.state(&claims(sid, "j"), Times::at(now));
+        assert_eq!(state(&view, "s", 499), TokenState::Active);
+        view.apply(ended(EndReason::Superseded, Some(600)));
+        assert_eq!(state(&view, "s", 500), TokenState::Ended(EndReason::Superseded));
+        assert_eq!(state(&view, "other", 500), TokenState::Active);
+        view.apply(ended(EndReason::Revoked, None));
+        assert_eq!(state(&view, "s", 100), TokenState::Ended(EndReason::Revoked));
+        view.apply(ended(EndReason::Released, None));
+        assert_eq!(state(&view, "s", 100), TokenState::Ended(EndReason::Revoked));
+    }
+
+    #[test]
+    fn no_clock_revives_what_has_ended() {
+        let view = RevocationView::loaded(0, [ended(EndReason::PodEnded, None)]);
         assert_eq!(
-            view.state(&claims("s", "j"), 500),
-            TokenState::Ended(EndReason::Superseded)
+            view.state(&claims("s", "j"), Times::at(i64::MIN)),
+            TokenState::Ended(EndReason::PodEnded)
         );
-        assert_eq!(view.state(&claims("other", "j"), 500), TokenState::Active);
-        view.apply(ended(EndReason::Released, 600));
-        assert_eq!(
-            view.state(&claims("s", "j"), 700),
-            TokenState::Ended(EndReason::Superseded)
-        );
-        view.apply(ended(EndReason::Revoked, 100));
-        assert_eq!(
-            view.state(&claims("s", "j"), 100),
-            TokenState::Ended(EndReason::Revoked)
-        );
+        // An overlap that was seen over stays over; one that nobody looked at is as the clock says.
+        let spent = |jti: &str| Change::TokenSpent {
+            jti: jti.into(),
+            overlap_until: Some(500),
+            until: 9000,
+        };
+        let overlaps = [ended(EndReason::Superseded, Some(500)), spent("j"), spent("k")];
+        let view = RevocationView::loaded(0, overlaps);
+        let seen = TokenState::Ended(EndReason::Superseded);
+        assert_eq!(view.state(&claims("s", "x"), Times::at(400)), TokenState::Active);
+        assert_eq!(view.state(&claims("s", "x"), Times::at(500)), seen);
+        assert_eq!(view.state(&claims("s", "x"), Times::at(400)), seen);
+        assert_eq!(view.state(&claims("other", "j"), Times::at(500)), TokenState::Renewed);
+        assert_eq!(view.state(&claims("other", "j"), Times::at(400)), TokenState::Renewed);
+        assert_eq!(view.state(&claims("other", "k"), Times::at(400)), TokenState::Active);
+    }
+
+    #[test]
+    fn a_jump_forward_and_back_forgets_no_revocation() {
+        let revoked = Change::Revoked(Revocation {
+            level: RevocationLevel::Task,
+            target: "t".into(),
+            until: Some(2000),
+        });
+        let mut view = RevocationView::loaded(0, [revoked, ended(EndReason::Released, None)]);
+        let forward = Times {
+            wall: 1_000_000_000,
+            judged: 1_000_000_000,
+            ..Times::at(1000)
+        };
+        view.prune(forward);
+        let of_task = view.state(&claims("x", "j"), forward);
+        assert_eq!(of_task, TokenState::Ended(EndReason::Revoked));
+        assert_eq!(view.len(), 2);
+        let back = Times {
+            wall: 1000,
+            ..Times::at(1_000_000_000)
+        };
+        view.prune(back);
+        assert_eq!(view.len(), 2, "nor does a mark that was set forward");
     }
 
     #[test]
@@ -276,13 +369,13 @@ mod tests {
             delegation_nodes: vec!["a".into(), "s".into(), "b".into()],
             ..claims("root", "j")
         };
-        let view = RevocationView::loaded(0, [ended(EndReason::Released, 0)]);
-        assert_eq!(view.state(&below, 0), TokenState::Ended(EndReason::Released));
+        let view = RevocationView::loaded(0, [ended(EndReason::Released, None)]);
+        assert_eq!(view.state(&below, Times::at(0)), TokenState::Ended(EndReason::Released));
         let beside = Claims {
             delegation_nodes: vec!["a".into(), "c".into()],
             ..claims("root", "j")
         };
-        assert_eq!(view.state(&beside, 0), TokenState::Active);
+        assert_eq!(view.state(&beside, Times::at(0)), TokenState::Active);
     }
 
     #[test]
@@ -318,7 +411,7 @@ mod tests {
                     until: None,
                 })],
             );
-            let ended = view.state(&delegated, 0) == TokenState::Ended(EndReason::Revoked);
+            let ended = view.state(&delegated, Times::at(0)) == TokenState::Ended(EndReason::Revoked);
             assert_eq!(ended, hit, "{level:?}");
         }
     }
@@ -334,24 +427,27 @@ mod tests {
         };
         let spent = Change::TokenSpent {
             jti: "j".into(),
-            effective_at: 0,
+            overlap_until: None,
             until: 10,
         };
         let mut view = RevocationView::loaded(0, [spent, revoked(RevocationLevel::Agent, "nobody", None)]);
-        assert_eq!(view.state(&claims("s", "j"), 0), TokenState::Renewed);
+        assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Renewed);
         view.apply(revoked(RevocationLevel::Task, "t", Some(20)));
-        assert_eq!(view.state(&claims("s", "x"), 0), TokenState::Ended(EndReason::Revoked));
-        view.prune(10);
+        assert_eq!(
+            view.state(&claims("s", "x"), Times::at(0)),
+            TokenState::Ended(EndReason::Revoked)
+        );
+        view.prune(Times::at(10));
         assert!(view.spent.is_empty());
         view.apply(revoked(RevocationLevel::Task, "t", Some(5)));
-        view.prune(19);
+        view.prune(Times::at(19));
         assert_eq!(
-            view.state(&claims("s", "x"), 19),
+            view.state(&claims("s", "x"), Times::at(19)),
             TokenState::Ended(EndReason::Revoked),
             "not shortened"
         );
-        view.prune(20);
-        assert_eq!(view.state(&claims("s", "x"), 20), TokenState::Active);
+        view.prune(Times::at(20));
+        assert_eq!(view.state(&claims("s", "x"), Times::at(20)), TokenState::Active);
         assert_eq!(view.agents.len(), 1, "never forgotten");
     }
 }

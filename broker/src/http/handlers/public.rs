@@ -23,7 +23,11 @@ pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Cal
     if !broker.store.connected() {
         return Err(ApiError::unavailable());
     }
-    let nonce = nonce::issue(&broker.nonce_key(), broker.entropy.as_ref(), broker.clock.unix_millis())?;
+    let nonce = nonce::issue(
+        &broker.nonce_key(),
+        broker.entropy.as_ref(),
+        broker.judging.times().judged,
+    )?;
     Ok(reply(
         StatusCode::OK,
         &ChallengeResponse {

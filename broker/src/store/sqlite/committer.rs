@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use agentwrit_protocol::audit::Checkpoint;
-use agentwrit_protocol::{Clock, Entropy, StoreMark};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, StoreMark};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::insert;
 use super::chain::{ChainHead, Links, remember, seal};
 use super::matches::Matches;
+use super::meta::keep_high_water;
 use super::open::{Opened, load_changes, open, probe};
 use super::restored::{Finding, Identity, Rule, begin_anew, judge};
 use super::statements::Statements;
@@ -25,6 +27,8 @@ use crate::view::{View, ViewChange};
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
 const COMMIT: &str = "commit";
+/// How often the high-water mark goes into the store, with a commit that is made anyway.
+const MARK_EVERY: Duration = Duration::from_secs(5);
 
 /// A command that waits for its turn.
 pub(crate) trait Pending: Send {
@@ -52,6 +56,7 @@ pub(crate) enum Message {
 pub(crate) struct Shared {
     pub(crate) view: Arc<View>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) judging: Arc<JudgingClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) keys: Arc<KeySet>,
     pub(crate) metrics: Arc<Metrics>,
@@ -62,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) mark: MarkFile,
     /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
     pub(crate) restored: AtomicBool,
+    /// Whether a person says that the wall clock is right; once.
+    pub(crate) accept_clock: AtomicBool,
     /// Whether no store can have been beside this signing key before.
     pub(crate) first: AtomicBool,
 }
@@ -108,6 +115,8 @@ impl StoreStatus {
 struct Published {
     links: Links,
     changes: Vec<ViewChange>,
+    /// When the high-water mark was kept with it, monotonic.
+    mark_kept: Option<Duration>,
 }
 
 /// The committer.
@@ -202,6 +211,7 @@ impl Committer {
                     timer.observe_duration();
                 }
                 opened.head = head;
+                opened.mark_kept = published.mark_kept.or(opened.mark_kept);
                 self.shared.status.advanced(&opened.head);
                 self.shared.view.apply(published.changes);
                 if takes_authority {
@@ -316,7 +326,7 @@ impl Committer {
             before.made = made == before.epoch && matches!(rule, Rule::UnknownEpoch | Rule::UnreadableMark);
             let Opened { connection, head, .. } = opened;
             let identity = begin_anew(connection, head, &before, &finding, &self.shared)?;
-            let changes = load_changes(connection, self.shared.clock.unix_seconds())?;
+            let changes = load_changes(connection, self.shared.judging.observe())?;
             self.shared.view.load(identity.min_iat, changes);
             self.shared.status.stands(identity.epoch, head);
             self.keep_mark();
@@ -344,8 +354,13 @@ impl Committer {
         }
     }
 
-    /// Signs what no checkpoint covers, so that the next start knows where the trail ended.
+    /// Keeps the high-water mark, and signs what no checkpoint covers, so that the next start knows where the trail ended.
     fn sign_off(&self) {
+        if let Some(opened) = &self.opened
+            && let Err(error) = keep_high_water(&opened.connection, self.shared.judging.observe().mark)
+        {
+            self.report(&error);
+        }
         let Some(opened) = self.opened.as_ref().filter(|opened| opened.head.unsigned()) else {
             return;
         };
@@ -397,7 +412,7 @@ fn transaction(
         .map_err(|error| (0, error))?;
     let (mut drafts, mut changes) = (Vec::new(), Vec::new());
     for (index, job) in jobs.iter_mut().enumerate() {
-        let mut tx = SqliteTx::new(connection, shared.clock.now(), &shared.matches);
+        let mut tx = SqliteTx::new(connection, shared);
         job.run(&mut tx).map_err(|error| (index, error))?;
         drafts.extend(tx.drafts);
         changes.extend(tx.changes);
@@ -405,8 +420,19 @@ fn transaction(
     let links = seal(&opened.head, drafts, shared.clock.now(), &shared.keys)
         .and_then(|links| append(connection, links))
         .map_err(|error| (last, error))?;
+    let now = shared.clock.monotonic();
+    let is_due = opened
+        .mark_kept
+        .is_none_or(|kept| now.saturating_sub(kept) >= MARK_EVERY);
+    if is_due {
+        keep_high_water(connection, shared.judging.observe().mark).map_err(|error| (last, error))?;
+    }
     connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
-    Ok(Published { links, changes })
+    Ok(Published {
+        links,
+        changes,
+        mark_kept: is_due.then_some(now),
+    })
 }
 
 /// Writes what a batch appends to the chain.

@@ -5,9 +5,12 @@ use rusqlite::{Connection, params};
 
 use super::SqliteTx;
 use super::statements::{Statements, scalar};
-use crate::store::{Meta, MetaKey, Nonces, Policies, Result};
+use crate::store::{Meta, MetaKey, Nonces, Policies, Result, StoreError};
 
 const HOUR: i64 = 3600;
+/// How long a row is kept beyond its need, seconds: a clock that jumped forward and back within a day makes nothing of it
+/// forgotten.
+const KEPT: i64 = 25 * HOUR;
 /// Rows of one table that go in one transaction: everybody waits for that.
 const PRUNED_AT_ONCE: i64 = 500;
 
@@ -43,6 +46,22 @@ pub(super) fn write(connection: &Connection, key: MetaKey, value: &str) -> Resul
     connection.change("write_meta", sql, [key.as_str(), value]).map(drop)
 }
 
+/// The high-water mark, Unix milliseconds; `None` in a store that has none yet.
+pub(super) fn high_water(connection: &Connection) -> Result<Option<i64>> {
+    let Some(text) = read(connection, MetaKey::HighWater)? else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| StoreError::Corrupt {
+        what: "high_water",
+        why: format!("{text:?} is no number"),
+    })
+}
+
+/// Keeps the high-water mark for the next start.
+pub(super) fn keep_high_water(connection: &Connection, mark: i64) -> Result<()> {
+    write(connection, MetaKey::HighWater, &mark.to_string())
+}
+
 #[async_trait]
 impl Meta for SqliteTx<'_> {
     async fn meta(&mut self, key: MetaKey) -> Result<Option<String>> {
@@ -54,13 +73,15 @@ impl Meta for SqliteTx<'_> {
     }
 
     async fn prune(&mut self) -> Result<u64> {
-        let (seconds, millis) = (self.now.unix_timestamp(), self.millis());
+        let millis = self.times.passed();
+        let seconds = millis.div_euclid(1000);
         let statements = [
             // A launch token answers "expired" or "already consumed" for an hour, then "not found".
             (prune!("launch_tokens", "id", "expires_at"), millis - HOUR * 1000),
-            (prune!("nonces", "until, nonce", "until"), millis),
-            (prune!("spent_tokens", "exp, jti", "exp"), seconds),
-            (prune!("revocations", "level, target", "until"), millis),
+            (prune!("nonces", "until, nonce", "until"), millis - KEPT * 1000),
+            (prune!("spent_tokens", "exp, jti", "exp"), seconds - KEPT),
+            (prune!("revocations", "level, target", "until"), millis - KEPT * 1000),
+            // `kept_until` is so long after the end already.
             (prune!("sessions", "id", "kept_until"), seconds),
         ];
         let mut rows = 0_u64;

@@ -7,15 +7,17 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Entropy, StoreMark, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, StoreMark, Times, lower_hex};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::chain::{ChainHead, verify_tail};
 use super::committer::Shared;
 use super::meta;
-use super::restored::{Finding, Identity, Rule, begin_anew, judge};
+use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
 use super::schema::migrate;
+use super::session::AT_ONCE;
 use super::statements::Statements;
+use crate::clock::disagreement;
 use crate::file_names::beside;
 use crate::store::{
     EndReason, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError, StoreKind,
@@ -35,6 +37,8 @@ const OWNER_ONLY: u32 = 0o600;
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) head: ChainHead,
+    /// When the high-water mark was last kept, monotonic.
+    pub(crate) mark_kept: Option<Duration>,
     _lock: Option<StoreLock>,
 }
 
@@ -122,6 +126,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     };
     let mut connection = connect(kind)?;
     migrate(&connection)?;
+    shared.judging.load(meta::high_water(&connection)?);
     let forgetful = matches!(kind, StoreKind::File(_)) && shared.memory_run.noted();
     let mut identity = identify(&mut connection, shared, forgetful)?;
     probe(&mut connection)?;
@@ -133,7 +138,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
         }
         shared.restored.store(false, Ordering::SeqCst);
     }
-    let changes = load_changes(&connection, shared.clock.unix_seconds())?;
+    let changes = load_changes(&connection, shared.judging.observe())?;
     shared.matches.clear();
     shared.view.load(identity.min_iat, changes);
     shared.status.opened(identity.epoch, &head);
@@ -148,6 +153,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     Ok(Opened {
         connection,
         head,
+        mark_kept: None,
         _lock: lock,
     })
 }
@@ -190,13 +196,59 @@ pub(super) fn next_second(shared: &Shared) -> i64 {
     shared.clock.unix_seconds()
 }
 
+pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
+    let mut bytes = [0_u8; 16];
+    shared.entropy.fill(&mut bytes)?;
+    Ok(lower_hex(bytes))
+}
+
+/// Takes the wall clock for right when the mark is too far ahead of it; otherwise there is nothing to accept.
+fn accept_clock(shared: &Shared) -> bool {
+    let times = shared.judging.observe();
+    if !times.is_behind() {
+        tracing::warn!(target: "STORE", component = "Clock",
+            "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
+        return false;
+    }
+    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times));
+    shared.judging.accept_wall();
+    true
+}
+
+/// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
+/// the clock gets there.
+fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result<()> {
+    const OPERATION: &str = "end_session";
+    let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat > ?2 OR ended_at > ?1";
+    connection.change(OPERATION, sql, [times.wall, min_iat])?;
+    let sql = "UPDATE spent_tokens SET effective_at = ?1 WHERE effective_at > ?2";
+    connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
+}
+
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
-/// not all in a `forgetful` store: `min_iat` is then now.
+/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch.
 fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Result<Identity> {
     let transaction = begin(connection, OPEN)?;
     let read = |key| meta::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
-    let identity = if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
+    let accepted = shared.accept_clock.load(Ordering::SeqCst) && accept_clock(shared);
+    let identity = if let Some((old, _)) = known.as_ref().filter(|_| accepted) {
+        let epoch = new_epoch(shared)?;
+        let min_iat = next_second(shared);
+        remember_epoch(&transaction, old)?;
+        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        meta::keep_high_water(&transaction, shared.judging.observe().mark)?;
+        end_the_future(&transaction, shared.judging.observe(), min_iat)?;
+        tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
+            "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
+        Identity {
+            epoch,
+            min_iat,
+            fresh: true,
+            made: false,
+        }
+    } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
         let min_iat = next_second(shared);
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         Identity {
@@ -208,9 +260,7 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
     } else if let Some((epoch, _)) = known {
         Identity::of(&transaction, epoch)?
     } else {
-        let mut bytes = [0_u8; 16];
-        shared.entropy.fill(&mut bytes)?;
-        let epoch = lower_hex(bytes);
+        let epoch = new_epoch(shared)?;
         // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
         // made with the store has signed nothing before it.
         let first = shared.first.swap(false, Ordering::SeqCst);
@@ -235,24 +285,29 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
         meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
     }
     transaction.commit().during(OPEN)?;
+    shared.accept_clock.store(false, Ordering::SeqCst);
     Ok(identity)
 }
 
-/// Everything that the revocation view must know at start.
-pub(super) fn load_changes(connection: &Connection, now_seconds: i64) -> Result<Vec<ViewChange>> {
+/// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
+pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<ViewChange>> {
     const SESSIONS: &str = "load_sessions";
     const REVOCATIONS: &str = "load_revocations";
+    let passed_seconds = times.passed().div_euclid(1000);
+    let overlap_until = |moment: i64| (moment > times.judged).then_some(moment);
     let mut changes = connection.all(
         SESSIONS,
         "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
          WHERE ended_at IS NOT NULL AND last_exp >= ?",
-        [now_seconds],
+        [passed_seconds],
         |row| {
             let reason: String = row.get(1).during(SESSIONS)?;
+            let reason = EndReason::from_stored(&reason)?;
+            let moment: i64 = row.get(2).during(SESSIONS)?;
             Ok(ViewChange::SessionEnded {
                 sid: row.get(0).during(SESSIONS)?,
-                reason: EndReason::from_stored(&reason)?,
-                effective_at: row.get(2).during(SESSIONS)?,
+                reason,
+                overlap_until: overlap_until(moment).filter(|_| reason == EndReason::Superseded),
                 until: ViewChange::end_of_second(row.get(3).during(SESSIONS)?),
             })
         },
@@ -260,11 +315,11 @@ pub(super) fn load_changes(connection: &Connection, now_seconds: i64) -> Result<
     changes.extend(connection.all(
         REVOCATIONS,
         "SELECT jti, effective_at, exp FROM spent_tokens WHERE exp >= ?",
-        [now_seconds],
+        [passed_seconds],
         |row| {
             Ok(ViewChange::TokenSpent {
                 jti: row.get(0).during(REVOCATIONS)?,
-                effective_at: row.get(1).during(REVOCATIONS)?,
+                overlap_until: overlap_until(row.get(1).during(REVOCATIONS)?),
                 until: ViewChange::end_of_second(row.get(2).during(REVOCATIONS)?),
             })
         },
@@ -272,7 +327,7 @@ pub(super) fn load_changes(connection: &Connection, now_seconds: i64) -> Result<
     changes.extend(connection.all(
         REVOCATIONS,
         "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?",
-        [now_seconds.saturating_mul(1000)],
+        [times.passed()],
         |row| {
             let level: String = row.get(0).during(REVOCATIONS)?;
             Ok(ViewChange::Revoked(Revocation {

@@ -1,14 +1,14 @@
 //! A store that was put back from a copy: how it is noticed, and what is done then.
 
 use agentwrit_protocol::audit::{EventType, GENESIS_HASH};
-use agentwrit_protocol::{Clock, Entropy, StoreMark, lower_hex};
+use agentwrit_protocol::{Clock, StoreMark};
 use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::chain::{ChainHead, seal};
 use super::committer::{Shared, append};
 use super::meta;
-use super::open::{begin, next_second};
+use super::open::{begin, new_epoch, next_second};
 use super::statements::{Statements, scalar};
 use crate::store::{EventDraft, MetaKey, Operation, Remembered, Result, StoreError};
 
@@ -102,6 +102,16 @@ fn former_epochs(connection: &Connection) -> Result<Vec<String>> {
     Ok(text.split_whitespace().map(str::to_owned).collect())
 }
 
+/// Notes an epoch that the store had, so that a mark of it is known.
+pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()> {
+    let mut former = former_epochs(connection)?;
+    if former.iter().any(|known| known == epoch) {
+        return Ok(());
+    }
+    former.push(epoch.to_owned());
+    meta::write(connection, MetaKey::FormerEpochs, &former.join(" "))
+}
+
 fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
     #[derive(Deserialize)]
     struct Hash {
@@ -137,21 +147,15 @@ pub(super) fn begin_anew(
         next_second(shared)
     };
     let min_iat = now.max(before.min_iat);
-    let mut bytes = [0_u8; 16];
-    shared.entropy.fill(&mut bytes)?;
-    let epoch = lower_hex(bytes);
+    let epoch = new_epoch(shared)?;
     let present = head.mark(before.epoch.clone());
     let detail = describe(finding, &present, &epoch);
     let transaction = begin(connection, OPERATION)?;
-    let mut former = former_epochs(&transaction)?;
-    former.push(before.epoch.clone());
+    remember_epoch(&transaction, &before.epoch)?;
     // The mark has been taken note of: seen once more, it says nothing new.
-    if let Remembered::Mark(mark) = &finding.remembered
-        && !former.contains(&mark.epoch)
-    {
-        former.push(mark.epoch.clone());
+    if let Remembered::Mark(mark) = &finding.remembered {
+        remember_epoch(&transaction, &mark.epoch)?;
     }
-    meta::write(&transaction, MetaKey::FormerEpochs, &former.join(" "))?;
     meta::write(&transaction, MetaKey::Epoch, &epoch)?;
     meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
     if !before.made {

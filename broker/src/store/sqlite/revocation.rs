@@ -25,7 +25,7 @@ impl Revocations for SqliteTx<'_> {
     async fn is_revoked(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {
         const OPERATION: &str = "read_revocation";
         let sql = "SELECT 1 FROM revocations WHERE level = ? AND target = ? AND (until IS NULL OR until > ?)";
-        let values = params![level.as_str(), target, self.millis()];
+        let values = params![level.as_str(), target, self.times.passed()];
         let found = self
             .connection
             .first(OPERATION, sql, values, scalar::<i64>(OPERATION))?;

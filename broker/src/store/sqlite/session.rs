@@ -11,14 +11,26 @@ use crate::store::{Delegated, EndReason, FromStored, Ledger, Operation, Renewal,
 use crate::view::ViewChange;
 
 const READ: &str = "read_session";
+/// The moment of a spent token that has no overlap.
+pub(super) const AT_ONCE: i64 = 0;
 
-/// The end of every query for live sessions; the placeholders are the current second and millisecond.
+/// Whether a session has not ended at the moment of a placeholder. Only a superseded one has an overlap, and thus a
+/// moment that counts; any other end holds whatever the clock says.
+macro_rules! not_ended {
+    () => {
+        "(ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > ?))"
+    };
+}
+
+/// The end of every query for live sessions; the placeholders are the second that both clocks have passed, and the
+/// millisecond that is judged by.
 macro_rules! live {
     ($condition:literal) => {
         concat!(
             "SELECT * FROM sessions WHERE ",
             $condition,
-            " AND exp >= ? AND (ended_at IS NULL OR ended_at > ?)"
+            " AND exp >= ? AND ",
+            not_ended!()
         )
     };
 }
@@ -39,13 +51,14 @@ fn agent_stem(agent_id: &str) -> Option<&str> {
     (instance.len() == STEM).then_some(instance)
 }
 
-/// The same for sessions whose tokens still stand; the placeholders are current second and millisecond.
+/// The same for sessions whose tokens still stand.
 macro_rules! standing {
     ($condition:literal) => {
         concat!(
             "SELECT * FROM sessions WHERE ",
             $condition,
-            " AND last_exp >= ? AND (ended_at IS NULL OR ended_at > ?)"
+            " AND last_exp >= ? AND ",
+            not_ended!()
         )
     };
 }
@@ -98,8 +111,15 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
 impl SqliteTx<'_> {
     /// Rows of a query made by [`live`] or [`standing`].
     fn sessions(&self, query: &str, value: &str) -> Result<Vec<Session>> {
-        let values = params![value, self.now.unix_timestamp(), self.millis()];
+        // A token that has expired by one clock only may stand again: what ends sessions must find it.
+        let values = params![value, self.times.passed().div_euclid(1000), self.times.judged];
         self.connection.all(READ, query, values, from_row)
+    }
+
+    /// An overlap that the wall clock was asked about, on the clock that is judged by; `None` when there is none.
+    fn overlap_until(&self, wall_millis: i64) -> Option<i64> {
+        let overlap = wall_millis.saturating_sub(self.millis());
+        (overlap > 0).then(|| self.times.judged.saturating_add(overlap))
     }
 
     /// Those whose tokens still stand, of the few whose ids have this stem.
@@ -108,17 +128,17 @@ impl SqliteTx<'_> {
         self.sessions(condition, stem)
     }
 
-    /// A token is refused from a moment on, Unix milliseconds.
-    fn spend(&mut self, jti: &str, effective_at: i64, exp: i64) -> Result<()> {
+    /// A token is refused from the end of its overlap on.
+    fn spend(&mut self, jti: &str, overlap_until: Option<i64>, exp: i64) -> Result<()> {
         self.connection.change(
             "save_revocation",
             "INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) \
              ON CONFLICT (exp, jti) DO UPDATE SET effective_at = MIN(effective_at, excluded.effective_at)",
-            params![jti, effective_at, exp],
+            params![jti, overlap_until.unwrap_or(AT_ONCE), exp],
         )?;
         self.view_change(ViewChange::TokenSpent {
             jti: jti.to_owned(),
-            effective_at,
+            overlap_until,
             until: ViewChange::end_of_second(exp),
         });
         Ok(())
@@ -207,17 +227,25 @@ impl Sessions for SqliteTx<'_> {
         }
         let now = self.millis();
         if let Some(older) = session.previous.as_ref().filter(|older| older.until > now) {
-            self.spend(&older.jti, now, older.exp)?;
+            self.spend(&older.jti, None, older.exp)?;
         }
-        self.spend(&previous.jti, previous.until, previous.exp)?;
+        self.spend(&previous.jti, self.overlap_until(previous.until), previous.exp)?;
         Ok(true)
     }
 
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: i64) -> Result<bool> {
+        let overlap_until = match reason {
+            EndReason::Superseded => self.overlap_until(effective_at),
+            _ => None,
+        };
+        let ended_at = overlap_until.unwrap_or(self.times.judged);
         let rows = self.connection.change(
             "end_session",
-            "UPDATE sessions SET ended_at = ?1, end_reason = ?2 WHERE sid = ?3 AND (ended_at IS NULL OR ended_at > ?1)",
-            params![effective_at, reason.as_str(), session.sid],
+            concat!(
+                "UPDATE sessions SET ended_at = ?, end_reason = ? WHERE sid = ? AND ",
+                not_ended!()
+            ),
+            params![ended_at, reason.as_str(), session.sid, ended_at],
         )?;
         if rows == 0 {
             return Ok(false);
@@ -225,7 +253,7 @@ impl Sessions for SqliteTx<'_> {
         self.view_change(ViewChange::SessionEnded {
             sid: session.sid.clone(),
             reason,
-            effective_at,
+            overlap_until,
             until: ViewChange::end_of_second(session.last_exp),
         });
         Ok(true)
@@ -315,7 +343,7 @@ impl Sessions for SqliteTx<'_> {
         // The first condition is that of an index.
         let sql =
             "SELECT COUNT(*) FROM sessions WHERE kept_until >= ? AND ended_at IS NULL AND root IS NULL AND exp >= ?";
-        let now = self.now.unix_timestamp();
+        let now = self.times.judged.div_euclid(1000);
         let values = [kept_until(now), now];
         let count = self.connection.first(OPERATION, sql, values, scalar(OPERATION))?;
         Ok(count.unwrap_or_default())

@@ -1,9 +1,11 @@
 //! One command's view of the open transaction.
 
+use agentwrit_protocol::{Clock, Times};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
+use super::committer::Shared;
 use super::matches::Matches;
 use super::pages::page;
 use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
@@ -13,17 +15,19 @@ use crate::view::ViewChange;
 pub(crate) struct SqliteTx<'c> {
     pub(crate) connection: &'c mut Connection,
     pub(crate) now: OffsetDateTime,
+    pub(crate) times: Times,
     matches: &'c Matches,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
 }
 
 impl<'c> SqliteTx<'c> {
-    pub(crate) fn new(connection: &'c mut Connection, now: OffsetDateTime, matches: &'c Matches) -> Self {
+    pub(crate) fn new(connection: &'c mut Connection, shared: &'c Shared) -> Self {
         Self {
             connection,
-            now,
-            matches,
+            now: shared.clock.now(),
+            times: shared.judging.times(),
+            matches: &shared.matches,
             drafts: Vec::new(),
             changes: Vec::new(),
         }
@@ -48,6 +52,10 @@ impl Ledger for SqliteTx<'_> {
 
     fn now(&self) -> OffsetDateTime {
         self.now
+    }
+
+    fn times(&self) -> Times {
+        self.times
     }
 
     fn now_millis(&self) -> i64 {

@@ -58,6 +58,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
         .description(Some("A dependency that fails."))
         .property("dependency", any_text())
         .property("reason", any_text())
+        .property("detail", any_text())
         .required("dependency")
         .required("reason");
     schemas.add("FailingDependency", failing);
