@@ -16,6 +16,8 @@
 
 pub mod chain;
 
+#[cfg(test)]
+mod jumps;
 mod lineage;
 #[cfg(test)]
 mod model;
