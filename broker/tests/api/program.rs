@@ -5,7 +5,44 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
-use super::process::program;
+use super::process::{GOOD, Process, program};
+
+#[test]
+fn a_wall_clock_behind_the_store_is_told_and_can_be_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |flags: &[&str]| Process::start(program(folder.path()).args(flags).envs([GOOD, ("AA_PORT", "0")]));
+    let says = |process: &Process, text: &str| process.start.iter().any(|line| line.contains(text));
+    let nothing = "--accept-clock changes nothing";
+    let process = start(&["--accept-clock"]);
+    assert!(says(&process, nothing), "{:?}", process.start);
+    drop(process);
+    // As a broker leaves it that ran under a wrong date.
+    let store = rusqlite::Connection::open(folder.path().join("data.db")).unwrap();
+    let year_2100 = "INSERT OR REPLACE INTO meta (key, value) VALUES ('high_water', '4102444800000')";
+    store.execute_batch(year_2100).unwrap();
+    drop(store);
+    let process = start(&[]);
+    let (status, body) = process.ask("GET /readyz", "", "");
+    assert!(status == 503 && body.contains("2100-01-01T00:00:00Z"), "{body}");
+    process.signal(rustix::process::Signal::TERM);
+    let (code, _, err) = process.end();
+    let told = err
+        .lines()
+        .find(|line| line.contains(" | Clock | "))
+        .unwrap_or_default();
+    assert!(
+        told.starts_with("[AA:BROKER:FAIL] ") && told.contains("2100-01-01T00:00:00Z"),
+        "{err}"
+    );
+    assert_eq!(code, Some(0));
+    let process = start(&["--accept-clock"]);
+    assert!(says(&process, "a new epoch begins"), "{:?}", process.start);
+    assert_eq!(process.ask("GET /readyz", "", "").0, 200);
+    drop(process);
+    let process = start(&["--accept-clock"]);
+    assert!(says(&process, nothing), "{:?}", process.start);
+    assert_eq!(process.ask("GET /readyz", "", "").0, 200);
+}
 
 #[test]
 fn every_failure_of_the_configuration_is_listed() {
