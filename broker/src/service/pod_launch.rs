@@ -194,7 +194,7 @@ impl LaunchPod {
 
     async fn decide(&self, tx: &mut dyn Tx, pair: Option<&Pair>) -> Result<std::result::Result<Grant, Denied>> {
         let denial = pod_denial(tx, &self.pod.uid).await?;
-        if denial != Some(DenialKind::PodEnded) {
+        if denial == Some(DenialKind::PodQuarantined) {
             tx.know_pod(&self.live_pod()).await?;
         }
         if let Some(kind) = denial {
@@ -287,6 +287,7 @@ impl LaunchPod {
     }
 
     async fn issue(self, tx: &mut dyn Tx, grant: Grant) -> Result<PodLaunchResponse> {
+        tx.know_pod(&self.live_pod()).await?;
         let expires_at = tx.now_seconds().saturating_add(LAUNCH_TOKEN_SECONDS);
         let launch = LaunchToken {
             hash: LaunchTokenHash::of(self.token.expose()),

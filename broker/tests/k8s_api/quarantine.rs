@@ -177,6 +177,19 @@ async fn a_target_without_a_pod_quarantines_none() {
 }
 
 #[tokio::test]
+async fn a_pod_that_was_only_refused_is_not_remembered() {
+    let world = world().await;
+    let mut pod = world.pod("p1");
+    pod.policy = "other".into();
+    assert_ne!(world.launch(&pod, &Keys::new(1)).await.status, 201);
+    let listed = world.as_controller("GET", "/v1/k8s/policies", &Value::Null).await.ok();
+    assert_eq!(listed["pods"], json!([]));
+    world.launch(&world.pod("p1"), &Keys::new(1)).await.ok();
+    let listed = world.as_controller("GET", "/v1/k8s/policies", &Value::Null).await.ok();
+    assert_eq!(listed["pods"][0]["uid"], "p1");
+}
+
+#[tokio::test]
 async fn a_repeated_revocation_counts_the_pod_and_tells_it_once() {
     let world = world().await;
     let token = world.agent(&world.pod("p1"), &Keys::new(1)).await;
