@@ -126,6 +126,17 @@ impl World {
                     RevocationLevel::Task => claims.task_id,
                     RevocationLevel::Agent | RevocationLevel::Chain => claims.sub,
                 };
+                // As a store does: whatever it hits ends, and what is issued later is born under it.
+                let hit = |token: &&Token| level.hits(&token.claims, |named| named == target);
+                let hit: Vec<_> = self
+                    .tokens
+                    .iter()
+                    .filter(hit)
+                    .map(|token| token.claims.clone())
+                    .collect();
+                for claims in hit {
+                    self.change(ended(claims, EndReason::Revoked, None));
+                }
                 self.change(Change::Revoked(Revocation {
                     level: *level,
                     target,

@@ -4,7 +4,7 @@ use crate::answer::{Request, statuses};
 use crate::world;
 
 /// Method, path, and the bearer as `template` writes it. The corpus counts on the order: append only.
-pub const ENDPOINTS: [(&str, &str, &str); 35] = [
+pub const ENDPOINTS: [(&str, &str, &str); 36] = [
     ("POST", "/v1/register", ""),
     ("POST", "/v1/token/validate", ""),
     ("POST", "/v1/token/renew", "{agent}"),
@@ -19,7 +19,6 @@ pub const ENDPOINTS: [(&str, &str, &str); 35] = [
     ("DELETE", "/v1/k8s/policies/apps/shop/orders", "{controller}"),
     ("DELETE", "/v1/k8s/policies/launch-tokens/shop/reader", "{controller}"),
     ("GET", "/v1/k8s/policies", "{controller}"),
-    ("POST", "/v1/k8s/mark", "{controller}"),
     ("POST", "/v1/k8s/launch-tokens", "{pod}"),
     ("POST", "/v1/k8s/pods/7f2c8c1e/ended", "{controller}"),
     ("POST", "/v1/k8s/pods/7f2c8c1e/release", "{admin}"),
@@ -41,6 +40,7 @@ pub const ENDPOINTS: [(&str, &str, &str); 35] = [
     ("PUT", "/v1/admin/apps/{app_id}", "{admin}"),
     ("DELETE", "/v1/admin/apps/{app_id}", "{admin}"),
     ("GET", "/.well-known/openid-configuration", ""),
+    ("POST", "/v1/k8s/mark", "{controller}"),
 ];
 
 /// The first byte, from `A` on, chooses the endpoint; the rest is the body, in which the names of `template`

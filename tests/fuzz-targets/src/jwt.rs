@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agentwrit_broker::keys::KeySet;
 use agentwrit_broker::verify::Verifier;
 use agentwrit_broker::view::View;
+use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::clock::ManualClock;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -40,7 +41,7 @@ fn checks() -> Checks {
     let keys = Arc::new(KeySet::new(&SEED).unwrap());
     let view = Arc::new(View::unloaded());
     view.load(0, []);
-    let clock = Arc::new(ManualClock::at(NOW));
+    let clock = Arc::new(JudgingClock::new(Arc::new(ManualClock::at(NOW))));
     let verifier = Verifier::new(Arc::clone(&keys), view, clock, String::new());
     Checks { keys, verifier }
 }
