@@ -1,7 +1,7 @@
 //! Configuration: parsed once from flags and environment, validated once, passed down.
 
 // The docs of fields are the help text: no markdown.
-#![allow(clippy::doc_markdown)]
+#![allow(clippy::doc_markdown, rustdoc::broken_intra_doc_links)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
