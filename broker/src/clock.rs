@@ -1,18 +1,26 @@
 //! Wall clock and high-water mark: what is said when they disagree.
 
 use agentwrit_protocol::Times;
+use agentwrit_protocol::judging::LONGEST_LAG_MILLIS;
 
 use crate::broker::Broker;
 use crate::timestamp::rfc3339_seconds;
 
-/// What is wrong with a wall clock that is far behind the mark.
-pub(crate) fn disagreement(times: Times) -> String {
+/// Whether the wall clock is so far behind what the store has seen that nothing can be issued by it. `min_iat` is the
+/// second that all tokens of before are older than.
+pub(crate) fn is_wrong(times: Times, min_iat: i64) -> bool {
+    let lag = min_iat.saturating_mul(1000).saturating_sub(times.wall);
+    times.is_behind() || lag > LONGEST_LAG_MILLIS
+}
+
+/// What is wrong with a wall clock that is far behind what the store has seen.
+pub(crate) fn disagreement(times: Times, min_iat: i64) -> String {
     let second = |millis: i64| rfc3339_seconds(millis.div_euclid(1000));
     format!(
         "the wall clock says {}, and the store has seen {}: nothing is issued until the clock is right; if it is right now, \
          start with --accept-clock",
         second(times.wall),
-        second(times.mark)
+        second(times.mark.max(min_iat.saturating_mul(1000)))
     )
 }
 
@@ -20,9 +28,10 @@ pub(crate) fn disagreement(times: Times) -> String {
 /// Returns whether they disagree; `told` is the answer of before.
 pub(crate) fn watch(broker: &Broker, told: bool) -> bool {
     let times = broker.judging.observe();
-    let behind = times.is_behind();
+    let min_iat = broker.view.min_iat();
+    let behind = is_wrong(times, min_iat);
     match (told, behind) {
-        (false, true) => tracing::error!(target: "BROKER", component = "Clock", "{}", disagreement(times)),
+        (false, true) => tracing::error!(target: "BROKER", component = "Clock", "{}", disagreement(times, min_iat)),
         (true, false) => tracing::info!(target: "BROKER", component = "Clock", "the clock is right again"),
         _ => {}
     }

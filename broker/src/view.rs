@@ -2,6 +2,7 @@
 //!
 //! The committer changes it after each commit and before the answer; at start it is loaded from the store.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use agentwrit_protocol::Times;
@@ -14,6 +15,7 @@ pub use agentwrit_protocol::session::{Change as ViewChange, TokenState};
 #[derive(Debug, Default)]
 pub struct View {
     entries: RwLock<RevocationView>,
+    min_iat: AtomicI64,
 }
 
 impl View {
@@ -26,6 +28,12 @@ impl View {
     pub fn load(&self, min_iat: i64, changes: impl IntoIterator<Item = ViewChange>) {
         let fresh = RevocationView::loaded(min_iat, changes);
         *self.entries.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.min_iat.store(min_iat, Ordering::SeqCst);
+    }
+
+    /// Unix second: tokens that were issued before are refused.
+    pub fn min_iat(&self) -> i64 {
+        self.min_iat.load(Ordering::SeqCst)
     }
 
     /// Takes committed changes in.

@@ -18,6 +18,8 @@ const DISCARD_PAUSE: Duration = Duration::from_millis(100);
 /// The least that a body must bring in each such time once it takes room: 16 KiB in 5 s.
 const PROGRESS_BYTES: usize = 16 * 1024;
 const PROGRESS_TIME: Duration = Duration::from_secs(5);
+/// What is set aside at once for an announced body; the rest when it comes.
+const MAX_RESERVED: usize = 64 * 1024;
 /// Bodies up to this size have all the time of their request.
 const SMALL_BODY: usize = 4 * 1024;
 
@@ -92,12 +94,9 @@ where
         if length > most {
             return Err(BodyError::TooLarge);
         }
-        // Without an announced length the pieces are gathered in a buffer that doubles.
-        let held = if announced.is_some() {
-            length
-        } else {
-            length.saturating_mul(2)
-        };
+        // A body that is longer than what was set aside is gathered in a buffer that doubles.
+        let exact = announced.is_some() && length <= MAX_RESERVED;
+        let held = if exact { length } else { length.saturating_mul(2) };
         if !connection.body_grew(held) {
             return Err(BodyError::NoRoom);
         }
@@ -138,7 +137,7 @@ impl Whole {
             return;
         }
         if self.joined.is_empty() {
-            self.joined.reserve(self.announced);
+            self.joined.reserve(self.announced.min(MAX_RESERVED));
             self.joined.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.joined.extend_from_slice(&frame);

@@ -16,7 +16,7 @@ use crate::connection::serve_connection;
 use crate::deadlines::{Deadlines, Phase};
 use crate::pool::Pool;
 use crate::service::{Connection, Service};
-use crate::{BodyError, Budget, Settings, Source, Times, read_body};
+use crate::{BodyError, Budget, Settings, Times, read_body};
 
 const HEALTH: &[u8] = b"GET /quick HTTP/1.1\r\nhost: b\r\n\r\n";
 const MIB: usize = 1_048_576;
@@ -118,7 +118,7 @@ impl Listener {
     fn connect_from(&self, peer: IpAddr) -> DuplexStream {
         let (client, server) = duplex(16 * 1024);
         let (settings, stop) = (Arc::clone(&self.settings), self.stop.subscribe());
-        let deadlines = Deadlines::admitted(&self.pool, Source::of(peer), &settings, Phase::Idle);
+        let deadlines = Deadlines::admitted(&self.pool, peer, &settings, Phase::Idle);
         if let Some(deadlines) = deadlines {
             tokio::spawn(serve_connection(
                 server,
@@ -524,8 +524,7 @@ async fn what_the_kernel_may_keep_of_small_answers_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_handshake_counts_with_what_it_may_keep() {
     let listener = Listener::new();
-    let peer = Source::of(ONE);
-    let deadlines = Deadlines::admitted(&listener.pool, peer, &listener.settings, Phase::Handshake).unwrap();
+    let deadlines = Deadlines::admitted(&listener.pool, ONE, &listener.settings, Phase::Handshake).unwrap();
     assert_eq!(listener.pool.occupancy().bytes, PLACE + 64 * 1024);
     deadlines.ready();
     assert_eq!(listener.pool.occupancy().bytes, PLACE);
@@ -540,7 +539,7 @@ async fn a_trusted_source_keeps_its_connections() {
         .await
         .unwrap();
     answer(&mut trusted).await;
-    let mut more: Vec<DuplexStream> = (0..7).map(|_| listener.connect_from(TWO)).collect();
+    let mut more: Vec<DuplexStream> = (0..3).map(|_| listener.connect_from(TWO)).collect();
     let strangers: Vec<DuplexStream> = (0..50).map(|_| listener.connect_from(ONE)).collect();
     settle().await;
     for client in more.iter_mut().chain([&mut trusted]) {
@@ -548,4 +547,19 @@ async fn a_trusted_source_keeps_its_connections() {
         assert!(answer(client).await.ends_with("done"));
     }
     drop(strangers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_body_counts_only_while_it_is_here() {
+    let listener = Listener::new();
+    let mut client = listener.connect();
+    let request = format!(
+        "POST /quick HTTP/1.1\r\nhost: b\r\ncontent-length: {MIB}\r\n\r\n{}",
+        "x".repeat(MIB)
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    answer(&mut client).await;
+    settle().await;
+    let counted = listener.pool.occupancy().bytes - PLACE;
+    assert!(counted <= 80 * 1024, "only what the read buffer may keep: {counted}");
 }

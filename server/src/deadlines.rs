@@ -3,12 +3,12 @@
 //! hyper's own header timeout also runs while a connection is idle, so the times are kept here. The stream under hyper
 //! ([`crate::deadline_stream::DeadlineStream`]) and the service above it report what happens.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
-use crate::Source;
 use crate::limits::{SEND_BUFFER_MEMORY, Settings, Times};
 use crate::pool::{Evictable, Place, Pool};
 
@@ -18,6 +18,8 @@ const FREE_HEAD: usize = 16 * 1024;
 const FREE_LINES: usize = 8 * 1024;
 const FREE_BODY: usize = 4 * 1024;
 const FREE_ANSWER: usize = 16 * 1024;
+/// What hyper's read buffer may keep of a body: no more than the kernel has of it at once.
+const READ_BUFFER: usize = 64 * 1024;
 /// What a peer can make the TLS library keep of its first message, bytes; counted until the handshake is done.
 const HANDSHAKE: usize = 64 * 1024;
 
@@ -56,7 +58,9 @@ struct State {
     body_beyond: usize,
     /// Bytes of answers so far, up to what the kernel keeps of them for a peer that doesn't read.
     sent: usize,
-    /// What was taken from the pool for such bytes. It only grows: buffers of a connection keep their size.
+    /// What the connection's buffers keep of all requests so far: the longest head, and one reading of a body.
+    kept: usize,
+    /// What was taken from the pool for all such bytes.
     charged: usize,
     waker: Option<Waker>,
 }
@@ -99,7 +103,7 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// Those of a connection that was just accepted. `None` when there is no room for it at all.
-    pub(crate) fn admitted(pool: &Arc<Pool>, source: Source, settings: &Settings, first: Phase) -> Option<Self> {
+    pub(crate) fn admitted(pool: &Arc<Pool>, peer: IpAddr, settings: &Settings, first: Phase) -> Option<Self> {
         let times = settings.times;
         let now = Instant::now();
         let (limit, handshake) = if first == Phase::Handshake {
@@ -116,13 +120,15 @@ impl Deadlines {
             head_beyond: 0,
             body_beyond: 0,
             sent: 0,
+            kept: 0,
             charged: 0,
             waker: None,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
         });
-        let place = pool.admit(source, settings.budget.place.saturating_add(handshake), shared.clone())?;
+        let place = settings.budget.place;
+        let place = pool.admit(peer, place.saturating_add(handshake), place, shared.clone())?;
         Some(Self {
             times,
             shared,
@@ -248,7 +254,17 @@ impl Deadlines {
         if state.phase == Phase::Writing {
             let now = Instant::now();
             state.enter(Phase::Idle, now, Some(now + self.times.idle));
+            let buffered = state.head.saturating_sub(FREE_HEAD);
+            let buffered = buffered.saturating_add(state.body_beyond.min(READ_BUFFER));
+            state.kept = state.kept.max(buffered);
             (state.head, state.head_beyond, state.body_beyond) = (0, 0, 0);
+            let needed = state.kept.saturating_add(state.sent.saturating_sub(FREE_ANSWER));
+            let surplus = state.charged.saturating_sub(needed);
+            state.charged -= surplus;
+            drop(state);
+            if surplus > 0 {
+                self.place.shrink(surplus);
+            }
         }
     }
 

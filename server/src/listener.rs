@@ -10,7 +10,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::Source;
 use crate::connection::{handshake, serve_connection};
 use crate::deadlines::{Deadlines, Phase};
 use crate::limits::{SOCKET_BUFFER, Settings};
@@ -110,7 +109,7 @@ impl Listener {
         } else {
             Phase::Idle
         };
-        let Some(deadlines) = Deadlines::admitted(&self.pool, Source::of(peer), &self.settings, first) else {
+        let Some(deadlines) = Deadlines::admitted(&self.pool, peer, &self.settings, first) else {
             tracing::trace!(target: "HTTP", component = "Accept", peer = %peer, "no room for the connection");
             return;
         };

@@ -4,10 +4,12 @@
 //! most loses its idlest connection. So a source that holds less than its fair share (capacity / sources present) loses
 //! nothing, whatever the others do.
 //!
-//! Sources that showed to be trusted (the controller, after the API server vouched for it) lose nothing to others, and
-//! may use a reserve that nobody else can take.
+//! An address that showed to be trusted (the controller's, after the API server vouched for it) is a source of its own for
+//! a minute. It loses nothing to others and may use a reserve that nobody else can take, as long as it holds no more than
+//! twice that reserve: others may come from the same address behind a NAT.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,38 +94,45 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `bytes` for a new item of `source`. `None` only when they don't fit beside what can't be evicted.
+    /// Takes `bytes` for a new item of `peer`. Of them `share` counts when shares are compared: less than all of them where
+    /// a handshake may need more for a moment. `None` only when they don't fit beside what can't be evicted.
     pub(crate) fn admit(
         self: &Arc<Self>,
-        source: Source,
+        peer: IpAddr,
         bytes: usize,
+        share: usize,
         evictable: Arc<dyn Evictable>,
     ) -> Option<Place> {
         let mut evicted = Vec::new();
         let mut state = self.lock();
-        let id = self.make_room(&mut state, source, bytes, None, &mut evicted).then(|| {
-            let id = state.next_id;
-            state.next_id += 1;
-            let seen = evictable.idle_since();
-            let item = Item {
-                source,
-                bytes: 0,
-                seen,
-                evictable,
-            };
-            state.items.insert(id, item);
-            state.holders.entry(source).or_default().order.insert((seen, id));
-            state.resize(id, bytes);
-            id
-        });
+        let exact = Source::exact(peer);
+        let source = if state.trusts(exact) { exact } else { Source::of(peer) };
+        let id = self
+            .make_room(&mut state, source, (bytes, share), None, &mut evicted)
+            .then(|| {
+                let id = state.next_id;
+                state.next_id += 1;
+                let seen = evictable.idle_since();
+                let item = Item {
+                    source,
+                    bytes: 0,
+                    seen,
+                    evictable,
+                };
+                state.items.insert(id, item);
+                state.holders.entry(source).or_default().order.insert((seen, id));
+                state.resize(id, bytes);
+                id
+            });
         drop(state);
         end_all(evicted);
         let pool = Arc::clone(self);
-        id.map(|id| Place { pool, id })
+        id.map(|id| Place { pool, id, peer })
     }
 
-    /// Treats `source` as trusted for a minute.
-    pub(crate) fn trust(&self, source: Source) {
+    /// Treats `peer` as trusted for a minute.
+    pub(crate) fn trust(&self, peer: IpAddr) {
+        let source = Source::exact(peer);
         let now = Instant::now();
         let mut state = self.lock();
         if state.trusted.len() >= MAX_TRUSTED {
@@ -149,16 +158,18 @@ impl Pool {
         &self,
         state: &mut State,
         source: Source,
-        bytes: usize,
+        (bytes, share): (usize, usize),
         growing: Option<u64>,
         evicted: &mut Vec<Arc<dyn Evictable>>,
     ) -> bool {
-        let reserve = if state.trusts(source) { self.reserve } else { 0 };
+        let most_trusted = self.reserve.saturating_mul(2);
+        let exempt = |state: &State, source| state.trusts(source) && state.held(source) <= most_trusted;
+        let reserve = if exempt(state, source) { self.reserve } else { 0 };
         let limit = self.capacity.saturating_add(reserve);
         while state.used.saturating_add(bytes) > limit {
-            let own = state.held(source).saturating_add(bytes);
+            let own = state.held(source).saturating_add(share);
             let loser = state
-                .largest(source)
+                .largest(source, exempt)
                 .filter(|(held, _)| *held >= own)
                 .map(|(_, loser)| loser);
             let Some(id) = state.idlest(loser.unwrap_or(source), growing) else {
@@ -187,13 +198,13 @@ impl State {
         self.holders.get(&source).map_or(0, |holder| holder.bytes)
     }
 
-    /// What the source that holds most holds, besides `besides` and trusted ones; of equal ones the idlest.
-    fn largest(&self, besides: Source) -> Option<(usize, Source)> {
+    /// What the source that holds most holds, besides `besides` and exempt ones; of equal ones the idlest.
+    fn largest(&self, besides: Source, exempt: impl Fn(&Self, Source) -> bool) -> Option<(usize, Source)> {
         let mut others = self
             .by_size
             .iter()
             .rev()
-            .filter(|(_, source)| *source != besides && !self.trusts(*source));
+            .filter(|(_, source)| *source != besides && !exempt(self, *source));
         let first = *others.next()?;
         let idle = |source: Source| {
             self.holders
@@ -213,12 +224,16 @@ impl State {
     /// The idlest item of a source, besides one that grows.
     fn idlest(&mut self, source: Source, besides: Option<u64>) -> Option<u64> {
         let holder = self.holders.get_mut(&source)?;
-        let mut found = None;
+        let mut idlest: Option<(Instant, u64)> = None;
         for _ in 0..MAX_CORRECTIONS {
-            let (seen, id) = *holder.order.iter().find(|(_, id)| Some(*id) != besides)?;
-            found = Some(id);
+            let Some((seen, id)) = holder.order.iter().find(|(_, id)| Some(*id) != besides).copied() else {
+                break;
+            };
             let item = self.items.get_mut(&id)?;
             let idle_since = item.evictable.idle_since();
+            if idlest.is_none_or(|(since, _)| idle_since < since) {
+                idlest = Some((idle_since, id));
+            }
             if idle_since <= seen {
                 break;
             }
@@ -227,7 +242,7 @@ impl State {
             holder.order.remove(&(seen, id));
             holder.order.insert((idle_since, id));
         }
-        found
+        idlest.map(|(_, id)| id)
     }
 
     /// Counts an item with `bytes` from now on.
@@ -261,6 +276,7 @@ impl State {
 pub(crate) struct Place {
     pool: Arc<Pool>,
     id: u64,
+    peer: IpAddr,
 }
 
 impl Place {
@@ -273,7 +289,7 @@ impl Place {
             Some((source, held)) => {
                 let room = self
                     .pool
-                    .make_room(&mut state, source, bytes, Some(self.id), &mut evicted);
+                    .make_room(&mut state, source, (bytes, bytes), Some(self.id), &mut evicted);
                 if room {
                     state.resize(self.id, held.saturating_add(bytes));
                 }
@@ -293,12 +309,9 @@ impl Place {
         }
     }
 
-    /// Treats the item's source as trusted for a minute.
+    /// Treats the item's peer as trusted for a minute.
     pub(crate) fn trust(&self) {
-        let source = self.pool.lock().items.get(&self.id).map(|item| item.source);
-        if let Some(source) = source {
-            self.pool.trust(source);
-        }
+        self.pool.trust(self.peer);
     }
 }
 

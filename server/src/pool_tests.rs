@@ -40,12 +40,12 @@ fn admit(pool: &Arc<Pool>, of: u8, bytes: usize, idle_since: Option<Instant>) ->
         idle_since: Mutex::new(idle_since),
         evicted: AtomicBool::new(false),
     });
-    let place = pool.admit(source(of), bytes, thing.clone())?;
+    let place = pool.admit(peer(of), bytes, bytes, thing.clone())?;
     Some(Held { thing, place })
 }
 
-fn source(last: u8) -> Source {
-    Source::of([192, 0, 2, last].into())
+fn peer(last: u8) -> IpAddr {
+    [192, 0, 2, last].into()
 }
 
 fn moments() -> impl Iterator<Item = Instant> {
@@ -174,7 +174,7 @@ fn trusted_sources_lose_nothing_and_have_a_reserve() {
 fn trust_is_bounded() {
     let pool = Pool::new(100, 10);
     for last in 0..=255 {
-        pool.trust(source(last));
+        pool.trust(peer(last));
     }
     assert_eq!(pool.lock().trusted.len(), MAX_TRUSTED);
 }
@@ -216,4 +216,54 @@ fn sum(held: &[(u8, usize, Held)], of: u8) -> usize {
         .filter(|(source, ..)| *source == of)
         .map(|(_, bytes, _)| bytes)
         .sum()
+}
+
+#[test]
+fn a_handshakes_surcharge_is_no_larger_share() {
+    let pool = Pool::new(10 * 80, 0);
+    let mut moments = moments();
+    let sources: Vec<Held> = (0..10)
+        .map(|of| admit(&pool, of, 80, moments.next()).unwrap())
+        .collect();
+    let thing = Arc::new(Thing {
+        idle_since: Mutex::new(None),
+        evicted: AtomicBool::new(false),
+    });
+    let newcomer = pool.admit(peer(99), 80 + 64, 80, thing.clone()).unwrap();
+    assert!(
+        !thing.evicted.load(Ordering::SeqCst),
+        "a newcomer over TLS gets its place"
+    );
+    assert!(!sources[0].stands() && !sources[1].stands(), "from the idlest");
+    assert_eq!(sources.iter().filter(|held| held.stands()).count(), 8);
+    drop(newcomer);
+}
+
+#[test]
+fn trust_is_for_one_address_and_for_so_much() {
+    let pool = Pool::new(1000, 100);
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let mut moments = moments();
+    let mut admit = |from: &str| {
+        let thing = Arc::new(Thing {
+            idle_since: Mutex::new(moments.next()),
+            evicted: AtomicBool::new(false),
+        });
+        let place = pool.admit(address(from), 100, 100, thing.clone()).unwrap();
+        Held { thing, place }
+    };
+    pool.trust(address("2001:db8::1"));
+    let controller = admit("2001:db8::1");
+    let neighbours: Vec<Held> = (0..9).map(|_| admit("2001:db8::2")).collect();
+    let others: Vec<Held> = (0..4).map(|_| admit("2001:db8:1::1")).collect();
+    assert!(controller.stands() && others.iter().all(Held::stands));
+    let standing = neighbours.iter().filter(|held| held.stands()).count();
+    assert_eq!(standing, 5, "they share the network, not the trust");
+    let many: Vec<Held> = (0..6).map(|_| admit("2001:db8::1")).collect();
+    let late: Vec<Held> = (0..2).map(|_| admit("2001:db8:2::1")).collect();
+    assert!(
+        late.iter().all(Held::stands),
+        "beyond twice the reserve it is one of many"
+    );
+    assert!(many.iter().chain([&controller]).any(|held| !held.stands()));
 }

@@ -24,6 +24,11 @@ impl Source {
         }
     }
 
+    /// This address alone, for a peer that was verified: others may share its /64, but not its trust.
+    pub fn exact(address: IpAddr) -> Self {
+        Self(address.to_canonical())
+    }
+
     /// Its address: the network's first one for IPv6.
     pub fn address(self) -> IpAddr {
         self.0

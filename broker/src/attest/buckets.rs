@@ -49,7 +49,12 @@ impl Buckets {
 ///
 /// `full_at` is the millisecond at which it will be full; a bucket never seen is full.
 pub fn advance(full_at: Option<i64>, now_ms: i64, interval_ms: i64, burst: i64) -> Option<i64> {
-    let next = full_at.unwrap_or(now_ms).max(now_ms).saturating_add(interval_ms);
+    // A bucket is never further from full than when it is empty, unless the clock went back: an empty one then.
+    let emptied = now_ms.saturating_add(interval_ms.saturating_mul(burst));
+    let next = full_at
+        .unwrap_or(now_ms)
+        .clamp(now_ms, emptied)
+        .saturating_add(interval_ms);
     (next.saturating_sub(now_ms) <= interval_ms.saturating_mul(burst)).then_some(next)
 }
 
@@ -89,5 +94,6 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_does_not_open_the_bucket() {
         assert_eq!(advance(Some(30_000), 0, 10_000, 3), None);
+        assert_eq!(advance(Some(86_400_000), 0, 10_000, 3), None);
     }
 }

@@ -1,5 +1,6 @@
 //! How the API server is asked: cheap checks first, a limit per source, few questions at a time, nothing kept for pods.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ pub struct AttestedPod {
 
 struct Believed {
     token: [u8; 32],
-    source: Source,
+    address: IpAddr,
     since_ms: i64,
     caller: Caller,
 }
@@ -117,19 +118,23 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn controller(&self, authorization: Option<&HeaderValue>, source: Source) -> Result<Caller, AttestError> {
+    pub async fn controller(
+        &self,
+        authorization: Option<&HeaderValue>,
+        address: IpAddr,
+    ) -> Result<Caller, AttestError> {
         let token = self.precheck(authorization)?;
         let hash = <[u8; 32]>::from(Sha256::digest(token.expose_secret().as_bytes()));
         if let Some(caller) = self.believed(&hash) {
             return Ok(caller);
         }
-        let caller = self.review(&token, source).await?;
+        let caller = self.review(&token, address).await?;
         if caller.username != self.settings.controller_subject {
             return Err(denied(DenialKind::NotController, Some(caller)));
         }
         *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(Believed {
             token: hash,
-            source,
+            address: address.to_canonical(),
             since_ms: self.ticks(),
             caller: caller.clone(),
         });
@@ -143,10 +148,10 @@ impl Attestation {
     pub async fn pod_caller(
         &self,
         authorization: Option<&HeaderValue>,
-        source: Source,
+        address: IpAddr,
     ) -> Result<(Caller, BoundPod), AttestError> {
         let token = self.precheck(authorization)?;
-        let caller = self.review(&token, source).await?;
+        let caller = self.review(&token, address).await?;
         match caller.pod.clone() {
             Some(pod) => Ok((caller, pod)),
             None => Err(denied(DenialKind::NotBoundToPod, Some(caller))),
@@ -162,10 +167,10 @@ impl Attestation {
         caller: &Caller,
         bound: &BoundPod,
         policy: &str,
-        source: Source,
+        address: IpAddr,
     ) -> Result<AttestedPod, AttestError> {
         let pod = {
-            let _turn = self.turn(source).await?;
+            let _turn = self.turn(address).await?;
             let asked = self.clock.monotonic();
             let answer = self.attestor.pod(&caller.namespace, &bound.name).await;
             self.answered(ApiCall::Pod, asked);
@@ -204,11 +209,16 @@ impl Attestation {
             .map(|entry| entry.caller.clone())
     }
 
-    async fn review(&self, token: &SecretString, source: Source) -> Result<Caller, AttestError> {
+    async fn review(&self, token: &SecretString, address: IpAddr) -> Result<Caller, AttestError> {
+        let source = if self.is_controllers(address) {
+            Source::exact(address)
+        } else {
+            Source::of(address)
+        };
         if !self.sources.take(source, self.ticks()) {
             return Err(denied(DenialKind::SourceRateLimited, None));
         }
-        let _turn = self.turn(source).await?;
+        let _turn = self.turn(address).await?;
         let asked = self.clock.monotonic();
         let answer = self.attestor.review(token, &self.settings.audience).await;
         self.answered(ApiCall::Review, asked);
@@ -220,24 +230,24 @@ impl Attestation {
             .answered(call, self.clock.monotonic().saturating_sub(asked).as_secs_f64());
     }
 
-    /// Sources take turns; the one that the controller was seen at has turns of its own.
-    async fn turn(&self, source: Source) -> Result<Turn, AttestorError> {
-        let turns = if self.is_controllers(source) {
+    /// Sources take turns; the address that the controller was seen at has turns of its own.
+    async fn turn(&self, address: IpAddr) -> Result<Turn, AttestorError> {
+        let turns = if self.is_controllers(address) {
             &self.controllers
         } else {
             &self.in_flight
         };
-        match tokio::time::timeout(QUEUE_TIMEOUT, turns.acquire(source)).await {
+        match tokio::time::timeout(QUEUE_TIMEOUT, turns.acquire(Source::of(address))).await {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(AttestorError::Busy),
         }
     }
 
-    fn is_controllers(&self, source: Source) -> bool {
+    fn is_controllers(&self, address: IpAddr) -> bool {
         let believed = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
         believed.as_ref().is_some_and(|entry| {
             let age = self.ticks().saturating_sub(entry.since_ms);
-            entry.source == source && (0..=CONTROLLER_SOURCE_MS).contains(&age)
+            entry.address == address.to_canonical() && (0..=CONTROLLER_SOURCE_MS).contains(&age)
         })
     }
 }

@@ -74,8 +74,8 @@ fn attestation(server: &Arc<Scripted>) -> (Arc<Attestation>, Arc<ManualClock>) {
     )
 }
 
-fn source(last: u8) -> Source {
-    Source::of([10, 0, 0, last].into())
+fn source(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
 }
 
 fn kind(error: AttestError) -> DenialKind {

@@ -82,7 +82,7 @@ impl Front {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
     {
         let started = self.broker.clock.monotonic();
-        let method = request.method().clone();
+        let method = shown_method(request.method());
         let uri = request.uri().clone();
         let path = paths::shown(uri.path());
         tracing::trace!(
@@ -274,6 +274,16 @@ fn spaced(allow: &HeaderValue) -> HeaderValue {
     HeaderValue::try_from(methods.join(", ")).unwrap_or_else(|_| allow.clone())
 }
 
+/// A method for the log and for answers: HTTP lets it be as long as a header block.
+fn shown_method(method: &Method) -> Method {
+    const LONGEST: usize = 32;
+    let cut = method.as_str().get(..LONGEST).map(|start| format!("{start}..."));
+    match cut.filter(|_| method.as_str().len() > LONGEST) {
+        Some(cut) => Method::from_bytes(cut.as_bytes()).unwrap_or_default(),
+        None => method.clone(),
+    }
+}
+
 /// A path for the log: no control characters, not endless.
 fn printable(path: &str) -> String {
     path.chars().filter(|c| !c.is_control()).take(256).collect()
@@ -307,7 +317,7 @@ pub(super) async fn not_found() -> ApiError {
 
 /// Answer of the router to a known path with another method.
 pub(super) async fn method_not_allowed(method: Method) -> ApiError {
-    let detail = format!("method {method} is not allowed here");
+    let detail = format!("method {} is not allowed here", shown_method(&method));
     ApiError::new(agentwrit_protocol::ErrorCode::MethodNotAllowed, detail)
 }
 
@@ -374,6 +384,25 @@ mod tests {
                 .unwrap()
                 .contains("\nagentwrit_handler_panics_total 1\n")
         );
+    }
+
+    #[tokio::test]
+    async fn a_long_method_is_cut_in_answer_and_log() {
+        let broker = crate::testing::broker().await;
+        let router = crate::http::router::api(&broker);
+        let front = Front::new(AppState::clone(&broker), router);
+        let long = "A".repeat(900_000);
+        let request = Request::builder()
+            .method(long.as_str())
+            .uri("/v1/health")
+            .body(Body::empty());
+        let response = front.serve(request.unwrap(), [127, 0, 0, 1].into()).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        assert!(body.len() < 1000, "{}", body.len());
+        let cut = shown_method(&Method::from_bytes(long.as_bytes()).unwrap());
+        assert_eq!(cut.as_str(), format!("{}...", "A".repeat(32)));
+        assert_eq!(shown_method(&Method::GET), Method::GET);
     }
 
     #[tokio::test]

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
-use agentwrit_server::Source;
 use http::HeaderValue;
 
 use super::attested::Refusal;
@@ -79,7 +78,7 @@ pub struct Incoming<'a> {
 /// Anybody else is refused, and that is audited.
 pub async fn controller(broker: &Broker, gate: &Attestation, call: Incoming<'_>) -> Result<Writer, K8sError> {
     let source = call.source.to_string();
-    match gate.controller(call.authorization, Source::of(call.source)).await {
+    match gate.controller(call.authorization, call.source).await {
         Ok(caller) => Ok(Writer {
             actor: caller.username,
             source,
@@ -99,15 +98,12 @@ pub async fn launch(
     request: impl FnOnce() -> Result<PodLaunchRequest, InputError>,
 ) -> Result<PodLaunchResponse, K8sError> {
     let source = call.source.to_string();
-    let (caller, bound) = match gate.pod_caller(call.authorization, Source::of(call.source)).await {
+    let (caller, bound) = match gate.pod_caller(call.authorization, call.source).await {
         Ok(known) => known,
         Err(error) => return Err(refused(broker, gate, error, Asked::default(), call.source).await),
     };
     let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
-    let pod = match gate
-        .living_pod(&caller, &bound, &ask.policy, Source::of(call.source))
-        .await
-    {
+    let pod = match gate.living_pod(&caller, &bound, &ask.policy, call.source).await {
         Ok(pod) => pod,
         Err(error) => {
             let asked = Asked {

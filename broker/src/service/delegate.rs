@@ -283,7 +283,7 @@ async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<
         _ if target.barred => false,
         (None, None) => true,
         (Some(from), Some(to)) if from.namespace == to.namespace => {
-            let ended = target.ended(tx.now_millis()).is_some();
+            let ended = target.ended(tx.times().judged).is_some();
             !ended && pod_denial(tx, &to.pod_uid).await?.is_none()
         }
         _ => false,
@@ -320,7 +320,9 @@ impl Command for Delegate {
         // A holder that is superseded with an overlap keeps what it is given no longer than itself.
         let ending = holder.ended_at.zip(holder.end_reason);
         if let (Some(_), Some((at, reason))) = (&holder.attested, ending) {
-            tx.end_session(&session, reason, at).await?;
+            // The row has the moment on the clock that is judged by.
+            let left = at.saturating_sub(tx.times().judged);
+            tx.end_session(&session, reason, now.saturating_add(left)).await?;
         }
         let detail = format!(
             "token {} delegated for {} s: {}",

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::broker::Broker;
-use crate::clock::disagreement;
+use crate::clock::{disagreement, is_wrong};
 use crate::store::{Command, Result as StoreResult, StoreError, Tx};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
@@ -59,10 +59,11 @@ pub fn readiness(broker: &Broker) -> Readiness {
         detail: None,
     });
     let times = broker.judging.times();
-    let clock = times.is_behind().then(|| Failing {
+    let min_iat = broker.view.min_iat();
+    let clock = is_wrong(times, min_iat).then(|| Failing {
         dependency: "clock",
         reason: "clock",
-        detail: Some(disagreement(times)),
+        detail: Some(disagreement(times, min_iat)),
     });
     let failing: Vec<Failing> = store.into_iter().chain(clock).collect();
     let status = if failing.is_empty() { "ready" } else { "unready" };

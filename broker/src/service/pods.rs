@@ -30,7 +30,9 @@ impl Command for EndPod {
 
     async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
         let now = tx.now_millis();
-        let first_time = tx.bury_pod(&self.pod.uid, now.saturating_add(POD_TOMBSTONE_MS)).await?;
+        let first_time = tx
+            .bury_pod(&self.pod.uid, tx.times().judged.saturating_add(POD_TOMBSTONE_MS))
+            .await?;
         // Its unused launch tokens stay until they expire: the tombstone refuses them, and says why.
         let event = || {
             let detail = format!("pod {}/{} ended: {}", self.pod.namespace, self.pod.name, self.reason);

@@ -189,7 +189,7 @@ async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReaso
 }
 
 async fn bury(tx: &mut dyn Tx, uid: &str) -> Result<()> {
-    let until = tx.now_millis().saturating_add(POLICY_TOMBSTONE_MS);
+    let until = tx.times().judged.saturating_add(POLICY_TOMBSTONE_MS);
     tx.bury_policy(uid, until).await
 }
 

@@ -68,7 +68,7 @@ async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Option<String>> {
 
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
 pub(super) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_>) -> Result<i64> {
-    let now = tx.now_millis();
+    let now = tx.times().judged;
     let signed = |event: EventDraft| event.pod_uid(pod_uid).actor(person.actor).source(person.source);
     if tx
         .quarantine_pod(pod_uid, person.actor, now.saturating_add(UNSEEN_MS))

@@ -142,8 +142,12 @@ impl Store {
     /// # Errors
     /// When it could not be committed; nothing changed then. Also when it issues something while the clock is wrong.
     pub async fn commit<C: Command>(&self, command: C) -> Result<C::Outcome> {
-        if C::ISSUES && self.shared.judging.times().is_behind() {
-            return Err(StoreError::Clock);
+        if C::ISSUES {
+            let times = self.shared.judging.times();
+            // A token that is dated before the store's `min_iat` would be refused at once.
+            if times.is_behind() || times.wall.div_euclid(1000) < self.shared.view.min_iat() {
+                return Err(StoreError::Clock);
+            }
         }
         let (reply, answer) = oneshot::channel();
         let slot = Slot {

@@ -41,10 +41,10 @@ pub fn pod_of_agent(agent_id: &str) -> Option<String> {
     (id.orch_id().starts_with(ORCH_PREFIX) && is_uid(id.task_id())).then(|| id.task_id().to_owned())
 }
 
-/// Whether a task that is no known pod's UID has the form of one, as the API server makes them: RFC 9562 §4.
+/// Whether a task that is no known pod's UID has the form of one, as the API server makes them: RFC 9562 §4, in lower case.
 pub fn has_uid_form(task: &str) -> bool {
     let lengths: Vec<usize> = task.split('-').map(str::len).collect();
-    lengths == [8, 4, 4, 4, 12] && task.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+    lengths == [8, 4, 4, 4, 12] && task.bytes().all(|b| matches!(b, b'-' | b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_uid(text: &str) -> bool {

@@ -17,7 +17,7 @@ use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch
 use super::schema::migrate;
 use super::session::AT_ONCE;
 use super::statements::Statements;
-use crate::clock::disagreement;
+use crate::clock::{disagreement, is_wrong};
 use crate::file_names::beside;
 use crate::store::{
     EndReason, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError, StoreKind,
@@ -128,12 +128,20 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     migrate(&connection)?;
     shared.judging.load(meta::high_water(&connection)?);
     let forgetful = matches!(kind, StoreKind::File(_)) && shared.memory_run.noted();
+    let mut head = verify_tail(&connection, &shared.keys)?;
+    // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
+    let known = meta::read(&connection, MetaKey::Epoch)?;
+    let mut found = None;
+    if let (Some(epoch), StoreKind::File(_)) = (&known, kind) {
+        found = finding(&connection, &head.mark(epoch.clone()), shared)?;
+    }
     let mut identity = identify(&mut connection, shared, forgetful)?;
     probe(&mut connection)?;
-    let mut head = verify_tail(&connection, &shared.keys)?;
     if matches!(kind, StoreKind::File(_)) {
-        let present = head.mark(identity.epoch.clone());
-        if let Some(finding) = finding(&connection, &present, shared)? {
+        if known.is_none() {
+            found = finding(&connection, &head.mark(identity.epoch.clone()), shared)?;
+        }
+        if let Some(finding) = found {
             identity = begin_anew(&mut connection, &mut head, &identity, &finding, shared)?;
         }
         shared.restored.store(false, Ordering::SeqCst);
@@ -193,7 +201,11 @@ pub(super) fn probe(connection: &mut Connection) -> Result<()> {
 pub(super) fn next_second(shared: &Shared) -> i64 {
     let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
     std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
-    shared.clock.unix_seconds()
+    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
+    let times = shared.judging.observe();
+    let ahead = times.judged.saturating_sub(times.wall).max(0);
+    let lag = ahead.saturating_add(999).div_euclid(1000);
+    shared.clock.unix_seconds().saturating_add(lag)
 }
 
 pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
@@ -203,14 +215,14 @@ pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
 }
 
 /// Takes the wall clock for right when the mark is too far ahead of it; otherwise there is nothing to accept.
-fn accept_clock(shared: &Shared) -> bool {
+fn accept_clock(shared: &Shared, min_iat: i64) -> bool {
     let times = shared.judging.observe();
-    if !times.is_behind() {
+    if !is_wrong(times, min_iat) {
         tracing::warn!(target: "STORE", component = "Clock",
             "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
         return false;
     }
-    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times));
+    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times, min_iat));
     shared.judging.accept_wall();
     true
 }
@@ -219,8 +231,10 @@ fn accept_clock(shared: &Shared) -> bool {
 /// the clock gets there.
 fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result<()> {
     const OPERATION: &str = "end_session";
-    let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat > ?2 OR ended_at > ?1";
+    let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat >= ?2 OR ended_at > ?1";
     connection.change(OPERATION, sql, [times.wall, min_iat])?;
+    let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
+    connection.change(OPERATION, sql, [times.wall])?;
     let sql = "UPDATE spent_tokens SET effective_at = ?1 WHERE effective_at > ?2";
     connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
 }
@@ -231,7 +245,8 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
     let transaction = begin(connection, OPEN)?;
     let read = |key| meta::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
-    let accepted = shared.accept_clock.load(Ordering::SeqCst) && accept_clock(shared);
+    let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
+    let accepted = shared.accept_clock.load(Ordering::SeqCst) && accept_clock(shared, min_iat);
     let identity = if let Some((old, _)) = known.as_ref().filter(|_| accepted) {
         let epoch = new_epoch(shared)?;
         let min_iat = next_second(shared);

@@ -9,6 +9,7 @@ use super::chain::{ChainHead, seal};
 use super::committer::{Shared, append};
 use super::meta;
 use super::open::{begin, new_epoch, next_second};
+use super::session::AT_ONCE;
 use super::statements::{Statements, scalar};
 use crate::store::{EventDraft, MetaKey, Operation, Remembered, Result, StoreError};
 
@@ -159,6 +160,10 @@ pub(super) fn begin_anew(
     meta::write(&transaction, MetaKey::Epoch, &epoch)?;
     meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
     if !before.made {
+        // Also for commands that wait already, and whose bearers were looked at before: agents start over.
+        let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded' \
+                   WHERE ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > ?1)";
+        transaction.change(OPERATION, sql, [AT_ONCE])?;
         let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
         transaction.change(OPERATION, sql, [shared.clock.unix_millis()])?;
     }

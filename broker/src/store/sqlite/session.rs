@@ -51,7 +51,8 @@ fn agent_stem(agent_id: &str) -> Option<&str> {
     (instance.len() == STEM).then_some(instance)
 }
 
-/// The same for sessions whose tokens still stand.
+/// The same for sessions of which any token still stands, also one that is older than a renewal: what ends sessions looks
+/// for these.
 macro_rules! standing {
     ($condition:literal) => {
         concat!(
@@ -260,16 +261,17 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>> {
-        self.sessions(live!("policy_uid = ?"), policy_uid)
+        self.sessions(standing!("policy_uid = ?"), policy_uid)
     }
 
     async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
-        self.sessions(live!("pod_uid = ?"), pod_uid)
+        self.sessions(standing!("pod_uid = ?"), pod_uid)
     }
 
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
-        let values = params![pod_uid, self.now.unix_timestamp()];
+        // By both clocks: a token that has expired by the wall clock alone may stand again.
+        let values = params![pod_uid, self.times.passed().div_euclid(1000)];
         self.connection.all(READ, sql, values, from_row)
     }
 
@@ -284,7 +286,10 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
-        self.sessions(live!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?"), orch_id)
+        self.sessions(
+            standing!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?"),
+            orch_id,
+        )
     }
 
     async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>> {
