@@ -8,6 +8,7 @@
 //! a minute. It loses nothing to others and may use a reserve that nobody else can take, as long as it holds no more than
 //! twice that reserve: others may come from the same address behind a NAT.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,6 @@ use crate::Source;
 
 /// How often at most the order of a source's connections is corrected in search of the idlest one.
 const MAX_CORRECTIONS: usize = 64;
-/// How many sources that hold equally much are compared.
-const MAX_EQUALS: usize = 16;
 /// How long a source stays trusted.
 const TRUST: Duration = Duration::from_mins(1);
 /// Most sources that are trusted at once.
@@ -42,6 +41,9 @@ struct Item {
     evictable: Arc<dyn Evictable>,
 }
 
+/// What a source holds, and since when its idlest item is idle as far as is known.
+type Rank = (usize, Reverse<Option<Instant>>);
+
 #[derive(Default)]
 struct Holder {
     bytes: usize,
@@ -56,7 +58,8 @@ struct State {
     evictions: u64,
     items: HashMap<u64, Item>,
     holders: HashMap<Source, Holder>,
-    by_size: BTreeSet<(usize, Source)>,
+    /// The last one loses something first: it holds most, and of those that hold equally much its idlest item is idlest.
+    ranks: BTreeSet<(Rank, Source)>,
     trusted: HashMap<Source, Instant>,
 }
 
@@ -120,7 +123,9 @@ impl Pool {
                     evictable,
                 };
                 state.items.insert(id, item);
-                state.holders.entry(source).or_default().order.insert((seen, id));
+                state.change(source, |holder| {
+                    holder.order.insert((seen, id));
+                });
                 state.resize(id, bytes);
                 id
             });
@@ -168,11 +173,7 @@ impl Pool {
         let limit = self.capacity.saturating_add(reserve);
         while state.used.saturating_add(bytes) > limit {
             let own = state.held(source).saturating_add(share);
-            let loser = state
-                .largest(source, exempt)
-                .filter(|(held, _)| *held >= own)
-                .map(|(_, loser)| loser);
-            let Some(id) = state.idlest(loser.unwrap_or(source), growing) else {
+            let Some(id) = state.loser(source, own, growing, exempt) else {
                 return false;
             };
             evicted.extend(state.remove(id));
@@ -198,35 +199,50 @@ impl State {
         self.holders.get(&source).map_or(0, |holder| holder.bytes)
     }
 
-    /// What the source that holds most holds, besides `besides` and exempt ones; of equal ones the idlest.
-    fn largest(&self, besides: Source, exempt: impl Fn(&Self, Source) -> bool) -> Option<(usize, Source)> {
-        let mut others = self
-            .by_size
-            .iter()
-            .rev()
-            .filter(|(_, source)| *source != besides && !exempt(self, *source));
-        let first = *others.next()?;
-        let idle = |source: Source| {
-            self.holders
-                .get(&source)
-                .and_then(|holder| holder.order.first().copied())
-        };
-        std::iter::once(first)
-            .chain(
-                others
-                    .copied()
-                    .take_while(|(held, _)| *held == first.0)
-                    .take(MAX_EQUALS),
-            )
-            .min_by_key(|(_, source)| idle(*source))
+    /// Changes what is known of a source, and its rank with it.
+    fn change(&mut self, source: Source, change: impl FnOnce(&mut Holder)) {
+        let holder = self.holders.entry(source).or_default();
+        self.ranks.remove(&(holder.rank(), source));
+        change(holder);
+        if holder.order.is_empty() {
+            self.holders.remove(&source);
+        } else {
+            self.ranks.insert((holder.rank(), source));
+        }
+    }
+
+    /// The item that makes room for one of `source`, which would hold `own` then: the idlest one of the source that holds
+    /// most.
+    fn loser(
+        &mut self,
+        source: Source,
+        own: usize,
+        growing: Option<u64>,
+        exempt: impl Fn(&Self, Source) -> bool,
+    ) -> Option<u64> {
+        let mut found = None;
+        for _ in 0..MAX_CORRECTIONS {
+            let mut others = self.ranks.iter().rev().map(|((held, _), other)| (*held, *other));
+            let largest = others.find(|(_, other)| *other != source && !exempt(self, *other));
+            let loser = largest
+                .filter(|(held, _)| *held >= own)
+                .map_or(source, |(_, loser)| loser);
+            let before = self.holders.get(&loser)?.rank();
+            found = Some(self.idlest(loser, growing)?);
+            // It was less idle than was known: another source that holds as much may be idler.
+            if self.holders.get(&loser).is_some_and(|holder| holder.rank() == before) {
+                break;
+            }
+        }
+        found
     }
 
     /// The idlest item of a source, besides one that grows.
     fn idlest(&mut self, source: Source, besides: Option<u64>) -> Option<u64> {
-        let holder = self.holders.get_mut(&source)?;
         let mut idlest: Option<(Instant, u64)> = None;
         for _ in 0..MAX_CORRECTIONS {
-            let Some((seen, id)) = holder.order.iter().find(|(_, id)| Some(*id) != besides).copied() else {
+            let order = &self.holders.get(&source)?.order;
+            let Some((seen, id)) = order.iter().find(|(_, id)| Some(*id) != besides).copied() else {
                 break;
             };
             let item = self.items.get_mut(&id)?;
@@ -239,8 +255,10 @@ impl State {
             }
             // It did something since: its turn to go is later.
             item.seen = idle_since;
-            holder.order.remove(&(seen, id));
-            holder.order.insert((idle_since, id));
+            self.change(source, |holder| {
+                holder.order.remove(&(seen, id));
+                holder.order.insert((idle_since, id));
+            });
         }
         idlest.map(|(_, id)| id)
     }
@@ -248,27 +266,28 @@ impl State {
     /// Counts an item with `bytes` from now on.
     fn resize(&mut self, id: u64, bytes: usize) {
         let Some(item) = self.items.get_mut(&id) else { return };
-        let Some(holder) = self.holders.get_mut(&item.source) else {
-            return;
-        };
-        self.by_size.remove(&(holder.bytes, item.source));
-        holder.bytes = holder.bytes.saturating_sub(item.bytes).saturating_add(bytes);
-        self.used = self.used.saturating_sub(item.bytes).saturating_add(bytes);
-        item.bytes = bytes;
-        self.by_size.insert((holder.bytes, item.source));
+        let before = std::mem::replace(&mut item.bytes, bytes);
+        let source = item.source;
+        self.used = self.used.saturating_sub(before).saturating_add(bytes);
+        self.change(source, |holder| {
+            holder.bytes = holder.bytes.saturating_sub(before).saturating_add(bytes);
+        });
     }
 
     fn remove(&mut self, id: u64) -> Option<Arc<dyn Evictable>> {
         self.resize(id, 0);
         let item = self.items.remove(&id)?;
-        if let Some(holder) = self.holders.get_mut(&item.source) {
+        self.change(item.source, |holder| {
             holder.order.remove(&(item.seen, id));
-            if holder.order.is_empty() {
-                self.by_size.remove(&(holder.bytes, item.source));
-                self.holders.remove(&item.source);
-            }
-        }
+        });
         Some(item.evictable)
+    }
+}
+
+impl Holder {
+    fn rank(&self) -> Rank {
+        let idlest = self.order.first().map(|(seen, _)| *seen);
+        (self.bytes, Reverse(idlest))
     }
 }
 

@@ -267,3 +267,26 @@ fn trust_is_for_one_address_and_for_so_much() {
     );
     assert!(many.iter().chain([&controller]).any(|held| !held.stands()));
 }
+
+#[test]
+fn of_equal_sources_the_idlest_goes_wherever_it_stands() {
+    let pool = Pool::new(100, 0);
+    let mut moments = moments();
+    // 100 sources hold as much as any other; the first ones are the idlest.
+    let held: Vec<Held> = (0..100)
+        .map(|of| admit(&pool, of, 1, moments.next()).unwrap())
+        .collect();
+    let mut newcomers = Vec::new();
+    for of in 100..130 {
+        newcomers.push(admit(&pool, of, 1, moments.next()).unwrap());
+        assert!(
+            newcomers.iter().all(Held::stands),
+            "no newcomer goes while others are idler"
+        );
+    }
+    assert!(held[..30].iter().all(|held| !held.stands()) && held[30..].iter().all(Held::stands));
+    // One that did something meanwhile is passed over.
+    held[30].idle_since(moments.next());
+    let _last = admit(&pool, 200, 1, moments.next()).unwrap();
+    assert!(held[30].stands() && !held[31].stands());
+}
