@@ -1,16 +1,14 @@
 //! Wall clock and high-water mark: what is said when they disagree.
 
 use agentwrit_protocol::Times;
-use agentwrit_protocol::judging::LONGEST_LAG_MILLIS;
 
 use crate::broker::Broker;
 use crate::timestamp::rfc3339_seconds;
 
-/// Whether the wall clock is so far behind what the store has seen that nothing can be issued by it. `min_iat` is the
-/// second that all tokens of before are older than.
+/// Whether the wall clock is so far behind what the store has seen that nothing can be issued by it. Tokens that are
+/// dated before the second `min_iat` are refused, so it must have come.
 pub(crate) fn is_wrong(times: Times, min_iat: i64) -> bool {
-    let lag = min_iat.saturating_mul(1000).saturating_sub(times.wall);
-    times.is_behind() || lag > LONGEST_LAG_MILLIS
+    times.is_behind() || times.wall.div_euclid(1000) < min_iat
 }
 
 /// What is wrong with a wall clock that is far behind what the store has seen.

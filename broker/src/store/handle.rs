@@ -19,6 +19,7 @@ use super::sqlite::committer::{Committer, Message, Pending, Shared};
 use super::sqlite::open::{Opened, open};
 use super::sqlite::readers::Readers;
 use super::{Command, EventDraft, EventFilter, EventPage, Remembered, Result, StoreError, Tx};
+use crate::clock::is_wrong;
 
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 4096;
@@ -142,12 +143,8 @@ impl Store {
     /// # Errors
     /// When it could not be committed; nothing changed then. Also when it issues something while the clock is wrong.
     pub async fn commit<C: Command>(&self, command: C) -> Result<C::Outcome> {
-        if C::ISSUES {
-            let times = self.shared.judging.times();
-            // A token that is dated before the store's `min_iat` would be refused at once.
-            if times.is_behind() || times.wall.div_euclid(1000) < self.shared.view.min_iat() {
-                return Err(StoreError::Clock);
-            }
+        if C::ISSUES && is_wrong(self.shared.judging.times(), self.shared.view.min_iat()) {
+            return Err(StoreError::Clock);
         }
         let (reply, answer) = oneshot::channel();
         let slot = Slot {

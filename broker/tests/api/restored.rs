@@ -118,6 +118,66 @@ async fn a_revoked_token_stays_refused_when_a_copy_is_put_back() {
 }
 
 #[tokio::test]
+async fn a_restore_noticed_by_a_wrong_clock_protects_all_the_same() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let (harness, copy) = copied(harness).await;
+    revoke_token(&harness, &token).await;
+    // It boots with a clock that is a little behind: what it issues must not be older than its new epoch.
+    let (folder, settings, clock) = harness.stop().await;
+    copy.put_back();
+    clock.jump(-100);
+    let harness = Harness::again(folder, settings, clock).await;
+    let login = json!({"secret": super::support::SECRET}).to_string();
+    let answer = harness.post("/v1/admin/auth", login).await;
+    answer.refused_like(503, "unavailable", "clock is wrong");
+    harness.clock.jump(102);
+    assert_eq!(restorations(&harness).await.len(), 1);
+    assert!(!harness.stands(&token).await, "revoked before the restore");
+    let (_, fresh) = harness.agent(json!({})).await;
+    assert!(harness.stands(&fresh).await);
+}
+
+#[tokio::test]
+async fn a_restore_noticed_by_a_clock_far_ahead_can_be_mended() {
+    const YEAR: i64 = 365 * 86_400;
+    let harness = start().await;
+    let (harness, copy) = copied(harness).await;
+    revoke(&harness, "agent", "somebody").await;
+    let (folder, settings, clock) = harness.stop().await;
+    copy.put_back();
+    clock.jump(YEAR);
+    let harness = Harness::again(folder, settings, clock).await;
+    assert_eq!(restorations(&harness).await.len(), 1);
+    harness.clock.jump(-YEAR);
+    let ready = harness.get("/readyz").await;
+    assert!(
+        ready.status == 503 && ready.text.contains("\"clock\""),
+        "{}",
+        ready.text
+    );
+    let harness = harness.restart_accepting_the_clock().await;
+    assert_eq!(harness.get("/readyz").await.status, 200);
+    harness.clock.advance(1);
+    let (_, fresh) = harness.agent(json!({})).await;
+    assert!(harness.stands(&fresh).await);
+}
+
+#[tokio::test]
+async fn an_accepted_clock_hides_no_restore() {
+    let harness = start().await;
+    let (harness, copy) = copied(harness).await;
+    revoke(&harness, "agent", "somebody").await;
+    // The mark of the copy's epoch, which an accepted clock makes a former one.
+    harness.clock.advance(1);
+    let (folder, settings, clock) = harness.stop().await;
+    copy.put_back();
+    clock.jump(-1000);
+    let harness = Harness::again_accepting_the_clock(folder, settings, clock).await;
+    assert_eq!(restorations(&harness).await.len(), 1);
+}
+
+#[tokio::test]
 async fn the_same_copy_is_noticed_each_time_it_is_put_back() {
     let (mut harness, copy) = copied(start().await).await;
     let mut epochs = vec![harness.broker.store.epoch()];

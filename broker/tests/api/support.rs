@@ -228,6 +228,15 @@ impl Harness {
     /// Stops it and starts a successor with `--accept-clock`.
     pub async fn restart_accepting_the_clock(self) -> Self {
         let (folder, settings, clock) = self.stop().await;
+        Self::again_accepting_the_clock(folder, settings, clock).await
+    }
+
+    /// As [`Harness::again`], with `--accept-clock`.
+    pub async fn again_accepting_the_clock(
+        folder: Arc<TempDir>,
+        settings: HashMap<String, String>,
+        clock: Arc<ManualClock>,
+    ) -> Self {
         Self::start(folder, settings, clock, None, true).await.unwrap()
     }
 

@@ -77,3 +77,33 @@ async fn an_end_during_a_step_hits_tokens_that_the_step_has_expired() {
     assert!(!world.stands(&taken).await);
     assert!(world.stands(&other).await);
 }
+
+#[tokio::test]
+async fn a_revocation_during_a_step_hits_the_pods_present_token() {
+    let world = World::new().await.with_policies().await;
+    let (pod, keys) = (world.pod("p1"), Keys::new(1));
+    let former = world.agent(&pod, &keys).await;
+    let agent = World::claims(&former)["sub"].clone();
+    world.clock.advance(20);
+    let present = world.agent(&pod, &keys).await;
+    world.clock.jump(86_400);
+    world.revoke("agent", &agent).await;
+    world.clock.jump(-86_400);
+    assert!(!world.stands(&present).await, "the pod behind its former agent");
+    let world = world.restarted().await;
+    assert!(!world.stands(&present).await);
+}
+
+#[tokio::test]
+async fn a_pods_end_by_a_wrong_clock_outlives_its_mending() {
+    let world = World::new().await.with_policies().await;
+    let pod = world.pod("p1");
+    world.agent(&pod, &Keys::new(1)).await;
+    world.clock.advance(60 * 86_400);
+    world.tidy().await;
+    world.clock.jump(-60 * 86_400);
+    world.end_pod("p1").await.ok();
+    world.clock.jump(60 * 86_400);
+    world.tidy().await;
+    assert_eq!(world.launch(&pod, &Keys::new(1)).await.status, 403);
+}
