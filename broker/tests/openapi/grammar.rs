@@ -145,8 +145,7 @@ pub fn array(items: Piece, least: usize, most: Option<usize>, example: &Value) -
 
 /// One or more scopes.
 pub fn scopes(example: &[&str]) -> Piece {
-    // `MOST_ITEMS` of any list in a body.
-    array(scope(example.first().unwrap()), 1, Some(4096), &json!(example))
+    array(scope(example.first().unwrap()), 1, None, &json!(example))
 }
 
 pub fn scope(example: &str) -> Piece {
