@@ -261,7 +261,7 @@ impl Broker {
             return Ok(());
         };
         let request = MarkRequest {
-            mark: self.leadership.mark(claim),
+            mark: self.leadership.mark(claim).unwrap_or_default(),
         };
         let answer = match self.client.mark(&request).await {
             Ok(answer) => answer.value,

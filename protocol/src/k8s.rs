@@ -256,9 +256,8 @@ pub struct PolicyListResponse {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MarkRequest {
-    /// The text of the mark as it was kept, whatever it is; absent when there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<String>,
+    /// The text of the mark as it was kept, whatever it is; empty when there is none.
+    pub mark: String,
 }
 
 /// Answer of `POST /v1/k8s/mark`.

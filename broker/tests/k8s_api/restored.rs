@@ -17,7 +17,7 @@ async fn a_volume_that_was_put_back_is_noticed_by_the_controllers_mark() {
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
     let token = world.agent(&pod, &keys).await;
     let bystander = world.agent(&world.pod("p2"), &keys).await;
-    let first = show(&world, &Value::Null).await.ok();
+    let first = show(&world, &json!("")).await.ok();
     assert_eq!(first["restored"], json!(false));
     let (world, copy) = world.copied().await;
     world.revoke("task", &json!("p1")).await;

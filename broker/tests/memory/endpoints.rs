@@ -113,7 +113,7 @@ pub const ENDPOINTS: &[Endpoint] = endpoints! {
         "\"namespace\":@" "\"name\":@" "\"reason\":@"
     ];
     POST "/v1/k8s/pods/7f2c8c1e/release" Admin {} [];
-    POST "/v1/k8s/mark" Controller { "\"mark\":null" } [
+    POST "/v1/k8s/mark" Controller { "\"mark\":\"\"" } [
         "\"mark\":@"
     ];
 };

@@ -194,7 +194,7 @@ async fn list(State(broker): State<Broker>) -> Response {
 
 async fn mark(State(broker): State<Broker>, Json(request): Json<MarkRequest>) -> Response {
     let mut memory = broker.memory();
-    memory.shown.push(request.mark);
+    memory.shown.push(Some(request.mark).filter(|mark| !mark.is_empty()));
     let mark = StoreMark {
         epoch: "0f".repeat(16),
         sequence: i64::try_from(memory.shown.len()).unwrap(),

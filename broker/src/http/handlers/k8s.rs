@@ -196,7 +196,8 @@ async fn list(State(k8s): State<K8s>, call: Call) -> Answer {
 async fn mark(State(k8s): State<K8s>, call: Call) -> Answer {
     k8s.controller(&call).await?;
     let request: MarkRequest = body(&call).map_err(K8sError::from)?;
-    let compared = k8s.broker.store.compare(request.mark.as_deref()).await?;
+    let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
+    let compared = k8s.broker.store.compare(remembered).await?;
     let answer = MarkResponse {
         mark: compared.mark,
         restored: compared.restored,
