@@ -105,7 +105,7 @@ impl Listener {
             keep_alive: true,
         };
         Self {
-            pool: Pool::new(budget.bytes, budget.reserve),
+            pool: Pool::new(budget.bytes, budget.reserve, 4 * PLACE),
             settings: Arc::new(settings),
             stop: watch::channel(()).0,
         }

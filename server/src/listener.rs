@@ -16,6 +16,8 @@ use crate::limits::{SOCKET_BUFFER, Settings};
 use crate::pool::{Occupancy, Pool};
 use crate::service::Service;
 
+/// How many connections a source may hold without being the one to make room among sources with one each.
+const FEW_PLACES: usize = 4;
 /// After a failed accept, which mostly means that file descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,7 +73,11 @@ impl Listener {
         Self {
             socket,
             tls,
-            pool: Pool::new(settings.budget.bytes, settings.budget.reserve),
+            pool: Pool::new(
+                settings.budget.bytes,
+                settings.budget.reserve,
+                settings.budget.place.saturating_mul(FEW_PLACES),
+            ),
             settings: Arc::new(settings),
         }
     }

@@ -80,15 +80,19 @@ pub struct Occupancy {
 pub(crate) struct Pool {
     capacity: usize,
     reserve: usize,
+    few: usize,
     state: Mutex<State>,
 }
 
 impl Pool {
-    /// A pool of `capacity` bytes, and `reserve` more for trusted sources.
-    pub(crate) fn new(capacity: usize, reserve: usize) -> Arc<Self> {
+    /// A pool of `capacity` bytes, and `reserve` more for trusted sources. A source that holds up to `few` bytes takes from
+    /// any that holds its fair share or more, and not from itself: two probes of one kubelet must not end each other
+    /// where there are more sources than places.
+    pub(crate) fn new(capacity: usize, reserve: usize, few: usize) -> Arc<Self> {
         Arc::new(Self {
             capacity,
             reserve,
+            few,
             state: Mutex::default(),
         })
     }
@@ -173,7 +177,10 @@ impl Pool {
         let limit = self.capacity.saturating_add(reserve);
         while state.used.saturating_add(bytes) > limit {
             let own = state.held(source).saturating_add(share);
-            let Some(id) = state.loser(source, own, growing, exempt) else {
+            let sources = state.holders.len() + usize::from(!state.holders.contains_key(&source));
+            let fair = self.capacity / sources.max(1);
+            let least = if own <= self.few { own.min(fair.max(1)) } else { own };
+            let Some(id) = state.loser(source, least, growing, exempt) else {
                 return false;
             };
             evicted.extend(state.remove(id));
@@ -211,12 +218,12 @@ impl State {
         }
     }
 
-    /// The item that makes room for one of `source`, which would hold `own` then: the idlest one of the source that holds
-    /// most.
+    /// The item that makes room for one of `source`: the idlest one of the source that holds most, if that is at least
+    /// `least`, else of `source` itself.
     fn loser(
         &mut self,
         source: Source,
-        own: usize,
+        least: usize,
         growing: Option<u64>,
         exempt: impl Fn(&Self, Source) -> bool,
     ) -> Option<u64> {
@@ -225,7 +232,7 @@ impl State {
             let mut others = self.ranks.iter().rev().map(|((held, _), other)| (*held, *other));
             let largest = others.find(|(_, other)| *other != source && !exempt(self, *other));
             let loser = largest
-                .filter(|(held, _)| *held >= own)
+                .filter(|(held, _)| *held >= least)
                 .map_or(source, |(_, loser)| loser);
             let before = self.holders.get(&loser)?.rank();
             found = Some(self.idlest(loser, growing)?);

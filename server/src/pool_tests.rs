@@ -55,7 +55,7 @@ fn moments() -> impl Iterator<Item = Instant> {
 
 #[test]
 fn one_source_may_use_what_nobody_else_wants() {
-    let pool = Pool::new(100, 0);
+    let pool = Pool::new(100, 0, 0);
     let held: Vec<Held> = moments()
         .take(10)
         .map(|at| admit(&pool, 1, 10, Some(at)).unwrap())
@@ -69,7 +69,7 @@ fn one_source_may_use_what_nobody_else_wants() {
 
 #[test]
 fn the_source_that_holds_most_makes_room() {
-    let pool = Pool::new(100, 0);
+    let pool = Pool::new(100, 0, 0);
     let mut moments = moments();
     let small = admit(&pool, 2, 10, moments.next()).unwrap();
     let flood: Vec<Held> = moments
@@ -87,7 +87,7 @@ fn the_source_that_holds_most_makes_room() {
 
 #[test]
 fn what_works_goes_last_and_what_did_something_later() {
-    let pool = Pool::new(40, 0);
+    let pool = Pool::new(40, 0, 0);
     let mut moments = moments();
     let working = admit(&pool, 1, 10, None).unwrap();
     let used_again = admit(&pool, 1, 10, moments.next()).unwrap();
@@ -104,7 +104,7 @@ fn what_works_goes_last_and_what_did_something_later() {
 
 #[test]
 fn growth_takes_from_others_and_never_from_itself() {
-    let pool = Pool::new(100, 0);
+    let pool = Pool::new(100, 0, 0);
     let mut moments = moments();
     let growing = admit(&pool, 1, 10, moments.next()).unwrap();
     let other = admit(&pool, 2, 60, moments.next()).unwrap();
@@ -130,7 +130,7 @@ fn growth_takes_from_others_and_never_from_itself() {
 
 #[test]
 fn an_evicted_place_gives_nothing_back_twice() {
-    let pool = Pool::new(10, 0);
+    let pool = Pool::new(10, 0, 0);
     let first = admit(&pool, 1, 10, moments().next()).unwrap();
     let second = admit(&pool, 2, 10, None).unwrap();
     assert!(!first.stands() && !first.place.grow(1));
@@ -142,7 +142,7 @@ fn an_evicted_place_gives_nothing_back_twice() {
 
 #[test]
 fn more_than_the_pool_is_refused() {
-    let pool = Pool::new(10, 0);
+    let pool = Pool::new(10, 0, 0);
     assert!(admit(&pool, 1, 11, None).is_none());
     let held = admit(&pool, 1, 10, None).unwrap();
     assert!(
@@ -155,7 +155,7 @@ fn more_than_the_pool_is_refused() {
 
 #[test]
 fn trusted_sources_lose_nothing_and_have_a_reserve() {
-    let pool = Pool::new(100, 50);
+    let pool = Pool::new(100, 50, 0);
     let mut moments = moments();
     let controller = admit(&pool, 9, 10, moments.next()).unwrap();
     controller.place.trust();
@@ -172,7 +172,7 @@ fn trusted_sources_lose_nothing_and_have_a_reserve() {
 
 #[test]
 fn trust_is_bounded() {
-    let pool = Pool::new(100, 10);
+    let pool = Pool::new(100, 10, 0);
     for last in 0..=255 {
         pool.trust(peer(last));
     }
@@ -185,7 +185,7 @@ proptest! {
     #[test]
     fn a_fair_share_is_never_taken(steps in proptest::collection::vec((0_u8..6, 1_usize..40, 0_u8..4), 1..200)) {
         const CAPACITY: usize = 200;
-        let pool = Pool::new(CAPACITY, 0);
+        let pool = Pool::new(CAPACITY, 0, 0);
         let mut held: Vec<(u8, usize, Held)> = Vec::new();
         let mut moments = moments();
         for (of, bytes, action) in steps {
@@ -220,7 +220,7 @@ fn sum(held: &[(u8, usize, Held)], of: u8) -> usize {
 
 #[test]
 fn a_handshakes_surcharge_is_no_larger_share() {
-    let pool = Pool::new(10 * 80, 0);
+    let pool = Pool::new(10 * 80, 0, 0);
     let mut moments = moments();
     let sources: Vec<Held> = (0..10)
         .map(|of| admit(&pool, of, 80, moments.next()).unwrap())
@@ -241,7 +241,7 @@ fn a_handshakes_surcharge_is_no_larger_share() {
 
 #[test]
 fn trust_is_for_one_address_and_for_so_much() {
-    let pool = Pool::new(1000, 100);
+    let pool = Pool::new(1000, 100, 0);
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let mut moments = moments();
     let mut admit = |from: &str| {
@@ -270,7 +270,7 @@ fn trust_is_for_one_address_and_for_so_much() {
 
 #[test]
 fn of_equal_sources_the_idlest_goes_wherever_it_stands() {
-    let pool = Pool::new(100, 0);
+    let pool = Pool::new(100, 0, 0);
     let mut moments = moments();
     // 100 sources hold as much as any other; the first ones are the idlest.
     let held: Vec<Held> = (0..100)
@@ -289,4 +289,31 @@ fn of_equal_sources_the_idlest_goes_wherever_it_stands() {
     held[30].idle_since(moments.next());
     let _last = admit(&pool, 200, 1, moments.next()).unwrap();
     assert!(held[30].stands() && !held[31].stands());
+}
+
+#[test]
+fn two_connections_of_one_source_do_not_end_each_other() {
+    let pool = Pool::new(64, 0, 4);
+    let mut moments = moments();
+    let flood: Vec<Held> = (0..200)
+        .map(|of| admit(&pool, of, 1, moments.next()).unwrap())
+        .collect();
+    let probes: Vec<Held> = (0..4).map(|_| admit(&pool, 250, 1, moments.next()).unwrap()).collect();
+    assert!(probes.iter().all(Held::stands));
+    assert_eq!(flood.iter().filter(|held| held.stands()).count(), 60);
+    let fifth = admit(&pool, 250, 1, moments.next()).unwrap();
+    assert!(
+        fifth.stands() && !probes[0].stands(),
+        "beyond a few it is the one that holds most"
+    );
+}
+
+#[test]
+fn few_take_nothing_from_a_fair_share() {
+    let pool = Pool::new(8, 0, 4);
+    let mut moments = moments();
+    let one: Vec<Held> = (0..3).map(|_| admit(&pool, 1, 1, moments.next()).unwrap()).collect();
+    let two: Vec<Held> = (0..9).map(|_| admit(&pool, 2, 1, moments.next()).unwrap()).collect();
+    assert!(one.iter().all(Held::stands), "less than half of the pool");
+    assert_eq!(two.iter().filter(|held| held.stands()).count(), 5);
 }
