@@ -199,13 +199,15 @@ pub(super) fn probe(connection: &mut Connection) -> Result<()> {
 
 /// A second that no token was issued in yet: tokens date themselves in whole ones.
 pub(super) fn next_second(shared: &Shared) -> i64 {
-    let into = shared.clock.unix_millis().rem_euclid(1000).unsigned_abs();
-    std::thread::sleep(Duration::from_millis(1000_u64.saturating_sub(into)));
-    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
     let times = shared.judging.observe();
-    let ahead = times.judged.saturating_sub(times.wall).max(0);
-    let lag = ahead.saturating_add(999).div_euclid(1000);
-    shared.clock.unix_seconds().saturating_add(lag)
+    let next = times.judged.div_euclid(1000).saturating_add(1);
+    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
+    if times.judged.saturating_sub(times.wall) >= 1000 {
+        return next;
+    }
+    let left = next.saturating_mul(1000).saturating_sub(times.wall).unsigned_abs();
+    std::thread::sleep(Duration::from_millis(left));
+    shared.clock.unix_seconds()
 }
 
 pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
