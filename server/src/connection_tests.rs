@@ -16,7 +16,7 @@ use crate::connection::serve_connection;
 use crate::deadlines::{Deadlines, Phase};
 use crate::pool::Pool;
 use crate::service::{Connection, Service};
-use crate::{BodyError, Budget, Settings, Times, read_body};
+use crate::{BodyError, Budget, SOCKET_BUFFER, Settings, Times, read_body};
 
 const HEALTH: &[u8] = b"GET /quick HTTP/1.1\r\nhost: b\r\n\r\n";
 const MIB: usize = 1_048_576;
@@ -103,6 +103,7 @@ impl Listener {
             max_head: MIB,
             max_header_lines: 1000,
             keep_alive: true,
+            socket_buffer: SOCKET_BUFFER,
         };
         Self {
             pool: Pool::new(budget.bytes, budget.reserve, 4 * PLACE),

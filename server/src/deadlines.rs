@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
-use crate::limits::{SEND_BUFFER_MEMORY, Settings, Times};
+use crate::limits::{Settings, Times};
 use crate::pool::{Evictable, Place, Pool};
 
 /// Bytes that each connection's place pays for: those of a header block, of its parsed lines, of a body and of an
@@ -97,6 +97,8 @@ impl Evictable for Shared {
 #[derive(Clone)]
 pub(crate) struct Deadlines {
     times: Times,
+    /// What the kernel may keep of answers, bytes.
+    send_buffer: usize,
     shared: Arc<Shared>,
     place: Arc<Place>,
 }
@@ -131,6 +133,7 @@ impl Deadlines {
         let place = pool.admit(peer, place.saturating_add(handshake), place, shared.clone())?;
         Some(Self {
             times,
+            send_buffer: settings.socket_buffer.saturating_mul(2),
             shared,
             place: Arc::new(place),
         })
@@ -235,7 +238,7 @@ impl Deadlines {
         }
         state.enter(Phase::Writing, now, Some(now + self.times.write));
         let request = state.head_beyond.saturating_add(state.body_beyond);
-        state.sent = state.sent.saturating_add(bytes).min(SEND_BUFFER_MEMORY);
+        state.sent = state.sent.saturating_add(bytes).min(self.send_buffer);
         let answer = bytes.saturating_sub(FREE_ANSWER);
         let kept_by_kernel = state.sent.saturating_sub(FREE_ANSWER);
         let beyond = request.saturating_add(answer).saturating_add(kept_by_kernel);

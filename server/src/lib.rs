@@ -27,7 +27,7 @@ mod connection_tests;
 pub use bind::bind;
 pub use body::{BodyError, read_body};
 pub use descriptors::raise_limit;
-pub use limits::{Budget, Settings, Times};
+pub use limits::{Budget, SOCKET_BUFFER, Settings, Times};
 pub use listener::{Listener, TlsSource, Usage};
 #[cfg(feature = "metrics")]
 pub use metrics::ListenerMetrics;

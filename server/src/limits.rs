@@ -58,11 +58,8 @@ pub struct Budget {
 pub(crate) const PLACE: usize = 80 * 1024;
 /// More would be no help to anybody: what is beyond waits in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
-/// The kernel's buffers for what a peer has not taken yet, and for what we have not read yet, bytes each. Left to
-/// themselves they grow to megabytes a connection, and the memory counts as the container's.
-pub(crate) const SOCKET_BUFFER: usize = 32 * 1024;
-/// What the kernel may use for one of them: twice the size (socket(7)).
-pub(crate) const SEND_BUFFER_MEMORY: usize = 2 * SOCKET_BUFFER;
+/// The usual [`Settings::socket_buffer`].
+pub const SOCKET_BUFFER: usize = 32 * 1024;
 /// When neither a container nor the system says how much memory there is.
 const UNKNOWN_MEMORY: usize = 512 * 1024 * 1024;
 
@@ -105,6 +102,10 @@ pub struct Settings {
     pub max_header_lines: usize,
     /// Whether a connection may serve more than one request.
     pub keep_alive: bool,
+    /// The kernel's buffers for what a peer has not taken yet, and for what we have not read yet, bytes each; the kernel
+    /// may use twice as much (socket(7)). Left to themselves they grow to megabytes a connection, and the memory counts
+    /// as the container's.
+    pub socket_buffer: usize,
 }
 
 #[cfg(test)]

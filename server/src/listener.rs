@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{handshake, serve_connection};
 use crate::deadlines::{Deadlines, Phase};
-use crate::limits::{SOCKET_BUFFER, Settings};
+use crate::limits::Settings;
 use crate::pool::{Occupancy, Pool};
 use crate::service::Service;
 
@@ -65,8 +65,8 @@ impl Listener {
     /// Serves this socket; plain HTTP without `tls`.
     pub fn new(socket: TcpListener, settings: Settings, tls: Option<Arc<dyn TlsSource>>) -> Self {
         // Connections inherit them.
-        let bounded = set_socket_send_buffer_size(&socket, SOCKET_BUFFER)
-            .and_then(|()| set_socket_recv_buffer_size(&socket, SOCKET_BUFFER));
+        let bounded = set_socket_send_buffer_size(&socket, settings.socket_buffer)
+            .and_then(|()| set_socket_recv_buffer_size(&socket, settings.socket_buffer));
         if let Err(error) = bounded {
             tracing::warn!(target: "HTTP", component = "Listener", error = %error, "socket buffers keep their sizes");
         }

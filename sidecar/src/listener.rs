@@ -16,7 +16,10 @@ use crate::endpoint::{self, Body, Reply};
 use crate::status::Status;
 
 /// Connections at once. A probe always gets one: the peer that has most of them loses its idlest.
-const MAX_CONNECTIONS: usize = 64;
+/// So many that a flood of short ones from many peers doesn't come around to a probe's before it is answered.
+const MAX_CONNECTIONS: usize = 256;
+/// The kernel's buffers of each are small, for a pod's memory is: requests and answers are short.
+const SOCKET_BUFFER: usize = 8 * 1024;
 /// hyper's least.
 const MAX_HEAD: usize = 8_192;
 const MAX_HEADER_LINES: usize = 64;
@@ -27,12 +30,14 @@ const SETTINGS: Settings = Settings {
         read: Duration::from_secs(2),
         write: Duration::from_secs(2),
         idle: Duration::from_secs(5),
+        linger: Duration::from_millis(50),
         ..Times::OPS
     },
     budget: Budget::small(MAX_CONNECTIONS),
     max_head: MAX_HEAD,
     max_header_lines: MAX_HEADER_LINES,
     keep_alive: false,
+    socket_buffer: SOCKET_BUFFER,
 };
 
 /// What a listener serves.

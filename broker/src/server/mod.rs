@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_server::tls::Tls;
-use agentwrit_server::{Budget, Listener, ListenerMetrics, Settings, Times, TlsSource, bind};
+use agentwrit_server::{Budget, Listener, ListenerMetrics, SOCKET_BUFFER, Settings, Times, TlsSource, bind};
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
@@ -49,6 +49,7 @@ fn api_settings() -> Settings {
         max_head: MAX_HEAD,
         max_header_lines: MAX_HEADERS,
         keep_alive: true,
+        socket_buffer: SOCKET_BUFFER,
     }
 }
 
@@ -59,6 +60,7 @@ fn ops_settings() -> Settings {
         max_head: MAX_OPS_HEAD,
         max_header_lines: MAX_OPS_HEADER_LINES,
         keep_alive: true,
+        socket_buffer: SOCKET_BUFFER,
     }
 }
 

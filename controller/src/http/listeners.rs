@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_server::{Budget, Listener, Settings, Times};
+use agentwrit_server::{Budget, Listener, SOCKET_BUFFER, Settings, Times};
 use tokio::sync::watch;
 
 use super::Routes;
@@ -26,6 +26,7 @@ pub(crate) fn webhook() -> Settings {
         max_head: 64 * 1024,
         max_header_lines: 100,
         keep_alive: true,
+        socket_buffer: SOCKET_BUFFER,
     }
 }
 
@@ -37,6 +38,7 @@ pub(crate) fn ops() -> Settings {
         max_head: 16 * 1024,
         max_header_lines: 100,
         keep_alive: true,
+        socket_buffer: SOCKET_BUFFER,
     }
 }
 
