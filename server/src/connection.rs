@@ -46,7 +46,13 @@ pub(crate) async fn serve_connection<IO, S>(
         let service = Arc::clone(&service);
         Box::new(move |status| service.refusal(status))
     };
-    let stream = DeadlineStream::new(io, first, deadlines.clone(), refusal);
+    let stream = DeadlineStream::new(
+        io,
+        first,
+        deadlines.clone(),
+        refusal,
+        settings.max_head.saturating_mul(2),
+    );
     Box::pin(serve_http1(stream, deadlines, peer, service, settings, stop)).await;
 }
 

@@ -10,9 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::deadlines::{Deadlines, Phase};
 
-/// Bytes behind an unreadable head that are read and discarded.
-const MAX_DISCARDED: usize = 2 * 1_048_576;
-
 /// Makes the whole answer, as bytes, to a head that can't be read.
 pub(crate) type Refuse = Box<dyn Fn(StatusCode) -> Bytes + Send>;
 
@@ -24,10 +21,12 @@ pub(crate) struct DeadlineStream<S> {
     first: Option<u8>,
     refusal: Bytes,
     discarded: Option<usize>,
+    /// Bytes behind an unreadable head that are read and discarded.
+    max_discarded: usize,
 }
 
 impl<S> DeadlineStream<S> {
-    pub(crate) fn new(stream: S, first: u8, deadlines: Deadlines, refuse: Refuse) -> Self {
+    pub(crate) fn new(stream: S, first: u8, deadlines: Deadlines, refuse: Refuse, max_discarded: usize) -> Self {
         Self {
             stream,
             deadlines,
@@ -35,6 +34,7 @@ impl<S> DeadlineStream<S> {
             first: Some(first),
             refusal: Bytes::new(),
             discarded: None,
+            max_discarded,
         }
     }
 }
@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> DeadlineStream<S> {
     /// Reads on until the peer is done, or has sent far too much.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [0; 4096];
-        while self.discarded.is_some_and(|bytes| bytes < MAX_DISCARDED) {
+        while self.discarded.is_some_and(|bytes| bytes < self.max_discarded) {
             let mut buf = ReadBuf::new(&mut space);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {
