@@ -147,7 +147,9 @@ def test_callers_with_credentials_are_answered_as_documented(whole: Broker) -> N
         "RELEASED_TOKEN": whole.agent(task_id="released").token,
         "RENEWED_TOKEN": whole.agent(task_id="renewed").token,
     }
-    conform(whole, known)
+    # A mark of another store begins a new epoch: all tokens are refused from then on, so it comes last.
+    mark = "/v1/k8s/mark"
+    conform(whole, known, "--exclude-path", mark)
     # It got somewhere: what it asked for was done, too.
     for done in (
         "app_registered",
@@ -159,3 +161,6 @@ def test_callers_with_credentials_are_answered_as_documented(whole: Broker) -> N
         "token_revoked",
     ):
         assert whole.events(event_type=done), done
+    conform(whole, known, "--include-path", mark)
+    whole.admin_token(fresh=True)
+    assert whole.events(event_type="store_restored"), "a mark of another store was shown"
