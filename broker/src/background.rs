@@ -21,7 +21,8 @@ pub async fn run(broker: AppState) {
     let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
     let mut clock_timer = tokio::time::interval_at(now, CLOCK_EVERY);
     clock_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clock_is_wrong = false;
+    // At once, so that a start with a wrong clock is told of before anything is answered.
+    let mut clock_is_wrong = clock::watch(&broker, false);
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
