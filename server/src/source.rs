@@ -28,9 +28,4 @@ impl Source {
     pub fn exact(address: IpAddr) -> Self {
         Self(address.to_canonical())
     }
-
-    /// Its address: the network's first one for IPv6.
-    pub fn address(self) -> IpAddr {
-        self.0
-    }
 }

@@ -49,7 +49,7 @@ impl Buckets {
 ///
 /// `full_at` is the millisecond at which it will be full; a bucket never seen is full.
 pub fn advance(full_at: Option<i64>, now_ms: i64, interval_ms: i64, burst: i64) -> Option<i64> {
-    // A bucket is never further from full than when it is empty, unless the clock went back: an empty one then.
+    // After a clock that ran ahead was set back, `full_at` is too far away: such a bucket counts as empty, not longer.
     let emptied = now_ms.saturating_add(interval_ms.saturating_mul(burst));
     let next = full_at
         .unwrap_or(now_ms)
