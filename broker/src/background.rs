@@ -73,6 +73,7 @@ struct Prune;
 #[async_trait]
 impl Command for Prune {
     type Outcome = u64;
+    const MAKES_ROOM: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<u64> {
         tx.prune().await

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub db_errors: IntCounterVec,
     /// Events found at start.
     pub audit_events_loaded: IntGauge,
+    /// Bytes that the disk of the store has left, beside the reserve.
+    pub store_free_bytes: IntGauge,
     /// Times that the store was found or declared to be a restored one, by rule.
     pub store_restored: IntCounterVec,
     /// Denials that the trail holds only as a number.
@@ -90,6 +92,10 @@ impl Metrics {
             )?,
             db_errors: counters("db_errors_total", "Failed store operations", "operation")?,
             audit_events_loaded: IntGauge::new("audit_events_loaded", "Audit events found at start")?,
+            store_free_bytes: IntGauge::new(
+                "store_free_bytes",
+                "Bytes that the disk of the store has left, beside the reserve",
+            )?,
             store_restored: counters(
                 "store_restored_total",
                 "Times that the store was found or declared to be a restored one: revoke again what was revoked since its copy",
@@ -116,6 +122,7 @@ impl Metrics {
         add(Box::new(metrics.audit_write_duration.clone()))?;
         add(Box::new(metrics.db_errors.clone()))?;
         add(Box::new(metrics.audit_events_loaded.clone()))?;
+        add(Box::new(metrics.store_free_bytes.clone()))?;
         add(Box::new(metrics.store_restored.clone()))?;
         add(Box::new(metrics.denials_suppressed.clone()))?;
         add(Box::new(metrics.handler_panics.clone()))?;

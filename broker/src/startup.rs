@@ -75,7 +75,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         entropy: Arc::clone(&entropy),
         keys: Arc::clone(&keys),
         metrics: Arc::clone(&metrics),
-        status: crate::store::StoreStatus::default(),
+        status: crate::store::StoreStatus::new(&metrics),
         matches: crate::store::sqlite::matches::Matches::default(),
         max_ttl: config.max_ttl,
         memory_run: crate::store::MemoryRun::beside(&config.signing_key_path, &config.store),

@@ -115,6 +115,10 @@ impl From<StoreError> for ApiError {
             let detail = "the broker's clock is wrong, see /readyz; nothing was changed";
             return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
         }
+        if matches!(error, StoreError::DiskFull) {
+            let detail = "the broker's disk is full, see /readyz; nothing was changed";
+            return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
+        }
         // The committer has logged the cause.
         tracing::trace!(target: "HTTP", component = "Store", error = %error, "answering 503");
         Self::unavailable()

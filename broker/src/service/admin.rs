@@ -127,12 +127,19 @@ pub fn claims(broker: &Broker, ttl: i64, aud: Vec<String>) -> Result<Claims, Ent
     })
 }
 
+#[derive(Clone)]
 struct Login(EventDraft);
 
 #[async_trait]
 impl Command for Login {
     type Outcome = ();
     const ISSUES: bool = true;
+    /// Whoever wants to revoke logs in first.
+    const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.audit(self.0);

@@ -258,6 +258,7 @@ pub async fn deregister(broker: &Broker, app_id: String, admin: Admin) -> Result
     Ok(app)
 }
 
+#[derive(Clone)]
 struct Deregister {
     app_id: String,
     admin: Admin,
@@ -268,6 +269,11 @@ struct Deregister {
 #[async_trait]
 impl Command for Deregister {
     type Outcome = Option<AppRecord>;
+    const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
         let Some(mut app) = tx.app(&self.app_id).await? else {

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::broker::Broker;
 use crate::clock::{disagreement, is_wrong};
-use crate::store::{Command, Result as StoreResult, StoreError, Tx};
+use crate::store::{Command, Result as StoreResult, Room, StoreError, Tx};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
 pub const WIRE_VERSION: &str = "2.0.0";
@@ -30,25 +30,70 @@ pub fn health(broker: &Broker) -> HealthResponse {
 /// What `/readyz` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Readiness {
-    /// `ready` or `unready`.
+    /// `ready`, `degraded` (it answers, but some calls are refused) or `unready`.
     pub status: &'static str,
     /// The product's version.
     pub version: &'static str,
     /// What is failing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<Failing>,
+    /// What will fail soon.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Failing>,
+    /// The disk of the store; absent for a store in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
 }
 
-/// A dependency that fails.
+impl Readiness {
+    /// Whether it should get requests: a broker whose disk is full still validates and revokes.
+    pub fn serves(&self) -> bool {
+        self.status != UNREADY
+    }
+}
+
+/// Room on the disk of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Bytes that are left.
+    pub free_bytes: u64,
+    /// Bytes beside them that are kept for what takes authority away.
+    pub reserve_bytes: u64,
+}
+
+const UNREADY: &str = "unready";
+
+/// A dependency that fails, or will.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failing {
     /// `store` or `clock`.
     pub dependency: &'static str,
     /// A word; never a driver's text.
     pub reason: &'static str,
-    /// Both times, when it is the clock.
+    /// Both times when it is the clock, the bytes that are left when it is the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// What the disk lets the broker do.
+fn of_disk(room: Room) -> Failing {
+    let left = format!("{} bytes are free beside a reserve of {}", room.free, room.reserve);
+    let (reason, detail) = if room.full {
+        (
+            "disk_full",
+            format!("{left}: only what takes authority away is written"),
+        )
+    } else {
+        (
+            "disk_nearly_full",
+            format!("{left}: denials of strangers are only counted"),
+        )
+    };
+    Failing {
+        dependency: "store",
+        reason,
+        detail: Some(detail),
+    }
 }
 
 /// Whether the broker can do all of its work.
@@ -65,12 +110,28 @@ pub fn readiness(broker: &Broker) -> Readiness {
         reason: "clock",
         detail: Some(disagreement(times, min_iat)),
     });
-    let failing: Vec<Failing> = store.into_iter().chain(clock).collect();
-    let status = if failing.is_empty() { "ready" } else { "unready" };
+    let mut failing: Vec<Failing> = store.into_iter().chain(clock).collect();
+    let room = broker.store.room();
+    let (full, scarce): (Vec<_>, Vec<_>) = room
+        .filter(|room| room.scarce)
+        .map(of_disk)
+        .into_iter()
+        .partition(|_| room.is_some_and(|room| room.full));
+    let status = match (failing.is_empty(), full.is_empty()) {
+        (true, true) => "ready",
+        (true, false) => "degraded",
+        (false, _) => UNREADY,
+    };
+    failing.extend(full);
     Readiness {
         status,
         version: env!("CARGO_PKG_VERSION"),
         failing,
+        warnings: scarce,
+        disk: room.map(|room| Disk {
+            free_bytes: room.free,
+            reserve_bytes: room.reserve,
+        }),
     }
 }
 

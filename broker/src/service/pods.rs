@@ -11,7 +11,7 @@ use crate::store::{Command, EndReason, EventDraft, Result, Tx};
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
 
 /// A pod is gone: its sessions end, what was delegated to it ends, its unused launch tokens are worth nothing, and none follows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct EndPod {
     /// Which pod.
     pub pod: LivePod,
@@ -27,6 +27,10 @@ pub struct EndPod {
 impl Command for EndPod {
     type Outcome = RevokedResponse;
     const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
         let now = tx.now_millis();

@@ -44,7 +44,7 @@ pub enum WriteRefusal {
 pub type Written<T> = std::result::Result<T, WriteRefusal>;
 
 /// Writes policies in order, each all or nothing, in one transaction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ApplyPolicies {
     /// The writes; those refused already keep their place.
     pub writes: Vec<std::result::Result<Write, InputError>>,
@@ -56,6 +56,10 @@ pub struct ApplyPolicies {
 impl Command for ApplyPolicies {
     type Outcome = Vec<Written<PutPolicyResponse>>;
     const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let mut answers = Vec::with_capacity(self.writes.len());
@@ -245,7 +249,7 @@ async fn end(
 }
 
 /// Removes a policy; leaves a tombstone for its UID.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RemovePolicy {
     /// Where the policy is found.
     pub key: PolicyKey,
@@ -263,6 +267,10 @@ pub struct RemovePolicy {
 impl Command for RemovePolicy {
     type Outcome = Written<RevokedResponse>;
     const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let current_epoch = current_epoch(tx).await?;

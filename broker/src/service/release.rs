@@ -38,6 +38,7 @@ pub async fn release(broker: &Broker, claims: &Claims, path: &str, source: &str)
     Ok(released)
 }
 
+#[derive(Clone)]
 struct Release {
     bearer: Claims,
     path: String,
@@ -80,6 +81,10 @@ impl Release {
 impl Command for Release {
     type Outcome = Released;
     const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Released> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;

@@ -68,6 +68,7 @@ pub async fn revoke(
     Ok((level, reach))
 }
 
+#[derive(Clone)]
 struct Revoke {
     /// Whether the pod that the target leads to is quarantined although no session of it stands: with attestation on.
     by_identity: bool,
@@ -110,6 +111,10 @@ impl Revoke {
 impl Command for Revoke {
     type Outcome = Reach;
     const TAKES_AUTHORITY: bool = true;
+
+    fn again(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Reach> {
         let sessions = self.sessions(tx).await?;

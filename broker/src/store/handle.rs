@@ -1,7 +1,7 @@
 //! The store as services hold it: a queue to the committer, a pool for reads.
 
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -13,13 +13,14 @@ use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use super::space::Space;
+use super::space::{Room, Space};
 use super::sqlite::SqliteTx;
 use super::sqlite::committer::{Committer, Message, Pending, Shared};
 use super::sqlite::open::{Opened, open};
 use super::sqlite::readers::Readers;
 use super::{Command, EventDraft, EventFilter, EventPage, Remembered, Result, StoreError, Tx};
 use crate::clock::is_wrong;
+use crate::metrics::Metrics;
 
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 4096;
@@ -39,7 +40,7 @@ pub enum StoreKind {
 }
 
 /// What everybody may ask about the store at any time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StoreStatus {
     pub(crate) open: AtomicBool,
     pub(crate) events: AtomicI64,
@@ -51,6 +52,21 @@ pub(crate) struct StoreStatus {
     pub(crate) made: RwLock<String>,
     pub(crate) failure: RwLock<Option<&'static str>>,
     pub(crate) space: Space,
+}
+
+impl StoreStatus {
+    /// Of a store that isn't open.
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self {
+            open: AtomicBool::default(),
+            events: AtomicI64::default(),
+            openings: AtomicU64::default(),
+            mark: RwLock::default(),
+            made: RwLock::default(),
+            failure: RwLock::default(),
+            space: Space::new(metrics.store_free_bytes.clone()),
+        }
+    }
 }
 
 /// What a comparison with a mark found.
@@ -109,8 +125,8 @@ impl Store {
             StoreKind::File(path) => Some(Readers::new(path.clone())),
             StoreKind::Memory => None,
         };
-        let folder = match &kind {
-            StoreKind::File(path) => path.parent().map(Path::to_owned),
+        let file = match &kind {
+            StoreKind::File(path) => Some(path.clone()),
             StoreKind::Memory => None,
         };
         let committer = Committer::new(kind, opened, waiting, Arc::clone(&shared));
@@ -127,7 +143,7 @@ impl Store {
             path: "committer thread".to_owned(),
             source,
         })?;
-        tokio::spawn(remind(queue.downgrade(), Arc::clone(&shared), folder));
+        tokio::spawn(remind(queue.downgrade(), Arc::clone(&shared), file));
         Ok(Self {
             queue,
             persistent: readers.is_some(),
@@ -147,12 +163,19 @@ impl Store {
             return Err(StoreError::Clock);
         }
         let (reply, answer) = oneshot::channel();
+        let again = command.again();
+        debug_assert_eq!(
+            again.is_some(),
+            C::TAKES_AUTHORITY,
+            "what takes authority away is tried again"
+        );
         let slot = Slot {
             command: Some(command),
+            again,
             outcome: None,
             reply: Some(reply),
         };
-        self.submit(Box::new(slot), C::TAKES_AUTHORITY)?;
+        self.submit(Box::new(slot))?;
         answer.await.map_err(|_| StoreError::NotOpen)?
     }
 
@@ -187,18 +210,22 @@ impl Store {
         let unconfirmed = Unconfirmed::new(&self.unconfirmed);
         let slot = Slot {
             command: Some(Append(draft, unconfirmed)),
+            again: None,
             outcome: None,
             reply: None,
         };
-        self.submit(Box::new(slot), false).is_ok()
+        self.submit(Box::new(slot)).is_ok()
     }
 
-    fn submit(&self, job: Box<dyn Pending>, takes_authority: bool) -> Result<()> {
+    fn submit(&self, job: Box<dyn Pending>) -> Result<()> {
         // At once, for the committer may be busy with opening the store anew.
         if self.readers.is_some() && !self.connected() {
             return Err(StoreError::NotOpen);
         }
-        if !takes_authority && self.queue.capacity() <= AUTHORITY_RESERVE {
+        if self.shared.status.space.full() && !job.fits_a_full_disk() {
+            return Err(StoreError::DiskFull);
+        }
+        if !job.takes_authority() && self.queue.capacity() <= AUTHORITY_RESERVE {
             return Err(StoreError::QueueFull);
         }
         self.queue.try_send(Message::Job(job)).map_err(|error| match error {
@@ -239,9 +266,12 @@ impl Store {
     pub fn failure(&self) -> Option<&'static str> {
         let status = &self.shared.status;
         let failure = *status.failure.read().unwrap_or_else(PoisonError::into_inner);
-        self.fallback
-            .or(failure)
-            .or_else(|| status.space.full().then_some("disk_full"))
+        self.fallback.or(failure)
+    }
+
+    /// What is known of the disk; nothing for a store in memory.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.shared.status.space.room()
     }
 
     /// Events in the trail.
@@ -322,7 +352,7 @@ async fn opened(kind: &StoreKind, shared: &Arc<Shared>) -> Result<Opened> {
 
 /// Reminds the committer of a store that isn't open, looks at the disk and brings the mark up to date, until there is
 /// no committer.
-async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>, folder: Option<PathBuf>) {
+async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>, file: Option<PathBuf>) {
     let mut timer = tokio::time::interval(REOPEN_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -334,11 +364,11 @@ async fn remind(queue: mpsc::WeakSender<Message>, shared: Arc<Shared>, folder: O
             tracing::trace!(target: "STORE", component = "InitDB", "the queue is full; the next second will do");
         }
         drop(queue);
-        if let Some(folder) = folder.clone() {
+        if let Some(file) = file.clone() {
             let shared = Arc::clone(&shared);
             // A disk that hangs holds up nothing but this.
             let look = move || {
-                shared.status.space.look(&folder);
+                shared.status.space.look(&file);
                 if shared.status.open.load(Ordering::SeqCst) {
                     shared.mark.keep(|| shared.status.mark());
                 }
@@ -358,6 +388,8 @@ fn ready<T>(running: impl Future<Output = Result<T>>) -> Result<T> {
 /// A command on its way through the committer.
 struct Slot<C: Command> {
     command: Option<C>,
+    /// For another try.
+    again: Option<C>,
     outcome: Option<C::Outcome>,
     reply: Option<oneshot::Sender<Result<C::Outcome>>>,
 }
@@ -365,6 +397,16 @@ struct Slot<C: Command> {
 impl<C: Command> Pending for Slot<C> {
     fn takes_authority(&self) -> bool {
         C::TAKES_AUTHORITY
+    }
+
+    fn fits_a_full_disk(&self) -> bool {
+        C::TAKES_AUTHORITY || C::MAKES_ROOM
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.command = self.again.as_ref().and_then(C::again);
+        self.outcome = None;
+        self.command.is_some()
     }
 
     fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {
@@ -492,6 +534,10 @@ mod tests {
     impl Command for End {
         type Outcome = ();
         const TAKES_AUTHORITY: bool = true;
+
+        fn again(&self) -> Option<Self> {
+            Some(Self)
+        }
 
         async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
             Ok(())

@@ -14,6 +14,7 @@ pub mod meta;
 pub mod nonce;
 mod outage;
 pub mod policy;
+mod reserve;
 pub mod revocation;
 pub mod session;
 mod space;
@@ -33,6 +34,7 @@ pub use nonce::Nonces;
 pub use policy::Policies;
 pub use revocation::{Revocation, RevocationLevel, Revocations};
 pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
+pub(crate) use space::Room;
 pub(crate) use sqlite::readers::READERS;
 
 /// Why the store could not do it; nothing changed.
@@ -79,6 +81,9 @@ pub enum StoreError {
     /// The wall clock is behind the high-water mark: nothing is issued by it.
     #[error("the wall clock is more than five minutes behind the store's high-water mark: nothing is issued")]
     Clock,
+    /// The disk is full: what is left is for what takes authority away.
+    #[error("the disk is full: only what takes authority away is still written")]
+    DiskFull,
     /// Another command of the same batch failed, and the batch was rolled back.
     #[error("the batch was rolled back")]
     RolledBack,
@@ -117,6 +122,7 @@ impl StoreError {
             Self::Locked { .. } => "locked",
             Self::File { .. } => "file",
             Self::Clock => "clock",
+            Self::DiskFull => "disk_full",
             Self::RolledBack => "rolled_back",
             Self::NotOpen => "not_open",
             Self::QueueFull => "queue_full",
@@ -182,11 +188,23 @@ pub trait Command: Send + 'static {
     /// What the caller hears after the commit; refusals by a rule are part of it.
     type Outcome: Send + 'static;
 
-    /// Whether it takes authority away: such commands have room in the queue that no other can take.
+    /// Whether it takes authority away: such commands have room in the queue and on the disk that no other can take.
+    /// They give themselves out once more by [`Command::again`].
     const TAKES_AUTHORITY: bool = false;
+
+    /// Whether it makes room on the disk: such commands run on a full one too.
+    const MAKES_ROOM: bool = false;
 
     /// Whether it issues something that lives by the wall clock: refused while that is wrong.
     const ISSUES: bool = false;
+
+    /// The same once more, for a second try after the disk was full. Only what takes authority away has one.
+    fn again(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// Decides and writes.
     ///

@@ -1,82 +1,299 @@
-//! Room on the disk of the store: strangers must not be able to take the last of it.
+//! Room on the disk of the store, and who may still take some.
+//!
+//! Free bytes | who may write
+//! --- | ---
+//! [`Bounds::scarce`] or more | everybody
+//! less | commands; denials of strangers are only counted
+//! less than [`Bounds::full`] beside the reserve | only what takes authority away, or makes room
+//!
+//! The [`Reserve`] is given up when the disk is full for those as well. It stands again before anybody else writes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Below so many free bytes the denials of strangers are only counted: the rest of the disk is for commands.
-pub(super) const RESERVE: u64 = 64 * 1024 * 1024;
+use prometheus::IntGauge;
 
-/// Below so many free bytes the store counts as failing: what still fits is what earlier writes left in the WAL.
-const FULL: u64 = 1024 * 1024;
+use super::reserve::Reserve;
+use crate::file_names::{beside, folder_of};
 
-/// Whether the reserve has been reached, and its end.
-#[derive(Debug, Default)]
+const MIB: u64 = 1024 * 1024;
+/// The reserve is given up in so many parts.
+const PARTS: u64 = 8;
+
+/// Where the room ends, on a file system of a size: a small one has smaller parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    /// Below so many free bytes strangers' denials are only counted.
+    scarce: u64,
+    /// What is set aside for taking authority away.
+    reserve: u64,
+    /// Below so many free bytes nothing else is written.
+    full: u64,
+}
+
+impl Bounds {
+    fn of(size: u64) -> Self {
+        Self {
+            scarce: (64 * MIB).min(size / 8),
+            reserve: (32 * MIB).min(size / 8),
+            full: (8 * MIB).min(size / 32),
+        }
+    }
+}
+
+/// What is known of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Bytes that a process without privileges may still take.
+    pub(crate) free: u64,
+    /// Bytes that the reserve holds beside them.
+    pub(crate) reserve: u64,
+    /// Whether there is little left.
+    pub(crate) scarce: bool,
+    /// Whether only what takes authority away is written.
+    pub(crate) full: bool,
+}
+
+/// The room of one store. A store in memory has none to look at, and is never full.
+#[derive(Debug)]
 pub(crate) struct Space {
+    free: AtomicU64,
+    held: AtomicU64,
+    /// What the reserve is to hold.
+    wanted: AtomicU64,
+    looked: AtomicBool,
     scarce: AtomicBool,
     full: AtomicBool,
+    /// None for a store in memory. Locked while the reserve is made or given up.
+    reserve: OnceLock<Mutex<Reserve>>,
+    gauge: IntGauge,
 }
 
 impl Space {
-    /// Whether only commands may write.
-    pub(super) fn scarce(&self) -> bool {
+    /// Of a store that isn't known yet; the gauge follows the free bytes.
+    pub(crate) fn new(gauge: IntGauge) -> Self {
+        Self {
+            free: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            looked: AtomicBool::new(false),
+            scarce: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            reserve: OnceLock::new(),
+            gauge,
+        }
+    }
+
+    /// Whether strangers' denials are only counted.
+    pub(crate) fn scarce(&self) -> bool {
         self.scarce.load(Ordering::Relaxed)
     }
 
-    /// Whether the next write may be the last that fits.
-    pub(super) fn full(&self) -> bool {
+    /// Whether only what takes authority away, or makes room, may still be written.
+    pub(crate) fn full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Looks at the disk; says in the log when that changes.
-    pub(super) fn look(&self, folder: &Path) {
-        match rustix::fs::statvfs(folder) {
-            Ok(disk) => self.set(disk.f_bavail.saturating_mul(disk.f_frsize)),
-            Err(error) => {
-                tracing::debug!(target: "STORE", component = "Space", error = %error, "free space is not known");
-            }
+    /// The last look, if there was one.
+    pub(crate) fn room(&self) -> Option<Room> {
+        self.looked.load(Ordering::Relaxed).then(|| Room {
+            free: self.free.load(Ordering::Relaxed),
+            reserve: self.held.load(Ordering::Relaxed),
+            scarce: self.scarce(),
+            full: self.full(),
+        })
+    }
+
+    /// Looks at the disk of the store in this file, and makes the reserve when there is room for it; says in the log
+    /// when what may be written changes.
+    pub(super) fn look(&self, store: &Path) {
+        let folder = folder_of(store).unwrap_or_else(|| Path::new("."));
+        let size_and_free = || {
+            let disk = rustix::fs::statvfs(folder)?;
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            Ok::<_, rustix::io::Errno>((bytes(disk.f_blocks), bytes(disk.f_bavail)))
+        };
+        if let Err(error) = self.look_at(store, size_and_free) {
+            tracing::debug!(target: "STORE", component = "Space", error = %error, "free space is not known");
         }
     }
 
-    fn set(&self, free: u64) {
-        self.full.store(free < FULL, Ordering::Relaxed);
-        let scarce = free < RESERVE;
-        if self.scarce.swap(scarce, Ordering::Relaxed) == scarce {
-            return;
+    fn look_at<E>(&self, store: &Path, size_and_free: impl Fn() -> Result<(u64, u64), E>) -> Result<(), E> {
+        let reserve = self
+            .reserve
+            .get_or_init(|| Mutex::new(Reserve::new(beside(store, ".reserve"))))
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (size, mut free) = size_and_free()?;
+        let bounds = Bounds::of(size);
+        let mut held = reserve.held();
+        if held < bounds.reserve && free.saturating_add(held) >= bounds.reserve.saturating_add(2 * bounds.full) {
+            match reserve.hold(bounds.reserve) {
+                Ok(()) => (_, free) = size_and_free()?,
+                Err(error) => {
+                    tracing::debug!(target: "STORE", component = "Space", error = %error, "the reserve can't be made");
+                }
+            }
+            held = reserve.held();
         }
-        if scarce {
-            tracing::warn!(target: "STORE", component = "Space", free, reserve = RESERVE,
+        self.set(bounds, free, held);
+        Ok(())
+    }
+
+    fn set(&self, bounds: Bounds, free: u64, held: u64) {
+        self.free.store(free, Ordering::Relaxed);
+        self.held.store(held, Ordering::Relaxed);
+        self.wanted.store(bounds.reserve, Ordering::Relaxed);
+        self.looked.store(true, Ordering::Relaxed);
+        self.gauge.set(i64::try_from(free).unwrap_or(i64::MAX));
+        // Twice the bound to come back, so that it isn't crossed to and fro.
+        let least = if self.full() { 2 * bounds.full } else { bounds.full };
+        let full = held < bounds.reserve || free < least;
+        let scarce = full || free < bounds.scarce;
+        let was_scarce = self.scarce.swap(scarce, Ordering::Relaxed);
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!(target: "STORE", component = "Space", free, reserve = held,
+                    "the disk is full: only what takes authority away is still written");
+            } else {
+                tracing::info!(target: "STORE", component = "Space", free, reserve = held,
+                    "there is room on the disk again: everything is written");
+            }
+        }
+        if scarce && !was_scarce && !full {
+            tracing::warn!(target: "STORE", component = "Space", free, bound = bounds.scarce,
                 "the disk is nearly full: denials of strangers are only counted");
-        } else {
-            tracing::info!(target: "STORE", component = "Space", free, "there is room on the disk again");
+        } else if !scarce && was_scarce {
+            tracing::info!(target: "STORE", component = "Space", free, "the disk is no longer nearly full");
         }
+    }
+
+    /// A write found the disk full: gives a part of the reserve up to what takes authority away, which alone is written
+    /// from now on. Whether there was any left.
+    pub(super) fn ran_out(&self) -> bool {
+        let Some(reserve) = self.reserve.get() else {
+            return false;
+        };
+        let reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = self.wanted.load(Ordering::Relaxed).div_ceil(PARTS);
+        let released = reserve.release(part).unwrap_or_else(|error| {
+            tracing::error!(target: "STORE", component = "Space", error = %error, "the reserve can't be given up");
+            0
+        });
+        let left = reserve.held();
+        self.held.store(left, Ordering::Relaxed);
+        self.scarce.store(true, Ordering::Relaxed);
+        if !self.full.swap(true, Ordering::Relaxed) || released > 0 {
+            tracing::error!(target: "STORE", component = "Space", released, left,
+                "the disk is full: a part of the reserve is given up to what takes authority away");
+        }
+        released > 0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
     use super::*;
 
+    const SIZE: u64 = 1024 * MIB;
+
+    fn space() -> Space {
+        Space::new(IntGauge::new("free", "test").unwrap())
+    }
+
     #[test]
-    fn space_is_scarce_below_the_reserve_only() {
-        let space = Space::default();
+    fn a_small_file_system_has_smaller_parts() {
+        let mib = |scarce, reserve, full| Bounds {
+            scarce: scarce * MIB,
+            reserve: reserve * MIB,
+            full: full * MIB,
+        };
+        assert_eq!(Bounds::of(1 << 40), mib(64, 32, 8));
+        assert_eq!(Bounds::of(512 * MIB), mib(64, 32, 8));
+        assert_eq!(Bounds::of(64 * MIB), mib(8, 8, 2));
+        assert_eq!(Bounds::of(0), mib(0, 0, 0));
+    }
+
+    #[test]
+    fn who_may_write_follows_the_free_bytes() {
+        let (space, bounds) = (space(), Bounds::of(SIZE));
+        assert_eq!(space.room(), None);
         for (free, scarce, full) in [
-            (RESERVE, false, false),
-            (RESERVE - 1, true, false),
-            (FULL - 1, true, true),
+            (64 * MIB, false, false),
+            (64 * MIB - 1, true, false),
+            (8 * MIB, true, false),
+            (8 * MIB - 1, true, true),
+            (16 * MIB - 1, true, true),
+            (16 * MIB, true, false),
             (0, true, true),
-            (RESERVE, false, false),
+            (64 * MIB, false, false),
         ] {
-            space.set(free);
+            space.set(bounds, free, bounds.reserve);
             assert_eq!((space.scarce(), space.full()), (scarce, full), "{free}");
+            let reserve = bounds.reserve;
+            let room = Room {
+                free,
+                reserve,
+                scarce,
+                full,
+            };
+            assert_eq!(space.room(), Some(room));
+            assert_eq!(u64::try_from(space.gauge.get()), Ok(free));
         }
+        space.set(bounds, 64 * MIB, bounds.reserve - 1);
+        assert!(space.full(), "without its reserve it is full");
+    }
+
+    /// A disk of [`SIZE`] on which something else takes room, beside the reserve that really is there.
+    fn look(space: &Space, store: &Path, others: &Cell<u64>) {
+        let size_and_free = || {
+            let held = Reserve::new(beside(store, ".reserve")).held();
+            Ok::<_, Infallible>((SIZE, SIZE.saturating_sub(others.get()).saturating_sub(held)))
+        };
+        let Ok(()) = space.look_at(store, size_and_free);
+    }
+
+    #[test]
+    fn the_reserve_stands_again_before_others_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("data.db");
+        let (space, others) = (space(), Cell::new(0));
+        look(&space, &store, &others);
+        assert!(!space.full());
+        let held = space.room().unwrap().reserve;
+        assert_eq!(held, 32 * MIB);
+        for part in 1..=8 {
+            assert!(space.ran_out());
+            let room = space.room().unwrap();
+            assert_eq!((room.reserve, room.full), (32 * MIB - part * 4 * MIB, true));
+        }
+        assert!(!space.ran_out(), "nothing is left");
+        // What the reserve has freed is not for everybody.
+        others.set(SIZE - 40 * MIB);
+        look(&space, &store, &others);
+        assert_eq!(space.room().map(|room| (room.reserve, room.full)), Some((0, true)));
+        others.set(SIZE - 48 * MIB);
+        look(&space, &store, &others);
+        assert_eq!(space.room().unwrap().reserve, 32 * MIB);
+        assert_eq!((space.scarce(), space.full()), (true, false));
     }
 
     #[test]
     fn a_folder_that_is_not_there_changes_nothing() {
-        let space = Space::default();
-        space.set(0);
-        space.look(Path::new("/there/is/no/such/folder"));
-        assert!(space.scarce());
-        space.look(&std::env::temp_dir());
+        let space = space();
+        space.look(Path::new("/there/is/no/such/folder/data.db"));
+        assert_eq!((space.room(), space.full()), (None, false));
+        assert!(!space.ran_out());
+    }
+
+    #[test]
+    fn a_store_in_memory_is_never_full() {
+        let space = space();
+        assert!(!space.ran_out());
+        assert!(!space.full() && !space.scarce());
     }
 }

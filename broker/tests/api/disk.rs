@@ -1,7 +1,12 @@
-//! A full disk, as a limit on the size of the program's files that the test moves.
+//! A full disk: as a limit on the size of the program's files that the test moves, and as a small file system.
 
-use std::process::Command;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 
@@ -83,4 +88,147 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
     let failures: usize = back.map(|(_, failures)| failures.parse::<usize>().unwrap()).sum();
     // The probe, the opening anew, and each of the seconds.
     assert!(failures >= 2 && told.len() < failures, "{failures}: {err}");
+}
+
+/// A file system of 64 MiB in a mount namespace of its own, which is there until the value goes.
+struct SmallDisk {
+    holder: Child,
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        // It ends with its standard input.
+        let script = "mount -t tmpfs -o size=64m,mode=700 tmpfs \"$0\" && echo mounted && exec cat";
+        let mut holder = command
+            .args(["--mount", "sh", "-c", script])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "mounted\n", "unshare(1) and mount(8) are needed");
+        Self { holder, folder }
+    }
+
+    /// The folder as this process sees it.
+    fn seen(&self) -> PathBuf {
+        let path = self.folder.path().strip_prefix("/").unwrap();
+        Path::new(&format!("/proc/{}/root", self.holder.id())).join(path)
+    }
+
+    /// A broker with its store there and its key elsewhere.
+    fn broker(&self, key: &Path) -> Process {
+        let mut command = Command::new("nsenter");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        let store = self.folder.path().join("data.db");
+        command
+            .args(["--target", &self.holder.id().to_string(), "--mount", "--"])
+            .arg(env!("CARGO_BIN_EXE_agentwrit-broker"))
+            .current_dir(key)
+            .env("AA_DB_PATH", store)
+            .envs([GOOD, ("AA_PORT", "0"), ("AA_STORE_REQUIRED", "true")]);
+        Process::start(&mut command)
+    }
+
+    /// Takes what is left.
+    fn fill(&self) {
+        let mut filler = File::options()
+            .create(true)
+            .append(true)
+            .open(self.seen().join("filler"))
+            .unwrap();
+        for size in [1 << 20, 4096] {
+            let bytes = vec![b'x'; size];
+            while filler.write_all(&bytes).is_ok() {}
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.holder.kill().ok();
+        self.holder.wait().ok();
+    }
+}
+
+fn admin(process: &Process) -> String {
+    let login = json!({"secret": GOOD.1}).to_string();
+    let ask = || process.ask("POST /v1/admin/auth", "", &login);
+    // Logins have a rate.
+    let (status, text) = std::iter::repeat_with(ask).find(|(status, _)| *status != 429).unwrap();
+    assert_eq!(status, 200, "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    answer["access_token"].as_str().unwrap().to_owned()
+}
+
+fn ready(process: &Process) -> (u16, Value) {
+    let (status, text) = process.ask("GET /readyz", "", "");
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+fn is_valid(process: &Process, token: &str) -> bool {
+    let (_, text) = process.ask("POST /v1/token/validate", "", &json!({"token": token}).to_string());
+    serde_json::from_str::<Value>(&text).unwrap()["valid"] == true
+}
+
+#[test]
+fn a_full_disk_still_takes_what_ends_authority() {
+    let (disk, key) = (SmallDisk::new(), tempfile::tempdir().unwrap());
+    let process = disk.broker(key.path());
+    let tokens: Vec<String> = (0..6).map(|_| admin(&process)).collect();
+    while ready(&process).1["disk"]["reserve_bytes"] != 8 << 20 {}
+    let launch = |process: &Process, token: &str| {
+        let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
+        process.ask("POST /v1/admin/launch-tokens", token, &body).0
+    };
+    let person = admin(&process);
+    assert_eq!(launch(&process, &person), 201);
+    disk.fill();
+    while ready(&process).1["status"] != "degraded" {}
+    let (status, answer) = ready(&process);
+    assert_eq!(
+        (status, &answer["failing"][0]["reason"]),
+        (200, &json!("disk_full")),
+        "{answer}"
+    );
+    // Something else takes each byte that the broker leaves.
+    let mut revoked = 0;
+    for token in &tokens {
+        disk.fill();
+        assert_eq!(launch(&process, &person), 503);
+        let person = admin(&process);
+        let payload = token.split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let body = json!({"level": "token", "target": claims["jti"]}).to_string();
+        let (status, text) = process.ask("POST /v1/revoke", &person, &body);
+        assert_eq!(status, 200, "{revoked}: {text}");
+        revoked += 1;
+    }
+    process.signal(Signal::KILL);
+    let (_, out, err) = process.end();
+    let given_up = format!("{out}{err}").contains("a part of the reserve is given up");
+    assert!(given_up, "the disk was not full: {err}");
+    let process = disk.broker(key.path());
+    assert!(
+        tokens.iter().all(|token| !is_valid(&process, token)),
+        "{revoked} were revoked"
+    );
+    assert!(is_valid(&process, &person));
+    assert_eq!(launch(&process, &person), 503);
+    std::fs::remove_file(disk.seen().join("filler")).unwrap();
+    while ready(&process).1["status"] != "ready" {}
+    assert_eq!(launch(&process, &person), 201);
+    assert_eq!(ready(&process).1["disk"]["reserve_bytes"], 8 << 20);
 }

@@ -36,6 +36,10 @@ pub(crate) trait Pending: Send {
     fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
     /// Whether it takes authority away.
     fn takes_authority(&self) -> bool;
+    /// Whether it may take what is left of a full disk.
+    fn fits_a_full_disk(&self) -> bool;
+    /// Makes it as it was before it ran; whether that can be done.
+    fn rewind(&mut self) -> bool;
     /// Answers the caller.
     fn finish(self: Box<Self>, result: Result<()>);
 }
@@ -189,7 +193,18 @@ impl Committer {
         next
     }
 
-    fn batch(&mut self, mut jobs: Vec<Box<dyn Pending>>) {
+    fn batch(&mut self, jobs: Vec<Box<dyn Pending>>) {
+        let (mut jobs, refused): (Vec<_>, Vec<_>) = if self.shared.status.space.full() {
+            jobs.into_iter().partition(|job| job.fits_a_full_disk())
+        } else {
+            (jobs, Vec::new())
+        };
+        for job in refused {
+            job.finish(Err(StoreError::DiskFull));
+        }
+        if jobs.is_empty() {
+            return;
+        }
         let Some(opened) = self.opened.as_mut() else {
             for job in jobs {
                 job.finish(Err(StoreError::NotOpen));
@@ -230,11 +245,22 @@ impl Committer {
             Err((culprit, error)) => {
                 timer.stop_and_discard();
                 self.report(&error);
+                let is_full = error.kind() == StoreError::DiskFull.kind();
+                // Parts of the reserve make room, until none is left.
+                let has_room = is_full && self.shared.status.space.ran_out();
                 self.roll_back(&error);
                 let mut error = Some(error);
-                for (index, job) in jobs.into_iter().enumerate() {
+                let mut again = Vec::new();
+                for (index, mut job) in jobs.into_iter().enumerate() {
+                    if has_room && job.rewind() {
+                        again.push(job);
+                        continue;
+                    }
                     let mine = if index == culprit { error.take() } else { None };
                     job.finish(Err(mine.unwrap_or(StoreError::RolledBack)));
+                }
+                if !again.is_empty() {
+                    self.batch(again);
                 }
             }
         }

@@ -27,7 +27,7 @@ impl Meter {
         Self { harness, before }
     }
 
-    /// What moved since the last call, and by how much; times, connections and the process's own aside.
+    /// What moved since the last call, and by how much; times, connections, the disk and the process's own aside.
     pub async fn deltas(&mut self) -> BTreeMap<String, i64> {
         // It waits for the events that nobody waited for.
         self.harness.broker.store.events(EventFilter::default()).await.unwrap();
@@ -40,6 +40,7 @@ impl Meter {
                 "audit_write_duration",
                 "attestation_api",
                 "connection",
+                "store_free_bytes",
             ];
             let Some(name) = series.strip_prefix("agentwrit_") else {
                 continue;

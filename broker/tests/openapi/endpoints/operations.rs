@@ -9,7 +9,7 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 
 use super::super::endpoint::Endpoint;
-use super::super::grammar::{any_text, choice, constant, matching, number};
+use super::super::grammar::{any_number, any_text, choice, constant, matching, number};
 use super::super::schemas::Schemas;
 
 pub const TAG: &str = "Operations";
@@ -54,24 +54,7 @@ pub fn endpoints(schemas: &mut Schemas) -> Vec<Endpoint> {
         .property("status", choice(["alive", "dead"]))
         .required("status");
     schemas.add("Liveness", liveness);
-    let failing = ObjectBuilder::new()
-        .description(Some("A dependency that fails."))
-        .property("dependency", any_text())
-        .property("reason", any_text())
-        .property("detail", any_text())
-        .required("dependency")
-        .required("reason");
-    schemas.add("FailingDependency", failing);
-    let readiness = ObjectBuilder::new()
-        .property("status", choice(["ready", "unready"]))
-        .property("version", any_text())
-        .property(
-            "failing",
-            ArrayBuilder::new().items(Ref::from_schema_name("FailingDependency")),
-        )
-        .required("status")
-        .required("version");
-    schemas.add("Readiness", readiness);
+    add_readiness(schemas);
     let discovery = ObjectBuilder::new()
         .description(Some(
             "OpenID Connect Discovery 1.0, as far as those need it who check tokens.",
@@ -191,6 +174,41 @@ fn probe(endpoint: Endpoint, schema: &str, good: Value, bad: Value) -> Endpoint 
                 .description("No.")
                 .content("application/json", content(bad)),
         )
+}
+
+fn add_readiness(schemas: &mut Schemas) {
+    let failing = ObjectBuilder::new()
+        .description(Some("A dependency that fails, or will soon."))
+        .property("dependency", any_text())
+        .property("reason", any_text())
+        .property("detail", any_text())
+        .required("dependency")
+        .required("reason");
+    schemas.add("FailingDependency", failing);
+    let disk = ObjectBuilder::new()
+        .description(Some(
+            "The disk of the store: bytes that are left, and those that are kept for what takes authority away.",
+        ))
+        .property("free_bytes", any_number(33_554_432))
+        .property("reserve_bytes", any_number(33_554_432))
+        .required("free_bytes")
+        .required("reserve_bytes");
+    schemas.add("DiskRoom", disk);
+    let readiness = ObjectBuilder::new()
+        .property("status", choice(["ready", "degraded", "unready"]))
+        .property("version", any_text())
+        .property(
+            "failing",
+            ArrayBuilder::new().items(Ref::from_schema_name("FailingDependency")),
+        )
+        .property(
+            "warnings",
+            ArrayBuilder::new().items(Ref::from_schema_name("FailingDependency")),
+        )
+        .property("disk", Ref::from_schema_name("DiskRoom"))
+        .required("status")
+        .required("version");
+    schemas.add("Readiness", readiness);
 }
 
 fn livez() -> Endpoint {
