@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The longest scope that a custom resource may hold, in bytes.
 pub const MAX_SCOPE_BYTES: usize = 256;
 
+/// Most scopes in one list of a custom resource.
+pub const MAX_SCOPES: usize = 64;
+
 /// Families that only people and applications hold; never granted to an agent.
 pub const RESERVED_ACTIONS: [&str; 2] = ["admin", "app"];
 

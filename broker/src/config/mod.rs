@@ -105,6 +105,10 @@ pub struct Config {
     pub attest: Option<AttestConfig>,
     /// Longest life of a session, seconds; 0 = no limit.
     pub max_session_age: i64,
+    /// Most scopes in one list, for all but attested agents.
+    pub max_scopes: usize,
+    /// Longest scope, bytes, for all but attested agents.
+    pub max_scope_bytes: usize,
     /// What to say at start, as WARN.
     pub warnings: Vec<String>,
 }

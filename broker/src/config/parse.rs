@@ -17,6 +17,13 @@ use crate::store::StoreKind;
 /// Default of `AA_DEFAULT_TTL`, seconds.
 const DEFAULT_TTL: i64 = 300;
 
+/// More scopes don't fit into a list, whose JSON has 32 KiB at most: `"a:b:c",` are 8 bytes.
+const MOST_SCOPES: usize = 4096;
+/// Bytes of `a:b:c`.
+const SHORTEST_SCOPE: usize = 5;
+/// Bytes of a whole list.
+const LONGEST_SCOPE: usize = 32 * 1024;
+
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     failures: Vec<String>,
@@ -71,6 +78,11 @@ impl Reader<'_> {
     fn rate(&mut self, name: &str) -> u32 {
         let wanted = "a whole number per second from 0 (no limit) to 1000000000";
         self.parsed(name, 1000, wanted, |value: &u32| *value <= 1_000_000_000)
+    }
+
+    fn count(&mut self, name: &str, default: usize, least: usize, most: usize) -> usize {
+        let wanted = format!("a whole number from {least} to {most}");
+        self.parsed(name, default, &wanted, |value| (least..=most).contains(value))
     }
 
     fn choice<T: Copy>(&mut self, name: &str, default: T, choices: &[(&str, T)]) -> T {
@@ -288,6 +300,8 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         trusted_proxies: reader.proxies(),
         attest: reader.attest(),
         max_session_age: reader.seconds("AA_MAX_SESSION_AGE", 0, 0),
+        max_scopes: reader.count("AA_MAX_SCOPES", 1000, 1, MOST_SCOPES),
+        max_scope_bytes: reader.count("AA_MAX_SCOPE_BYTES", 8192, SHORTEST_SCOPE, LONGEST_SCOPE),
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);

@@ -113,6 +113,18 @@ pub const SETTINGS: &[Setting] = &[
         "how long an agent can go on renewing, seconds; 0 = no limit",
     ),
     setting(
+        "AA_MAX_SCOPES",
+        "1000",
+        "64",
+        "most scopes in one list of a launch token, an app, a registration or a delegation, 1 to 4096; always 64 for attested agents",
+    ),
+    setting(
+        "AA_MAX_SCOPE_BYTES",
+        "8192",
+        "256",
+        "longest scope in such a list, bytes, 5 to 32768; always 256 for attested agents",
+    ),
+    setting(
         "AA_SIGNING_KEY_PATH",
         "./signing.key",
         "/data/signing.key",

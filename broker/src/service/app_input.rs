@@ -7,6 +7,7 @@ use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
 
 use super::register::{MAX_SCOPE_BYTES, is_too_long};
+use super::scope_limits::{ScopeLimits, TooManyScopes};
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum AppInputError {
     /// A ceiling longer than any token could show.
     #[error("scopes must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
     ScopesLength,
+    /// More scopes, or longer ones, than are configured.
+    #[error(transparent)]
+    ScopeLimits(#[from] TooManyScopes),
     /// A scope is malformed.
     #[error(transparent)]
     Scope(#[from] ScopeError),
@@ -44,7 +48,7 @@ impl AppInputError {
             Self::NameMissing | Self::Name(_) | Self::ScopesEmpty | Self::ScopesLength | Self::NothingToChange => {
                 ErrorCode::InvalidRequest
             }
-            Self::Scope(_) => ErrorCode::InvalidScopeFormat,
+            Self::Scope(_) | Self::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
             Self::Reserved(_) => ErrorCode::Forbidden,
             Self::Ttl(_) => ErrorCode::InvalidTtl,
         }
@@ -67,7 +71,7 @@ impl NewApp {
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn check(request: RegisterAppRequest, default_ttl: i64) -> Result<Self, AppInputError> {
+    pub fn check(request: RegisterAppRequest, default_ttl: i64, limits: ScopeLimits) -> Result<Self, AppInputError> {
         let name = request.name.filter(|name| !name.is_empty());
         let name = name.ok_or(AppInputError::NameMissing)?;
         let scopes = request.scopes.filter(|scopes| !scopes.is_empty());
@@ -77,7 +81,7 @@ impl NewApp {
         }
         Ok(Self {
             name: name.parse()?,
-            scopes: ceiling(&scopes)?,
+            scopes: ceiling(&scopes, limits)?,
             token_ttl: request.token_ttl.map_or(Ok(default_ttl), in_range)?,
         })
     }
@@ -97,22 +101,23 @@ impl AppChange {
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn check(request: UpdateAppRequest) -> Result<Self, AppInputError> {
+    pub fn check(request: UpdateAppRequest, limits: ScopeLimits) -> Result<Self, AppInputError> {
         let scopes = request.scopes.filter(|scopes| !scopes.is_empty());
         if scopes.is_none() && request.token_ttl.is_none() {
             return Err(AppInputError::NothingToChange);
         }
         Ok(Self {
-            scopes: scopes.as_deref().map(ceiling).transpose()?,
+            scopes: scopes.as_deref().map(|scopes| ceiling(scopes, limits)).transpose()?,
             token_ttl: request.token_ttl.map(in_range).transpose()?,
         })
     }
 }
 
-fn ceiling(scopes: &[String]) -> Result<ScopeSet, AppInputError> {
+fn ceiling(scopes: &[String], limits: ScopeLimits) -> Result<ScopeSet, AppInputError> {
     if is_too_long(scopes) {
         return Err(AppInputError::ScopesLength);
     }
+    limits.check("scopes", scopes)?;
     let scopes = ScopeSet::parse(scopes)?;
     match scopes.first_reserved() {
         Some(scope) => Err(AppInputError::Reserved(excerpt(scope.as_str()))),
@@ -141,7 +146,7 @@ mod tests {
     }
 
     fn code(request: RegisterAppRequest) -> String {
-        let error = NewApp::check(request, 1800).unwrap_err();
+        let error = NewApp::check(request, 1800, ScopeLimits::ATTESTED).unwrap_err();
         format!("{} {error}", error.code())
     }
 
@@ -173,22 +178,33 @@ mod tests {
                 request("ab", &[&long], None),
                 "invalid_request scopes must be at most 32768",
             ),
+            (
+                request("ab", &["read:data:x"; 65], None),
+                "invalid_scope_format scopes has 65 items",
+            ),
+            (
+                request("ab", &["read:data:x", &long[..257]], None),
+                "invalid_scope_format scopes[1] is 257 bytes",
+            ),
         ];
         for (request, wanted) in table {
             let given = code(request.clone());
             assert!(given.starts_with(wanted), "{request:?}: {given}");
         }
-        let good = NewApp::check(request("ab", &["read:data:*"], None), 1800).unwrap();
+        let good = NewApp::check(request("ab", &["read:data:*"], None), 1800, ScopeLimits::ATTESTED).unwrap();
         assert_eq!((good.name.as_str(), good.token_ttl), ("ab", 1800));
     }
 
     #[test]
     fn a_change_is_checked_as_a_whole() {
         let change = |scopes: Option<&[&str]>, token_ttl| {
-            AppChange::check(UpdateAppRequest {
-                scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
-                token_ttl,
-            })
+            AppChange::check(
+                UpdateAppRequest {
+                    scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+                    token_ttl,
+                },
+                ScopeLimits::ATTESTED,
+            )
         };
         assert_eq!(change(None, None), Err(AppInputError::NothingToChange));
         assert_eq!(change(Some(&[]), None), Err(AppInputError::NothingToChange));

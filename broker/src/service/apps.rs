@@ -6,6 +6,7 @@ use agentwrit_protocol::{EntropyError, Sensitive};
 use async_trait::async_trait;
 
 use super::app_input::{AppChange, AppInputError, NewApp};
+use super::scope_limits::ScopeLimits;
 use crate::broker::Broker;
 use crate::hashed_secrets::SecretError;
 use crate::store::{
@@ -73,7 +74,7 @@ pub struct Registered {
 /// # Errors
 /// The first rule that the request breaks, or a name that is taken.
 pub async fn register(broker: &Broker, request: RegisterAppRequest, admin: Admin) -> Result<Registered, AppError> {
-    let wanted = NewApp::check(request, broker.config.app_token_ttl)?;
+    let wanted = NewApp::check(request, broker.config.app_token_ttl, ScopeLimits::of(&broker.config))?;
     broker.client_secrets.in_turn(enter(broker, wanted, admin)).await
 }
 
@@ -207,7 +208,7 @@ pub async fn update(
     request: UpdateAppRequest,
     admin: Admin,
 ) -> Result<AppRecord, AppError> {
-    let change = AppChange::check(request)?;
+    let change = AppChange::check(request, ScopeLimits::of(&broker.config))?;
     let command = Update { app_id, change, admin };
     broker.store.commit(command).await?.ok_or(AppError::NotFound)
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use super::attested::pod_denial;
 use super::lineage::{StoredLineage, tell};
 use super::register::{MAX_SCOPE_BYTES, is_too_long};
+use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
 use crate::store::session::stem;
@@ -60,6 +61,9 @@ pub enum DelegateError {
     /// The token would be too long to send.
     #[error("scope and delegation chain must be at most {MAX_CHAIN_BYTES} bytes of JSON each: ask for fewer scopes")]
     TooLong,
+    /// More scopes, or longer ones, than this agent may pass on.
+    #[error(transparent)]
+    ScopeLimits(#[from] TooManyScopes),
     /// The delegating token is no longer one.
     #[error("token has been revoked")]
     Revoked,
@@ -82,6 +86,7 @@ impl DelegateError {
             Self::TooDeep | Self::Scope => ErrorCode::ScopeViolation,
             Self::Unknown => ErrorCode::NotFound,
             Self::TooLong => ErrorCode::InvalidRequest,
+            Self::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
             Self::Store(_) => ErrorCode::Unavailable,
             Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,
         }
@@ -103,6 +108,7 @@ pub async fn delegate(
     if is_too_long(&wanted.scope) {
         return Err(DelegateError::TooLong);
     }
+    ScopeLimits::of_orchestration(&broker.config, &claims.orch_id).check("scope", &wanted.scope)?;
     // An id that is too long is nobody's, and nothing is prepared for nobody.
     let may_exist = wanted.delegate_to.len() <= MAX_ID_BYTES;
     let prepared = if may_exist && refused_by_claims(claims, &wanted).is_none() {

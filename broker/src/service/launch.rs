@@ -8,6 +8,7 @@ use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
 use async_trait::async_trait;
 
 use super::register::{MAX_SCOPE_BYTES, is_too_long};
+use super::scope_limits::{ScopeLimits, TooManyScopes};
 use crate::broker::Broker;
 use crate::store::{
     AppRecord, Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
@@ -32,6 +33,9 @@ pub enum LaunchError {
     /// More scopes than a token could show.
     #[error("allowed_scope must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
     ScopeLength,
+    /// More scopes, or longer ones, than are configured.
+    #[error(transparent)]
+    ScopeLimits(#[from] TooManyScopes),
     /// A scope is malformed.
     #[error(transparent)]
     Scope(#[from] ScopeError),
@@ -78,6 +82,7 @@ impl LaunchError {
             Self::UnknownApp => "unknown_app",
             Self::Ceiling(_) => "scope_ceiling",
             Self::ScopeLength => "scope_length",
+            Self::ScopeLimits(_) => "scope_limits",
             Self::Scope(_) => "invalid_scope_format",
             Self::Reserved(_) => "reserved_scope",
             Self::Name => "missing_agent_name",
@@ -112,6 +117,7 @@ fn check(broker: &Broker, request: &LaunchTokenRequest) -> Result<Wanted, Launch
     if is_too_long(asked) {
         return Err(LaunchError::ScopeLength);
     }
+    ScopeLimits::of(&broker.config).check("allowed_scope", asked)?;
     let allowed_scope = ScopeSet::parse(asked)?;
     if let Some(scope) = allowed_scope.first_reserved() {
         return Err(LaunchError::Reserved(excerpt(scope.as_str())));
@@ -266,7 +272,9 @@ async fn mint(
 ) -> Result<Launched, LaunchError> {
     let launched = match (app, prepared) {
         // Nothing to ask the store for, or too much.
-        (None, Err(error)) | (Some(_), Err(error @ LaunchError::ScopeLength)) => return Err(error),
+        (None, Err(error)) | (Some(_), Err(error @ (LaunchError::ScopeLength | LaunchError::ScopeLimits(_)))) => {
+            return Err(error);
+        }
         // What is wrong with the request is told only to an app that is there and under its ceiling.
         (Some(app), Err(error)) => return Err(broker.store.read(app).await?.err().unwrap_or(error)),
         (app, Ok(prepared)) => broker.store.commit(Mint { app, prepared }).await?,

@@ -26,5 +26,6 @@ pub mod register;
 pub mod release;
 pub mod renew;
 pub mod revoke;
+pub mod scope_limits;
 pub mod seed;
 pub mod token;

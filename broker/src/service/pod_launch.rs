@@ -14,6 +14,7 @@ use super::attested::{Refusal, pair, pod_denial};
 use super::denials::{self, Refused, sentence};
 use super::policy_input::{InputError, check_key, parse_scope};
 use super::policy_rules::{Effective, Pair};
+use super::scope_limits::ScopeLimits;
 use crate::attest::{AttestedPod, DenialKind, advance};
 use crate::store::policy::PolicyKey;
 use crate::store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
@@ -24,7 +25,6 @@ pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
 /// One launch a pod each 10 s, three at once.
 const LAUNCH_INTERVAL_MS: i64 = 10_000;
 const LAUNCH_BURST: i64 = 3;
-const MAX_SCOPES: usize = 64;
 /// Bytes that the list in a note takes at most.
 const NOTE: usize = 512;
 
@@ -95,9 +95,7 @@ fn checked_key(text: &str) -> std::result::Result<String, InputError> {
 }
 
 fn checked_scopes(items: &[String]) -> std::result::Result<ScopeSet, InputError> {
-    if items.len() > MAX_SCOPES {
-        return Err(InputError::new(format!("scopes must have at most {MAX_SCOPES} items")));
-    }
+    ScopeLimits::ATTESTED.check("scopes", items)?;
     items
         .iter()
         .map(|item| {

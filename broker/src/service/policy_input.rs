@@ -2,10 +2,11 @@
 
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
-use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
+use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::{ErrorCode, Scope};
 use serde::Serialize;
 
+use super::scope_limits::{ScopeLimits, TooManyScopes};
 use crate::store::policy::{PolicyKey, PolicySpec};
 
 const MAX_NAMESPACE_BYTES: usize = 63;
@@ -13,7 +14,6 @@ const MAX_NAME_BYTES: usize = 52;
 const MAX_UID_BYTES: usize = 128;
 const MAX_REASON_BYTES: usize = 256;
 const MAX_AGENT_NAME_BYTES: usize = 256;
-const MAX_SCOPES: usize = 64;
 const MAX_SERVICE_ACCOUNTS: usize = 16;
 const MIN_TTL_SECONDS: i64 = 60;
 const MAX_TTL_SECONDS: i64 = 86_400;
@@ -39,6 +39,12 @@ impl InputError {
             code,
             detail: detail.into(),
         }
+    }
+}
+
+impl From<TooManyScopes> for InputError {
+    fn from(error: TooManyScopes) -> Self {
+        Self::with(ErrorCode::InvalidScopeFormat, error.to_string())
     }
 }
 
@@ -198,8 +204,11 @@ fn check_ttl(field: &str, value: i64) -> Checked<()> {
     ))
 }
 
-fn check_scopes(field: &str, scopes: &[String]) -> Checked<()> {
-    check_count(field, scopes.len(), MAX_SCOPES)?;
+fn check_scopes(field: &'static str, scopes: &[String]) -> Checked<()> {
+    if scopes.is_empty() {
+        check_count(field, 0, MAX_SCOPES)?;
+    }
+    ScopeLimits::ATTESTED.check(field, scopes)?;
     for text in scopes {
         let scope = parse_scope(text).ok_or_else(|| {
             InputError::with(
@@ -265,7 +274,7 @@ mod tests {
     #[test]
     fn each_wrong_value_is_named() {
         type Change = fn(&mut PutPolicy<LaunchTokenSpec>);
-        let table: [(Change, ErrorCode, &str); 14] = [
+        let table: [(Change, ErrorCode, &str); 16] = [
             (|p| p.uid.clear(), ErrorCode::InvalidRequest, "uid"),
             (|p| p.generation = -1, ErrorCode::InvalidRequest, "generation"),
             (
@@ -285,6 +294,16 @@ mod tests {
                 |p| p.spec.allowed_scopes.clear(),
                 ErrorCode::InvalidRequest,
                 "spec.allowed_scopes",
+            ),
+            (
+                |p| p.spec.allowed_scopes = vec!["read:orders:x".into(); 65],
+                ErrorCode::InvalidScopeFormat,
+                "spec.allowed_scopes has 65 items",
+            ),
+            (
+                |p| p.spec.allowed_scopes = vec![format!("read:orders:{}", "x".repeat(245))],
+                ErrorCode::InvalidScopeFormat,
+                "spec.allowed_scopes[0] is 257 bytes",
             ),
             (
                 |p| p.spec.allowed_scopes = vec!["read:orders".into()],

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use super::attested::{self, Refusal, RegisterClaim};
 use super::presented::{self, Unfit};
 use super::proof::{self, ProofError};
+use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
 use crate::nonce::{self, Nonce};
@@ -128,6 +129,9 @@ pub enum RegisterError {
     /// A token with these scopes could be sent nowhere; nothing is burned.
     #[error("requested_scope must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
     ScopeLength,
+    /// More scopes, or longer ones, than this agent may have; nothing is burned.
+    #[error(transparent)]
+    ScopeLimits(#[from] TooManyScopes),
     /// Refused by a rule.
     #[error(transparent)]
     Denied(Denial),
@@ -161,6 +165,7 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
     if is_too_long(&wanted.requested_scope) {
         return Err(RegisterError::ScopeLength);
     }
+    ScopeLimits::of_orchestration(&broker.config, &wanted.orch_id).check("requested_scope", &wanted.requested_scope)?;
     let wanted = Arc::new(wanted);
     let instance = broker.new_stem()?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;

@@ -38,6 +38,7 @@ mod public;
 mod register;
 mod restored;
 mod revoke;
+mod scopes;
 mod shutdown;
 mod startup;
 mod store;

@@ -19,5 +19,6 @@ mod policy;
 mod quarantine;
 mod renewal;
 mod restored;
+mod scopes;
 mod sessions;
 mod world;

@@ -39,7 +39,7 @@ impl From<LaunchError> for ApiError {
     fn from(error: LaunchError) -> Self {
         let code = match error {
             LaunchError::UnknownApp | LaunchError::Ceiling(_) | LaunchError::Reserved(_) => ErrorCode::Forbidden,
-            LaunchError::Scope(_) => ErrorCode::InvalidScopeFormat,
+            LaunchError::Scope(_) | LaunchError::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
             LaunchError::ScopeLength | LaunchError::Name | LaunchError::NameLength(_) | LaunchError::Empty => {
                 ErrorCode::InvalidRequest
             }

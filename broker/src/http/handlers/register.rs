@@ -1,7 +1,7 @@
 //! `POST /v1/register`.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::{RegisterRequest, RegisterResponse};
+use agentwrit_protocol::{ErrorCode, Sensitive};
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -53,6 +53,7 @@ impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::Segment(_) | RegisterError::ScopeLength => Self::invalid(error.to_string()),
+            RegisterError::ScopeLimits(error) => Self::new(ErrorCode::InvalidScopeFormat, error.to_string()),
             RegisterError::Denied(denial) => {
                 let answer = Self::new(denial.code(), denial.to_string());
                 if denial == Denial::Scope {

@@ -98,6 +98,14 @@ fn launch_tokens() -> Endpoint {
         }),
     )
     .refuses(InvalidRequest, "allowed_scope must be at most 32768 bytes of JSON")
+    .refuses(
+        InvalidScopeFormat,
+        "allowed_scope has 1001 items: at most 1000 are allowed",
+    )
+    .refuses(
+        InvalidScopeFormat,
+        "allowed_scope[0] is 8193 bytes long: at most 8192 are allowed",
+    )
     .refuses(InvalidRequest, "agent_name is required")
     .refuses(
         InvalidRequest,

@@ -1,8 +1,8 @@
 //! Challenge, registration, delegation.
 
 use agentwrit_protocol::ErrorCode::{
-    Forbidden, InsufficientScope, InvalidRequest, MaxActiveAgents, NotFound, PolicyChanged, PolicyNotReady, Revoked,
-    ScopeViolation, Suspended, Unauthorized,
+    Forbidden, InsufficientScope, InvalidRequest, InvalidScopeFormat, MaxActiveAgents, NotFound, PolicyChanged,
+    PolicyNotReady, Revoked, ScopeViolation, Suspended, Unauthorized,
 };
 use agentwrit_protocol::wire;
 use serde_json::json;
@@ -123,6 +123,14 @@ fn register() -> Endpoint {
     .limited()
     .refuses(InvalidRequest, "orch_id or task_id can't be a segment of a SPIFFE id")
     .refuses(InvalidRequest, "requested_scope must be at most 32768 bytes of JSON")
+    .refuses(
+        InvalidScopeFormat,
+        "requested_scope has 1001 items: at most 1000 are allowed",
+    )
+    .refuses(
+        InvalidScopeFormat,
+        "requested_scope[0] is 8193 bytes long: at most 8192 are allowed",
+    )
     .refuses(InvalidRequest, "missing required field: launch_token")
     .refuses(Unauthorized, "launch token expired")
     .refuses(Unauthorized, "launch token already consumed")
@@ -187,6 +195,11 @@ fn delegate() -> Endpoint {
         "scope and delegation chain must be at most 32768 bytes of JSON each: ask for fewer scopes",
     )
     .refuses(InvalidRequest, "scope is required and must not be empty")
+    .refuses(InvalidScopeFormat, "scope has 1001 items: at most 1000 are allowed")
+    .refuses(
+        InvalidScopeFormat,
+        "scope[0] is 8193 bytes long: at most 8192 are allowed",
+    )
     .refuses(InsufficientScope, "only tokens of agents can be renewed or delegated")
     .refuses(ScopeViolation, "delegation depth limit exceeded")
     .refuses(ScopeViolation, "delegated scope exceeds delegator scope")

@@ -126,6 +126,11 @@ fn register() -> Endpoint {
              then a letter or digit, such as order-reader",
         )
         .refuses(InvalidRequest, LONG)
+        .refuses(InvalidScopeFormat, "scopes has 1001 items: at most 1000 are allowed")
+        .refuses(
+            InvalidScopeFormat,
+            "scopes[0] is 8193 bytes long: at most 8192 are allowed",
+        )
         .refuses(InvalidRequest, "scopes must not be empty")
         .refuses(InvalidRequest, "name is required")
         .refuses(InvalidTtl, TTL)
@@ -169,6 +174,11 @@ fn update() -> Endpoint {
         )
         .answers(200, "The app as it is now.", "App", shown())
         .refuses(InvalidRequest, LONG)
+        .refuses(InvalidScopeFormat, "scopes has 1001 items: at most 1000 are allowed")
+        .refuses(
+            InvalidScopeFormat,
+            "scopes[0] is 8193 bytes long: at most 8192 are allowed",
+        )
         .refuses(InvalidRequest, "scopes or token_ttl is required")
         .refuses(InvalidTtl, TTL)
         .refuses(InvalidScopeFormat, MALFORMED)
@@ -238,6 +248,14 @@ fn launch_tokens() -> Endpoint {
         }),
     )
     .refuses(InvalidRequest, "allowed_scope must be at most 32768 bytes of JSON")
+    .refuses(
+        InvalidScopeFormat,
+        "allowed_scope has 1001 items: at most 1000 are allowed",
+    )
+    .refuses(
+        InvalidScopeFormat,
+        "allowed_scope[0] is 8193 bytes long: at most 8192 are allowed",
+    )
     .refuses(InvalidRequest, "agent_name is required")
     .refuses(
         InvalidRequest,

@@ -156,6 +156,11 @@ fn bulk_item() -> Schema {
 
 fn is_put(endpoint: Endpoint) -> Endpoint {
     endpoint
+        .refuses(InvalidScopeFormat, "spec.scopes has 65 items: at most 64 are allowed")
+        .refuses(
+            InvalidScopeFormat,
+            "spec.scopes[0] is 257 bytes long: at most 256 are allowed",
+        )
         .refuses(
             InvalidScopeFormat,
             "spec.scopes \"read:orders\" must be action:resource:identifier",
@@ -295,6 +300,11 @@ fn launch() -> Endpoint {
         }),
     )
     .refuses(InvalidRequest, "policy is required")
+    .refuses(InvalidScopeFormat, "scopes has 65 items: at most 64 are allowed")
+    .refuses(
+        InvalidScopeFormat,
+        "scopes[0] is 257 bytes long: at most 256 are allowed",
+    )
     .refuses(
         InvalidScopeFormat,
         "scopes \"read:orders\" must be action:resource:identifier",

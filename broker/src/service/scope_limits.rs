@@ -1,0 +1,106 @@
+//! How many scopes a list may have, and how long each may be.
+
+use agentwrit_protocol::k8s::ORCH_PREFIX;
+use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
+
+use crate::config::Config;
+
+/// The bounds of one list of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScopeLimits {
+    items: usize,
+    bytes: usize,
+}
+
+/// A list that is beyond its bounds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooManyScopes {
+    /// Too many items.
+    #[error("{member} has {count} items: at most {most} are allowed")]
+    Items {
+        /// Member of the request.
+        member: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many may be there.
+        most: usize,
+    },
+    /// An item that is too long.
+    #[error("{member}[{index}] is {bytes} bytes long: at most {most} are allowed")]
+    Bytes {
+        /// Member of the request.
+        member: &'static str,
+        /// Place of the item, from 0.
+        index: usize,
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        most: usize,
+    },
+}
+
+impl ScopeLimits {
+    /// For attested agents and all that descends from them: those of the custom resources.
+    pub const ATTESTED: Self = Self {
+        items: MAX_SCOPES,
+        bytes: MAX_SCOPE_BYTES,
+    };
+
+    /// What is configured for everybody else.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            items: config.max_scopes,
+            bytes: config.max_scope_bytes,
+        }
+    }
+
+    /// Those of a session, by its orchestration: the prefix of attested agents can't be claimed by others.
+    pub fn of_orchestration(config: &Config, orch_id: &str) -> Self {
+        if orch_id.starts_with(ORCH_PREFIX) {
+            Self::ATTESTED
+        } else {
+            Self::of(config)
+        }
+    }
+
+    /// Checks one list, without copying it.
+    ///
+    /// # Errors
+    /// Names the member and what is beyond its bound.
+    pub fn check(self, member: &'static str, scopes: &[String]) -> Result<(), TooManyScopes> {
+        if scopes.len() > self.items {
+            return Err(TooManyScopes::Items {
+                member,
+                count: scopes.len(),
+                most: self.items,
+            });
+        }
+        match scopes.iter().enumerate().find(|(_, scope)| scope.len() > self.bytes) {
+            None => Ok(()),
+            Some((index, scope)) => Err(TooManyScopes::Bytes {
+                member,
+                index,
+                bytes: scope.len(),
+                most: self.bytes,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_at_its_bounds_passes_and_beyond_is_named() {
+        let scope = |bytes: usize| format!("a:b:{}", "é".repeat((bytes - 4) / 2));
+        let limits = ScopeLimits { items: 3, bytes: 10 };
+        let check = |scopes: &[String]| limits.check("scope", scopes).map_err(|error| error.to_string());
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&vec![scope(10); 3]), Ok(()));
+        let items = "scope has 4 items: at most 3 are allowed";
+        assert_eq!(check(&vec![scope(12); 4]), Err(items.to_owned()));
+        let bytes = "scope[1] is 12 bytes long: at most 10 are allowed";
+        assert_eq!(check(&[scope(10), scope(12)]), Err(bytes.to_owned()));
+    }
+}
