@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 pub const EXCERPT: usize = 256;
 /// Bytes that [`asked`] spends at most.
 pub const ASKED: usize = 1024;
+/// Bytes that an event spends on the scopes that it tells of.
+pub const SCOPES_TOLD: usize = 768;
 /// Bytes of one item of a list, or of one name, at most.
 const ITEM: usize = 120;
 const ELLIPSIS: &str = "…";
@@ -61,6 +63,24 @@ pub fn excerpt_list<S: AsRef<str>>(items: &[S], room: usize) -> String {
         text.push_str(&item);
     }
     text
+}
+
+/// The scopes joined by spaces where that takes no more than this room, else as [`excerpt_list`] tells them.
+///
+/// ```
+/// use agentwrit_protocol::excerpt::told;
+///
+/// let scopes = ["read:data:x", "read:data:y", "read:data:z"];
+/// assert_eq!(told(&scopes, 100), "read:data:x read:data:y read:data:z");
+/// assert_eq!(told(&scopes, 30), "read:data:x, … (+2)");
+/// ```
+pub fn told<S: AsRef<str>>(scopes: &[S], room: usize) -> String {
+    let whole: usize = scopes.iter().map(|scope| scope.as_ref().len() + 1).sum();
+    if whole > room.saturating_add(1) {
+        return excerpt_list(scopes, room);
+    }
+    let scopes: Vec<&str> = scopes.iter().map(AsRef::as_ref).collect();
+    scopes.join(" ")
 }
 
 /// What was asked for, in at most [`ASKED`] bytes: the scopes, as far as they fit, and up to four names, each with what
@@ -197,6 +217,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn told_scopes_are_bounded_and_whole_where_they_fit(
+            scopes in proptest::collection::vec("\\PC{0,60}|[a-z:]{3,40}", 0..30),
+            room in 10_usize..600,
+        ) {
+            let (text, whole) = (told(&scopes, room), scopes.join(" "));
+            prop_assert!(text.len() <= room, "{text}");
+            prop_assert_eq!(text == whole, whole.len() <= room, "{}", text);
+        }
+
         #[test]
         fn what_was_asked_for_is_bounded_whatever_it_is(
             scopes in proptest::collection::vec("\\PC{0,200}|[\\x00-\\x20]{0,200}|[a-z:]{3,40}", 0..20),

@@ -117,11 +117,11 @@ fn ceiling(scopes: &[String], limits: ScopeLimits) -> Result<ScopeSet, AppInputE
     if is_too_long(scopes) {
         return Err(AppInputError::ScopesLength);
     }
+    let parsed = ScopeSet::parse(scopes)?;
     limits.check("scopes", scopes)?;
-    let scopes = ScopeSet::parse(scopes)?;
-    match scopes.first_reserved() {
+    match parsed.first_reserved() {
         Some(scope) => Err(AppInputError::Reserved(excerpt(scope.as_str()))),
-        None => Ok(scopes),
+        None => Ok(parsed),
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
                 "invalid_scope_format scopes has 65 items",
             ),
             (
-                request("ab", &["read:data:x", &long[..257]], None),
+                request("ab", &["read:data:x", &format!("read:data:{}", &long[..247])], None),
                 "invalid_scope_format scopes[1] is 257 bytes",
             ),
         ];

@@ -2,6 +2,7 @@
 
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
 use agentwrit_protocol::{EntropyError, Sensitive};
 use async_trait::async_trait;
 
@@ -152,7 +153,7 @@ impl Command for Register {
             "app {} registered as client {}: scopes {}, token_ttl {}",
             app.app_id,
             app.client_id,
-            app.scopes.to_strings().join(" "),
+            told(&app.scopes.to_strings(), SCOPES_TOLD),
             app.token_ttl
         );
         tx.audit(self.admin.event(EventType::AppRegistered, detail));
@@ -227,20 +228,20 @@ impl Command for Update {
         let Some(mut app) = tx.app(&self.app_id).await? else {
             return Ok(None);
         };
-        let mut told = Vec::new();
+        let mut changes = Vec::new();
         if let Some(scopes) = self.change.scopes {
-            let text = |scopes: &agentwrit_protocol::ScopeSet| scopes.to_strings().join(" ");
-            told.push(format!("scopes set to {} (were {})", text(&scopes), text(&app.scopes)));
+            let text = |scopes: &agentwrit_protocol::ScopeSet| told(&scopes.to_strings(), SCOPES_TOLD / 2);
+            changes.push(format!("scopes set to {} (were {})", text(&scopes), text(&app.scopes)));
             app.scopes = scopes;
         }
         if let Some(ttl) = self.change.token_ttl {
-            told.push(format!("token_ttl set to {ttl} (was {})", app.token_ttl));
+            changes.push(format!("token_ttl set to {ttl} (was {})", app.token_ttl));
             app.token_ttl = ttl;
         }
         app.updated_at = tx.now_seconds();
         tx.update_app(&app).await?;
-        for told in told {
-            let detail = format!("app {}: {told}", app.app_id);
+        for change in changes {
+            let detail = format!("app {}: {change}", app.app_id);
             tx.audit(self.admin.event(EventType::AppUpdated, detail));
         }
         Ok(Some(app))

@@ -1,6 +1,6 @@
 //! The audit query.
 
-use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_protocol::audit::{AuditEvent, agent_as_told};
 use agentwrit_protocol::excerpt::excerpt;
 
 use crate::broker::Broker;
@@ -86,7 +86,7 @@ pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> 
     }
     let exact = FilterColumn::ALL
         .into_iter()
-        .filter_map(|column| value(column.as_str()).map(|value| (column, value.to_owned())))
+        .filter_map(|column| value(column.as_str()).map(|value| (column, as_told(column, value))))
         .collect();
     Ok(EventFilter {
         exact,
@@ -96,6 +96,15 @@ pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> 
         offset: number("offset", 0, 0)?,
         limit: number("limit", DEFAULT_LIMIT, 1)?.min(LONGEST_PAGE),
     })
+}
+
+/// What the trail holds of a value: of a long one the beginning.
+fn as_told(column: FilterColumn, value: &str) -> String {
+    if column == FilterColumn::AgentId {
+        agent_as_told(value).into_owned()
+    } else {
+        value.to_owned()
+    }
 }
 
 /// One page, with every event that was queued before the call.

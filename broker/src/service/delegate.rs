@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
-use agentwrit_protocol::excerpt::asked;
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
 use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
 use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
@@ -334,7 +334,7 @@ impl Command for Delegate {
             "token {} delegated for {} s: {}",
             claims.jti,
             claims.exp - claims.iat,
-            claims.scope.join(" ")
+            told(&claims.scope, SCOPES_TOLD)
         );
         let event = EventDraft::success(EventType::DelegationCreated, detail)
             .of_session(&session)

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{asked, excerpt, excerpt_list};
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
 use async_trait::async_trait;
@@ -67,7 +67,7 @@ const CEILING_TOLD: usize = 512;
 
 impl LaunchError {
     /// For the audit trail, where a ceiling of any length is told in few bytes.
-    fn told(&self) -> String {
+    fn in_trail(&self) -> String {
         match self {
             Self::Ceiling(allowed) => format!(
                 "allowed_scope exceeds the app's scope ceiling; allowed scopes: {}",
@@ -117,8 +117,8 @@ fn check(broker: &Broker, request: &LaunchTokenRequest) -> Result<Wanted, Launch
     if is_too_long(asked) {
         return Err(LaunchError::ScopeLength);
     }
-    ScopeLimits::of(&broker.config).check("allowed_scope", asked)?;
     let allowed_scope = ScopeSet::parse(asked)?;
+    ScopeLimits::of(&broker.config).check("allowed_scope", asked)?;
     if let Some(scope) = allowed_scope.first_reserved() {
         return Err(LaunchError::Reserved(excerpt(scope.as_str())));
     }
@@ -198,7 +198,7 @@ async fn deny(
         ("app", creator.strip_prefix(SUBJECT_PREFIX).unwrap_or_default()),
     ];
     let asked = asked(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
-    let event = EventDraft::denied(event_type, error.told())
+    let event = EventDraft::denied(event_type, error.in_trail())
         .asked(&asked)
         .ids(creator, "", "")
         .actor(creator)
@@ -251,7 +251,7 @@ fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Resu
     let detail = format!(
         "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
         excerpt(&stored.agent_name),
-        stored.allowed_scope.to_strings().join(" "),
+        told(&stored.allowed_scope.to_strings(), SCOPES_TOLD),
         stored.max_ttl
     );
     let event = EventDraft::success(EventType::LaunchTokenIssued, detail)

@@ -1,7 +1,7 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{asked, excerpt, excerpt_list};
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::wire::LaunchPolicy;
 use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, lower_hex};
@@ -312,7 +312,7 @@ impl LaunchPod {
             if bound.node.is_empty() { "unknown" } else { &bound.node },
             bound.policy_name,
             launch.agent_name,
-            allowed_scope.join(" "),
+            told(&allowed_scope, SCOPES_TOLD),
             launch.max_ttl
         );
         let draft = EventDraft::success(EventType::LaunchTokenIssued, detail)

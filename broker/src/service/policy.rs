@@ -1,6 +1,7 @@
 //! Policies as the controller writes them: fenced, all or nothing, and felt at once by the sessions under them.
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
 use agentwrit_protocol::lower_hex;
 use async_trait::async_trait;
@@ -169,7 +170,7 @@ fn description(policy: &Policy) -> String {
 }
 
 fn in_force(scopes: &[String], ttl: i64) -> String {
-    format!("in force: scopes {}, at most {ttl} s", scopes.join(" "))
+    format!("in force: scopes {}, at most {ttl} s", told(scopes, SCOPES_TOLD))
 }
 
 fn stamped(event: EventType, detail: String, policy_uid: &str, writer: &Writer) -> EventDraft {

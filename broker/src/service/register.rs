@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::excerpt::{asked, excerpt};
-use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError, Times};
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, told};
+use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError, Times, go_json};
 use agentwrit_server::Source;
 use async_trait::async_trait;
 
@@ -29,7 +29,7 @@ pub(super) const MAX_SCOPE_BYTES: usize = 32 * 1024;
 pub(super) fn is_too_long(scopes: &[String]) -> bool {
     // Two quotes and a comma or bracket each, and the first bracket.
     let least = scopes.iter().fold(1, |least, scope| least + scope.len() + 3);
-    least > MAX_SCOPE_BYTES || serde_json::to_string(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES
+    least > MAX_SCOPE_BYTES || go_json::to_vec(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES
 }
 
 /// A registration as asked for: every member is there.
@@ -375,7 +375,7 @@ impl Command for Register {
             "token {} issued for {} s: {}",
             session.jti,
             session.exp - session.iat,
-            session.scope.join(" ")
+            told(&session.scope, SCOPES_TOLD)
         );
         let issued = EventDraft::success(EventType::TokenIssued, detail);
         tx.audit(issued.of_session(&session).source(&self.source));

@@ -27,6 +27,7 @@ mod clocks;
 mod cluster;
 mod delegate;
 mod disk;
+mod event_bounds;
 mod exposition;
 mod front;
 mod hello;

@@ -93,3 +93,17 @@ async fn what_is_not_set_allows_a_thousand_scopes_and_8_kib() {
         answer.refused_like(400, "invalid_scope_format", "requested_scope");
     }
 }
+
+#[tokio::test]
+async fn a_list_is_measured_as_the_token_writes_it() {
+    let harness = Harness::new().await;
+    // Six bytes each in a token, with which it would be longer than any that is looked at.
+    let scopes = json!([format!("read:data:{}", "<".repeat(6000))]);
+    let launch = harness.launch(json!({})).await;
+    let answer = harness.register(&launch, json!({"requested_scope": scopes})).await;
+    answer.refused_like(
+        400,
+        "invalid_request",
+        "requested_scope must be at most 32768 bytes of JSON",
+    );
+}

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::bounds::bound;
 use super::sanitise;
 use crate::lower_hex;
 
@@ -131,9 +132,10 @@ impl AuditEvent {
         (sequence >= 0 && Self::id_for(sequence) == id).then_some(sequence)
     }
 
-    /// Seals the event: sanitises the detail, appends `ext_hash`, chains and hashes.
+    /// Seals the event: cuts what is too long ([`super::MAX_EVENT_BYTES`]), sanitises the detail, appends `ext_hash`, chains and hashes.
     pub fn seal(&mut self, sequence: i64, prev_hash: &str) {
         self.id = Self::id_for(sequence);
+        bound(self);
         self.detail = sanitise(&self.detail);
         if let Some(hash) = self.extra.hash() {
             self.detail.push_str(EXT_HASH);

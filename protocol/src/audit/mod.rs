@@ -1,11 +1,13 @@
 //! The audit trail: event, hash chain, signed checkpoints, sanitiser (contract §15, `kubernetes-api.md` §4 "Audit").
 
+mod bounds;
 mod checkpoint;
 mod event;
 mod event_type;
 mod sanitise;
 mod walker;
 
+pub use bounds::{MAX_EVENT_BYTES, agent_as_told};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointKeys, MAX_UNSIGNED, SignatureCheck};
 pub use event::{AuditEvent, ExtraFields};
 pub use event_type::{EventType, Outcome};
