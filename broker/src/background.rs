@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::audit::EventType;
 use async_trait::async_trait;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{AppState, Broker};
 use crate::clock;
-use crate::store::{Command, EventDraft, Result as StoreResult, Tx};
+use crate::store::{Command, Result as StoreResult, Tx};
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -36,14 +35,11 @@ pub async fn run(broker: AppState) {
 
 /// Tells the trail how many denials it holds only as this number.
 pub fn tell_suppressed(broker: &Broker) {
-    let suppressed = broker.limits.take_suppressed();
-    if suppressed > 0 {
-        let detail = format!("suppressed={suppressed}");
-        let event = EventDraft::denied(EventType::TokenAuthFailed, detail).error_kind("suppressed");
-        if !broker.store.append(event) {
-            broker.limits.untold(suppressed);
-            tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued yet");
-        }
+    if let Some((suppressed, event)) = broker.limits.take_suppressed()
+        && !broker.store.append(event)
+    {
+        broker.limits.untold(suppressed);
+        tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued yet");
     }
 }
 

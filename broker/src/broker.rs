@@ -11,11 +11,11 @@ use crate::attest::Attestation;
 use crate::config::Config;
 use crate::hashed_secrets::HashedSecrets;
 use crate::keys::KeySet;
-use crate::limits::Limits;
+use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
-use crate::store::{Command, EventDraft, READERS, Store, StoreError};
+use crate::store::{Command, DenialDraft, READERS, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
 
@@ -40,7 +40,7 @@ pub struct Broker {
     /// Turns at reading the store for callers that showed no credential yet.
     pub reads: Turns,
     /// Rate limits.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Launch tokens of whose users the transaction is asked at once.
@@ -124,29 +124,19 @@ impl Broker {
 
     /// Audits a denial that comes before a verified credential: nobody waits for its commit, and beyond the rate of
     /// its source it is only counted.
-    pub fn audit_denial(&self, source: std::net::IpAddr, draft: EventDraft) {
-        if !self.limits.audits_denial(source) {
-            self.metrics.denials_suppressed.inc();
-        } else if !self.store.append(draft.source(&source.to_string())) {
+    pub fn audit_denial(&self, source: std::net::IpAddr, denial: DenialDraft) {
+        let denial = denial.source(&source.to_string());
+        if let Some(event) = self.limits.pass(Asker::Source(source), denial)
+            && !self.store.append(event)
+        {
             self.limits.suppress();
-            self.metrics.denials_suppressed.inc();
         }
-    }
-
-    /// Whether a denial of a verified subject is audited: beyond its rate it is only counted, for a caller in a loop
-    /// must not fill the disk.
-    pub fn audits_denial_of(&self, subject: &str) -> bool {
-        let audited = self.limits.audits_denial_of(subject);
-        if !audited {
-            self.metrics.denials_suppressed.inc();
-        }
-        audited
     }
 
     /// Audits a 429: one for each source and endpoint now and then, the others are only counted.
     pub fn audit_rate_limit(&self, source: std::net::IpAddr, path: &str) {
         if self.limits.audits_hit(source, path) {
-            let event = EventDraft::denied(EventType::AppRateLimited, "rate limit exceeded");
+            let event = DenialDraft::denied(EventType::AppRateLimited, "rate limit exceeded");
             self.audit_denial(source, event.resource(path).error_kind("rate_limited"));
         } else {
             self.metrics.denials_suppressed.inc();

@@ -68,6 +68,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         entropy.fill(key)?;
     }
     let judging = Arc::new(JudgingClock::new(Arc::clone(&clock)));
+    let limits = Arc::new(Limits::new(&config, &clock, Arc::clone(&metrics)));
     let shared = crate::store::sqlite::Shared {
         view: Arc::clone(&view),
         clock: Arc::clone(&clock),
@@ -75,6 +76,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         entropy: Arc::clone(&entropy),
         keys: Arc::clone(&keys),
         metrics: Arc::clone(&metrics),
+        limits: Arc::clone(&limits),
         status: crate::store::StoreStatus::new(&metrics),
         matches: crate::store::sqlite::matches::Matches::default(),
         max_ttl: config.max_ttl,
@@ -98,7 +100,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         config.issuer.clone(),
     );
     Ok(Arc::new(Broker {
-        limits: Limits::new(&config, &clock),
+        limits,
         started: clock.monotonic(),
         client_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
         admin_secrets: HashedSecrets::of_admin(admin_key),

@@ -6,15 +6,16 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::Scope;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
-use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::session::RevocationLevel;
 use async_trait::async_trait;
 
 use super::call::Call;
 use super::error::ApiError;
 use crate::broker::Broker;
+use crate::limits::Asker;
+use crate::service::attested::is_attested;
 use crate::service::launch::LaunchError;
-use crate::store::{Command, EndReason, EventDraft, Result as StoreResult, Tx};
+use crate::store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Tx};
 use crate::verify::{TokenError, Verified};
 use crate::view::TokenState;
 
@@ -89,18 +90,13 @@ pub struct Bearer {
     pub state: TokenState,
 }
 
-/// Whether these are the claims of an attested agent.
-pub fn is_attested(claims: &Claims) -> bool {
-    claims.orch_id.starts_with(ORCH_PREFIX)
-}
-
 /// Checks the bearer of a call.
 ///
 /// # Errors
 /// The first check that fails, audited.
 pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<Bearer, ApiError> {
     let refuse = |detail: &str, kind: &str, reason: &str| {
-        let event = EventDraft::denied(EventType::TokenAuthFailed, reason)
+        let event = DenialDraft::denied(EventType::TokenAuthFailed, reason)
             .resource(&call.path())
             .error_kind(kind);
         broker.audit_denial(call.source, event);
@@ -127,7 +123,7 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
     })?;
     stands(broker, call, guard, &claims, state).await?;
     if !broker.config.audience.is_empty() && !claims.aud.contains(&broker.config.audience) {
-        let event = EventDraft::denied(EventType::TokenAuthFailed, "token audience mismatch").error_kind("audience");
+        let event = DenialDraft::denied(EventType::TokenAuthFailed, "token audience mismatch").error_kind("audience");
         audit(broker, call, &claims, event).await?;
         return Err(ApiError::unauthorized("token audience mismatch"));
     }
@@ -140,7 +136,7 @@ pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<
         }
     };
     if let Some(detail) = lacking {
-        let event = EventDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
+        let event = DenialDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
         audit(broker, call, &claims, event).await?;
         return Err(ApiError::new(ErrorCode::InsufficientScope, detail));
     }
@@ -200,7 +196,7 @@ pub fn revoked(code: ErrorCode) -> ApiError {
 /// # Errors
 /// 503 when the event can't be committed.
 pub async fn revoked_access(broker: &Broker, call: &Call, claims: &Claims, kind: &str) -> Result<(), ApiError> {
-    let event = EventDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+    let event = DenialDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
     audit(broker, call, claims, event.error_kind(kind)).await
 }
 
@@ -217,17 +213,16 @@ fn may(claims: &Claims, kind: SubjectKind, scope: &str) -> bool {
             .any(|held| held.covers(&required))
 }
 
-/// Commits an event about a verified bearer, with what its session knows; beyond the rate of its subject it is only
-/// counted.
-async fn audit(broker: &Broker, call: &Call, claims: &Claims, event: EventDraft) -> Result<(), ApiError> {
-    if !broker.audits_denial_of(&claims.sub) {
-        return Ok(());
-    }
-    let event = event
+/// Commits a denial of a verified bearer, with what its session knows; beyond its rate it is only counted.
+async fn audit(broker: &Broker, call: &Call, claims: &Claims, denial: DenialDraft) -> Result<(), ApiError> {
+    let denial = denial
         .ids(&claims.sub, &claims.task_id, &claims.orch_id)
         .resource(&call.path())
         .actor(&claims.sub)
         .source(&call.source_text());
+    let Some(event) = broker.limits.pass(Asker::bearer(claims), denial) else {
+        return Ok(());
+    };
     broker
         .store
         .commit(AuditBearer {

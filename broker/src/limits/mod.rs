@@ -1,20 +1,24 @@
 //! Rate limits (token buckets of the governor crate, on the broker's clock) and what is done about denials.
 
 mod buckets;
+mod gate;
 mod limit;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_server::Source;
 use governor::Quota;
 
+use self::gate::Gate;
+pub use self::gate::{Asker, Passed};
 use self::limit::Limit;
 use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::store::{DenialDraft, EventDraft};
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
 const ADMIN_AUTH_BURST: u32 = 10;
@@ -40,15 +44,13 @@ pub struct Limits {
     app_auth_source: Limit,
     challenge: Limit,
     register: Limit,
-    denials: Limit,
-    subjects: Limit,
+    gate: Gate,
     hits: Limit,
-    suppressed: AtomicU64,
 }
 
 impl Limits {
     /// The limits that the configuration asks for.
-    pub fn new(config: &Config, clock: &Arc<dyn Clock>) -> Self {
+    pub fn new(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let twice = |rate: u32| rate.saturating_mul(2);
         let denials = per_second(config.denial_audit_rate, config.denial_audit_rate);
         Self {
@@ -60,10 +62,8 @@ impl Limits {
             app_auth_source: Limit::new(per_second(APP_AUTH_PER_SECOND, APP_AUTH_SOURCE_BURST), clock),
             challenge: Limit::new(per_second(config.challenge_rate, twice(config.challenge_rate)), clock),
             register: Limit::new(per_second(config.register_rate, twice(config.register_rate)), clock),
-            denials: Limit::new(denials, clock),
-            subjects: Limit::new(denials, clock),
+            gate: Gate::new(denials, clock, metrics),
             hits: Limit::new(Quota::with_period(HITS_EVERY), clock),
-            suppressed: AtomicU64::new(0),
         }
     }
 
@@ -93,14 +93,9 @@ impl Limits {
         self.register.allows(Source::of(source))
     }
 
-    /// Whether a denial of this source is audited; one that isn't is counted.
-    pub fn audits_denial(&self, source: IpAddr) -> bool {
-        self.counted(self.denials.allows(Source::of(source)))
-    }
-
-    /// Whether a denial of this verified subject is audited; one that isn't is counted.
-    pub fn audits_denial_of(&self, subject: &str) -> bool {
-        self.counted(self.subjects.allows(subject))
+    /// The event of a denial; `None` when this asker has had so many of late that it is only counted.
+    pub fn pass(&self, asker: Asker<'_>, denial: DenialDraft) -> Option<EventDraft> {
+        self.gate.pass(asker, denial)
     }
 
     /// Whether a 429 to this source at this endpoint is audited. The others are no suppressed denials: that there are
@@ -109,26 +104,19 @@ impl Limits {
         self.hits.allows((Source::of(source), path))
     }
 
-    fn counted(&self, allowed: bool) -> bool {
-        if !allowed {
-            self.suppress();
-        }
-        allowed
-    }
-
     /// Counts a denial that the trail will hold only as a number.
     pub fn suppress(&self) {
-        self.suppressed.fetch_add(1, Ordering::Relaxed);
+        self.gate.suppress();
     }
 
-    /// Denials counted since the last call.
-    pub fn take_suppressed(&self) -> u64 {
-        self.suppressed.swap(0, Ordering::Relaxed)
+    /// How many denials were counted since the last call, and the event that says so; `None` for none.
+    pub fn take_suppressed(&self) -> Option<(u64, EventDraft)> {
+        self.gate.take_suppressed()
     }
 
     /// Counts those again that could not be told.
     pub fn untold(&self, suppressed: u64) {
-        self.suppressed.fetch_add(suppressed, Ordering::Relaxed);
+        self.gate.untold(suppressed);
     }
 
     /// Forgets whose buckets are full again.
@@ -139,18 +127,18 @@ impl Limits {
             &self.app_auth_source,
             &self.challenge,
             &self.register,
-            &self.denials,
-            &self.subjects,
             &self.hits,
         ] {
             limit.prune();
         }
+        self.gate.prune();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agentwrit_protocol::audit::EventType;
     use agentwrit_protocol::clock::ManualClock;
 
     fn limits(settings: &[(&str, &str)], clock: &Arc<dyn Clock>) -> Limits {
@@ -159,7 +147,7 @@ mod tests {
             found.map(|(_, value)| (*value).to_owned())
         };
         let config = Config::load(&|name| lookup(name).or((name == "AA_ADMIN_AUTH").then(|| "off".to_owned())));
-        Limits::new(&config.unwrap(), clock)
+        Limits::new(&config.unwrap(), clock, Arc::new(Metrics::new().unwrap()))
     }
 
     #[test]
@@ -202,16 +190,24 @@ mod tests {
         let clock: Arc<dyn Clock> = manual.clone();
         let limits = limits(&[("AA_DENIAL_AUDIT_RATE", "3")], &clock);
         let source = IpAddr::from([192, 0, 2, 1]);
-        assert_eq!((0..10).filter(|_| limits.audits_denial(source)).count(), 3);
-        assert_eq!((0..10).filter(|_| limits.audits_denial_of("spiffe://a")).count(), 3);
-        assert!(limits.audits_denial_of("spiffe://b"));
+        let passes = |asker: Asker<'_>| {
+            let denial = DenialDraft::denied(EventType::ScopeViolation, "no");
+            limits.pass(asker, denial).is_some()
+        };
+        let taken = |asker: Asker<'_>| (0..10).filter(|_| passes(asker)).count();
+        assert_eq!((taken(Asker::Source(source)), taken(Asker::Known("a"))), (3, 3));
+        assert!(passes(Asker::Known("b")) && passes(Asker::Source([192, 0, 2, 2].into())));
         assert_eq!(
             (0..5).filter(|_| limits.audits_hit(source, "/v1/admin/auth")).count(),
             1
         );
         assert!(limits.audits_hit(source, "/v1/register"));
-        assert_eq!((limits.take_suppressed(), limits.take_suppressed()), (7 + 7, 0));
+        let (suppressed, event) = limits.take_suppressed().unwrap();
+        assert_eq!((suppressed, event.detail.as_str()), (7 + 7, "suppressed=14"));
+        assert!(limits.take_suppressed().is_none());
+        limits.untold(suppressed);
+        assert_eq!(limits.take_suppressed().unwrap().0, 14);
         manual.advance(10);
-        assert!(limits.audits_hit(source, "/v1/admin/auth") && limits.audits_denial_of("spiffe://a"));
+        assert!(limits.audits_hit(source, "/v1/admin/auth") && passes(Asker::Known("a")));
     }
 }

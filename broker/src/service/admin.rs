@@ -12,7 +12,7 @@ use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::config::{AdminAuth, AdminSecret, equal, known_to_everybody};
 use crate::hashed_secrets::SecretError;
-use crate::store::{Command, EventDraft, Result as StoreResult, StoreError, Tx};
+use crate::store::{Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// The scopes of an admin token, in this order.
 pub const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
@@ -61,7 +61,7 @@ pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Res
     }
     if !matches(broker, &secret, presented, Source::of(source)).await? {
         broker.metrics.admin_auth.with_label_values(&["failure"]).inc();
-        let event = EventDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
+        let event = DenialDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
         broker.audit_denial(source, event.error_kind("invalid_credentials"));
         return Err(if weak {
             AdminError::Weak

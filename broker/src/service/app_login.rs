@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::hashed_secrets::SecretError;
-use crate::store::{AppRecord, Command, EventDraft, Result as StoreResult, StoreError, Tx};
+use crate::store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ fn refuse(broker: &Broker, source: IpAddr, reason: Reason, app: Option<&AppRecor
         Reason::Secret => ("wrong credentials of app", "wrong_credentials"),
     };
     let app_id = app.map(|app| format!(" {}", app.app_id)).unwrap_or_default();
-    let event = EventDraft::denied(EventType::AppAuthFailed, format!("app login refused: {why}{app_id}"));
+    let event = DenialDraft::denied(EventType::AppAuthFailed, format!("app login refused: {why}{app_id}"));
     broker.audit_denial(source, event.error_kind(kind));
     LoginError::Credentials
 }

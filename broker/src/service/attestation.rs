@@ -164,7 +164,7 @@ async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, asked:
     K8sError::Refused(kind.into())
 }
 
-fn anonymous(kind: DenialKind) -> crate::store::EventDraft {
+fn anonymous(kind: DenialKind) -> crate::store::DenialDraft {
     let refused = Refused {
         kind,
         pod: None,

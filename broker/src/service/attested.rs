@@ -1,7 +1,10 @@
 //! What registration, renewal and revocation must ask about attested pods.
 
+use std::net::IpAddr;
+
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
 use base64::Engine as _;
@@ -10,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::denials::{self, Refused};
 use super::policy_rules::Pair;
 use crate::attest::DenialKind;
+use crate::limits::Asker;
 use crate::store::policy::PolicyKey;
 use crate::store::{Attested, EndReason, EventDraft, LaunchToken, Result, RevocationLevel, Session, Tx};
 
@@ -40,6 +44,11 @@ impl From<DenialKind> for Refusal {
     }
 }
 
+/// Whether these are the claims of an attested agent, or of one that it delegated to: nobody else can have the prefix.
+pub fn is_attested(claims: &Claims) -> bool {
+    claims.orch_id.starts_with(ORCH_PREFIX)
+}
+
 /// What a registration claims, as far as a pod's launch token binds it.
 #[derive(Debug, Clone, Copy)]
 pub struct RegisterClaim<'a> {
@@ -52,7 +61,7 @@ pub struct RegisterClaim<'a> {
     /// As sent.
     pub requested_scope: &'a [String],
     /// Network address of the caller.
-    pub source: &'a str,
+    pub source: IpAddr,
 }
 
 /// Whether a registration keeps to what its launch token was made for, and pod and policy still stand.
@@ -80,11 +89,11 @@ pub async fn check_register(
         orch_id: claim.orch_id,
         task_id: claim.task_id,
         actor: "",
-        source: claim.source,
+        source: &claim.source.to_string(),
         note: "",
         asked: &asked(Some(claim.requested_scope), &launch.names()),
     };
-    denials::record(tx, EventType::RegistrationDenied, &refused).await?;
+    denials::record(tx, Asker::Source(claim.source), EventType::RegistrationDenied, &refused).await?;
     Ok(Some(kind.into()))
 }
 

@@ -16,8 +16,9 @@ use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
+use crate::limits::Asker;
 use crate::store::session::stem;
-use crate::store::{Command, Delegated, EventDraft, Result as StoreResult, Session, StoreError, Tx};
+use crate::store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
 use crate::timestamp::rfc3339_nanos;
 use crate::view::View;
 
@@ -240,11 +241,11 @@ impl Delegate {
         let text = DelegateError::from(denial).to_string();
         let violation = || {
             let to = [("delegate_to", self.wanted.delegate_to.as_str())];
-            EventDraft::denied(EventType::DelegationAttenuationViolation, text.as_str())
+            DenialDraft::denied(EventType::DelegationAttenuationViolation, text.as_str())
                 .asked(&asked(Some(&self.wanted.scope), &to))
         };
         let event = match denial {
-            Denial::Revoked(kind) => EventDraft::denied(EventType::TokenRevokedAccess, text.as_str())
+            Denial::Revoked(kind) => DenialDraft::denied(EventType::TokenRevokedAccess, text.as_str())
                 .resource(&self.path)
                 .error_kind(kind),
             Denial::TooDeep => violation().error_kind("delegation_too_deep"),
@@ -253,7 +254,10 @@ impl Delegate {
         };
         let event =
             tell(event, &self.bearer, lineage).delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
-        tx.audit(event.actor(&self.bearer.sub).source(&self.source));
+        tx.deny(
+            Asker::bearer(&self.bearer),
+            event.actor(&self.bearer.sub).source(&self.source),
+        );
     }
 
     fn claims(&self, prepared: Prepared, granted: Granted) -> Claims {

@@ -5,8 +5,9 @@ use agentwrit_protocol::k8s::{DenialsResponse, LivePod};
 use async_trait::async_trait;
 
 use crate::attest::DenialKind;
+use crate::limits::Asker;
 use crate::store::policy::NewDenial;
-use crate::store::{Command, EventDraft, Result, Tx};
+use crate::store::{Command, DenialDraft, Result, Tx};
 
 /// Most refusals in one answer of the feed.
 const PAGE: i64 = 200;
@@ -44,7 +45,7 @@ impl Refused<'_> {
     }
 
     /// The audit event of this refusal.
-    pub fn draft(&self, event: EventType) -> EventDraft {
+    pub fn draft(&self, event: EventType) -> DenialDraft {
         let mut detail = self.sentence();
         if let Some(pod) = self.pod {
             detail = format!("{detail} Pod {}/{}", pod.namespace, pod.name);
@@ -52,7 +53,7 @@ impl Refused<'_> {
                 detail = format!("{detail}, LaunchToken {}", self.policy);
             }
         }
-        EventDraft::denied(event, detail)
+        DenialDraft::denied(event, detail)
             .asked(self.asked)
             .ids("", self.task_id, self.orch_id)
             .actor(self.actor)
@@ -73,13 +74,14 @@ pub fn sentence(kind: DenialKind, note: &str) -> String {
     }
 }
 
-/// Writes a refusal into the audit trail and, when it concerns a known pod, into the feed.
+/// Writes a refusal into the audit trail and, when it concerns a known pod, into the feed: neither when it is only
+/// counted.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn record(tx: &mut dyn Tx, event: EventType, refused: &Refused<'_>) -> Result<()> {
-    tx.audit(refused.draft(event));
-    match refused.pod {
+pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &Refused<'_>) -> Result<()> {
+    let audited = tx.deny(asker, refused.draft(event));
+    match refused.pod.filter(|_| audited) {
         Some(pod) => tell(tx, pod, refused.policy, refused.kind, refused.note).await,
         None => Ok(()),
     }
@@ -139,7 +141,8 @@ impl Command for RecordDenial {
             note: "",
             asked: &self.asked,
         };
-        record(tx, EventType::AttestationDenied, &refused).await
+        let asker = Asker::Known(self.pod.as_ref().map_or(&self.actor, |pod| &pod.uid));
+        record(tx, asker, EventType::AttestationDenied, &refused).await
     }
 }
 

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use crate::broker::Broker;
+use crate::limits::Asker;
 use crate::store::{
-    AppRecord, Command, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
+    AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
 };
 
 /// Life of a launch token when none is asked for, seconds.
@@ -190,21 +191,21 @@ async fn deny(
         LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
         _ => EventType::LaunchTokenDenied,
     };
-    if !broker.audits_denial_of(creator) {
-        return Ok(());
-    }
     let names = [
         ("agent_name", request.agent_name.as_deref().unwrap_or_default()),
         ("app", creator.strip_prefix(SUBJECT_PREFIX).unwrap_or_default()),
     ];
     let asked = asked(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
-    let event = EventDraft::denied(event_type, error.in_trail())
+    let denial = DenialDraft::denied(event_type, error.in_trail())
         .asked(&asked)
         .ids(creator, "", "")
         .actor(creator)
         .source(source)
         .error_kind(error.kind());
-    broker.store.commit(Deny(event)).await
+    match broker.limits.pass(Asker::Known(creator), denial) {
+        Some(event) => broker.store.commit(Deny(event)).await,
+        None => Ok(()),
+    }
 }
 
 /// The launch token of `AA_SEED_TOKENS`.

@@ -3,7 +3,7 @@
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::Lineage;
 
-use crate::store::{EventDraft, Result, Session, Tx};
+use crate::store::{Draft, Result, Session, Tx};
 
 /// A node and those above it.
 pub(super) struct StoredLineage {
@@ -42,13 +42,13 @@ impl StoredLineage {
     }
 
     /// Sets the node's ids and its session's extra fields.
-    pub(super) fn tell(&self, event: EventDraft) -> EventDraft {
+    pub(super) fn tell<K>(&self, event: Draft<K>) -> Draft<K> {
         event.of_session(&self.node).within_session(self.root())
     }
 }
 
 /// Sets the ids of a bearer, and the extra fields of its session when there is one.
-pub(super) fn tell(event: EventDraft, bearer: &Claims, lineage: Option<&StoredLineage>) -> EventDraft {
+pub(super) fn tell<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredLineage>) -> Draft<K> {
     match lineage {
         Some(lineage) => lineage.tell(event),
         None => event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id),

@@ -16,6 +16,7 @@ use super::policy_input::{InputError, check_key, parse_scope};
 use super::policy_rules::{Effective, Pair};
 use super::scope_limits::ScopeLimits;
 use crate::attest::{AttestedPod, DenialKind, advance};
+use crate::limits::Asker;
 use crate::store::policy::PolicyKey;
 use crate::store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
 use crate::timestamp::rfc3339_seconds;
@@ -354,7 +355,7 @@ impl LaunchPod {
             note,
             asked: &self.ask.asked(&names),
         };
-        denials::record(tx, EventType::AttestationDenied, &refused).await?;
+        denials::record(tx, Asker::Known(&self.pod.uid), EventType::AttestationDenied, &refused).await?;
         let mut refusal = Refusal::from(kind);
         if !note.is_empty() {
             refusal.detail = sentence(kind, note);

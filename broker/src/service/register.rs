@@ -16,9 +16,11 @@ use super::proof::{self, ProofError};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
+use crate::limits::Asker;
 use crate::nonce::{self, Nonce};
 use crate::store::{
-    Command, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, StoreError, Tx,
+    Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session,
+    StoreError, Tx,
 };
 use crate::view::View;
 
@@ -184,7 +186,7 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
         sid: broker.random_id(&instance)?,
         jti: broker.random_id(&instance)?,
         max_ttl: broker.config.max_ttl,
-        source: source.to_string(),
+        source,
         view: Arc::clone(&broker.view),
         wanted: Arc::clone(&wanted),
     };
@@ -223,7 +225,7 @@ fn refuse_stranger(broker: &Broker, wanted: &Registration, unfit: Unfit, source:
         launch.as_deref(),
         &[("orch_id", &wanted.orch_id), ("task_id", &wanted.task_id)],
     );
-    let event = EventDraft::denied(EventType::RegistrationDenied, denial.to_string());
+    let event = DenialDraft::denied(EventType::RegistrationDenied, denial.to_string());
     broker.audit_denial(source, event.asked(&asked).error_kind(denial.kind()));
     RegisterError::Denied(denial)
 }
@@ -238,17 +240,17 @@ struct Register {
     sid: String,
     jti: String,
     max_ttl: i64,
-    source: String,
+    source: IpAddr,
     view: Arc<View>,
     wanted: Arc<Registration>,
 }
 
 impl Register {
     /// An event about this attempt, with what the launch token knows.
-    fn event(&self, launch: &LaunchToken, event: EventDraft) -> EventDraft {
+    fn denial(&self, launch: &LaunchToken, event: DenialDraft) -> DenialDraft {
         let event = event
             .ids("", &self.wanted.task_id, &self.wanted.orch_id)
-            .source(&self.source)
+            .source(&self.source.to_string())
             .correlation_id(&launch.correlation_id);
         match &launch.attested {
             Some(bound) => event.pod_uid(&bound.pod_uid).policy_uid(&bound.policy_uid),
@@ -262,10 +264,10 @@ impl Register {
         } else {
             EventType::RegistrationDenied
         };
-        let event = EventDraft::denied(kind, denial.to_string())
+        let event = DenialDraft::denied(kind, denial.to_string())
             .asked(&self.wanted.asked(Some(launch), &[]))
             .error_kind(denial.kind());
-        tx.audit(self.event(launch, event));
+        tx.deny(Asker::Source(self.source), self.denial(launch, event));
         denial
     }
 
@@ -350,7 +352,7 @@ impl Command for Register {
             task_id: &self.wanted.task_id,
             public_key: &self.wanted.public_key,
             requested_scope: &self.wanted.requested_scope,
-            source: &self.source,
+            source: self.source,
         };
         if let Some(refusal) = attested::check_register(tx, &launch, &claim).await? {
             return Ok(Err(Refused::Audited(Denial::Policy(refusal))));
@@ -370,7 +372,8 @@ impl Command for Register {
             launch.created_by
         );
         let registered = EventDraft::success(EventType::AgentRegistered, detail);
-        tx.audit(registered.of_session(&session).source(&self.source));
+        let source = self.source.to_string();
+        tx.audit(registered.of_session(&session).source(&source));
         let detail = format!(
             "token {} issued for {} s: {}",
             session.jti,
@@ -378,7 +381,7 @@ impl Command for Register {
             told(&session.scope, SCOPES_TOLD)
         );
         let issued = EventDraft::success(EventType::TokenIssued, detail);
-        tx.audit(issued.of_session(&session).source(&self.source));
+        tx.audit(issued.of_session(&session).source(&source));
         attested::on_registered(tx, &launch, &session.sid).await?;
         Ok(Ok(Registered {
             session,

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, tell};
 use crate::broker::Broker;
+use crate::limits::Asker;
 use crate::store::{
-    Command, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
+    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
 };
 use crate::view::ViewChange;
 
@@ -88,18 +89,22 @@ impl Command for Release {
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Released> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;
-        let (event, released) = match self.end(tx, lineage.as_ref()).await? {
+        match self.end(tx, lineage.as_ref()).await? {
             Ok(()) => {
                 let detail = format!("token {} released", self.bearer.jti);
-                (EventDraft::success(EventType::TokenReleased, detail), Released::Done)
+                let event = EventDraft::success(EventType::TokenReleased, detail);
+                let event = tell(event, &self.bearer, lineage.as_ref());
+                tx.audit(event.actor(&self.bearer.sub).source(&self.source));
+                Ok(Released::Done)
             }
             Err(kind) => {
-                let event = EventDraft::denied(EventType::TokenRevokedAccess, "token has been revoked");
-                (event.resource(&self.path).error_kind(kind), Released::Already)
+                let denial = DenialDraft::denied(EventType::TokenRevokedAccess, "token has been revoked");
+                let denial = tell(denial, &self.bearer, lineage.as_ref());
+                let denial = denial.resource(&self.path).error_kind(kind);
+                let denial = denial.actor(&self.bearer.sub).source(&self.source);
+                tx.deny(Asker::bearer(&self.bearer), denial);
+                Ok(Released::Already)
             }
-        };
-        let event = tell(event, &self.bearer, lineage.as_ref());
-        tx.audit(event.actor(&self.bearer.sub).source(&self.source));
-        Ok(released)
+        }
     }
 }

@@ -10,8 +10,11 @@ use super::attested::{self, Refusal};
 use super::lineage::{StoredLineage, tell};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
+use crate::limits::Asker;
 use crate::store::session::stem;
-use crate::store::{Command, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx};
+use crate::store::{
+    Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
+};
 
 /// Longest overlap, seconds.
 pub const LONGEST_OVERLAP: i64 = 30;
@@ -113,9 +116,10 @@ impl Renew {
         })
     }
 
-    fn refuse(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, event: EventDraft, error_kind: &str) {
+    fn refuse(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, event: DenialDraft, error_kind: &str) {
         let event = tell(event, &self.bearer, lineage);
-        tx.audit(
+        tx.deny(
+            Asker::bearer(&self.bearer),
             event
                 .actor(&self.bearer.sub)
                 .source(&self.source)
@@ -125,10 +129,10 @@ impl Renew {
 
     fn refuse_by_rule(&self, tx: &mut dyn Tx, lineage: &StoredLineage, refusal: RenewRefusal) -> Decision {
         let revoked = |kind: &str| {
-            let event = EventDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+            let event = DenialDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
             event.resource(&self.path)
         };
-        let failed = |detail: String| EventDraft::denied(EventType::TokenRenewalFailed, detail);
+        let failed = |detail: String| DenialDraft::denied(EventType::TokenRenewalFailed, detail);
         let (event, kind, decision) = match refusal {
             RenewRefusal::Ended(reason) => (revoked(reason.as_str()), reason.as_str(), Decision::Ended(reason)),
             // On its way out, superseded with an overlap: not carried on.
@@ -151,7 +155,7 @@ impl Renew {
 
     async fn decide(&self, tx: &mut dyn Tx) -> StoreResult<Decision> {
         let Some(lineage) = StoredLineage::of(tx, &self.bearer).await? else {
-            let event = EventDraft::denied(EventType::TokenRenewalFailed, "session unknown");
+            let event = DenialDraft::denied(EventType::TokenRenewalFailed, "session unknown");
             self.refuse(tx, None, event, "session_unknown");
             return Ok(Decision::Failed);
         };
@@ -175,7 +179,7 @@ impl Renew {
             Rule::Granted(granted) => granted,
         };
         if let Some(refusal) = attested::check_renew(tx, lineage.root()).await? {
-            let event = EventDraft::denied(EventType::TokenRenewalFailed, refusal.detail.as_str());
+            let event = DenialDraft::denied(EventType::TokenRenewalFailed, refusal.detail.as_str());
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));
         }

@@ -514,7 +514,7 @@ mod tests {
         let read = async {
             begins.await.unwrap();
             // The two wait together, and get into one batch.
-            let draft = EventDraft::denied(agentwrit_protocol::audit::EventType::TokenAuthFailed, "queued");
+            let draft = EventDraft::success(agentwrit_protocol::audit::EventType::AdminAuth, "queued");
             assert!(broker.store.append(draft));
             let filter = EventFilter {
                 limit: 10,

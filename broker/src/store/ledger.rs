@@ -1,5 +1,7 @@
 //! The audit chain as a command sees it: drafts go in, sealed events come out of the commit.
 
+use std::marker::PhantomData;
+
 use agentwrit_protocol::Times;
 use agentwrit_protocol::audit::{EventType, ExtraFields, Outcome};
 use agentwrit_protocol::excerpt::excerpt;
@@ -8,11 +10,26 @@ use time::OffsetDateTime;
 
 use super::Result;
 use super::session::Session;
+use crate::limits::{Asker, Passed};
 use crate::view::ViewChange;
+
+/// Marks the draft of an event that goes into the trail.
+#[derive(Debug, Clone, Copy)]
+pub enum Audited {}
+
+/// Marks the draft of a denial, which only the gate (`limits`) lets into the trail.
+#[derive(Debug, Clone, Copy)]
+pub enum Denied {}
+
+/// An event of something that was done, or of a denial that passed the gate.
+pub type EventDraft = Draft<Audited>;
+
+/// A denial before the gate.
+pub type DenialDraft = Draft<Denied>;
 
 /// An event before it is numbered, dated and chained.
 #[derive(Debug, Clone)]
-pub struct EventDraft {
+pub struct Draft<K> {
     /// What happened.
     pub event_type: EventType,
     /// Whether it was done or refused.
@@ -33,6 +50,7 @@ pub struct EventDraft {
     pub deleg_chain_hash: String,
     /// Fields beside the contract's.
     pub extra: ExtraFields,
+    kind: PhantomData<K>,
 }
 
 impl EventDraft {
@@ -40,12 +58,33 @@ impl EventDraft {
     pub fn success(event_type: EventType, detail: impl Into<String>) -> Self {
         Self::new(event_type, Outcome::Success, detail.into())
     }
+}
 
+impl DenialDraft {
     /// An event of something that was refused.
     pub fn denied(event_type: EventType, detail: impl Into<String>) -> Self {
         Self::new(event_type, Outcome::Denied, detail.into())
     }
 
+    /// The event, once the gate has let it through.
+    pub fn passed(self, _: &Passed) -> EventDraft {
+        Draft {
+            event_type: self.event_type,
+            outcome: self.outcome,
+            agent_id: self.agent_id,
+            task_id: self.task_id,
+            orch_id: self.orch_id,
+            detail: self.detail,
+            resource: self.resource,
+            deleg_depth: self.deleg_depth,
+            deleg_chain_hash: self.deleg_chain_hash,
+            extra: self.extra,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K> Draft<K> {
     fn new(event_type: EventType, outcome: Outcome, detail: String) -> Self {
         Self {
             event_type,
@@ -58,6 +97,7 @@ impl EventDraft {
             deleg_depth: 0,
             deleg_chain_hash: String::new(),
             extra: ExtraFields::default(),
+            kind: PhantomData,
         }
     }
 
@@ -246,6 +286,8 @@ pub struct EventPage {
 pub trait Ledger {
     /// Appends an event to the chain inside this transaction.
     fn audit(&mut self, draft: EventDraft);
+    /// Appends a denial, unless this asker has had so many of late that it is only counted; whether it was appended.
+    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) -> bool;
     /// Changes the in-memory view after the commit, before the answer.
     fn view_change(&mut self, change: ViewChange);
     /// One clock reading for the whole command.

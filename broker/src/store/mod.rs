@@ -26,7 +26,7 @@ pub use apps::{AppRecord, Apps};
 pub(crate) use handle::StoreStatus;
 pub use handle::{Compared, Store, StoreKind};
 pub use launch::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens};
-pub use ledger::{EventDraft, EventFilter, EventPage, Ledger};
+pub use ledger::{DenialDraft, Draft, EventDraft, EventFilter, EventPage, Ledger};
 pub(crate) use mark::{MarkFile, Remembered};
 pub(crate) use memory_run::MemoryRun;
 pub use meta::{Meta, MetaKey};

@@ -234,7 +234,7 @@ async fn totals_and_pages_stay_right_while_the_trail_grows() {
 #[tokio::test]
 async fn events_are_served_with_the_escapes_of_every_other_body() {
     let harness = Harness::new().await;
-    let draft = EventDraft::denied(EventType::TokenAuthFailed, "a<b>&\u{2028}");
+    let draft = EventDraft::success(EventType::TokenAuthFailed, "a<b>&\u{2028}");
     assert!(harness.broker.store.append(draft));
     let text = page(&harness, "event_type=token_auth_failed").await.text;
     assert!(text.contains(r"a\u003cb\u003e\u0026\u2028"), "{text}");

@@ -19,7 +19,7 @@ use super::support::Harness;
 /// Puts this many events into the trail and waits for them.
 pub async fn fill(harness: &Harness, events: usize, task: &str) {
     for number in 0..events {
-        let draft = EventDraft::denied(EventType::TokenAuthFailed, format!("event {number}")).ids("", task, "");
+        let draft = EventDraft::success(EventType::TokenAuthFailed, format!("event {number}")).ids("", task, "");
         while !harness.broker.store.append(draft.clone()) {
             tokio::task::yield_now().await;
         }

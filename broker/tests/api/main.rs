@@ -26,6 +26,7 @@ mod clocks;
 #[path = "../k8s_api/cluster.rs"]
 mod cluster;
 mod delegate;
+mod denials;
 mod disk;
 mod event_bounds;
 mod exposition;

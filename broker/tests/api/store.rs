@@ -128,7 +128,7 @@ async fn a_new_store_takes_no_nonce_that_an_earlier_one_may_have_used_up() {
 #[tokio::test]
 async fn denials_of_strangers_leave_room_for_commands() {
     let harness = Harness::new().await;
-    let denial = || EventDraft::denied(EventType::TokenAuthFailed, "x");
+    let denial = || EventDraft::success(EventType::TokenAuthFailed, "x");
     let queued = (0..10_000)
         .take_while(|_| harness.broker.store.append(denial()))
         .count();

@@ -12,6 +12,7 @@ mod asked;
 mod clocks;
 mod cluster;
 mod delegate;
+mod denials;
 mod event_bounds;
 mod history;
 mod launch;

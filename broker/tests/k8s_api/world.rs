@@ -116,12 +116,17 @@ pub const NOW: i64 = 1_800_000_000;
 
 impl World {
     pub async fn new() -> Self {
-        Self::assembled(true).await
+        Self::assembled(true, &[]).await
+    }
+
+    /// With these settings beside those that every test has.
+    pub async fn with(changes: &[(&'static str, &str)]) -> Self {
+        Self::assembled(true, changes).await
     }
 
     /// A broker that nobody configured attestation for.
     pub async fn without_attestation() -> Self {
-        Self::assembled(false).await
+        Self::assembled(false, &[]).await
     }
 
     /// The same after a restart of the broker.
@@ -170,7 +175,7 @@ impl World {
         self.reassembled().await
     }
 
-    async fn assembled(attestation: bool) -> Self {
+    async fn assembled(attestation: bool, changes: &[(&'static str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         let mut settings = HashMap::from([
@@ -182,6 +187,7 @@ impl World {
             settings.insert("AA_ATTEST_AUDIENCE", AUDIENCE.to_owned());
             settings.insert("AA_CONTROLLER_SUBJECT", CONTROLLER.to_owned());
         }
+        settings.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let config = Config::load(&|name| settings.get(name).cloned()).unwrap();
         let clock = Arc::new(ManualClock::at(NOW));
         Self::assemble(config, clock, Arc::new(FakeCluster::default()), AtomicI64::new(1), dir).await

@@ -18,6 +18,7 @@ use super::restored::{Finding, Identity, Rule, begin_anew, judge};
 use super::statements::Statements;
 use super::tx::SqliteTx;
 use crate::keys::KeySet;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
 use crate::store::outage::Outage;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) keys: Arc<KeySet>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) status: StoreStatus,
     pub(crate) matches: Matches,
     pub(crate) max_ttl: i64,

@@ -8,7 +8,8 @@ use time::OffsetDateTime;
 use super::committer::Shared;
 use super::matches::Matches;
 use super::pages::page;
-use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
+use crate::limits::{Asker, Limits};
+use crate::store::{DenialDraft, EventDraft, EventFilter, EventPage, Ledger, Result};
 use crate::view::ViewChange;
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
@@ -17,6 +18,7 @@ pub(crate) struct SqliteTx<'c> {
     pub(crate) now: OffsetDateTime,
     pub(crate) times: Times,
     matches: &'c Matches,
+    limits: &'c Limits,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
 }
@@ -28,6 +30,7 @@ impl<'c> SqliteTx<'c> {
             now: shared.clock.now(),
             times: shared.judging.times(),
             matches: &shared.matches,
+            limits: &shared.limits,
             drafts: Vec::new(),
             changes: Vec::new(),
         }
@@ -44,6 +47,13 @@ impl<'c> SqliteTx<'c> {
 impl Ledger for SqliteTx<'_> {
     fn audit(&mut self, draft: EventDraft) {
         self.drafts.push((self.now, draft));
+    }
+
+    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) -> bool {
+        let event = self.limits.pass(asker, denial);
+        let audited = event.is_some();
+        self.drafts.extend(event.map(|event| (self.now, event)));
+        audited
     }
 
     fn view_change(&mut self, change: ViewChange) {

@@ -1,0 +1,99 @@
+//! The one way of a denial into the trail: so many of one source or subject are audited, further ones are counted.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::claims::Claims;
+use agentwrit_server::Source;
+use governor::Quota;
+
+use super::limit::Limit;
+use crate::metrics::Metrics;
+use crate::service::attested::is_attested;
+use crate::store::{DenialDraft, EventDraft};
+
+/// Whose denials count together.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker<'a> {
+    /// A network address: its source, for a caller whose credential isn't verified.
+    Source(IpAddr),
+    /// Who the API server or a token vouches for: a pod, a session, a subject.
+    Known(&'a str),
+}
+
+impl<'a> Asker<'a> {
+    /// The bearer of a verified token: its pod for an attested agent and for all that was delegated by it, its session
+    /// for other agents, else its subject.
+    pub fn bearer(claims: &'a Claims) -> Self {
+        Self::Known(if is_attested(claims) {
+            &claims.task_id
+        } else if claims.sid.is_empty() {
+            &claims.sub
+        } else {
+            &claims.sid
+        })
+    }
+}
+
+/// That the gate let a denial through: nobody else can make one.
+pub struct Passed(());
+
+/// The rates of audited denials, and how many were only counted.
+pub(super) struct Gate {
+    sources: Limit,
+    known: Limit,
+    suppressed: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl Gate {
+    pub(super) fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            sources: Limit::new(quota, clock),
+            known: Limit::new(quota, clock),
+            suppressed: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
+    /// The event of a denial; `None` when it is only counted.
+    pub(super) fn pass(&self, asker: Asker<'_>, denial: DenialDraft) -> Option<EventDraft> {
+        let allowed = match asker {
+            Asker::Source(address) => self.sources.allows(Source::of(address)),
+            Asker::Known(name) => self.known.allows(name),
+        };
+        if !allowed {
+            self.suppress();
+        }
+        allowed.then(|| denial.passed(&Passed(())))
+    }
+
+    /// Counts a denial that the trail will hold only as a number.
+    pub(super) fn suppress(&self) {
+        self.suppressed.fetch_add(1, Ordering::Relaxed);
+        self.metrics.denials_suppressed.inc();
+    }
+
+    /// How many were counted since the last call, and the event that says so.
+    pub(super) fn take_suppressed(&self) -> Option<(u64, EventDraft)> {
+        let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
+        let told = || {
+            let denial = DenialDraft::denied(EventType::TokenAuthFailed, format!("suppressed={suppressed}"));
+            denial.error_kind("suppressed").passed(&Passed(()))
+        };
+        (suppressed > 0).then(|| (suppressed, told()))
+    }
+
+    /// Counts those again that could not be told.
+    pub(super) fn untold(&self, suppressed: u64) {
+        self.suppressed.fetch_add(suppressed, Ordering::Relaxed);
+    }
+
+    pub(super) fn prune(&self) {
+        self.sources.prune();
+        self.known.prune();
+    }
+}

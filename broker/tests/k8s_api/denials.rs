@@ -1,0 +1,62 @@
+//! Refusals of pods beyond the rate: answered as before, counted in the trail, and no longer in the feed of Events.
+
+use serde_json::{Value, json};
+
+use super::world::{Keys, World};
+
+#[tokio::test]
+async fn a_pod_that_is_refused_in_a_loop_fills_neither_trail_nor_feed() {
+    let world = World::with(&[("AA_DENIAL_AUDIT_RATE", "3")])
+        .await
+        .with_policies()
+        .await;
+    let (pod, other) = (world.pod("pod-1"), world.pod("pod-2"));
+    let ask = async |pod: &super::world::Pod| {
+        let body = json!({"policy": pod.policy, "public_key": Keys::new(1).public(), "scopes": ["other:orders:x"]});
+        let refused = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &body).await;
+        assert_eq!(refused.refusal(), (403, "forbidden"));
+    };
+    for _ in 0..20 {
+        ask(&pod).await;
+    }
+    ask(&other).await;
+    assert_eq!(world.events("event_type=attestation_denied").await.len(), 4);
+    let feed = world.as_controller("GET", "/v1/k8s/denials", &Value::Null).await.ok();
+    assert_eq!(feed["denials"].as_array().unwrap().len(), 4);
+    let launched = World::launched(world.launch(&pod, &Keys::new(1)).await);
+    for _ in 0..20 {
+        let refused = world.register_with(&launched, &Keys::new(2), &json!({})).await;
+        assert_eq!(refused.refusal(), (403, "forbidden"));
+    }
+    assert_eq!(world.events("event_type=registration_denied").await.len(), 3);
+    // The decision stays the same; the right key registers.
+    world.register(&launched, &Keys::new(1)).await.ok();
+}
+
+#[tokio::test]
+async fn a_pods_delegated_tokens_share_its_rate() {
+    let world = World::with(&[("AA_DENIAL_AUDIT_RATE", "3")])
+        .await
+        .with_policies()
+        .await;
+    let token = world.agent(&world.pod("pod-1"), &Keys::new(1)).await;
+    let id = World::claims(&token)["sub"].clone();
+    let delegate = async |token: &str, scope: &str| {
+        let body = json!({"delegate_to": id, "scope": [scope]});
+        world.call("POST", "/v1/delegate", token, &body).await
+    };
+    let child = delegate(&token, "read:orders:*").await.ok()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for bearer in [&token, &child] {
+        for _ in 0..10 {
+            assert_eq!(
+                delegate(bearer, "other:orders:x").await.refusal(),
+                (403, "scope_violation")
+            );
+        }
+    }
+    let denied = world.events("event_type=delegation_attenuation_violation").await;
+    assert_eq!(denied.len(), 3);
+}
