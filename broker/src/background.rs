@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{AppState, Broker};
 use crate::clock;
+use crate::retention;
 use crate::store::{Command, Result as StoreResult, Tx};
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
@@ -15,20 +16,25 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// Works until the task is dropped.
 pub async fn run(broker: AppState) {
+    // Beside each other: a slow export holds nothing else up.
+    tokio::join!(by_the_clock(&broker), retention::run(&broker));
+}
+
+async fn by_the_clock(broker: &AppState) {
     let now = Instant::now();
     let mut denials = tokio::time::interval_at(now + DENIALS_EVERY, DENIALS_EVERY);
     let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
     let mut clock_timer = tokio::time::interval_at(now, CLOCK_EVERY);
     clock_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // At once, so that a start with a wrong clock is told of before anything is answered.
-    let mut clock_is_wrong = clock::watch(&broker, false);
+    let mut clock_is_wrong = clock::watch(broker, false);
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = clock_timer.tick() => clock_is_wrong = clock::watch(&broker, clock_is_wrong),
-            _ = denials.tick() => tell_suppressed(&broker),
-            _ = prune_timer.tick() => prune(&broker).await,
+            _ = clock_timer.tick() => clock_is_wrong = clock::watch(broker, clock_is_wrong),
+            _ = denials.tick() => tell_suppressed(broker),
+            _ = prune_timer.tick() => prune(broker).await,
         }
     }
 }

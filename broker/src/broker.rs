@@ -13,6 +13,7 @@ use crate::hashed_secrets::HashedSecrets;
 use crate::keys::KeySet;
 use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
+use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
 use crate::store::{Command, DenialDraft, READERS, Store, StoreError};
@@ -47,6 +48,8 @@ pub struct Broker {
     pub launch_tokens: Standing,
     /// The count of live agents that scrapes share.
     pub live_agents: LiveAgents,
+    /// What the retention of the audit trail remembers; held while it works.
+    pub retaining: tokio::sync::Mutex<Retaining>,
     /// Attestation of pods, when configured.
     pub attestation: Option<Arc<Attestation>>,
     /// Key of the comparison of admin secrets, random per process.

@@ -18,6 +18,7 @@ pub mod logging;
 pub mod metrics;
 pub mod nonce;
 mod reload;
+pub mod retention;
 pub mod run;
 pub mod server;
 pub mod service;

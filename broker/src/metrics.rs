@@ -8,6 +8,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use crate::store::sqlite::segments::Kept;
+
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;
 /// What `/v1/metrics` and `/metrics` answer with.
@@ -46,6 +48,14 @@ pub struct Metrics {
     pub store_free_bytes: IntGauge,
     /// Times that the store was found or declared to be a restored one, by rule.
     pub store_restored: IntCounterVec,
+    /// What the trail takes of the store, about.
+    pub audit_bytes: IntGauge,
+    /// Sealed segments of the trail.
+    pub audit_segments: IntGauge,
+    /// Segments that were dropped, by whether they were exported.
+    pub audit_segments_dropped: IntCounterVec,
+    /// Exports of segments that failed.
+    pub audit_export_failures: IntCounter,
     /// Denials that the trail holds only as a number.
     pub denials_suppressed: IntCounter,
     /// Requests whose handler panicked: a defect of ours, each of them.
@@ -101,6 +111,17 @@ impl Metrics {
                 "Times that the store was found or declared to be a restored one: revoke again what was revoked since its copy",
                 "rule",
             )?,
+            audit_bytes: IntGauge::new("audit_bytes", "Bytes that the audit trail takes of the store, about")?,
+            audit_segments: IntGauge::new("audit_segments", "Sealed segments of the audit trail that are kept")?,
+            audit_segments_dropped: counters(
+                "audit_segments_dropped_total",
+                "Segments of the audit trail that were dropped, by whether they were exported before",
+                "exported",
+            )?,
+            audit_export_failures: IntCounter::new(
+                "audit_export_failures_total",
+                "Exports of segments of the audit trail that failed; each is tried again",
+            )?,
             denials_suppressed: IntCounter::new(
                 "denials_suppressed_total",
                 "Denials that the audit trail holds only as a number",
@@ -124,6 +145,10 @@ impl Metrics {
         add(Box::new(metrics.audit_events_loaded.clone()))?;
         add(Box::new(metrics.store_free_bytes.clone()))?;
         add(Box::new(metrics.store_restored.clone()))?;
+        add(Box::new(metrics.audit_bytes.clone()))?;
+        add(Box::new(metrics.audit_segments.clone()))?;
+        add(Box::new(metrics.audit_segments_dropped.clone()))?;
+        add(Box::new(metrics.audit_export_failures.clone()))?;
         add(Box::new(metrics.denials_suppressed.clone()))?;
         add(Box::new(metrics.handler_panics.clone()))?;
         Ok(metrics)
@@ -135,6 +160,12 @@ impl Metrics {
     /// When the name is taken.
     pub fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
         self.registry.register(collector)
+    }
+
+    /// Takes note of what is kept of the trail.
+    pub(crate) fn trail_takes(&self, kept: &Kept) {
+        self.audit_bytes.set(kept.bytes());
+        self.audit_segments.set(kept.segments);
     }
 
     /// Counts events of the trail by their types.

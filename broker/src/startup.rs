@@ -82,6 +82,8 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         max_ttl: config.max_ttl,
         memory_run: crate::store::MemoryRun::beside(&config.signing_key_path, &config.store),
         mark: crate::store::MarkFile::at(&config.store_mark),
+        retention: config.retention.clone(),
+        sealed: tokio::sync::Notify::new(),
         restored: AtomicBool::new(config.restored),
         accept_clock: AtomicBool::new(config.accept_clock),
         first: AtomicBool::new(keys.made()),
@@ -116,6 +118,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         metrics,
         launch_tokens: Standing::default(),
         live_agents: LiveAgents::default(),
+        retaining: tokio::sync::Mutex::default(),
         attestation,
         compare_key,
     }))

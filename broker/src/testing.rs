@@ -12,6 +12,11 @@ use crate::system::SystemEntropy;
 
 /// A broker that has nothing to do with files but for its key, which is gone when this returns.
 pub(crate) async fn broker() -> AppState {
+    broker_with(&[]).await.0
+}
+
+/// The same with more settings, and its clock.
+pub(crate) async fn broker_with(more: &[(&str, &str)]) -> (AppState, Arc<ManualClock>) {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("signing.key").display().to_string();
     let settings = [
@@ -20,14 +25,15 @@ pub(crate) async fn broker() -> AppState {
         ("AA_SIGNING_KEY_PATH", &key),
     ];
     let config = Config::load(&|name| {
-        let found = settings.iter().find(|(key, _)| *key == name);
+        let found = more.iter().chain(&settings).find(|(key, _)| *key == name);
         found.map(|(_, value)| (*value).to_owned())
     });
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(1_800_000_000));
+    let clock = Arc::new(ManualClock::at(1_800_000_000));
+    let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let surroundings = Surroundings {
-        clock,
+        clock: shared,
         entropy: Arc::new(SystemEntropy),
         attestor: None,
     };
-    assemble(config.unwrap(), surroundings).await.unwrap()
+    (assemble(config.unwrap(), surroundings).await.unwrap(), clock)
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use agentwrit_server::tls::TlsFiles;
 
-use crate::store::StoreKind;
+use crate::store::{Retention, StoreKind};
 
 pub use cidr::Cidr;
 pub use file::Mode;
@@ -87,6 +87,8 @@ pub struct Config {
     pub store_mark: PathBuf,
     /// The store was put back from a copy; no setting, but the flag `--restored`.
     pub restored: bool,
+    /// How long the audit trail is kept.
+    pub retention: Retention,
     /// Print a launch token and an admin token at start.
     pub seed_tokens: bool,
     /// Certificate files of the API listener; plain HTTP without.

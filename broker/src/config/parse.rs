@@ -12,7 +12,8 @@ use agentwrit_server::tls::TlsFiles;
 use super::file::{ConfigFile, Mode, Places};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
 use crate::file_names::{beside, folder_of};
-use crate::store::StoreKind;
+use crate::store::segment::LEAST_BOUND;
+use crate::store::{Retention, StoreKind, WhenFull};
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
 const DEFAULT_TTL: i64 = 300;
@@ -72,6 +73,31 @@ impl Reader<'_> {
         match self.seconds(name, default, 0) {
             0 => default_ttl,
             ttl => ttl,
+        }
+    }
+
+    fn retention(&mut self) -> Retention {
+        const MOST_DAYS: i64 = 36_500;
+        // Far below the end of i64, so that sums of sizes can't overflow.
+        const MOST_BYTES: i64 = 1 << 50;
+        let days = "a whole number of days from 0 (for ever) to 36500";
+        let bytes = format!(
+            "0 (no bound) or a whole number of bytes from {LEAST_BOUND} to {MOST_BYTES}, without a unit: the trail goes in \
+             sixteen parts of at least 1 MiB"
+        );
+        Retention {
+            days: self.parsed("AA_AUDIT_RETENTION_DAYS", 0, days, |days| {
+                (0..=MOST_DAYS).contains(days)
+            }),
+            max_bytes: self.parsed("AA_AUDIT_MAX_BYTES", 0, &bytes, |bytes| {
+                *bytes == 0 || (LEAST_BOUND..=MOST_BYTES).contains(bytes)
+            }),
+            export: self.text("AA_AUDIT_EXPORT_DIR").map(PathBuf::from),
+            full: self.choice(
+                "AA_AUDIT_FULL",
+                WhenFull::Refuse,
+                &[("refuse", WhenFull::Refuse), ("drop", WhenFull::Drop)],
+            ),
         }
     }
 
@@ -291,6 +317,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         store_required: reader.flag("AA_STORE_REQUIRED", false),
         store_mark,
         restored: false,
+        retention: reader.retention(),
         seed_tokens: reader.text("AA_SEED_TOKENS").as_deref() == Some("true"),
         tls: reader.tls(),
         api_metrics: reader.flag("AA_API_METRICS", true),

@@ -154,6 +154,30 @@ pub const SETTINGS: &[Setting] = &[
         "/mark/store.mark",
         "file that remembers where the store stood, so that a store put back from a copy is noticed; not in the store's folder",
     ),
+    setting(
+        "AA_AUDIT_RETENTION_DAYS",
+        "0",
+        "90",
+        "days that an audit event is kept, up to 36500; 0 = for ever",
+    ),
+    setting(
+        "AA_AUDIT_MAX_BYTES",
+        "0",
+        "1073741824",
+        "bytes that the audit trail may take of the store, 16777216 (16 MiB) or more: the oldest events go first; 0 = no bound",
+    ),
+    setting(
+        "AA_AUDIT_EXPORT_DIR",
+        "",
+        "/audit",
+        "folder that events are written to before they go, as JSON lines; best on another file system; empty: none",
+    ),
+    setting(
+        "AA_AUDIT_FULL",
+        "refuse",
+        "drop",
+        "drop or refuse: what happens when the disk is nearly full and events that should go can't be exported; drop also lets the oldest go when no bound is set",
+    ),
     setting("AA_TLS_MODE", "none", "tls", "none, tls or mtls"),
     setting(
         "AA_TLS_CERT",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource};
-use crate::store::StoreKind;
+use crate::store::{Retention, StoreKind, WhenFull};
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
 
@@ -110,6 +110,13 @@ fn every_bad_value_is_named_with_what_would_be_right() {
         ("AA_MAX_SCOPE_BYTES", "32769", "from 5 to 32768"),
         ("AA_SIGNING_KEY_REQUIRED", "1", "true, false"),
         ("AA_STORE_REQUIRED", "TRUE", "true, false"),
+        ("AA_AUDIT_RETENTION_DAYS", "-1", "from 0"),
+        ("AA_AUDIT_RETENTION_DAYS", "90d", "days"),
+        ("AA_AUDIT_RETENTION_DAYS", "36501", "36500"),
+        ("AA_AUDIT_MAX_BYTES", "16777215", "16777216"),
+        ("AA_AUDIT_MAX_BYTES", "64Mi", "without a unit"),
+        ("AA_AUDIT_MAX_BYTES", "-1", "0 (no bound)"),
+        ("AA_AUDIT_FULL", "wait", "refuse, drop"),
         ("AA_TLS_MODE", "TLS", "none, tls, mtls"),
         ("AA_API_METRICS", "off", "true, false"),
         ("AA_CHALLENGE_RATE", "-1", "no limit"),
@@ -288,6 +295,25 @@ fn what_is_risky_is_warned_about() {
             ONE_FOLDER
         ]
     );
+}
+
+#[test]
+fn the_audit_trail_is_kept_for_ever_unless_told_otherwise() {
+    assert_eq!(load(&[GOOD]).unwrap().retention, Retention::default());
+    let settings = [
+        GOOD,
+        ("AA_AUDIT_RETENTION_DAYS", "90"),
+        ("AA_AUDIT_MAX_BYTES", "16777216"),
+        ("AA_AUDIT_EXPORT_DIR", "/audit"),
+        ("AA_AUDIT_FULL", "drop"),
+    ];
+    let wanted = Retention {
+        days: 90,
+        max_bytes: 16 * 1024 * 1024,
+        export: Some(PathBuf::from("/audit")),
+        full: WhenFull::Drop,
+    };
+    assert_eq!(load(&settings).unwrap().retention, wanted);
 }
 
 #[test]

@@ -119,6 +119,10 @@ impl From<StoreError> for ApiError {
             let detail = "the broker's disk is full, see /readyz; nothing was changed";
             return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
         }
+        if matches!(error, StoreError::AuditFull) {
+            let detail = "the audit trail is full and can't be exported, see /readyz; nothing was changed";
+            return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
+        }
         // The committer has logged the cause.
         tracing::trace!(target: "HTTP", component = "Store", error = %error, "answering 503");
         Self::unavailable()

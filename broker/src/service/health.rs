@@ -117,12 +117,18 @@ pub fn readiness(broker: &Broker) -> Readiness {
         .map(of_disk)
         .into_iter()
         .partition(|_| room.is_some_and(|room| room.full));
-    let status = match (failing.is_empty(), full.is_empty()) {
+    let trail = broker.store.refuses().then(|| Failing {
+        dependency: "store",
+        reason: StoreError::AuditFull.kind(),
+        detail: Some(StoreError::AuditFull.to_string()),
+    });
+    let refusing: Vec<Failing> = full.into_iter().chain(trail).collect();
+    let status = match (failing.is_empty(), refusing.is_empty()) {
         (true, true) => "ready",
         (true, false) => "degraded",
         (false, _) => UNREADY,
     };
-    failing.extend(full);
+    failing.extend(refusing);
     Readiness {
         status,
         version: env!("CARGO_PKG_VERSION"),

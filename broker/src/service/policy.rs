@@ -45,7 +45,7 @@ pub enum WriteRefusal {
 pub type Written<T> = std::result::Result<T, WriteRefusal>;
 
 /// Writes policies in order, each all or nothing, in one transaction.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ApplyPolicies {
     /// The writes; those refused already keep their place.
     pub writes: Vec<std::result::Result<Write, InputError>>,
@@ -56,11 +56,8 @@ pub struct ApplyPolicies {
 #[async_trait]
 impl Command for ApplyPolicies {
     type Outcome = Vec<Written<PutPolicyResponse>>;
+    /// Without a copy for another try, for it may be a megabyte: the controller tries again by itself.
     const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let mut answers = Vec::with_capacity(self.writes.len());

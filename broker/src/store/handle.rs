@@ -52,6 +52,8 @@ pub(crate) struct StoreStatus {
     pub(crate) made: RwLock<String>,
     pub(crate) failure: RwLock<Option<&'static str>>,
     pub(crate) space: Space,
+    /// Whether only what takes authority away is done, since the trail can't be exported and nothing may be dropped.
+    pub(crate) refusing: AtomicBool,
 }
 
 impl StoreStatus {
@@ -65,6 +67,7 @@ impl StoreStatus {
             made: RwLock::default(),
             failure: RwLock::default(),
             space: Space::new(metrics.store_free_bytes.clone()),
+            refusing: AtomicBool::default(),
         }
     }
 }
@@ -162,13 +165,15 @@ impl Store {
         if C::ISSUES && is_wrong(self.shared.judging.times(), self.shared.view.min_iat()) {
             return Err(StoreError::Clock);
         }
+        if !C::TAKES_AUTHORITY && !C::MAKES_ROOM && self.refuses() {
+            return Err(StoreError::AuditFull);
+        }
+        self.run(command).await
+    }
+
+    async fn run<C: Command>(&self, command: C) -> Result<C::Outcome> {
         let (reply, answer) = oneshot::channel();
         let again = command.again();
-        debug_assert_eq!(
-            again.is_some(),
-            C::TAKES_AUTHORITY,
-            "what takes authority away is tried again"
-        );
         let slot = Slot {
             command: Some(command),
             again,
@@ -179,13 +184,43 @@ impl Store {
         answer.await.map_err(|_| StoreError::NotOpen)?
     }
 
+    /// Sets whether only what takes authority away is done.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        if self.shared.status.refusing.swap(refuses, Ordering::SeqCst) == refuses {
+            return;
+        }
+        if refuses {
+            tracing::error!(target: "AUDIT", component = "Retention",
+                "the audit trail can't be exported and the disk is nearly full: only what takes authority away is done, \
+                 until an export succeeds or there is room again");
+        } else {
+            tracing::info!(target: "AUDIT", component = "Retention", "everything is done again");
+        }
+    }
+
+    /// Whether the disk is down to its reserve.
+    pub(crate) fn scarce(&self) -> bool {
+        self.shared.status.space.scarce()
+    }
+
+    /// Waits until a segment of the trail is sealed.
+    pub(crate) async fn sealed(&self) {
+        self.shared.sealed.notified().await;
+    }
+
+    /// The space that the store looks at, for tests that fill the disk.
+    #[cfg(test)]
+    pub(crate) fn space(&self) -> &Space {
+        &self.shared.status.space
+    }
+
     /// Runs a command that only reads, on a connection of its own, so that it doesn't hold up the committer.
     ///
     /// # Errors
     /// When the store is not open, or the command writes.
     pub async fn read<C: Command>(&self, command: C) -> Result<C::Outcome> {
         let Some(readers) = &self.readers else {
-            return self.commit(command).await;
+            return self.run(command).await;
         };
         if !self.connected() {
             return Err(StoreError::NotOpen);
@@ -204,7 +239,7 @@ impl Store {
     /// False when half of the queue is taken, or the disk is nearly full: the rest is for commands, which strangers
     /// can't crowd out.
     pub fn append(&self, draft: EventDraft) -> bool {
-        if self.queue.capacity() < QUEUE_LENGTH / 2 || self.shared.status.space.scarce() {
+        if self.queue.capacity() < QUEUE_LENGTH / 2 || self.shared.status.space.scarce() || self.refuses() {
             return false;
         }
         let unconfirmed = Unconfirmed::new(&self.unconfirmed);
@@ -222,10 +257,10 @@ impl Store {
         if self.readers.is_some() && !self.connected() {
             return Err(StoreError::NotOpen);
         }
-        if self.shared.status.space.full() && !job.fits_a_full_disk() {
+        if self.shared.status.space.full() && !job.uses_reserves() {
             return Err(StoreError::DiskFull);
         }
-        if !job.takes_authority() && self.queue.capacity() <= AUTHORITY_RESERVE {
+        if !job.uses_reserves() && self.queue.capacity() <= AUTHORITY_RESERVE {
             return Err(StoreError::QueueFull);
         }
         self.queue.try_send(Message::Job(job)).map_err(|error| match error {
@@ -242,7 +277,11 @@ impl Store {
         // Whoever waits for an answer has seen a commit; only events that nobody waits for may still be queued.
         // In memory too: a batch is sealed after its last command, so that a read doesn't see the events of its own.
         if self.unconfirmed.load(Ordering::SeqCst) > 0 {
-            self.commit(Flush).await?;
+            match self.run(Flush).await {
+                // What was queued is refused as well.
+                Ok(()) | Err(StoreError::DiskFull) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.read(ReadEvents(filter)).await
     }
@@ -267,6 +306,11 @@ impl Store {
         let status = &self.shared.status;
         let failure = *status.failure.read().unwrap_or_else(PoisonError::into_inner);
         self.fallback.or(failure)
+    }
+
+    /// Whether only what takes authority away is done, since the trail can't be exported.
+    pub(crate) fn refuses(&self) -> bool {
+        self.shared.status.refusing.load(Ordering::SeqCst)
     }
 
     /// What is known of the disk; nothing for a store in memory.
@@ -399,7 +443,7 @@ impl<C: Command> Pending for Slot<C> {
         C::TAKES_AUTHORITY
     }
 
-    fn fits_a_full_disk(&self) -> bool {
+    fn uses_reserves(&self) -> bool {
         C::TAKES_AUTHORITY || C::MAKES_ROOM
     }
 

@@ -21,6 +21,8 @@ pub enum MetaKey {
     LeaseEpoch,
     /// The last signed statement about the audit trail, JSON.
     AuditCheckpoint,
+    /// Number of the first event that is kept; there is none before the first drop.
+    AuditFirst,
     /// Written to see whether the store takes a write; means nothing.
     WriteProbe,
 }
@@ -36,6 +38,7 @@ impl MetaKey {
             Self::HighWater => "high_water",
             Self::LeaseEpoch => "lease_epoch",
             Self::AuditCheckpoint => "audit_checkpoint",
+            Self::AuditFirst => "audit_first",
             Self::WriteProbe => "write_probe",
         }
     }

@@ -16,6 +16,7 @@ mod outage;
 pub mod policy;
 mod reserve;
 pub mod revocation;
+pub mod segment;
 pub mod session;
 mod space;
 pub mod sqlite;
@@ -31,8 +32,10 @@ pub(crate) use mark::{MarkFile, Remembered};
 pub(crate) use memory_run::MemoryRun;
 pub use meta::{Meta, MetaKey};
 pub use nonce::Nonces;
+pub(crate) use outage::Outage;
 pub use policy::Policies;
 pub use revocation::{Revocation, RevocationLevel, Revocations};
+pub use segment::{Retention, Segment, Segments, WhenFull};
 pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
 pub(crate) use space::Room;
 pub(crate) use sqlite::readers::READERS;
@@ -90,6 +93,9 @@ pub enum StoreError {
     /// The store isn't open; the broker retries each second.
     #[error("the store is not open")]
     NotOpen,
+    /// The audit trail can't be exported, the disk is down to its reserve, and `AA_AUDIT_FULL=refuse` says to drop nothing.
+    #[error("the audit trail can't be exported and the disk is nearly full: only what takes authority away is done")]
+    AuditFull,
     /// More commands wait than the queue holds.
     #[error("too many commands wait for the store")]
     QueueFull,
@@ -125,6 +131,7 @@ impl StoreError {
             Self::DiskFull => "disk_full",
             Self::RolledBack => "rolled_back",
             Self::NotOpen => "not_open",
+            Self::AuditFull => "audit_full",
             Self::QueueFull => "queue_full",
             Self::Waited => "waited",
             Self::NotClosed { .. } => "not_closed",
@@ -177,9 +184,12 @@ pub(crate) trait FromStored: Sized {
 }
 
 /// One transaction, as a command sees it: the repositories and the ledger.
-pub trait Tx: Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send {}
+pub trait Tx:
+    Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Segments + Ledger + Send
+{
+}
 
-impl<T: Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Ledger + Send> Tx for T {}
+impl<T: Apps + LaunchTokens + Sessions + Revocations + Nonces + Policies + Meta + Segments + Ledger + Send> Tx for T {}
 
 /// One atomic piece of work on the store. The embedded store polls it once, on its own thread: it may wait for
 /// nothing but the transaction, whose futures are ready at once there.
@@ -189,16 +199,16 @@ pub trait Command: Send + 'static {
     type Outcome: Send + 'static;
 
     /// Whether it takes authority away: such commands have room in the queue and on the disk that no other can take.
-    /// They give themselves out once more by [`Command::again`].
+    /// Small ones are tried again when the disk was full, see [`Command::again`].
     const TAKES_AUTHORITY: bool = false;
 
-    /// Whether it makes room on the disk: such commands run on a full one too.
+    /// Whether it makes room on the disk: such commands may use what is kept for taking authority away.
     const MAKES_ROOM: bool = false;
 
     /// Whether it issues something that lives by the wall clock: refused while that is wrong.
     const ISSUES: bool = false;
 
-    /// The same once more, for a second try after the disk was full. Only what takes authority away has one.
+    /// The same once more, for another try with room from the reserve. Only what takes authority away has one.
     fn again(&self) -> Option<Self>
     where
         Self: Sized,

@@ -7,7 +7,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// The failures since the store was last well.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub(crate) struct Outage {
     failures: u64,
     untold: u64,
     told: Option<Duration>,
@@ -15,7 +15,7 @@ pub(super) struct Outage {
 
 impl Outage {
     /// Counts a failure at this monotonic moment; when a line is due, how many failures it tells of.
-    pub(super) fn failed(&mut self, now: Duration) -> Option<u64> {
+    pub(crate) fn failed(&mut self, now: Duration) -> Option<u64> {
         self.failures = self.failures.saturating_add(1);
         self.untold = self.untold.saturating_add(1);
         if self.told.is_some_and(|told| now.saturating_sub(told) < AGAIN) {
@@ -26,7 +26,7 @@ impl Outage {
     }
 
     /// Ends it; how many failures there were.
-    pub(super) fn over(&mut self) -> u64 {
+    pub(crate) fn over(&mut self) -> u64 {
         std::mem::take(self).failures
     }
 }

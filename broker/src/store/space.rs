@@ -169,6 +169,13 @@ impl Space {
         }
     }
 
+    /// As if so many bytes were free on a large disk with its reserve.
+    #[cfg(test)]
+    pub(crate) fn set_free(&self, free: u64) {
+        let bounds = Bounds::of(1 << 40);
+        self.set(bounds, free, bounds.reserve);
+    }
+
     /// A write found the disk full: gives a part of the reserve up to what takes authority away, which alone is written
     /// from now on. Whether there was any left.
     pub(super) fn ran_out(&self) -> bool {

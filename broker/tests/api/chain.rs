@@ -49,7 +49,7 @@ pub async fn trail(harness: &Harness) -> Vec<AuditEvent> {
 }
 
 /// What the published keys say.
-async fn keys(harness: &Harness) -> impl Fn(&str, &str, &str) -> SignatureCheck + use<> {
+pub async fn keys(harness: &Harness) -> impl Fn(&str, &str, &str) -> SignatureCheck + use<> {
     let jwks = harness.get("/.well-known/jwks.json").await.ok();
     move |kid: &str, message: &str, signature: &str| {
         let Some(jwk) = jwks["keys"].as_array().unwrap().iter().find(|jwk| jwk["kid"] == kid) else {

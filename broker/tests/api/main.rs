@@ -39,6 +39,7 @@ mod program;
 mod public;
 mod register;
 mod restored;
+mod retention;
 mod revoke;
 mod scopes;
 mod shutdown;

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use agentwrit_broker::{background, retention};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use rusqlite::Connection;
@@ -73,6 +74,9 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
     pod(&mut meter, &cluster).await;
     store_failure(&mut meter).await;
     crowds(&mut meter).await;
+    let held = meter.harness.events("").await.len();
+    assert!(held >= 1000, "{held}");
+    retained(&mut meter).await;
 
     let all = Exposition::of(&meter.harness).await;
     let set = |values: &[&'static str]| values.iter().copied().collect::<BTreeSet<_>>();
@@ -88,6 +92,7 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
         ("audit_events_total", set(&events)),
         ("attestation_api_seconds", set(&["review", "pod"])),
         ("db_errors_total", set(&["insert_session"])),
+        ("audit_segments_dropped_total", set(&["true"])),
     ] {
         assert_eq!(all.values(family), values, "{family}");
     }
@@ -96,8 +101,6 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
         assert!(all.value(&format!("request_duration_seconds_count{{endpoint=\"{endpoint}\"}}")) > 0);
     }
     assert_eq!(all.value("audit_events_loaded"), 0);
-    let held = meter.harness.events("").await.len();
-    assert!(held >= 1000, "{held}");
     // At its end the broker tells the trail how many denials were suppressed.
     let count = meter.harness.get("/v1/health").await.ok()["audit_events_count"]
         .as_i64()
@@ -148,6 +151,24 @@ fn the_page(all: Exposition) {
         std::fs::read_to_string(&path).unwrap() == wanted,
         "docs/metrics.md differs; run UPDATE_DOCS=1 cargo test -p agentwrit-broker --test api metrics"
     );
+}
+
+/// A segment that can't be exported, then can, and goes.
+async fn retained(meter: &mut Meter) {
+    let broker = Arc::clone(&meter.harness.broker);
+    meter.deltas().await;
+    meter.harness.clock.advance(8 * 86_400);
+    background::prune(&broker).await;
+    retention::retain(&broker).await;
+    let moved = meter.deltas().await;
+    assert_eq!(moved.get("audit_segments"), Some(&1), "{moved:?}");
+    assert_eq!(moved.get("audit_export_failures_total"), Some(&1), "{moved:?}");
+    std::fs::create_dir(meter.harness.folder.path().join("export")).unwrap();
+    meter.harness.clock.advance(10);
+    retention::retain(&broker).await;
+    let moved = meter.deltas().await;
+    assert_eq!(moved.get("audit_segments"), Some(&-1), "{moved:?}");
+    assert_eq!(moved.get("event audit_segment_dropped"), Some(&1), "{moved:?}");
 }
 
 /// What counts nothing but its time.

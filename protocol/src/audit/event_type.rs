@@ -87,6 +87,8 @@ event_types! {
     StoreRestored = "store_restored",
     /// The chain so far, signed.
     AuditCheckpoint = "audit_checkpoint",
+    /// A segment of the trail was dropped, exported before or not.
+    AuditSegmentDropped = "audit_segment_dropped",
 }
 
 impl fmt::Display for EventType {

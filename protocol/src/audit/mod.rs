@@ -2,6 +2,7 @@
 
 mod bounds;
 mod checkpoint;
+mod dropped;
 mod event;
 mod event_type;
 mod sanitise;
@@ -9,6 +10,7 @@ mod walker;
 
 pub use bounds::{MAX_EVENT_BYTES, agent_as_told};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointKeys, MAX_UNSIGNED, SignatureCheck};
+pub use dropped::{DropRule, DroppedSegment, ExportedFile};
 pub use event::{AuditEvent, ExtraFields};
 pub use event_type::{EventType, Outcome};
 pub use sanitise::{REDACTED, sanitise};

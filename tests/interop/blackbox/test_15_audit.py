@@ -247,6 +247,7 @@ TYPES = {
     # kubernetes-api.md
     "attestation_denied", "policy_applied", "policy_removed", "pod_ended", "agent_superseded", "pod_quarantined",
     "pod_released", "registration_denied", "store_restored", "audit_checkpoint",
+    "audit_segment_dropped",
 }  # fmt: skip
 
 

@@ -8,8 +8,11 @@ use agentwrit_protocol::{StoreMark, go_json};
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
+use super::audit::Sizes;
 use super::meta;
+use super::segments::Kept;
 use crate::keys::KeySet;
+use crate::store::segment::{Cut, Segment};
 use crate::store::{EventDraft, MetaKey, Operation, Result, StoreError};
 use crate::timestamp::{nanos, rfc3339_nanos};
 
@@ -31,6 +34,8 @@ pub(crate) struct ChainHead {
     unsigned_since: Option<i64>,
     /// Whether the last checkpoint is of a key that is gone.
     foreign: bool,
+    /// What is kept of the trail that it is the end of.
+    pub(crate) kept: Kept,
 }
 
 impl Default for ChainHead {
@@ -42,6 +47,7 @@ impl Default for ChainHead {
             signed: 0,
             unsigned_since: None,
             foreign: false,
+            kept: Kept::default(),
         }
     }
 }
@@ -62,6 +68,8 @@ pub(super) struct Links {
     pub(super) events: Vec<SealedEvent>,
     /// The last checkpoint among them.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Segments that end with them.
+    pub(super) sealed: Vec<Segment>,
 }
 
 impl ChainHead {
@@ -72,6 +80,11 @@ impl ChainHead {
             sequence: self.sequence,
             head: self.hash.clone(),
         }
+    }
+
+    /// Events that are kept.
+    pub(super) fn events(&self) -> i64 {
+        self.sequence.saturating_add(1).saturating_sub(self.kept.first)
     }
 
     /// Whether there is anything that no statement covers.
@@ -108,19 +121,20 @@ pub(super) fn seal(
     drafts: Vec<(OffsetDateTime, EventDraft)>,
     now: OffsetDateTime,
     keys: &KeySet,
+    cut: Cut,
 ) -> Result<Links> {
     let mut links = Links {
         head: head.clone(),
         ..Links::default()
     };
     for (at, draft) in drafts {
-        if links.head.full() {
-            links.sign(at, keys)?;
+        if links.head.full() || links.head.kept.is_due(cut, nanos(at)) {
+            links.sign(at, keys, cut)?;
         }
         links.append(at, event(draft))?;
     }
-    if links.head.overdue(now) {
-        links.sign(now, keys)?;
+    if links.head.overdue(now) || links.head.kept.is_due(cut, nanos(now)) {
+        links.sign(now, keys, cut)?;
     }
     Ok(links)
 }
@@ -154,17 +168,25 @@ impl Links {
             what: "audit event",
             why: error.to_string(),
         })?;
-        self.events.push(SealedEvent {
+        let sealed = SealedEvent {
             sequence,
             at_nanos,
             event,
             json,
-        });
+        };
+        let cost = Sizes::of_event(&sealed).cost();
+        self.head.kept.appended(at_nanos, cost, &self.head.hash);
+        self.events.push(sealed);
         Ok(())
     }
 
-    fn sign(&mut self, at: OffsetDateTime, keys: &KeySet) -> Result<()> {
+    /// Appends a checkpoint; when a segment is due to be sealed, the next begins with it.
+    fn sign(&mut self, at: OffsetDateTime, keys: &KeySet, cut: Cut) -> Result<()> {
         let checkpoint = self.head.statement(at, keys)?;
+        if self.head.kept.is_due(cut, nanos(at)) {
+            let segment = self.head.kept.seal(self.head.sequence, &self.head.hash);
+            self.sealed.push(segment);
+        }
         let event = AuditEvent {
             event_type: EventType::AuditCheckpoint.as_str().to_owned(),
             outcome: Outcome::Success.as_str().to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use agentwrit_protocol::audit::Checkpoint;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, StoreMark};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::audit::insert;
 use super::chain::{ChainHead, Links, remember, seal};
@@ -15,6 +15,7 @@ use super::matches::Matches;
 use super::meta::keep_high_water;
 use super::open::{Opened, load_changes, open, probe};
 use super::restored::{Finding, Identity, Rule, begin_anew, judge};
+use super::segments;
 use super::statements::Statements;
 use super::tx::SqliteTx;
 use crate::keys::KeySet;
@@ -22,6 +23,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::store::handle::StoreStatus;
 use crate::store::outage::Outage;
+use crate::store::segment::Retention;
 use crate::store::{Compared, MarkFile, MemoryRun, Operation, Remembered, Result, StoreError, StoreKind, Tx};
 use crate::view::{View, ViewChange};
 
@@ -37,8 +39,8 @@ pub(crate) trait Pending: Send {
     fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
     /// Whether it takes authority away.
     fn takes_authority(&self) -> bool;
-    /// Whether it may take what is left of a full disk.
-    fn fits_a_full_disk(&self) -> bool;
+    /// Whether it may take the last places of the queue and the last bytes of the disk.
+    fn uses_reserves(&self) -> bool;
     /// Makes it as it was before it ran; whether that can be done.
     fn rewind(&mut self) -> bool;
     /// Answers the caller.
@@ -71,6 +73,9 @@ pub(crate) struct Shared {
     pub(crate) max_ttl: i64,
     pub(crate) memory_run: MemoryRun,
     pub(crate) mark: MarkFile,
+    pub(crate) retention: Retention,
+    /// Wakes who exports and drops segments.
+    pub(crate) sealed: Notify,
     /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
     pub(crate) restored: AtomicBool,
     /// Whether a person says that the wall clock is right; once.
@@ -95,12 +100,14 @@ impl StoreStatus {
     /// Takes note of where the store stands now.
     pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
         *self.mark.write().unwrap_or_else(PoisonError::into_inner) = head.mark(epoch);
-        self.events.store(head.sequence, Ordering::SeqCst);
+        self.events.store(head.events(), Ordering::SeqCst);
     }
 
     /// Takes note of what a batch has appended.
     fn advanced(&self, head: &ChainHead) {
-        if self.events.swap(head.sequence, Ordering::SeqCst) != head.sequence {
+        self.events.store(head.events(), Ordering::SeqCst);
+        let noted = self.mark.read().unwrap_or_else(PoisonError::into_inner).sequence;
+        if noted != head.sequence {
             let mut mark = self.mark.write().unwrap_or_else(PoisonError::into_inner);
             *mark = head.mark(std::mem::take(&mut mark.epoch));
         }
@@ -197,7 +204,7 @@ impl Committer {
 
     fn batch(&mut self, jobs: Vec<Box<dyn Pending>>) {
         let (mut jobs, refused): (Vec<_>, Vec<_>) = if self.shared.status.space.full() {
-            jobs.into_iter().partition(|job| job.fits_a_full_disk())
+            jobs.into_iter().partition(|job| job.uses_reserves())
         } else {
             (jobs, Vec::new())
         };
@@ -221,6 +228,7 @@ impl Committer {
                     head,
                     events,
                     checkpoint,
+                    sealed,
                 } = published.links;
                 if events.is_empty() {
                     timer.stop_and_discard();
@@ -230,6 +238,10 @@ impl Committer {
                 opened.head = head;
                 opened.mark_kept = published.mark_kept.or(opened.mark_kept);
                 self.shared.status.advanced(&opened.head);
+                self.shared.metrics.trail_takes(&opened.head.kept);
+                if !sealed.is_empty() {
+                    self.shared.sealed.notify_one();
+                }
                 self.shared.view.apply(published.changes);
                 if takes_authority {
                     // Before the answer: a copy from before this commit must not pass for the store.
@@ -438,16 +450,19 @@ fn transaction(
     connection
         .change("begin", "BEGIN IMMEDIATE", [])
         .map_err(|error| (0, error))?;
-    let (mut drafts, mut changes) = (Vec::new(), Vec::new());
+    let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     for (index, job) in jobs.iter_mut().enumerate() {
         let mut tx = SqliteTx::new(connection, shared);
         job.run(&mut tx).map_err(|error| (index, error))?;
         drafts.extend(tx.drafts);
         changes.extend(tx.changes);
+        dropped.extend(tx.dropped);
     }
-    let links = seal(&opened.head, drafts, shared.clock.now(), &shared.keys)
+    let cut = shared.retention.cut();
+    let mut links = seal(&opened.head, drafts, shared.clock.now(), &shared.keys, cut)
         .and_then(|links| append(connection, links))
         .map_err(|error| (last, error))?;
+    links.head.kept.dropped(&dropped);
     let now = shared.clock.monotonic();
     let is_due = opened
         .mark_kept
@@ -466,6 +481,7 @@ fn transaction(
 /// Writes what a batch appends to the chain.
 pub(super) fn append(connection: &Connection, links: Links) -> Result<Links> {
     insert(connection, &links.events)?;
+    segments::insert(connection, &links.sealed)?;
     if let Some(checkpoint) = &links.checkpoint {
         remember(connection, checkpoint)?;
     }

@@ -1,6 +1,7 @@
 //! What is known of the matches of the filters that were asked for last: how many there are, and where the first are.
 //!
-//! The trail only grows, so that what is known stays true, and a repeated query reads only what was added since.
+//! The trail grows at its end and goes at its beginning: a repeated query reads only what was added since, and leaves out
+//! what was dropped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,9 +24,42 @@ pub(super) struct Known {
     pub(super) until: i64,
     /// Numbers of the first of them.
     pub(super) first: Vec<i64>,
+    /// Number of the last event that was dropped when they were counted.
+    gone: i64,
 }
 
 impl Known {
+    /// Nothing is known yet of a trail that begins after this event.
+    fn nothing(gone: i64) -> Arc<Self> {
+        Arc::new(Self {
+            until: gone,
+            gone,
+            ..Self::default()
+        })
+    }
+
+    /// Whether the number of every match is known.
+    pub(super) fn complete(&self) -> bool {
+        i64::try_from(self.first.len()).is_ok_and(|known| known == self.total)
+    }
+
+    /// The same in a trail that begins after this event; nothing when it can't be told how many matches went.
+    fn without(self: Arc<Self>, gone: i64) -> Arc<Self> {
+        if gone == self.gone {
+            return self;
+        }
+        let dropped = self.first.partition_point(|number| *number <= gone);
+        let all_are = dropped == self.first.len();
+        if gone < self.gone || gone > self.until || (all_are && !self.complete()) {
+            return Self::nothing(gone);
+        }
+        let mut known = Arc::unwrap_or_clone(self);
+        known.first.drain(..dropped);
+        known.total = known.total.saturating_sub(i64::try_from(dropped).unwrap_or(i64::MAX));
+        known.gone = gone;
+        Arc::new(known)
+    }
+
     fn first_of(&self, filter: &EventFilter) -> usize {
         match filter.cursor {
             Some(cursor) => self.first.partition_point(|number| *number <= cursor),
@@ -38,8 +72,7 @@ impl Known {
         let all = self.first.len();
         let start = self.first_of(filter);
         let end = start.saturating_add(usize::try_from(filter.limit).unwrap_or(usize::MAX));
-        let complete = i64::try_from(all).is_ok_and(|all| all == self.total);
-        (complete || end <= all)
+        (self.complete() || end <= all)
             .then(|| self.first.get(start.min(all)..end.min(all)))
             .flatten()
     }
@@ -82,16 +115,21 @@ impl Matches {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a filter, if it isn't ahead of this head.
-    pub(super) fn get(&self, filter: &EventFilter, head: i64) -> Arc<Known> {
+    /// What is known of a filter, if it isn't ahead of this head, in a trail whose events up to `gone` were dropped.
+    pub(super) fn get(&self, filter: &EventFilter, head: i64, gone: i64) -> Arc<Known> {
         let mut kept = self.lock();
         let Some(place) = kept.iter().position(|(key, _)| key.is_of(filter)) else {
-            return Arc::default();
+            return Known::nothing(gone);
         };
         let entry = kept.remove(place);
         let known = Arc::clone(&entry.1);
         kept.push(entry);
-        if known.until <= head { known } else { Arc::default() }
+        drop(kept);
+        if known.until <= head {
+            known.without(gone)
+        } else {
+            Known::nothing(gone)
+        }
     }
 
     /// Keeps what is known of a filter now.
@@ -136,7 +174,34 @@ mod tests {
             total,
             until: 100,
             first: first.to_vec(),
+            gone: 0,
         }
+    }
+
+    #[test]
+    fn matches_that_were_dropped_are_known_no_more() {
+        let numbers = |known: &Known| (known.total, known.first.clone(), known.until);
+        let after = |known: Known, gone| numbers(&Arc::new(known).without(gone));
+        assert_eq!(after(known(9, &[3, 5, 8]), 4), (8, vec![5, 8], 100));
+        assert_eq!(after(known(9, &[3, 5, 8]), 5), (7, vec![8], 100));
+        assert_eq!(after(known(3, &[3, 5, 8]), 50), (0, vec![], 100));
+        assert_eq!(
+            after(known(9, &[3, 5, 8]), 8),
+            (0, vec![], 8),
+            "how many of the others went?"
+        );
+        assert_eq!(
+            after(known(3, &[3, 5, 8]), 101),
+            (0, vec![], 101),
+            "and what came after them"
+        );
+        let later = Arc::new(known(9, &[3, 5, 8])).without(4);
+        assert_eq!(numbers(&Arc::clone(&later).without(4)), (8, vec![5, 8], 100));
+        assert_eq!(
+            numbers(&later.without(2)),
+            (0, vec![], 2),
+            "an older reader counts for itself"
+        );
     }
 
     #[test]
@@ -166,19 +231,19 @@ mod tests {
             matches.put(&filter(&number.to_string()), Arc::new(known(1, &[1])));
         }
         assert_eq!(
-            matches.get(&filter("0"), 100).total,
+            matches.get(&filter("0"), 100, 0).total,
             1,
             "used, so that 1 is now the oldest"
         );
         matches.put(&filter("new"), Arc::new(known(2, &[1, 2])));
         matches.put(&filter("new"), Arc::new(known(3, &[1, 2, 3])));
         assert_eq!(matches.lock().len(), FILTERS);
-        assert_eq!(matches.get(&filter("1"), 100).total, 0);
-        assert_eq!(matches.get(&filter("new"), 100).total, 3);
-        assert_eq!(matches.get(&filter("new"), 99).total, 0, "ahead of a shorter trail");
+        assert_eq!(matches.get(&filter("1"), 100, 0).total, 0);
+        assert_eq!(matches.get(&filter("new"), 100, 0).total, 3);
+        assert_eq!(matches.get(&filter("new"), 99, 0).total, 0, "ahead of a shorter trail");
         matches.put(&filter(&"x".repeat(2000)), Arc::new(known(1, &[1])));
-        assert_eq!(matches.get(&filter(&"x".repeat(2000)), 100).total, 0);
+        assert_eq!(matches.get(&filter(&"x".repeat(2000)), 100, 0).total, 0);
         matches.clear();
-        assert_eq!(matches.get(&filter("new"), 100).total, 0);
+        assert_eq!(matches.get(&filter("new"), 100, 0).total, 0);
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod readers;
 mod restored;
 mod revocation;
 mod schema;
+pub(crate) mod segments;
 mod session;
 mod statements;
 pub(crate) mod tx;

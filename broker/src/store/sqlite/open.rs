@@ -15,6 +15,7 @@ use super::committer::Shared;
 use super::meta;
 use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
 use super::schema::migrate;
+use super::segments;
 use super::session::AT_ONCE;
 use super::statements::Statements;
 use crate::clock::{disagreement, is_wrong};
@@ -129,6 +130,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     shared.judging.load(meta::high_water(&connection)?);
     let forgetful = matches!(kind, StoreKind::File(_)) && shared.memory_run.noted();
     let mut head = verify_tail(&connection, &shared.keys)?;
+    head.kept = segments::load(&mut connection, shared.retention.cut())?;
     // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
     let known = meta::read(&connection, MetaKey::Epoch)?;
     let mut found = None;
@@ -150,6 +152,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     shared.matches.clear();
     shared.view.load(identity.min_iat, changes);
     shared.status.opened(identity.epoch, &head);
+    shared.metrics.trail_takes(&head.kept);
     if matches!(kind, StoreKind::File(_)) {
         shared.mark.keep(|| shared.status.mark());
     }

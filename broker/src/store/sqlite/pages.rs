@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
 use super::matches::{KNOWN, Known, Matches};
+use super::segments::first_kept;
 use super::statements::{Statements, scalar};
 use crate::store::{EventFilter, EventPage, Operation, Result};
 
@@ -16,11 +17,14 @@ const READ: &str = "read_audit_events";
 struct Condition {
     sql: String,
     values: Vec<Value>,
+    /// Number of the last event that is no longer kept.
+    gone: i64,
 }
 
 impl Condition {
-    fn of(filter: &EventFilter) -> Self {
+    fn of(filter: &EventFilter, gone: i64) -> Self {
         let mut condition = Self {
+            gone,
             sql: String::from("seq > ?"),
             values: vec![Value::Integer(0)],
         };
@@ -45,7 +49,7 @@ impl Condition {
     fn values(&self, after: i64, more: &[i64]) -> Vec<Value> {
         let filters = self.values.iter().skip(1).cloned();
         let more = more.iter().copied().map(Value::Integer);
-        std::iter::once(Value::Integer(after))
+        std::iter::once(Value::Integer(after.max(self.gone)))
             .chain(filters)
             .chain(more)
             .collect()
@@ -82,11 +86,15 @@ fn known(
     matches: &Matches,
 ) -> Result<Arc<Known>> {
     let head = head(connection)?;
-    let mut kept = matches.get(filter, head);
+    let mut kept = matches.get(filter, head, condition.gone);
     if kept.until < head {
         let known = Arc::make_mut(&mut kept);
         let mut counted = known.until;
-        let room = KNOWN.saturating_sub(known.first.len());
+        let room = if known.complete() {
+            KNOWN.saturating_sub(known.first.len())
+        } else {
+            0
+        };
         if room > 0 {
             let found = condition.find(connection, counted, i64::try_from(room).unwrap_or(i64::MAX))?;
             known.total = known
@@ -110,10 +118,14 @@ pub(super) fn page(connection: &Connection, filter: &EventFilter, matches: &Matc
         events: String::from("["),
         ..EventPage::default()
     };
+    let gone = first_kept(connection)?.saturating_sub(1);
     if filter.exact.is_empty() && filter.since.is_none() && filter.until.is_none() {
-        // Numbers have no gaps: every event but the first `offset`.
-        page.total = head(connection)?;
-        let after = filter.cursor.unwrap_or(filter.offset);
+        // Numbers have no gaps: every event that is kept but the first `offset`.
+        page.total = head(connection)?.saturating_sub(gone);
+        let after = match filter.cursor {
+            Some(cursor) => cursor.max(gone),
+            None => gone.saturating_add(filter.offset),
+        };
         let sql = "SELECT seq, json FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?";
         read(
             connection,
@@ -122,7 +134,7 @@ pub(super) fn page(connection: &Connection, filter: &EventFilter, matches: &Matc
             &mut page,
         )?;
     } else {
-        let condition = Condition::of(filter);
+        let condition = Condition::of(filter, gone);
         let known = known(connection, &condition, filter, matches)?;
         page.total = known.total;
         let numbers = known.page(filter);

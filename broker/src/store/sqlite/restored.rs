@@ -113,7 +113,8 @@ pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()>
     meta::write(connection, MetaKey::FormerEpochs, &former.join(" "))
 }
 
-fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
+/// `hash` of the event with this number, while its row is there.
+pub(super) fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
     #[derive(Deserialize)]
     struct Hash {
         hash: String,
@@ -169,7 +170,10 @@ pub(super) fn begin_anew(
     }
     let now = shared.clock.now();
     let event = EventDraft::success(EventType::StoreRestored, detail.clone());
-    let links = append(&transaction, seal(head, vec![(now, event)], now, &shared.keys)?)?;
+    let links = append(
+        &transaction,
+        seal(head, vec![(now, event)], now, &shared.keys, shared.retention.cut())?,
+    )?;
     transaction.commit().during(OPERATION)?;
     *head = links.head;
     shared

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0006_trail.sql"),
     include_str!("0007_pods.sql"),
     include_str!("0008_holders.sql"),
+    include_str!("0009_segments.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 

@@ -9,6 +9,7 @@ use super::committer::Shared;
 use super::matches::Matches;
 use super::pages::page;
 use crate::limits::{Asker, Limits};
+use crate::store::segment::Segment;
 use crate::store::{DenialDraft, EventDraft, EventFilter, EventPage, Ledger, Result};
 use crate::view::ViewChange;
 
@@ -21,6 +22,8 @@ pub(crate) struct SqliteTx<'c> {
     limits: &'c Limits,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
+    /// Segments that were taken out of the trail.
+    pub(crate) dropped: Vec<Segment>,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -33,6 +36,7 @@ impl<'c> SqliteTx<'c> {
             limits: &shared.limits,
             drafts: Vec::new(),
             changes: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 

@@ -21,13 +21,15 @@ impl Meter {
             ("AA_MAX_SESSION_AGE", "1000"),
             ("AA_ATTEST_AUDIENCE", AUDIENCE),
             ("AA_CONTROLLER_SUBJECT", CONTROLLER),
+            ("AA_AUDIT_RETENTION_DAYS", "7"),
+            ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
         ];
         let harness = Harness::in_cluster(cluster, &settings).await;
         let before = Exposition::of(&harness).await;
         Self { harness, before }
     }
 
-    /// What moved since the last call, and by how much; times, connections, the disk and the process's own aside.
+    /// What moved since the last call, and by how much; times, sizes, connections, the disk and the process's own aside.
     pub async fn deltas(&mut self) -> BTreeMap<String, i64> {
         // It waits for the events that nobody waited for.
         self.harness.broker.store.events(EventFilter::default()).await.unwrap();
@@ -39,6 +41,7 @@ impl Meter {
                 "request_duration",
                 "audit_write_duration",
                 "attestation_api",
+                "audit_bytes",
                 "connection",
                 "store_free_bytes",
             ];

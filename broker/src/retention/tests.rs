@@ -1,0 +1,200 @@
+use std::sync::Arc;
+
+use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_protocol::clock::ManualClock;
+use serde_json::Value;
+
+use super::*;
+use crate::store::StoreError;
+use crate::testing::broker_with;
+
+const DAY: i64 = 86_400;
+/// Less than the reserve, and all that one could wish for.
+const SCARCE: u64 = 32 * 1024 * 1024;
+const PLENTY: u64 = 1 << 40;
+
+/// Somebody who ends something, and somebody who begins something.
+struct Write<const TAKES_AUTHORITY: bool>;
+
+#[async_trait]
+impl<const TAKES_AUTHORITY: bool> Command for Write<TAKES_AUTHORITY> {
+    type Outcome = ();
+    const TAKES_AUTHORITY: bool = TAKES_AUTHORITY;
+
+    fn again(&self) -> Option<Self> {
+        TAKES_AUTHORITY.then_some(Self)
+    }
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
+        tx.audit(EventDraft::success(EventType::AdminAuth, "x".repeat(1000)));
+        Ok(())
+    }
+}
+
+async fn write(broker: &Broker, events: usize) {
+    for _ in 0..events {
+        broker.store.commit(Write::<false>).await.unwrap();
+    }
+}
+
+/// A broker with three sealed segments, each of a day.
+async fn three_days(more: &[(&str, &str)]) -> (AppState, Arc<ManualClock>) {
+    let (broker, clock) = broker_with(more).await;
+    for day in 0..4 {
+        clock.advance(if day == 0 { 0 } else { DAY });
+        write(&broker, 3).await;
+    }
+    (broker, clock)
+}
+
+async fn first_event(broker: &Broker) -> Value {
+    let filter = crate::store::EventFilter {
+        limit: 1,
+        ..crate::store::EventFilter::default()
+    };
+    let page = broker.store.events(filter).await.unwrap();
+    serde_json::from_str::<Value>(&page.events).unwrap()[0].take()
+}
+
+async fn dropped_by(broker: &Broker) -> Vec<(DropRule, bool)> {
+    let filter = crate::store::EventFilter {
+        exact: vec![(
+            crate::store::ledger::FilterColumn::EventType,
+            "audit_segment_dropped".to_owned(),
+        )],
+        limit: 100,
+        ..crate::store::EventFilter::default()
+    };
+    let page = broker.store.events(filter).await.unwrap();
+    let events: Vec<AuditEvent> = serde_json::from_str(&page.events).unwrap();
+    let told = events.iter().map(|event| DroppedSegment::from_event(event).unwrap());
+    told.map(|dropped| (dropped.rule, dropped.exported.is_some())).collect()
+}
+
+#[tokio::test]
+async fn what_is_too_old_goes_and_the_rest_stays() {
+    let (broker, clock) = three_days(&[("AA_AUDIT_RETENTION_DAYS", "2")]).await;
+    retain(&broker).await;
+    assert_eq!(
+        dropped_by(&broker).await,
+        [(DropRule::Age, false)],
+        "of four days the first"
+    );
+    let first = first_event(&broker).await;
+    assert_eq!(
+        (&first["id"], &first["event_type"]),
+        (&"evt-000004".into(), &"audit_checkpoint".into())
+    );
+    clock.advance(30 * DAY);
+    retain(&broker).await;
+    assert_eq!(dropped_by(&broker).await.len(), 3);
+    assert_eq!(broker.metrics.audit_segments.get(), 0);
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_oldest_go_when_that_is_wished_for() {
+    let days = ("AA_AUDIT_RETENTION_DAYS", "1000");
+    for (full, gone) in [("drop", vec![(DropRule::Full, false); 3]), ("refuse", vec![])] {
+        let (broker, _clock) = three_days(&[days, ("AA_AUDIT_FULL", full)]).await;
+        retain(&broker).await;
+        assert_eq!(dropped_by(&broker).await, []);
+        broker.store.space().set_free(SCARCE);
+        retain(&broker).await;
+        assert_eq!(dropped_by(&broker).await, gone, "{full}");
+        assert_eq!(broker.store.failure(), None);
+        write(&broker, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_exported_stays_until_the_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("later");
+    let more = [
+        ("AA_AUDIT_RETENTION_DAYS", "1"),
+        ("AA_AUDIT_EXPORT_DIR", export.to_str().unwrap()),
+        ("AA_AUDIT_FULL", "drop"),
+    ];
+    let (broker, clock) = three_days(&more).await;
+    retain(&broker).await;
+    retain(&broker).await;
+    assert_eq!(broker.metrics.audit_export_failures.get(), 1, "it rests");
+    assert_eq!(dropped_by(&broker).await, []);
+    broker.store.space().set_free(SCARCE);
+    retain(&broker).await;
+    assert_eq!(dropped_by(&broker).await, [(DropRule::Full, false); 3]);
+    broker.store.space().set_free(PLENTY);
+    std::fs::create_dir(&export).unwrap();
+    write(&broker, 3).await;
+    clock.advance(3 * DAY);
+    write(&broker, 1).await;
+    retain(&broker).await;
+    assert_eq!(dropped_by(&broker).await.last(), Some(&(DropRule::Age, true)));
+}
+
+#[tokio::test]
+async fn a_broker_that_may_drop_nothing_does_only_what_ends_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let export = folder.path().join("later");
+    let more = [
+        ("AA_AUDIT_RETENTION_DAYS", "1"),
+        ("AA_AUDIT_EXPORT_DIR", export.to_str().unwrap()),
+    ];
+    let (broker, clock) = three_days(&more).await;
+    retain(&broker).await;
+    write(&broker, 1).await;
+    broker.store.space().set_free(SCARCE);
+    retain(&broker).await;
+    assert!(broker.store.refuses());
+    let refused = broker.store.commit(Write::<false>).await;
+    assert!(matches!(refused, Err(StoreError::AuditFull)), "{refused:?}");
+    assert!(broker.store.commit(Write::<true>).await.is_ok());
+    assert!(
+        !broker
+            .store
+            .append(EventDraft::success(EventType::TokenAuthFailed, "stranger"))
+    );
+    assert_eq!(
+        first_event(&broker).await["id"],
+        "evt-000001",
+        "it can be read, and nothing is gone"
+    );
+
+    broker.store.space().set_free(PLENTY);
+    retain(&broker).await;
+    write(&broker, 1).await;
+    broker.store.space().set_free(SCARCE);
+    retain(&broker).await;
+    std::fs::create_dir(&export).unwrap();
+    clock.advance(10);
+    retain(&broker).await;
+    assert_eq!(broker.store.failure(), None, "an export has succeeded");
+    write(&broker, 1).await;
+    let gone = dropped_by(&broker).await;
+    assert!(
+        gone.len() >= 3 && gone.iter().all(|gone| *gone == (DropRule::Age, true)),
+        "{gone:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_export_folder_on_the_disk_of_the_store_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (store, other, third, export) = (
+        at("data.db"),
+        at("other.db"),
+        at("third.db"),
+        folder.path().display().to_string(),
+    );
+    let warning = async |more: &[(&str, &str)]| same_file_system(&broker_with(more).await.0.config);
+    let stored = ("AA_DB_PATH", store.as_str());
+    let warned = warning(&[stored, ("AA_AUDIT_EXPORT_DIR", &export)]).await.unwrap();
+    assert!(warned.starts_with("AA_AUDIT_EXPORT_DIR=") && warned.contains("the file system of the store"));
+    assert_eq!(
+        warning(&[("AA_DB_PATH", &third), ("AA_AUDIT_EXPORT_DIR", "/proc")]).await,
+        None
+    );
+    assert_eq!(warning(&[("AA_DB_PATH", &other)]).await, None);
+    assert_eq!(warning(&[("AA_AUDIT_EXPORT_DIR", &export)]).await, None, "in memory");
+}

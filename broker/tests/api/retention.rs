@@ -1,0 +1,397 @@
+//! The trail is shortened at its beginning: what goes, what is exported before, and what stays true of the rest.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use agentwrit_broker::store::ledger::FilterColumn;
+use agentwrit_broker::store::{EventDraft, EventFilter, EventPage};
+use agentwrit_broker::timestamp::parse_rfc3339;
+use agentwrit_broker::{background, retention};
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::audit::{
+    AuditEvent, ChainWalker, DropRule, DroppedSegment, EventType, SignatureCheck, Summary,
+};
+use agentwrit_protocol::lower_hex;
+use proptest::prelude::*;
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+use super::chain::{fill, keys, trail};
+use super::support::Harness;
+
+const DAY: i64 = 86_400;
+const DAYS: &[(&str, &str)] = &[("AA_AUDIT_RETENTION_DAYS", "2")];
+const EXPORTED: &[(&str, &str)] = &[
+    ("AA_AUDIT_RETENTION_DAYS", "2"),
+    ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
+];
+
+async fn page(harness: &Harness, filter: EventFilter) -> EventPage {
+    harness.broker.store.events(filter).await.unwrap()
+}
+
+fn events(page: &EventPage) -> Vec<AuditEvent> {
+    serde_json::from_str(&page.events).unwrap()
+}
+
+/// All events of a store, without a login.
+async fn kept(harness: &Harness) -> Vec<AuditEvent> {
+    let mut all = Vec::new();
+    let mut cursor = 0;
+    loop {
+        let filter = EventFilter {
+            cursor: Some(cursor),
+            limit: 700,
+            ..EventFilter::default()
+        };
+        let page = page(harness, filter).await;
+        all.extend(events(&page));
+        match page.last {
+            Some(last) => cursor = last,
+            None => return all,
+        }
+    }
+}
+
+fn second(event: &AuditEvent) -> i64 {
+    parse_rfc3339(&event.timestamp).unwrap() / 1_000_000_000
+}
+
+fn number(event: &AuditEvent) -> i64 {
+    AuditEvent::sequence_of(&event.id).unwrap()
+}
+
+/// Walks over events that begin anywhere.
+fn walk(events: &[AuditEvent], keys: &impl Fn(&str, &str, &str) -> SignatureCheck) -> Summary {
+    let mut walker = if number(&events[0]) == 1 {
+        ChainWalker::from_start()
+    } else {
+        ChainWalker::from_checkpoint()
+    };
+    for event in events {
+        walker.feed(event, keys).unwrap();
+    }
+    walker.finish().unwrap()
+}
+
+fn dropped(events: &[AuditEvent]) -> Vec<DroppedSegment> {
+    events.iter().filter_map(DroppedSegment::from_event).collect()
+}
+
+/// Appends a few events a day, and lets so many days pass.
+async fn days(harness: &Harness, count: usize) {
+    for _ in 0..count {
+        fill(harness, 3, "t").await;
+        harness.clock.advance(DAY);
+    }
+    background::prune(&harness.broker).await;
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn read(file: &Path) -> Vec<AuditEvent> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_exported_and_what_is_kept_are_one_chain() {
+    let harness = Harness::with(EXPORTED).await;
+    let export = harness.folder.path().join("export");
+    std::fs::create_dir(&export).unwrap();
+    days(&harness, 6).await;
+    retention::retain(&harness.broker).await;
+    let rest = kept(&harness).await;
+    let told = dropped(&rest);
+    assert!(told.len() >= 3, "{told:?}");
+    let mut whole: Vec<AuditEvent> = Vec::new();
+    for segment in &told {
+        let file = segment.exported.as_ref().unwrap();
+        assert_eq!(segment.rule, DropRule::Age);
+        let path = export.join(&file.name);
+        let content = std::fs::read(&path).unwrap();
+        assert_eq!(lower_hex(Sha256::digest(&content)), file.sha256);
+        let events = read(&path);
+        let (first, last) = (events.first().unwrap(), events.last().unwrap());
+        assert_eq!((number(first), number(last)), (segment.first, segment.last));
+        assert_eq!((&first.hash, &last.hash), (&segment.first_hash, &segment.last_hash));
+        whole.extend(events);
+    }
+    assert_eq!(told.last().unwrap().last + 1, number(&rest[0]));
+    let keys = keys(&harness).await;
+    assert_eq!(walk(&rest, &keys).events, i64::try_from(rest.len()).unwrap());
+    whole.extend(rest);
+    assert_eq!(walk(&whole, &keys).sequence, number(whole.last().unwrap()));
+    let newer = files(&export);
+    let parts = newer
+        .iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "part"));
+    assert_eq!(parts.count(), 0);
+}
+
+#[tokio::test]
+async fn numbers_go_on_and_totals_count_what_is_kept() {
+    let harness = Harness::with(DAYS).await;
+    fill(&harness, 3, "t").await;
+    let mark = harness.broker.store.compare(None).await.unwrap().mark;
+    days(&harness, 5).await;
+    retention::retain(&harness.broker).await;
+    let rest = kept(&harness).await;
+    let (first, last) = (number(&rest[0]), number(rest.last().unwrap()));
+    let total = i64::try_from(rest.len()).unwrap();
+    assert!(first > 3 && last == first + total - 1);
+    let health = harness.get("/v1/health").await.ok();
+    assert_eq!(health["audit_events_count"], total);
+    for filter in [
+        EventFilter {
+            cursor: Some(0),
+            limit: 2,
+            ..EventFilter::default()
+        },
+        EventFilter {
+            cursor: Some(first - 2),
+            limit: 2,
+            ..EventFilter::default()
+        },
+        EventFilter {
+            limit: 2,
+            ..EventFilter::default()
+        },
+    ] {
+        let page = page(&harness, filter).await;
+        assert_eq!((page.total, page.last), (total, Some(first + 1)));
+    }
+    let filter = EventFilter {
+        offset: 2,
+        limit: 1,
+        ..EventFilter::default()
+    };
+    assert_eq!(page(&harness, filter).await.last, Some(first + 2));
+    // A mark of an event that is gone can't be compared, and is no restore.
+    assert!(mark.sequence < first);
+    let compared = harness.broker.store.compare(Some(&mark.text())).await.unwrap();
+    assert!(!compared.restored);
+    let epoch = harness.broker.store.epoch();
+    let harness = harness.restart(&[]).await;
+    assert_eq!(harness.broker.store.epoch(), epoch);
+    let again = kept(&harness).await;
+    assert_eq!((number(&again[0]), number(again.last().unwrap())), (first, last));
+    fill(&harness, 1, "t").await;
+    assert!(number(trail(&harness).await.last().unwrap()) > last);
+}
+
+#[tokio::test]
+async fn a_crash_between_export_and_drop_exports_the_same_once_more() {
+    let harness = Harness::with(&[("AA_AUDIT_EXPORT_DIR", "{folder}/export")]).await;
+    let export = harness.folder.path().join("export");
+    std::fs::create_dir(&export).unwrap();
+    let harness = harness.restart(&[("AA_AUDIT_RETENTION_DAYS", "1000")]).await;
+    days(&harness, 3).await;
+    retention::retain(&harness.broker).await;
+    let before = files(&export);
+    assert!(before.len() >= 2, "{before:?}");
+    let (folder, mut settings, clock) = harness.stop().await;
+    let forget = "UPDATE audit_segments SET exported_at = NULL, file = NULL, sha256 = NULL";
+    let changed = Connection::open(folder.path().join("data.db"))
+        .unwrap()
+        .execute(forget, []);
+    assert_eq!(changed.unwrap(), before.len());
+    // A crash may also leave a part, and somebody may have put another file in the place of one.
+    std::fs::write(export.join("left.part"), "x").unwrap();
+    std::fs::write(&before[1], "something else\n").unwrap();
+    settings.insert("AA_AUDIT_RETENTION_DAYS".to_owned(), "1".to_owned());
+    let harness = Harness::again(folder, settings, clock).await;
+    retention::retain(&harness.broker).await;
+    let told = dropped(&kept(&harness).await);
+    assert_eq!(told.len(), 1, "the second is not overwritten, and stays: {told:?}");
+    assert!(before[0].ends_with(&told[0].exported.as_ref().unwrap().name));
+    assert_eq!(std::fs::read_to_string(&before[1]).unwrap(), "something else\n");
+    assert!(harness.broker.metrics.audit_export_failures.get() > 0);
+    std::fs::remove_file(&before[1]).unwrap();
+    harness.clock.advance(10);
+    retention::retain(&harness.broker).await;
+    assert!(dropped(&kept(&harness).await).len() >= 2);
+}
+
+#[tokio::test]
+async fn a_trail_that_was_never_cut_is_cut_where_it_is_signed() {
+    let harness = Harness::new().await;
+    fill(&harness, 26_000, &"t".repeat(600)).await;
+    let whole = kept(&harness).await;
+    let (folder, mut settings, clock) = harness.stop().await;
+    let store = Connection::open(folder.path().join("data.db")).unwrap();
+    assert_eq!(
+        store.execute("DELETE FROM audit_segments", []).unwrap(),
+        1,
+        "16 MiB each"
+    );
+    drop(store);
+    settings.insert("AA_AUDIT_MAX_BYTES".to_owned(), (16 << 20).to_string());
+    let harness = Harness::again(folder, settings, clock).await;
+    retention::retain(&harness.broker).await;
+    let rest = kept(&harness).await;
+    let told = dropped(&rest);
+    assert!(told.len() > 2 && told.iter().all(|segment| segment.rule == DropRule::Bytes));
+    for segment in &told {
+        let at = |number: i64| &whole[usize::try_from(number - 1).unwrap()].hash;
+        assert_eq!(
+            (&segment.first_hash, &segment.last_hash),
+            (at(segment.first), at(segment.last))
+        );
+    }
+    walk(&rest, &keys(&harness).await);
+    let bytes = harness.broker.metrics.audit_bytes.get();
+    assert!(bytes < 16 << 20 && bytes > 12 << 20, "{bytes}");
+    assert_eq!(
+        harness
+            .broker
+            .metrics
+            .audit_segments_dropped
+            .with_label_values(&["false"])
+            .get(),
+        u64::try_from(told.len()).unwrap()
+    );
+}
+
+/// What may happen to a trail.
+#[derive(Debug, Clone)]
+enum Happening {
+    Append(usize),
+    Hours(i64),
+    Restart,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        4 => (1..6_usize).prop_map(Happening::Append),
+        3 => (1..60_i64).prop_map(Happening::Hours),
+        1 => Just(Happening::Restart),
+    ]
+}
+
+/// Appends events of two tasks, without a login, whose events would come in between.
+async fn append(harness: &Harness, count: usize) {
+    for number in 0..count {
+        let task = if number % 2 == 0 { "even" } else { "odd" };
+        let draft = EventDraft::success(EventType::TokenAuthFailed, "x").ids("", task, "");
+        assert!(harness.broker.store.append(draft));
+    }
+    page(harness, EventFilter::default()).await;
+}
+
+/// Every page of every filter is the one of the events that are kept.
+async fn pages_fit(harness: &Harness, rest: &[AuditEvent]) {
+    let first = number(&rest[0]);
+    for task in ["", "even", "odd", "neither"] {
+        let of_task: Vec<&AuditEvent> = rest
+            .iter()
+            .filter(|event| task.is_empty() || event.task_id == task)
+            .collect();
+        for (cursor, offset) in [
+            (None, 0),
+            (None, 2),
+            (None, 1000),
+            (Some(0), 0),
+            (Some(first - 1), 0),
+            (Some(first + 3), 0),
+        ] {
+            let exact = if task.is_empty() {
+                vec![]
+            } else {
+                vec![(FilterColumn::TaskId, task.to_owned())]
+            };
+            let filter = EventFilter {
+                exact,
+                cursor,
+                offset,
+                limit: 3,
+                ..EventFilter::default()
+            };
+            let page = page(harness, filter).await;
+            assert_eq!(page.total, i64::try_from(of_task.len()).unwrap());
+            let wanted: Vec<&AuditEvent> = of_task
+                .iter()
+                .copied()
+                .filter(|event| cursor.is_none_or(|cursor| number(event) > cursor))
+                .skip(usize::try_from(offset).unwrap())
+                .take(3)
+                .collect();
+            assert_eq!(
+                events(&page).iter().collect::<Vec<_>>(),
+                wanted,
+                "{task:?} {cursor:?} {offset}"
+            );
+        }
+    }
+}
+
+async fn what_is_kept_is_whole_after(history: &[Happening]) {
+    let mut harness = Harness::with(DAYS).await;
+    let keys = keys(&harness).await;
+    // Every event that was ever seen, and its second.
+    let mut seen: BTreeMap<i64, (AuditEvent, i64)> = BTreeMap::new();
+    append(&harness, 1).await;
+    for step in history {
+        match step {
+            Happening::Append(count) => append(&harness, *count).await,
+            Happening::Hours(hours) => harness.clock.advance(hours * 3600),
+            Happening::Restart => harness = harness.restart(&[]).await,
+        }
+        let now = harness.clock.unix_seconds();
+        // Twice: a drop seals what has grown too old in the meantime.
+        for _ in 0..2 {
+            background::prune(&harness.broker).await;
+            retention::retain(&harness.broker).await;
+        }
+        let rest = kept(&harness).await;
+        walk(&rest, &keys);
+        for event in &rest {
+            let before = seen
+                .entry(number(event))
+                .or_insert_with(|| (event.clone(), second(event)));
+            assert_eq!(&before.0, event, "an event never changes");
+        }
+        let first = number(&rest[0]);
+        for (_, at) in seen.range(..first).map(|(_, seen)| seen) {
+            assert!(now - at > 2 * DAY, "an event went too early");
+        }
+        let told = dropped(&rest);
+        if first > 1 {
+            assert_eq!(told.last().unwrap().last + 1, first, "the trail says where it begins");
+        }
+        // A segment spans a day; the checkpoint that it begins with may have waited for its first event.
+        let oldest = rest.iter().find(|event| event.event_type != "audit_checkpoint");
+        assert!(
+            oldest.is_none_or(|event| now - second(event) <= 3 * DAY),
+            "an event stayed too long"
+        );
+        pages_fit(&harness, &rest).await;
+    }
+    let held = |sql: &str| -> i64 {
+        let store = Connection::open(harness.folder.path().join("data.db")).unwrap();
+        store.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let rest = kept(&harness).await;
+    assert_eq!(
+        held("SELECT MIN(seq) FROM audit_events"),
+        number(&rest[0]),
+        "rows are swept"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_kept_trail_is_whole_after_any_history(history in prop::collection::vec(happening(), 1..16)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(what_is_kept_is_whole_after(&history));
+    }
+}
