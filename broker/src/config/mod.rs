@@ -111,6 +111,10 @@ pub struct Config {
     pub max_scopes: usize,
     /// Longest scope, bytes, for all but attested agents.
     pub max_scope_bytes: usize,
+    /// Renewals, and delegations, of one session in a second, but for attested agents; 0 = no limit.
+    pub session_rate: u32,
+    /// Delegations that stand under one session, but for attested agents; 0 = no limit.
+    pub max_open_delegations: usize,
     /// What to say at start, as WARN.
     pub warnings: Vec<String>,
 }

@@ -101,9 +101,9 @@ impl Reader<'_> {
         }
     }
 
-    fn rate(&mut self, name: &str) -> u32 {
+    fn rate(&mut self, name: &str, default: u32) -> u32 {
         let wanted = "a whole number per second from 0 (no limit) to 1000000000";
-        self.parsed(name, 1000, wanted, |value: &u32| *value <= 1_000_000_000)
+        self.parsed(name, default, wanted, |value: &u32| *value <= 1_000_000_000)
     }
 
     fn count(&mut self, name: &str, default: usize, least: usize, most: usize) -> usize {
@@ -321,14 +321,16 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         seed_tokens: reader.text("AA_SEED_TOKENS").as_deref() == Some("true"),
         tls: reader.tls(),
         api_metrics: reader.flag("AA_API_METRICS", true),
-        challenge_rate: reader.rate("AA_CHALLENGE_RATE"),
-        register_rate: reader.rate("AA_REGISTER_RATE"),
-        denial_audit_rate: reader.rate("AA_DENIAL_AUDIT_RATE"),
+        challenge_rate: reader.rate("AA_CHALLENGE_RATE", 1000),
+        register_rate: reader.rate("AA_REGISTER_RATE", 1000),
+        denial_audit_rate: reader.rate("AA_DENIAL_AUDIT_RATE", 1000),
         trusted_proxies: reader.proxies(),
         attest: reader.attest(),
         max_session_age: reader.seconds("AA_MAX_SESSION_AGE", 0, 0),
         max_scopes: reader.count("AA_MAX_SCOPES", 1000, 1, MOST_SCOPES),
         max_scope_bytes: reader.count("AA_MAX_SCOPE_BYTES", 8192, SHORTEST_SCOPE, LONGEST_SCOPE),
+        session_rate: reader.rate("AA_SESSION_RATE", 0),
+        max_open_delegations: reader.count("AA_MAX_OPEN_DELEGATIONS", 10_000, 0, 1_000_000),
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);

@@ -113,6 +113,18 @@ pub const SETTINGS: &[Setting] = &[
         "how long an agent can go on renewing, seconds; 0 = no limit",
     ),
     setting(
+        "AA_SESSION_RATE",
+        "0",
+        "50",
+        "renewals, and delegations, of one session per second, twice as many at once; 0 = no limit; attested agents have rates of their own",
+    ),
+    setting(
+        "AA_MAX_OPEN_DELEGATIONS",
+        "10000",
+        "256",
+        "delegations that stand under one session at a time, 0 to 1000000; 0 = no limit; always 256 for attested agents",
+    ),
+    setting(
         "AA_MAX_SCOPES",
         "1000",
         "64",

@@ -104,6 +104,8 @@ fn every_bad_value_is_named_with_what_would_be_right() {
         ("AA_APP_TOKEN_TTL", "-1", "from 0"),
         ("AA_APP_TOKEN_TTL", "30m", "seconds"),
         ("AA_MAX_SESSION_AGE", "x", "seconds"),
+        ("AA_SESSION_RATE", "-1", "no limit"),
+        ("AA_MAX_OPEN_DELEGATIONS", "1000001", "from 0 to 1000000"),
         ("AA_MAX_SCOPES", "0", "from 1 to 4096"),
         ("AA_MAX_SCOPES", "4097", "from 1 to 4096"),
         ("AA_MAX_SCOPE_BYTES", "4", "from 5 to 32768"),

@@ -3,6 +3,7 @@
 mod buckets;
 mod gate;
 mod limit;
+mod sessions;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Source;
 use governor::Quota;
 
 use self::gate::Gate;
 pub use self::gate::{Asker, Passed};
 use self::limit::Limit;
+use self::sessions::Sessions;
+pub use self::sessions::{Doing, Room};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{DenialDraft, EventDraft};
@@ -46,6 +50,7 @@ pub struct Limits {
     register: Limit,
     gate: Gate,
     hits: Limit,
+    sessions: Sessions,
 }
 
 impl Limits {
@@ -63,6 +68,7 @@ impl Limits {
             challenge: Limit::new(per_second(config.challenge_rate, twice(config.challenge_rate)), clock),
             register: Limit::new(per_second(config.register_rate, twice(config.register_rate)), clock),
             gate: Gate::new(denials, clock, metrics),
+            sessions: Sessions::new(config, clock),
             hits: Limit::new(Quota::with_period(HITS_EVERY), clock),
         }
     }
@@ -104,6 +110,29 @@ impl Limits {
         self.hits.allows((Source::of(source), path))
     }
 
+    /// Takes a turn of the bearer of a verified token; else in how many seconds it may try again.
+    ///
+    /// # Errors
+    /// The seconds, when it has had its turns.
+    pub fn turn(&self, doing: Doing, bearer: &Claims) -> Result<(), u32> {
+        self.sessions.turn(doing, bearer)
+    }
+
+    /// How many delegations may stand under the session of a bearer; `None` for any number.
+    pub fn most_open(&self, bearer: &Claims) -> Option<usize> {
+        self.sessions.most_open(bearer)
+    }
+
+    /// Takes a place for a delegation under this session.
+    pub fn take_room(&self, root: &str) -> Room {
+        self.sessions.rooms().take(root)
+    }
+
+    /// Remembers how many places under this session a count has found.
+    pub fn rooms_counted(&self, root: &str, left: usize) {
+        self.sessions.rooms().counted(root, left);
+    }
+
     /// Counts a denial that the trail will hold only as a number.
     pub fn suppress(&self) {
         self.gate.suppress();
@@ -132,6 +161,7 @@ impl Limits {
             limit.prune();
         }
         self.gate.prune();
+        self.sessions.prune();
     }
 }
 

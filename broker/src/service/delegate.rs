@@ -16,7 +16,7 @@ use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
-use crate::limits::Asker;
+use crate::limits::{Asker, Doing, Room};
 use crate::store::session::stem;
 use crate::store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
 use crate::timestamp::rfc3339_nanos;
@@ -65,6 +65,12 @@ pub enum DelegateError {
     /// More scopes, or longer ones, than this agent may pass on.
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
+    /// The session has delegated too often; in how many seconds it may again.
+    #[error("rate limit exceeded, try again later")]
+    Rate(u32),
+    /// As many delegations stand under the session as may.
+    #[error("{0} delegations stand under this session, which is the most: wait until some expire, or release them")]
+    Open(usize),
     /// The delegating token is no longer one.
     #[error("token has been revoked")]
     Revoked,
@@ -86,6 +92,7 @@ impl DelegateError {
             Self::Revoked => ErrorCode::InsufficientScope,
             Self::TooDeep | Self::Scope => ErrorCode::ScopeViolation,
             Self::Unknown => ErrorCode::NotFound,
+            Self::Rate(_) | Self::Open(_) => ErrorCode::RateLimited,
             Self::TooLong => ErrorCode::InvalidRequest,
             Self::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
             Self::Store(_) => ErrorCode::Unavailable,
@@ -140,6 +147,8 @@ enum Denial {
     TooDeep,
     Scope,
     Unknown,
+    Rate(u32),
+    Open(usize),
     Revoked(&'static str),
 }
 
@@ -149,6 +158,8 @@ impl From<Denial> for DelegateError {
             Denial::TooDeep => Self::TooDeep,
             Denial::Scope => Self::Scope,
             Denial::Unknown => Self::Unknown,
+            Denial::Rate(seconds) => Self::Rate(seconds),
+            Denial::Open(most) => Self::Open(most),
             Denial::Revoked(_) => Self::Revoked,
         }
     }
@@ -233,8 +244,28 @@ impl Delegate {
         if let Some(denial) = refused_by_claims(bearer, &self.wanted) {
             return Ok(Err(denial));
         }
-        let holder = reachable(tx, lineage.root(), &self.wanted.delegate_to).await?;
-        Ok(holder.map(|holder| (granted, holder)).ok_or(Denial::Unknown))
+        let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
+            return Ok(Err(Denial::Unknown));
+        };
+        if let Err(seconds) = tx.limits().turn(Doing::Delegate, bearer) {
+            return Ok(Err(Denial::Rate(seconds)));
+        }
+        Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
+    }
+
+    /// Takes a place among the delegations that may stand under the session.
+    async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), Denial>> {
+        let Some(most) = tx.limits().most_open(&self.bearer) else {
+            return Ok(Ok(()));
+        };
+        let root = &self.bearer.sid;
+        let left = match tx.limits().take_room(root) {
+            Room::Left => return Ok(Ok(())),
+            Room::Full => return Ok(Err(Denial::Open(most))),
+            Room::Unknown => most.saturating_sub(tx.count_open_delegations(root, most).await?),
+        };
+        tx.limits().rooms_counted(root, left.saturating_sub(1));
+        Ok(if left > 0 { Ok(()) } else { Err(Denial::Open(most)) })
     }
 
     fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
@@ -251,6 +282,8 @@ impl Delegate {
             Denial::TooDeep => violation().error_kind("delegation_too_deep"),
             Denial::Scope => violation().error_kind("delegation_scope_exceeded"),
             Denial::Unknown => violation().error_kind("delegate_unknown"),
+            Denial::Rate(_) => violation().error_kind("delegation_rate"),
+            Denial::Open(_) => violation().error_kind("open_delegations"),
         };
         let event =
             tell(event, &self.bearer, lineage).delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
@@ -356,7 +389,7 @@ fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64, hol
         agent_id: claims.sub.clone(),
         orch_id: claims.orch_id.clone(),
         task_id: claims.task_id.clone(),
-        scope: claims.scope.clone(),
+        scope: Vec::new(),
         jti: claims.jti.clone(),
         iat: claims.iat,
         exp: claims.exp,

@@ -10,7 +10,7 @@ use super::attested::{self, Refusal};
 use super::lineage::{StoredLineage, tell};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
-use crate::limits::Asker;
+use crate::limits::{Asker, Doing};
 use crate::store::session::stem;
 use crate::store::{
     Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
@@ -43,6 +43,9 @@ pub enum RenewError {
     /// What the policy says.
     #[error("{}", .0.detail)]
     Policy(Refusal),
+    /// The session has renewed too often; in how many seconds it may again.
+    #[error("rate limit exceeded, try again later")]
+    Rate(u32),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -83,6 +86,7 @@ pub async fn renew(
         Decision::Ended(reason) => Err(RenewError::Ended(reason)),
         Decision::Replaced => Err(RenewError::Replaced),
         Decision::Policy(refusal) => Err(RenewError::Policy(refusal)),
+        Decision::Rate(seconds) => Err(RenewError::Rate(seconds)),
     }
 }
 
@@ -93,6 +97,7 @@ enum Decision {
     Ended(EndReason),
     Replaced,
     Policy(Refusal),
+    Rate(u32),
 }
 
 struct Renew {
@@ -183,6 +188,11 @@ impl Renew {
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));
         }
+        if let Err(seconds) = tx.limits().turn(Doing::Renew, &self.bearer) {
+            let event = DenialDraft::denied(EventType::TokenRenewalFailed, "the session renews too often");
+            self.refuse(tx, Some(&lineage), event, "renewal_rate");
+            return Ok(Decision::Rate(seconds));
+        }
         self.go_on(tx, &lineage, granted).await
     }
 
@@ -221,6 +231,7 @@ impl RenewError {
         match self {
             Self::Ended(_) | Self::Replaced => ErrorCode::InsufficientScope,
             Self::Failed => ErrorCode::Unauthorized,
+            Self::Rate(_) => ErrorCode::RateLimited,
             Self::Policy(refusal) => refusal.code,
             Self::Store(_) => ErrorCode::Unavailable,
             Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,

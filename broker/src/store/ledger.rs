@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::Result;
 use super::session::Session;
-use crate::limits::{Asker, Passed};
+use crate::limits::{Asker, Limits, Passed};
 use crate::view::ViewChange;
 
 /// Marks the draft of an event that goes into the trail.
@@ -287,7 +287,16 @@ pub trait Ledger {
     /// Appends an event to the chain inside this transaction.
     fn audit(&mut self, draft: EventDraft);
     /// Appends a denial, unless this asker has had so many of late that it is only counted; whether it was appended.
-    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) -> bool;
+    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) -> bool {
+        let event = self.limits().pass(asker, denial);
+        let audited = event.is_some();
+        if let Some(event) = event {
+            self.audit(event);
+        }
+        audited
+    }
+    /// The rates and caps that commands keep to.
+    fn limits(&self) -> &Limits;
     /// Changes the in-memory view after the commit, before the answer.
     fn view_change(&mut self, change: ViewChange);
     /// One clock reading for the whole command.

@@ -33,6 +33,7 @@ mod exposition;
 mod front;
 mod hello;
 mod lifecycle;
+mod limits;
 mod metrics;
 mod process;
 mod program;

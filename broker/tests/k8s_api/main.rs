@@ -16,6 +16,7 @@ mod denials;
 mod event_bounds;
 mod history;
 mod launch;
+mod limits;
 mod pods;
 mod policy;
 mod quarantine;

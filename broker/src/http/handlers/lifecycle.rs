@@ -66,6 +66,7 @@ fn renewal_error(error: RenewError, claims: &Claims) -> ApiError {
     match error {
         RenewError::Ended(reason) if attested => revoked(renewal_code(reason)),
         RenewError::Replaced if attested => revoked(ErrorCode::Superseded),
+        RenewError::Rate(seconds) => ApiError::rate_limited().retry_after(seconds),
         RenewError::Store(error) => error.into(),
         RenewError::Entropy(_) | RenewError::Sign(_) => ApiError::internal("token renewal failed"),
         other => ApiError::new(other.code(), other.to_string()),

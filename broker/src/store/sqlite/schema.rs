@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0007_pods.sql"),
     include_str!("0008_holders.sql"),
     include_str!("0009_segments.sql"),
+    include_str!("0010_open_delegations.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 
@@ -186,6 +187,10 @@ mod tests {
                 "orch_id=?",
             ),
             ("SELECT * FROM sessions WHERE parent = ? AND last_exp >= ?", "parent=?"),
+            (
+                "SELECT 1 FROM sessions WHERE root = ? AND ended_at IS NULL AND last_exp >= ? LIMIT ?",
+                "root=? AND last_exp>?",
+            ),
             (
                 "SELECT * FROM sessions WHERE holder_pod = ? AND last_exp >= ?",
                 "holder_pod=?",

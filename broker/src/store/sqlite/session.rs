@@ -313,6 +313,17 @@ impl Sessions for SqliteTx<'_> {
         self.sessions(standing!("parent = ?"), sid)
     }
 
+    async fn count_open_delegations(&mut self, root: &str, most: usize) -> Result<usize> {
+        const OPERATION: &str = "count_delegations";
+        let sql = "SELECT 1 FROM sessions WHERE root = ? AND ended_at IS NULL AND last_exp >= ? LIMIT ?";
+        let now = self.times.judged.div_euclid(1000);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let open: Vec<i64> = self
+            .connection
+            .all(OPERATION, sql, params![root, now, most], scalar(OPERATION))?;
+        Ok(open.len())
+    }
+
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
         let mut found = self.sessions(standing!("root IS NOT NULL AND agent_id = ?"), agent_id)?;
         if let Some(stem) = agent_stem(agent_id) {

@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use super::committer::Shared;
 use super::matches::Matches;
 use super::pages::page;
-use crate::limits::{Asker, Limits};
+use crate::limits::Limits;
 use crate::store::segment::Segment;
-use crate::store::{DenialDraft, EventDraft, EventFilter, EventPage, Ledger, Result};
+use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
 use crate::view::ViewChange;
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
@@ -53,11 +53,8 @@ impl Ledger for SqliteTx<'_> {
         self.drafts.push((self.now, draft));
     }
 
-    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) -> bool {
-        let event = self.limits.pass(asker, denial);
-        let audited = event.is_some();
-        self.drafts.extend(event.map(|event| (self.now, event)));
-        audited
+    fn limits(&self) -> &Limits {
+        self.limits
     }
 
     fn view_change(&mut self, change: ViewChange) {

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::ErrorCode::{
     Forbidden, InsufficientScope, InvalidRequest, InvalidScopeFormat, MaxActiveAgents, NotFound, PolicyChanged,
-    PolicyNotReady, Revoked, ScopeViolation, Suspended, Unauthorized,
+    PolicyNotReady, RateLimited, Revoked, ScopeViolation, Suspended, Unauthorized,
 };
 use agentwrit_protocol::wire;
 use serde_json::json;
@@ -188,6 +188,11 @@ fn delegate() -> Endpoint {
                 "signature": "4f2a9c071be6d853".repeat(8),
             }],
         }),
+    )
+    .limited()
+    .refuses(
+        RateLimited,
+        "256 delegations stand under this session, which is the most: wait until some expire, or release them",
     )
     .refuses(InvalidRequest, "delegate_to is required")
     .refuses(

@@ -80,6 +80,7 @@ fn renew() -> Endpoint {
             "RenewResponse",
             json!({"access_token": token(), "expires_in": 300}),
         )
+        .limited()
         .refuses(InvalidRequest, "overlap_seconds 31 must be from 0 to 30")
         .refuses(
             InvalidRequest,

@@ -1,0 +1,207 @@
+//! How often sessions renew and delegate, and how many delegations may stand under one.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::claims::Claims;
+use governor::Quota;
+
+use super::limit::Limit;
+use super::per_second;
+use crate::config::Config;
+use crate::service::attested::is_attested;
+
+/// Of a pod's own session: one renewal in this time. A sidecar renews at most each 8 s.
+const RENEWAL_EVERY: Duration = Duration::from_secs(2);
+const RENEWAL_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// Of all tokens that a pod's session delegated, a second.
+const DELEGATED_PER_SECOND: u32 = 8;
+const DELEGATED_BURST: u32 = 64;
+/// Delegations by a pod's session and all below it, a second.
+const DELEGATIONS_PER_SECOND: u32 = 5;
+const DELEGATIONS_BURST: u32 = 50;
+/// Delegations that stand under the session of an attested agent.
+const MOST_OPEN: usize = 256;
+/// The delegations under one session are counted no more often than this.
+const COUNTED_EVERY: Duration = Duration::from_secs(1);
+/// Sessions whose room is remembered.
+const MOST_ROOTS: usize = 10_000;
+
+/// What a session does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// Renews its token, or one that it delegated.
+    Renew,
+    /// Delegates.
+    Delegate,
+}
+
+/// Whether one more delegation may stand under a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Yes.
+    Left,
+    /// No.
+    Full,
+    /// Those that stand must be counted.
+    Unknown,
+}
+
+/// The rates and caps of sessions.
+pub(super) struct Sessions {
+    renewals: Limit,
+    delegated: Limit,
+    delegations: Limit,
+    others: Limit,
+    most_open: usize,
+    rooms: Rooms,
+}
+
+impl Sessions {
+    pub(super) fn new(config: &Config, clock: &Arc<dyn Clock>) -> Self {
+        let renewal = Quota::with_period(RENEWAL_EVERY).map(|quota| quota.allow_burst(RENEWAL_BURST));
+        let others = per_second(config.session_rate, config.session_rate.saturating_mul(2));
+        Self {
+            renewals: Limit::new(renewal, clock),
+            delegated: Limit::new(per_second(DELEGATED_PER_SECOND, DELEGATED_BURST), clock),
+            delegations: Limit::new(per_second(DELEGATIONS_PER_SECOND, DELEGATIONS_BURST), clock),
+            others: Limit::new(others, clock),
+            most_open: config.max_open_delegations,
+            rooms: Rooms::new(clock),
+        }
+    }
+
+    /// Takes a turn of the bearer; else in how many seconds it may try again.
+    pub(super) fn turn(&self, doing: Doing, bearer: &Claims) -> Result<(), u32> {
+        let (limit, key, again) = if !is_attested(bearer) {
+            (&self.others, &bearer.sid, 1)
+        } else if doing == Doing::Delegate {
+            (&self.delegations, &bearer.task_id, 1)
+        } else if bearer.delegation_nodes.is_empty() {
+            (&self.renewals, &bearer.task_id, 2)
+        } else {
+            (&self.delegated, &bearer.task_id, 1)
+        };
+        if limit.allows(key) { Ok(()) } else { Err(again) }
+    }
+
+    /// How many delegations may stand under the session of a bearer; `None` for any number.
+    pub(super) fn most_open(&self, bearer: &Claims) -> Option<usize> {
+        let most = if is_attested(bearer) { MOST_OPEN } else { self.most_open };
+        (most > 0).then_some(most)
+    }
+
+    pub(super) fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    pub(super) fn prune(&self) {
+        for limit in [&self.renewals, &self.delegated, &self.delegations, &self.others] {
+            limit.prune();
+        }
+        self.rooms.prune();
+    }
+}
+
+/// How many delegations can be opened under a session before those that stand must be counted again. What ended
+/// meanwhile only makes more room than that, so that few delegations cost a count.
+pub(super) struct Rooms {
+    clock: Arc<dyn Clock>,
+    roots: Mutex<HashMap<String, Counted>>,
+}
+
+struct Counted {
+    left: usize,
+    at: Duration,
+}
+
+impl Rooms {
+    fn new(clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Arc::clone(clock),
+            roots: Mutex::default(),
+        }
+    }
+
+    /// Takes a place under this session.
+    pub(super) fn take(&self, root: &str) -> Room {
+        let now = self.clock.monotonic();
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        match roots.get_mut(root) {
+            Some(counted) if counted.left > 0 => {
+                counted.left -= 1;
+                Room::Left
+            }
+            Some(counted) if now.saturating_sub(counted.at) < COUNTED_EVERY => Room::Full,
+            _ => Room::Unknown,
+        }
+    }
+
+    /// Remembers how many places a count has found.
+    pub(super) fn counted(&self, root: &str, left: usize) {
+        let at = self.clock.monotonic();
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if roots.len() >= MOST_ROOTS && !roots.contains_key(root) {
+            // They are counted again when they next delegate.
+            roots.clear();
+        }
+        roots.insert(root.to_owned(), Counted { left, at });
+    }
+
+    /// Forgets sessions that have not been counted for a while.
+    fn prune(&self) {
+        const FORGOTTEN: Duration = Duration::from_mins(5);
+        let now = self.clock.monotonic();
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        roots.retain(|_, counted| now.saturating_sub(counted.at) < FORGOTTEN);
+        roots.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_protocol::clock::ManualClock;
+
+    use super::*;
+
+    #[test]
+    fn places_are_taken_until_a_count_is_due() {
+        let manual = Arc::new(ManualClock::at(0));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let rooms = Rooms::new(&clock);
+        assert_eq!(rooms.take("a"), Room::Unknown);
+        rooms.counted("a", 2);
+        assert_eq!(
+            [rooms.take("a"), rooms.take("a"), rooms.take("a")],
+            [Room::Left, Room::Left, Room::Full]
+        );
+        assert_eq!(rooms.take("b"), Room::Unknown);
+        manual.advance(1);
+        assert_eq!(rooms.take("a"), Room::Unknown);
+        rooms.counted("a", 0);
+        assert_eq!(rooms.take("a"), Room::Full);
+    }
+
+    #[test]
+    fn the_table_of_rooms_is_bounded() {
+        let manual = Arc::new(ManualClock::at(0));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let rooms = Rooms::new(&clock);
+        let len = |rooms: &Rooms| rooms.roots.lock().unwrap().len();
+        for number in 0..3 * MOST_ROOTS {
+            rooms.counted(&number.to_string(), 1);
+            assert!(len(&rooms) <= MOST_ROOTS);
+        }
+        assert_eq!(
+            rooms.take("0"),
+            Room::Unknown,
+            "counted again, so that nobody gets more than its cap"
+        );
+        manual.advance(300);
+        rooms.prune();
+        assert_eq!(len(&rooms), 0);
+    }
+}

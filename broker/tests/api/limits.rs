@@ -1,0 +1,72 @@
+//! Rates and caps of agents that aren't attested: none that a client of the contract could meet, unless they are set.
+
+use serde_json::{Value, json};
+
+use super::support::{Answer, Harness};
+
+async fn delegate(harness: &Harness, token: &str, to: &str) -> Answer {
+    let body = json!({"delegate_to": to, "scope": ["read:data:x"]}).to_string();
+    harness.post_as(token, "/v1/delegate", body).await
+}
+
+fn token(answer: Answer) -> String {
+    answer.ok()["access_token"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn limited(answer: &Answer) {
+    answer.refused_like(429, "rate_limited", "");
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn what_is_not_set_limits_no_client_of_the_contract() {
+    let harness = Harness::new().await;
+    let (id, mut current) = harness.agent(json!({})).await;
+    for _ in 0..300 {
+        delegate(&harness, &current, &id).await.ok();
+        current = token(harness.renew(&current).await);
+    }
+}
+
+#[tokio::test]
+async fn a_session_has_the_rate_that_is_set() {
+    let harness = Harness::with(&[("AA_SESSION_RATE", "2")]).await;
+    let (id, mut current) = harness.agent(json!({})).await;
+    for _ in 0..2 {
+        delegate(&harness, &current, &id).await.ok();
+        current = token(harness.renew(&current).await);
+    }
+    limited(&harness.renew(&current).await);
+    limited(&delegate(&harness, &current, &id).await);
+    assert_eq!(harness.last("token_renewal_failed").await["error_kind"], "renewal_rate");
+    assert!(harness.stands(&current).await, "nothing changed");
+    let (_, other) = harness.agent(json!({})).await;
+    harness.renew(&other).await.ok();
+    harness.clock.advance(1);
+    delegate(&harness, &current, &id).await.ok();
+    harness.renew(&current).await.ok();
+}
+
+#[tokio::test]
+async fn as_many_delegations_stand_as_are_set_and_ended_ones_make_room() {
+    let harness = Harness::with(&[("AA_MAX_OPEN_DELEGATIONS", "3")]).await;
+    let (id, root) = harness.agent(json!({})).await;
+    let child = token(delegate(&harness, &root, &id).await);
+    delegate(&harness, &child, &id).await.ok();
+    delegate(&harness, &child, &id).await.ok();
+    limited(&delegate(&harness, &root, &id).await);
+    limited(&delegate(&harness, &child, &id).await);
+    let event: Value = harness.last("delegation_attenuation_violation").await;
+    assert_eq!(event["error_kind"], "open_delegations");
+    // A renewed one is still one.
+    harness.clock.advance(1);
+    let child = token(harness.renew(&child).await);
+    limited(&delegate(&harness, &root, &id).await);
+    assert_eq!(harness.post_as(&child, "/v1/token/release", "").await.status, 204);
+    harness.clock.advance(1);
+    delegate(&harness, &root, &id).await.ok();
+    limited(&delegate(&harness, &root, &id).await);
+    harness.clock.advance(61);
+    delegate(&harness, &root, &id).await.ok();
+}
