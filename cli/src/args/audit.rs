@@ -23,11 +23,16 @@ An end that was cut off leaves an intact trail, only a shorter one. Note COUNT a
 and head of a checkpoint from the broker's log, and give them the next time. Whoever has the broker's key and its store
 can write the trail anew; what was noted shows that too.
 
+A broker may drop the oldest events, by age or for want of room. The check then begins at the first that it keeps, says
+what was dropped, and fails when more is missing than the trail says. Events that the broker exported before come from
+its files, with --file; --live goes on with what it still has.
+
 Examples:
   awrit audit verify
   awrit audit verify --expect-count 1042 --expect-head 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   awrit audit verify --from-checkpoint
-  awrit audit verify --file events.jsonl --jwks jwks.json";
+  awrit audit verify --file events.jsonl --jwks jwks.json
+  awrit audit verify --file audit-*.jsonl --live";
 const EXPORT_EXAMPLES: &str = "\
 The file can be verified by who has no access to the broker, with the keys that it publishes.
 
@@ -109,9 +114,12 @@ pub(crate) struct VerifyArgs {
     /// Hash of the last event when somebody looked before: it must still be there
     #[arg(long, value_name = "HASH", value_parser = hash)]
     pub(crate) expect_head: Option<String>,
-    /// Read the events from this file, one a line, and ask no broker
-    #[arg(long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
+    /// Read the events from these files, one a line, and ask no broker; files of one trail may come in any order
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) file: Vec<PathBuf>,
+    /// Go on with the broker's trail after the files
+    #[arg(long, requires = "file")]
+    pub(crate) live: bool,
     /// File with keys, as /.well-known/jwks.json has them: for --file, or older ones beside those that the broker publishes
     #[arg(long, value_name = "FILE")]
     pub(crate) jwks: Option<PathBuf>,

@@ -8,25 +8,20 @@ use agentwrit_client::system::SystemClock;
 use crate::args::VerifyArgs;
 use crate::error::CliError;
 use crate::session::{Context, wait_for};
-use crate::verify::{EventFile, Expected, Progress, Start, Trail, Verdict, Verification};
+use crate::verify::{EventFiles, Expected, Place, Progress, Start, Trail, Verdict, Verification, told};
 
 pub(super) fn run(args: VerifyArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let start = Start::from_flag(args.from_checkpoint.as_deref())?;
     let keys = args.jwks.as_deref().map(read_keys).transpose()?;
     let expected = Expected::new(args.expect_count, args.expect_head);
-    let verdict = match &args.file {
-        Some(path) => {
-            let verdict = from_file(&EventFile::new(path), &start, keys.as_ref(), expected, context)?;
-            // Each login is an event: a trail is never empty, only a file is.
-            if verdict.events == 0 && verdict.intact {
-                return Err(CliError::File {
-                    path: path.clone(),
-                    reason: "it holds no event".to_owned(),
-                });
-            }
-            verdict
-        }
-        None => from_broker(&start, keys, expected, context)?,
+    let files = if args.file.is_empty() {
+        None
+    } else {
+        Some(EventFiles::new(&args.file)?)
+    };
+    let verdict = match files {
+        Some(files) if !args.live => from_files(&files, &start, keys.as_ref(), expected, context)?,
+        files => from_broker(files.as_ref(), &start, keys, expected, context)?,
     };
     context.output.fields(&verdict, rows)?;
     if let Some(broken) = verdict.broken {
@@ -47,16 +42,24 @@ fn read_keys(path: &Path) -> Result<Jwks, CliError> {
     serde_json::from_slice(&text).map_err(|error| unusable(format!("it is no key set (RFC 7517): {error}")))
 }
 
-fn from_file(
-    file: &EventFile,
+fn begin<'a>(place: &Place, keys: &'a Jwks, expected: Expected) -> Verification<'a> {
+    match place.first {
+        Some(first) => Verification::from_first(first, keys, expected),
+        None => Verification::from(place.anchored, keys, expected),
+    }
+}
+
+fn from_files(
+    files: &EventFiles,
     start: &Start,
     keys: Option<&Jwks>,
     expected: Expected,
     context: &mut Context<'_, '_>,
 ) -> Result<Verdict, CliError> {
-    let (from, anchored) = file.place(start)?;
+    let place = files.place(start)?;
     let none = Jwks::default();
-    let mut verification = Verification::from(anchored, keys.unwrap_or(&none), expected);
+    let keys_or_none = keys.unwrap_or(&none);
+    let mut verification = begin(&place, keys_or_none, expected);
     if keys.is_none() {
         verification = verification.without_signatures();
         context
@@ -64,10 +67,16 @@ fn from_file(
             .note("WARNING: without --jwks no signature is checked, only that the events follow each other.")?;
     }
     let mut progress = Progress::new(&SystemClock);
-    file.verify(from, verification, &mut progress, context.output)
+    let broken = files.feed(&place, &mut verification, &mut progress, context.output)?;
+    Ok(match broken {
+        Some(broken) => verification.end(broken),
+        None => verification.finish(),
+    })
 }
 
+/// Verifies what the broker has, after the files of what it has no longer, if any.
 fn from_broker(
+    files: Option<&EventFiles>,
     start: &Start,
     more: Option<Jwks>,
     expected: Expected,
@@ -79,12 +88,25 @@ fn from_broker(
         let mut trail = Trail::open(&client, &secret).await?;
         let mut keys = client.jwks().await?;
         keys.keys.extend(more.into_iter().flat_map(|more| more.keys));
-        let (from, anchored) = trail.place(start).await?;
-        trail.go_to(from);
-        let verification = Verification::from(anchored, &keys, expected);
-        trail
-            .verify(verification, &mut Progress::new(&SystemClock), output)
-            .await
+        let mut progress = Progress::new(&SystemClock);
+        let verification = if let Some(files) = files {
+            let place = files.place(start)?;
+            let mut verification = begin(&place, &keys, expected);
+            if let Some(broken) = files.feed(&place, &mut verification, &mut progress, output)? {
+                return Ok(verification.end(broken));
+            }
+            trail.go_to(verification.count().saturating_add(1));
+            verification
+        } else {
+            let (from, anchored) = trail.place(start).await?;
+            trail.go_to(from);
+            if anchored {
+                Verification::from(true, &keys, expected)
+            } else {
+                Verification::from_first(trail.begins().await?, &keys, expected)
+            }
+        };
+        trail.verify(verification, &mut progress, output).await
     })
 }
 
@@ -94,7 +116,7 @@ fn rows(verdict: &Verdict) -> Vec<(&'static str, String)> {
         (Some(checkpoint), Some(at)) => format!("{checkpoint} ({at})"),
         _ => "none".to_owned(),
     };
-    vec![
+    let mut rows = vec![
         ("VERDICT", if verdict.intact { "intact" } else { "broken" }.to_owned()),
         ("EVENTS", verdict.events.to_string()),
         ("FIRST", or_none(&verdict.first)),
@@ -110,5 +132,9 @@ fn rows(verdict: &Verdict) -> Vec<(&'static str, String)> {
         ),
         ("CHECKPOINT", signed),
         ("UNSIGNED", verdict.unsigned.to_string()),
-    ]
+    ];
+    if let Some(until) = &verdict.dropped_until {
+        rows.push(("DROPPED", told(until, &verdict.dropped)));
+    }
+    rows
 }

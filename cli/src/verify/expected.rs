@@ -56,7 +56,7 @@ impl Expected {
             ),
             (Some(expected), Some(_)) if !self.met => broken(
                 expected,
-                "it was noted, and lies before the place that the verification starts from: verify from the first event",
+                "it was noted, and lies before the place that the verification starts from: verify from the first event, with the exported files of what was dropped",
             ),
             (None, Some(_)) if !self.met => broken(
                 count,

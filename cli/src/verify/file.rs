@@ -1,4 +1,4 @@
-//! The trail as a file, one event a line.
+//! The trail as files, one event a line.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -7,94 +7,154 @@ use std::path::{Path, PathBuf};
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use serde::Deserialize;
 
-use super::{Progress, Start, Verdict, Verification};
+use super::{Broken, Progress, Start, Verification};
 use crate::error::CliError;
 use crate::output::Output;
 
-/// A file of events.
-pub(crate) struct EventFile {
-    path: PathBuf,
+/// Where a verification begins.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Number of the line.
+    line: usize,
+    /// Number of the first event, when that is where the trail begins, and not one that was asked for.
+    pub(crate) first: Option<i64>,
+    /// Whether it is a checkpoint that was asked for.
+    pub(crate) anchored: bool,
 }
 
-impl EventFile {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
-    }
+/// Files of events that follow each other.
+pub(crate) struct EventFiles {
+    paths: Vec<PathBuf>,
+}
 
-    fn unusable(&self, error: &std::io::Error) -> CliError {
-        CliError::File {
-            path: self.path.clone(),
-            reason: error.to_string(),
+fn unusable(path: &Path, reason: &dyn ToString) -> CliError {
+    CliError::File {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// The lines of a file that aren't empty.
+fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String, CliError>> + '_, CliError> {
+    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    Ok(BufReader::new(file)
+        .lines()
+        .map(|line| line.map_err(|error| unusable(path, &error)))
+        .filter(|line| line.as_ref().map_or(true, |line| !line.trim().is_empty())))
+}
+
+impl EventFiles {
+    /// Files in any order: each begins with the event after the last of another.
+    ///
+    /// # Errors
+    /// When one can't be read, or holds no event.
+    pub(crate) fn new(paths: &[PathBuf]) -> Result<Self, CliError> {
+        let mut numbered = Vec::new();
+        for path in paths {
+            let first = lines(path)?.next().transpose()?;
+            let Some(first) = first else {
+                return Err(unusable(path, &"it holds no event"));
+            };
+            numbered.push((number(&first).unwrap_or_default(), path.clone()));
         }
+        numbered.sort_by_key(|(number, _)| *number);
+        Ok(Self {
+            paths: numbered.into_iter().map(|(_, path)| path).collect(),
+        })
     }
 
-    /// The lines that aren't empty, with their numbers from 1.
-    fn lines(&self) -> Result<impl Iterator<Item = Result<(usize, String), CliError>> + '_, CliError> {
-        let file = File::open(&self.path).map_err(|error| self.unusable(&error))?;
-        let lines = BufReader::new(file).lines().enumerate();
-        Ok(lines
-            .map(|(index, line)| match line {
-                Ok(line) => Ok((index.saturating_add(1), line)),
-                Err(error) => Err(self.unusable(&error)),
-            })
-            .filter(|line| line.as_ref().map_or(true, |(_, line)| !line.trim().is_empty())))
+    /// The lines of all, with their numbers from 1.
+    fn lines(&self) -> impl Iterator<Item = Result<(usize, String), CliError>> + '_ {
+        let all = self.paths.iter().flat_map(|path| {
+            let (lines, error) = match lines(path) {
+                Ok(lines) => (Some(lines), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            lines.into_iter().flatten().chain(error)
+        });
+        all.enumerate()
+            .map(|(index, line)| line.map(|line| (index.saturating_add(1), line)))
     }
 
-    /// Number of the line to begin with, and whether it is a checkpoint.
-    pub(crate) fn place(&self, start: &Start) -> Result<(usize, bool), CliError> {
+    /// Where to begin.
+    pub(crate) fn place(&self, start: &Start) -> Result<Place, CliError> {
+        let begin = |first| Place {
+            line: 1,
+            first,
+            anchored: false,
+        };
+        let first = self.lines().next().transpose()?.map(|(_, line)| beginning(&line));
         let wanted = match start {
-            Start::First => return Ok((1, false)),
+            Start::First => return Ok(begin(first)),
             Start::LastCheckpoint => None,
             Start::Checkpoint(sequence) => Some(AuditEvent::id_for(*sequence)),
         };
         let mut found = None;
-        for line in self.lines()? {
+        for line in self.lines() {
             let (number, line) = line?;
             if is_checkpoint(&line, wanted.as_deref()) {
-                found = Some((number, true));
+                found = Some(number);
             }
         }
         match (found, wanted) {
-            (Some(found), _) => Ok(found),
-            (None, None) => Ok((1, false)),
-            (None, Some(id)) => Err(CliError::File {
-                path: self.path.clone(),
-                reason: format!("it holds no event {id}"),
+            (Some(line), _) => Ok(Place {
+                line,
+                first: None,
+                anchored: true,
             }),
+            (None, None) => Ok(begin(first)),
+            (None, Some(id)) => {
+                let path = self.paths.first().map_or(Path::new(""), PathBuf::as_path);
+                Err(unusable(path, &format!("it holds no event {id}")))
+            }
         }
     }
 
-    /// Verifies from this line on.
-    pub(crate) fn verify(
+    /// Verifies from this place to the end of the files; the first thing that is wrong.
+    pub(crate) fn feed(
         &self,
-        from: usize,
-        mut verification: Verification<'_>,
+        place: &Place,
+        verification: &mut Verification<'_>,
         progress: &mut Progress<'_>,
         output: &mut Output<'_>,
-    ) -> Result<Verdict, CliError> {
-        for line in self.lines()? {
+    ) -> Result<Option<Broken>, CliError> {
+        for line in self.lines() {
             let (number, line) = line?;
-            if number < from {
+            if number < place.line {
                 continue;
             }
             if let Err(broken) = verification.feed(line.trim()) {
-                return Ok(verification.end(broken));
+                return Ok(Some(broken));
             }
             if let Some(line) = progress.line(verification.count(), None) {
                 output.note(&line)?;
             }
         }
-        Ok(verification.finish())
+        Ok(None)
     }
+}
+
+/// What one has to know of an event to find it.
+#[derive(Deserialize)]
+struct Outline {
+    id: String,
+    #[serde(default)]
+    event_type: String,
+}
+
+/// The number in an event's id.
+pub(super) fn number(event: &str) -> Option<i64> {
+    let event: Outline = serde_json::from_str(event).ok()?;
+    AuditEvent::sequence_of(&event.id)
+}
+
+/// Number of the event that a trail begins with when this is its first; without its beginning it begins with a checkpoint.
+pub(super) fn beginning(event: &str) -> i64 {
+    number(event).filter(|_| is_checkpoint(event, None)).unwrap_or(1)
 }
 
 /// Whether a line is the event with this id, or any checkpoint.
 fn is_checkpoint(line: &str, wanted: Option<&str>) -> bool {
-    #[derive(Deserialize)]
-    struct Outline {
-        id: String,
-        event_type: String,
-    }
     serde_json::from_str::<Outline>(line).is_ok_and(|event| match wanted {
         Some(id) => event.id == id,
         None => event.event_type == EventType::AuditCheckpoint.as_str(),

@@ -1,16 +1,20 @@
 //! Verification of the audit chain: event by event, whatever they come from.
 
+mod dropped;
 mod expected;
 mod file;
 mod online;
 mod progress;
 
-use agentwrit_protocol::audit::{AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, CheckpointKeys, Step};
+use agentwrit_protocol::audit::{
+    AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, CheckpointKeys, DroppedSegment, Step,
+};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use dropped::{Dropped, told};
 pub(crate) use expected::Expected;
-pub(crate) use file::EventFile;
+pub(crate) use file::{EventFiles, Place};
 pub(crate) use online::{Start, Trail};
 pub(crate) use progress::Progress;
 
@@ -53,6 +57,12 @@ pub(crate) struct Verdict {
     pub(crate) signed_at: Option<String>,
     /// Events after it, which no signature covers yet.
     pub(crate) unsigned: i64,
+    /// Id of the last event that was dropped before the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dropped_until: Option<String>,
+    /// Those of them that the events tell of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dropped: Vec<Dropped>,
     /// Whether there were keys to check signatures with.
     pub(crate) signatures_checked: bool,
     /// The first thing that is wrong.
@@ -64,12 +74,22 @@ pub(crate) struct Verification<'a> {
     walker: ChainWalker,
     keys: &'a dyn CheckpointKeys,
     expected: Expected,
+    /// Number of the event that must be the last one that was dropped; 0 when there is none.
+    dropped_until: i64,
     /// The first checkpoint since the last one of a known key.
     unproven: Option<Checkpoint>,
     verdict: Verdict,
 }
 
 impl<'a> Verification<'a> {
+    /// From the first event that there is, of this number. When that isn't the first of all, the trail has to say that
+    /// those before it were dropped.
+    pub(crate) fn from_first(first: i64, keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
+        let mut verification = Self::from(first > 1, keys, expected);
+        verification.dropped_until = first.saturating_sub(1).max(0);
+        verification
+    }
+
     /// From the first event of the trail; or from the event of a checkpoint, whose signature stands for what is before.
     pub(crate) fn from(checkpoint: bool, keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
         let walker = if checkpoint {
@@ -81,6 +101,7 @@ impl<'a> Verification<'a> {
             walker,
             keys,
             expected,
+            dropped_until: 0,
             unproven: None,
             verdict: Verdict {
                 signatures_checked: true,
@@ -114,6 +135,9 @@ impl<'a> Verification<'a> {
         }
         self.expected.meet(count, &event.hash)?;
         let verdict = &mut self.verdict;
+        verdict
+            .dropped
+            .extend(DroppedSegment::from_event(&event).map(Dropped::from));
         match step {
             Step::Event => verdict.unsigned += 1,
             Step::Signed => {
@@ -147,6 +171,24 @@ impl<'a> Verification<'a> {
     pub(crate) fn finish(mut self) -> Verdict {
         if let Some(broken) = self.expected.unmet(self.verdict.count) {
             return self.end(broken);
+        }
+        let (until, number) = (AuditEvent::id_for(self.dropped_until), self.dropped_until);
+        // Others were dropped since, and are among the files that were read.
+        self.verdict
+            .dropped
+            .retain(|segment| AuditEvent::sequence_of(&segment.last).is_some_and(|last| last <= number));
+        if self.dropped_until > 0 {
+            if self.verdict.dropped.last().is_none_or(|last| last.last != until) {
+                let broken = Broken {
+                    event: until,
+                    problem:
+                        "it and all before it are missing, and no later audit_segment_dropped says that they were \
+                              dropped up to here"
+                            .to_owned(),
+                };
+                return self.end(broken);
+            }
+            self.verdict.dropped_until = Some(until);
         }
         if let (Some(unproven), true) = (&self.unproven, self.verdict.signatures_checked) {
             let broken = Broken {

@@ -3,9 +3,9 @@
 use agentwrit_client::{AuditPage, AuditQuery, BrokerClient};
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::file::{beginning, number};
 use super::{Broken, Progress, Verdict, Verification};
 use crate::error::CliError;
 use crate::output::Output;
@@ -49,9 +49,19 @@ pub(crate) struct Trail<'a> {
     client: &'a BrokerClient,
     secret: &'a Sensitive,
     token: Sensitive,
-    /// Events before the next.
-    offset: i64,
-    end: Option<i64>,
+    /// Number of the event before the next.
+    after: i64,
+    extent: Option<Extent>,
+}
+
+/// What the broker keeps.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Number of the event that the trail begins with.
+    begins: i64,
+    /// Number of the last one when the trail was first read.
+    last: i64,
+    total: i64,
 }
 
 impl<'a> Trail<'a> {
@@ -65,8 +75,8 @@ impl<'a> Trail<'a> {
             token,
             client,
             secret,
-            offset: 0,
-            end: None,
+            after: 0,
+            extent: None,
         }
     }
 
@@ -110,30 +120,57 @@ impl<'a> Trail<'a> {
 
     /// Goes to the event of this number.
     pub(crate) fn go_to(&mut self, sequence: i64) {
-        self.offset = sequence.saturating_sub(1);
+        self.after = sequence.saturating_sub(1);
+    }
+
+    async fn extent(&mut self) -> Result<Extent, CliError> {
+        if let Some(extent) = self.extent {
+            return Ok(extent);
+        }
+        let query = AuditQuery {
+            limit: Some(1),
+            ..AuditQuery::default()
+        };
+        let page = self.page(&query).await?;
+        let first = page.events.first().and_then(|event| number(event.get())).unwrap_or(1);
+        let extent = Extent {
+            begins: page.events.first().map_or(1, |event| beginning(event.get())),
+            last: first.saturating_add(page.total).saturating_sub(1),
+            total: page.total,
+        };
+        Ok(*self.extent.insert(extent))
+    }
+
+    /// Number of the event that the trail begins with.
+    pub(crate) async fn begins(&mut self) -> Result<i64, CliError> {
+        Ok(self.extent().await?.begins)
     }
 
     /// The next events; `None` at the end that the trail had when it was first read: an end that moves is never reached.
     pub(crate) async fn next_events(&mut self) -> Result<Option<Vec<Box<RawValue>>>, CliError> {
-        if self.end.is_some_and(|end| self.offset >= end) {
+        let extent = self.extent().await?;
+        if self.after >= extent.last {
             return Ok(None);
         }
+        // By cursor: an offset would move when the broker drops events in the meantime.
         let query = AuditQuery {
             limit: Some(PAGE),
-            offset: Some(self.offset).filter(|offset| *offset > 0),
+            cursor: Some(AuditEvent::id_for(self.after)),
             ..AuditQuery::default()
         };
         let page = self.page(&query).await?;
-        self.end.get_or_insert(page.total);
-        self.offset = self
-            .offset
-            .saturating_add(i64::try_from(page.events.len()).unwrap_or(PAGE));
-        Ok(Some(page.events).filter(|events| !events.is_empty()))
+        let last = page.events.last().and_then(|event| number(event.get()));
+        match last {
+            Some(last) if last > self.after => self.after = last,
+            // No event, or none that comes after: there is no way on.
+            _ => return Ok(None),
+        }
+        Ok(Some(page.events))
     }
 
     /// How many events there are, once it was read.
     pub(crate) fn total(&self) -> Option<i64> {
-        self.end
+        self.extent.map(|extent| extent.total)
     }
 
     /// Verifies from where it is to its end.
@@ -148,31 +185,21 @@ impl<'a> Trail<'a> {
                 if let Err(broken) = verification.feed(event.get()) {
                     return Ok(verification.end(broken));
                 }
-                if let Some(line) = progress.line(verification.count(), self.end) {
+                if let Some(line) = progress.line(verification.count(), self.extent.map(|extent| extent.last)) {
                     output.note(&line)?;
                 }
             }
         }
-        match self.end {
-            Some(total) if self.offset < total => Ok(verification.end(missing(self.offset, total))),
+        match self.extent {
+            Some(extent) if self.after < extent.last => Ok(verification.end(missing(self.after, extent.total))),
             _ => Ok(verification.finish()),
         }
     }
 }
 
-fn missing(offset: i64, total: i64) -> Broken {
+fn missing(after: i64, total: i64) -> Broken {
     Broken {
-        event: AuditEvent::id_for(offset.saturating_add(1)),
+        event: AuditEvent::id_for(after.saturating_add(1)),
         problem: format!("it is missing, although the broker counts {total} events"),
     }
-}
-
-/// The number in an event's id.
-fn number(event: &str) -> Option<i64> {
-    #[derive(Deserialize)]
-    struct Id {
-        id: String,
-    }
-    let event: Id = serde_json::from_str(event).ok()?;
-    AuditEvent::sequence_of(&event.id)
 }

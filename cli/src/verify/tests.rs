@@ -1,6 +1,7 @@
 use std::io::Write;
+use std::path::PathBuf;
 
-use agentwrit_protocol::audit::{GENESIS_HASH, SignatureCheck};
+use agentwrit_protocol::audit::{DropRule, ExportedFile, GENESIS_HASH, SignatureCheck};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::go_json;
 
@@ -89,6 +90,8 @@ fn an_intact_trail_says_how_far_it_goes_and_how_far_it_is_signed() {
         checkpoint: Some("evt-000005".to_owned()),
         signed_at: Some("2026-11-21T07:00:05Z".to_owned()),
         unsigned: 2,
+        dropped_until: None,
+        dropped: Vec::new(),
         signatures_checked: true,
         broken: None,
     };
@@ -267,15 +270,16 @@ fn a_file_is_read_line_by_line_from_where_it_shall_begin() {
     let events = trail(7, &[3, 5], KID);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     write!(file, "{}\n\n", texts(&events).join("\n")).unwrap();
-    let file = EventFile::new(file.path());
+    let file = EventFiles::new(&[file.path().to_owned()]).unwrap();
     let verify = |start: &Start| {
-        let (from, anchored) = file.place(start).unwrap();
-        let verification = Verification::from(anchored, &keys, Expected::default());
+        let place = file.place(start).unwrap();
+        let mut verification = Verification::from(place.anchored, &keys, Expected::default());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let clock = ManualClock::at(0);
         let mut output = Output::new(false, &mut out, &mut err);
-        let verdict = file.verify(from, verification, &mut Progress::new(&clock), &mut output);
-        verdict.unwrap()
+        let broken = file.feed(&place, &mut verification, &mut Progress::new(&clock), &mut output);
+        assert_eq!(broken.unwrap(), None);
+        verification.finish()
     };
     for (start, count) in [(Start::First, 7), (Start::LastCheckpoint, 3), (Start::Checkpoint(3), 5)] {
         let verdict = verify(&start);
@@ -283,4 +287,95 @@ fn a_file_is_read_line_by_line_from_where_it_shall_begin() {
     }
     let nowhere = file.place(&Start::Checkpoint(9)).unwrap_err();
     assert!(nowhere.to_string().contains("holds no event evt-000009"), "{nowhere}");
+}
+
+/// The same trail, with this segment dropped by the event of this number.
+fn with_drop(mut events: Vec<AuditEvent>, at: usize, first: i64, last: i64, exported: bool) -> Vec<AuditEvent> {
+    let hash = |number: i64| events[usize::try_from(number - 1).unwrap()].hash.clone();
+    let segment = DroppedSegment {
+        first,
+        last,
+        first_hash: hash(first),
+        last_hash: hash(last),
+        rule: DropRule::Age,
+        exported: exported.then(|| ExportedFile {
+            name: "audit-e-000001-000002.jsonl".to_owned(),
+            sha256: "0".repeat(64),
+        }),
+    };
+    events[at - 1].event_type = "audit_segment_dropped".to_owned();
+    events[at - 1].extra.actor.clear();
+    events[at - 1].detail = segment.detail();
+    let mut head = events[at - 2].hash.clone();
+    for (event, sequence) in events[at - 1..].iter_mut().zip(i64::try_from(at).unwrap()..) {
+        event.detail = event.detail.split(" ext_hash=").next().unwrap().to_owned();
+        event.seal(sequence, &head);
+        head.clone_from(&event.hash);
+    }
+    events
+}
+
+#[test]
+fn a_trail_without_its_beginning_has_to_say_what_was_dropped() {
+    let from_first = |texts: &[String], first| walk(Verification::from_first(first, &keys, Expected::default()), texts);
+    for exported in [true, false] {
+        let events = with_drop(trail(7, &[3], KID), 5, 1, 2, exported);
+        let verdict = from_first(&texts(&events[2..]), 3);
+        assert!(verdict.intact && verdict.events == 5, "{verdict:?}");
+        assert_eq!(verdict.dropped_until.as_deref(), Some("evt-000002"));
+        let line = told("evt-000002", &verdict.dropped);
+        let how = if exported {
+            "exported as audit-e-000001-000002.jsonl"
+        } else {
+            "not exported"
+        };
+        assert_eq!(line, format!("evt-000001 to evt-000002 ({how})"));
+        // What is there was not dropped.
+        let whole = from_first(&texts(&events), 1);
+        assert!(whole.intact && whole.dropped.is_empty() && whole.dropped_until.is_none());
+    }
+    let silent = trail(7, &[3], KID);
+    let found = broken(&from_first(&texts(&silent[2..]), 3));
+    assert!(
+        found.0 == "evt-000002" && found.1.contains("no later audit_segment_dropped"),
+        "{found:?}"
+    );
+    let other = with_drop(trail(7, &[2, 3], KID), 5, 1, 1, true);
+    let found = broken(&from_first(&texts(&other[2..]), 3));
+    assert!(found.0 == "evt-000002", "more is missing than was dropped: {found:?}");
+    let found = broken(&from_first(&texts(&silent[3..]), 4));
+    assert!(found.1.contains("no audit_checkpoint"), "{found:?}");
+}
+
+#[test]
+fn files_are_read_in_the_order_of_their_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = texts(&trail(7, &[3, 5], KID));
+    let mut paths = Vec::new();
+    for (name, range) in [("b", 0..2), ("c", 4..7), ("a", 2..4)] {
+        paths.push(folder.path().join(name));
+        std::fs::write(paths.last().unwrap(), texts[range].join("\n")).unwrap();
+    }
+    let verify = |paths: &[PathBuf]| {
+        let files = EventFiles::new(paths).unwrap();
+        let place = files.place(&Start::First).unwrap();
+        let mut verification = Verification::from_first(place.first.unwrap(), &keys, Expected::default());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let clock = ManualClock::at(0);
+        let mut output = Output::new(false, &mut out, &mut err);
+        match files.feed(&place, &mut verification, &mut Progress::new(&clock), &mut output) {
+            Ok(Some(found)) => verification.end(found),
+            other => {
+                assert_eq!(other.unwrap(), None);
+                verification.finish()
+            }
+        }
+    };
+    let verdict = verify(&paths);
+    assert!(verdict.intact && verdict.events == 7, "{verdict:?}");
+    let found = broken(&verify(&paths[..2]));
+    assert_eq!(found.0, "evt-000003", "a file is missing: {found:?}");
+    std::fs::write(&paths[0], "\n").unwrap();
+    let error = EventFiles::new(&paths).err().unwrap().to_string();
+    assert!(error.contains("b: it holds no event"), "{error}");
 }

@@ -1,6 +1,16 @@
 //! `awrit audit verify` and `awrit audit export`.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use agentwrit_broker::config::Config;
+use agentwrit_broker::retention::retain;
+use agentwrit_broker::startup::{Surroundings, assemble};
+use agentwrit_broker::store::{EventDraft, EventFilter};
+use agentwrit_broker::system::{SystemClock, SystemEntropy};
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::clock::ManualClock;
 
 use super::fake_broker::FakeBroker;
 use super::real_broker::{RealBroker, SECRET};
@@ -241,4 +251,101 @@ fn a_broker_that_counts_more_than_it_shows_is_found_out() {
         "evt-000001",
         "although the broker counts 5 events",
     );
+}
+
+/// A broker whose oldest events were exported to a folder and dropped.
+fn shortened() -> RealBroker {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(path("export")).unwrap();
+    let settings = [
+        ("AA_ADMIN_SECRET", SECRET.to_owned()),
+        ("AA_SIGNING_KEY_PATH", path("signing.key")),
+        ("AA_DB_PATH", path("data.db")),
+        ("AA_AUDIT_RETENTION_DAYS", "3".to_owned()),
+        ("AA_AUDIT_EXPORT_DIR", path("export")),
+    ];
+    let config = Config::load(&|name| {
+        let found = settings.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.clone())
+    });
+    let work = async {
+        let now = SystemClock::new().unix_seconds();
+        let clock = Arc::new(ManualClock::at(now - 10 * 86_400));
+        let surroundings = Surroundings {
+            clock: Arc::<ManualClock>::clone(&clock),
+            entropy: Arc::new(SystemEntropy),
+            attestor: None,
+        };
+        let broker = assemble(config.unwrap(), surroundings).await.unwrap();
+        for _ in 0..6 {
+            let event = EventDraft::denied(EventType::TokenAuthFailed, "x");
+            assert!(broker.store.append(event));
+            broker.store.events(EventFilter::default()).await.unwrap();
+            clock.advance(86_400);
+        }
+        retain(&broker).await;
+        broker.store.close().await.unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(work);
+    RealBroker::with(folder, &[("AA_ADMIN_SECRET", SECRET)])
+}
+
+#[test]
+fn a_trail_that_was_shortened_is_intact_and_says_what_is_gone() {
+    let broker = shortened();
+    let ended = broker.awrit(&["audit", "verify"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{ended:?}");
+    assert!(ended.out.contains("\nDROPPED     evt-000001 to evt-00000"), "{ended:?}");
+    let json = broker.awrit(&["audit", "verify", "--json"]).json();
+    let dropped = json["dropped"].as_array().unwrap();
+    assert_eq!(dropped.last().unwrap()["last"], json["dropped_until"]);
+    let mut files: Vec<String> = Vec::new();
+    for segment in dropped {
+        let name = segment["exported"].as_str().unwrap();
+        files.push(broker.folder.path().join("export").join(name).display().to_string());
+    }
+    assert!(files.len() > 1, "{json}");
+    files.reverse();
+    let with = |files: &[String], live: bool| {
+        let mut arguments = vec!["audit", "verify", "--json", "--file"];
+        arguments.extend(files.iter().map(String::as_str));
+        arguments.extend(live.then_some("--live"));
+        broker.awrit(&arguments)
+    };
+    let whole = with(&files, true).json();
+    assert_eq!(
+        (&whole["intact"], &whole["first"]),
+        (&true.into(), &"evt-000001".into())
+    );
+    assert!(whole.get("dropped").is_none() && whole["count"].as_i64() > json["count"].as_i64());
+    let ended = with(&files[1..], true);
+    assert!(
+        ended.code == 1 && ended.err.contains("stands in its place"),
+        "a file is missing: {ended:?}"
+    );
+    assert_eq!(with(&files, false).code, 0);
+    let export = broker.folder.path().join("events.jsonl").display().to_string();
+    assert_eq!(broker.awrit(&["audit", "export", "--file", &export]).code, 0);
+    assert_eq!(
+        with(std::slice::from_ref(&export), false).json()["dropped_until"],
+        json["dropped_until"]
+    );
+    let text = std::fs::read_to_string(&export).unwrap();
+    let later = text
+        .match_indices("\"audit_checkpoint\"")
+        .nth(1)
+        .map(|(at, _)| text[..at].rfind('\n').unwrap() + 1);
+    std::fs::write(&export, &text[later.unwrap()..]).unwrap();
+    let ended = with(&[export], false);
+    assert!(
+        ended.code == 1 && ended.err.contains("no later audit_segment_dropped"),
+        "{ended:?}"
+    );
+    let ended = broker.awrit(&["audit", "verify", "--live"]);
+    assert!(ended.code == 1 && ended.err.contains("--file"), "{ended:?}");
 }

@@ -22,6 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 GENESIS = "0" * 64
 MOST_UNSIGNED = 999
 CHECKPOINT = re.compile(r"sequence=(?P<sequence>\d+) head=(?P<head>[0-9a-f]{64}) kid=(?P<kid>\S+) signature=(?P<signature>\S+)")
+DROPPED = re.compile(
+    r"first=(?P<first>evt-\d+) last=(?P<last>evt-\d+) first_hash=[0-9a-f]{64} last_hash=[0-9a-f]{64} rule=(age|bytes|full) "
+    r"exported=(no|\S+ sha256=[0-9a-f]{64})"
+)
 EXTRA_FIELDS = ("actor", "source", "correlation_id", "policy_uid", "pod_uid", "error_kind")
 
 
@@ -68,10 +72,17 @@ def checkpoint_fault(event: dict[str, Any], number: int, prev_hash: str, keys: d
 
 def first_fault(events: Iterable[dict[str, Any]], keys: dict[str, Any] | None = None) -> tuple[str, str] | None:
     """Id of the first event that does not continue the chain, and why; None when all do. Given a key set, a trail with too
-    few checkpoints is at fault too: whoever rewrites it all has no key to sign it with."""
-    number, prev_hash, unsigned = 1, GENESIS, 0
+    few checkpoints is at fault too: whoever rewrites it all has no key to sign it with. A trail whose beginning was dropped
+    begins with a checkpoint, and has to tell of the segment that ended right before it."""
+    number, prev_hash, unsigned, gone = 1, GENESIS, 0, ""
     for event in events:
         name = str(event.get("id"))
+        begins = number == 1 and name != "evt-000001" and event.get("event_type") == "audit_checkpoint"
+        if begins and (match := CHECKPOINT.fullmatch(str(event.get("detail")))):
+            number, prev_hash, gone = int(match["sequence"]) + 1, match["head"], f"evt-{int(match['sequence']):06d}"
+        if gone and event.get("event_type") == "audit_segment_dropped":
+            told = DROPPED.fullmatch(event["detail"])
+            gone = "" if told and told["last"] == gone else gone
         if name != f"evt-{number:06d}":
             return name, f"evt-{number:06d} is missing"
         if event.get("prev_hash") != prev_hash:
@@ -91,6 +102,8 @@ def first_fault(events: Iterable[dict[str, Any]], keys: dict[str, Any] | None = 
             if unsigned == 0 and (fault := checkpoint_fault(event, number, prev_hash, keys)):
                 return name, fault
         number, prev_hash = number + 1, event["hash"]
+    if gone:
+        return gone, "it and all before it are missing, and nothing says that they were dropped"
     return None
 
 

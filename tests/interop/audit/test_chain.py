@@ -201,6 +201,24 @@ def test_a_trail_that_was_rewritten_as_a_whole_is_found_by_its_checkpoints(long_
     assert chain.first_fault(bare, keys) == ("evt-001000", "there should have been a checkpoint")
 
 
+def test_a_trail_whose_beginning_was_dropped_has_to_say_so(long_history):
+    events, keys = long_history
+    rest = copy.deepcopy(events[999:])
+    assert chain.first_fault(rest, keys) == ("evt-000999", "it and all before it are missing, and nothing says that they were dropped")
+    for last, fault in (("evt-000999", None), ("evt-000998", "evt-000999")):
+        told = {
+            "id": f"evt-{len(events) + 1:06d}",
+            "timestamp": rest[-1]["timestamp"],
+            "event_type": "audit_segment_dropped",
+            "detail": f"first=evt-000001 last={last} first_hash={'a' * 64} last_hash={'b' * 64} rule=age exported=no",
+            "outcome": "success",
+            "prev_hash": rest[-1]["hash"],
+        }
+        told["hash"] = chain.event_hash(told)
+        found = chain.first_fault([*rest, told], keys)
+        assert (found and found[0]) == fault, found
+
+
 def test_a_trail_that_was_cut_off_is_noticed_at_the_next_start(broker):
     make_history(broker)
     broker.stop()
