@@ -13,12 +13,15 @@
 )]
 
 mod broker;
+mod chart;
 mod crds;
 mod deletion;
 mod keys;
 mod lease;
 mod objects;
+mod opt_in;
 mod pods;
+mod pods_with_sidecar;
 mod policy;
 mod webhook;
 mod world;

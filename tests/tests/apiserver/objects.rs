@@ -1,6 +1,7 @@
 //! Objects that tests make, and what they read off them.
 
 use agentwrit_crds::{AgentApp, LaunchToken};
+use http::{Method, Request};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -126,6 +127,31 @@ pub async fn try_create_pod(world: &World, pod: Value) -> Result<Pod, kube::Erro
 
 pub async fn create_pod(world: &World, pod: Value) -> Pod {
     try_create_pod(world, pod).await.unwrap()
+}
+
+/// Sends an object to the API server as `kubectl` does, and answers the warnings that it would show.
+pub async fn warnings(world: &World, method: Method, path: &str, object: &Value) -> Result<Vec<String>, String> {
+    let content = if method == Method::PATCH {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("Content-Type", content)
+        .body(object.to_string().into_bytes().into())
+        .unwrap();
+    let response = world.client.send(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    if !head.status.is_success() {
+        let status: Value = serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap();
+        return Err(status["message"].as_str().unwrap().to_owned());
+    }
+    let values = head.headers.get_all("warning").into_iter();
+    Ok(values
+        .map(|value| value.to_str().unwrap().replace("\\\"", "\""))
+        .collect())
 }
 
 /// The sentence of a refusal by the API server.

@@ -1,7 +1,7 @@
 //! Injection by the real API server: what is stored, what is refused, what is warned of.
 
 use agentwrit_protocol::inject::{CONTAINER_NAME, LABEL_INJECTED};
-use http::Request;
+use http::Method;
 use k8s_openapi::api::admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -9,7 +9,9 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::objects::{create_app, create_pod, create_token, pod_json, pods, sentence, token_becomes, try_create_pod};
+use crate::objects::{
+    create_app, create_pod, create_token, pod_json, pods, sentence, token_becomes, try_create_pod, warnings,
+};
 use crate::world::{World, wait};
 
 fn restricted() -> Value {
@@ -29,16 +31,9 @@ fn with(pointer: &str, value: Value) -> Value {
 }
 
 /// Creates a pod and answers the warnings that `kubectl` would show.
-async fn warnings(world: &World, pod: &Value) -> Vec<String> {
-    let uri = format!("/api/v1/namespaces/{}/pods", world.namespace);
-    let request = Request::post(uri)
-        .header("Content-Type", "application/json")
-        .body(pod.to_string().into_bytes().into())
-        .unwrap();
-    let response = world.client.send(request).await.unwrap();
-    assert!(response.status().is_success(), "{response:?}");
-    let values = response.headers().get_all("warning").into_iter();
-    values.map(|value| value.to_str().unwrap().to_owned()).collect()
+async fn warnings_of(world: &World, pod: &Value) -> Vec<String> {
+    let path = format!("/api/v1/namespaces/{}/pods", world.namespace);
+    warnings(world, Method::POST, &path, pod).await.unwrap()
 }
 
 #[tokio::test]
@@ -366,7 +361,7 @@ async fn refusals_reach_the_person_as_sentences() {
 #[tokio::test]
 async fn an_unknown_launch_token_or_a_service_account_not_listed_is_a_warning_only() {
     let world = World::new("webhook").await;
-    let shown = warnings(&world, &pod_json()).await.join("\n");
+    let shown = warnings_of(&world, &pod_json()).await.join("\n");
     assert!(shown.contains("LaunchToken reader does not exist"), "{shown}");
 
     create_app(&world, &["read:orders:*"]).await;
@@ -374,7 +369,7 @@ async fn an_unknown_launch_token_or_a_service_account_not_listed_is_a_warning_on
     token_becomes(&world, "Synced").await;
     let mut pod = pod_json();
     pod["metadata"]["name"] = json!("known");
-    assert_eq!(warnings(&world, &pod).await, Vec::<String>::new());
+    assert_eq!(warnings_of(&world, &pod).await, Vec::<String>::new());
 
     let patch = json!({"spec": {"serviceAccountNames": ["web"]}});
     let launch_tokens = world.launch_tokens();
@@ -392,7 +387,7 @@ async fn an_unknown_launch_token_or_a_service_account_not_listed_is_a_warning_on
     })
     .await;
     pod["metadata"]["name"] = json!("other");
-    let shown = warnings(&world, &pod).await.join("\n");
+    let shown = warnings_of(&world, &pod).await.join("\n");
     assert!(
         shown.contains("ServiceAccount default is not in serviceAccountNames"),
         "{shown}"

@@ -17,6 +17,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
+use crate::chart;
 
 /// The longest that anything may take to become so.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -36,6 +37,8 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub broker: Broker,
+    /// Value of the label that this run's namespaces have.
+    pub run: String,
     /// The controller's own namespace.
     pub release: String,
     /// The controller's ops listener.
@@ -59,7 +62,7 @@ impl World {
         let shared = tokio::task::spawn_blocking(|| SHARED.get_or_init(start)).await.unwrap();
         let number = NAMESPACES.fetch_add(1, Ordering::SeqCst);
         let name = format!("{purpose}-{}-{number}", shared.run);
-        labels["agentwrit.test/run"] = json!(shared.run);
+        labels[chart::RUN] = json!(shared.run);
         let namespace = json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}});
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace = serde_json::from_value(namespace).unwrap();
@@ -73,6 +76,7 @@ impl World {
             client,
             namespace: name,
             broker: shared.broker.clone(),
+            run: shared.run.clone(),
             release: shared.release.clone(),
             ops: shared.ops,
         }
@@ -190,7 +194,9 @@ async fn serve(started: mpsc::Sender<Shared>) {
         run(config, system, listening, std::future::pending()).await.unwrap();
     });
     let addresses = addresses.await.expect("the controller listens");
-    register_webhook(&client, &run_name, addresses.webhook).await;
+    chart::install_policies(&client, &release, &run_name).await;
+    let url = format!("https://{}/mutate", addresses.webhook);
+    chart::register_webhooks(&client, &release, &run_name, &url).await;
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
     wait("caBundle", || async {
         let found = configurations.get("agentwrit-injector").await.unwrap();
@@ -228,52 +234,4 @@ async fn install_crds(client: &Client) {
         })
         .await;
     }
-}
-
-/// As the chart has it, but called by URL, and for this run's namespaces only.
-async fn register_webhook(client: &Client, run: &str, address: std::net::SocketAddr) {
-    let ours = json!({"agentwrit.test/run": run});
-    let webhook = |name: &str, pods: Value, namespaces: Value| {
-        json!({
-            "name": name,
-            "objectSelector": pods,
-            "namespaceSelector": namespaces,
-            "clientConfig": {"url": format!("https://{address}/mutate")},
-            "rules": [{
-                "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
-                "scope": "Namespaced",
-            }],
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "failurePolicy": "Fail",
-            "reinvocationPolicy": "IfNeeded",
-            "timeoutSeconds": 5,
-        })
-    };
-    let label = "agentwrit.io/inject";
-    let not_off = json!({"matchExpressions": [
-        {"key": label, "operator": "Exists"},
-        {"key": label, "operator": "NotIn", "values": ["false", "disabled"]},
-    ]});
-    let unlabelled = json!({"matchExpressions": [{"key": label, "operator": "DoesNotExist"}]});
-    let enabled = json!({
-        "matchLabels": ours,
-        "matchExpressions": [{"key": label, "operator": "In", "values": ["true", "enabled"]}],
-    });
-    let configuration = json!({
-        "metadata": {"name": "agentwrit-injector"},
-        "webhooks": [
-            webhook("pod.inject.agentwrit.io", not_off, json!({"matchLabels": ours})),
-            webhook("namespace.inject.agentwrit.io", unlabelled, enabled),
-        ],
-    });
-    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    // That of an earlier run calls an address where nobody listens any more.
-    if api.get_opt("agentwrit-injector").await.unwrap().is_some() {
-        api.delete("agentwrit-injector", &DeleteParams::default())
-            .await
-            .unwrap();
-    }
-    let configuration = serde_json::from_value(configuration).unwrap();
-    api.create(&PostParams::default(), &configuration).await.unwrap();
 }

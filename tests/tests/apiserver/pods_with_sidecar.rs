@@ -1,0 +1,266 @@
+//! The identity of a pod is its sidecar's alone, and what AgentWrit reads of a pod is fixed once it has the sidecar.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::chart::POLICIES;
+use crate::objects::{create_pod, pod_json, warnings};
+use crate::world::{World, wait};
+
+async fn guarded(choice: &str) -> World {
+    World::with_labels("with-sidecar", json!({POLICIES: choice})).await
+}
+
+/// A pod with a volume of its own.
+fn pod(name: &str, inject: bool) -> Value {
+    let mut pod = pod_json();
+    pod["metadata"]["name"] = json!(name);
+    pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+    if !inject {
+        pod["metadata"]["labels"] = json!({"agentwrit.io/inject": "false"});
+    }
+    pod
+}
+
+fn debugger(name: &str, more: &Value) -> Value {
+    let mut container = json!({"name": name, "image": "debug", "terminationMessagePolicy": "File"});
+    for (key, value) in more.as_object().unwrap() {
+        container[key] = value.clone();
+    }
+    container
+}
+
+fn mounting(volume: &str) -> Value {
+    json!({"volumeMounts": [{"name": volume, "mountPath": "/mnt"}]})
+}
+
+/// `kubectl debug`: adds an ephemeral container.
+async fn debug(world: &World, pod: &str, containers: &[Value]) -> Result<Vec<String>, String> {
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}/ephemeralcontainers", world.namespace);
+    let added = json!({"spec": {"ephemeralContainers": containers}});
+    warnings(world, Method::PATCH, &path, &added).await
+}
+
+async fn change(world: &World, path: &str, metadata: &Value) -> Result<Vec<String>, String> {
+    let path = format!("/api/v1/namespaces/{}/pods/{path}", world.namespace);
+    warnings(world, Method::PATCH, &path, &json!({"metadata": metadata})).await
+}
+
+#[tokio::test]
+async fn ephemeral_containers_keep_off_what_is_the_sidecars() {
+    let world = guarded("defaults").await;
+    create_pod(&world, pod("shop", true)).await;
+    for (more, parts) in [
+        (
+            mounting("agentwrit-identity"),
+            [
+                "spec.ephemeralContainers: debugger mounts volume agentwrit-identity",
+                "remove that mount",
+            ],
+        ),
+        (
+            mounting("agentwrit-token"),
+            [
+                "spec.ephemeralContainers: debugger mounts volume agentwrit-token",
+                "remove that mount",
+            ],
+        ),
+        (
+            json!({"targetContainerName": "agentwrit-sidecar"}),
+            [
+                "spec.ephemeralContainers: targetContainerName of debugger is \"agentwrit-sidecar\"",
+                "it must be one of the other containers of the pod, or unset",
+            ],
+        ),
+    ] {
+        let refused = debug(&world, "shop", &[debugger("debugger", &more)]).await.unwrap_err();
+        assert!(refused.contains("denied request"), "{refused}");
+        assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
+        // Among others too.
+        let among = [debugger("good", &json!({})), debugger("debugger", &more)];
+        let refused = debug(&world, "shop", &among).await.unwrap_err();
+        assert!(refused.contains(parts[0]), "{refused}");
+    }
+    let mut containers = Vec::new();
+    for (name, more) in [
+        ("plain", json!({})),
+        ("with-target", json!({"targetContainerName": "app"})),
+        ("with-own-volume", mounting("data")),
+    ] {
+        containers.push(debugger(name, &more));
+        assert_eq!(debug(&world, "shop", &containers).await, Ok(vec![]), "{name}");
+    }
+    world.done().await;
+}
+
+#[tokio::test]
+async fn ephemeral_containers_of_other_pods_are_nobodys_business() {
+    let world = guarded("defaults").await;
+    let mut other = pod("other", false);
+    other["spec"]["volumes"] = json!([{"name": "agentwrit-own", "emptyDir": {}}]);
+    create_pod(&world, other).await;
+    let mounting = debugger("debugger", &mounting("agentwrit-own"));
+    assert_eq!(debug(&world, "other", &[mounting]).await, Ok(vec![]));
+    world.done().await;
+}
+
+#[tokio::test]
+async fn what_is_there_already_doesnt_keep_others_out() {
+    let world = World::new("with-sidecar").await;
+    create_pod(&world, pod("shop", true)).await;
+    let old = debugger("old", &mounting("agentwrit-identity"));
+    assert_eq!(debug(&world, "shop", std::slice::from_ref(&old)).await, Ok(vec![]));
+    let namespace = format!("/api/v1/namespaces/{}", world.namespace);
+    let guard = json!({"metadata": {"labels": {POLICIES: "defaults"}}});
+    warnings(&world, Method::PATCH, &namespace, &guard).await.unwrap();
+    let remove = json!({"annotations": {"agentwrit.io/launch-token": null}});
+    wait("the policies are for this namespace", || async {
+        change(&world, "shop?dryRun=All", &remove).await.err()
+    })
+    .await;
+    let good = [old.clone(), debugger("good", &json!({}))];
+    assert_eq!(debug(&world, "shop", &good).await, Ok(vec![]));
+    let [old, good] = good;
+    let bad = debugger("bad", &mounting("agentwrit-token"));
+    let refused = debug(&world, "shop", &[old, good, bad]).await.unwrap_err();
+    assert!(refused.contains("bad mounts volume agentwrit-token"), "{refused}");
+    world.done().await;
+}
+
+#[tokio::test]
+async fn labels_and_annotations_of_ours_are_fixed() {
+    let world = guarded("defaults").await;
+    let mut shop = pod("shop", true);
+    shop["metadata"]["annotations"]["agentwrit.io/ttl-seconds"] = json!("60");
+    create_pod(&world, shop).await;
+    let table = [
+        (
+            json!({"annotations": {"agentwrit.io/launch-token": "writer"}}),
+            r#"metadata.annotations[agentwrit.io/launch-token] must stay "reader" and can not become "writer""#,
+        ),
+        (
+            json!({"annotations": {"agentwrit.io/launch-token": "a\nb"}}),
+            r#"metadata.annotations[agentwrit.io/launch-token] must stay "reader" and can not become "a\nb""#,
+        ),
+        (
+            json!({"annotations": {"agentwrit.io/ttl-seconds": null}}),
+            r#"metadata.annotations[agentwrit.io/ttl-seconds] must stay "60" and can not become unset"#,
+        ),
+        (
+            json!({"annotations": {"agentwrit.io/scopes": "read:orders:1", "team": "shop"}}),
+            r#"metadata.annotations[agentwrit.io/scopes] must stay unset and can not become "read:orders:1""#,
+        ),
+        (
+            json!({"annotations": {"agentwrit.io/scopes": "x".repeat(100_000)}}),
+            "metadata.annotations: keys that begin with agentwrit.io/ are fixed",
+        ),
+        (
+            json!({"labels": {"agentwrit.io/injected": null}}),
+            r#"metadata.labels[agentwrit.io/injected] must stay "true" and can not become unset"#,
+        ),
+        (
+            json!({"labels": {"agentwrit.io/inject": "false"}}),
+            r#"metadata.labels[agentwrit.io/inject] must stay "true" and can not become "false""#,
+        ),
+        (
+            json!({"labels": {"agentwrit.io/other": "x"}}),
+            r#"metadata.labels[agentwrit.io/other] must stay unset and can not become "x""#,
+        ),
+    ];
+    for (metadata, part) in &table {
+        for path in ["shop", "shop/status"] {
+            let refused = change(&world, path, metadata).await.unwrap_err();
+            assert!(
+                refused.contains("denied request") && refused.contains(part),
+                "{refused}"
+            );
+            assert!(
+                refused.contains("change the template of the pod and have it replaced"),
+                "{refused}"
+            );
+        }
+    }
+    let all_gone = json!({"labels": null, "annotations": null});
+    assert!(change(&world, "shop", &all_gone).await.is_err());
+    for metadata in [
+        json!({"labels": {"team": "shop"}, "annotations": {"example.org/x": "y"}}),
+        json!({"labels": {"team": null, "xagentwrit.io/a": "b"}}),
+        json!({"annotations": {"agentwrit.io/launch-token": "reader"}}),
+    ] {
+        assert_eq!(change(&world, "shop", &metadata).await, Ok(vec![]), "{metadata}");
+    }
+    world.done().await;
+}
+
+#[tokio::test]
+async fn pods_without_the_sidecar_may_be_changed() {
+    let world = guarded("defaults").await;
+    create_pod(&world, pod("other", false)).await;
+    for (metadata, pod) in [
+        (json!({"annotations": {"agentwrit.io/launch-token": "writer"}}), "other"),
+        (json!({"labels": {"agentwrit.io/inject": "disabled"}}), "other"),
+    ] {
+        assert_eq!(change(&world, pod, &metadata).await, Ok(vec![]), "{metadata}");
+    }
+    world.done().await;
+}
+
+/// A restored or copied pod has no label of ours; it is known by its sidecar.
+#[tokio::test]
+async fn a_pod_without_our_label_is_guarded_too() {
+    let world = guarded("defaults").await;
+    let mut restored = pod("restored", false);
+    restored["metadata"].as_object_mut().unwrap().remove("labels");
+    restored["spec"]["initContainers"] = json!([{
+        "name": "agentwrit-sidecar", "image": "agentwrit-sidecar", "restartPolicy": "Always",
+    }]);
+    create_pod(&world, restored).await;
+    let refused = change(
+        &world,
+        "restored",
+        &json!({"annotations": {"agentwrit.io/launch-token": "writer"}}),
+    )
+    .await;
+    assert!(refused.unwrap_err().contains("must stay \"reader\""));
+    world.done().await;
+}
+
+/// The same in words only, where the values say so.
+#[tokio::test]
+async fn the_other_choice_is_a_warning() {
+    let world = guarded("others").await;
+    create_pod(&world, pod("shop", true)).await;
+    let changed = change(&world, "shop", &json!({"labels": {"agentwrit.io/injected": null}})).await;
+    let changed = changed.unwrap().join("\n");
+    assert!(
+        changed.contains("metadata.labels[agentwrit.io/injected] must stay"),
+        "{changed}"
+    );
+    let target = debugger("debugger", &json!({"targetContainerName": "agentwrit-sidecar"}));
+    let added = debug(&world, "shop", &[target]).await.unwrap().join("\n");
+    assert!(added.contains("whose identity it could read"), "{added}");
+    world.done().await;
+}
+
+/// As many as the webhook takes.
+#[tokio::test]
+async fn a_pod_with_very_many_annotations_is_guarded_too() {
+    let world = guarded("defaults").await;
+    let mut many = pod("many", true);
+    for number in 0..4000 {
+        many["metadata"]["annotations"][format!("agentwrit.io/n{number}")] = json!("");
+        many["metadata"]["labels"][format!("n{number}")] = json!("");
+    }
+    create_pod(&world, many).await;
+    let refused = change(&world, "many", &json!({"annotations": {"agentwrit.io/n7": "x"}})).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        refused.contains("metadata.annotations[agentwrit.io/n7] must stay \"\""),
+        "{refused}"
+    );
+    assert_eq!(
+        change(&world, "many", &json!({"labels": {"n7": "x"}})).await,
+        Ok(vec![])
+    );
+    world.done().await;
+}
