@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::webhook::Resources;
+use crate::webhook::resources::DEFAULT;
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -53,6 +56,10 @@ pub struct Config {
     /// UID of the sidecar; left to the platform when unset (OpenShift).
     #[arg(long, env = "AGENTWRIT_SIDECAR_UID", value_parser = clap::value_parser!(i64).range(1..=4_294_967_294))]
     pub sidecar_uid: Option<i64>,
+
+    /// CPU and memory of the sidecars: resources of a container, in JSON. Pods may ask for others by annotations.
+    #[arg(long, env = "AGENTWRIT_SIDECAR_RESOURCES", default_value = DEFAULT)]
+    pub sidecar_resources: Resources,
 
     /// File with this controller's own ServiceAccount token for the broker.
     #[arg(
@@ -138,6 +145,10 @@ mod tests {
         for (flag, name) in [
             ("--sidecar-pull-policy=Sometimes", "sidecar-pull-policy"),
             ("--sidecar-uid=0", "sidecar-uid"),
+            (
+                r#"--sidecar-resources={"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}"#,
+                "requests.memory is \"2Gi\"; it must be a Kubernetes quantity between 4Mi and 1Gi",
+            ),
             ("--webhook-address=9443", "webhook-address"),
             ("--log-format=xml", "log-format"),
         ] {

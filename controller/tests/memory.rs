@@ -42,6 +42,9 @@ fn router() -> Router {
         uid: Some(64512),
         broker_url: "https://broker:8443".into(),
         audience: "agentwrit://a/b".into(),
+        resources: r#"{"requests": {"cpu": "100m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}}"#
+            .parse()
+            .unwrap(),
     };
     let webhook = Webhook::new(
         settings,

@@ -32,6 +32,14 @@ pub const ANNOTATION_ENDPOINT: &str = "agentwrit.io/endpoint";
 pub const ANNOTATION_START_GATE: &str = "agentwrit.io/start-gate";
 /// Pod annotation that allows injection although processes or pids are shared: `true`.
 pub const ANNOTATION_ALLOW_SHARED_PID: &str = "agentwrit.io/allow-shared-pid";
+/// Pod annotation: CPU that the sidecar asks for, a Kubernetes quantity.
+pub const ANNOTATION_SIDECAR_CPU_REQUEST: &str = "agentwrit.io/sidecar-cpu-request";
+/// Pod annotation: the most CPU that the sidecar gets, or `none`.
+pub const ANNOTATION_SIDECAR_CPU_LIMIT: &str = "agentwrit.io/sidecar-cpu-limit";
+/// Pod annotation: memory that the sidecar asks for.
+pub const ANNOTATION_SIDECAR_MEMORY_REQUEST: &str = "agentwrit.io/sidecar-memory-request";
+/// Pod annotation: the most memory that the sidecar gets.
+pub const ANNOTATION_SIDECAR_MEMORY_LIMIT: &str = "agentwrit.io/sidecar-memory-limit";
 /// Annotation on a custom resource: remove the finalizer without the broker.
 pub const ANNOTATION_RELEASE_FINALIZER: &str = "agentwrit.io/release-finalizer";
 /// Finalizer of both kinds.

@@ -16,6 +16,7 @@ fn settings() -> SidecarSettings {
         uid: Some(64512),
         broker_url: "https://broker:8443".into(),
         audience: "a".into(),
+        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
     }
 }
 

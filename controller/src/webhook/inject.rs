@@ -46,7 +46,7 @@ pub(crate) fn inject(pod: &Pod<'_>, default: Option<&str>, settings: &SidecarSet
         .ok_or_else(|| Refusal::Malformed("the pod has no spec".into()))?;
     bounds::check(pod, spec)?;
     supported(spec, annotations)?;
-    let request = InjectionRequest::parse(annotations, default, spec)?;
+    let request = InjectionRequest::parse(annotations, default, spec, &settings.resources)?;
     let ours = find_ours(spec)?;
 
     let mut patch = PatchBuilder::default();

@@ -11,6 +11,7 @@ fn settings() -> SidecarSettings {
         uid: Some(64512),
         broker_url: "https://agentwrit-broker.agentwrit-system.svc:8443".into(),
         audience: "agentwrit://agentwrit-system/agentwrit".into(),
+        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
     }
 }
 

@@ -8,6 +8,7 @@ use agentwrit_protocol::inject::{
 use serde_json::{Value, json};
 
 use super::request::InjectionRequest;
+use super::resources::Resources;
 use crate::config::Config;
 
 /// Settings of the sidecar that are the same for all pods.
@@ -23,6 +24,8 @@ pub struct SidecarSettings {
     pub broker_url: String,
     /// Audience of the pod's `ServiceAccount` token.
     pub audience: String,
+    /// CPU and memory of pods that ask for no others.
+    pub resources: Resources,
 }
 
 impl From<&Config> for SidecarSettings {
@@ -33,15 +36,10 @@ impl From<&Config> for SidecarSettings {
             uid: config.sidecar_uid,
             broker_url: config.broker_url.clone(),
             audience: config.attest_audience.clone(),
+            resources: config.sidecar_resources.clone(),
         }
     }
 }
-
-/// CPU of the sidecar. Its start costs 65 ms of it, the runtime's part included: with 50m the token came after
-/// 1.1 s, with 100m after 0.4 s, before the kubelet looks again (docs/performance.md).
-const CPU: &str = "100m";
-/// Memory of the sidecar: four times what it uses.
-const MEMORY: &str = "16Mi";
 
 /// Environment of the sidecar that is ours.
 pub(crate) const SIDECAR_ENV: [&str; 5] = [
@@ -79,10 +77,7 @@ pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) 
         "imagePullPolicy": settings.pull_policy,
         "restartPolicy": "Always",
         "env": env,
-        "resources": {
-            "requests": {"cpu": CPU, "memory": MEMORY},
-            "limits": {"cpu": CPU, "memory": MEMORY},
-        },
+        "resources": request.resources.to_json(),
         "securityContext": security_context(settings),
         "startupProbe": startup_probe(),
         "readinessProbe": readiness_probe(),

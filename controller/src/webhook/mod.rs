@@ -13,9 +13,11 @@ mod namespaces;
 mod patch;
 mod paths;
 mod pod;
+mod quantity;
 mod refusal;
 mod refusal_log;
 mod request;
+pub(crate) mod resources;
 mod review;
 mod second_look;
 pub mod tls;
@@ -39,6 +41,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 pub use injected::SidecarSettings;
 pub use namespaces::Namespaces;
+pub use resources::Resources;
 
 use crate::metrics::Metrics;
 use inject::inject;

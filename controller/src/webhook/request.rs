@@ -12,6 +12,7 @@ use agentwrit_protocol::{Scope, ScopeError};
 use super::annotations::Annotations;
 use super::pod::Spec;
 use super::refusal::{Refusal, name, quoted};
+use super::resources::Resources;
 use crate::config::is_dns_label;
 
 /// Longest life that `ttl-seconds` may ask for, as `maxTTLSeconds`.
@@ -35,14 +36,22 @@ pub(crate) struct InjectionRequest {
     pub(crate) containers: Option<BTreeSet<String>>,
     /// Whether the localhost endpoint is open: unless it is said, only where all containers get the token.
     pub(crate) endpoint: bool,
+    /// CPU and memory of the sidecar.
+    pub(crate) resources: Resources,
 }
 
 impl InjectionRequest {
-    /// Reads the annotations of a pod; `default` is the `LaunchToken` that its namespace names.
+    /// Reads the annotations of a pod; `default` is the `LaunchToken` that its namespace names, `resources` are the
+    /// sidecar's unless the pod asks for others.
     ///
     /// # Errors
     /// Names the annotation, what is wrong with its value, and what would be right.
-    pub(crate) fn parse(pod: &Annotations<'_>, default: Option<&str>, spec: &Spec<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn parse(
+        pod: &Annotations<'_>,
+        default: Option<&str>,
+        spec: &Spec<'_>,
+        resources: &Resources,
+    ) -> Result<Self, Refusal> {
         let (launch_token, from_namespace) = launch_token(pod, default)?;
         match pod.get(ANNOTATION_START_GATE) {
             None | Some("probe") => {}
@@ -65,6 +74,7 @@ impl InjectionRequest {
             ttl_seconds: pod.get(ANNOTATION_TTL_SECONDS).map(ttl_seconds).transpose()?,
             endpoint: endpoint.unwrap_or(containers.is_none()),
             containers,
+            resources: resources.with(pod)?,
         })
     }
 
@@ -185,6 +195,7 @@ fn endpoint(text: &str) -> Result<bool, Refusal> {
 mod tests {
     use super::*;
     use crate::webhook::json::read;
+    use crate::webhook::resources;
     use serde_json::{Map, Value, json};
 
     fn parse(pod: &[(&str, &str)], default: Option<&str>) -> Result<InjectionRequest, Refusal> {
@@ -197,7 +208,8 @@ mod tests {
         });
         let containers = containers.to_string();
         let spec = read(containers.as_bytes()).unwrap();
-        InjectionRequest::parse(&read(annotations.as_bytes()).unwrap(), default, &spec)
+        let resources = resources::DEFAULT.parse().unwrap();
+        InjectionRequest::parse(&read(annotations.as_bytes()).unwrap(), default, &spec, &resources)
     }
 
     #[test]
@@ -267,6 +279,7 @@ mod tests {
             ("endpoint", "", "must be \"on\" or \"off\""),
             ("endpoint", "On", "must be \"on\" or \"off\""),
             ("start-gate", "hook", "\"probe\""),
+            ("sidecar-memory-limit", "8Mi", "between 16Mi and 1Gi"),
         ];
         for (key, value, part) in table {
             let mut annotations = vec![(key, value)];

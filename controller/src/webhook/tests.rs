@@ -29,6 +29,7 @@ fn webhook(namespaces: &[Value]) -> (Arc<Webhook>, Arc<ManualClock>) {
         uid: Some(64512),
         broker_url: "https://broker:8443".into(),
         audience: "agentwrit://a/b".into(),
+        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
     };
     let clock = Arc::new(ManualClock::at(1_000_000));
     let webhook = Webhook::new(

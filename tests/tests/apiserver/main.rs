@@ -23,5 +23,6 @@ mod opt_in;
 mod pods;
 mod pods_with_sidecar;
 mod policy;
+mod resources;
 mod webhook;
 mod world;

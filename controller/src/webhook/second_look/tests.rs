@@ -33,6 +33,7 @@ fn settings() -> SidecarSettings {
         uid: Some(64512),
         broker_url: "https://broker:8443".into(),
         audience: "agentwrit://a/b".into(),
+        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
     }
 }
 
