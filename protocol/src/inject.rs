@@ -31,6 +31,8 @@ pub const ANNOTATION_ENDPOINT: &str = "agentwrit.io/endpoint";
 /// Pod annotation: `probe`, the default and at present the only gate.
 pub const ANNOTATION_START_GATE: &str = "agentwrit.io/start-gate";
 /// Pod annotation that allows injection although processes or pids are shared: `true`.
+pub const ANNOTATION_ALLOW_SHARED_PIDS: &str = "agentwrit.io/allow-shared-pids";
+/// Its former name, which still counts and is warned of.
 pub const ANNOTATION_ALLOW_SHARED_PID: &str = "agentwrit.io/allow-shared-pid";
 /// Pod annotation: CPU that the sidecar asks for, a Kubernetes quantity.
 pub const ANNOTATION_SIDECAR_CPU_REQUEST: &str = "agentwrit.io/sidecar-cpu-request";

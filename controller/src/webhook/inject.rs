@@ -4,8 +4,8 @@
 //! is missing and is put in, or it contradicts and the pod is refused.
 
 use agentwrit_protocol::inject::{
-    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_CONTAINERS, ANNOTATION_ENDPOINT, ANNOTATION_LAUNCH_TOKEN, CONTAINER_NAME,
-    ENDPOINT_PORT, HEALTH_PORT, LABEL_INJECTED, RESERVED_PREFIX, TOKEN_DIR,
+    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_ALLOW_SHARED_PIDS, ANNOTATION_CONTAINERS, ANNOTATION_ENDPOINT,
+    ANNOTATION_LAUNCH_TOKEN, CONTAINER_NAME, ENDPOINT_PORT, HEALTH_PORT, LABEL_INJECTED, RESERVED_PREFIX, TOKEN_DIR,
 };
 use serde_json::json;
 
@@ -85,7 +85,8 @@ fn supported(spec: &Spec<'_>, annotations: &Annotations<'_>) -> Result<(), Refus
     if spec.os.name == "windows" || spec.node_selector.os == "windows" {
         return Err(Refusal::Windows);
     }
-    if annotations.get(ANNOTATION_ALLOW_SHARED_PID) == Some("true") {
+    let allowed = [ANNOTATION_ALLOW_SHARED_PIDS, ANNOTATION_ALLOW_SHARED_PID];
+    if allowed.iter().any(|name| annotations.get(name) == Some("true")) {
         return Ok(());
     }
     for (shared, field) in [
@@ -206,6 +207,9 @@ fn warnings(annotations: &Annotations<'_>, spec: &Spec<'_>, request: &InjectionR
         let key = name(key);
         format!("annotation {key} has no meaning on a pod in this version of AgentWrit and is ignored")
     });
+    let former = annotations.get(ANNOTATION_ALLOW_SHARED_PID).map(|_| {
+        format!("annotation {ANNOTATION_ALLOW_SHARED_PID} is now called {ANNOTATION_ALLOW_SHARED_PIDS}; rename it")
+    });
     let containers = &spec.containers.items;
     let open = request.endpoint && containers.iter().any(|container| !request.gives_to(&container.name));
     let open = open.then(|| {
@@ -224,7 +228,12 @@ fn warnings(annotations: &Annotations<'_>, spec: &Spec<'_>, request: &InjectionR
             format!("container {container} declares port {port}, which the AgentWrit sidecar listens on")
         })
     });
-    unknown.chain(open).chain(ports).take(MAX_WARNINGS).collect()
+    unknown
+        .chain(former)
+        .chain(open)
+        .chain(ports)
+        .take(MAX_WARNINGS)
+        .collect()
 }
 
 #[cfg(test)]

@@ -246,9 +246,22 @@ fn unsupported_pods_are_refused_with_the_field() {
         assert!(sentence.contains(part), "{sentence}");
     }
     for field in ["hostPID", "shareProcessNamespace"] {
-        let mut pod = with(&format!("/spec/{field}"), json!(true));
-        pod["metadata"]["annotations"]["agentwrit.io/allow-shared-pid"] = json!("true");
-        assert!(run(&pod).is_ok(), "{field}");
+        for (name, warnings) in [("allow-shared-pids", 0), ("allow-shared-pid", 1)] {
+            let with_value = |value: &str| {
+                let mut pod = with(&format!("/spec/{field}"), json!(true));
+                pod["metadata"]["annotations"][format!("agentwrit.io/{name}")] = json!(value);
+                run(&pod)
+            };
+            let shown = with_value("true").unwrap().warnings;
+            assert_eq!(shown.len(), warnings, "{shown:?}");
+            let renamed = "annotation agentwrit.io/allow-shared-pid is now called agentwrit.io/allow-shared-pids";
+            assert!(shown.iter().all(|warning| warning.contains(renamed)), "{shown:?}");
+            let sentence = with_value("yes").unwrap_err().to_string();
+            assert!(
+                sentence.ends_with("the annotation agentwrit.io/allow-shared-pids: \"true\""),
+                "{sentence}"
+            );
+        }
     }
 }
 

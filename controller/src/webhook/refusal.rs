@@ -1,7 +1,7 @@
 //! Why a pod is refused at admission: each with a sentence that names the field and what would be right.
 
 use agentwrit_protocol::inject::{
-    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_LAUNCH_TOKEN, INJECT_OFF, INJECT_ON,
+    ANNOTATION_ALLOW_SHARED_PIDS, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_LAUNCH_TOKEN, INJECT_OFF, INJECT_ON,
     LABEL_INJECT,
 };
 
@@ -53,7 +53,7 @@ pub(crate) enum Refusal {
     /// Other processes could read the sidecar's memory.
     #[error(
         "{field}: true lets other processes see the sidecar's; set it to false, or accept that with the annotation \
-         {ANNOTATION_ALLOW_SHARED_PID}: \"true\""
+         {ANNOTATION_ALLOW_SHARED_PIDS}: \"true\""
     )]
     SharedPid {
         /// The field of the pod's spec.

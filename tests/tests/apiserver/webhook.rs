@@ -396,6 +396,26 @@ async fn an_unknown_launch_token_or_a_service_account_not_listed_is_a_warning_on
 }
 
 #[tokio::test]
+async fn shared_pids_are_allowed_by_an_annotation_under_both_names() {
+    let world = World::new("webhook").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:1"]).await;
+    token_becomes(&world, "Synced").await;
+    for (name, renamed) in [("allow-shared-pids", false), ("allow-shared-pid", true)] {
+        let mut pod = with("/spec/shareProcessNamespace", json!(true));
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["annotations"][format!("agentwrit.io/{name}")] = json!("true");
+        let shown = warnings_of(&world, &pod).await.join("\n");
+        assert_eq!(
+            shown.contains("is now called agentwrit.io/allow-shared-pids"),
+            renamed,
+            "{shown}"
+        );
+    }
+    world.done().await;
+}
+
+#[tokio::test]
 async fn readiness_and_metrics_are_on_the_ops_listener() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let world = World::new("webhook").await;
