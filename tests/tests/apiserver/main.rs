@@ -20,6 +20,8 @@ mod keys;
 mod lease;
 mod objects;
 mod opt_in;
+mod plugin;
+mod plugins;
 mod pods;
 mod pods_with_sidecar;
 mod policy;

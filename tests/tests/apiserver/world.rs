@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::broker::Broker;
 use crate::chart;
+use crate::plugin;
 
 /// The longest that anything may take to become so.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -27,6 +28,7 @@ static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 
 struct Shared {
     broker: Broker,
+    broker_address: std::net::SocketAddr,
     run: String,
     release: String,
     ops: std::net::SocketAddr,
@@ -37,6 +39,7 @@ pub struct World {
     pub client: Client,
     pub namespace: String,
     pub broker: Broker,
+    pub broker_address: std::net::SocketAddr,
     /// Value of the label that this run's namespaces have.
     pub run: String,
     /// The controller's own namespace.
@@ -76,6 +79,7 @@ impl World {
             client,
             namespace: name,
             broker: shared.broker.clone(),
+            broker_address: shared.broker_address,
             run: shared.run.clone(),
             release: shared.release.clone(),
             ops: shared.ops,
@@ -194,6 +198,7 @@ async fn serve(started: mpsc::Sender<Shared>) {
         run(config, system, listening, std::future::pending()).await.unwrap();
     });
     let addresses = addresses.await.expect("the controller listens");
+    plugin::start(&client, &run_name).await;
     chart::install_policies(&client, &release, &run_name).await;
     let url = format!("https://{}/mutate", addresses.webhook);
     chart::register_webhooks(&client, &release, &run_name, &url).await;
@@ -209,6 +214,7 @@ async fn serve(started: mpsc::Sender<Shared>) {
     .await;
     let shared = Shared {
         broker,
+        broker_address,
         run: run_name,
         release,
         ops: addresses.ops,
