@@ -15,6 +15,7 @@
 mod broker;
 mod chart;
 mod crds;
+mod debugging;
 mod deletion;
 mod keys;
 mod lease;
