@@ -1,6 +1,6 @@
-//! The condition `Ready`, computed as plain data.
+//! The conditions of an object, computed as plain data.
 
-use agentwrit_crds::CONDITION_READY;
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use time::OffsetDateTime;
@@ -64,38 +64,82 @@ impl Ready {
     pub fn is_true(&self) -> bool {
         self.reason == Reason::Synced
     }
+}
 
-    const fn status(&self) -> &'static str {
-        match self.reason {
-            Reason::Synced => "True",
-            _ => "False",
+/// The condition types that the controller writes.
+const TYPES: [&str; 3] = [CONDITION_READY, CONDITION_CA_BUNDLE, CONDITION_FINALIZER];
+
+/// One condition as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its type.
+    pub type_: &'static str,
+    /// Whether the status is True.
+    pub is_true: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+impl From<&Ready> for Wanted {
+    fn from(ready: &Ready) -> Self {
+        Self {
+            type_: CONDITION_READY,
+            is_true: ready.is_true(),
+            reason: ready.reason.as_str(),
+            message: ready.message.clone(),
         }
     }
 }
 
-/// The present `Ready` condition among `conditions`.
-pub fn present(conditions: &[Condition]) -> Option<&Condition> {
-    conditions.iter().find(|condition| condition.type_ == CONDITION_READY)
+impl Wanted {
+    const fn status(&self) -> &'static str {
+        if self.is_true { "True" } else { "False" }
+    }
 }
 
-/// What has to change.
+/// The present condition of this type among `conditions`.
+fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// The present `Ready` condition among `conditions`.
+pub fn present(conditions: &[Condition]) -> Option<&Condition> {
+    find(conditions, CONDITION_READY)
+}
+
+/// Those of `conditions` that the controller writes.
+pub fn ours(conditions: &[Condition]) -> Vec<Condition> {
+    TYPES
+        .iter()
+        .filter_map(|type_| find(conditions, type_).cloned())
+        .collect()
+}
+
+/// What has to change of one condition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// The condition to write.
     pub condition: Condition,
-    /// Whether status or reason changed: worth an Event.
+    /// Whether status or reason changed.
     pub flipped: bool,
 }
 
-/// What to write so that `conditions` say `ready` of `generation`; `None` when they do already. The transition time
+/// What to write so that `conditions` say `wanted` of `generation`; `None` when they do already. The transition time
 /// moves only when the status does.
-pub fn change(conditions: &[Condition], ready: &Ready, generation: Option<i64>, now: OffsetDateTime) -> Option<Change> {
-    let before = present(conditions);
-    let same_status = before.is_some_and(|c| c.status == ready.status());
-    let same_reason = before.is_some_and(|c| c.reason == ready.reason.as_str());
+pub fn change(
+    conditions: &[Condition],
+    wanted: &Wanted,
+    generation: Option<i64>,
+    now: OffsetDateTime,
+) -> Option<Change> {
+    let before = find(conditions, wanted.type_);
+    let same_status = before.is_some_and(|c| c.status == wanted.status());
+    let same_reason = before.is_some_and(|c| c.reason == wanted.reason);
     if same_status
         && same_reason
-        && before.is_some_and(|c| c.message == ready.message && c.observed_generation == generation)
+        && before.is_some_and(|c| c.message == wanted.message && c.observed_generation == generation)
     {
         return None;
     }
@@ -105,15 +149,59 @@ pub fn change(conditions: &[Condition], ready: &Ready, generation: Option<i64>, 
     };
     Some(Change {
         condition: Condition {
-            type_: CONDITION_READY.to_owned(),
-            status: ready.status().to_owned(),
-            reason: ready.reason.as_str().to_owned(),
-            message: ready.message.clone(),
+            type_: wanted.type_.to_owned(),
+            status: wanted.status().to_owned(),
+            reason: wanted.reason.to_owned(),
+            message: wanted.message.clone(),
             observed_generation: generation,
             last_transition_time,
         },
         flipped: !(same_status && same_reason),
     })
+}
+
+/// What to write of all conditions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changes {
+    /// All conditions of ours, changed or not: those that aren't among them go away.
+    pub conditions: Vec<Condition>,
+    /// Those of which an Event tells.
+    pub told: Vec<Wanted>,
+}
+
+/// What to write so that `conditions` say all that is `wanted`, keep what is there of the types `kept`, and nothing
+/// else of ours; `None` when it is so already.
+///
+/// An Event tells of each change of `Ready`, and of others when they turn False, or back.
+pub fn changes(
+    conditions: &[Condition],
+    wanted: &[Wanted],
+    kept: &[&str],
+    generation: Option<i64>,
+    now: OffsetDateTime,
+) -> Option<Changes> {
+    let (mut all, mut told, mut is_new) = (Vec::new(), Vec::new(), false);
+    for type_ in TYPES {
+        let before = find(conditions, type_);
+        let Some(wanted) = wanted.iter().find(|wanted| wanted.type_ == type_) else {
+            match before {
+                Some(before) if kept.contains(&type_) => all.push(before.clone()),
+                before => is_new |= before.is_some(),
+            }
+            continue;
+        };
+        match change(conditions, wanted, generation, now) {
+            Some(change) => {
+                is_new = true;
+                if change.flipped && (type_ == CONDITION_READY || before.is_some() || !wanted.is_true) {
+                    told.push(wanted.clone());
+                }
+                all.push(change.condition);
+            }
+            None => all.extend(before.cloned()),
+        }
+    }
+    is_new.then_some(Changes { conditions: all, told })
 }
 
 #[cfg(test)]
@@ -122,6 +210,10 @@ mod tests {
 
     fn at(seconds: i64) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+    }
+
+    fn change(conditions: &[Condition], ready: &Ready, generation: Option<i64>, now: OffsetDateTime) -> Option<Change> {
+        super::change(conditions, &Wanted::from(ready), generation, now)
     }
 
     fn seconds(change: &Change) -> i64 {
@@ -164,5 +256,51 @@ mod tests {
             change(&[first.condition], &synced, Some(4), at(2)).is_some(),
             "another generation"
         );
+    }
+
+    fn ca(is_true: bool) -> Wanted {
+        Wanted {
+            type_: CONDITION_CA_BUNDLE,
+            is_true,
+            reason: if is_true { "Written" } else { "NotWritten" },
+            message: String::new(),
+        }
+    }
+
+    fn types(changes: &Changes) -> Vec<&str> {
+        changes.conditions.iter().map(|c| c.type_.as_str()).collect()
+    }
+
+    #[test]
+    fn a_second_condition_is_told_of_when_it_turns_false_and_back() {
+        let ready = Wanted::from(&Ready::new(Reason::Synced, "in force"));
+        let told = |changes: &Changes| -> Vec<&str> { changes.told.iter().map(|wanted| wanted.reason).collect() };
+        let first = changes(&[], &[ready.clone(), ca(true)], &[], Some(1), at(1)).unwrap();
+        assert_eq!(
+            (types(&first), told(&first)),
+            (vec!["Ready", "CABundle"], vec!["Synced"])
+        );
+        let bad = changes(&first.conditions, &[ready.clone(), ca(false)], &[], Some(1), at(2)).unwrap();
+        assert_eq!(
+            (types(&bad), told(&bad)),
+            (vec!["Ready", "CABundle"], vec!["NotWritten"])
+        );
+        let good = changes(&bad.conditions, &[ready.clone(), ca(true)], &[], Some(1), at(3)).unwrap();
+        assert_eq!(told(&good), ["Written"]);
+        assert_eq!(changes(&good.conditions, &[ready, ca(true)], &[], Some(1), at(4)), None);
+    }
+
+    #[test]
+    fn what_is_neither_wanted_nor_kept_goes() {
+        let ready = Wanted::from(&Ready::new(Reason::Synced, "in force"));
+        let both = changes(&[], &[ready.clone(), ca(true)], &[], Some(1), at(1)).unwrap();
+        let wanted = std::slice::from_ref(&ready);
+        assert_eq!(
+            changes(&both.conditions, wanted, &[CONDITION_CA_BUNDLE], Some(1), at(2)),
+            None,
+            "kept as it is"
+        );
+        let one = changes(&both.conditions, wanted, &[], Some(1), at(2)).unwrap();
+        assert_eq!((types(&one), one.told.len()), (vec!["Ready"], 0));
     }
 }

@@ -210,7 +210,7 @@ mod tests {
         suspended.spec.suspend = true;
         let mut was_refused = good.clone();
         let refusal = Ready::new(Reason::BrokerRefused, "no");
-        let change = crate::condition::change(&[], &refusal, Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
+        let change = crate::condition::change(&[], &(&refusal).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
         was_refused.status = Some(AgentAppStatus {
             conditions: vec![change.condition],
             ..AgentAppStatus::default()
@@ -241,7 +241,7 @@ mod tests {
     fn an_unavailable_broker_never_withdraws() {
         let mut app = app(&["read:orders:*"]);
         let away = Ready::new(Reason::BrokerUnavailable, "away");
-        let change = crate::condition::change(&[], &away, Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
+        let change = crate::condition::change(&[], &(&away).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
         app.status = Some(AgentAppStatus {
             conditions: vec![change.condition],
             ..AgentAppStatus::default()

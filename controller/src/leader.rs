@@ -1,6 +1,5 @@
-//! What only the leader does, over and over: Secrets, caBundle, `ConfigMap`s, looks at the broker, comparisons.
+//! What only the leader does, over and over: Secrets, caBundle, looks at the broker, comparisons.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +9,15 @@ use agentwrit_protocol::{Clock, Entropy};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::broker::{Broker, BrokerError, PolicyKey};
 use crate::lease::Leadership;
 use crate::pki::authority::Authority;
-use crate::pki::bundle;
-use crate::pki::config_maps::{ConfigMaps, Outcome};
 use crate::pki::secrets::Secrets;
+use crate::pki::{PkiError, bundle};
 use crate::pods::BrokersPods;
 use crate::reconcile::ReconcileError;
 use crate::reconcile::managed::{Caches, Managed};
@@ -33,12 +32,9 @@ const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The same, while it doesn't answer, or writes don't get through.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// How often all `ConfigMap`s are looked after.
-const SWEEP_EVERY: Duration = Duration::from_mins(5);
-/// How soon one that couldn't be looked at or written is tried again; `ConfigMaps` itself spaces out the looks.
-const RETRY_EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps Secrets and caBundle; runs for ever.
+/// Keeps Secrets and caBundle; runs for ever. What can't be done is told of on the controller's pod, and tried ever
+/// more rarely.
 pub async fn keep_keys(
     client: Client,
     secrets: Secrets,
@@ -48,57 +44,59 @@ pub async fn keep_keys(
     reporter: Reporter,
 ) {
     let (clock, entropy) = system;
+    let tries = Tries {
+        reporter,
+        rests: Backoff::default(),
+    };
     loop {
         leadership.gained().await;
         // caBundle first: without it, pods are refused.
-        let configured = bundle::set(&client, authority.certificate())
-            .await
-            .unwrap_or_else(|error| {
-                reporter.error("setting caBundle", &error);
-                false
-            });
-        if let Err(error) = secrets.signing_key(entropy.as_ref()).await {
-            reporter.error("keeping the signing key", &error);
-        }
-        if let Err(error) = secrets.broker_leaf(&authority, clock.as_ref()).await {
-            reporter.error("keeping the broker's certificate", &error);
-        }
-        tokio::time::sleep(if configured { KEEP_EVERY } else { CONFIGURE_EVERY }).await;
+        let configured = tries
+            .of("CABundleNotSet", "setting caBundle", || {
+                bundle::set(&client, authority.certificate())
+            })
+            .await;
+        tries
+            .of("SigningKeyNotKept", "keeping the signing key", || {
+                secrets.signing_key(entropy.as_ref())
+            })
+            .await;
+        tries
+            .of("BrokerCertificateNotKept", "keeping the broker's certificate", || {
+                secrets.broker_leaf(&authority, clock.as_ref())
+            })
+            .await;
+        let is_absent = configured == Some(false);
+        tokio::time::sleep(if is_absent { CONFIGURE_EVERY } else { KEEP_EVERY }).await;
     }
 }
 
-/// Keeps the `ConfigMap`s of the namespaces that come in; runs for ever.
-pub async fn keep_config_maps(
-    config_maps: ConfigMaps,
-    mut wanted: mpsc::UnboundedReceiver<String>,
-    leadership: Leadership,
-) {
-    let mut known: HashSet<String> = HashSet::new();
-    let mut later: HashSet<String> = HashSet::new();
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    let mut retry = tokio::time::interval(RETRY_EVERY);
-    loop {
-        leadership.gained().await;
-        let namespaces: Vec<String> = tokio::select! {
-            namespace = wanted.recv() => match namespace {
-                Some(namespace) => {
-                    known.insert(namespace.clone());
-                    vec![namespace]
-                }
-                None => return,
-            },
-            _ = sweep.tick() => known.iter().cloned().collect(),
-            _ = retry.tick() => later.drain().collect(),
-        };
-        for namespace in namespaces {
-            match config_maps.ensure(&namespace).await {
-                Outcome::Right => {}
-                Outcome::Later => {
-                    later.insert(namespace);
-                }
-                Outcome::Gone => {
-                    known.remove(&namespace);
-                }
+/// Tries that rest after a failure.
+struct Tries {
+    reporter: Reporter,
+    rests: Backoff<&'static str>,
+}
+
+impl Tries {
+    async fn of<T, F: Future<Output = Result<T, PkiError>>>(
+        &self,
+        reason: &'static str,
+        doing: &str,
+        attempt: impl FnOnce() -> F,
+    ) -> Option<T> {
+        if self.rests.rests(&reason).is_some() {
+            return None;
+        }
+        match attempt().await {
+            Ok(made) => {
+                self.rests.done(&reason);
+                self.reporter.own_over(reason);
+                Some(made)
+            }
+            Err(error) => {
+                self.rests.failed(reason);
+                self.reporter.own_trouble(doing, reason, &error).await;
+                None
             }
         }
     }
@@ -169,15 +167,21 @@ impl Looker {
     }
 
     async fn remove_orphans(&self) {
+        const REASON: &str = "OrphanNotRemoved";
+        let mut all_well = true;
         for held in self.broker.all_held() {
             let removed = match held.kind {
                 PolicyKind::App => self.remove_orphan(&held, &self.caches.apps).await,
                 PolicyKind::LaunchToken => self.remove_orphan(&held, &self.caches.launch_tokens).await,
             };
             if let Err(error) = removed {
-                self.reporter
-                    .error("removing a policy without an object", error.as_ref());
+                all_well = false;
+                let doing = "removing a policy without an object";
+                self.reporter.own_trouble(doing, REASON, error.as_ref()).await;
             }
+        }
+        if all_well {
+            self.reporter.own_over(REASON);
         }
     }
 
@@ -198,6 +202,7 @@ impl Looker {
             Err(source) => {
                 return Err(Box::new(ReconcileError::Api {
                     doing: "looking for the object of the policy",
+                    event: "OrphanNotRemoved",
                     namespace: held.namespace.clone(),
                     name: held.name.clone(),
                     source: Box::new(source),

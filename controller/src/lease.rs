@@ -31,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long the holder may write after a renewal: less, so that it stops before the others may take over.
 const CLAIM: Duration = Duration::from_secs(12);
 
+/// Reason of the Event while the Lease can't be read or written.
+const LEASE_NOT_KEPT: &str = "LeaseNotKept";
+
 /// Annotation with the mark of the broker's store.
 pub const MARK_ANNOTATION: &str = "agentwrit.io/store-mark";
 
@@ -275,9 +278,16 @@ impl Elector {
         tokio::pin!(stop);
         loop {
             let held = match self.step().await {
-                Ok(held) => held,
+                Ok(held) => {
+                    self.reporter.own_over(LEASE_NOT_KEPT);
+                    held
+                }
                 Err(error) => {
-                    self.reporter.error("keeping the Lease", &error);
+                    // The Event would wait for the same API server; the Lease doesn't.
+                    let reporter = self.reporter.clone();
+                    tokio::spawn(async move {
+                        reporter.own_trouble("keeping the Lease", LEASE_NOT_KEPT, &error).await;
+                    });
                     self.expire();
                     self.claim.borrow().is_some()
                 }

@@ -3,7 +3,9 @@
 //! sidecar. All replicas serve the webhook; one, by Lease, writes.
 #![deny(missing_docs)]
 
+mod backoff;
 pub mod broker;
+pub mod ca;
 pub mod condition;
 pub mod config;
 pub mod denials;

@@ -1,13 +1,18 @@
 //! The one place where an error becomes a log line, a metric and an Event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_client::error_chain;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as EventReporter};
 
+use crate::backoff::Backoff;
 use crate::metrics::Metrics;
+
+/// Nothing waits longer for an Event than this.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an error is about; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,28 @@ pub trait Categorised: std::error::Error + Send + Sync + 'static {
 pub struct Reporter {
     recorder: Recorder,
     metrics: Arc<Metrics>,
+    own: ObjectReference,
+    told: Arc<Backoff<Trouble>>,
+}
+
+/// What is told of once and then ever more rarely: a reason and the object that it concerns.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Trouble {
+    reason: &'static str,
+    kind: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Trouble {
+    fn new(reason: &'static str, object: &ObjectReference) -> Self {
+        Self {
+            reason,
+            kind: object.kind.clone(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Reporter {
@@ -69,8 +96,9 @@ impl std::fmt::Debug for Reporter {
 }
 
 impl Reporter {
-    /// A reporter whose Events name `pod_name` as the reporting instance.
-    pub fn new(client: Client, pod_name: &str, metrics: Arc<Metrics>) -> Self {
+    /// A reporter whose Events name `pod_name` as the reporting instance; what concerns no object of a user is told of
+    /// on that pod, in `namespace`.
+    pub fn new(client: Client, namespace: &str, pod_name: &str, metrics: Arc<Metrics>) -> Self {
         let reporter = EventReporter {
             controller: "agentwrit-controller".into(),
             instance: Some(pod_name.to_owned()),
@@ -78,13 +106,62 @@ impl Reporter {
         Self {
             recorder: Recorder::new(client, reporter),
             metrics,
+            own: ObjectReference {
+                api_version: Some("v1".into()),
+                kind: Some("Pod".into()),
+                namespace: Some(namespace.to_owned()),
+                name: Some(pod_name.to_owned()),
+                ..ObjectReference::default()
+            },
+            told: Arc::default(),
         }
+    }
+
+    /// The controller's own pod.
+    pub fn own(&self) -> &ObjectReference {
+        &self.own
+    }
+
+    /// Counts an error that may come at every try. Log and Warning Event on `object` tell of it at once, then after
+    /// 5 s, and ever more rarely, at most every 5 minutes, until [`Reporter::over`].
+    pub async fn trouble(&self, doing: &str, reason: &'static str, error: &dyn Categorised, object: &ObjectReference) {
+        let trouble = Trouble::new(reason, object);
+        if self.told.rests(&trouble).is_some() {
+            self.count(error);
+            return;
+        }
+        self.told.failed(trouble);
+        self.error_on(doing, reason, error, object).await;
+    }
+
+    /// [`Reporter::trouble`] that concerns no object of a user: the Event is on the controller's own pod.
+    pub async fn own_trouble(&self, doing: &str, reason: &'static str, error: &dyn Categorised) {
+        self.trouble(doing, reason, error, &self.own).await;
+    }
+
+    /// What [`Reporter::trouble`] told of is over: the next one is told of at once.
+    pub fn over(&self, reason: &'static str, object: &ObjectReference) -> bool {
+        self.told.done(&Trouble::new(reason, object))
+    }
+
+    /// [`Reporter::over`] for the controller's own pod.
+    pub fn own_over(&self, reason: &'static str) {
+        if self.over(reason, &self.own) {
+            tracing::info!(reason, "this is over");
+        }
+    }
+
+    fn count(&self, error: &dyn Categorised) {
+        self.metrics
+            .errors
+            .with_label_values(&[error.category().as_str()])
+            .inc();
     }
 
     /// Logs and counts an error.
     pub fn error(&self, doing: &str, error: &dyn Categorised) {
+        self.count(error);
         let category = error.category().as_str();
-        self.metrics.errors.with_label_values(&[category]).inc();
         tracing::warn!(category, error = chain(error), "{doing} failed");
     }
 
@@ -104,7 +181,11 @@ impl Reporter {
             action: shorten(action, 128),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, object).await {
+        let Ok(published) = tokio::time::timeout(EVENT_TIMEOUT, self.recorder.publish(&event, object)).await else {
+            tracing::warn!(reason, object = object.name, "writing an Event took too long");
+            return;
+        };
+        if let Err(error) = published {
             if gone(&error) {
                 tracing::debug!(reason, object = object.name, "nobody is left to read an Event");
                 return;
@@ -116,7 +197,7 @@ impl Reporter {
             tracing::warn!(
                 reason,
                 object = object.name,
-                error = error_chain(&error),
+                error = sentence(&error).unwrap_or_else(|| error_chain(&error)),
                 "writing an Event failed"
             );
         }
@@ -129,22 +210,34 @@ fn gone(error: &kube::Error) -> bool {
         if status.code == 404 || (status.code == 403 && status.message.contains("being terminated")))
 }
 
-fn chain(error: &dyn Categorised) -> String {
+/// The messages of an error and its sources on one line; of the API server's answer, its sentence alone.
+pub(crate) fn chain(error: &dyn Categorised) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        let inner_text = inner.to_string();
+        let boxed = inner.downcast_ref::<Box<kube::Error>>().map(|error| &**error);
+        let sentence = boxed.or_else(|| inner.downcast_ref()).and_then(sentence);
+        let is_last = sentence.is_some();
+        let inner_text = sentence.unwrap_or_else(|| inner.to_string());
         if !text.contains(&inner_text) {
             text.push_str(": ");
             text.push_str(&inner_text);
         }
-        source = inner.source();
+        source = inner.source().filter(|_| !is_last);
     }
     text
 }
 
+/// What the API server answered, in its words.
+fn sentence(error: &kube::Error) -> Option<String> {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => Some(status.message.clone()),
+        _ => None,
+    }
+}
+
 /// At most `max` bytes of `text`: an Event's note holds 1 KiB, its action 128 characters.
-fn shorten(text: &str, max: usize) -> String {
+pub(crate) fn shorten(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
     }
@@ -158,6 +251,28 @@ fn shorten(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("writing it failed")]
+    struct Refused(#[source] Box<kube::Error>);
+
+    impl Categorised for Refused {
+        fn category(&self) -> Category {
+            Category::Kubernetes
+        }
+    }
+
+    #[test]
+    fn of_an_answer_of_the_api_server_its_sentence_is_told() {
+        let quota = "configmaps \"agentwrit-ca\" is forbidden: exceeded quota: small";
+        let status: kube::core::Status = serde_json::from_value(
+            serde_json::json!({"status": "Failure", "message": quota, "reason": "Forbidden",
+                "code": 403}),
+        )
+        .unwrap();
+        let error = Refused(Box::new(kube::Error::Api(Box::new(status))));
+        assert_eq!(chain(&error), format!("writing it failed: {quota}"));
+    }
 
     #[test]
     fn long_notes_are_cut_at_a_character() {

@@ -9,7 +9,7 @@ use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::{Clock, Entropy};
 use agentwrit_server::tls::TlsError;
 use agentwrit_server::{Listener, Usage, bind};
-use k8s_openapi::api::core::v1::{Namespace, ObjectReference};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{self, Store};
@@ -17,7 +17,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::backoff::Backoff;
 use crate::broker::Broker;
+use crate::ca::{self, CaBundles};
 use crate::config::Config;
 use crate::denials::Denials;
 use crate::http::{Routes, listeners};
@@ -124,7 +126,12 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::new()?);
-    let reporter = Reporter::new(system.client.clone(), &config.pod_name, Arc::clone(&metrics));
+    let reporter = Reporter::new(
+        system.client.clone(),
+        &config.namespace,
+        &config.pod_name,
+        Arc::clone(&metrics),
+    );
     let readiness = Arc::new(Readiness::default());
     let mut tasks = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -279,7 +286,10 @@ async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<
         match bundle::holds(&client, authority.certificate()).await {
             Ok(true) => break,
             Ok(false) => {}
-            Err(error) => reporter.error("reading caBundle", &error),
+            Err(error) => {
+                let doing = "reading caBundle";
+                reporter.own_trouble(doing, "CABundleNotRead", &error).await;
+            }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -301,7 +311,7 @@ fn spawn_reconcilers(
     let caches = Caches { apps, launch_tokens };
     let (app_queue, app_requests) = Queue::new();
     let (token_queue, token_requests) = Queue::new();
-    let (ca_wanted, ca_requests) = mpsc::unbounded_channel();
+    let (wishes, ca_wishes) = mpsc::unbounded_channel();
     let (hints, hinted) = pods::hints();
     let known_pods = Arc::new(Known::default());
     let (brokers_pods, looks) = watch::channel(None);
@@ -313,22 +323,18 @@ fn spawn_reconcilers(
         tokens_writer,
         caches.clone(),
         token_queue.clone(),
-        ca_wanted.clone(),
+        wishes.clone(),
         metrics(),
     ));
     tasks.spawn(pods::watch(
         client(),
         Arc::clone(&known_pods),
         hints,
-        ca_wanted,
+        wishes.clone(),
         metrics(),
     ));
-    let config_maps = ConfigMaps::new(client(), shared.reporter.clone(), shared.authority.certificate());
-    tasks.spawn(leader::keep_config_maps(
-        config_maps,
-        ca_requests,
-        shared.leadership.clone(),
-    ));
+    tasks.spawn(watches::ca_config_maps(client(), wishes, metrics()));
+    let bundles = spawn_ca(tasks, shared, config, &caches, &token_queue, ca_wishes);
     tasks.spawn(
         Denials {
             client: client(),
@@ -340,13 +346,6 @@ fn spawn_reconcilers(
         }
         .run(),
     );
-    let own = ObjectReference {
-        api_version: Some("v1".into()),
-        kind: Some("Pod".into()),
-        namespace: Some(config.namespace.clone()),
-        name: Some(config.pod_name.clone()),
-        ..ObjectReference::default()
-    };
     let ender = Arc::new(Ender::new(
         client(),
         Arc::clone(&shared.broker),
@@ -356,7 +355,7 @@ fn spawn_reconcilers(
         metrics(),
     ));
     tasks.spawn(Arc::clone(&ender).work(hinted));
-    tasks.spawn(Comparer::new(ender, own).run(looks));
+    tasks.spawn(Comparer::new(ender).run(looks));
     let looker = Looker {
         client: client(),
         broker: Arc::clone(&shared.broker),
@@ -375,6 +374,8 @@ fn spawn_reconcilers(
         clock: Arc::clone(&shared.system.clock),
         metrics: metrics(),
         leadership: shared.leadership.clone(),
+        bundles,
+        backoff: Backoff::default(),
     });
     let (known, readiness) = (caches.clone(), Arc::clone(&shared.readiness));
     tasks.spawn(async move {
@@ -392,6 +393,34 @@ fn spawn_reconcilers(
         reconcile_all(known, looker, context, app_requests, token_requests).await;
     });
     caches
+}
+
+/// Starts what keeps the CA `ConfigMap`s; answers what it finds.
+fn spawn_ca(
+    tasks: &mut JoinSet<()>,
+    shared: &Shared,
+    config: &Config,
+    caches: &Caches,
+    queue: &Queue<LaunchToken>,
+    wishes: mpsc::UnboundedReceiver<ca::Wish>,
+) -> CaBundles {
+    let bundles = CaBundles::default();
+    let (reporter, certificate) = (shared.reporter.clone(), shared.authority.certificate());
+    let config_maps = ConfigMaps::new(shared.system.client.clone(), reporter, certificate);
+    let (caches, queue) = (caches.clone(), queue.clone());
+    tasks.spawn(ca::keep(
+        config_maps,
+        config.namespace.clone(),
+        wishes,
+        shared.leadership.clone(),
+        bundles.clone(),
+        move |namespace| {
+            for token in caches.launch_tokens_in(namespace) {
+                queue.add(token);
+            }
+        },
+    ));
+    bundles
 }
 
 /// Looks at the broker and works off the queues, once the caches are known: nothing is decided on half a picture.
@@ -429,7 +458,7 @@ async fn wait_for_authority(secrets: &Secrets, clock: &dyn Clock, reporter: &Rep
     loop {
         match secrets.authority(clock).await {
             Ok(authority) => return authority,
-            Err(error) => reporter.error("reading the CA", &error),
+            Err(error) => reporter.own_trouble("reading the CA", "CANotRead", &error).await,
         }
         tokio::time::sleep(CA_RETRY).await;
     }

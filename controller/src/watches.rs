@@ -1,26 +1,25 @@
 //! Watches feed the caches; what changed goes to the queues.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use agentwrit_client::error_chain;
 use agentwrit_crds::{AgentApp, LaunchToken};
-use agentwrit_protocol::inject::{ANNOTATION_DEFAULT_LAUNCH_TOKEN, LABEL_INJECT};
+use agentwrit_protocol::inject::{ANNOTATION_DEFAULT_LAUNCH_TOKEN, CA_CONFIG_MAP, LABEL_INJECT};
 use futures_util::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use crate::ca::{Wish, Wishes};
 use crate::metrics::Metrics;
 use crate::reconcile::managed::{Caches, Managed};
 use crate::reconcile::queue::Queue;
 use crate::report::Category;
-
-/// Namespaces whose `ConfigMap` has to be seen to.
-pub type CaWanted = mpsc::UnboundedSender<String>;
 
 /// Fills the cache of namespaces with what the webhook looks at, and tells `applied` after each change; runs for ever.
 pub async fn namespaces(
@@ -81,13 +80,13 @@ pub async fn launch_tokens(
     writer: Writer<DeserializeGuard<LaunchToken>>,
     caches: Caches,
     queue: Queue<LaunchToken>,
-    ca_wanted: CaWanted,
+    wishes: Wishes,
     metrics: Arc<Metrics>,
 ) {
     let stream = custom_resources::<LaunchToken>(client, writer);
     let want = |token: &DeserializeGuard<LaunchToken>| {
         // Nobody works any more when the process ends.
-        let _ = ca_wanted.send(token.namespace().unwrap_or_default());
+        let _ = wishes.send(Wish::Needed(token.namespace().unwrap_or_default()));
     };
     each(stream, "launchtokens", metrics, |event| match event {
         Event::Apply(token) => {
@@ -97,6 +96,30 @@ pub async fn launch_tokens(
         Event::InitApply(token) => want(token),
         Event::InitDone => queue.add_all(&caches.launch_tokens),
         Event::Init | Event::Delete(_) => {}
+    })
+    .await;
+}
+
+/// Sees each `ConfigMap` with the CA that is changed or deleted, and which there are. Runs for ever.
+pub async fn ca_config_maps(client: Client, wishes: Wishes, metrics: Arc<Metrics>) {
+    let config = watcher::Config::default().fields(&format!("metadata.name={CA_CONFIG_MAP}"));
+    let stream = watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client), config).default_backoff();
+    let mut listed = HashSet::new();
+    each(stream, "configmaps", metrics, |event| {
+        let wish = match event {
+            Event::Apply(found) | Event::Delete(found) => Wish::Changed(found.namespace().unwrap_or_default()),
+            Event::Init => {
+                listed.clear();
+                return;
+            }
+            Event::InitApply(found) => {
+                listed.insert(found.namespace().unwrap_or_default());
+                return;
+            }
+            Event::InitDone => Wish::Listed(std::mem::take(&mut listed)),
+        };
+        // Nobody works any more when the process ends.
+        let _ = wishes.send(wish);
     })
     .await;
 }

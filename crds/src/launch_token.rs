@@ -29,6 +29,7 @@ use crate::rules;
     printcolumn(name = "App", type_ = "string", json_path = ".spec.appRef.name", description = "The AgentApp whose ceiling holds"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether pods can be launched with it"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why, in one word"),
+    printcolumn(name = "CA", type_ = "string", json_path = ".status.conditions[?(@.type==\"CABundle\")].status", description = "Whether the namespace has the ConfigMap agentwrit-ca, which the pods mount"),
     printcolumn(name = "Scopes", type_ = "string", json_path = ".spec.allowedScopes", description = "What its pods may hold"),
     printcolumn(name = "TTL", type_ = "integer", json_path = ".spec.maxTTLSeconds", description = "Longest life of a token, in seconds"),
     printcolumn(name = "Agents", type_ = "integer", json_path = ".status.activeAgents", description = "Agents with a live token"),
@@ -115,7 +116,9 @@ pub struct LaunchTokenStatus {
     pub observed_generation: Option<i64>,
 
     /// Ready is True when pods can be launched with the present spec. Reasons: Synced, Suspended, AppNotFound,
-    /// AppNotReady, ScopeExceedsCeiling, BrokerUnavailable, BrokerRefused, Deleting.
+    /// AppNotReady, ScopeExceedsCeiling, BrokerUnavailable, BrokerRefused, Deleting. CABundle is True while this
+    /// namespace has the ConfigMap agentwrit-ca, without which no pod of it starts: Written, NotWritten,
+    /// ConfigMapNotOurs. FinalizerSet is there, and False, while the API server refuses the finalizer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -16,5 +16,9 @@ pub use launch_token::{AppReference, DeletionPolicy, LaunchToken, LaunchTokenSpe
 pub const GROUP: &str = "agentwrit.io";
 /// API version of both kinds.
 pub const VERSION: &str = "v1alpha1";
-/// The one condition type of both kinds.
+/// Condition type of both kinds: whether the broker enforces the present spec.
 pub const CONDITION_READY: &str = "Ready";
+/// Condition type of `LaunchToken`: whether the `ConfigMap` that its pods mount is in its namespace.
+pub const CONDITION_CA_BUNDLE: &str = "CABundle";
+/// Condition type of both kinds, there only while it is False: the finalizer can't be set.
+pub const CONDITION_FINALIZER: &str = "FinalizerSet";

@@ -1,42 +1,48 @@
-//! `ConfigMap` `agentwrit-ca` in every namespace whose pods need it.
-
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
+//! `ConfigMap` `agentwrit-ca` in every namespace whose pods need it, and in that of the installation.
 
 use agentwrit_protocol::inject::{CA_CONFIG_MAP, CA_CONFIG_MAP_KEY};
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::{PkiError, is_code, is_ours, our_metadata};
-use crate::report::Reporter;
+use crate::report::{Reporter, chain, shorten};
 
-/// A `ConfigMap` that was right this long ago isn't looked at again yet: pods come in crowds.
-const FRESH: Duration = Duration::from_secs(10);
-/// The same for one that others own: each look tells of it once more.
-const FOREIGN: Duration = Duration::from_mins(1);
+/// A condition's message holds 32 KiB; no sentence of the API server is worth as much.
+pub(crate) const MAX_MESSAGE: usize = 2048;
+/// Reason of Event and condition: others own a `ConfigMap` of that name.
+const NOT_OURS: &str = "ConfigMapNotOurs";
+/// Reason of Event and condition: the API server refused it, or didn't answer.
+pub(crate) const NOT_WRITTEN: &str = "NotWritten";
+/// The same for an Event, which doesn't say by itself what it is about.
+const EVENT_NOT_WRITTEN: &str = "CABundleNotWritten";
+
+/// Why a namespace has no `ConfigMap` of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// In one word, for the condition.
+    pub reason: &'static str,
+    /// In a sentence; what the API server said.
+    pub message: String,
+}
 
 /// What a look at a namespace's `ConfigMap` came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is there and right.
     Right,
-    /// Not looked at, or not right: look again later.
-    Later,
+    /// It isn't, and can't be made so now.
+    Missing(Missing),
     /// The namespace goes away or is gone; nothing is owed to it.
     Gone,
 }
 
-/// Keeps the `ConfigMap`s.
+/// Writes the `ConfigMap`s.
 pub struct ConfigMaps {
     client: Client,
     reporter: Reporter,
     certificate: String,
-    looked_at: Mutex<HashMap<String, (Instant, bool)>>,
 }
 
 impl std::fmt::Debug for ConfigMaps {
@@ -52,49 +58,39 @@ impl ConfigMaps {
             client,
             reporter,
             certificate: certificate.to_owned(),
-            looked_at: Mutex::default(),
         }
     }
 
-    /// Sees to it that the namespace has its `ConfigMap`, unless it was looked at a moment ago: it may have gone
-    /// since then, perhaps with its namespace, so that is to be looked at later.
+    /// Sees to it that the namespace has its `ConfigMap`; why it hasn't is told in a Warning Event there.
     pub async fn ensure(&self, namespace: &str) -> Outcome {
-        if let Some((at, right)) = self.looked_at().get(namespace)
-            && at.elapsed() < if *right { FRESH } else { FOREIGN }
-        {
-            return Outcome::Later;
-        }
-        let right = match self.write(namespace).await {
-            Ok(()) => true,
-            Err(error @ PkiError::NotOurs { .. }) => {
-                let object = ObjectReference {
-                    api_version: Some("v1".into()),
-                    kind: Some("ConfigMap".into()),
-                    namespace: Some(namespace.to_owned()),
-                    name: Some(CA_CONFIG_MAP.into()),
-                    ..ObjectReference::default()
-                };
-                self.reporter
-                    .error_on("writing the CA ConfigMap", "ConfigMapNotOurs", &error, &object)
-                    .await;
-                false
-            }
-            // The namespace goes away; nothing is owed to it.
-            Err(PkiError::Api { source, .. }) if is_code(&source, 404) || is_terminating(&source) => {
-                self.looked_at().remove(namespace);
-                return Outcome::Gone;
-            }
-            Err(error) => {
-                self.reporter.error("writing the CA ConfigMap", &error);
-                return Outcome::Later;
-            }
+        let error = match self.write(namespace).await {
+            Ok(()) => return Outcome::Right,
+            Err(error) => error,
         };
-        self.looked_at().insert(namespace.to_owned(), (Instant::now(), right));
-        if right { Outcome::Right } else { Outcome::Later }
-    }
-
-    fn looked_at(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, bool)>> {
-        self.looked_at.lock().unwrap_or_else(PoisonError::into_inner)
+        let (reason, event) = match &error {
+            PkiError::Api { source, .. } if is_code(source, 404) || is_terminating(source) => return Outcome::Gone,
+            PkiError::NotOurs { .. } => (NOT_OURS, NOT_OURS),
+            _ => (NOT_WRITTEN, EVENT_NOT_WRITTEN),
+        };
+        let object = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("ConfigMap".into()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(CA_CONFIG_MAP.into()),
+            ..ObjectReference::default()
+        };
+        let reporter = &self.reporter;
+        reporter
+            .error_on("writing the CA ConfigMap", event, &error, &object)
+            .await;
+        let message = format!(
+            "No pod of this namespace starts without the ConfigMap {CA_CONFIG_MAP}: {}",
+            chain(&error)
+        );
+        Outcome::Missing(Missing {
+            reason,
+            message: shorten(&message, MAX_MESSAGE),
+        })
     }
 
     async fn write(&self, namespace: &str) -> Result<(), PkiError> {
@@ -106,7 +102,7 @@ impl ConfigMaps {
                 data: Some([(CA_CONFIG_MAP_KEY.to_owned(), self.certificate.clone())].into()),
                 ..ConfigMap::default()
             };
-            // If another one was faster, the next sweep looks at it.
+            // If another one was faster, the next look sees it.
             api.create(&PostParams::default(), &new)
                 .await
                 .map_err(PkiError::api(doing()))?;

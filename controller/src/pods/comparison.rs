@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use agentwrit_protocol::k8s::LivePod;
 use futures_util::{StreamExt, stream};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -25,8 +24,6 @@ const LIST_EVERY: Duration = Duration::from_mins(5);
 /// Compares pods.
 pub struct Comparer {
     ender: Arc<Ender>,
-    /// This controller's own pod, for Events that concern no single pod.
-    own: ObjectReference,
     search: Search,
 }
 
@@ -37,11 +34,10 @@ impl std::fmt::Debug for Comparer {
 }
 
 impl Comparer {
-    /// One that ends pods by `ender` and reports general trouble on the pod `own`.
-    pub fn new(ender: Arc<Ender>, own: ObjectReference) -> Self {
+    /// One that ends pods by `ender`.
+    pub fn new(ender: Arc<Ender>) -> Self {
         Self {
             ender,
-            own,
             search: Search::default(),
         }
     }
@@ -66,7 +62,12 @@ impl Comparer {
         let ender = &self.ender;
         let (decision, error) = self.search.ended(&ender.client, &ender.known, list).await;
         if let Some(error) = error {
-            ender.reporter.error("comparing pods", &error);
+            ender
+                .reporter
+                .own_trouble("comparing pods", "PodsNotCompared", &error)
+                .await;
+        } else {
+            ender.reporter.own_over("PodsNotCompared");
         }
         if decision.tell {
             let error = PodError::MostAreGone {
@@ -77,7 +78,7 @@ impl Comparer {
             ender.metrics.safety_stops.inc();
             ender
                 .reporter
-                .error_on("comparing pods", "SafetyStop", &error, &self.own)
+                .error_on("comparing pods", "SafetyStop", &error, ender.reporter.own())
                 .await;
         }
         self.end(decision.end).await;
@@ -101,14 +102,19 @@ impl Comparer {
         };
         let told = stream::iter(in_turns_by(gone, |gone| gone.pod.namespace.clone())).map(tell);
         let mut told = std::pin::pin!(told.buffer_unordered(CONCURRENCY));
-        let mut first = None;
+        let (mut first, mut told_any) = (None, false);
         while let Some(told) = told.next().await {
+            told_any |= told.is_ok();
             if let Err(error) = told {
                 first.get_or_insert(error);
             }
         }
+        if first.is_none() && told_any {
+            ender.reporter.own_over("PodEndsNotTold");
+        }
         if let Some(error) = first.filter(|error| !matches!(error, BrokerError::NotLeader)) {
-            ender.reporter.error("telling the broker of pods' ends", &error);
+            let doing = "telling the broker of pods' ends";
+            ender.reporter.own_trouble(doing, "PodEndsNotTold", &error).await;
         }
     }
 }

@@ -101,11 +101,15 @@ impl Ender {
             match trouble {
                 Trouble::Broker(BrokerError::NotLeader) => return None,
                 Trouble::Broker(error @ BrokerError::Refused { .. }) => {
-                    self.reporter.error("telling the broker of a pod's end", &error);
+                    let doing = "telling the broker of a pod's end";
+                    self.reporter.own_trouble(doing, "PodEndsNotTold", &error).await;
                     return None;
                 }
                 Trouble::Broker(error) => tracing::debug!(pod = pod.name, %error, "a pod's end waits for the broker"),
-                Trouble::Api(error) if pause.is_none() => self.reporter.error("confirming a pod's end", &error),
+                Trouble::Api(error) if pause.is_none() => {
+                    let doing = "confirming a pod's end";
+                    self.reporter.own_trouble(doing, "PodsNotCompared", &error).await;
+                }
                 Trouble::Api(_) => {}
             }
             tokio::time::sleep(pause?).await;

@@ -9,15 +9,16 @@ use kube::{Api, Client, ResourceExt};
 use super::head::PodHead;
 use super::known::Known;
 use super::{Hints, NOT_FINISHED, PAGE};
+use crate::ca::{Wish, Wishes};
 use crate::metrics::Metrics;
-use crate::watches::{CaWanted, each};
+use crate::watches::each;
 
 /// Watches all unfinished pods of the cluster; hints at those that leave, and asks for the CA where labelled ones are.
 /// Runs for ever.
 ///
 /// All pods, not those with our label: whoever may write a pod may take the label off, and a pod that was restored or
 /// copied may never have had it. Of each pod 16 bytes are kept ([`Known`]).
-pub async fn watch(client: Client, known: Arc<Known>, hints: Hints, ca_wanted: CaWanted, metrics: Arc<Metrics>) {
+pub async fn watch(client: Client, known: Arc<Known>, hints: Hints, wishes: Wishes, metrics: Arc<Metrics>) {
     let config = watcher::Config::default().fields(NOT_FINISHED).page_size(PAGE);
     let stream = watch_objects(Api::<PodHead>::all(client), config).default_backoff();
     each(stream, "pods", metrics, |event| {
@@ -25,7 +26,7 @@ pub async fn watch(client: Client, known: Arc<Known>, hints: Hints, ca_wanted: C
             && pod.is_labelled()
         {
             // Nobody works any more when the process ends.
-            let _ = ca_wanted.send(pod.namespace().unwrap_or_default());
+            let _ = wishes.send(Wish::Needed(pod.namespace().unwrap_or_default()));
         }
         if let Some(pod) = known.observe(event) {
             // When the queue is full, the next comparison finds this end.

@@ -32,6 +32,15 @@ impl Debug for Caches {
 }
 
 impl Caches {
+    /// The `LaunchToken`s of a namespace, those too that can't be read.
+    pub fn launch_tokens_in(&self, namespace: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
+        let all = self.launch_tokens.state();
+        all.iter()
+            .filter(|token| token.namespace().as_deref() == Some(namespace))
+            .map(|token| ObjectRef::from_obj(token.as_ref()))
+            .collect()
+    }
+
     /// The `LaunchToken`s of an app.
     pub fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
         let refers =
@@ -68,6 +77,8 @@ pub trait Managed:
     fn app_id(&self) -> Option<&str>;
     /// Whether live agents end when the object is deleted.
     fn revokes_on_delete(&self) -> bool;
+    /// Whether its pods need the CA `ConfigMap` in its namespace.
+    const NEEDS_CA: bool;
     /// Counts for the status.
     fn counts(&self, caches: &Caches, held: &PolicySummary) -> Map<String, Value>;
     /// The status as it stands.
@@ -76,6 +87,7 @@ pub trait Managed:
 
 impl Managed for AgentApp {
     type Spec = AppSpec;
+    const NEEDS_CA: bool = false;
 
     fn desired(&self, _: &Caches) -> Desired<AppSpec> {
         desired::of_app(self)
@@ -114,6 +126,7 @@ impl Managed for AgentApp {
 
 impl Managed for LaunchToken {
     type Spec = LaunchTokenSpec;
+    const NEEDS_CA: bool = true;
 
     fn desired(&self, caches: &Caches) -> Desired<LaunchTokenSpec> {
         let namespace = self.namespace().unwrap_or_default();

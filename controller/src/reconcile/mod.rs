@@ -6,20 +6,24 @@ pub mod queue;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY};
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
+use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, CA_CONFIG_MAP, FINALIZER};
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::backoff::Backoff;
 use crate::broker::{Broker, BrokerError, PolicyKey, PolicySpec};
-use crate::condition::{self, Ready, Reason};
+use crate::ca::CaBundles;
+use crate::condition::{self, Ready, Reason, Wanted};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::report::{Categorised, Category, Reporter};
+use crate::pki::config_maps::{MAX_MESSAGE, Missing, NOT_WRITTEN};
+use crate::report::{Categorised, Category, Reporter, chain, shorten};
 use managed::{Caches, Managed};
 
 /// Owns conditions, observedGeneration and appId.
@@ -45,6 +49,26 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Whether we may write.
     pub leadership: Leadership,
+    /// What is known of the CA `ConfigMap`s.
+    pub bundles: CaBundles,
+    pub(crate) backoff: Backoff<Version>,
+}
+
+/// An object as it was at a time: what can't be written for it now can perhaps once it has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Version {
+    uid: String,
+    resource_version: String,
+}
+
+impl Version {
+    pub(crate) fn of<K: Resource>(object: &K) -> Self {
+        let meta = object.meta();
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource_version: meta.resource_version.clone().unwrap_or_default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Context {
@@ -63,6 +87,8 @@ pub enum ReconcileError {
     Api {
         /// What we were doing.
         doing: &'static str,
+        /// Reason of the Event.
+        event: &'static str,
         /// metadata.namespace.
         namespace: String,
         /// metadata.name.
@@ -81,12 +107,31 @@ pub enum ReconcileError {
         /// What is wrong.
         error: String,
     },
+    /// It failed a moment ago, and nothing has changed since.
+    #[error("writes for {namespace}/{name} rest after a failure")]
+    Rests {
+        /// metadata.namespace.
+        namespace: String,
+        /// metadata.name.
+        name: String,
+    },
+}
+
+impl ReconcileError {
+    /// Reason of the Event that tells of it.
+    pub(crate) const fn event(&self) -> &'static str {
+        match self {
+            Self::Api { event, .. } => event,
+            Self::Malformed { .. } => "NotReadable",
+            Self::Rests { .. } => "Rests",
+        }
+    }
 }
 
 impl Categorised for ReconcileError {
     fn category(&self) -> Category {
         match self {
-            Self::Api { .. } => Category::Kubernetes,
+            Self::Api { .. } | Self::Rests { .. } => Category::Kubernetes,
             Self::Malformed { .. } => Category::MalformedObject,
         }
     }
@@ -106,13 +151,16 @@ pub async fn reconcile<K: Managed>(
     match &object.0 {
         Ok(object) => One::new(object, &context).run().await,
         Err(invalid) => {
-            let error = ReconcileError::Malformed {
-                namespace: invalid.metadata.namespace.clone().unwrap_or_default(),
-                name: invalid.metadata.name.clone().unwrap_or_default(),
+            let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
+            let name = invalid.metadata.name.clone().unwrap_or_default();
+            if context.backoff.rests(&Version::of(object.as_ref())).is_some() {
+                return Err(ReconcileError::Rests { namespace, name });
+            }
+            Err(ReconcileError::Malformed {
+                namespace,
+                name,
                 error: invalid.error.clone(),
-            };
-            context.reporter.error("reading a custom resource", &error);
-            Ok(Action::await_change())
+            })
         }
     }
 }
@@ -151,7 +199,10 @@ impl<'a, K: Managed> One<'a, K> {
         }
         if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             // Before the broker hears of it; the watch brings us back with the finalizer.
-            self.set_finalizers(true).await?;
+            if let Err(error) = self.set_finalizers(true).await {
+                self.tell_of_finalizer(&error).await?;
+                return Err(error);
+            }
             return Ok(Action::await_change());
         }
         let desired = self.object.desired(&self.context.caches);
@@ -163,9 +214,41 @@ impl<'a, K: Managed> One<'a, K> {
             // The next look at the broker brings us back.
             Err(error) => (not_held(&desired.ready, &error), None, Action::await_change()),
         };
-        self.write_status(&ready, app_id.as_deref()).await?;
+        let (wanted, kept) = self.wanted(&ready);
+        self.write_status(&wanted, kept, app_id.as_deref()).await?;
         self.write_counts().await?;
         Ok(action)
+    }
+
+    /// The conditions as they should be, and the types of those that stay as they are.
+    fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
+        let mut wanted = vec![Wanted::from(ready)];
+        if !K::NEEDS_CA {
+            return (wanted, &[]);
+        }
+        match self.context.bundles.of(&self.namespace) {
+            Some(missing) => wanted.push(ca_bundle(missing)),
+            None => return (wanted, &[CONDITION_CA_BUNDLE]),
+        }
+        (wanted, &[])
+    }
+
+    /// The finalizer can't be set, so that the broker doesn't hear of the object: the status says so, if it can.
+    async fn tell_of_finalizer(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
+        if matches!(error, ReconcileError::Rests { .. }) {
+            return Ok(());
+        }
+        let message = format!("The broker doesn't hear of this object: {}", chain(error));
+        let wanted = Wanted {
+            type_: CONDITION_FINALIZER,
+            is_true: false,
+            reason: "NotSet",
+            message: shorten(&message, MAX_MESSAGE),
+        };
+        // The Event about it comes with the error.
+        self.write_conditions(&[wanted], &[CONDITION_READY, CONDITION_CA_BUNDLE], None)
+            .await
+            .map(drop)
     }
 
     async fn cleanup(self) -> Result<Action, ReconcileError> {
@@ -180,7 +263,15 @@ impl<'a, K: Managed> One<'a, K> {
             .await;
         let error = match forgotten {
             Ok(()) => {
-                self.set_finalizers(false).await?;
+                if let Err(error) = self.set_finalizers(false).await {
+                    if !matches!(error, ReconcileError::Rests { .. }) {
+                        let message = format!("Deletion waits: {}.", chain(&error));
+                        let ready = Ready::new(Reason::Deleting, shorten(&message, MAX_MESSAGE));
+                        self.write_status(&[Wanted::from(&ready)], &[CONDITION_CA_BUNDLE], None)
+                            .await?;
+                    }
+                    return Err(error);
+                }
                 return Ok(Action::await_change());
             }
             Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
@@ -213,11 +304,24 @@ impl<'a, K: Managed> One<'a, K> {
             .as_ref()
             .map_or(0, |at| at.0.as_second());
         let waited = self.context.clock.unix_seconds().saturating_sub(since);
-        self.write_status(&deleting(&error, waited), None).await?;
+        let conditions = [Wanted::from(&deleting(&error, waited))];
+        self.write_status(&conditions, &[CONDITION_CA_BUNDLE], None).await?;
         Ok(Action::requeue(Duration::from_secs(5)))
     }
 
+    /// Nothing is written for an object for which a write has just failed.
+    fn not_resting(&self) -> Result<(), ReconcileError> {
+        match self.context.backoff.rests(&Version::of(self.object)) {
+            None => Ok(()),
+            Some(_) => Err(ReconcileError::Rests {
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+            }),
+        }
+    }
+
     async fn set_finalizers(&self, present: bool) -> Result<(), ReconcileError> {
+        self.not_resting()?;
         let mut finalizers: Vec<String> = self.object.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
         if present {
@@ -238,42 +342,62 @@ impl<'a, K: Managed> One<'a, K> {
             Ok(_) => Ok(()),
             // Gone, or changed since: the watch brings us back with the newer object.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(source) => Err(self.failed("setting the finalizer of", source)),
+            Err(source) if present => Err(self.failed("setting the finalizer of", "FinalizerNotSet", source)),
+            Err(source) => Err(self.failed("taking the finalizer off", "FinalizerNotRemoved", source)),
         }
     }
 
-    async fn write_status(&self, ready: &Ready, app_id: Option<&str>) -> Result<(), ReconcileError> {
-        let generation = self.object.meta().generation;
-        let now = self.context.clock.now();
-        let change = condition::change(self.object.conditions(), ready, generation, now);
-        let app_id = app_id.or(self.object.app_id());
-        if change.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
-            return Ok(());
-        }
-        let condition = change.as_ref().map(|change| &change.condition);
-        let condition = condition.or_else(|| condition::present(self.object.conditions()));
-        let mut status = json!({"observedGeneration": generation, "conditions": [condition]});
-        if let (Some(app_id), Some(status)) = (app_id, status.as_object_mut()) {
-            status.insert("appId".into(), json!(app_id));
-        }
-        self.apply_status(STATUS_MANAGER, &status).await?;
-        if change.is_some_and(|change| change.flipped) {
-            let type_ = if ready.is_true() {
+    /// Writes the conditions that changed, with observedGeneration and appId; Events tell of flips.
+    async fn write_status(&self, wanted: &[Wanted], kept: &[&str], app_id: Option<&str>) -> Result<(), ReconcileError> {
+        for told in self.write_conditions(wanted, kept, app_id).await? {
+            let type_ = if told.is_true {
                 EventType::Normal
             } else {
                 EventType::Warning
             };
+            let reason = match told.type_ {
+                CONDITION_READY => told.reason.to_owned(),
+                // An Event doesn't show the condition's type.
+                type_ if told.reason == NOT_WRITTEN || told.is_true => format!("{type_}{}", told.reason),
+                _ => told.reason.to_owned(),
+            };
             let reference = self.object.object_ref(&());
             let reporter = &self.context.reporter;
             reporter
-                .event(type_, ready.reason.as_str(), "Reconcile", &ready.message, &reference)
+                .event(type_, &reason, "Reconcile", &told.message, &reference)
                 .await;
             tracing::info!(
-                kind = %K::kind(&()), namespace = self.namespace, name = self.name,
-                reason = ready.reason.as_str(), message = ready.message, "condition Ready changed"
+                kind = %K::kind(&()), namespace = self.namespace, name = self.name, condition = told.type_,
+                reason = told.reason, message = told.message, "a condition changed"
             );
         }
         Ok(())
+    }
+
+    /// Answers those that flipped.
+    async fn write_conditions(
+        &self,
+        wanted: &[Wanted],
+        kept: &[&str],
+        app_id: Option<&str>,
+    ) -> Result<Vec<Wanted>, ReconcileError> {
+        let generation = self.object.meta().generation;
+        let present = self.object.conditions();
+        let changes = condition::changes(present, wanted, kept, generation, self.context.clock.now());
+        let app_id = app_id.or(self.object.app_id());
+        if changes.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
+            return Ok(Vec::new());
+        }
+        let (conditions, told) = match changes {
+            Some(changes) => (changes.conditions, changes.told),
+            None => (condition::ours(present), Vec::new()),
+        };
+        let mut status = json!({"observedGeneration": generation, "conditions": conditions});
+        if let (Some(app_id), Some(status)) = (app_id, status.as_object_mut()) {
+            status.insert("appId".into(), json!(app_id));
+        }
+        self.apply_status(STATUS_MANAGER, &status).await?;
+        Ok(told)
     }
 
     async fn write_counts(&self) -> Result<(), ReconcileError> {
@@ -289,6 +413,7 @@ impl<'a, K: Managed> One<'a, K> {
     }
 
     async fn apply_status(&self, manager: &str, status: &Value) -> Result<(), ReconcileError> {
+        self.not_resting()?;
         let patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
@@ -304,17 +429,36 @@ impl<'a, K: Managed> One<'a, K> {
             Ok(_) => Ok(()),
             // Gone, or another object of that name: nothing to say of this one.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(source) => Err(self.failed("writing the status of", source)),
+            Err(source) => Err(self.failed("writing the status of", "StatusNotWritten", source)),
         }
     }
 
-    fn failed(&self, doing: &'static str, source: kube::Error) -> ReconcileError {
+    fn failed(&self, doing: &'static str, event: &'static str, source: kube::Error) -> ReconcileError {
         ReconcileError::Api {
             doing,
+            event,
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             source: Box::new(source),
         }
+    }
+}
+
+/// Whether the pods of a `LaunchToken`'s namespace have the CA that they mount.
+fn ca_bundle(missing: Option<Missing>) -> Wanted {
+    let (is_true, reason, message) = match missing {
+        None => (
+            true,
+            "Written",
+            format!("This namespace has the ConfigMap {CA_CONFIG_MAP}, which the pods mount."),
+        ),
+        Some(missing) => (false, missing.reason, missing.message),
+    };
+    Wanted {
+        type_: CONDITION_CA_BUNDLE,
+        is_true,
+        reason,
+        message,
     }
 }
 

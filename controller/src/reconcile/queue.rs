@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
 
 use super::managed::Managed;
-use super::{Context, ReconcileError, reconcile};
+use super::{Context, ReconcileError, Version, reconcile};
 
 /// Reconciliations of one kind at once.
 const CONCURRENCY: u16 = 8;
-/// After a failure of the API server.
+/// After a failure that doesn't say by itself how long to wait.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Asks for reconciliations.
@@ -60,9 +61,9 @@ impl<K: Managed> Queue<K> {
 /// Works off the requests for ever.
 pub async fn work<K: Managed>(store: Store<DeserializeGuard<K>>, mut requests: Requests<K>, context: Arc<Context>) {
     let queue = stream::poll_fn(move |task| requests.poll_recv(task).map(|request| request.map(Ok::<_, Infallible>)));
-    let error_policy = |_: Arc<DeserializeGuard<K>>, error: &ReconcileError, context: Arc<Context>| {
-        context.reporter.error("a reconciliation", error);
-        Action::requeue(RETRY)
+    let error_policy = |object: Arc<DeserializeGuard<K>>, _: &ReconcileError, context: Arc<Context>| {
+        let rest = context.backoff.rests(&Version::of(object.as_ref()));
+        Action::requeue(rest.unwrap_or(RETRY))
     };
     applier(
         |object, context| Box::pin(measured(object, context)),
@@ -86,9 +87,24 @@ async fn measured<K: Managed>(
         .reconcile_seconds
         .with_label_values(&[&*kind])
         .start_timer();
-    let result = reconcile(object, Arc::clone(&context)).await;
+    let result = reconcile(Arc::clone(&object), Arc::clone(&context)).await;
     timer.observe_duration();
     let word = if result.is_ok() { "ok" } else { "error" };
     context.metrics.reconciliations.with_label_values(&[&*kind, word]).inc();
+    let version = Version::of(object.as_ref());
+    match &result {
+        Ok(_) => {
+            context.backoff.done(&version);
+        }
+        Err(ReconcileError::Rests { .. }) => {}
+        Err(error) => {
+            context.backoff.failed(version);
+            let reference = object.object_ref(&());
+            let reporter = &context.reporter;
+            reporter
+                .error_on("a reconciliation", error.event(), error, &reference)
+                .await;
+        }
+    }
     result
 }

@@ -25,7 +25,7 @@ struct Replica {
 impl Replica {
     fn start(world: &World, name: &str) -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let reporter = Reporter::new(world.client.clone(), name, Arc::clone(&metrics));
+        let reporter = Reporter::new(world.client.clone(), &world.namespace, name, Arc::clone(&metrics));
         let clock = Arc::new(SystemClock);
         let (elector, leadership) =
             Elector::new(world.client.clone(), &world.namespace, name, clock, reporter, metrics);

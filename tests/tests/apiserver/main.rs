@@ -13,6 +13,7 @@
 )]
 
 mod broker;
+mod ca;
 mod chart;
 mod crds;
 mod debugging;

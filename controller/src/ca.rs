@@ -1,0 +1,290 @@
+//! Which namespaces need the CA `ConfigMap`, when each is looked at, and what came of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::backoff::pause;
+use crate::lease::Leadership;
+use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
+
+/// One that was right is looked at again after this long, whatever the watch says.
+const SWEEP_EVERY: Duration = Duration::from_mins(5);
+/// One that was right this long ago isn't looked at because of another pod: pods come in crowds.
+const FRESH: Duration = Duration::from_secs(10);
+/// Between two looks because the `ConfigMap` changed, should somebody change it over and over.
+const CHANGED: Duration = Duration::from_secs(1);
+/// A user who has made room waits no longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// Why a namespace is to be looked at.
+#[derive(Debug)]
+pub enum Wish {
+    /// It has a `LaunchToken`, or a pod with our sidecar.
+    Needed(String),
+    /// Its `ConfigMap` was changed or deleted.
+    Changed(String),
+    /// These namespaces have a `ConfigMap` of that name, all others don't.
+    Listed(HashSet<String>),
+}
+
+/// Where wishes go.
+pub type Wishes = mpsc::UnboundedSender<Wish>;
+
+/// What is known of each namespace's `ConfigMap`, for the conditions of `LaunchToken`s.
+#[derive(Debug, Clone, Default)]
+pub struct CaBundles(Arc<Mutex<HashMap<String, Option<Missing>>>>);
+
+impl CaBundles {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Option<Missing>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` while this namespace wasn't looked at; then why it has no `ConfigMap`, if so.
+    pub fn of(&self, namespace: &str) -> Option<Option<Missing>> {
+        self.all().get(namespace).cloned()
+    }
+
+    /// Takes over the outcome of a look; answers whether it says something new.
+    fn take(&self, namespace: &str, outcome: &Outcome) -> bool {
+        let found = match outcome {
+            Outcome::Right => None,
+            Outcome::Missing(missing) => Some(missing.clone()),
+            Outcome::Gone => {
+                self.all().remove(namespace);
+                return false;
+            }
+        };
+        let before = self.all().insert(namespace.to_owned(), found.clone());
+        before != Some(found)
+    }
+}
+
+/// Keeps the `ConfigMap`s of the namespaces that come in, and that of `own`; tells `changed` of the namespaces whose
+/// state did. Runs for ever.
+pub async fn keep(
+    config_maps: ConfigMaps,
+    own: String,
+    mut wishes: mpsc::UnboundedReceiver<Wish>,
+    leadership: Leadership,
+    bundles: CaBundles,
+    changed: impl Fn(&str),
+) {
+    let mut looks = Looks::default();
+    looks.wish(Wish::Needed(own), Instant::now());
+    loop {
+        let next = looks.next();
+        let is_due = async {
+            leadership.gained().await;
+            match next {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Also while another replica leads, so that nothing piles up.
+        tokio::select! {
+            wish = wishes.recv() => match wish {
+                Some(wish) => looks.wish(wish, Instant::now()),
+                None => return,
+            },
+            () = is_due => if let Some(namespace) = looks.due(Instant::now()) {
+                let outcome = config_maps.ensure(&namespace).await;
+                if bundles.take(&namespace, &outcome) {
+                    changed(&namespace);
+                }
+                looks.looked(namespace, &outcome, Instant::now());
+            },
+        }
+    }
+}
+
+/// When each namespace is looked at.
+#[derive(Debug, Default)]
+struct Looks(HashMap<String, Look>);
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    next: Instant,
+    last: Option<Instant>,
+    failures: u32,
+}
+
+impl Looks {
+    fn wish(&mut self, wish: Wish, now: Instant) {
+        match wish {
+            Wish::Needed(namespace) => {
+                let look = self.0.entry(namespace).or_insert(Look {
+                    next: now,
+                    last: None,
+                    failures: 0,
+                });
+                // What can't be written now can't either because there is one more pod.
+                if look.failures == 0 {
+                    look.soon(now, FRESH);
+                }
+            }
+            Wish::Changed(namespace) => self.changed(&namespace, now),
+            Wish::Listed(present) => {
+                let known = self.0.iter();
+                let is_lost =
+                    |(namespace, look): &(&String, &Look)| look.failures == 0 && !present.contains(*namespace);
+                let lost: Vec<String> = known.filter(is_lost).map(|(namespace, _)| namespace.clone()).collect();
+                for namespace in lost {
+                    self.changed(&namespace, now);
+                }
+            }
+        }
+    }
+
+    fn changed(&mut self, namespace: &str, now: Instant) {
+        if let Some(look) = self.0.get_mut(namespace) {
+            look.soon(now, CHANGED);
+        }
+    }
+
+    /// When the next one is due.
+    fn next(&self) -> Option<Instant> {
+        self.0.values().map(|look| look.next).min()
+    }
+
+    /// The namespace that has been due for longest.
+    fn due(&self, now: Instant) -> Option<String> {
+        let due = self.0.iter().filter(|(_, look)| look.next <= now);
+        due.min_by_key(|(_, look)| look.next)
+            .map(|(namespace, _)| namespace.clone())
+    }
+
+    fn looked(&mut self, namespace: String, outcome: &Outcome, now: Instant) {
+        let failures = match outcome {
+            Outcome::Gone => {
+                self.0.remove(&namespace);
+                return;
+            }
+            Outcome::Right => 0,
+            Outcome::Missing(_) => self.0.get(&namespace).map_or(1, |look| look.failures.saturating_add(1)),
+        };
+        let rest = match failures {
+            0 => SWEEP_EVERY,
+            failures => pause(failures).min(LONGEST_PAUSE),
+        };
+        let look = Look {
+            next: now + rest,
+            last: Some(now),
+            failures,
+        };
+        self.0.insert(namespace, look);
+    }
+}
+
+impl Look {
+    /// Now, but not sooner than `after` the last one.
+    fn soon(&mut self, now: Instant, after: Duration) {
+        let soonest = self.last.map_or(now, |last| now.max(last + after));
+        self.next = self.next.min(soonest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(message: &str) -> Outcome {
+        Outcome::Missing(Missing {
+            reason: "NotWritten",
+            message: message.into(),
+        })
+    }
+
+    fn needed() -> Wish {
+        Wish::Needed("shop".into())
+    }
+
+    fn changed() -> Wish {
+        Wish::Changed("shop".into())
+    }
+
+    /// Seconds until the next look.
+    fn pause_of(looks: &Looks, now: Instant) -> Option<u64> {
+        looks.next().map(|next| next.saturating_duration_since(now).as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cant_be_written_is_tried_ever_more_rarely() {
+        let (mut looks, mut now) = (Looks::default(), Instant::now());
+        looks.wish(needed(), now);
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(looks.due(now).as_deref(), Some("shop"));
+            looks.looked("shop".into(), &missing("quota"), now);
+            looks.wish(needed(), now);
+            let pause = pause_of(&looks, now).unwrap();
+            pauses.push(pause);
+            now += Duration::from_secs(pause);
+        }
+        assert_eq!(
+            pauses,
+            [5, 10, 20, 40, 60, 60],
+            "pods that come meanwhile change nothing"
+        );
+        looks.looked("shop".into(), &Outcome::Right, now);
+        assert_eq!(pause_of(&looks, now), Some(300));
+        looks.looked("shop".into(), &missing("quota"), now);
+        assert_eq!(pause_of(&looks, now), Some(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_deleted_is_looked_at_within_a_second() {
+        let (mut looks, now) = (Looks::default(), Instant::now());
+        looks.wish(changed(), now);
+        assert_eq!(looks.next(), None, "nobody needs it there");
+        looks.wish(needed(), now);
+        looks.looked("shop".into(), &Outcome::Right, now);
+        looks.wish(changed(), now);
+        assert_eq!(pause_of(&looks, now), Some(1));
+        looks.looked("shop".into(), &Outcome::Right, now);
+        let later = now + Duration::from_secs(100);
+        looks.wish(changed(), later);
+        assert_eq!(looks.due(later).as_deref(), Some("shop"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_list_shows_which_were_lost_unseen() {
+        let (mut looks, now) = (Looks::default(), Instant::now());
+        for namespace in ["has", "lost"] {
+            looks.wish(Wish::Needed(namespace.into()), now);
+            looks.looked(namespace.into(), &Outcome::Right, now);
+        }
+        let later = now + Duration::from_secs(10);
+        looks.wish(Wish::Listed(HashSet::from(["has".to_owned()])), later);
+        assert_eq!(looks.due(later).as_deref(), Some("lost"));
+        looks.looked("lost".into(), &Outcome::Right, later);
+        assert_eq!(looks.due(later), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_of_pods_is_one_look_in_ten_seconds() {
+        let (mut looks, now) = (Looks::default(), Instant::now());
+        looks.wish(needed(), now);
+        looks.looked("shop".into(), &Outcome::Right, now);
+        looks.wish(needed(), now);
+        assert_eq!(pause_of(&looks, now), Some(10));
+        looks.looked("shop".into(), &Outcome::Gone, now);
+        assert_eq!(looks.next(), None);
+    }
+
+    #[test]
+    fn only_what_is_new_is_told() {
+        let bundles = CaBundles::default();
+        assert_eq!(bundles.of("shop"), None);
+        assert!(bundles.take("shop", &missing("quota")));
+        assert!(!bundles.take("shop", &missing("quota")));
+        assert!(bundles.take("shop", &missing("another quota")));
+        assert!(bundles.take("shop", &Outcome::Right));
+        assert_eq!(bundles.of("shop"), Some(None));
+        bundles.take("shop", &Outcome::Gone);
+        assert_eq!(bundles.of("shop"), None);
+    }
+}
