@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::agent::{Action, Agent, Event, Failure, Now, Stage};
 use crate::config::Config;
-use crate::enrol::{self, AgentKey};
+use crate::enrol;
+use crate::key::AgentKey;
 use crate::log::Log;
 use crate::notice::Level;
 use crate::status::Status;

@@ -1,44 +1,14 @@
 //! From the pod's identity to an agent's token: launch, challenge, register.
 
 use agentwrit_client::{BrokerClient, Class};
+use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::PodLaunchRequest;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{Entropy, EntropyError, Sensitive};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signer, SigningKey};
-use secrecy::zeroize::Zeroize;
 
 use crate::agent::{Failure, OVERLAP_SECONDS, Stage};
 use crate::config::Config;
+use crate::key::{AgentKey, Nonce};
 use crate::token::Issued;
-
-/// This process's key; it never leaves the memory.
-pub struct AgentKey(SigningKey);
-
-impl AgentKey {
-    /// A new key.
-    ///
-    /// # Errors
-    /// When the generator fails.
-    pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
-        let mut seed = [0_u8; 32];
-        entropy.fill(&mut seed)?;
-        let key = SigningKey::from_bytes(&seed);
-        seed.zeroize();
-        Ok(Self(key))
-    }
-
-    fn public(&self) -> String {
-        STANDARD.encode(self.0.verifying_key().as_bytes())
-    }
-
-    /// Signature over the decoded nonce; `None` when the nonce isn't hex.
-    fn sign(&self, nonce: &str) -> Option<String> {
-        let bytes = hex::decode(nonce).ok()?;
-        Some(STANDARD.encode(self.0.sign(&bytes).to_bytes()))
-    }
-}
 
 fn malformed(stage: Stage, text: &str) -> Failure {
     Failure {
@@ -62,14 +32,12 @@ pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Re
     };
     let launched = client.pod_launch(&launch).await.map_err(at(Stage::Launch))?;
     let challenge = client.challenge().await.map_err(at(Stage::Challenge))?;
-    let signature = key
-        .sign(&challenge.nonce)
-        .ok_or_else(|| malformed(Stage::Challenge, "the broker's nonce is not hexadecimal"))?;
+    let nonce = Nonce::read(&challenge.nonce).map_err(|error| malformed(Stage::Challenge, &error.to_string()))?;
     let request = RegisterRequest {
         launch_token: Some(launched.launch_token),
         nonce: Some(challenge.nonce),
         public_key: Some(key.public()),
-        signature: Some(signature),
+        signature: Some(key.sign_nonce(&nonce)),
         orch_id: Some(launched.orch_id),
         task_id: Some(launched.task_id),
         requested_scope: Some(if config.scopes.is_empty() {
@@ -98,27 +66,4 @@ pub async fn renew(client: &BrokerClient, token: &Sensitive, key: Option<&str>) 
 fn read(stage: Stage, token: Sensitive, expires_in: i64) -> Result<Issued, Failure> {
     Issued::answered(token, expires_in)
         .ok_or_else(|| malformed(stage, "the broker's answer holds no token that stands"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use agentwrit_protocol::clock::SequenceEntropy;
-    use ed25519_dalek::{Signature, VerifyingKey};
-
-    #[test]
-    fn the_signature_is_over_the_decoded_nonce() {
-        let key = AgentKey::generate(&SequenceEntropy::default()).unwrap();
-        let nonce = "00ff".repeat(16);
-        let public: [u8; 32] = STANDARD.decode(key.public()).unwrap().try_into().unwrap();
-        let signature = STANDARD.decode(key.sign(&nonce).unwrap()).unwrap();
-        VerifyingKey::from_bytes(&public)
-            .unwrap()
-            .verify_strict(
-                &hex::decode(&nonce).unwrap(),
-                &Signature::from_slice(&signature).unwrap(),
-            )
-            .unwrap();
-        assert_eq!(key.sign("xyz"), None);
-    }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod driver;
 pub mod endpoint;
 pub mod enrol;
+pub mod key;
 pub mod listener;
 pub mod log;
 pub mod notice;

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, ConfigErrors};
 use crate::driver::Driver;
-use crate::enrol::AgentKey;
+use crate::key::AgentKey;
 use crate::listener::{Serves, serve};
 use crate::log::{Log, Stdout};
 use crate::notice::Level;

@@ -311,6 +311,22 @@ async fn a_rate_limited_start_waits_and_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_nonce_of_another_length_is_not_signed() {
+    let pod = Pod::new(300).await;
+    let wrong = json!({"nonce": "00".repeat(33), "expires_in": 30});
+    pod.broker.script("/v1/challenge", &[(200, wrong)]);
+    let process = pod.start();
+    within(10, async || process.is_ready().await).await;
+    assert_eq!(pod.broker.calls("/v1/challenge").len(), 2);
+    assert_eq!(
+        pod.broker.calls("/v1/register").len(),
+        1,
+        "nothing was signed for the first"
+    );
+    assert!(pod.log().contains("nonce has 33 bytes"), "{}", pod.log());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_launch_says_what_to_do_and_starts_when_it_is_repaired() {
     let pod = Pod::new(300).await;
     let missing = problem(
