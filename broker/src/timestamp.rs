@@ -1,6 +1,7 @@
 //! Moments as the wire writes and reads them.
 
-use time::format_description::well_known::Rfc3339;
+use http::HeaderValue;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::{OffsetDateTime, UtcOffset};
 
 /// Unix nanoseconds; the ends of the range for moments outside of the years 1678 to 2262.
@@ -12,6 +13,13 @@ pub fn nanos(moment: OffsetDateTime) -> i64 {
 /// RFC 3339, UTC, whole seconds.
 pub fn rfc3339_seconds(unix_seconds: i64) -> String {
     rfc3339_nanos(OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH))
+}
+
+/// The header `Date` of a moment, Unix seconds (RFC 9110 §5.6.7); `None` for years that no clock of ours can have.
+pub fn http_date(unix_seconds: i64) -> Option<HeaderValue> {
+    let moment = OffsetDateTime::from_unix_timestamp(unix_seconds).ok()?;
+    let text = moment.format(&Rfc2822).ok()?.replace("+0000", "GMT");
+    HeaderValue::try_from(text).ok()
 }
 
 /// RFC 3339, UTC, up to nine fraction digits with trailing zeros removed.
@@ -33,6 +41,12 @@ pub fn parse_rfc3339(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_header_is_in_the_form_of_http() {
+        assert_eq!(http_date(784_111_777).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(i64::MAX), None);
+    }
 
     #[test]
     fn fractions_are_cut_at_the_last_digit_that_counts() {

@@ -295,6 +295,10 @@ pub struct PodLaunchRequest {
     /// Ask for a shorter life, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<i64>,
+    /// Whether the session's token is to be renewed only with the header `Agentwrit-Proof`: a token that was copied
+    /// can't be renewed then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal_proof: Option<bool>,
 }
 
 /// Answer of `POST /v1/k8s/launch-tokens`, 201.

@@ -15,6 +15,7 @@ pub mod judging;
 pub mod k8s;
 mod lower_hex;
 pub mod problem;
+pub mod renewal_proof;
 pub mod scope;
 pub mod sensitive;
 pub mod session;

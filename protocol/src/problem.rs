@@ -81,6 +81,12 @@ error_codes! {
     Revoked = "revoked", 403;
     /// A later registration of the same pod took over.
     Superseded = "superseded", 403;
+    /// The session's token is renewed only with the header `Agentwrit-Proof`.
+    ProofRequired = "proof_required", 403;
+    /// The header `Agentwrit-Proof` is not a signature of the session's key over this token.
+    ProofInvalid = "proof_invalid", 403;
+    /// The time of the header `Agentwrit-Proof` is too far from the broker's; see Date.
+    ProofStale = "proof_stale", 403;
 }
 
 impl ErrorCode {

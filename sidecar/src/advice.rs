@@ -19,7 +19,10 @@ pub(crate) fn advice(stage: Stage, code: ErrorCode) -> &'static str {
         ErrorCode::PodNotSelected => "make the pod's labels match spec.podSelector of the LaunchToken",
         ErrorCode::Suspended => "set spec.suspend of the LaunchToken and its AgentApp to false",
         ErrorCode::PolicyNotReady => "kubectl describe the LaunchToken: its condition Ready says why",
-        ErrorCode::PolicyChanged | ErrorCode::Superseded => "nothing to do: the sidecar registers again",
+        ErrorCode::PolicyChanged | ErrorCode::Superseded | ErrorCode::ProofRequired | ErrorCode::ProofInvalid => {
+            "nothing to do: the sidecar registers again"
+        }
+        ErrorCode::ProofStale => "compare the clocks of the node and of the broker's replicas with each other",
         ErrorCode::MaxActiveAgents => "raise spec.maxActiveAgents of the LaunchToken, or end other pods",
         ErrorCode::Revoked => "a person revoked this pod's agent: replace the pod, or lift it with awrit pod release",
         ErrorCode::ScopeViolation | ErrorCode::InvalidScopeFormat => {

@@ -29,6 +29,7 @@ pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Re
         public_key: Some(key.public()),
         scopes: (!config.scopes.is_empty()).then(|| config.scopes.clone()),
         ttl_seconds: config.ttl_seconds,
+        renewal_proof: None,
     };
     let launched = client.pod_launch(&launch).await.map_err(at(Stage::Launch))?;
     let challenge = client.challenge().await.map_err(at(Stage::Challenge))?;

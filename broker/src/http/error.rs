@@ -5,12 +5,14 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::store::StoreError;
+use crate::timestamp::http_date;
 
 /// What a handler refuses with; the front adds path and request id.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     problem: Box<Problem>,
     retry_after: Option<u32>,
+    date: Option<i64>,
     closes: bool,
 }
 
@@ -20,6 +22,7 @@ impl ApiError {
         Self {
             problem: Box::new(Problem::new(code, detail)),
             retry_after: None,
+            date: None,
             closes: false,
         }
     }
@@ -53,6 +56,13 @@ impl ApiError {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Sets `Date` to the time that the refusal was decided by, Unix seconds.
+    #[must_use]
+    pub fn date(mut self, unix_seconds: i64) -> Self {
+        self.date = Some(unix_seconds);
         self
     }
 
@@ -101,6 +111,9 @@ impl ApiError {
         );
         if let Some(seconds) = self.retry_after {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(date) = self.date.and_then(http_date) {
+            headers.insert(http::header::DATE, date);
         }
         if self.closes {
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));

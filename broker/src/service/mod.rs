@@ -25,6 +25,7 @@ mod quarantine;
 pub mod register;
 pub mod release;
 pub mod renew;
+pub mod renewal_proof;
 pub mod revoke;
 pub mod scope_limits;
 pub mod seed;

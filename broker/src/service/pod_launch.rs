@@ -40,6 +40,8 @@ pub struct LaunchAsk {
     pub scopes: Option<ScopeSet>,
     /// A shorter life, seconds.
     pub ttl_seconds: Option<i64>,
+    /// Whether the session's tokens are to be renewed only with a proof of possession.
+    pub renewal_proof: bool,
 }
 
 impl LaunchAsk {
@@ -70,6 +72,7 @@ impl LaunchAsk {
                 .map(checked_scopes)
                 .transpose()?,
             ttl_seconds: request.ttl_seconds.map(checked_ttl).transpose()?,
+            renewal_proof: request.renewal_proof.unwrap_or(false),
         })
     }
 }
@@ -261,6 +264,7 @@ impl LaunchPod {
                 task_id: self.pod.uid.clone(),
                 policy_generation: generation(&pair.token),
                 app_generation: generation(app),
+                renewal_proof: self.ask.renewal_proof,
             },
             agent_name: effective.agent_name,
         })

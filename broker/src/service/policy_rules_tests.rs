@@ -70,6 +70,7 @@ fn attested() -> Attested {
         task_id: "pod".into(),
         policy_generation: 1,
         app_generation: 1,
+        renewal_proof: false,
     }
 }
 

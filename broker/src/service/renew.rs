@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::attested::{self, Refusal};
 use super::lineage::{StoredLineage, tell};
+use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing};
@@ -26,6 +27,8 @@ pub struct Wishes {
     pub overlap_seconds: i64,
     /// Makes a retry safe.
     pub key: Option<String>,
+    /// Proof of possession.
+    pub proof: Brought,
 }
 
 /// Why a token is not renewed.
@@ -40,6 +43,9 @@ pub enum RenewError {
     /// A renewal has replaced the token.
     #[error("token has been revoked")]
     Replaced,
+    /// It is not proven that the caller holds the session's key.
+    #[error(transparent)]
+    Proof(ProofRefusal),
     /// What the policy says.
     #[error("{}", .0.detail)]
     Policy(Refusal),
@@ -70,6 +76,7 @@ pub async fn renew(
 ) -> Result<Issued, RenewError> {
     let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
     let command = Renew {
+        proof: renewal_proof::judge(broker, claims, &wishes.proof).await?,
         bearer: claims.clone(),
         wishes,
         jti: broker.random_id(stem(node))?,
@@ -85,6 +92,7 @@ pub async fn renew(
         Decision::Failed => Err(RenewError::Failed),
         Decision::Ended(reason) => Err(RenewError::Ended(reason)),
         Decision::Replaced => Err(RenewError::Replaced),
+        Decision::Unproven(refusal) => Err(RenewError::Proof(refusal)),
         Decision::Policy(refusal) => Err(RenewError::Policy(refusal)),
         Decision::Rate(seconds) => Err(RenewError::Rate(seconds)),
     }
@@ -96,11 +104,13 @@ enum Decision {
     Failed,
     Ended(EndReason),
     Replaced,
+    Unproven(ProofRefusal),
     Policy(Refusal),
     Rate(u32),
 }
 
 struct Renew {
+    proof: Judged,
     bearer: Claims,
     wishes: Wishes,
     jti: String,
@@ -164,6 +174,11 @@ impl Renew {
             self.refuse(tx, None, event, "session_unknown");
             return Ok(Decision::Failed);
         };
+        if let Some(refusal) = self.proof.refusal(&lineage) {
+            let event = DenialDraft::denied(EventType::TokenRenewalFailed, refusal.to_string());
+            self.refuse(tx, Some(&lineage), event, refusal.code().as_str());
+            return Ok(Decision::Unproven(refusal));
+        }
         let honoured = lineage.root().attested.is_some();
         let wish = RenewWish {
             overlap_millis: if honoured {
@@ -232,6 +247,7 @@ impl RenewError {
             Self::Ended(_) | Self::Replaced => ErrorCode::InsufficientScope,
             Self::Failed => ErrorCode::Unauthorized,
             Self::Rate(_) => ErrorCode::RateLimited,
+            Self::Proof(refusal) => refusal.code(),
             Self::Policy(refusal) => refusal.code,
             Self::Store(_) => ErrorCode::Unavailable,
             Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,

@@ -56,6 +56,10 @@ pub struct Attested {
     pub policy_generation: i64,
     /// Generation of the AgentApp that was in force.
     pub app_generation: i64,
+    /// Whether the tokens of the session are renewed only with a proof that the caller holds the key. Absent in what
+    /// launches of before have left.
+    #[serde(default)]
+    pub renewal_proof: bool,
 }
 
 /// A launch token as stored.

@@ -19,6 +19,7 @@ mod launch;
 mod limits;
 mod pods;
 mod policy;
+mod proof;
 mod quarantine;
 mod renewal;
 mod restored;

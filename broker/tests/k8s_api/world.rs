@@ -89,6 +89,13 @@ impl Keys {
     pub fn sign(&self, nonce: &str) -> String {
         STANDARD.encode(self.0.sign(&hex::decode(nonce).unwrap()).to_bytes())
     }
+
+    /// The header `Agentwrit-Proof` for a token at a time, Unix seconds.
+    pub fn prove(&self, trust_domain: &str, jti: &str, time: i64) -> String {
+        let text = format!("agentwrit-renewal-v1\n{trust_domain}\n{jti}\n{time}");
+        let signature = URL_SAFE_NO_PAD.encode(self.0.sign(text.as_bytes()).to_bytes());
+        format!("v1;t={time};sig={signature}")
+    }
 }
 
 /// What a launch answered.
@@ -353,6 +360,12 @@ impl World {
         self.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &body).await
     }
 
+    /// The same with a word about proofs at renewals.
+    pub async fn launch_saying(&self, pod: &Pod, keys: &Keys, renewal_proof: &Value) -> Answer {
+        let body = json!({"policy": pod.policy, "public_key": keys.public(), "renewal_proof": renewal_proof});
+        self.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &body).await
+    }
+
     #[track_caller]
     pub fn launched(answer: Answer) -> Launched {
         let body = answer.ok();
@@ -387,7 +400,12 @@ impl World {
 
     /// Launches and registers: the pod's token.
     pub async fn agent(&self, pod: &Pod, keys: &Keys) -> String {
-        let launched = Self::launched(self.launch(pod, keys).await);
+        self.agent_with(pod, keys, &Value::Null).await
+    }
+
+    /// The same with a word about proofs at renewals.
+    pub async fn agent_with(&self, pod: &Pod, keys: &Keys, renewal_proof: &Value) -> String {
+        let launched = Self::launched(self.launch_saying(pod, keys, renewal_proof).await);
         self.register(&launched, keys).await.ok()["access_token"]
             .as_str()
             .unwrap()
@@ -408,6 +426,13 @@ impl World {
 
     /// A renewal with an Idempotency-Key (none when empty) and a body.
     pub async fn renew_with(&self, token: &str, key: &str, body: &Value) -> Answer {
+        let headers = [("Idempotency-Key", key)];
+        let headers = headers.get(..usize::from(!key.is_empty())).unwrap();
+        self.renew_with_headers(token, headers, body).await
+    }
+
+    /// A renewal with these headers and a body.
+    pub async fn renew_with_headers(&self, token: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let body = if body.is_null() {
             String::new()
         } else {
@@ -415,8 +440,8 @@ impl World {
         };
         let mut request = Request::builder().method("POST").uri("/v1/token/renew");
         request = request.header("Authorization", format!("Bearer {token}"));
-        if !key.is_empty() {
-            request = request.header("Idempotency-Key", key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         self.send(request.body(Body::from(body)).unwrap()).await
     }

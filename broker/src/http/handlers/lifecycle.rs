@@ -2,16 +2,19 @@
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::renewal_proof::PROOF_HEADER;
 use agentwrit_protocol::wire::{RenewRequest, RenewResponse, RevokeRequest, RevokeResponse};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use crate::broker::Broker;
 use crate::http::bearer::{renewal_code, revoked};
 use crate::http::{ApiError, AppState, Call, Guard, IDEMPOTENCY_KEY, authenticate, reply};
 use crate::service::attested::is_attested;
 use crate::service::release::{self, Released};
 use crate::service::renew::{self, LONGEST_OVERLAP, RenewError, Wishes};
+use crate::service::renewal_proof::Brought;
 use crate::service::revoke::{self, RevokeError};
 
 /// Longest Idempotency-Key, bytes.
@@ -43,7 +46,20 @@ fn wishes(call: &Call, claims: &Claims) -> Result<Wishes, ApiError> {
             }
         },
     };
-    Ok(Wishes { overlap_seconds, key })
+    Ok(Wishes {
+        overlap_seconds,
+        key,
+        proof: proof(call),
+    })
+}
+
+fn proof(call: &Call) -> Brought {
+    let mut lines = call.headers.get_all(PROOF_HEADER).iter();
+    match (lines.next().map(|line| line.to_str()), lines.next()) {
+        (None, _) => Brought::Nothing,
+        (Some(Ok(line)), None) => Brought::Line(line.to_owned()),
+        (Some(_), _) => Brought::Unreadable,
+    }
 }
 
 /// `POST /v1/token/renew`.
@@ -53,7 +69,7 @@ pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -
     let wishes = wishes(&call, claims)?;
     let issued = renew::renew(&broker, claims, wishes, &call.path(), &call.source_text())
         .await
-        .map_err(|error| renewal_error(error, claims))?;
+        .map_err(|error| renewal_error(&broker, error, claims))?;
     let answer = RenewResponse {
         access_token: issued.token,
         expires_in: issued.expires_in,
@@ -61,12 +77,15 @@ pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -
     Ok(reply(StatusCode::OK, &answer))
 }
 
-fn renewal_error(error: RenewError, claims: &Claims) -> ApiError {
+fn renewal_error(broker: &Broker, error: RenewError, claims: &Claims) -> ApiError {
     let attested = is_attested(claims);
     match error {
         RenewError::Ended(reason) if attested => revoked(renewal_code(reason)),
         RenewError::Replaced if attested => revoked(ErrorCode::Superseded),
         RenewError::Rate(seconds) => ApiError::rate_limited().retry_after(seconds),
+        RenewError::Proof(refusal) => {
+            ApiError::new(refusal.code(), refusal.to_string()).date(broker.clock.unix_seconds())
+        }
         RenewError::Store(error) => error.into(),
         RenewError::Entropy(_) | RenewError::Sign(_) => ApiError::internal("token renewal failed"),
         other => ApiError::new(other.code(), other.to_string()),

@@ -285,7 +285,7 @@ fn launch() -> Endpoint {
     .service_account()
     .takes(
         "PodLaunchRequest",
-        json!({"policy": "reader", "public_key": PUBLIC_KEY}),
+        json!({"policy": "reader", "public_key": PUBLIC_KEY, "renewal_proof": true}),
     )
     .answers(
         201,

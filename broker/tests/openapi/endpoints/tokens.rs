@@ -1,7 +1,8 @@
 //! Validation, renewal, release, revocation.
 
 use agentwrit_protocol::ErrorCode::{
-    InsufficientScope, InvalidRequest, PolicyChanged, Revoked, Superseded, Suspended, Unauthorized,
+    InsufficientScope, InvalidRequest, PolicyChanged, ProofInvalid, ProofRequired, ProofStale, Revoked, Superseded,
+    Suspended, Unauthorized,
 };
 use agentwrit_protocol::wire;
 use serde_json::json;
@@ -65,13 +66,24 @@ fn renew() -> Endpoint {
         .says(
             "For agents only. The bearer ends, and exactly one of several renewals at once wins. The body and \
              `Idempotency-Key` count for attested agents (pods) only; for all others the body is ignored, whatever it \
-             is.",
+             is. The token of an attested agent's session whose launch said `renewal_proof: true` (no delegated one) is \
+             renewed only with the header `Agentwrit-Proof`: Ed25519, by the key that the session registered with, over \
+             the ASCII text `agentwrit-renewal-v1\\n<trust domain>\\n<jti>\\n<t>`. `t` is the broker's time, within \
+             60 s; refusals of a proof tell it in `Date`. They spend nothing.",
         )
         .bearer()
         .in_header(
             "Idempotency-Key",
             "Makes a retry safe: the same bearer with the same key gets the same token for 60 s.",
             matching("^[!-~]{1,128}$", "renewal-17"),
+        )
+        .in_header(
+            "Agentwrit-Proof",
+            "Proof that the caller holds the session's key; a repeated renewal brings a fresh one.",
+            matching(
+                "^v1;t=(0|[1-9][0-9]{0,11});sig=[A-Za-z0-9_-]{85}[AQgw]$",
+                &format!("v1;t=1800000000;sig={}", "A".repeat(86)),
+            ),
         )
         .may_take("RenewRequest", json!({"overlap_seconds": 10}))
         .answers(
@@ -92,6 +104,22 @@ fn renew() -> Endpoint {
         .refuses(Suspended, "token has been revoked")
         .refuses(PolicyChanged, "token has been revoked")
         .refuses(Superseded, "token has been revoked")
+        .refuses(
+            ProofRequired,
+            "the token of this session is renewed only with the header Agentwrit-Proof",
+        )
+        .refuses(
+            ProofInvalid,
+            "the header Agentwrit-Proof must be v1;t=<Unix seconds>;sig=<64 bytes in base64url without padding>, once",
+        )
+        .refuses(
+            ProofInvalid,
+            "the header Agentwrit-Proof is not a signature of this session's key over this token",
+        )
+        .refuses(
+            ProofStale,
+            "the time of the header Agentwrit-Proof is 75 s from the broker's, at most 60 are accepted",
+        )
 }
 
 fn release() -> Endpoint {

@@ -1,0 +1,261 @@
+//! Proof of possession at a renewal: whoever renews the token of an attested agent's session holds the key that the
+//! session was registered with, when its launch said so. A token that was copied can't be renewed then.
+
+use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::k8s::ORCH_PREFIX;
+use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, VerifyingKey};
+
+use super::lineage::StoredLineage;
+use crate::broker::Broker;
+use crate::store::{Attested, Command, Result as StoreResult, StoreError, Tx};
+
+/// The header as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Brought {
+    /// There is none.
+    #[default]
+    Nothing,
+    /// One line of text.
+    Line(String),
+    /// More than one line, or one that is no text.
+    Unreadable,
+}
+
+/// Why a renewal is refused. Nothing is spent by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofRefusal {
+    /// The header is missing.
+    #[error(
+        "the token of this session is renewed only with the header {PROOF_HEADER}, signed by the key that it registered with"
+    )]
+    Required,
+    /// The header is no proof.
+    #[error(transparent)]
+    Malformed(#[from] NotAProof),
+    /// Another key, another token, another trust domain or another time was signed.
+    #[error(
+        "the header {PROOF_HEADER} is not a signature of this session's key over this token and the time that it names"
+    )]
+    Signature,
+    /// The proof is right, and its time is too far from the broker's.
+    #[error(
+        "the time of the header {PROOF_HEADER} is {0} s from the broker's, at most {PROOF_WINDOW_SECONDS} are accepted: \
+         sign the time of the header Date"
+    )]
+    Stale(i64),
+}
+
+impl ProofRefusal {
+    /// The code on the wire, which is also the kind in the audit trail.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Required => ErrorCode::ProofRequired,
+            Self::Malformed(_) | Self::Signature => ErrorCode::ProofInvalid,
+            Self::Stale(_) => ErrorCode::ProofStale,
+        }
+    }
+}
+
+/// What was found before the transaction, for it is slow; it is looked at inside. Which key a session has, and whether
+/// it needs a proof, never changes.
+#[derive(Debug)]
+pub(super) struct Judged(Option<Result<(), ProofRefusal>>);
+
+impl Judged {
+    /// Why the token of this node is not renewed.
+    pub(super) fn refusal(&self, lineage: &StoredLineage) -> Option<ProofRefusal> {
+        let root = lineage.root();
+        let needed =
+            lineage.node.delegated.is_none() && root.attested.as_ref().is_some_and(|bound| bound.renewal_proof);
+        match self.0 {
+            _ if !needed => None,
+            Some(result) => result.err(),
+            None => Some(ProofRefusal::Required),
+        }
+    }
+}
+
+/// Checks the proof of a bearer whose session needs one. A delegated token is renewed by the contract's rule.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn judge(broker: &Broker, bearer: &Claims, brought: &Brought) -> Result<Judged, StoreError> {
+    let is_sessions_own = bearer.delegation_chain.is_empty() && bearer.delegation_nodes.is_empty();
+    if !bearer.orch_id.starts_with(ORCH_PREFIX) || !is_sessions_own || bearer.sid.is_empty() {
+        return Ok(Judged(None));
+    }
+    let bound = broker.store.read(BoundTo(bearer.sid.clone())).await?;
+    let Some(bound) = bound.filter(|bound| bound.renewal_proof) else {
+        return Ok(Judged(None));
+    };
+    // By the clock that the header Date tells.
+    let now = broker.clock.unix_seconds();
+    Ok(Judged(Some(check(&bound.public_key, bearer, brought, now))))
+}
+
+struct BoundTo(String);
+
+#[async_trait]
+impl Command for BoundTo {
+    type Outcome = Option<Attested>;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
+        Ok(tx.session(&self.0).await?.and_then(|session| session.attested))
+    }
+}
+
+fn check(public_key: &str, bearer: &Claims, brought: &Brought, now: i64) -> Result<(), ProofRefusal> {
+    let proof = match brought {
+        Brought::Nothing => return Err(ProofRefusal::Required),
+        Brought::Unreadable => return Err(NotAProof.into()),
+        Brought::Line(line) => RenewalProof::parse(line)?,
+    };
+    if !is_signed(public_key, bearer, &proof) {
+        return Err(ProofRefusal::Signature);
+    }
+    match proof.stale_by(now) {
+        None => Ok(()),
+        Some(off) => Err(ProofRefusal::Stale(off)),
+    }
+}
+
+fn is_signed(public_key: &str, bearer: &Claims, proof: &RenewalProof) -> bool {
+    let key = STANDARD.decode(public_key).ok();
+    let key = key.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let key = key.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+    let text = RenewalText::of(&bearer.sub, &bearer.jti, proof.time);
+    let signature = Signature::from_bytes(&proof.signature);
+    key.zip(text)
+        .is_some_and(|(key, text)| key.verify_strict(text.as_bytes(), &signature).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use proptest::prelude::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn bearer(jti: &str) -> Claims {
+        Claims {
+            sub: "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0123456789abcdef".into(),
+            jti: jti.into(),
+            ..Claims::default()
+        }
+    }
+
+    fn public(key: &SigningKey) -> String {
+        STANDARD.encode(key.verifying_key().as_bytes())
+    }
+
+    fn signed(key: &SigningKey, domain: &str, jti: &str, time: i64) -> RenewalProof {
+        let text = RenewalText::new(domain, jti, time).unwrap();
+        RenewalProof {
+            time,
+            signature: key.sign(text.as_bytes()).to_bytes(),
+        }
+    }
+
+    fn line(proof: &RenewalProof) -> Brought {
+        Brought::Line(proof.to_string())
+    }
+
+    #[test]
+    fn a_signature_over_the_domain_token_and_time_is_a_proof() {
+        let (key, other) = (SigningKey::from_bytes(&[3; 32]), SigningKey::from_bytes(&[4; 32]));
+        let good = signed(&key, "agentwrit.local", "jti-1", NOW);
+        let found = |brought: &Brought| check(&public(&key), &bearer("jti-1"), brought, NOW);
+        assert_eq!(found(&line(&good)), Ok(()));
+        assert_eq!(found(&Brought::Nothing), Err(ProofRefusal::Required));
+        assert_eq!(found(&Brought::Unreadable), Err(NotAProof.into()));
+        assert_eq!(found(&Brought::Line(format!("{good}="))), Err(NotAProof.into()));
+        let moved = RenewalProof {
+            time: NOW + 1,
+            ..good.clone()
+        };
+        for wrong in [
+            signed(&other, "agentwrit.local", "jti-1", NOW),
+            signed(&key, "agentwrit.example", "jti-1", NOW),
+            signed(&key, "agentwrit.local", "jti-2", NOW),
+            moved,
+        ] {
+            assert_eq!(found(&line(&wrong)), Err(ProofRefusal::Signature), "{wrong}");
+        }
+        let nonce = RenewalProof {
+            time: NOW,
+            signature: key.sign(&[7; 32]).to_bytes(),
+        };
+        assert_eq!(found(&line(&nonce)), Err(ProofRefusal::Signature));
+    }
+
+    #[test]
+    fn a_right_proof_outside_of_the_window_is_stale() {
+        let key = SigningKey::from_bytes(&[3; 32]);
+        for (time, wanted) in [
+            (NOW - 60, Ok(())),
+            (NOW + 60, Ok(())),
+            (NOW - 61, Err(ProofRefusal::Stale(-61))),
+            (NOW + 61, Err(ProofRefusal::Stale(61))),
+            (0, Err(ProofRefusal::Stale(-NOW))),
+        ] {
+            let proof = signed(&key, "agentwrit.local", "jti-1", time);
+            assert_eq!(
+                check(&public(&key), &bearer("jti-1"), &line(&proof), NOW),
+                wanted,
+                "{time}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_proves_nothing() {
+        let proof = signed(&SigningKey::from_bytes(&[3; 32]), "agentwrit.local", "jti-1", NOW);
+        // The last is the identity, under which a signature could be made by anybody.
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        for key in [
+            String::new(),
+            "***".into(),
+            STANDARD.encode([1; 31]),
+            STANDARD.encode(identity),
+        ] {
+            let mut forged = proof.clone();
+            forged.signature = [0; 64];
+            forged.signature[0] = 1;
+            for proof in [&proof, &forged] {
+                let result = check(&key, &bearer("jti-1"), &line(proof), NOW);
+                assert_eq!(result, Err(ProofRefusal::Signature), "{key}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_proof_of_one_token_is_none_of_the_next(
+            seed: [u8; 32], old in "[0-9a-f]{32}", new in "[0-9a-f]{32}", off in -60..=60_i64,
+        ) {
+            let key = SigningKey::from_bytes(&seed);
+            let seen = line(&signed(&key, "agentwrit.local", &old, NOW + off));
+            prop_assert_eq!(check(&public(&key), &bearer(&old), &seen, NOW), Ok(()));
+            if old != new {
+                let result = check(&public(&key), &bearer(&new), &seen, NOW);
+                prop_assert_eq!(result, Err(ProofRefusal::Signature));
+            }
+        }
+
+        #[test]
+        fn a_changed_proof_is_none(seed: [u8; 32], at in 0_usize..64, flip in 1..=255_u8) {
+            let key = SigningKey::from_bytes(&seed);
+            let mut proof = signed(&key, "agentwrit.local", "jti-1", NOW);
+            proof.signature[at] ^= flip;
+            let result = check(&public(&key), &bearer("jti-1"), &line(&proof), NOW);
+            prop_assert_eq!(result, Err(ProofRefusal::Signature));
+        }
+    }
+}
