@@ -136,7 +136,10 @@ impl Notice {
     pub fn line(&self, policy: &str) -> String {
         match self {
             Self::Found { seconds_left } => {
-                format!("found the token of a former process, good for {seconds_left} s: renewing it")
+                format!(
+                    "found the token of a former process, good for {seconds_left} s: it stays until this process has one \
+                     of its own"
+                )
             }
             Self::FoundUseless => "found a token file without a token that stands: removing it".to_owned(),
             Self::Registered(holding) => format!("registered: {holding}"),

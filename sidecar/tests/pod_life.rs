@@ -222,7 +222,7 @@ async fn a_pod_gets_serves_renews_and_gives_back_its_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_container_renews_the_token_in_the_volume() {
+async fn a_restarted_container_replaces_the_token_in_the_volume() {
     let pod = Pod::new(300).await;
     pod.running().await.kill().await;
     let old = pod.token().unwrap();
@@ -238,9 +238,28 @@ async fn a_restarted_container_renews_the_token_in_the_volume() {
     pod.broker.away(false);
     within(60, async || process.is_ready().await).await;
     assert_ne!(pod.token().unwrap(), old);
-    assert_eq!(pod.broker.calls("/v1/register").len(), 1, "no second registration");
-    assert_eq!(pod.broker.calls("/v1/token/renew")[0].bearer, old);
+    assert_eq!(pod.broker.calls("/v1/register").len(), 2, "with a key of its own");
+    assert!(
+        pod.broker.calls("/v1/token/renew").is_empty(),
+        "the key of the old one is gone"
+    );
     pod.log_is_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_container_that_is_refused_leaves_what_stands() {
+    let pod = Pod::new(300).await;
+    pod.running().await.kill().await;
+    let old = pod.token().unwrap();
+    let refused = problem(403, "policy_not_ready", "the LaunchToken is withdrawn");
+    pod.broker.script("/v1/k8s/launch-tokens", &[refused.clone(), refused]);
+    let process = pod.start();
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(pod.token().unwrap(), old);
+    assert!(!process.is_ready().await);
+    assert_eq!(pod.broker.calls("/v1/token/validate")[0].body["token"], old);
+    within(10, async || process.is_ready().await).await;
+    assert_ne!(pod.token().unwrap(), old);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,16 +276,16 @@ async fn a_restarted_container_with_an_expired_token_starts_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_container_whose_token_is_refused_starts_over() {
+async fn a_restarted_container_removes_what_no_longer_stands() {
     let pod = Pod::new(300).await;
     pod.running().await.kill().await;
-    pod.broker.script(
-        "/v1/token/renew",
-        &[problem(401, "unauthorized", "token verification failed")],
-    );
+    let gone = (200, json!({"valid": false, "error": "token is invalid or expired"}));
+    pod.broker.script("/v1/token/validate", &[gone]);
+    let limited = problem(429, "rate_limited", "one registration per 10 s");
+    pod.broker.script("/v1/k8s/launch-tokens", &[limited]);
     let process = pod.start();
+    within(1, async || pod.token().is_none()).await;
     within(5, async || process.is_ready().await).await;
-    assert_eq!(pod.broker.calls("/v1/register").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

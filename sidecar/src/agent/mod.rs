@@ -40,10 +40,8 @@ struct Held {
     issued: Issued,
     /// Either clock past its value: expired. The wall clock catches a suspend, the other a wall clock set back.
     expires: Now,
-    /// This process wrote it to the file.
+    /// This process wrote it to the file. One that a former process wrote can't be renewed: the key is gone.
     written: bool,
-    /// A former process wrote it to the file.
-    found: bool,
     /// The broker said that it no longer stands.
     known_dead: bool,
     renew_key: Option<String>,
@@ -218,7 +216,6 @@ impl Agent {
                     seconds_left: left / 1_000,
                 }));
                 self.pod_uid.clone_from(&issued.task_id);
-                self.phase = Phase::Holding { renew_at: now.mono };
                 self.held = Some(Held {
                     expires: Now {
                         wall: now.wall.saturating_add(left),
@@ -226,12 +223,11 @@ impl Agent {
                     },
                     issued,
                     written: false,
-                    found: true,
                     known_dead: false,
                     renew_key: None,
                     renewals_tried: 0,
                     first_tried: None,
-                    validate_at: now.mono + self.schedule.between(VALIDATE_MS.0, VALIDATE_MS.1),
+                    validate_at: now.mono,
                     write_at: None,
                 });
             }
@@ -277,8 +273,10 @@ impl Agent {
         if self.under_way.is_some() {
             return;
         }
+        let doubted = self.held.as_ref().is_some_and(|held| now.mono >= held.validate_at);
         match self.phase {
-            Phase::Registering { at } | Phase::Quarantined { at } if now.mono >= at => {
+            // Whether the token in the file still stands is asked before another one is: a dead one goes at once.
+            Phase::Registering { at } | Phase::Quarantined { at } if now.mono >= at && !doubted => {
                 self.send(now, Request::Register);
                 out.push(Action::Register);
             }
@@ -342,7 +340,6 @@ impl Agent {
                 mono: sent.mono.saturating_add(life),
             },
             written: false,
-            found: false,
             known_dead: false,
             renew_key: None,
             renewals_tried: 0,

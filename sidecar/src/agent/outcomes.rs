@@ -43,15 +43,9 @@ impl Agent {
         if self.is_stopping() {
             return;
         }
-        let (uncertain, known_dead, expires) = match &self.held {
-            Some(held) => (
-                held.found || held.renewals_tried > 1,
-                held.known_dead || held.found,
-                held.expires.mono,
-            ),
-            // It expired meanwhile, and nothing of it is left to renew.
-            None => return,
-        };
+        // When it expired meanwhile, nothing of it is left to renew.
+        let Some(held) = &mut self.held else { return };
+        let (uncertain, known_dead, expires) = (held.renewals_tried > 1, held.known_dead, held.expires.mono);
         let code = match failure.class {
             Class::Denied(code) => code,
             Class::Retry(after) | Class::RateLimited(after) => {
@@ -72,15 +66,18 @@ impl Agent {
             | ErrorCode::NotFound => 0,
             _ => self.schedule.back_off(1, REFUSED_CAP_MS, None),
         };
-        // The broker may have renewed for a former process, or for a try whose answer was lost: our token then is a
-        // dead predecessor, which isn't a person's decision. The launch that follows tells.
+        // The broker may have renewed for a try whose answer was lost: our token then is a dead predecessor, which isn't
+        // a person's decision. The launch that follows tells.
         if code == ErrorCode::Revoked && !uncertain {
             self.drop_token("a person revoked this pod's agent", out);
             return self.quarantine(now, out);
         }
         out.push(Action::Tell(told(failure, pause)));
-        if code != ErrorCode::PolicyChanged || known_dead {
+        // A refusal says that it isn't renewed, not that it doesn't stand.
+        if known_dead {
             self.drop_token("the broker no longer accepts it", out);
+        } else if let Some(held) = &mut self.held {
+            held.validate_at = now.mono;
         }
         self.failures = 0;
         self.phase = Phase::Registering {

@@ -11,8 +11,9 @@ fn a_changed_policy_costs_no_gap_when_the_old_token_still_stands() {
     pod.next_but_validation();
     assert_eq!(
         pod.not_renewed(denied(ErrorCode::PolicyChanged)),
-        ["say Refused", "register"]
+        ["say Refused", "validate a"]
     );
+    assert_eq!(pod.happens(Event::Validated(Ok(true))), ["register"]);
     assert!(pod.agent.is_ready());
     assert_eq!(pod.registered("b", 600), ["say Registered", "write b"]);
     pod.written();
@@ -24,6 +25,7 @@ fn a_changed_policy_that_refuses_the_pod_ends_the_old_token_when_it_falls() {
     let mut pod = Pod::holding("a", 300);
     pod.next_but_validation();
     pod.not_renewed(denied(ErrorCode::PolicyChanged));
+    pod.happens(Event::Validated(Ok(true)));
     assert_eq!(
         pod.not_registered(denied(ErrorCode::ServiceAccountNotAllowed)),
         ["say Refused", "validate a"]

@@ -1,8 +1,9 @@
 //! A token after the other, with the broker there or away.
 
+use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
-use super::pod::{AWAY, Pod, failure};
+use super::pod::{AWAY, Pod, denied, failure};
 use crate::agent::{Action, Event, Now, Stage};
 
 fn key_of(actions: &[Action]) -> String {
@@ -91,6 +92,50 @@ fn every_try_with_one_bearer_has_one_key_and_the_next_bearer_another() {
     pod.written();
     let third = key_of(&at(&mut pod, 17, Event::Tick));
     assert_ne!(first, third);
+}
+
+#[test]
+fn a_refused_renewal_removes_no_token_that_still_stands() {
+    for code in [
+        ErrorCode::Superseded,
+        ErrorCode::PolicyChanged,
+        ErrorCode::Suspended,
+        ErrorCode::Unauthorized,
+        ErrorCode::NotFound,
+        ErrorCode::InsufficientScope,
+        ErrorCode::Forbidden,
+        ErrorCode::InvalidRequest,
+        ErrorCode::ProofRequired,
+        ErrorCode::ProofInvalid,
+    ] {
+        let mut pod = Pod::holding("a", 300);
+        pod.next_but_validation();
+        assert_eq!(pod.not_renewed(denied(code)), ["say Refused", "validate a"], "{code}");
+        // Some register at once, some after a pause, and the token is there all the while.
+        if pod.happens(Event::Validated(Ok(true))).is_empty() {
+            assert_eq!(pod.next().0, ["register"], "{code}");
+        }
+        assert!(pod.agent.is_ready(), "{code}");
+        assert_eq!(pod.registered("b", 300), ["say Registered", "write b"], "{code}");
+    }
+}
+
+#[test]
+fn a_lost_answer_is_not_taken_for_a_persons_decision() {
+    let mut pod = Pod::holding("a", 300);
+    pod.next_but_validation();
+    pod.not_renewed(AWAY);
+    assert_eq!(pod.next().0, ["renew a"]);
+    assert_eq!(
+        pod.not_renewed(denied(ErrorCode::Revoked)),
+        ["say Refused", "validate a"]
+    );
+    assert_eq!(
+        pod.happens(Event::Validated(Ok(false))),
+        ["remove", "say Dropped", "register"]
+    );
+    // If it was one after all, the launch says so.
+    assert_eq!(pod.not_registered(denied(ErrorCode::Revoked)), ["say Quarantined"]);
 }
 
 #[test]

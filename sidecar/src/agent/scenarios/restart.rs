@@ -1,23 +1,55 @@
-//! The token that a new process finds in the volume.
+//! The token that a new process finds in the volume. Its key is gone: it is not renewed, and stays until there is another.
 
 use std::time::Duration;
 
 use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::clock::Clock;
 
-use super::pod::{AWAY, Pod, denied};
-use crate::agent::Found;
+use super::pod::{AWAY, Pod, denied, failure};
+use crate::agent::{Event, Found, Stage};
 
-#[test]
-fn a_restarted_process_renews_what_it_finds_and_is_not_ready_before() {
+/// A new process that has found the token `old`, good for 200 s, and asks about it.
+fn found() -> Pod {
     let mut pod = Pod::new();
     let found = Found::Token(pod.issued("old", 200));
-    assert_eq!(pod.start(found), ["say Found", "renew old"]);
+    assert_eq!(pod.start(found), ["say Found", "validate old"]);
+    pod
+}
+
+fn stands(pod: &mut Pod, answer: bool) -> Vec<String> {
+    pod.happens(Event::Validated(Ok(answer)))
+}
+
+#[test]
+fn a_restarted_process_registers_anew_and_replaces_the_file() {
+    let mut pod = found();
+    assert_eq!(stands(&mut pod, true), ["register"]);
     assert!(!pod.agent.is_ready(), "this process has written nothing yet");
     assert!(pod.agent.token().is_some(), "the endpoint has what the file has");
-    assert_eq!(pod.renewed("new", 300), ["say Renewed", "write new"]);
+    assert_eq!(
+        pod.registered("new", 300),
+        ["say Registered", "write new"],
+        "nothing is removed"
+    );
     pod.written();
     assert!(pod.agent.is_ready());
+    assert_eq!(pod.next_but_validation().0, ["renew new"]);
+}
+
+#[test]
+fn a_found_token_that_no_longer_stands_is_removed_at_once() {
+    let mut pod = found();
+    assert_eq!(stands(&mut pod, false), ["remove", "say Dropped", "register"]);
+    assert!(pod.agent.token().is_none());
+}
+
+#[test]
+fn nobody_to_ask_about_it_is_no_reason_to_wait_or_remove() {
+    let mut pod = found();
+    let wanted = pod.happens(Event::Validated(Err(failure(Stage::Validate, AWAY))));
+    assert_eq!(wanted, ["say Trouble", "register"]);
+    assert!(pod.agent.token().is_some());
 }
 
 #[test]
@@ -33,47 +65,63 @@ fn a_found_token_that_expired_or_is_none_is_removed_at_once() {
 }
 
 #[test]
-fn a_found_token_stays_while_the_broker_is_away_and_goes_when_it_refuses() {
-    for class in [AWAY, Class::RateLimited(Some(Duration::from_secs(2)))] {
-        let mut pod = Pod::new();
-        let found = Found::Token(pod.issued("old", 200));
-        pod.start(found);
-        assert_eq!(pod.not_renewed(class), ["say Trouble"]);
-        assert!(pod.agent.token().is_some());
-        assert_eq!(pod.next().0, ["renew old"]);
-    }
-    for code in [ErrorCode::Unauthorized, ErrorCode::Superseded, ErrorCode::PolicyChanged] {
-        let mut pod = Pod::new();
-        let found = Found::Token(pod.issued("old", 200));
-        pod.start(found);
-        assert_eq!(
-            pod.not_renewed(denied(code)),
-            ["say Refused", "remove", "say Dropped", "register"],
-            "{code}"
-        );
+fn a_found_token_stays_until_it_expires_whatever_the_broker_answers() {
+    for class in [
+        AWAY,
+        Class::RateLimited(Some(Duration::from_secs(2))),
+        denied(ErrorCode::Unauthorized),
+        denied(ErrorCode::Superseded),
+        denied(ErrorCode::PolicyChanged),
+        denied(ErrorCode::PolicyNotReady),
+        denied(ErrorCode::Suspended),
+        denied(ErrorCode::LaunchTokenNotFound),
+        denied(ErrorCode::ServiceAccountNotAllowed),
+        denied(ErrorCode::Forbidden),
+        denied(ErrorCode::MaxActiveAgents),
+    ] {
+        let mut pod = found();
+        let mut wanted = stands(&mut pod, true);
+        let mut registrations = 0;
+        while pod.agent.token().is_some() {
+            wanted = match wanted.last().map(String::as_str) {
+                Some("register") => {
+                    registrations += 1;
+                    pod.not_registered(class)
+                }
+                Some("validate old") => stands(&mut pod, true),
+                _ => pod.next().0,
+            };
+        }
+        assert_eq!(pod.mono.unix_seconds(), 200, "{class:?}");
+        assert!(registrations > 3, "{class:?}: {registrations}");
+        assert!(!pod.agent.is_ready());
     }
 }
 
 #[test]
-fn a_dead_predecessor_is_not_taken_for_a_persons_decision() {
-    let mut pod = Pod::new();
-    let found = Found::Token(pod.issued("old", 200));
-    pod.start(found);
+fn a_refused_registration_asks_about_the_found_token() {
+    let mut pod = found();
+    stands(&mut pod, true);
     assert_eq!(
-        pod.not_renewed(denied(ErrorCode::Revoked)),
-        ["say Refused", "remove", "say Dropped", "register"]
+        pod.not_registered(denied(ErrorCode::Suspended)),
+        ["say Refused", "validate old"]
     );
-    // If it was one after all, the launch says so.
-    assert_eq!(pod.not_registered(denied(ErrorCode::Revoked)), ["say Quarantined"]);
+    assert_eq!(stands(&mut pod, false), ["remove", "say Dropped"]);
+    assert_eq!(pod.next().0, ["register"]);
+}
 
-    let mut pod = Pod::holding("a", 300);
-    pod.next_but_validation();
-    pod.not_renewed(AWAY);
-    assert_eq!(pod.next().0, ["renew a"]);
-    let wanted = pod.not_renewed(denied(ErrorCode::Revoked));
+#[test]
+fn a_persons_decision_removes_a_found_token() {
+    let mut pod = found();
+    stands(&mut pod, true);
     assert_eq!(
-        wanted.last().unwrap(),
-        "register",
-        "an answer may have been lost: {wanted:?}"
+        pod.not_registered(denied(ErrorCode::Revoked)),
+        ["remove", "say Dropped", "say Quarantined"]
     );
+}
+
+#[test]
+fn a_found_token_is_given_back_when_the_process_is_stopped() {
+    let mut pod = found();
+    assert_eq!(pod.happens(Event::Stop), ["say Stopping", "release old"]);
 }
