@@ -7,6 +7,7 @@
     clippy::as_conversions
 )]
 
+#[allow(dead_code)] // Each program uses a part of it.
 mod fake_broker;
 
 use std::future::Future;

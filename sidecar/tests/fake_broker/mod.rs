@@ -34,7 +34,8 @@ pub(crate) struct Call {
 struct State {
     calls: Vec<Call>,
     scripts: HashMap<String, VecDeque<(u16, Value)>>,
-    issued: usize,
+    /// Tokens, and when they were issued, Unix milliseconds.
+    issued: Vec<(String, i64)>,
     away: bool,
     silent: bool,
 }
@@ -118,15 +119,28 @@ impl FakeBroker {
         )
     }
 
+    /// How many tokens were issued.
+    pub(crate) fn issued(&self) -> usize {
+        self.state.lock().unwrap().issued.len()
+    }
+
+    /// Whether this is a whole token that stands: the last one, or one that the next took over from less than ten
+    /// seconds ago.
+    pub(crate) fn stands(&self, token: &str) -> bool {
+        let state = self.state.lock().unwrap();
+        let mut later = state.issued.iter().skip_while(|(issued, _)| issued != token);
+        let known = later.next().is_some();
+        let superseded = later.next().map(|(_, at)| *at);
+        known && superseded.is_none_or(|at| self.clock.unix_millis() < at + 10_000)
+    }
+
     fn issue(&self) -> Value {
-        let number = {
-            let mut state = self.state.lock().unwrap();
-            state.issued += 1;
-            state.issued
-        };
+        let mut state = self.state.lock().unwrap();
+        let token = self.token(state.issued.len() + 1);
+        state.issued.push((token.clone(), self.clock.unix_millis()));
         json!({
             "agent_id": format!("spiffe://d/agent/k8s.shop.orders/{POD}/0001"),
-            "access_token": self.token(number),
+            "access_token": token,
             "expires_in": self.life,
         })
     }
