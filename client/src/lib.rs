@@ -41,4 +41,5 @@ pub use jwks::{Jwk, Jwks};
 pub use ops::{Dated, Failing, Readiness};
 pub use policy::Epoched;
 pub use probe::{TlsFacts, TlsProblem};
+pub use token::Renewal;
 pub use transport::BrokerClient;

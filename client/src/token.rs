@@ -21,6 +21,17 @@ pub(crate) fn escape(value: &str) -> String {
     utf8_percent_encode(value, ESCAPED).to_string()
 }
 
+/// What a renewal asks for and brings; the broker heeds it for attested agents.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Renewal<'a> {
+    /// How long the old token still stands, 0 to 30 seconds.
+    pub overlap_seconds: Option<i64>,
+    /// Asking again with it within 60 s answers the same token.
+    pub idempotency_key: Option<&'a str>,
+    /// The header `Agentwrit-Proof`: see [`agentwrit_protocol::renewal_proof`].
+    pub proof: Option<&'a str>,
+}
+
 impl BrokerClient {
     /// `GET /v1/challenge`: a nonce to sign.
     ///
@@ -51,22 +62,19 @@ impl BrokerClient {
         self.send(call).await?.read()
     }
 
-    /// `POST /v1/token/renew`. With an overlap, 0 to 30 seconds, the old token stands that long; with a key, asking
-    /// again within 60 s answers the same token.
+    /// `POST /v1/token/renew`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn renew(
-        &self,
-        token: &Sensitive,
-        overlap_seconds: Option<i64>,
-        idempotency_key: Option<&str>,
-    ) -> Result<RenewResponse, Error> {
+    pub async fn renew(&self, token: &Sensitive, renewal: Renewal<'_>) -> Result<RenewResponse, Error> {
         let mut call = Call::new(Method::POST, "/v1/token/renew")
             .bearer(token)
-            .idempotency_key(idempotency_key);
-        if overlap_seconds.is_some() {
-            call = call.json(&RenewRequest { overlap_seconds })?;
+            .idempotency_key(renewal.idempotency_key)
+            .proof(renewal.proof);
+        if let Some(overlap_seconds) = renewal.overlap_seconds {
+            call = call.json(&RenewRequest {
+                overlap_seconds: Some(overlap_seconds),
+            })?;
         }
         self.send(call).await?.read()
     }

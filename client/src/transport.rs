@@ -1,10 +1,11 @@
 //! One request and its answer: connection, credential, deadline, bound.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::k8s::EPOCH_HEADER;
+use agentwrit_protocol::renewal_proof::PROOF_HEADER;
 use agentwrit_protocol::{Problem, Sensitive};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
+use tokio::time::Instant;
 
 use crate::base_url::{Base, check_url};
 use crate::config::{ClientConfig, ConfigError, Identity, Trust};
@@ -31,6 +33,8 @@ struct Inner {
     config: ClientConfig,
     base: Base,
     pool: Pool,
+    /// The header `Date` of the newest answer, and when it came.
+    date: Mutex<Option<(OffsetDateTime, Instant)>>,
 }
 
 /// A client of one broker; cheap to clone, all clones share connections and trust.
@@ -54,6 +58,7 @@ pub(crate) struct Call<'a> {
     bearer: Option<&'a Sensitive>,
     body: Option<Vec<u8>>,
     idempotency_key: Option<&'a str>,
+    proof: Option<&'a str>,
 }
 
 impl<'a> Call<'a> {
@@ -64,6 +69,7 @@ impl<'a> Call<'a> {
             bearer: None,
             body: None,
             idempotency_key: None,
+            proof: None,
         }
     }
 
@@ -80,6 +86,12 @@ impl<'a> Call<'a> {
 
     pub(crate) fn idempotency_key(mut self, key: Option<&'a str>) -> Self {
         self.idempotency_key = key;
+        self
+    }
+
+    /// A proof of possession, as the header has it.
+    pub(crate) fn proof(mut self, proof: Option<&'a str>) -> Self {
+        self.proof = proof;
         self
     }
 
@@ -120,9 +132,7 @@ impl Answer {
 
     /// The server's clock when it answered, RFC 9110 §5.6.7.
     pub(crate) fn date(&self) -> Option<OffsetDateTime> {
-        let text = self.headers.get(DATE)?.to_str().ok()?;
-        let date = PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?;
-        Some(date.assume_utc())
+        date(&self.headers)
     }
 
     pub(crate) fn epoch(&self) -> String {
@@ -142,7 +152,12 @@ impl BrokerClient {
             return Err(ConfigError::NoTrust(base.url));
         }
         let pool = Pool::new(&config, base.plain)?;
-        let inner = Inner { config, base, pool };
+        let inner = Inner {
+            config,
+            base,
+            pool,
+            date: Mutex::new(None),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -164,6 +179,15 @@ impl BrokerClient {
 
     pub(crate) fn deadline(&self) -> Duration {
         self.inner.config.timeout
+    }
+
+    /// The broker's clock (Unix seconds), by the header `Date` of the newest answer, refusals included, and the time
+    /// since. `None` when there was no answer since the last call of this.
+    pub fn take_time(&self) -> Option<i64> {
+        let mut kept = self.inner.date.lock().unwrap_or_else(PoisonError::into_inner);
+        let (date, came) = kept.take()?;
+        let since = i64::try_from(came.elapsed().as_secs()).unwrap_or(i64::MAX);
+        Some(date.unix_timestamp().saturating_add(since))
     }
 
     /// Whether what is sent can be read on its way: plain HTTP to another host, which the settings allow.
@@ -210,6 +234,9 @@ impl BrokerClient {
             Error::Network(text, Some(Box::new(error)))
         })?;
         let (parts, body) = response.into_parts();
+        if let Some(date) = date(&parts.headers) {
+            *self.inner.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, Instant::now()));
+        }
         let limit = self.inner.config.max_response_bytes;
         let body = match Limited::new(body, limit).collect().await {
             Ok(collected) => collected.to_bytes(),
@@ -242,12 +269,22 @@ impl BrokerClient {
         if let Some(key) = call.idempotency_key {
             builder = builder.header("Idempotency-Key", key);
         }
+        if let Some(proof) = call.proof {
+            builder = builder.header(PROOF_HEADER, proof);
+        }
         if call.body.is_some() {
             builder = builder.header(CONTENT_TYPE, "application/json");
         }
         let body = Full::new(Bytes::from(call.body.unwrap_or_default()));
         builder.body(body).map_err(bad)
     }
+}
+
+/// RFC 9110 §5.6.7.
+fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    let date = PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?;
+    Some(date.assume_utc())
 }
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<&Sensitive>) -> Error {

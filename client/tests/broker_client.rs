@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agentwrit_client::{BrokerClient, Class, ClientConfig, Error, Identity, Trust};
+use agentwrit_client::{BrokerClient, Class, ClientConfig, Error, Identity, Renewal, Trust};
 use agentwrit_protocol::apps::{AppStatus, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::k8s::{PodLaunchRequest, PolicyKind, WriteOrder};
 use agentwrit_protocol::wire::LaunchTokenRequest;
@@ -288,7 +288,10 @@ async fn refusals_keep_code_detail_hint_and_retry_after() {
         ("other", Class::Retry(after), "500 internal_error"),
     ];
     for (token, class, text) in table {
-        let error = client.renew(&Sensitive::from(token), None, None).await.unwrap_err();
+        let error = client
+            .renew(&Sensitive::from(token), Renewal::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.class(), class, "{token}");
         assert!(error.to_string().contains(text), "{error}");
     }
@@ -312,7 +315,7 @@ async fn tokens_never_show_even_when_the_broker_repeats_them() {
     let token = Sensitive::from("eyJhunter2");
     for error in [
         client.release(&token).await.unwrap_err(),
-        client.renew(&token, None, None).await.unwrap_err(),
+        client.renew(&token, Renewal::default()).await.unwrap_err(),
         client.release(&Sensitive::from("hunter2\n")).await.unwrap_err(),
     ] {
         let body = error.refusal().map(|refusal| refusal.body.clone());
@@ -362,16 +365,58 @@ async fn renewal_sends_overlap_and_key_and_nothing_when_not_asked() {
     let server = Server::plain(|_| answer(200, r#"{"access_token":"new","expires_in":300}"#)).await;
     let client = server.client();
     let token = Sensitive::from("old");
-    let renewed = client.renew(&token, Some(10), Some("key-1")).await.unwrap();
+    let renewed = client
+        .renew(
+            &token,
+            Renewal {
+                overlap_seconds: Some(10),
+                idempotency_key: Some("key-1"),
+                proof: Some("v1;t=1;sig=AA"),
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!((renewed.access_token.expose(), renewed.expires_in), ("new", 300));
     let seen = server.last();
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/v1/token/renew"));
     assert_eq!(seen.body, r#"{"overlap_seconds":10}"#);
     assert_eq!(seen.headers["idempotency-key"], "key-1");
-    client.renew(&token, None, None).await.unwrap();
+    assert_eq!(seen.headers["agentwrit-proof"], "v1;t=1;sig=AA");
+    client.renew(&token, Renewal::default()).await.unwrap();
     let seen = server.last();
     assert_eq!(seen.body, "");
     assert!(!seen.headers.contains_key("idempotency-key"));
+    assert!(!seen.headers.contains_key("agentwrit-proof"));
+}
+
+#[tokio::test]
+async fn the_brokers_clock_is_known_from_every_answer() {
+    let dated = |seen: &Seen| {
+        let (status, date) = match seen.path.as_str() {
+            "/v1/health" => (200, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            "/v1/challenge" => (503, "Sun, 06 Nov 1994 08:49:38 GMT"),
+            _ => (200, "yesterday"),
+        };
+        let response = Response::builder().status(status).header("Date", date);
+        Some(response.body(Full::new(Bytes::from(HEALTH))).unwrap())
+    };
+    let server = Server::plain(dated).await;
+    let client = server.client();
+    assert_eq!(client.take_time(), None);
+    client.health().await.unwrap();
+    assert_eq!(client.take_time(), Some(784_111_777));
+    assert_eq!(client.take_time(), None, "each answer once");
+    client.clone().challenge().await.unwrap_err();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(
+        client.take_time(),
+        Some(784_111_787),
+        "of a refusal to another clone, nine seconds ago"
+    );
+    tokio::time::resume();
+    client.jwks().await.unwrap_err();
+    assert_eq!(client.take_time(), None, "one that can't be read says nothing");
 }
 
 #[tokio::test]

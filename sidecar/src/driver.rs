@@ -11,6 +11,7 @@ use agentwrit_protocol::{Clock, Entropy};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agent::{Action, Agent, Event, Failure, Now, Stage};
+use crate::broker_time::BrokerTime;
 use crate::config::Config;
 use crate::enrol;
 use crate::key::AgentKey;
@@ -26,6 +27,7 @@ pub struct Driver {
     config: Arc<Config>,
     client: BrokerClient,
     key: Arc<AgentKey>,
+    broker_time: Arc<BrokerTime>,
     clock: Arc<dyn Clock>,
     log: Log,
     status: Status,
@@ -54,6 +56,7 @@ impl Driver {
             config: Arc::new(config),
             client,
             key: Arc::new(key),
+            broker_time: Arc::default(),
             clock,
             log,
             status,
@@ -125,14 +128,18 @@ impl Driver {
     }
 
     fn request(&self, action: Action) -> Option<Pending> {
-        let client = self.client.clone();
-        Some(match action {
+        let (client, key) = (self.client.clone(), Arc::clone(&self.key));
+        let (broker_time, clock) = (Arc::clone(&self.broker_time), Arc::clone(&self.clock));
+        let asked: Pending = match action {
             Action::Register => {
-                let (config, key) = (Arc::clone(&self.config), Arc::clone(&self.key));
+                let config = Arc::clone(&self.config);
                 Box::pin(async move { Event::Registered(enrol::enrol(&client, &config, &key).await) })
             }
-            Action::Renew { token, idempotency_key } => {
-                Box::pin(async move { Event::Renewed(enrol::renew(&client, &token, idempotency_key.as_deref()).await) })
+            Action::Renew { held, idempotency_key } => {
+                let time = broker_time.at(clock.unix_seconds());
+                Box::pin(async move {
+                    Event::Renewed(enrol::renew(&client, &key, &held, idempotency_key.as_deref(), time).await)
+                })
             }
             Action::Validate(token) => Box::pin(async move {
                 let result = client.validate(&token).await;
@@ -146,7 +153,15 @@ impl Driver {
                 Event::Released(result.map_err(|error| Failure::new(Stage::Release, &error)))
             }),
             Action::Write(_) | Action::Remove | Action::Tell(_) | Action::Exit => return None,
-        })
+        };
+        let client = self.client.clone();
+        Some(Box::pin(async move {
+            let event = asked.await;
+            if let Some(time) = client.take_time() {
+                broker_time.heard(time, clock.unix_seconds());
+            }
+            event
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From the pod's identity to an agent's token: launch, challenge, register.
 
-use agentwrit_client::{BrokerClient, Class};
+use agentwrit_client::{BrokerClient, Class, Renewal};
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::PodLaunchRequest;
 use agentwrit_protocol::wire::RegisterRequest;
@@ -29,7 +29,7 @@ pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Re
         public_key: Some(key.public()),
         scopes: (!config.scopes.is_empty()).then(|| config.scopes.clone()),
         ttl_seconds: config.ttl_seconds,
-        renewal_proof: None,
+        renewal_proof: Some(true),
     };
     let launched = client.pod_launch(&launch).await.map_err(at(Stage::Launch))?;
     let challenge = client.challenge().await.map_err(at(Stage::Challenge))?;
@@ -52,13 +52,27 @@ pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Re
     read(Stage::Register, registered.access_token, registered.expires_in)
 }
 
-/// Renews a token.
+/// Renews a token, with a proof that this process holds its key; `time` is the broker's, Unix seconds.
 ///
 /// # Errors
 /// See [`Failure`].
-pub async fn renew(client: &BrokerClient, token: &Sensitive, key: Option<&str>) -> Result<Issued, Failure> {
+pub async fn renew(
+    client: &BrokerClient,
+    key: &AgentKey,
+    held: &Issued,
+    idempotency_key: Option<&str>,
+    time: i64,
+) -> Result<Issued, Failure> {
+    let proof = key
+        .prove(&held.agent_id, &held.jti, time)
+        .map(|proof| proof.to_string());
+    let renewal = Renewal {
+        overlap_seconds: Some(OVERLAP_SECONDS),
+        idempotency_key,
+        proof: proof.as_deref(),
+    };
     let renewed = client
-        .renew(token, Some(OVERLAP_SECONDS), key)
+        .renew(&held.token, renewal)
         .await
         .map_err(|error| Failure::new(Stage::Renew, &error))?;
     read(Stage::Renew, renewed.access_token, renewed.expires_in)

@@ -1,8 +1,9 @@
 //! The key of this process, and what it signs.
 //!
-//! It signs nothing but values of types that can't be taken for one another: a [`Nonce`] is exactly 32 bytes, so that a
-//! registration can't be made with any other signature of this key, nor anything else with that of a registration.
+//! It signs nothing but values of two types that can't be taken for one another: a [`Nonce`] is exactly 32 bytes, a
+//! [`RenewalText`] never is. So no signature of a renewal can register, nor that of a registration renew.
 
+use agentwrit_protocol::renewal_proof::{RenewalProof, RenewalText};
 use agentwrit_protocol::{Entropy, EntropyError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +68,16 @@ impl AgentKey {
     pub fn sign_nonce(&self, nonce: &Nonce) -> String {
         STANDARD.encode(self.0.sign(&nonce.0).to_bytes())
     }
+
+    /// The proof that the caller holds this key, for the renewal of an agent's token; `time` is the broker's, Unix
+    /// seconds. `None` when no broker can have made a token with these ids.
+    pub fn prove(&self, agent_id: &str, jti: &str, time: i64) -> Option<RenewalProof> {
+        let text = RenewalText::of(agent_id, jti, time)?;
+        Some(RenewalProof {
+            time,
+            signature: self.0.sign(text.as_bytes()).to_bytes(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +99,22 @@ mod tests {
                 &Signature::from_slice(&signature).unwrap(),
             )
             .unwrap();
+    }
+
+    #[test]
+    fn a_proof_is_over_domain_token_and_time() {
+        let key = AgentKey::generate(&SequenceEntropy::default()).unwrap();
+        let agent = "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0001";
+        let proof = key.prove(agent, "jti-1", 1_800_000_000).unwrap();
+        assert_eq!(proof.time, 1_800_000_000);
+        key.0
+            .verifying_key()
+            .verify_strict(
+                b"agentwrit-renewal-v1\nagentwrit.local\njti-1\n1800000000",
+                &Signature::from_bytes(&proof.signature),
+            )
+            .unwrap();
+        assert_eq!(key.prove(agent, "", 1), None);
     }
 
     #[test]

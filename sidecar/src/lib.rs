@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 pub mod agent;
+pub mod broker_time;
 pub mod config;
 pub mod driver;
 pub mod endpoint;

@@ -12,6 +12,8 @@ pub struct Issued {
     pub token: Sensitive,
     /// The agent's SPIFFE id.
     pub agent_id: String,
+    /// The token's id.
+    pub jti: String,
     /// The pod's UID, as the broker knows it.
     pub task_id: String,
     /// How many scopes it holds.
@@ -32,6 +34,7 @@ impl Issued {
         (life > 0).then(|| Self {
             token,
             agent_id: claims.sub,
+            jti: claims.jti,
             task_id: claims.task_id,
             scopes: claims.scope.len(),
             exp: claims.exp,

@@ -223,6 +223,25 @@ async fn a_pod_gets_serves_renews_and_gives_back_its_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn proofs_have_the_brokers_time_whatever_the_node_believes() {
+    let pod = Pod::new(20).await;
+    pod.broker.ahead(-86_400);
+    let process = pod.running().await;
+    let mut token = pod.token().unwrap();
+    // What registration and renewals answered told the time; then the clock of another replica answers.
+    for (ahead, tries) in [(-86_400, 1), (-86_350, 1), (3_600, 2), (3_600, 1), (0, 2)] {
+        pod.broker.ahead(ahead);
+        let before = pod.broker.calls("/v1/token/renew").len();
+        within(20, async || pod.token().is_some_and(|found| found != token)).await;
+        token = pod.token().unwrap();
+        assert_eq!(pod.broker.calls("/v1/token/renew").len(), before + tries, "{ahead}");
+        assert!(process.is_ready().await);
+    }
+    assert_eq!(pod.broker.calls("/v1/register").len(), 1);
+    pod.log_is_clean();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restarted_container_replaces_the_token_in_the_volume() {
     let pod = Pod::new(300).await;
     pod.running().await.kill().await;

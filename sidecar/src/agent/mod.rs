@@ -47,6 +47,8 @@ struct Held {
     renew_key: Option<String>,
     renewals_tried: u32,
     first_tried: Option<Now>,
+    /// A proof was stale, and the next has the time of that answer.
+    time_corrected: bool,
     validate_at: i64,
     write_at: Option<i64>,
 }
@@ -227,6 +229,7 @@ impl Agent {
                     renew_key: None,
                     renewals_tried: 0,
                     first_tried: None,
+                    time_corrected: false,
                     validate_at: now.mono,
                     write_at: None,
                 });
@@ -296,7 +299,7 @@ impl Agent {
             held.renew_key = self.schedule.random_key();
         }
         out.push(Action::Renew {
-            token: held.issued.token.clone(),
+            held: Box::new(held.issued.clone()),
             idempotency_key: held.renew_key.clone(),
         });
         self.send(now, Request::Renew);
@@ -344,6 +347,7 @@ impl Agent {
             renew_key: None,
             renewals_tried: 0,
             first_tried: None,
+            time_corrected: false,
             validate_at: now.mono + self.schedule.between(VALIDATE_MS.0, VALIDATE_MS.1),
             write_at: Some(now.mono),
         });

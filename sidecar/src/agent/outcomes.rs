@@ -47,6 +47,14 @@ impl Agent {
         let Some(held) = &mut self.held else { return };
         let (uncertain, known_dead, expires) = (held.renewals_tried > 1, held.known_dead, held.expires.mono);
         let code = match failure.class {
+            // The refusal told the broker's time: once more with that, at once. Nothing was spent.
+            Class::Denied(ErrorCode::ProofStale) if !held.time_corrected => {
+                held.time_corrected = true;
+                held.renewals_tried = held.renewals_tried.saturating_sub(1);
+                self.phase = Phase::Holding { renew_at: now.mono };
+                out.push(Action::Tell(told(failure, 0)));
+                return;
+            }
             Class::Denied(code) => code,
             Class::Retry(after) | Class::RateLimited(after) => {
                 let cap = (expires.saturating_sub(now.mono) / 4).clamp(LAST_TRIES_MS, AWAY_CAP_MS);

@@ -112,8 +112,8 @@ pub enum Action {
     Register,
     /// Renew; answer with [`Event::Renewed`].
     Renew {
-        /// The bearer.
-        token: Sensitive,
+        /// The bearer, and what a proof names of it.
+        held: Box<Issued>,
         /// The same for every try with this bearer.
         idempotency_key: Option<String>,
     },

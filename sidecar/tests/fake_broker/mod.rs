@@ -16,6 +16,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tokio::net::TcpListener;
 
 pub(crate) const POD: &str = "0b5c6a52-pod";
@@ -27,6 +29,7 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) bearer: String,
     pub(crate) idempotency_key: String,
+    pub(crate) proof: String,
     pub(crate) body: Value,
 }
 
@@ -36,6 +39,10 @@ struct State {
     scripts: HashMap<String, VecDeque<(u16, Value)>>,
     /// Tokens, and when they were issued, Unix milliseconds.
     issued: Vec<(String, i64)>,
+    /// Of the last registration, base64.
+    public_key: String,
+    /// Seconds that its clock is ahead of the pod's.
+    ahead: i64,
     away: bool,
     silent: bool,
 }
@@ -94,6 +101,15 @@ impl FakeBroker {
     /// Requests are never answered.
     pub(crate) fn silent(&self, silent: bool) {
         self.state.lock().unwrap().silent = silent;
+    }
+
+    /// Its clock is so many seconds ahead of the pod's.
+    pub(crate) fn ahead(&self, seconds: i64) {
+        self.state.lock().unwrap().ahead = seconds;
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        self.clock.unix_seconds() + self.state.lock().unwrap().ahead
     }
 
     pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
@@ -156,6 +172,7 @@ impl FakeBroker {
             path: parts.uri.path().to_owned(),
             bearer: header("authorization").replace("Bearer ", ""),
             idempotency_key: header("idempotency-key"),
+            proof: header("agentwrit-proof"),
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         };
         let (scripted, silent) = {
@@ -170,16 +187,37 @@ impl FakeBroker {
         let (status, value) = scripted.unwrap_or_else(|| self.happy(&call));
         let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
         *response.status_mut() = status.try_into().unwrap();
+        let date = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap();
+        let date = date.format(&Rfc2822).unwrap().replace("+0000", "GMT");
+        response.headers_mut().insert("Date", date.parse().unwrap());
         if status == 429 || status == 503 {
             response.headers_mut().insert("Retry-After", "1".parse().unwrap());
         }
         Ok(response)
     }
 
+    /// Whether the proof of a renewal is in time; one that is none ends the test.
+    fn proven(&self, call: &Call) -> bool {
+        let rest = call.proof.strip_prefix("v1;t=").unwrap();
+        let (time, signature) = rest.split_once(";sig=").unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(call.bearer.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        let text = format!("agentwrit-renewal-v1\nd\n{}\n{time}", claims["jti"].as_str().unwrap());
+        let key = self.state.lock().unwrap().public_key.clone();
+        let key = STANDARD.decode(key).unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        VerifyingKey::from_bytes(&key.try_into().unwrap())
+            .unwrap()
+            .verify_strict(text.as_bytes(), &Signature::from_slice(&signature).unwrap())
+            .unwrap();
+        (time.parse::<i64>().unwrap() - self.unix_seconds()).abs() <= 60
+    }
+
     fn happy(&self, call: &Call) -> (u16, Value) {
         match call.path.as_str() {
             "/v1/k8s/launch-tokens" => {
                 assert_eq!(call.bearer, "service-account-token");
+                assert_eq!(call.body["renewal_proof"], true);
                 let answer = json!({
                     "launch_token": "c0ffee", "expires_at": "2026-11-21T07:00:00Z", "orch_id": "k8s.shop.orders",
                     "task_id": POD, "policy": {"allowed_scope": ["read:orders:*"], "max_ttl": self.life},
@@ -189,9 +227,16 @@ impl FakeBroker {
             "/v1/challenge" => (200, json!({"nonce": NONCE, "expires_in": 30})),
             "/v1/register" => {
                 check_registration(&call.body);
+                let key = call.body["public_key"].as_str().unwrap().to_owned();
+                self.state.lock().unwrap().public_key = key;
                 (200, self.issue())
             }
-            "/v1/token/renew" => (200, self.issue()),
+            "/v1/token/renew" if self.proven(call) => (200, self.issue()),
+            "/v1/token/renew" => problem(
+                403,
+                "proof_stale",
+                "the time of the header Agentwrit-Proof is too far off",
+            ),
             "/v1/token/validate" => (200, json!({"valid": true})),
             "/v1/token/release" => (204, Value::Null),
             other => panic!("the sidecar asks for {other}"),

@@ -137,9 +137,10 @@ fn jti(token: &Sensitive) -> String {
 fn shown(action: &Action) -> String {
     match action {
         Action::Register => "register".to_owned(),
-        Action::Renew { token, idempotency_key } => {
+        Action::Renew { held, idempotency_key } => {
             assert_eq!(idempotency_key.as_ref().unwrap().len(), 32);
-            format!("renew {}", jti(token))
+            assert_eq!(jti(&held.token), held.jti);
+            format!("renew {}", held.jti)
         }
         Action::Validate(token) => format!("validate {}", jti(token)),
         Action::Release(token) => format!("release {}", jti(token)),

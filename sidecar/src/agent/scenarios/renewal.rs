@@ -121,6 +121,35 @@ fn a_refused_renewal_removes_no_token_that_still_stands() {
 }
 
 #[test]
+fn a_stale_proof_is_corrected_and_tried_once_more_at_once() {
+    let stale = denied(ErrorCode::ProofStale);
+    let mut pod = Pod::holding("a", 300);
+    pod.next_but_validation();
+    assert_eq!(pod.not_renewed(stale), ["say Refused", "renew a"]);
+    assert_eq!(pod.renewed("b", 300), ["say Renewed", "write b"]);
+    pod.written();
+    // For each token anew; the second time it is a refusal like others, and the token stays.
+    pod.next_but_validation();
+    assert_eq!(pod.not_renewed(stale), ["say Refused", "renew b"]);
+    assert_eq!(pod.not_renewed(stale), ["say Refused", "validate b"]);
+    assert_eq!(pod.happens(Event::Validated(Ok(true))), [""; 0]);
+    assert_eq!(pod.next().0, ["register"]);
+    assert!(pod.agent.is_ready());
+    assert_eq!(pod.registered("c", 300), ["say Registered", "write c"]);
+}
+
+#[test]
+fn a_person_is_believed_after_a_stale_proof() {
+    let mut pod = Pod::holding("a", 300);
+    pod.next_but_validation();
+    pod.not_renewed(denied(ErrorCode::ProofStale));
+    assert_eq!(
+        pod.not_renewed(denied(ErrorCode::Revoked)),
+        ["remove", "say Dropped", "say Quarantined"]
+    );
+}
+
+#[test]
 fn a_lost_answer_is_not_taken_for_a_persons_decision() {
     let mut pod = Pod::holding("a", 300);
     pod.next_but_validation();

@@ -1,0 +1,36 @@
+//! What time it is at the broker, whose clock proofs are judged by: this machine's may be wrong.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// The offset between the broker's clock, as its last answer told it, and this machine's.
+#[derive(Debug, Default)]
+pub struct BrokerTime {
+    offset: AtomicI64,
+}
+
+impl BrokerTime {
+    /// The broker's clock said `broker` when this machine's said `here`, both Unix seconds.
+    pub fn heard(&self, broker: i64, here: i64) {
+        self.offset.store(broker.saturating_sub(here), Ordering::Relaxed);
+    }
+
+    /// The broker's clock, Unix seconds, when this machine's says `here`.
+    pub fn at(&self, here: i64) -> i64 {
+        here.saturating_add(self.offset.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_answer_counts() {
+        let time = BrokerTime::default();
+        assert_eq!(time.at(100), 100, "before there is one, the clocks are taken to agree");
+        time.heard(400, 100);
+        assert_eq!(time.at(110), 410);
+        time.heard(90, 110);
+        assert_eq!(time.at(110), 90);
+    }
+}
