@@ -61,8 +61,14 @@ denial_kinds! {
         "The pod is neither Pending nor Running.";
     PodServiceAccountDiffers = "pod_service_account_differs", Forbidden,
         "The token's ServiceAccount is not the one that the pod runs under.";
-    AnnotationMismatch = "annotation_mismatch", Forbidden,
-        "The pod's annotation agentwrit.io/launch-token names another LaunchToken than the one asked for.";
+    SidecarMissing = "sidecar_missing", Forbidden,
+        "The pod has no init container `agentwrit-sidecar` with restartPolicy Always: it was not injected, or a copy left that out (docs/debugging.md).";
+    SidecarPolicyMissing = "sidecar_policy_missing", Forbidden,
+        "The pod's init container `agentwrit-sidecar` has no env `AGENTWRIT_LAUNCH_TOKEN`, which names the LaunchToken: make the pod anew and let it be injected (docs/debugging.md).";
+    SidecarPolicyUnclear = "sidecar_policy_unclear", Forbidden,
+        "The env `AGENTWRIT_LAUNCH_TOKEN` of the pod's init container `agentwrit-sidecar` must be there once, with a plain value: it is there twice, or has a valueFrom.";
+    SidecarPolicyMismatch = "sidecar_policy_mismatch", Forbidden,
+        "The env `AGENTWRIT_LAUNCH_TOKEN` of the pod's init container `agentwrit-sidecar` names another LaunchToken than the one asked for; an annotation that was changed later counts for new pods only.";
     PodEnded = "pod_ended", Forbidden,
         "The pod has ended; nothing is issued to it any more.";
     PodQuarantined = "pod_quarantined", Revoked,

@@ -1,6 +1,6 @@
 //! From the API server's answers to who the caller is: pure decisions.
 
-use super::{DenialKind, PodFacts, Review};
+use super::{DenialKind, PodFacts, Review, SidecarPolicy};
 
 /// A ServiceAccount that the API server vouched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(super) fn caller(review: Review, audience: &str) -> Result<Caller, DenialKin
     })
 }
 
-/// Whether the pod that exists is the caller's, alive, and asks for the policy that its annotation names.
+/// Whether the pod that exists is the caller's, alive, and its own sidecar is to ask for this policy.
 pub(super) fn check_pod(
     caller: &Caller,
     bound: &BoundPod,
@@ -80,10 +80,13 @@ pub(super) fn check_pod(
     if pod.service_account != caller.service_account {
         return Err(DenialKind::PodServiceAccountDiffers);
     }
-    if pod.launch_token.as_deref() != Some(policy) {
-        return Err(DenialKind::AnnotationMismatch);
+    match &pod.sidecar {
+        SidecarPolicy::NoSidecar => Err(DenialKind::SidecarMissing),
+        SidecarPolicy::Missing => Err(DenialKind::SidecarPolicyMissing),
+        SidecarPolicy::Unclear => Err(DenialKind::SidecarPolicyUnclear),
+        SidecarPolicy::Named(name) if name == policy => Ok(()),
+        SidecarPolicy::Named(_) => Err(DenialKind::SidecarPolicyMismatch),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -111,7 +114,7 @@ mod tests {
             phase: "Running".into(),
             service_account: "order-reader".into(),
             node: None,
-            launch_token: Some("order-reader".into()),
+            sidecar: SidecarPolicy::Named("order-reader".into()),
         }
     }
 
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn every_difference_of_the_pod_has_its_kind() {
         type Change = fn(&mut PodFacts);
-        let table: [(Change, DenialKind); 7] = [
+        let table: [(Change, DenialKind); 9] = [
             (|p| p.uid = "uid-2".into(), DenialKind::PodReplaced),
             (|p| p.terminating = true, DenialKind::PodTerminating),
             (|p| p.phase = "Succeeded".into(), DenialKind::PodFinished),
@@ -176,10 +179,12 @@ mod tests {
                 |p| p.service_account = "default".into(),
                 DenialKind::PodServiceAccountDiffers,
             ),
-            (|p| p.launch_token = None, DenialKind::AnnotationMismatch),
+            (|p| p.sidecar = SidecarPolicy::NoSidecar, DenialKind::SidecarMissing),
+            (|p| p.sidecar = SidecarPolicy::Missing, DenialKind::SidecarPolicyMissing),
+            (|p| p.sidecar = SidecarPolicy::Unclear, DenialKind::SidecarPolicyUnclear),
             (
-                |p| p.launch_token = Some("other".into()),
-                DenialKind::AnnotationMismatch,
+                |p| p.sidecar = SidecarPolicy::Named("other".into()),
+                DenialKind::SidecarPolicyMismatch,
             ),
         ];
         let caller = caller(review(), OURS).unwrap();

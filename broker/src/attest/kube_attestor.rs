@@ -9,8 +9,6 @@ use kube::api::{Api, GetParams, ObjectMeta, PostParams};
 use kube::core::Request;
 use kube::{Client, Config, Resource};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::{Attestor, AttestorError, PodFacts, Review};
 
@@ -20,62 +18,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const EXTRA_POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const EXTRA_POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const EXTRA_NODE_NAME: &str = "authentication.kubernetes.io/node-name";
-
-/// What is read of a pod. Its author chooses the rest and can make it large: labels, annotations, containers, and the
-/// list of managed fields that the API server makes of them.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PodView {
-    metadata: Metadata,
-    spec: Placement,
-    status: Progress,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    uid: String,
-    deletion_timestamp: Option<IgnoredAny>,
-    annotations: Annotations,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Annotations {
-    #[serde(rename = "agentwrit.io/launch-token")]
-    launch_token: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Placement {
-    service_account_name: String,
-    node_name: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Progress {
-    phase: String,
-}
-
-impl PodFacts {
-    /// Reads the JSON of a pod.
-    ///
-    /// # Errors
-    /// When it is not that of a pod.
-    pub fn from_json(text: &str) -> serde_json::Result<Self> {
-        let pod: PodView = serde_json::from_str(text)?;
-        Ok(Self {
-            uid: pod.metadata.uid,
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            phase: pod.status.phase,
-            service_account: pod.spec.service_account_name,
-            node: pod.spec.node_name,
-            launch_token: pod.metadata.annotations.launch_token,
-        })
-    }
-}
 
 /// Asks the API server of the cluster that the broker runs in, or of `KUBECONFIG`.
 #[derive(Clone)]
@@ -163,39 +105,5 @@ impl Attestor for KubeAttestor {
         };
         let facts = PodFacts::from_json(&text).map_err(|error| AttestorError::Unexpected(error.into()))?;
         Ok(Some(facts))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use agentwrit_protocol::inject::ANNOTATION_LAUNCH_TOKEN;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_pod_is_read_as_far_as_it_matters() {
-        let pod = json!({
-            "kind": "Pod",
-            "metadata": {
-                "name": "orders-1", "uid": "uid-1", "deletionTimestamp": "2026-11-21T09:30:00Z",
-                "annotations": {ANNOTATION_LAUNCH_TOKEN: "reader", "other": "x"},
-            },
-            "spec": {"serviceAccountName": "order-reader", "nodeName": "node-1", "containers": [{"name": "app"}]},
-            "status": {"phase": "Running", "conditions": []},
-        });
-        let facts = PodFacts {
-            uid: "uid-1".into(),
-            terminating: true,
-            phase: "Running".into(),
-            service_account: "order-reader".into(),
-            node: Some("node-1".into()),
-            launch_token: Some("reader".into()),
-        };
-        assert_eq!(PodFacts::from_json(&pod.to_string()).unwrap(), facts);
-        assert_eq!(PodFacts::from_json("{}").unwrap(), PodFacts::default());
-        for bad in ["", "[", "{\"metadata\":5}", "{\"metadata\":{\"uid\":5}}"] {
-            assert!(PodFacts::from_json(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -9,6 +9,7 @@ mod gate;
 mod identity;
 mod kube_attestor;
 mod metrics;
+mod pod_facts;
 mod precheck;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ pub use gate::{AttestError, Attestation, AttestedPod, Settings};
 pub use identity::{BoundPod, Caller};
 pub use kube_attestor::KubeAttestor;
 pub use metrics::{ApiCall, AttestMetrics};
+pub use pod_facts::{PodFacts, SidecarPolicy};
 
 /// The answer of a `TokenReview`, as far as the broker looks at it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,23 +38,6 @@ pub struct Review {
     pub pod_uid: Option<String>,
     /// `status.user.extra["authentication.kubernetes.io/node-name"]`.
     pub node: Option<String>,
-}
-
-/// A pod, as far as the broker looks at it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PodFacts {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// Whether `metadata.deletionTimestamp` is set.
-    pub terminating: bool,
-    /// `status.phase`.
-    pub phase: String,
-    /// `spec.serviceAccountName`.
-    pub service_account: String,
-    /// `spec.nodeName`.
-    pub node: Option<String>,
-    /// The annotation `agentwrit.io/launch-token`.
-    pub launch_token: Option<String>,
 }
 
 /// The API server gave no usable answer; whatever the cause, nothing is known about the caller.

@@ -91,11 +91,11 @@ fn review(request: &Value) -> Value {
 fn pod() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "namespace": "shop", "name": "reader-1", "uid": POD,
-            "annotations": {"agentwrit.io/launch-token": "reader"},
-        },
-        "spec": {"serviceAccountName": "reader", "containers": []},
+        "metadata": {"namespace": "shop", "name": "reader-1", "uid": POD},
+        "spec": {"serviceAccountName": "reader", "containers": [], "initContainers": [{
+            "name": "agentwrit-sidecar", "restartPolicy": "Always",
+            "env": [{"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"}],
+        }]},
         "status": {"phase": "Running"},
     })
 }

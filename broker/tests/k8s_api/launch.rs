@@ -1,6 +1,6 @@
 //! Launches of pods: who gets a launch token, and every way not to.
 
-use agentwrit_broker::attest::PodFacts;
+use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
 use serde_json::{Value, json};
 
 use crate::cluster::{AUDIENCE, token};
@@ -196,13 +196,18 @@ async fn strangers_are_refused_alike_and_audited_precisely() {
 #[tokio::test]
 async fn only_the_living_pod_itself_is_launched() {
     type Change = fn(&mut PodFacts);
-    let table: [(Change, &str); 6] = [
+    let table: [(Change, &str); 8] = [
         (|p| p.uid = "p2".into(), "pod_replaced"),
         (|p| p.terminating = true, "pod_terminating"),
         (|p| p.phase = "Succeeded".into(), "pod_finished"),
         (|p| p.service_account = "default".into(), "pod_service_account_differs"),
-        (|p| p.launch_token = None, "annotation_mismatch"),
-        (|p| p.launch_token = Some("other".into()), "annotation_mismatch"),
+        (|p| p.sidecar = SidecarPolicy::NoSidecar, "sidecar_missing"),
+        (|p| p.sidecar = SidecarPolicy::Missing, "sidecar_policy_missing"),
+        (|p| p.sidecar = SidecarPolicy::Unclear, "sidecar_policy_unclear"),
+        (
+            |p| p.sidecar = SidecarPolicy::Named("other".into()),
+            "sidecar_policy_mismatch",
+        ),
     ];
     let world = World::new().await.with_policies().await;
     for (change, kind) in table {
@@ -221,6 +226,35 @@ async fn only_the_living_pod_itself_is_launched() {
     assert_eq!(world.last_kind("attestation_denied").await, "pod_not_found");
 }
 
+/// It keeps the init container, and loses labels and annotations; it is a pod of its own.
+#[tokio::test]
+async fn a_copy_of_a_pod_is_known_by_its_container_alone() {
+    let facts = json!({
+        "metadata": {"name": "pod-p1", "uid": "p1"},
+        "spec": {"serviceAccountName": "reader", "initContainers": [{
+            "name": "agentwrit-sidecar", "restartPolicy": "Always",
+            "env": [{"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"}],
+        }]},
+        "status": {"phase": "Pending"},
+    });
+    let world = World::new().await.with_policies().await;
+    let pod = world.pod("p1");
+    let facts = PodFacts::from_json(&facts.to_string()).unwrap();
+    world.cluster.put_pod("shop", "pod-p1", facts.clone());
+    assert_eq!(world.launch(&pod, &Keys::new(1)).await.status, 201);
+    // One that left the container out is told what is missing and where to read on.
+    let bare = PodFacts {
+        sidecar: SidecarPolicy::NoSidecar,
+        ..facts
+    };
+    world.cluster.put_pod("shop", "pod-p1", bare);
+    let answer = world.launch(&pod, &Keys::new(1)).await;
+    let detail = answer.body["detail"].as_str().unwrap();
+    for part in ["no init container", "agentwrit-sidecar", "docs/debugging.md"] {
+        assert!(detail.contains(part), "{detail}");
+    }
+}
+
 #[tokio::test]
 async fn the_policy_must_exist_in_the_pods_own_namespace_and_list_its_service_account() {
     let world = World::new().await.with_policies().await;
@@ -234,7 +268,7 @@ async fn the_policy_must_exist_in_the_pods_own_namespace_and_list_its_service_ac
         phase: "Pending".into(),
         service_account: account.into(),
         node: None,
-        launch_token: Some(policy.into()),
+        sidecar: SidecarPolicy::Named(policy.into()),
     };
     world
         .cluster
@@ -378,7 +412,7 @@ async fn refusals_of_pods_are_fed_to_the_controller_and_those_of_strangers_are_n
     };
     world
         .cluster
-        .change_pod("shop", "pod-p1", |p| p.launch_token = Some("absent".into()));
+        .change_pod("shop", "pod-p1", |p| p.sidecar = SidecarPolicy::Named("absent".into()));
     world.launch(&pod, &Keys::new(1)).await;
     world.call("POST", "/v1/k8s/launch-tokens", "a.b.c", &json!({})).await;
     world.launch(&pod, &Keys::new(1)).await;

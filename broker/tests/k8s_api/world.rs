@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use agentwrit_broker::attest::PodFacts;
+use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
 use agentwrit_broker::background;
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
@@ -349,7 +349,7 @@ impl World {
                 phase: "Running".into(),
                 service_account: pod.service_account.clone(),
                 node: Some("node-1".into()),
-                launch_token: Some(pod.policy.clone()),
+                sidecar: SidecarPolicy::Named(pod.policy.clone()),
             },
         );
         pod

@@ -264,7 +264,9 @@ fn no_pod_costs_more_than_three_times_its_bytes() {
         for family in FAMILIES {
             let value = (family.make)(VALUE / 8);
             let value = String::from_utf8_lossy(&value);
-            let pod = format!("{{\"metadata\":{{{member}}},\"spec\":{{\"containers\":@}}}}").replace('@', &value);
+            let spec =
+                "\"containers\":@,\"initContainers\":[{\"name\":\"agentwrit-sidecar\",\"x\":@,\"env\":[{\"x\":@}]}]";
+            let pod = format!("{{\"metadata\":{{{member}}},\"spec\":{{{spec}}}}}").replace('@', &value);
             let before = ALLOCATED.current_usage();
             ALLOCATED.reset_peak_usage();
             // It may be no pod: nothing is kept in either case.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use agentwrit_broker::attest::PodFacts;
+use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
 use agentwrit_broker::http::{Front, router};
@@ -197,7 +197,7 @@ impl World {
             uid: uid.clone(),
             phase: "Running".into(),
             service_account: "reader".into(),
-            launch_token: Some("reader".into()),
+            sidecar: SidecarPolicy::Named("reader".into()),
             ..PodFacts::default()
         };
         self.cluster.put_pod("shop", &name, facts);

@@ -1,6 +1,6 @@
 //! A Kubernetes that believes every token, and knows two pods.
 
-use agentwrit_broker::attest::{Attestor, AttestorError, PodFacts, Review};
+use agentwrit_broker::attest::{Attestor, AttestorError, PodFacts, Review, SidecarPolicy};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,7 +51,7 @@ impl Attestor for Cluster {
             phase: "Running".to_owned(),
             service_account: "reader".to_owned(),
             node: Some("node-1".to_owned()),
-            launch_token: Some("reader".to_owned()),
+            sidecar: SidecarPolicy::Named("reader".to_owned()),
         }))
     }
 }

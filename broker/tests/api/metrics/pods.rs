@@ -1,6 +1,6 @@
 //! What the life of a pod moves.
 
-use agentwrit_broker::attest::PodFacts;
+use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -16,7 +16,7 @@ pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
         uid: uid.to_owned(),
         phase: "Running".to_owned(),
         service_account: "reader".to_owned(),
-        launch_token: Some("reader".to_owned()),
+        sidecar: SidecarPolicy::Named("reader".to_owned()),
         ..PodFacts::default()
     };
     cluster.put_pod("shop", "pod-p1", facts);
