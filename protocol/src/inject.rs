@@ -57,6 +57,11 @@ pub const CONTAINER_NAME: &str = "agentwrit-sidecar";
 pub const VOLUME_TOKEN: &str = "agentwrit-token";
 /// Name of the projected volume that holds the pod's identity and the CA.
 pub const VOLUME_IDENTITY: &str = "agentwrit-identity";
+/// Name of the empty volume that hides the pod's default API token from the sidecar.
+pub const VOLUME_EMPTY: &str = "agentwrit-empty";
+/// Where Kubernetes mounts the default API token, unless something is mounted there already; in the sidecar that is
+/// [`VOLUME_EMPTY`].
+pub const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Where the token volume is mounted.
 pub const TOKEN_DIR: &str = "/var/run/secrets/agentwrit.io/token";
 /// The token file.

@@ -101,6 +101,10 @@ fn the_plain_pod_gets_exactly_this() {
                     "volumeMounts": [
                         {"name": "agentwrit-token", "mountPath": "/var/run/secrets/agentwrit.io/token"},
                         {"name": "agentwrit-identity", "mountPath": "/var/run/secrets/agentwrit.io/identity", "readOnly": true},
+                        {
+                            "name": "agentwrit-empty", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                            "readOnly": true,
+                        },
                     ],
                 }],
                 "containers": [{
@@ -122,6 +126,7 @@ fn the_plain_pod_gets_exactly_this() {
                         }},
                         {"configMap": {"name": "agentwrit-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
                     ]}},
+                    {"name": "agentwrit-empty", "emptyDir": {"sizeLimit": "4Ki"}},
                 ],
             },
         })
@@ -137,12 +142,11 @@ fn a_second_call_changes_nothing() {
     let access = json!({
         "name": "kube-api-access-abcde", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"
     });
-    for list in ["initContainers", "containers"] {
-        stored["spec"][list][0]["volumeMounts"]
-            .as_array_mut()
-            .unwrap()
-            .push(access.clone());
-    }
+    // Not in the sidecar: something is mounted there.
+    stored["spec"]["containers"][0]["volumeMounts"]
+        .as_array_mut()
+        .unwrap()
+        .push(access);
     stored["spec"]["volumes"]
         .as_array_mut()
         .unwrap()

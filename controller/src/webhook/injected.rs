@@ -1,9 +1,10 @@
 //! The injected items, exactly as they are put in, as JSON.
 
 use agentwrit_protocol::inject::{
-    CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, CONTAINER_NAME, ENDPOINT_URL, ENV_BROKER_URL, ENV_ENDPOINT, ENV_ENDPOINT_ENABLED,
-    ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TOKEN_FILE, ENV_TTL_SECONDS, HEALTH_PORT, HEALTH_READY_PATH, HEALTH_STARTUP_PATH,
-    IDENTITY_DIR, IDENTITY_TOKEN_SECONDS, TOKEN_DIR, TOKEN_FILE, VOLUME_IDENTITY, VOLUME_TOKEN,
+    API_TOKEN_DIR, CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, CONTAINER_NAME, ENDPOINT_URL, ENV_BROKER_URL, ENV_ENDPOINT,
+    ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TOKEN_FILE, ENV_TTL_SECONDS, HEALTH_PORT,
+    HEALTH_READY_PATH, HEALTH_STARTUP_PATH, IDENTITY_DIR, IDENTITY_TOKEN_SECONDS, TOKEN_DIR, TOKEN_FILE, VOLUME_EMPTY,
+    VOLUME_IDENTITY, VOLUME_TOKEN,
 };
 use serde_json::{Value, json};
 
@@ -83,7 +84,7 @@ pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) 
         "readinessProbe": readiness_probe(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
-        "volumeMounts": [sidecar_token_mount(), identity_mount()],
+        "volumeMounts": [sidecar_token_mount(), identity_mount(), empty_mount()],
     })
 }
 
@@ -151,6 +152,11 @@ pub(crate) fn identity_volume(settings: &SidecarSettings) -> Value {
     })
 }
 
+/// The volume that is mounted where the sidecar would find the pod's API token. 4 KiB is what an empty directory takes.
+pub(crate) fn empty_volume() -> Value {
+    json!({"name": VOLUME_EMPTY, "emptyDir": {"sizeLimit": "4Ki"}})
+}
+
 /// The mount of the token's volume in a chosen container.
 pub(crate) fn token_mount() -> Value {
     json!({"name": VOLUME_TOKEN, "mountPath": TOKEN_DIR, "readOnly": true})
@@ -164,6 +170,11 @@ pub(crate) fn sidecar_token_mount() -> Value {
 /// The mount of the identity's volume, in the sidecar alone.
 pub(crate) fn identity_mount() -> Value {
     json!({"name": VOLUME_IDENTITY, "mountPath": IDENTITY_DIR, "readOnly": true})
+}
+
+/// The mount over the pod's API token, in the sidecar alone: it needs none.
+pub(crate) fn empty_mount() -> Value {
+    json!({"name": VOLUME_EMPTY, "mountPath": API_TOKEN_DIR, "readOnly": true})
 }
 
 /// Environment of a chosen container: where the token file is.

@@ -12,7 +12,16 @@ pub(crate) struct PatchBuilder {
 impl PatchBuilder {
     /// Adds `value` at `path`.
     pub(crate) fn add(&mut self, path: &str, value: &Value) {
-        let operation = json!({"op": "add", "path": path, "value": value});
+        self.operation("add", path, value);
+    }
+
+    /// Puts `value` in the place of what is at `path`.
+    pub(crate) fn replace(&mut self, path: &str, value: &Value) {
+        self.operation("replace", path, value);
+    }
+
+    fn operation(&mut self, op: &str, path: &str, value: &Value) {
+        let operation = json!({"op": op, "path": path, "value": value});
         self.operations.push(if self.operations.is_empty() { '[' } else { ',' });
         self.operations.push_str(&operation.to_string());
     }

@@ -1,7 +1,8 @@
 //! What the webhook reads of a pod. Nothing else of it is kept, however large it is.
 
 use agentwrit_protocol::inject::{
-    CONTAINER_NAME, ENDPOINT_PORT, ENV_ENDPOINT, ENV_TOKEN_FILE, HEALTH_PORT, IDENTITY_DIR, RESERVED_PREFIX, TOKEN_DIR,
+    API_TOKEN_DIR, CONTAINER_NAME, ENDPOINT_PORT, ENV_ENDPOINT, ENV_TOKEN_FILE, HEALTH_PORT, IDENTITY_DIR,
+    RESERVED_PREFIX, TOKEN_DIR,
 };
 use serde::de::SeqAccess;
 
@@ -13,7 +14,7 @@ use super::paths::{Place, place};
 use super::refusal::name;
 use super::volumes::Volumes;
 
-/// Mounts of reserved names that are kept of one container: two may be right, so of four one is wrong.
+/// Mounts of reserved names that are kept of one container: three may be right, so of four one is wrong.
 const MAX_RESERVED: usize = 4;
 
 object! {
@@ -183,11 +184,17 @@ pub(crate) struct Own<'a> {
     pub(crate) startup_probe: bool,
     /// Whether it has a readiness probe.
     pub(crate) readiness_probe: bool,
+    /// Which of its mounts has another volume than ours where the pod's API token is.
+    pub(crate) api_token_mount: Option<u32>,
 }
 
 impl<'a> From<WholeContainer<'a>> for Container<'a> {
     fn from(whole: WholeContainer<'a>) -> Self {
-        let Mounts { count, noted } = whole.mounts;
+        let Mounts {
+            count,
+            noted,
+            api_token,
+        } = whole.mounts;
         let own = (whole.name == CONTAINER_NAME).then(|| {
             Box::new(Own {
                 image: whole.image,
@@ -198,6 +205,7 @@ impl<'a> From<WholeContainer<'a>> for Container<'a> {
                 security: whole.security,
                 startup_probe: whole.startup_probe.0,
                 readiness_probe: whole.readiness_probe.0,
+                api_token_mount: api_token,
             })
         });
         Self {
@@ -270,6 +278,8 @@ impl<'de: 'a, 'a> FromJson<'de> for Env<'a> {
 pub(crate) struct Mounts<'a> {
     count: Option<u32>,
     noted: NotedMounts<'a>,
+    /// The first that has another volume than ours at [`API_TOKEN_DIR`].
+    api_token: Option<u32>,
 }
 
 /// The mounts that concern us.
@@ -298,7 +308,10 @@ impl<'de: 'a, 'a> FromJson<'de> for Mounts<'a> {
 
     fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
         let mut noted = NotedMounts::default();
+        let (mut index, mut api_token) = (0, None);
         let count = items(list, MAX_MOUNTS, |mount: Mount<'de>| {
+            let this = index;
+            index += 1;
             if mount.volume.starts_with(RESERVED_PREFIX) {
                 if noted.reserved.len() < MAX_RESERVED {
                     noted.reserved.push(mount);
@@ -307,11 +320,14 @@ impl<'de: 'a, 'a> FromJson<'de> for Mounts<'a> {
                 noted.over_token.get_or_insert(mount);
             } else if place(&mount.path, IDENTITY_DIR) != Place::Elsewhere {
                 noted.over_identity.get_or_insert(mount);
+            } else if place(&mount.path, API_TOKEN_DIR) == Place::At {
+                api_token.get_or_insert(this);
             }
         })?;
         Ok(Some(Self {
             count: Some(capped(count)),
             noted,
+            api_token,
         }))
     }
 }

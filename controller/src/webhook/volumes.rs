@@ -6,7 +6,7 @@ use serde::de::{MapAccess, SeqAccess};
 use super::bounds::MAX_VOLUMES;
 use super::json::{FromJson, Present, Read, Text, items, member, object};
 
-/// Volumes with reserved names that are kept: two may be right, so of four one is wrong.
+/// Volumes with reserved names that are kept: three may be right, so of four one is wrong.
 const MAX_RESERVED: usize = 4;
 /// Sources of a projected volume, and keys of a `ConfigMap`, that are kept: one more than may be right.
 const MAX_SOURCES: usize = 3;

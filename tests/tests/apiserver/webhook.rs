@@ -69,9 +69,72 @@ async fn a_pod_of_a_restricted_namespace_is_stored_with_the_sidecar_first() {
         let mounts = container["volumeMounts"].as_array().unwrap();
         let mount = mounts.iter().find(|mount| mount["name"] == "agentwrit-token").unwrap();
         assert_eq!(mount["readOnly"], true);
-        assert!(mounts.iter().all(|mount| mount["name"] != "agentwrit-identity"));
+        let of_the_sidecar = ["agentwrit-identity", "agentwrit-empty"];
+        assert!(
+            mounts
+                .iter()
+                .all(|mount| !of_the_sidecar.iter().any(|name| mount["name"] == *name))
+        );
         assert_eq!(container["env"][0]["name"], "AGENTWRIT_TOKEN_FILE");
     }
+    world.done().await;
+}
+
+/// Where Kubernetes mounts a pod's default API token.
+const API_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+fn at_api_token(container: &Value) -> Vec<&Value> {
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    mounts.iter().filter(|mount| mount["mountPath"] == API_TOKEN).collect()
+}
+
+#[tokio::test]
+async fn the_pods_default_api_token_is_hidden_from_the_sidecar() {
+    let world = World::new("webhook").await;
+    let stored = serde_json::to_value(create_pod(&world, pod_json()).await).unwrap();
+    let app = at_api_token(&stored["spec"]["containers"][0]);
+    let name = app[0]["name"].as_str().unwrap();
+    assert!(
+        name.starts_with("kube-api-access-"),
+        "Kubernetes mounts it where nothing else is: {name}"
+    );
+    let hidden = json!({"name": "agentwrit-empty", "mountPath": API_TOKEN, "readOnly": true});
+    assert_eq!(at_api_token(&stored["spec"]["initContainers"][0]), [&hidden]);
+    let empty = json!({"name": "agentwrit-empty", "emptyDir": {"sizeLimit": "4Ki"}});
+    assert!(stored["spec"]["volumes"].as_array().unwrap().contains(&empty));
+    world.done().await;
+}
+
+/// As version f4273ee injected pods: Kubernetes then gave the token to the sidecar too.
+#[tokio::test]
+async fn a_pod_that_was_injected_before_is_completed() {
+    let world = World::new("webhook").await;
+    let mut stored = serde_json::to_value(create_pod(&world, pod_json()).await).unwrap();
+    let token = at_api_token(&stored["spec"]["containers"][0])[0].clone();
+    let whole = stored["spec"].clone();
+    let spec = &mut stored["spec"];
+    spec["volumes"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|volume| volume["name"] != "agentwrit-empty");
+    for mount in spec["initContainers"][0]["volumeMounts"].as_array_mut().unwrap() {
+        if mount["name"] == "agentwrit-empty" {
+            mount.clone_from(&token);
+        }
+    }
+    stored["metadata"] = json!({
+        "name": "before", "labels": stored["metadata"]["labels"], "annotations": stored["metadata"]["annotations"],
+    });
+    stored.as_object_mut().unwrap().remove("status");
+    let again = serde_json::to_value(create_pod(&world, stored).await).unwrap();
+    assert_eq!(again["spec"]["initContainers"], whole["initContainers"]);
+    let names = |spec: &Value| {
+        let volumes = spec["volumes"].as_array().unwrap().iter();
+        let mut names: Vec<String> = volumes.map(|volume| volume["name"].to_string()).collect();
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(&again["spec"]), names(&whole));
     world.done().await;
 }
 

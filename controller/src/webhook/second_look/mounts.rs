@@ -1,6 +1,8 @@
 //! Mounts of our volumes, and of others in their place.
 
-use agentwrit_protocol::inject::{IDENTITY_DIR, TOKEN_DIR, VOLUME_IDENTITY, VOLUME_TOKEN};
+use agentwrit_protocol::inject::{API_TOKEN_DIR, IDENTITY_DIR, TOKEN_DIR, VOLUME_EMPTY, VOLUME_IDENTITY, VOLUME_TOKEN};
+
+use serde_json::Value;
 
 use super::contradiction;
 use crate::webhook::injected;
@@ -23,8 +25,12 @@ pub(super) fn sidecar_mounts(patch: &mut PatchBuilder, at: &str, container: &Con
             return Err(mount_taken(container, mount, directory));
         }
     }
-    let mut found = [false; 2];
-    let ours = [(VOLUME_TOKEN, TOKEN_DIR), (VOLUME_IDENTITY, IDENTITY_DIR)];
+    let mut found = [false; 3];
+    let ours = [
+        (VOLUME_TOKEN, TOKEN_DIR),
+        (VOLUME_IDENTITY, IDENTITY_DIR),
+        (VOLUME_EMPTY, API_TOKEN_DIR),
+    ];
     for mount in noted.into_iter().flat_map(|noted| &noted.reserved) {
         let mut pairs = ours.iter().zip(&mut found);
         let Some(((_, directory), found)) = pairs.find(|((volume, _), _)| *volume == mount.volume) else {
@@ -44,15 +50,25 @@ pub(super) fn sidecar_mounts(patch: &mut PatchBuilder, at: &str, container: &Con
             ));
         }
     }
+    let [has_token, has_identity, hides_api_token] = found;
+    let mounts = format!("{at}/volumeMounts");
     let mut present = container.mount_count.is_some();
-    for (found, mount) in found
-        .iter()
-        .zip([injected::sidecar_token_mount(), injected::identity_mount()])
-    {
-        if !found {
-            patch.list(&format!("{at}/volumeMounts"), present);
-            present = true;
-            patch.add(&format!("{at}/volumeMounts/-"), &mount);
+    let mut put_back = |mount: &Value| {
+        patch.list(&mounts, present);
+        present = true;
+        patch.add(&format!("{mounts}/-"), mount);
+    };
+    if !has_token {
+        put_back(&injected::sidecar_token_mount());
+    }
+    if !has_identity {
+        put_back(&injected::identity_mount());
+    }
+    if !hides_api_token {
+        // Kubernetes has mounted the token where nothing was yet: ours takes its place.
+        match container.own.as_ref().and_then(|own| own.api_token_mount) {
+            Some(index) => patch.replace(&format!("{mounts}/{index}"), &injected::empty_mount()),
+            None => put_back(&injected::empty_mount()),
         }
     }
     Ok(())
@@ -65,7 +81,7 @@ pub(super) fn sidecar_mounts(patch: &mut PatchBuilder, at: &str, container: &Con
 pub(crate) fn token_mount(container: &Container<'_>, gets_token: bool) -> Result<bool, Refusal> {
     let mut found = false;
     for mount in container.mounts.iter().flat_map(|noted| &noted.reserved) {
-        if mount.volume == VOLUME_IDENTITY {
+        if mount.volume == VOLUME_IDENTITY || mount.volume == VOLUME_EMPTY {
             return Err(foreign_mount(container, mount, "which only the sidecar may mount"));
         }
         if mount.volume != VOLUME_TOKEN {

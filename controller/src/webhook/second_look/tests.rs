@@ -1,5 +1,5 @@
 //! What other admission plugins, backups and people do to an injected pod, as JSON patches (RFC 6902). In the pod the
-//! sidecar is the first of two init containers; there are two containers, and volumes 0 and 1 are ours.
+//! sidecar is the first of two init containers; there are two containers, and volumes 0 to 2 are ours.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

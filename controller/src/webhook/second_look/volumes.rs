@@ -1,7 +1,7 @@
 //! Our volumes and their sources.
 
 use agentwrit_protocol::inject::{
-    CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, IDENTITY_TOKEN_SECONDS, VOLUME_IDENTITY, VOLUME_TOKEN,
+    CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, IDENTITY_TOKEN_SECONDS, VOLUME_EMPTY, VOLUME_IDENTITY, VOLUME_TOKEN,
 };
 
 use super::contradiction;
@@ -19,7 +19,7 @@ pub(crate) fn check(
     volumes: &Volumes<'_>,
     settings: &SidecarSettings,
 ) -> Result<(), Refusal> {
-    let (mut token, mut identity) = (false, false);
+    let (mut token, mut identity, mut empty) = (false, false, false);
     for volume in &volumes.reserved {
         let item = format!("volume {}", name(&volume.name));
         let found = match &*volume.name {
@@ -30,6 +30,10 @@ pub(crate) fn check(
             VOLUME_IDENTITY => {
                 identity_source(&item, volume, settings)?;
                 &mut identity
+            }
+            VOLUME_EMPTY => {
+                empty_source(&item, volume)?;
+                &mut empty
             }
             _ => {
                 let why = "AgentWrit has no volume of this name".to_owned();
@@ -45,6 +49,7 @@ pub(crate) fn check(
     for (found, volume) in [
         (token, injected::token_volume()),
         (identity, injected::identity_volume(settings)),
+        (empty, injected::empty_volume()),
     ] {
         if !found {
             patch.list("/spec/volumes", present);
@@ -72,6 +77,20 @@ fn token_source(item: &str, volume: &Volume<'_>) -> Result<(), Refusal> {
         (_, Some(other)) => Err(contradiction(item, "its source", name(other), right)),
         (None, None) => Err(contradiction(item, "its source", "unset".into(), right)),
     }
+}
+
+fn empty_source(item: &str, volume: &Volume<'_>) -> Result<(), Refusal> {
+    let other = volume
+        .other
+        .as_deref()
+        .or(volume.projected.as_ref().map(|_| "projected"));
+    let found = match (&volume.empty_dir, other) {
+        (Some(_), None) => return Ok(()),
+        (_, Some(other)) => name(other),
+        (None, None) => "unset".into(),
+    };
+    let right = "an emptyDir: it hides the pod's API token from the sidecar";
+    Err(contradiction(item, "its source", found, right))
 }
 
 fn identity_source(item: &str, volume: &Volume<'_>, settings: &SidecarSettings) -> Result<(), Refusal> {

@@ -82,9 +82,14 @@ async fn an_injected_pod_has_the_documented_shape_in_a_restricted_namespace() {
         inject::IDENTITY_DIR.to_owned(),
         true,
     );
+    // Nothing is where the pod's API token would be.
+    let empty = (inject::VOLUME_EMPTY.to_owned(), inject::API_TOKEN_DIR.to_owned(), true);
     let mut of_sidecar = mounts(first);
     of_sidecar.sort();
-    assert_eq!(of_sidecar, [identity, writable]);
+    assert_eq!(of_sidecar, [empty, identity, writable]);
+    let at_api_token = first.volume_mounts.iter().flatten();
+    let at_api_token = at_api_token.filter(|mount| mount.mount_path == inject::API_TOKEN_DIR);
+    assert_eq!(at_api_token.count(), 1, "Kubernetes added none");
     for chosen in [&spec.containers[0], &inits[1]] {
         assert_eq!(mounts(chosen), std::slice::from_ref(&read_only), "{}", chosen.name);
         assert_eq!(env(chosen, inject::ENV_TOKEN_FILE).as_deref(), Some(inject::TOKEN_FILE));
