@@ -61,7 +61,7 @@ async fn a_pod_with_an_unknown_label_is_refused_with_the_list() {
 }
 
 #[tokio::test]
-async fn a_namespace_with_an_unknown_label_doesnt_inject_and_its_pods_tell() {
+async fn pods_of_a_namespace_with_an_unknown_label_are_told() {
     for value in UNKNOWN {
         let world = World::with_labels("opt-in", json!({"agentwrit.io/inject": value, POLICIES: "defaults"})).await;
         let plain = pod(&json!({}), &json!({}));
