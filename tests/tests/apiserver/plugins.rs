@@ -219,12 +219,6 @@ async fn what_another_webhook_takes_away_is_put_back() {
 
 /// What a sentence of the table says on this installation.
 fn as_it_is_said_here(world: &World, says: &str) -> String {
-    // The API server makes an emptyDir of a volume without a source.
-    let says = match says.split_once(": its source is unset") {
-        Some((volume, _)) if volume.ends_with(VOLUME_TOKEN) => format!("{volume}: emptyDir.medium is \"\""),
-        Some((volume, _)) => format!("{volume}: its source is emptyDir"),
-        None => says.to_owned(),
-    };
     let broker = format!("http://{}", world.broker_address);
     let audience = format!("agentwrit://{}/agentwrit", world.release);
     says.replace("https://broker:8443", &broker)
@@ -236,6 +230,10 @@ async fn what_would_break_the_injected_pod_is_refused() {
     for order in ORDERS.iter().filter(|order| order.meets_sidecar) {
         let world = among(order).await;
         for (says, patch) in table(REFUSED, "says") {
+            // The API server makes an emptyDir of such a volume before a webhook sees it.
+            if says.contains(": its source is unset") {
+                continue;
+            }
             let case = format!("{}: {says}", order.name);
             let part = as_it_is_said_here(&world, &says);
             let refused = try_out(&world, &pod("shop", PATCH, &patch)).await.expect_err(&case);
