@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
+use crate::store::session::{STEM_TIME, pod_mark};
 use crate::store::{Command, DenialDraft, READERS, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
@@ -89,8 +90,17 @@ impl Broker {
     /// # Errors
     /// When there is no randomness.
     pub fn new_stem(&self) -> Result<String, EntropyError> {
+        self.new_stem_of("")
+    }
+
+    /// The stem of a session of this pod, with its mark; of any other session when the UID has none.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new_stem_of(&self, pod_uid: &str) -> Result<String, EntropyError> {
         let when = self.clock.unix_millis().div_euclid(STEM_MILLIS).rem_euclid(0x10_0000);
-        let mut stem = format!("{when:05x}");
+        let mut stem = format!("{when:0STEM_TIME$x}");
+        stem.push_str(pod_mark(pod_uid).unwrap_or_default());
         let random = self.random_hex::<8>()?;
         stem.push_str(random.get(stem.len()..).unwrap_or_default());
         Ok(stem)

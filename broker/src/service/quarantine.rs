@@ -54,15 +54,15 @@ pub(super) async fn pods_behind(
     Ok(standing)
 }
 
-async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Option<String>> {
+async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Vec<String>> {
     match PodBehind::of(person.level, person.target) {
-        PodBehind::Agent(uid) => Ok(Some(uid)),
-        PodBehind::Token(jti) => tx.pod_of_token(jti).await,
+        PodBehind::Agent(uid) => Ok(vec![uid]),
+        PodBehind::Token(jti) => tx.pods_of_token(jti).await,
         PodBehind::Task(task) => {
             let is_pod = has_uid_form(task) || tx.pod_is_known(task).await?;
-            Ok(is_pod.then(|| task.to_owned()))
+            Ok(is_pod.then(|| task.to_owned()).into_iter().collect())
         }
-        PodBehind::Nothing => Ok(None),
+        PodBehind::Nothing => Ok(Vec::new()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, told};
+use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError, Times, go_json};
 use agentwrit_server::Source;
 use async_trait::async_trait;
@@ -169,7 +170,9 @@ async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Resul
     }
     ScopeLimits::of_orchestration(&broker.config, &wanted.orch_id).check("requested_scope", &wanted.requested_scope)?;
     let wanted = Arc::new(wanted);
-    let instance = broker.new_stem()?;
+    // The task of an attested agent is its pod's UID, which the transaction makes sure of.
+    let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
+    let instance = broker.new_stem_of(if attested { &wanted.task_id } else { "" })?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
     let hash = LaunchTokenHash::of(wanted.launch_token.expose());
     if let Some(unfit) = presented::unfit(broker, &wanted.launch_token, &hash, Source::of(source)).await? {

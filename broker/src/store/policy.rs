@@ -164,10 +164,11 @@ pub trait Policies {
     async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool>;
     /// The pods that are remembered.
     async fn known_pods(&mut self) -> Result<Vec<LivePod>>;
-    /// Remembers whose session this is, until the pod is buried; the pod must be known.
+    /// Remembers whose session this is, until the pod is buried; the pod must be known. A session whose stem has the
+    /// pod's mark takes no row.
     async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()>;
-    /// UID of the pod one of whose sessions has or had the token with this id.
-    async fn pod_of_token(&mut self, jti: &str) -> Result<Option<String>>;
+    /// UIDs of the pods one of whose sessions has or had the token with this id: one, but where marks are the same.
+    async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>>;
     /// Quarantines a pod until it is buried; one that isn't known until `until` (Unix milliseconds). False when it was
     /// quarantined for as long before.
     async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool>;

@@ -23,6 +23,26 @@ impl FromStored for EndReason {
 /// through one index. It begins with the time, so that rows of one time are neighbours there; 44 bits are random.
 pub const STEM: usize = 16;
 
+/// Digits of the time at the beginning of a stem.
+pub const STEM_TIME: usize = 5;
+/// Digits of a pod's UID that the stems of its sessions have after the time: by them the pod of a token is found for as
+/// long as the pod is there, however long ago the token was, and without a row for each session. 12 bits are random then.
+const POD_MARK: usize = 8;
+
+/// The digits of this pod in the stems of its sessions. Kubernetes' UIDs are random, and 32 bits tell pods apart: where
+/// two pods of one time have the same, or a stem of no pod has them by chance, a kept session decides, else all of them
+/// are taken. `None` for a UID that is none of hexadecimal digits and `-`.
+pub fn pod_mark(uid: &str) -> Option<&str> {
+    let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let mark = uid.get(..POD_MARK)?;
+    (mark.bytes().all(digit) && uid.bytes().all(|b| digit(b) || b == b'-')).then_some(mark)
+}
+
+/// Where an id has the mark of its pod, if it is of a pod's session.
+pub fn mark_in(id: &str) -> &str {
+    id.get(STEM_TIME..STEM_TIME + POD_MARK).unwrap_or_default()
+}
+
 /// The stem of an id; empty when it is shorter.
 pub fn stem(id: &str) -> &str {
     id.get(..STEM).unwrap_or_default()

@@ -213,3 +213,85 @@ async fn without_attestation_the_answer_is_the_contracts() {
         r#"{"revoked":true,"level":"task","target":"p1","count":1}"#
     );
 }
+
+/// Registers a pod each minute, and forgets all sessions that nobody asks about any more.
+async fn registered_often(world: &World, pod: &Pod, times: usize) -> Vec<Value> {
+    let mut tokens = Vec::new();
+    for _ in 0..times {
+        world.clock.advance(60);
+        tokens.push(member(&world.agent(pod, &Keys::new(1)).await, "jti"));
+    }
+    world.clock.advance(2 * DAY);
+    world.tidy().await;
+    world.clock.advance(DAY);
+    world.tidy().await;
+    assert_eq!(world.rows("sessions"), 0);
+    tokens
+}
+
+#[tokio::test]
+async fn a_jti_of_long_ago_leads_to_its_pod_without_a_row_for_it() {
+    let world = world().await;
+    let pod = world.pod("3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f");
+    let neighbour = world.pod("3f0e8a53-6a0b-4f7e-9d2b-0a1b2c3d4e5f");
+    world.agent(&neighbour, &Keys::new(2)).await;
+    let tokens = registered_often(&world, &pod, 20).await;
+    assert_eq!(
+        world.rows("pod_sessions"),
+        0,
+        "nothing is kept of a session that is over"
+    );
+    let answer = world.revoke("token", &tokens[3]).await;
+    assert_eq!(answer["pods_quarantined"], 1);
+    assert_eq!(world.launch(&pod, &Keys::new(1)).await.refusal(), (403, "revoked"));
+    world.launch(&neighbour, &Keys::new(2)).await.ok();
+    // The pod is gone, and a token of it leads nowhere.
+    world.end_pod(&pod.uid).await.ok();
+    assert_eq!(world.revoke("token", &tokens[4]).await["pods_quarantined"], 0);
+}
+
+#[tokio::test]
+async fn two_pods_with_one_mark_are_told_apart_while_a_session_is_kept() {
+    let world = world().await;
+    let pods = [
+        "3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f",
+        "3f0e8a52-ffff-4f7e-9d2b-0a1b2c3d4e5f",
+    ]
+    .map(|uid| world.pod(uid));
+    let first = world.agent(&pods[0], &Keys::new(1)).await;
+    let second = world.agent(&pods[1], &Keys::new(2)).await;
+    assert_eq!(
+        world.revoke("token", &member(&first, "jti")).await["pods_quarantined"],
+        1
+    );
+    world.clock.advance(10);
+    assert_eq!(world.launch(&pods[0], &Keys::new(1)).await.refusal(), (403, "revoked"));
+    world.launch(&pods[1], &Keys::new(2)).await.ok();
+    // A delegation is no session of a pod, whatever its id.
+    let body = json!({"delegate_to": member(&second, "sub"), "scope": READ});
+    let child = world.call("POST", "/v1/delegate", &second, &body).await.ok();
+    let child = member(child["access_token"].as_str().unwrap(), "jti");
+    assert_eq!(world.revoke("token", &child).await["pods_quarantined"], 0);
+    // Once nothing is kept, a person's revocation hits rather both than none.
+    world.release_pod(&pods[0].uid).await;
+    let tokens = registered_often(&world, &pods[0], 1).await;
+    assert_eq!(world.revoke("token", &tokens[0]).await["pods_quarantined"], 2);
+}
+
+#[tokio::test]
+async fn a_pod_whose_uid_has_no_mark_keeps_a_bounded_number_of_rows() {
+    let world = world().await;
+    let pod = world.pod("pod-without-a-mark");
+    for _ in 0..110 {
+        world.clock.advance(10);
+        world.agent(&pod, &Keys::new(1)).await;
+    }
+    assert_eq!(world.rows("pod_sessions"), 100);
+    // The last of them is found by its session, which is kept.
+    world.clock.advance(10);
+    let last = world.agent(&pod, &Keys::new(1)).await;
+    assert_eq!(
+        world.revoke("token", &member(&last, "jti")).await["pods_quarantined"],
+        1
+    );
+}

@@ -224,6 +224,13 @@ impl World {
         }
     }
 
+    /// How many rows a table of the store has.
+    pub fn rows(&self, table: &str) -> i64 {
+        let store = rusqlite::Connection::open(self.dir.path().join("data.db")).unwrap();
+        let sql = format!("SELECT COUNT(*) FROM {table}");
+        store.query_row(&sql, [], |row| row.get(0)).unwrap()
+    }
+
     /// What the broker does each minute.
     pub async fn tidy(&self) {
         background::prune(&self.broker).await;

@@ -8,10 +8,12 @@ use super::SqliteTx;
 use super::launch::{from_json, to_json};
 use super::statements::{Statements, scalar};
 use crate::store::policy::{NewDenial, Policies, Policy, PolicyKey};
-use crate::store::session::stem;
+use crate::store::session::{mark_in, pod_mark, stem};
 use crate::store::{Operation, Result, Session, Sessions, StoreError};
 use crate::timestamp::rfc3339_seconds;
 
+/// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.
+const MOST_UNMARKED: i64 = 100;
 /// Rows that the feed of refusals keeps.
 const MAX_DENIALS: i64 = 1_000;
 /// How long a supersession counts, milliseconds; longer than any window that is asked for.
@@ -224,13 +226,39 @@ impl Policies for SqliteTx<'_> {
     }
 
     async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()> {
-        let sql = "INSERT INTO pod_sessions (stem, pod) SELECT unhex(?), id FROM pods WHERE uid = ?";
-        self.connection.change("save_pod", sql, [stem(sid), pod_uid]).map(drop)
+        if pod_mark(pod_uid) == Some(mark_in(sid)) {
+            return Ok(());
+        }
+        let sql = "INSERT INTO pod_sessions (stem, pod) SELECT unhex(?1), id FROM pods WHERE uid = ?2 \
+                   AND (SELECT COUNT(*) FROM pod_sessions WHERE pod = id) < ?3";
+        self.connection
+            .change("save_pod", sql, params![stem(sid), pod_uid, MOST_UNMARKED])
+            .map(drop)
     }
 
-    async fn pod_of_token(&mut self, jti: &str) -> Result<Option<String>> {
-        let sql = "SELECT uid FROM pods JOIN pod_sessions ON pods.id = pod WHERE stem = unhex(?)";
-        self.connection.first(READ_POD, sql, [stem(jti)], scalar(READ_POD))
+    async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>> {
+        let stem = stem(jti);
+        // A session that is kept knows for sure, also that it is no pod's.
+        let kept = "SELECT coalesce(pod_uid, '') FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g'";
+        let kept: Vec<String> = self.connection.all(READ_POD, kept, [stem], scalar(READ_POD))?;
+        if !kept.is_empty() {
+            let mut pods = Vec::new();
+            for uid in kept {
+                if !pods.contains(&uid) && self.pod_is_known(&uid).await? {
+                    pods.push(uid);
+                }
+            }
+            return Ok(pods);
+        }
+        let by_row = "SELECT uid FROM pods JOIN pod_sessions ON pods.id = pod WHERE stem = unhex(?)";
+        let by_mark = "SELECT uid FROM pods WHERE uid >= ?1 AND uid < ?1 || 'g'";
+        for (sql, key) in [(by_row, stem), (by_mark, mark_in(jti))] {
+            let pods: Vec<String> = self.connection.all(READ_POD, sql, [key], scalar(READ_POD))?;
+            if !pods.is_empty() {
+                return Ok(pods);
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool> {

@@ -210,6 +210,10 @@ mod tests {
             ("SELECT id FROM sessions WHERE kept_until < ? LIMIT ?", "kept_until<?"),
             ("SELECT * FROM launch_tokens WHERE hash = ?", "hash=?"),
             ("SELECT pod FROM pod_sessions WHERE stem = unhex(?)", "stem=?"),
+            (
+                "SELECT uid FROM pods WHERE uid >= ?1 AND uid < ?1 || 'g'",
+                "uid>? AND uid<?",
+            ),
             ("DELETE FROM pod_sessions WHERE pod = ?", "pod=?"),
             ("SELECT * FROM pods WHERE uid = ?", "uid=?"),
             ("SELECT until, nonce FROM nonces WHERE until < ? LIMIT ?", "until<?"),
