@@ -115,6 +115,8 @@ pub struct Config {
     pub session_rate: u32,
     /// Delegations that stand under one session, but for attested agents; 0 = no limit.
     pub max_open_delegations: usize,
+    /// How long before `iat` every token is good already, by its `nbf`, seconds.
+    pub nbf_skew: i64,
     /// What to say at start, as WARN.
     pub warnings: Vec<String>,
 }

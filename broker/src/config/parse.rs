@@ -331,6 +331,12 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         max_scope_bytes: reader.count("AA_MAX_SCOPE_BYTES", 8192, SHORTEST_SCOPE, LONGEST_SCOPE),
         session_rate: reader.rate("AA_SESSION_RATE", 0),
         max_open_delegations: reader.count("AA_MAX_OPEN_DELEGATIONS", 10_000, 0, 1_000_000),
+        nbf_skew: reader.parsed(
+            "AA_NBF_SKEW_SECONDS",
+            0,
+            "a whole number of seconds from 0 to 60",
+            |value| (0..=60).contains(value),
+        ),
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);

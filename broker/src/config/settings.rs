@@ -137,6 +137,12 @@ pub const SETTINGS: &[Setting] = &[
         "longest scope in such a list, bytes, 5 to 32768; always 256 for attested agents",
     ),
     setting(
+        "AA_NBF_SKEW_SECONDS",
+        "0",
+        "5",
+        "nbf of every token is this many seconds before iat, for verifiers whose clock is behind; 0 to 60",
+    ),
+    setting(
         "AA_SIGNING_KEY_PATH",
         "./signing.key",
         "/data/signing.key",

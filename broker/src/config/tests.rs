@@ -33,9 +33,10 @@ fn defaults_are_the_contracts() {
             config.max_ttl,
             config.admin_token_ttl,
             config.app_token_ttl,
-            config.max_session_age
+            config.max_session_age,
+            config.nbf_skew
         ),
-        (300, 86_400, 300, 1800, 0)
+        (300, 86_400, 300, 1800, 0, 0)
     );
     assert_eq!(
         (

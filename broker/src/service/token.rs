@@ -1,5 +1,7 @@
 //! Making tokens from claims, and looking at tokens for anybody who asks.
 
+use std::borrow::Cow;
+
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{Sensitive, Times};
 
@@ -29,17 +31,31 @@ pub struct Issued {
     pub expires_in: i64,
 }
 
-/// Signs and counts.
+/// Signs and counts; `nbf` is AA_NBF_SKEW_SECONDS before `iat` in every token.
 ///
 /// # Errors
 /// When the claims are no JSON, or the key fails.
 pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
-    let token = broker.keys.sign(&agentwrit_protocol::go_json::to_vec(claims)?)?;
+    let claims = &dated(claims, broker.config.nbf_skew);
+    let token = broker
+        .keys
+        .sign(&agentwrit_protocol::go_json::to_vec(claims.as_ref())?)?;
     broker.verifier.issued(&token);
     broker.metrics.token_issued(&claims.scope);
     Ok(Issued {
         token: Sensitive::from(token),
         expires_in: claims.exp.saturating_sub(claims.iat),
+    })
+}
+
+/// A verifier whose clock is this many seconds behind takes the token all the same.
+fn dated(claims: &Claims, skew: i64) -> Cow<'_, Claims> {
+    if skew == 0 {
+        return Cow::Borrowed(claims);
+    }
+    Cow::Owned(Claims {
+        nbf: claims.iat.saturating_sub(skew),
+        ..claims.clone()
     })
 }
 

@@ -35,6 +35,7 @@ mod hello;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod nbf_skew;
 mod process;
 mod program;
 mod public;

@@ -9,6 +9,10 @@ use jsonwebtoken::{Algorithm, Validation};
 
 use crate::service::keys::{FetchError, KeyCache};
 
+/// Seconds that this service's clock may be behind the broker's: a fresh token is then good although its `nbf` is still
+/// to come.
+const CLOCK_LEEWAY: i64 = 5;
+
 /// What every token must say.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
@@ -119,7 +123,7 @@ impl Verifier {
         if claims.exp <= 0 || now > claims.exp {
             return refused(format!("it expired {} s ago", now.saturating_sub(claims.exp)));
         }
-        if now < claims.nbf {
+        if now.saturating_add(CLOCK_LEEWAY) < claims.nbf {
             return refused(format!("it is good only in {} s", claims.nbf.saturating_sub(now)));
         }
         if claims.iss != self.expected.issuer {
@@ -137,7 +141,7 @@ impl Verifier {
     }
 }
 
-/// jsonwebtoken checks the signature; expiry and the rest are checked above, with our clock and without leeway.
+/// jsonwebtoken checks the signature; expiry and the rest are checked above, with our clock.
 fn signature_only() -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.validate_exp = false;
