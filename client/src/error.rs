@@ -1,6 +1,7 @@
 //! What can go wrong with a call, and what to do about it.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -171,6 +172,47 @@ impl Error {
             Self::Request(_) => "request",
         }
     }
+
+    /// As [`Error::kind`], but of a request that got no answer what was in the way: `dns`, `connection_refused`,
+    /// `unreachable`, `connection_closed`, `timeout` or `tls`, where that is known.
+    pub fn symptom(&self) -> &'static str {
+        let Self::Network(_, Some(source)) = self else {
+            return self.kind();
+        };
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+        while let Some(error) = source {
+            if let Some(word) = symptom(error) {
+                return word;
+            }
+            source = error.source();
+        }
+        self.kind()
+    }
+}
+
+/// What one error of a chain shows by itself.
+fn symptom(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    if error.is::<rustls::Error>() {
+        return Some("tls");
+    }
+    let Some(io) = error.downcast_ref::<std::io::Error>() else {
+        // hyper-util's type for it is private.
+        return error.to_string().starts_with("dns error").then_some("dns");
+    };
+    // The sources of an io::Error begin with those of what it wraps.
+    if let Some(word) = io.get_ref().and_then(|inner| symptom(inner)) {
+        return Some(word);
+    }
+    match io.kind() {
+        ErrorKind::ConnectionRefused => Some("connection_refused"),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some("unreachable"),
+        ErrorKind::TimedOut => Some("timeout"),
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => Some("connection_closed"),
+        _ => None,
+    }
 }
 
 /// The messages of an error and its sources on one line; a source that repeats its parent's text is left out.
@@ -186,4 +228,25 @@ pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper_util::client::legacy::Client;
+    use hyper_util::client::legacy::connect::HttpConnector;
+    use hyper_util::rt::TokioExecutor;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_dns() {
+        let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(HttpConnector::new());
+        // No resolver asks for a label of more than 63 characters.
+        let name = format!("http://{}.invalid", "a".repeat(64));
+        let error = client.get(name.parse().unwrap()).await.unwrap_err();
+        let error = Error::Network(error.to_string(), Some(Box::new(error)));
+        assert_eq!((error.symptom(), error.kind()), ("dns", "network"));
+    }
 }

@@ -524,3 +524,31 @@ async fn app_calls_send_what_the_contract_asks_for() {
         .unwrap();
     assert_eq!(last().1, "Bearer jwt");
 }
+
+#[tokio::test]
+async fn a_request_without_an_answer_says_what_was_in_the_way() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = closed.local_addr().unwrap();
+    drop(closed);
+    let hangs_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let short = hangs_up.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            drop(hangs_up.accept().await);
+        }
+    });
+    let (ours, other) = (Authority::new(), Authority::new());
+    let server = tls_server(&other).await;
+    let untrusted = https(&server, Trust::Pem(ours.pem().into_bytes()));
+    let plain = |url: &str| BrokerClient::new(ClientConfig::new(url)).unwrap();
+    let table = [
+        (plain(&format!("http://{nobody}")), &["connection_refused"][..]),
+        (plain(&format!("http://{short}")), &["connection_closed", "network"]),
+        (untrusted, &["tls"]),
+    ];
+    for (client, wanted) in table {
+        let error = client.health().await.unwrap_err();
+        assert!(wanted.contains(&error.symptom()), "{}: {error}", error.symptom());
+        assert_eq!(error.kind(), "network");
+    }
+}

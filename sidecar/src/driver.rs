@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::agent::{Action, Agent, Event, Failure, Now, Stage};
 use crate::broker_time::BrokerTime;
+use crate::cause::Cause;
 use crate::config::Config;
 use crate::enrol;
 use crate::key::AgentKey;
@@ -113,6 +114,9 @@ impl Driver {
                         }
                     }
                     Action::Tell(notice) => {
+                        if let Some(cause) = Cause::of(&notice) {
+                            self.status.set_cause(cause);
+                        }
                         let line = notice.line(&self.config.launch_token);
                         self.log.write(notice.level(), &line);
                     }

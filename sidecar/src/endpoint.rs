@@ -5,6 +5,8 @@ use agentwrit_protocol::inject::{ENDPOINT_HEADER, ENDPOINT_PATH, HEALTH_READY_PA
 use http::header::{FORWARDED, HOST, ORIGIN};
 use http::{HeaderMap, Method, Uri};
 
+use crate::cause::Cause;
+
 /// An answer in text.
 #[derive(Debug)]
 pub struct Reply {
@@ -21,6 +23,8 @@ pub struct Reply {
 pub enum Body {
     /// Not a secret.
     Text(&'static str),
+    /// A sentence of ours that isn't always the same; not a secret either.
+    Line(String),
     /// The token.
     Token(Sensitive),
 }
@@ -91,17 +95,20 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Answers a request to the health listener; there is no secret on it.
-pub fn health(method: &Method, uri: &Uri, ready: bool) -> Reply {
+pub fn health(method: &Method, uri: &Uri, not_ready: Option<Cause>) -> Reply {
     if uri.path() != HEALTH_STARTUP_PATH && uri.path() != HEALTH_READY_PATH {
         return text(404, "the probes are /startup and /ready\n");
     }
     if method != Method::GET && method != Method::HEAD {
         return wrong_method("GET, HEAD");
     }
-    if ready {
-        text(200, "a token that stands is in the file\n")
-    } else {
-        text(503, "there is no token now: the log of this container says why\n")
+    match not_ready {
+        None => text(200, "a token that stands is in the file\n"),
+        Some(cause) => Reply {
+            status: 503,
+            allow: None,
+            body: Body::Line(cause.line()),
+        },
     }
 }
 
@@ -160,10 +167,11 @@ mod tests {
 
     #[test]
     fn probes_follow_readiness() {
-        let get = |path: &str, ready| health(&Method::GET, &path.parse().unwrap(), ready).status;
-        assert_eq!((get("/startup", false), get("/ready", false)), (503, 503));
-        assert_eq!((get("/startup", true), get("/ready", true)), (200, 200));
-        assert_eq!(get("/token", true), 404);
-        assert_eq!(health(&Method::POST, &"/ready".parse().unwrap(), true).status, 405);
+        let get = |path: &str, cause| health(&Method::GET, &path.parse().unwrap(), cause).status;
+        let starting = Some(Cause::Starting);
+        assert_eq!((get("/startup", starting), get("/ready", starting)), (503, 503));
+        assert_eq!((get("/startup", None), get("/ready", None)), (200, 200));
+        assert_eq!(get("/token", None), 404);
+        assert_eq!(health(&Method::POST, &"/ready".parse().unwrap(), None).status, 405);
     }
 }

@@ -14,6 +14,7 @@ fn malformed(stage: Stage, text: &str) -> Failure {
     Failure {
         stage,
         class: Class::Retry(None),
+        symptom: "malformed",
         text: text.to_owned(),
     }
 }

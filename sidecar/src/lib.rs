@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod broker_time;
+pub mod cause;
 pub mod config;
 pub mod driver;
 pub mod endpoint;

@@ -68,7 +68,7 @@ impl Service for Answers {
         let (method, uri) = (request.method(), request.uri());
         response(match self.serves {
             Serves::Token => endpoint::token(method, uri, request.headers(), self.status.token()),
-            Serves::Health => endpoint::health(method, uri, self.status.is_ready()),
+            Serves::Health => endpoint::health(method, uri, self.status.not_ready()),
         })
     }
 
@@ -85,6 +85,7 @@ impl Service for Answers {
 fn response(reply: Reply) -> Response<Full<Bytes>> {
     let body = match reply.body {
         Body::Text(text) => Bytes::from_static(text.as_bytes()),
+        Body::Line(line) => Bytes::from(line),
         Body::Token(token) => Bytes::copy_from_slice(token.expose().as_bytes()),
     };
     let mut response = Response::new(Full::new(body));

@@ -47,6 +47,8 @@ pub enum Notice {
     Trouble {
         /// What was asked.
         stage: Stage,
+        /// What was in the way, in one word.
+        symptom: &'static str,
         /// What happened.
         text: String,
         /// Milliseconds until the next try.
@@ -154,7 +156,9 @@ impl Notice {
                 advice(*stage, *code),
                 seconds(*retry_ms)
             ),
-            Self::Trouble { stage, text, retry_ms } => {
+            Self::Trouble {
+                stage, text, retry_ms, ..
+            } => {
                 format!("could not {stage}: {text}. Next try in {}", seconds(*retry_ms))
             }
             Self::NoLongerValid => "the broker no longer accepts the token: asking for the reason".to_owned(),

@@ -4,20 +4,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agentwrit_protocol::Sensitive;
 
+use crate::cause::Cause;
+
 #[derive(Default)]
 struct Inner {
     token: Option<Sensitive>,
     ready: bool,
+    cause: Cause,
 }
 
-/// The token that stands, and whether this process has written it.
+/// The token that stands, whether this process has written it, and why not.
 #[derive(Clone, Default)]
 pub struct Status(Arc<Mutex<Inner>>);
 
 impl Status {
     /// Replaces both.
     pub fn set(&self, token: Option<Sensitive>, ready: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Inner { token, ready };
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (inner.token, inner.ready) = (token, ready);
+    }
+
+    /// Replaces the cause why there is no token.
+    pub fn set_cause(&self, cause: Cause) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).cause = cause;
     }
 
     /// The token, for the endpoint.
@@ -25,8 +34,9 @@ impl Status {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).token.clone()
     }
 
-    /// For the probes.
-    pub fn is_ready(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).ready
+    /// For the probes: why the pod isn't ready, if it isn't.
+    pub fn not_ready(&self) -> Option<Cause> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!inner.ready).then_some(inner.cause)
     }
 }

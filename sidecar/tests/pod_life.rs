@@ -376,7 +376,9 @@ async fn a_refused_launch_says_what_to_do_and_starts_when_it_is_repaired() {
     pod.broker.script("/v1/k8s/launch-tokens", &vec![missing; 6]);
     let process = pod.start();
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(process.probe("/startup").await, 503);
+    let (status, why) = ask(process.health, "/startup", "").await;
+    assert_eq!(status, 503);
+    assert!(why.contains("refused to launch: launch_token_not_found"), "{why}");
     within(120, async || process.is_ready().await).await;
     let log = pod.log();
     for part in [

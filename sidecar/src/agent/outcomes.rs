@@ -152,7 +152,12 @@ impl Agent {
 }
 
 fn told(failure: Failure, retry_ms: i64) -> Notice {
-    let Failure { stage, class, text } = failure;
+    let Failure {
+        stage,
+        class,
+        symptom,
+        text,
+    } = failure;
     match class {
         Class::Denied(code) => Notice::Refused {
             stage,
@@ -160,6 +165,11 @@ fn told(failure: Failure, retry_ms: i64) -> Notice {
             detail: text,
             retry_ms,
         },
-        Class::Retry(_) | Class::RateLimited(_) => Notice::Trouble { stage, text, retry_ms },
+        Class::Retry(_) | Class::RateLimited(_) => Notice::Trouble {
+            stage,
+            symptom,
+            text,
+            retry_ms,
+        },
     }
 }

@@ -54,6 +54,8 @@ pub struct Failure {
     pub stage: Stage,
     /// What to do about it.
     pub class: Class,
+    /// What was in the way, in one word of ours: a code of the broker, or such as `dns`, `timeout`.
+    pub symptom: &'static str,
     /// For the log; holds no token.
     pub text: String,
 }
@@ -68,6 +70,7 @@ impl Failure {
         Self {
             stage,
             class: error.class(),
+            symptom: error.symptom(),
             text,
         }
     }

@@ -114,6 +114,7 @@ pub(super) fn failure(stage: Stage, class: Class) -> Failure {
     Failure {
         stage,
         class,
+        symptom: "network",
         text: "because".to_owned(),
     }
 }

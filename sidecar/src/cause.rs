@@ -1,0 +1,138 @@
+//! Why there is no token, for the probes: one line of our own words, since anybody who reaches the port may read it.
+
+use agentwrit_protocol::ErrorCode;
+
+use crate::agent::Stage;
+use crate::notice::Notice;
+
+/// What the last notice says about why there is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cause {
+    /// Nothing has failed: the first answer isn't there yet.
+    #[default]
+    Starting,
+    /// A request got no useful answer.
+    Trouble(Stage, &'static str),
+    /// The broker said no.
+    Refused(Stage, ErrorCode),
+    /// The token file can't be written.
+    NotWritten,
+    /// A person revoked this pod's agent.
+    Quarantined,
+    /// Told to stop.
+    Stopping,
+}
+
+impl Cause {
+    /// The cause after a notice, if it tells of one.
+    pub fn of(notice: &Notice) -> Option<Self> {
+        match notice {
+            Notice::Trouble { stage, symptom, .. } => Some(Self::Trouble(*stage, symptom)),
+            Notice::Refused { stage, code, .. } => Some(Self::Refused(*stage, *code)),
+            Notice::WriteFailed { .. } => Some(Self::NotWritten),
+            Notice::Quarantined { .. } => Some(Self::Quarantined),
+            Notice::Registered(_) | Notice::Renewed(_) => Some(Self::Starting),
+            Notice::Stopping | Notice::Released | Notice::NotReleased { .. } => Some(Self::Stopping),
+            Notice::Found { .. }
+            | Notice::FoundUseless
+            | Notice::NoLongerValid
+            | Notice::Dropped { .. }
+            | Notice::ClockJumped { .. } => None,
+        }
+    }
+
+    /// The body of a probe that fails: one line of at most 256 bytes.
+    pub fn line(self) -> String {
+        let cause = match self {
+            Self::Starting => "waiting for the broker's answer".to_owned(),
+            Self::Trouble(stage, symptom) => format!("could not {stage}: {symptom} ({})", explained(symptom)),
+            Self::Refused(stage, code) => format!("the broker refused to {stage}: {code}"),
+            Self::NotWritten => "the token file can't be written".to_owned(),
+            Self::Quarantined => "a person revoked this pod's agent: revoked".to_owned(),
+            Self::Stopping => "told to stop".to_owned(),
+        };
+        format!("there is no token now: {cause}; the log of this container says more\n")
+    }
+}
+
+fn explained(symptom: &str) -> &'static str {
+    match symptom {
+        "dns" => "the broker's name isn't found: the pod's DNS, or a NetworkPolicy that shuts it off",
+        "connection_refused" => "nobody listens there: the broker is down, or its Service has no endpoint",
+        "unreachable" => "there is no way to the broker's address",
+        "timeout" => "no answer in time: mostly a NetworkPolicy, or the broker is overloaded",
+        "tls" => "the broker's certificate isn't believed: ConfigMap agentwrit-ca",
+        "connection_closed" => "the connection was closed: a proxy or mesh on the way",
+        "credential" => "the pod's ServiceAccount token can't be read",
+        "ca" => "the CA of ConfigMap agentwrit-ca can't be read",
+        "unavailable" => "the broker can't serve now",
+        "malformed" | "too_large" => "the answer isn't one of the broker's",
+        _ => "no useful answer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGES: [Stage; 6] = [
+        Stage::Launch,
+        Stage::Challenge,
+        Stage::Register,
+        Stage::Renew,
+        Stage::Validate,
+        Stage::Release,
+    ];
+    const SYMPTOMS: [&str; 13] = [
+        "dns",
+        "connection_refused",
+        "unreachable",
+        "timeout",
+        "tls",
+        "connection_closed",
+        "credential",
+        "ca",
+        "unavailable",
+        "malformed",
+        "too_large",
+        "network",
+        "rate_limited",
+    ];
+
+    #[test]
+    fn each_cause_is_one_short_line() {
+        let mut all = vec![Cause::Starting, Cause::NotWritten, Cause::Quarantined, Cause::Stopping];
+        for stage in STAGES {
+            all.extend(SYMPTOMS.map(|symptom| Cause::Trouble(stage, symptom)));
+            all.extend(ErrorCode::ALL.iter().map(|code| Cause::Refused(stage, *code)));
+        }
+        for cause in all {
+            let line = cause.line();
+            assert!(
+                line.len() <= 256 && line.lines().count() == 1,
+                "{} bytes: {line}",
+                line.len()
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_broker_or_the_system_says_is_not_repeated() {
+        let trouble = Notice::Trouble {
+            stage: Stage::Launch,
+            symptom: "dns",
+            text: "secret detail".into(),
+            retry_ms: 1,
+        };
+        let refused = Notice::Refused {
+            stage: Stage::Launch,
+            code: ErrorCode::ServiceAccountNotAllowed,
+            detail: "secret detail".into(),
+            retry_ms: 1,
+        };
+        for (notice, word) in [(trouble, "dns"), (refused, "service_account_not_allowed")] {
+            let line = Cause::of(&notice).unwrap().line();
+            assert!(line.contains(word) && !line.contains("secret"), "{line}");
+        }
+    }
+}
