@@ -1,4 +1,4 @@
-//! What keeps failing is tried again after 5 s, then after twice as long each time, at most 5 minutes.
+//! What keeps failing is tried again after a second, then after twice as long each time, at most 5 minutes.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After the first failure.
-const FIRST: Duration = Duration::from_secs(5);
+const FIRST: Duration = Duration::from_secs(1);
 /// After any further one, at most.
 pub(crate) const LONGEST: Duration = Duration::from_mins(5);
 /// From so many entries on, those that nobody has asked for in a long time are dropped.
@@ -80,11 +80,11 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_five_minutes() {
-        let seconds: Vec<u64> = [1, 2, 3, 4, 5, 6, 7, 8, u32::MAX]
+        let seconds: Vec<u64> = [1, 2, 3, 4, 9, 10, u32::MAX]
             .into_iter()
             .map(|failures| pause(failures).as_secs())
             .collect();
-        assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        assert_eq!(seconds, [1, 2, 4, 8, 256, 300, 300]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -92,16 +92,16 @@ mod tests {
         let backoff = Backoff::default();
         assert_eq!(backoff.rests(&"a"), None);
         backoff.failed("a");
-        assert_eq!(backoff.failed("a"), Duration::from_secs(10));
+        assert_eq!(backoff.failed("a"), Duration::from_secs(2));
         assert_eq!(
             (backoff.rests(&"a"), backoff.rests(&"b")),
-            (Some(Duration::from_secs(10)), None)
+            (Some(Duration::from_secs(2)), None)
         );
-        tokio::time::advance(Duration::from_secs(10)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(backoff.rests(&"a"), None);
-        assert_eq!(backoff.failed("a"), Duration::from_secs(20), "it has not succeeded");
+        assert_eq!(backoff.failed("a"), Duration::from_secs(4), "it has not succeeded");
         assert!(backoff.done(&"a") && !backoff.done(&"a"));
-        assert_eq!(backoff.failed("a"), Duration::from_secs(5));
+        assert_eq!(backoff.failed("a"), FIRST);
     }
 
     #[tokio::test(start_paused = true)]

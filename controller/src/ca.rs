@@ -216,7 +216,7 @@ mod tests {
         let (mut looks, mut now) = (Looks::default(), Instant::now());
         looks.wish(needed(), now);
         let mut pauses = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..8 {
             assert_eq!(looks.due(now).as_deref(), Some("shop"));
             looks.looked("shop".into(), &missing("quota"), now);
             looks.wish(needed(), now);
@@ -226,13 +226,13 @@ mod tests {
         }
         assert_eq!(
             pauses,
-            [5, 10, 20, 40, 60, 60],
+            [1, 2, 4, 8, 16, 32, 60, 60],
             "pods that come meanwhile change nothing"
         );
         looks.looked("shop".into(), &Outcome::Right, now);
         assert_eq!(pause_of(&looks, now), Some(300));
         looks.looked("shop".into(), &missing("quota"), now);
-        assert_eq!(pause_of(&looks, now), Some(5));
+        assert_eq!(pause_of(&looks, now), Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::broker::Broker;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::pods::Silent;
 use crate::report::Reporter;
 
 /// How often we ask.
@@ -35,6 +36,8 @@ pub struct Denials {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Hears that the broker has heard of these pods.
+    pub silent: Arc<Silent>,
 }
 
 impl std::fmt::Debug for Denials {
@@ -52,6 +55,7 @@ impl Denials {
             // Whether the broker answers is the business of the looks at it.
             if let Ok((denials, next)) = self.broker.denials(cursor).await {
                 for denial in denials {
+                    self.silent.heard(&denial.pod_uid);
                     self.tell(&denial).await;
                 }
                 // Also backwards: another store counts from the beginning.

@@ -1,5 +1,6 @@
 //! What only the leader does, over and over: Secrets, caBundle, looks at the broker, comparisons.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::report::{Categorised, Reporter};
 
 /// How often Secrets and caBundle are looked after.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
-/// The same, while there is no webhook configuration, or it can't be written: until then, pods are refused.
+/// The same, while there is no webhook configuration: until then, pods are refused.
 const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 /// How often the broker is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -44,61 +45,69 @@ pub async fn keep_keys(
     reporter: Reporter,
 ) {
     let (clock, entropy) = system;
-    let tries = Tries {
+    let mut tries = Tries {
         reporter,
-        rests: Backoff::default(),
+        next: HashMap::new(),
+        failures: Backoff::default(),
     };
     loop {
         leadership.gained().await;
         // caBundle first: without it, pods are refused.
-        let configured = tries
-            .of("CABundleNotSet", "setting caBundle", || {
-                bundle::set(&client, authority.certificate())
+        tries
+            .of("CABundleNotSet", "setting caBundle", async || {
+                let configured = bundle::set(&client, authority.certificate()).await?;
+                Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
             })
             .await;
         tries
-            .of("SigningKeyNotKept", "keeping the signing key", || {
-                secrets.signing_key(entropy.as_ref())
+            .of("SigningKeyNotKept", "keeping the signing key", async || {
+                secrets.signing_key(entropy.as_ref()).await?;
+                Ok(KEEP_EVERY)
             })
             .await;
         tries
-            .of("BrokerCertificateNotKept", "keeping the broker's certificate", || {
-                secrets.broker_leaf(&authority, clock.as_ref())
-            })
+            .of(
+                "BrokerCertificateNotKept",
+                "keeping the broker's certificate",
+                async || {
+                    secrets.broker_leaf(&authority, clock.as_ref()).await?;
+                    Ok(KEEP_EVERY)
+                },
+            )
             .await;
-        let is_absent = configured == Some(false);
-        tokio::time::sleep(if is_absent { CONFIGURE_EVERY } else { KEEP_EVERY }).await;
+        tokio::time::sleep(CONFIGURE_EVERY).await;
     }
 }
 
-/// Tries that rest after a failure.
+/// What is done again and again: after a success in the time that it says, after a failure ever more rarely.
 struct Tries {
     reporter: Reporter,
-    rests: Backoff<&'static str>,
+    next: HashMap<&'static str, Instant>,
+    failures: Backoff<&'static str>,
 }
 
 impl Tries {
-    async fn of<T, F: Future<Output = Result<T, PkiError>>>(
-        &self,
+    async fn of(
+        &mut self,
         reason: &'static str,
         doing: &str,
-        attempt: impl FnOnce() -> F,
-    ) -> Option<T> {
-        if self.rests.rests(&reason).is_some() {
-            return None;
+        attempt: impl AsyncFnOnce() -> Result<Duration, PkiError>,
+    ) {
+        if self.next.get(reason).is_some_and(|next| *next > Instant::now()) {
+            return;
         }
-        match attempt().await {
-            Ok(made) => {
-                self.rests.done(&reason);
+        let rest = match attempt().await {
+            Ok(rest) => {
+                self.failures.done(&reason);
                 self.reporter.own_over(reason);
-                Some(made)
+                rest
             }
             Err(error) => {
-                self.rests.failed(reason);
                 self.reporter.own_trouble(doing, reason, &error).await;
-                None
+                self.failures.failed(reason)
             }
-        }
+        };
+        self.next.insert(reason, Instant::now() + rest);
     }
 }
 

@@ -123,7 +123,7 @@ impl Reporter {
     }
 
     /// Counts an error that may come at every try. Log and Warning Event on `object` tell of it at once, then after
-    /// 5 s, and ever more rarely, at most every 5 minutes, until [`Reporter::over`].
+    /// a second, and ever more rarely, at most every 5 minutes, until [`Reporter::over`].
     pub async fn trouble(&self, doing: &str, reason: &'static str, error: &dyn Categorised, object: &ObjectReference) {
         let trouble = Trouble::new(reason, object);
         if self.told.rests(&trouble).is_some() {

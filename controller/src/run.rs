@@ -31,7 +31,7 @@ use crate::pki::authority::{Authority, LEAF_LIFE, not_after};
 use crate::pki::bundle;
 use crate::pki::config_maps::ConfigMaps;
 use crate::pki::secrets::{Secrets, service_names};
-use crate::pods::{self, Comparer, Ender, Known};
+use crate::pods::{self, Comparer, Ender, Known, Silent, Teller};
 use crate::reconcile::Context;
 use crate::reconcile::managed::Caches;
 use crate::reconcile::queue::{self, Queue, Requests};
@@ -313,7 +313,7 @@ fn spawn_reconcilers(
     let (token_queue, token_requests) = Queue::new();
     let (wishes, ca_wishes) = mpsc::unbounded_channel();
     let (hints, hinted) = pods::hints();
-    let known_pods = Arc::new(Known::default());
+    let (known_pods, silent) = (Arc::new(Known::default()), Arc::new(Silent::default()));
     let (brokers_pods, looks) = watch::channel(None);
 
     let queues = (app_queue.clone(), token_queue.clone());
@@ -329,6 +329,7 @@ fn spawn_reconcilers(
     tasks.spawn(pods::watch(
         client(),
         Arc::clone(&known_pods),
+        Arc::clone(&silent),
         hints,
         wishes.clone(),
         metrics(),
@@ -343,9 +344,19 @@ fn spawn_reconcilers(
             reporter: shared.reporter.clone(),
             clock: Arc::clone(&shared.system.clock),
             metrics: metrics(),
+            silent: Arc::clone(&silent),
         }
         .run(),
     );
+    let teller = Teller {
+        client: client(),
+        leadership: shared.leadership.clone(),
+        silent,
+        reporter: shared.reporter.clone(),
+        clock: Arc::clone(&shared.system.clock),
+        broker_url: config.broker_url.clone(),
+    };
+    tasks.spawn(teller.run(looks.clone()));
     let ender = Arc::new(Ender::new(
         client(),
         Arc::clone(&shared.broker),

@@ -109,12 +109,12 @@ impl Known {
     }
 }
 
-fn number_of(pod: &PodHead) -> Option<u128> {
+pub(super) fn number_of(pod: &PodHead) -> Option<u128> {
     number(pod.meta().uid.as_deref()?)
 }
 
 /// A UUID in 16 bytes. Anything else is never known to exist, and so read at every comparison.
-fn number(uid: &str) -> Option<u128> {
+pub(super) fn number(uid: &str) -> Option<u128> {
     if uid.len() != 36 {
         return None;
     }

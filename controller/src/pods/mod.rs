@@ -9,6 +9,7 @@ mod ender;
 mod head;
 mod known;
 mod safety;
+mod silent;
 mod watch;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 pub use comparison::Comparer;
 pub use ender::Ender;
 pub use known::Known;
+pub use silent::{Silent, Teller};
 pub use watch::watch;
 
 use crate::report::{Categorised, Category};

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
 
 use super::head::PodHead;
 use super::known::Known;
+use super::silent::Silent;
 use super::{Hints, NOT_FINISHED, PAGE};
 use crate::ca::{Wish, Wishes};
 use crate::metrics::Metrics;
@@ -17,8 +19,16 @@ use crate::watches::each;
 /// Runs for ever.
 ///
 /// All pods, not those with our label: whoever may write a pod may take the label off, and a pod that was restored or
-/// copied may never have had it. Of each pod 16 bytes are kept ([`Known`]).
-pub async fn watch(client: Client, known: Arc<Known>, hints: Hints, wishes: Wishes, metrics: Arc<Metrics>) {
+/// copied may never have had it. Of each pod 16 bytes are kept ([`Known`]),
+/// of those with our label also name and namespace until the broker has heard of them ([`Silent`]).
+pub async fn watch(
+    client: Client,
+    known: Arc<Known>,
+    silent: Arc<Silent>,
+    hints: Hints,
+    wishes: Wishes,
+    metrics: Arc<Metrics>,
+) {
     let config = watcher::Config::default().fields(NOT_FINISHED).page_size(PAGE);
     let stream = watch_objects(Api::<PodHead>::all(client), config).default_backoff();
     each(stream, "pods", metrics, |event| {
@@ -28,6 +38,7 @@ pub async fn watch(client: Client, known: Arc<Known>, hints: Hints, wishes: Wish
             // Nobody works any more when the process ends.
             let _ = wishes.send(Wish::Needed(pod.namespace().unwrap_or_default()));
         }
+        silent.observe(event, Instant::now());
         if let Some(pod) = known.observe(event) {
             // When the queue is full, the next comparison finds this end.
             let _ = hints.try_send(pod);

@@ -306,3 +306,54 @@ async fn a_refused_pod_gets_an_event_that_names_launch_token_and_service_account
     pods(&world).delete("shop", &at_once()).await.unwrap();
     world.done().await;
 }
+
+/// The kubelet's part: the sidecar has been running since long before.
+async fn sidecar_runs(world: &World, name: &str) {
+    let sidecar = json!({
+        "name": "agentwrit-sidecar", "image": "i", "imageID": "i", "ready": false, "started": false, "restartCount": 0,
+        "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+    });
+    let patch = Patch::Merge(json!({"status": {"phase": "Pending", "initContainerStatuses": [sidecar]}}));
+    pods(world)
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_the_broker_never_heard_of_gets_one_event() {
+    let world = World::new("pods").await;
+    let mut uids = Vec::new();
+    for name in ["silent", "heard", "waits"] {
+        // On no node: those of nodes that don't exist are collected within the minute.
+        let mut pod = pod_json();
+        pod["metadata"]["name"] = json!(name);
+        uids.push(create_pod(&world, pod).await.uid().unwrap());
+    }
+    held(&world, &uids[1], "heard");
+    sidecar_runs(&world, "silent").await;
+    sidecar_runs(&world, "heard").await;
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let told = || async {
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let is_it = |event: &Event| event.reason.as_deref() == Some("NoLaunchRequest");
+        all.items.into_iter().filter(is_it).collect::<Vec<_>>()
+    };
+    let limit = Duration::from_secs(90);
+    let first = wait_for("the Event", limit, || async { told().await.into_iter().next() }).await;
+    let note = first.note.unwrap();
+    for part in ["NetworkPolicy", "DNS", "logs silent -c agentwrit-sidecar"] {
+        assert!(note.contains(part), "{note}");
+    }
+    assert_eq!(first.regarding.unwrap().uid.as_ref(), Some(&uids[0]));
+    looked_twice(&world).await;
+    let all = told().await;
+    assert!(
+        all.len() == 1 && all[0].series.is_none(),
+        "once, and of that pod alone: {all:?}"
+    );
+    for name in ["silent", "heard", "waits"] {
+        pods(&world).delete(name, &at_once()).await.unwrap();
+    }
+    world.done().await;
+}
