@@ -31,7 +31,7 @@ pub struct Issued {
     pub expires_in: i64,
 }
 
-/// Signs and counts; `nbf` is AA_NBF_SKEW_SECONDS before `iat` in every token.
+/// Signs and counts; `nbf` is `AA_NBF_SKEW_SECONDS` before `iat` in every token.
 ///
 /// # Errors
 /// When the claims are no JSON, or the key fails.

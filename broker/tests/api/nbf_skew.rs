@@ -1,4 +1,4 @@
-//! AA_NBF_SKEW_SECONDS: every token is good a little before it was issued, for verifiers whose clock is behind.
+//! `AA_NBF_SKEW_SECONDS`: every token is good a little before it was issued, for verifiers whose clock is behind.
 
 use serde_json::{Value, json};
 

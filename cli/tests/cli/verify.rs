@@ -279,7 +279,7 @@ fn shortened() -> RealBroker {
         };
         let broker = assemble(config.unwrap(), surroundings).await.unwrap();
         for _ in 0..6 {
-            let event = EventDraft::denied(EventType::TokenAuthFailed, "x");
+            let event = EventDraft::success(EventType::TokenAuthFailed, "x");
             assert!(broker.store.append(event));
             broker.store.events(EventFilter::default()).await.unwrap();
             clock.advance(86_400);
