@@ -9,6 +9,7 @@
 )]
 
 mod asked;
+mod before;
 mod clocks;
 mod cluster;
 mod delegate;

@@ -445,12 +445,17 @@ impl World {
         } else {
             body.to_string()
         };
+        self.renew_with_text(token, headers, &body).await
+    }
+
+    /// The same with a body as it is written.
+    pub async fn renew_with_text(&self, token: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::builder().method("POST").uri("/v1/token/renew");
         request = request.header("Authorization", format!("Bearer {token}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(Body::from(body)).unwrap()).await
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
     pub async fn admin(&self) -> String {
