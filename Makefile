@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test attack lint bench bench-broker fuzz clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test attack compat lint bench bench-broker fuzz clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -36,6 +36,9 @@ test: ## Run everything: lint, unit, API server, other clients, end to end (scri
 
 attack: ## Attack the release programs under the chart's memory limits, in full (scripts/attack.sh --help)
 	@scripts/setup.sh packages && scripts/attack.sh --full
+
+compat: ## Run the sidecar of the version before against this broker (COMPAT_COMMIT names another)
+	@scripts/setup.sh packages && scripts/compat.sh
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
 	@scripts/setup.sh && scripts/lint.sh

@@ -1,0 +1,1 @@
+"""Programs of an earlier version against those of this one."""
