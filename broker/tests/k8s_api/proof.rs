@@ -130,7 +130,7 @@ async fn a_header_that_was_seen_renews_no_later_token() {
 }
 
 #[tokio::test]
-async fn a_proof_of_another_time_is_stale_and_the_answer_tells_the_time() {
+async fn a_stale_proof_is_answered_with_the_brokers_time() {
     for (off, code) in [(-61, "proof_stale"), (61, "proof_stale"), (-60, ""), (60, "")] {
         let agent = Agent::new().await;
         let proof = agent.keys.prove(DOMAIN, &jti(&agent.token), NOW + off);

@@ -65,7 +65,7 @@ fn a_found_token_that_expired_or_is_none_is_removed_at_once() {
 }
 
 #[test]
-fn a_found_token_stays_until_it_expires_whatever_the_broker_answers() {
+fn no_refusal_removes_a_found_token_before_it_expires() {
     for class in [
         AWAY,
         Class::RateLimited(Some(Duration::from_secs(2))),

@@ -3,6 +3,7 @@
 use agentwrit_client::{BrokerClient, Error};
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::inject;
 use agentwrit_protocol::k8s::{PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::wire::{LaunchTokenRequest, RegisterRequest, RegisterResponse};
 use base64::Engine;
@@ -11,15 +12,20 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use crate::broker::Broker;
 use crate::cluster::shared;
-use crate::pod::{POD_START, PodSpec, app_started};
+use crate::pod::{POD_START, PodSpec, app_started, container};
 use crate::shop::Shop;
 use crate::wait::eventually;
 
-/// A pod that names a LaunchToken and has no sidecar, played by the test with a token bound to that pod.
+/// A pod whose container of the sidecar's name is another program: the test plays the sidecar, with a token bound to that
+/// pod.
 async fn impostor(shop: &Shop) -> (String, String) {
     let mut spec = PodSpec::reader("bare");
     spec.0["metadata"]["labels"]["agentwrit.io/inject"] = serde_json::json!("false");
     spec.0["spec"]["containers"][0]["args"] = serde_json::json!(["client", "--token-file=/none"]);
+    let mut sidecar = container(inject::CONTAINER_NAME, &["client", "--token-file=/none"]);
+    sidecar["restartPolicy"] = serde_json::json!("Always");
+    sidecar["env"] = serde_json::json!([{"name": inject::ENV_LAUNCH_TOKEN, "value": "order-reader"}]);
+    spec.0["spec"]["initContainers"] = serde_json::json!([sidecar]);
     let uid = shop.create_pod(&spec).await.metadata.uid.unwrap();
     eventually("the pod runs", POD_START, async || {
         if app_started(&shop.pod("bare").await) {
