@@ -1,6 +1,6 @@
 //! The conditions of an object, computed as plain data.
 
-use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY};
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use time::OffsetDateTime;
@@ -67,7 +67,12 @@ impl Ready {
 }
 
 /// The condition types that the controller writes.
-const TYPES: [&str; 3] = [CONDITION_READY, CONDITION_CA_BUNDLE, CONDITION_FINALIZER];
+const TYPES: [&str; 4] = [
+    CONDITION_READY,
+    CONDITION_CA_BUNDLE,
+    CONDITION_TOKEN_SIZE,
+    CONDITION_FINALIZER,
+];
 
 /// One condition as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]

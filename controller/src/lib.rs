@@ -20,6 +20,7 @@ pub mod pods;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+mod token_size;
 pub mod watches;
 pub mod webhook;
 

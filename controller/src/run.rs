@@ -386,6 +386,7 @@ fn spawn_reconcilers(
         metrics: metrics(),
         leadership: shared.leadership.clone(),
         bundles,
+        issuer: config.broker_url.clone(),
         backoff: Backoff::default(),
     });
     let (known, readiness) = (caches.clone(), Arc::clone(&shared.readiness));

@@ -20,5 +20,8 @@ pub const VERSION: &str = "v1alpha1";
 pub const CONDITION_READY: &str = "Ready";
 /// Condition type of `LaunchToken`: whether the `ConfigMap` that its pods mount is in its namespace.
 pub const CONDITION_CA_BUNDLE: &str = "CABundle";
+/// Condition type of `LaunchToken`, there only while it is False: a token with all its scopes is longer than common
+/// servers take in a header.
+pub const CONDITION_TOKEN_SIZE: &str = "TokenSize";
 /// Condition type of both kinds, there only while it is False: the finalizer can't be set.
 pub const CONDITION_FINALIZER: &str = "FinalizerSet";

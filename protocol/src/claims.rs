@@ -97,9 +97,51 @@ pub struct DelegationRecord {
     pub signature: String,
 }
 
+/// Bytes of a header line that common servers still take: nginx and Tomcat stop at 8 KiB, Apache at 8,190 bytes.
+pub const MAX_HEADER_LINE: usize = 8_190;
+/// `Authorization: Bearer ` before the token.
+const BEFORE_TOKEN: usize = "Authorization: Bearer ".len();
+/// The header of every token; its `kid` is a SHA-256 in base64url.
+const HEADER: usize = r#"{"alg":"EdDSA","typ":"JWT","kid":""}"#.len() + base64url(32);
+/// Ed25519.
+const SIGNATURE: usize = 64;
+
+/// Characters of so many bytes in base64url without padding.
+const fn base64url(bytes: usize) -> usize {
+    (bytes * 4).div_ceil(3)
+}
+
+impl Claims {
+    /// Bytes of a token with these claims.
+    ///
+    /// # Errors
+    /// When the claims are no JSON.
+    pub fn token_bytes(&self) -> Result<usize, serde_json::Error> {
+        let payload = crate::go_json::to_vec(self)?.len();
+        Ok(base64url(HEADER) + 1 + base64url(payload) + 1 + base64url(SIGNATURE))
+    }
+}
+
+/// Bytes of the header line with a token of `token` bytes, if that is more than common servers take.
+pub fn too_long_for_a_header(token: usize) -> Option<usize> {
+    Some(BEFORE_TOKEN + token).filter(|line| *line > MAX_HEADER_LINE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn base64url_without_padding_has_this_length() {
+        let lengths = [0, 1, 2, 3, 4, 32, 64].map(base64url);
+        assert_eq!(lengths, [0, 2, 3, 4, 6, 43, 86]);
+    }
+
+    #[test]
+    fn a_header_line_of_8190_bytes_is_still_taken() {
+        assert_eq!(too_long_for_a_header(MAX_HEADER_LINE - 22), None);
+        assert_eq!(too_long_for_a_header(MAX_HEADER_LINE - 21), Some(8_191));
+    }
 
     #[test]
     fn absent_optionals_are_omitted_and_order_is_the_contracts() {

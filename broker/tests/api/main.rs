@@ -50,3 +50,4 @@ mod store;
 mod support;
 mod tls;
 mod tls_program;
+mod token_size;

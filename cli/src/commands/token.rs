@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use agentwrit_protocol::Sensitive;
-use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::claims::{Claims, MAX_HEADER_LINE, too_long_for_a_header};
 use serde_json::json;
 
 use super::required;
@@ -42,6 +42,11 @@ pub(super) fn validate(args: TokenArgs, context: &mut Context<'_, '_>) -> Result
     let client = context.client()?;
     let token = read(token)?;
     let answer = wait_for(async { Ok(client.validate(&token).await?) })?;
+    if let Some(line) = too_long_for_a_header(token.expose().len()) {
+        context.output.note(&format!(
+            "Warning: the header line with this token has {line} bytes; common servers refuse more than {MAX_HEADER_LINE}."
+        ))?;
+    }
     if let Some(claims) = answer.claims.as_ref().filter(|_| answer.valid) {
         context.output.fields(&answer, |_| rows(claims))?;
         return Ok(());

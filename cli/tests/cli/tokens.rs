@@ -31,6 +31,21 @@ fn a_token_need_not_stand_among_the_arguments() {
 }
 
 #[test]
+fn a_token_too_long_for_a_header_is_warned_of() {
+    let broker = RealBroker::new();
+    let environment = [("AACTL_BROKER_URL", broker.url.as_str())];
+    for (length, warns) in [(8_168, false), (8_169, true)] {
+        let ended = awrit(&environment, &["token", "validate", "--token", &"x".repeat(length)]);
+        assert_eq!(ended.code, 1, "it isn't a token");
+        assert_eq!(
+            ended.err.contains("Warning: the header line"),
+            warns,
+            "{length}: {ended:?}"
+        );
+    }
+}
+
+#[test]
 fn a_token_that_stands_shows_its_claims_and_another_fails() {
     let broker = RealBroker::new();
     let environment = [("AACTL_BROKER_URL", broker.url.as_str())];

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::broker::PolicySpec;
+use crate::condition::Wanted;
 use crate::desired::{self, AppView, Desired};
+use crate::token_size;
 
 /// The caches of both kinds.
 #[derive(Clone)]
@@ -77,6 +79,8 @@ pub trait Managed:
     fn app_id(&self) -> Option<&str>;
     /// Whether live agents end when the object is deleted.
     fn revokes_on_delete(&self) -> bool;
+    /// What a person should know of it beside [`Managed::desired`]; `issuer` is that of the tokens.
+    fn warning(&self, issuer: &str) -> Option<Wanted>;
     /// Whether its pods need the CA `ConfigMap` in its namespace.
     const NEEDS_CA: bool;
     /// Counts for the status.
@@ -99,6 +103,10 @@ impl Managed for AgentApp {
 
     fn observed_generation(&self) -> Option<i64> {
         self.status.as_ref()?.observed_generation
+    }
+
+    fn warning(&self, _: &str) -> Option<Wanted> {
+        None
     }
 
     fn app_id(&self) -> Option<&str> {
@@ -146,6 +154,10 @@ impl Managed for LaunchToken {
 
     fn observed_generation(&self) -> Option<i64> {
         self.status.as_ref()?.observed_generation
+    }
+
+    fn warning(&self, issuer: &str) -> Option<Wanted> {
+        token_size::warning(self, issuer)
     }
 
     fn app_id(&self) -> Option<&str> {

@@ -6,7 +6,7 @@ pub mod queue;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY};
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, CA_CONFIG_MAP, FINALIZER};
 use kube::api::{Patch, PatchParams};
@@ -51,6 +51,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// What is known of the CA `ConfigMap`s.
     pub bundles: CaBundles,
+    /// Issuer of the tokens, as far as the controller knows: the broker's URL.
+    pub issuer: String,
     pub(crate) backoff: Backoff<Version>,
 }
 
@@ -223,6 +225,7 @@ impl<'a, K: Managed> One<'a, K> {
     /// The conditions as they should be, and the types of those that stay as they are.
     fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
         let mut wanted = vec![Wanted::from(ready)];
+        wanted.extend(self.object.warning(&self.context.issuer));
         if !K::NEEDS_CA {
             return (wanted, &[]);
         }
@@ -246,9 +249,13 @@ impl<'a, K: Managed> One<'a, K> {
             message: shorten(&message, MAX_MESSAGE),
         };
         // The Event about it comes with the error.
-        self.write_conditions(&[wanted], &[CONDITION_READY, CONDITION_CA_BUNDLE], None)
-            .await
-            .map(drop)
+        self.write_conditions(
+            &[wanted],
+            &[CONDITION_READY, CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],
+            None,
+        )
+        .await
+        .map(drop)
     }
 
     async fn cleanup(self) -> Result<Action, ReconcileError> {
@@ -267,8 +274,12 @@ impl<'a, K: Managed> One<'a, K> {
                     if !matches!(error, ReconcileError::Rests { .. }) {
                         let message = format!("Deletion waits: {}.", chain(&error));
                         let ready = Ready::new(Reason::Deleting, shorten(&message, MAX_MESSAGE));
-                        self.write_status(&[Wanted::from(&ready)], &[CONDITION_CA_BUNDLE], None)
-                            .await?;
+                        self.write_status(
+                            &[Wanted::from(&ready)],
+                            &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],
+                            None,
+                        )
+                        .await?;
                     }
                     return Err(error);
                 }
@@ -305,7 +316,8 @@ impl<'a, K: Managed> One<'a, K> {
             .map_or(0, |at| at.0.as_second());
         let waited = self.context.clock.unix_seconds().saturating_sub(since);
         let conditions = [Wanted::from(&deleting(&error, waited))];
-        self.write_status(&conditions, &[CONDITION_CA_BUNDLE], None).await?;
+        self.write_status(&conditions, &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE], None)
+            .await?;
         Ok(Action::requeue(Duration::from_secs(5)))
     }
 

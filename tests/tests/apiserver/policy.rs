@@ -11,6 +11,35 @@ use crate::broker::Fault;
 use crate::objects::{app_becomes, create_app, create_token, event, token_becomes};
 use crate::world::{World, wait};
 
+#[tokio::test]
+async fn scopes_that_make_a_token_too_long_are_warned_of() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    let scopes: Vec<String> = (0..64).map(|number| format!("read:orders:{number:0>200}")).collect();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    create_token(&world, &scopes).await;
+    let note = event(&world, "TokenTooLong").await.note.unwrap();
+    assert!(note.contains("64 scopes") && note.contains("8 KiB"), "{note}");
+    token_becomes(&world, "Synced").await;
+    let types = || async {
+        let token = world.launch_tokens().get("reader").await.unwrap();
+        let types = token
+            .status
+            .unwrap()
+            .conditions
+            .into_iter()
+            .map(|condition| condition.type_);
+        types.collect::<Vec<_>>()
+    };
+    assert!(types().await.contains(&"TokenSize".to_owned()));
+    patch_token(&world, json!({"allowedScopes": ["read:orders:1"]})).await;
+    wait("the condition is gone", || async {
+        (!types().await.contains(&"TokenSize".to_owned())).then_some(())
+    })
+    .await;
+    world.done().await;
+}
+
 async fn patch_app(world: &World, spec: Value) {
     let patch = Patch::Merge(json!({"spec": spec}));
     world
