@@ -31,6 +31,8 @@ shell_scripts() {
   shellcheck -x "${files[@]}"
 }
 
+documented_commands() { cargo build --quiet --locked -p agentwrit-cli && python3 scripts/docs-commands.py; }
+
 generated_crds() { cargo run --quiet --locked -p agentwrit-crds --bin generate-crds -- --check; }
 
 licences_bans_sources() { cargo-deny --offline check bans licenses sources; }
@@ -56,5 +58,6 @@ check "libraries build alone" alone libraries_alone
 check "documentation" doc documentation
 check "generated CRDs are current" crds generated_crds
 check "chart and examples (helm lint, kubeconform)" chart scripts/chart-check.sh offline
+check "commands in the documents" commands documented_commands
 say "$passed passed, $failed failed"
 ((failed == 0))

@@ -55,7 +55,10 @@ interop() { scripts/interop.sh; }
 chart_and_apiserver() {
   local status=0
   scripts/chart-check.sh || status=$?
-  cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast -- --test-threads=8 && return "$status"
+  cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast -- --test-threads=8 || status=$?
+  # After the tests, which install the CRDs.
+  cargo build --quiet --locked -p agentwrit-cli && python3 scripts/docs-commands.py --server || status=$?
+  return "$status"
 }
 
 e2e() { with_cluster "" install_and_run; }

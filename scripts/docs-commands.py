@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Checks the shell commands of the documents.
+
+Each ```sh block must be run by a test, or stand in docs-commands.json with the reason why it isn't. What isn't run is
+parsed: subcommands, flags and their values by the program itself (kubectl, helm, awrit with --help at the end), targets of
+make, files of ours. With --server, what kubectl reads is also asked of the API server that KUBECONFIG names, and what it
+writes is tried by --dry-run=server: an object that isn't there is no fault, a kind, a flag or a jsonpath that isn't is.
+
+Not covered: what a command does, unless a test runs the block; the order of commands; prose, yaml and json.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REASONS = ROOT / "scripts" / "docs-commands.json"
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "helm/**/*.md", "examples/**/*.md", "tests/**/README.md"]
+# Stands for what only a shell knows.
+UNKNOWN = "unknown"
+# What the documents write for a value that has a form of its own.
+PLACEHOLDERS = {"HASH": "0" * 64}
+# The check must find fault with these.
+WRONG = [
+    "kubectl bogus", "kubectl get pods --bogus", "kubectl get pods -o bogus=x --watch=maybe", "helm bogus", "helm upgrade a b --bogus",
+    "awrit bogus", "awrit audit bogus", "awrit audit verify --bogus", "awrit audit events --limit many", "make bogus", "scripts/bogus.sh",
+]
+READS = {"get", "describe", "events", "logs", "wait"}
+WRITES = {"create", "delete", "patch", "label", "apply", "scale", "annotate"}
+NOT_THERE = re.compile(r"NotFound|not found|no matching resources|No resources found|timed out waiting|no objects passed|Forbidden", re.I)
+
+
+@dataclass
+class Block:
+    page: str
+    line: int
+    text: str
+
+    @property
+    def first(self) -> str:
+        return next((line.strip() for line in self.text.splitlines() if line.strip() and not line.strip().startswith("#")), "")
+
+
+def blocks() -> list[Block]:
+    found = []
+    pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
+    for path in pages:
+        if "node_modules" in path.parts:
+            continue
+        inside, start = None, 0
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if inside is None and re.match(r"\s*```(sh|bash|shell|console)\s*$", line):
+                inside, start = [], number + 1
+            elif inside is not None and line.strip() == "```":
+                found.append(Block(str(path.relative_to(ROOT)), start, "\n".join(inside)))
+                inside = None
+            elif inside is not None:
+                inside.append(line)
+    return found
+
+
+def commands(text: str) -> list[list[str]]:
+    """The simple commands of a piece of shell, those in $(...) too. Enough for documents; not a shell."""
+    found: list[list[str]] = []
+    text = re.sub(r"\\\n", " ", text)
+
+    def inner(match: re.Match) -> str:
+        found.extend(commands(match.group(1)))
+        return UNKNOWN
+
+    # Inside out.
+    while re.search(r"\$\(([^()]*)\)", text):
+        text = re.sub(r"\$\(([^()]*)\)", inner, text)
+    text = re.sub(r"<<<\s*\"[^\"]*\"", "", text)
+    text = re.sub(r"\$\{?\w+\}?", UNKNOWN, text)
+    # Comments are taken out here, because shlex takes the line feed with them.
+    text = "\n".join(re.sub(r"(^|\s)#\s.*$", "", line) for line in text.splitlines())
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";|&\n<>()")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    words: list[str] = []
+    is_file = False
+    for token in [*lexer, ";"]:
+        if token and set(token) <= set(";|&\n()"):
+            found.append(words)
+            words, is_file = [], False
+        elif token and set(token) <= set("<>"):
+            is_file = True
+        elif is_file:
+            is_file = False
+        else:
+            words.append(token)
+    return [bare for bare in (strip(words) for words in found) if bare]
+
+
+def strip(words: list[str]) -> list[str]:
+    """Without shell keywords and variables before the command."""
+    while words and (words[0] in {"while", "do", "done", "for", "if", "then", "fi", "export", "eval"} or re.match(r"^\w+=", words[0])):
+        words = words[1:]
+    return words
+
+
+def run(words: list[str]) -> tuple[int, str]:
+    ended = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=60)
+    return ended.returncode, ended.stderr + ended.stdout
+
+
+def awrit() -> str:
+    for folder in ("debug", "release"):
+        if (ROOT / "target" / folder / "awrit").is_file():
+            return str(ROOT / "target" / folder / "awrit")
+    sys.exit("target/debug/awrit is not there: cargo build -p agentwrit-cli")
+
+
+def parsed(program: str, words: list[str]) -> str:
+    """What the program says against these arguments; nothing if it knows them."""
+    code, said = run([program, *words, "--help"])
+    name = words[0] if words and not words[0].startswith("-") else ""
+    if code != 0 or re.search(r"^error:|^Error:", said, re.M):
+        return said.strip().splitlines()[0] if said.strip() else f"exit code {code}"
+    usage = re.search(r"^Usage:\s*(.*)$", said, re.M)
+    if name and usage and not re.search(rf"\b{re.escape(name)}\b", said):
+        return f"{Path(program).name} doesn't know {name}"
+    return ""
+
+
+def check(words: list[str], server: bool) -> str:
+    """What is wrong with one command; nothing if all is well, or nobody here can say."""
+    program = Path(words[0]).name
+    arguments = [PLACEHOLDERS.get(word, word) for word in words[1:]]
+    if program in {"kubectl", "helm"}:
+        fault = parsed(program, arguments)
+        return fault or (on_server(arguments) if server and program == "kubectl" else "")
+    if program == "awrit":
+        return parsed(awrit(), arguments)
+    if program == "make":
+        targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+        unknown = [word for word in arguments if not word.startswith("-") and "=" not in word and word not in targets]
+        return f"the Makefile has no target {unknown[0]}" if unknown else ""
+    if words[0].startswith("scripts/"):
+        return "" if (ROOT / words[0]).is_file() else f"there is no {words[0]}"
+    return ""
+
+
+def on_server(arguments: list[str]) -> str:
+    verb = next((word for index, word in enumerate(arguments) if not word.startswith("-") and arguments[index - 1] not in {"-n", "--namespace"}), "")
+    files = [word for word in arguments if word.startswith("-") is False and "/" in word and (ROOT / word).exists()]
+    # Of these nothing is left without a pod, a file, or what a shell would put in.
+    if verb in {"logs", "wait"} or any(UNKNOWN in word for word in arguments) or "--watch" in arguments or any(word.startswith("--from-file") for word in arguments):
+        return ""
+    if verb in READS:
+        code, said = run(["kubectl", *arguments])
+    elif verb in WRITES and not (verb == "apply" and not files):
+        code, said = run(["kubectl", *arguments, "--dry-run=server"])
+    else:
+        return ""
+    if code == 0 or (NOT_THERE.search(said) and "doesn't have a resource type" not in said):
+        return ""
+    return said.strip().splitlines()[-1]
+
+
+def main() -> int:
+    server = "--server" in sys.argv
+    known = json.loads(REASONS.read_text())
+    run_pages, reasons = known["run"], {(item["page"], item["first"]): item["reason"] for item in known["not_run"]}
+    faults, used, counted = [], set(), 0
+    for block in blocks():
+        where = f"{block.page}:{block.line}"
+        if block.page in run_pages:
+            test = ROOT / run_pages[block.page]
+            if Path(block.page).name not in test.read_text():
+                faults.append(f"{where}: {run_pages[block.page]} doesn't name the page that it is said to run")
+            continue
+        key = (block.page, block.first)
+        if not reasons.get(key, "").strip():
+            faults.append(f"{where}: no test runs this block; add it to one, or to {REASONS.name} with the reason: {block.first!r}")
+        used.add(key)
+        for words in commands(block.text):
+            counted += 1
+            fault = check(words, server)
+            if fault:
+                faults.append(f"{where}: {shlex.join(words)}: {fault}")
+    faults += [f"this script finds nothing wrong with {wrong!r}" for wrong in WRONG if not check(commands(wrong)[0], False)]
+    faults += [f"{REASONS.name}: no such block any more: {page}: {first!r}" for page, first in sorted(set(reasons) - used)]
+    print("\n".join(faults) or f"{counted} commands of blocks that no test runs are well-formed")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
