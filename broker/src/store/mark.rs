@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use agentwrit_protocol::StoreMark;
 
+use super::{Result, StoreError};
 use crate::file_names::{beside, sync_folder_of};
 
 /// A mark is some 140 bytes; more than this is none.
@@ -59,12 +60,22 @@ impl MarkFile {
         }
     }
 
-    /// What it says. A file that can't be read may hold anything, so it isn't taken for none.
-    pub(crate) fn read(&self) -> Remembered {
+    /// What it says. One that holds no mark may have held any, so it isn't taken for none.
+    ///
+    /// # Errors
+    /// What the system says when it can't read a file that may be there: that tells nothing of the store.
+    pub(crate) fn read(&self) -> Result<Remembered> {
         match text_of(&self.path) {
-            Ok(text) => Remembered::from_text(text.trim_end()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Remembered::Nothing,
-            Err(error) => Remembered::Unreadable(error.to_string()),
+            Ok(text) => Ok(Remembered::from_text(text.trim_end())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => Ok(Remembered::Nothing),
+                // It is no text.
+                io::ErrorKind::InvalidData => Ok(Remembered::Unreadable(error.to_string())),
+                _ => Err(StoreError::Mark {
+                    path: self.path.display().to_string(),
+                    source: error,
+                }),
+            },
         }
     }
 
@@ -137,10 +148,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mark");
         let file = MarkFile::at(&path);
-        assert_eq!(file.read(), Remembered::Nothing);
+        assert_eq!(file.read().unwrap(), Remembered::Nothing);
         for sequence in [1, 2, 2] {
             file.keep(|| mark(sequence));
-            assert_eq!(MarkFile::at(&path).read(), Remembered::Mark(mark(sequence)));
+            assert_eq!(MarkFile::at(&path).read().unwrap(), Remembered::Mark(mark(sequence)));
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
     }
@@ -164,15 +175,23 @@ mod tests {
         for content in [b"".as_slice(), b"{", b"\xff", mark(-1).text().as_bytes(), b"[]"] {
             fs::write(&path, content).unwrap();
             assert!(
-                matches!(MarkFile::at(&path).read(), Remembered::Unreadable(_)),
+                matches!(MarkFile::at(&path).read(), Ok(Remembered::Unreadable(_))),
                 "{content:?}"
             );
         }
         fs::write(&path, long).unwrap();
-        assert_eq!(MarkFile::at(&path).read(), Remembered::Mark(mark(1)));
+        assert_eq!(MarkFile::at(&path).read().unwrap(), Remembered::Mark(mark(1)));
+    }
+
+    #[test]
+    fn what_the_system_cant_read_tells_nothing_of_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = MarkFile::at(folder.path()).read().unwrap_err();
+        assert!(matches!(error, StoreError::Mark { .. }), "{error}");
+        let text = error.to_string();
         assert!(
-            matches!(MarkFile::at(folder.path()).read(), Remembered::Unreadable(_)),
-            "a folder"
+            text.contains(&*folder.path().to_string_lossy()) && text.contains("AA_STORE_MARK"),
+            "{text}"
         );
     }
 
@@ -182,9 +201,9 @@ mod tests {
         let path = folder.path().join("later").join("mark");
         let file = MarkFile::at(&path);
         file.keep(|| mark(1));
-        assert_eq!(file.read(), Remembered::Nothing);
+        assert_eq!(file.read().unwrap(), Remembered::Nothing);
         fs::create_dir(folder.path().join("later")).unwrap();
         file.keep(|| mark(1));
-        assert_eq!(file.read(), Remembered::Mark(mark(1)));
+        assert_eq!(file.read().unwrap(), Remembered::Mark(mark(1)));
     }
 }

@@ -81,6 +81,18 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The system can't read the store's mark, so that nobody knows whether the store was put back from a copy.
+    #[error(
+        "the store's mark {path} can't be read ({source}): mend that, name another file in AA_STORE_MARK, or start once \
+         with --restored"
+    )]
+    Mark {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The wall clock is behind the high-water mark: nothing is issued by it.
     #[error("the wall clock is more than five minutes behind the store's high-water mark: nothing is issued")]
     Clock,
@@ -127,6 +139,7 @@ impl StoreError {
             Self::Signing(_) => "signing",
             Self::Locked { .. } => "locked",
             Self::File { .. } => "file",
+            Self::Mark { .. } => "mark",
             Self::Clock => "clock",
             Self::DiskFull => "disk_full",
             Self::RolledBack => "rolled_back",
@@ -143,7 +156,7 @@ impl StoreError {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::Database { operation, .. } => operation,
-            Self::Locked { .. } | Self::File { .. } => "open",
+            Self::Locked { .. } | Self::File { .. } | Self::Mark { .. } => "open",
             other => other.kind(),
         }
     }

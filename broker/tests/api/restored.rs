@@ -266,6 +266,29 @@ async fn a_mark_that_can_not_be_read_counts_once_as_a_restore() {
 }
 
 #[tokio::test]
+async fn a_mark_that_the_system_cant_read_is_no_restore_but_not_ready() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let path = harness.folder.path().join("signing.key.mark");
+    let text = fs::read(&path).unwrap();
+    let (folder, mut settings, clock) = harness.stop().await;
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    settings.insert("AA_STORE_REQUIRED".into(), "true".into());
+    let harness = Harness::again(folder, settings, clock).await;
+    let readiness = harness.get("/readyz").await;
+    assert_eq!(
+        (readiness.status, &readiness.json()["failing"][0]["reason"]),
+        (503, &json!("mark"))
+    );
+    // The disk is back.
+    fs::remove_dir(&path).unwrap();
+    let harness = reopened(harness, || fs::write(&path, &text).unwrap()).await;
+    assert!(harness.stands(&token).await);
+    assert!(restorations(&harness).await.is_empty());
+}
+
+#[tokio::test]
 async fn without_a_mark_nothing_is_noticed_and_one_is_made() {
     let harness = start().await;
     let (_, token) = harness.agent(json!({})).await;

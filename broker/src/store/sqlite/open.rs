@@ -171,11 +171,16 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
 
 /// What makes the store a restored one: a person's word, or the file outside it.
 fn finding(connection: &Connection, present: &StoreMark, shared: &Shared) -> Result<Option<Finding>> {
-    let remembered = shared.mark.read();
+    let is_declared = shared.restored.load(Ordering::SeqCst);
+    let remembered = match shared.mark.read() {
+        // A person's word needs no mark.
+        Err(StoreError::Mark { source, .. }) if is_declared => Remembered::Unreadable(source.to_string()),
+        remembered => remembered?,
+    };
     if let Remembered::Unreadable(why) = &remembered {
         tracing::warn!(target: "STORE", component = "Mark", why, "the store's mark can't be read");
     }
-    let (rule, by) = if shared.restored.load(Ordering::SeqCst) {
+    let (rule, by) = if is_declared {
         (Some(Rule::Declared), "--restored")
     } else {
         (judge(connection, present, &remembered)?, "AA_STORE_MARK")
