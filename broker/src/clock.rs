@@ -13,10 +13,17 @@ pub(crate) fn is_wrong(times: Times, min_iat: i64) -> bool {
 
 /// What is wrong with a wall clock that is far behind what the store has seen.
 pub(crate) fn disagreement(times: Times, min_iat: i64) -> String {
+    format!(
+        "{}: nothing is issued until the clock is right; if it is right now, start with --accept-clock",
+        both(times, min_iat)
+    )
+}
+
+/// Both times.
+pub(crate) fn both(times: Times, min_iat: i64) -> String {
     let second = |millis: i64| rfc3339_seconds(millis.div_euclid(1000));
     format!(
-        "the wall clock says {}, and the store has seen {}: nothing is issued until the clock is right; if it is right now, \
-         start with --accept-clock",
+        "the wall clock says {}, and the store has seen {}",
         second(times.wall),
         second(times.mark.max(min_iat.saturating_mul(1000)))
     )

@@ -168,12 +168,20 @@ async fn an_accepted_clock_begins_a_new_epoch() {
     assert_eq!(clock_trouble(&harness).await, None);
     let fresh = harness.broker.store.epoch();
     assert_ne!(fresh, epoch);
+    let told = harness.last("clock_accepted").await;
+    let detail = told["detail"].as_str().unwrap();
+    for part in [&*epoch, &*fresh, "the store has seen 2027-01-16"] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    let counted = "\nagentwrit_audit_events_total{event_type=\"clock_accepted\"} 1\n";
+    assert!(harness.get("/v1/metrics").await.text.contains(counted));
     harness.clock.advance(1);
     let (_, new) = harness.agent(json!({})).await;
     assert!(harness.stands(&new).await && !harness.stands(&old).await);
     // The second time there is nothing to accept.
     let harness = harness.restart_accepting_the_clock().await;
     assert_eq!(harness.broker.store.epoch(), fresh);
+    assert_eq!(harness.events("event_type=clock_accepted").await.len(), 1);
     assert!(harness.stands(&new).await && !harness.stands(&old).await);
     // Nor does time bring to life what the wrong clock has dated.
     harness.clock.set_wall(claims(&future)["iat"].as_i64().unwrap());

@@ -85,6 +85,8 @@ event_types! {
     RegistrationDenied = "registration_denied",
     /// The store was found to be a restored one, or declared so.
     StoreRestored = "store_restored",
+    /// A person took the wall clock for right although the store had seen a later time; a new epoch began.
+    ClockAccepted = "clock_accepted",
     /// The chain so far, signed.
     AuditCheckpoint = "audit_checkpoint",
     /// A segment of the trail was dropped, exported before or not.

@@ -7,21 +7,23 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, StoreMark, Times, lower_hex};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::chain::{ChainHead, verify_tail};
-use super::committer::Shared;
+use super::chain::{ChainHead, seal, verify_tail};
+use super::committer::{Shared, append};
 use super::meta;
 use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
 use super::schema::migrate;
 use super::segments;
 use super::session::AT_ONCE;
 use super::statements::Statements;
-use crate::clock::{disagreement, is_wrong};
+use crate::clock::{both, disagreement, is_wrong};
 use crate::file_names::beside;
 use crate::store::{
-    EndReason, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError, StoreKind,
+    EndReason, EventDraft, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError,
+    StoreKind,
 };
 use crate::view::ViewChange;
 
@@ -137,7 +139,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     if let (Some(epoch), StoreKind::File(_)) = (&known, kind) {
         found = finding(&connection, &head.mark(epoch.clone()), shared)?;
     }
-    let mut identity = identify(&mut connection, shared, forgetful)?;
+    let mut identity = identify(&mut connection, &mut head, shared, forgetful)?;
     probe(&mut connection)?;
     if matches!(kind, StoreKind::File(_)) {
         if known.is_none() {
@@ -224,17 +226,18 @@ pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
     Ok(lower_hex(bytes))
 }
 
-/// Takes the wall clock for right when the mark is too far ahead of it; otherwise there is nothing to accept.
-fn accept_clock(shared: &Shared, min_iat: i64) -> bool {
+/// Takes the wall clock for right when the mark is too far ahead of it, and answers both times; otherwise there is
+/// nothing to accept.
+fn accept_clock(shared: &Shared, min_iat: i64) -> Option<String> {
     let times = shared.judging.observe();
     if !is_wrong(times, min_iat) {
         tracing::warn!(target: "STORE", component = "Clock",
             "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
-        return false;
+        return None;
     }
     tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times, min_iat));
     shared.judging.accept_wall();
-    true
+    Some(both(times, min_iat))
 }
 
 /// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
@@ -250,14 +253,17 @@ fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result
 }
 
 /// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
-/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch.
-fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Result<Identity> {
+/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch, and
+/// the trail tells of it.
+fn identify(connection: &mut Connection, head: &mut ChainHead, shared: &Shared, forgetful: bool) -> Result<Identity> {
     let transaction = begin(connection, OPEN)?;
     let read = |key| meta::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
     let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
-    let accepted = shared.accept_clock.load(Ordering::SeqCst) && accept_clock(shared, min_iat);
-    let identity = if let Some((old, _)) = known.as_ref().filter(|_| accepted) {
+    let asked = shared.accept_clock.load(Ordering::SeqCst);
+    let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
+    let mut links = None;
+    let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
         let epoch = new_epoch(shared)?;
         let min_iat = next_second(shared);
         remember_epoch(&transaction, old)?;
@@ -265,6 +271,13 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
         meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         meta::keep_high_water(&transaction, shared.judging.observe().mark)?;
         end_the_future(&transaction, shared.judging.observe(), min_iat)?;
+        let now = shared.clock.now();
+        let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
+        let event = EventDraft::success(EventType::ClockAccepted, detail);
+        links = Some(append(
+            &transaction,
+            seal(head, vec![(now, event)], now, &shared.keys)?,
+        )?);
         tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
             "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
         Identity {
@@ -310,6 +323,11 @@ fn identify(connection: &mut Connection, shared: &Shared, forgetful: bool) -> Re
         meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
     }
     transaction.commit().during(OPEN)?;
+    if let Some(links) = links {
+        *head = links.head;
+        let types = links.events.iter().map(|sealed| sealed.event.event_type.as_str());
+        shared.metrics.count_events(types);
+    }
     shared.accept_clock.store(false, Ordering::SeqCst);
     Ok(identity)
 }
