@@ -1,0 +1,169 @@
+//! A broker that works for a long time, on a clock of the test's choice: the trail stays within its bound and whole.
+//!
+//! `scripts/soak.sh` runs the long ones as a release build: a year of bursts, a week of 1,000 agents, a day of 10,000.
+//! Without it the same is done for less than a minute of work.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    unreachable_pub
+)]
+
+mod agents;
+mod watch;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agentwrit_broker::broker::AppState;
+use agentwrit_broker::config::Config;
+use agentwrit_broker::startup::{Surroundings, assemble};
+use agentwrit_broker::system::SystemEntropy;
+use agentwrit_broker::{background, retention};
+use agentwrit_protocol::clock::ManualClock;
+
+use agents::{register, renew};
+use watch::Watch;
+
+const MIB: u64 = 1024 * 1024;
+const START: i64 = 1_800_000_000;
+/// A token of 300 s is renewed when four fifths of its life are over.
+const RENEWED_AFTER: i64 = 240;
+const YEAR: i64 = 365 * 86_400;
+
+/// How a broker is used.
+struct Scenario {
+    agents: usize,
+    /// How often all agents register, and then renew.
+    bursts: usize,
+    renewals: usize,
+    /// Seconds from one burst to the next.
+    jump: i64,
+    max_bytes: u64,
+    /// Events and drops that must have been seen at the end.
+    events: i64,
+    drops: usize,
+}
+
+/// More than a million events in a year, from a thousand agents that come and go.
+const A_YEAR: Scenario = Scenario {
+    agents: 1_000,
+    bursts: 100,
+    renewals: 8,
+    jump: YEAR / 100,
+    max_bytes: 64 * MIB,
+    events: 1_000_000,
+    drops: 5,
+};
+/// What fits among the other tests.
+const A_SHORT_YEAR: Scenario = Scenario {
+    agents: 400,
+    bursts: 12,
+    renewals: 3,
+    jump: YEAR / 12,
+    max_bytes: 16 * MIB,
+    events: 24_000,
+    drops: 5,
+};
+const A_WEEK: Scenario = Scenario {
+    agents: 1_000,
+    bursts: 1,
+    renewals: 7 * 360,
+    jump: 0,
+    max_bytes: 614 * MIB,
+    events: 2_500_000,
+    drops: 5,
+};
+const A_DAY: Scenario = Scenario {
+    agents: 10_000,
+    bursts: 1,
+    renewals: 360,
+    jump: 0,
+    max_bytes: 614 * MIB,
+    events: 3_600_000,
+    drops: 5,
+};
+
+async fn broker(folder: &Path, max_bytes: u64, clock: &Arc<ManualClock>) -> AppState {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let settings = [
+        ("AA_ADMIN_AUTH", "off".to_owned()),
+        ("AA_DB_PATH", path("data.db")),
+        ("AA_SIGNING_KEY_PATH", path("signing.key")),
+        ("AA_AUDIT_MAX_BYTES", max_bytes.to_string()),
+        ("AA_STORE_REQUIRED", "true".to_owned()),
+    ];
+    let config = Config::load(&|name| {
+        let found = settings.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.clone())
+    });
+    let surroundings = Surroundings {
+        clock: Arc::<ManualClock>::clone(clock),
+        entropy: Arc::new(SystemEntropy),
+        attestor: None,
+    };
+    assemble(config.unwrap(), surroundings).await.unwrap()
+}
+
+/// Does what the broker does by itself, and looks at the store.
+async fn look(broker: &AppState, watch: &mut Watch) {
+    watch.size();
+    retention::retain(broker).await;
+    watch.size();
+    background::prune(broker).await;
+    watch.trail(broker).await;
+}
+
+async fn run(scenario: &Scenario) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let clock = Arc::new(ManualClock::at(START));
+    let mut broker = broker(folder.path(), scenario.max_bytes, &clock).await;
+    let mut watch = Watch::new(&broker, folder.path(), scenario.max_bytes);
+    for burst in 0..scenario.bursts {
+        let sessions = register(&broker, &clock, scenario.agents).await;
+        look(&broker, &mut watch).await;
+        for renewal in 0..scenario.renewals {
+            clock.advance(RENEWED_AFTER);
+            renew(&broker, &sessions).await;
+            look(&broker, &mut watch).await;
+            if renewal == 7 || renewal + 1 == scenario.renewals {
+                watch.memory();
+            }
+        }
+        if burst % 10 == 9 || scenario.bursts == 1 {
+            watch.whole_trail(&broker).await;
+        }
+        clock.advance(scenario.jump);
+    }
+    assert!(watch.events() >= scenario.events, "{} events", watch.events());
+    assert!(watch.drops() >= scenario.drops, "{} drops", watch.drops());
+    // A start finds the same.
+    broker.store.close().await.unwrap();
+    drop(broker);
+    broker = self::broker(folder.path(), scenario.max_bytes, &clock).await;
+    look(&broker, &mut watch).await;
+    watch.whole_trail(&broker).await;
+    broker.store.close().await.unwrap();
+    watch.tell("done");
+}
+
+#[test]
+fn the_trail_stays_within_its_bound_and_whole() {
+    let scenarios: &[&Scenario] = match std::env::var("SOAK").as_deref() {
+        Err(_) => &[&A_SHORT_YEAR],
+        Ok("year") => &[&A_YEAR],
+        Ok("week") => &[&A_WEEK],
+        Ok("day") => &[&A_DAY],
+        Ok(other) => panic!("SOAK={other:?} must be year, week or day"),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.unwrap();
+    for scenario in scenarios {
+        runtime.block_on(run(scenario));
+    }
+}
