@@ -62,11 +62,15 @@ impl View {
     /// Notes that a token was refused because it had expired: it stays refused, also when the clock that said so is set
     /// back.
     pub fn note_expired(&self, claims: &Claims) {
-        self.apply(vec![ViewChange::TokenSpent {
+        self.apply(vec![ViewChange::Expired {
             jti: claims.jti.clone(),
-            overlap_until: None,
             until: ViewChange::end_of_second(claims.exp),
         }]);
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> usize {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Forgets entries that can hit no token any more.

@@ -30,6 +30,28 @@ async fn what_is_not_set_limits_no_client_of_the_contract() {
 }
 
 #[tokio::test]
+async fn renewals_leave_nothing_in_memory_but_the_current_token() {
+    let harness = Harness::new().await;
+    let (id, mut current) = harness.agent(json!({})).await;
+    let mut child = token(delegate(&harness, &current, &id).await);
+    let (first, first_child) = (current.clone(), child.clone());
+    for _ in 0..100 {
+        current = token(harness.renew(&current).await);
+        child = token(harness.renew(&child).await);
+    }
+    assert_eq!(harness.broker.view.entries(), 2, "of the session and of the delegation");
+    let harness = harness.restart(&[]).await;
+    assert_eq!(harness.broker.view.entries(), 2);
+    for (token, stands) in [(&first, false), (&first_child, false), (&current, true), (&child, true)] {
+        assert_eq!(harness.stands(token).await, stands);
+    }
+    // In memory they go with the last token that they could judge.
+    harness.clock.advance(301);
+    agentwrit_broker::background::prune(&harness.broker).await;
+    assert_eq!(harness.broker.view.entries(), 0);
+}
+
+#[tokio::test]
 async fn a_session_has_the_rate_that_is_set() {
     let harness = Harness::with(&[("AA_SESSION_RATE", "2")]).await;
     let (id, mut current) = harness.agent(json!({})).await;

@@ -113,8 +113,10 @@ impl World {
             }
             Op::Renew { token, overlap } => {
                 let Some(claims) = chosen(token) else { return };
-                self.change(Change::TokenSpent {
-                    jti: claims.jti,
+                self.change(Change::Renewed {
+                    node: claims.sid,
+                    jti: "next".into(),
+                    previous: claims.jti,
                     overlap_until: overlap.then_some(times.judged + OVERLAP),
                     until: end_of_second(claims.exp),
                 });
@@ -195,9 +197,8 @@ impl World {
             let refused = if claims.exp < times.judged.div_euclid(1000) {
                 let by_mark = claims.exp < times.mark.div_euclid(1000);
                 if !by_mark {
-                    self.view.apply(Change::TokenSpent {
+                    self.view.apply(Change::Expired {
                         jti: claims.jti.clone(),
-                        overlap_until: None,
                         until: end_of_second(claims.exp),
                     });
                 }

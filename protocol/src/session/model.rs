@@ -285,24 +285,21 @@ impl World {
                 );
                 let jti = self.name("jti");
                 // Only the direct predecessor stands in overlap.
-                if let Some((older, until, exp)) = self.rows[token.row].previous.clone()
+                if let Some((older, until, _)) = self.rows[token.row].previous.clone()
                     && until > self.now
                 {
-                    self.view.apply(Change::TokenSpent {
-                        jti: older.clone(),
-                        overlap_until: None,
-                        until: end_of_second(exp),
-                    });
                     let now = self.now;
                     let older = self.tokens.iter_mut().find(|token| token.claims.jti == older);
                     older.unwrap().replaced_from = Some(now);
                 }
                 let row = &mut self.rows[token.row];
                 let before = (row.jti.clone(), granted.predecessor_until, row.exp);
-                self.view.apply(Change::TokenSpent {
-                    jti: before.0.clone(),
+                self.view.apply(Change::Renewed {
+                    node: row.id.clone(),
+                    jti: jti.clone(),
+                    previous: before.0.clone(),
                     overlap_until: (before.1 > self.now).then_some(before.1),
-                    until: end_of_second(before.2),
+                    until: end_of_second(row.last_exp.max(granted.exp)),
                 });
                 (row.jti, row.iat, row.exp) = (jti, granted.iat, granted.exp);
                 row.last_exp = row.last_exp.max(granted.exp);

@@ -23,13 +23,25 @@ pub enum Change {
         /// When the last token that it can hit has expired.
         until: i64,
     },
-    /// A renewal replaced a token.
-    TokenSpent {
+    /// A renewal gave a session or a delegation its next token: of those that it had, only the direct predecessor
+    /// stands, until its overlap is over.
+    Renewed {
+        /// Id of the session or of the delegation.
+        node: String,
+        /// Id of the token that is current now.
+        jti: String,
+        /// Id of the token before.
+        previous: String,
+        /// The end of the predecessor's overlap, from when on it is refused; at once when there is none.
+        overlap_until: Option<i64>,
+        /// When the last token that the node ever had has expired.
+        until: i64,
+    },
+    /// A token was refused because it had expired, and stays so whatever the clock says later.
+    Expired {
         /// Which.
         jti: String,
-        /// The end of its overlap, from when on it is refused; at once and for good when there is none.
-        overlap_until: Option<i64>,
-        /// When it has expired.
+        /// When it has expired by both clocks.
         until: i64,
     },
     /// A person revoked.
@@ -116,10 +128,19 @@ struct Ending {
     until: i64,
 }
 
+/// The tokens of a node that was renewed: one entry, however many there were.
 #[derive(Debug)]
-struct Spent {
+struct Current {
+    jti: String,
+    previous: String,
     over: Over,
     until: i64,
+}
+
+impl Current {
+    fn stands(&self, jti: &str, judged: i64) -> bool {
+        self.jti == jti || (self.previous == jti && !self.over.is_over(judged))
+    }
 }
 
 /// The state. An entry goes when the last token that it can hit has expired.
@@ -128,7 +149,8 @@ pub struct RevocationView {
     loaded: bool,
     min_iat: i64,
     ended: HashMap<String, Ending>,
-    spent: HashMap<String, Spent>,
+    renewed: HashMap<String, Current>,
+    expired: HashMap<String, i64>,
     tokens: HashMap<String, Option<i64>>,
     agents: HashMap<String, Option<i64>>,
     tasks: HashMap<String, Option<i64>>,
@@ -186,17 +208,35 @@ impl RevocationView {
                 }
                 entry.until = entry.until.max(until);
             }
-            Change::TokenSpent {
+            Change::Renewed {
+                node,
                 jti,
+                previous,
                 overlap_until,
                 until,
-            } => {
-                let entry = self.spent.entry(jti).or_insert_with(|| Spent {
-                    over: Over::new(overlap_until),
-                    until,
-                });
-                entry.over.hasten(overlap_until);
-                entry.until = entry.until.max(until);
+            } => match self.renewed.get_mut(&node) {
+                Some(known) if known.previous == previous => {
+                    known.jti = jti;
+                    known.over.hasten(overlap_until);
+                    known.until = known.until.max(until);
+                }
+                known => {
+                    let until = known.map_or(until, |known| known.until.max(until));
+                    let over = Over::new(overlap_until);
+                    self.renewed.insert(
+                        node,
+                        Current {
+                            jti,
+                            previous,
+                            over,
+                            until,
+                        },
+                    );
+                }
+            },
+            Change::Expired { jti, until } => {
+                let entry = self.expired.entry(jti).or_insert(until);
+                *entry = until.max(*entry);
             }
             Change::Lifted { level, target } => {
                 self.level_mut(level).remove(&target);
@@ -232,9 +272,13 @@ impl RevocationView {
         if let Some(ending) = ending {
             return TokenState::Ended(ending.reason);
         }
-        match self.spent.get(&claims.jti) {
-            Some(spent) if spent.over.is_over(times.judged) => TokenState::Renewed,
-            _ => TokenState::Active,
+        let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
+        let current = self.renewed.get(node);
+        let stands = current.is_none_or(|current| current.stands(&claims.jti, times.judged));
+        if stands && !self.expired.contains_key(&claims.jti) {
+            TokenState::Active
+        } else {
+            TokenState::Renewed
         }
     }
 
@@ -253,7 +297,8 @@ impl RevocationView {
     pub fn prune(&mut self, times: Times) {
         let passed = times.passed();
         self.ended.retain(|_, ending| ending.until > passed);
-        self.spent.retain(|_, spent| spent.until > passed);
+        self.renewed.retain(|_, current| current.until > passed);
+        self.expired.retain(|_, until| *until > passed);
         for level in RevocationLevel::ALL {
             self.level_mut(level)
                 .retain(|_, until| until.is_none_or(|until| until > passed));
@@ -263,7 +308,7 @@ impl RevocationView {
     /// How many entries there are.
     pub fn len(&self) -> usize {
         let levels = RevocationLevel::ALL.into_iter().map(|level| self.level(level).len());
-        self.ended.len() + self.spent.len() + levels.sum::<usize>()
+        self.ended.len() + self.renewed.len() + self.expired.len() + levels.sum::<usize>()
     }
 
     /// Whether there are none.
@@ -322,12 +367,18 @@ mod tests {
             TokenState::Ended(EndReason::PodEnded)
         );
         // An overlap that was seen over stays over; one that nobody looked at is as the clock says.
-        let spent = |jti: &str| Change::TokenSpent {
-            jti: jti.into(),
+        let renewed = |node: &str| Change::Renewed {
+            node: node.into(),
+            jti: "next".into(),
+            previous: "j".into(),
             overlap_until: Some(500),
             until: 9000,
         };
-        let overlaps = [ended(EndReason::Superseded, Some(500)), spent("j"), spent("k")];
+        let overlaps = [
+            ended(EndReason::Superseded, Some(500)),
+            renewed("other"),
+            renewed("another"),
+        ];
         let view = RevocationView::loaded(0, overlaps);
         let seen = TokenState::Ended(EndReason::Superseded);
         assert_eq!(view.state(&claims("s", "x"), Times::at(400)), TokenState::Active);
@@ -335,7 +386,7 @@ mod tests {
         assert_eq!(view.state(&claims("s", "x"), Times::at(400)), seen);
         assert_eq!(view.state(&claims("other", "j"), Times::at(500)), TokenState::Renewed);
         assert_eq!(view.state(&claims("other", "j"), Times::at(400)), TokenState::Renewed);
-        assert_eq!(view.state(&claims("other", "k"), Times::at(400)), TokenState::Active);
+        assert_eq!(view.state(&claims("another", "j"), Times::at(400)), TokenState::Active);
     }
 
     #[test]
@@ -376,6 +427,38 @@ mod tests {
             ..claims("root", "j")
         };
         assert_eq!(view.state(&beside, Times::at(0)), TokenState::Active);
+    }
+
+    #[test]
+    fn a_node_takes_one_entry_however_often_it_is_renewed() {
+        let renewal = |number: i64, overlap_until| Change::Renewed {
+            node: "s".into(),
+            jti: format!("j{number}"),
+            previous: format!("j{}", number - 1),
+            overlap_until,
+            until: 9000,
+        };
+        let mut view = RevocationView::loaded(0, (1..=1000).map(|number| renewal(number, Some(500))));
+        assert_eq!(view.len(), 1);
+        let state = |view: &RevocationView, jti: &str, now| view.state(&claims("s", jti), Times::at(now));
+        assert_eq!(state(&view, "j1000", 499), TokenState::Active);
+        assert_eq!(state(&view, "j999", 499), TokenState::Active, "in overlap");
+        for number in 0..999 {
+            let jti = format!("j{number}");
+            assert_eq!(
+                state(&view, &jti, 499),
+                TokenState::Renewed,
+                "an overlap ends with the next renewal"
+            );
+        }
+        // Told once more, as after a restart: an overlap only gets shorter.
+        assert_eq!(state(&view, "j999", 500), TokenState::Renewed);
+        view.apply(renewal(1000, Some(800)));
+        assert_eq!(state(&view, "j999", 400), TokenState::Renewed);
+        // A delegation under the same session is a node of its own.
+        let mut delegated = claims("s", "d0");
+        delegated.delegation_nodes = vec!["node".into()];
+        assert_eq!(view.state(&delegated, Times::at(0)), TokenState::Active);
     }
 
     #[test]
@@ -425,20 +508,27 @@ mod tests {
                 until,
             })
         };
-        let spent = Change::TokenSpent {
-            jti: "j".into(),
+        let renewed = Change::Renewed {
+            node: "s".into(),
+            jti: "x".into(),
+            previous: "j".into(),
             overlap_until: None,
             until: 10,
         };
-        let mut view = RevocationView::loaded(0, [spent, revoked(RevocationLevel::Agent, "nobody", None)]);
+        let expired = Change::Expired {
+            jti: "y".into(),
+            until: 10,
+        };
+        let mut view = RevocationView::loaded(0, [renewed, expired, revoked(RevocationLevel::Agent, "nobody", None)]);
         assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Renewed);
+        assert_eq!(view.state(&claims("z", "y"), Times::at(0)), TokenState::Renewed);
         view.apply(revoked(RevocationLevel::Task, "t", Some(20)));
         assert_eq!(
             view.state(&claims("s", "x"), Times::at(0)),
             TokenState::Ended(EndReason::Revoked)
         );
         view.prune(Times::at(10));
-        assert!(view.spent.is_empty());
+        assert!(view.renewed.is_empty() && view.expired.is_empty());
         view.apply(revoked(RevocationLevel::Task, "t", Some(5)));
         view.prune(Times::at(19));
         assert_eq!(

@@ -79,7 +79,6 @@ impl Meta for SqliteTx<'_> {
             // A launch token answers "expired" or "already consumed" for an hour, then "not found".
             (prune!("launch_tokens", "id", "expires_at"), millis - HOUR * 1000),
             (prune!("nonces", "until, nonce", "until"), millis - KEPT * 1000),
-            (prune!("spent_tokens", "exp, jti", "exp"), seconds - KEPT),
             (prune!("revocations", "level, target", "until"), millis - KEPT * 1000),
             // `kept_until` is so long after the end already.
             (prune!("sessions", "id", "kept_until"), seconds),

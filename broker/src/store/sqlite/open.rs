@@ -17,7 +17,7 @@ use super::meta;
 use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
 use super::schema::migrate;
 use super::segments;
-use super::session::AT_ONCE;
+use super::session::{AT_ONCE, kept_until};
 use super::statements::Statements;
 use crate::clock::{both, disagreement, is_wrong};
 use crate::file_names::beside;
@@ -248,7 +248,7 @@ fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result
     connection.change(OPERATION, sql, [times.wall, min_iat])?;
     let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
     connection.change(OPERATION, sql, [times.wall])?;
-    let sql = "UPDATE spent_tokens SET effective_at = ?1 WHERE effective_at > ?2";
+    let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";
     connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
 }
 
@@ -356,14 +356,17 @@ pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<
         },
     )?;
     changes.extend(connection.all(
-        REVOCATIONS,
-        "SELECT jti, effective_at, exp FROM spent_tokens WHERE exp >= ?",
-        [passed_seconds],
+        SESSIONS,
+        "SELECT sid, jti, prev_jti, prev_over, last_exp FROM sessions \
+         WHERE kept_until >= ? AND prev_jti IS NOT NULL AND last_exp >= ?",
+        [kept_until(passed_seconds), passed_seconds],
         |row| {
-            Ok(ViewChange::TokenSpent {
-                jti: row.get(0).during(REVOCATIONS)?,
-                overlap_until: overlap_until(row.get(1).during(REVOCATIONS)?),
-                until: ViewChange::end_of_second(row.get(2).during(REVOCATIONS)?),
+            Ok(ViewChange::Renewed {
+                node: row.get(0).during(SESSIONS)?,
+                jti: row.get(1).during(SESSIONS)?,
+                previous: row.get(2).during(SESSIONS)?,
+                overlap_until: overlap_until(row.get(3).during(SESSIONS)?),
+                until: ViewChange::end_of_second(row.get(4).during(SESSIONS)?),
             })
         },
     )?);

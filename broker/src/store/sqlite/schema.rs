@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0008_holders.sql"),
     include_str!("0009_segments.sql"),
     include_str!("0010_open_delegations.sql"),
+    include_str!("0011_current_tokens.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 
@@ -71,16 +72,15 @@ mod tests {
                  ('0123456789abcdef00', 'spiffe://d/agent/o/t/0123456789abcdef', 'o', 't', '[]', 'j1', 1, 2, 3, '', 7200), \
                  ('ffff456789abcdef00', 'spiffe://d/agent/o/t/0123456789abcdef', 'o', 't', '[]', 'j2', 1, 2, 3, '', 7200); \
                  INSERT INTO launch_tokens VALUES ('h', 'n', '[]', 1, 1, 2, NULL, 'admin', '', NULL, NULL, NULL); \
-                 INSERT INTO spent_tokens (jti, effective_at, exp) VALUES ('j', 5, 6); \
                  INSERT INTO nonces (nonce, until) VALUES ('n', 9);",
             )
             .unwrap();
         migrate(&connection).unwrap();
         let ended = "SELECT group_concat(jti || coalesce(end_reason, '-') || kept_until, ' ') FROM sessions";
         assert_eq!(text(&connection, ended), "j1-100800 j2revoked100800");
-        let others = "SELECT (SELECT hash FROM launch_tokens) || (SELECT jti || effective_at || exp FROM spent_tokens) \
-                      || (SELECT nonce || until FROM nonces)";
-        assert_eq!(text(&connection, others), "hj56n9");
+        let others = "SELECT (SELECT hash FROM launch_tokens) || \
+                      (SELECT nonce || until FROM nonces)";
+        assert_eq!(text(&connection, others), "hn9");
         let left = "SELECT count(*) || '' FROM sqlite_schema WHERE name LIKE '%before%'";
         assert_eq!(text(&connection, left), "0");
     }
@@ -156,6 +156,25 @@ mod tests {
     }
 
     #[test]
+    fn predecessors_of_before_keep_their_overlap() {
+        let connection = before(9);
+        connection
+            .execute_batch(
+                "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, last_exp, kept_until, \
+                 created_at, barred, correlation_id, prev_jti, prev_until, prev_exp) VALUES \
+                 ('a00', 'a', 'o', 't', '[]', 'j2', 1, 9, 9, 9, 3, 0, '', 'j1', 700, 8), \
+                 ('b00', 'a', 'o', 't', '[]', 'k2', 1, 9, 9, 9, 3, 0, '', 'k1', 0, 8), \
+                 ('c00', 'a', 'o', 't', '[]', 'l1', 1, 9, 9, 9, 3, 0, '', NULL, NULL, NULL); \
+                 INSERT INTO spent_tokens (jti, effective_at, exp) VALUES ('j0', 0, 7), ('j1', 750, 8), ('k1', 0, 8);",
+            )
+            .unwrap();
+        migrate(&connection).unwrap();
+        let over =
+            "SELECT group_concat(sid || coalesce(prev_over, '-'), ' ') FROM (SELECT * FROM sessions ORDER BY sid)";
+        assert_eq!(text(&connection, over), "a00750 b000 c00-");
+    }
+
+    #[test]
     fn a_newer_schema_is_refused() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
@@ -217,7 +236,10 @@ mod tests {
             ("DELETE FROM pod_sessions WHERE pod = ?", "pod=?"),
             ("SELECT * FROM pods WHERE uid = ?", "uid=?"),
             ("SELECT until, nonce FROM nonces WHERE until < ? LIMIT ?", "until<?"),
-            ("SELECT exp, jti FROM spent_tokens WHERE exp < ? LIMIT ?", "exp<?"),
+            (
+                "SELECT sid FROM sessions WHERE kept_until >= ? AND prev_jti IS NOT NULL AND last_exp >= ?",
+                "kept_until>?",
+            ),
         ] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             // Parameters stay NULL: the plan doesn't depend on them.

@@ -11,7 +11,7 @@ use crate::store::{Delegated, EndReason, FromStored, Ledger, Operation, Renewal,
 use crate::view::ViewChange;
 
 const READ: &str = "read_session";
-/// The moment of a spent token that has no overlap.
+/// The moment of a predecessor that has no overlap.
 pub(super) const AT_ONCE: i64 = 0;
 
 /// Whether a session has not ended at the moment of a placeholder. Only a superseded one has an overlap, and thus a
@@ -41,7 +41,7 @@ const KEPT: i64 = 25 * 3600;
 const KEPT_STEP: i64 = 3600;
 
 /// Until when a row is kept at least, Unix seconds.
-const fn kept_until(last_exp: i64) -> i64 {
+pub(super) const fn kept_until(last_exp: i64) -> i64 {
     (last_exp.saturating_add(KEPT).div_euclid(KEPT_STEP) + 1).saturating_mul(KEPT_STEP)
 }
 
@@ -128,22 +128,6 @@ impl SqliteTx<'_> {
         let condition = standing!("sid >= ?1 AND sid < ?1 || 'g'");
         self.sessions(condition, stem)
     }
-
-    /// A token is refused from the end of its overlap on.
-    fn spend(&mut self, jti: &str, overlap_until: Option<i64>, exp: i64) -> Result<()> {
-        self.connection.change(
-            "save_revocation",
-            "INSERT INTO spent_tokens (jti, effective_at, exp) VALUES (?, ?, ?) \
-             ON CONFLICT (exp, jti) DO UPDATE SET effective_at = MIN(effective_at, excluded.effective_at)",
-            params![jti, overlap_until.unwrap_or(AT_ONCE), exp],
-        )?;
-        self.view_change(ViewChange::TokenSpent {
-            jti: jti.to_owned(),
-            overlap_until,
-            until: ViewChange::end_of_second(exp),
-        });
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -202,10 +186,11 @@ impl Sessions for SqliteTx<'_> {
         exp: i64,
         previous: &Renewal,
     ) -> Result<bool> {
+        let overlap_until = self.overlap_until(previous.until);
         let rows = self.connection.change(
             "renew_session",
             "UPDATE sessions SET jti = ?1, iat = ?2, exp = ?3, last_exp = MAX(last_exp, ?3), prev_jti = ?4, prev_until = ?5, \
-             prev_exp = ?6, renew_key = ?7 WHERE sid = ?8 AND jti = ?9",
+             prev_exp = ?6, renew_key = ?7, prev_over = ?8 WHERE sid = ?9 AND jti = ?10",
             params![
                 jti,
                 iat,
@@ -214,6 +199,7 @@ impl Sessions for SqliteTx<'_> {
                 previous.until,
                 previous.exp,
                 previous.key,
+                overlap_until.unwrap_or(AT_ONCE),
                 session.sid,
                 session.jti
             ],
@@ -226,11 +212,13 @@ impl Sessions for SqliteTx<'_> {
             self.connection
                 .change("renew_session", sql, params![kept_until(exp), session.sid])?;
         }
-        let now = self.millis();
-        if let Some(older) = session.previous.as_ref().filter(|older| older.until > now) {
-            self.spend(&older.jti, None, older.exp)?;
-        }
-        self.spend(&previous.jti, self.overlap_until(previous.until), previous.exp)?;
+        self.view_change(ViewChange::Renewed {
+            node: session.sid.clone(),
+            jti: jti.to_owned(),
+            previous: previous.jti.clone(),
+            overlap_until,
+            until: ViewChange::end_of_second(exp.max(session.last_exp)),
+        });
         Ok(true)
     }
 

@@ -99,7 +99,8 @@ pub const TAMPERS: &[Tamper] = &[
         apply: |path, ledgers| {
             let agent = find(ledgers, |agent| agent.lives() && !agent.replaced.is_empty())?;
             let replaced = agent.replaced.last().map(String::as_str).unwrap_or_default();
-            change(path, "DELETE FROM spent_tokens WHERE jti = ?1", &claims(replaced)?.jti)
+            let forget = "UPDATE sessions SET prev_jti = NULL, prev_until = NULL, prev_exp = NULL WHERE prev_jti = ?1";
+            change(path, forget, &claims(replaced)?.jti)
         },
         found: &["stands, but a renewal replaced it"],
     },
