@@ -35,6 +35,7 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
         task_id: pod_uid.clone(),
         policy_generation: 3,
         app_generation: 2,
+        renewal_proof: true,
     };
     Session {
         agent_id: format!("spiffe://agentwrit.local/agent/k8s.shop.orders/{pod_uid}/{stem}"),

@@ -276,7 +276,7 @@ fn identify(connection: &mut Connection, head: &mut ChainHead, shared: &Shared, 
         let event = EventDraft::success(EventType::ClockAccepted, detail);
         links = Some(append(
             &transaction,
-            seal(head, vec![(now, event)], now, &shared.keys)?,
+            seal(head, vec![(now, event)], now, &shared.keys, shared.retention.cut())?,
         )?);
         tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
             "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
