@@ -16,11 +16,20 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// Works until the task is dropped.
 pub async fn run(broker: AppState) {
-    // Beside each other: a slow export holds nothing else up.
-    tokio::join!(by_the_clock(&broker), retention::run(&broker));
+    // Beside each other: a slow export holds nothing else up, and a long trail neither.
+    tokio::join!(tend(&broker), keep_short(&broker), retention::run(&broker));
 }
 
-async fn by_the_clock(broker: &AppState) {
+async fn keep_short(broker: &Broker) {
+    let mut timer = tokio::time::interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        shorten(broker, WHOLE_EVENTS).await;
+    }
+}
+
+async fn tend(broker: &Broker) {
     let now = Instant::now();
     let mut denials = tokio::time::interval_at(now + DENIALS_EVERY, DENIALS_EVERY);
     let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
@@ -67,6 +76,36 @@ pub async fn prune(broker: &Broker) {
     }
     if rows > 0 {
         tracing::info!(target: "STORE", component = "Prune", count = rows, "pruned expired JTIs");
+    }
+}
+
+/// Events at the end of the trail that stand as they are served; those before are kept short.
+const WHOLE_EVENTS: i64 = 16_384;
+
+/// Brings the events but the last `keep` into the short form in which the trail is kept.
+pub async fn shorten(broker: &Broker, keep: i64) {
+    loop {
+        match broker.store.commit(Shorten { keep }).await {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(target: "STORE", component = "Shorten", error = %error, "not all of the trail was shortened");
+                break;
+            }
+        }
+    }
+}
+
+struct Shorten {
+    keep: i64,
+}
+
+#[async_trait]
+impl Command for Shorten {
+    type Outcome = u64;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<u64> {
+        tx.shorten_trail(self.keep).await
     }
 }
 

@@ -23,6 +23,10 @@ pub enum MetaKey {
     AuditCheckpoint,
     /// Number of the first event that is kept; there is none before the first drop.
     AuditFirst,
+    /// Number of the last event that was looked at to be kept short.
+    Shortened,
+    /// Id of the last shared row of events that was looked at, whether any event needs it.
+    WhoSwept,
     /// Written to see whether the store takes a write; means nothing.
     WriteProbe,
 }
@@ -39,6 +43,8 @@ impl MetaKey {
             Self::LeaseEpoch => "lease_epoch",
             Self::AuditCheckpoint => "audit_checkpoint",
             Self::AuditFirst => "audit_first",
+            Self::Shortened => "shortened",
+            Self::WhoSwept => "who_swept",
             Self::WriteProbe => "write_probe",
         }
     }
@@ -54,4 +60,7 @@ pub trait Meta {
     /// Removes some of what can never matter again, by both clocks, and returns how many rows that were; 0 when nothing
     /// is left.
     async fn prune(&mut self) -> Result<u64>;
+    /// Brings some of the events, all but the last `keep`, into the short form in which the trail is kept, and returns how
+    /// many were looked at; 0 when nothing is left.
+    async fn shorten_trail(&mut self, keep: i64) -> Result<u64>;
 }

@@ -265,6 +265,8 @@ async fn a_trail_that_was_never_cut_is_cut_where_it_is_signed() {
 enum Happening {
     Append(usize),
     Hours(i64),
+    /// All events but so many are kept short.
+    Shorten(i64),
     Restart,
 }
 
@@ -272,6 +274,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (1..6_usize).prop_map(Happening::Append),
         3 => (1..60_i64).prop_map(Happening::Hours),
+        2 => (0..4_i64).prop_map(Happening::Shorten),
         1 => Just(Happening::Restart),
     ]
 }
@@ -342,6 +345,7 @@ async fn what_is_kept_is_whole_after(history: &[Happening]) {
         match step {
             Happening::Append(count) => append(&harness, *count).await,
             Happening::Hours(hours) => harness.clock.advance(hours * 3600),
+            Happening::Shorten(keep) => background::shorten(&harness.broker, *keep).await,
             Happening::Restart => harness = harness.restart(&[]).await,
         }
         let now = harness.clock.unix_seconds();
@@ -394,4 +398,27 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(what_is_kept_is_whole_after(&history));
     }
+}
+
+#[tokio::test]
+async fn short_events_count_as_what_they_take() {
+    let harness = Harness::with(&[("AA_AUDIT_MAX_BYTES", "16777216")]).await;
+    fill(&harness, 8_000, &"t".repeat(200)).await;
+    let bytes = |harness: &Harness| harness.broker.metrics.audit_bytes.get();
+    let whole = bytes(&harness);
+    background::shorten(&harness.broker, 0).await;
+    let short = bytes(&harness);
+    assert!(short * 3 < whole, "{whole} bytes, then {short}");
+    let harness = harness.restart(&[]).await;
+    let counted_anew = bytes(&harness);
+    assert!(
+        (short - counted_anew).abs() * 50 < short,
+        "{short} bytes, then {counted_anew}"
+    );
+    retention::retain(&harness.broker).await;
+    assert!(
+        dropped(&kept(&harness).await).is_empty(),
+        "short events are within the bound"
+    );
+    walk(&kept(&harness).await, &keys(&harness).await);
 }

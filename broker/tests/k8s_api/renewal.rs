@@ -1,5 +1,6 @@
 //! Renewal of attested agents: the overlap, and retries by their key.
 
+use agentwrit_protocol::audit::AuditEvent;
 use serde_json::{Value, json};
 
 use super::world::{Answer, Keys, World};
@@ -124,4 +125,44 @@ async fn wishes_that_make_no_sense_are_named_and_renew_nothing() {
         );
     }
     assert!(world.stands(&token).await);
+}
+
+#[tokio::test]
+async fn a_renewal_keeps_less_than_400_bytes_of_all_that_it_writes() {
+    const RENEWALS: usize = 1200;
+    let world = World::new().await.with_policies().await;
+    let mut current = world
+        .agent(&world.pod("3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f"), &Keys::new(1))
+        .await;
+    let mut before = 0;
+    for number in 0..2 * RENEWALS {
+        if number == RENEWALS {
+            // The first half fills the pages that any store has.
+            world.shorten().await;
+            before = world.bytes();
+        }
+        world.clock.advance(2);
+        current = token(world.renew(&current).await);
+    }
+    world.tidy().await;
+    world.shorten().await;
+    let each = (world.bytes() - before) / i64::try_from(RENEWALS).unwrap();
+    assert!((100..=400).contains(&each), "{each} bytes");
+    // The chain is as whole as before, also for the broker that reads its end when it starts.
+    let world = world.restarted().await;
+    assert!(world.stands(&current).await);
+    let mut hash = String::new();
+    let admin = world.admin().await;
+    for offset in [0, 1000, 2000] {
+        let path = format!("/v1/audit/events?limit=1000&offset={offset}");
+        let page = world.call("GET", &path, &admin, &Value::Null).await.ok();
+        for event in page["events"].as_array().unwrap() {
+            let event: AuditEvent = serde_json::from_value(event.clone()).unwrap();
+            assert_eq!(event.hash, event.compute_hash());
+            assert!(hash.is_empty() || event.prev_hash == hash, "{}", event.id);
+            hash = event.hash;
+        }
+    }
+    let found = world.events("event_type=token_renewed&limit=1000").await;
+    assert_eq!(found.len(), 1000);
 }

@@ -224,6 +224,22 @@ impl World {
         }
     }
 
+    /// What the broker does each minute to events of long ago, here to all.
+    pub async fn shorten(&self) {
+        agentwrit_broker::background::shorten(&self.broker, 0).await;
+    }
+
+    /// Bytes that the store takes in its file.
+    pub fn bytes(&self) -> i64 {
+        let store = rusqlite::Connection::open(self.dir.path().join("data.db")).unwrap();
+        let pragma = |name: &str| -> i64 {
+            store
+                .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+                .unwrap()
+        };
+        (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
+    }
+
     /// How many rows a table of the store has.
     pub fn rows(&self, table: &str) -> i64 {
         let store = rusqlite::Connection::open(self.dir.path().join("data.db")).unwrap();

@@ -16,8 +16,10 @@ const ENTRY: i64 = 16;
 /// The bytes of a row that [`Sizes::of_row`] reads.
 pub(super) const SIZES: &str = "octet_length(json) + octet_length(event_type) + octet_length(outcome) + \
      octet_length(agent_id) + octet_length(task_id) + octet_length(actor) + octet_length(source) + \
-     octet_length(correlation_id) + octet_length(policy_uid) + octet_length(pod_uid) + octet_length(error_kind), \
-     octet_length(correlation_id), octet_length(pod_uid)";
+     octet_length(correlation_id) + octet_length(policy_uid) + octet_length(pod_uid) + octet_length(error_kind) + \
+     ifnull(octet_length(detail), 0) + ifnull(octet_length(hash), 0) + ifnull(octet_length(prev_hash), 0) + \
+     ifnull(octet_length(resource), 0) + ifnull(octet_length(deleg_chain_hash), 0), \
+     octet_length(correlation_id), max(octet_length(pod_uid), ifnull(length(who), 0))";
 
 /// The bytes of an event's row.
 pub(super) struct Sizes {
@@ -32,6 +34,15 @@ fn length(text: &str) -> i64 {
 }
 
 impl Sizes {
+    /// Of a row whose indexed values, if any, are texts of other tables.
+    pub(super) fn of(row: i64) -> Self {
+        Self {
+            row,
+            correlation_id: 0,
+            pod_uid: 0,
+        }
+    }
+
     pub(super) fn of_row(row: &Row<'_>, column: usize) -> Result<Self> {
         let size = |index| row.get(index).during("read_audit_segments");
         Ok(Self {

@@ -1,16 +1,17 @@
 //! The chain's head: what a batch appends to it, and how it is checked at start.
 
+use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::audit::{
     AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, EventType, GENESIS_HASH, MAX_UNSIGNED, Outcome,
     SignatureCheck, Step,
 };
-use agentwrit_protocol::{StoreMark, go_json};
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
 use super::audit::Sizes;
 use super::meta;
 use super::segments::Kept;
+use super::short::{expanded, text};
 use crate::keys::KeySet;
 use crate::store::segment::{Cut, Segment};
 use crate::store::{EventDraft, MetaKey, Operation, Result, StoreError};
@@ -164,10 +165,7 @@ impl Links {
         self.head.sequence = sequence;
         self.head.hash.clone_from(&event.hash);
         self.head.unsigned_since.get_or_insert(at_nanos);
-        let json = go_json::to_string(&event).map_err(|error| StoreError::Corrupt {
-            what: "audit event",
-            why: error.to_string(),
-        })?;
+        let json = text(&event)?;
         let sealed = SealedEvent {
             sequence,
             at_nanos,
@@ -245,6 +243,9 @@ fn tail(connection: &Connection) -> Result<(Vec<Row>, bool)> {
             at_nanos: row.get(1).during(VERIFY)?,
             json: row.get(3).during(VERIFY)?,
         });
+        if let Some(row) = tail.last_mut().filter(|row| row.json.is_empty()) {
+            row.json = expanded(connection, row.sequence)?;
+        }
         if event_type == EventType::AuditCheckpoint.as_str() {
             anchored = true;
             break;

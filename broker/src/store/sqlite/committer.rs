@@ -1,5 +1,6 @@
 //! The one writer: a thread of its own that gathers the commands that wait into one transaction.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::matches::Matches;
 use super::meta::keep_high_water;
 use super::open::{Opened, load_changes, open, probe};
 use super::restored::{Finding, Identity, Rule, begin_anew, judge};
-use super::segments;
+use super::segments::{self, Saved};
 use super::statements::Statements;
 use super::tx::SqliteTx;
 use crate::keys::KeySet;
@@ -451,15 +452,22 @@ fn transaction(
         .change("begin", "BEGIN IMMEDIATE", [])
         .map_err(|error| (0, error))?;
     let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut saved = Saved::default();
     for (index, job) in jobs.iter_mut().enumerate() {
         let mut tx = SqliteTx::new(connection, shared);
         job.run(&mut tx).map_err(|error| (index, error))?;
         drafts.extend(tx.drafts);
         changes.extend(tx.changes);
         dropped.extend(tx.dropped);
+        saved = saved.and(tx.saved);
     }
     let cut = shared.retention.cut();
-    let mut links = seal(&opened.head, drafts, shared.clock.now(), &shared.keys, cut)
+    let mut head = Cow::Borrowed(&opened.head);
+    if saved != Saved::default() {
+        // Before anything is sealed, whose bytes these may be.
+        head.to_mut().kept.shortened(saved);
+    }
+    let mut links = seal(&head, drafts, shared.clock.now(), &shared.keys, cut)
         .and_then(|links| append(connection, links))
         .map_err(|error| (last, error))?;
     links.head.kept.dropped(&dropped);

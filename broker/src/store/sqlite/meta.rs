@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::SqliteTx;
+use super::short;
 use super::statements::{Statements, scalar};
 use crate::store::{Meta, MetaKey, Nonces, Policies, Result, StoreError};
 
@@ -90,6 +91,12 @@ impl Meta for SqliteTx<'_> {
         }
         self.purge_policy_rows().await?;
         Ok(rows)
+    }
+
+    async fn shorten_trail(&mut self, keep: i64) -> Result<u64> {
+        let (looked_at, saved) = short::shorten(self.connection, keep)?;
+        self.saved = self.saved.and(saved);
+        Ok(looked_at)
     }
 }
 

@@ -16,6 +16,7 @@ mod revocation;
 mod schema;
 pub(crate) mod segments;
 mod session;
+mod short;
 mod statements;
 pub(crate) mod tx;
 

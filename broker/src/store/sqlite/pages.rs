@@ -7,7 +7,9 @@ use rusqlite::{Connection, Rows, params_from_iter};
 
 use super::matches::{KNOWN, Known, Matches};
 use super::segments::first_kept;
+use super::short::expanded;
 use super::statements::{Statements, scalar};
+use crate::store::ledger::FilterColumn;
 use crate::store::{EventFilter, EventPage, Operation, Result};
 
 const COUNT: &str = "count_audit_events";
@@ -29,12 +31,11 @@ impl Condition {
             values: vec![Value::Integer(0)],
         };
         for (column, value) in &filter.exact {
-            // The second comparison lets the planner use the partial indexes.
-            let column = column.as_str();
-            for part in [" AND ", column, " = ? AND ", column, " <> ''"] {
-                condition.sql.push_str(part);
-            }
-            condition.values.push(Value::Text(value.clone()));
+            let part = self::condition(*column);
+            let values = part.matches('?').count();
+            condition.sql.push_str(&part);
+            let value = Value::Text(value.clone());
+            condition.values.extend(std::iter::repeat_n(value, values));
         }
         for (sql, moment) in [(" AND at >= ?", filter.since), (" AND at <= ?", filter.until)] {
             if let Some(moment) = moment {
@@ -68,6 +69,28 @@ impl Condition {
         let values = self.values(after, &[]);
         let count = connection.first(COUNT, &sql, params_from_iter(values), scalar(COUNT))?;
         Ok(count.unwrap_or_default())
+    }
+}
+
+/// What a member has to be, in rows of both forms (short.rs). The second comparison lets the planner use the partial
+/// indexes.
+pub(super) fn condition(column: FilterColumn) -> String {
+    let name = column.as_str();
+    match column {
+        // In the event's own row in either form.
+        FilterColumn::EventType | FilterColumn::Outcome | FilterColumn::ErrorKind => format!(" AND {name} = ?"),
+        // Of few events each: found through indexes.
+        FilterColumn::CorrelationId | FilterColumn::PodUid => format!(
+            " AND (({name} = ? AND {name} <> '') \
+             OR who IN (SELECT id FROM audit_who WHERE {name} = ? AND {name} <> ''))"
+        ),
+        FilterColumn::AgentId
+        | FilterColumn::TaskId
+        | FilterColumn::Actor
+        | FilterColumn::Source
+        | FilterColumn::PolicyUid => {
+            format!(" AND ({name} = ? OR EXISTS (SELECT 1 FROM audit_who w WHERE w.id = who AND w.{name} = ?))")
+        }
     }
 }
 
@@ -173,7 +196,7 @@ fn read_each(connection: &Connection, numbers: &[i64], page: &mut EventPage) -> 
     let sql = "SELECT seq, json FROM audit_events WHERE seq = ?";
     let mut statement = connection.prepare_cached(sql).during(READ)?;
     for number in numbers {
-        add(&mut statement.query([number]).during(READ)?, page)?;
+        add(connection, &mut statement.query([number]).during(READ)?, page)?;
     }
     Ok(())
 }
@@ -182,10 +205,10 @@ fn read_each(connection: &Connection, numbers: &[i64], page: &mut EventPage) -> 
 fn read(connection: &Connection, sql: &str, values: &[Value], page: &mut EventPage) -> Result<()> {
     let mut statement = connection.prepare_cached(sql).during(READ)?;
     let mut rows = statement.query(params_from_iter(values)).during(READ)?;
-    add(&mut rows, page)
+    add(connection, &mut rows, page)
 }
 
-fn add(rows: &mut Rows<'_>, page: &mut EventPage) -> Result<()> {
+fn add(connection: &Connection, rows: &mut Rows<'_>, page: &mut EventPage) -> Result<()> {
     while let Some(row) = rows.next().during(READ)? {
         let json = row
             .get_ref(1)
@@ -196,8 +219,13 @@ fn add(rows: &mut Rows<'_>, page: &mut EventPage) -> Result<()> {
         if page.last.is_some() {
             page.events.push(',');
         }
-        page.events.push_str(json);
-        page.last = Some(row.get(0).during(READ)?);
+        let number = row.get(0).during(READ)?;
+        if json.is_empty() {
+            page.events.push_str(&expanded(connection, number)?);
+        } else {
+            page.events.push_str(json);
+        }
+        page.last = Some(number);
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::committer::{Shared, append};
 use super::meta;
 use super::open::{begin, new_epoch, next_second};
 use super::session::AT_ONCE;
+use super::short::expanded;
 use super::statements::{Statements, scalar};
 use crate::store::{EventDraft, MetaKey, Operation, Remembered, Result, StoreError};
 
@@ -125,6 +126,11 @@ pub(super) fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<S
     let sql = "SELECT json FROM audit_events WHERE seq = ?";
     let json: Option<String> = connection.first(OPERATION, sql, [sequence], scalar(OPERATION))?;
     let hash = |json: String| {
+        let json = if json.is_empty() {
+            expanded(connection, sequence)?
+        } else {
+            json
+        };
         let event: Hash = serde_json::from_str(&json).map_err(|error| StoreError::Corrupt {
             what: "audit event",
             why: error.to_string(),

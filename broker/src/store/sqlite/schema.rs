@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0009_segments.sql"),
     include_str!("0010_open_delegations.sql"),
     include_str!("0011_current_tokens.sql"),
+    include_str!("0012_short_events.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 

@@ -20,6 +20,38 @@ const SWEPT_AT_ONCE: i64 = 500;
 const COLUMNS: &str =
     "SELECT first, last, bytes, first_at, last_at, first_hash, head, file, sha256 FROM audit_segments";
 
+/// Bytes that short events take less than they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// In sealed segments.
+    sealed: i64,
+    /// In the one that grows.
+    growing: i64,
+}
+
+impl Saved {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            sealed: self.sealed.saturating_add(other.sealed),
+            growing: self.growing.saturating_add(other.growing),
+        }
+    }
+
+    /// Takes note in the row of its segment that an event takes so many bytes less.
+    pub(super) fn note(&mut self, connection: &Connection, sequence: i64, bytes: i64) -> Result<()> {
+        let sql = "UPDATE audit_segments SET bytes = max(0, bytes - ?1) \
+                   WHERE first = (SELECT max(first) FROM audit_segments WHERE first <= ?2) AND last >= ?2";
+        let of = if connection.change(WRITE, sql, [bytes, sequence])? > 0 {
+            &mut self.sealed
+        } else {
+            &mut self.growing
+        };
+        *of = of.saturating_add(bytes);
+        Ok(())
+    }
+}
+
 /// The segment that grows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Growing {
@@ -116,6 +148,12 @@ impl Kept {
             head: head.to_owned(),
             exported: None,
         }
+    }
+
+    /// Takes note of events that were shortened.
+    pub(super) fn shortened(&mut self, saved: Saved) {
+        self.sealed_bytes = self.sealed_bytes.saturating_sub(saved.sealed).max(0);
+        self.growing.bytes = self.growing.bytes.saturating_sub(saved.growing).max(0);
     }
 
     /// Takes note of segments that were dropped.

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::committer::Shared;
 use super::matches::Matches;
 use super::pages::page;
+use super::segments::Saved;
 use crate::limits::Limits;
 use crate::store::segment::Segment;
 use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
@@ -24,6 +25,8 @@ pub(crate) struct SqliteTx<'c> {
     pub(crate) changes: Vec<ViewChange>,
     /// Segments that were taken out of the trail.
     pub(crate) dropped: Vec<Segment>,
+    /// What events that were shortened take less.
+    pub(crate) saved: Saved,
 }
 
 impl<'c> SqliteTx<'c> {
@@ -37,6 +40,7 @@ impl<'c> SqliteTx<'c> {
             drafts: Vec::new(),
             changes: Vec::new(),
             dropped: Vec::new(),
+            saved: Saved::default(),
         }
     }
 
