@@ -190,6 +190,7 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     tx.know_session_of_pod(&bound.pod_uid, new_sid).await?;
     tx.count_issued(&bound.policy_uid).await?;
     tx.count_issued(&bound.app_uid).await?;
+    tx.forget_scopes_of_pod(&bound.pod_uid).await?;
     let effective_at = tx.now_millis().saturating_add(SUPERSESSION_OVERLAP_MS);
     let mut superseded = false;
     for session in tx.unended_sessions_by_pod(&bound.pod_uid).await? {

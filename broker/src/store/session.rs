@@ -60,7 +60,8 @@ pub struct Session {
     pub orch_id: String,
     /// Task; the pod's UID for attested agents.
     pub task_id: String,
-    /// Granted scopes, as requested; none for a delegation, whose token has them.
+    /// Granted scopes, as requested; none for a delegation, whose token has them, nor for a pod's session some time after
+    /// its end.
     pub scope: Vec<String>,
     /// Id of the current token.
     pub jti: String,
@@ -189,6 +190,8 @@ pub trait Sessions {
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Sessions of a pod that have not ended, expired ones included.
     async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    /// Forgets the scopes of a pod's sessions that have ended: nobody asks for them, and they are most of a row.
+    async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()>;
     /// Delegations to a pod's agents whose tokens still stand.
     async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of an orchestration (`k8s.<namespace>.<app>` for those of an AgentApp).

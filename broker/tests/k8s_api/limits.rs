@@ -215,3 +215,24 @@ async fn a_hostile_pod_makes_the_trail_grow_within_its_bound() {
     );
     assert!(grown <= SECONDS * GROWTH, "{} bytes a second", grown / SECONDS);
 }
+
+#[tokio::test]
+async fn a_pod_that_registers_again_and_again_keeps_few_bytes_each_time() {
+    const TIMES: i64 = 60;
+    let world = World::new().await.with_policies().await;
+    let (pod, keys) = (world.pod("3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f"), Keys::new(1));
+    let scope = |number: usize| format!("read:orders:{number:02}{}", "x".repeat(240));
+    let scopes = json!({"requested_scope": (0..64).map(scope).collect::<Vec<_>>()});
+    let mut before = 0;
+    for time in 0..=TIMES {
+        world.clock.advance(10);
+        let launched = World::launched(world.launch(&pod, &keys).await);
+        world.register_with(&launched, &keys, &scopes).await.ok();
+        world.shorten().await;
+        if time == 0 {
+            before = world.bytes();
+        }
+    }
+    let each = (world.bytes() - before) / TIMES;
+    assert!(each < 8 * 1024, "{each} bytes, of which the scopes would be 16 KiB");
+}

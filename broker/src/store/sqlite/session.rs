@@ -269,6 +269,12 @@ impl Sessions for SqliteTx<'_> {
         self.connection.all(READ, sql, values, from_row)
     }
 
+    async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()> {
+        let sql = "UPDATE sessions SET scope = '[]' WHERE pod_uid = ? AND ended_at <= ? AND scope <> '[]'";
+        let values = params![pod_uid, self.times.passed()];
+        self.connection.change("forget_scopes", sql, values).map(drop)
+    }
+
     async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
         self.sessions(standing!("holder_pod = ?"), pod_uid)
     }
