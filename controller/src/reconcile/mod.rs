@@ -2,34 +2,33 @@
 
 pub mod managed;
 pub mod queue;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, CA_CONFIG_MAP, FINALIZER};
+use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::backoff::Backoff;
 use crate::broker::{Broker, BrokerError, PolicyKey, PolicySpec};
 use crate::ca::CaBundles;
-use crate::condition::{self, Ready, Reason, Wanted};
+use crate::condition::{Ready, Reason, Wanted};
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::pki::config_maps::{MAX_MESSAGE, Missing, NOT_WRITTEN};
+use crate::pki::config_maps::MAX_MESSAGE;
 use crate::report::{Categorised, Category, Reporter, chain, shorten};
 use managed::{Caches, Managed};
 
-/// Owns conditions, observedGeneration and appId.
+/// Owns the finalizer, conditions, observedGeneration and appId.
 const STATUS_MANAGER: &str = "agentwrit-controller";
-/// Owns the counts.
-const COUNTS_MANAGER: &str = "agentwrit-controller-counts";
 /// A broker that stays away this long shows in the condition of an object that is being deleted.
 const LONG_DELETION: i64 = 600;
 
@@ -222,42 +221,6 @@ impl<'a, K: Managed> One<'a, K> {
         Ok(action)
     }
 
-    /// The conditions as they should be, and the types of those that stay as they are.
-    fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
-        let mut wanted = vec![Wanted::from(ready)];
-        wanted.extend(self.object.warning(&self.context.issuer));
-        if !K::NEEDS_CA {
-            return (wanted, &[]);
-        }
-        match self.context.bundles.of(&self.namespace) {
-            Some(missing) => wanted.push(ca_bundle(missing)),
-            None => return (wanted, &[CONDITION_CA_BUNDLE]),
-        }
-        (wanted, &[])
-    }
-
-    /// The finalizer can't be set, so that the broker doesn't hear of the object: the status says so, if it can.
-    async fn tell_of_finalizer(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
-        if matches!(error, ReconcileError::Rests { .. }) {
-            return Ok(());
-        }
-        let message = format!("The broker doesn't hear of this object: {}", chain(error));
-        let wanted = Wanted {
-            type_: CONDITION_FINALIZER,
-            is_true: false,
-            reason: "NotSet",
-            message: shorten(&message, MAX_MESSAGE),
-        };
-        // The Event about it comes with the error.
-        self.write_conditions(
-            &[wanted],
-            &[CONDITION_READY, CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],
-            None,
-        )
-        .await
-        .map(drop)
-    }
-
     async fn cleanup(self) -> Result<Action, ReconcileError> {
         if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Action::await_change());
@@ -359,92 +322,6 @@ impl<'a, K: Managed> One<'a, K> {
         }
     }
 
-    /// Writes the conditions that changed, with observedGeneration and appId; Events tell of flips.
-    async fn write_status(&self, wanted: &[Wanted], kept: &[&str], app_id: Option<&str>) -> Result<(), ReconcileError> {
-        for told in self.write_conditions(wanted, kept, app_id).await? {
-            let type_ = if told.is_true {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            };
-            let reason = match told.type_ {
-                CONDITION_READY => told.reason.to_owned(),
-                // An Event doesn't show the condition's type.
-                type_ if told.reason == NOT_WRITTEN || told.is_true => format!("{type_}{}", told.reason),
-                _ => told.reason.to_owned(),
-            };
-            let reference = self.object.object_ref(&());
-            let reporter = &self.context.reporter;
-            reporter
-                .event(type_, &reason, "Reconcile", &told.message, &reference)
-                .await;
-            tracing::info!(
-                kind = %K::kind(&()), namespace = self.namespace, name = self.name, condition = told.type_,
-                reason = told.reason, message = told.message, "a condition changed"
-            );
-        }
-        Ok(())
-    }
-
-    /// Answers those that flipped.
-    async fn write_conditions(
-        &self,
-        wanted: &[Wanted],
-        kept: &[&str],
-        app_id: Option<&str>,
-    ) -> Result<Vec<Wanted>, ReconcileError> {
-        let generation = self.object.meta().generation;
-        let present = self.object.conditions();
-        let changes = condition::changes(present, wanted, kept, generation, self.context.clock.now());
-        let app_id = app_id.or(self.object.app_id());
-        if changes.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
-            return Ok(Vec::new());
-        }
-        let (conditions, told) = match changes {
-            Some(changes) => (changes.conditions, changes.told),
-            None => (condition::ours(present), Vec::new()),
-        };
-        let mut status = json!({"observedGeneration": generation, "conditions": conditions});
-        if let (Some(app_id), Some(status)) = (app_id, status.as_object_mut()) {
-            status.insert("appId".into(), json!(app_id));
-        }
-        self.apply_status(STATUS_MANAGER, &status).await?;
-        Ok(told)
-    }
-
-    async fn write_counts(&self) -> Result<(), ReconcileError> {
-        let Some(held) = self.context.broker.held(&self.key) else {
-            return Ok(());
-        };
-        let counts = self.object.counts(&self.context.caches, &held);
-        let present = self.object.status_value();
-        if counts.iter().all(|(name, count)| present.get(name) == Some(count)) {
-            return Ok(());
-        }
-        self.apply_status(COUNTS_MANAGER, &Value::Object(counts)).await
-    }
-
-    async fn apply_status(&self, manager: &str, status: &Value) -> Result<(), ReconcileError> {
-        self.not_resting()?;
-        let patch = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": {"name": self.name, "uid": self.object.uid()},
-            "status": status,
-        });
-        let parameters = PatchParams::apply(manager).force();
-        match self
-            .api
-            .patch_status(&self.name, &parameters, &Patch::Apply(patch))
-            .await
-        {
-            Ok(_) => Ok(()),
-            // Gone, or another object of that name: nothing to say of this one.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(source) => Err(self.failed("writing the status of", "StatusNotWritten", source)),
-        }
-    }
-
     fn failed(&self, doing: &'static str, event: &'static str, source: kube::Error) -> ReconcileError {
         ReconcileError::Api {
             doing,
@@ -453,24 +330,6 @@ impl<'a, K: Managed> One<'a, K> {
             name: self.name.clone(),
             source: Box::new(source),
         }
-    }
-}
-
-/// Whether the pods of a `LaunchToken`'s namespace have the CA that they mount.
-fn ca_bundle(missing: Option<Missing>) -> Wanted {
-    let (is_true, reason, message) = match missing {
-        None => (
-            true,
-            "Written",
-            format!("This namespace has the ConfigMap {CA_CONFIG_MAP}, which the pods mount."),
-        ),
-        Some(missing) => (false, missing.reason, missing.message),
-    };
-    Wanted {
-        type_: CONDITION_CA_BUNDLE,
-        is_true,
-        reason,
-        message,
     }
 }
 

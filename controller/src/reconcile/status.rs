@@ -1,0 +1,164 @@
+//! The status of an object: conditions, observedGeneration, appId and counts.
+
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
+use agentwrit_protocol::inject::CA_CONFIG_MAP;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::EventType;
+use serde_json::{Value, json};
+
+use super::managed::Managed;
+use super::{One, ReconcileError, STATUS_MANAGER};
+use crate::condition::{self, Ready, Wanted};
+use crate::pki::config_maps::{MAX_MESSAGE, Missing, NOT_WRITTEN};
+use crate::report::{chain, shorten};
+
+/// Owns the counts.
+const COUNTS_MANAGER: &str = "agentwrit-controller-counts";
+
+impl<K: Managed> One<'_, K> {
+    /// The conditions as they should be, and the types of those that stay as they are.
+    pub(super) fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
+        let mut wanted = vec![Wanted::from(ready)];
+        wanted.extend(self.object.warning(&self.context.issuer));
+        if !K::NEEDS_CA {
+            return (wanted, &[]);
+        }
+        match self.context.bundles.of(&self.namespace) {
+            Some(missing) => wanted.push(ca_bundle(missing)),
+            None => return (wanted, &[CONDITION_CA_BUNDLE]),
+        }
+        (wanted, &[])
+    }
+
+    /// The finalizer can't be set, so that the broker doesn't hear of the object: the status says so, if it can.
+    pub(super) async fn tell_of_finalizer(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
+        if matches!(error, ReconcileError::Rests { .. }) {
+            return Ok(());
+        }
+        let message = format!("The broker doesn't hear of this object: {}", chain(error));
+        let wanted = Wanted {
+            type_: CONDITION_FINALIZER,
+            is_true: false,
+            reason: "NotSet",
+            message: shorten(&message, MAX_MESSAGE),
+        };
+        // The Event about it comes with the error.
+        self.write_conditions(
+            &[wanted],
+            &[CONDITION_READY, CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],
+            None,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Writes the conditions that changed, with observedGeneration and appId; Events tell of flips.
+    pub(super) async fn write_status(
+        &self,
+        wanted: &[Wanted],
+        kept: &[&str],
+        app_id: Option<&str>,
+    ) -> Result<(), ReconcileError> {
+        for told in self.write_conditions(wanted, kept, app_id).await? {
+            let type_ = if told.is_true {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            };
+            let reason = match told.type_ {
+                CONDITION_READY => told.reason.to_owned(),
+                // An Event doesn't show the condition's type.
+                type_ if told.reason == NOT_WRITTEN || told.is_true => format!("{type_}{}", told.reason),
+                _ => told.reason.to_owned(),
+            };
+            let reference = self.object.object_ref(&());
+            let reporter = &self.context.reporter;
+            reporter
+                .event(type_, &reason, "Reconcile", &told.message, &reference)
+                .await;
+            tracing::info!(
+                kind = %K::kind(&()), namespace = self.namespace, name = self.name, condition = told.type_,
+                reason = told.reason, message = told.message, "a condition changed"
+            );
+        }
+        Ok(())
+    }
+
+    /// Answers those that flipped.
+    async fn write_conditions(
+        &self,
+        wanted: &[Wanted],
+        kept: &[&str],
+        app_id: Option<&str>,
+    ) -> Result<Vec<Wanted>, ReconcileError> {
+        let generation = self.object.meta().generation;
+        let present = self.object.conditions();
+        let changes = condition::changes(present, wanted, kept, generation, self.context.clock.now());
+        let app_id = app_id.or(self.object.app_id());
+        if changes.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
+            return Ok(Vec::new());
+        }
+        let (conditions, told) = match changes {
+            Some(changes) => (changes.conditions, changes.told),
+            None => (condition::ours(present), Vec::new()),
+        };
+        let mut status = json!({"observedGeneration": generation, "conditions": conditions});
+        if let (Some(app_id), Some(status)) = (app_id, status.as_object_mut()) {
+            status.insert("appId".into(), json!(app_id));
+        }
+        self.apply_status(STATUS_MANAGER, &status).await?;
+        Ok(told)
+    }
+
+    pub(super) async fn write_counts(&self) -> Result<(), ReconcileError> {
+        let Some(held) = self.context.broker.held(&self.key) else {
+            return Ok(());
+        };
+        let counts = self.object.counts(&self.context.caches, &held);
+        let present = self.object.status_value();
+        if counts.iter().all(|(name, count)| present.get(name) == Some(count)) {
+            return Ok(());
+        }
+        self.apply_status(COUNTS_MANAGER, &Value::Object(counts)).await
+    }
+
+    async fn apply_status(&self, manager: &str, status: &Value) -> Result<(), ReconcileError> {
+        self.not_resting()?;
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": self.name, "uid": self.object.uid()},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(manager).force();
+        match self
+            .api
+            .patch_status(&self.name, &parameters, &Patch::Apply(patch))
+            .await
+        {
+            Ok(_) => Ok(()),
+            // Gone, or another object of that name: nothing to say of this one.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) => Err(self.failed("writing the status of", "StatusNotWritten", source)),
+        }
+    }
+}
+
+/// Whether the pods of a `LaunchToken`'s namespace have the CA that they mount.
+fn ca_bundle(missing: Option<Missing>) -> Wanted {
+    let (is_true, reason, message) = match missing {
+        None => (
+            true,
+            "Written",
+            format!("This namespace has the ConfigMap {CA_CONFIG_MAP}, which the pods mount."),
+        ),
+        Some(missing) => (false, missing.reason, missing.message),
+    };
+    Wanted {
+        type_: CONDITION_CA_BUNDLE,
+        is_true,
+        reason,
+        message,
+    }
+}
