@@ -66,7 +66,7 @@ denial_kinds! {
     SidecarPolicyMissing = "sidecar_policy_missing", Forbidden,
         "The pod's init container `agentwrit-sidecar` has no env `AGENTWRIT_LAUNCH_TOKEN`, which names the LaunchToken: make the pod anew and let it be injected (docs/debugging.md).";
     SidecarPolicyUnclear = "sidecar_policy_unclear", Forbidden,
-        "The env `AGENTWRIT_LAUNCH_TOKEN` of the pod's init container `agentwrit-sidecar` must be there once, with a plain value: it is there twice, or has a valueFrom.";
+        "The env `AGENTWRIT_LAUNCH_TOKEN` of the pod's init container `agentwrit-sidecar` must have a plain value: it has a valueFrom.";
     SidecarPolicyMismatch = "sidecar_policy_mismatch", Forbidden,
         "The env `AGENTWRIT_LAUNCH_TOKEN` of the pod's init container `agentwrit-sidecar` names another LaunchToken than the one asked for; an annotation that was changed later counts for new pods only.";
     PodEnded = "pod_ended", Forbidden,

@@ -34,7 +34,7 @@ pub enum SidecarPolicy {
     NoSidecar,
     /// It names none.
     Missing,
-    /// The variable is there twice, or its value comes from elsewhere: what the process is told can't be seen here.
+    /// Its value comes from elsewhere: what the process is told can't be seen here.
     Unclear,
     /// This one.
     Named(String),
@@ -88,12 +88,20 @@ struct Variable {
 /// An item of a list of which only what it says about the policy is kept.
 trait Says {
     fn says(self) -> Option<SidecarPolicy>;
+
+    /// What two of them say together.
+    fn both(first: SidecarPolicy, second: SidecarPolicy) -> SidecarPolicy;
 }
 
 impl Says for Container {
     fn says(self) -> Option<SidecarPolicy> {
         let ours = self.name == CONTAINER_NAME && self.restart_policy == "Always";
         ours.then(|| self.env.0.unwrap_or(SidecarPolicy::Missing))
+    }
+
+    /// The API server takes no two containers of one name.
+    fn both(_: SidecarPolicy, _: SidecarPolicy) -> SidecarPolicy {
+        SidecarPolicy::Unclear
     }
 }
 
@@ -108,9 +116,14 @@ impl Says for Variable {
             (None, value) => SidecarPolicy::Named(value),
         })
     }
+
+    /// The kubelet takes the last, and so does the webhook.
+    fn both(_: SidecarPolicy, second: SidecarPolicy) -> SidecarPolicy {
+        second
+    }
 }
 
-/// A list, read item by item; two that say something are unclear.
+/// A list, read item by item.
 struct Folded<T>(Option<SidecarPolicy>, PhantomData<T>);
 
 impl<T> Default for Folded<T> {
@@ -142,7 +155,7 @@ impl<'de, T: Says + Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
         let mut said = None;
         while let Some(item) = list.next_element::<T>()? {
             said = match (said, item.says()) {
-                (Some(_), Some(_)) => Some(SidecarPolicy::Unclear),
+                (Some(first), Some(second)) => Some(T::both(first, second)),
                 (one, other) => one.or(other),
             };
         }
@@ -217,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_plain_value_in_our_own_container_names_a_policy() {
+    fn only_a_plain_value_in_our_own_container_names_a_policy() {
         let ours = |env: Value| json!([{"name": "agentwrit-sidecar", "restartPolicy": "Always", "env": env}]);
         let reader = json!({"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"});
         let other = json!({"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "other"});
@@ -244,9 +257,10 @@ mod tests {
                 SidecarPolicy::Missing,
             ),
             (ours(json!([reader])), SidecarPolicy::Named("reader".into())),
-            // The kubelet would take the last.
-            (ours(json!([reader, other])), SidecarPolicy::Unclear),
-            (ours(json!([reader, reader])), SidecarPolicy::Unclear),
+            // The kubelet takes the last.
+            (ours(json!([reader, other])), SidecarPolicy::Named("other".into())),
+            (ours(json!([other, reader])), SidecarPolicy::Named("reader".into())),
+            (ours(json!([from, reader])), SidecarPolicy::Named("reader".into())),
             (ours(json!([reader, from])), SidecarPolicy::Unclear),
             (ours(json!([from])), SidecarPolicy::Unclear),
         ];

@@ -126,7 +126,7 @@ fn the_plain_pod_gets_exactly_this() {
                         }},
                         {"configMap": {"name": "agentwrit-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
                     ]}},
-                    {"name": "agentwrit-empty", "emptyDir": {"sizeLimit": "4Ki"}},
+                    {"name": "agentwrit-empty", "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}},
                 ],
             },
         })

@@ -152,9 +152,10 @@ pub(crate) fn identity_volume(settings: &SidecarSettings) -> Value {
     })
 }
 
-/// The volume that is mounted where the sidecar would find the pod's API token. 4 KiB is what an empty directory takes.
+/// The volume that is mounted where the sidecar would find the pod's API token. In memory, for an emptyDir on disk keeps a
+/// cluster autoscaler from removing the node.
 pub(crate) fn empty_volume() -> Value {
-    json!({"name": VOLUME_EMPTY, "emptyDir": {"sizeLimit": "4Ki"}})
+    json!({"name": VOLUME_EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}})
 }
 
 /// The mount of the token's volume in a chosen container.

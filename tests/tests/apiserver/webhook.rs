@@ -100,7 +100,7 @@ async fn the_pods_default_api_token_is_hidden_from_the_sidecar() {
     );
     let hidden = json!({"name": "agentwrit-empty", "mountPath": API_TOKEN, "readOnly": true});
     assert_eq!(at_api_token(&stored["spec"]["initContainers"][0]), [&hidden]);
-    let empty = json!({"name": "agentwrit-empty", "emptyDir": {"sizeLimit": "4Ki"}});
+    let empty = json!({"name": "agentwrit-empty", "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}});
     assert!(stored["spec"]["volumes"].as_array().unwrap().contains(&empty));
     world.done().await;
 }
