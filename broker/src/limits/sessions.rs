@@ -20,9 +20,9 @@ const RENEWAL_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// Of all tokens that a pod's session delegated, a second.
 const DELEGATED_PER_SECOND: u32 = 8;
 const DELEGATED_BURST: u32 = 64;
-/// Delegations by a pod's session and all below it, a second.
-const DELEGATIONS_PER_SECOND: u32 = 5;
-const DELEGATIONS_BURST: u32 = 50;
+/// Delegations by a pod's session and all below it, a second. Each is a row for a day after its token has expired.
+const DELEGATIONS_PER_SECOND: u32 = 1;
+const DELEGATIONS_BURST: u32 = 60;
 /// Delegations that stand under the session of an attested agent.
 const MOST_OPEN: usize = 256;
 /// The delegations under one session are counted no more often than this.
