@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test attack compat lint bench bench-broker fuzz clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak lint bench bench-broker fuzz clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -39,6 +39,9 @@ attack: ## Attack the release programs under the chart's memory limits, in full 
 
 compat: ## Run the sidecar of the version before against this broker (COMPAT_COMMIT names another)
 	@scripts/setup.sh packages && scripts/compat.sh
+
+soak: ## A week of 1,000 agents and a day of 10,000 on a clock that the test moves (scripts/soak.sh NAME... for a part)
+	@scripts/setup.sh packages && scripts/soak.sh
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
 	@scripts/setup.sh && scripts/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the suites in order, one after the other, and ends with one line for each and the totals.
-#   test.sh [STAGE...]   of: lint unit crash attack apiserver interop e2e (default: all)
+#   test.sh [STAGE...]   of: lint unit crash soak attack apiserver interop e2e (default: all)
 # KEEP_CLUSTER=1 leaves the clusters up. A cluster that was up before is always left as it was.
 set -euo pipefail
 SCRIPT_NAME="test"
@@ -10,7 +10,7 @@ source "$(dirname "$0")/lib/common.sh"
 source "$REPO/scripts/lib/node.sh"
 cd "$REPO"
 LOG=$REPO/target/log
-STAGES=(lint unit crash attack apiserver interop e2e)
+STAGES=(lint unit crash soak attack apiserver interop e2e)
 SUMMARY=()
 total_passed=0
 total_failed=0
@@ -44,6 +44,8 @@ count() {
 unit() { cargo test --locked --workspace --exclude agentwrit-tests --no-fail-fast; }
 
 crash() { scripts/crash.sh; }
+
+soak() { scripts/soak.sh year; }
 
 attack() { scripts/attack.sh --short; }
 

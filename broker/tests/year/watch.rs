@@ -18,6 +18,7 @@ use super::MIB;
 const RESERVE: u64 = 32 * MIB;
 /// What the process may grow by after its first burst, when all caches are full.
 const GROWTH: u64 = 24 * MIB;
+const PAGE: i64 = 1000;
 /// Each line of progress is after so many events.
 const TOLD_EVERY: i64 = 100_000;
 
@@ -44,10 +45,10 @@ fn resident() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-async fn page(broker: &AppState, after: i64) -> (Vec<Box<RawValue>>, Option<i64>) {
+async fn page(broker: &AppState, after: i64, limit: i64) -> (Vec<Box<RawValue>>, Option<i64>) {
     let filter = EventFilter {
         cursor: Some(after),
-        limit: 1000,
+        limit,
         ..EventFilter::default()
     };
     let page = broker.store.events(filter).await.unwrap();
@@ -111,7 +112,7 @@ impl Watch {
         let before = self.drops;
         let mut last_drop = None;
         loop {
-            let (events, last) = page(broker, self.walker.sequence()).await;
+            let (events, last) = page(broker, self.walker.sequence(), PAGE).await;
             for event in &events {
                 self.walker.feed_json(event.get(), self.keys.as_ref()).unwrap();
                 if event.get().contains("\"audit_segment_dropped\"") {
@@ -126,7 +127,7 @@ impl Watch {
             }
         }
         if let Some(dropped) = last_drop {
-            let (events, _) = page(broker, 0).await;
+            let (events, _) = page(broker, 0, 20).await;
             let mut walker = ChainWalker::from_checkpoint();
             let first = walker.feed_json(events[0].get(), self.keys.as_ref()).unwrap();
             assert_eq!((first, walker.sequence()), (Step::Signed, dropped.last + 1));
@@ -150,7 +151,7 @@ impl Watch {
             walker = ChainWalker::from_start();
         }
         loop {
-            let (events, last) = page(broker, after).await;
+            let (events, last) = page(broker, after, PAGE).await;
             for event in &events {
                 walker.feed_json(event.get(), self.keys.as_ref()).unwrap();
             }
