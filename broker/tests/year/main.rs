@@ -72,7 +72,7 @@ const A_WEEK: Scenario = Scenario {
     bursts: 1,
     renewals: 7 * 360,
     jump: 0,
-    max_bytes: 614 * MIB,
+    max_bytes: 256 * MIB,
     events: 2_500_000,
     drops: 5,
 };
@@ -81,7 +81,7 @@ const A_DAY: Scenario = Scenario {
     bursts: 1,
     renewals: 360,
     jump: 0,
-    max_bytes: 614 * MIB,
+    max_bytes: 256 * MIB,
     events: 3_600_000,
     drops: 5,
 };
