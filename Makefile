@@ -34,6 +34,8 @@ demo: ## Show the whole story on a real cluster, from nothing
 test: ## Run everything: lint, unit, API server, other clients, end to end (scripts/test.sh STAGE... for a part)
 	@scripts/test.sh
 
+test-full: test attack compat soak ## Everything, and what takes long: attacks in full, the sidecar of before, a week and a day on a moved clock
+
 attack: ## Attack the release programs under the chart's memory limits, in full (scripts/attack.sh --help)
 	@scripts/setup.sh packages && scripts/attack.sh --full
 

@@ -8,6 +8,8 @@ set -euo pipefail
 SCRIPT_NAME=soak
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
+# shellcheck source=scripts/lib/build.sh
+source "$REPO/scripts/lib/build.sh"
 cd "$REPO"
 
 [[ ${1:-} == --help ]] && { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0; }
@@ -18,8 +20,9 @@ for name in "${names[@]}"; do
 done
 # In memory where there is room: what is tested is what is written, not how fast a disk is.
 if [[ -z ${TMPDIR:-} && $(df --output=avail -m /dev/shm 2>/dev/null | tail -n1) -ge 1024 ]]; then export TMPDIR=/dev/shm; fi
-# A release build: the debug one takes ten times as long.
+# A release build, for the debug one takes ten times as long; with the dependencies of the images.
 for name in "${names[@]}"; do
   say "$name: started"
-  SOAK=$name cargo test --locked --release -p agentwrit-broker --test year -- --nocapture
+  SOAK=$name RUSTFLAGS=$STATIC cargo test --locked --profile release --target "$IMAGE_TARGET" --target-dir "$BUILD_DIR" \
+    -p agentwrit-broker --test year -- --nocapture
 done

@@ -6,9 +6,10 @@ BUILD_DIR=${AGENTWRIT_BUILD_DIR:-$AGENTWRIT_CACHE/target}
 
 # One package at a time: features that another package asks for must not fatten this binary. The linker
 # flag needs --target, or proc-macros would be built static as well.
+STATIC="-C target-feature=+crt-static"
 build_binary() {
-  local package=$1 binary=$2 rustflags="-C target-feature=+crt-static"
-  (cd "$REPO" && RUSTFLAGS=$rustflags cargo build --profile "$(profile_of "$binary")" --locked --target "$IMAGE_TARGET" \
+  local package=$1 binary=$2
+  (cd "$REPO" && RUSTFLAGS=$STATIC cargo build --profile "$(profile_of "$binary")" --locked --target "$IMAGE_TARGET" \
     --target-dir "$BUILD_DIR" -p "$package" --bin "$binary")
 }
 
