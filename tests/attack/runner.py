@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 
-from .attacks.registry import Attack
+from .attacks.registry import BYTES_ON_DISK, Attack
 from .core import sources
 from .core.program import NotStarted, try_once
 from .core.swarm import attack_with
@@ -63,7 +63,7 @@ def _attack(attack: Attack, source_count: int, size: Size, setting: Setting, res
     kind, program = KINDS[attack.setting], setting.program
     seconds = size.seconds / 2 if attack.brief else size.seconds
     facts = {**setting.facts, "seconds": str(size.quiet_seconds + seconds), "sources": str(source_count)}
-    before = _requests_of_the_program(setting)
+    before, stored = _requests_of_the_program(setting), setting.stored()
     everybody = Beside(kind.roles, setting.addresses, facts)
     try:
         quiet_begin = time.monotonic()
@@ -85,6 +85,8 @@ def _attack(attack: Attack, source_count: int, size: Size, setting: Setting, res
     if attack.judge is not None:
         after = _requests_of_the_program(setting)
         made = {path: count - before.get(path, 0) for path, count in after.items()}
+        made[BYTES_ON_DISK] = setting.stored() - stored
+        result.reached += f", store grown by {made[BYTES_ON_DISK] // 1024} KiB"
         result.reasons += [Reason(text) for text in attack.judge(reached, made)]
 
 

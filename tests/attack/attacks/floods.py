@@ -1,14 +1,14 @@
-"""Attacks on the broker by very many small requests, each of them well formed."""
+"""Attacks on the broker by very many requests, each of them well formed."""
 
 from __future__ import annotations
 
 import secrets
 
-from ..core.hand import Hand, Slot
+from ..core.hand import Hand, Reached, Slot
 from ..core.wire import post, request
-from ..world.broker import registration
+from ..world.broker import HOSTILE_UID, pod_bearer, public_key, registration
 from .payloads import segment
-from .registry import attack
+from .registry import BYTES_ON_DISK, attack
 
 
 @attack("broker", (64, 256), short=(8,))
@@ -81,5 +81,38 @@ async def delegate_flood(hand: Hand) -> None:
         async with hand.connection("api", slot) as connection:
             while True:
                 await hand.ask(connection, data)
+
+    await hand.each(one)
+
+
+# What everybody else writes meanwhile, the write-ahead log, and what one pod may cause. It was 66 MiB a second.
+_DISK_BYTES = 24 * 1024 * 1024
+
+
+def _fills_the_disk(_: Reached, made: dict[str, int]) -> list[str]:
+    grown = made[BYTES_ON_DISK]
+    return [] if grown <= _DISK_BYTES else [f"the store has grown by {grown // 1024} KiB"]
+
+
+@attack("broker", (64, 256), short=(8,), judge=_fills_the_disk)
+async def pod_fills_the_disk(hand: Hand) -> None:
+    """Wants the disk full, with the token of a pod: it delegates the longest lists of scopes to itself, asks for more than
+    it has, renews, and launches again and again."""
+    longest = [f"read:orders:{number:03}{'x' * 240}" for number in range(64)]
+    token, agent_id = hand.facts["hostile"], hand.facts["hostile_id"]
+    launch = {"policy": "no-such-policy", "public_key": public_key(), "scopes": longest}
+    requests = [
+        post("/v1/delegate", {"delegate_to": agent_id, "scope": longest}, bearer=token),
+        post("/v1/delegate", {"delegate_to": agent_id, "scope": ["write:orders:all", *longest[:60]]}, bearer=token),
+        post("/v1/delegate", {"delegate_to": agent_id + "x" * 200, "scope": longest}, bearer=token),
+        post("/v1/k8s/launch-tokens", launch, bearer=pod_bearer("hostile-0", HOSTILE_UID)),
+        request("POST", "/v1/token/renew", b"", bearer=token + "x"),
+    ]
+
+    async def one(slot: Slot) -> None:
+        async with hand.connection("api", slot) as connection:
+            while True:
+                for data in requests:
+                    await hand.ask(connection, data)
 
     await hand.each(one)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from ..core.hand import Hand, Reached
 
 Hands = Callable[[Hand], Awaitable[None]]
-# From what was reached and the requests that the small API server got: what is wrong, empty when nothing is.
+# Among what was made: by how much the files of the program have grown.
+BYTES_ON_DISK = "bytes on disk"
+# From what was reached, and what was made: the requests that the small API server got, and bytes on disk; what is wrong,
+# empty when nothing is.
 Judge = Callable[[Reached, dict[str, int]], list[str]]
 
 

@@ -27,6 +27,8 @@ SLOW_REVIEW_SECONDS = 0.1
 AUDIENCE = "agentwrit://agentwrit-system/agentwrit"
 CONTROLLER = "system:serviceaccount:agentwrit-system:agentwrit-controller"
 POD_UID = "0b8b3f0e-6f5e-4f6e-9d53-0d4c5b1f7a11"
+# Of a pod whose agent attacks.
+HOSTILE_UID = "c41d2e90-11d7-4b1b-8a53-5e0f9a7d2b02"
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
@@ -40,13 +42,13 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return certificate, key
 
 
-def _pod() -> dict[str, Any]:
+def _pod(name: str, uid: str) -> dict[str, Any]:
     """An injected pod of the namespace shop."""
     sidecar = {"name": "agentwrit-sidecar", "image": "registry.example/agentwrit-sidecar:1", "restartPolicy": "Always",
                "env": [{"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"}]}  # fmt: skip
     return {
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "web-0", "namespace": "shop", "uid": POD_UID,
+        "metadata": {"name": name, "namespace": "shop", "uid": uid,
                      "labels": {"agentwrit.io/inject": "true", "agentwrit.io/injected": "true"},
                      "annotations": {"agentwrit.io/launch-token": "reader"}},
         "spec": {"serviceAccountName": "reader", "nodeName": "node-1", "initContainers": [sidecar],
@@ -59,9 +61,9 @@ def _bearer(user: dict[str, Any]) -> str:
     return service_account_token({"aud": [AUDIENCE], "exp": int(time.time()) + 3600, REVIEWED: user})
 
 
-def pod_bearer() -> str:
-    """The projected token of that pod."""
-    extra = {"authentication.kubernetes.io/pod-name": ["web-0"], "authentication.kubernetes.io/pod-uid": [POD_UID]}
+def pod_bearer(name: str = "web-0", uid: str = POD_UID) -> str:
+    """The projected token of a pod."""
+    extra = {"authentication.kubernetes.io/pod-name": [name], "authentication.kubernetes.io/pod-uid": [uid]}
     return _bearer({"username": "system:serviceaccount:shop:reader", "uid": "1", "extra": extra})
 
 
@@ -79,7 +81,8 @@ def broker(
     api, ops = free_address(tls), free_address()
     store = options.folder / "store"
     store.mkdir()
-    kube = ApiServer(options.folder, [("/api/v1/namespaces/shop/pods", _pod())], review_seconds)
+    pods = [_pod("web-0", POD_UID), _pod("hostile-0", HOSTILE_UID)]
+    kube = ApiServer(options.folder, [("/api/v1/namespaces/shop/pods", pod) for pod in pods], review_seconds)
     settings = {
         "AA_ADMIN_SECRET": ADMIN_SECRET, "AA_ADMIN_TOKEN_TTL": "3600", "AA_BIND_ADDRESS": api.host,
         "AA_PORT": str(api.port), "AA_OPS_ADDRESS": str(ops), "AA_DB_PATH": str(store / "data.db"),
@@ -99,7 +102,8 @@ def broker(
             if restarted:
                 stack.pop_all().close()
                 program = stack.enter_context(_running(options, api, settings))
-            yield Setting(program, {"api": api, "ops": ops, "kube": Address("127.0.0.1", kube.port)}, facts)
+            addresses = {"api": api, "ops": ops, "kube": Address("127.0.0.1", kube.port)}
+            yield Setting(program, addresses, facts, store)
     finally:
         kube.stop()
 
@@ -147,6 +151,14 @@ def _before(api: Address) -> dict[str, str]:
                                         "max_ttl_seconds": 900, "service_account_names": ["reader"]}}  # fmt: skip
     data = json.dumps(put).encode()
     done("policy of the launch token", request("PUT", "/v1/k8s/policies/launch-tokens/shop/reader", data, bearer=controller))
+    launch = {"policy": "reader", "public_key": public_key()}
+    hostile = post("/v1/k8s/launch-tokens", launch, bearer=pod_bearer("hostile-0", HOSTILE_UID))
+    launched = done("launch of a pod", hostile, sources.CLIENT)
+    nonce = done("challenge", request("GET", "/v1/challenge"))["nonce"]
+    whole = registration(launched["launch_token"], nonce)
+    whole |= {"orch_id": launched["orch_id"], "task_id": launched["task_id"], "requested_scope": ["read:orders:*"]}
+    agent = done("agent of a pod", post("/v1/register", whole), sources.CLIENT)
+    facts["hostile"], facts["hostile_id"] = agent["access_token"], agent["agent_id"]
     return facts
 
 

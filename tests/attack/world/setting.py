@@ -31,6 +31,12 @@ class Setting:
     program: Program
     addresses: dict[str, Address]
     facts: dict[str, str] = field(default_factory=dict)
+    # Where it writes.
+    store: Path | None = None
+
+    def stored(self) -> int:
+        """Bytes on disk there."""
+        return sum(path.stat().st_size for path in self.store.iterdir()) if self.store else 0
 
 
 _started = 0
