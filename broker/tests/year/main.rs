@@ -42,6 +42,8 @@ struct Scenario {
     /// Seconds from one burst to the next.
     jump: i64,
     max_bytes: u64,
+    /// What the tables beside the trail may take.
+    beside: u64,
     /// Events and drops that must have been seen at the end.
     events: i64,
     drops: usize,
@@ -54,6 +56,7 @@ const A_YEAR: Scenario = Scenario {
     renewals: 8,
     jump: YEAR / 100,
     max_bytes: 64 * MIB,
+    beside: 0,
     events: 1_000_000,
     drops: 5,
 };
@@ -64,6 +67,7 @@ const A_SHORT_YEAR: Scenario = Scenario {
     renewals: 3,
     jump: YEAR / 12,
     max_bytes: 16 * MIB,
+    beside: 0,
     events: 24_000,
     drops: 5,
 };
@@ -73,6 +77,7 @@ const A_WEEK: Scenario = Scenario {
     renewals: 7 * 360,
     jump: 0,
     max_bytes: 256 * MIB,
+    beside: 0,
     events: 2_500_000,
     drops: 5,
 };
@@ -82,6 +87,7 @@ const A_DAY: Scenario = Scenario {
     renewals: 360,
     jump: 0,
     max_bytes: 256 * MIB,
+    beside: 32 * MIB,
     events: 3_600_000,
     drops: 5,
 };
@@ -120,7 +126,7 @@ async fn run(scenario: &Scenario) {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at(START));
     let mut broker = broker(folder.path(), scenario.max_bytes, &clock).await;
-    let mut watch = Watch::new(&broker, folder.path(), scenario.max_bytes);
+    let mut watch = Watch::new(&broker, folder.path(), scenario.max_bytes, scenario.beside);
     for burst in 0..scenario.bursts {
         let sessions = register(&broker, &clock, scenario.agents).await;
         work(&broker, &mut watch).await;

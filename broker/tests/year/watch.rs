@@ -24,7 +24,8 @@ const TOLD_EVERY: i64 = 100_000;
 
 pub struct Watch {
     store: PathBuf,
-    bound: u64,
+    /// Bytes that file and WAL may take.
+    most: u64,
     keys: Arc<KeySet>,
     /// Over every event as it came, across all drops.
     walker: ChainWalker,
@@ -56,13 +57,14 @@ async fn page(broker: &AppState, after: i64, limit: i64) -> (Vec<Box<RawValue>>,
 }
 
 impl Watch {
-    pub fn new(broker: &AppState, folder: &Path, bound: u64) -> Self {
+    /// `beside`: bytes that the tables beside the trail may take.
+    pub fn new(broker: &AppState, folder: &Path, bound: u64, beside: u64) -> Self {
         let time = SystemClock::new();
         Self {
             begun: time.monotonic(),
             time,
             store: folder.join("data.db"),
-            bound,
+            most: bound + bound / 10 + RESERVE + beside,
             keys: Arc::clone(&broker.keys),
             walker: ChainWalker::from_start(),
             drops: 0,
@@ -85,7 +87,7 @@ impl Watch {
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
         let taken = size(&self.store) + size(&self.store.with_extension("db-wal"));
         self.largest = self.largest.max(taken);
-        let most = self.bound + self.bound / 10 + RESERVE;
+        let most = self.most;
         assert!(
             taken <= most,
             "{} MiB of {} MiB after {} events",
@@ -173,7 +175,7 @@ impl Watch {
             self.events(),
             self.drops,
             self.largest / MIB,
-            (self.bound + self.bound / 10 + RESERVE) / MIB,
+            self.most / MIB,
             resident() / MIB,
             self.time.monotonic().saturating_sub(self.begun).as_secs()
         );
