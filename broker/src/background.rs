@@ -80,7 +80,7 @@ pub async fn prune(broker: &Broker) {
 }
 
 /// Events at the end of the trail that stand as they are served; those before are kept short.
-const WHOLE_EVENTS: i64 = 16_384;
+pub const WHOLE_EVENTS: i64 = 16_384;
 
 /// Brings the events but the last `keep` into the short form in which the trail is kept.
 pub async fn shorten(broker: &Broker, keep: i64) {

@@ -120,6 +120,8 @@ async fn work(broker: &AppState, watch: &mut Watch) {
     watch.size();
     background::prune(broker).await;
     watch.size();
+    background::shorten(broker, background::WHOLE_EVENTS).await;
+    watch.size();
 }
 
 async fn run(scenario: &Scenario) {
