@@ -447,6 +447,10 @@ impl<C: Command> Pending for Slot<C> {
         C::TAKES_AUTHORITY || C::MAKES_ROOM
     }
 
+    fn can_rewind(&self) -> bool {
+        self.again.is_some()
+    }
+
     fn rewind(&mut self) -> bool {
         self.command = self.again.as_ref().and_then(C::again);
         self.outcome = None;

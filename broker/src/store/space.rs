@@ -6,8 +6,10 @@
 //! less | commands; denials of strangers are only counted
 //! less than [`Bounds::full`] beside the reserve | only what takes authority away, or makes room
 //!
-//! The [`Reserve`] is given up when the disk is full for those as well. It stands again before anybody else writes.
+//! The [`Reserve`] is given up when the disk is full for those as well. It stands again before anybody else writes, unless
+//! the store's own file has free pages for as much: those no other program can take.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -62,6 +64,10 @@ pub(crate) struct Space {
     held: AtomicU64,
     /// What the reserve is to hold.
     wanted: AtomicU64,
+    /// Bytes of free pages in the store's file.
+    reusable: AtomicU64,
+    /// Whether the reserve can't be made, for another reason than a full disk.
+    impossible: AtomicBool,
     looked: AtomicBool,
     scarce: AtomicBool,
     full: AtomicBool,
@@ -77,6 +83,8 @@ impl Space {
             free: AtomicU64::new(0),
             held: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
+            reusable: AtomicU64::new(0),
+            impossible: AtomicBool::new(false),
             looked: AtomicBool::new(false),
             scarce: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -120,7 +128,7 @@ impl Space {
     }
 
     fn look_at<E>(&self, store: &Path, size_and_free: impl Fn() -> Result<(u64, u64), E>) -> Result<(), E> {
-        let reserve = self
+        let mut reserve = self
             .reserve
             .get_or_init(|| Mutex::new(Reserve::new(beside(store, ".reserve"))))
             .lock()
@@ -130,9 +138,18 @@ impl Space {
         let mut held = reserve.held();
         if held < bounds.reserve && free.saturating_add(held) >= bounds.reserve.saturating_add(2 * bounds.full) {
             match reserve.hold(bounds.reserve) {
-                Ok(()) => (_, free) = size_and_free()?,
+                Ok(()) => {
+                    self.impossible.store(false, Ordering::Relaxed);
+                    (_, free) = size_and_free()?;
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                    tracing::debug!(target: "STORE", component = "Space", error = %error, "the reserve does not fit");
+                }
                 Err(error) => {
-                    tracing::debug!(target: "STORE", component = "Space", error = %error, "the reserve can't be made");
+                    if !self.impossible.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(target: "STORE", component = "Space", error = %error,
+                            "the reserve can't be made: as much is left free instead");
+                    }
                 }
             }
             held = reserve.held();
@@ -147,9 +164,17 @@ impl Space {
         self.wanted.store(bounds.reserve, Ordering::Relaxed);
         self.looked.store(true, Ordering::Relaxed);
         self.gauge.set(i64::try_from(free).unwrap_or(i64::MAX));
-        // Twice the bound to come back, so that it isn't crossed to and fro.
-        let least = if self.full() { 2 * bounds.full } else { bounds.full };
-        let full = held < bounds.reserve || free < least;
+        let enough = bounds.reserve.saturating_add(2 * bounds.full);
+        let (stands, least) = if self.reusable.load(Ordering::Relaxed) >= enough {
+            // What is left free is for the WAL.
+            (true, bounds.full / 2)
+        } else {
+            let impossible = self.impossible.load(Ordering::Relaxed) && free >= enough;
+            // Twice the bound to come back, so that it isn't crossed to and fro.
+            let least = if self.full() { 2 * bounds.full } else { bounds.full };
+            (held >= bounds.reserve || impossible, least)
+        };
+        let full = !stands || free < least;
         let scarce = full || free < bounds.scarce;
         let was_scarce = self.scarce.swap(scarce, Ordering::Relaxed);
         if self.full.swap(full, Ordering::Relaxed) != full {
@@ -176,9 +201,36 @@ impl Space {
         self.set(bounds, free, bounds.reserve);
     }
 
-    /// A write found the disk full: gives a part of the reserve up to what takes authority away, which alone is written
-    /// from now on. Whether there was any left.
-    pub(super) fn ran_out(&self) -> bool {
+    /// Takes note of the free pages in the store's file.
+    pub(super) fn reusable(&self, bytes: u64) {
+        self.reusable.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the disk has no room, as it is this moment: a quota is told of as a failed write.
+    pub(super) fn lacks_room(store: &Path) -> bool {
+        let folder = folder_of(store).unwrap_or_else(|| Path::new("."));
+        rustix::fs::statvfs(folder).is_ok_and(|disk| {
+            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+            bytes(disk.f_bavail) < Bounds::of(bytes(disk.f_blocks)).full
+        })
+    }
+
+    /// A write found the disk full: only what takes authority away is written from now on.
+    pub(super) fn found_full(&self) {
+        if self.reserve.get().is_none() {
+            return;
+        }
+        self.scarce.store(true, Ordering::Relaxed);
+        if !self.full.swap(true, Ordering::Relaxed) {
+            tracing::error!(target: "STORE", component = "Space",
+                "a write found the disk full: only what takes authority away is still written");
+        }
+    }
+
+    /// Gives a part of the reserve up to what takes authority away, or to the opening of the store. Whether there was any
+    /// left.
+    pub(super) fn give_up(&self) -> bool {
+        self.found_full();
         let Some(reserve) = self.reserve.get() else {
             return false;
         };
@@ -190,10 +242,9 @@ impl Space {
         });
         let left = reserve.held();
         self.held.store(left, Ordering::Relaxed);
-        self.scarce.store(true, Ordering::Relaxed);
-        if !self.full.swap(true, Ordering::Relaxed) || released > 0 {
+        if released > 0 {
             tracing::error!(target: "STORE", component = "Space", released, left,
-                "the disk is full: a part of the reserve is given up to what takes authority away");
+                "the disk is full: a part of the reserve is given up");
         }
         released > 0
     }
@@ -253,6 +304,14 @@ mod tests {
         }
         space.set(bounds, 64 * MIB, bounds.reserve - 1);
         assert!(space.full(), "without its reserve it is full");
+        space.reusable(48 * MIB - 1);
+        space.set(bounds, 5 * MIB, 0);
+        assert!(space.full());
+        space.reusable(48 * MIB);
+        space.set(bounds, 5 * MIB, 0);
+        assert!(!space.full(), "free pages in the file stand for the reserve");
+        space.set(bounds, 4 * MIB - 1, 0);
+        assert!(space.full(), "the WAL needs some room");
     }
 
     /// A disk of [`SIZE`] on which something else takes room, beside the reserve that really is there.
@@ -274,11 +333,11 @@ mod tests {
         let held = space.room().unwrap().reserve;
         assert_eq!(held, 32 * MIB);
         for part in 1..=8 {
-            assert!(space.ran_out());
+            assert!(space.give_up());
             let room = space.room().unwrap();
             assert_eq!((room.reserve, room.full), (32 * MIB - part * 4 * MIB, true));
         }
-        assert!(!space.ran_out(), "nothing is left");
+        assert!(!space.give_up(), "nothing is left");
         // What the reserve has freed is not for everybody.
         others.set(SIZE - 40 * MIB);
         look(&space, &store, &others);
@@ -290,17 +349,33 @@ mod tests {
     }
 
     #[test]
+    fn a_reserve_that_can_not_be_made_is_left_free_instead() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("data.db");
+        std::fs::create_dir(beside(&store, ".reserve")).unwrap();
+        let (space, others) = (space(), Cell::new(0));
+        let free = |bytes: u64| {
+            others.set(SIZE - bytes);
+            look(&space, &store, &others);
+            space.full()
+        };
+        assert!(!free(100 * MIB));
+        assert!(free(47 * MIB));
+        assert!(!free(48 * MIB));
+    }
+
+    #[test]
     fn a_folder_that_is_not_there_changes_nothing() {
         let space = space();
         space.look(Path::new("/there/is/no/such/folder/data.db"));
         assert_eq!((space.room(), space.full()), (None, false));
-        assert!(!space.ran_out());
+        assert!(!space.give_up());
     }
 
     #[test]
     fn a_store_in_memory_is_never_full() {
         let space = space();
-        assert!(!space.ran_out());
+        assert!(!space.give_up());
         assert!(!space.full() && !space.scarce());
     }
 }

@@ -14,7 +14,7 @@ use super::audit::insert;
 use super::chain::{ChainHead, Links, remember, seal};
 use super::matches::Matches;
 use super::meta::keep_high_water;
-use super::open::{Opened, load_changes, open, probe};
+use super::open::{Opened, lacks_room, load_changes, note_reusable, open, probe};
 use super::restored::{Finding, Identity, Rule, begin_anew, judge};
 use super::segments::{self, Saved};
 use super::statements::Statements;
@@ -42,6 +42,8 @@ pub(crate) trait Pending: Send {
     fn takes_authority(&self) -> bool;
     /// Whether it may take the last places of the queue and the last bytes of the disk.
     fn uses_reserves(&self) -> bool;
+    /// Whether [`Pending::rewind`] can do it.
+    fn can_rewind(&self) -> bool;
     /// Makes it as it was before it ran; whether that can be done.
     fn rewind(&mut self) -> bool;
     /// Answers the caller.
@@ -260,9 +262,13 @@ impl Committer {
             Err((culprit, error)) => {
                 timer.stop_and_discard();
                 self.report(&error);
-                let is_full = error.kind() == StoreError::DiskFull.kind();
-                // Parts of the reserve make room, until none is left.
-                let has_room = is_full && self.shared.status.space.ran_out();
+                let space = &self.shared.status.space;
+                let is_full = lacks_room(&self.kind, &error);
+                if is_full {
+                    space.found_full();
+                }
+                // Parts of the reserve make room, until none is left; only for those that can be tried again.
+                let has_room = is_full && jobs.iter().any(|job| job.can_rewind()) && space.give_up();
                 self.roll_back(&error);
                 let mut error = Some(error);
                 let mut again = Vec::new();
@@ -477,6 +483,9 @@ fn transaction(
         .is_none_or(|kept| now.saturating_sub(kept) >= MARK_EVERY);
     if is_due {
         keep_high_water(connection, shared.judging.observe().mark).map_err(|error| (last, error))?;
+    }
+    if is_due || shared.status.space.full() {
+        note_reusable(connection, shared).map_err(|error| (last, error))?;
     }
     connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
     Ok(Published {

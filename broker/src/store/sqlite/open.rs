@@ -18,9 +18,10 @@ use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch
 use super::schema::migrate;
 use super::segments;
 use super::session::{AT_ONCE, kept_until};
-use super::statements::Statements;
+use super::statements::{Statements, scalar};
 use crate::clock::{both, disagreement, is_wrong};
 use crate::file_names::beside;
+use crate::store::space::Space;
 use crate::store::{
     EndReason, EventDraft, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError,
     StoreKind,
@@ -117,8 +118,40 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Opens the store and loads the view from it.
+/// Whether this happened because there is no room on the disk.
+pub(super) fn lacks_room(kind: &StoreKind, error: &StoreError) -> bool {
+    let StoreKind::File(path) = kind else { return false };
+    match error.kind() {
+        "disk_full" => true,
+        // Of a quota, and of a file that is mapped, SQLite says no more than this.
+        "io" => Space::lacks_room(path),
+        _ => false,
+    }
+}
+
+/// Tells [`crate::store::Room`] of the free pages in the file.
+pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<()> {
+    let pragma = |sql| Ok::<i64, StoreError>(connection.first(OPEN, sql, [], scalar(OPEN))?.unwrap_or_default());
+    let bytes = pragma("PRAGMA freelist_count")?.saturating_mul(pragma("PRAGMA page_size")?);
+    shared.status.space.reusable(u64::try_from(bytes).unwrap_or_default());
+    Ok(())
+}
+
+/// Opens the store and loads the view from it; on a full disk with room from the reserve, as long as there is any: until
+/// the store is open nothing can be revoked.
 pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
+    if let StoreKind::File(path) = kind {
+        shared.status.space.look(path);
+    }
+    loop {
+        match open_once(kind, shared) {
+            Err(error) if lacks_room(kind, &error) && shared.status.space.give_up() => {}
+            other => return other,
+        }
+    }
+}
+
+fn open_once(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let lock = match kind {
         StoreKind::File(path) => {
             let lock = lock(path)?;
@@ -151,6 +184,7 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
         shared.restored.store(false, Ordering::SeqCst);
     }
     let changes = load_changes(&connection, shared.judging.observe())?;
+    note_reusable(&connection, shared)?;
     shared.matches.clear();
     shared.view.load(identity.min_iat, changes);
     shared.status.opened(identity.epoch, &head);
