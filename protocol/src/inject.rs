@@ -42,6 +42,22 @@ pub const ANNOTATION_SIDECAR_CPU_LIMIT: &str = "agentwrit.io/sidecar-cpu-limit";
 pub const ANNOTATION_SIDECAR_MEMORY_REQUEST: &str = "agentwrit.io/sidecar-memory-request";
 /// Pod annotation: the most memory that the sidecar gets.
 pub const ANNOTATION_SIDECAR_MEMORY_LIMIT: &str = "agentwrit.io/sidecar-memory-limit";
+/// All annotations of ours that mean something on a pod. The chart's admission policies name the same ones
+/// (`agentwrit.podAnnotations`).
+pub const POD_ANNOTATIONS: [&str; 12] = [
+    ANNOTATION_LAUNCH_TOKEN,
+    ANNOTATION_SCOPES,
+    ANNOTATION_TTL_SECONDS,
+    ANNOTATION_CONTAINERS,
+    ANNOTATION_ENDPOINT,
+    ANNOTATION_START_GATE,
+    ANNOTATION_ALLOW_SHARED_PIDS,
+    ANNOTATION_ALLOW_SHARED_PID,
+    ANNOTATION_SIDECAR_CPU_REQUEST,
+    ANNOTATION_SIDECAR_CPU_LIMIT,
+    ANNOTATION_SIDECAR_MEMORY_REQUEST,
+    ANNOTATION_SIDECAR_MEMORY_LIMIT,
+];
 /// Annotation on a custom resource: remove the finalizer without the broker.
 pub const ANNOTATION_RELEASE_FINALIZER: &str = "agentwrit.io/release-finalizer";
 /// Finalizer of both kinds.

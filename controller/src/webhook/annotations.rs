@@ -3,30 +3,12 @@
 use std::borrow::Cow;
 
 use agentwrit_protocol::inject::{
-    ANNOTATION_ALLOW_SHARED_PID, ANNOTATION_ALLOW_SHARED_PIDS, ANNOTATION_CONTAINERS, ANNOTATION_ENDPOINT,
-    ANNOTATION_LAUNCH_TOKEN, ANNOTATION_MIRROR_POD, ANNOTATION_PREFIX, ANNOTATION_SCOPES, ANNOTATION_SIDECAR_CPU_LIMIT,
-    ANNOTATION_SIDECAR_CPU_REQUEST, ANNOTATION_SIDECAR_MEMORY_LIMIT, ANNOTATION_SIDECAR_MEMORY_REQUEST,
-    ANNOTATION_START_GATE, ANNOTATION_TTL_SECONDS, LABEL_INJECT, LABEL_INJECTED,
+    ANNOTATION_MIRROR_POD, ANNOTATION_PREFIX, LABEL_INJECT, LABEL_INJECTED, POD_ANNOTATIONS,
 };
 use serde::de::MapAccess;
 
 use super::json::{FromJson, Read, Text, ignore, member};
 
-/// Annotations of ours that mean something on a pod.
-const KNOWN: [&str; 12] = [
-    ANNOTATION_LAUNCH_TOKEN,
-    ANNOTATION_SCOPES,
-    ANNOTATION_TTL_SECONDS,
-    ANNOTATION_CONTAINERS,
-    ANNOTATION_ENDPOINT,
-    ANNOTATION_START_GATE,
-    ANNOTATION_ALLOW_SHARED_PIDS,
-    ANNOTATION_ALLOW_SHARED_PID,
-    ANNOTATION_SIDECAR_CPU_REQUEST,
-    ANNOTATION_SIDECAR_CPU_LIMIT,
-    ANNOTATION_SIDECAR_MEMORY_REQUEST,
-    ANNOTATION_SIDECAR_MEMORY_LIMIT,
-];
 /// Names of unknown annotations that are kept, to warn of them.
 const MAX_UNKNOWN: usize = 8;
 
@@ -76,8 +58,8 @@ pub(crate) struct Annotations<'a> {
     pub(crate) count: usize,
     /// Whether the pod is the mirror of a static pod.
     pub(crate) mirror: bool,
-    /// The values of ours, in the order of [`KNOWN`].
-    values: [Option<Text<'a>>; KNOWN.len()],
+    /// The values of ours, in the order of [`POD_ANNOTATIONS`].
+    values: [Option<Text<'a>>; POD_ANNOTATIONS.len()],
     /// The first of those that have our prefix and no meaning.
     unknown: Vec<Text<'a>>,
 }
@@ -85,7 +67,7 @@ pub(crate) struct Annotations<'a> {
 impl<'a> Annotations<'a> {
     /// The value of an annotation that we know.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        let mut pairs = KNOWN.iter().zip(&self.values);
+        let mut pairs = POD_ANNOTATIONS.iter().zip(&self.values);
         pairs.find(|(known, _)| **known == key)?.1.as_deref()
     }
 
@@ -109,7 +91,7 @@ impl<'de: 'a, 'a> FromJson<'de> for Annotations<'a> {
         };
         while let Some(Read(key)) = members.next_key::<Read<Text<'de>>>()? {
             annotations.count = annotations.count.saturating_add(1);
-            let mut known = KNOWN.iter().zip(&mut annotations.values);
+            let mut known = POD_ANNOTATIONS.iter().zip(&mut annotations.values);
             if let Some((known, value)) = known.find(|(known, _)| **known == key) {
                 *value = member(&mut members, known)?;
                 continue;
@@ -126,6 +108,8 @@ impl<'de: 'a, 'a> FromJson<'de> for Annotations<'a> {
 
 #[cfg(test)]
 mod tests {
+    use agentwrit_protocol::inject::{ANNOTATION_ENDPOINT, ANNOTATION_SCOPES};
+
     use super::*;
     use crate::webhook::json::read;
 

@@ -68,6 +68,22 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* Annotations that mean something on a pod, the webhook's POD_ANNOTATIONS (a test of the policies compares them). */}}
+{{- define "agentwrit.ownAnnotations" -}}
+- agentwrit.io/launch-token
+- agentwrit.io/scopes
+- agentwrit.io/ttl-seconds
+- agentwrit.io/containers
+- agentwrit.io/endpoint
+- agentwrit.io/start-gate
+- agentwrit.io/allow-shared-pids
+- agentwrit.io/allow-shared-pid
+- agentwrit.io/sidecar-cpu-request
+- agentwrit.io/sidecar-cpu-limit
+- agentwrit.io/sidecar-memory-request
+- agentwrit.io/sidecar-memory-limit
+{{- end }}
+
 {{/* Bytes of the audit trail: as set, or 60 % of the volume, whose size is a quantity such as 1.5Gi. */}}
 {{- define "agentwrit.auditBytes" -}}
 {{- $set := .Values.broker.audit.maxBytes -}}

@@ -154,6 +154,30 @@ pub async fn warnings(world: &World, method: Method, path: &str, object: &Value)
         .collect())
 }
 
+/// As many labels or annotations as are still stored: the keys are short, as the API server counts their bytes.
+pub fn very_many() -> Value {
+    let keys = (0..60_000).map(|number| (format!("{number:x}"), json!("")));
+    Value::Object(keys.collect())
+}
+
+/// How much longer one request takes than another, which must have the same outcome; by the faster one of two each.
+pub async fn times_slower(
+    world: &World,
+    method: &Method,
+    (path, object): (&str, &Value),
+    (other_path, other): (&str, &Value),
+) -> f64 {
+    let mut fastest = [f64::INFINITY; 2];
+    for _ in 0..2 {
+        for (fastest, (path, object)) in fastest.iter_mut().zip([(path, object), (other_path, other)]) {
+            let started = std::time::Instant::now();
+            warnings(world, method.clone(), path, object).await.unwrap();
+            *fastest = fastest.min(started.elapsed().as_secs_f64());
+        }
+    }
+    fastest[0] / fastest[1]
+}
+
 /// The sentence of a refusal by the API server.
 pub fn sentence<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> String {
     match result {
