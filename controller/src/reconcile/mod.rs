@@ -55,11 +55,14 @@ pub struct Context {
     pub(crate) backoff: Backoff<Version>,
 }
 
-/// An object as it was at a time: what can't be written for it now can perhaps once it has changed.
+/// What a user decides about an object: what can't be written for it now can perhaps once that has changed. Not its
+/// resourceVersion, for that changes with each status that we write ourselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Version {
     uid: String,
-    resource_version: String,
+    generation: Option<i64>,
+    deleted_at: Option<i64>,
+    release: Option<String>,
 }
 
 impl Version {
@@ -67,7 +70,9 @@ impl Version {
         let meta = object.meta();
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
-            resource_version: meta.resource_version.clone().unwrap_or_default(),
+            generation: meta.generation,
+            deleted_at: meta.deletion_timestamp.as_ref().map(|at| at.0.as_second()),
+            release: object.annotations().get(ANNOTATION_RELEASE_FINALIZER).cloned(),
         }
     }
 }
@@ -373,6 +378,7 @@ fn deleting(error: &BrokerError, waited_seconds: i64) -> Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agentwrit_crds::AgentApp;
     use agentwrit_protocol::ErrorCode;
 
     fn away() -> BrokerError {
@@ -409,5 +415,50 @@ mod tests {
                 .message
                 .contains("agentwrit.io/release-finalizer")
         );
+    }
+
+    fn app(generation: i64, more: &serde_json::Value) -> AgentApp {
+        let mut app = json!({
+            "metadata": {"uid": "u", "name": "shop", "namespace": "shop", "generation": generation},
+            "spec": {"scopes": ["read:orders:*"]},
+        });
+        json_patch::merge(&mut app, more);
+        serde_json::from_value(app).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn our_own_status_writes_dont_end_a_rest() {
+        let backoff = Backoff::default();
+        let mut pauses = Vec::new();
+        // A refusal whose sentence varies is in the status each time, and each time the object has a new resourceVersion.
+        for version in 1..=4 {
+            let said = json!({
+                "metadata": {"resourceVersion": version.to_string()},
+                "status": {"observedGeneration": version},
+            });
+            let told = Version::of(&app(1, &said));
+            assert_eq!(backoff.rests(&told), None);
+            pauses.push(backoff.failed(told).as_secs());
+            let written = app(1, &json!({"metadata": {"resourceVersion": "new"}}));
+            assert!(backoff.rests(&Version::of(&written)).is_some());
+            tokio::time::advance(Duration::from_secs(*pauses.last().unwrap())).await;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn what_a_user_changes_is_tried_at_once() {
+        let before = Version::of(&app(1, &json!({})));
+        for (generation, change) in [
+            (2, json!({})),
+            (1, json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})),
+            (
+                1,
+                json!({"metadata": {"annotations": {ANNOTATION_RELEASE_FINALIZER: "true"}}}),
+            ),
+            (1, json!({"metadata": {"uid": "another"}})),
+        ] {
+            assert_ne!(Version::of(&app(generation, &change)), before, "{change}");
+        }
     }
 }
