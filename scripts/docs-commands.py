@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
 """Checks the shell commands of the documents.
 
-Each ```sh block must be run by a test, or stand in docs-commands.json with the reason why it isn't. What isn't run is
-parsed: subcommands, flags and their values by the program itself (kubectl, helm, awrit with --help at the end), targets of
-make, files of ours. With --server, what kubectl reads is also asked of the API server that KUBECONFIG names, and what it
-writes is tried by --dry-run=server: an object that isn't there is no fault, a kind, a flag or a jsonpath that isn't is.
+Each ```sh block stands in docs-commands.json: under "run" with the test that runs it, or under "not_run" with the reason
+why none does. An entry of "run" without "first" is a whole page, and its test names the page. All others are read from the
+list by the test itself (`blocks_of(file!())`, tests/src/documents.rs, which also says what the members mean), so that what is
+listed is what is run.
+
+All but the blocks of whole pages are also parsed: subcommands, flags and their values by the program itself (kubectl, helm,
+awrit with --help at the end), targets of make, files of ours. With --server, what kubectl reads is also asked of the API
+server that KUBECONFIG names, and what it writes is tried by --dry-run=server: an object that isn't there is no fault, a kind,
+a flag or a jsonpath that isn't is.
 
 Not covered: what a command does, unless a test runs the block; the order of commands; prose, yaml and json.
 """
@@ -162,30 +167,87 @@ def on_server(arguments: list[str]) -> str:
     return said.strip().splitlines()[-1]
 
 
+def listed(known: dict, found: list[Block]) -> list[str]:
+    """What is wrong with the list: blocks that it lacks or has twice, entries without a block, tests that don't run theirs."""
+    faults: list[str] = []
+    whole = {entry["page"]: entry["test"] for entry in known["run"] if "first" not in entry}
+    entries: dict[tuple[str, str], int] = {}
+    for entry in [*(entry for entry in known["run"] if "first" in entry), *known["not_run"]]:
+        key = (entry["page"], entry["first"])
+        entries[key] = entries.get(key, 0) + 1
+        where = f"{REASONS.name}: {entry['page']}: {entry['first']!r}"
+        if entries[key] > 1 or entry["page"] in whole:
+            faults.append(f"{where}: it is listed twice")
+        changed = [name for name in ("without", "append", "until") if name in entry]
+        if ("test" not in entry and not entry.get("reason", "").strip()) or (changed and not entry.get("why", "").strip()):
+            faults.append(f"{where}: say why it isn't run{' exactly as written' if changed else ''}")
+    for page, test in whole.items():
+        if not (ROOT / test).is_file() or Path(page).name not in (ROOT / test).read_text():
+            faults.append(f"{page}: {test} doesn't name the page that it is said to run")
+    faults += [fault for test in sorted({entry["test"] for entry in known["run"] if "first" in entry}) if (fault := reads_list(test))]
+    keys = [(block.page, block.first) for block in found if block.page not in whole]
+    for block in found:
+        key = (block.page, block.first)
+        if block.page not in whole and key not in entries:
+            faults.append(f"{block.page}:{block.line}: no test runs this block; add it to one, or to {REASONS.name} with the reason: {block.first!r}")
+        if keys.count(key) > 1:
+            faults.append(f"{block.page}:{block.line}: another block of the page has the same first command: {block.first!r}")
+    faults += [f"{REASONS.name}: no such block any more: {page}: {first!r}" for page, first in sorted(set(entries) - set(keys))]
+    return faults
+
+
+def reads_list(test: str) -> str:
+    """Why this test doesn't run the blocks that are listed for it; nothing if it does."""
+    path = ROOT / test
+    if not path.is_file() or "blocks_of(file!())" not in path.read_text():
+        return f"{test}: it doesn't ask for its blocks with blocks_of(file!())"
+    crate = next((folder / "main.rs" for folder in path.parents if (folder / "main.rs").is_file()), None)
+    if crate is None or not re.search(rf"^\s*mod {path.stem};$", crate.read_text(), re.M):
+        return f"{test}: no main.rs above it has it as a module"
+    return ""
+
+
+def selftest() -> list[str]:
+    """The checks that would not have found a fault made on purpose."""
+    faults = [f"this script finds nothing wrong with {wrong!r}" for wrong in WRONG if not check(commands(wrong)[0], False)]
+    run_by = {"page": "a.md", "first": "a", "test": "tests/tests/e2e/tests/documents.rs"}
+    left_out = {"page": "a.md", "first": "a", "reason": "r"}
+    found = [Block("a.md", 1, "a")]
+    for right in ({"run": [run_by], "not_run": []}, {"run": [], "not_run": [left_out]}):
+        faults += [f"this script finds fault with {right}: {fault}" for fault in listed(right, found)]
+    for run_entries, not_run in [
+        ([], []),
+        ([run_by, run_by], []),
+        ([run_by], [left_out]),
+        ([run_by, {**run_by, "first": "b"}], []),
+        ([{**run_by, "test": "tests/tests/e2e/tests/chart.rs"}], []),
+        ([{**run_by, "test": "tests/tests/e2e/none.rs"}], []),
+        ([{**run_by, "append": "--dry-run"}], []),
+        ([{"page": "a.md", "test": "tests/tests/e2e/tests/chart.rs"}], []),
+        ([], [{**left_out, "reason": " "}]),
+    ]:
+        wrong_list = {"run": run_entries, "not_run": not_run}
+        faults += [] if listed(wrong_list, found) else [f"this script finds nothing wrong with {wrong_list}"]
+    if not listed({"run": [run_by], "not_run": []}, [*found, *found]):
+        faults.append("this script takes two blocks with the same first command for one")
+    return faults
+
+
 def main() -> int:
     server = "--server" in sys.argv
-    known = json.loads(REASONS.read_text())
-    run_pages, reasons = known["run"], {(item["page"], item["first"]): item["reason"] for item in known["not_run"]}
-    faults, used, counted = [], set(), 0
-    for block in blocks():
-        where = f"{block.page}:{block.line}"
-        if block.page in run_pages:
-            test = ROOT / run_pages[block.page]
-            if Path(block.page).name not in test.read_text():
-                faults.append(f"{where}: {run_pages[block.page]} doesn't name the page that it is said to run")
+    known, found = json.loads(REASONS.read_text()), blocks()
+    faults, counted = [*selftest(), *listed(known, found)], 0
+    whole = {entry["page"] for entry in known["run"] if "first" not in entry}
+    for block in found:
+        if block.page in whole:
             continue
-        key = (block.page, block.first)
-        if not reasons.get(key, "").strip():
-            faults.append(f"{where}: no test runs this block; add it to one, or to {REASONS.name} with the reason: {block.first!r}")
-        used.add(key)
         for words in commands(block.text):
             counted += 1
             fault = check(words, server)
             if fault:
-                faults.append(f"{where}: {shlex.join(words)}: {fault}")
-    faults += [f"this script finds nothing wrong with {wrong!r}" for wrong in WRONG if not check(commands(wrong)[0], False)]
-    faults += [f"{REASONS.name}: no such block any more: {page}: {first!r}" for page, first in sorted(set(reasons) - used)]
-    print("\n".join(faults) or f"{counted} commands of blocks that no test runs are well-formed")
+                faults.append(f"{block.page}:{block.line}: {shlex.join(words)}: {fault}")
+    run_blocks = sum(block.page in whole for block in found) + sum("first" in entry for entry in known["run"])
+    print("\n".join(faults) or f"{run_blocks} of {len(found)} shell blocks are run by tests, {counted} commands are well-formed")
     return 1 if faults else 0
 
 

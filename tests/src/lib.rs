@@ -1,1 +1,3 @@
 //! API-server tests, end-to-end tests and benchmarks of AgentWrit.
+
+pub mod documents;

@@ -1,6 +1,10 @@
 //! The commands of docs/debugging.md on injected pods, by the real kubectl.
 
+use std::path::Path;
+use std::process::Stdio;
+
 use agentwrit_protocol::inject::CONTAINER_NAME;
+use agentwrit_tests::documents::blocks_of;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -50,6 +54,44 @@ async fn guarded(labels: Value) -> World {
 
 async fn stored(world: &World, name: &str) -> Value {
     serde_json::to_value(pods(world).get(name).await.unwrap()).unwrap()
+}
+
+/// What a script says, with its code, where the test's namespace is kubectl's own: the page's commands name none.
+async fn bash(world: &World, folder: &Path, script: &str) -> (bool, String) {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .env("KUBECONFIG", folder.join("kubeconfig"))
+        .env("NAMESPACE", &world.namespace)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.success(), said.concat())
+}
+
+#[tokio::test]
+async fn the_pages_commands_work_as_written() {
+    let world = guarded(json!({})).await;
+    create_pod(&world, pod_json()).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(std::env::var("KUBECONFIG").unwrap(), folder.path().join("kubeconfig")).unwrap();
+    let here = "kubectl config set-context --current --namespace \"$NAMESPACE\"";
+    let (success, said) = bash(&world, folder.path(), here).await;
+    assert!(success, "{said}");
+    for block in blocks_of(file!()).unwrap() {
+        let (success, said) = bash(&world, folder.path(), &block.text).await;
+        assert!(success, "{}: {said}", block.place());
+        // The page says to delete a copy before the next.
+        let (success, said) = bash(
+            &world,
+            folder.path(),
+            "kubectl delete pod shop-debug --ignore-not-found",
+        )
+        .await;
+        assert!(success, "{said}");
+    }
+    world.done().await;
 }
 
 #[tokio::test]

@@ -15,11 +15,13 @@ mod forward;
 mod node;
 mod pod;
 mod shop;
+mod terminal;
 mod wait;
 
 mod tests {
     mod broker_away;
     mod chart;
+    mod documents;
     mod identity;
     mod injection;
     mod launch;
