@@ -15,7 +15,7 @@ use crate::wait::{eventually, seconds};
 const PLACEHOLDERS: [&str; 6] = ["POD_UID", "POD", "NAMESPACE", "NODE", "HASH", "1042"];
 /// The id that docs/operate.md shows for an app, and how to learn the one that `awrit app register` made.
 const APP_ID: &str = "app-order-service-3f9a1c";
-const REGISTERED_APP_ID: &str = r#""$(awrit app list | sed -n 's/^\(app-order-service-[^ ]*\).*/\1/p')""#;
+const REGISTERED_APP_ID: &str = r#""$(awrit app list | sed -n 's/.* \(app-order-service-[^ ]*\) .*/\1/p')""#;
 /// What docs/install.md binds to a group, for the whole cluster.
 const BINDING: &str = "platform-team";
 
