@@ -3,8 +3,7 @@
 
 Each ```sh block stands in docs-commands.json: under "run" with the test that runs it, or under "not_run" with the reason
 why none does. An entry of "run" without "first" is a whole page, and its test names the page. All others are read from the
-list by the test itself (`blocks_of(file!())`, tests/src/documents.rs, which also says what the members mean), so that what is
-listed is what is run.
+list by the test itself (`blocks_of`; tests/src/documents.rs says what the members mean), so that what is listed is what is run.
 
 All but the blocks of whole pages are also parsed: subcommands, flags and their values by the program itself (kubectl, helm,
 awrit with --help at the end), targets of make, files of ours. With --server, what kubectl reads is also asked of the API
@@ -199,8 +198,11 @@ def listed(known: dict, found: list[Block]) -> list[str]:
 def reads_list(test: str) -> str:
     """Why this test doesn't run the blocks that are listed for it; nothing if it does."""
     path = ROOT / test
-    if not path.is_file() or "blocks_of(file!())" not in path.read_text():
-        return f"{test}: it doesn't ask for its blocks with blocks_of(file!())"
+    call = "blocks_of(__file__)" if path.suffix == ".py" else "blocks_of(file!())"
+    if not path.is_file() or call not in path.read_text():
+        return f"{test}: it doesn't ask for its blocks with {call}"
+    if path.suffix == ".py":
+        return "" if path.name.startswith("test_") else f"{test}: pytest doesn't take it for a test"
     crate = next((folder / "main.rs" for folder in path.parents if (folder / "main.rs").is_file()), None)
     if crate is None or not re.search(rf"^\s*mod {path.stem};$", crate.read_text(), re.M):
         return f"{test}: no main.rs above it has it as a module"

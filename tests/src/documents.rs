@@ -27,7 +27,7 @@ pub struct Block {
     /// Words that must be in what the block prints.
     #[serde(default)]
     pub prints: Vec<String>,
-    /// The block doesn't end by itself: it is stopped when it has printed these words.
+    /// The block doesn't end by itself: the test goes on when it has printed these words.
     #[serde(default)]
     pub until: Option<String>,
     /// Words that the test leaves out of the block.
