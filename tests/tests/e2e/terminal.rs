@@ -100,3 +100,39 @@ fn awrit(repo: &Path) -> PathBuf {
     let found = built.into_iter().find(|path| path.is_file());
     found.expect("target/release/awrit is not there; run: scripts/images.sh build awrit")
 }
+
+#[tokio::test]
+async fn a_block_sees_what_earlier_blocks_exported_and_made() {
+    let mut terminal = Terminal::open();
+    let made = "export WHO='a b' \\\n  HOW=c\necho told > file";
+    terminal.run(made, None).await.unwrap();
+    let printed = terminal.run("echo \"$WHO $HOW $(cat file)\"", None).await;
+    assert_eq!(printed.unwrap(), "a b c told\n");
+}
+
+#[tokio::test]
+async fn a_block_with_a_command_that_fails_is_an_error() {
+    let mut terminal = Terminal::open();
+    for block in ["false\ntrue", "false | cat", "echo \"$NOT_SET\""] {
+        assert!(terminal.run(block, None).await.is_err(), "{block}");
+    }
+    let error = terminal.run("echo one", Some("two")).await.unwrap_err();
+    assert!(error.contains("one"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_block_leaves_running_ends_with_the_terminal() {
+    let mut terminal = Terminal::open();
+    terminal
+        .run("echo begun; tail -f /dev/null", Some("begun"))
+        .await
+        .unwrap();
+    assert_eq!(terminal.groups, Vec::<u32>::new(), "it is stopped at once");
+    terminal.run("tail -f /dev/null &", None).await.unwrap();
+    let group = *terminal.groups.first().expect("it runs on");
+    drop(terminal);
+    eventually("it has ended", seconds(10), async || {
+        if signal("0", group) { Err("not yet") } else { Ok(()) }
+    })
+    .await;
+}

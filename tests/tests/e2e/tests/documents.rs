@@ -192,3 +192,17 @@ async fn the_commands_of_the_documents_work_as_written() {
         }
     }
 }
+
+#[test]
+fn placeholders_are_filled_in_by_whole_words() {
+    let mut reader = Reader::new();
+    reader.port = 7;
+    reader.words = BTreeMap::from([("POD", "a".to_owned()), ("POD_UID", "b".to_owned())]);
+    let filled = reader.fills_in("x POD_UID /POD:15081/ PODS svc:8443 forward 8443:8443 https://localhost:8443/");
+    assert_eq!(
+        filled.unwrap(),
+        "x b /a:15081/ PODS svc:8443 forward 7:8443 https://localhost:7/"
+    );
+    let error = reader.fills_in("drain NODE").unwrap_err();
+    assert!(error.contains("NODE is not known yet"), "{error}");
+}
