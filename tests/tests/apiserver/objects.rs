@@ -170,7 +170,7 @@ pub async fn times_slower(
     let mut fastest = [f64::INFINITY; 2];
     for _ in 0..2 {
         for (fastest, (path, object)) in fastest.iter_mut().zip([(path, object), (other_path, other)]) {
-            let started = std::time::Instant::now();
+            let started = tokio::time::Instant::now();
             warnings(world, method.clone(), path, object).await.unwrap();
             *fastest = fastest.min(started.elapsed().as_secs_f64());
         }
