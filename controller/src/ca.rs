@@ -15,9 +15,9 @@ use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
 /// One that was right this long ago isn't looked at because of another pod: pods come in crowds.
 const FRESH: Duration = Duration::from_secs(10);
-/// Between two looks because the `ConfigMap` changed, should somebody change it over and over.
-const CHANGED: Duration = Duration::from_secs(1);
-/// A user who has made room waits no longer than this.
+/// Looks because of changes become rarer until the `ConfigMap` has been left alone for so long.
+const QUIET: Duration = Duration::from_mins(1);
+/// A user who has made room, or put right what was changed, waits no longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Why a namespace is to be looked at.
@@ -110,20 +110,21 @@ struct Look {
     next: Instant,
     last: Option<Instant>,
     failures: u32,
+    /// Looks because of changes since the `ConfigMap` was last left alone.
+    hurries: u32,
+    /// Whether the next look is one of them already.
+    hurried: bool,
+    changed: Option<Instant>,
 }
 
 impl Looks {
     fn wish(&mut self, wish: Wish, now: Instant) {
         match wish {
             Wish::Needed(namespace) => {
-                let look = self.0.entry(namespace).or_insert(Look {
-                    next: now,
-                    last: None,
-                    failures: 0,
-                });
+                let look = self.0.entry(namespace).or_insert(Look::new(now));
                 // What can't be written now can't either because there is one more pod.
                 if look.failures == 0 {
-                    look.soon(now, FRESH);
+                    look.soon(now, FRESH.max(look.pause_of_changes(now)));
                 }
             }
             Wish::Changed(namespace) => self.changed(&namespace, now),
@@ -141,7 +142,7 @@ impl Looks {
 
     fn changed(&mut self, namespace: &str, now: Instant) {
         if let Some(look) = self.0.get_mut(namespace) {
-            look.soon(now, CHANGED);
+            look.changed(now);
         }
     }
 
@@ -158,28 +159,62 @@ impl Looks {
     }
 
     fn looked(&mut self, namespace: String, outcome: &Outcome, now: Instant) {
-        let failures = match outcome {
-            Outcome::Gone => {
-                self.0.remove(&namespace);
-                return;
-            }
-            Outcome::Right => 0,
-            Outcome::Missing(_) => self.0.get(&namespace).map_or(1, |look| look.failures.saturating_add(1)),
+        if *outcome == Outcome::Gone {
+            self.0.remove(&namespace);
+            return;
+        }
+        let look = self.0.entry(namespace).or_insert(Look::new(now));
+        look.failures = match outcome {
+            Outcome::Missing(_) => look.failures.saturating_add(1),
+            Outcome::Right | Outcome::Gone => 0,
         };
-        let rest = match failures {
+        let rest = match look.failures {
             0 => SWEEP_EVERY,
             failures => pause(failures).min(LONGEST_PAUSE),
         };
-        let look = Look {
-            next: now + rest,
-            last: Some(now),
-            failures,
-        };
-        self.0.insert(namespace, look);
+        look.next = now + rest;
+        look.last = Some(now);
+        look.hurried = false;
     }
 }
 
 impl Look {
+    const fn new(next: Instant) -> Self {
+        Self {
+            next,
+            last: None,
+            failures: 0,
+            hurries: 0,
+            hurried: false,
+            changed: None,
+        }
+    }
+
+    /// The first change is looked at at once. Whoever changes the `ConfigMap` over and over costs us ever fewer looks
+    /// and writes; our own writes are changes too.
+    fn changed(&mut self, now: Instant) {
+        let pause = self.pause_of_changes(now);
+        if self.is_quiet(now) {
+            self.hurries = 0;
+        }
+        self.changed = Some(now);
+        if !self.hurried {
+            self.soon(now, pause);
+            self.hurries = self.hurries.saturating_add(1);
+            self.hurried = true;
+        }
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.changed.is_none_or(|changed| now > changed + QUIET)
+    }
+
+    /// The least time between two looks, by how often the `ConfigMap` was changed of late.
+    fn pause_of_changes(&self, now: Instant) -> Duration {
+        let hurries = if self.is_quiet(now) { 0 } else { self.hurries };
+        pause(hurries).min(LONGEST_PAUSE)
+    }
+
     /// Now, but not sooner than `after` the last one.
     fn soon(&mut self, now: Instant, after: Duration) {
         let soonest = self.last.map_or(now, |last| now.max(last + after));
@@ -248,6 +283,49 @@ mod tests {
         let later = now + Duration::from_secs(100);
         looks.wish(changed(), later);
         assert_eq!(looks.due(later).as_deref(), Some("shop"));
+    }
+
+    /// Seconds between the looks while somebody changes the `ConfigMap` each second, and each look comes to `outcome`.
+    fn pauses_under_changes(outcome: &Outcome) -> Vec<u64> {
+        let (mut looks, mut now) = (Looks::default(), Instant::now());
+        looks.wish(needed(), now);
+        looks.looked("shop".into(), outcome, now);
+        now += 2 * QUIET;
+        let (mut pauses, mut pause) = (Vec::new(), 0);
+        while pauses.len() < 10 {
+            looks.wish(changed(), now);
+            looks.wish(needed(), now);
+            if looks.due(now).is_some() {
+                looks.looked("shop".into(), outcome, now);
+                pauses.push(std::mem::take(&mut pause));
+            }
+            now += Duration::from_secs(1);
+            pause += 1;
+        }
+        pauses
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_without_end_are_looked_at_ever_more_rarely() {
+        let wanted = [0, 1, 2, 4, 8, 16, 32, 60, 60, 60];
+        assert_eq!(pauses_under_changes(&Outcome::Right), wanted);
+        assert_eq!(pauses_under_changes(&missing("quota")), wanted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_quiet_minute_a_change_is_looked_at_at_once() {
+        let (mut looks, mut now) = (Looks::default(), Instant::now());
+        looks.wish(needed(), now);
+        for _ in 0..20 {
+            looks.looked("shop".into(), &Outcome::Right, now);
+            looks.wish(changed(), now);
+        }
+        assert_eq!(pause_of(&looks, now), Some(60));
+        now += QUIET;
+        looks.looked("shop".into(), &Outcome::Right, now);
+        now += Duration::from_secs(1);
+        looks.wish(changed(), now);
+        assert_eq!(looks.due(now).as_deref(), Some("shop"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,16 +1,21 @@
 //! `ConfigMap` `agentwrit-ca` in every namespace whose pods need it, and in that of the installation.
 
+use std::time::Duration;
+
 use agentwrit_protocol::inject::{CA_CONFIG_MAP, CA_CONFIG_MAP_KEY};
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{PkiError, is_code, is_ours, our_metadata};
 use crate::report::{Reporter, chain, shorten};
 
 /// A condition's message holds 32 KiB; no sentence of the API server is worth as much.
 pub(crate) const MAX_MESSAGE: usize = 2048;
+/// How long one namespace may take: the others wait for it.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reason of Event and condition: others own a `ConfigMap` of that name.
 const NOT_OURS: &str = "ConfigMapNotOurs";
 /// Reason of Event and condition: the API server refused it, or didn't answer.
@@ -63,7 +68,8 @@ impl ConfigMaps {
 
     /// Sees to it that the namespace has its `ConfigMap`; why it hasn't is told in a Warning Event there.
     pub async fn ensure(&self, namespace: &str) -> Outcome {
-        let error = match self.write(namespace).await {
+        let written = timeout(API_TIMEOUT, self.write(namespace)).await;
+        let error = match written.unwrap_or_else(|_| Err(slow(namespace))) {
             Ok(()) => return Outcome::Right,
             Err(error) => error,
         };
@@ -79,9 +85,10 @@ impl ConfigMaps {
             name: Some(CA_CONFIG_MAP.into()),
             ..ObjectReference::default()
         };
+        // Never said to be over: a user who changes the ConfigMap to and fro would be told of each change.
         let reporter = &self.reporter;
         reporter
-            .error_on("writing the CA ConfigMap", event, &error, &object)
+            .trouble("writing the CA ConfigMap", event, &error, &object)
             .await;
         let message = format!(
             "No pod of this namespace starts without the ConfigMap {CA_CONFIG_MAP}: {}",
@@ -95,7 +102,7 @@ impl ConfigMaps {
 
     async fn write(&self, namespace: &str) -> Result<(), PkiError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let doing = || format!("writing the ConfigMap {namespace}/{CA_CONFIG_MAP}");
+        let doing = || doing(namespace);
         let Some(present) = api.get_opt(CA_CONFIG_MAP).await.map_err(PkiError::api(doing()))? else {
             let new = ConfigMap {
                 metadata: our_metadata(namespace, CA_CONFIG_MAP),
@@ -131,6 +138,81 @@ impl ConfigMaps {
     }
 }
 
+fn doing(namespace: &str) -> String {
+    format!("writing the ConfigMap {namespace}/{CA_CONFIG_MAP}")
+}
+
+fn slow(namespace: &str) -> PkiError {
+    PkiError::Slow {
+        doing: doing(namespace),
+        seconds: API_TIMEOUT.as_secs(),
+    }
+}
+
 fn is_terminating(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::{Method, Request, Response};
+    use kube::client::Body;
+    use tokio::time::Instant;
+
+    use crate::metrics::Metrics;
+
+    fn config_maps(client: Client) -> ConfigMaps {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let reporter = Reporter::new(client.clone(), "system", "controller-0", metrics);
+        ConfigMaps::new(client, reporter, "certificate")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_ends_by_itself() {
+        let hangs = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
+        let begun = Instant::now();
+        let outcome = config_maps(Client::new(tower::service_fn(hangs), "default"))
+            .ensure("shop")
+            .await;
+        let Outcome::Missing(missing) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(missing.reason, NOT_WRITTEN);
+        assert!(missing.message.ends_with("took more than 10 s"), "{}", missing.message);
+        assert!(begun.elapsed() <= 3 * API_TIMEOUT, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_elses_config_map_is_told_ever_more_rarely() {
+        let writes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&writes);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let mut body = json!({"metadata": {"name": CA_CONFIG_MAP, "namespace": "shop"}});
+            if request.method() != Method::GET {
+                counted.fetch_add(1, Ordering::SeqCst);
+                body = json!({"metadata": {"name": "event"}, "eventTime": "2026-01-01T00:00:00.000000Z"});
+            }
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+        });
+        let config_maps = config_maps(Client::new(service, "default"));
+        let mut told = Vec::new();
+        for second in 0..8 {
+            let before = writes.load(Ordering::SeqCst);
+            for _ in 0..5 {
+                let outcome = config_maps.ensure("shop").await;
+                assert!(matches!(&outcome, Outcome::Missing(missing) if missing.reason == NOT_OURS));
+            }
+            if writes.load(Ordering::SeqCst) > before {
+                told.push(second);
+            }
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        assert_eq!((told, writes.load(Ordering::SeqCst)), (vec![0, 1, 3, 7], 4));
+    }
 }

@@ -63,6 +63,14 @@ pub enum PkiError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The API server took too long.
+    #[error("{doing} took more than {seconds} s")]
+    Slow {
+        /// What we were doing.
+        doing: String,
+        /// How long we waited.
+        seconds: u64,
+    },
 }
 
 impl PkiError {
@@ -79,7 +87,7 @@ impl Categorised for PkiError {
     fn category(&self) -> Category {
         match self {
             Self::NotOurs { .. } => Category::NotOurs,
-            Self::Api { .. } => Category::Kubernetes,
+            Self::Api { .. } | Self::Slow { .. } => Category::Kubernetes,
             Self::Make { .. } | Self::Entropy(_) | Self::Stored { .. } => Category::Pki,
         }
     }
