@@ -23,6 +23,8 @@ pub struct Metrics {
     pub pods_ended: IntCounter,
     /// Refusals of pods that became Events.
     pub denials: IntCounter,
+    /// Pods of which no Event tells that their sidecar is silent, because too many waited.
+    pub silent_pods_dropped: IntCounter,
     /// Comparisons that found most of the broker's pods gone at once.
     pub safety_stops: IntCounter,
     /// 1 while this replica holds the Lease.
@@ -79,6 +81,10 @@ impl Metrics {
             )?,
             pods_ended: counter("pods_ended_total", "Pods whose end was told to the broker")?,
             denials: counter("denials_total", "Refusals of pods that became Events")?,
+            silent_pods_dropped: counter(
+                "silent_pods_dropped_total",
+                "Pods that are no longer followed until their sidecar is heard of, because too many were",
+            )?,
             safety_stops: counter(
                 "safety_stops_total",
                 "Comparisons that found most of the broker's pods gone at once",

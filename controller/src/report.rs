@@ -172,8 +172,16 @@ impl Reporter {
             .await;
     }
 
-    /// Writes an Event; repeated ones are counted up in one object.
-    pub async fn event(&self, type_: EventType, reason: &str, action: &str, note: &str, object: &ObjectReference) {
+    /// Writes an Event; repeated ones are counted up in one object. Answers whether it was written, or nobody is left to
+    /// read it.
+    pub async fn event(
+        &self,
+        type_: EventType,
+        reason: &str,
+        action: &str,
+        note: &str,
+        object: &ObjectReference,
+    ) -> bool {
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -183,24 +191,26 @@ impl Reporter {
         };
         let Ok(published) = tokio::time::timeout(EVENT_TIMEOUT, self.recorder.publish(&event, object)).await else {
             tracing::warn!(reason, object = object.name, "writing an Event took too long");
-            return;
+            return false;
         };
-        if let Err(error) = published {
-            if gone(&error) {
-                tracing::debug!(reason, object = object.name, "nobody is left to read an Event");
-                return;
-            }
-            self.metrics
-                .errors
-                .with_label_values(&[Category::Kubernetes.as_str()])
-                .inc();
-            tracing::warn!(
-                reason,
-                object = object.name,
-                error = sentence(&error).unwrap_or_else(|| error_chain(&error)),
-                "writing an Event failed"
-            );
+        let Err(error) = published else {
+            return true;
+        };
+        if gone(&error) {
+            tracing::debug!(reason, object = object.name, "nobody is left to read an Event");
+            return true;
         }
+        self.metrics
+            .errors
+            .with_label_values(&[Category::Kubernetes.as_str()])
+            .inc();
+        tracing::warn!(
+            reason,
+            object = object.name,
+            error = sentence(&error).unwrap_or_else(|| error_chain(&error)),
+            "writing an Event failed"
+        );
+        false
     }
 }
 

@@ -313,7 +313,7 @@ fn spawn_reconcilers(
     let (token_queue, token_requests) = Queue::new();
     let (wishes, ca_wishes) = mpsc::unbounded_channel();
     let (hints, hinted) = pods::hints();
-    let (known_pods, silent) = (Arc::new(Known::default()), Arc::new(Silent::default()));
+    let (known_pods, silent) = (Arc::new(Known::default()), Arc::new(Silent::new(metrics())));
     let (brokers_pods, looks) = watch::channel(None);
 
     let queues = (app_queue.clone(), token_queue.clone());

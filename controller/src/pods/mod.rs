@@ -10,6 +10,7 @@ mod head;
 mod known;
 mod safety;
 mod silent;
+mod waiting;
 mod watch;
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! A pod whose launch was refused has an Event of its own; here it is about those whose request never arrived, or not
 //! as that of a pod.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,15 +19,19 @@ use tokio::time::{Instant, timeout};
 
 use super::head::PodHead;
 use super::known::number_of;
+use super::waiting::{Wait, Waiting};
 use super::{API_TIMEOUT, BrokersPods, known};
 use crate::lease::Leadership;
+use crate::metrics::Metrics;
 use crate::report::Reporter;
 
 /// So long the sidecar runs before it is told of: it asks the broker within its first second.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A pod that hasn't started is looked at ever more rarely, at least this often.
 const LONGEST: Duration = Duration::from_mins(10);
-/// Pods that are followed at once; of others nothing is told.
+/// When the broker hasn't answered for so long, it was away. Looks come every 10 s, and sidecars pause up to 30 s.
+const BREAK: Duration = Duration::from_secs(30);
+/// Pods that wait to be heard of at once.
 const MAX_PODS: usize = 16_384;
 /// Pods that are read after one look at the broker.
 const READS: usize = 32;
@@ -35,31 +39,37 @@ const READS: usize = 32;
 const REASON: &str = "NoLaunchRequest";
 
 /// The pods with our label, and whether the broker has heard of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Silent {
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    pods: HashMap<u128, Followed>,
-    /// Those of a list that is under way.
-    listing: HashSet<u128>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
-enum Followed {
-    /// To be looked at from this moment on; if it isn't running then, after twice the pause.
-    Waits {
-        pod: LivePod,
-        next: Instant,
-        pause: Duration,
-    },
-    /// The broker has heard of it, or an Event told that it hasn't.
-    Settled,
+struct State {
+    waiting: Waiting,
+    /// The broker has heard of them, or an Event told that it hasn't.
+    settled: HashSet<u128>,
+    /// Those of a list that is under way.
+    listing: HashSet<u128>,
+    /// Since when the broker has been answering, and when it was last asked.
+    answers: Option<(Instant, Instant)>,
 }
 
 impl Silent {
+    /// Follows no pod yet; counts in `metrics` those that it has no room for.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                waiting: Waiting::new(MAX_PODS),
+                settled: HashSet::new(),
+                listing: HashSet::new(),
+                answers: None,
+            }),
+            metrics,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,11 +78,13 @@ impl Silent {
     pub(super) fn observe(&self, event: &Event<PodHead>, now: Instant) {
         let mut guard = self.state();
         let state = &mut *guard;
+        let mut dropped = false;
         match event {
-            Event::Apply(pod) => state.follow(pod, now),
+            Event::Apply(pod) => dropped = state.follow(pod, now),
             Event::Delete(pod) => {
                 if let Some(number) = number_of(pod) {
-                    state.pods.remove(&number);
+                    state.waiting.remove(number);
+                    state.settled.remove(&number);
                 }
             }
             Event::Init => state.listing.clear(),
@@ -80,12 +92,16 @@ impl Silent {
                 if pod.is_labelled() {
                     state.listing.extend(number_of(pod));
                 }
-                state.follow(pod, now);
+                dropped = state.follow(pod, now);
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut state.listing);
-                state.pods.retain(|number, _| listed.contains(number));
+                state.waiting.retain(|number| listed.contains(&number));
+                state.settled.retain(|number| listed.contains(number));
             }
+        }
+        if dropped {
+            self.metrics.silent_pods_dropped.inc();
         }
     }
 
@@ -94,20 +110,18 @@ impl Silent {
         self.state().settle(uid);
     }
 
-    /// Those that are due, and that the broker hadn't heard of when it was asked.
+    /// Those that are due, and that the broker hadn't heard of when it was asked. None for a while after it has been away:
+    /// the sidecars ask it again only after their pauses.
     fn due(&self, list: &BrokersPods) -> Vec<LivePod> {
         let mut state = self.state();
         for pod in &list.pods {
             state.settle(&pod.uid);
         }
-        let mut due: Vec<(Instant, LivePod)> = state
-            .pods
-            .values()
-            .filter_map(|followed| match followed {
-                Followed::Waits { pod, next, .. } if *next <= list.asked => Some((*next, pod.clone())),
-                _ => None,
-            })
-            .collect();
+        if list.asked < state.answering_since(list.asked) + PATIENCE {
+            return Vec::new();
+        }
+        let due = state.waiting.all().filter(|wait| wait.next <= list.asked);
+        let mut due: Vec<(Instant, LivePod)> = due.map(|wait| (wait.next, wait.pod.clone())).collect();
         due.sort_by_key(|(next, _)| *next);
         due.truncate(READS);
         due.into_iter().map(|(_, pod)| pod).collect()
@@ -116,34 +130,46 @@ impl Silent {
     /// The pod isn't to be told of yet: it is due again after `rest`, or after twice the last pause.
     fn later(&self, uid: &str, rest: Option<Duration>, now: Instant) {
         let mut state = self.state();
-        let followed = known::number(uid).and_then(|number| state.pods.get_mut(&number));
-        if let Some(Followed::Waits { next, pause, .. }) = followed {
+        if let Some(wait) = known::number(uid).and_then(|number| state.waiting.get_mut(number)) {
             if rest.is_none() {
-                *pause = pause.saturating_mul(2).min(LONGEST);
+                wait.pause = wait.pause.saturating_mul(2).min(LONGEST);
             }
-            *next = now + rest.unwrap_or(*pause);
+            wait.next = now + rest.unwrap_or(wait.pause);
         }
     }
 }
 
 impl State {
     fn settle(&mut self, uid: &str) {
-        if let Some(followed) = known::number(uid).and_then(|number| self.pods.get_mut(&number)) {
-            *followed = Followed::Settled;
+        if let Some(number) = known::number(uid)
+            && self.waiting.remove(number)
+        {
+            self.settled.insert(number);
         }
     }
 
-    fn follow(&mut self, pod: &PodHead, now: Instant) {
-        let Some(number) = number_of(pod).filter(|_| pod.is_labelled()) else {
-            return;
+    /// Answers whether another pod is no longer followed because of this one.
+    fn follow(&mut self, pod: &PodHead, now: Instant) -> bool {
+        let number = number_of(pod).filter(|number| pod.is_labelled() && !self.settled.contains(number));
+        let Some(number) = number else {
+            return false;
         };
-        if self.pods.len() < MAX_PODS {
-            self.pods.entry(number).or_insert_with(|| Followed::Waits {
-                pod: pod.live(),
-                next: now + PATIENCE,
-                pause: PATIENCE,
-            });
-        }
+        let wait = Wait {
+            pod: pod.live(),
+            next: now + PATIENCE,
+            pause: PATIENCE,
+        };
+        self.waiting.add(number, wait)
+    }
+
+    /// Since when the broker has answered without a long break; it did when it was asked at `asked`.
+    fn answering_since(&mut self, asked: Instant) -> Instant {
+        let (since, _) = *self
+            .answers
+            .filter(|(_, last)| asked <= *last + BREAK)
+            .get_or_insert((asked, asked));
+        self.answers = Some((since, asked));
+        since
     }
 }
 
@@ -229,14 +255,14 @@ impl Teller {
         match seen(&pod.uid, found.as_ref(), self.clock.unix_seconds()) {
             Seen::Gone => self.silent.heard(&pod.uid),
             Seen::NotYet(rest) => self.silent.later(&pod.uid, rest, Instant::now()),
-            Seen::Silent => {
-                self.silent.heard(&pod.uid);
-                self.tell(pod).await;
-            }
+            Seen::Silent if self.tell(pod).await => self.silent.heard(&pod.uid),
+            // Once more after the next look, when those have had their turn that have been due for longer.
+            Seen::Silent => self.silent.later(&pod.uid, Some(Duration::ZERO), Instant::now()),
         }
     }
 
-    async fn tell(&self, pod: &LivePod) {
+    /// Answers whether the Event was written.
+    async fn tell(&self, pod: &LivePod) -> bool {
         let reference = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),
@@ -254,7 +280,7 @@ impl Teller {
         let note = note(pod, &self.broker_url);
         self.reporter
             .event(EventType::Warning, REASON, "Launch", &note, &reference)
-            .await;
+            .await
     }
 }
 
@@ -272,137 +298,5 @@ fn note(pod: &LivePod, broker_url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use agentwrit_protocol::inject::LABEL_INJECTED;
-    use serde_json::{Value, json};
-
-    fn uid(number: u8) -> String {
-        format!("00000000-0000-4000-8000-0000000000{number:02x}")
-    }
-
-    fn head(number: u8, label: &str) -> PodHead {
-        let pod = json!({"metadata": {
-            "uid": uid(number), "name": format!("pod-{number}"), "namespace": "shop", "labels": {LABEL_INJECTED: label},
-        }});
-        serde_json::from_value(pod).unwrap()
-    }
-
-    fn asked(at: Instant, heard: &[u8]) -> BrokersPods {
-        BrokersPods {
-            pods: heard.iter().map(|number| head(*number, "true").live()).collect(),
-            store: "store".into(),
-            lead: 1,
-            asked: at,
-        }
-    }
-
-    fn due(silent: &Silent, at: Instant, heard: &[u8]) -> Vec<String> {
-        let due = silent.due(&asked(at, heard));
-        due.into_iter().map(|pod| pod.name).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pod_is_due_after_a_minute_unless_it_was_heard() {
-        let (silent, now) = (Silent::default(), Instant::now());
-        for number in 1..=3 {
-            silent.observe(&Event::Apply(head(number, "true")), now);
-        }
-        silent.observe(&Event::Apply(head(4, "no")), now);
-        silent.heard(&uid(2));
-        assert_eq!(due(&silent, now + Duration::from_secs(59), &[3]), [""; 0]);
-        assert_eq!(due(&silent, now + PATIENCE, &[]), ["pod-1"]);
-        // Another event of the watch doesn't begin anew with those that were heard.
-        silent.observe(&Event::Apply(head(2, "true")), now);
-        silent.observe(&Event::Delete(head(1, "true")), now);
-        assert_eq!(due(&silent, now + 2 * PATIENCE, &[]), [""; 0]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pod_that_hasnt_started_is_looked_at_ever_more_rarely() {
-        let (silent, mut now) = (Silent::default(), Instant::now());
-        silent.observe(&Event::Apply(head(1, "true")), now);
-        now += PATIENCE;
-        let mut pauses = Vec::new();
-        for _ in 0..5 {
-            silent.later(&uid(1), None, now);
-            let mut pause = Duration::ZERO;
-            while due(&silent, now + pause, &[]).is_empty() {
-                pause += Duration::from_secs(30);
-            }
-            pauses.push(pause.as_secs());
-            now += pause;
-        }
-        assert_eq!(pauses, [120, 240, 480, 600, 600]);
-        silent.later(&uid(1), Some(Duration::from_secs(7)), now);
-        assert_eq!(due(&silent, now + Duration::from_secs(7), &[]), ["pod-1"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_a_new_list_doesnt_have_is_forgotten() {
-        let (silent, now) = (Silent::default(), Instant::now());
-        for number in 1..=2 {
-            silent.observe(&Event::Apply(head(number, "true")), now);
-        }
-        silent.observe(&Event::Init, now);
-        silent.observe(&Event::InitApply(head(2, "true")), now);
-        silent.observe(&Event::InitDone, now);
-        assert_eq!(due(&silent, now + PATIENCE, &[]), ["pod-2"]);
-    }
-
-    #[test]
-    fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
-        let pod = |status: Value| -> Pod {
-            serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status})).unwrap()
-        };
-        let running = |name: &str| {
-            pod(json!({"phase": "Pending", "initContainerStatuses": [{
-                "name": name, "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
-                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
-            }]}))
-        };
-        let start = 1_767_225_600;
-        let table = vec![
-            (None, "u", 0, Seen::Gone),
-            (Some(running(CONTAINER_NAME)), "other", 60, Seen::Gone),
-            (Some(pod(json!({"phase": "Failed"}))), "u", 60, Seen::Gone),
-            (Some(pod(json!({"phase": "Pending"}))), "u", 60, Seen::NotYet(None)),
-            (Some(running("setup")), "u", 60, Seen::NotYet(None)),
-            (
-                Some(running(CONTAINER_NAME)),
-                "u",
-                18,
-                Seen::NotYet(Some(Duration::from_secs(42))),
-            ),
-            (Some(running(CONTAINER_NAME)), "u", 60, Seen::Silent),
-            (Some(running(CONTAINER_NAME)), "u", -5, Seen::NotYet(Some(PATIENCE))),
-        ];
-        for (pod, uid, seconds, wanted) in table {
-            assert_eq!(
-                seen(uid, pod.as_ref(), start + seconds),
-                wanted,
-                "{pod:?} after {seconds} s"
-            );
-        }
-    }
-
-    #[test]
-    fn the_note_fits_into_an_event() {
-        let long = LivePod {
-            uid: uid(1),
-            namespace: "n".repeat(63),
-            name: "p".repeat(63),
-        };
-        let note = note(&long, "https://agentwrit-broker.agentwrit-system.svc:8443");
-        assert!(note.len() <= 1000, "{}", note.len());
-        for part in [
-            "DNS",
-            "NetworkPolicy",
-            "agentwrit-ca",
-            "audience",
-            "-c agentwrit-sidecar",
-        ] {
-            assert!(note.contains(part), "{note}");
-        }
-    }
-}
+#[path = "silent_tests.rs"]
+mod tests;

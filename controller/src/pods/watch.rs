@@ -20,7 +20,7 @@ use crate::watches::each;
 ///
 /// All pods, not those with our label: whoever may write a pod may take the label off, and a pod that was restored or
 /// copied may never have had it. Of each pod 16 bytes are kept ([`Known`]),
-/// of those with our label also name and namespace until the broker has heard of them ([`Silent`]).
+/// of those with our label 16 more, and name and namespace until the broker has heard of them ([`Silent`]).
 pub async fn watch(
     client: Client,
     known: Arc<Known>,
