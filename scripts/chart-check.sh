@@ -203,6 +203,7 @@ YAML
   if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned"; fi
   say "server dry run: $(wc -l <"$WORK/server") objects accepted, no warning"
   check_claims_at_upgrade "$namespace"
+  check_audit_at_upgrade "$namespace"
 }
 
 # A release without an issuer or audience keeps none at an upgrade, unless it is told which.
@@ -225,6 +226,24 @@ check_claims_at_upgrade() {
   say "issuer and audience: kept at upgrades as they were"
 }
 
+# A release that keeps its whole audit trail goes on so, unless it is told otherwise.
+check_audit_at_upgrade() {
+  local namespace=$1 days='AA_AUDIT_RETENTION_DAYS="90"' bytes='AA_AUDIT_MAX_BYTES="644245094"' full='AA_AUDIT_FULL=drop' set
+  # As with earlier charts.
+  running "$namespace"
+  kubectl --namespace "$namespace" set env statefulset/agentwrit-broker AA_AUDIT_RETENTION_DAYS- AA_AUDIT_MAX_BYTES- AA_AUDIT_FULL- >/dev/null
+  settings_are "$namespace" AUDIT
+  settings_are "$namespace" AUDIT 'AA_AUDIT_RETENTION_DAYS="30"' 'AA_AUDIT_FULL=refuse' --set broker.audit.retentionDays=30 --set broker.audit.full=refuse
+  notes "$namespace"
+  set="--set broker.audit.retentionDays=90 --set broker.audit.maxBytes=644245094 --set broker.audit.full=drop"
+  grep -qF -- "$set" "$WORK/notes" || die "the notes of an upgrade don't say how to bound the audit trail"
+  running "$namespace" --set broker.audit.retentionDays=0
+  settings_are "$namespace" AUDIT "$days" "$bytes" "$full"
+  notes "$namespace"
+  if grep -qF "audit trail is kept as before" "$WORK/notes"; then die "the notes say that a release with a bounded audit trail has none"; fi
+  say "audit trail: kept at upgrades as it was"
+}
+
 # running NAMESPACE FLAG...: a broker with such values is what an upgrade finds; without a pod.
 running() {
   local namespace=$1
@@ -235,16 +254,19 @@ running() {
 }
 
 # claims_are NAMESPACE VARIABLE... [FLAG...]: what an upgrade would give the broker as issuer and audience.
-claims_are() {
-  local namespace=$1 wanted=()
-  shift
+claims_are() { settings_are "$1" "ISSUER|AUDIENCE" "${@:2}"; }
+
+# settings_are NAMESPACE NAMES VARIABLE... [FLAG...]: likewise as settings whose names begin so.
+settings_are() {
+  local namespace=$1 names=$2 wanted=()
+  shift 2
   while [[ ${1:-} == AA_* ]]; do
     wanted+=("$1")
     shift
   done
   render "$IMAGES" --namespace "$namespace" --show-only templates/broker/statefulset.yaml --dry-run=server "$@" >"$WORK/upgrade.yaml"
-  diff <(printf '%s\n' "${wanted[@]}" | grep .) <(environment "$WORK/upgrade.yaml" | grep -E '^AA_(ISSUER|AUDIENCE)=') >&2 ||
-    die "issuer and audience at an upgrade are not the expected ones"
+  diff <(printf '%s\n' "${wanted[@]}" | grep .) <(environment "$WORK/upgrade.yaml" | grep -E "^AA_($names)[A-Z_]*=") >&2 ||
+    die "what an upgrade gives the broker is not as expected ($names)"
 }
 
 # What helm says at the end.

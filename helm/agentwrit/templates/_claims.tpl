@@ -25,9 +25,16 @@ agentwrit:{{ .Values.broker.trustDomain }}
 renders by it) nothing is found.
 */}}
 {{- define "agentwrit.keepsNone" -}}
+{{- if not (kindIs "string" (index .root.Values.broker .value)) -}}
+{{- include "agentwrit.runsWithout" (dict "root" .root "variable" (printf "AA_%s" (upper .value))) -}}
+{{- end -}}
+{{- end }}
+
+{{/* "true" when a broker runs, and .variable isn't among its environment. */}}
+{{- define "agentwrit.runsWithout" -}}
 {{- $running := lookup "apps/v1" "StatefulSet" .root.Release.Namespace "agentwrit-broker" -}}
-{{- if and $running (not (kindIs "string" (index .root.Values.broker .value))) -}}
-{{- $variable := printf "AA_%s" (upper .value) -}}
+{{- if $running -}}
+{{- $variable := .variable -}}
 {{- $has := false -}}
 {{- range $container := $running.spec.template.spec.containers -}}
 {{- range $env := $container.env -}}
