@@ -32,10 +32,8 @@ drop
 
 {{/* 60 % of the volume, whose size is a quantity such as 1.5Gi. */}}
 {{- define "agentwrit.maxBytesOfChart" -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- $size := .Values.broker.persistence.size -}}
-{{- $unit := regexFind "[A-Za-z]*$" $size -}}
-{{- $bytes := mulf (float64 (trimSuffix $unit $size)) (float64 (get $units $unit)) 0.6 | floor | int64 -}}
+{{- $bytes := mulf (include "agentwrit.amount" $size | float64) 0.6 | floor | int64 -}}
 {{- if lt $bytes 16777216 -}}
 {{- fail (printf "broker.persistence.size %q is too small for an audit trail of 60 %% of it, which takes at least 16 MiB; set broker.audit.maxBytes to 0 or a larger size" $size) -}}
 {{- end -}}

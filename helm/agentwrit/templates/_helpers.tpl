@@ -83,3 +83,11 @@ imagePullSecrets:
 - agentwrit.io/sidecar-memory-request
 - agentwrit.io/sidecar-memory-limit
 {{- end }}
+
+{{/* The number that a quantity such as 1.5Gi or 100m is. */}}
+{{- define "agentwrit.amount" -}}
+{{- $units := dict "m" 0.001 "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $text := toString . -}}
+{{- $unit := regexFind "[A-Za-z]*$" $text -}}
+{{- mulf (float64 (trimSuffix $unit $text)) (float64 (get $units $unit)) -}}
+{{- end }}

@@ -1,0 +1,35 @@
+{{/*
+sidecar.resources as the controller takes them, in JSON. Of a request and a limit that don't fit each other the one that
+is as the chart has it follows, like the annotations of a pod; bounds are the controller's (webhook/resources.rs).
+*/}}
+{{- define "agentwrit.sidecarResources" -}}
+{{- $resources := deepCopy .Values.sidecar.resources -}}
+{{- $rules := dict
+  "cpu" (dict "chart" "100m" "most" "2" "least" (dict "requests" "10m" "limits" "10m"))
+  "memory" (dict "chart" "16Mi" "most" "1Gi" "least" (dict "requests" "4Mi" "limits" "16Mi")) -}}
+{{- range $name, $rule := $rules -}}
+{{- $amounts := dict -}}
+{{- range $row, $least := $rule.least -}}
+{{- $value := index $resources $row $name -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $amount := include "agentwrit.amount" $value | float64 -}}
+{{- if or (lt $amount (include "agentwrit.amount" $least | float64)) (gt $amount (include "agentwrit.amount" $rule.most | float64)) -}}
+{{- fail (printf "sidecar.resources.%s.%s is %q; it must be between %s and %s" $row $name (toString $value) $least $rule.most) -}}
+{{- end -}}
+{{- $_ := set $amounts $row $amount -}}
+{{- end -}}
+{{- end -}}
+{{- if and (hasKey $amounts "limits") (gt (get $amounts "requests" | float64) (get $amounts "limits" | float64)) -}}
+{{- $request := index $resources.requests $name -}}
+{{- $limit := index $resources.limits $name -}}
+{{- if eq (toString $limit) $rule.chart -}}
+{{- $_ := set $resources.limits $name $request -}}
+{{- else if eq (toString $request) $rule.chart -}}
+{{- $_ := set $resources.requests $name $limit -}}
+{{- else -}}
+{{- fail (printf "sidecar.resources.requests.%s is %q; it must be at most sidecar.resources.limits.%s, %q" $name (toString $request) $name (toString $limit)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $resources -}}
+{{- end }}
