@@ -108,6 +108,15 @@ async fn a_debug_container_targets_any_container_but_the_sidecar() {
         &["targetContainerName of", "whose identity it could read"],
     )
     .await;
+    let privileged = "debug shop --image=busybox --profile=sysadmin";
+    refused(
+        &world,
+        privileged,
+        &["is privileged", "leave out securityContext.privileged"],
+    )
+    .await;
+    let image = format!("set image pod/shop {CONTAINER_NAME}=busybox");
+    refused(&world, &image, &["the image of agentwrit-sidecar must stay"]).await;
     let shop = stored(&world, "shop").await;
     let names: Vec<&str> = shop["spec"]["ephemeralContainers"]
         .as_array()
@@ -133,6 +142,12 @@ async fn a_copy_keeps_the_sidecar_and_loses_labels_and_annotations() {
     }
     assert_eq!(copy["spec"]["shareProcessNamespace"], true);
     assert_eq!(copy["spec"]["containers"].as_array().unwrap().len(), 2);
+    refused(
+        &world,
+        "debug shop-debug --image=busybox",
+        &["spec.shareProcessNamespace of the pod is true"],
+    )
+    .await;
 
     done(
         &world,

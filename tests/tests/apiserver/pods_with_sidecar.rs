@@ -74,6 +74,13 @@ async fn ephemeral_containers_keep_off_what_is_the_sidecars() {
                 "it must be one of the other containers of the pod, or unset",
             ],
         ),
+        (
+            json!({"securityContext": {"privileged": true}}),
+            [
+                "spec.ephemeralContainers: debugger is privileged",
+                "leave out securityContext.privileged",
+            ],
+        ),
     ] {
         let refused = debug(&world, "shop", &[debugger("debugger", &more)]).await.unwrap_err();
         assert!(refused.contains("denied request"), "{refused}");
@@ -88,6 +95,7 @@ async fn ephemeral_containers_keep_off_what_is_the_sidecars() {
         ("plain", json!({})),
         ("with-target", json!({"targetContainerName": "app"})),
         ("with-own-volume", mounting("data")),
+        ("not-privileged", json!({"securityContext": {"privileged": false}})),
     ] {
         containers.push(debugger(name, &more));
         assert_eq!(debug(&world, "shop", &containers).await, Ok(vec![]), "{name}");
@@ -211,6 +219,64 @@ fn copied(name: &str) -> Value {
         "name": "agentwrit-sidecar", "image": "agentwrit-sidecar", "restartPolicy": "Always",
     }]);
     copied
+}
+
+#[tokio::test]
+async fn no_debug_container_joins_a_pod_that_shares_processes() {
+    let world = guarded("defaults").await;
+    for (name, field) in [("host", "hostPID"), ("shared", "shareProcessNamespace")] {
+        let mut pod = copied(name);
+        pod["spec"][field] = json!(true);
+        create_pod(&world, pod).await;
+        let refused = debug(&world, name, &[debugger("debugger", &json!({}))])
+            .await
+            .unwrap_err();
+        let says = format!("debugger can not be added: spec.{field} of the pod is true");
+        assert!(
+            refused.contains(&says) && refused.contains("--share-processes=false"),
+            "{refused}"
+        );
+    }
+    let mut off = copied("off");
+    off["spec"]["shareProcessNamespace"] = json!(false);
+    create_pod(&world, off).await;
+    assert_eq!(
+        debug(&world, "off", &[debugger("debugger", &json!({}))]).await,
+        Ok(vec![])
+    );
+    world.done().await;
+}
+
+#[tokio::test]
+async fn the_sidecars_image_is_fixed_and_no_others() {
+    let world = guarded("defaults").await;
+    let path = |name: &str| format!("/api/v1/namespaces/{}/pods/{name}", world.namespace);
+    create_pod(&world, copied("shop")).await;
+    let mut other = copied("other");
+    other["spec"]["initContainers"][0]["name"] = json!("sidecar");
+    create_pod(&world, other).await;
+    for (name, list, denied) in [
+        ("shop", "initContainers", true),
+        ("shop", "containers", false),
+        ("other", "initContainers", false),
+    ] {
+        let stored = serde_json::to_value(pods(&world).get(name).await.unwrap()).unwrap();
+        let mut containers = stored["spec"][list].clone();
+        containers[0]["image"] = json!("another");
+        let changed = json!({"spec": {list: containers}});
+        let result = warnings(&world, Method::PATCH, &path(name), &changed).await;
+        if denied {
+            let sentence = result.unwrap_err();
+            let says = "the image of agentwrit-sidecar must stay \"agentwrit-sidecar\" and can not become \"another\"";
+            assert!(
+                sentence.contains(says) && sentence.contains("have the pod replaced"),
+                "{sentence}"
+            );
+        } else {
+            assert_eq!(result, Ok(vec![]), "{name} {list}");
+        }
+    }
+    world.done().await;
 }
 
 #[tokio::test]
