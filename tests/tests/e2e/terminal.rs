@@ -120,19 +120,32 @@ async fn a_block_with_a_command_that_fails_is_an_error() {
     assert!(error.contains("one"), "{error}");
 }
 
-#[tokio::test]
-async fn what_a_block_leaves_running_ends_with_the_terminal() {
-    let mut terminal = Terminal::open();
-    terminal
-        .run("echo begun; tail -f /dev/null", Some("begun"))
-        .await
-        .unwrap();
-    assert_eq!(terminal.groups, Vec::<u32>::new(), "it is stopped at once");
-    terminal.run("tail -f /dev/null &", None).await.unwrap();
-    let group = *terminal.groups.first().expect("it runs on");
-    drop(terminal);
-    eventually("it has ended", seconds(10), async || {
-        if signal("0", group) { Err("not yet") } else { Ok(()) }
+/// Waits until nobody holds the lock any more; a process that has ended but is still listed holds none.
+async fn free(lock: &str) {
+    eventually("the lock is free", seconds(10), async || {
+        let output = run("flock", &["--nonblock", lock, "true"])?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err("it is held".to_owned())
+        }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_block_leaves_running_ends_with_the_terminal() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lock = file.path().to_str().unwrap();
+    let mut terminal = Terminal::open();
+    let held = format!("exec 9>{lock}\nflock 9\necho begun\ntail -f /dev/null");
+    terminal.run(&held, Some("begun")).await.unwrap();
+    free(lock).await;
+    terminal.run(&format!("{held} &"), None).await.unwrap();
+    assert!(
+        !run("flock", &["--nonblock", lock, "true"]).unwrap().status.success(),
+        "it runs on"
+    );
+    drop(terminal);
+    free(lock).await;
 }
