@@ -49,8 +49,8 @@ pub struct Broker {
     pub launch_tokens: Standing,
     /// The count of live agents that scrapes share.
     pub live_agents: LiveAgents,
-    /// What the retention of the audit trail remembers; held while it works.
-    pub retaining: tokio::sync::Mutex<Retaining>,
+    /// What the retention of the audit trail remembers.
+    pub retaining: Retaining,
     /// Attestation of pods, when configured.
     pub attestation: Option<Arc<Attestation>>,
     /// Key of the comparison of admin secrets, random per process.

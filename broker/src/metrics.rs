@@ -120,7 +120,7 @@ impl Metrics {
             )?,
             audit_export_failures: IntCounter::new(
                 "audit_export_failures_total",
-                "Exports of segments of the audit trail that failed; each is tried again",
+                "Exports of segments of the audit trail that failed or take too long; each is tried again",
             )?,
             denials_suppressed: IntCounter::new(
                 "denials_suppressed_total",

@@ -13,6 +13,7 @@ use crate::hashed_secrets::HashedSecrets;
 use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
 use crate::store::{Store, StoreError};
@@ -118,7 +119,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         metrics,
         launch_tokens: Standing::default(),
         live_agents: LiveAgents::default(),
-        retaining: tokio::sync::Mutex::default(),
+        retaining: Retaining::default(),
         attestation,
         compare_key,
     }))

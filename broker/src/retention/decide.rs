@@ -13,17 +13,32 @@ pub(super) enum Decision {
     Refuse,
 }
 
-/// Decides over the oldest segment, when all sealed ones take `sealed` bytes and both clocks have passed `passed`, Unix
-/// milliseconds. `starved`: the disk is down to its reserve, and the store's file has no free room of its own.
-pub(super) fn decide(retention: &Retention, oldest: &Segment, sealed: i64, passed: i64, starved: bool) -> Decision {
+/// What it is decided by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circumstances {
+    /// Bytes that all sealed segments take.
+    pub(super) sealed: i64,
+    /// What both clocks have passed, Unix milliseconds.
+    pub(super) passed: i64,
+    /// The disk is down to its reserve, and the store's file has no free room of its own.
+    pub(super) starved: bool,
+    /// An export is on its way that may still succeed in time.
+    pub(super) exporting: bool,
+}
+
+/// Decides over the oldest segment.
+pub(super) fn decide(retention: &Retention, oldest: &Segment, now: &Circumstances) -> Decision {
     let may_go = retention.export.is_none() || oldest.exported.is_some();
-    if let (true, Some(rule)) = (may_go, oldest.rule(retention, sealed, passed)) {
+    if let (true, Some(rule)) = (may_go, oldest.rule(retention, now.sealed, now.passed)) {
         return Decision::Drop(rule);
     }
+    if !now.starved || (!may_go && now.exporting) {
+        return Decision::Stay;
+    }
     match retention.full {
-        WhenFull::Drop if starved => Decision::Drop(DropRule::Full),
-        WhenFull::Refuse if starved && !may_go => Decision::Refuse,
-        WhenFull::Drop | WhenFull::Refuse => Decision::Stay,
+        WhenFull::Drop => Decision::Drop(DropRule::Full),
+        WhenFull::Refuse if !may_go => Decision::Refuse,
+        WhenFull::Refuse => Decision::Stay,
     }
 }
 
@@ -103,8 +118,18 @@ mod tests {
                 export: export.then(|| PathBuf::from("/audit")),
                 full,
             };
-            let found = decide(&retention, &oldest(exported), 0, passed, starved);
+            let now = Circumstances {
+                sealed: 0,
+                passed,
+                starved,
+                exporting: false,
+            };
+            let found = decide(&retention, &oldest(exported), &now);
             assert_eq!(found, decision, "{full:?} {export} {exported} {passed} {starved}");
+            let waits = export && !exported && starved;
+            let wanted = if waits { Decision::Stay } else { decision };
+            let now = Circumstances { exporting: true, ..now };
+            assert_eq!(decide(&retention, &oldest(exported), &now), wanted, "exporting");
         }
     }
 }

@@ -5,32 +5,32 @@
 
 mod decide;
 mod export;
+mod exporting;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::audit::{DropRule, DroppedSegment, EventType, ExportedFile};
+use agentwrit_protocol::audit::{DropRule, DroppedSegment, EventType};
 use async_trait::async_trait;
 use tokio::time::MissedTickBehavior;
 
 use crate::broker::{AppState, Broker};
 use crate::config::Config;
 use crate::file_names::folder_of;
-use crate::store::{Command, EventDraft, Outage, Result as StoreResult, Retention, Segment, StoreKind, Tx};
-use decide::{Decision, decide};
+use crate::store::{Command, EventDraft, Result as StoreResult, Retention, Segment, StoreKind, Tx};
+use decide::{Circumstances, Decision, decide};
+use exporting::Exporting;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long an export that failed rests.
-const EXPORT_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is remembered from one look to the next.
 #[derive(Debug, Default)]
 pub struct Retaining {
-    outage: Outage,
-    /// When an export failed last, monotonic; `None` when the last one succeeded.
-    failed: Option<Duration>,
+    exporting: Exporting,
+    /// Held while segments are dropped.
+    dropping: tokio::sync::Mutex<()>,
 }
 
 /// Works until the task is dropped: when a segment is sealed, and each second, for age and disk go on by themselves.
@@ -38,6 +38,11 @@ pub(crate) async fn run(broker: &AppState) {
     if let Some(warning) = same_file_system(&broker.config) {
         tracing::warn!(target: "AUDIT", component = "Retention", "{warning}");
     }
+    // Beside each other: an export folder may be slow, or never answer.
+    tokio::join!(drop_when_due(broker), exporting::run(broker));
+}
+
+async fn drop_when_due(broker: &Broker) {
     let mut timer = tokio::time::interval(LOOK_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -46,7 +51,8 @@ pub(crate) async fn run(broker: &AppState) {
             () = broker.store.sealed() => {}
         }
         if broker.store.connected() {
-            retain(broker).await;
+            broker.retaining.exporting.wake();
+            drop_due(broker).await;
         }
     }
 }
@@ -68,25 +74,29 @@ fn same_file_system(config: &Config) -> Option<String> {
     })
 }
 
-/// Exports and drops what is due now.
+/// Exports what is sealed, then drops what is due now.
 pub async fn retain(broker: &Broker) {
-    let mut retaining = broker.retaining.lock().await;
-    if let Err(error) = pass(broker, &mut retaining).await {
+    exporting::export_due(broker).await;
+    drop_due(broker).await;
+}
+
+async fn drop_due(broker: &Broker) {
+    let _dropping = broker.retaining.dropping.lock().await;
+    broker.retaining.exporting.tell_stalled(broker);
+    if let Err(error) = pass(broker).await {
         // The committer has logged the cause.
         tracing::debug!(target: "AUDIT", component = "Retention", error = %error, "segments are looked at again");
     }
 }
 
-async fn pass(broker: &Broker, retaining: &mut Retaining) -> StoreResult<()> {
+async fn pass(broker: &Broker) -> StoreResult<()> {
     sweep(broker).await?;
     let retention = &broker.config.retention;
-    if let Some(folder) = &retention.export {
-        export_all(broker, folder, retaining).await?;
-    }
     loop {
         let command = DropOldest {
             retention: retention.clone(),
             scarce: broker.store.scarce(),
+            exporting: broker.retaining.exporting.on_its_way(broker.clock.monotonic()),
         };
         match broker.store.read(command.clone()).await? {
             Oldest::Stays => break broker.store.refuse(false),
@@ -105,39 +115,6 @@ async fn pass(broker: &Broker, retaining: &mut Retaining) -> StoreResult<()> {
 async fn sweep(broker: &Broker) -> StoreResult<()> {
     while broker.store.read(AnyToSweep).await? {
         broker.store.commit(Sweep).await?;
-    }
-    Ok(())
-}
-
-/// Exports every sealed segment that isn't yet, the oldest first, unless that failed a moment ago.
-async fn export_all(broker: &Broker, folder: &Path, retaining: &mut Retaining) -> StoreResult<()> {
-    let now = broker.clock.monotonic();
-    if retaining
-        .failed
-        .is_some_and(|failed| now.saturating_sub(failed) < EXPORT_AGAIN)
-    {
-        return Ok(());
-    }
-    while let Some(segment) = broker.store.read(Unexported).await? {
-        match export::export(broker, folder, &segment).await {
-            Ok(file) => {
-                let failures = retaining.outage.over();
-                retaining.failed = None;
-                tracing::info!(target: "AUDIT", component = "Export", first = segment.first, last = segment.last,
-                    file = file.name, sha256 = file.sha256, failures, "audit segment exported");
-                let first = segment.first;
-                broker.store.commit(NoteExport { first, file }).await?;
-            }
-            Err(error) => {
-                retaining.failed = Some(now);
-                broker.metrics.audit_export_failures.inc();
-                if let Some(failures) = retaining.outage.failed(now) {
-                    tracing::error!(target: "AUDIT", component = "Export", first = segment.first, last = segment.last,
-                        error = %error, failures, "an audit segment can't be exported; it is tried again");
-                }
-                break;
-            }
-        }
     }
     Ok(())
 }
@@ -168,6 +145,7 @@ enum Oldest {
 struct DropOldest {
     retention: Retention,
     scarce: bool,
+    exporting: bool,
 }
 
 impl DropOldest {
@@ -175,10 +153,14 @@ impl DropOldest {
         let Some(segment) = tx.oldest_segment().await? else {
             return Ok(None);
         };
-        let sealed = tx.sealed_bytes().await?;
-        // The file doesn't shrink, but what it has free is room all the same.
-        let starved = self.scarce && tx.reusable_bytes().await? < self.retention.cut().bytes;
-        let decision = decide(&self.retention, &segment, sealed, tx.times().passed(), starved);
+        let now = Circumstances {
+            sealed: tx.sealed_bytes().await?,
+            passed: tx.times().passed(),
+            // The file doesn't shrink, but what it has free is room all the same.
+            starved: self.scarce && tx.reusable_bytes().await? < self.retention.cut().bytes,
+            exporting: self.exporting,
+        };
+        let decision = decide(&self.retention, &segment, &now);
         Ok(Some((segment, decision)))
     }
 
@@ -249,32 +231,6 @@ impl Command for Sweep {
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.sweep_dropped().await
-    }
-}
-
-struct Unexported;
-
-#[async_trait]
-impl Command for Unexported {
-    type Outcome = Option<Segment>;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<Segment>> {
-        tx.unexported_segment().await
-    }
-}
-
-struct NoteExport {
-    first: i64,
-    file: ExportedFile,
-}
-
-#[async_trait]
-impl Command for NoteExport {
-    type Outcome = ();
-    const MAKES_ROOM: bool = true;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
-        tx.note_export(self.first, &self.file).await
     }
 }
 

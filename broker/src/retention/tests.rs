@@ -198,3 +198,87 @@ async fn an_export_folder_on_the_disk_of_the_store_is_warned_about() {
     assert_eq!(warning(&[("AA_DB_PATH", &other)]).await, None);
     assert_eq!(warning(&[("AA_AUDIT_EXPORT_DIR", &export)]).await, None, "in memory");
 }
+
+/// A file that blocks whoever opens it to write, in the place of the one that the next export writes.
+fn blocking_file(broker: &Broker, folder: &std::path::Path, segment: &Segment) -> std::path::PathBuf {
+    let (epoch, first, last) = (broker.store.epoch(), segment.first, segment.last);
+    let path = folder.join(format!("audit-{epoch}-{first:06}-{last:06}.jsonl.part"));
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+/// Begins the exports, of which the first one hangs; the name of what ends that when it is opened to be read.
+async fn hang(broker: &AppState, folder: &std::path::Path) -> (std::path::PathBuf, tokio::task::JoinHandle<()>) {
+    let segment = broker.store.read(exporting::Unexported).await.unwrap().unwrap();
+    let path = blocking_file(broker, folder, &segment);
+    let exporter = Arc::clone(broker);
+    let task = tokio::spawn(async move { exporting::export_due(&exporter).await });
+    while !broker.retaining.exporting.is_running() {
+        tokio::task::yield_now().await;
+    }
+    (path, task)
+}
+
+#[tokio::test]
+async fn an_export_that_hangs_holds_up_no_drop_of_what_is_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = [
+        ("AA_AUDIT_RETENTION_DAYS", "1"),
+        ("AA_AUDIT_EXPORT_DIR", folder.path().to_str().unwrap()),
+    ];
+    let (broker, clock) = three_days(&more).await;
+    exporting::export_due(&broker).await;
+    clock.advance(DAY);
+    write(&broker, 1).await;
+    let segment = broker.store.read(exporting::Unexported).await.unwrap().unwrap();
+    let path = blocking_file(&broker, folder.path(), &segment);
+    let worker = Arc::clone(&broker);
+    let task = tokio::spawn(async move { run(&worker).await });
+    while dropped_by(&broker).await.is_empty() || !broker.retaining.exporting.is_running() {
+        tokio::task::yield_now().await;
+    }
+    let gone = dropped_by(&broker).await;
+    assert!(gone.iter().all(|gone| *gone == (DropRule::Age, true)), "{gone:?}");
+    task.abort();
+    drop(std::fs::File::open(path).unwrap());
+}
+
+#[tokio::test]
+async fn an_export_that_hangs_is_soon_taken_for_one_that_failed() {
+    for (full, gone) in [("drop", vec![(DropRule::Full, false); 3]), ("refuse", vec![])] {
+        let folder = tempfile::tempdir().unwrap();
+        let more = [
+            ("AA_AUDIT_RETENTION_DAYS", "1"),
+            ("AA_AUDIT_EXPORT_DIR", folder.path().to_str().unwrap()),
+            ("AA_AUDIT_FULL", full),
+        ];
+        let (broker, clock) = three_days(&more).await;
+        let (path, task) = hang(&broker, folder.path()).await;
+        broker.store.space().set_free(SCARCE);
+        drop_due(&broker).await;
+        assert_eq!(dropped_by(&broker).await, [], "it may end in time");
+        assert_eq!(
+            (broker.store.refuses(), broker.metrics.audit_export_failures.get()),
+            (false, 0)
+        );
+        clock.advance(20);
+        drop_due(&broker).await;
+        assert_eq!(dropped_by(&broker).await, gone, "{full}");
+        assert_eq!(
+            (broker.store.refuses(), broker.metrics.audit_export_failures.get()),
+            (gone.is_empty(), 1)
+        );
+        broker.store.space().set_free(PLENTY);
+        drop_due(&broker).await;
+        assert!(!broker.store.refuses(), "there is room again");
+        drop(std::fs::File::open(path).unwrap());
+        task.await.unwrap();
+        // One that was dropped meanwhile is no failure.
+        assert_eq!(
+            broker.metrics.audit_export_failures.get(),
+            if gone.is_empty() { 2 } else { 1 },
+            "{full}"
+        );
+    }
+}
