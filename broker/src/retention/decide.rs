@@ -8,6 +8,8 @@ use crate::store::{Retention, Segment, WhenFull};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
     Stay,
+    /// It is old enough, but others went by age a moment ago.
+    Wait,
     Drop(DropRule),
     /// It stays, and nothing is done but what takes authority away.
     Refuse,
@@ -22,6 +24,8 @@ pub(super) struct Circumstances {
     pub(super) passed: i64,
     /// The disk is down to its reserve, and the store's file has no free room of its own.
     pub(super) starved: bool,
+    /// Whether something may go by age now. Where room is needed it may at any time.
+    pub(super) paced: bool,
     /// An export is on its way that may still succeed in time.
     pub(super) exporting: bool,
 }
@@ -29,8 +33,12 @@ pub(super) struct Circumstances {
 /// Decides over the oldest segment.
 pub(super) fn decide(retention: &Retention, oldest: &Segment, now: &Circumstances) -> Decision {
     let may_go = retention.export.is_none() || oldest.exported.is_some();
-    if let (true, Some(rule)) = (may_go, oldest.rule(retention, now.sealed, now.passed)) {
+    let passed = (now.paced || now.starved).then_some(now.passed);
+    if let (true, Some(rule)) = (may_go, oldest.rule(retention, now.sealed, passed)) {
         return Decision::Drop(rule);
+    }
+    if may_go && oldest.is_aged(retention, now.passed) {
+        return Decision::Wait;
     }
     if !now.starved || (!may_go && now.exporting) {
         return Decision::Stay;
@@ -122,12 +130,17 @@ mod tests {
                 sealed: 0,
                 passed,
                 starved,
+                paced: true,
                 exporting: false,
             };
             let found = decide(&retention, &oldest(exported), &now);
             assert_eq!(found, decision, "{full:?} {export} {exported} {passed} {starved}");
             let waits = export && !exported && starved;
             let wanted = if waits { Decision::Stay } else { decision };
+            let paced = Circumstances { paced: false, ..now };
+            let aged = decision == Decision::Drop(DropRule::Age);
+            let later = if aged && !starved { Decision::Wait } else { decision };
+            assert_eq!(decide(&retention, &oldest(exported), &paced), later, "paced");
             let now = Circumstances { exporting: true, ..now };
             assert_eq!(decide(&retention, &oldest(exported), &now), wanted, "exporting");
         }

@@ -6,6 +6,7 @@
 mod decide;
 mod export;
 mod exporting;
+mod pace;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::file_names::folder_of;
 use crate::store::{Command, EventDraft, Result as StoreResult, Retention, Segment, StoreKind, Tx};
 use decide::{Circumstances, Decision, decide};
 use exporting::Exporting;
+use pace::{Pace, Rested};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Retaining {
     exporting: Exporting,
     /// Held while segments are dropped.
-    dropping: tokio::sync::Mutex<()>,
+    pace: tokio::sync::Mutex<Pace>,
 }
 
 /// Works until the task is dropped: when a segment is sealed, and each second, for age and disk go on by themselves.
@@ -81,29 +83,43 @@ pub async fn retain(broker: &Broker) {
 }
 
 async fn drop_due(broker: &Broker) {
-    let _dropping = broker.retaining.dropping.lock().await;
+    let mut pace = broker.retaining.pace.lock().await;
     broker.retaining.exporting.tell_stalled(broker);
-    if let Err(error) = pass(broker).await {
+    if let Err(error) = pass(broker, &mut pace).await {
         // The committer has logged the cause.
         tracing::debug!(target: "AUDIT", component = "Retention", error = %error, "segments are looked at again");
     }
 }
 
-async fn pass(broker: &Broker) -> StoreResult<()> {
+async fn pass(broker: &Broker, pace: &mut Pace) -> StoreResult<()> {
     sweep(broker).await?;
     let retention = &broker.config.retention;
+    pace.look(broker.judging.times(), broker.clock.monotonic());
+    let mut by_age = 0;
     loop {
         let command = DropOldest {
             retention: retention.clone(),
             scarce: broker.store.scarce(),
             exporting: broker.retaining.exporting.on_its_way(broker.clock.monotonic()),
+            rested: pace.rested(broker.started, broker.clock.monotonic()),
         };
         match broker.store.read(command.clone()).await? {
-            Oldest::Stays => break broker.store.refuse(false),
+            Oldest::Stays => {
+                pace.told = false;
+                break broker.store.refuse(false);
+            }
+            Oldest::Waits => {
+                broker.store.refuse(false);
+                break tell_waiting(broker, pace, by_age).await?;
+            }
             Oldest::Refuses => break broker.store.refuse(true),
             Oldest::Goes(_) => {}
         }
         if let Oldest::Goes(dropped) = broker.store.commit(Dropping(command)).await? {
+            if dropped.rule == DropRule::Age {
+                pace.dropped(broker.clock.monotonic());
+                by_age += 1;
+            }
             tell(broker, &dropped);
             sweep(broker).await?;
         }
@@ -115,6 +131,25 @@ async fn pass(broker: &Broker) -> StoreResult<()> {
 async fn sweep(broker: &Broker) -> StoreResult<()> {
     while broker.store.read(AnyToSweep).await? {
         broker.store.commit(Sweep).await?;
+    }
+    Ok(())
+}
+
+/// Says once that several segments are due by age, of which `gone` went just now.
+async fn tell_waiting(broker: &Broker, pace: &mut Pace, gone: i64) -> StoreResult<()> {
+    let retention = &broker.config.retention;
+    let Some(since) = retention.kept_since(broker.judging.times().passed()) else {
+        return Ok(());
+    };
+    if pace.told {
+        return Ok(());
+    }
+    let due = broker.store.read(Due { since }).await?.saturating_add(gone);
+    if due > 1 {
+        pace.told = true;
+        tracing::warn!(target: "AUDIT", component = "Retention", segments = due, days = retention.days,
+            "several audit segments are too old at once: they go one by one, none in the first hour after a start or a \
+             step of the clock; look at the clock, and stop the broker if it is wrong");
     }
     Ok(())
 }
@@ -136,6 +171,7 @@ fn tell(broker: &Broker, dropped: &DroppedSegment) {
 #[derive(Debug)]
 enum Oldest {
     Stays,
+    Waits,
     Refuses,
     Goes(DroppedSegment),
 }
@@ -146,6 +182,7 @@ struct DropOldest {
     retention: Retention,
     scarce: bool,
     exporting: bool,
+    rested: Rested,
 }
 
 impl DropOldest {
@@ -158,6 +195,7 @@ impl DropOldest {
             passed: tx.times().passed(),
             // The file doesn't shrink, but what it has free is room all the same.
             starved: self.scarce && tx.reusable_bytes().await? < self.retention.cut().bytes,
+            paced: self.rested.enough_for(&segment),
             exporting: self.exporting,
         };
         let decision = decide(&self.retention, &segment, &now);
@@ -167,6 +205,7 @@ impl DropOldest {
     async fn find(&self, tx: &mut dyn Tx) -> StoreResult<(Oldest, Option<Segment>)> {
         Ok(match self.look(tx).await? {
             None | Some((_, Decision::Stay)) => (Oldest::Stays, None),
+            Some((_, Decision::Wait)) => (Oldest::Waits, None),
             Some((_, Decision::Refuse)) => (Oldest::Refuses, None),
             Some((segment, Decision::Drop(rule))) => (Oldest::Goes(dropped(&segment, rule)), Some(segment)),
         })
@@ -208,6 +247,19 @@ impl Command for Dropping {
             tx.audit(EventDraft::success(EventType::AuditSegmentDropped, dropped.detail()));
         }
         Ok(oldest)
+    }
+}
+
+struct Due {
+    since: i64,
+}
+
+#[async_trait]
+impl Command for Due {
+    type Outcome = i64;
+
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<i64> {
+        tx.segments_before(self.since).await
     }
 }
 

@@ -86,9 +86,42 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
         (&"evt-000004".into(), &"audit_checkpoint".into())
     );
     clock.advance(30 * DAY);
+    for gone in 2..=3 {
+        retain(&broker).await;
+        retain(&broker).await;
+        assert_eq!(dropped_by(&broker).await.len(), gone, "one at a time");
+        clock.advance(299);
+        retain(&broker).await;
+        assert_eq!(dropped_by(&broker).await.len(), gone);
+        clock.advance(1);
+    }
     retain(&broker).await;
-    assert_eq!(dropped_by(&broker).await.len(), 3);
     assert_eq!(broker.metrics.audit_segments.get(), 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_takes_little_of_the_trail() {
+    let (broker, clock) = three_days(&[("AA_AUDIT_RETENTION_DAYS", "30")]).await;
+    retain(&broker).await;
+    clock.jump(365 * DAY);
+    broker.judging.observe();
+    clock.advance(600);
+    broker.judging.observe();
+    assert_eq!(broker.judging.times().passed(), clock.unix_millis(), "it is believed");
+    for minute in 0..60 {
+        retain(&broker).await;
+        assert_eq!(dropped_by(&broker).await, [], "minute {minute}");
+        clock.advance(60);
+    }
+    retain(&broker).await;
+    assert_eq!(dropped_by(&broker).await, [(DropRule::Age, false)]);
+    assert!(broker.retaining.pace.lock().await.told);
+    clock.advance(299);
+    retain(&broker).await;
+    assert_eq!(dropped_by(&broker).await.len(), 1);
+    clock.advance(1);
+    retain(&broker).await;
+    assert_eq!(dropped_by(&broker).await.len(), 2);
 }
 
 #[tokio::test]

@@ -61,6 +61,12 @@ pub(crate) struct Cut {
 }
 
 impl Retention {
+    /// The moment from which on events are kept, Unix nanoseconds; `None` without a bound of days.
+    pub(crate) fn kept_since(&self, passed: i64) -> Option<i64> {
+        let passed = passed.saturating_mul(1_000_000);
+        (self.days > 0).then(|| passed.saturating_sub(self.days.saturating_mul(DAY_NANOS)))
+    }
+
     pub(crate) fn cut(&self) -> Cut {
         let share = self.max_bytes / SHARES;
         Cut {
@@ -96,12 +102,15 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The rule by which it goes when it is the oldest one and the sealed segments take `sealed` bytes; `passed` is what
-    /// both clocks have passed, Unix milliseconds.
-    pub(crate) fn rule(&self, retention: &Retention, sealed: i64, passed: i64) -> Option<DropRule> {
-        let kept_for = retention.days.saturating_mul(DAY_NANOS);
-        let passed = passed.saturating_mul(1_000_000);
-        if retention.days > 0 && passed.saturating_sub(self.last_at) > kept_for {
+    /// Whether its latest event is older than the days; `passed` is what both clocks have passed, Unix milliseconds.
+    pub(crate) fn is_aged(&self, retention: &Retention, passed: i64) -> bool {
+        retention.kept_since(passed).is_some_and(|since| self.last_at < since)
+    }
+
+    /// The rule by which it goes when it is the oldest one and the sealed segments take `sealed` bytes. By age nothing
+    /// goes without `passed`.
+    pub(crate) fn rule(&self, retention: &Retention, sealed: i64, passed: Option<i64>) -> Option<DropRule> {
+        if passed.is_some_and(|passed| self.is_aged(retention, passed)) {
             return Some(DropRule::Age);
         }
         // Room for the segment that grows is set aside, so that the bound holds while it does.
@@ -117,6 +126,8 @@ pub trait Segments {
     async fn oldest_segment(&mut self) -> Result<Option<Segment>>;
     /// The oldest one that isn't exported.
     async fn unexported_segment(&mut self) -> Result<Option<Segment>>;
+    /// How many segments have only events from before this moment, Unix nanoseconds.
+    async fn segments_before(&mut self, nanos: i64) -> Result<i64>;
     /// What all sealed segments take in the file, about.
     async fn sealed_bytes(&mut self) -> Result<i64>;
     /// Notes that a segment was exported.
@@ -183,8 +194,14 @@ mod tests {
             (60 * MIB + 1, 0, Some(DropRule::Bytes)),
             (60 * MIB + 1, 3 * day + 1, Some(DropRule::Age)),
         ] {
-            assert_eq!(segment().rule(&retention, sealed, passed), rule, "{sealed} {passed}");
-            assert_eq!(segment().rule(&none, sealed, passed), None);
+            assert_eq!(
+                segment().rule(&retention, sealed, Some(passed)),
+                rule,
+                "{sealed} {passed}"
+            );
+            assert_eq!(segment().rule(&none, sealed, Some(passed)), None);
+            let by_bytes = rule.filter(|_| sealed > 60 * MIB).map(|_| DropRule::Bytes);
+            assert_eq!(segment().rule(&retention, sealed, None), by_bytes, "{sealed}");
         }
     }
 }

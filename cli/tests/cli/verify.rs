@@ -284,7 +284,10 @@ fn shortened() -> RealBroker {
             broker.store.events(EventFilter::default()).await.unwrap();
             clock.advance(86_400);
         }
-        retain(&broker).await;
+        for _ in 0..6 {
+            retain(&broker).await;
+            clock.advance(300);
+        }
         broker.store.close().await.unwrap();
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -286,6 +286,12 @@ impl Segments for SqliteTx<'_> {
         self.connection.first(READ, &sql, [], segment)
     }
 
+    async fn segments_before(&mut self, nanos: i64) -> Result<i64> {
+        let sql = "SELECT COUNT(*) FROM audit_segments WHERE last_at < ?";
+        let found = self.connection.first(READ, sql, [nanos], scalar(READ))?;
+        Ok(found.unwrap_or_default())
+    }
+
     async fn sealed_bytes(&mut self) -> Result<i64> {
         let sql = "SELECT COALESCE(SUM(bytes), 0) FROM audit_segments";
         Ok(self.connection.first(READ, sql, [], scalar(READ))?.unwrap_or_default())
