@@ -56,6 +56,7 @@ impl K8sError {
             Self::Refused(refusal) => refusal.error_kind,
             Self::Write(WriteRefusal::Stale { .. }) => "stale_writer",
             Self::Write(WriteRefusal::Removed) => "policy_removed",
+            Self::Write(WriteRefusal::NoRoom) => "disk_full",
             Self::Attestor(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Entropy(_) => "entropy",

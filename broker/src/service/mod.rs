@@ -27,6 +27,8 @@ pub mod release;
 pub mod renew;
 pub mod renewal_proof;
 pub mod revoke;
+#[cfg(test)]
+mod room_tests;
 pub mod scope_limits;
 pub mod seed;
 pub mod token;

@@ -33,6 +33,10 @@ impl Command for EndPod {
     }
 
     async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
+        // A tenant's pods come and go: those that the broker holds nothing of must not use up the room for the others.
+        if tx.only_takes_authority() && !holds_any_of(tx, &self.pod.uid).await? {
+            return Ok(RevokedResponse { revoked: 0 });
+        }
         let now = tx.now_millis();
         let first_time = tx
             .bury_pod(&self.pod.uid, tx.times().judged.saturating_add(POD_TOMBSTONE_MS))
@@ -67,6 +71,15 @@ impl Command for EndPod {
         }
         Ok(RevokedResponse { revoked })
     }
+}
+
+/// Whether the broker holds anything of a pod: itself, as from its first launch on, a session, a delegation to it, or
+/// its quarantine.
+async fn holds_any_of(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
+    Ok(tx.pod_is_known(pod_uid).await?
+        || tx.pod_is_quarantined(pod_uid).await?
+        || tx.last_session_of_pod(pod_uid).await?.is_some()
+        || !tx.standing_delegations_to_pod(pod_uid).await?.is_empty())
 }
 
 /// A person lifts the quarantine of a pod.

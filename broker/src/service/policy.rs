@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::policy_input::{InputError, Write};
-use super::policy_rules::{Fence, Pair, accept, fence};
+use super::policy_rules::{Fence, Pair, accept, fence, takes_away};
 use crate::store::policy::{Policy, PolicyKey, PolicySpec};
 use crate::store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
 
@@ -39,6 +39,9 @@ pub enum WriteRefusal {
     /// The object was removed or replaced; its UID doesn't come back: 409 `conflict`.
     #[error("the object with this uid was removed; a recreated object has another uid")]
     Removed,
+    /// Only what takes authority away is written now, and this takes none: 503 `unavailable`.
+    #[error("the broker's disk is full, see /readyz: only what takes authority away is written; nothing was changed")]
+    NoRoom,
 }
 
 /// Answer to one write.
@@ -57,6 +60,7 @@ pub struct ApplyPolicies {
 impl Command for ApplyPolicies {
     type Outcome = Vec<Written<PutPolicyResponse>>;
     /// Without a copy for another try, for it may be a megabyte: the controller tries again by itself.
+    /// Some of them do; when nothing else is written, the others are refused one by one.
     const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
@@ -103,7 +107,6 @@ async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written
     if tx.policy_is_buried(&write.uid).await? {
         return Ok(Err(WriteRefusal::Removed));
     }
-    raise_epoch(tx, current_epoch, write.order).await?;
     let (same, other) = match held {
         Some(held) if held.uid == write.uid => (Some(held), None),
         other => (None, other),
@@ -120,13 +123,25 @@ async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written
         reason: write.reason,
         digest: write.digest,
     };
+    let changed = same.as_ref().is_none_or(|same| same.digest != policy.digest);
+    let uncovered = if changed {
+        uncovered(tx, &policy).await?
+    } else {
+        Vec::new()
+    };
+    let takes = other.is_some() || !uncovered.is_empty() || same.is_some_and(|same| takes_away(&same, &policy));
+    // Nothing is written before: what a tenant creates must not use up the room for what takes authority away.
+    if changed && !takes && tx.only_takes_authority() {
+        return Ok(Err(WriteRefusal::NoRoom));
+    }
+    raise_epoch(tx, current_epoch, write.order).await?;
     tx.put_policy(&policy).await?;
     let mut endings = match other {
         Some(other) => replace(tx, &other).await?,
         None => Vec::new(),
     };
-    if same.is_none_or(|same| same.digest != policy.digest) {
-        endings.extend(uncovered(tx, &policy.key).await?);
+    endings.extend(uncovered);
+    if changed {
         tx.audit(stamped(
             EventType::PolicyApplied,
             description(&policy),
@@ -195,11 +210,14 @@ async fn bury(tx: &mut dyn Tx, uid: &str) -> Result<()> {
     tx.bury_policy(uid, until).await
 }
 
-/// The sessions that the policies, as they stand now, no longer cover.
-async fn uncovered(tx: &mut dyn Tx, changed: &PolicyKey) -> Result<Vec<(Session, EndReason)>> {
-    let tokens = match changed.kind {
-        PolicyKind::App => tx.launch_tokens_of_app(&changed.namespace, &changed.name).await?,
-        PolicyKind::LaunchToken => tx.policy(changed).await?.into_iter().collect(),
+/// The sessions that the policies, with this one as it will be, no longer cover.
+async fn uncovered(tx: &mut dyn Tx, changed: &Policy) -> Result<Vec<(Session, EndReason)>> {
+    let tokens = match changed.key.kind {
+        PolicyKind::App => {
+            tx.launch_tokens_of_app(&changed.key.namespace, &changed.key.name)
+                .await?
+        }
+        PolicyKind::LaunchToken => vec![changed.clone()],
     };
     let mut endings = Vec::new();
     for token in tokens {
@@ -208,6 +226,7 @@ async fn uncovered(tx: &mut dyn Tx, changed: &PolicyKey) -> Result<Vec<(Session,
             .as_ref()
             .and_then(|accepted| accepted.spec.launch_token());
         let app = match spec {
+            Some(_) if changed.key.kind == PolicyKind::App => Some(changed.clone()),
             Some(spec) => tx.policy(&PolicyKey::app(&token.key.namespace, &spec.app)).await?,
             None => None,
         };
@@ -276,6 +295,14 @@ impl Command for RemovePolicy {
         let held = tx.policy(&self.key).await?.filter(|held| held.uid == self.uid);
         if fence(current_epoch, held.as_ref(), self.order, None) != Fence::Apply {
             return Ok(Err(WriteRefusal::Stale { current_epoch }));
+        }
+        let with_sessions = self.revoke
+            && self.key.kind == PolicyKind::LaunchToken
+            && !tx.live_sessions_by_policy(&self.uid).await?.is_empty();
+        if held.is_none() && !with_sessions && tx.only_takes_authority() {
+            // Nothing to take away. A late write of it is refused as long as this lasts; later the controller's next
+            // comparison removes what that has made.
+            return Ok(Ok(RevokedResponse { revoked: 0 }));
         }
         raise_epoch(tx, current_epoch, self.order).await?;
         // Unused launch tokens stay until they expire: registration finds their policy gone, and says so.

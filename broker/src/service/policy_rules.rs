@@ -65,6 +65,38 @@ fn same_for_sessions(before: &PolicySpec, after: &PolicySpec) -> bool {
     }
 }
 
+/// Whether a write leaves less authority than the policy gave before: a worse state, or a narrower spec.
+pub fn takes_away(before: &Policy, after: &Policy) -> bool {
+    let worse = |state| match state {
+        PolicyState::Ready => 0,
+        PolicyState::NotReady => 1,
+        PolicyState::Suspended => 2,
+    };
+    let specs = before.accepted.as_ref().zip(after.accepted.as_ref());
+    worse(after.state) > worse(before.state) || specs.is_some_and(|(before, after)| narrows(&before.spec, &after.spec))
+}
+
+fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
+    let loses_scopes = |before: &[String], after: &[String]| match (ScopeSet::parse(before), ScopeSet::parse(after)) {
+        (Ok(before), Ok(after)) => !after.covers_all(&before),
+        // The broker stores none that is malformed; one that is allows nothing.
+        (before, _) => before.is_ok(),
+    };
+    match (before, after) {
+        (PolicySpec::App(before), PolicySpec::App(after)) => {
+            after.max_agent_ttl_seconds < before.max_agent_ttl_seconds || loses_scopes(&before.scopes, &after.scopes)
+        }
+        (PolicySpec::LaunchToken(before), PolicySpec::LaunchToken(after)) => {
+            let keeps = |account| after.service_account_names.contains(account);
+            after.app != before.app
+                || after.max_ttl_seconds < before.max_ttl_seconds
+                || !before.service_account_names.iter().all(keeps)
+                || loses_scopes(&before.allowed_scopes, &after.allowed_scopes)
+        }
+        (PolicySpec::App(_), PolicySpec::LaunchToken(_)) | (PolicySpec::LaunchToken(_), PolicySpec::App(_)) => false,
+    }
+}
+
 /// AgentApp ∩ LaunchToken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {

@@ -297,6 +297,8 @@ pub trait Ledger {
     }
     /// The rates and caps that commands keep to.
     fn limits(&self) -> &Limits;
+    /// Whether only what takes authority away is written: the disk is full, or the trail may drop nothing.
+    fn only_takes_authority(&self) -> bool;
     /// Changes the in-memory view after the commit, before the answer.
     fn view_change(&mut self, change: ViewChange);
     /// One clock reading for the whole command.

@@ -287,6 +287,9 @@ impl From<K8sError> for ApiError {
                 Self::new(ErrorCode::StaleWriter, stale.to_string()).current_epoch(current_epoch)
             }
             K8sError::Write(removed @ WriteRefusal::Removed) => Self::new(ErrorCode::Conflict, removed.to_string()),
+            K8sError::Write(full @ WriteRefusal::NoRoom) => {
+                Self::new(ErrorCode::Unavailable, full.to_string()).retry_after(1)
+            }
             K8sError::Attestor(error) => Self::from(error),
             K8sError::Store(error) => Self::from(error),
             K8sError::Entropy(error) => Self::from(error),

@@ -1,5 +1,7 @@
 //! One command's view of the open transaction.
 
+use std::sync::atomic::Ordering;
+
 use agentwrit_protocol::{Clock, Times};
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -10,6 +12,7 @@ use super::matches::Matches;
 use super::pages::page;
 use super::segments::Saved;
 use crate::limits::Limits;
+use crate::store::handle::StoreStatus;
 use crate::store::segment::Segment;
 use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
 use crate::view::ViewChange;
@@ -21,6 +24,7 @@ pub(crate) struct SqliteTx<'c> {
     pub(crate) times: Times,
     matches: &'c Matches,
     limits: &'c Limits,
+    status: &'c StoreStatus,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
     /// Segments that were taken out of the trail.
@@ -37,6 +41,7 @@ impl<'c> SqliteTx<'c> {
             times: shared.judging.times(),
             matches: &shared.matches,
             limits: &shared.limits,
+            status: &shared.status,
             drafts: Vec::new(),
             changes: Vec::new(),
             dropped: Vec::new(),
@@ -59,6 +64,10 @@ impl Ledger for SqliteTx<'_> {
 
     fn limits(&self) -> &Limits {
         self.limits
+    }
+
+    fn only_takes_authority(&self) -> bool {
+        self.status.space.full() || self.status.refusing.load(Ordering::SeqCst)
     }
 
     fn view_change(&mut self, change: ViewChange) {
