@@ -116,7 +116,7 @@ pub const SETTINGS: &[Setting] = &[
         "AA_SESSION_RATE",
         "0",
         "50",
-        "renewals, and delegations, of one session per second, twice as many at once; 0 = no limit; attested agents have rates of their own",
+        "renewals of its own token, renewals of what it delegated, and delegations, each, of one session per second, twice as many at once; 0 = no limit; attested agents have rates of their own",
     ),
     setting(
         "AA_MAX_OPEN_DELEGATIONS",

@@ -123,7 +123,13 @@ impl Limits {
         self.sessions.most_open(bearer)
     }
 
-    /// Takes a place for a delegation under this session.
+    /// The delegation by the session itself that a bearer descends from, and how many may stand below it; `None` for
+    /// as many as under the session.
+    pub fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b str, usize)> {
+        self.sessions.most_below(bearer)
+    }
+
+    /// Takes a place for a delegation under this session, or below this delegation.
     pub fn take_room(&self, root: &str) -> Room {
         self.sessions.rooms().take(root)
     }

@@ -25,6 +25,8 @@ const DELEGATIONS_PER_SECOND: u32 = 1;
 const DELEGATIONS_BURST: u32 = 60;
 /// Delegations that stand under the session of an attested agent.
 const MOST_OPEN: usize = 256;
+/// Larger caps have no part for one branch: its count looks at all delegations of the session.
+const MOST_SHARED: usize = 1_024;
 /// The delegations under one session are counted no more often than this.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// Sessions whose room is remembered.
@@ -52,12 +54,84 @@ pub enum Room {
 
 /// The rates and caps of sessions.
 pub(super) struct Sessions {
-    renewals: Limit,
-    delegated: Limit,
-    delegations: Limit,
-    others: Limit,
+    attested: Rates,
+    others: Rates,
     most_open: usize,
     rooms: Rooms,
+}
+
+/// The rates of one kind of agents. The session's own renewals have one that its delegates can't use up.
+struct Rates {
+    renewals: Rate,
+    delegated: Divided,
+    delegations: Divided,
+}
+
+impl Rates {
+    fn prune(&self) {
+        self.renewals.limit.prune();
+        self.delegated.prune();
+        self.delegations.prune();
+    }
+}
+
+/// A rate, and in how many seconds one who has had its turns has another.
+struct Rate {
+    limit: Limit,
+    again: u32,
+}
+
+impl Rate {
+    fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>) -> Self {
+        let again = quota.map_or(1, |quota| quota.replenish_interval().as_millis().div_ceil(1000));
+        Self {
+            limit: Limit::new(quota, clock),
+            again: u32::try_from(again).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn turn(&self, key: &str) -> Result<(), u32> {
+        if self.limit.allows(key) {
+            Ok(())
+        } else {
+            Err(self.again)
+        }
+    }
+}
+
+/// A rate of all below a session, of which each branch has at most half: a branch is a delegation by the session
+/// itself with all that descends from it, so that one delegate leaves something to the session and to the others.
+struct Divided {
+    all: Rate,
+    branch: Rate,
+}
+
+impl Divided {
+    fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>) -> Self {
+        let half = quota.and_then(|quota| {
+            let burst = NonZeroU32::new(quota.burst_size().get() / 2).unwrap_or(NonZeroU32::MIN);
+            Some(Quota::with_period(quota.replenish_interval().saturating_mul(2))?.allow_burst(burst))
+        });
+        Self {
+            all: Rate::new(quota, clock),
+            branch: Rate::new(half, clock),
+        }
+    }
+
+    fn turn(&self, key: &str, branch: Option<&str>) -> Result<(), u32> {
+        branch.map_or(Ok(()), |branch| self.branch.turn(branch))?;
+        self.all.turn(key)
+    }
+
+    fn prune(&self) {
+        self.all.limit.prune();
+        self.branch.limit.prune();
+    }
+}
+
+/// The delegation by the session itself that a bearer descends from; none for the session's own token.
+fn branch(bearer: &Claims) -> Option<&str> {
+    bearer.delegation_nodes.first().map(String::as_str)
 }
 
 impl Sessions {
@@ -65,10 +139,16 @@ impl Sessions {
         let renewal = Quota::with_period(RENEWAL_EVERY).map(|quota| quota.allow_burst(RENEWAL_BURST));
         let others = per_second(config.session_rate, config.session_rate.saturating_mul(2));
         Self {
-            renewals: Limit::new(renewal, clock),
-            delegated: Limit::new(per_second(DELEGATED_PER_SECOND, DELEGATED_BURST), clock),
-            delegations: Limit::new(per_second(DELEGATIONS_PER_SECOND, DELEGATIONS_BURST), clock),
-            others: Limit::new(others, clock),
+            attested: Rates {
+                renewals: Rate::new(renewal, clock),
+                delegated: Divided::new(per_second(DELEGATED_PER_SECOND, DELEGATED_BURST), clock),
+                delegations: Divided::new(per_second(DELEGATIONS_PER_SECOND, DELEGATIONS_BURST), clock),
+            },
+            others: Rates {
+                renewals: Rate::new(others, clock),
+                delegated: Divided::new(others, clock),
+                delegations: Divided::new(others, clock),
+            },
             most_open: config.max_open_delegations,
             rooms: Rooms::new(clock),
         }
@@ -76,16 +156,16 @@ impl Sessions {
 
     /// Takes a turn of the bearer; else in how many seconds it may try again.
     pub(super) fn turn(&self, doing: Doing, bearer: &Claims) -> Result<(), u32> {
-        let (limit, key, again) = if !is_attested(bearer) {
-            (&self.others, &bearer.sid, 1)
-        } else if doing == Doing::Delegate {
-            (&self.delegations, &bearer.task_id, 1)
-        } else if bearer.delegation_nodes.is_empty() {
-            (&self.renewals, &bearer.task_id, 2)
+        let (rates, key) = if is_attested(bearer) {
+            (&self.attested, &bearer.task_id)
         } else {
-            (&self.delegated, &bearer.task_id, 1)
+            (&self.others, &bearer.sid)
         };
-        if limit.allows(key) { Ok(()) } else { Err(again) }
+        match (doing, branch(bearer)) {
+            (Doing::Delegate, branch) => rates.delegations.turn(key, branch),
+            (Doing::Renew, Some(branch)) => rates.delegated.turn(key, Some(branch)),
+            (Doing::Renew, None) => rates.renewals.turn(key),
+        }
     }
 
     /// How many delegations may stand under the session of a bearer; `None` for any number.
@@ -94,14 +174,19 @@ impl Sessions {
         (most > 0).then_some(most)
     }
 
+    /// The branch of a bearer, and how many delegations may stand below it; `None` for as many as under the session.
+    pub(super) fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b str, usize)> {
+        let most = self.most_open(bearer).filter(|most| *most <= MOST_SHARED)?;
+        Some((branch(bearer)?, (most / 2).max(1)))
+    }
+
     pub(super) fn rooms(&self) -> &Rooms {
         &self.rooms
     }
 
     pub(super) fn prune(&self) {
-        for limit in [&self.renewals, &self.delegated, &self.delegations, &self.others] {
-            limit.prune();
-        }
+        self.attested.prune();
+        self.others.prune();
         self.rooms.prune();
     }
 }

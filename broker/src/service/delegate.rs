@@ -71,6 +71,12 @@ pub enum DelegateError {
     /// As many delegations stand under the session as may.
     #[error("{0} delegations stand under this session, which is the most: wait until some expire, or release them")]
     Open(usize),
+    /// As many delegations stand below the delegation by the session itself that the token descends from as may.
+    #[error(
+        "{0} delegations stand below this delegate, which is the most for one delegate of a session: wait until some \
+         expire, or release them"
+    )]
+    OpenBelow(usize),
     /// The delegating token is no longer one.
     #[error("token has been revoked")]
     Revoked,
@@ -92,7 +98,7 @@ impl DelegateError {
             Self::Revoked => ErrorCode::InsufficientScope,
             Self::TooDeep | Self::Scope => ErrorCode::ScopeViolation,
             Self::Unknown => ErrorCode::NotFound,
-            Self::Rate(_) | Self::Open(_) => ErrorCode::RateLimited,
+            Self::Rate(_) | Self::Open(_) | Self::OpenBelow(_) => ErrorCode::RateLimited,
             Self::TooLong => ErrorCode::InvalidRequest,
             Self::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
             Self::Store(_) => ErrorCode::Unavailable,
@@ -149,6 +155,7 @@ enum Denial {
     Unknown,
     Rate(u32),
     Open(usize),
+    OpenBelow(usize),
     Revoked(&'static str),
 }
 
@@ -160,6 +167,7 @@ impl From<Denial> for DelegateError {
             Denial::Unknown => Self::Unknown,
             Denial::Rate(seconds) => Self::Rate(seconds),
             Denial::Open(most) => Self::Open(most),
+            Denial::OpenBelow(most) => Self::OpenBelow(most),
             Denial::Revoked(_) => Self::Revoked,
         }
     }
@@ -253,19 +261,33 @@ impl Delegate {
         Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
     }
 
-    /// Takes a place among the delegations that may stand under the session.
+    /// Takes a place among the delegations that may stand under the session, and below its delegate.
     async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), Denial>> {
-        let Some(most) = tx.limits().most_open(&self.bearer) else {
-            return Ok(Ok(()));
-        };
+        let below = tx.limits().most_below(&self.bearer);
+        if let Some((branch, most)) = below
+            && !self.takes_place(tx, Some(branch), most).await?
+        {
+            return Ok(Err(Denial::OpenBelow(most)));
+        }
+        if let Some(most) = tx.limits().most_open(&self.bearer)
+            && !self.takes_place(tx, None, most).await?
+        {
+            return Ok(Err(Denial::Open(most)));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Takes one of so many places, below a delegation or of all under the session; whether there was one.
+    async fn takes_place(&self, tx: &mut dyn Tx, below: Option<&str>, most: usize) -> StoreResult<bool> {
         let root = &self.bearer.sid;
-        let left = match tx.limits().take_room(root) {
-            Room::Left => return Ok(Ok(())),
-            Room::Full => return Ok(Err(Denial::Open(most))),
-            Room::Unknown => most.saturating_sub(tx.count_open_delegations(root, most).await?),
+        let of = below.unwrap_or(root);
+        let left = match tx.limits().take_room(of) {
+            Room::Left => return Ok(true),
+            Room::Full => return Ok(false),
+            Room::Unknown => most.saturating_sub(tx.count_open_delegations(root, below, most).await?),
         };
-        tx.limits().rooms_counted(root, left.saturating_sub(1));
-        Ok(if left > 0 { Ok(()) } else { Err(Denial::Open(most)) })
+        tx.limits().rooms_counted(of, left.saturating_sub(1));
+        Ok(left > 0)
     }
 
     fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
@@ -283,7 +305,7 @@ impl Delegate {
             Denial::Scope => violation().error_kind("delegation_scope_exceeded"),
             Denial::Unknown => violation().error_kind("delegate_unknown"),
             Denial::Rate(_) => violation().error_kind("delegation_rate"),
-            Denial::Open(_) => violation().error_kind("open_delegations"),
+            Denial::Open(_) | Denial::OpenBelow(_) => violation().error_kind("open_delegations"),
         };
         let event =
             tell(event, &self.bearer, lineage).delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);

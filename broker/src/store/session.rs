@@ -202,8 +202,9 @@ pub trait Sessions {
     async fn bar_agent(&mut self, agent_id: &str) -> Result<()>;
     /// The delegations made by a session itself that have not ended.
     async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>>;
-    /// How many delegations under a session have not ended and have a token that has not expired, at most `most`.
-    async fn count_open_delegations(&mut self, root: &str, most: usize) -> Result<usize>;
+    /// How many delegations under a session, or only below a delegation by the session itself, have not ended and have
+    /// a token that has not expired, at most `most`.
+    async fn count_open_delegations(&mut self, root: &str, below: Option<&str>, most: usize) -> Result<usize>;
     /// Sessions of an agent, and delegations to it, whose tokens still stand: live, or superseded with an overlap that
     /// is not over.
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>>;

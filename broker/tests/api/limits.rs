@@ -55,7 +55,7 @@ async fn renewals_leave_nothing_in_memory_but_the_current_token() {
 async fn a_session_has_the_rate_that_is_set() {
     let harness = Harness::with(&[("AA_SESSION_RATE", "2")]).await;
     let (id, mut current) = harness.agent(json!({})).await;
-    for _ in 0..2 {
+    for _ in 0..4 {
         delegate(&harness, &current, &id).await.ok();
         current = token(harness.renew(&current).await);
     }
@@ -71,12 +71,42 @@ async fn a_session_has_the_rate_that_is_set() {
 }
 
 #[tokio::test]
+async fn a_delegate_can_not_stop_its_delegator() {
+    let harness = Harness::with(&[("AA_SESSION_RATE", "4"), ("AA_MAX_OPEN_DELEGATIONS", "8")]).await;
+    let (id, mut root) = harness.agent(json!({})).await;
+    let mut child = token(delegate(&harness, &root, &id).await);
+    let other = token(delegate(&harness, &root, &id).await);
+    // Half of what may be done at once, and half of the places.
+    for _ in 0..4 {
+        child = token(harness.renew(&child).await);
+        delegate(&harness, &child, &id).await.ok();
+    }
+    limited(&harness.renew(&child).await);
+    limited(&delegate(&harness, &child, &id).await);
+    harness.clock.advance(1);
+    let full = delegate(&harness, &child, &id).await;
+    limited(&full);
+    assert!(
+        full.text.contains("4 delegations stand below this delegate"),
+        "{}",
+        full.text
+    );
+    for _ in 0..8 {
+        root = token(harness.renew(&root).await);
+    }
+    let other = token(harness.renew(&other).await);
+    delegate(&harness, &other, &id).await.ok();
+    delegate(&harness, &root, &id).await.ok();
+    limited(&delegate(&harness, &root, &id).await);
+}
+
+#[tokio::test]
 async fn as_many_delegations_stand_as_are_set_and_ended_ones_make_room() {
     let harness = Harness::with(&[("AA_MAX_OPEN_DELEGATIONS", "3")]).await;
     let (id, root) = harness.agent(json!({})).await;
     let child = token(delegate(&harness, &root, &id).await);
     delegate(&harness, &child, &id).await.ok();
-    delegate(&harness, &child, &id).await.ok();
+    delegate(&harness, &root, &id).await.ok();
     limited(&delegate(&harness, &root, &id).await);
     limited(&delegate(&harness, &child, &id).await);
     let event: Value = harness.last("delegation_attenuation_violation").await;

@@ -55,10 +55,15 @@ async fn renewals_of_what_a_pod_delegated_take_no_turn_of_its_own() {
     let world = World::new().await.with_policies().await;
     let own = world.agent(&world.pod("pod-1"), &Keys::new(1)).await;
     let mut child = token(delegate(&world, &own, 200).await);
-    for _ in 0..64 {
+    let mut other = token(delegate(&world, &own, 200).await);
+    for _ in 0..32 {
         child = token(world.renew(&child).await);
     }
     limited(&world.renew(&child).await, "1");
+    for _ in 0..32 {
+        other = token(world.renew(&other).await);
+    }
+    limited(&world.renew(&other).await, "1");
     token(world.renew(&own).await);
     world.clock.advance(1);
     token(world.renew(&child).await);
@@ -74,7 +79,8 @@ async fn a_pod_delegates_sixty_times_at_once_and_then_each_second() {
         token(delegate(&world, if number % 2 == 0 { &own } else { &child }, 20).await);
     }
     limited(&delegate(&world, &own, 20).await, "1");
-    limited(&delegate(&world, &child, 20).await, "1");
+    // One delegate has half of them.
+    limited(&delegate(&world, &child, 20).await, "2");
     assert_eq!(
         kinds(&world, "delegation_attenuation_violation").await,
         ["delegation_rate"; 2]

@@ -42,7 +42,9 @@ impl From<DelegateError> for ApiError {
             DelegateError::Scope => Self::new(ErrorCode::ScopeViolation, error.to_string())
                 .hint("each scope must be covered by one of the delegating token's scopes"),
             DelegateError::Rate(seconds) => Self::rate_limited().retry_after(seconds),
-            DelegateError::Open(_) => Self::new(error.code(), error.to_string()).retry_after(1),
+            DelegateError::Open(_) | DelegateError::OpenBelow(_) => {
+                Self::new(error.code(), error.to_string()).retry_after(1)
+            }
             other => Self::new(other.code(), other.to_string()),
         }
     }

@@ -307,14 +307,17 @@ impl Sessions for SqliteTx<'_> {
         self.sessions(standing!("parent = ?"), sid)
     }
 
-    async fn count_open_delegations(&mut self, root: &str, most: usize) -> Result<usize> {
+    async fn count_open_delegations(&mut self, root: &str, below: Option<&str>, most: usize) -> Result<usize> {
         const OPERATION: &str = "count_delegations";
-        let sql = "SELECT 1 FROM sessions WHERE root = ? AND ended_at IS NULL AND last_exp >= ? LIMIT ?";
+        let sql = "SELECT 1 FROM sessions WHERE root = ?1 AND ended_at IS NULL AND last_exp >= ?2 \
+                   AND (?4 IS NULL OR substr(nodes, 1, length(?4)) = ?4) LIMIT ?3";
+        // Of what descends from it, the JSON begins so.
+        let begins = below.map(|below| format!("[\"{below}\","));
         let now = self.times.judged.div_euclid(1000);
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let open: Vec<i64> = self
-            .connection
-            .all(OPERATION, sql, params![root, now, most], scalar(OPERATION))?;
+        let open: Vec<i64> =
+            self.connection
+                .all(OPERATION, sql, params![root, now, most, begins], scalar(OPERATION))?;
         Ok(open.len())
     }
 
