@@ -42,6 +42,9 @@ struct Held {
     expires: Now,
     /// This process wrote it to the file. One that a former process wrote can't be renewed: the key is gone.
     written: bool,
+    /// The pause after the first answer that it stands, when that is another than usual: a former process that wrote it
+    /// may have been given another just before its end, and then it stands for the overlap only.
+    recheck_ms: Option<i64>,
     /// The broker said that it no longer stands.
     known_dead: bool,
     renew_key: Option<String>,
@@ -225,6 +228,7 @@ impl Agent {
                     },
                     issued,
                     written: false,
+                    recheck_ms: Some(OVERLAP_SECONDS * 1_000),
                     known_dead: false,
                     renew_key: None,
                     renewals_tried: 0,
@@ -343,6 +347,7 @@ impl Agent {
                 mono: sent.mono.saturating_add(life),
             },
             written: false,
+            recheck_ms: None,
             known_dead: false,
             renew_key: None,
             renewals_tried: 0,

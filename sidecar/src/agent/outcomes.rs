@@ -30,8 +30,8 @@ impl Agent {
             Phase::Quarantined { .. } => Phase::Quarantined { at },
             _ => Phase::Registering { at },
         };
-        if let (Class::Denied(_), Some(held)) = (failure.class, &mut self.held) {
-            // No other is to be had: find out whether the old one stands.
+        if let (Class::Denied(_) | Class::RateLimited(_), Some(held)) = (failure.class, &mut self.held) {
+            // No other is to be had, or not soon: find out whether the old one stands.
             held.validate_at = now.mono;
         }
         out.push(Action::Tell(told(failure, pause)));
@@ -98,7 +98,12 @@ impl Agent {
         let Some(held) = &mut self.held else { return };
         held.validate_at = now.mono.saturating_add(pause);
         match result {
-            Ok(true) => self.told_away = false,
+            Ok(true) => {
+                self.told_away = false;
+                if let Some(pause) = held.recheck_ms.take() {
+                    held.validate_at = now.mono.saturating_add(pause);
+                }
+            }
             Ok(false) => {
                 held.known_dead = true;
                 match &mut self.phase {

@@ -110,6 +110,54 @@ fn a_refused_registration_asks_about_the_found_token() {
     assert_eq!(pod.next().0, ["register"]);
 }
 
+/// The process before was killed after the broker had given it another token, and before that was in the file.
+#[test]
+fn a_superseded_found_token_is_gone_right_after_the_overlap() {
+    for class in [AWAY, Class::Retry(Some(Duration::from_mins(1)))] {
+        let mut pod = found();
+        assert_eq!(stands(&mut pod, true), ["register"]);
+        pod.not_registered(class);
+        let mut wanted = pod.next().0;
+        while wanted == ["register"] {
+            pod.not_registered(class);
+            wanted = pod.next().0;
+        }
+        assert_eq!(wanted, ["validate old"], "{class:?}");
+        let passed = pod.mono.unix_millis();
+        assert!((10_000..10_100).contains(&passed), "{class:?}: after {passed} ms");
+        assert_eq!(stands(&mut pod, false)[..2], ["remove", "say Dropped"], "{class:?}");
+    }
+}
+
+#[test]
+fn a_found_token_is_asked_about_early_once() {
+    let mut pod = found();
+    assert_eq!(stands(&mut pod, true), ["register"]);
+    let long = Class::Retry(Some(Duration::from_mins(5)));
+    pod.not_registered(long);
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        let (wanted, pause) = pod.next();
+        assert_eq!(wanted, ["validate old"]);
+        stands(&mut pod, true);
+        pauses.push(pause);
+    }
+    assert_eq!(pauses[0], 10);
+    assert!(pauses[1..].iter().all(|pause| (24..=29).contains(pause)), "{pauses:?}");
+}
+
+#[test]
+fn a_rate_limited_registration_asks_about_the_found_token() {
+    let mut pod = found();
+    stands(&mut pod, true);
+    assert_eq!(
+        pod.not_registered(Class::RateLimited(Some(Duration::from_mins(1)))),
+        ["say Trouble", "validate old"]
+    );
+    assert_eq!(stands(&mut pod, false), ["remove", "say Dropped"]);
+    assert_eq!(pod.next().0, ["register"]);
+}
+
 #[test]
 fn a_persons_decision_removes_a_found_token() {
     let mut pod = found();
