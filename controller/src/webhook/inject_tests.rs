@@ -73,6 +73,8 @@ fn the_plain_pod_gets_exactly_this() {
                         {"name": "AGENTWRIT_BROKER_URL", "value": "https://agentwrit-broker.agentwrit-system.svc:8443"},
                         {"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"},
                         {"name": "AGENTWRIT_ENDPOINT_ENABLED", "value": "true"},
+                        {"name": "AGENTWRIT_SCOPES", "value": ""},
+                        {"name": "AGENTWRIT_TTL_SECONDS", "value": ""},
                     ],
                     "resources": {
                         "requests": {"cpu": "100m", "memory": "16Mi"},

@@ -51,17 +51,19 @@ pub(crate) const SIDECAR_ENV: [&str; 5] = [
     ENV_TTL_SECONDS,
 ];
 
-/// The values of [`SIDECAR_ENV`] for a pod; `None` where it is unset.
-pub(crate) fn sidecar_env(
-    settings: &SidecarSettings,
-    request: &InjectionRequest,
-) -> [Option<String>; SIDECAR_ENV.len()] {
+/// Those of [`SIDECAR_ENV`] that may be empty. They are set nevertheless: what is unset, an `envFrom` would set.
+pub(crate) const MAY_BE_EMPTY: [&str; 2] = [ENV_SCOPES, ENV_TTL_SECONDS];
+
+/// What the sidecar is to find in [`SIDECAR_ENV`], for a pod.
+pub(crate) fn sidecar_env(settings: &SidecarSettings, request: &InjectionRequest) -> [String; SIDECAR_ENV.len()] {
     [
-        Some(settings.broker_url.clone()),
-        Some(request.launch_token.clone()),
-        Some(request.endpoint.to_string()),
-        request.scopes.clone(),
-        request.ttl_seconds.map(|seconds| seconds.to_string()),
+        settings.broker_url.clone(),
+        request.launch_token.clone(),
+        request.endpoint.to_string(),
+        request.scopes.clone().unwrap_or_default(),
+        request
+            .ttl_seconds
+            .map_or_else(String::new, |seconds| seconds.to_string()),
     ]
 }
 
@@ -69,9 +71,7 @@ pub(crate) fn sidecar_env(
 pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) -> Value {
     let values = sidecar_env(settings, request);
     let set = SIDECAR_ENV.iter().zip(&values);
-    let env: Vec<Value> = set
-        .filter_map(|(name, value)| value.as_ref().map(|value| variable(name, value)))
-        .collect();
+    let env: Vec<Value> = set.map(|(name, value)| variable(name, value)).collect();
     json!({
         "name": CONTAINER_NAME,
         "image": settings.image,
@@ -88,9 +88,21 @@ pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) 
     })
 }
 
-/// An environment variable.
+/// An environment variable in which the container finds `value`.
 pub(crate) fn variable(name: &str, value: &str) -> Value {
-    json!({"name": name, "value": value})
+    json!({"name": name, "value": escaped(value)})
+}
+
+/// As it stands in a pod: the kubelet puts another variable's value where `$(NAME)` is, and makes `$$` one `$`.
+pub(crate) fn escaped(value: &str) -> String {
+    value.replace('$', "$$")
+}
+
+/// Whether the container finds `value` in a variable that is `found` in the pod.
+pub(crate) fn is_read_as(found: &str, value: &str) -> bool {
+    // The version before didn't write "$$".
+    let is_literal = !found.contains("$$") && !found.contains("$(");
+    found == escaped(value) || (is_literal && found == value)
 }
 
 /// The sidecar's security context: all that Pod Security `restricted` asks for, and a read-only root.

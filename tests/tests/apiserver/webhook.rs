@@ -55,6 +55,11 @@ async fn a_pod_of_a_restricted_namespace_is_stored_with_the_sidecar_first() {
         json!({"path": "/startup", "port": 15081, "scheme": "HTTP"})
     );
     assert_eq!(sidecar["startupProbe"]["failureThreshold"], json!(i32::MAX));
+    // Set though empty, which the API server doesn't write out: an envFrom sets only what is unset.
+    for name in ["AGENTWRIT_SCOPES", "AGENTWRIT_TTL_SECONDS"] {
+        let variables = sidecar["env"].as_array().unwrap();
+        assert!(variables.contains(&json!({"name": name})), "{name}: {variables:?}");
+    }
     assert_eq!(sidecar["resources"]["requests"], sidecar["resources"]["limits"]);
     let volumes = stored["spec"]["volumes"].as_array().unwrap();
     let identity = volumes

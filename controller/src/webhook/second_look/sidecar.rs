@@ -6,7 +6,7 @@ use serde_json::json;
 use super::contradiction;
 use super::mounts::sidecar_mounts;
 use super::security::security;
-use crate::webhook::injected::{self, SIDECAR_ENV, SidecarSettings};
+use crate::webhook::injected::{self, MAY_BE_EMPTY, SIDECAR_ENV, SidecarSettings};
 use crate::webhook::patch::PatchBuilder;
 use crate::webhook::pod::{Container, Own, Value};
 use crate::webhook::refusal::{Refusal, quoted};
@@ -65,24 +65,26 @@ fn sidecar_env(
     let item = format!("init container {CONTAINER_NAME}");
     let values = injected::sidecar_env(settings, request);
     let mut present = container.env.count.is_some();
+    let mut add = |name: &str, value: &str| {
+        patch.list(&format!("{at}/env"), present);
+        present = true;
+        patch.add(&format!("{at}/env/-"), &injected::variable(name, value));
+    };
     for ((name, right), found) in SIDECAR_ENV.iter().zip(&values).zip(&own.env) {
         let field = format!("env {name}");
-        let right_words = || right.as_deref().map_or_else(|| "unset".to_owned(), quoted);
-        match (found, right) {
-            (Some(Value::From), _) => {
-                return Err(contradiction(&item, &field, "a valueFrom".into(), right_words()));
-            }
-            // To the sidecar an empty value is as none.
-            (Some(Value::Text(found)), right) if *found == right.as_deref().unwrap_or_default() => {}
-            (Some(Value::Text(found)), _) => {
-                return Err(contradiction(&item, &field, quoted(found), right_words()));
-            }
-            (None, Some(right)) => {
-                patch.list(&format!("{at}/env"), present);
-                present = true;
-                patch.add(&format!("{at}/env/-"), &injected::variable(name, right));
-            }
-            (None, None) => {}
+        let right_words = || match &**right {
+            "" => "empty".to_owned(),
+            right => quoted(&injected::escaped(right)),
+        };
+        match found {
+            Some(Value::From) => return Err(contradiction(&item, &field, "a valueFrom".into(), right_words())),
+            Some(Value::Text(found)) if injected::is_read_as(found, right) => {}
+            // Ours, from before the pod got the annotation; of several values the last counts.
+            Some(Value::Text(found)) if found.is_empty() && MAY_BE_EMPTY.contains(name) => add(name, right),
+            Some(Value::Text(found)) => return Err(contradiction(&item, &field, quoted(found), right_words())),
+            // The version before left empty ones out.
+            None if right.is_empty() => {}
+            None => add(name, right),
         }
     }
     Ok(())

@@ -122,6 +122,33 @@ fn a_wish_that_comes_later_is_put_in() {
     let pod = patched(&pod);
     let last = pod["spec"]["initContainers"][0]["env"].as_array().unwrap().last();
     assert_eq!(last, Some(&json!({"name": "AGENTWRIT_TTL_SECONDS", "value": "60"})));
+    assert_eq!(run(&pod), Ok(None));
+}
+
+#[test]
+fn a_dollar_is_kept_from_the_kubelet() {
+    let with = |scopes: &str| {
+        patched(&json!({
+            "metadata": {"annotations": {"agentwrit.io/launch-token": "reader", "agentwrit.io/scopes": scopes}},
+            "spec": {"containers": [{"name": "app", "image": "a"}]},
+        }))
+    };
+    let value = "/spec/initContainers/0/env/3/value";
+    for (scopes, stored) in [
+        ("read:$(HOME):1", "read:$$(HOME):1"),
+        ("read:$:1", "read:$$:1"),
+        ("read:a$$b:1", "read:a$$$$b:1"),
+    ] {
+        let pod = with(scopes);
+        assert_eq!(pod.pointer(value), Some(&json!(stored)));
+        assert_eq!(run(&pod), Ok(None), "{scopes}");
+    }
+    // As the version before wrote it: right where the kubelet changes nothing.
+    for (scopes, is_right) in [("read:$a:1", true), ("read:$(HOME):1", false), ("read:a$$b:1", false)] {
+        let mut pod = with(scopes);
+        *pod.pointer_mut(value).unwrap() = json!(scopes);
+        assert_eq!(run(&pod).is_ok(), is_right, "{scopes}");
+    }
 }
 
 #[test]

@@ -63,6 +63,12 @@ async fn an_injected_pod_has_the_documented_shape_in_a_restricted_namespace() {
         Some(inject::HEALTH_READY_PATH)
     );
 
+    for name in [inject::ENV_SCOPES, inject::ENV_TTL_SECONDS] {
+        let variable = first.env.iter().flatten().find(|variable| variable.name == name);
+        let value = variable.map(|variable| variable.value.as_deref().unwrap_or_default());
+        assert_eq!(value, Some(""), "{name}: an envFrom sets only what is unset");
+    }
+
     let context = first.security_context.as_ref().unwrap();
     assert_eq!(context.allow_privilege_escalation, Some(false));
     assert_eq!(context.read_only_root_filesystem, Some(true));
