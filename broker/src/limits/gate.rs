@@ -10,31 +10,45 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Source;
 use governor::Quota;
 
+use super::divided::{Divided, branch};
 use super::limit::Limit;
 use crate::metrics::Metrics;
 use crate::service::attested::is_attested;
 use crate::store::{DenialDraft, EventDraft};
 
-/// Whose denials count together.
+/// Whose denials count together. Nobody can use up what another one's denials pass by: who holds a delegated token
+/// hides neither the denials of the session nor those of its other delegates, and no token hides those of a launch.
 #[derive(Debug, Clone, Copy)]
 pub enum Asker<'a> {
     /// A network address: its source, for a caller whose credential isn't verified.
     Source(IpAddr),
-    /// Who the API server or a token vouches for: a pod, a session, a subject.
+    /// Who a token or the API server vouches for, other than a pod: a session, a subject, a ServiceAccount.
     Known(&'a str),
+    /// A pod by its UID, when the API server vouches for it.
+    Pod(&'a str),
+    /// Who holds a token that a session delegated.
+    Delegate {
+        /// The session, or its pod.
+        session: &'a str,
+        /// The delegation by the session itself that the token descends from.
+        branch: &'a str,
+    },
 }
 
 impl<'a> Asker<'a> {
-    /// The bearer of a verified token: its pod for an attested agent and for all that was delegated by it, its session
-    /// for other agents, else its subject.
+    /// The bearer of a verified token. An attested agent counts by its pod, however often it registers.
     pub fn bearer(claims: &'a Claims) -> Self {
-        Self::Known(if is_attested(claims) {
+        let session = if is_attested(claims) {
             &claims.task_id
         } else if claims.sid.is_empty() {
             &claims.sub
         } else {
             &claims.sid
-        })
+        };
+        match branch(claims) {
+            Some(branch) => Self::Delegate { session, branch },
+            None => Self::Known(session),
+        }
     }
 }
 
@@ -45,6 +59,9 @@ pub struct Passed(());
 pub(super) struct Gate {
     sources: Limit,
     known: Limit,
+    pods: Limit,
+    delegates: Divided,
+    feed: Limit,
     suppressed: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -54,6 +71,9 @@ impl Gate {
         Self {
             sources: Limit::new(quota, clock),
             known: Limit::new(quota, clock),
+            pods: Limit::new(quota, clock),
+            delegates: Divided::new(quota, clock),
+            feed: Limit::new(quota, clock),
             suppressed: AtomicU64::new(0),
             metrics,
         }
@@ -64,11 +84,18 @@ impl Gate {
         let allowed = match asker {
             Asker::Source(address) => self.sources.allows(Source::of(address)),
             Asker::Known(name) => self.known.allows(name),
+            Asker::Pod(uid) => self.pods.allows(uid),
+            Asker::Delegate { session, branch } => self.delegates.turn(session, Some(branch)).is_ok(),
         };
         if !allowed {
             self.suppress();
         }
         allowed.then(|| denial.passed(&Passed(())))
+    }
+
+    /// Whether a denial of this pod goes into the feed for the controller, whatever the trail does with it.
+    pub(super) fn feeds(&self, pod_uid: &str) -> bool {
+        self.feed.allows(pod_uid)
     }
 
     /// Counts a denial that the trail will hold only as a number.
@@ -95,5 +122,8 @@ impl Gate {
     pub(super) fn prune(&self) {
         self.sources.prune();
         self.known.prune();
+        self.pods.prune();
+        self.delegates.prune();
+        self.feed.prune();
     }
 }

@@ -1,6 +1,7 @@
 //! Rate limits (token buckets of the governor crate, on the broker's clock) and what is done about denials.
 
 mod buckets;
+mod divided;
 mod gate;
 mod limit;
 mod sessions;
@@ -102,6 +103,11 @@ impl Limits {
     /// The event of a denial; `None` when this asker has had so many of late that it is only counted.
     pub fn pass(&self, asker: Asker<'_>, denial: DenialDraft) -> Option<EventDraft> {
         self.gate.pass(asker, denial)
+    }
+
+    /// Whether a denial of this pod goes into the feed for the controller, whatever the trail does with it.
+    pub fn feeds(&self, pod_uid: &str) -> bool {
+        self.gate.feeds(pod_uid)
     }
 
     /// Whether a 429 to this source at this endpoint is audited. The others are no suppressed denials: that there are
@@ -238,11 +244,22 @@ mod tests {
             1
         );
         assert!(limits.audits_hit(source, "/v1/register"));
+        assert!(
+            passes(Asker::Pod("a")),
+            "no token hides what the pod's launches are refused for"
+        );
+        let delegate = |branch| Asker::Delegate { session: "a", branch };
+        assert_eq!(
+            (taken(delegate("b")), taken(delegate("c")), taken(delegate("d"))),
+            (1, 1, 1),
+            "half of the rate at most"
+        );
+        assert_eq!(taken(delegate("e")), 0, "all delegates of one session");
         let (suppressed, event) = limits.take_suppressed().unwrap();
-        assert_eq!((suppressed, event.detail.as_str()), (7 + 7, "suppressed=14"));
+        assert_eq!((suppressed, event.detail.as_str()), (7 + 7 + 27 + 10, "suppressed=51"));
         assert!(limits.take_suppressed().is_none());
         limits.untold(suppressed);
-        assert_eq!(limits.take_suppressed().unwrap().0, 14);
+        assert_eq!(limits.take_suppressed().unwrap().0, 51);
         manual.advance(10);
         assert!(limits.audits_hit(source, "/v1/admin/auth") && passes(Asker::Known("a")));
     }

@@ -9,7 +9,7 @@ use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
 use governor::Quota;
 
-use super::limit::Limit;
+use super::divided::{Divided, Rate, branch};
 use super::per_second;
 use crate::config::Config;
 use crate::service::attested::is_attested;
@@ -69,69 +69,10 @@ struct Rates {
 
 impl Rates {
     fn prune(&self) {
-        self.renewals.limit.prune();
+        self.renewals.prune();
         self.delegated.prune();
         self.delegations.prune();
     }
-}
-
-/// A rate, and in how many seconds one who has had its turns has another.
-struct Rate {
-    limit: Limit,
-    again: u32,
-}
-
-impl Rate {
-    fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>) -> Self {
-        let again = quota.map_or(1, |quota| quota.replenish_interval().as_millis().div_ceil(1000));
-        Self {
-            limit: Limit::new(quota, clock),
-            again: u32::try_from(again).unwrap_or(u32::MAX),
-        }
-    }
-
-    fn turn(&self, key: &str) -> Result<(), u32> {
-        if self.limit.allows(key) {
-            Ok(())
-        } else {
-            Err(self.again)
-        }
-    }
-}
-
-/// A rate of all below a session, of which each branch has at most half: a branch is a delegation by the session
-/// itself with all that descends from it, so that one delegate leaves something to the session and to the others.
-struct Divided {
-    all: Rate,
-    branch: Rate,
-}
-
-impl Divided {
-    fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>) -> Self {
-        let half = quota.and_then(|quota| {
-            let burst = NonZeroU32::new(quota.burst_size().get() / 2).unwrap_or(NonZeroU32::MIN);
-            Some(Quota::with_period(quota.replenish_interval().saturating_mul(2))?.allow_burst(burst))
-        });
-        Self {
-            all: Rate::new(quota, clock),
-            branch: Rate::new(half, clock),
-        }
-    }
-
-    fn turn(&self, key: &str, branch: Option<&str>) -> Result<(), u32> {
-        branch.map_or(Ok(()), |branch| self.branch.turn(branch))?;
-        self.all.turn(key)
-    }
-
-    fn prune(&self) {
-        self.all.limit.prune();
-        self.branch.limit.prune();
-    }
-}
-
-/// The delegation by the session itself that a bearer descends from; none for the session's own token.
-fn branch(bearer: &Claims) -> Option<&str> {
-    bearer.delegation_nodes.first().map(String::as_str)
 }
 
 impl Sessions {

@@ -74,17 +74,19 @@ pub fn sentence(kind: DenialKind, note: &str) -> String {
     }
 }
 
-/// Writes a refusal into the audit trail and, when it concerns a known pod, into the feed: neither when it is only
-/// counted.
+/// Writes a refusal into the audit trail and, when it concerns a known pod, into the feed; each has its own rate, so
+/// that nobody but the pod itself can keep its refusals from the feed.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &Refused<'_>) -> Result<()> {
-    let audited = tx.deny(asker, refused.draft(event));
-    match refused.pod.filter(|_| audited) {
-        Some(pod) => tell(tx, pod, refused.policy, refused.kind, refused.note).await,
-        None => Ok(()),
+    if let Some(pod) = refused.pod
+        && tx.limits().feeds(&pod.uid)
+    {
+        tell(tx, pod, refused.policy, refused.kind, refused.note).await?;
     }
+    tx.deny(asker, refused.draft(event));
+    Ok(())
 }
 
 /// Writes into the feed alone.
@@ -141,7 +143,10 @@ impl Command for RecordDenial {
             note: "",
             asked: &self.asked,
         };
-        let asker = Asker::Known(self.pod.as_ref().map_or(&self.actor, |pod| &pod.uid));
+        let asker = match &self.pod {
+            Some(pod) => Asker::Pod(&pod.uid),
+            None => Asker::Known(&self.actor),
+        };
         record(tx, asker, EventType::AttestationDenied, &refused).await
     }
 }
@@ -161,5 +166,54 @@ impl Command for ReadDenials {
         let denials = tx.denials(self.after, PAGE).await?;
         let next = denials.last().map_or(self.after, |last| last.cursor);
         Ok(DenialsResponse { denials, next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::broker;
+
+    /// So many refusals of a namespace's pods.
+    struct Refuse(&'static str, usize);
+
+    #[async_trait]
+    impl Command for Refuse {
+        type Outcome = ();
+
+        async fn run(self, tx: &mut dyn Tx) -> Result<()> {
+            for number in 0..self.1 {
+                let pod = LivePod {
+                    uid: number.to_string(),
+                    namespace: self.0.to_owned(),
+                    name: number.to_string(),
+                };
+                tell(tx, &pod, "", DenialKind::AppNotReady, "").await?;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespaces_refusals_do_not_push_out_those_of_others() {
+        let broker = broker().await;
+        for (namespace, refusals) in [("quiet", 20), ("busy", 1_500), ("new", 30), ("busy", 1_500)] {
+            broker.store.commit(Refuse(namespace, refusals)).await.unwrap();
+        }
+        let (mut after, mut found) = (0, Vec::new());
+        loop {
+            let page = broker.store.read(ReadDenials { after }).await.unwrap();
+            if page.denials.is_empty() {
+                break;
+            }
+            after = page.next;
+            found.extend(page.denials);
+        }
+        let of = |namespace: &str| found.iter().filter(|denial| denial.namespace == namespace).count();
+        assert_eq!((of("quiet"), of("new"), of("busy")), (20, 30, 950));
+        assert!(
+            found.windows(2).all(|pair| pair[0].cursor < pair[1].cursor),
+            "oldest first"
+        );
     }
 }

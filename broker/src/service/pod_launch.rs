@@ -359,7 +359,7 @@ impl LaunchPod {
             note,
             asked: &self.ask.asked(&names),
         };
-        denials::record(tx, Asker::Known(&self.pod.uid), EventType::AttestationDenied, &refused).await?;
+        denials::record(tx, Asker::Pod(&self.pod.uid), EventType::AttestationDenied, &refused).await?;
         let mut refusal = Refusal::from(kind);
         if !note.is_empty() {
             refusal.detail = sentence(kind, note);

@@ -286,14 +286,11 @@ pub struct EventPage {
 pub trait Ledger {
     /// Appends an event to the chain inside this transaction.
     fn audit(&mut self, draft: EventDraft);
-    /// Appends a denial, unless this asker has had so many of late that it is only counted; whether it was appended.
-    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) -> bool {
-        let event = self.limits().pass(asker, denial);
-        let audited = event.is_some();
-        if let Some(event) = event {
+    /// Appends a denial, unless this asker has had so many of late that it is only counted.
+    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) {
+        if let Some(event) = self.limits().pass(asker, denial) {
             self.audit(event);
         }
-        audited
     }
     /// The rates and caps that commands keep to.
     fn limits(&self) -> &Limits;

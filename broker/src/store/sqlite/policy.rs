@@ -327,9 +327,10 @@ impl Policies for SqliteTx<'_> {
                 denial.message,
             ],
         )?;
-        let oldest = self.connection.last_insert_rowid().saturating_sub(MAX_DENIALS);
-        let sql = "DELETE FROM denials WHERE cursor <= ?";
-        self.connection.change(OPERATION, sql, [oldest]).map(drop)
+        // The namespace that has most of them loses its oldest, so that it can't push out those of the others.
+        let sql = "DELETE FROM denials WHERE (SELECT COUNT(*) FROM denials) > ? AND cursor = (SELECT MIN(cursor) \
+                   FROM denials GROUP BY namespace ORDER BY COUNT(*) DESC, MIN(cursor) LIMIT 1)";
+        self.connection.change(OPERATION, sql, [MAX_DENIALS]).map(drop)
     }
 
     async fn denials(&mut self, after: i64, limit: i64) -> Result<Vec<Denial>> {
