@@ -125,6 +125,40 @@ async fn a_clock_that_is_wrong_takes_little_of_the_trail() {
 }
 
 #[tokio::test]
+async fn events_that_are_dated_ahead_go_with_those_around_them() {
+    let (broker, clock) = three_days(&[("AA_AUDIT_RETENTION_DAYS", "2")]).await;
+    let dated_ahead = async || {
+        let filter = crate::store::EventFilter {
+            limit: 1000,
+            ..crate::store::EventFilter::default()
+        };
+        let page = broker.store.events(filter).await.unwrap();
+        page.events.matches(r#""timestamp":"2028-"#).count()
+    };
+    clock.jump(365 * DAY);
+    write(&broker, 1).await;
+    clock.jump(-365 * DAY);
+    assert_eq!(dated_ahead().await, 2, "the event, and the checkpoint before it");
+    write(&broker, 3).await;
+    clock.advance(DAY);
+    for _ in 0..12 {
+        retain(&broker).await;
+        clock.advance(300);
+    }
+    assert_eq!(dated_ahead().await, 2, "they are no older than two days");
+    for _ in 0..4 {
+        clock.advance(DAY);
+        write(&broker, 3).await;
+        retain(&broker).await;
+    }
+    for _ in 0..12 {
+        clock.advance(300);
+        retain(&broker).await;
+    }
+    assert_eq!(dated_ahead().await, 0);
+}
+
+#[tokio::test]
 async fn on_a_full_disk_the_oldest_go_when_that_is_wished_for() {
     let days = ("AA_AUDIT_RETENTION_DAYS", "1000");
     for (full, gone) in [("drop", vec![(DropRule::Full, false); 3]), ("refuse", vec![])] {

@@ -122,7 +122,8 @@ impl Segment {
 /// Repository of the trail's segments.
 #[async_trait]
 pub trait Segments {
-    /// The oldest sealed segment that is kept.
+    /// The oldest sealed segment that is kept. Events that are dated ahead of both clocks count as from before what follows
+    /// them.
     async fn oldest_segment(&mut self) -> Result<Option<Segment>>;
     /// The oldest one that isn't exported.
     async fn unexported_segment(&mut self) -> Result<Option<Segment>>;

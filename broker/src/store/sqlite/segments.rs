@@ -87,7 +87,8 @@ impl Growing {
     fn is_due(&self, cut: Cut, now: i64) -> bool {
         // A checkpoint alone stands for what was sealed before it: it isn't sealed again and again.
         let least = if self.first == 1 { 1 } else { 2 };
-        let aged = |nanos| now.saturating_sub(self.first_at) >= nanos;
+        // One that begins in the future was begun by a clock that was wrong.
+        let aged = |nanos| now.saturating_sub(self.first_at).saturating_abs() >= nanos;
         self.bytes >= cut.bytes || (self.events >= least && cut.nanos.is_some_and(aged))
     }
 }
@@ -278,7 +279,17 @@ fn segment(row: &Row<'_>) -> Result<Segment> {
 impl Segments for SqliteTx<'_> {
     async fn oldest_segment(&mut self) -> Result<Option<Segment>> {
         let sql = format!("{COLUMNS} ORDER BY first LIMIT 1");
-        self.connection.first(READ, &sql, [], segment)
+        let Some(mut oldest) = self.connection.first(READ, &sql, [], segment)? else {
+            return Ok(None);
+        };
+        let passed = self.times.passed().saturating_mul(1_000_000);
+        if oldest.last_at > passed {
+            // Its events were dated by a clock that was ahead. What comes after them is later all the same.
+            let sql = "SELECT first_at FROM audit_segments WHERE first > ? AND first_at <= ? ORDER BY first LIMIT 1";
+            let later = self.connection.first(READ, sql, [oldest.first, passed], scalar(READ))?;
+            oldest.last_at = later.unwrap_or(oldest.last_at);
+        }
+        Ok(Some(oldest))
     }
 
     async fn unexported_segment(&mut self) -> Result<Option<Segment>> {

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::audit::{SIZES, Sizes};
 use super::meta;
-use super::segments::Saved;
+use super::segments::{Saved, first_kept};
 use super::statements::{Statements, scalar};
 use crate::store::{MetaKey, Operation, Result, StoreError};
 use crate::timestamp::rfc3339_nanos;
@@ -43,7 +43,8 @@ pub(super) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
     };
     sweep(connection, number(MetaKey::WhoSwept)?)?;
-    let done = number(MetaKey::Shortened)?;
+    // What is dropped is no segment's any more, and only waits to be swept.
+    let done = number(MetaKey::Shortened)?.max(first_kept(connection)?.saturating_sub(1));
     let head: Option<Option<i64>> =
         connection.first(SHORTEN, "SELECT MAX(seq) FROM audit_events", [], scalar(SHORTEN))?;
     let until = head.flatten().unwrap_or(0).saturating_sub(keep);
