@@ -237,7 +237,11 @@ async fn audit(
     let start = if full { Start::First } else { Start::LastCheckpoint };
     let (from, anchored) = trail.place(&start).await?;
     trail.go_to(from);
-    let verification = Verification::from(anchored, keys, Expected::default());
+    let verification = if anchored {
+        Verification::from(true, keys, Expected::default())
+    } else {
+        Verification::from_first(trail.begins().await?, keys, Expected::default())
+    };
     trail.verify(verification, &mut Progress::new(clock), output).await
 }
 

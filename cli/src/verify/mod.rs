@@ -74,6 +74,8 @@ pub(crate) struct Verification<'a> {
     walker: ChainWalker,
     keys: &'a dyn CheckpointKeys,
     expected: Expected,
+    /// The same before any event was met.
+    noted: Expected,
     /// Number of the event that must be the last one that was dropped; 0 when there is none.
     dropped_until: i64,
     /// The first checkpoint since the last one of a known key.
@@ -100,6 +102,7 @@ impl<'a> Verification<'a> {
         Self {
             walker,
             keys,
+            noted: expected.clone(),
             expected,
             dropped_until: 0,
             unproven: None,
@@ -108,6 +111,11 @@ impl<'a> Verification<'a> {
                 ..Verdict::default()
             },
         }
+    }
+
+    /// The same once more, from the first event that is left when this is its number.
+    pub(crate) fn again_from(self, first: i64) -> Self {
+        Self::from_first(first, self.keys, self.noted)
     }
 
     /// For who has no keys: hashes are checked, and signatures taken as they are.

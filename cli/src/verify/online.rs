@@ -173,14 +173,38 @@ impl<'a> Trail<'a> {
         self.extent.map(|extent| extent.total)
     }
 
-    /// Verifies from where it is to its end.
+    /// The number of the event that the trail begins with now, when it began before `wanted` and the broker has dropped
+    /// that one since.
+    async fn moved_past(&mut self, wanted: i64) -> Result<Option<i64>, CliError> {
+        self.extent = None;
+        Ok(Some(self.extent().await?.begins).filter(|begins| *begins > wanted))
+    }
+
+    /// Verifies from where it is to its end. When the broker drops events that are yet to be read, it starts over.
     pub(crate) async fn verify(
         &mut self,
         mut verification: Verification<'_>,
         progress: &mut Progress<'_>,
         output: &mut Output<'_>,
     ) -> Result<Verdict, CliError> {
-        while let Some(events) = self.next_events().await? {
+        // What files hold isn't read again.
+        let starts_over = verification.count() == 0;
+        loop {
+            let wanted = self.extent().await?.begins.max(self.after.saturating_add(1));
+            let Some(events) = self.next_events().await? else {
+                break;
+            };
+            let next = events.first().and_then(|event| number(event.get()));
+            if starts_over
+                && next.is_some_and(|next| next > wanted)
+                && let Some(begins) = self.moved_past(wanted).await?
+            {
+                let id = AuditEvent::id_for(begins);
+                output.note(&format!("The broker dropped events meanwhile: starting over from {id}"))?;
+                verification = verification.again_from(begins);
+                self.go_to(begins);
+                continue;
+            }
             for event in events {
                 if let Err(broken) = verification.feed(event.get()) {
                     return Ok(verification.end(broken));

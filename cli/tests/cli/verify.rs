@@ -1,7 +1,8 @@
 //! `awrit audit verify` and `awrit audit export`.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use agentwrit_broker::config::Config;
 use agentwrit_broker::retention::retain;
@@ -9,7 +10,7 @@ use agentwrit_broker::startup::{Surroundings, assemble};
 use agentwrit_broker::store::{EventDraft, EventFilter};
 use agentwrit_broker::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
 
 use super::fake_broker::FakeBroker;
@@ -351,4 +352,81 @@ fn a_trail_that_was_shortened_is_intact_and_says_what_is_gone() {
     );
     let ended = broker.awrit(&["audit", "verify", "--live"]);
     assert!(ended.code == 1 && ended.err.contains("--file"), "{ended:?}");
+}
+
+/// The trail before and after the broker dropped its first segments, and the keys.
+struct Dropping {
+    before: Vec<AuditEvent>,
+    after: Vec<AuditEvent>,
+    keys: String,
+}
+
+static DROPPING: OnceLock<Dropping> = OnceLock::new();
+
+/// A page of the trail of a broker that drops events once two were read.
+fn page_while_dropping(call: &str, _: &str, _: &str) -> (u16, String) {
+    static DROPPED: AtomicBool = AtomicBool::new(false);
+    let Dropping { before, after, keys } = DROPPING.get().unwrap();
+    if call == "GET /.well-known/jwks.json" {
+        return (200, keys.clone());
+    }
+    let value = |name: &str| {
+        let (_, rest) = call.split_once(&format!("{name}="))?;
+        Some(rest.split('&').next().unwrap().to_owned())
+    };
+    let cursor = value("cursor").map(|id| AuditEvent::sequence_of(&id).unwrap_or_default());
+    let trail = if DROPPED.load(Ordering::SeqCst) { after } else { before };
+    let limit = value("limit").unwrap().parse::<usize>().unwrap();
+    let limit = if cursor == Some(0) { 2 } else { limit };
+    let events: Vec<&AuditEvent> = trail
+        .iter()
+        .filter(|event| AuditEvent::sequence_of(&event.id) > cursor)
+        .take(limit)
+        .collect();
+    if cursor == Some(0) {
+        DROPPED.store(true, Ordering::SeqCst);
+    }
+    let events = serde_json::to_string(&events).unwrap();
+    (
+        200,
+        format!(
+            r#"{{"events":{events},"total":{},"offset":0,"limit":{limit}}}"#,
+            trail.len()
+        ),
+    )
+}
+
+#[test]
+fn a_drop_while_the_trail_is_read_is_no_fault_of_it() {
+    let broker = shortened();
+    let export = broker.folder.path().join("events.jsonl");
+    assert_eq!(
+        broker
+            .awrit(&["audit", "export", "--file", export.to_str().unwrap()])
+            .code,
+        0
+    );
+    let read = |path: &Path| -> Vec<AuditEvent> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let after = read(&export);
+    let mut files: Vec<_> = std::fs::read_dir(broker.folder.path().join("export"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let kept = AuditEvent::sequence_of(&after[0].id);
+    let mut before: Vec<AuditEvent> = files.iter().flat_map(|file| read(file)).collect();
+    before.retain(|event| AuditEvent::sequence_of(&event.id) < kept);
+    assert!(before.len() > 2, "{before:?}");
+    before.extend(after.iter().take(1).cloned());
+    let keys = broker.ask(async |client| client.jwks().await.unwrap());
+    let keys = serde_json::to_string(&keys).unwrap();
+    let first = after[0].id.clone();
+    assert!(DROPPING.set(Dropping { before, after, keys }).is_ok());
+    let ended = FakeBroker::plain(page_while_dropping).awrit(&["audit", "verify", "--json"]);
+    assert!(ended.code == 0 && ended.err.contains("starting over from"), "{ended:?}");
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&json["intact"], &json["first"]), (&true.into(), &first.into()));
 }
