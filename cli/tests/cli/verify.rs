@@ -350,6 +350,8 @@ fn a_trail_that_was_shortened_is_intact_and_says_what_is_gone() {
         ended.code == 1 && ended.err.contains("no later audit_segment_dropped"),
         "{ended:?}"
     );
+    let ended = broker.awrit(&["doctor", "--full"]);
+    assert!(ended.out.contains("intact from evt-0000"), "{ended:?}");
     let ended = broker.awrit(&["audit", "verify", "--live"]);
     assert!(ended.code == 1 && ended.err.contains("--file"), "{ended:?}");
 }
