@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::inject;
 
 use crate::broker::Broker;
-use crate::cluster::{kubectl, shared};
+use crate::cluster::{alone, kubectl, shared};
 use crate::pod::{PodSpec, app, sidecar};
 use crate::shop::Shop;
 use crate::wait::{eventually, seconds};
@@ -56,16 +56,31 @@ async fn a_pod_that_is_torn_away_loses_its_token_within_two_seconds() {
     broker.records(&uid, "pod_ended").await;
 }
 
-/// The label is a hint only: without it, the next look at the broker is soon enough at the latest.
+/// What the policy of the chart does about changes of our labels on pods.
+fn changed_labels_are(action: &str) {
+    let policy = "validatingadmissionpolicybinding/agentwrit-injected-pods";
+    let patch = format!(r#"{{"spec": {{"validationActions": [{action}"Audit"]}}}}"#);
+    kubectl(&["patch", policy, "--type=merge", "--patch", &patch]).expect("the policy's binding is changed");
+}
+
+/// The label is a hint only: without it, the next look at the broker is soon enough at the latest. The chart's policy
+/// refuses to take it off, but a platform team may have turned the policy off.
 #[tokio::test]
 async fn a_pod_torn_away_without_its_label_loses_its_token_too() {
-    let _installation = shared().await;
+    let installation = alone().await;
     let shop = Shop::open("unlabelled").await;
     let uid = shop.running_pod(&PodSpec::reader("reader")).await;
     let broker = shop.broker().await;
     let token = shop.token("reader").unwrap();
     let label = format!("{}-", inject::LABEL_INJECTED);
-    kubectl(&["--namespace", &shop.namespace, "label", "pod", "reader", &label]).expect("the label is taken off");
+    let unlabel = || kubectl(&["--namespace", &shop.namespace, "label", "pod", "reader", &label]);
+    let refusal = unlabel().expect_err("the policy refuses it");
+    assert!(refusal.contains(inject::LABEL_INJECTED), "{refusal}");
+    changed_labels_are("");
+    let unlabelled = eventually("the label is taken off", seconds(10), async || unlabel()).await;
+    changed_labels_are("\"Deny\", ");
+    assert!(unlabelled.0.contains("reader"), "{}", unlabelled.0);
+    let _installation = installation.downgrade();
     shop.kill("reader", sidecar).await;
     broker
         .claims(&token)
