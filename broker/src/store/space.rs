@@ -12,7 +12,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use prometheus::IntGauge;
 
@@ -113,6 +113,24 @@ impl Space {
         })
     }
 
+    /// Gets to know the disk of the store in this file, so that the reserve can be given up. To make one takes a sync: that
+    /// waits for the first look, and the start doesn't.
+    pub(super) fn learn(&self, store: &Path) {
+        let folder = folder_of(store).unwrap_or_else(|| Path::new("."));
+        if let Ok(disk) = rustix::fs::statvfs(folder) {
+            let wanted = Bounds::of(disk.f_blocks.saturating_mul(disk.f_frsize)).reserve;
+            self.wanted.store(wanted, Ordering::Relaxed);
+            drop(self.reserve_of(store));
+        }
+    }
+
+    fn reserve_of(&self, store: &Path) -> MutexGuard<'_, Reserve> {
+        self.reserve
+            .get_or_init(|| Mutex::new(Reserve::new(beside(store, ".reserve"))))
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Looks at the disk of the store in this file, and makes the reserve when there is room for it; says in the log
     /// when what may be written changes.
     pub(super) fn look(&self, store: &Path) {
@@ -128,11 +146,7 @@ impl Space {
     }
 
     fn look_at<E>(&self, store: &Path, size_and_free: impl Fn() -> Result<(u64, u64), E>) -> Result<(), E> {
-        let mut reserve = self
-            .reserve
-            .get_or_init(|| Mutex::new(Reserve::new(beside(store, ".reserve"))))
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut reserve = self.reserve_of(store);
         let (size, mut free) = size_and_free()?;
         let bounds = Bounds::of(size);
         let mut held = reserve.held();

@@ -141,7 +141,7 @@ pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<
 /// the store is open nothing can be revoked.
 pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     if let StoreKind::File(path) = kind {
-        shared.status.space.look(path);
+        shared.status.space.learn(path);
     }
     loop {
         match open_once(kind, shared) {
