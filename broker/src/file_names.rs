@@ -11,9 +11,10 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The folder of a file; `None` for the current one.
-pub(crate) fn folder_of(path: &Path) -> Option<&Path> {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty())
+/// The folder of a file.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    named.unwrap_or_else(|| Path::new("."))
 }
 
 /// Makes it last that a file has its name: a crash may undo what only the file was synced for (fsync(2)).
@@ -21,5 +22,5 @@ pub(crate) fn folder_of(path: &Path) -> Option<&Path> {
 /// # Errors
 /// When the folder can't be synced.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path).unwrap_or_else(|| Path::new(".")))?.sync_all()
+    File::open(folder_of(path))?.sync_all()
 }

@@ -266,9 +266,7 @@ fn pkcs8_v1(seed: &[u8; 32]) -> Vec<u8> {
 /// Writes a new key file, durably, readable by its owner only. It appears under its name when it is complete: after a
 /// crash there is the whole key or none. A file that is there is never replaced.
 fn write_new(path: &Path, seed: &[u8; 32], unique: [u8; 8]) -> std::io::Result<()> {
-    if let Some(folder) = folder_of(path) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
+    DirBuilder::new().recursive(true).mode(0o700).create(folder_of(path))?;
     let pem = format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(pkcs8_v1(seed))

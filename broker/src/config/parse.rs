@@ -353,7 +353,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
 
 /// Whether two files are in one folder, as far as their names tell.
 fn same_folder(one: &Path, other: &Path) -> bool {
-    let folder = |path| std::path::absolute(folder_of(path).unwrap_or_else(|| Path::new("."))).ok();
+    let folder = |path| std::path::absolute(folder_of(path)).ok();
     folder(one) == folder(other)
 }
 
@@ -369,7 +369,7 @@ fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
     if config.max_ttl > 0 && config.default_ttl > config.max_ttl {
         warnings.push("AA_DEFAULT_TTL exceeds AA_MAX_TTL".to_owned());
     }
-    if let StoreKind::File(store) = &config.store
+    if let Some(store) = config.store.path()
         && config.attest.is_none()
         && same_folder(store, &config.store_mark)
     {

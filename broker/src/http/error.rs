@@ -124,16 +124,14 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Clock) {
-            let detail = "the broker's clock is wrong, see /readyz; nothing was changed";
-            return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
-        }
-        if matches!(error, StoreError::DiskFull) {
-            let detail = "the broker's disk is full, see /readyz; nothing was changed";
-            return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
-        }
-        if matches!(error, StoreError::AuditFull) {
-            let detail = "the audit trail is full and can't be exported, see /readyz; nothing was changed";
+        let cause = match error {
+            StoreError::Clock => Some("the broker's clock is wrong"),
+            StoreError::DiskFull => Some("the broker's disk is full"),
+            StoreError::AuditFull => Some("the audit trail is full and can't be exported"),
+            _ => None,
+        };
+        if let Some(cause) = cause {
+            let detail = format!("{cause}, see /readyz; nothing was changed");
             return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
         }
         // The committer has logged the cause.

@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use crate::broker::{AppState, Broker};
 use crate::config::Config;
 use crate::file_names::folder_of;
-use crate::store::{Command, EventDraft, Result as StoreResult, Retention, Segment, StoreKind, Tx};
+use crate::store::{Command, EventDraft, Result as StoreResult, Retention, Segment, Tx};
 use decide::{Circumstances, Decision, decide};
 use exporting::Exporting;
 use pace::{Pace, Rested};
@@ -61,12 +61,10 @@ async fn drop_when_due(broker: &Broker) {
 
 /// What to say of an export folder on the disk of the store: exports then fail together with it.
 fn same_file_system(config: &Config) -> Option<String> {
-    let StoreKind::File(store) = &config.store else {
-        return None;
-    };
+    let store = config.store.path()?;
     let export = config.retention.export.as_deref()?;
     let device = |folder: &Path| std::fs::metadata(folder).ok().map(|found| found.dev());
-    let of_store = device(folder_of(store).unwrap_or_else(|| Path::new(".")))?;
+    let of_store = device(folder_of(store))?;
     (device(export)? == of_store).then(|| {
         format!(
             "AA_AUDIT_EXPORT_DIR={} is on the file system of the store: what is exported there fills the same disk, and is \

@@ -112,17 +112,13 @@ pub fn readiness(broker: &Broker) -> Readiness {
     });
     let mut failing: Vec<Failing> = store.into_iter().chain(clock).collect();
     let room = broker.store.room();
-    let (full, scarce): (Vec<_>, Vec<_>) = room
-        .filter(|room| room.scarce)
-        .map(of_disk)
-        .into_iter()
-        .partition(|_| room.is_some_and(|room| room.full));
+    let disk = |full: bool| room.filter(|room| room.scarce && room.full == full).map(of_disk);
     let trail = broker.store.refuses().then(|| Failing {
         dependency: "store",
         reason: StoreError::AuditFull.kind(),
         detail: Some(StoreError::AuditFull.to_string()),
     });
-    let refusing: Vec<Failing> = full.into_iter().chain(trail).collect();
+    let refusing: Vec<Failing> = disk(true).into_iter().chain(trail).collect();
     let status = match (failing.is_empty(), refusing.is_empty()) {
         (true, true) => "ready",
         (true, false) => "degraded",
@@ -133,7 +129,7 @@ pub fn readiness(broker: &Broker) -> Readiness {
         status,
         version: env!("CARGO_PKG_VERSION"),
         failing,
-        warnings: scarce,
+        warnings: disk(false).into_iter().collect(),
         disk: room.map(|room| Disk {
             free_bytes: room.free,
             reserve_bytes: room.reserve,

@@ -3,13 +3,13 @@
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 
+use super::attested::is_attested;
 use super::lineage::StoredLineage;
 use crate::broker::Broker;
 use crate::store::{Attested, Command, Result as StoreResult, StoreError, Tx};
@@ -86,7 +86,7 @@ impl Judged {
 /// When the store fails.
 pub(super) async fn judge(broker: &Broker, bearer: &Claims, brought: &Brought) -> Result<Judged, StoreError> {
     let is_sessions_own = bearer.delegation_chain.is_empty() && bearer.delegation_nodes.is_empty();
-    if !bearer.orch_id.starts_with(ORCH_PREFIX) || !is_sessions_own || bearer.sid.is_empty() {
+    if !is_attested(bearer) || !is_sessions_own || bearer.sid.is_empty() {
         return Ok(Judged(None));
     }
     let bound = broker.store.read(BoundTo(bearer.sid.clone())).await?;

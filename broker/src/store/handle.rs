@@ -1,7 +1,7 @@
 //! The store as services hold it: a queue to the committer, a pool for reads.
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -37,6 +37,16 @@ pub enum StoreKind {
     File(std::path::PathBuf),
     /// Memory only, by choice (`AA_DB_PATH=""`) or because the file can't open.
     Memory,
+}
+
+impl StoreKind {
+    /// Its file; a store in memory has none.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Memory => None,
+        }
+    }
 }
 
 /// What everybody may ask about the store at any time.
@@ -124,14 +134,8 @@ impl Store {
         fallback: Option<&'static str>,
     ) -> Result<Self> {
         let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
-        let readers = match &kind {
-            StoreKind::File(path) => Some(Readers::new(path.clone())),
-            StoreKind::Memory => None,
-        };
-        let file = match &kind {
-            StoreKind::File(path) => Some(path.clone()),
-            StoreKind::Memory => None,
-        };
+        let file = kind.path().map(Path::to_owned);
+        let readers = file.clone().map(Readers::new);
         let committer = Committer::new(kind, opened, waiting, Arc::clone(&shared));
         let watched = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("committer".to_owned());

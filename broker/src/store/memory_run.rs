@@ -24,12 +24,9 @@ pub(crate) struct MemoryRun {
 impl MemoryRun {
     /// The places beside a signing key and a store.
     pub(crate) fn beside(key: &Path, store: &StoreKind) -> Self {
-        let mut files = vec![key];
-        if let StoreKind::File(path) = store {
-            files.push(path);
-        }
+        let files = std::iter::once(key).chain(store.path());
         Self {
-            places: files.into_iter().map(|file| beside(file, ".ran-on-memory")).collect(),
+            places: files.map(|file| beside(file, ".ran-on-memory")).collect(),
         }
     }
 

@@ -44,6 +44,13 @@ impl Bounds {
     }
 }
 
+/// Bytes of the file system of the store in this file, and those of them that a process without privileges may still take.
+fn size_and_free(store: &Path) -> rustix::io::Result<(u64, u64)> {
+    let disk = rustix::fs::statvfs(folder_of(store))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
+}
+
 /// What is known of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -116,10 +123,8 @@ impl Space {
     /// Gets to know the disk of the store in this file, so that the reserve can be given up. To make one takes a sync: that
     /// waits for the first look, and the start doesn't.
     pub(super) fn learn(&self, store: &Path) {
-        let folder = folder_of(store).unwrap_or_else(|| Path::new("."));
-        if let Ok(disk) = rustix::fs::statvfs(folder) {
-            let wanted = Bounds::of(disk.f_blocks.saturating_mul(disk.f_frsize)).reserve;
-            self.wanted.store(wanted, Ordering::Relaxed);
+        if let Ok((size, _)) = size_and_free(store) {
+            self.wanted.store(Bounds::of(size).reserve, Ordering::Relaxed);
             drop(self.reserve_of(store));
         }
     }
@@ -134,13 +139,7 @@ impl Space {
     /// Looks at the disk of the store in this file, and makes the reserve when there is room for it; says in the log
     /// when what may be written changes.
     pub(super) fn look(&self, store: &Path) {
-        let folder = folder_of(store).unwrap_or_else(|| Path::new("."));
-        let size_and_free = || {
-            let disk = rustix::fs::statvfs(folder)?;
-            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-            Ok::<_, rustix::io::Errno>((bytes(disk.f_blocks), bytes(disk.f_bavail)))
-        };
-        if let Err(error) = self.look_at(store, size_and_free) {
+        if let Err(error) = self.look_at(store, || size_and_free(store)) {
             tracing::debug!(target: "STORE", component = "Space", error = %error, "free space is not known");
         }
     }
@@ -222,11 +221,7 @@ impl Space {
 
     /// Whether the disk has no room, as it is this moment: a quota is told of as a failed write.
     pub(super) fn lacks_room(store: &Path) -> bool {
-        let folder = folder_of(store).unwrap_or_else(|| Path::new("."));
-        rustix::fs::statvfs(folder).is_ok_and(|disk| {
-            let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-            bytes(disk.f_bavail) < Bounds::of(bytes(disk.f_blocks)).full
-        })
+        size_and_free(store).is_ok_and(|(size, free)| free < Bounds::of(size).full)
     }
 
     /// A write found the disk full: only what takes authority away is written from now on.

@@ -18,7 +18,7 @@ use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch
 use super::schema::migrate;
 use super::segments;
 use super::session::{AT_ONCE, kept_until};
-use super::statements::{Statements, scalar};
+use super::statements::Statements;
 use crate::clock::{both, disagreement, is_wrong};
 use crate::file_names::beside;
 use crate::store::space::Space;
@@ -120,7 +120,7 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection> {
 
 /// Whether this happened because there is no room on the disk.
 pub(super) fn lacks_room(kind: &StoreKind, error: &StoreError) -> bool {
-    let StoreKind::File(path) = kind else { return false };
+    let Some(path) = kind.path() else { return false };
     match error.kind() {
         "disk_full" => true,
         // Of a quota, and of a file that is mapped, SQLite says no more than this.
@@ -131,8 +131,7 @@ pub(super) fn lacks_room(kind: &StoreKind, error: &StoreError) -> bool {
 
 /// Tells [`crate::store::Room`] of the free pages in the file.
 pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<()> {
-    let pragma = |sql| Ok::<i64, StoreError>(connection.first(OPEN, sql, [], scalar(OPEN))?.unwrap_or_default());
-    let bytes = pragma("PRAGMA freelist_count")?.saturating_mul(pragma("PRAGMA page_size")?);
+    let bytes = segments::reusable_bytes(connection)?;
     shared.status.space.reusable(u64::try_from(bytes).unwrap_or_default());
     Ok(())
 }
@@ -140,7 +139,7 @@ pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<
 /// Opens the store and loads the view from it; on a full disk with room from the reserve, as long as there is any: until
 /// the store is open nothing can be revoked.
 pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
-    if let StoreKind::File(path) = kind {
+    if let Some(path) = kind.path() {
         shared.status.space.learn(path);
     }
     loop {

@@ -275,6 +275,12 @@ fn segment(row: &Row<'_>) -> Result<Segment> {
     })
 }
 
+/// Bytes of free pages in the file, which doesn't shrink.
+pub(super) fn reusable_bytes(connection: &Connection) -> Result<i64> {
+    let pragma = |sql| Ok::<i64, StoreError>(connection.first(READ, sql, [], scalar(READ))?.unwrap_or_default());
+    Ok(pragma("PRAGMA freelist_count")?.saturating_mul(pragma("PRAGMA page_size")?))
+}
+
 #[async_trait]
 impl Segments for SqliteTx<'_> {
     async fn oldest_segment(&mut self) -> Result<Option<Segment>> {
@@ -339,8 +345,6 @@ impl Segments for SqliteTx<'_> {
     }
 
     async fn reusable_bytes(&mut self) -> Result<i64> {
-        let pragma =
-            |sql| Ok::<i64, StoreError>(self.connection.first(READ, sql, [], scalar(READ))?.unwrap_or_default());
-        Ok(pragma("PRAGMA freelist_count")?.saturating_mul(pragma("PRAGMA page_size")?))
+        reusable_bytes(self.connection)
     }
 }

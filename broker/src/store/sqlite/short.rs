@@ -6,7 +6,7 @@ mod tests;
 
 use agentwrit_protocol::audit::{AuditEvent, ExtraFields};
 use agentwrit_protocol::{go_json, lower_hex};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, ToSql, params};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -131,33 +131,15 @@ fn who_id(connection: &Connection, short: &Short) -> Result<(i64, i64)> {
     if let Some(id) = known {
         return Ok((id, 0));
     }
-    let [
-        agent_id,
-        task_id,
-        orch_id,
-        actor,
-        source,
-        correlation_id,
-        policy_uid,
-        pod_uid,
-    ] = who;
+    let mut values: Vec<&dyn ToSql> = vec![&key];
+    values.extend(who.iter().map(|text| -> &dyn ToSql { text }));
     connection.change(
         SHORTEN,
         "INSERT INTO audit_who (key, agent_id, task_id, orch_id, actor, source, correlation_id, policy_uid, pod_uid) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        params![
-            key,
-            agent_id,
-            task_id,
-            orch_id,
-            actor,
-            source,
-            correlation_id,
-            policy_uid,
-            pod_uid
-        ],
+        values.as_slice(),
     )?;
-    let texts: usize = short.who().iter().map(|text| text.len()).sum();
+    let texts: usize = who.iter().map(|text| text.len()).sum();
     // The key is there twice, and two of the texts are in indexes: about as much again.
     let bytes = i64::try_from(2 * (texts + key.len())).unwrap_or(i64::MAX);
     Ok((connection.last_insert_rowid(), Sizes::of(bytes).cost()))
