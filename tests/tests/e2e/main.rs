@@ -14,6 +14,7 @@ mod cluster;
 mod forward;
 mod node;
 mod pod;
+mod reader;
 mod shop;
 mod terminal;
 mod wait;
