@@ -4,6 +4,7 @@
 #   setup.sh packages  only the Debian packages
 #   setup.sh tools     only the Kubernetes programs
 #   setup.sh deny      only cargo-deny (three minutes; `make lint` asks for it)
+#   setup.sh registry  only skopeo and an image registry (the end-to-end tests ask for them)
 #   setup.sh fuzz      only cargo-fuzz and a look for a nightly toolchain (`make fuzz` asks for it)
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
@@ -18,6 +19,7 @@ case ${1:-all} in
   packages) packages ;;
   tools) tools ;;
   deny) rust_toolchain && cargo_deny ;;
+  registry) unpacked_packages ;;
   fuzz) rust_toolchain && cargo_fuzz ;;
-  *) die -2 "unknown part \"$1\"; use packages, tools, deny, fuzz, or nothing for all but the last two" ;;
+  *) die -2 "unknown part \"$1\"; use packages, tools, deny, registry, fuzz, or nothing for packages and tools" ;;
 esac

@@ -66,7 +66,7 @@ chart_and_apiserver() {
 e2e() { with_cluster "" install_and_run; }
 
 install_and_run() {
-  scripts/images.sh && scripts/install.sh && cargo test --locked -p agentwrit-tests --test e2e --no-fail-fast -- --test-threads 8
+  scripts/setup.sh registry && scripts/images.sh && scripts/install.sh && cargo test --locked -p agentwrit-tests --test e2e --no-fail-fast -- --test-threads 8
 }
 
 # with_cluster SCOPE COMMAND...: starts the cluster unless it is up, and leaves things as they were, also

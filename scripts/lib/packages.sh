@@ -52,3 +52,29 @@ rust_toolchain() {
     die -2 "cargo is not version $channel (rust-toolchain.toml) and there is no rustup to fetch it; see https://rustup.rs"
   fi
 }
+
+# Programs of Debian packages that are not installed, because installing docker-registry starts a service.
+# They are taken out of the packages into $TOOLS_BIN, unless they are on the PATH.
+UNPACKED_PACKAGES=(skopeo docker-registry)
+
+unpacked_packages() {
+  local name missing=() folder
+  for name in "${UNPACKED_PACKAGES[@]}"; do
+    [[ -x $TOOLS_BIN/$name ]] || command -v "$name" >/dev/null 2>&1 || missing+=("$name")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null 2>&1 ||
+    die -2 "this is not Debian or Ubuntu; the end-to-end tests need on the PATH: ${missing[*]}"
+  folder=$(mktemp -d)
+  mkdir -p "$AGENTWRIT_CACHE/log" "$TOOLS_BIN"
+  # The lists of packages may be older than what the mirror still has.
+  (cd "$folder" && apt-get download -q "${missing[@]}") >"$AGENTWRIT_CACHE/log/apt-download.log" 2>&1 ||
+    (as_root apt-get update -q && cd "$folder" && apt-get download -q "${missing[@]}") >>"$AGENTWRIT_CACHE/log/apt-download.log" 2>&1 ||
+    die "no package ${missing[*]}: see $AGENTWRIT_CACHE/log/apt-download.log"
+  for name in "${missing[@]}"; do
+    dpkg-deb --extract "$folder/${name}"_*.deb "$folder/$name"
+    install -m 0755 "$folder/$name/usr/bin/$name" "$TOOLS_BIN/$name"
+  done
+  rm -rf "$folder"
+  say "taken out of Debian packages: ${missing[*]}"
+}

@@ -32,6 +32,8 @@ localStorageCapacityIsolation: false
 # No image can be pulled again, so none may be collected, and a full disk is the owner's business.
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
+# An image that a test has pulled by another name from a registry is still the one that was loaded.
+imagePullCredentialsVerificationPolicy: NeverVerify
 evictionHard: {memory.available: 100Mi, nodefs.available: 0%, imagefs.available: 0%, nodefs.inodesFree: 0%}
 syncFrequency: 10s
 EOF

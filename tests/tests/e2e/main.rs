@@ -15,6 +15,7 @@ mod forward;
 mod node;
 mod pod;
 mod reader;
+mod registry;
 mod shop;
 mod terminal;
 mod wait;
@@ -32,4 +33,5 @@ mod tests {
     mod roles;
     mod service;
     mod waiting;
+    mod whole_installation;
 }

@@ -11,7 +11,7 @@ use crate::shop::Shop;
 use crate::terminal::Terminal;
 
 /// What the documents write where each reader has a word of his own.
-const PLACEHOLDERS: [&str; 6] = ["POD_UID", "POD", "NAMESPACE", "NODE", "HASH", "1042"];
+const PLACEHOLDERS: [&str; 7] = ["POD_UID", "POD", "NAMESPACE", "NODE", "HASH", "1042", "ORGANISATION"];
 /// The id that docs/operate.md shows for an app, and how to learn the one that `awrit app register` made.
 const APP_ID: &str = "app-order-service-3f9a1c";
 const REGISTERED_APP_ID: &str = r#""$(awrit app list | sed -n 's/.* \(app-order-service-[^ ]*\) .*/\1/p')""#;
@@ -20,6 +20,8 @@ pub(crate) struct Reader {
     pub(crate) terminal: Terminal,
     /// Local port that leads to the broker, instead of 8443, which may be taken on the machine of the tests.
     pub(crate) port: u16,
+    /// Host and port of the registry that he pushes to.
+    pub(crate) registry: Option<String>,
     words: BTreeMap<&'static str, String>,
 }
 
@@ -29,6 +31,7 @@ impl Reader {
         Self {
             terminal: Terminal::open(),
             port: listener.local_addr().unwrap().port(),
+            registry: None,
             words: BTreeMap::new(),
         }
     }
@@ -50,12 +53,19 @@ impl Reader {
     /// What the text around a block has the reader do before it.
     async fn prepares(&mut self, block: &str) -> Result<(), String> {
         if block.contains("your-images.yaml") {
-            let values = format!("helm get values {RELEASE} --namespace {SYSTEM} --output yaml > your-images.yaml");
+            let values = format!(
+                "[ -e your-images.yaml ] || helm get values {RELEASE} --namespace {SYSTEM} --output yaml > your-images.yaml"
+            );
             self.terminal.run(&values, None).await?;
         }
         if block.contains("audit-*.jsonl") {
             // As the broker names what it exports.
             self.terminal.run("cp events.jsonl audit-0-1-9.jsonl", None).await?;
+        }
+        if block.contains("--from-file=ca.crt") {
+            let certificate =
+                "openssl req -x509 -newkey ed25519 -noenc -keyout ca.key -out ca.crt -subj /CN=api-server -days 2";
+            self.terminal.run(certificate, None).await?;
         }
         if block.contains("HASH") {
             let verdict = self.terminal.run("awrit audit verify", None).await?;
@@ -77,6 +87,10 @@ impl Reader {
             .replace("8443:8443", &format!("{}:8443", self.port))
             .replace("https://localhost:8443", &format!("https://localhost:{}", self.port))
             .replace(APP_ID, REGISTERED_APP_ID);
+        let block = match &self.registry {
+            Some(registry) => block.replace("ghcr.io/ORGANISATION", &format!("{registry}/platform")),
+            None => block,
+        };
         let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let mut filled = String::new();
         let mut rest = block.as_str();

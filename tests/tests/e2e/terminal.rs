@@ -25,7 +25,8 @@ impl Terminal {
     pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repo = Path::new(REPO).canonicalize().unwrap();
-        for part in ["helm", "examples"] {
+        std::fs::create_dir(folder.path().join("target")).unwrap();
+        for part in ["helm", "examples", "target/images"] {
             std::os::unix::fs::symlink(repo.join(part), folder.path().join(part)).unwrap();
         }
         std::fs::create_dir(folder.path().join("bin")).unwrap();
@@ -35,6 +36,11 @@ impl Terminal {
             blocks: 0,
             groups: Vec::new(),
         }
+    }
+
+    /// Where blocks run, and the home of who types them.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs a block to its end, or until it has printed `until`. What it printed; `Err` when it failed.
