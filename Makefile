@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak lint bench bench-broker fuzz clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak lint generate bench bench-broker fuzz clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -47,6 +47,9 @@ soak: ## A week of 1,000 agents and a day of 10,000 on a clock that the test mov
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
 	@scripts/setup.sh && scripts/lint.sh
+
+generate: ## Write every generated file: CRDs, OpenAPI, tables of docs/ (scripts/generate.sh --check only looks)
+	@scripts/generate.sh
 
 bench: ## Measure speed and size on a cluster
 	@scripts/bench.sh

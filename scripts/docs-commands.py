@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the shell commands of the documents.
 
-Each ```sh block stands in docs-commands.json: under "run" with the test that runs it, or under "not_run" with the reason
-why none does. An entry of "run" without "first" is a whole page, and its test names the page. All others are read from the
+Each ```sh block stands in docs-commands.json: under "run" with the test that runs it, under "stages" with the stage of
+test.sh that runs its first command and what is with the others, or under "not_run" with the reason why none does. An entry of "run" without "first" is a whole page, and its test names the page. All others are read from the
 list by the test itself (`blocks_of`; tests/src/documents.rs says what the members mean), so that what is listed is what is run.
 
 All but the blocks of whole pages are also parsed: subcommands, flags and their values by the program itself (kubectl, helm,
@@ -171,14 +171,16 @@ def listed(known: dict, found: list[Block]) -> list[str]:
     faults: list[str] = []
     whole = {entry["page"]: entry["test"] for entry in known["run"] if "first" not in entry}
     entries: dict[tuple[str, str], int] = {}
-    for entry in [*(entry for entry in known["run"] if "first" in entry), *known["not_run"]]:
+    for entry in [*(entry for entry in known["run"] if "first" in entry), *known["stages"], *known["not_run"]]:
         key = (entry["page"], entry["first"])
         entries[key] = entries.get(key, 0) + 1
         where = f"{REASONS.name}: {entry['page']}: {entry['first']!r}"
         if entries[key] > 1 or entry["page"] in whole:
             faults.append(f"{where}: it is listed twice")
         changed = [name for name in ("without", "append", "until") if name in entry]
-        if ("test" not in entry and not entry.get("reason", "").strip()) or (changed and not entry.get("why", "").strip()):
+        if "stage" in entry:
+            faults += [f"{where}: {fault}" for fault in by_stage(entry, found)]
+        elif ("test" not in entry and not entry.get("reason", "").strip()) or (changed and not entry.get("why", "").strip()):
             faults.append(f"{where}: say why it isn't run{' exactly as written' if changed else ''}")
     for page, test in whole.items():
         if not (ROOT / test).is_file() or Path(page).name not in (ROOT / test).read_text():
@@ -192,6 +194,22 @@ def listed(known: dict, found: list[Block]) -> list[str]:
         if keys.count(key) > 1:
             faults.append(f"{block.page}:{block.line}: another block of the page has the same first command: {block.first!r}")
     faults += [f"{REASONS.name}: no such block any more: {page}: {first!r}" for page, first in sorted(set(entries) - set(keys))]
+    return faults
+
+
+def by_stage(entry: dict, found: list[Block]) -> list[str]:
+    """Why no stage of test.sh runs this block; nothing if one does."""
+    script = (ROOT / "scripts" / "test.sh").read_text()
+    stages = re.search(r"^STAGES=\((.*)\)$", script, re.M).group(1).split()
+    faults = [] if entry["stage"] in stages else [f"test.sh has no stage {entry['stage']}"]
+    if not re.search(rf"(^|[\s;]){re.escape(entry['runs'])}($|[\s;&|])", script, re.M):
+        faults.append(f"test.sh doesn't run {entry['runs']!r}")
+    if not entry["runs"].startswith(entry["first"].split("#")[0].strip()):
+        faults.append(f"{entry['runs']!r} is not its first command")
+    text = next((block.text for block in found if (block.page, block.first) == (entry["page"], entry["first"])), "")
+    others = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")][1:]
+    if others and not entry.get("others", "").strip():
+        faults.append("say what is with its other commands")
     return faults
 
 
@@ -214,9 +232,24 @@ def selftest() -> list[str]:
     faults = [f"this script finds nothing wrong with {wrong!r}" for wrong in WRONG if not check(commands(wrong)[0], False)]
     run_by = {"page": "a.md", "first": "a", "test": "tests/tests/e2e/tests/documents.rs"}
     left_out = {"page": "a.md", "first": "a", "reason": "r"}
+    in_stage = {"page": "a.md", "first": "make demo", "stage": "e2e", "runs": "make demo"}
     found = [Block("a.md", 1, "a")]
-    for right in ({"run": [run_by], "not_run": []}, {"run": [], "not_run": [left_out]}):
-        faults += [f"this script finds fault with {right}: {fault}" for fault in listed(right, found)]
+    demo, demo_and_more = [Block("a.md", 1, "make demo")], [Block("a.md", 1, "make demo\nmake test")]
+    for right, blocks_of_it in [
+        ({"run": [run_by], "stages": [], "not_run": []}, found),
+        ({"run": [], "stages": [], "not_run": [left_out]}, found),
+        ({"run": [], "stages": [in_stage], "not_run": []}, demo),
+        ({"run": [], "stages": [{**in_stage, "others": "o"}], "not_run": []}, demo_and_more),
+    ]:
+        faults += [f"this script finds fault with {right}: {fault}" for fault in listed(right, blocks_of_it)]
+    for wrong_entry, blocks_of_it in [
+        ({**in_stage, "stage": "none"}, demo),
+        ({**in_stage, "runs": "make demon"}, demo),
+        ({**in_stage, "runs": "make generate"}, demo),
+        (in_stage, demo_and_more),
+    ]:
+        wrong_list = {"run": [], "stages": [wrong_entry], "not_run": []}
+        faults += [] if listed(wrong_list, blocks_of_it) else [f"this script finds nothing wrong with {wrong_list}"]
     for run_entries, not_run in [
         ([], []),
         ([run_by, run_by], []),
@@ -228,9 +261,9 @@ def selftest() -> list[str]:
         ([{"page": "a.md", "test": "tests/tests/e2e/tests/chart.rs"}], []),
         ([], [{**left_out, "reason": " "}]),
     ]:
-        wrong_list = {"run": run_entries, "not_run": not_run}
+        wrong_list = {"run": run_entries, "stages": [], "not_run": not_run}
         faults += [] if listed(wrong_list, found) else [f"this script finds nothing wrong with {wrong_list}"]
-    if not listed({"run": [run_by], "not_run": []}, [*found, *found]):
+    if not listed({"run": [run_by], "stages": [], "not_run": []}, [*found, *found]):
         faults.append("this script takes two blocks with the same first command for one")
     return faults
 
@@ -249,7 +282,8 @@ def main() -> int:
             if fault:
                 faults.append(f"{block.page}:{block.line}: {shlex.join(words)}: {fault}")
     run_blocks = sum(block.page in whole for block in found) + sum("first" in entry for entry in known["run"])
-    print("\n".join(faults) or f"{run_blocks} of {len(found)} shell blocks are run by tests, {counted} commands are well-formed")
+    by_stages = len(known["stages"])
+    print("\n".join(faults) or f"of {len(found)} shell blocks {run_blocks} are run by tests, {by_stages} by stages, {counted} commands are well-formed")
     return 1 if faults else 0
 
 

@@ -37,11 +37,16 @@ stage() {
 # Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
 count() {
   awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
-    /^(lint|crash|attack|interop): [0-9]+ passed, / {p += $2; f += $4}
+    /^(lint|generate|crash|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
     END {printf "%d %d\n", p, f}' "$1"
 }
 
-unit() { cargo test --locked --workspace --exclude agentwrit-tests --no-fail-fast; }
+unit() {
+  local status=0
+  cargo test --locked --workspace --exclude agentwrit-tests --no-fail-fast || status=$?
+  counted generate make generate || status=$?
+  return "$status"
+}
 
 crash() { scripts/crash.sh; }
 
@@ -66,7 +71,18 @@ chart_and_apiserver() {
 e2e() { with_cluster "" install_and_run; }
 
 install_and_run() {
-  scripts/setup.sh registry && scripts/images.sh && scripts/install.sh && cargo test --locked -p agentwrit-tests --test e2e --no-fail-fast -- --test-threads 8
+  local status=0
+  scripts/setup.sh registry && scripts/images.sh && scripts/install.sh || return
+  cargo test --locked -p agentwrit-tests --test e2e --no-fail-fast -- --test-threads 8 || status=$?
+  counted demo make demo || status=$?
+  return "$status"
+}
+
+# counted NAME COMMAND...: a command that passes or fails as a whole, for the counts of its stage.
+counted() {
+  local name=$1
+  shift
+  if "$@"; then echo "$name: 1 passed, 0 failed"; else echo "$name: 0 passed, 1 failed" && return 1; fi
 }
 
 # with_cluster SCOPE COMMAND...: starts the cluster unless it is up, and leaves things as they were, also
