@@ -230,7 +230,7 @@ def reads_list(test: str) -> str:
 def selftest() -> list[str]:
     """The checks that would not have found a fault made on purpose."""
     faults = [f"this script finds nothing wrong with {wrong!r}" for wrong in WRONG if not check(commands(wrong)[0], False)]
-    run_by = {"page": "a.md", "first": "a", "test": "tests/tests/e2e/tests/documents.rs"}
+    run_by = {"page": "a.md", "first": "a", "test": "tests/e2e/documents.rs"}
     left_out = {"page": "a.md", "first": "a", "reason": "r"}
     in_stage = {"page": "a.md", "first": "make demo", "stage": "e2e", "runs": "make demo"}
     found = [Block("a.md", 1, "a")]
@@ -255,10 +255,10 @@ def selftest() -> list[str]:
         ([run_by, run_by], []),
         ([run_by], [left_out]),
         ([run_by, {**run_by, "first": "b"}], []),
-        ([{**run_by, "test": "tests/tests/e2e/tests/chart.rs"}], []),
-        ([{**run_by, "test": "tests/tests/e2e/none.rs"}], []),
+        ([{**run_by, "test": "tests/e2e/chart.rs"}], []),
+        ([{**run_by, "test": "tests/e2e/none.rs"}], []),
         ([{**run_by, "append": "--dry-run"}], []),
-        ([{"page": "a.md", "test": "tests/tests/e2e/tests/chart.rs"}], []),
+        ([{"page": "a.md", "test": "tests/e2e/chart.rs"}], []),
         ([], [{**left_out, "reason": " "}]),
     ]:
         wrong_list = {"run": run_entries, "stages": [], "not_run": not_run}

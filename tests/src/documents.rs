@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_test_without_blocks_is_an_error() {
-        let error = blocks_of("tests/tests/none.rs").unwrap_err();
+        let error = blocks_of("tests/none.rs").unwrap_err();
         assert!(error.contains("lists no block"), "{error}");
     }
 }

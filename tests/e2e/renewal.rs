@@ -2,11 +2,11 @@
 
 use agentwrit_protocol::inject;
 
-use crate::broker::Broker;
-use crate::cluster::shared;
-use crate::pod::{PodSpec, app, sidecar};
-use crate::shop::Shop;
-use crate::wait::{eventually, seconds};
+use crate::support::broker::Broker;
+use crate::support::cluster::shared;
+use crate::support::pod::{PodSpec, app, sidecar};
+use crate::support::shop::Shop;
+use crate::support::wait::{eventually, seconds};
 
 /// The pod's one registration was followed by renewals.
 async fn assert_renewed(broker: &Broker, uid: &str) {

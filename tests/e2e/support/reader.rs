@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use agentwrit_tests::documents::Block;
 
-use crate::cluster::{RELEASE, SYSTEM, kubectl};
-use crate::pod::POD_START;
-use crate::shop::Shop;
-use crate::terminal::Terminal;
+use crate::support::cluster::{RELEASE, SYSTEM, kubectl};
+use crate::support::pod::POD_START;
+use crate::support::shop::Shop;
+use crate::support::terminal::Terminal;
 
 /// What the documents write where each reader has a word of his own.
 const PLACEHOLDERS: [&str; 7] = ["POD_UID", "POD", "NAMESPACE", "NODE", "HASH", "1042", "ORGANISATION"];

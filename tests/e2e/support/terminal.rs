@@ -7,8 +7,8 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::cluster::{REPO, run};
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::{REPO, run};
+use crate::support::wait::{eventually, seconds};
 
 /// Variables that earlier blocks exported.
 const EXPORTS: &str = ".exports";

@@ -2,9 +2,9 @@
 
 use agentwrit_protocol::inject;
 
-use crate::cluster::{SYSTEM, shared};
-use crate::pod::PodSpec;
-use crate::shop::Shop;
+use crate::support::cluster::{SYSTEM, shared};
+use crate::support::pod::PodSpec;
+use crate::support::shop::Shop;
 
 #[tokio::test]
 async fn the_token_names_the_pod_and_holds_what_was_asked_for() {

@@ -9,12 +9,12 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
-use crate::cluster::{self, kubectl};
-use crate::forward::Forward;
-use crate::node;
-use crate::pod::{POD_START, PodSpec, app_started, describe, is_ready, sidecar};
-use crate::wait::{always, eventually, seconds};
+use crate::support::broker::Broker;
+use crate::support::cluster::{self, kubectl};
+use crate::support::forward::Forward;
+use crate::support::node;
+use crate::support::pod::{POD_START, PodSpec, app_started, describe, is_ready, sidecar};
+use crate::support::wait::{always, eventually, seconds};
 
 pub(crate) struct Shop {
     pub(crate) client: Client,

@@ -1,7 +1,7 @@
 //! Who may write what.
 
-use crate::cluster::{kubectl, run, shared};
-use crate::shop::Shop;
+use crate::support::cluster::{kubectl, run, shared};
+use crate::support::shop::Shop;
 
 #[tokio::test]
 async fn teams_write_launch_tokens_and_only_the_platform_writes_apps() {

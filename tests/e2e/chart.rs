@@ -4,10 +4,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
 
-use crate::cluster::{RELEASE, SYSTEM, alone, kubectl, run, script};
-use crate::pod::{POD_START, PodSpec};
-use crate::shop::{Shop, from};
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::{RELEASE, SYSTEM, alone, kubectl, run, script};
+use crate::support::pod::{POD_START, PodSpec};
+use crate::support::shop::{Shop, from};
+use crate::support::wait::{eventually, seconds};
 
 /// A field of the webhook configuration, by its `JSONPath`.
 fn webhooks(path: &str) -> String {
@@ -36,7 +36,7 @@ async fn an_upgrade_leaves_the_ca_bundle_and_an_uninstall_leaves_crds_and_custom
         "the controller has set both"
     );
     let generation_before = generation();
-    let chart = format!("{}/helm/agentwrit", crate::cluster::REPO);
+    let chart = format!("{}/helm/agentwrit", crate::support::cluster::REPO);
     let upgrade = [
         "upgrade",
         RELEASE,

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::wait::{eventually, seconds};
+use crate::support::wait::{eventually, seconds};
 
 pub(crate) struct Registry {
     /// Host and port, as in the name of an image.

@@ -5,10 +5,10 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
 
-use crate::cluster::shared;
-use crate::pod::{POD_START, PodSpec, pod_template_spec};
-use crate::shop::{Shop, from};
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::shared;
+use crate::support::pod::{POD_START, PodSpec, pod_template_spec};
+use crate::support::shop::{Shop, from};
+use crate::support::wait::{eventually, seconds};
 
 #[tokio::test]
 async fn the_service_allows_what_the_scope_covers_and_nothing_else() {

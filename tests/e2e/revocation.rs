@@ -1,9 +1,9 @@
 //! What a person has revoked stays revoked.
 
-use crate::cluster::shared;
-use crate::pod::{PodSpec, app, is_ready};
-use crate::shop::Shop;
-use crate::wait::{always, eventually, seconds};
+use crate::support::cluster::shared;
+use crate::support::pod::{PodSpec, app, is_ready};
+use crate::support::shop::Shop;
+use crate::support::wait::{always, eventually, seconds};
 
 #[tokio::test]
 async fn a_persons_revocation_holds_until_the_pod_is_released() {

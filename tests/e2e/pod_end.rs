@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use agentwrit_protocol::inject;
 
-use crate::broker::Broker;
-use crate::cluster::{alone, kubectl, shared};
-use crate::pod::{PodSpec, app, sidecar};
-use crate::shop::Shop;
-use crate::wait::{eventually, seconds};
+use crate::support::broker::Broker;
+use crate::support::cluster::{alone, kubectl, shared};
+use crate::support::pod::{PodSpec, app, sidecar};
+use crate::support::shop::Shop;
+use crate::support::wait::{eventually, seconds};
 
 const PROMISED: Duration = Duration::from_secs(2);
 

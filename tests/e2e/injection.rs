@@ -6,10 +6,10 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::cluster::shared;
-use crate::pod::{POD_START, PodSpec, app, container, sidecar};
-use crate::shop::{Shop, from};
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::shared;
+use crate::support::pod::{POD_START, PodSpec, app, container, sidecar};
+use crate::support::shop::{Shop, from};
+use crate::support::wait::{eventually, seconds};
 
 fn mounts(container: &Container) -> Vec<(String, String, bool)> {
     let mounts = container.volume_mounts.iter().flatten();

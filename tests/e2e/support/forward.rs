@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::wait::seconds;
+use crate::support::wait::seconds;
 
 /// A port of ours that leads into a pod, until this is dropped.
 pub(crate) struct Forward {

@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
 
-use crate::broker::Broker;
-use crate::cluster::{self, SYSTEM, alone, kubectl, run, script};
-use crate::node;
-use crate::pod::PodSpec;
-use crate::reader::Reader;
-use crate::registry::Registry;
-use crate::shop::{Shop, from};
-use crate::wait::{eventually, seconds};
+use crate::support::broker::Broker;
+use crate::support::cluster::{self, SYSTEM, alone, kubectl, run, script};
+use crate::support::node;
+use crate::support::pod::PodSpec;
+use crate::support::reader::Reader;
+use crate::support::registry::Registry;
+use crate::support::shop::{Shop, from};
+use crate::support::wait::{eventually, seconds};
 
 const RESOURCES: &str = "agentapps,launchtokens";
 const CRDS: [&str; 2] = ["crd/agentapps.agentwrit.io", "crd/launchtokens.agentwrit.io"];

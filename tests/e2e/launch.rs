@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::broker::Broker;
-use crate::cluster::shared;
-use crate::pod::{POD_START, PodSpec, app_started, container};
-use crate::shop::Shop;
-use crate::wait::eventually;
+use crate::support::broker::Broker;
+use crate::support::cluster::shared;
+use crate::support::pod::{POD_START, PodSpec, app_started, container};
+use crate::support::shop::Shop;
+use crate::support::wait::eventually;
 
 /// A pod whose container of the sidecar's name is another program: the test plays the sidecar, with a token bound to that
 /// pod.

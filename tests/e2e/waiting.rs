@@ -5,10 +5,10 @@ use std::time::Duration;
 use agentwrit_protocol::inject;
 use serde_json::json;
 
-use crate::cluster::shared;
-use crate::pod::{PodSpec, sidecar};
-use crate::shop::Shop;
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::shared;
+use crate::support::pod::{PodSpec, sidecar};
+use crate::support::shop::Shop;
+use crate::support::wait::{eventually, seconds};
 
 /// The sidecar asks again at least once a minute.
 const REPAIRED: Duration = seconds(100);

@@ -7,9 +7,9 @@ use agentwrit_protocol::claims::Claims;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use crate::cluster::SYSTEM;
-use crate::forward::Forward;
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::SYSTEM;
+use crate::support::forward::Forward;
+use crate::support::wait::{eventually, seconds};
 
 /// A way to the broker's pod of this moment; open another after it was restarted.
 pub(crate) struct Broker {

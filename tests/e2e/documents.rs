@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use agentwrit_tests::documents::blocks_of;
 
-use crate::cluster::{self, RELEASE, REPO, SYSTEM, alone, kubectl, run, script};
-use crate::reader::Reader;
-use crate::shop::Shop;
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::{self, RELEASE, REPO, SYSTEM, alone, kubectl, run, script};
+use crate::support::reader::Reader;
+use crate::support::shop::Shop;
+use crate::support::wait::{eventually, seconds};
 
 /// What docs/install.md binds to a group, for the whole cluster.
 struct Binding;

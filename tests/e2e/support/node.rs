@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cluster::run;
+use crate::support::cluster::run;
 
 /// Whether the node is this machine, so that containerd reaches what listens on 127.0.0.1. The nodes of kind are containers.
 pub(crate) fn shares_the_loopback() -> bool {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use agentwrit_protocol::inject;
 use tokio::time::Instant;
 
-use crate::cluster::{SYSTEM, alone, kubectl, script};
-use crate::pod::{POD_START, PodSpec, app, describe, sidecar};
-use crate::shop::Shop;
-use crate::wait::{eventually, seconds};
+use crate::support::cluster::{SYSTEM, alone, kubectl, script};
+use crate::support::pod::{POD_START, PodSpec, app, describe, sidecar};
+use crate::support::shop::Shop;
+use crate::support::wait::{eventually, seconds};
 
 const BROKER: &str = "statefulset/agentwrit-broker";
 const CONTROLLER: &str = "deployment/agentwrit-controller";
@@ -157,7 +157,7 @@ async fn a_lost_volume_revives_no_old_token_and_pods_come_back_by_themselves() {
     shop.logs("reader", inject::CONTAINER_NAME);
 }
 
-async fn policies_applied(broker: &crate::broker::Broker, shop: &Shop) -> Result<(), String> {
+async fn policies_applied(broker: &crate::support::broker::Broker, shop: &Shop) -> Result<(), String> {
     let query = agentwrit_client::AuditQuery {
         event_type: Some("policy_applied".into()),
         limit: Some(1000),
