@@ -2,12 +2,23 @@
 # etcd, kube-apiserver, kube-controller-manager, kube-scheduler as plain processes of this machine.
 
 start_etcd() {
-  local client=http://127.0.0.1:$ETCD_PORT peer=http://127.0.0.1:$ETCD_PEER_PORT
+  local client=https://127.0.0.1:$ETCD_PORT peer=https://127.0.0.1:$ETCD_PEER_PORT
   # No fsync: the data of a test cluster need not outlive a power cut.
   start etcd "$(tool etcd)" --name "$CLUSTER" --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$client" --advertise-client-urls "$client" \
-    --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "$CLUSTER=$peer"
-  wait_for "etcd answering on port $ETCD_PORT" etcd 20 curl -fsS --max-time 2 "$client/health"
+    --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "$CLUSTER=$peer" \
+    --cert-file "$PKI/etcd.crt" --key-file "$PKI/etcd.key" --client-cert-auth --trusted-ca-file "$PKI/etcd-ca.crt" \
+    --peer-cert-file "$PKI/etcd.crt" --peer-key-file "$PKI/etcd.key" --peer-client-cert-auth --peer-trusted-ca-file "$PKI/etcd-ca.crt"
+  wait_for "etcd answering on port $ETCD_PORT" etcd 20 etcd_answers --cert "$PKI/etcd.crt" --key "$PKI/etcd.key"
+  # Who writes into etcd is above every rule of the API server: no other program of this machine may.
+  if etcd_answers || etcd_answers --cert "$PKI/admin.crt" --key "$PKI/admin.key"; then
+    die "etcd answers a client that has none of its certificates"
+  fi
+}
+
+# etcd_answers CURL-OPTIONS...
+etcd_answers() {
+  curl -fsS --max-time 2 --cacert "$PKI/etcd-ca.crt" "$@" "https://127.0.0.1:$ETCD_PORT/health" >/dev/null 2>&1
 }
 
 start_apiserver() {
@@ -17,7 +28,8 @@ start_apiserver() {
   start kube-apiserver "$(tool kube-apiserver)" \
     --bind-address "$HOST_ADDRESS" --secure-port "$API_PORT" --advertise-address "$HOST_ADDRESS" \
     --endpoint-reconciler-type "$reconciler" \
-    --etcd-servers "http://127.0.0.1:$ETCD_PORT" --service-cluster-ip-range "$SERVICE_CIDR" \
+    --etcd-servers "https://127.0.0.1:$ETCD_PORT" \
+    --etcd-cafile "$PKI/etcd-ca.crt" --etcd-certfile "$PKI/etcd.crt" --etcd-keyfile "$PKI/etcd.key" --service-cluster-ip-range "$SERVICE_CIDR" \
     --tls-cert-file "$PKI/apiserver.crt" --tls-private-key-file "$PKI/apiserver.key" --client-ca-file "$PKI/ca.crt" \
     --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction --allow-privileged \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \

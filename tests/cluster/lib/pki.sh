@@ -1,25 +1,31 @@
 # shellcheck shell=bash
-# The cluster's CA, its certificates and the kubeconfigs made of them. EC keys: quick to make.
+# The cluster's CAs, their certificates and the kubeconfigs made of them. EC keys: quick to make.
 
+# make_ca NAME: $PKI/NAME.{crt,key}.
 make_ca() {
+  local name=$1
   mkdir -p "$PKI"
   chmod 700 "$PKI"
-  [[ -f $PKI/ca.crt ]] && return 0
-  openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/ca.key"
-  openssl req -x509 -new -key "$PKI/ca.key" -sha256 -days 365 -subj "/CN=$CLUSTER-ca" \
-    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign -out "$PKI/ca.crt"
-  # ServiceAccount tokens: the API server signs with the private half, everybody checks with the public.
+  [[ -f $PKI/$name.crt ]] && return 0
+  openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/$name.key"
+  openssl req -x509 -new -key "$PKI/$name.key" -sha256 -days 365 -subj "/CN=$CLUSTER-$name" \
+    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign -out "$PKI/$name.crt"
+}
+
+# ServiceAccount tokens: the API server signs with the private half, everybody checks with the public.
+make_service_account_key() {
+  [[ -f $PKI/sa.pub ]] && return 0
   openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/sa.key"
   openssl ec -in "$PKI/sa.key" -pubout -out "$PKI/sa.pub" 2>/dev/null
 }
 
-# certificate NAME SUBJECT [SUBJECT-ALTERNATIVE-NAMES]: $PKI/NAME.{crt,key}, for client and server use.
+# certificate NAME SUBJECT [SUBJECT-ALTERNATIVE-NAMES [CA]]: $PKI/NAME.{crt,key}, for client and server use.
 certificate() {
-  local name=$1 subject=$2 names=${3:-}
+  local name=$1 subject=$2 names=${3:-} ca=${4:-ca}
   [[ -f $PKI/$name.crt ]] && return 0
   openssl ecparam -name prime256v1 -genkey -noout -out "$PKI/$name.key"
   openssl req -new -key "$PKI/$name.key" -subj "$subject" |
-    openssl x509 -req -CA "$PKI/ca.crt" -CAkey "$PKI/ca.key" -CAcreateserial -sha256 -days 365 -out "$PKI/$name.crt" \
+    openssl x509 -req -CA "$PKI/$ca.crt" -CAkey "$PKI/$ca.key" -CAcreateserial -sha256 -days 365 -out "$PKI/$name.crt" \
       -extfile <(
         echo "keyUsage=critical,digitalSignature"
         echo "extendedKeyUsage=serverAuth,clientAuth"
@@ -54,7 +60,11 @@ EOF
 }
 
 control_plane_pki() {
-  make_ca
+  make_ca ca
+  make_service_account_key
+  # A CA of its own, or the certificate of any client of the API server would open etcd.
+  make_ca etcd-ca
+  certificate etcd /CN=etcd IP:127.0.0.1 etcd-ca
   certificate apiserver /CN=kube-apiserver \
     "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,IP:$SERVICE_ADDRESS,IP:$HOST_ADDRESS,IP:127.0.0.1"
   certificate kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client
