@@ -9,7 +9,8 @@ use agentwrit_protocol::Times;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{RevocationLevel, RevocationView};
 
-pub use agentwrit_protocol::session::{Change as ViewChange, TokenState};
+pub use agentwrit_protocol::revocation_change::ViewChange;
+pub use agentwrit_protocol::session::TokenState;
 
 /// The view, shared by every request.
 #[derive(Debug, Default)]

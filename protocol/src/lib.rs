@@ -29,5 +29,6 @@ pub use lower_hex::lower_hex;
 pub use problem::{ErrorCode, Problem};
 pub use scope::{Scope, ScopeError, ScopeSet};
 pub use sensitive::Sensitive;
+pub use session::revocation_change;
 pub use spiffe::{SpiffeId, SpiffeIdError};
 pub use store_mark::StoreMark;

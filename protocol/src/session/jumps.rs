@@ -64,7 +64,7 @@ struct World {
     judging: JudgingClock,
     view: RevocationView,
     /// What a store keeps: it forgets nothing here.
-    stored: Vec<Change>,
+    stored: Vec<ViewChange>,
     tokens: Vec<Token>,
 }
 
@@ -86,7 +86,7 @@ impl World {
         i64::try_from(self.clock.monotonic().as_millis()).unwrap()
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: ViewChange) {
         self.stored.push(change.clone());
         self.view.apply(change);
     }
@@ -95,7 +95,7 @@ impl World {
         let times = self.judging.observe();
         let chosen =
             |number: &usize| (!self.tokens.is_empty()).then(|| self.tokens[number % self.tokens.len()].claims.clone());
-        let ended = |claims: Claims, reason, overlap_until| Change::SessionEnded {
+        let ended = |claims: Claims, reason, overlap_until| ViewChange::SessionEnded {
             sid: claims.sid,
             reason,
             overlap_until,
@@ -113,7 +113,7 @@ impl World {
             }
             Op::Renew { token, overlap } => {
                 let Some(claims) = chosen(token) else { return };
-                self.change(Change::Renewed {
+                self.change(ViewChange::Renewed {
                     node: claims.sid,
                     jti: "next".into(),
                     previous: claims.jti,
@@ -139,7 +139,7 @@ impl World {
                 for claims in hit {
                     self.change(ended(claims, EndReason::Revoked, None));
                 }
-                self.change(Change::Revoked(Revocation {
+                self.change(ViewChange::Revoked(Revocation {
                     level: *level,
                     target,
                     until: Some(times.judged + REVOKED_FOR),
@@ -197,7 +197,7 @@ impl World {
             let refused = if claims.exp < times.judged.div_euclid(1000) {
                 let by_mark = claims.exp < times.mark.div_euclid(1000);
                 if !by_mark {
-                    self.view.apply(Change::Expired {
+                    self.view.apply(ViewChange::Expired {
                         jti: claims.jti.clone(),
                         until: end_of_second(claims.exp),
                     });

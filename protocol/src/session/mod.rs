@@ -23,6 +23,7 @@ mod lineage;
 mod model;
 mod quarantine;
 mod revocation;
+pub mod revocation_change;
 mod view;
 
 pub use chain::{ChainError, MAX_DEPTH, NodeBinding};
@@ -33,7 +34,8 @@ pub use lineage::{
 };
 pub use quarantine::{PodBehind, has_uid_form, pod_of_agent};
 pub use revocation::{Revocation, RevocationLevel};
-pub use view::{Change, RevocationView, TokenState};
+pub use revocation_change::ViewChange;
+pub use view::{RevocationView, TokenState};
 
 /// Why a node ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

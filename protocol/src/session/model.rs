@@ -212,7 +212,7 @@ impl World {
         let known = self.rows[row].end;
         if known.is_none_or(|end| at < end.at) {
             self.rows[row].end = Some(End { reason, at });
-            self.view.apply(Change::SessionEnded {
+            self.view.apply(ViewChange::SessionEnded {
                 sid: self.rows[row].id.clone(),
                 reason,
                 overlap_until: (at > self.now).then_some(at),
@@ -294,7 +294,7 @@ impl World {
                 }
                 let row = &mut self.rows[token.row];
                 let before = (row.jti.clone(), granted.predecessor_until, row.exp);
-                self.view.apply(Change::Renewed {
+                self.view.apply(ViewChange::Renewed {
                     node: row.id.clone(),
                     jti: jti.clone(),
                     previous: before.0.clone(),
@@ -380,7 +380,7 @@ impl World {
             self.end(row, EndReason::Revoked, self.now);
         }
         let until = end_of_second(self.now / 1000 + MAX_TTL);
-        self.view.apply(Change::Revoked(Revocation {
+        self.view.apply(ViewChange::Revoked(Revocation {
             level,
             target: target.clone(),
             until: Some(until),

@@ -4,63 +4,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{EndReason, Revocation, RevocationLevel};
+use super::{EndReason, Revocation, RevocationLevel, ViewChange};
 use crate::claims::Claims;
 use crate::judging::Times;
-
-/// A change that a commit publishes. Moments are Unix milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A session or a delegation ends, and with it all below it.
-    SessionEnded {
-        /// Id of the session or of the delegation.
-        sid: String,
-        /// Why.
-        reason: EndReason,
-        /// The end of its overlap, from when on its tokens are refused. An end without an overlap has no moment: it
-        /// holds whatever the clock says.
-        overlap_until: Option<i64>,
-        /// When the last token that it can hit has expired.
-        until: i64,
-    },
-    /// A renewal gave a session or a delegation its next token: of those that it had, only the direct predecessor
-    /// stands, until its overlap is over.
-    Renewed {
-        /// Id of the session or of the delegation.
-        node: String,
-        /// Id of the token that is current now.
-        jti: String,
-        /// Id of the token before.
-        previous: String,
-        /// The end of the predecessor's overlap, from when on it is refused; at once when there is none.
-        overlap_until: Option<i64>,
-        /// When the last token that the node ever had has expired.
-        until: i64,
-    },
-    /// A token was refused because it had expired, and stays so whatever the clock says later.
-    Expired {
-        /// Which.
-        jti: String,
-        /// When it has expired by both clocks.
-        until: i64,
-    },
-    /// A person revoked.
-    Revoked(Revocation),
-    /// A person took a revocation back.
-    Lifted {
-        /// What `target` is.
-        level: RevocationLevel,
-        /// As in the revocation.
-        target: String,
-    },
-}
-
-impl Change {
-    /// The first millisecond in which a token with this `exp` (Unix seconds) has expired.
-    pub const fn end_of_second(exp: i64) -> i64 {
-        super::end_of_second(exp)
-    }
-}
 
 /// Whether a token stands, as far as revocation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +105,7 @@ pub struct RevocationView {
 
 impl RevocationView {
     /// What a store holds; tokens issued before `min_iat` (Unix seconds) are older than it.
-    pub fn loaded(min_iat: i64, changes: impl IntoIterator<Item = Change>) -> Self {
+    pub fn loaded(min_iat: i64, changes: impl IntoIterator<Item = ViewChange>) -> Self {
         let mut view = Self {
             loaded: true,
             min_iat,
@@ -190,9 +136,9 @@ impl RevocationView {
     }
 
     /// Takes a committed change in.
-    pub fn apply(&mut self, change: Change) {
+    pub fn apply(&mut self, change: ViewChange) {
         match change {
-            Change::SessionEnded {
+            ViewChange::SessionEnded {
                 sid,
                 reason,
                 overlap_until,
@@ -208,7 +154,7 @@ impl RevocationView {
                 }
                 entry.until = entry.until.max(until);
             }
-            Change::Renewed {
+            ViewChange::Renewed {
                 node,
                 jti,
                 previous,
@@ -234,14 +180,14 @@ impl RevocationView {
                     );
                 }
             },
-            Change::Expired { jti, until } => {
+            ViewChange::Expired { jti, until } => {
                 let entry = self.expired.entry(jti).or_insert(until);
                 *entry = until.max(*entry);
             }
-            Change::Lifted { level, target } => {
+            ViewChange::Lifted { level, target } => {
                 self.level_mut(level).remove(&target);
             }
-            Change::Revoked(Revocation { level, target, until }) => {
+            ViewChange::Revoked(Revocation { level, target, until }) => {
                 let entry = self.level_mut(level).entry(target).or_insert(until);
                 *entry = match (*entry, until) {
                     (Some(a), Some(b)) => Some(a.max(b)),
@@ -326,12 +272,12 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn ended(reason: EndReason, overlap_until: Option<i64>) -> Change {
-        Change::SessionEnded {
+    fn ended(reason: EndReason, overlap_until: Option<i64>) -> ViewChange {
+        ViewChange::SessionEnded {
             sid: "s".into(),
             reason,
             overlap_until,
-            until: Change::end_of_second(2000),
+            until: ViewChange::end_of_second(2000),
         }
     }
 
@@ -367,7 +313,7 @@ mod tests {
             TokenState::Ended(EndReason::PodEnded)
         );
         // An overlap that was seen over stays over; one that nobody looked at is as the clock says.
-        let renewed = |node: &str| Change::Renewed {
+        let renewed = |node: &str| ViewChange::Renewed {
             node: node.into(),
             jti: "next".into(),
             previous: "j".into(),
@@ -391,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_jump_forward_and_back_forgets_no_revocation() {
-        let revoked = Change::Revoked(Revocation {
+        let revoked = ViewChange::Revoked(Revocation {
             level: RevocationLevel::Task,
             target: "t".into(),
             until: Some(2000),
@@ -431,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_node_takes_one_entry_however_often_it_is_renewed() {
-        let renewal = |number: i64, overlap_until| Change::Renewed {
+        let renewal = |number: i64, overlap_until| ViewChange::Renewed {
             node: "s".into(),
             jti: format!("j{number}"),
             previous: format!("j{}", number - 1),
@@ -488,7 +434,7 @@ mod tests {
             let target = target.to_owned();
             let view = RevocationView::loaded(
                 0,
-                [Change::Revoked(Revocation {
+                [ViewChange::Revoked(Revocation {
                     level,
                     target,
                     until: None,
@@ -502,20 +448,20 @@ mod tests {
     #[test]
     fn entries_go_when_they_can_hit_nothing_more() {
         let revoked = |level, target: &str, until| {
-            Change::Revoked(Revocation {
+            ViewChange::Revoked(Revocation {
                 level,
                 target: target.into(),
                 until,
             })
         };
-        let renewed = Change::Renewed {
+        let renewed = ViewChange::Renewed {
             node: "s".into(),
             jti: "x".into(),
             previous: "j".into(),
             overlap_until: None,
             until: 10,
         };
-        let expired = Change::Expired {
+        let expired = ViewChange::Expired {
             jti: "y".into(),
             until: 10,
         };

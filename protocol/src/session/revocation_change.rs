@@ -1,0 +1,58 @@
+//! A change of what is revoked, as data: a store hands it out with a commit, the revocation view takes it in. Neither
+//! needs to know the other.
+
+use super::{EndReason, Revocation, RevocationLevel};
+
+/// A change that a commit publishes. Moments are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ViewChange {
+    /// A session or a delegation ends, and with it all below it.
+    SessionEnded {
+        /// Id of the session or of the delegation.
+        sid: String,
+        /// Why.
+        reason: EndReason,
+        /// The end of its overlap, from when on its tokens are refused. An end without an overlap has no moment: it
+        /// holds whatever the clock says.
+        overlap_until: Option<i64>,
+        /// When the last token that it can hit has expired.
+        until: i64,
+    },
+    /// A renewal gave a session or a delegation its next token: of those that it had, only the direct predecessor
+    /// stands, until its overlap is over.
+    Renewed {
+        /// Id of the session or of the delegation.
+        node: String,
+        /// Id of the token that is current now.
+        jti: String,
+        /// Id of the token before.
+        previous: String,
+        /// The end of the predecessor's overlap, from when on it is refused; at once when there is none.
+        overlap_until: Option<i64>,
+        /// When the last token that the node ever had has expired.
+        until: i64,
+    },
+    /// A token was refused because it had expired, and stays so whatever the clock says later.
+    Expired {
+        /// Which.
+        jti: String,
+        /// When it has expired by both clocks.
+        until: i64,
+    },
+    /// A person revoked.
+    Revoked(Revocation),
+    /// A person took a revocation back.
+    Lifted {
+        /// What `target` is.
+        level: RevocationLevel,
+        /// As in the revocation.
+        target: String,
+    },
+}
+
+impl ViewChange {
+    /// The first millisecond in which a token with this `exp` (Unix seconds) has expired.
+    pub const fn end_of_second(exp: i64) -> i64 {
+        super::end_of_second(exp)
+    }
+}
