@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use agentwrit_broker::attest::DenialKind;
+use agentwrit_protocol::k8s::DenialKind;
 
 const BEGIN: &str = "<!-- denial-kinds:begin -->\n";
 const END: &str = "<!-- denial-kinds:end -->\n";

@@ -4,7 +4,6 @@
 //! [`Attestation`] is how: cheap checks first, few reviews at a time, and no answer of the API server kept for a pod.
 
 mod buckets;
-mod denial;
 mod gate;
 mod identity;
 mod kube_attestor;
@@ -15,8 +14,8 @@ mod precheck;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+pub use agentwrit_protocol::k8s::DenialKind;
 pub use buckets::{Buckets, advance};
-pub use denial::DenialKind;
 pub use gate::{AttestError, Attestation, AttestedPod, Settings};
 pub use identity::{BoundPod, Caller};
 pub use kube_attestor::KubeAttestor;

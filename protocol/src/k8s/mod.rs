@@ -1,5 +1,7 @@
 //! Bodies of the attestation and policy API (`kubernetes-api.md` §4).
 
+mod denial_kind;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -8,6 +10,8 @@ use crate::problem::Problem;
 use crate::sensitive::Sensitive;
 use crate::store_mark::StoreMark;
 use crate::wire::LaunchPolicy;
+
+pub use denial_kind::DenialKind;
 
 /// Header on every answer: the store's epoch, new at creation and at every restore.
 pub const EPOCH_HEADER: &str = "Agentwrit-Epoch";

@@ -1,6 +1,6 @@
 //! Why a pod, or the controller, was refused: the closed set behind `error_kind`.
 
-use agentwrit_protocol::ErrorCode;
+use crate::problem::ErrorCode;
 
 macro_rules! denial_kinds {
     ($($variant:ident = $text:literal, $code:ident, $describe:literal;)*) => {
