@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_server::Turns;
 
-use crate::attest::{Attestation, Attestor, AttestorError, KubeAttestor, Settings};
+use crate::attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
 use crate::config::{AttestConfig, Config};
 use crate::hashed_secrets::HashedSecrets;
@@ -90,7 +90,12 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         first: AtomicBool::new(keys.made()),
     };
     let attestation = match &config.attest {
-        Some(settings) => Some(Arc::new(attestation(settings, attestor, &clock).await?)),
+        Some(settings) => {
+            let limit = Arc::<Limits>::clone(&limits);
+            Some(Arc::new(
+                attestation(settings, attestor, limit, &clock, &metrics).await?,
+            ))
+        }
         None => None,
     };
     let store = Store::open(config.store.clone(), config.store_required, Arc::new(shared)).await?;
@@ -128,15 +133,21 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
 async fn attestation(
     config: &AttestConfig,
     attestor: Option<Arc<dyn Attestor>>,
+    limit: Arc<Limits>,
     clock: &Arc<dyn Clock>,
-) -> Result<Attestation, AttestorError> {
+    registry: &Metrics,
+) -> Result<Attestation, StartError> {
     let attestor: Arc<dyn Attestor> = match attestor {
         Some(attestor) => attestor,
         None => Arc::new(KubeAttestor::connect().await?),
     };
+    let metrics = AttestMetrics::new()?;
+    for collector in metrics.collectors() {
+        registry.register(collector)?;
+    }
     let settings = Settings {
         audience: config.audience.clone(),
         controller_subject: config.controller_subject.clone(),
     };
-    Attestation::new(attestor, Arc::clone(clock), settings)
+    Ok(Attestation::new(attestor, limit, Arc::clone(clock), settings, metrics))
 }

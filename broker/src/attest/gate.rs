@@ -10,9 +10,7 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{
-    ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Buckets, Caller, DenialKind, identity, precheck,
-};
+use super::{ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Caller, DenialKind, identity, precheck};
 
 /// Most questions in flight at the API server: those of all sources, and those of the controller's source, which
 /// nobody else can take.
@@ -26,9 +24,12 @@ const CONTROLLER_SOURCE_MS: i64 = 600_000;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the controller's own review is believed, milliseconds.
 const CONTROLLER_CACHE_MS: i64 = 5_000;
-/// One review per source each 50 ms, and as many at once as a node has pods to start.
-const SOURCE_INTERVAL_MS: i64 = 50;
-const SOURCE_BURST: i64 = 250;
+
+/// How often a source may have the API server asked; the program's rate limits decide it.
+pub trait ReviewLimit: Send + Sync {
+    /// Whether this source may have one more `TokenReview` now.
+    fn allows_review(&self, source: Source) -> bool;
+}
 
 /// What the operator configures.
 #[derive(Debug, Clone)]
@@ -86,27 +87,30 @@ pub struct Attestation {
     settings: Settings,
     in_flight: Turns,
     controllers: Turns,
-    sources: Buckets,
+    limit: Arc<dyn ReviewLimit>,
     controller: Mutex<Option<Believed>>,
     metrics: AttestMetrics,
 }
 
 impl Attestation {
-    /// Asks `attestor`, under the limits above.
-    ///
-    /// # Errors
-    /// When a metric is defined wrongly.
-    pub fn new(attestor: Arc<dyn Attestor>, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, AttestorError> {
-        Ok(Self {
+    /// Asks `attestor`, under the limits above and `limit`.
+    pub fn new(
+        attestor: Arc<dyn Attestor>,
+        limit: Arc<dyn ReviewLimit>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        metrics: AttestMetrics,
+    ) -> Self {
+        Self {
             attestor,
             clock,
             settings,
             in_flight: Turns::new(MAX_IN_FLIGHT, MAX_WAITING),
             controllers: Turns::new(MAX_CONTROLLER_IN_FLIGHT, MAX_WAITING),
-            sources: Buckets::new(SOURCE_INTERVAL_MS, SOURCE_BURST),
+            limit,
             controller: Mutex::new(None),
-            metrics: AttestMetrics::new()?,
-        })
+            metrics,
+        }
     }
 
     /// What is counted.
@@ -215,7 +219,7 @@ impl Attestation {
         } else {
             Source::of(address)
         };
-        if !self.sources.take(source, self.ticks()) {
+        if !self.limit.allows_review(source) {
             return Err(denied(DenialKind::SourceRateLimited, None));
         }
         let _turn = self.turn(address).await?;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentwrit_protocol::clock::ManualClock;
@@ -62,16 +63,35 @@ fn bearer(sub: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("Bearer e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload))).unwrap()
 }
 
+/// So many reviews of one source, and no more.
+#[derive(Default)]
+struct Counted {
+    most: Option<usize>,
+    taken: Mutex<HashMap<Source, usize>>,
+}
+
+impl ReviewLimit for Counted {
+    fn allows_review(&self, source: Source) -> bool {
+        let mut taken = self.taken.lock().unwrap();
+        let taken = taken.entry(source).or_default();
+        *taken += 1;
+        self.most.is_none_or(|most| *taken <= most)
+    }
+}
+
 fn attestation(server: &Arc<Scripted>) -> (Arc<Attestation>, Arc<ManualClock>) {
+    limited(server, Counted::default())
+}
+
+fn limited(server: &Arc<Scripted>, limit: Counted) -> (Arc<Attestation>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(1_000));
     let settings = Settings {
         audience: OURS.into(),
         controller_subject: CONTROLLER.into(),
     };
-    (
-        Arc::new(Attestation::new(server.clone(), clock.clone(), settings).unwrap()),
-        clock,
-    )
+    let metrics = AttestMetrics::new().unwrap();
+    let attestation = Attestation::new(server.clone(), Arc::new(limit), clock.clone(), settings, metrics);
+    (Arc::new(attestation), clock)
 }
 
 fn source(last: u8) -> IpAddr {
@@ -158,26 +178,47 @@ async fn nonsense_never_reaches_the_api_server() {
 #[tokio::test]
 async fn one_source_cannot_keep_the_api_server_busy() {
     let server = Arc::new(Scripted::default());
-    let (attestation, clock) = attestation(&server);
+    let limit = Counted {
+        most: Some(2),
+        ..Counted::default()
+    };
+    let (attestation, _) = limited(&server, limit);
     let token = bearer("system:serviceaccount:shop:a");
-    for _ in 0..SOURCE_BURST {
-        assert_eq!(
-            kind(attestation.pod_caller(Some(&token), source(1)).await.unwrap_err()),
-            DenialKind::NotBoundToPod
-        );
+    for (from, wanted) in [
+        (1, DenialKind::NotBoundToPod),
+        (1, DenialKind::NotBoundToPod),
+        (1, DenialKind::SourceRateLimited),
+        (2, DenialKind::NotBoundToPod),
+        (1, DenialKind::SourceRateLimited),
+    ] {
+        let refused = attestation.pod_caller(Some(&token), source(from)).await;
+        assert_eq!(kind(refused.unwrap_err()), wanted, "from {from}");
     }
     assert_eq!(
-        kind(attestation.pod_caller(Some(&token), source(1)).await.unwrap_err()),
-        DenialKind::SourceRateLimited
+        server.reviews.load(Ordering::SeqCst),
+        3,
+        "the others were not asked about"
     );
+}
+
+#[tokio::test]
+async fn the_controllers_address_counts_apart_from_its_network() {
+    let server = Arc::new(Scripted::default());
+    let limit = Counted {
+        most: Some(1),
+        ..Counted::default()
+    };
+    let (attestation, _) = limited(&server, limit);
+    let address = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+    let ask = async |sub: &str, last| attestation.controller(Some(&bearer(sub)), address(last)).await;
+    assert!(ask(CONTROLLER, 1).await.is_ok());
+    let refused = ask("system:serviceaccount:shop:a", 2).await;
+    assert_eq!(kind(refused.unwrap_err()), DenialKind::SourceRateLimited, "its network");
+    let refused = ask(CONTROLLER_RENEWED, 1).await;
     assert_eq!(
-        kind(attestation.pod_caller(Some(&token), source(2)).await.unwrap_err()),
-        DenialKind::NotBoundToPod
-    );
-    clock.advance_millis(SOURCE_INTERVAL_MS);
-    assert_eq!(
-        kind(attestation.pod_caller(Some(&token), source(1)).await.unwrap_err()),
-        DenialKind::NotBoundToPod
+        kind(refused.unwrap_err()),
+        DenialKind::NotController,
+        "a review of its own"
     );
 }
 

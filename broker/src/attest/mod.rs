@@ -3,7 +3,6 @@
 //! The only part of the broker that speaks to Kubernetes. [`Attestor`] is what it asks the API server;
 //! [`Attestation`] is how: cheap checks first, few reviews at a time, and no answer of the API server kept for a pod.
 
-mod buckets;
 mod gate;
 mod identity;
 mod kube_attestor;
@@ -15,8 +14,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 pub use agentwrit_protocol::k8s::DenialKind;
-pub use buckets::{Buckets, advance};
-pub use gate::{AttestError, Attestation, AttestedPod, Settings};
+pub use gate::{AttestError, Attestation, AttestedPod, ReviewLimit, Settings};
 pub use identity::{BoundPod, Caller};
 pub use kube_attestor::KubeAttestor;
 pub use metrics::{ApiCall, AttestMetrics};
@@ -54,9 +52,6 @@ pub enum AttestorError {
     /// It answered what makes no sense here.
     #[error("the Kubernetes API server answered with an error")]
     Unexpected(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The metrics are defined wrongly.
-    #[error("attestation metrics are defined wrongly")]
-    Metrics(#[from] prometheus::Error),
     /// Too many reviews are waiting already.
     #[error("too many attestations are waiting for the Kubernetes API server")]
     Busy,
@@ -70,7 +65,6 @@ impl AttestorError {
             Self::Unreachable(_) => "unreachable",
             Self::BrokerRefused(_) => "broker_refused",
             Self::Unexpected(_) => "unexpected",
-            Self::Metrics(_) => "metrics",
             Self::Busy => "busy",
         }
     }

@@ -21,6 +21,7 @@ pub use self::gate::{Asker, Passed};
 use self::limit::Limit;
 use self::sessions::Sessions;
 pub use self::sessions::{Doing, Room};
+use crate::attest::ReviewLimit;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{DenialDraft, EventDraft};
@@ -33,6 +34,9 @@ const APP_AUTH_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 /// Of one source whatever the clients: many apps may share an address, and what costs is bounded elsewhere.
 const APP_AUTH_PER_SECOND: u32 = 10;
 const APP_AUTH_SOURCE_BURST: u32 = 50;
+/// `TokenReview`s of one source: one each 50 ms, and as many at once as a node has pods to start.
+const REVIEWS_PER_SECOND: u32 = 20;
+const REVIEWS_BURST: u32 = 250;
 /// One audited rate-limit hit for each source and endpoint in this time.
 const HITS_EVERY: Duration = Duration::from_secs(10);
 
@@ -49,6 +53,7 @@ pub struct Limits {
     app_auth_source: Limit,
     challenge: Limit,
     register: Limit,
+    reviews: Limit,
     gate: Gate,
     hits: Limit,
     sessions: Sessions,
@@ -68,6 +73,7 @@ impl Limits {
             app_auth_source: Limit::new(per_second(APP_AUTH_PER_SECOND, APP_AUTH_SOURCE_BURST), clock),
             challenge: Limit::new(per_second(config.challenge_rate, twice(config.challenge_rate)), clock),
             register: Limit::new(per_second(config.register_rate, twice(config.register_rate)), clock),
+            reviews: Limit::new(per_second(REVIEWS_PER_SECOND, REVIEWS_BURST), clock),
             gate: Gate::new(denials, clock, metrics),
             sessions: Sessions::new(config, clock),
             hits: Limit::new(Quota::with_period(HITS_EVERY), clock),
@@ -168,12 +174,19 @@ impl Limits {
             &self.app_auth_source,
             &self.challenge,
             &self.register,
+            &self.reviews,
             &self.hits,
         ] {
             limit.prune();
         }
         self.gate.prune();
         self.sessions.prune();
+    }
+}
+
+impl ReviewLimit for Limits {
+    fn allows_review(&self, source: Source) -> bool {
+        self.reviews.allows(source)
     }
 }
 
@@ -224,6 +237,22 @@ mod tests {
         assert_eq!((0..100).filter(|_| limits.app_auth_source(source)).count(), 50);
         manual.advance(1);
         assert_eq!((0..100).filter(|_| limits.app_auth_source(source)).count(), 10);
+    }
+
+    #[test]
+    fn reviews_are_limited_by_source() {
+        let manual = Arc::new(ManualClock::at(0));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let limits = limits(&[], &clock);
+        let source = |last: u8| Source::of(IpAddr::from([192, 0, 2, last]));
+        let taken = |last: u8| (0..1000).filter(|_| limits.allows_review(source(last))).count();
+        assert_eq!((taken(1), taken(2)), (250, 250));
+        manual.advance_millis(49);
+        assert_eq!(taken(1), 0);
+        manual.advance_millis(1);
+        assert_eq!(taken(1), 1);
+        manual.advance(1);
+        assert_eq!((taken(1), taken(2)), (20, 21));
     }
 
     #[test]

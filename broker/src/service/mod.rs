@@ -12,6 +12,7 @@ pub mod denials;
 pub mod discovery;
 pub mod health;
 pub mod launch;
+mod launch_bucket;
 mod lineage;
 pub mod pod_launch;
 pub mod pods;

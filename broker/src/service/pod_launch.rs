@@ -12,10 +12,11 @@ use ed25519_dalek::VerifyingKey;
 
 use super::attested::{Refusal, pair, pod_denial};
 use super::denials::{self, Refused, sentence};
+use super::launch_bucket::advance;
 use super::policy_input::{InputError, check_key, parse_scope};
 use super::policy_rules::{Effective, Pair};
 use super::scope_limits::ScopeLimits;
-use crate::attest::{AttestedPod, DenialKind, advance};
+use crate::attest::{AttestedPod, DenialKind};
 use crate::limits::Asker;
 use crate::store::policy::PolicyKey;
 use crate::store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};

@@ -43,11 +43,6 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
     let Some(gate) = broker.attestation.clone() else {
         return Router::new();
     };
-    for collector in gate.metrics().collectors() {
-        if let Err(error) = broker.metrics.register(collector) {
-            tracing::warn!(target: "K8S", component = "Metrics", error = %error, "attestation is not counted");
-        }
-    }
     let state = K8s {
         broker: Arc::clone(broker),
         gate,
