@@ -1,10 +1,9 @@
 //! The AgentWrit token broker: issues short-lived, scoped, individually revocable tokens to agents.
 //!
 //! http (extractors, handlers, problems) → service (the rules) → store (traits; SQLite behind them), with keys, verify,
-//! view, limits and metrics beside. Time and randomness are passed in.
+//! view, limits and metrics beside; attestation is a crate of its own. Time and randomness are passed in.
 #![deny(missing_docs)]
 
-pub mod attest;
 pub mod background;
 pub mod broker;
 mod clock;
@@ -30,3 +29,9 @@ mod testing;
 pub mod timestamp;
 pub mod verify;
 pub mod view;
+
+/// Attestation of pods, a crate of its own (`broker/attest`).
+pub mod attest {
+    pub use agentwrit_attest::*;
+    pub use agentwrit_protocol::k8s::DenialKind;
+}

@@ -10,7 +10,7 @@ use kube::core::Request;
 use kube::{Client, Config, Resource};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Attestor, AttestorError, PodFacts, Review};
+use crate::{Attestor, AttestorError, PodFacts, Review};
 
 /// Longest wait for one answer of the API server, and for a connection to it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::attest::{PodFacts, Review};
+use crate::{PodFacts, Review};
 
 const OURS: &str = "agentwrit://agentwrit-system/agentwrit";
 const CONTROLLER: &str = "system:serviceaccount:agentwrit-system:agentwrit-controller";

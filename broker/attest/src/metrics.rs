@@ -1,9 +1,8 @@
 //! What attestation counts.
 
+use agentwrit_protocol::k8s::DenialKind;
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
-
-use super::DenialKind;
 
 /// Counters of attestation; the labels are closed sets.
 #[derive(Debug, Clone)]
@@ -14,7 +13,7 @@ pub struct AttestMetrics {
 
 /// A question to the API server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiCall {
+pub(crate) enum ApiCall {
     /// `TokenReview`.
     Review,
     /// GET of a pod.
@@ -68,7 +67,7 @@ impl AttestMetrics {
             .inc();
     }
 
-    pub(super) fn answered(&self, call: ApiCall, seconds: f64) {
+    pub(crate) fn answered(&self, call: ApiCall, seconds: f64) {
         let label = match call {
             ApiCall::Review => "review",
             ApiCall::Pod => "pod",

@@ -1,6 +1,8 @@
 //! From the API server's answers to who the caller is: pure decisions.
 
-use super::{DenialKind, PodFacts, Review, SidecarPolicy};
+use agentwrit_protocol::k8s::DenialKind;
+
+use crate::{PodFacts, Review, SidecarPolicy};
 
 /// A ServiceAccount that the API server vouched for.
 #[derive(Debug, Clone, PartialEq, Eq)]

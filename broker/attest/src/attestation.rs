@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_server::{Source, Turn, Turns};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{ApiCall, AttestMetrics, Attestor, AttestorError, BoundPod, Caller, DenialKind, identity, precheck};
+use crate::metrics::{ApiCall, AttestMetrics};
+use crate::{Attestor, AttestorError, BoundPod, Caller, bearer, identity};
 
 /// Most questions in flight at the API server: those of all sources, and those of the controller's source, which
 /// nobody else can take.
@@ -195,7 +197,7 @@ impl Attestation {
     }
 
     fn precheck(&self, authorization: Option<&HeaderValue>) -> Result<SecretString, AttestError> {
-        precheck::bearer(authorization, &self.settings.audience, self.clock.unix_seconds())
+        bearer::precheck(authorization, &self.settings.audience, self.clock.unix_seconds())
             .map_err(|kind| denied(kind, None))
     }
 
@@ -264,5 +266,4 @@ fn denied(kind: DenialKind, caller: Option<Caller>) -> AttestError {
 }
 
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;

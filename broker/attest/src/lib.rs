@@ -1,23 +1,23 @@
 //! Who a caller from the cluster is: `TokenReview` of its ServiceAccount token and a look at its pod.
 //!
-//! The only part of the broker that speaks to Kubernetes. [`Attestor`] is what it asks the API server;
+//! The only part of the broker that speaks to Kubernetes, and its only user of kube. [`Attestor`] is what it asks the API server;
 //! [`Attestation`] is how: cheap checks first, few reviews at a time, and no answer of the API server kept for a pod.
+#![deny(missing_docs)]
 
-mod gate;
+mod attestation;
+mod bearer;
 mod identity;
 mod kube_attestor;
 mod metrics;
 mod pod_facts;
-mod precheck;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-pub use agentwrit_protocol::k8s::DenialKind;
-pub use gate::{AttestError, Attestation, AttestedPod, ReviewLimit, Settings};
+pub use attestation::{AttestError, Attestation, AttestedPod, ReviewLimit, Settings};
 pub use identity::{BoundPod, Caller};
 pub use kube_attestor::KubeAttestor;
-pub use metrics::{ApiCall, AttestMetrics};
+pub use metrics::AttestMetrics;
 pub use pod_facts::{PodFacts, SidecarPolicy};
 
 /// The answer of a `TokenReview`, as far as the broker looks at it.

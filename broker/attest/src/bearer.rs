@@ -3,6 +3,7 @@
 use std::fmt;
 
 use agentwrit_protocol::inject::IDENTITY_TOKEN_SECONDS;
+use agentwrit_protocol::k8s::DenialKind;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
@@ -10,8 +11,6 @@ use secrecy::SecretString;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
-
-use super::DenialKind;
 
 /// Longest bearer that is looked at, bytes.
 const MAX_BEARER_BYTES: usize = 8 * 1024;
@@ -67,7 +66,7 @@ impl<'de> Visitor<'de> for Among<'_> {
 }
 
 /// The bearer of an `Authorization` header, when it may be worth a review at `now` (Unix seconds).
-pub(super) fn bearer(header: Option<&HeaderValue>, audience: &str, now: i64) -> Result<SecretString, DenialKind> {
+pub(crate) fn precheck(header: Option<&HeaderValue>, audience: &str, now: i64) -> Result<SecretString, DenialKind> {
     let token = header
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.strip_prefix("Bearer "))
@@ -117,12 +116,12 @@ mod tests {
     }
 
     fn check(payload: &str) -> Result<(), DenialKind> {
-        bearer(Some(&header(payload)), OURS, 1_000).map(|_| ())
+        precheck(Some(&header(payload)), OURS, 1_000).map(|_| ())
     }
 
     #[test]
     fn a_token_worth_a_review_passes_whole() {
-        let token = bearer(
+        let token = precheck(
             Some(&header(&format!(r#"{{"aud":["x","{OURS}"],"exp":1001}}"#))),
             OURS,
             1_000,
@@ -168,7 +167,7 @@ mod tests {
         }
         for text in ["Bearer a.b", "Bearer a.b.c.d", "Bearer ..", "Bearer é.b.c"] {
             let value = HeaderValue::from_bytes(text.as_bytes()).unwrap();
-            let refused = bearer(Some(&value), OURS, 1_000).unwrap_err();
+            let refused = precheck(Some(&value), OURS, 1_000).unwrap_err();
             assert!(
                 matches!(refused, DenialKind::BearerMalformed | DenialKind::BearerMissing),
                 "{text}"
@@ -183,11 +182,11 @@ mod tests {
 
     #[test]
     fn only_the_bearer_scheme_counts() {
-        assert_eq!(bearer(None, OURS, 0).unwrap_err(), DenialKind::BearerMissing);
+        assert_eq!(precheck(None, OURS, 0).unwrap_err(), DenialKind::BearerMissing);
         for text in ["", "Bearer", "Bearer ", "bearer a.b.c", "Basic a.b.c"] {
             let value = HeaderValue::from_str(text).unwrap();
             assert_eq!(
-                bearer(Some(&value), OURS, 0).unwrap_err(),
+                precheck(Some(&value), OURS, 0).unwrap_err(),
                 DenialKind::BearerMissing,
                 "{text:?}"
             );
