@@ -1,7 +1,7 @@
 //! The signing key: file, thumbprint, JWKS, and the keys derived from it.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -15,8 +15,6 @@ use ed25519_dalek::pkcs8::DecodePrivateKey;
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use sha2::{Digest, Sha256};
-
-use crate::file_names::{beside, folder_of, sync_folder_of};
 
 /// PKCS#8 v1 (RFC 8410 §7) of an Ed25519 seed, up to the seed. OpenSSL 3.0 can't read v2.
 const PKCS8_V1_PREFIX: [u8; 16] = [
@@ -42,7 +40,7 @@ pub enum KeyError {
         path: String,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file holds something else.
     #[error("signing key: {path} must be a PEM block PRIVATE KEY with an Ed25519 key in PKCS#8")]
@@ -64,7 +62,7 @@ pub enum KeyError {
 pub struct SigningError;
 
 impl KeyError {
-    fn of(path: &Path, source: std::io::Error) -> Self {
+    fn of(path: &Path, source: io::Error) -> Self {
         Self::File {
             path: path.display().to_string(),
             source,
@@ -100,15 +98,13 @@ impl KeySet {
         }
         let mut seed = [0_u8; 32];
         entropy.fill(&mut seed)?;
-        let mut unique = [0_u8; 8];
-        entropy.fill(&mut unique)?;
-        match write_new(path, &seed, unique) {
+        match write_new(path, &seed) {
             Ok(()) => Ok(Self {
                 made: true,
                 ..Self::new(&seed)?
             }),
             // Another process was quicker: its key is the key.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path, true)?
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(path, true)?
                 .ok_or(error)
                 .map_err(|source| KeyError::of(path, source)),
             Err(source) => Err(KeyError::of(path, source)),
@@ -131,11 +127,11 @@ impl KeySet {
                 let key = SigningKey::from_pkcs8_pem(pem.trim()).map_err(|_| KeyError::Format { path: shown() })?;
                 Self::new(key.as_bytes()).map(Some)
             }
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound && required => {
+            Err(source) if source.kind() == io::ErrorKind::NotFound && required => {
                 Err(KeyError::Missing { path: shown() })
             }
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) if source.kind() == std::io::ErrorKind::InvalidData => Err(KeyError::Format { path: shown() }),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) if source.kind() == io::ErrorKind::InvalidData => Err(KeyError::Format { path: shown() }),
             Err(source) => Err(KeyError::of(path, source)),
         }
     }
@@ -265,24 +261,27 @@ fn pkcs8_v1(seed: &[u8; 32]) -> Vec<u8> {
 
 /// Writes a new key file, durably, readable by its owner only. It appears under its name when it is complete: after a
 /// crash there is the whole key or none. A file that is there is never replaced.
-fn write_new(path: &Path, seed: &[u8; 32], unique: [u8; 8]) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder_of(path))?;
+fn write_new(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let pem = format!(
         "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
         STANDARD.encode(pkcs8_v1(seed))
     );
-    let unfinished = beside(path, &format!(".new-{}", lower_hex(unique)));
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
-    // Unlike a rename, a link fails when the name is taken.
-    let linked = written.and_then(|()| fs::hard_link(&unfinished, path));
-    fs::remove_file(&unfinished)?;
-    linked?;
-    sync_folder_of(path)
+    let mut prefix = name.to_owned();
+    prefix.push(".new-");
+    let mut unfinished = tempfile::Builder::new().prefix(&prefix).make_in(folder, |path| {
+        File::options().write(true).create_new(true).mode(0o600).open(path)
+    })?;
+    let file = unfinished.as_file_mut();
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()?;
+    unfinished.persist_noclobber(&path).map_err(|failure| failure.error)?;
+    // A crash may undo the new name until its folder is synced too (fsync(2)).
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -290,7 +289,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::system::SystemEntropy;
+    use agentwrit_protocol::clock::SequenceEntropy;
     use ed25519_dalek::pkcs8::EncodePrivateKey;
     use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 
@@ -298,14 +297,16 @@ mod tests {
     fn a_made_key_is_read_back_and_versions_1_and_2_are_the_same_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/signing.key");
-        let made = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap();
-        let read = KeySet::load_or_create(&path, true, &SystemEntropy).unwrap();
+        let made = KeySet::load_or_create(&path, false, &SequenceEntropy::default()).unwrap();
+        let read = KeySet::load_or_create(&path, true, &SequenceEntropy::default()).unwrap();
         assert_eq!(made.kid(), read.kid());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let key = SigningKey::from_pkcs8_pem(fs::read_to_string(&path).unwrap().trim()).unwrap();
         fs::write(&path, key.to_pkcs8_pem(LineEnding::LF).unwrap().as_bytes()).unwrap();
         assert_eq!(
-            KeySet::load_or_create(&path, true, &SystemEntropy).unwrap().kid(),
+            KeySet::load_or_create(&path, true, &SequenceEntropy::default())
+                .unwrap()
+                .kid(),
             made.kid()
         );
     }
@@ -314,16 +315,18 @@ mod tests {
     fn a_key_file_is_whole_or_absent_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
-        let made = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap();
+        let made = KeySet::load_or_create(&path, false, &SequenceEntropy::default()).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
         let before = fs::read(&path).unwrap();
-        let refused = write_new(&path, &[7; 32], [1; 8]).unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::AlreadyExists);
+        let refused = write_new(&path, &[7; 32]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), before);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
         KeySet::check(&path, true).unwrap();
         assert_eq!(
-            KeySet::load_or_create(&path, false, &SystemEntropy).unwrap().kid(),
+            KeySet::load_or_create(&path, false, &SequenceEntropy::default())
+                .unwrap()
+                .kid(),
             made.kid()
         );
         let other = folder.path().join("other.key");
@@ -339,7 +342,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("signing.key");
         assert!(matches!(
-            KeySet::load_or_create(&path, true, &SystemEntropy),
+            KeySet::load_or_create(&path, true, &SequenceEntropy::default()),
             Err(KeyError::Missing { .. })
         ));
         for content in [
@@ -348,7 +351,7 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         ] {
             fs::write(&path, content).unwrap();
-            let error = KeySet::load_or_create(&path, false, &SystemEntropy).unwrap_err();
+            let error = KeySet::load_or_create(&path, false, &SequenceEntropy::default()).unwrap_err();
             assert!(error.to_string().starts_with("signing key: "), "{error}");
         }
     }
