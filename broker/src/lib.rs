@@ -1,7 +1,7 @@
 //! The AgentWrit token broker: issues short-lived, scoped, individually revocable tokens to agents.
 //!
-//! http (extractors, handlers, problems) → service (the rules) → store (traits; SQLite behind them), with keys, verify,
-//! view, limits and metrics beside; attestation is a crate of its own. Time and randomness are passed in.
+//! http (extractors, handlers, problems) → service (the rules) → store (traits; SQLite behind them), with limits
+//! and metrics beside; attestation and tokens are crates of their own. Time and randomness are passed in.
 #![deny(missing_docs)]
 
 pub mod background;
@@ -11,11 +11,9 @@ pub mod config;
 mod file_names;
 pub mod hashed_secrets;
 pub mod http;
-pub mod keys;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
-pub mod nonce;
 mod reload;
 pub mod retention;
 pub mod run;
@@ -27,8 +25,15 @@ pub mod system;
 #[cfg(test)]
 mod testing;
 pub mod timestamp;
-pub mod verify;
-pub mod view;
+
+pub use agentwrit_tokens::{key_set as keys, nonce, verifier as verify};
+
+/// What has been revoked, as far as memory knows.
+pub mod view {
+    pub use agentwrit_protocol::revocation_change::ViewChange;
+    pub use agentwrit_protocol::session::TokenState;
+    pub use agentwrit_tokens::revocation_view::View;
+}
 
 /// Attestation of pods, a crate of its own (`broker/attest`).
 pub mod attest {

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::session::{ChainError, chain};
+use agentwrit_protocol::session::{ChainError, TokenState, chain};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::keys::KeySet;
-use crate::view::{TokenState, View};
+use crate::key_set::KeySet;
+use crate::revocation_view::View;
 
 /// Longest token looked at, bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;

@@ -7,10 +7,8 @@ use std::sync::{PoisonError, RwLock};
 
 use agentwrit_protocol::Times;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::session::{RevocationLevel, RevocationView};
-
-pub use agentwrit_protocol::revocation_change::ViewChange;
-pub use agentwrit_protocol::session::TokenState;
+use agentwrit_protocol::revocation_change::ViewChange;
+use agentwrit_protocol::session::{RevocationLevel, RevocationView, TokenState};
 
 /// The view, shared by every request.
 #[derive(Debug, Default)]

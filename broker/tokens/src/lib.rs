@@ -1,0 +1,11 @@
+//! What makes and checks the broker's tokens: the keys they are signed with, the check of a token, what has been revoked,
+//! and the nonces that a registration signs to prove that it has its key.
+//!
+//! Nothing here knows HTTP or a store. What a store commits comes in as
+//! [`ViewChange`](agentwrit_protocol::revocation_change::ViewChange)s.
+#![deny(missing_docs)]
+
+pub mod key_set;
+pub mod nonce;
+pub mod revocation_view;
+pub mod verifier;
