@@ -5,7 +5,9 @@
 //! [`ViewChange`](agentwrit_protocol::revocation_change::ViewChange)s.
 #![deny(missing_docs)]
 
+mod key_file;
 pub mod key_set;
 pub mod nonce;
 pub mod revocation_view;
+mod token_cache;
 pub mod verifier;

@@ -1,6 +1,5 @@
-//! Token checks in the order of contract §13.3, with a bounded cache of good signatures.
+//! Token checks in the order of contract §13.3.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::JudgingClock;
@@ -9,17 +8,15 @@ use agentwrit_protocol::session::{ChainError, TokenState, chain};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::key_set::KeySet;
 use crate::revocation_view::View;
+use crate::token_cache::{TokenCache, digest};
 
 /// Longest token looked at, bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
 /// Longest token that is remembered, bytes: with the size of the cache, the bound of its memory.
 const MAX_CACHED_BYTES: usize = 4 * 1024;
-/// Signatures in each of the cache's two generations.
-const CACHE_GENERATION: usize = 8192;
 
 /// Why a token doesn't verify. The client never hears which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -101,57 +98,13 @@ impl Verified {
     }
 }
 
-/// Digest of a token.
-type Key = [u8; 32];
-
-/// What was used last, by two generations: what is not used during a whole one is forgotten.
-struct Generations<V> {
-    young: HashMap<Key, V>,
-    old: HashMap<Key, V>,
-}
-
-impl<V> Default for Generations<V> {
-    fn default() -> Self {
-        Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
-        }
-    }
-}
-
-impl<V: Clone> Generations<V> {
-    fn get(&mut self, key: &Key) -> Option<V> {
-        if let Some(value) = self.young.get(key) {
-            return Some(value.clone());
-        }
-        let value = self.old.remove(key)?;
-        self.put(*key, value.clone());
-        Some(value)
-    }
-
-    fn put(&mut self, key: Key, value: V) {
-        if self.young.len() >= CACHE_GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-}
-
-#[derive(Default)]
-struct Cache {
-    /// Claims of tokens with good signatures.
-    claims: Generations<Arc<Claims>>,
-    /// Tokens that this process has signed, whose signatures need no look.
-    issued: Generations<()>,
-}
-
 /// Checks tokens.
 pub struct Verifier {
     keys: Arc<KeySet>,
     view: Arc<View>,
     clock: Arc<JudgingClock>,
     issuer: String,
-    cache: Mutex<Cache>,
+    cache: Mutex<TokenCache>,
 }
 
 impl Verifier {
@@ -197,7 +150,7 @@ impl Verifier {
         self.cache().issued.put(digest(token), ());
     }
 
-    fn cache(&self) -> MutexGuard<'_, Cache> {
+    fn cache(&self) -> MutexGuard<'_, TokenCache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -260,10 +213,6 @@ impl Verifier {
         .map_err(TokenError::Chain)?;
         Ok(claims)
     }
-}
-
-fn digest(token: &str) -> Key {
-    Sha256::digest(token.as_bytes()).into()
 }
 
 #[cfg(test)]
@@ -338,19 +287,6 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_keeps_what_is_used_and_stays_bounded() {
-        let mut cache = Generations::default();
-        let claims: Arc<Claims> = Arc::new(serde_json::from_str(r#"{"sub":"a","jti":"b","exp":1}"#).unwrap());
-        let key = |n: usize| digest(&n.to_string());
-        for n in 0..3 * CACHE_GENERATION {
-            cache.put(key(n), Arc::clone(&claims));
-            assert!(cache.get(&key(0)).is_some(), "used all the time, after {n}");
-        }
-        assert!(cache.young.len() + cache.old.len() <= 2 * CACHE_GENERATION);
-        assert!(cache.get(&key(1)).is_none());
-    }
-
-    #[test]
     fn long_tokens_are_verified_but_not_remembered() {
         let (keys, verifier) = verifier();
         let scope = "x".repeat(MAX_CACHED_BYTES);
@@ -358,7 +294,7 @@ mod tests {
             .sign(format!(r#"{{"sub":"a","jti":"b","exp":1001,"scope":["{scope}"]}}"#).as_bytes())
             .unwrap();
         assert!(verifier.verify(&token).is_ok());
-        assert!(verifier.cache().claims.young.is_empty());
+        assert!(verifier.cache().is_empty());
     }
 
     #[test]
