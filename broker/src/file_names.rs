@@ -2,20 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The file beside `path` whose name has this at its end too.
-pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// The folder of a file.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    named.unwrap_or_else(|| Path::new("."))
-}
+pub(crate) use agentwrit_protocol::file_names::{beside, folder_of};
 
 /// Makes it last that a file has its name: a crash may undo what only the file was synced for (fsync(2)).
 ///

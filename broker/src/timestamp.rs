@@ -1,41 +1,16 @@
-//! Moments as the wire writes and reads them.
+//! Moments as the wire writes and reads them; what HTTP's headers need, and the rest from the protocol.
 
 use http::HeaderValue;
-use time::format_description::well_known::{Rfc2822, Rfc3339};
-use time::{OffsetDateTime, UtcOffset};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
-/// Unix nanoseconds; the ends of the range for moments outside of the years 1678 to 2262.
-pub fn nanos(moment: OffsetDateTime) -> i64 {
-    let nanos = moment.unix_timestamp_nanos();
-    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
-}
-
-/// RFC 3339, UTC, whole seconds.
-pub fn rfc3339_seconds(unix_seconds: i64) -> String {
-    rfc3339_nanos(OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH))
-}
+pub use agentwrit_protocol::timestamp::{nanos, parse_rfc3339, rfc3339_nanos, rfc3339_seconds};
 
 /// The header `Date` of a moment, Unix seconds (RFC 9110 §5.6.7); `None` for years that no clock of ours can have.
 pub fn http_date(unix_seconds: i64) -> Option<HeaderValue> {
     let moment = OffsetDateTime::from_unix_timestamp(unix_seconds).ok()?;
     let text = moment.format(&Rfc2822).ok()?.replace("+0000", "GMT");
     HeaderValue::try_from(text).ok()
-}
-
-/// RFC 3339, UTC, up to nine fraction digits with trailing zeros removed.
-pub fn rfc3339_nanos(moment: OffsetDateTime) -> String {
-    // Only years that no clock of ours can have are refused.
-    moment.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
-}
-
-/// Unix nanoseconds of an RFC 3339 text; `None` when it is none. Of what RFC 3339 leaves open the form that Go takes:
-/// `T` between date and time, `Z` in upper case, no leap second.
-pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    if bytes.get(10) != Some(&b'T') || bytes.contains(&b'z') || bytes.get(17..19) == Some(b"60".as_slice()) {
-        return None;
-    }
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(nanos)
 }
 
 #[cfg(test)]
@@ -46,35 +21,5 @@ mod tests {
     fn a_date_header_is_in_the_form_of_http() {
         assert_eq!(http_date(784_111_777).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(http_date(i64::MAX), None);
-    }
-
-    #[test]
-    fn fractions_are_cut_at_the_last_digit_that_counts() {
-        for (nanos, wanted) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (1_500_000_000, "1970-01-01T00:00:01.5Z"),
-            (1, "1970-01-01T00:00:00.000000001Z"),
-        ] {
-            let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
-            assert_eq!(rfc3339_nanos(moment), wanted);
-            assert_eq!(parse_rfc3339(wanted).map(i128::from), Some(nanos));
-        }
-        assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(0));
-        for none in [
-            "1970-01-01T01:00:00 01:00",
-            "1970-01-01 00:00:00Z",
-            "1970-01-01t00:00:00Z",
-            "1970-01-01T00:00:00z",
-            "1970-01-01T23:59:60Z",
-            "2016-12-31T23:59:60Z",
-            "1970-01-01T24:00:00Z",
-            "1970-01-01T00:00:00",
-            "1970-01-01T00:00Z",
-            "1970-01-01T00:00:00+0100",
-            "1970-01-01T00:00:00.Z",
-            "",
-        ] {
-            assert_eq!(parse_rfc3339(none), None, "{none}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::k8s::ORCH_PREFIX;
 use crate::scope::{ScopeError, ScopeSet};
 
 /// Who a token speaks for; endpoint guards check it beside the scope.
@@ -112,6 +113,16 @@ const fn base64url(bytes: usize) -> usize {
 }
 
 impl Claims {
+    /// Whether these are the claims of an attested agent, or of one that it delegated to: nobody else can have the prefix.
+    pub fn is_attested(&self) -> bool {
+        self.orch_id.starts_with(ORCH_PREFIX)
+    }
+
+    /// The delegation by the session itself that the bearer descends from; none for the session's own token.
+    pub fn branch(&self) -> Option<&str> {
+        self.delegation_nodes.first().map(String::as_str)
+    }
+
     /// Bytes of a token with these claims.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod claims;
 pub mod clock;
 pub mod excerpt;
+pub mod file_names;
 pub mod go_json;
 pub mod inject;
 pub mod judging;
@@ -21,6 +22,8 @@ pub mod sensitive;
 pub mod session;
 pub mod spiffe;
 pub mod store_mark;
+pub mod timestamp;
+pub mod wall_clock;
 pub mod wire;
 
 pub use clock::{Clock, Entropy, EntropyError};

@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::claims::Claims;
 use governor::Quota;
 
 use super::limit::Limit;
@@ -65,9 +64,4 @@ impl Divided {
         self.all.prune();
         self.branch.prune();
     }
-}
-
-/// The delegation by the session itself that a bearer descends from; none for the session's own token.
-pub(super) fn branch(bearer: &Claims) -> Option<&str> {
-    bearer.delegation_nodes.first().map(String::as_str)
 }

@@ -10,10 +10,9 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Source;
 use governor::Quota;
 
-use super::divided::{Divided, branch};
+use super::divided::Divided;
 use super::limit::Limit;
 use crate::metrics::Metrics;
-use crate::service::attested::is_attested;
 use crate::store::{DenialDraft, EventDraft};
 
 /// Whose denials count together. Nobody can use up what another one's denials pass by: who holds a delegated token
@@ -38,14 +37,14 @@ pub enum Asker<'a> {
 impl<'a> Asker<'a> {
     /// The bearer of a verified token. An attested agent counts by its pod, however often it registers.
     pub fn bearer(claims: &'a Claims) -> Self {
-        let session = if is_attested(claims) {
+        let session = if claims.is_attested() {
             &claims.task_id
         } else if claims.sid.is_empty() {
             &claims.sub
         } else {
             &claims.sid
         };
-        match branch(claims) {
+        match claims.branch() {
             Some(branch) => Self::Delegate { session, branch },
             None => Self::Known(session),
         }

@@ -9,10 +9,9 @@ use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
 use governor::Quota;
 
-use super::divided::{Divided, Rate, branch};
+use super::divided::{Divided, Rate};
 use super::per_second;
 use crate::config::Config;
-use crate::service::attested::is_attested;
 
 /// Of a pod's own session: one renewal in this time. A sidecar renews at most each 8 s.
 const RENEWAL_EVERY: Duration = Duration::from_secs(2);
@@ -97,12 +96,12 @@ impl Sessions {
 
     /// Takes a turn of the bearer; else in how many seconds it may try again.
     pub(super) fn turn(&self, doing: Doing, bearer: &Claims) -> Result<(), u32> {
-        let (rates, key) = if is_attested(bearer) {
+        let (rates, key) = if bearer.is_attested() {
             (&self.attested, &bearer.task_id)
         } else {
             (&self.others, &bearer.sid)
         };
-        match (doing, branch(bearer)) {
+        match (doing, bearer.branch()) {
             (Doing::Delegate, branch) => rates.delegations.turn(key, branch),
             (Doing::Renew, Some(branch)) => rates.delegated.turn(key, Some(branch)),
             (Doing::Renew, None) => rates.renewals.turn(key),
@@ -111,14 +110,18 @@ impl Sessions {
 
     /// How many delegations may stand under the session of a bearer; `None` for any number.
     pub(super) fn most_open(&self, bearer: &Claims) -> Option<usize> {
-        let most = if is_attested(bearer) { MOST_OPEN } else { self.most_open };
+        let most = if bearer.is_attested() {
+            MOST_OPEN
+        } else {
+            self.most_open
+        };
         (most > 0).then_some(most)
     }
 
     /// The branch of a bearer, and how many delegations may stand below it; `None` for as many as under the session.
     pub(super) fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b str, usize)> {
         let most = self.most_open(bearer).filter(|most| *most <= MOST_SHARED)?;
-        Some((branch(bearer)?, (most / 2).max(1)))
+        Some((bearer.branch()?, (most / 2).max(1)))
     }
 
     pub(super) fn rooms(&self) -> &Rooms {

@@ -46,7 +46,7 @@ impl From<DenialKind> for Refusal {
 
 /// Whether these are the claims of an attested agent, or of one that it delegated to: nobody else can have the prefix.
 pub fn is_attested(claims: &Claims) -> bool {
-    claims.orch_id.starts_with(ORCH_PREFIX)
+    claims.is_attested()
 }
 
 /// What a registration claims, as far as a pod's launch token binds it.

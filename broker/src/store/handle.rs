@@ -19,8 +19,8 @@ use super::sqlite::committer::{Committer, Message, Pending, Shared};
 use super::sqlite::open::{Opened, open};
 use super::sqlite::readers::Readers;
 use super::{Command, EventDraft, EventFilter, EventPage, Remembered, Result, StoreError, Tx};
-use crate::clock::is_wrong;
 use crate::metrics::Metrics;
+use agentwrit_protocol::wall_clock::is_wrong;
 
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 4096;

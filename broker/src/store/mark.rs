@@ -12,7 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use agentwrit_protocol::StoreMark;
 
 use super::{Result, StoreError};
-use crate::file_names::{beside, sync_folder_of};
+use crate::file_names::sync_folder_of;
+use agentwrit_protocol::file_names::beside;
 
 /// A mark is some 140 bytes; more than this is none.
 const LONGEST: u64 = 1024;

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 use super::StoreKind;
-use crate::file_names::{beside, sync_folder_of};
-use crate::timestamp::rfc3339_seconds;
+use crate::file_names::sync_folder_of;
+use agentwrit_protocol::file_names::beside;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// Where the note is: beside the signing key, for the next start may name the right file where this one named a wrong
 /// one; and beside the store, for another one with that key may be opened in between.

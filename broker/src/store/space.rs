@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use prometheus::IntGauge;
 
 use super::reserve::Reserve;
-use crate::file_names::{beside, folder_of};
+use agentwrit_protocol::file_names::{beside, folder_of};
 
 const MIB: u64 = 1024 * 1024;
 /// The reserve is given up in so many parts.

@@ -15,7 +15,7 @@ use super::short::{expanded, text};
 use crate::keys::KeySet;
 use crate::store::segment::{Cut, Segment};
 use crate::store::{EventDraft, MetaKey, Operation, Result, StoreError};
-use crate::timestamp::{nanos, rfc3339_nanos};
+use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
 
 /// Events that stay without a checkpoint for so long get one, however few they are.
 const LONGEST_UNSIGNED: Duration = Duration::HOUR;

@@ -19,14 +19,14 @@ use super::schema::migrate;
 use super::segments;
 use super::session::{AT_ONCE, kept_until};
 use super::statements::Statements;
-use crate::clock::{both, disagreement, is_wrong};
-use crate::file_names::beside;
 use crate::store::space::Space;
 use crate::store::{
     EndReason, EventDraft, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError,
     StoreKind,
 };
 use crate::view::ViewChange;
+use agentwrit_protocol::file_names::beside;
+use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
 
 /// How long to wait for whoever else holds the write lock. Nobody should: ours is the one writer. A batch that fails
 /// waits up to three times (BEGIN, the probe, opening anew), and its callers with it.

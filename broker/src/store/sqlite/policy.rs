@@ -10,7 +10,7 @@ use super::statements::{Statements, scalar};
 use crate::store::policy::{NewDenial, Policies, Policy, PolicyKey};
 use crate::store::session::{mark_in, pod_mark, stem};
 use crate::store::{Operation, Result, Session, Sessions, StoreError};
-use crate::timestamp::rfc3339_seconds;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.
 const MOST_UNMARKED: i64 = 100;

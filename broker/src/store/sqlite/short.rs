@@ -15,7 +15,7 @@ use super::meta;
 use super::segments::{Saved, first_kept};
 use super::statements::{Statements, scalar};
 use crate::store::{MetaKey, Operation, Result, StoreError};
-use crate::timestamp::rfc3339_nanos;
+use agentwrit_protocol::timestamp::rfc3339_nanos;
 
 const SHORTEN: &str = "shorten_audit_events";
 const READ: &str = "read_audit_events";
