@@ -21,6 +21,7 @@ pub mod server;
 pub mod service;
 pub mod startup;
 pub mod store;
+mod store_surroundings;
 pub mod system;
 #[cfg(test)]
 mod testing;

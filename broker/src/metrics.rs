@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::store::sqlite::segments::Kept;
+use crate::store::StoreObserver;
 
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;
@@ -162,19 +163,6 @@ impl Metrics {
         self.registry.register(collector)
     }
 
-    /// Takes note of what is kept of the trail.
-    pub(crate) fn trail_takes(&self, kept: &Kept) {
-        self.audit_bytes.set(kept.bytes());
-        self.audit_segments.set(kept.segments);
-    }
-
-    /// Counts events of the trail by their types.
-    pub(crate) fn count_events<'e>(&self, types: impl Iterator<Item = &'e str>) {
-        for event_type in types {
-            self.audit_events.with_label_values(&[event_type]).inc();
-        }
-    }
-
     /// Counts a token by its first scope; beyond 100 distinct ones the label is `other`.
     pub fn token_issued(&self, scope: &[String]) {
         let first = scope.first().map_or("none", String::as_str);
@@ -194,6 +182,35 @@ impl Metrics {
         let mut families = self.registry.gather();
         families.extend(self.process.gather());
         TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+impl StoreObserver for Metrics {
+    fn failed(&self, operation: &'static str) {
+        self.db_errors.with_label_values(&[operation]).inc();
+    }
+
+    fn audit_write_took(&self, duration: Duration) {
+        self.audit_write_duration.observe(duration.as_secs_f64());
+    }
+
+    fn audited(&self, event_types: &[&str]) {
+        for event_type in event_types {
+            self.audit_events.with_label_values(&[event_type]).inc();
+        }
+    }
+
+    fn trail_takes(&self, bytes: i64, segments: i64) {
+        self.audit_bytes.set(bytes);
+        self.audit_segments.set(segments);
+    }
+
+    fn restored(&self, rule: &'static str) {
+        self.store_restored.with_label_values(&[rule]).inc();
+    }
+
+    fn disk_free(&self, bytes: u64) {
+        self.store_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::server::{ListenError, Server};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::startup::{StartError, Surroundings, assemble};
-use crate::store::{StoreError, StoreKind};
+use crate::store::{StoreError, StoreLocation};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 
 /// How long threads that read files or compare secrets may go on after the end.
@@ -89,7 +89,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         }
     }
     match Config::load(&environment) {
-        Ok(config) if restored && config.store == StoreKind::Memory => fatal(&[NOTHING_RESTORED.to_owned()]),
+        Ok(config) if restored && config.store == StoreLocation::Memory => fatal(&[NOTHING_RESTORED.to_owned()]),
         Ok(config) => logged(Config {
             accept_clock,
             restored,

@@ -1,7 +1,6 @@
 //! Putting the broker together.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_server::Turns;
@@ -16,7 +15,9 @@ use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
+use crate::store::sqlite::{OpenOptions, SqliteStore};
 use crate::store::{Store, StoreError};
+use crate::store_surroundings::{ChainSigner, ViewFollower};
 use crate::verify::Verifier;
 use crate::view::View;
 
@@ -70,24 +71,25 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     }
     let judging = Arc::new(JudgingClock::new(Arc::clone(&clock)));
     let limits = Arc::new(Limits::new(&config, &clock, Arc::clone(&metrics)));
-    let shared = crate::store::sqlite::Shared {
-        view: Arc::clone(&view),
+    let surroundings = crate::store::Surroundings {
         clock: Arc::clone(&clock),
         judging: Arc::clone(&judging),
         entropy: Arc::clone(&entropy),
-        keys: Arc::clone(&keys),
-        metrics: Arc::clone(&metrics),
-        limits: Arc::clone(&limits),
-        status: crate::store::StoreStatus::new(&metrics),
-        matches: crate::store::sqlite::matches::Matches::default(),
+        signer: Arc::new(ChainSigner(Arc::clone(&keys))),
+        observer: Arc::<Metrics>::clone(&metrics),
+        revocations: Arc::new(ViewFollower(Arc::clone(&view))),
+        gate: Arc::<Limits>::clone(&limits),
+    };
+    let options = OpenOptions {
+        location: config.store.clone(),
+        required: config.store_required,
+        mark: config.store_mark.clone(),
+        signing_key: config.signing_key_path.clone(),
+        key_is_new: keys.made(),
         max_ttl: config.max_ttl,
-        memory_run: crate::store::MemoryRun::beside(&config.signing_key_path, &config.store),
-        mark: crate::store::MarkFile::at(&config.store_mark),
         retention: config.retention.clone(),
-        sealed: tokio::sync::Notify::new(),
-        restored: AtomicBool::new(config.restored),
-        accept_clock: AtomicBool::new(config.accept_clock),
-        first: AtomicBool::new(keys.made()),
+        restored: config.restored,
+        accept_clock: config.accept_clock,
     };
     let attestation = match &config.attest {
         Some(settings) => {
@@ -98,7 +100,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         }
         None => None,
     };
-    let store = Store::open(config.store.clone(), config.store_required, Arc::new(shared)).await?;
+    let store = Store::new(SqliteStore::open(options, surroundings).await?);
     metrics.audit_events_loaded.set(store.event_count());
     tracing::info!(target: "STORE", component = "Load", count = store.event_count(), "audit events loaded");
     let verifier = Verifier::new(

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::ManualClock;
 
-use crate::broker::AppState;
+use crate::broker::{AppState, Broker};
 use crate::config::Config;
 use crate::startup::{Surroundings, assemble};
+use crate::store::sqlite::SqliteStore;
 use crate::system::SystemEntropy;
 
 /// A broker that has nothing to do with files but for its key, which is gone when this returns.
@@ -36,4 +37,9 @@ pub(crate) async fn broker_with(more: &[(&str, &str)]) -> (AppState, Arc<ManualC
         attestor: None,
     };
     (assemble(config.unwrap(), surroundings).await.unwrap(), clock)
+}
+
+/// Has the store act as if its disk had so many bytes left.
+pub(crate) fn set_free(broker: &Broker, bytes: u64) {
+    broker.store.backend::<SqliteStore>().unwrap().set_free(bytes);
 }

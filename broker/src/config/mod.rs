@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use agentwrit_server::tls::TlsFiles;
 
-use crate::store::{Retention, StoreKind};
+use crate::store::{Retention, StoreLocation};
 
 pub use cidr::Cidr;
 pub use file::Mode;
@@ -80,7 +80,7 @@ pub struct Config {
     /// A missing key is FATAL rather than made.
     pub signing_key_required: bool,
     /// Where the store is.
-    pub store: StoreKind,
+    pub store: StoreLocation,
     /// Answer 503 rather than fall back to memory.
     pub store_required: bool,
     /// File with the store's mark.

@@ -13,7 +13,7 @@ use super::file::{ConfigFile, Mode, Places};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
 use crate::file_names::{beside, folder_of};
 use crate::store::segment::LEAST_BOUND;
-use crate::store::{Retention, StoreKind, WhenFull};
+use crate::store::{Retention, StoreLocation, WhenFull};
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
 const DEFAULT_TTL: i64 = 300;
@@ -226,7 +226,7 @@ impl Reader<'_> {
         }
     }
 
-    fn store(&mut self) -> StoreKind {
+    fn store(&mut self) -> StoreLocation {
         // Its value holds a password: only the name is told.
         if self.text("AA_DATABASE_URL").is_some() {
             self.fail(
@@ -235,8 +235,8 @@ impl Reader<'_> {
             );
         }
         match (self.env)("AA_DB_PATH") {
-            Some(path) if path.is_empty() => StoreKind::Memory,
-            path => StoreKind::File(PathBuf::from(path.unwrap_or_else(|| "./data.db".to_owned()))),
+            Some(path) if path.is_empty() => StoreLocation::Memory,
+            path => StoreLocation::File(PathBuf::from(path.unwrap_or_else(|| "./data.db".to_owned()))),
         }
     }
 

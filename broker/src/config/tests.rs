@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource};
-use crate::store::{Retention, StoreKind, WhenFull};
+use crate::store::{Retention, StoreLocation, WhenFull};
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
 
@@ -46,7 +46,7 @@ fn defaults_are_the_contracts() {
         ),
         ("agentwrit.local", "", "")
     );
-    assert_eq!(config.store, StoreKind::File(PathBuf::from("./data.db")));
+    assert_eq!(config.store, StoreLocation::File(PathBuf::from("./data.db")));
     assert_eq!(config.signing_key_path, PathBuf::from("./signing.key"));
     assert_eq!(
         (config.tls.clone(), config.log_level, config.log_format),
@@ -80,7 +80,7 @@ fn empty_is_unset_but_for_the_two_that_say_something() {
         ("AA_DB_PATH", ""),
     ])
     .unwrap();
-    assert_eq!((config.max_ttl, config.store), (86_400, StoreKind::Memory));
+    assert_eq!((config.max_ttl, config.store), (86_400, StoreLocation::Memory));
     assert_eq!(
         failure(&[("AA_ADMIN_SECRET", "")]),
         "AA_ADMIN_SECRET must be set (non-empty)"
@@ -211,7 +211,7 @@ fn a_database_url_is_refused_with_all_else_that_is_wrong_and_its_value_is_never_
     assert!(!text.contains("hunter2") && !text.contains("db.example"), "{text}");
     assert_eq!(
         load(&[GOOD, ("AA_DATABASE_URL", "")]).unwrap().store,
-        StoreKind::File("./data.db".into())
+        StoreLocation::File("./data.db".into())
     );
     assert!(super::help().contains("AA_DATABASE_URL must be unset"));
 }

@@ -1,58 +1,16 @@
 //! The one way of a denial into the trail: so many of one source or subject are audited, further ones are counted.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentwrit_protocol::Clock;
-use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Source;
 use governor::Quota;
 
 use super::divided::Divided;
 use super::limit::Limit;
 use crate::metrics::Metrics;
-use crate::store::{DenialDraft, EventDraft};
-
-/// Whose denials count together. Nobody can use up what another one's denials pass by: who holds a delegated token
-/// hides neither the denials of the session nor those of its other delegates, and no token hides those of a launch.
-#[derive(Debug, Clone, Copy)]
-pub enum Asker<'a> {
-    /// A network address: its source, for a caller whose credential isn't verified.
-    Source(IpAddr),
-    /// Who a token or the API server vouches for, other than a pod: a session, a subject, a ServiceAccount.
-    Known(&'a str),
-    /// A pod by its UID, when the API server vouches for it.
-    Pod(&'a str),
-    /// Who holds a token that a session delegated.
-    Delegate {
-        /// The session, or its pod.
-        session: &'a str,
-        /// The delegation by the session itself that the token descends from.
-        branch: &'a str,
-    },
-}
-
-impl<'a> Asker<'a> {
-    /// The bearer of a verified token. An attested agent counts by its pod, however often it registers.
-    pub fn bearer(claims: &'a Claims) -> Self {
-        let session = if claims.is_attested() {
-            &claims.task_id
-        } else if claims.sid.is_empty() {
-            &claims.sub
-        } else {
-            &claims.sid
-        };
-        match claims.branch() {
-            Some(branch) => Self::Delegate { session, branch },
-            None => Self::Known(session),
-        }
-    }
-}
-
-/// That the gate let a denial through: nobody else can make one.
-pub struct Passed(());
+use crate::store::{Asker, EventDraft};
 
 /// The rates of audited denials, and how many were only counted.
 pub(super) struct Gate {
@@ -78,8 +36,8 @@ impl Gate {
         }
     }
 
-    /// The event of a denial; `None` when it is only counted.
-    pub(super) fn pass(&self, asker: Asker<'_>, denial: DenialDraft) -> Option<EventDraft> {
+    /// Takes a turn of this asker; false when it has had its turns, and the denial was only counted.
+    pub(super) fn admits(&self, asker: Asker<'_>) -> bool {
         let allowed = match asker {
             Asker::Source(address) => self.sources.allows(Source::of(address)),
             Asker::Known(name) => self.known.allows(name),
@@ -89,7 +47,7 @@ impl Gate {
         if !allowed {
             self.suppress();
         }
-        allowed.then(|| denial.passed(&Passed(())))
+        allowed
     }
 
     /// Whether a denial of this pod goes into the feed for the controller, whatever the trail does with it.
@@ -106,11 +64,7 @@ impl Gate {
     /// How many were counted since the last call, and the event that says so.
     pub(super) fn take_suppressed(&self) -> Option<(u64, EventDraft)> {
         let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
-        let told = || {
-            let denial = DenialDraft::denied(EventType::TokenAuthFailed, format!("suppressed={suppressed}"));
-            denial.error_kind("suppressed").passed(&Passed(()))
-        };
-        (suppressed > 0).then(|| (suppressed, told()))
+        (suppressed > 0).then(|| (suppressed, EventDraft::suppressed(suppressed)))
     }
 
     /// Counts those again that could not be told.

@@ -17,14 +17,14 @@ use agentwrit_server::Source;
 use governor::Quota;
 
 use self::gate::Gate;
-pub use self::gate::{Asker, Passed};
 use self::limit::Limit;
 use self::sessions::Sessions;
 pub use self::sessions::{Doing, Room};
 use crate::attest::ReviewLimit;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::{DenialDraft, EventDraft};
+pub use crate::store::Asker;
+use crate::store::{DenialDraft, DenialGate, EventDraft};
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
 const ADMIN_AUTH_BURST: u32 = 10;
@@ -108,12 +108,7 @@ impl Limits {
 
     /// The event of a denial; `None` when this asker has had so many of late that it is only counted.
     pub fn pass(&self, asker: Asker<'_>, denial: DenialDraft) -> Option<EventDraft> {
-        self.gate.pass(asker, denial)
-    }
-
-    /// Whether a denial of this pod goes into the feed for the controller, whatever the trail does with it.
-    pub fn feeds(&self, pod_uid: &str) -> bool {
-        self.gate.feeds(pod_uid)
+        denial.through(self, asker)
     }
 
     /// Whether a 429 to this source at this endpoint is audited. The others are no suppressed denials: that there are
@@ -187,6 +182,16 @@ impl Limits {
 impl ReviewLimit for Limits {
     fn allows_review(&self, source: Source) -> bool {
         self.reviews.allows(source)
+    }
+}
+
+impl DenialGate for Limits {
+    fn admits(&self, asker: Asker<'_>) -> bool {
+        self.gate.admits(asker)
+    }
+
+    fn feeds(&self, pod_uid: &str) -> bool {
+        self.gate.feeds(pod_uid)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::store::StoreError;
-use crate::testing::broker_with;
+use crate::testing::{broker_with, set_free};
 
 const DAY: i64 = 86_400;
 /// Less than the reserve, and all that one could wish for.
@@ -59,7 +59,7 @@ async fn first_event(broker: &Broker) -> Value {
 async fn dropped_by(broker: &Broker) -> Vec<(DropRule, bool)> {
     let filter = crate::store::EventFilter {
         exact: vec![(
-            crate::store::ledger::FilterColumn::EventType,
+            crate::store::FilterColumn::EventType,
             "audit_segment_dropped".to_owned(),
         )],
         limit: 100,
@@ -165,7 +165,7 @@ async fn on_a_full_disk_the_oldest_go_when_that_is_wished_for() {
         let (broker, _clock) = three_days(&[days, ("AA_AUDIT_FULL", full)]).await;
         retain(&broker).await;
         assert_eq!(dropped_by(&broker).await, []);
-        broker.store.space().set_free(SCARCE);
+        set_free(&broker, SCARCE);
         retain(&broker).await;
         assert_eq!(dropped_by(&broker).await, gone, "{full}");
         assert_eq!(broker.store.failure(), None);
@@ -187,10 +187,10 @@ async fn what_can_not_be_exported_stays_until_the_disk_is_full() {
     retain(&broker).await;
     assert_eq!(broker.metrics.audit_export_failures.get(), 1, "it rests");
     assert_eq!(dropped_by(&broker).await, []);
-    broker.store.space().set_free(SCARCE);
+    set_free(&broker, SCARCE);
     retain(&broker).await;
     assert_eq!(dropped_by(&broker).await, [(DropRule::Full, false); 3]);
-    broker.store.space().set_free(PLENTY);
+    set_free(&broker, PLENTY);
     std::fs::create_dir(&export).unwrap();
     write(&broker, 3).await;
     clock.advance(3 * DAY);
@@ -210,7 +210,7 @@ async fn a_broker_that_may_drop_nothing_does_only_what_ends_authority() {
     let (broker, clock) = three_days(&more).await;
     retain(&broker).await;
     write(&broker, 1).await;
-    broker.store.space().set_free(SCARCE);
+    set_free(&broker, SCARCE);
     retain(&broker).await;
     assert!(broker.store.refuses());
     let refused = broker.store.commit(Write::<false>).await;
@@ -227,10 +227,10 @@ async fn a_broker_that_may_drop_nothing_does_only_what_ends_authority() {
         "it can be read, and nothing is gone"
     );
 
-    broker.store.space().set_free(PLENTY);
+    set_free(&broker, PLENTY);
     retain(&broker).await;
     write(&broker, 1).await;
-    broker.store.space().set_free(SCARCE);
+    set_free(&broker, SCARCE);
     retain(&broker).await;
     std::fs::create_dir(&export).unwrap();
     clock.advance(10);
@@ -322,7 +322,7 @@ async fn an_export_that_hangs_is_soon_taken_for_one_that_failed() {
         ];
         let (broker, clock) = three_days(&more).await;
         let (path, task) = hang(&broker, folder.path()).await;
-        broker.store.space().set_free(SCARCE);
+        set_free(&broker, SCARCE);
         drop_due(&broker).await;
         assert_eq!(dropped_by(&broker).await, [], "it may end in time");
         assert_eq!(
@@ -336,7 +336,7 @@ async fn an_export_that_hangs_is_soon_taken_for_one_that_failed() {
             (broker.store.refuses(), broker.metrics.audit_export_failures.get()),
             (gone.is_empty(), 1)
         );
-        broker.store.space().set_free(PLENTY);
+        set_free(&broker, PLENTY);
         drop_due(&broker).await;
         assert!(!broker.store.refuses(), "there is room again");
         drop(std::fs::File::open(path).unwrap());

@@ -4,7 +4,7 @@ use agentwrit_protocol::audit::{AuditEvent, agent_as_told};
 use agentwrit_protocol::excerpt::excerpt;
 
 use crate::broker::Broker;
-use crate::store::ledger::FilterColumn;
+use crate::store::FilterColumn;
 use crate::store::{EventFilter, EventPage, StoreError};
 use crate::timestamp::parse_rfc3339;
 

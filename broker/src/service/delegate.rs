@@ -16,7 +16,7 @@ use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
-use crate::limits::{Asker, Doing, Room};
+use crate::limits::{Asker, Doing, Limits, Room};
 use crate::store::session::stem;
 use crate::store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
 use crate::timestamp::rfc3339_nanos;
@@ -136,6 +136,7 @@ pub async fn delegate(
         prepared,
         max_ttl: broker.config.max_ttl,
         view: Arc::clone(&broker.view),
+        limits: Arc::clone(&broker.limits),
         path: path.to_owned(),
         source: source.to_owned(),
     };
@@ -230,6 +231,7 @@ struct Delegate {
     prepared: Option<Prepared>,
     max_ttl: i64,
     view: Arc<View>,
+    limits: Arc<Limits>,
     path: String,
     source: String,
 }
@@ -255,7 +257,7 @@ impl Delegate {
         let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
             return Ok(Err(Denial::Unknown));
         };
-        if let Err(seconds) = tx.limits().turn(Doing::Delegate, bearer) {
+        if let Err(seconds) = self.limits.turn(Doing::Delegate, bearer) {
             return Ok(Err(Denial::Rate(seconds)));
         }
         Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
@@ -263,13 +265,13 @@ impl Delegate {
 
     /// Takes a place among the delegations that may stand under the session, and below its delegate.
     async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), Denial>> {
-        let below = tx.limits().most_below(&self.bearer);
+        let below = self.limits.most_below(&self.bearer);
         if let Some((branch, most)) = below
             && !self.takes_place(tx, Some(branch), most).await?
         {
             return Ok(Err(Denial::OpenBelow(most)));
         }
-        if let Some(most) = tx.limits().most_open(&self.bearer)
+        if let Some(most) = self.limits.most_open(&self.bearer)
             && !self.takes_place(tx, None, most).await?
         {
             return Ok(Err(Denial::Open(most)));
@@ -281,12 +283,12 @@ impl Delegate {
     async fn takes_place(&self, tx: &mut dyn Tx, below: Option<&str>, most: usize) -> StoreResult<bool> {
         let root = &self.bearer.sid;
         let of = below.unwrap_or(root);
-        let left = match tx.limits().take_room(of) {
+        let left = match self.limits.take_room(of) {
             Room::Left => return Ok(true),
             Room::Full => return Ok(false),
             Room::Unknown => most.saturating_sub(tx.count_open_delegations(root, below, most).await?),
         };
-        tx.limits().rooms_counted(of, left.saturating_sub(1));
+        self.limits.rooms_counted(of, left.saturating_sub(1));
         Ok(left > 0)
     }
 

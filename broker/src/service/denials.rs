@@ -81,7 +81,7 @@ pub fn sentence(kind: DenialKind, note: &str) -> String {
 /// When the store fails.
 pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &Refused<'_>) -> Result<()> {
     if let Some(pod) = refused.pod
-        && tx.limits().feeds(&pod.uid)
+        && tx.gate().feeds(&pod.uid)
     {
         tell(tx, pod, refused.policy, refused.kind, refused.note).await?;
     }

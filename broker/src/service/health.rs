@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::broker::Broker;
 use crate::clock::{disagreement, is_wrong};
-use crate::store::{Command, Result as StoreResult, Room, StoreError, Tx};
+use crate::store::{Command, DiskSpace, Result as StoreResult, StoreError, Tx};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
 pub const WIRE_VERSION: &str = "2.0.0";
@@ -76,7 +76,7 @@ pub struct Failing {
 }
 
 /// What the disk lets the broker do.
-fn of_disk(room: Room) -> Failing {
+fn of_disk(room: DiskSpace) -> Failing {
     let left = format!("{} bytes are free beside a reserve of {}", room.free, room.reserve);
     let (reason, detail) = if room.full {
         (
@@ -111,7 +111,7 @@ pub fn readiness(broker: &Broker) -> Readiness {
         detail: Some(disagreement(times, min_iat)),
     });
     let mut failing: Vec<Failing> = store.into_iter().chain(clock).collect();
-    let room = broker.store.room();
+    let room = broker.store.disk_space();
     let disk = |full: bool| room.filter(|room| room.scarce && room.full == full).map(of_disk);
     let trail = broker.store.refuses().then(|| Failing {
         dependency: "store",

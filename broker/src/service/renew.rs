@@ -4,6 +4,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, Renewal as Rule};
 use agentwrit_protocol::{EntropyError, ErrorCode};
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal};
@@ -11,7 +13,7 @@ use super::lineage::{StoredLineage, tell};
 use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
-use crate::limits::{Asker, Doing};
+use crate::limits::{Asker, Doing, Limits};
 use crate::store::session::stem;
 use crate::store::{
     Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
@@ -80,6 +82,7 @@ pub async fn renew(
         bearer: claims.clone(),
         wishes,
         jti: broker.random_id(stem(node))?,
+        rates: Arc::clone(&broker.limits),
         limits: RenewLimits {
             max_ttl: broker.config.max_ttl,
             max_session_age: broker.config.max_session_age,
@@ -114,6 +117,7 @@ struct Renew {
     bearer: Claims,
     wishes: Wishes,
     jti: String,
+    rates: Arc<Limits>,
     limits: RenewLimits,
     path: String,
     source: String,
@@ -203,7 +207,7 @@ impl Renew {
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));
         }
-        if let Err(seconds) = tx.limits().turn(Doing::Renew, &self.bearer) {
+        if let Err(seconds) = self.rates.turn(Doing::Renew, &self.bearer) {
             let event = DenialDraft::denied(EventType::TokenRenewalFailed, "the session renews too often");
             self.refuse(tx, Some(&lineage), event, "renewal_rate");
             return Ok(Decision::Rate(seconds));

@@ -12,7 +12,7 @@ use crate::broker::AppState;
 use crate::http::error::ApiError;
 use crate::store::policy::{Policy, PolicyKey};
 use crate::store::{Command, Result, Tx};
-use crate::testing::broker;
+use crate::testing::{broker, set_free};
 
 const PLENTY: u64 = 1 << 40;
 
@@ -91,7 +91,7 @@ async fn held(broker: &AppState, uid: &'static str) -> (Vec<Policy>, i64, bool, 
 
 fn set_full(broker: &AppState, by_disk: bool, full: bool) {
     if by_disk {
-        broker.store.space().set_free(if full { 0 } else { PLENTY });
+        set_free(&broker, if full { 0 } else { PLENTY });
     } else {
         broker.store.refuse(full);
     }

@@ -11,33 +11,12 @@ use std::sync::{Mutex, PoisonError};
 
 use agentwrit_protocol::StoreMark;
 
-use super::{Result, StoreError};
+use super::{Remembered, Result, StoreError};
 use crate::file_names::sync_folder_of;
 use agentwrit_protocol::file_names::beside;
 
 /// A mark is some 140 bytes; more than this is none.
 const LONGEST: u64 = 1024;
-
-/// What somebody outside the store remembers of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Remembered {
-    /// Nothing: there is no mark yet.
-    Nothing,
-    /// Where it stood.
-    Mark(StoreMark),
-    /// There is something that can't be read, and why.
-    Unreadable(String),
-}
-
-impl Remembered {
-    /// What a text says.
-    pub(crate) fn from_text(text: &str) -> Self {
-        match StoreMark::parse(text) {
-            Ok(mark) => Self::Mark(mark),
-            Err(error) => Self::Unreadable(error.to_string()),
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Kept {

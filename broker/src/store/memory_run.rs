@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use super::StoreKind;
+use super::StoreLocation;
 use crate::file_names::sync_folder_of;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
@@ -24,7 +24,7 @@ pub(crate) struct MemoryRun {
 
 impl MemoryRun {
     /// The places beside a signing key and a store.
-    pub(crate) fn beside(key: &Path, store: &StoreKind) -> Self {
+    pub(crate) fn beside(key: &Path, store: &StoreLocation) -> Self {
         let files = std::iter::once(key).chain(store.path());
         Self {
             places: files.map(|file| beside(file, ".ran-on-memory")).collect(),
@@ -91,7 +91,7 @@ mod tests {
     fn the_note_is_beside_key_and_store_until_it_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let beside = |key: &str, store: &str| {
-            let store = StoreKind::File(folder.path().join(store));
+            let store = StoreLocation::File(folder.path().join(store));
             MemoryRun::beside(&folder.path().join(key), &store)
         };
         for (key, store) in [
@@ -116,7 +116,7 @@ mod tests {
     fn neither_another_path_nor_another_store_hides_the_note() {
         let folder = tempfile::tempdir().unwrap();
         let with = |store: &str| {
-            let store = StoreKind::File(folder.path().join(store));
+            let store = StoreLocation::File(folder.path().join(store));
             MemoryRun::beside(&folder.path().join("signing.key"), &store)
         };
         with("wrong/data.db").note(OffsetDateTime::UNIX_EPOCH).unwrap();

@@ -12,11 +12,10 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-
-use prometheus::IntGauge;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::reserve::Reserve;
+use super::{DiskSpace, StoreObserver};
 use agentwrit_protocol::file_names::{beside, folder_of};
 
 const MIB: u64 = 1024 * 1024;
@@ -51,21 +50,7 @@ fn size_and_free(store: &Path) -> rustix::io::Result<(u64, u64)> {
     Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
 }
 
-/// What is known of the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Room {
-    /// Bytes that a process without privileges may still take.
-    pub(crate) free: u64,
-    /// Bytes that the reserve holds beside them.
-    pub(crate) reserve: u64,
-    /// Whether there is little left.
-    pub(crate) scarce: bool,
-    /// Whether only what takes authority away is written.
-    pub(crate) full: bool,
-}
-
 /// The room of one store. A store in memory has none to look at, and is never full.
-#[derive(Debug)]
 pub(crate) struct Space {
     free: AtomicU64,
     held: AtomicU64,
@@ -80,12 +65,12 @@ pub(crate) struct Space {
     full: AtomicBool,
     /// None for a store in memory. Locked while the reserve is made or given up.
     reserve: OnceLock<Mutex<Reserve>>,
-    gauge: IntGauge,
+    observer: Arc<dyn StoreObserver>,
 }
 
 impl Space {
-    /// Of a store that isn't known yet; the gauge follows the free bytes.
-    pub(crate) fn new(gauge: IntGauge) -> Self {
+    /// Of a store that isn't known yet; the observer is told of the free bytes.
+    pub(crate) fn new(observer: Arc<dyn StoreObserver>) -> Self {
         Self {
             free: AtomicU64::new(0),
             held: AtomicU64::new(0),
@@ -96,7 +81,7 @@ impl Space {
             scarce: AtomicBool::new(false),
             full: AtomicBool::new(false),
             reserve: OnceLock::new(),
-            gauge,
+            observer,
         }
     }
 
@@ -111,8 +96,8 @@ impl Space {
     }
 
     /// The last look, if there was one.
-    pub(crate) fn room(&self) -> Option<Room> {
-        self.looked.load(Ordering::Relaxed).then(|| Room {
+    pub(crate) fn now(&self) -> Option<DiskSpace> {
+        self.looked.load(Ordering::Relaxed).then(|| DiskSpace {
             free: self.free.load(Ordering::Relaxed),
             reserve: self.held.load(Ordering::Relaxed),
             scarce: self.scarce(),
@@ -176,7 +161,7 @@ impl Space {
         self.held.store(held, Ordering::Relaxed);
         self.wanted.store(bounds.reserve, Ordering::Relaxed);
         self.looked.store(true, Ordering::Relaxed);
-        self.gauge.set(i64::try_from(free).unwrap_or(i64::MAX));
+        self.observer.disk_free(free);
         let enough = bounds.reserve.saturating_add(2 * bounds.full);
         let (stands, least) = if self.reusable.load(Ordering::Relaxed) >= enough {
             // What is left free is for the WAL.
@@ -265,11 +250,12 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::store::testing::Recorder;
 
     const SIZE: u64 = 1024 * MIB;
 
     fn space() -> Space {
-        Space::new(IntGauge::new("free", "test").unwrap())
+        Space::new(Arc::new(Recorder::default()))
     }
 
     #[test]
@@ -287,8 +273,10 @@ mod tests {
 
     #[test]
     fn who_may_write_follows_the_free_bytes() {
-        let (space, bounds) = (space(), Bounds::of(SIZE));
-        assert_eq!(space.room(), None);
+        let recorder = Arc::new(Recorder::default());
+        let observer: Arc<dyn StoreObserver> = Arc::<Recorder>::clone(&recorder);
+        let (space, bounds) = (Space::new(observer), Bounds::of(SIZE));
+        assert_eq!(space.now(), None);
         for (free, scarce, full) in [
             (64 * MIB, false, false),
             (64 * MIB - 1, true, false),
@@ -302,14 +290,14 @@ mod tests {
             space.set(bounds, free, bounds.reserve);
             assert_eq!((space.scarce(), space.full()), (scarce, full), "{free}");
             let reserve = bounds.reserve;
-            let room = Room {
+            let found = DiskSpace {
                 free,
                 reserve,
                 scarce,
                 full,
             };
-            assert_eq!(space.room(), Some(room));
-            assert_eq!(u64::try_from(space.gauge.get()), Ok(free));
+            assert_eq!(space.now(), Some(found));
+            assert_eq!(recorder.free_bytes(), free);
         }
         space.set(bounds, 64 * MIB, bounds.reserve - 1);
         assert!(space.full(), "without its reserve it is full");
@@ -339,21 +327,21 @@ mod tests {
         let (space, others) = (space(), Cell::new(0));
         look(&space, &store, &others);
         assert!(!space.full());
-        let held = space.room().unwrap().reserve;
+        let held = space.now().unwrap().reserve;
         assert_eq!(held, 32 * MIB);
         for part in 1..=8 {
             assert!(space.give_up());
-            let room = space.room().unwrap();
+            let room = space.now().unwrap();
             assert_eq!((room.reserve, room.full), (32 * MIB - part * 4 * MIB, true));
         }
         assert!(!space.give_up(), "nothing is left");
         // What the reserve has freed is not for everybody.
         others.set(SIZE - 40 * MIB);
         look(&space, &store, &others);
-        assert_eq!(space.room().map(|room| (room.reserve, room.full)), Some((0, true)));
+        assert_eq!(space.now().map(|room| (room.reserve, room.full)), Some((0, true)));
         others.set(SIZE - 48 * MIB);
         look(&space, &store, &others);
-        assert_eq!(space.room().unwrap().reserve, 32 * MIB);
+        assert_eq!(space.now().unwrap().reserve, 32 * MIB);
         assert_eq!((space.scarce(), space.full()), (true, false));
     }
 
@@ -377,7 +365,7 @@ mod tests {
     fn a_folder_that_is_not_there_changes_nothing() {
         let space = space();
         space.look(Path::new("/there/is/no/such/folder/data.db"));
-        assert_eq!((space.room(), space.full()), (None, false));
+        assert_eq!((space.now(), space.full()), (None, false));
         assert!(!space.give_up());
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agentwrit_broker::store::ledger::FilterColumn;
+use agentwrit_broker::store::FilterColumn;
 use agentwrit_broker::store::{EventDraft, EventFilter, EventPage};
 use agentwrit_broker::timestamp::parse_rfc3339;
 use agentwrit_broker::{background, retention};

@@ -3,7 +3,7 @@
 use agentwrit_broker::http::query::{Reader, parameters};
 use agentwrit_broker::service::audit::filter;
 use agentwrit_broker::store::EventFilter;
-use agentwrit_broker::store::ledger::FilterColumn;
+use agentwrit_broker::store::FilterColumn;
 use agentwrit_broker::timestamp::parse_rfc3339;
 use agentwrit_protocol::audit::AuditEvent;
 use http::Uri;

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use super::SqliteTx;
+use super::error::Operation;
 use super::launch::{from_json, to_json};
 use super::statements::{Statements, scalar};
-use crate::store::{AppRecord, Apps, Operation, Result};
+use crate::store::{AppRecord, Apps, Result};
 
 const READ: &str = "read_app";
 

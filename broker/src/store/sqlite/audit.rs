@@ -3,8 +3,9 @@
 use rusqlite::{Connection, Row, params};
 
 use super::chain::SealedEvent;
+use super::error::Operation;
 use super::statements::Statements;
-use crate::store::{Operation, Result};
+use crate::store::Result;
 
 const PAGE: i64 = 4096;
 /// What a page can hold of rows.

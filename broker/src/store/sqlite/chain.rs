@@ -9,12 +9,12 @@ use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
 use super::audit::Sizes;
+use super::error::Operation;
 use super::meta;
 use super::segments::Kept;
 use super::short::{expanded, text};
-use crate::keys::KeySet;
 use crate::store::segment::{Cut, Segment};
-use crate::store::{EventDraft, MetaKey, Operation, Result, StoreError};
+use crate::store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
 use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
 
 /// Events that stay without a checkpoint for so long get one, however few they are.
@@ -94,15 +94,15 @@ impl ChainHead {
     }
 
     /// A signed statement about everything up to this head.
-    pub(super) fn statement(&self, now: OffsetDateTime, keys: &KeySet) -> Result<Checkpoint> {
+    pub(super) fn statement(&self, now: OffsetDateTime, signer: &dyn CheckpointSigner) -> Result<Checkpoint> {
         let timestamp = rfc3339_nanos(now);
         let message = Checkpoint::message(self.sequence, &self.hash, &timestamp);
         Ok(Checkpoint {
             sequence: self.sequence,
             head: self.hash.clone(),
             timestamp,
-            kid: keys.kid().to_owned(),
-            signature: keys.sign_detached(&message)?,
+            kid: signer.kid().to_owned(),
+            signature: signer.sign_detached(&message).map_err(StoreError::Signing)?,
         })
     }
 
@@ -121,7 +121,7 @@ pub(super) fn seal(
     head: &ChainHead,
     drafts: Vec<(OffsetDateTime, EventDraft)>,
     now: OffsetDateTime,
-    keys: &KeySet,
+    signer: &dyn CheckpointSigner,
     cut: Cut,
 ) -> Result<Links> {
     let mut links = Links {
@@ -130,12 +130,12 @@ pub(super) fn seal(
     };
     for (at, draft) in drafts {
         if links.head.full() || links.head.kept.is_due(cut, nanos(at)) {
-            links.sign(at, keys, cut)?;
+            links.sign(at, signer, cut)?;
         }
         links.append(at, event(draft))?;
     }
     if links.head.overdue(now) || links.head.kept.is_due(cut, nanos(now)) {
-        links.sign(now, keys, cut)?;
+        links.sign(now, signer, cut)?;
     }
     Ok(links)
 }
@@ -157,6 +157,12 @@ fn event(draft: EventDraft) -> AuditEvent {
 }
 
 impl Links {
+    /// The types of the events, in order.
+    pub(super) fn event_types(&self) -> Vec<&str> {
+        let types = self.events.iter().map(|sealed| sealed.event.event_type.as_str());
+        types.collect()
+    }
+
     fn append(&mut self, at: OffsetDateTime, mut event: AuditEvent) -> Result<()> {
         let sequence = self.head.sequence.saturating_add(1);
         let at_nanos = nanos(at);
@@ -179,8 +185,8 @@ impl Links {
     }
 
     /// Appends a checkpoint; when a segment is due to be sealed, the next begins with it.
-    fn sign(&mut self, at: OffsetDateTime, keys: &KeySet, cut: Cut) -> Result<()> {
-        let checkpoint = self.head.statement(at, keys)?;
+    fn sign(&mut self, at: OffsetDateTime, signer: &dyn CheckpointSigner, cut: Cut) -> Result<()> {
+        let checkpoint = self.head.statement(at, signer)?;
         if self.head.kept.is_due(cut, nanos(at)) {
             let segment = self.head.kept.seal(self.head.sequence, &self.head.hash);
             self.sealed.push(segment);
@@ -259,10 +265,10 @@ fn tail(connection: &Connection) -> Result<(Vec<Row>, bool)> {
 ///
 /// # Errors
 /// [`StoreError::BrokenChain`] naming the first event that doesn't fit, or the first that is missing at the end.
-pub(super) fn verify_tail(connection: &Connection, keys: &KeySet) -> Result<ChainHead> {
+pub(super) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner) -> Result<ChainHead> {
     let known = remembered(connection)?;
     if let Some(known) = &known
-        && known.check(keys) == SignatureCheck::Invalid
+        && known.check(signer) == SignatureCheck::Invalid
     {
         return Err(broken(known.sequence, BreakKind::Signature));
     }
@@ -280,7 +286,7 @@ pub(super) fn verify_tail(connection: &Connection, keys: &KeySet) -> Result<Chai
     let mut walker = known.iter().cloned().fold(walker, ChainWalker::expecting);
     let mut head = ChainHead::default();
     for row in rows {
-        let step = walker.feed_json(&row.json, keys).map_err(StoreError::BrokenChain)?;
+        let step = walker.feed_json(&row.json, signer).map_err(StoreError::BrokenChain)?;
         match step {
             Step::Event => {
                 head.unsigned_since.get_or_insert(row.at_nanos);
@@ -305,7 +311,7 @@ pub(super) fn verify_tail(connection: &Connection, keys: &KeySet) -> Result<Chai
         // A checkpoint and the memory of it are written together.
         return Err(broken(head.checkpoint, BreakKind::Forgotten));
     }
-    let foreign = |known: &Checkpoint| known.check(keys) == SignatureCheck::UnknownKey;
+    let foreign = |known: &Checkpoint| known.check(signer) == SignatureCheck::UnknownKey;
     head.foreign = known.as_ref().is_some_and(foreign);
     if head.foreign {
         tracing::warn!(target: "AUDIT", component = "Checkpoint", sequence = head.signed,

@@ -1,59 +1,27 @@
 //! The one writer: a thread of its own that gathers the commands that wait into one transaction.
 
-use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
+use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::Checkpoint;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock, StoreMark};
-use rusqlite::Connection;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::audit::insert;
-use super::chain::{ChainHead, Links, remember, seal};
-use super::matches::Matches;
+use super::chain::{Links, remember};
+use super::error::Operation;
 use super::meta::keep_high_water;
-use super::open::{Opened, lacks_room, load_changes, note_reusable, open, probe};
+use super::open::{Opened, lacks_room, load_changes, open, probe};
 use super::restored::{Finding, Identity, Rule, begin_anew, judge};
-use super::segments::{self, Saved};
-use super::statements::Statements;
-use super::tx::SqliteTx;
-use crate::keys::KeySet;
-use crate::limits::Limits;
-use crate::metrics::Metrics;
-use crate::store::handle::StoreStatus;
+use super::shared::Shared;
+use super::transaction::{COMMIT, transaction};
 use crate::store::outage::Outage;
-use crate::store::segment::Retention;
-use crate::store::{Compared, MarkFile, MemoryRun, Operation, Remembered, Result, StoreError, StoreKind, Tx};
-use crate::view::{View, ViewChange};
+use crate::store::{Compared, Job, Remembered, Result, StoreError, StoreLocation};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
-const COMMIT: &str = "commit";
-/// How often the high-water mark goes into the store, with a commit that is made anyway.
-const MARK_EVERY: Duration = Duration::from_secs(5);
-
-/// A command that waits for its turn.
-pub(crate) trait Pending: Send {
-    /// Runs it; its outcome is kept until [`Pending::finish`].
-    fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
-    /// Whether it takes authority away.
-    fn takes_authority(&self) -> bool;
-    /// Whether it may take the last places of the queue and the last bytes of the disk.
-    fn uses_reserves(&self) -> bool;
-    /// Whether [`Pending::rewind`] can do it.
-    fn can_rewind(&self) -> bool;
-    /// Makes it as it was before it ran; whether that can be done.
-    fn rewind(&mut self) -> bool;
-    /// Answers the caller.
-    fn finish(self: Box<Self>, result: Result<()>);
-}
-
 /// What the committer is sent.
 pub(crate) enum Message {
     /// Work.
-    Job(Box<dyn Pending>),
+    Job(Box<dyn Job>),
     /// Try again to open a store that isn't.
     Reopen,
     /// Compare the store with what somebody outside remembers of it.
@@ -62,82 +30,9 @@ pub(crate) enum Message {
     Close(oneshot::Sender<Result<()>>),
 }
 
-/// What the store shares with the rest of the broker.
-pub(crate) struct Shared {
-    pub(crate) view: Arc<View>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) judging: Arc<JudgingClock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) keys: Arc<KeySet>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) status: StoreStatus,
-    pub(crate) matches: Matches,
-    pub(crate) max_ttl: i64,
-    pub(crate) memory_run: MemoryRun,
-    pub(crate) mark: MarkFile,
-    pub(crate) retention: Retention,
-    /// Wakes who exports and drops segments.
-    pub(crate) sealed: Notify,
-    /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
-    pub(crate) restored: AtomicBool,
-    /// Whether a person says that the wall clock is right; once.
-    pub(crate) accept_clock: AtomicBool,
-    /// Whether no store can have been beside this signing key before.
-    pub(crate) first: AtomicBool,
-}
-
-impl StoreStatus {
-    pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {
-        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.stands(epoch, head);
-        self.openings.fetch_add(1, Ordering::SeqCst);
-        self.open.store(true, Ordering::SeqCst);
-    }
-
-    /// Takes note that this process made a store of this epoch.
-    pub(crate) fn made(&self, epoch: String) {
-        *self.made.write().unwrap_or_else(PoisonError::into_inner) = epoch;
-    }
-
-    /// Takes note of where the store stands now.
-    pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
-        *self.mark.write().unwrap_or_else(PoisonError::into_inner) = head.mark(epoch);
-        self.events.store(head.events(), Ordering::SeqCst);
-    }
-
-    /// Takes note of what a batch has appended.
-    fn advanced(&self, head: &ChainHead) {
-        self.events.store(head.events(), Ordering::SeqCst);
-        let noted = self.mark.read().unwrap_or_else(PoisonError::into_inner).sequence;
-        if noted != head.sequence {
-            let mut mark = self.mark.write().unwrap_or_else(PoisonError::into_inner);
-            *mark = head.mark(std::mem::take(&mut mark.epoch));
-        }
-    }
-
-    /// Where the store stands.
-    pub(crate) fn mark(&self) -> StoreMark {
-        self.mark.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn failed(&self, error: &StoreError) {
-        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.kind());
-        self.open.store(false, Ordering::SeqCst);
-    }
-}
-
-/// What a commit publishes.
-struct Published {
-    links: Links,
-    changes: Vec<ViewChange>,
-    /// When the high-water mark was kept with it, monotonic.
-    mark_kept: Option<Duration>,
-}
-
 /// The committer.
 pub(crate) struct Committer {
-    kind: StoreKind,
+    kind: StoreLocation,
     opened: Option<Opened>,
     queue: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
@@ -146,7 +41,7 @@ pub(crate) struct Committer {
 
 impl Committer {
     pub(crate) fn new(
-        kind: StoreKind,
+        kind: StoreLocation,
         opened: Option<Opened>,
         queue: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
@@ -184,7 +79,7 @@ impl Committer {
     }
 
     /// Commits one batch; returns what was met on the way and comes after it.
-    fn gather(&mut self, first: Box<dyn Pending>) -> Option<Message> {
+    fn gather(&mut self, first: Box<dyn Job>) -> Option<Message> {
         let mut jobs = vec![first];
         let mut next = None;
         // Whoever is about to send something gets the processor first: a small batch costs nearly as much as a large one.
@@ -205,7 +100,7 @@ impl Committer {
         next
     }
 
-    fn batch(&mut self, jobs: Vec<Box<dyn Pending>>) {
+    fn batch(&mut self, jobs: Vec<Box<dyn Job>>) {
         let (mut jobs, refused): (Vec<_>, Vec<_>) = if self.shared.status.space.full() {
             jobs.into_iter().partition(|job| job.uses_reserves())
         } else {
@@ -224,34 +119,35 @@ impl Committer {
             return;
         };
         let takes_authority = jobs.iter().any(|job| job.takes_authority());
-        let timer = self.shared.metrics.audit_write_duration.start_timer();
+        let begun = self.shared.clock.monotonic();
         match transaction(opened, &self.shared, &mut jobs) {
             Ok(published) => {
+                if !published.links.events.is_empty() {
+                    let took = self.shared.clock.monotonic().saturating_sub(begun);
+                    self.shared.observer.audit_write_took(took);
+                    self.shared.observer.audited(&published.links.event_types());
+                }
                 let Links {
                     head,
-                    events,
                     checkpoint,
                     sealed,
+                    ..
                 } = published.links;
-                if events.is_empty() {
-                    timer.stop_and_discard();
-                } else {
-                    timer.observe_duration();
-                }
                 opened.head = head;
                 opened.mark_kept = published.mark_kept.or(opened.mark_kept);
                 self.shared.status.advanced(&opened.head);
-                self.shared.metrics.trail_takes(&opened.head.kept);
+                let kept = &opened.head.kept;
+                self.shared.observer.trail_takes(kept.bytes(), kept.segments);
                 if !sealed.is_empty() {
                     self.shared.sealed.notify_one();
                 }
-                self.shared.view.apply(published.changes);
+                if !published.changes.is_empty() {
+                    self.shared.revocations.changed(published.changes);
+                }
                 if takes_authority {
                     // Before the answer: a copy from before this commit must not pass for the store.
                     self.keep_mark();
                 }
-                let types = events.iter().map(|sealed| sealed.event.event_type.as_str());
-                self.shared.metrics.count_events(types);
                 for job in jobs {
                     job.finish(Ok(()));
                 }
@@ -260,7 +156,6 @@ impl Committer {
                 }
             }
             Err((culprit, error)) => {
-                timer.stop_and_discard();
                 self.report(&error);
                 let space = &self.shared.status.space;
                 let is_full = lacks_room(&self.kind, &error);
@@ -289,17 +184,13 @@ impl Committer {
 
     /// Lets the file outside the store say where it stands; a store in memory can't be put back from a copy.
     fn keep_mark(&self) {
-        if matches!(self.kind, StoreKind::File(_)) {
+        if matches!(self.kind, StoreLocation::File(_)) {
             self.shared.mark.keep(|| self.shared.status.mark());
         }
     }
 
     fn count(&self, error: &StoreError) {
-        self.shared
-            .metrics
-            .db_errors
-            .with_label_values(&[error.operation()])
-            .inc();
+        self.shared.observer.failed(error.operation());
     }
 
     fn report(&self, error: &StoreError) {
@@ -352,9 +243,9 @@ impl Committer {
         let opened = self.opened.as_mut().ok_or(StoreError::NotOpen)?;
         let present = self.shared.status.mark();
         let rule = match self.kind {
-            StoreKind::File(_) => judge(&opened.connection, &present, &remembered)?,
+            StoreLocation::File(_) => judge(&opened.connection, &present, &remembered)?,
             // It began with this process, and refuses what is older than itself.
-            StoreKind::Memory => None,
+            StoreLocation::Memory => None,
         };
         if let Some(rule) = rule {
             let finding = Finding {
@@ -374,7 +265,7 @@ impl Committer {
             let Opened { connection, head, .. } = opened;
             let identity = begin_anew(connection, head, &before, &finding, &self.shared)?;
             let changes = load_changes(connection, self.shared.judging.observe())?;
-            self.shared.view.load(identity.min_iat, changes);
+            self.shared.load_revocations(identity.min_iat, changes);
             self.shared.status.stands(identity.epoch, head);
             self.keep_mark();
         }
@@ -413,7 +304,7 @@ impl Committer {
         };
         let signed = opened
             .head
-            .statement(self.shared.clock.now(), &self.shared.keys)
+            .statement(self.shared.clock.now(), self.shared.signer.as_ref())
             .and_then(|statement| remember(&opened.connection, &statement).map(|()| statement));
         match signed {
             Ok(statement) => tell(&statement),
@@ -444,65 +335,6 @@ impl Committer {
             tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
         }
     }
-}
-
-/// Runs the jobs between BEGIN and COMMIT; on failure names the job at fault (the last one for COMMIT itself).
-fn transaction(
-    opened: &mut Opened,
-    shared: &Shared,
-    jobs: &mut [Box<dyn Pending>],
-) -> std::result::Result<Published, (usize, StoreError)> {
-    let connection = &mut opened.connection;
-    let last = jobs.len().saturating_sub(1);
-    connection
-        .change("begin", "BEGIN IMMEDIATE", [])
-        .map_err(|error| (0, error))?;
-    let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
-    let mut saved = Saved::default();
-    for (index, job) in jobs.iter_mut().enumerate() {
-        let mut tx = SqliteTx::new(connection, shared);
-        job.run(&mut tx).map_err(|error| (index, error))?;
-        drafts.extend(tx.drafts);
-        changes.extend(tx.changes);
-        dropped.extend(tx.dropped);
-        saved = saved.and(tx.saved);
-    }
-    let cut = shared.retention.cut();
-    let mut head = Cow::Borrowed(&opened.head);
-    if saved != Saved::default() {
-        // Before anything is sealed, whose bytes these may be.
-        head.to_mut().kept.shortened(saved);
-    }
-    let mut links = seal(&head, drafts, shared.clock.now(), &shared.keys, cut)
-        .and_then(|links| append(connection, links))
-        .map_err(|error| (last, error))?;
-    links.head.kept.dropped(&dropped);
-    let now = shared.clock.monotonic();
-    let is_due = opened
-        .mark_kept
-        .is_none_or(|kept| now.saturating_sub(kept) >= MARK_EVERY);
-    if is_due {
-        keep_high_water(connection, shared.judging.observe().mark).map_err(|error| (last, error))?;
-    }
-    if is_due || shared.status.space.full() {
-        note_reusable(connection, shared).map_err(|error| (last, error))?;
-    }
-    connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
-    Ok(Published {
-        links,
-        changes,
-        mark_kept: is_due.then_some(now),
-    })
-}
-
-/// Writes what a batch appends to the chain.
-pub(super) fn append(connection: &Connection, links: Links) -> Result<Links> {
-    insert(connection, &links.events)?;
-    segments::insert(connection, &links.sealed)?;
-    if let Some(checkpoint) = &links.checkpoint {
-        remember(connection, checkpoint)?;
-    }
-    Ok(links)
 }
 
 /// Tells the log, which is kept elsewhere than the store, how long the trail is.

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use super::SqliteTx;
+use super::error::Operation;
 use super::statements::Statements;
-use crate::store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Operation, Result, StoreError};
+use crate::store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
 
 const READ: &str = "read_launch_token";
 

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::EventFilter;
-use crate::store::ledger::FilterColumn;
+use crate::store::FilterColumn;
 
 /// Numbers of matches that are kept of one filter: 16 KiB.
 pub(super) const KNOWN: usize = 2000;

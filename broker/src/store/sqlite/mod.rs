@@ -3,22 +3,41 @@
 mod apps;
 mod audit;
 mod chain;
-pub(crate) mod committer;
+mod committer;
+mod error;
+mod handle;
+mod jobs;
 mod launch;
-pub(crate) mod matches;
+mod matches;
 mod meta;
-pub(crate) mod open;
+mod open;
+mod options;
 mod pages;
 mod policy;
 pub(crate) mod readers;
 mod restored;
 mod revocation;
 mod schema;
-pub(crate) mod segments;
+mod segments;
 mod session;
+mod shared;
 mod short;
 mod statements;
-pub(crate) mod tx;
+pub(super) mod status;
+mod transaction;
+mod tx;
+mod upkeep;
 
-pub(crate) use committer::Shared;
-pub(crate) use tx::SqliteTx;
+use futures_util::FutureExt;
+
+pub use handle::SqliteStore;
+pub use options::OpenOptions;
+
+use super::{Result, StoreError};
+use tx::SqliteTx;
+
+/// What a future answers that waits for nothing but the transaction: on this store each of those is a call of the library,
+/// and ready at once. One that waits for anything else is a fault of its command, and must not hold up all others.
+fn ready<T>(running: impl Future<Output = Result<T>>) -> Result<T> {
+    running.now_or_never().unwrap_or(Err(StoreError::Waited))
+}

@@ -12,19 +12,21 @@ use agentwrit_protocol::{Clock, Entropy, StoreMark, Times, lower_hex};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::chain::{ChainHead, seal, verify_tail};
-use super::committer::{Shared, append};
+use super::error::Operation;
 use super::meta;
 use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
 use super::schema::migrate;
 use super::segments;
 use super::session::{AT_ONCE, kept_until};
+use super::shared::Shared;
 use super::statements::Statements;
+use super::transaction::append;
+use crate::store::ViewChange;
 use crate::store::space::Space;
 use crate::store::{
-    EndReason, EventDraft, FromStored, MetaKey, Operation, Remembered, Result, Revocation, RevocationLevel, StoreError,
-    StoreKind,
+    EndReason, EventDraft, FromStored, MetaKey, Remembered, Result, Revocation, RevocationLevel, StoreError,
+    StoreLocation,
 };
-use crate::view::ViewChange;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
 
@@ -96,10 +98,10 @@ fn create(path: &Path) -> Result<()> {
 }
 
 /// A connection that writes.
-fn connect(kind: &StoreKind) -> Result<Connection> {
+fn connect(kind: &StoreLocation) -> Result<Connection> {
     let connection = match kind {
-        StoreKind::File(path) => Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE),
-        StoreKind::Memory => Connection::open_in_memory(),
+        StoreLocation::File(path) => Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE),
+        StoreLocation::Memory => Connection::open_in_memory(),
     }
     .during(OPEN)?;
     connection.busy_timeout(BUSY_TIMEOUT).during(OPEN)?;
@@ -119,7 +121,7 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection> {
 }
 
 /// Whether this happened because there is no room on the disk.
-pub(super) fn lacks_room(kind: &StoreKind, error: &StoreError) -> bool {
+pub(super) fn lacks_room(kind: &StoreLocation, error: &StoreError) -> bool {
     let Some(path) = kind.path() else { return false };
     match error.kind() {
         "disk_full" => true,
@@ -129,7 +131,7 @@ pub(super) fn lacks_room(kind: &StoreKind, error: &StoreError) -> bool {
     }
 }
 
-/// Tells [`crate::store::Room`] of the free pages in the file.
+/// Tells [`crate::store::DiskSpace`] of the free pages in the file.
 pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<()> {
     let bytes = segments::reusable_bytes(connection)?;
     shared.status.space.reusable(u64::try_from(bytes).unwrap_or_default());
@@ -138,7 +140,7 @@ pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<
 
 /// Opens the store and loads the view from it; on a full disk with room from the reserve, as long as there is any: until
 /// the store is open nothing can be revoked.
-pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
+pub(crate) fn open(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     if let Some(path) = kind.path() {
         shared.status.space.learn(path);
     }
@@ -150,30 +152,30 @@ pub(crate) fn open(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     }
 }
 
-fn open_once(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
+fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     let lock = match kind {
-        StoreKind::File(path) => {
+        StoreLocation::File(path) => {
             let lock = lock(path)?;
             create(path)?;
             Some(lock)
         }
-        StoreKind::Memory => None,
+        StoreLocation::Memory => None,
     };
     let mut connection = connect(kind)?;
     migrate(&connection)?;
     shared.judging.load(meta::high_water(&connection)?);
-    let forgetful = matches!(kind, StoreKind::File(_)) && shared.memory_run.noted();
-    let mut head = verify_tail(&connection, &shared.keys)?;
+    let forgetful = matches!(kind, StoreLocation::File(_)) && shared.memory_run.noted();
+    let mut head = verify_tail(&connection, shared.signer.as_ref())?;
     head.kept = segments::load(&mut connection, shared.retention.cut())?;
     // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
     let known = meta::read(&connection, MetaKey::Epoch)?;
     let mut found = None;
-    if let (Some(epoch), StoreKind::File(_)) = (&known, kind) {
+    if let (Some(epoch), StoreLocation::File(_)) = (&known, kind) {
         found = finding(&connection, &head.mark(epoch.clone()), shared)?;
     }
     let mut identity = identify(&mut connection, &mut head, shared, forgetful)?;
     probe(&mut connection)?;
-    if matches!(kind, StoreKind::File(_)) {
+    if matches!(kind, StoreLocation::File(_)) {
         if known.is_none() {
             found = finding(&connection, &head.mark(identity.epoch.clone()), shared)?;
         }
@@ -185,10 +187,10 @@ fn open_once(kind: &StoreKind, shared: &Shared) -> Result<Opened> {
     let changes = load_changes(&connection, shared.judging.observe())?;
     note_reusable(&connection, shared)?;
     shared.matches.clear();
-    shared.view.load(identity.min_iat, changes);
+    shared.load_revocations(identity.min_iat, changes);
     shared.status.opened(identity.epoch, &head);
-    shared.metrics.trail_takes(&head.kept);
-    if matches!(kind, StoreKind::File(_)) {
+    shared.observer.trail_takes(head.kept.bytes(), head.kept.segments);
+    if matches!(kind, StoreLocation::File(_)) {
         shared.mark.keep(|| shared.status.mark());
     }
     if forgetful {
@@ -309,7 +311,13 @@ fn identify(connection: &mut Connection, head: &mut ChainHead, shared: &Shared, 
         let event = EventDraft::success(EventType::ClockAccepted, detail);
         links = Some(append(
             &transaction,
-            seal(head, vec![(now, event)], now, &shared.keys, shared.retention.cut())?,
+            seal(
+                head,
+                vec![(now, event)],
+                now,
+                shared.signer.as_ref(),
+                shared.retention.cut(),
+            )?,
         )?);
         tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
             "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
@@ -357,9 +365,8 @@ fn identify(connection: &mut Connection, head: &mut ChainHead, shared: &Shared, 
     }
     transaction.commit().during(OPEN)?;
     if let Some(links) = links {
+        shared.observer.audited(&links.event_types());
         *head = links.head;
-        let types = links.events.iter().map(|sealed| sealed.event.event_type.as_str());
-        shared.metrics.count_events(types);
     }
     shared.accept_clock.store(false, Ordering::SeqCst);
     Ok(identity)
@@ -430,7 +437,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.db");
         create(&path).unwrap();
-        let writer = connect(&StoreKind::File(path.clone())).unwrap();
+        let writer = connect(&StoreLocation::File(path.clone())).unwrap();
         writer.execute_batch("CREATE TABLE found (x)").unwrap();
         let reader = connect_reader(&path).unwrap();
         drop(writer);

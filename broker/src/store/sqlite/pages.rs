@@ -5,12 +5,13 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
+use super::error::Operation;
 use super::matches::{KNOWN, Known, Matches};
 use super::segments::first_kept;
 use super::short::expanded;
 use super::statements::{Statements, scalar};
-use crate::store::ledger::FilterColumn;
-use crate::store::{EventFilter, EventPage, Operation, Result};
+use crate::store::FilterColumn;
+use crate::store::{EventFilter, EventPage, Result};
 
 const COUNT: &str = "count_audit_events";
 const READ: &str = "read_audit_events";

@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
 
 use super::SqliteTx;
+use super::error::Operation;
 use super::launch::{from_json, to_json};
 use super::statements::{Statements, scalar};
 use crate::store::policy::{NewDenial, Policies, Policy, PolicyKey};
 use crate::store::session::{mark_in, pod_mark, stem};
-use crate::store::{Operation, Result, Session, Sessions, StoreError};
+use crate::store::{Result, Session, Sessions, StoreError};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.

@@ -6,13 +6,15 @@ use rusqlite::Connection;
 use serde::Deserialize;
 
 use super::chain::{ChainHead, seal};
-use super::committer::{Shared, append};
+use super::error::Operation;
 use super::meta;
 use super::open::{begin, new_epoch, next_second};
 use super::session::AT_ONCE;
+use super::shared::Shared;
 use super::short::expanded;
 use super::statements::{Statements, scalar};
-use crate::store::{EventDraft, MetaKey, Operation, Remembered, Result, StoreError};
+use super::transaction::append;
+use crate::store::{EventDraft, MetaKey, Remembered, Result, StoreError};
 
 const OPERATION: &str = "restore";
 
@@ -178,15 +180,19 @@ pub(super) fn begin_anew(
     let event = EventDraft::success(EventType::StoreRestored, detail.clone());
     let links = append(
         &transaction,
-        seal(head, vec![(now, event)], now, &shared.keys, shared.retention.cut())?,
+        seal(
+            head,
+            vec![(now, event)],
+            now,
+            shared.signer.as_ref(),
+            shared.retention.cut(),
+        )?,
     )?;
     transaction.commit().during(OPERATION)?;
+    shared.observer.audited(&links.event_types());
     *head = links.head;
-    shared
-        .metrics
-        .count_events(links.events.iter().map(|sealed| sealed.event.event_type.as_str()));
     let rule = finding.rule.as_str();
-    shared.metrics.store_restored.with_label_values(&[rule]).inc();
+    shared.observer.restored(rule);
     tracing::warn!(target: "STORE", component = "Restore", rule, detail,
         "the store was put back from a copy: all tokens of before are refused; revoke, and deregister, once more \
          what was since the copy was made");

@@ -5,8 +5,8 @@ use rusqlite::params;
 
 use super::SqliteTx;
 use super::statements::{Statements, scalar};
-use crate::store::{Ledger, Result, Revocation, RevocationLevel, Revocations};
-use crate::view::ViewChange;
+use crate::store::ViewChange;
+use crate::store::{Result, Revocation, RevocationLevel, Revocations};
 
 #[async_trait]
 impl Revocations for SqliteTx<'_> {

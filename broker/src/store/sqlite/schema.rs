@@ -2,8 +2,9 @@
 
 use rusqlite::Connection;
 
+use super::error::Operation;
 use super::statements::{Statements, scalar};
-use crate::store::{Operation, Result, StoreError};
+use crate::store::{Result, StoreError};
 
 /// In order; released ones are never changed.
 const MIGRATIONS: &[&str] = &[

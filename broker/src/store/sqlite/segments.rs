@@ -6,12 +6,13 @@ use rusqlite::{Connection, Row, params};
 
 use super::SqliteTx;
 use super::audit::{SIZES, Sizes};
+use super::error::Operation;
 use super::meta;
 use super::open::begin;
 use super::restored::hash_at;
 use super::statements::{Statements, scalar};
 use crate::store::segment::{Cut, Segment, Segments};
-use crate::store::{MetaKey, Operation, Result, StoreError};
+use crate::store::{MetaKey, Result, StoreError};
 
 const READ: &str = "read_audit_segments";
 const WRITE: &str = "write_audit_segment";

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use super::SqliteTx;
+use super::error::Operation;
 use super::launch::{attested, from_json, to_json};
 use super::statements::{Statements, scalar};
+use crate::store::ViewChange;
 use crate::store::session::{STEM, stem};
-use crate::store::{Delegated, EndReason, FromStored, Ledger, Operation, Renewal, Result, Session, Sessions};
-use crate::view::ViewChange;
+use crate::store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
 
 const READ: &str = "read_session";
 /// The moment of a predecessor that has no overlap.

@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::audit::{SIZES, Sizes};
+use super::error::Operation;
 use super::meta;
 use super::segments::{Saved, first_kept};
 use super::statements::{Statements, scalar};
-use crate::store::{MetaKey, Operation, Result, StoreError};
+use crate::store::{MetaKey, Result, StoreError};
 use agentwrit_protocol::timestamp::rfc3339_nanos;
 
 const SHORTEN: &str = "shorten_audit_events";

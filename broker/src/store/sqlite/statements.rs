@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, Params, Row};
 
-use crate::store::{Operation, Result};
+use super::error::Operation;
+use crate::store::Result;
 
 /// What a connection is asked to do; every statement text is compiled once a connection.
 pub(super) trait Statements {

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
-use super::committer::Shared;
 use super::matches::Matches;
 use super::pages::page;
 use super::segments::Saved;
-use crate::limits::Limits;
-use crate::store::handle::StoreStatus;
+use super::shared::Shared;
+use super::status::StoreStatus;
 use crate::store::segment::Segment;
-use crate::store::{EventDraft, EventFilter, EventPage, Ledger, Result};
-use crate::view::ViewChange;
+use crate::store::{
+    AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, TxClock, ViewChange,
+};
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
 pub(crate) struct SqliteTx<'c> {
@@ -23,7 +23,7 @@ pub(crate) struct SqliteTx<'c> {
     pub(crate) now: OffsetDateTime,
     pub(crate) times: Times,
     matches: &'c Matches,
-    limits: &'c Limits,
+    gate: &'c dyn DenialGate,
     status: &'c StoreStatus,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
@@ -40,7 +40,7 @@ impl<'c> SqliteTx<'c> {
             now: shared.clock.now(),
             times: shared.judging.times(),
             matches: &shared.matches,
-            limits: &shared.limits,
+            gate: shared.gate.as_ref(),
             status: &shared.status,
             drafts: Vec::new(),
             changes: Vec::new(),
@@ -54,26 +54,30 @@ impl<'c> SqliteTx<'c> {
         let seconds = self.now.unix_timestamp().saturating_mul(1000);
         seconds.saturating_add(i64::from(self.now.millisecond()))
     }
+
+    /// Tells whoever follows revocations of a change, with the commit.
+    pub(crate) fn view_change(&mut self, change: ViewChange) {
+        self.changes.push(change);
+    }
 }
 
-#[async_trait]
-impl Ledger for SqliteTx<'_> {
+impl AuditSink for SqliteTx<'_> {
     fn audit(&mut self, draft: EventDraft) {
         self.drafts.push((self.now, draft));
     }
 
-    fn limits(&self) -> &Limits {
-        self.limits
+    fn gate(&self) -> &dyn DenialGate {
+        self.gate
     }
+}
 
+impl Headroom for SqliteTx<'_> {
     fn only_takes_authority(&self) -> bool {
         self.status.space.full() || self.status.refusing.load(Ordering::SeqCst)
     }
+}
 
-    fn view_change(&mut self, change: ViewChange) {
-        self.changes.push(change);
-    }
-
+impl TxClock for SqliteTx<'_> {
     fn now(&self) -> OffsetDateTime {
         self.now
     }
@@ -85,7 +89,10 @@ impl Ledger for SqliteTx<'_> {
     fn now_millis(&self) -> i64 {
         self.millis()
     }
+}
 
+#[async_trait]
+impl AuditQuery for SqliteTx<'_> {
     async fn events(&mut self, filter: &EventFilter) -> Result<EventPage> {
         page(self.connection, filter, self.matches)
     }

@@ -1,6 +1,6 @@
 //! The audit trail.
 
-use agentwrit_broker::store::ledger::FilterColumn;
+use agentwrit_broker::store::FilterColumn;
 use agentwrit_protocol::ErrorCode::InvalidRequest;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::wire;

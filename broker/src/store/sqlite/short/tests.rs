@@ -4,7 +4,7 @@ use agentwrit_protocol::audit::{EventType, GENESIS_HASH};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::ledger::FilterColumn;
+use crate::store::FilterColumn;
 use crate::store::sqlite::chain::SealedEvent;
 use crate::store::sqlite::matches::Matches;
 use crate::store::sqlite::{audit, pages, schema};

@@ -1,23 +1,18 @@
-//! The audit chain as a command sees it: drafts go in, sealed events come out of the commit.
+//! Events before they are numbered, dated and chained.
 
 use std::marker::PhantomData;
 
-use agentwrit_protocol::Times;
 use agentwrit_protocol::audit::{EventType, ExtraFields, Outcome};
 use agentwrit_protocol::excerpt::excerpt;
-use async_trait::async_trait;
-use time::OffsetDateTime;
 
-use super::Result;
-use super::session::Session;
-use crate::limits::{Asker, Limits, Passed};
-use crate::view::ViewChange;
+use super::{Asker, DenialGate};
+use crate::store::session::Session;
 
 /// Marks the draft of an event that goes into the trail.
 #[derive(Debug, Clone, Copy)]
 pub enum Audited {}
 
-/// Marks the draft of a denial, which only the gate (`limits`) lets into the trail.
+/// Marks the draft of a denial, which only a [`DenialGate`] lets into the trail.
 #[derive(Debug, Clone, Copy)]
 pub enum Denied {}
 
@@ -58,6 +53,12 @@ impl EventDraft {
     pub fn success(event_type: EventType, detail: impl Into<String>) -> Self {
         Self::new(event_type, Outcome::Success, detail.into())
     }
+
+    /// The one event that stands for so many denials that a gate has only counted.
+    pub fn suppressed(denials: u64) -> Self {
+        let draft = DenialDraft::denied(EventType::TokenAuthFailed, format!("suppressed={denials}"));
+        draft.error_kind("suppressed").into_event()
+    }
 }
 
 impl DenialDraft {
@@ -66,8 +67,13 @@ impl DenialDraft {
         Self::new(event_type, Outcome::Denied, detail.into())
     }
 
-    /// The event, once the gate has let it through.
-    pub fn passed(self, _: &Passed) -> EventDraft {
+    /// The event, when the gate lets this asker's denial into the trail; else it is only counted. Nothing else makes an
+    /// event of a denial.
+    pub fn through(self, gate: &(impl DenialGate + ?Sized), asker: Asker<'_>) -> Option<EventDraft> {
+        gate.admits(asker).then(|| self.into_event())
+    }
+
+    fn into_event(self) -> EventDraft {
         Draft {
             event_type: self.event_type,
             outcome: self.outcome,
@@ -194,120 +200,4 @@ impl<K> Draft<K> {
         id.clone_into(&mut self.extra.correlation_id);
         self
     }
-}
-
-/// What an audit query asks for; empty strings filter nothing.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// (column, value) pairs that must match exactly.
-    pub exact: Vec<(FilterColumn, String)>,
-    /// Earliest moment, inclusive, Unix nanoseconds.
-    pub since: Option<i64>,
-    /// Latest moment, inclusive, Unix nanoseconds.
-    pub until: Option<i64>,
-    /// Only events after the one with this number; nothing is skipped then.
-    pub cursor: Option<i64>,
-    /// Rows to skip.
-    pub offset: i64,
-    /// Rows to return at most.
-    pub limit: i64,
-}
-
-/// The closed set of members that a query may filter by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FilterColumn {
-    /// `agent_id`.
-    AgentId,
-    /// `task_id`.
-    TaskId,
-    /// `event_type`.
-    EventType,
-    /// `outcome`.
-    Outcome,
-    /// `actor`.
-    Actor,
-    /// `source`.
-    Source,
-    /// `correlation_id`.
-    CorrelationId,
-    /// `policy_uid`.
-    PolicyUid,
-    /// `pod_uid`.
-    PodUid,
-    /// `error_kind`.
-    ErrorKind,
-}
-
-impl FilterColumn {
-    /// Every column.
-    pub const ALL: [Self; 10] = [
-        Self::AgentId,
-        Self::TaskId,
-        Self::EventType,
-        Self::Outcome,
-        Self::Actor,
-        Self::Source,
-        Self::CorrelationId,
-        Self::PolicyUid,
-        Self::PodUid,
-        Self::ErrorKind,
-    ];
-
-    /// Name of the query parameter and of the column.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AgentId => "agent_id",
-            Self::TaskId => "task_id",
-            Self::EventType => "event_type",
-            Self::Outcome => "outcome",
-            Self::Actor => "actor",
-            Self::Source => "source",
-            Self::CorrelationId => "correlation_id",
-            Self::PolicyUid => "policy_uid",
-            Self::PodUid => "pod_uid",
-            Self::ErrorKind => "error_kind",
-        }
-    }
-}
-
-/// One page of the trail.
-#[derive(Debug, Clone, Default)]
-pub struct EventPage {
-    /// A JSON array of events in order of insertion, each exactly as it was sealed.
-    pub events: String,
-    /// Number of the last of them.
-    pub last: Option<i64>,
-    /// Matches before paging.
-    pub total: i64,
-}
-
-/// The ledger and the clock of one transaction.
-#[async_trait]
-pub trait Ledger {
-    /// Appends an event to the chain inside this transaction.
-    fn audit(&mut self, draft: EventDraft);
-    /// Appends a denial, unless this asker has had so many of late that it is only counted.
-    fn deny(&mut self, asker: Asker<'_>, denial: DenialDraft) {
-        if let Some(event) = self.limits().pass(asker, denial) {
-            self.audit(event);
-        }
-    }
-    /// The rates and caps that commands keep to.
-    fn limits(&self) -> &Limits;
-    /// Whether only what takes authority away is written: the disk is full, or the trail may drop nothing.
-    fn only_takes_authority(&self) -> bool;
-    /// Changes the in-memory view after the commit, before the answer.
-    fn view_change(&mut self, change: ViewChange);
-    /// One clock reading for the whole command.
-    fn now(&self) -> OffsetDateTime;
-    /// The same, Unix milliseconds.
-    fn now_millis(&self) -> i64;
-    /// The same, Unix seconds.
-    fn now_seconds(&self) -> i64 {
-        self.now().unix_timestamp()
-    }
-    /// The clocks that tokens are judged by, read once for the whole command.
-    fn times(&self) -> Times;
-    /// One page of committed events.
-    async fn events(&mut self, filter: &EventFilter) -> Result<EventPage>;
 }

@@ -1,0 +1,80 @@
+//! What services do with a store: one atomic piece of work.
+
+use async_trait::async_trait;
+
+use super::{
+    Apps, AuditQuery, AuditSink, LaunchTokens, Meta, Nonces, Policies, Result, Revocations, Segments, Sessions, TxClock,
+};
+
+/// How much may be written.
+pub trait Headroom {
+    /// Whether only what takes authority away is written: the disk is full, or the trail may drop nothing.
+    fn only_takes_authority(&self) -> bool;
+}
+
+/// One transaction, as a command sees it: the repositories, the audit trail and the clock.
+pub trait Tx:
+    Apps
+    + LaunchTokens
+    + Sessions
+    + Revocations
+    + Nonces
+    + Policies
+    + Meta
+    + Segments
+    + AuditSink
+    + AuditQuery
+    + TxClock
+    + Headroom
+    + Send
+{
+}
+
+impl<T> Tx for T where
+    T: Apps
+        + LaunchTokens
+        + Sessions
+        + Revocations
+        + Nonces
+        + Policies
+        + Meta
+        + Segments
+        + AuditSink
+        + AuditQuery
+        + TxClock
+        + Headroom
+        + Send
+{
+}
+
+/// One atomic piece of work on the store. The embedded store polls it once, on its own thread: it may wait for
+/// nothing but the transaction, whose futures are ready at once there.
+#[async_trait]
+pub trait Command: Send + 'static {
+    /// What the caller hears after the commit; refusals by a rule are part of it.
+    type Outcome: Send + 'static;
+
+    /// Whether it takes authority away: such commands have room in the queue and on the disk that no other can take.
+    /// Small ones are tried again when the disk was full, see [`Command::again`].
+    const TAKES_AUTHORITY: bool = false;
+
+    /// Whether it makes room on the disk: such commands may use what is kept for taking authority away.
+    const MAKES_ROOM: bool = false;
+
+    /// Whether it issues something that lives by the wall clock: refused while that is wrong.
+    const ISSUES: bool = false;
+
+    /// The same once more, for another try with room from the reserve. Only what takes authority away has one.
+    fn again(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Decides and writes.
+    ///
+    /// # Errors
+    /// Only when the store fails: everybody in the batch then hears 503 and nothing changed.
+    async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome>;
+}

@@ -1,0 +1,148 @@
+//! What can go wrong with a store.
+
+/// An error of a driver or a library that the store doesn't know by its type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What kind of failure a database reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseFailure {
+    /// There is no room on its disk.
+    DiskFull,
+    /// The system failed to read or write.
+    Io,
+    /// Anything else.
+    Other,
+}
+
+impl DatabaseFailure {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::Io => "io",
+            Self::Other => "database",
+        }
+    }
+}
+
+/// Why the store could not do it; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or failed.
+    #[error("store operation {operation} failed: {source}")]
+    Database {
+        /// What was being done, such as `insert_session`; also a metric label.
+        operation: &'static str,
+        /// What kind of failure it is.
+        failure: DatabaseFailure,
+        /// What the driver said.
+        #[source]
+        source: BoxError,
+    },
+    /// A row holds what the broker never wrote.
+    #[error("store holds a malformed {what}: {why}")]
+    Corrupt {
+        /// Which thing.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The audit chain doesn't verify.
+    #[error("the audit chain is broken: {0}")]
+    BrokenChain(agentwrit_protocol::audit::Break),
+    /// A checkpoint of the audit chain could not be signed.
+    #[error("the audit chain can't be signed: {0}")]
+    Signing(#[source] BoxError),
+    /// Another process holds the lock file.
+    #[error("{path} is held by another process: only one broker may use a store")]
+    Locked {
+        /// The lock file.
+        path: String,
+    },
+    /// The lock file or its directory can't be made.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system can't read the store's mark, so that nobody knows whether the store was put back from a copy.
+    #[error(
+        "the store's mark {path} can't be read ({source}): mend that, name another file in AA_STORE_MARK, or start once \
+         with --restored"
+    )]
+    Mark {
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The wall clock is behind the high-water mark: nothing is issued by it.
+    #[error("the wall clock is more than five minutes behind the store's high-water mark: nothing is issued")]
+    Clock,
+    /// The disk is full: what is left is for what takes authority away.
+    #[error("the disk is full: only what takes authority away is still written")]
+    DiskFull,
+    /// Another command of the same batch failed, and the batch was rolled back.
+    #[error("the batch was rolled back")]
+    RolledBack,
+    /// The store isn't open; the broker retries each second.
+    #[error("the store is not open")]
+    NotOpen,
+    /// The audit trail can't be exported, the disk is down to its reserve, and `AA_AUDIT_FULL=refuse` says to drop nothing.
+    #[error("the audit trail can't be exported and the disk is nearly full: only what takes authority away is done")]
+    AuditFull,
+    /// More commands wait than the queue holds.
+    #[error("too many commands wait for the store")]
+    QueueFull,
+    /// A command waited for something other than the store, which would hold up everybody.
+    #[error("a command waited for something other than the store")]
+    Waited,
+    /// It hangs, or the committer is gone.
+    #[error("the store was not closed in good order, with {waiting} messages waiting for it")]
+    NotClosed {
+        /// Commands, and the close itself.
+        waiting: usize,
+    },
+    /// Randomness for an id failed.
+    #[error(transparent)]
+    Entropy(#[from] agentwrit_protocol::EntropyError),
+}
+
+impl StoreError {
+    /// A static word for metrics and `/readyz`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Database { failure, .. } => failure.kind(),
+            Self::Corrupt { .. } => "corrupt",
+            Self::BrokenChain(_) => "broken_chain",
+            Self::Signing(_) => "signing",
+            Self::Locked { .. } => "locked",
+            Self::File { .. } => "file",
+            Self::Mark { .. } => "mark",
+            Self::Clock => "clock",
+            Self::DiskFull => "disk_full",
+            Self::RolledBack => "rolled_back",
+            Self::NotOpen => "not_open",
+            Self::AuditFull => "audit_full",
+            Self::QueueFull => "queue_full",
+            Self::Waited => "waited",
+            Self::NotClosed { .. } => "not_closed",
+            Self::Entropy(_) => "entropy",
+        }
+    }
+
+    /// The failed operation, the label of `agentwrit_db_errors_total`.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Database { operation, .. } => operation,
+            Self::Locked { .. } | Self::File { .. } | Self::Mark { .. } => "open",
+            other => other.kind(),
+        }
+    }
+}
+
+/// What every store function returns.
+pub type Result<T> = std::result::Result<T, StoreError>;

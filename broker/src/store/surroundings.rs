@@ -1,0 +1,65 @@
+//! What a store needs from the process around it. The broker implements these traits; a store knows nothing else of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_protocol::audit::CheckpointKeys;
+use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+
+use super::{BoxError, DenialGate, ViewChange};
+
+/// Signs checkpoints of the audit chain, and checks those that it or another key has signed.
+pub trait CheckpointSigner: CheckpointKeys + Send + Sync {
+    /// Id of the key that it signs with.
+    fn kid(&self) -> &str;
+
+    /// The signature over a text, base64url without padding.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    fn sign_detached(&self, message: &str) -> Result<String, BoxError>;
+}
+
+/// Is told what the store does, for metrics. Called on the store's own threads: it must not block.
+pub trait StoreObserver: Send + Sync {
+    /// An operation failed.
+    fn failed(&self, operation: &'static str);
+    /// A transaction that appends audit events took this long, up to its commit.
+    fn audit_write_took(&self, duration: Duration);
+    /// Events of these types were committed.
+    fn audited(&self, event_types: &[&str]);
+    /// The audit trail takes about so many bytes, and has so many sealed segments.
+    fn trail_takes(&self, bytes: i64, segments: i64);
+    /// The store was found or declared to be put back from a copy, by this rule.
+    fn restored(&self, rule: &'static str);
+    /// The disk of the store has so many bytes left.
+    fn disk_free(&self, bytes: u64);
+}
+
+/// Follows the revocations in the store, for checks of tokens that don't ask it.
+pub trait RevocationListener: Send + Sync {
+    /// The store was opened or has begun a new epoch: these changes replace all that was known. Tokens issued before the
+    /// Unix second `min_iat` are refused.
+    fn loaded(&self, min_iat: i64, changes: Vec<ViewChange>);
+    /// These changes were committed. Called before the callers of the commit are answered, in the order of commits.
+    fn changed(&self, changes: Vec<ViewChange>);
+}
+
+/// All of it.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// The time that tokens are judged by; the store keeps its high-water mark.
+    pub judging: Arc<JudgingClock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// Signs the audit chain.
+    pub signer: Arc<dyn CheckpointSigner>,
+    /// Metrics.
+    pub observer: Arc<dyn StoreObserver>,
+    /// Follows revocations.
+    pub revocations: Arc<dyn RevocationListener>,
+    /// Decides which denials the audit trail holds.
+    pub gate: Arc<dyn DenialGate>,
+}

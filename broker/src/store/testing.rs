@@ -1,0 +1,170 @@
+//! Surroundings for tests of a store: they decide nothing and remember what they were told.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
+use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, lower_hex};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Asker, BoxError, CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange,
+};
+
+/// Unix second of the clock at the beginning.
+pub const START: i64 = 1_800_000_000;
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A signer whose signatures are hashes of key id and text.
+#[derive(Debug, Clone, Copy)]
+pub struct HashSigner(pub &'static str);
+
+impl HashSigner {
+    fn signature(self, message: &str) -> String {
+        lower_hex(Sha256::digest(format!("{} {message}", self.0)))
+    }
+}
+
+impl CheckpointKeys for HashSigner {
+    fn check(&self, kid: &str, message: &str, signature: &str) -> SignatureCheck {
+        if kid != self.0 {
+            SignatureCheck::UnknownKey
+        } else if signature == self.signature(message) {
+            SignatureCheck::Valid
+        } else {
+            SignatureCheck::Invalid
+        }
+    }
+}
+
+impl CheckpointSigner for HashSigner {
+    fn kid(&self) -> &str {
+        self.0
+    }
+
+    fn sign_detached(&self, message: &str) -> Result<String, BoxError> {
+        Ok(self.signature(message))
+    }
+}
+
+/// What a store has told.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    free: AtomicU64,
+    min_iat: AtomicI64,
+    audited: Mutex<Vec<String>>,
+    failed: Mutex<Vec<&'static str>>,
+    changes: Mutex<Vec<ViewChange>>,
+}
+
+impl Recorder {
+    /// The bytes that the disk had left at the last look.
+    pub fn free_bytes(&self) -> u64 {
+        self.free.load(Ordering::SeqCst)
+    }
+
+    /// As of the last load.
+    pub fn min_iat(&self) -> i64 {
+        self.min_iat.load(Ordering::SeqCst)
+    }
+
+    /// The types of the events that were committed since the last call.
+    pub fn take_audited(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.audited))
+    }
+
+    /// The operations that failed since the last call.
+    pub fn take_failed(&self) -> Vec<&'static str> {
+        std::mem::take(&mut lock(&self.failed))
+    }
+
+    /// The changes of revocations since the last load or call.
+    pub fn take_changes(&self) -> Vec<ViewChange> {
+        std::mem::take(&mut lock(&self.changes))
+    }
+}
+
+impl StoreObserver for Recorder {
+    fn failed(&self, operation: &'static str) {
+        lock(&self.failed).push(operation);
+    }
+
+    fn audit_write_took(&self, _duration: Duration) {}
+
+    fn audited(&self, event_types: &[&str]) {
+        lock(&self.audited).extend(event_types.iter().map(|text| (*text).to_owned()));
+    }
+
+    fn trail_takes(&self, _bytes: i64, _segments: i64) {}
+
+    fn restored(&self, _rule: &'static str) {}
+
+    fn disk_free(&self, bytes: u64) {
+        self.free.store(bytes, Ordering::SeqCst);
+    }
+}
+
+impl RevocationListener for Recorder {
+    fn loaded(&self, min_iat: i64, changes: Vec<ViewChange>) {
+        self.min_iat.store(min_iat, Ordering::SeqCst);
+        *lock(&self.changes) = changes;
+    }
+
+    fn changed(&self, changes: Vec<ViewChange>) {
+        lock(&self.changes).extend(changes);
+    }
+}
+
+/// Lets every denial pass but those of the address 192.0.2.1.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenGate;
+
+impl DenialGate for OpenGate {
+    fn admits(&self, asker: Asker<'_>) -> bool {
+        !matches!(asker, Asker::Source(address) if address == std::net::IpAddr::from([192, 0, 2, 1]))
+    }
+
+    fn feeds(&self, _pod_uid: &str) -> bool {
+        true
+    }
+}
+
+/// Counts up.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Entropy for Counter {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        let next = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+        for (byte, from) in buffer
+            .iter_mut()
+            .rev()
+            .zip(next.iter().rev().chain(std::iter::repeat(&0)))
+        {
+            *byte = *from;
+        }
+        Ok(())
+    }
+}
+
+/// Surroundings whose clock stands at [`START`], with the clock and the recorder to look at.
+pub fn surroundings() -> (Surroundings, Arc<ManualClock>, Arc<Recorder>) {
+    let manual = Arc::new(ManualClock::at(START));
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
+    let recorder = Arc::new(Recorder::default());
+    let surroundings = Surroundings {
+        judging: Arc::new(JudgingClock::new(Arc::clone(&clock))),
+        clock,
+        entropy: Arc::new(Counter::default()),
+        signer: Arc::new(HashSigner("test")),
+        observer: Arc::<Recorder>::clone(&recorder),
+        revocations: Arc::<Recorder>::clone(&recorder),
+        gate: Arc::new(OpenGate),
+    };
+    (surroundings, manual, recorder)
+}
