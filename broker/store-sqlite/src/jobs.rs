@@ -1,0 +1,117 @@
+//! Jobs of the store itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use agentwrit_store::{EventDraft, Job, Result, Tx};
+
+/// Counts itself among the events that nobody waits for, until it is dropped.
+pub(super) struct Unconfirmed(Arc<AtomicUsize>);
+
+impl Unconfirmed {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// An event that nobody waits for.
+pub(super) struct Append {
+    draft: Option<EventDraft>,
+    /// Dropped with the job, after the commit.
+    _unconfirmed: Unconfirmed,
+}
+
+impl Append {
+    pub(super) fn new(draft: EventDraft, unconfirmed: Unconfirmed) -> Self {
+        Self {
+            draft: Some(draft),
+            _unconfirmed: unconfirmed,
+        }
+    }
+}
+
+#[async_trait]
+impl Job for Append {
+    fn takes_authority(&self) -> bool {
+        false
+    }
+
+    fn makes_room(&self) -> bool {
+        false
+    }
+
+    fn issues(&self) -> bool {
+        false
+    }
+
+    async fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {
+        if let Some(draft) = self.draft.take() {
+            tx.audit(draft);
+        }
+        Ok(())
+    }
+
+    fn can_rewind(&self) -> bool {
+        false
+    }
+
+    fn rewind(&mut self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, _result: Result<()>) {}
+}
+
+/// Waits for all that was queued before it.
+pub(super) struct Flush(oneshot::Sender<Result<()>>);
+
+impl Flush {
+    /// The job, and where its end is told.
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<()>>) {
+        let (reply, answer) = oneshot::channel();
+        (Self(reply), answer)
+    }
+}
+
+#[async_trait]
+impl Job for Flush {
+    fn takes_authority(&self) -> bool {
+        false
+    }
+
+    fn makes_room(&self) -> bool {
+        false
+    }
+
+    fn issues(&self) -> bool {
+        false
+    }
+
+    async fn run(&mut self, _tx: &mut dyn Tx) -> Result<()> {
+        Ok(())
+    }
+
+    fn can_rewind(&self) -> bool {
+        false
+    }
+
+    fn rewind(&mut self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, result: Result<()>) {
+        if self.0.send(result).is_err() {
+            tracing::trace!(target: "STORE", component = "Commit", "nobody waits for the answer");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Rows of launch tokens.
+
+use async_trait::async_trait;
+use rusqlite::{Row, params};
+
+use super::SqliteTx;
+use super::error::Operation;
+use super::statements::Statements;
+use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
+
+const READ: &str = "read_launch_token";
+
+/// Writes a value as JSON text.
+pub(super) fn to_json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt {
+        what,
+        why: error.to_string(),
+    })
+}
+
+/// Reads a value from JSON text.
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
+        what,
+        why: error.to_string(),
+    })
+}
+
+/// Reads the optional attestation column.
+pub(super) fn attested(text: Option<String>) -> Result<Option<Attested>> {
+    text.map(|text| from_json("attestation", &text)).transpose()
+}
+
+fn from_row(row: &Row<'_>) -> Result<LaunchToken> {
+    let text = |column| row.get::<_, String>(column).during(READ);
+    let allowed_scope = text("allowed_scope")?;
+    let bound: Option<String> = row.get("attested").during(READ)?;
+    Ok(LaunchToken {
+        hash: LaunchTokenHash::from_stored(text("hash")?),
+        agent_name: text("agent_name")?,
+        allowed_scope: from_json("allowed scope", &allowed_scope)?,
+        max_ttl: row.get("max_ttl").during(READ)?,
+        single_use: row.get("single_use").during(READ)?,
+        expires_at: row.get("expires_at").during(READ)?,
+        consumed_at: row.get("consumed_at").during(READ)?,
+        created_by: text("created_by")?,
+        correlation_id: text("correlation_id")?,
+        attested: attested(bound)?,
+    })
+}
+
+#[async_trait]
+impl LaunchTokens for SqliteTx<'_> {
+    async fn insert_launch_token(&mut self, token: &LaunchToken) -> Result<()> {
+        let bound = token.attested.as_ref();
+        self.connection.change(
+            "insert_launch_token",
+            "INSERT INTO launch_tokens (hash, agent_name, allowed_scope, max_ttl, single_use, expires_at, consumed_at, \
+             created_by, correlation_id, policy_uid, pod_uid, attested) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                token.hash.as_str(),
+                token.agent_name,
+                to_json("allowed scope", &token.allowed_scope)?,
+                token.max_ttl,
+                token.single_use,
+                token.expires_at,
+                token.consumed_at,
+                token.created_by,
+                token.correlation_id,
+                bound.map(|bound| &bound.policy_uid),
+                bound.map(|bound| &bound.pod_uid),
+                bound.map(|bound| to_json("attestation", bound)).transpose()?,
+            ],
+        )?;
+        Ok(())
+    }
+
+    async fn launch_token(&mut self, hash: &LaunchTokenHash) -> Result<Option<LaunchToken>> {
+        let sql = "SELECT * FROM launch_tokens WHERE hash = ?";
+        self.connection.first(READ, sql, [hash.as_str()], from_row)
+    }
+
+    async fn consume_launch_token(&mut self, hash: &LaunchTokenHash) -> Result<bool> {
+        let sql = "UPDATE launch_tokens SET consumed_at = ? WHERE hash = ? AND consumed_at IS NULL";
+        let values = params![self.millis(), hash.as_str()];
+        Ok(self.connection.change("consume_launch_token", sql, values)? == 1)
+    }
+
+    async fn unused_attested_launch_tokens(&mut self) -> Result<Vec<LaunchToken>> {
+        let sql = "SELECT * FROM launch_tokens WHERE pod_uid IS NOT NULL AND consumed_at IS NULL AND expires_at >= ?";
+        self.connection.all(READ, sql, [self.millis()], from_row)
+    }
+}

@@ -1,0 +1,463 @@
+//! Opening: lock file, connection, schema, identity of the store, chain, revocation view.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::{Clock, Entropy, StoreMark, Times, lower_hex};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::chain::{ChainHead, seal, verify_tail};
+use super::error::Operation;
+use super::meta;
+use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
+use super::schema::migrate;
+use super::segments;
+use super::session::{AT_ONCE, kept_until};
+use super::shared::Shared;
+use super::statements::Statements;
+use super::transaction::append;
+use crate::space::Space;
+use agentwrit_protocol::file_names::beside;
+use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
+use agentwrit_store::ViewChange;
+use agentwrit_store::{
+    EndReason, EventDraft, FromStored, MetaKey, Remembered, Result, Revocation, RevocationLevel, StoreError,
+    StoreLocation,
+};
+
+/// How long to wait for whoever else holds the write lock. Nobody should: ours is the one writer. A batch that fails
+/// waits up to three times (BEGIN, the probe, opening anew), and its callers with it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+const CACHED_STATEMENTS: usize = 256;
+/// One thread uses a connection at a time; a path is a path, never a URI with options.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+const OPEN: &str = "open";
+const OWNER_ONLY: u32 = 0o600;
+
+/// An open store.
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    pub(crate) head: ChainHead,
+    /// When the high-water mark was last kept, monotonic.
+    pub(crate) mark_kept: Option<Duration>,
+    _lock: Option<StoreLock>,
+}
+
+/// The lock on `<path>.lock`, held while the value lives.
+struct StoreLock {
+    file: File,
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // Said, not left to the closing: a process that was forked and has not yet become another program holds a copy of the
+        // descriptor, and the lock with it (flock(2)). Nothing can be done when it fails.
+        let _ = self.file.unlock();
+    }
+}
+
+/// Takes the lock file of a store, so that no two brokers write one chain.
+fn lock(path: &Path) -> Result<StoreLock> {
+    let name = beside(path, ".lock");
+    let path = name.display().to_string();
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(OWNER_ONLY)
+        .open(&name)
+        .map_err(|source| StoreError::File {
+            path: path.clone(),
+            source,
+        })?;
+    match file.try_lock() {
+        Ok(()) => Ok(StoreLock { file }),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
+        Err(std::fs::TryLockError::Error(source)) => Err(StoreError::File { path, source }),
+    }
+}
+
+/// Makes the file unless it is there, readable by its owner only; SQLite gives WAL and index the same mode.
+///
+/// A file that is there isn't opened: closing it would take away the locks that readers of this process hold on it
+/// (fcntl(2)), and the next program that closes its own connection would remove the WAL under them.
+fn create(path: &Path) -> Result<()> {
+    let made = File::options().create_new(true).write(true).mode(OWNER_ONLY).open(path);
+    match made {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => Err(StoreError::File {
+            path: path.display().to_string(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A connection that writes.
+fn connect(kind: &StoreLocation) -> Result<Connection> {
+    let connection = match kind {
+        StoreLocation::File(path) => Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_WRITE),
+        StoreLocation::Memory => Connection::open_in_memory(),
+    }
+    .during(OPEN)?;
+    connection.busy_timeout(BUSY_TIMEOUT).during(OPEN)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        .during(OPEN)?;
+    Ok(connection)
+}
+
+/// A connection beside it that only reads.
+pub(super) fn connect_reader(path: &Path) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, FLAGS | OpenFlags::SQLITE_OPEN_READ_ONLY).during(OPEN)?;
+    connection.busy_timeout(BUSY_TIMEOUT).during(OPEN)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+/// Whether this happened because there is no room on the disk.
+pub(super) fn lacks_room(kind: &StoreLocation, error: &StoreError) -> bool {
+    let Some(path) = kind.path() else { return false };
+    match error.kind() {
+        "disk_full" => true,
+        // Of a quota, and of a file that is mapped, SQLite says no more than this.
+        "io" => Space::lacks_room(path),
+        _ => false,
+    }
+}
+
+/// Tells [`agentwrit_store::DiskSpace`] of the free pages in the file.
+pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<()> {
+    let bytes = segments::reusable_bytes(connection)?;
+    shared.status.space.reusable(u64::try_from(bytes).unwrap_or_default());
+    Ok(())
+}
+
+/// Opens the store and loads the view from it; on a full disk with room from the reserve, as long as there is any: until
+/// the store is open nothing can be revoked.
+pub(crate) fn open(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
+    if let Some(path) = kind.path() {
+        shared.status.space.learn(path);
+    }
+    loop {
+        match open_once(kind, shared) {
+            Err(error) if lacks_room(kind, &error) && shared.status.space.give_up() => {}
+            other => return other,
+        }
+    }
+}
+
+fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
+    let lock = match kind {
+        StoreLocation::File(path) => {
+            let lock = lock(path)?;
+            create(path)?;
+            Some(lock)
+        }
+        StoreLocation::Memory => None,
+    };
+    let mut connection = connect(kind)?;
+    migrate(&connection)?;
+    shared.judging.load(meta::high_water(&connection)?);
+    let forgetful = matches!(kind, StoreLocation::File(_)) && shared.memory_run.noted();
+    let mut head = verify_tail(&connection, shared.signer.as_ref())?;
+    head.kept = segments::load(&mut connection, shared.retention.cut())?;
+    // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
+    let known = meta::read(&connection, MetaKey::Epoch)?;
+    let mut found = None;
+    if let (Some(epoch), StoreLocation::File(_)) = (&known, kind) {
+        found = finding(&connection, &head.mark(epoch.clone()), shared)?;
+    }
+    let mut identity = identify(&mut connection, &mut head, shared, forgetful)?;
+    probe(&mut connection)?;
+    if matches!(kind, StoreLocation::File(_)) {
+        if known.is_none() {
+            found = finding(&connection, &head.mark(identity.epoch.clone()), shared)?;
+        }
+        if let Some(finding) = found {
+            identity = begin_anew(&mut connection, &mut head, &identity, &finding, shared)?;
+        }
+        shared.restored.store(false, Ordering::SeqCst);
+    }
+    let changes = load_changes(&connection, shared.judging.observe())?;
+    note_reusable(&connection, shared)?;
+    shared.matches.clear();
+    shared.load_revocations(identity.min_iat, changes);
+    shared.status.opened(identity.epoch, &head);
+    shared.observer.trail_takes(head.kept.bytes(), head.kept.segments);
+    if matches!(kind, StoreLocation::File(_)) {
+        shared.mark.keep(|| shared.status.mark());
+    }
+    if forgetful {
+        tracing::warn!(target: "STORE", component = "InitDB",
+            "a broker ran on memory since this store was last open: all tokens of before are refused");
+        shared.memory_run.forget();
+    }
+    Ok(Opened {
+        connection,
+        head,
+        mark_kept: None,
+        _lock: lock,
+    })
+}
+
+/// What makes the store a restored one: a person's word, or the file outside it.
+fn finding(connection: &Connection, present: &StoreMark, shared: &Shared) -> Result<Option<Finding>> {
+    let is_declared = shared.restored.load(Ordering::SeqCst);
+    let remembered = match shared.mark.read() {
+        // A person's word needs no mark.
+        Err(StoreError::Mark { source, .. }) if is_declared => Remembered::Unreadable(source.to_string()),
+        remembered => remembered?,
+    };
+    if let Remembered::Unreadable(why) = &remembered {
+        tracing::warn!(target: "STORE", component = "Mark", why, "the store's mark can't be read");
+    }
+    let (rule, by) = if is_declared {
+        (Some(Rule::Declared), "--restored")
+    } else {
+        (judge(connection, present, &remembered)?, "AA_STORE_MARK")
+    };
+    Ok(rule.map(|rule| Finding { rule, remembered, by }))
+}
+
+pub(super) fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<Transaction<'c>> {
+    connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .during(operation)
+}
+
+/// Whether the store takes a write, and one of some size: on a full disk a failed batch leaves room that a single page
+/// still fits into. The content differs each time, since SQLite doesn't write what is there already.
+pub(super) fn probe(connection: &mut Connection) -> Result<()> {
+    const OPERATION: &str = "probe";
+    let transaction = begin(connection, OPERATION)?;
+    let sql = "INSERT INTO meta (key, value) VALUES (?, hex(randomblob(131072))) \
+               ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    transaction.change(OPERATION, sql, [MetaKey::WriteProbe.as_str()])?;
+    transaction.commit().during(OPERATION)
+}
+
+/// A second that no token was issued in yet: tokens date themselves in whole ones.
+pub(super) fn next_second(shared: &Shared) -> i64 {
+    let times = shared.judging.observe();
+    let next = times.judged.div_euclid(1000).saturating_add(1);
+    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
+    if times.judged.saturating_sub(times.wall) >= 1000 {
+        return next;
+    }
+    let left = next.saturating_mul(1000).saturating_sub(times.wall).unsigned_abs();
+    std::thread::sleep(Duration::from_millis(left));
+    shared.clock.unix_seconds()
+}
+
+pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
+    let mut bytes = [0_u8; 16];
+    shared.entropy.fill(&mut bytes)?;
+    Ok(lower_hex(bytes))
+}
+
+/// Takes the wall clock for right when the mark is too far ahead of it, and answers both times; otherwise there is
+/// nothing to accept.
+fn accept_clock(shared: &Shared, min_iat: i64) -> Option<String> {
+    let times = shared.judging.observe();
+    if !is_wrong(times, min_iat) {
+        tracing::warn!(target: "STORE", component = "Clock",
+            "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
+        return None;
+    }
+    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times, min_iat));
+    shared.judging.accept_wall();
+    Some(both(times, min_iat))
+}
+
+/// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
+/// the clock gets there.
+fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result<()> {
+    const OPERATION: &str = "end_session";
+    let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat >= ?2 OR ended_at > ?1";
+    connection.change(OPERATION, sql, [times.wall, min_iat])?;
+    let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
+    connection.change(OPERATION, sql, [times.wall])?;
+    let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";
+    connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
+}
+
+/// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
+/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch, and
+/// the trail tells of it.
+fn identify(connection: &mut Connection, head: &mut ChainHead, shared: &Shared, forgetful: bool) -> Result<Identity> {
+    let transaction = begin(connection, OPEN)?;
+    let read = |key| meta::read(&transaction, key);
+    let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
+    let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
+    let asked = shared.accept_clock.load(Ordering::SeqCst);
+    let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
+    let mut links = None;
+    let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
+        let epoch = new_epoch(shared)?;
+        let min_iat = next_second(shared);
+        remember_epoch(&transaction, old)?;
+        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        meta::keep_high_water(&transaction, shared.judging.observe().mark)?;
+        end_the_future(&transaction, shared.judging.observe(), min_iat)?;
+        let now = shared.clock.now();
+        let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
+        let event = EventDraft::success(EventType::ClockAccepted, detail);
+        links = Some(append(
+            &transaction,
+            seal(
+                head,
+                vec![(now, event)],
+                now,
+                shared.signer.as_ref(),
+                shared.retention.cut(),
+            )?,
+        )?);
+        tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
+            "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
+        Identity {
+            epoch,
+            min_iat,
+            fresh: true,
+            made: false,
+        }
+    } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
+        let min_iat = next_second(shared);
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        Identity {
+            epoch: epoch.clone(),
+            min_iat,
+            fresh: true,
+            made: false,
+        }
+    } else if let Some((epoch, _)) = known {
+        Identity::of(&transaction, epoch)?
+    } else {
+        let epoch = new_epoch(shared)?;
+        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
+        // made with the store has signed nothing before it.
+        let first = shared.first.swap(false, Ordering::SeqCst);
+        let min_iat = if first { 0 } else { next_second(shared) };
+        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        shared.status.made(epoch.clone());
+        Identity {
+            epoch,
+            min_iat,
+            fresh: !first,
+            made: true,
+        }
+    };
+    let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
+    let longest = match known {
+        Some(known) if known == 0 || shared.max_ttl == 0 => 0,
+        Some(known) => known.max(shared.max_ttl),
+        None => shared.max_ttl,
+    };
+    if known != Some(longest) {
+        meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
+    }
+    transaction.commit().during(OPEN)?;
+    if let Some(links) = links {
+        shared.observer.audited(&links.event_types());
+        *head = links.head;
+    }
+    shared.accept_clock.store(false, Ordering::SeqCst);
+    Ok(identity)
+}
+
+/// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
+pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<ViewChange>> {
+    const SESSIONS: &str = "load_sessions";
+    const REVOCATIONS: &str = "load_revocations";
+    let passed_seconds = times.passed().div_euclid(1000);
+    let overlap_until = |moment: i64| (moment > times.judged).then_some(moment);
+    let mut changes = connection.all(
+        SESSIONS,
+        "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
+         WHERE ended_at IS NOT NULL AND last_exp >= ?",
+        [passed_seconds],
+        |row| {
+            let reason: String = row.get(1).during(SESSIONS)?;
+            let reason = EndReason::from_stored(&reason)?;
+            let moment: i64 = row.get(2).during(SESSIONS)?;
+            Ok(ViewChange::SessionEnded {
+                sid: row.get(0).during(SESSIONS)?,
+                reason,
+                overlap_until: overlap_until(moment).filter(|_| reason == EndReason::Superseded),
+                until: ViewChange::end_of_second(row.get(3).during(SESSIONS)?),
+            })
+        },
+    )?;
+    changes.extend(connection.all(
+        SESSIONS,
+        "SELECT sid, jti, prev_jti, prev_over, last_exp FROM sessions \
+         WHERE kept_until >= ? AND prev_jti IS NOT NULL AND last_exp >= ?",
+        [kept_until(passed_seconds), passed_seconds],
+        |row| {
+            Ok(ViewChange::Renewed {
+                node: row.get(0).during(SESSIONS)?,
+                jti: row.get(1).during(SESSIONS)?,
+                previous: row.get(2).during(SESSIONS)?,
+                overlap_until: overlap_until(row.get(3).during(SESSIONS)?),
+                until: ViewChange::end_of_second(row.get(4).during(SESSIONS)?),
+            })
+        },
+    )?);
+    changes.extend(connection.all(
+        REVOCATIONS,
+        "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?",
+        [times.passed()],
+        |row| {
+            let level: String = row.get(0).during(REVOCATIONS)?;
+            Ok(ViewChange::Revoked(Revocation {
+                level: RevocationLevel::from_stored(&level)?,
+                target: row.get(1).during(REVOCATIONS)?,
+                until: row.get(2).during(REVOCATIONS)?,
+            }))
+        },
+    )?);
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn opening_anew_leaves_the_locks_of_readers_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.db");
+        create(&path).unwrap();
+        let writer = connect(&StoreLocation::File(path.clone())).unwrap();
+        writer.execute_batch("CREATE TABLE found (x)").unwrap();
+        let reader = connect_reader(&path).unwrap();
+        drop(writer);
+        reader.execute_batch("SELECT * FROM found").unwrap();
+        let inode = format!(":{} ", std::fs::metadata(&path).unwrap().ino());
+        let held = || std::fs::read_to_string("/proc/locks").unwrap().matches(&inode).count();
+        assert_eq!(held(), 1, "the reader's");
+        create(&path).unwrap();
+        assert_eq!(held(), 1, "the reader's");
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_store_whoever_has_a_copy_of_the_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.db");
+        let held = lock(&path).unwrap();
+        // As a child process has one, between fork and exec.
+        let _copy = held.file.try_clone().unwrap();
+        assert!(matches!(lock(&path), Err(StoreError::Locked { .. })));
+        drop(held);
+        assert!(lock(&path).is_ok());
+    }
+}

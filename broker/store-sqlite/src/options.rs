@@ -1,0 +1,28 @@
+//! How the store is to be opened.
+
+use std::path::PathBuf;
+
+use agentwrit_store::{Retention, StoreLocation};
+
+/// How the store is to be opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Where it lives.
+    pub location: StoreLocation,
+    /// Whether one that can't open is retried; else a store in memory stands in for it.
+    pub required: bool,
+    /// The file outside the store that remembers where it stood.
+    pub mark: PathBuf,
+    /// The file of the signing key, beside which a run on memory is noted.
+    pub signing_key: PathBuf,
+    /// Whether the signing key was made just now, so that no store can have been beside it before.
+    pub key_is_new: bool,
+    /// `AA_MAX_TTL`, seconds; 0 = no bound.
+    pub max_ttl: i64,
+    /// How long the audit trail is kept.
+    pub retention: Retention,
+    /// Whether a person says that the store was put back from a copy.
+    pub restored: bool,
+    /// Whether a person says that the wall clock is right.
+    pub accept_clock: bool,
+}

@@ -1,0 +1,371 @@
+//! Rows of policies.
+
+use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrder};
+use async_trait::async_trait;
+use rusqlite::{Params, Row, params};
+
+use super::SqliteTx;
+use super::error::Operation;
+use super::launch::{from_json, to_json};
+use super::statements::{Statements, scalar};
+use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
+use agentwrit_store::session::{mark_in, pod_mark, stem};
+use agentwrit_store::{Result, Session, Sessions, StoreError};
+
+/// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.
+const MOST_UNMARKED: i64 = 100;
+/// Rows that the feed of refusals keeps.
+const MAX_DENIALS: i64 = 1_000;
+/// How long a supersession counts, milliseconds; longer than any window that is asked for.
+const SUPERSESSION_MS: i64 = 3_600_000;
+const READ_POLICY: &str = "read_policy";
+const READ_POD: &str = "read_pod";
+const READ_DENIALS: &str = "read_denials";
+
+const fn kind_text(kind: PolicyKind) -> &'static str {
+    match kind {
+        PolicyKind::App => "app",
+        PolicyKind::LaunchToken => "launch_token",
+    }
+}
+
+fn kind_from(text: &str) -> Result<PolicyKind> {
+    match text {
+        "app" => Ok(PolicyKind::App),
+        "launch_token" => Ok(PolicyKind::LaunchToken),
+        other => Err(corrupt("policy kind", other)),
+    }
+}
+
+const fn state_text(state: PolicyState) -> &'static str {
+    match state {
+        PolicyState::Ready => "ready",
+        PolicyState::NotReady => "not_ready",
+        PolicyState::Suspended => "suspended",
+    }
+}
+
+fn state_from(text: &str) -> Result<PolicyState> {
+    match text {
+        "ready" => Ok(PolicyState::Ready),
+        "not_ready" => Ok(PolicyState::NotReady),
+        "suspended" => Ok(PolicyState::Suspended),
+        other => Err(corrupt("policy state", other)),
+    }
+}
+
+fn corrupt(what: &'static str, text: &str) -> StoreError {
+    StoreError::Corrupt {
+        what,
+        why: format!("{text:?}"),
+    }
+}
+
+fn from_row(row: &Row<'_>) -> Result<Policy> {
+    let text = |column| row.get::<_, String>(column).during(READ_POLICY);
+    let optional = |column| row.get::<_, Option<String>>(column).during(READ_POLICY);
+    let number = |column| row.get::<_, i64>(column).during(READ_POLICY);
+    Ok(Policy {
+        key: PolicyKey {
+            kind: kind_from(&text("kind")?)?,
+            namespace: text("namespace")?,
+            name: text("name")?,
+        },
+        uid: text("uid")?,
+        generation: number("generation")?,
+        order: WriteOrder {
+            lease_epoch: number("lease_epoch")?,
+            sequence: number("sequence")?,
+        },
+        state: state_from(&text("state")?)?,
+        reason: optional("reason")?,
+        digest: text("digest")?,
+        accepted: optional("accepted")?
+            .map(|text| from_json("accepted policy", &text))
+            .transpose()?,
+        app_id: optional("app_id")?,
+        issued: number("issued")?,
+    })
+}
+
+fn pod_from_row(row: &Row<'_>) -> Result<LivePod> {
+    Ok(LivePod {
+        uid: row.get("uid").during(READ_POD)?,
+        namespace: row.get("namespace").during(READ_POD)?,
+        name: row.get("name").during(READ_POD)?,
+    })
+}
+
+fn denial_from_row(row: &Row<'_>) -> Result<Denial> {
+    let text = |column| row.get::<_, String>(column).during(READ_DENIALS);
+    Ok(Denial {
+        cursor: row.get("cursor").during(READ_DENIALS)?,
+        at: text("at")?,
+        namespace: text("namespace")?,
+        pod: text("pod")?,
+        pod_uid: text("pod_uid")?,
+        policy: text("policy")?,
+        error_kind: text("error_kind")?,
+        message: text("message")?,
+    })
+}
+
+impl SqliteTx<'_> {
+    fn changed(&self, operation: &'static str, sql: &str, values: impl Params) -> Result<bool> {
+        Ok(self.connection.change(operation, sql, values)? > 0)
+    }
+
+    fn any(&self, operation: &'static str, sql: &str, values: impl Params) -> Result<bool> {
+        Ok(self.connection.first(operation, sql, values, |_| Ok(()))?.is_some())
+    }
+}
+
+#[async_trait]
+impl Policies for SqliteTx<'_> {
+    async fn policy(&mut self, key: &PolicyKey) -> Result<Option<Policy>> {
+        let sql = "SELECT * FROM policies WHERE kind = ? AND namespace = ? AND name = ?";
+        let values = [kind_text(key.kind), &key.namespace, &key.name];
+        self.connection.first(READ_POLICY, sql, values, from_row)
+    }
+
+    async fn policies(&mut self) -> Result<Vec<Policy>> {
+        let sql = "SELECT * FROM policies ORDER BY kind, namespace, name";
+        self.connection.all(READ_POLICY, sql, [], from_row)
+    }
+
+    async fn launch_tokens_of_app(&mut self, namespace: &str, app: &str) -> Result<Vec<Policy>> {
+        let sql = "SELECT * FROM policies WHERE namespace = ? AND app = ? ORDER BY name";
+        self.connection.all(READ_POLICY, sql, [namespace, app], from_row)
+    }
+
+    async fn put_policy(&mut self, policy: &Policy) -> Result<()> {
+        let accepted = policy.accepted.as_ref();
+        let app = accepted
+            .and_then(|accepted| accepted.spec.launch_token())
+            .map(|spec| &spec.app);
+        self.connection.change(
+            "save_policy",
+            "INSERT OR REPLACE INTO policies (kind, namespace, name, uid, generation, lease_epoch, sequence, state, \
+             reason, digest, accepted, app, app_id, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                kind_text(policy.key.kind),
+                policy.key.namespace,
+                policy.key.name,
+                policy.uid,
+                policy.generation,
+                policy.order.lease_epoch,
+                policy.order.sequence,
+                state_text(policy.state),
+                policy.reason,
+                policy.digest,
+                accepted
+                    .map(|accepted| to_json("accepted policy", accepted))
+                    .transpose()?,
+                app,
+                policy.app_id,
+                policy.issued,
+            ],
+        )?;
+        Ok(())
+    }
+
+    async fn remove_policy(&mut self, key: &PolicyKey) -> Result<()> {
+        let sql = "DELETE FROM policies WHERE kind = ? AND namespace = ? AND name = ?";
+        let values = [kind_text(key.kind), &key.namespace, &key.name];
+        self.connection.change("remove_policy", sql, values).map(drop)
+    }
+
+    async fn count_issued(&mut self, policy_uid: &str) -> Result<()> {
+        let sql = "UPDATE policies SET issued = issued + 1 WHERE uid = ?";
+        self.connection.change("save_policy", sql, [policy_uid]).map(drop)
+    }
+
+    async fn bury_policy(&mut self, uid: &str, until: i64) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO buried_policies (uid, until) VALUES (?, ?)";
+        self.connection
+            .change("bury_policy", sql, params![uid, until])
+            .map(drop)
+    }
+
+    async fn policy_is_buried(&mut self, uid: &str) -> Result<bool> {
+        self.any(READ_POLICY, "SELECT 1 FROM buried_policies WHERE uid = ?", [uid])
+    }
+
+    async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool> {
+        for sql in [
+            "DELETE FROM quarantined_pods WHERE pod_uid = ?",
+            "DELETE FROM pod_sessions WHERE pod = (SELECT id FROM pods WHERE uid = ?)",
+            "DELETE FROM pods WHERE uid = ?",
+        ] {
+            self.connection.change("bury_pod", sql, [pod_uid])?;
+        }
+        let sql = "INSERT INTO buried_pods (pod_uid, until) VALUES (?, ?) ON CONFLICT DO NOTHING";
+        self.changed("bury_pod", sql, params![pod_uid, until])
+    }
+
+    async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool> {
+        self.any(READ_POD, "SELECT 1 FROM buried_pods WHERE pod_uid = ?", [pod_uid])
+    }
+
+    async fn know_pod(&mut self, pod: &LivePod) -> Result<()> {
+        let sql = "INSERT INTO pods (uid, namespace, name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        if self.changed("save_pod", sql, [&pod.uid, &pod.namespace, &pod.name])? {
+            let sql = "UPDATE quarantined_pods SET until = NULL WHERE pod_uid = ?";
+            self.changed("save_pod", sql, [&pod.uid])?;
+        }
+        Ok(())
+    }
+
+    async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool> {
+        self.any(READ_POD, "SELECT 1 FROM pods WHERE uid = ?", [pod_uid])
+    }
+
+    async fn known_pods(&mut self) -> Result<Vec<LivePod>> {
+        let sql = "SELECT uid, namespace, name FROM pods";
+        self.connection.all(READ_POD, sql, [], pod_from_row)
+    }
+
+    async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()> {
+        if pod_mark(pod_uid) == Some(mark_in(sid)) {
+            return Ok(());
+        }
+        let sql = "INSERT INTO pod_sessions (stem, pod) SELECT unhex(?1), id FROM pods WHERE uid = ?2 \
+                   AND (SELECT COUNT(*) FROM pod_sessions WHERE pod = id) < ?3";
+        self.connection
+            .change("save_pod", sql, params![stem(sid), pod_uid, MOST_UNMARKED])
+            .map(drop)
+    }
+
+    async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>> {
+        let stem = stem(jti);
+        // A session that is kept knows for sure, also that it is no pod's.
+        let kept = "SELECT coalesce(pod_uid, '') FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g'";
+        let kept: Vec<String> = self.connection.all(READ_POD, kept, [stem], scalar(READ_POD))?;
+        if !kept.is_empty() {
+            let mut pods = Vec::new();
+            for uid in kept {
+                if !pods.contains(&uid) && self.pod_is_known(&uid).await? {
+                    pods.push(uid);
+                }
+            }
+            return Ok(pods);
+        }
+        let by_row = "SELECT uid FROM pods JOIN pod_sessions ON pods.id = pod WHERE stem = unhex(?)";
+        let by_mark = "SELECT uid FROM pods WHERE uid >= ?1 AND uid < ?1 || 'g'";
+        for (sql, key) in [(by_row, stem), (by_mark, mark_in(jti))] {
+            let pods: Vec<String> = self.connection.all(READ_POD, sql, [key], scalar(READ_POD))?;
+            if !pods.is_empty() {
+                return Ok(pods);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool> {
+        self.changed(
+            "quarantine_pod",
+            "INSERT INTO quarantined_pods (pod_uid, since, by, until) \
+             SELECT ?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM pods WHERE uid = ?1), NULL, ?4) WHERE true \
+             ON CONFLICT DO UPDATE SET until = MAX(until, excluded.until) WHERE until < excluded.until",
+            params![pod_uid, self.millis(), by, until],
+        )
+    }
+
+    async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool> {
+        self.any(READ_POD, "SELECT 1 FROM quarantined_pods WHERE pod_uid = ?", [pod_uid])
+    }
+
+    async fn release_pod(&mut self, pod_uid: &str) -> Result<bool> {
+        let sql = "DELETE FROM quarantined_pods WHERE pod_uid = ?";
+        self.changed("release_pod", sql, [pod_uid])
+    }
+
+    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<i64>> {
+        let sql = "SELECT full_at FROM pod_launches WHERE pod_uid = ?";
+        self.connection.first(READ_POD, sql, [pod_uid], scalar(READ_POD))
+    }
+
+    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: i64) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO pod_launches (pod_uid, full_at) VALUES (?, ?)";
+        self.connection
+            .change("save_pod", sql, params![pod_uid, full_at])
+            .map(drop)
+    }
+
+    async fn last_session_of_pod(&mut self, pod_uid: &str) -> Result<Option<Session>> {
+        let sql = "SELECT sid FROM sessions WHERE pod_uid = ? ORDER BY created_at DESC LIMIT 1";
+        let sid: Option<String> = self.connection.first(READ_POD, sql, [pod_uid], scalar(READ_POD))?;
+        match sid {
+            Some(sid) => self.session(&sid).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn count_supersession(&mut self, pod_uid: &str, since: i64) -> Result<i64> {
+        let sql = "INSERT INTO pod_supersessions (pod_uid, at) VALUES (?, ?)";
+        self.connection
+            .change("save_pod", sql, params![pod_uid, self.millis()])?;
+        let sql = "SELECT COUNT(*) FROM pod_supersessions WHERE pod_uid = ? AND at >= ?";
+        let count = self
+            .connection
+            .first(READ_POD, sql, params![pod_uid, since], scalar(READ_POD))?;
+        Ok(count.unwrap_or_default())
+    }
+
+    async fn add_denial(&mut self, denial: &NewDenial) -> Result<()> {
+        const OPERATION: &str = "save_denial";
+        self.connection.change(
+            OPERATION,
+            "INSERT INTO denials (at, namespace, pod, pod_uid, policy, error_kind, message) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            params![
+                rfc3339_seconds(self.now.unix_timestamp()),
+                denial.pod.namespace,
+                denial.pod.name,
+                denial.pod.uid,
+                denial.policy,
+                denial.error_kind,
+                denial.message,
+            ],
+        )?;
+        // The namespace that has most of them loses its oldest, so that it can't push out those of the others.
+        let sql = "DELETE FROM denials WHERE (SELECT COUNT(*) FROM denials) > ? AND cursor = (SELECT MIN(cursor) \
+                   FROM denials GROUP BY namespace ORDER BY COUNT(*) DESC, MIN(cursor) LIMIT 1)";
+        self.connection.change(OPERATION, sql, [MAX_DENIALS]).map(drop)
+    }
+
+    async fn denials(&mut self, after: i64, limit: i64) -> Result<Vec<Denial>> {
+        // A cursor from before the store was lost would hide everything until the new one has caught up.
+        let sql = "SELECT MAX(cursor) FROM denials";
+        let newest: Option<i64> = self
+            .connection
+            .first(READ_DENIALS, sql, [], scalar(READ_DENIALS))?
+            .flatten();
+        let after = if newest.is_some_and(|newest| after > newest) {
+            0
+        } else {
+            after
+        };
+        let sql = "SELECT * FROM denials WHERE cursor > ? ORDER BY cursor LIMIT ?";
+        self.connection.all(READ_DENIALS, sql, [after, limit], denial_from_row)
+    }
+
+    async fn purge_policy_rows(&mut self) -> Result<()> {
+        // A jump of the wall clock alone must not dig up what was buried.
+        let now = self.times.passed();
+        let statements = [
+            ("DELETE FROM buried_policies WHERE until < ?", now),
+            ("DELETE FROM buried_pods WHERE until < ?", now),
+            ("DELETE FROM quarantined_pods WHERE until < ?", now),
+            ("DELETE FROM pod_launches WHERE full_at < ?", now),
+            (
+                "DELETE FROM pod_supersessions WHERE at < ?",
+                now.saturating_sub(SUPERSESSION_MS),
+            ),
+        ];
+        for (statement, limit) in statements {
+            self.connection.change("prune", statement, [limit])?;
+        }
+        Ok(())
+    }
+}

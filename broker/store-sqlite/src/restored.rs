@@ -1,0 +1,220 @@
+//! A store that was put back from a copy: how it is noticed, and what is done then.
+
+use agentwrit_protocol::audit::{EventType, GENESIS_HASH};
+use agentwrit_protocol::{Clock, StoreMark};
+use rusqlite::Connection;
+use serde::Deserialize;
+
+use super::chain::{ChainHead, seal};
+use super::error::Operation;
+use super::meta;
+use super::open::{begin, new_epoch, next_second};
+use super::session::AT_ONCE;
+use super::shared::Shared;
+use super::short::expanded;
+use super::statements::{Statements, scalar};
+use super::transaction::append;
+use agentwrit_store::{EventDraft, MetaKey, Remembered, Result, StoreError};
+
+const OPERATION: &str = "restore";
+
+/// Why a store counts as restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// It ends before the mark.
+    LowerSequence,
+    /// At the mark's number it has another event.
+    OtherHistory,
+    /// The mark is of an epoch that it neither has nor had.
+    UnknownEpoch,
+    /// The mark can't be read. It may be of any epoch, so it counts as one of an unknown one: to take it for none
+    /// would let a broken mark hide a restore, and the price of the error is that agents register again.
+    UnreadableMark,
+    /// A person said so.
+    Declared,
+}
+
+impl Rule {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::LowerSequence => "lower_sequence",
+            Self::OtherHistory => "other_history",
+            Self::UnknownEpoch => "unknown_epoch",
+            Self::UnreadableMark => "unreadable_mark",
+            Self::Declared => "declared",
+        }
+    }
+}
+
+/// What a store says of itself.
+pub(super) struct Identity {
+    pub(super) epoch: String,
+    /// Unix second: older tokens are refused.
+    pub(super) min_iat: i64,
+    /// Whether that is now, and nothing was issued since.
+    pub(super) fresh: bool,
+    /// Whether this process made the store: it is no copy, so that what it has issued stands.
+    pub(super) made: bool,
+}
+
+impl Identity {
+    /// That of a store in use.
+    pub(super) fn of(connection: &Connection, epoch: String) -> Result<Self> {
+        let text = meta::read(connection, MetaKey::MinIat)?.unwrap_or_default();
+        let min_iat = text.parse().map_err(|_| StoreError::Corrupt {
+            what: "min_iat",
+            why: format!("{text:?} is no number"),
+        })?;
+        Ok(Self {
+            epoch,
+            min_iat,
+            fresh: false,
+            made: false,
+        })
+    }
+}
+
+/// Who says that a store is restored, and by what.
+pub(super) struct Finding {
+    pub(super) rule: Rule,
+    pub(super) remembered: Remembered,
+    /// Where the mark is, for people.
+    pub(super) by: &'static str,
+}
+
+/// Which rule makes a store that stands at `present` a restored one, given what is remembered of it.
+pub(super) fn judge(connection: &Connection, present: &StoreMark, remembered: &Remembered) -> Result<Option<Rule>> {
+    let mark = match remembered {
+        Remembered::Nothing => return Ok(None),
+        Remembered::Unreadable(_) => return Ok(Some(Rule::UnreadableMark)),
+        Remembered::Mark(mark) => mark,
+    };
+    if mark.epoch != present.epoch {
+        let known = former_epochs(connection)?.contains(&mark.epoch);
+        return Ok((!known).then_some(Rule::UnknownEpoch));
+    }
+    if mark.sequence > present.sequence {
+        return Ok(Some(Rule::LowerSequence));
+    }
+    // An event that the trail no longer has can't be compared.
+    let differs = hash_at(connection, mark.sequence)?.is_some_and(|hash| hash != mark.head);
+    Ok(differs.then_some(Rule::OtherHistory))
+}
+
+fn former_epochs(connection: &Connection) -> Result<Vec<String>> {
+    let text = meta::read(connection, MetaKey::FormerEpochs)?.unwrap_or_default();
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Notes an epoch that the store had, so that a mark of it is known.
+pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()> {
+    let mut former = former_epochs(connection)?;
+    if former.iter().any(|known| known == epoch) {
+        return Ok(());
+    }
+    former.push(epoch.to_owned());
+    meta::write(connection, MetaKey::FormerEpochs, &former.join(" "))
+}
+
+/// `hash` of the event with this number, while its row is there.
+pub(super) fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Hash {
+        hash: String,
+    }
+    if sequence == 0 {
+        return Ok(Some(GENESIS_HASH.to_owned()));
+    }
+    let sql = "SELECT json FROM audit_events WHERE seq = ?";
+    let json: Option<String> = connection.first(OPERATION, sql, [sequence], scalar(OPERATION))?;
+    let hash = |json: String| {
+        let json = if json.is_empty() {
+            expanded(connection, sequence)?
+        } else {
+            json
+        };
+        let event: Hash = serde_json::from_str(&json).map_err(|error| StoreError::Corrupt {
+            what: "audit event",
+            why: error.to_string(),
+        })?;
+        Ok(event.hash)
+    };
+    json.map(hash).transpose()
+}
+
+/// Makes a restored store one of its own: a new epoch, and all tokens and launch tokens of before are refused, since
+/// nobody knows which of them were revoked or used after the copy was made. The trail, the log and a metric tell of it.
+pub(super) fn begin_anew(
+    connection: &mut Connection,
+    head: &mut ChainHead,
+    before: &Identity,
+    finding: &Finding,
+    shared: &Shared,
+) -> Result<Identity> {
+    let now = if before.fresh || before.made {
+        before.min_iat
+    } else {
+        next_second(shared)
+    };
+    let min_iat = now.max(before.min_iat);
+    let epoch = new_epoch(shared)?;
+    let present = head.mark(before.epoch.clone());
+    let detail = describe(finding, &present, &epoch);
+    let transaction = begin(connection, OPERATION)?;
+    remember_epoch(&transaction, &before.epoch)?;
+    // The mark has been taken note of: seen once more, it says nothing new.
+    if let Remembered::Mark(mark) = &finding.remembered {
+        remember_epoch(&transaction, &mark.epoch)?;
+    }
+    meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+    meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+    if !before.made {
+        // Also for commands that wait already, and whose bearers were looked at before: agents start over.
+        let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded' \
+                   WHERE ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > ?1)";
+        transaction.change(OPERATION, sql, [AT_ONCE])?;
+        let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
+        transaction.change(OPERATION, sql, [shared.clock.unix_millis()])?;
+    }
+    let now = shared.clock.now();
+    let event = EventDraft::success(EventType::StoreRestored, detail.clone());
+    let links = append(
+        &transaction,
+        seal(
+            head,
+            vec![(now, event)],
+            now,
+            shared.signer.as_ref(),
+            shared.retention.cut(),
+        )?,
+    )?;
+    transaction.commit().during(OPERATION)?;
+    shared.observer.audited(&links.event_types());
+    *head = links.head;
+    let rule = finding.rule.as_str();
+    shared.observer.restored(rule);
+    tracing::warn!(target: "STORE", component = "Restore", rule, detail,
+        "the store was put back from a copy: all tokens of before are refused; revoke, and deregister, once more \
+         what was since the copy was made");
+    Ok(Identity {
+        epoch,
+        min_iat,
+        fresh: true,
+        made: false,
+    })
+}
+
+fn describe(finding: &Finding, present: &StoreMark, epoch: &str) -> String {
+    let text = |mark: &StoreMark| format!("epoch={} sequence={} head={}", mark.epoch, mark.sequence, mark.head);
+    let remembered = match &finding.remembered {
+        Remembered::Nothing => "none".to_owned(),
+        Remembered::Mark(mark) => text(mark),
+        Remembered::Unreadable(why) => agentwrit_protocol::excerpt::excerpt(why),
+    };
+    format!(
+        "rule={} by={}; mark: {remembered}; store: {}; new epoch={epoch}",
+        finding.rule.as_str(),
+        finding.by,
+        text(present)
+    )
+}

@@ -1,0 +1,351 @@
+//! Where the trail is cut into segments, and their rows.
+
+use agentwrit_protocol::audit::{EventType, ExportedFile};
+use async_trait::async_trait;
+use rusqlite::{Connection, Row, params};
+
+use super::SqliteTx;
+use super::audit::{SIZES, Sizes};
+use super::error::Operation;
+use super::meta;
+use super::open::begin;
+use super::restored::hash_at;
+use super::statements::{Statements, scalar};
+use agentwrit_store::segment::{Cut, Segment, Segments};
+use agentwrit_store::{MetaKey, Result, StoreError};
+
+const READ: &str = "read_audit_segments";
+const WRITE: &str = "write_audit_segment";
+/// Dropped rows that go in one transaction: everybody waits for that, and the WAL grows by it.
+const SWEPT_AT_ONCE: i64 = 500;
+const COLUMNS: &str =
+    "SELECT first, last, bytes, first_at, last_at, first_hash, head, file, sha256 FROM audit_segments";
+
+/// Bytes that short events take less than they took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// In sealed segments.
+    sealed: i64,
+    /// In the one that grows.
+    growing: i64,
+}
+
+impl Saved {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            sealed: self.sealed.saturating_add(other.sealed),
+            growing: self.growing.saturating_add(other.growing),
+        }
+    }
+
+    /// Takes note in the row of its segment that an event takes so many bytes less.
+    pub(super) fn note(&mut self, connection: &Connection, sequence: i64, bytes: i64) -> Result<()> {
+        let sql = "UPDATE audit_segments SET bytes = max(0, bytes - ?1) \
+                   WHERE first = (SELECT max(first) FROM audit_segments WHERE first <= ?2) AND last >= ?2";
+        let of = if connection.change(WRITE, sql, [bytes, sequence])? > 0 {
+            &mut self.sealed
+        } else {
+            &mut self.growing
+        };
+        *of = of.saturating_add(bytes);
+        Ok(())
+    }
+}
+
+/// The segment that grows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Growing {
+    first: i64,
+    events: i64,
+    bytes: i64,
+    first_at: i64,
+    last_at: i64,
+    first_hash: String,
+}
+
+impl Growing {
+    fn from(first: i64) -> Self {
+        Self {
+            first,
+            events: 0,
+            bytes: 0,
+            first_at: 0,
+            last_at: i64::MIN,
+            first_hash: String::new(),
+        }
+    }
+
+    fn add(&mut self, at: i64, bytes: i64) {
+        if self.events == 0 {
+            self.first_at = at;
+        }
+        self.events = self.events.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.last_at = self.last_at.max(at);
+    }
+
+    fn is_due(&self, cut: Cut, now: i64) -> bool {
+        // A checkpoint alone stands for what was sealed before it: it isn't sealed again and again.
+        let least = if self.first == 1 { 1 } else { 2 };
+        // One that begins in the future was begun by a clock that was wrong.
+        let aged = |nanos| now.saturating_sub(self.first_at).saturating_abs() >= nanos;
+        self.bytes >= cut.bytes || (self.events >= least && cut.nanos.is_some_and(aged))
+    }
+}
+
+/// What is kept of the trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Number of the first event that is kept.
+    pub(crate) first: i64,
+    /// Sealed segments.
+    pub(crate) segments: i64,
+    sealed_bytes: i64,
+    growing: Growing,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            first: 1,
+            segments: 0,
+            sealed_bytes: 0,
+            growing: Growing::from(1),
+        }
+    }
+}
+
+impl Kept {
+    /// What the events that are kept take in the file, about.
+    pub(crate) fn bytes(&self) -> i64 {
+        self.sealed_bytes.saturating_add(self.growing.bytes)
+    }
+
+    /// Takes note of an event that was appended.
+    pub(super) fn appended(&mut self, at: i64, bytes: i64, hash: &str) {
+        if self.growing.events == 0 {
+            hash.clone_into(&mut self.growing.first_hash);
+        }
+        self.growing.add(at, bytes);
+    }
+
+    /// Whether the next event has to be the checkpoint that a new segment begins with.
+    pub(super) fn is_due(&self, cut: Cut, now: i64) -> bool {
+        self.growing.is_due(cut, now)
+    }
+
+    /// Seals what has grown up to the event of this number and hash.
+    pub(super) fn seal(&mut self, last: i64, head: &str) -> Segment {
+        let grown = std::mem::replace(&mut self.growing, Growing::from(last.saturating_add(1)));
+        self.segments = self.segments.saturating_add(1);
+        self.sealed_bytes = self.sealed_bytes.saturating_add(grown.bytes);
+        Segment {
+            first: grown.first,
+            last,
+            bytes: grown.bytes,
+            first_at: grown.first_at,
+            last_at: grown.last_at,
+            first_hash: grown.first_hash,
+            head: head.to_owned(),
+            exported: None,
+        }
+    }
+
+    /// Takes note of events that were shortened.
+    pub(super) fn shortened(&mut self, saved: Saved) {
+        self.sealed_bytes = self.sealed_bytes.saturating_sub(saved.sealed).max(0);
+        self.growing.bytes = self.growing.bytes.saturating_sub(saved.growing).max(0);
+    }
+
+    /// Takes note of segments that were dropped.
+    pub(super) fn dropped(&mut self, segments: &[Segment]) {
+        for segment in segments {
+            self.first = segment.last.saturating_add(1);
+            self.segments = self.segments.saturating_sub(1);
+            self.sealed_bytes = self.sealed_bytes.saturating_sub(segment.bytes);
+        }
+    }
+}
+
+/// Writes the segments that a batch has sealed.
+pub(super) fn insert(connection: &Connection, segments: &[Segment]) -> Result<()> {
+    let sql = "INSERT INTO audit_segments (first, last, bytes, first_at, last_at, first_hash, head) \
+               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    for segment in segments {
+        connection.change(
+            WRITE,
+            sql,
+            params![
+                segment.first,
+                segment.last,
+                segment.bytes,
+                segment.first_at,
+                segment.last_at,
+                segment.first_hash,
+                segment.head,
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Number of the first event that is kept; rows before it are only left to be swept.
+pub(super) fn first_kept(connection: &Connection) -> Result<i64> {
+    let Some(text) = meta::read(connection, MetaKey::AuditFirst)? else {
+        return Ok(1);
+    };
+    text.parse().map_err(|_| StoreError::Corrupt {
+        what: "audit_first",
+        why: format!("{text:?} is no number"),
+    })
+}
+
+/// What a store keeps. A trail that was never cut is cut now, at the checkpoints that it has.
+pub(super) fn load(connection: &mut Connection, cut: Cut) -> Result<Kept> {
+    let first = first_kept(connection)?;
+    let sums = "SELECT COUNT(*), COALESCE(SUM(bytes), 0), MAX(last) FROM audit_segments";
+    let sums = connection.first(READ, sums, [], |row| {
+        Ok((
+            row.get(0).during(READ)?,
+            row.get(1).during(READ)?,
+            row.get::<_, Option<i64>>(2).during(READ)?,
+        ))
+    })?;
+    let (segments, sealed_bytes, last) = sums.unwrap_or_default();
+    let mut kept = Kept {
+        first,
+        segments,
+        sealed_bytes,
+        growing: Growing::from(last.map_or(first, |last| last.saturating_add(1))),
+    };
+    let sealed = grow(connection, &mut kept, cut)?;
+    if !sealed.is_empty() {
+        let transaction = begin(connection, WRITE)?;
+        insert(&transaction, &sealed)?;
+        transaction.commit().during(WRITE)?;
+    }
+    if first > 1 {
+        tracing::info!(target: "AUDIT", component = "Retention", first,
+            "the audit trail begins at this event: those before it were dropped");
+    }
+    Ok(kept)
+}
+
+/// Reads what has grown since the last sealed segment.
+fn grow(connection: &Connection, kept: &mut Kept, cut: Cut) -> Result<Vec<Segment>> {
+    let sql = format!("SELECT seq, at, event_type, {SIZES} FROM audit_events WHERE seq >= ? ORDER BY seq");
+    let mut statement = connection.prepare_cached(&sql).during(READ)?;
+    let mut rows = statement.query([kept.growing.first]).during(READ)?;
+    let mut sealed = Vec::new();
+    while let Some(row) = rows.next().during(READ)? {
+        let number: i64 = row.get(0).during(READ)?;
+        let at: i64 = row.get(1).during(READ)?;
+        let event_type: String = row.get(2).during(READ)?;
+        let boundary = event_type == EventType::AuditCheckpoint.as_str();
+        if boundary && kept.growing.bytes >= cut.bytes {
+            let last = number.saturating_sub(1);
+            let head = hash_at(connection, last)?.unwrap_or_default();
+            sealed.push(kept.seal(last, &head));
+        }
+        if kept.growing.events == 0 {
+            kept.growing.first_hash = hash_at(connection, number)?.unwrap_or_default();
+        }
+        kept.growing.add(at, Sizes::of_row(row, 3)?.cost());
+    }
+    Ok(sealed)
+}
+
+fn segment(row: &Row<'_>) -> Result<Segment> {
+    let exported = (
+        row.get::<_, Option<String>>(7).during(READ)?,
+        row.get::<_, Option<String>>(8).during(READ)?,
+    );
+    Ok(Segment {
+        first: row.get(0).during(READ)?,
+        last: row.get(1).during(READ)?,
+        bytes: row.get(2).during(READ)?,
+        first_at: row.get(3).during(READ)?,
+        last_at: row.get(4).during(READ)?,
+        first_hash: row.get(5).during(READ)?,
+        head: row.get(6).during(READ)?,
+        exported: match exported {
+            (Some(name), Some(sha256)) => Some(ExportedFile { name, sha256 }),
+            _ => None,
+        },
+    })
+}
+
+/// Bytes of free pages in the file, which doesn't shrink.
+pub(super) fn reusable_bytes(connection: &Connection) -> Result<i64> {
+    let pragma = |sql| Ok::<i64, StoreError>(connection.first(READ, sql, [], scalar(READ))?.unwrap_or_default());
+    Ok(pragma("PRAGMA freelist_count")?.saturating_mul(pragma("PRAGMA page_size")?))
+}
+
+#[async_trait]
+impl Segments for SqliteTx<'_> {
+    async fn oldest_segment(&mut self) -> Result<Option<Segment>> {
+        let sql = format!("{COLUMNS} ORDER BY first LIMIT 1");
+        let Some(mut oldest) = self.connection.first(READ, &sql, [], segment)? else {
+            return Ok(None);
+        };
+        let passed = self.times.passed().saturating_mul(1_000_000);
+        if oldest.last_at > passed {
+            // Its events were dated by a clock that was ahead. What comes after them is later all the same.
+            let sql = "SELECT first_at FROM audit_segments WHERE first > ? AND first_at <= ? ORDER BY first LIMIT 1";
+            let later = self.connection.first(READ, sql, [oldest.first, passed], scalar(READ))?;
+            oldest.last_at = later.unwrap_or(oldest.last_at);
+        }
+        Ok(Some(oldest))
+    }
+
+    async fn unexported_segment(&mut self) -> Result<Option<Segment>> {
+        let sql = format!("{COLUMNS} WHERE exported_at IS NULL ORDER BY first LIMIT 1");
+        self.connection.first(READ, &sql, [], segment)
+    }
+
+    async fn segments_before(&mut self, nanos: i64) -> Result<i64> {
+        let sql = "SELECT COUNT(*) FROM audit_segments WHERE last_at < ?";
+        let found = self.connection.first(READ, sql, [nanos], scalar(READ))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn sealed_bytes(&mut self) -> Result<i64> {
+        let sql = "SELECT COALESCE(SUM(bytes), 0) FROM audit_segments";
+        Ok(self.connection.first(READ, sql, [], scalar(READ))?.unwrap_or_default())
+    }
+
+    async fn note_export(&mut self, first: i64, file: &ExportedFile) -> Result<()> {
+        let sql = "UPDATE audit_segments SET exported_at = ?, file = ?, sha256 = ? WHERE first = ?";
+        let values = params![self.millis(), file.name, file.sha256, first];
+        self.connection.change(WRITE, sql, values).map(drop)
+    }
+
+    async fn drop_segment(&mut self, segment: &Segment) -> Result<()> {
+        let sql = "DELETE FROM audit_segments WHERE first = ?";
+        self.connection.change("drop_audit_segment", sql, [segment.first])?;
+        let first = segment.last.saturating_add(1).to_string();
+        meta::write(self.connection, MetaKey::AuditFirst, &first)?;
+        self.dropped.push(segment.clone());
+        Ok(())
+    }
+
+    async fn any_dropped(&mut self) -> Result<bool> {
+        let first = first_kept(self.connection)?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM audit_events WHERE seq < ?)";
+        let found = self.connection.first(READ, sql, [first], scalar(READ))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn sweep_dropped(&mut self) -> Result<()> {
+        let first = first_kept(self.connection)?;
+        let sql =
+            "DELETE FROM audit_events WHERE seq IN (SELECT seq FROM audit_events WHERE seq < ? ORDER BY seq LIMIT ?)";
+        let values = [first, SWEPT_AT_ONCE];
+        self.connection.change("sweep_audit_events", sql, values).map(drop)
+    }
+
+    async fn reusable_bytes(&mut self) -> Result<i64> {
+        reusable_bytes(self.connection)
+    }
+}

@@ -1,0 +1,365 @@
+//! Rows of sessions.
+
+use async_trait::async_trait;
+use rusqlite::{Row, params};
+
+use super::SqliteTx;
+use super::error::Operation;
+use super::launch::{attested, from_json, to_json};
+use super::statements::{Statements, scalar};
+use agentwrit_store::ViewChange;
+use agentwrit_store::session::{STEM, stem};
+use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
+
+const READ: &str = "read_session";
+/// The moment of a predecessor that has no overlap.
+pub(super) const AT_ONCE: i64 = 0;
+
+/// Whether a session has not ended at the moment of a placeholder. Only a superseded one has an overlap, and thus a
+/// moment that counts; any other end holds whatever the clock says.
+macro_rules! not_ended {
+    () => {
+        "(ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > ?))"
+    };
+}
+
+/// The end of every query for live sessions; the placeholders are the second that both clocks have passed, and the
+/// millisecond that is judged by.
+macro_rules! live {
+    ($condition:literal) => {
+        concat!(
+            "SELECT * FROM sessions WHERE ",
+            $condition,
+            " AND exp >= ? AND ",
+            not_ended!()
+        )
+    };
+}
+
+/// Seconds that a row is kept for those who ask what became of it, counted from its last token's end.
+const KEPT: i64 = 25 * 3600;
+/// `kept_until` is a multiple of this: a renewal that doesn't move it touches no index.
+const KEPT_STEP: i64 = 3600;
+
+/// Until when a row is kept at least, Unix seconds.
+pub(super) const fn kept_until(last_exp: i64) -> i64 {
+    (last_exp.saturating_add(KEPT).div_euclid(KEPT_STEP) + 1).saturating_mul(KEPT_STEP)
+}
+
+/// The stem of the session whose agent this is; `None` when it is the id of no agent.
+fn agent_stem(agent_id: &str) -> Option<&str> {
+    let (_, instance) = agent_id.rsplit_once('/')?;
+    (instance.len() == STEM).then_some(instance)
+}
+
+/// The same for sessions of which any token still stands, also one that is older than a renewal: what ends sessions looks
+/// for these.
+macro_rules! standing {
+    ($condition:literal) => {
+        concat!(
+            "SELECT * FROM sessions WHERE ",
+            $condition,
+            " AND last_exp >= ? AND ",
+            not_ended!()
+        )
+    };
+}
+
+fn from_row(row: &Row<'_>) -> Result<Session> {
+    let text = |column| row.get::<_, String>(column).during(READ);
+    let optional = |column| row.get::<_, Option<String>>(column).during(READ);
+    let number = |column| row.get::<_, Option<i64>>(column).during(READ);
+    let previous = match (optional("prev_jti")?, number("prev_until")?, number("prev_exp")?) {
+        (Some(jti), Some(until), Some(exp)) => Some(Renewal {
+            jti,
+            until,
+            exp,
+            key: optional("renew_key")?,
+        }),
+        _ => None,
+    };
+    let delegated = match (optional("root")?, optional("nodes")?, number("ceiling")?) {
+        (Some(root), Some(nodes), Some(ceiling)) => Some(Delegated {
+            root,
+            nodes: from_json("delegation nodes", &nodes)?,
+            ceiling,
+            holder_pod: optional("holder_pod")?,
+        }),
+        _ => None,
+    };
+    Ok(Session {
+        sid: text("sid")?,
+        agent_id: text("agent_id")?,
+        orch_id: text("orch_id")?,
+        task_id: text("task_id")?,
+        scope: from_json("session scope", &text("scope")?)?,
+        jti: text("jti")?,
+        iat: row.get("iat").during(READ)?,
+        exp: row.get("exp").during(READ)?,
+        last_exp: row.get("last_exp").during(READ)?,
+        previous,
+        created_at: row.get("created_at").during(READ)?,
+        ended_at: number("ended_at")?,
+        end_reason: optional("end_reason")?
+            .map(|text| EndReason::from_stored(&text))
+            .transpose()?,
+        correlation_id: text("correlation_id")?,
+        attested: attested(optional("attested")?)?,
+        delegated,
+        barred: row.get("barred").during(READ)?,
+    })
+}
+
+impl SqliteTx<'_> {
+    /// Rows of a query made by [`live`] or [`standing`].
+    fn sessions(&self, query: &str, value: &str) -> Result<Vec<Session>> {
+        // A token that has expired by one clock only may stand again: what ends sessions must find it.
+        let values = params![value, self.times.passed().div_euclid(1000), self.times.judged];
+        self.connection.all(READ, query, values, from_row)
+    }
+
+    /// An overlap that the wall clock was asked about, on the clock that is judged by; `None` when there is none.
+    fn overlap_until(&self, wall_millis: i64) -> Option<i64> {
+        let overlap = wall_millis.saturating_sub(self.millis());
+        (overlap > 0).then(|| self.times.judged.saturating_add(overlap))
+    }
+
+    /// Those whose tokens still stand, of the few whose ids have this stem.
+    fn standing_by_stem(&self, stem: &str) -> Result<Vec<Session>> {
+        let condition = standing!("sid >= ?1 AND sid < ?1 || 'g'");
+        self.sessions(condition, stem)
+    }
+}
+
+#[async_trait]
+impl Sessions for SqliteTx<'_> {
+    async fn insert_session(&mut self, session: &Session) -> Result<()> {
+        let bound = session.attested.as_ref();
+        let delegated = session.delegated.as_ref();
+        let above = |delegated: &Delegated| {
+            let mut nodes = delegated.nodes.iter().rev().skip(1);
+            nodes.next().unwrap_or(&delegated.root).clone()
+        };
+        self.connection.change(
+            "insert_session",
+            "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
+             policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred, holder_pod) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                session.sid,
+                session.agent_id,
+                session.orch_id,
+                session.task_id,
+                to_json("session scope", &session.scope)?,
+                session.jti,
+                session.iat,
+                session.exp,
+                session.created_at,
+                session.correlation_id,
+                bound.map(|bound| &bound.policy_uid),
+                bound.map(|bound| &bound.pod_uid),
+                bound.map(|bound| to_json("attestation", bound)).transpose()?,
+                session.last_exp,
+                kept_until(session.last_exp),
+                delegated.map(|delegated| &delegated.root),
+                delegated
+                    .map(|delegated| to_json("delegation nodes", &delegated.nodes))
+                    .transpose()?,
+                delegated.map(above),
+                delegated.map(|delegated| delegated.ceiling),
+                session.barred,
+                delegated.and_then(|delegated| delegated.holder_pod.as_ref()),
+            ],
+        )?;
+        Ok(())
+    }
+
+    async fn session(&mut self, sid: &str) -> Result<Option<Session>> {
+        self.connection
+            .first(READ, "SELECT * FROM sessions WHERE sid = ?", [sid], from_row)
+    }
+
+    async fn renew_session(
+        &mut self,
+        session: &Session,
+        jti: &str,
+        iat: i64,
+        exp: i64,
+        previous: &Renewal,
+    ) -> Result<bool> {
+        let overlap_until = self.overlap_until(previous.until);
+        let rows = self.connection.change(
+            "renew_session",
+            "UPDATE sessions SET jti = ?1, iat = ?2, exp = ?3, last_exp = MAX(last_exp, ?3), prev_jti = ?4, prev_until = ?5, \
+             prev_exp = ?6, renew_key = ?7, prev_over = ?8 WHERE sid = ?9 AND jti = ?10",
+            params![
+                jti,
+                iat,
+                exp,
+                previous.jti,
+                previous.until,
+                previous.exp,
+                previous.key,
+                overlap_until.unwrap_or(AT_ONCE),
+                session.sid,
+                session.jti
+            ],
+        )?;
+        if rows == 0 {
+            return Ok(false);
+        }
+        if kept_until(exp) > kept_until(session.last_exp) {
+            let sql = "UPDATE sessions SET kept_until = ? WHERE sid = ?";
+            self.connection
+                .change("renew_session", sql, params![kept_until(exp), session.sid])?;
+        }
+        self.view_change(ViewChange::Renewed {
+            node: session.sid.clone(),
+            jti: jti.to_owned(),
+            previous: previous.jti.clone(),
+            overlap_until,
+            until: ViewChange::end_of_second(exp.max(session.last_exp)),
+        });
+        Ok(true)
+    }
+
+    async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: i64) -> Result<bool> {
+        let overlap_until = match reason {
+            EndReason::Superseded => self.overlap_until(effective_at),
+            _ => None,
+        };
+        let ended_at = overlap_until.unwrap_or(self.times.judged);
+        let rows = self.connection.change(
+            "end_session",
+            concat!(
+                "UPDATE sessions SET ended_at = ?, end_reason = ? WHERE sid = ? AND ",
+                not_ended!()
+            ),
+            params![ended_at, reason.as_str(), session.sid, ended_at],
+        )?;
+        if rows == 0 {
+            return Ok(false);
+        }
+        self.view_change(ViewChange::SessionEnded {
+            sid: session.sid.clone(),
+            reason,
+            overlap_until,
+            until: ViewChange::end_of_second(session.last_exp),
+        });
+        Ok(true)
+    }
+
+    async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("policy_uid = ?"), policy_uid)
+    }
+
+    async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("pod_uid = ?"), pod_uid)
+    }
+
+    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
+        // By both clocks: a token that has expired by the wall clock alone may stand again.
+        let values = params![pod_uid, self.times.passed().div_euclid(1000)];
+        self.connection.all(READ, sql, values, from_row)
+    }
+
+    async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND (ended_at IS NULL OR ended_at > ?)";
+        let values = params![pod_uid, self.millis()];
+        self.connection.all(READ, sql, values, from_row)
+    }
+
+    async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()> {
+        let sql = "UPDATE sessions SET scope = '[]' WHERE pod_uid = ? AND ended_at <= ? AND scope <> '[]'";
+        let values = params![pod_uid, self.times.passed()];
+        self.connection.change("forget_scopes", sql, values).map(drop)
+    }
+
+    async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("holder_pod = ?"), pod_uid)
+    }
+
+    async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
+        self.sessions(
+            standing!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?"),
+            orch_id,
+        )
+    }
+
+    async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>> {
+        let Some(stem) = agent_stem(agent_id) else {
+            return Ok(None);
+        };
+        let sql = "SELECT * FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g' AND agent_id = ?2 AND root IS NULL";
+        self.connection.first(READ, sql, [stem, agent_id], from_row)
+    }
+
+    async fn bar_agent(&mut self, agent_id: &str) -> Result<()> {
+        let Some(stem) = agent_stem(agent_id) else {
+            return Ok(());
+        };
+        let sql =
+            "UPDATE sessions SET barred = 1 WHERE sid >= ?1 AND sid < ?1 || 'g' AND agent_id = ?2 AND root IS NULL";
+        self.connection.change("bar_agent", sql, [stem, agent_id]).map(drop)
+    }
+
+    async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("parent = ?"), sid)
+    }
+
+    async fn count_open_delegations(&mut self, root: &str, below: Option<&str>, most: usize) -> Result<usize> {
+        const OPERATION: &str = "count_delegations";
+        let sql = "SELECT 1 FROM sessions WHERE root = ?1 AND ended_at IS NULL AND last_exp >= ?2 \
+                   AND (?4 IS NULL OR substr(nodes, 1, length(?4)) = ?4) LIMIT ?3";
+        // Of what descends from it, the JSON begins so.
+        let begins = below.map(|below| format!("[\"{below}\","));
+        let now = self.times.judged.div_euclid(1000);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let open: Vec<i64> =
+            self.connection
+                .all(OPERATION, sql, params![root, now, most, begins], scalar(OPERATION))?;
+        Ok(open.len())
+    }
+
+    async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
+        let mut found = self.sessions(standing!("root IS NOT NULL AND agent_id = ?"), agent_id)?;
+        if let Some(stem) = agent_stem(agent_id) {
+            let own = self.standing_by_stem(stem)?;
+            let is_own = |session: &Session| session.agent_id == agent_id && session.delegated.is_none();
+            found.extend(own.into_iter().filter(is_own));
+        }
+        Ok(found)
+    }
+
+    async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("task_id = ?"), task_id)
+    }
+
+    async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>> {
+        if jti.len() <= STEM {
+            return Ok(None);
+        }
+        let now = self.millis();
+        let is_of = |session: &Session| {
+            let before = session.previous.as_ref();
+            session.jti == jti || before.is_some_and(|previous| previous.jti == jti && previous.until > now)
+        };
+        Ok(self.standing_by_stem(stem(jti))?.into_iter().find(is_of))
+    }
+
+    async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {
+        self.sessions(live!("pod_uid > ?"), "")
+    }
+
+    async fn count_live_sessions(&mut self) -> Result<i64> {
+        const OPERATION: &str = "count_sessions";
+        // The first condition is that of an index.
+        let sql =
+            "SELECT COUNT(*) FROM sessions WHERE kept_until >= ? AND ended_at IS NULL AND root IS NULL AND exp >= ?";
+        let now = self.times.judged.div_euclid(1000);
+        let values = [kept_until(now), now];
+        let count = self.connection.first(OPERATION, sql, values, scalar(OPERATION))?;
+        Ok(count.unwrap_or_default())
+    }
+}

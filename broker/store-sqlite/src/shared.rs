@@ -1,0 +1,80 @@
+//! What the parts of the store share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+use tokio::sync::Notify;
+
+use super::matches::Matches;
+use super::options::OpenOptions;
+use super::status::StoreStatus;
+use crate::mark::MarkFile;
+use crate::memory_run::MemoryRun;
+use agentwrit_store::segment::Retention;
+use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
+
+/// Options, surroundings and state of one store.
+pub(crate) struct Shared {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) judging: Arc<JudgingClock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) signer: Arc<dyn CheckpointSigner>,
+    pub(crate) observer: Arc<dyn StoreObserver>,
+    pub(crate) revocations: Arc<dyn RevocationListener>,
+    pub(crate) gate: Arc<dyn DenialGate>,
+    pub(crate) status: StoreStatus,
+    pub(crate) matches: Matches,
+    pub(crate) max_ttl: i64,
+    pub(crate) memory_run: MemoryRun,
+    pub(crate) mark: MarkFile,
+    pub(crate) retention: Retention,
+    /// Wakes who exports and drops segments.
+    pub(crate) sealed: Notify,
+    /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
+    pub(crate) restored: AtomicBool,
+    /// Whether a person says that the wall clock is right; once.
+    pub(crate) accept_clock: AtomicBool,
+    /// Whether no store can have been beside this signing key before.
+    pub(crate) first: AtomicBool,
+}
+
+impl Shared {
+    /// Of a store that isn't open.
+    pub(super) fn new(options: &OpenOptions, surroundings: Surroundings) -> Self {
+        let Surroundings {
+            clock,
+            judging,
+            entropy,
+            signer,
+            observer,
+            revocations,
+            gate,
+        } = surroundings;
+        Self {
+            clock,
+            judging,
+            entropy,
+            signer,
+            status: StoreStatus::new(Arc::clone(&observer)),
+            observer,
+            revocations,
+            gate,
+            matches: Matches::default(),
+            max_ttl: options.max_ttl,
+            memory_run: MemoryRun::beside(&options.signing_key, &options.location),
+            mark: MarkFile::at(&options.mark),
+            retention: options.retention.clone(),
+            sealed: Notify::new(),
+            restored: AtomicBool::new(options.restored),
+            accept_clock: AtomicBool::new(options.accept_clock),
+            first: AtomicBool::new(options.key_is_new),
+        }
+    }
+
+    /// Replaces what is known of revocations by what the store holds.
+    pub(super) fn load_revocations(&self, min_iat: i64, changes: Vec<ViewChange>) {
+        self.revocations.loaded(min_iat, changes);
+        self.status.min_iat.store(min_iat, Ordering::SeqCst);
+    }
+}

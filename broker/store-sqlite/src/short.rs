@@ -1,0 +1,288 @@
+//! Events of long ago in a short form. The text that is served is made anew from it, byte for byte: an event whose text
+//! isn't what would be made stays as it is.
+
+#[cfg(test)]
+mod tests;
+
+use agentwrit_protocol::audit::{AuditEvent, ExtraFields};
+use agentwrit_protocol::{go_json, lower_hex};
+use rusqlite::{Connection, Row, ToSql, params};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::audit::{SIZES, Sizes};
+use super::error::Operation;
+use super::meta;
+use super::segments::{Saved, first_kept};
+use super::statements::{Statements, scalar};
+use agentwrit_protocol::timestamp::rfc3339_nanos;
+use agentwrit_store::{MetaKey, Result, StoreError};
+
+const SHORTEN: &str = "shorten_audit_events";
+const READ: &str = "read_audit_events";
+/// Events that are shortened in one transaction: everybody waits for that.
+const AT_ONCE: i64 = 200;
+/// Shared rows that are looked at in one transaction, whether any event needs them.
+const SWEPT: i64 = 2_000;
+
+fn corrupt(why: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt {
+        what: "audit event",
+        why: why.to_string(),
+    }
+}
+
+/// The text of an event as it is served.
+pub(super) fn text(event: &AuditEvent) -> Result<String> {
+    go_json::to_string(event).map_err(corrupt)
+}
+
+/// Shortens some of the events but the last `keep`; how many were looked at, and what is saved.
+pub(super) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)> {
+    let number = |key| -> Result<i64> {
+        let text = meta::read(connection, key)?;
+        Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+    };
+    sweep(connection, number(MetaKey::WhoSwept)?)?;
+    // What is dropped is no segment's any more, and only waits to be swept.
+    let done = number(MetaKey::Shortened)?.max(first_kept(connection)?.saturating_sub(1));
+    let head: Option<Option<i64>> =
+        connection.first(SHORTEN, "SELECT MAX(seq) FROM audit_events", [], scalar(SHORTEN))?;
+    let until = head.flatten().unwrap_or(0).saturating_sub(keep);
+    let sql =
+        format!("SELECT seq, at, json, {SIZES} FROM audit_events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?");
+    let rows: Vec<(i64, i64, String, i64)> = connection.all(SHORTEN, &sql, [done, until, AT_ONCE], |row| {
+        let number = |index| row.get(index).during(SHORTEN);
+        let cost = Sizes::of_row(row, 3)?.cost();
+        Ok((number(0)?, number(1)?, row.get(2).during(SHORTEN)?, cost))
+    })?;
+    // All of them leave their pages before any comes back: a row that only shrinks leaves its page as large as it is.
+    let mut short = Vec::with_capacity(rows.len());
+    for (sequence, at, json, cost) in &rows {
+        if let Some(event) = shortened(*sequence, *at, json) {
+            connection.change(SHORTEN, "DELETE FROM audit_events WHERE seq = ?", [sequence])?;
+            short.push((*sequence, *at, event, *cost));
+        }
+    }
+    let mut saved = Saved::default();
+    for (sequence, at, event, cost) in &short {
+        let shared = insert(connection, *sequence, *at, event)?;
+        let less = cost
+            .saturating_sub(cost_of(connection, *sequence)?)
+            .saturating_sub(shared);
+        saved.note(connection, *sequence, less)?;
+    }
+    if let Some((last, ..)) = rows.last() {
+        meta::write(connection, MetaKey::Shortened, &last.to_string())?;
+    }
+    Ok((u64::try_from(rows.len()).unwrap_or(u64::MAX), saved))
+}
+
+/// What the row of an event takes.
+fn cost_of(connection: &Connection, sequence: i64) -> Result<i64> {
+    let sql = format!("SELECT {SIZES} FROM audit_events WHERE seq = ?");
+    let cost = connection.first(SHORTEN, &sql, [sequence], |row| Ok(Sizes::of_row(row, 0)?.cost()))?;
+    Ok(cost.unwrap_or(0))
+}
+
+/// The short form of an event; `None` when its text could not be made from that.
+fn shortened(sequence: i64, at: i64, json: &str) -> Option<Short> {
+    let event = serde_json::from_str::<AuditEvent>(json).ok()?;
+    let short = Short::of(&event)?;
+    let made = short.restored(sequence, at).and_then(|event| text(&event)).ok()?;
+    (made == json).then_some(short)
+}
+
+/// Writes it; what the shared row takes that it needs, unless that was there.
+fn insert(connection: &Connection, sequence: i64, at: i64, short: &Short) -> Result<i64> {
+    let (who, shared) = who_id(connection, short)?;
+    connection.change(
+        SHORTEN,
+        "INSERT INTO audit_events (seq, at, event_type, outcome, agent_id, task_id, actor, source, correlation_id, \
+         policy_uid, pod_uid, error_kind, json, who, detail, hash, prev_hash, resource, deleg_depth, deleg_chain_hash) \
+         VALUES (?, ?, ?, ?, '', '', '', '', '', '', '', ?, '', ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            sequence,
+            at,
+            short.event_type,
+            short.outcome,
+            short.extra.error_kind,
+            who,
+            short.detail,
+            short.hash,
+            short.prev_hash,
+            Some(&short.resource).filter(|text| !text.is_empty()),
+            Some(short.deleg_depth).filter(|depth| *depth != 0),
+            Some(&short.deleg_chain_hash).filter(|text| !text.is_empty()),
+        ],
+    )?;
+    Ok(shared)
+}
+
+/// The row of those that an event tells of, made when it is the first, and what it takes then.
+fn who_id(connection: &Connection, short: &Short) -> Result<(i64, i64)> {
+    let who = short.who();
+    let key: [u8; 32] = Sha256::digest(serde_json::to_vec(&who).map_err(corrupt)?).into();
+    let known = connection.first(
+        SHORTEN,
+        "SELECT id FROM audit_who WHERE key = ?",
+        [key],
+        scalar(SHORTEN),
+    )?;
+    if let Some(id) = known {
+        return Ok((id, 0));
+    }
+    let mut values: Vec<&dyn ToSql> = vec![&key];
+    values.extend(who.iter().map(|text| -> &dyn ToSql { text }));
+    connection.change(
+        SHORTEN,
+        "INSERT INTO audit_who (key, agent_id, task_id, orch_id, actor, source, correlation_id, policy_uid, pod_uid) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        values.as_slice(),
+    )?;
+    let texts: usize = who.iter().map(|text| text.len()).sum();
+    // The key is there twice, and two of the texts are in indexes: about as much again.
+    let bytes = i64::try_from(2 * (texts + key.len())).unwrap_or(i64::MAX);
+    Ok((connection.last_insert_rowid(), Sizes::of(bytes).cost()))
+}
+
+/// Removes shared rows that no event needs any more, some at a time, round and round.
+fn sweep(connection: &Connection, after: i64) -> Result<()> {
+    let first: Option<Option<i64>> =
+        connection.first(SHORTEN, "SELECT MIN(seq) FROM audit_events", [], scalar(SHORTEN))?;
+    if first.flatten().is_none_or(|first| first <= 1) {
+        // Nothing was ever dropped.
+        return Ok(());
+    }
+    let sql = "SELECT MAX(id) FROM (SELECT id FROM audit_who WHERE id > ? ORDER BY id LIMIT ?)";
+    let last: Option<Option<i64>> = connection.first(SHORTEN, sql, [after, SWEPT], scalar(SHORTEN))?;
+    let last = last.flatten();
+    if let Some(last) = last {
+        let sql = "DELETE FROM audit_who WHERE id > ? AND id <= ? \
+                   AND NOT EXISTS (SELECT 1 FROM audit_events WHERE who = audit_who.id)";
+        connection.change(SHORTEN, sql, [after, last])?;
+    }
+    meta::write(connection, MetaKey::WhoSwept, &last.unwrap_or(0).to_string())
+}
+
+/// An event without what its row's number, moment and columns say.
+struct Short {
+    event_type: String,
+    outcome: String,
+    agent_id: String,
+    task_id: String,
+    orch_id: String,
+    /// Without the `ext_hash`, which is made of the extra fields.
+    detail: String,
+    resource: String,
+    deleg_depth: i64,
+    deleg_chain_hash: String,
+    extra: ExtraFields,
+    hash: [u8; 32],
+    prev_hash: [u8; 32],
+}
+
+impl Short {
+    fn of(event: &AuditEvent) -> Option<Self> {
+        let bytes = |hash: &str| -> Option<[u8; 32]> { hex::decode(hash).ok()?.try_into().ok() };
+        let detail = match event.extra.hash() {
+            Some(hash) => event.detail.strip_suffix(&ext_hash(&hash))?,
+            None => &event.detail,
+        };
+        Some(Self {
+            event_type: event.event_type.clone(),
+            outcome: event.outcome.clone(),
+            agent_id: event.agent_id.clone(),
+            task_id: event.task_id.clone(),
+            orch_id: event.orch_id.clone(),
+            detail: detail.to_owned(),
+            resource: event.resource.clone(),
+            deleg_depth: event.deleg_depth,
+            deleg_chain_hash: event.deleg_chain_hash.clone(),
+            extra: event.extra.clone(),
+            hash: bytes(&event.hash)?,
+            prev_hash: bytes(&event.prev_hash)?,
+        })
+    }
+
+    fn who(&self) -> [&str; 8] {
+        let extra = &self.extra;
+        [
+            &self.agent_id,
+            &self.task_id,
+            &self.orch_id,
+            &extra.actor,
+            &extra.source,
+            &extra.correlation_id,
+            &extra.policy_uid,
+            &extra.pod_uid,
+        ]
+    }
+
+    /// The event as it was sealed.
+    fn restored(&self, sequence: i64, at: i64) -> Result<AuditEvent> {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(at.into()).map_err(corrupt)?;
+        let mut detail = self.detail.clone();
+        if let Some(hash) = self.extra.hash() {
+            detail.push_str(&ext_hash(&hash));
+        }
+        Ok(AuditEvent {
+            id: AuditEvent::id_for(sequence),
+            timestamp: rfc3339_nanos(at),
+            event_type: self.event_type.clone(),
+            agent_id: self.agent_id.clone(),
+            task_id: self.task_id.clone(),
+            orch_id: self.orch_id.clone(),
+            detail,
+            resource: self.resource.clone(),
+            outcome: self.outcome.clone(),
+            deleg_depth: self.deleg_depth,
+            deleg_chain_hash: self.deleg_chain_hash.clone(),
+            bytes_transferred: 0,
+            extra: self.extra.clone(),
+            hash: lower_hex(self.hash),
+            prev_hash: lower_hex(self.prev_hash),
+        })
+    }
+}
+
+fn ext_hash(hash: &str) -> String {
+    format!(" ext_hash={hash}")
+}
+
+fn from_row(row: &Row<'_>) -> Result<Short> {
+    let text = |column| row.get::<_, Option<String>>(column).during(READ);
+    let whole = |column| Ok::<_, StoreError>(text(column)?.unwrap_or_default());
+    Ok(Short {
+        event_type: whole("event_type")?,
+        outcome: whole("outcome")?,
+        agent_id: whole("agent_id")?,
+        task_id: whole("task_id")?,
+        orch_id: whole("orch_id")?,
+        detail: whole("detail")?,
+        resource: whole("resource")?,
+        deleg_depth: row.get::<_, Option<i64>>("deleg_depth").during(READ)?.unwrap_or(0),
+        deleg_chain_hash: whole("deleg_chain_hash")?,
+        extra: ExtraFields {
+            actor: whole("actor")?,
+            source: whole("source")?,
+            correlation_id: whole("correlation_id")?,
+            policy_uid: whole("policy_uid")?,
+            pod_uid: whole("pod_uid")?,
+            error_kind: whole("error_kind")?,
+        },
+        hash: row.get("hash").during(READ)?,
+        prev_hash: row.get("prev_hash").during(READ)?,
+    })
+}
+
+/// The text of the short event with this number.
+pub(super) fn expanded(connection: &Connection, sequence: i64) -> Result<String> {
+    let sql = "SELECT at, event_type, outcome, error_kind, detail, hash, prev_hash, resource, deleg_depth, \
+               deleg_chain_hash, w.agent_id, w.task_id, w.orch_id, w.actor, w.source, w.correlation_id, w.policy_uid, \
+               w.pod_uid FROM audit_events e JOIN audit_who w ON w.id = e.who WHERE seq = ?";
+    let found = connection.first(READ, sql, [sequence], |row| {
+        from_row(row)?.restored(sequence, row.get("at").during(READ)?)
+    })?;
+    text(&found.ok_or_else(|| corrupt(format_args!("event {sequence} has neither a text nor a short form")))?)
+}

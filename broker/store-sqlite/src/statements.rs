@@ -1,0 +1,71 @@
+//! Cached statements, each with the name that errors and metrics give it.
+
+use rusqlite::{Connection, Params, Row};
+
+use super::error::Operation;
+use agentwrit_store::Result;
+
+/// What a connection is asked to do; every statement text is compiled once a connection.
+pub(super) trait Statements {
+    /// Runs a statement and returns how many rows it changed.
+    fn change(&self, operation: &'static str, sql: &str, values: impl Params) -> Result<usize>;
+
+    /// The first row of a query.
+    fn first<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>>;
+
+    /// Every row of a query.
+    fn all<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>>;
+}
+
+impl Statements for Connection {
+    fn change(&self, operation: &'static str, sql: &str, values: impl Params) -> Result<usize> {
+        self.prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(values))
+            .during(operation)
+    }
+
+    fn first<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: impl Params,
+        read: impl FnOnce(&Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut statement = self.prepare_cached(sql).during(operation)?;
+        let mut rows = statement.query(values).during(operation)?;
+        rows.next().during(operation)?.map(read).transpose()
+    }
+
+    fn all<T>(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.prepare_cached(sql).during(operation)?;
+        let mut rows = statement.query(values).during(operation)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().during(operation)? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+}
+
+/// The only column of a row.
+pub(super) fn scalar<T: rusqlite::types::FromSql>(operation: &'static str) -> impl Fn(&Row<'_>) -> Result<T> {
+    move |row| row.get(0).during(operation)
+}

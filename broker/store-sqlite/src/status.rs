@@ -1,0 +1,83 @@
+//! What everybody may ask about the store at any time.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use agentwrit_protocol::StoreMark;
+
+use super::chain::ChainHead;
+use crate::space::Space;
+use agentwrit_store::{StoreError, StoreObserver};
+
+/// What everybody may ask about the store at any time.
+pub(crate) struct StoreStatus {
+    pub(crate) open: AtomicBool,
+    pub(crate) events: AtomicI64,
+    /// How often the store was opened.
+    pub(crate) openings: AtomicU64,
+    /// Where it stands; the epoch is empty before it was open.
+    pub(crate) mark: RwLock<StoreMark>,
+    /// Epoch of a store that this process made; empty when there is none.
+    pub(crate) made: RwLock<String>,
+    pub(crate) failure: RwLock<Option<&'static str>>,
+    /// Unix second: tokens that were issued before are refused.
+    pub(crate) min_iat: AtomicI64,
+    pub(crate) space: Space,
+    /// Whether only what takes authority away is done, since the trail can't be exported and nothing may be dropped.
+    pub(crate) refusing: AtomicBool,
+}
+
+impl StoreStatus {
+    /// Of a store that isn't open.
+    pub(crate) fn new(observer: Arc<dyn StoreObserver>) -> Self {
+        Self {
+            open: AtomicBool::default(),
+            events: AtomicI64::default(),
+            openings: AtomicU64::default(),
+            mark: RwLock::default(),
+            made: RwLock::default(),
+            failure: RwLock::default(),
+            min_iat: AtomicI64::default(),
+            space: Space::new(observer),
+            refusing: AtomicBool::default(),
+        }
+    }
+
+    pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {
+        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.stands(epoch, head);
+        self.openings.fetch_add(1, Ordering::SeqCst);
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes note that this process made a store of this epoch.
+    pub(crate) fn made(&self, epoch: String) {
+        *self.made.write().unwrap_or_else(PoisonError::into_inner) = epoch;
+    }
+
+    /// Takes note of where the store stands now.
+    pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
+        *self.mark.write().unwrap_or_else(PoisonError::into_inner) = head.mark(epoch);
+        self.events.store(head.events(), Ordering::SeqCst);
+    }
+
+    /// Takes note of what a batch has appended.
+    pub(super) fn advanced(&self, head: &ChainHead) {
+        self.events.store(head.events(), Ordering::SeqCst);
+        let noted = self.mark.read().unwrap_or_else(PoisonError::into_inner).sequence;
+        if noted != head.sequence {
+            let mut mark = self.mark.write().unwrap_or_else(PoisonError::into_inner);
+            *mark = head.mark(std::mem::take(&mut mark.epoch));
+        }
+    }
+
+    /// Where the store stands.
+    pub(crate) fn mark(&self) -> StoreMark {
+        self.mark.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn failed(&self, error: &StoreError) {
+        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.kind());
+        self.open.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,90 @@
+//! One transaction with the jobs of a batch.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use rusqlite::Connection;
+
+use super::audit::insert;
+use super::chain::{Links, remember, seal};
+use super::meta::keep_high_water;
+use super::open::{Opened, note_reusable};
+use super::ready;
+use super::segments::{self, Saved};
+use super::shared::Shared;
+use super::statements::Statements;
+use super::tx::SqliteTx;
+use agentwrit_store::{Job, Result, StoreError, ViewChange};
+
+/// The operation of a failed COMMIT, whose outcome is not known.
+pub(super) const COMMIT: &str = "commit";
+/// How often the high-water mark goes into the store, with a commit that is made anyway.
+const MARK_EVERY: Duration = Duration::from_secs(5);
+
+/// What a commit publishes.
+pub(super) struct Published {
+    pub(super) links: Links,
+    pub(super) changes: Vec<ViewChange>,
+    /// When the high-water mark was kept with it, monotonic.
+    pub(super) mark_kept: Option<Duration>,
+}
+
+/// Runs the jobs between BEGIN and COMMIT; on failure names the job at fault (the last one for COMMIT itself).
+pub(super) fn transaction(
+    opened: &mut Opened,
+    shared: &Shared,
+    jobs: &mut [Box<dyn Job>],
+) -> std::result::Result<Published, (usize, StoreError)> {
+    let connection = &mut opened.connection;
+    let last = jobs.len().saturating_sub(1);
+    connection
+        .change("begin", "BEGIN IMMEDIATE", [])
+        .map_err(|error| (0, error))?;
+    let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut saved = Saved::default();
+    for (index, job) in jobs.iter_mut().enumerate() {
+        let mut tx = SqliteTx::new(connection, shared);
+        ready(job.run(&mut tx)).map_err(|error| (index, error))?;
+        drafts.extend(tx.drafts);
+        changes.extend(tx.changes);
+        dropped.extend(tx.dropped);
+        saved = saved.and(tx.saved);
+    }
+    let cut = shared.retention.cut();
+    let mut head = Cow::Borrowed(&opened.head);
+    if saved != Saved::default() {
+        // Before anything is sealed, whose bytes these may be.
+        head.to_mut().kept.shortened(saved);
+    }
+    let mut links = seal(&head, drafts, shared.clock.now(), shared.signer.as_ref(), cut)
+        .and_then(|links| append(connection, links))
+        .map_err(|error| (last, error))?;
+    links.head.kept.dropped(&dropped);
+    let now = shared.clock.monotonic();
+    let is_due = opened
+        .mark_kept
+        .is_none_or(|kept| now.saturating_sub(kept) >= MARK_EVERY);
+    if is_due {
+        keep_high_water(connection, shared.judging.observe().mark).map_err(|error| (last, error))?;
+    }
+    if is_due || shared.status.space.full() {
+        note_reusable(connection, shared).map_err(|error| (last, error))?;
+    }
+    connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
+    Ok(Published {
+        links,
+        changes,
+        mark_kept: is_due.then_some(now),
+    })
+}
+
+/// Writes what a batch appends to the chain.
+pub(super) fn append(connection: &Connection, links: Links) -> Result<Links> {
+    insert(connection, &links.events)?;
+    segments::insert(connection, &links.sealed)?;
+    if let Some(checkpoint) = &links.checkpoint {
+        remember(connection, checkpoint)?;
+    }
+    Ok(links)
+}

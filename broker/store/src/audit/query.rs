@@ -1,0 +1,97 @@
+//! Reading the trail.
+
+use async_trait::async_trait;
+
+use crate::Result;
+
+/// What an audit query asks for; empty strings filter nothing.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// (column, value) pairs that must match exactly.
+    pub exact: Vec<(FilterColumn, String)>,
+    /// Earliest moment, inclusive, Unix nanoseconds.
+    pub since: Option<i64>,
+    /// Latest moment, inclusive, Unix nanoseconds.
+    pub until: Option<i64>,
+    /// Only events after the one with this number; nothing is skipped then.
+    pub cursor: Option<i64>,
+    /// Rows to skip.
+    pub offset: i64,
+    /// Rows to return at most.
+    pub limit: i64,
+}
+
+/// The closed set of members that a query may filter by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterColumn {
+    /// `agent_id`.
+    AgentId,
+    /// `task_id`.
+    TaskId,
+    /// `event_type`.
+    EventType,
+    /// `outcome`.
+    Outcome,
+    /// `actor`.
+    Actor,
+    /// `source`.
+    Source,
+    /// `correlation_id`.
+    CorrelationId,
+    /// `policy_uid`.
+    PolicyUid,
+    /// `pod_uid`.
+    PodUid,
+    /// `error_kind`.
+    ErrorKind,
+}
+
+impl FilterColumn {
+    /// Every column.
+    pub const ALL: [Self; 10] = [
+        Self::AgentId,
+        Self::TaskId,
+        Self::EventType,
+        Self::Outcome,
+        Self::Actor,
+        Self::Source,
+        Self::CorrelationId,
+        Self::PolicyUid,
+        Self::PodUid,
+        Self::ErrorKind,
+    ];
+
+    /// Name of the query parameter and of the column.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentId => "agent_id",
+            Self::TaskId => "task_id",
+            Self::EventType => "event_type",
+            Self::Outcome => "outcome",
+            Self::Actor => "actor",
+            Self::Source => "source",
+            Self::CorrelationId => "correlation_id",
+            Self::PolicyUid => "policy_uid",
+            Self::PodUid => "pod_uid",
+            Self::ErrorKind => "error_kind",
+        }
+    }
+}
+
+/// One page of the trail.
+#[derive(Debug, Clone, Default)]
+pub struct EventPage {
+    /// A JSON array of events in order of insertion, each exactly as it was sealed.
+    pub events: String,
+    /// Number of the last of them.
+    pub last: Option<i64>,
+    /// Matches before paging.
+    pub total: i64,
+}
+
+/// Queries of the trail.
+#[async_trait]
+pub trait AuditQuery {
+    /// One page of committed events, in the order of the chain. Events of this transaction are not among them.
+    async fn events(&mut self, filter: &EventFilter) -> Result<EventPage>;
+}

@@ -1,0 +1,53 @@
+//! A store that is away is told once, and then now and then: it is tried each second.
+
+use std::time::Duration;
+
+/// How often a failure that goes on is told.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The failures since the store was last well.
+#[derive(Debug, Default)]
+pub struct Outage {
+    failures: u64,
+    untold: u64,
+    told: Option<Duration>,
+}
+
+impl Outage {
+    /// Counts a failure at this monotonic moment; when a line is due, how many failures it tells of.
+    pub fn failed(&mut self, now: Duration) -> Option<u64> {
+        self.failures = self.failures.saturating_add(1);
+        self.untold = self.untold.saturating_add(1);
+        if self.told.is_some_and(|told| now.saturating_sub(told) < AGAIN) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+
+    /// Ends it; how many failures there were.
+    pub fn over(&mut self) -> u64 {
+        std::mem::take(self).failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_told_then_one_line_in_thirty_seconds_with_their_number() {
+        let mut outage = Outage::default();
+        let at = Duration::from_secs;
+        for again in [false, true] {
+            let begin = if again { 40 } else { 7 };
+            assert_eq!(outage.failed(at(begin)), Some(1));
+            for second in 1..30 {
+                assert_eq!(outage.failed(at(begin + second)), None);
+            }
+            assert_eq!(outage.failed(at(begin + 30)), Some(30));
+            assert_eq!(outage.failed(at(begin + 31)), None);
+            assert_eq!((outage.over(), outage.over()), (32, 0), "again: {again}");
+        }
+    }
+}
