@@ -6,13 +6,13 @@ use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::Checkpoint;
 use tokio::sync::{mpsc, oneshot};
 
-use super::chain::{Links, remember};
 use super::error::Operation;
-use super::meta::keep_high_water;
 use super::open::{Opened, lacks_room, load_changes, open, probe};
 use super::restored::{Finding, Identity, Rule, begin_anew, judge};
 use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
+use crate::audit::chain::{Links, remember};
+use crate::rows::meta::keep_high_water;
 use agentwrit_store::Outage;
 use agentwrit_store::{Compared, Job, Remembered, Result, StoreError, StoreLocation};
 

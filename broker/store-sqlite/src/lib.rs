@@ -1,33 +1,19 @@
 //! The embedded store: SQLite in one file (WAL, `synchronous=FULL`) or in memory.
 #![deny(missing_docs)]
 
-mod apps;
 mod audit;
-mod chain;
 mod committer;
+mod disk;
 mod error;
-mod files;
 mod handle;
 mod jobs;
-mod launch;
-mod mark;
-mod matches;
-mod memory_run;
-mod meta;
 mod open;
 mod options;
-mod pages;
-mod policy;
 mod readers;
-mod reserve;
 mod restored;
-mod revocation;
+mod rows;
 mod schema;
-mod segments;
-mod session;
 mod shared;
-mod short;
-mod space;
 mod statements;
 mod status;
 mod transaction;

@@ -5,15 +5,15 @@ use agentwrit_protocol::{Clock, StoreMark};
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use super::chain::{ChainHead, seal};
 use super::error::Operation;
-use super::meta;
 use super::open::{begin, new_epoch, next_second};
-use super::session::AT_ONCE;
 use super::shared::Shared;
-use super::short::expanded;
 use super::statements::{Statements, scalar};
 use super::transaction::append;
+use crate::audit::chain::{ChainHead, seal};
+use crate::audit::short::expanded;
+use crate::rows::meta;
+use crate::rows::session::AT_ONCE;
 use agentwrit_store::{EventDraft, MetaKey, Remembered, Result, StoreError};
 
 const OPERATION: &str = "restore";

@@ -8,18 +8,18 @@ use agentwrit_store::{Result, StoreError};
 
 /// In order; released ones are never changed.
 const MIGRATIONS: &[&str] = &[
-    include_str!("0001_core.sql"),
-    include_str!("0002_k8s.sql"),
-    include_str!("0003_delegation.sql"),
-    include_str!("0004_apps.sql"),
-    include_str!("0005_locality.sql"),
-    include_str!("0006_trail.sql"),
-    include_str!("0007_pods.sql"),
-    include_str!("0008_holders.sql"),
-    include_str!("0009_segments.sql"),
-    include_str!("0010_open_delegations.sql"),
-    include_str!("0011_current_tokens.sql"),
-    include_str!("0012_short_events.sql"),
+    include_str!("schema/0001_core.sql"),
+    include_str!("schema/0002_k8s.sql"),
+    include_str!("schema/0003_delegation.sql"),
+    include_str!("schema/0004_apps.sql"),
+    include_str!("schema/0005_locality.sql"),
+    include_str!("schema/0006_trail.sql"),
+    include_str!("schema/0007_pods.sql"),
+    include_str!("schema/0008_holders.sql"),
+    include_str!("schema/0009_segments.sql"),
+    include_str!("schema/0010_open_delegations.sql"),
+    include_str!("schema/0011_current_tokens.sql"),
+    include_str!("schema/0012_short_events.sql"),
 ];
 const READ_VERSION: &str = "read_schema_version";
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use tokio::sync::Notify;
 
-use super::matches::Matches;
 use super::options::OpenOptions;
 use super::status::StoreStatus;
-use crate::mark::MarkFile;
-use crate::memory_run::MemoryRun;
+use crate::audit::filter_cache::Matches;
+use crate::disk::mark::MarkFile;
+use crate::disk::memory_run::MemoryRun;
 use agentwrit_store::segment::Retention;
 use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use agentwrit_protocol::StoreMark;
 
-use super::chain::ChainHead;
-use crate::space::Space;
+use crate::audit::chain::ChainHead;
+use crate::disk::space::Space;
 use agentwrit_store::{StoreError, StoreObserver};
 
 /// What everybody may ask about the store at any time.

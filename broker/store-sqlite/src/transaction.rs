@@ -6,15 +6,15 @@ use std::time::Duration;
 use agentwrit_protocol::Clock;
 use rusqlite::Connection;
 
-use super::audit::insert;
-use super::chain::{Links, remember, seal};
-use super::meta::keep_high_water;
 use super::open::{Opened, note_reusable};
 use super::ready;
-use super::segments::{self, Saved};
 use super::shared::Shared;
 use super::statements::Statements;
 use super::tx::SqliteTx;
+use crate::audit::chain::{Links, remember, seal};
+use crate::audit::insert::insert;
+use crate::audit::segments::{self, Saved};
+use crate::rows::meta::keep_high_water;
 use agentwrit_store::{Job, Result, StoreError, ViewChange};
 
 /// The operation of a failed COMMIT, whose outcome is not known.

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
-use super::matches::Matches;
-use super::pages::page;
-use super::segments::Saved;
 use super::shared::Shared;
 use super::status::StoreStatus;
+use crate::audit::filter_cache::Matches;
+use crate::audit::query::page;
+use crate::audit::segments::Saved;
 use agentwrit_store::segment::Segment;
 use agentwrit_store::{
     AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, TxClock, ViewChange,

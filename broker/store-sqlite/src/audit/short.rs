@@ -10,11 +10,11 @@ use rusqlite::{Connection, Row, ToSql, params};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use super::audit::{SIZES, Sizes};
-use super::error::Operation;
-use super::meta;
-use super::segments::{Saved, first_kept};
-use super::statements::{Statements, scalar};
+use crate::audit::insert::{SIZES, Sizes};
+use crate::audit::segments::{Saved, first_kept};
+use crate::error::Operation;
+use crate::rows::meta;
+use crate::statements::{Statements, scalar};
 use agentwrit_protocol::timestamp::rfc3339_nanos;
 use agentwrit_store::{MetaKey, Result, StoreError};
 
@@ -33,12 +33,12 @@ fn corrupt(why: impl std::fmt::Display) -> StoreError {
 }
 
 /// The text of an event as it is served.
-pub(super) fn text(event: &AuditEvent) -> Result<String> {
+pub(crate) fn text(event: &AuditEvent) -> Result<String> {
     go_json::to_string(event).map_err(corrupt)
 }
 
 /// Shortens some of the events but the last `keep`; how many were looked at, and what is saved.
-pub(super) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)> {
+pub(crate) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)> {
     let number = |key| -> Result<i64> {
         let text = meta::read(connection, key)?;
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
@@ -277,7 +277,7 @@ fn from_row(row: &Row<'_>) -> Result<Short> {
 }
 
 /// The text of the short event with this number.
-pub(super) fn expanded(connection: &Connection, sequence: i64) -> Result<String> {
+pub(crate) fn expanded(connection: &Connection, sequence: i64) -> Result<String> {
     let sql = "SELECT at, event_type, outcome, error_kind, detail, hash, prev_hash, resource, deleg_depth, \
                deleg_chain_hash, w.agent_id, w.task_id, w.orch_id, w.actor, w.source, w.correlation_id, w.policy_uid, \
                w.pod_uid FROM audit_events e JOIN audit_who w ON w.id = e.who WHERE seq = ?";

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
-use super::error::Operation;
-use super::matches::{KNOWN, Known, Matches};
-use super::segments::first_kept;
-use super::short::expanded;
-use super::statements::{Statements, scalar};
+use crate::audit::filter_cache::{KNOWN, Known, Matches};
+use crate::audit::segments::first_kept;
+use crate::audit::short::expanded;
+use crate::error::Operation;
+use crate::statements::{Statements, scalar};
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage, Result};
 
@@ -75,7 +75,7 @@ impl Condition {
 
 /// What a member has to be, in rows of both forms (short.rs). The second comparison lets the planner use the partial
 /// indexes.
-pub(super) fn condition(column: FilterColumn) -> String {
+pub(crate) fn condition(column: FilterColumn) -> String {
     let name = column.as_str();
     match column {
         // In the event's own row in either form.
@@ -137,7 +137,7 @@ fn known(
 }
 
 /// One page of the trail.
-pub(super) fn page(connection: &Connection, filter: &EventFilter, matches: &Matches) -> Result<EventPage> {
+pub(crate) fn page(connection: &Connection, filter: &EventFilter, matches: &Matches) -> Result<EventPage> {
     let mut page = EventPage {
         events: String::from("["),
         ..EventPage::default()

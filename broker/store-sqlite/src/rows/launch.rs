@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
-use super::SqliteTx;
-use super::error::Operation;
-use super::statements::Statements;
+use crate::SqliteTx;
+use crate::error::Operation;
+use crate::statements::Statements;
 use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
 
 const READ: &str = "read_launch_token";
 
 /// Writes a value as JSON text.
-pub(super) fn to_json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String> {
+pub(crate) fn to_json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt {
         what,
         why: error.to_string(),
@@ -19,7 +19,7 @@ pub(super) fn to_json<T: serde::Serialize>(what: &'static str, value: &T) -> Res
 }
 
 /// Reads a value from JSON text.
-pub(super) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
         what,
         why: error.to_string(),
@@ -27,7 +27,7 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text
 }
 
 /// Reads the optional attestation column.
-pub(super) fn attested(text: Option<String>) -> Result<Option<Attested>> {
+pub(crate) fn attested(text: Option<String>) -> Result<Option<Attested>> {
     text.map(|text| from_json("attestation", &text)).transpose()
 }
 

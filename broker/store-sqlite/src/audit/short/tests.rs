@@ -4,9 +4,10 @@ use agentwrit_protocol::audit::{EventType, GENESIS_HASH};
 use proptest::prelude::*;
 
 use super::*;
-use crate::chain::SealedEvent;
-use crate::matches::Matches;
-use crate::{audit, pages, schema};
+use crate::audit::chain::SealedEvent;
+use crate::audit::filter_cache::Matches;
+use crate::audit::{insert as audit, query as pages};
+use crate::schema;
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage};
 

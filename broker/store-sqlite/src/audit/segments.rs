@@ -4,13 +4,13 @@ use agentwrit_protocol::audit::{EventType, ExportedFile};
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
-use super::SqliteTx;
-use super::audit::{SIZES, Sizes};
-use super::error::Operation;
-use super::meta;
-use super::open::begin;
-use super::restored::hash_at;
-use super::statements::{Statements, scalar};
+use crate::SqliteTx;
+use crate::audit::insert::{SIZES, Sizes};
+use crate::error::Operation;
+use crate::open::begin;
+use crate::restored::hash_at;
+use crate::rows::meta;
+use crate::statements::{Statements, scalar};
 use agentwrit_store::segment::{Cut, Segment, Segments};
 use agentwrit_store::{MetaKey, Result, StoreError};
 
@@ -32,7 +32,7 @@ pub(crate) struct Saved {
 
 impl Saved {
     /// Both together.
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
             sealed: self.sealed.saturating_add(other.sealed),
             growing: self.growing.saturating_add(other.growing),
@@ -40,7 +40,7 @@ impl Saved {
     }
 
     /// Takes note in the row of its segment that an event takes so many bytes less.
-    pub(super) fn note(&mut self, connection: &Connection, sequence: i64, bytes: i64) -> Result<()> {
+    pub(crate) fn note(&mut self, connection: &Connection, sequence: i64, bytes: i64) -> Result<()> {
         let sql = "UPDATE audit_segments SET bytes = max(0, bytes - ?1) \
                    WHERE first = (SELECT max(first) FROM audit_segments WHERE first <= ?2) AND last >= ?2";
         let of = if connection.change(WRITE, sql, [bytes, sequence])? > 0 {
@@ -55,7 +55,7 @@ impl Saved {
 
 /// The segment that grows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Growing {
+pub(crate) struct Growing {
     first: i64,
     events: i64,
     bytes: i64,
@@ -123,7 +123,7 @@ impl Kept {
     }
 
     /// Takes note of an event that was appended.
-    pub(super) fn appended(&mut self, at: i64, bytes: i64, hash: &str) {
+    pub(crate) fn appended(&mut self, at: i64, bytes: i64, hash: &str) {
         if self.growing.events == 0 {
             hash.clone_into(&mut self.growing.first_hash);
         }
@@ -131,12 +131,12 @@ impl Kept {
     }
 
     /// Whether the next event has to be the checkpoint that a new segment begins with.
-    pub(super) fn is_due(&self, cut: Cut, now: i64) -> bool {
+    pub(crate) fn is_due(&self, cut: Cut, now: i64) -> bool {
         self.growing.is_due(cut, now)
     }
 
     /// Seals what has grown up to the event of this number and hash.
-    pub(super) fn seal(&mut self, last: i64, head: &str) -> Segment {
+    pub(crate) fn seal(&mut self, last: i64, head: &str) -> Segment {
         let grown = std::mem::replace(&mut self.growing, Growing::from(last.saturating_add(1)));
         self.segments = self.segments.saturating_add(1);
         self.sealed_bytes = self.sealed_bytes.saturating_add(grown.bytes);
@@ -153,13 +153,13 @@ impl Kept {
     }
 
     /// Takes note of events that were shortened.
-    pub(super) fn shortened(&mut self, saved: Saved) {
+    pub(crate) fn shortened(&mut self, saved: Saved) {
         self.sealed_bytes = self.sealed_bytes.saturating_sub(saved.sealed).max(0);
         self.growing.bytes = self.growing.bytes.saturating_sub(saved.growing).max(0);
     }
 
     /// Takes note of segments that were dropped.
-    pub(super) fn dropped(&mut self, segments: &[Segment]) {
+    pub(crate) fn dropped(&mut self, segments: &[Segment]) {
         for segment in segments {
             self.first = segment.last.saturating_add(1);
             self.segments = self.segments.saturating_sub(1);
@@ -169,7 +169,7 @@ impl Kept {
 }
 
 /// Writes the segments that a batch has sealed.
-pub(super) fn insert(connection: &Connection, segments: &[Segment]) -> Result<()> {
+pub(crate) fn insert(connection: &Connection, segments: &[Segment]) -> Result<()> {
     let sql = "INSERT INTO audit_segments (first, last, bytes, first_at, last_at, first_hash, head) \
                VALUES (?, ?, ?, ?, ?, ?, ?)";
     for segment in segments {
@@ -191,7 +191,7 @@ pub(super) fn insert(connection: &Connection, segments: &[Segment]) -> Result<()
 }
 
 /// Number of the first event that is kept; rows before it are only left to be swept.
-pub(super) fn first_kept(connection: &Connection) -> Result<i64> {
+pub(crate) fn first_kept(connection: &Connection) -> Result<i64> {
     let Some(text) = meta::read(connection, MetaKey::AuditFirst)? else {
         return Ok(1);
     };
@@ -202,7 +202,7 @@ pub(super) fn first_kept(connection: &Connection) -> Result<i64> {
 }
 
 /// What a store keeps. A trail that was never cut is cut now, at the checkpoints that it has.
-pub(super) fn load(connection: &mut Connection, cut: Cut) -> Result<Kept> {
+pub(crate) fn load(connection: &mut Connection, cut: Cut) -> Result<Kept> {
     let first = first_kept(connection)?;
     let sums = "SELECT COUNT(*), COALESCE(SUM(bytes), 0), MAX(last) FROM audit_segments";
     let sums = connection.first(READ, sums, [], |row| {
@@ -277,7 +277,7 @@ fn segment(row: &Row<'_>) -> Result<Segment> {
 }
 
 /// Bytes of free pages in the file, which doesn't shrink.
-pub(super) fn reusable_bytes(connection: &Connection) -> Result<i64> {
+pub(crate) fn reusable_bytes(connection: &Connection) -> Result<i64> {
     let pragma = |sql| Ok::<i64, StoreError>(connection.first(READ, sql, [], scalar(READ))?.unwrap_or_default());
     Ok(pragma("PRAGMA freelist_count")?.saturating_mul(pragma("PRAGMA page_size")?))
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::reserve::Reserve;
+use crate::disk::reserve::Reserve;
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_store::{DiskSpace, StoreObserver};
 

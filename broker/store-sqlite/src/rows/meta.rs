@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
-use super::SqliteTx;
-use super::short;
-use super::statements::{Statements, scalar};
+use crate::SqliteTx;
+use crate::audit::short;
+use crate::statements::{Statements, scalar};
 use agentwrit_store::{Meta, MetaKey, Nonces, Policies, Result, StoreError};
 
 const HOUR: i64 = 3600;
@@ -35,20 +35,20 @@ macro_rules! prune {
 }
 
 /// The value of a key.
-pub(super) fn read(connection: &Connection, key: MetaKey) -> Result<Option<String>> {
+pub(crate) fn read(connection: &Connection, key: MetaKey) -> Result<Option<String>> {
     const OPERATION: &str = "read_meta";
     let sql = "SELECT value FROM meta WHERE key = ?";
     connection.first(OPERATION, sql, [key.as_str()], scalar(OPERATION))
 }
 
 /// Sets the value of a key.
-pub(super) fn write(connection: &Connection, key: MetaKey, value: &str) -> Result<()> {
+pub(crate) fn write(connection: &Connection, key: MetaKey, value: &str) -> Result<()> {
     let sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     connection.change("write_meta", sql, [key.as_str(), value]).map(drop)
 }
 
 /// The high-water mark, Unix milliseconds; `None` in a store that has none yet.
-pub(super) fn high_water(connection: &Connection) -> Result<Option<i64>> {
+pub(crate) fn high_water(connection: &Connection) -> Result<Option<i64>> {
     let Some(text) = read(connection, MetaKey::HighWater)? else {
         return Ok(None);
     };
@@ -59,7 +59,7 @@ pub(super) fn high_water(connection: &Connection) -> Result<Option<i64>> {
 }
 
 /// Keeps the high-water mark for the next start.
-pub(super) fn keep_high_water(connection: &Connection, mark: i64) -> Result<()> {
+pub(crate) fn keep_high_water(connection: &Connection, mark: i64) -> Result<()> {
     write(connection, MetaKey::HighWater, &mark.to_string())
 }
 

@@ -3,17 +3,17 @@
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
-use super::SqliteTx;
-use super::error::Operation;
-use super::launch::{attested, from_json, to_json};
-use super::statements::{Statements, scalar};
+use crate::SqliteTx;
+use crate::error::Operation;
+use crate::rows::launch::{attested, from_json, to_json};
+use crate::statements::{Statements, scalar};
 use agentwrit_store::ViewChange;
 use agentwrit_store::session::{STEM, stem};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
 
 const READ: &str = "read_session";
 /// The moment of a predecessor that has no overlap.
-pub(super) const AT_ONCE: i64 = 0;
+pub(crate) const AT_ONCE: i64 = 0;
 
 /// Whether a session has not ended at the moment of a placeholder. Only a superseded one has an overlap, and thus a
 /// moment that counts; any other end holds whatever the clock says.
@@ -42,7 +42,7 @@ const KEPT: i64 = 25 * 3600;
 const KEPT_STEP: i64 = 3600;
 
 /// Until when a row is kept at least, Unix seconds.
-pub(super) const fn kept_until(last_exp: i64) -> i64 {
+pub(crate) const fn kept_until(last_exp: i64) -> i64 {
     (last_exp.saturating_add(KEPT).div_euclid(KEPT_STEP) + 1).saturating_mul(KEPT_STEP)
 }
 

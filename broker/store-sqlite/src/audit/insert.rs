@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::chain::SealedEvent;
-use super::error::Operation;
-use super::statements::Statements;
+use crate::audit::chain::SealedEvent;
+use crate::error::Operation;
+use crate::statements::Statements;
 use agentwrit_store::Result;
 
 const PAGE: i64 = 4096;
@@ -15,7 +15,7 @@ const ROW: i64 = 40;
 const ENTRY: i64 = 16;
 
 /// The bytes of a row that [`Sizes::of_row`] reads.
-pub(super) const SIZES: &str = "octet_length(json) + octet_length(event_type) + octet_length(outcome) + \
+pub(crate) const SIZES: &str = "octet_length(json) + octet_length(event_type) + octet_length(outcome) + \
      octet_length(agent_id) + octet_length(task_id) + octet_length(actor) + octet_length(source) + \
      octet_length(correlation_id) + octet_length(policy_uid) + octet_length(pod_uid) + octet_length(error_kind) + \
      ifnull(octet_length(detail), 0) + ifnull(octet_length(hash), 0) + ifnull(octet_length(prev_hash), 0) + \
@@ -23,7 +23,7 @@ pub(super) const SIZES: &str = "octet_length(json) + octet_length(event_type) + 
      octet_length(correlation_id), max(octet_length(pod_uid), ifnull(length(who), 0))";
 
 /// The bytes of an event's row.
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     row: i64,
     /// Indexed values, 0 when they are empty and not in the index.
     correlation_id: i64,
@@ -36,7 +36,7 @@ fn length(text: &str) -> i64 {
 
 impl Sizes {
     /// Of a row whose indexed values, if any, are texts of other tables.
-    pub(super) fn of(row: i64) -> Self {
+    pub(crate) fn of(row: i64) -> Self {
         Self {
             row,
             correlation_id: 0,
@@ -44,7 +44,7 @@ impl Sizes {
         }
     }
 
-    pub(super) fn of_row(row: &Row<'_>, column: usize) -> Result<Self> {
+    pub(crate) fn of_row(row: &Row<'_>, column: usize) -> Result<Self> {
         let size = |index| row.get(index).during("read_audit_segments");
         Ok(Self {
             row: size(column)?,
@@ -53,7 +53,7 @@ impl Sizes {
         })
     }
 
-    pub(super) fn of_event(sealed: &SealedEvent) -> Self {
+    pub(crate) fn of_event(sealed: &SealedEvent) -> Self {
         let event = &sealed.event;
         let extra = &event.extra;
         let columns = [
@@ -78,7 +78,7 @@ impl Sizes {
 
     /// What the event takes in the file, about and rather more: as if all rows of a page were of its size, and the pages
     /// of indexes two thirds full.
-    pub(super) fn cost(&self) -> i64 {
+    pub(crate) fn cost(&self) -> i64 {
         let row = self.row.saturating_add(ROW);
         let table = match ROOM / row.max(1) {
             0 => (row / ROOM + 1).saturating_mul(PAGE),
@@ -95,7 +95,7 @@ const INSERT: &str = "INSERT INTO audit_events (seq, at, event_type, outcome, ag
      correlation_id, policy_uid, pod_uid, error_kind, json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Writes the events of a batch.
-pub(super) fn insert(connection: &Connection, events: &[SealedEvent]) -> Result<()> {
+pub(crate) fn insert(connection: &Connection, events: &[SealedEvent]) -> Result<()> {
     for sealed in events {
         let event = &sealed.event;
         connection.change(

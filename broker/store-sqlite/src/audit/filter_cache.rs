@@ -9,7 +9,7 @@ use agentwrit_store::EventFilter;
 use agentwrit_store::FilterColumn;
 
 /// Numbers of matches that are kept of one filter: 16 KiB.
-pub(super) const KNOWN: usize = 2000;
+pub(crate) const KNOWN: usize = 2000;
 /// Filters that are kept.
 const FILTERS: usize = 64;
 /// Bytes of values in a filter that is kept.
@@ -17,13 +17,13 @@ const LONGEST_VALUES: usize = 1024;
 
 /// The matches of a filter up to an event.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// How many there are.
-    pub(super) total: i64,
+    pub(crate) total: i64,
     /// Number of the last event that was looked at.
-    pub(super) until: i64,
+    pub(crate) until: i64,
     /// Numbers of the first of them.
-    pub(super) first: Vec<i64>,
+    pub(crate) first: Vec<i64>,
     /// Number of the last event that was dropped when they were counted.
     gone: i64,
 }
@@ -39,7 +39,7 @@ impl Known {
     }
 
     /// Whether the number of every match is known.
-    pub(super) fn complete(&self) -> bool {
+    pub(crate) fn complete(&self) -> bool {
         i64::try_from(self.first.len()).is_ok_and(|known| known == self.total)
     }
 
@@ -68,7 +68,7 @@ impl Known {
     }
 
     /// The numbers on a page, when all of them are known.
-    pub(super) fn page(&self, filter: &EventFilter) -> Option<&[i64]> {
+    pub(crate) fn page(&self, filter: &EventFilter) -> Option<&[i64]> {
         let all = self.first.len();
         let start = self.first_of(filter);
         let end = start.saturating_add(usize::try_from(filter.limit).unwrap_or(usize::MAX));
@@ -78,7 +78,7 @@ impl Known {
     }
 
     /// The last known number before a page, and how many matches there are between the two.
-    pub(super) fn nearest(&self, filter: &EventFilter) -> (i64, i64) {
+    pub(crate) fn nearest(&self, filter: &EventFilter) -> (i64, i64) {
         if let Some(cursor) = filter.cursor {
             return (cursor, 0);
         }
@@ -116,7 +116,7 @@ impl Matches {
     }
 
     /// What is known of a filter, if it isn't ahead of this head, in a trail whose events up to `gone` were dropped.
-    pub(super) fn get(&self, filter: &EventFilter, head: i64, gone: i64) -> Arc<Known> {
+    pub(crate) fn get(&self, filter: &EventFilter, head: i64, gone: i64) -> Arc<Known> {
         let mut kept = self.lock();
         let Some(place) = kept.iter().position(|(key, _)| key.is_of(filter)) else {
             return Known::nothing(gone);
@@ -133,7 +133,7 @@ impl Matches {
     }
 
     /// Keeps what is known of a filter now.
-    pub(super) fn put(&self, filter: &EventFilter, known: Arc<Known>) {
+    pub(crate) fn put(&self, filter: &EventFilter, known: Arc<Known>) {
         let bytes: usize = filter.exact.iter().map(|(_, value)| value.len()).sum();
         if bytes > LONGEST_VALUES {
             return;
@@ -152,7 +152,7 @@ impl Matches {
     }
 
     /// Forgets everything: the trail may be another one now.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 }

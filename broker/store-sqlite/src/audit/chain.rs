@@ -8,11 +8,11 @@ use agentwrit_protocol::audit::{
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
-use super::audit::Sizes;
-use super::error::Operation;
-use super::meta;
-use super::segments::Kept;
-use super::short::{expanded, text};
+use crate::audit::insert::Sizes;
+use crate::audit::segments::Kept;
+use crate::audit::short::{expanded, text};
+use crate::error::Operation;
+use crate::rows::meta;
 use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
 use agentwrit_store::segment::{Cut, Segment};
 use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
@@ -54,28 +54,28 @@ impl Default for ChainHead {
 }
 
 /// An event with its number and its hash, ready for its row.
-pub(super) struct SealedEvent {
-    pub(super) sequence: i64,
-    pub(super) at_nanos: i64,
-    pub(super) event: AuditEvent,
+pub(crate) struct SealedEvent {
+    pub(crate) sequence: i64,
+    pub(crate) at_nanos: i64,
+    pub(crate) event: AuditEvent,
     /// The event as it is served.
-    pub(super) json: String,
+    pub(crate) json: String,
 }
 
 /// What a batch appends.
 #[derive(Default)]
-pub(super) struct Links {
-    pub(super) head: ChainHead,
-    pub(super) events: Vec<SealedEvent>,
+pub(crate) struct Links {
+    pub(crate) head: ChainHead,
+    pub(crate) events: Vec<SealedEvent>,
     /// The last checkpoint among them.
-    pub(super) checkpoint: Option<Checkpoint>,
+    pub(crate) checkpoint: Option<Checkpoint>,
     /// Segments that end with them.
-    pub(super) sealed: Vec<Segment>,
+    pub(crate) sealed: Vec<Segment>,
 }
 
 impl ChainHead {
     /// Where a store of this epoch stands with this head.
-    pub(super) fn mark(&self, epoch: String) -> StoreMark {
+    pub(crate) fn mark(&self, epoch: String) -> StoreMark {
         StoreMark {
             epoch,
             sequence: self.sequence,
@@ -84,17 +84,17 @@ impl ChainHead {
     }
 
     /// Events that are kept.
-    pub(super) fn events(&self) -> i64 {
+    pub(crate) fn events(&self) -> i64 {
         self.sequence.saturating_add(1).saturating_sub(self.kept.first)
     }
 
     /// Whether there is anything that no statement covers.
-    pub(super) fn unsigned(&self) -> bool {
+    pub(crate) fn unsigned(&self) -> bool {
         self.signed < self.sequence
     }
 
     /// A signed statement about everything up to this head.
-    pub(super) fn statement(&self, now: OffsetDateTime, signer: &dyn CheckpointSigner) -> Result<Checkpoint> {
+    pub(crate) fn statement(&self, now: OffsetDateTime, signer: &dyn CheckpointSigner) -> Result<Checkpoint> {
         let timestamp = rfc3339_nanos(now);
         let message = Checkpoint::message(self.sequence, &self.hash, &timestamp);
         Ok(Checkpoint {
@@ -117,7 +117,7 @@ impl ChainHead {
 }
 
 /// Numbers, chains and signs what a batch tells, in order, with the checkpoints that are due.
-pub(super) fn seal(
+pub(crate) fn seal(
     head: &ChainHead,
     drafts: Vec<(OffsetDateTime, EventDraft)>,
     now: OffsetDateTime,
@@ -158,7 +158,7 @@ fn event(draft: EventDraft) -> AuditEvent {
 
 impl Links {
     /// The types of the events, in order.
-    pub(super) fn event_types(&self) -> Vec<&str> {
+    pub(crate) fn event_types(&self) -> Vec<&str> {
         let types = self.events.iter().map(|sealed| sealed.event.event_type.as_str());
         types.collect()
     }
@@ -219,7 +219,7 @@ fn remembered(connection: &Connection) -> Result<Option<Checkpoint>> {
 }
 
 /// Keeps a statement, so that the next start knows how long the trail was.
-pub(super) fn remember(connection: &Connection, checkpoint: &Checkpoint) -> Result<()> {
+pub(crate) fn remember(connection: &Connection, checkpoint: &Checkpoint) -> Result<()> {
     let text = serde_json::to_string(checkpoint).map_err(|error| StoreError::Corrupt {
         what: "audit checkpoint",
         why: error.to_string(),
@@ -265,7 +265,7 @@ fn tail(connection: &Connection) -> Result<(Vec<Row>, bool)> {
 ///
 /// # Errors
 /// [`StoreError::BrokenChain`] naming the first event that doesn't fit, or the first that is missing at the end.
-pub(super) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner) -> Result<ChainHead> {
+pub(crate) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner) -> Result<ChainHead> {
     let known = remembered(connection)?;
     if let Some(known) = &known
         && known.check(signer) == SignatureCheck::Invalid

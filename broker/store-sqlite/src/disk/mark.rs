@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use agentwrit_protocol::StoreMark;
 
-use crate::files::sync_folder_of;
+use crate::disk::files::sync_folder_of;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_store::{Remembered, Result, StoreError};
 

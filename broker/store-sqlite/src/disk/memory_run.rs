@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-use crate::files::sync_folder_of;
+use crate::disk::files::sync_folder_of;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::StoreLocation;

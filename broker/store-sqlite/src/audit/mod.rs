@@ -1,0 +1,8 @@
+//! The audit trail: the chain of events, their rows, queries, and the segments in which it is kept and dropped.
+
+pub(crate) mod chain;
+pub(crate) mod filter_cache;
+pub(crate) mod insert;
+pub(crate) mod query;
+pub(crate) mod segments;
+pub(crate) mod short;

@@ -1,0 +1,7 @@
+//! The files beside the store's own, and the room on its disk.
+
+mod files;
+pub(crate) mod mark;
+pub(crate) mod memory_run;
+mod reserve;
+pub(crate) mod space;

@@ -1,0 +1,8 @@
+//! The repositories: one file for the rows of each.
+
+mod apps;
+pub(crate) mod launch;
+pub(crate) mod meta;
+mod policy;
+mod revocation;
+pub(crate) mod session;
