@@ -24,11 +24,14 @@ declare -A ALLOWED=(
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
+  [agentwrit-testkit]="agentwrit-protocol agentwrit-server agentwrit-broker"
   [agentwrit-load]="agentwrit-protocol"
-  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-broker"
+  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-broker agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-attest agentwrit-tests"
+# Programs that are tests themselves: nothing else may have the test kit, or the clock that a test moves.
+TEST_PROGRAMS="agentwrit-testkit agentwrit-fuzz-targets"
 # protocol is the domain and does no I/O.
 PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum rusqlite sqlx rustls socket2 mio"
 SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
@@ -40,6 +43,13 @@ listed() { [[ " $2 " == *" $1 "* ]]; }
 direct() {
   cargo metadata --format-version 1 --no-deps --manifest-path "$REPO/Cargo.toml" |
     jq -r '.packages[] | .name as $name | .dependencies[] | select(.kind != "dev") | "\($name) \(.name)"'
+}
+
+# Packages that have a feature for tests of one of our crates outside their tests, one "package crate" a line.
+with_test_features() {
+  cargo metadata --format-version 1 --no-deps --manifest-path "$REPO/Cargo.toml" |
+    jq -r '.packages[] | .name as $name | .dependencies[]
+      | select(.kind != "dev" and (.name | startswith("agentwrit-")) and (.features | index("test-util"))) | "\($name) \(.name)"'
 }
 
 # Every crate that is built into a package on this platform, one name a line.
@@ -58,6 +68,13 @@ check_direct() {
   done < <(direct)
 }
 
+check_test_features() {
+  local package dependency
+  while read -r package dependency; do
+    listed "$package" "$TEST_PROGRAMS" || wrong "$package may have the feature test-util of $dependency only under dev-dependencies"
+  done < <(with_test_features)
+}
+
 check_tree() {
   local package=$1 forbidden=$2 name
   while read -r name; do
@@ -73,6 +90,7 @@ check_nobody() {
 }
 
 check_direct
+check_test_features
 check_tree agentwrit-protocol "$PURE_FORBIDDEN"
 check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"
 check_nobody

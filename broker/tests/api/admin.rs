@@ -1,8 +1,7 @@
 //! Admin login and launch tokens.
 
+use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
 use serde_json::{Value, json};
-
-use super::support::{Harness, SECRET, claims};
 
 const AUTH: &str = "/v1/admin/auth";
 const LAUNCH: &str = "/v1/admin/launch-tokens";
@@ -10,7 +9,10 @@ const LAUNCH: &str = "/v1/admin/launch-tokens";
 #[tokio::test]
 async fn the_secret_is_traded_for_an_admin_token() {
     let harness = Harness::with(&[("AA_ADMIN_TOKEN_TTL", "120")]).await;
-    let answer = harness.post(AUTH, json!({"secret": SECRET}).to_string()).await.ok();
+    let answer = harness
+        .post(AUTH, json!({"secret": ADMIN_SECRET}).to_string())
+        .await
+        .ok();
     assert_eq!(
         (answer["expires_in"].as_i64(), answer["token_type"].as_str()),
         (Some(120), Some("Bearer"))
@@ -34,7 +36,7 @@ async fn logins_are_refused_in_the_contracts_order() {
         "{",
         "[]",
         "{\"secret\":5}",
-        &format!("{{\"secret\":\"{SECRET}\"}} x"),
+        &format!("{{\"secret\":\"{ADMIN_SECRET}\"}} x"),
     ] {
         harness.clock.advance(1);
         harness
@@ -44,7 +46,7 @@ async fn logins_are_refused_in_the_contracts_order() {
     }
     harness.clock.advance(5);
     for body in [
-        json!({"client_id": "x", "secret": SECRET}).to_string(),
+        json!({"client_id": "x", "secret": ADMIN_SECRET}).to_string(),
         json!({"client_secret": "x"}).to_string(),
         // Before the rest of the body is looked at.
         json!({"client_id": "x", "secret": 5}).to_string(),
@@ -65,8 +67,8 @@ async fn logins_are_refused_in_the_contracts_order() {
     harness.clock.advance(5);
     for wrong in [
         "x".to_owned(),
-        format!("{SECRET} "),
-        SECRET.to_uppercase(),
+        format!("{ADMIN_SECRET} "),
+        ADMIN_SECRET.to_uppercase(),
         "x".repeat(500_000),
     ] {
         harness.post(AUTH, json!({"secret": wrong}).to_string()).await.refused(
@@ -95,7 +97,7 @@ async fn logins_are_limited_before_anything_else() {
     for _ in 0..10 {
         assert_eq!(harness.post(AUTH, "{").await.status, 400);
     }
-    let answer = harness.post(AUTH, json!({"secret": SECRET}).to_string()).await;
+    let answer = harness.post(AUTH, json!({"secret": ADMIN_SECRET}).to_string()).await;
     answer.refused(429, "rate_limited", "rate limit exceeded, try again later");
     assert_eq!(answer.header("retry-after"), "1");
     for _ in 0..5 {
@@ -103,7 +105,10 @@ async fn logins_are_limited_before_anything_else() {
     }
     harness.clock.advance_millis(200);
     assert_eq!(
-        harness.post(AUTH, json!({"secret": SECRET}).to_string()).await.status,
+        harness
+            .post(AUTH, json!({"secret": ADMIN_SECRET}).to_string())
+            .await
+            .status,
         200
     );
     harness.clock.advance(9);
@@ -126,7 +131,7 @@ async fn logins_are_limited_before_anything_else() {
 #[tokio::test]
 async fn login_can_be_off() {
     let harness = Harness::with(&[("AA_ADMIN_AUTH", "off"), ("AA_ADMIN_SECRET", "")]).await;
-    let answer = harness.post(AUTH, json!({"secret": SECRET}).to_string()).await;
+    let answer = harness.post(AUTH, json!({"secret": ADMIN_SECRET}).to_string()).await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (403, "forbidden"));
 }
 
@@ -248,7 +253,7 @@ async fn launch_tokens_are_refused_in_the_contracts_order() {
 #[tokio::test]
 async fn seed_tokens_keep_to_the_ceiling_so_that_their_revocation_outlives_them() {
     let harness = Harness::with(&[("AA_MAX_TTL", "60")]).await;
-    let (_, token) = agentwrit_broker::service::seed::seed(&harness.broker).await.unwrap();
+    let (_, token) = agentwrit_broker::service::seed::seed(&harness.state).await.unwrap();
     let claims = claims(token.expose());
     assert_eq!(
         claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),

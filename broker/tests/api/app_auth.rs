@@ -1,10 +1,9 @@
 //! Login of apps: contract §12.3 and §16.1.
 
+use agentwrit_testkit::{App, Harness, claims};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-
-use super::support::{App, Harness, claims};
 
 const AUTH: &str = "/v1/app/auth";
 
@@ -298,7 +297,7 @@ async fn deregistration_ends_live_tokens_and_logins_at_once() {
     assert!(harness.stands(&others).await);
     // The revocation goes when the last token that it can hit has expired.
     harness.clock.advance(86_400);
-    agentwrit_broker::background::prune(&harness.broker).await;
+    agentwrit_broker::background::prune(&harness.state).await;
     assert!(!harness.stands(&tokens[0]).await);
 }
 

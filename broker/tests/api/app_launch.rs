@@ -1,12 +1,12 @@
 //! Launch tokens made by apps: contract §7.2.
 
+use agentwrit_testkit::Harness;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::busy::while_the_writer_is_busy;
-use super::support::Harness;
 
 const LAUNCH: &str = "/v1/app/launch-tokens";
 
@@ -196,17 +196,14 @@ async fn a_token_of_an_app_that_is_not_there_launches_nothing() {
     let app = harness.app("shop", json!({})).await;
     let token = harness.app_token(&app).await;
     // The row goes behind the broker's back, so that no revocation answers first.
-    let (folder, _, _) = {
-        let database = rusqlite::Connection::open(harness.folder.path().join("data.db")).unwrap();
-        let changed = database.execute("DELETE FROM apps", []).unwrap();
-        assert_eq!(changed, 1);
-        let body = json!({"agent_name": "", "allowed_scope": ["write:x:y"]}).to_string();
-        let answer = harness.post_as(&token, LAUNCH, body).await;
-        answer.refused(403, "forbidden", "app not found");
-        assert!(harness.events("event_type=launch_token_denied").await.is_empty());
-        harness.stop().await
-    };
-    drop(folder);
+    let database = rusqlite::Connection::open(harness.folder.path().join("data.db")).unwrap();
+    let changed = database.execute("DELETE FROM apps", []).unwrap();
+    assert_eq!(changed, 1);
+    let body = json!({"agent_name": "", "allowed_scope": ["write:x:y"]}).to_string();
+    let answer = harness.post_as(&token, LAUNCH, body).await;
+    answer.refused(403, "forbidden", "app not found");
+    assert!(harness.events("event_type=launch_token_denied").await.is_empty());
+    harness.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! The program with apps, as it is installed: real bcrypt, logs that tell everything that they ever tell.
 
+use agentwrit_testkit::{Answer, send_over};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -8,8 +9,6 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-
-use super::support::{Answer, send_over};
 
 const SECRET: &str = "a-good-admin-secret";
 

@@ -1,11 +1,10 @@
 //! Apps as an admin sees them: contract §12.2.
 
+use agentwrit_testkit::{App, Harness};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-
-use super::support::{App, Harness};
 
 const APPS: &str = "/v1/admin/apps";
 
@@ -563,7 +562,7 @@ async fn a_secret_is_never_seen_again() {
         Value::from(harness.events("").await).to_string(),
         format!(
             "{app_debug:?}",
-            app_debug = agentwrit_broker::service::apps::get(&harness.broker, app.id.clone()).await
+            app_debug = agentwrit_broker::service::apps::get(&harness.state, app.id.clone()).await
         ),
     ];
     seen.push(harness.send_as(&admin, "DELETE", &path(&app), "").await.text);
@@ -572,7 +571,7 @@ async fn a_secret_is_never_seen_again() {
             assert!(!text.contains(secret), "{text}");
         }
     }
-    let (folder, _, _) = harness.stop().await;
+    let folder = harness.stop().await.folder;
     let mut files = HashSet::new();
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();

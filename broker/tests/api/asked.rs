@@ -2,9 +2,8 @@
 
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::excerpt::ASKED;
+use agentwrit_testkit::{Harness, registration};
 use serde_json::{Value, json};
-
-use super::support::{Harness, registration};
 
 /// What the detail of the last event of a type says was asked for; it stays within its bound.
 async fn asked(harness: &Harness, event_type: &str) -> String {

@@ -3,12 +3,12 @@
 use agentwrit_broker::background;
 use agentwrit_broker::store::EventDraft;
 use agentwrit_protocol::audit::{AuditEvent, EventType, GENESIS_HASH};
+use agentwrit_testkit::{Answer, Harness, START};
 use serde_json::{Value, json};
 
 use super::chain::fill;
-use super::support::{Harness, START};
 
-async fn page(harness: &Harness, query: &str) -> super::support::Answer {
+async fn page(harness: &Harness, query: &str) -> Answer {
     let admin = harness.admin().await;
     harness.get_as(&admin, &format!("/v1/audit/events?{query}")).await
 }
@@ -235,7 +235,7 @@ async fn totals_and_pages_stay_right_while_the_trail_grows() {
 async fn events_are_served_with_the_escapes_of_every_other_body() {
     let harness = Harness::new().await;
     let draft = EventDraft::success(EventType::TokenAuthFailed, "a<b>&\u{2028}");
-    assert!(harness.broker.store.append(draft));
+    assert!(harness.state.store.append(draft));
     let text = page(&harness, "event_type=token_auth_failed").await.text;
     assert!(text.contains(r"a\u003cb\u003e\u0026\u2028"), "{text}");
 }
@@ -247,7 +247,7 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         harness.get("/v1/audit/events").await;
     }
     assert_eq!(harness.events("event_type=token_auth_failed").await.len(), 3);
-    background::tell_suppressed(&harness.broker);
+    background::tell_suppressed(&harness.state);
     let last: Value = harness.last("token_auth_failed").await;
     assert_eq!(
         (
@@ -256,7 +256,7 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         ),
         (Some("suppressed=7"), Some("suppressed"))
     );
-    background::tell_suppressed(&harness.broker);
+    background::tell_suppressed(&harness.state);
     assert_eq!(
         harness.events("error_kind=suppressed").await.len(),
         1,

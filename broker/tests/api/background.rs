@@ -1,5 +1,6 @@
 //! What the broker does by itself, now and then.
 
+use agentwrit_testkit::Harness;
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
@@ -8,8 +9,6 @@ use serde_json::json;
 use tracing::field::Field;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-
-use super::support::Harness;
 
 /// The log events of this thread, as `module name=value …`.
 #[derive(Clone, Default)]
@@ -34,10 +33,10 @@ async fn what_is_forgotten_is_told_with_its_number() {
         let all = told.0.lock().unwrap();
         all.iter().filter(|line| line.contains("pruned")).cloned().collect()
     };
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
     assert_eq!(lines(), Vec::<String>::new(), "nothing is no news");
     harness.clock.advance(7200);
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
     assert_eq!(
         lines(),
         ["STORE message=pruned expired JTIs component=\"Prune\" count=2"]

@@ -1,13 +1,11 @@
 //! The bearer check, in its order.
 
+use agentwrit_testkit::{Harness, START, claims, controller};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-
-use super::cluster::{AUDIENCE, CONTROLLER, FakeCluster, token};
-use super::support::{Harness, START, claims};
 
 const EVENTS: &str = "/v1/audit/events";
 
@@ -17,7 +15,7 @@ fn forged(harness: &Harness, token: &str, changes: &Value) -> String {
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
     }
-    harness.broker.keys.sign(&serde_json::to_vec(&claims).unwrap()).unwrap()
+    harness.state.keys.sign(&serde_json::to_vec(&claims).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -70,7 +68,7 @@ async fn nothing_but_our_own_fresh_token_verifies() {
         let last = if admin.ends_with('A') { 'B' } else { 'A' };
         format!("{}{last}", &admin[..admin.len() - 1])
     };
-    let now = super::support::START;
+    let now = START;
     let table = [
         ("malformed_token", "x".to_owned()),
         ("malformed_token", format!("{admin}.x")),
@@ -206,7 +204,7 @@ async fn a_refused_caller_in_a_loop_hears_the_same_and_does_not_fill_the_trail()
         other,
         "each subject has its own rate"
     );
-    agentwrit_broker::background::tell_suppressed(&harness.broker);
+    agentwrit_broker::background::tell_suppressed(&harness.state);
     let told = harness.last("token_auth_failed").await;
     assert_eq!(told["error_kind"], "suppressed");
     let detail = told["detail"].as_str().unwrap();
@@ -237,9 +235,8 @@ async fn two_authorization_headers_are_none() {
     let event = harness.last("token_auth_failed").await;
     assert_eq!(event["error_kind"], "invalid_authorization_scheme");
 
-    let settings = [("AA_ATTEST_AUDIENCE", AUDIENCE), ("AA_CONTROLLER_SUBJECT", CONTROLLER)];
-    let harness = Harness::in_cluster(Arc::new(FakeCluster::default()), &settings).await;
-    let controller = token(&json!({"aud": [AUDIENCE], "exp": START + 60, "sub": CONTROLLER}));
+    let harness = Harness::in_cluster(Arc::default(), &[]).await;
+    let controller = controller();
     let one = ("authorization", format!("Bearer {controller}"));
     let headers = [(one.0, one.1.as_str()); 2];
     let path = "/v1/k8s/denials";

@@ -1,13 +1,12 @@
 //! A store whose one writer is busy.
 
+use agentwrit_testkit::Harness;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use agentwrit_broker::store::{Command, Result, Tx};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
-
-use super::support::Harness;
 
 /// Keeps the writer busy from when it says so until it is let go.
 struct Busy {
@@ -35,7 +34,7 @@ pub async fn while_the_writer_is_busy(harness: &Harness, work: impl Future<Outpu
         work.await;
         let_go.send(()).unwrap();
     };
-    let all = futures_util::future::join(harness.broker.store.commit(Busy { begun, until }), work);
+    let all = futures_util::future::join(harness.state.store.commit(Busy { begun, until }), work);
     // Whoever needs the writer would wait for ever.
     let all = tokio::time::timeout(Duration::from_mins(1), all).await;
     all.expect("nothing waits for the writer").0.unwrap();

@@ -1,5 +1,6 @@
 //! Signed checkpoints, and what a start does about a trail that was changed.
 
+use agentwrit_testkit::{ADMIN_SECRET, Harness};
 use std::sync::Arc;
 
 use agentwrit_broker::background;
@@ -14,13 +15,11 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::Harness;
-
 /// Puts this many events into the trail and waits for them.
 pub async fn fill(harness: &Harness, events: usize, task: &str) {
     for number in 0..events {
         let draft = EventDraft::success(EventType::TokenAuthFailed, format!("event {number}")).ids("", task, "");
-        while !harness.broker.store.append(draft.clone()) {
+        while !harness.state.store.append(draft.clone()) {
             tokio::task::yield_now().await;
         }
         if number % 1000 == 999 {
@@ -83,7 +82,7 @@ fn checkpoints(events: &[AuditEvent]) -> Vec<i64> {
 
 /// Stops the broker, changes its database, starts it again, and says why it is not ready.
 async fn after(harness: Harness, change: impl FnOnce(&Connection)) -> (Harness, Option<Value>) {
-    let (folder, ..) = harness.stop().await;
+    let folder = harness.stop().await.folder;
     change(&Connection::open(folder.path().join("data.db")).unwrap());
     restarted(folder).await
 }
@@ -128,15 +127,15 @@ async fn a_few_events_are_signed_when_an_hour_has_passed() {
     let harness = Harness::new().await;
     fill(&harness, 3, "t").await;
     harness.clock.advance(3599);
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
     assert!(harness.events("event_type=audit_checkpoint").await.is_empty());
     harness.clock.advance(1);
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
     let checkpoint = harness.last("audit_checkpoint").await;
     assert_eq!(checkpoint["outcome"], "success");
     fill(&harness, 1, "t").await;
     harness.clock.advance(3600);
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
     assert_eq!(harness.events("event_type=audit_checkpoint").await.len(), 2);
     walk(&harness).await;
 }
@@ -147,7 +146,7 @@ async fn a_quiet_trail_is_not_signed_again_and_again() {
     fill(&harness, 3, "t").await;
     for _ in 0..3 {
         harness.clock.advance(3600);
-        background::prune(&harness.broker).await;
+        background::prune(&harness.state).await;
     }
     let harness = harness.restart(&[]).await.restart(&[]).await;
     assert_eq!(checkpoints(&trail(&harness).await).len(), 1);
@@ -160,7 +159,7 @@ async fn a_trail_whose_end_was_cut_off_is_not_continued() {
     let cut = "DELETE FROM audit_events WHERE seq = (SELECT MAX(seq) FROM audit_events)";
     let (harness, reason) = after(harness, run(cut)).await;
     assert_eq!(reason, Some(json!("broken_chain")));
-    let login = json!({"secret": super::support::SECRET}).to_string();
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
     assert_eq!(harness.post("/v1/admin/auth", login).await.status, 503, "fail closed");
     let metrics = harness.get("/v1/metrics").await.text;
     assert!(metrics.contains("agentwrit_db_errors_total{operation=\"broken_chain\"}"));
@@ -223,7 +222,7 @@ async fn rows_in_other_places_than_their_events_are_noticed() {
 async fn the_old_trail_is_taken_and_signed_anew_under_a_new_key() {
     let harness = Harness::new().await;
     fill(&harness, 1200, "t").await;
-    let (folder, ..) = harness.stop().await;
+    let folder = harness.stop().await.folder;
     std::fs::remove_file(folder.path().join("signing.key")).unwrap();
     let (harness, reason) = restarted(folder).await;
     assert_eq!(reason, None);
@@ -232,8 +231,8 @@ async fn the_old_trail_is_taken_and_signed_anew_under_a_new_key() {
     let signed = checkpoints(&events);
     assert_eq!((signed[0], signed.len()), (1000, 2), "with the first commit");
     let done = walk(&harness).await;
-    assert_eq!(done.signed.unwrap().kid, harness.broker.keys.kid());
-    assert_ne!(done.unknown.unwrap().kid, harness.broker.keys.kid());
+    assert_eq!(done.signed.unwrap().kid, harness.state.keys.kid());
+    assert_ne!(done.unknown.unwrap().kid, harness.state.keys.kid());
     assert!(harness.stands(&login).await);
 }
 

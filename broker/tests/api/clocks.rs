@@ -4,10 +4,9 @@ use agentwrit_broker::background;
 use agentwrit_broker::verify::TokenError;
 use agentwrit_broker::view::TokenState;
 use agentwrit_protocol::Clock;
+use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
 use proptest::prelude::*;
 use serde_json::json;
-
-use super::support::{Harness, claims};
 
 const DAY: i64 = 86_400;
 
@@ -80,17 +79,17 @@ async fn forward_prune_and_back_forgets_no_revocation() {
     }
     for forward in [3600, 40 * DAY] {
         harness.clock.jump(forward);
-        background::prune(&harness.broker).await;
+        background::prune(&harness.state).await;
         harness.clock.jump(-forward);
         for token in &dead {
             assert!(!harness.stands(token).await);
         }
     }
     harness.clock.jump(40 * DAY);
-    background::prune(&harness.broker).await;
-    let (folder, settings, clock) = harness.stop().await;
-    clock.jump(-40 * DAY);
-    let harness = Harness::again(folder, settings, clock).await;
+    background::prune(&harness.state).await;
+    let setup = harness.stop().await;
+    setup.clock.jump(-40 * DAY);
+    let harness = Harness::start(setup).await;
     for token in &dead {
         assert!(!harness.stands(token).await);
     }
@@ -110,7 +109,7 @@ async fn a_nonce_and_a_launch_token_are_used_once_whatever_the_clock_does() {
     let kept = harness.launch(json!({"ttl": 30})).await;
     let late = harness.registration(&kept, json!({})).await.to_string();
     harness.clock.jump(30 * DAY);
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
     harness.clock.jump(-30 * DAY);
     let answer = harness.post("/v1/register", &registration).await;
     answer.refused(401, "unauthorized", "launch token already consumed");
@@ -126,16 +125,16 @@ async fn a_wall_clock_far_behind_the_store_issues_nothing() {
     let launch = harness.launch(json!({"single_use": false})).await;
     let registered = harness.register(&launch, json!({})).await.ok();
     let token = registered["access_token"].as_str().unwrap().to_owned();
-    let (folder, settings, clock) = harness.stop().await;
-    clock.jump(-300);
-    let harness = Harness::again(folder, settings, clock).await;
+    let setup = harness.stop().await;
+    setup.clock.jump(-300);
+    let harness = Harness::start(setup).await;
     assert_eq!(clock_trouble(&harness).await, None, "five minutes are borne");
     harness.clock.jump(-1);
     let sentence = clock_trouble(&harness).await.unwrap();
     for part in ["2027-01-15T07:54:59Z", "2027-01-15T08:00:00Z", "--accept-clock"] {
         assert!(sentence.contains(part), "{sentence}");
     }
-    let login = json!({"secret": super::support::SECRET}).to_string();
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
     let registration = harness.registration(&launch, json!({})).await.to_string();
     for (path, body) in [("/v1/admin/auth", login), ("/v1/register", registration)] {
         let answer = harness.post(path, body).await;
@@ -155,18 +154,18 @@ async fn an_accepted_clock_begins_a_new_epoch() {
     let (_, old) = harness.agent(json!({})).await;
     // A wrong date that stands is believed, and tokens are dated by it.
     harness.clock.jump(DAY);
-    harness.broker.judging.observe();
+    harness.state.judging.observe();
     harness.clock.advance(600);
     let (_, future) = harness.agent(json!({})).await;
-    let epoch = harness.broker.store.epoch();
-    let (folder, settings, clock) = harness.stop().await;
-    clock.jump(-DAY);
-    let harness = Harness::again(folder, settings, clock).await;
+    let epoch = harness.state.store.epoch();
+    let setup = harness.stop().await;
+    setup.clock.jump(-DAY);
+    let harness = Harness::start(setup).await;
     assert!(clock_trouble(&harness).await.is_some());
-    assert_eq!(harness.broker.store.epoch(), epoch);
+    assert_eq!(harness.state.store.epoch(), epoch);
     let harness = harness.restart_accepting_the_clock().await;
     assert_eq!(clock_trouble(&harness).await, None);
-    let fresh = harness.broker.store.epoch();
+    let fresh = harness.state.store.epoch();
     assert_ne!(fresh, epoch);
     let told = harness.last("clock_accepted").await;
     let detail = told["detail"].as_str().unwrap();
@@ -180,7 +179,7 @@ async fn an_accepted_clock_begins_a_new_epoch() {
     assert!(harness.stands(&new).await && !harness.stands(&old).await);
     // The second time there is nothing to accept.
     let harness = harness.restart_accepting_the_clock().await;
-    assert_eq!(harness.broker.store.epoch(), fresh);
+    assert_eq!(harness.state.store.epoch(), fresh);
     assert_eq!(harness.events("event_type=clock_accepted").await.len(), 1);
     assert!(harness.stands(&new).await && !harness.stands(&old).await);
     // Nor does time bring to life what the wrong clock has dated.
@@ -264,7 +263,7 @@ impl World {
     }
 
     fn know(&mut self, token: &str) {
-        let times = self.harness().broker.judging.times();
+        let times = self.harness().state.judging.times();
         let claims = claims(token);
         let number = |name: &str| claims[name].as_i64().unwrap();
         let life = (number("exp") - number("iat") + 1) * 1000;
@@ -285,9 +284,9 @@ impl World {
     async fn admin(&self) -> Option<String> {
         // So that logins are within their rate.
         self.harness().clock.advance(1);
-        let body = json!({"secret": super::support::SECRET}).to_string();
+        let body = json!({"secret": ADMIN_SECRET}).to_string();
         let answer = self.harness().post("/v1/admin/auth", body).await;
-        let behind = self.harness().broker.judging.times().is_behind();
+        let behind = self.harness().state.judging.times().is_behind();
         assert_eq!(answer.status, if behind { 503 } else { 200 }, "{answer:?}");
         (!behind).then(|| answer.json()["access_token"].as_str().unwrap().to_owned())
     }
@@ -350,13 +349,13 @@ impl World {
             }
             Op::Pass(seconds) => harness.clock.advance(*seconds),
             Op::Jump(seconds) => harness.clock.jump(*seconds),
-            Op::Prune => background::prune(&harness.broker).await,
+            Op::Prune => background::prune(&harness.state).await,
             Op::Restart { down, jump } => {
-                let (folder, settings, clock) = self.harness.take().unwrap().stop().await;
-                clock.advance(*down);
-                clock.jump(*jump);
+                let setup = self.harness.take().unwrap().stop().await;
+                setup.clock.advance(*down);
+                setup.clock.jump(*jump);
                 self.down += down;
-                self.harness = Some(Harness::again(folder, settings, clock).await);
+                self.harness = Some(Harness::start(setup).await);
                 for known in &mut self.known {
                     known.refused = known.refused.filter(|refused| *refused == Refused::ForGood);
                 }
@@ -366,9 +365,9 @@ impl World {
 
     fn check(&mut self) {
         // As the broker does each second.
-        let times = self.harness().broker.judging.observe();
+        let times = self.harness().state.judging.observe();
         let now = self.monotonic();
-        let broker = &self.harness.as_ref().unwrap().broker;
+        let broker = &self.harness.as_ref().unwrap().state;
         for known in &mut self.known {
             let refused = match broker.verifier.verify(&known.token) {
                 Ok(verified) if verified.state == TokenState::Active => {

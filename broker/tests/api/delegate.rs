@@ -1,9 +1,8 @@
 //! Delegation: contract §10, and what the session rules promise.
 
+use agentwrit_testkit::{ADMIN_SECRET, Answer, Harness, claims};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use super::support::{Answer, Harness, SECRET, claims};
 
 /// An agent with this scope among what `read:data:*` covers, and a token for 300 s.
 async fn agent(harness: &Harness, scope: &str) -> (String, String) {
@@ -67,7 +66,7 @@ async fn a_delegated_token_carries_the_chain_and_the_callers_task() {
     let signed = format!("{from}|read:data:*|{}", record["delegated_at"].as_str().unwrap());
     assert!(
         harness
-            .broker
+            .state
             .keys
             .verify_text(&signed, record["signature"].as_str().unwrap())
     );
@@ -350,7 +349,7 @@ async fn a_token_made_under_a_revocation_stays_dead_when_the_revocation_is_forgo
     let child = delegated(&harness, &root, &a).await;
     assert_eq!(standing(&harness, &[&born, &child, &root]).await, [false, false, true]);
     harness.clock.advance(60);
-    agentwrit_broker::background::prune(&harness.broker).await;
+    agentwrit_broker::background::prune(&harness.state).await;
     assert_eq!(standing(&harness, &[&born, &child]).await, [false, false]);
 }
 
@@ -404,7 +403,7 @@ async fn an_old_jti_revoked_in_overlap_order_hits_nothing_else() {
         [false, true, true]
     );
     let login = harness
-        .post("/v1/admin/auth", json!({"secret": SECRET}).to_string())
+        .post("/v1/admin/auth", json!({"secret": ADMIN_SECRET}).to_string())
         .await;
     assert_eq!(login.status, 200);
 }

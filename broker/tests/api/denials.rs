@@ -1,14 +1,13 @@
 //! Denials inside transactions: beyond the rate they are decided and answered as before, and only counted in the trail.
 
+use agentwrit_testkit::Harness;
 use serde_json::{Value, json};
-
-use super::support::Harness;
 
 const RATE: usize = 3;
 
 /// What is suppressed is told by a timer.
 async fn suppressed(harness: &Harness) -> i64 {
-    agentwrit_broker::background::tell_suppressed(&harness.broker);
+    agentwrit_broker::background::tell_suppressed(&harness.state);
     let mut sum = 0;
     for event in harness.events("error_kind=suppressed").await {
         let detail = event["detail"].as_str().unwrap().trim_start_matches("suppressed=");

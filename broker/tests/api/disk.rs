@@ -1,16 +1,13 @@
 //! A full disk: as a limit on the size of the program's files that the test moves, and as a small file system.
 
+use agentwrit_testkit::{ADMIN_SECRET, Process, Reply, claims};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
-
-use super::process::{GOOD, Process};
 
 fn limit_files(process: &Process, bytes: Option<u64>) {
     let limit = Rlimit {
@@ -32,15 +29,16 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
             env!("CARGO_BIN_EXE_agentwrit-broker"),
         ])
         .current_dir(folder.path())
-        .envs([GOOD, ("AA_PORT", "0"), ("AA_STORE_REQUIRED", "true")]);
+        .envs([
+            ("AA_ADMIN_SECRET", ADMIN_SECRET),
+            ("AA_PORT", "0"),
+            ("AA_STORE_REQUIRED", "true"),
+        ]);
     let process = Process::start(&mut command);
-    let login = process
-        .ask("POST /v1/admin/auth", "", &json!({"secret": GOOD.1}).to_string())
-        .1;
-    let login: Value = serde_json::from_str(&login).unwrap();
-    let admin = login["access_token"].as_str().unwrap();
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
+    let admin = &process.ask("POST /v1/admin/auth", "", &login).text("access_token");
     let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
-    let launch = || process.ask("POST /v1/admin/launch-tokens", admin, &body).0;
+    let launch = || process.ask("POST /v1/admin/launch-tokens", admin, &body).status;
     let size = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
     limit_files(&process, Some(size("data.db").max(size("data.db-wal")) + 20_000));
     let ready = || process.ask("GET /readyz", "", "");
@@ -49,26 +47,28 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
     loop {
         match launch() {
             201 => made += 1,
-            503 if ready().0 == 503 => break,
+            503 if ready().status == 503 => break,
             other => assert_eq!(other, 503),
         }
         assert!(made < 10_000, "the limit is never reached");
     }
     for _ in 0..3 {
-        let (status, text) = ready();
-        assert!(status == 503 && text.contains("\"dependency\":\"store\""), "{text}");
+        let Reply { status, body } = ready();
+        assert!(status == 503 && body.contains("\"dependency\":\"store\""), "{body}");
         assert_eq!(launch(), 503);
     }
-    assert_eq!(process.ask("GET /livez", "", "").0, 200, "a restart would not help");
-    assert_eq!(process.ask("GET /v1/challenge", "", "").0, 503);
+    assert_eq!(
+        process.ask("GET /livez", "", "").status,
+        200,
+        "a restart would not help"
+    );
+    assert_eq!(process.ask("GET /v1/challenge", "", "").status, 503);
     limit_files(&process, None);
     // It tries again each second.
-    while ready().0 != 200 {}
+    while ready().status != 200 {}
     assert_eq!(launch(), 201);
-    let events = process
-        .ask("GET /v1/audit/events?event_type=launch_token_issued&limit=1", admin, "")
-        .1;
-    let events: Value = serde_json::from_str(&events).unwrap();
+    let line = "GET /v1/audit/events?event_type=launch_token_issued&limit=1";
+    let events = process.ask(line, admin, "").json();
     assert_eq!(
         events["total"],
         made + 1,
@@ -138,7 +138,11 @@ impl SmallDisk {
             .arg(env!("CARGO_BIN_EXE_agentwrit-broker"))
             .current_dir(key)
             .env("AA_DB_PATH", store)
-            .envs([GOOD, ("AA_PORT", "0"), ("AA_STORE_REQUIRED", "true")]);
+            .envs([
+                ("AA_ADMIN_SECRET", ADMIN_SECRET),
+                ("AA_PORT", "0"),
+                ("AA_STORE_REQUIRED", "true"),
+            ]);
         Process::start(&mut command)
     }
 
@@ -164,31 +168,28 @@ impl Drop for SmallDisk {
 }
 
 fn admin(process: &Process) -> String {
-    let login = json!({"secret": GOOD.1}).to_string();
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
     let ask = || process.ask("POST /v1/admin/auth", "", &login);
     // Logins have a rate.
-    let (status, text) = std::iter::repeat_with(ask).find(|(status, _)| *status != 429).unwrap();
-    assert_eq!(status, 200, "{text}");
-    let answer: Value = serde_json::from_str(&text).unwrap();
-    answer["access_token"].as_str().unwrap().to_owned()
+    let reply = std::iter::repeat_with(ask).find(|reply| reply.status != 429).unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    reply.text("access_token")
 }
 
 /// An admin's token ends a token by its id.
 fn revoke(process: &Process, person: &str, token: &str) -> u16 {
-    let payload = token.split('.').nth(1).unwrap();
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
-    let body = json!({"level": "token", "target": claims["jti"]}).to_string();
-    process.ask("POST /v1/revoke", person, &body).0
+    let body = json!({"level": "token", "target": claims(token)["jti"]}).to_string();
+    process.ask("POST /v1/revoke", person, &body).status
 }
 
 fn ready(process: &Process) -> (u16, Value) {
-    let (status, text) = process.ask("GET /readyz", "", "");
-    (status, serde_json::from_str(&text).unwrap())
+    let reply = process.ask("GET /readyz", "", "");
+    (reply.status, reply.json())
 }
 
 fn is_valid(process: &Process, token: &str) -> bool {
-    let (_, text) = process.ask("POST /v1/token/validate", "", &json!({"token": token}).to_string());
-    serde_json::from_str::<Value>(&text).unwrap()["valid"] == true
+    let body = json!({"token": token}).to_string();
+    process.ask("POST /v1/token/validate", "", &body).json()["valid"] == true
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_full_disk_still_takes_what_ends_authority() {
     while ready(&process).1["disk"]["reserve_bytes"] != 8 << 20 {}
     let launch = |process: &Process, token: &str| {
         let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
-        process.ask("POST /v1/admin/launch-tokens", token, &body).0
+        process.ask("POST /v1/admin/launch-tokens", token, &body).status
     };
     let person = admin(&process);
     assert_eq!(launch(&process, &person), 201);

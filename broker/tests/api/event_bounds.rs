@@ -1,12 +1,11 @@
 //! Events of the largest inputs that are accepted: each has a bound, and tells how much it left out.
 
+use agentwrit_testkit::Harness;
 use std::collections::BTreeSet;
 
 use agentwrit_protocol::audit::MAX_EVENT_BYTES;
 use agentwrit_protocol::go_json;
 use serde_json::{Value, json};
-
-use super::support::Harness;
 
 /// Scopes of 30 KiB altogether, covered by `read:data:*`.
 fn scopes() -> Value {

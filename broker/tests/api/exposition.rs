@@ -1,8 +1,7 @@
 //! What `/v1/metrics` answers, taken apart.
 
+use agentwrit_testkit::Harness;
 use std::collections::{BTreeMap, BTreeSet};
-
-use super::support::Harness;
 
 /// A family of the exposition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! What holds for every request.
 
+use agentwrit_testkit::Harness;
 use std::io::{Read, Write};
 
 use serde_json::json;
-
-use super::support::Harness;
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
@@ -124,7 +123,7 @@ async fn an_announced_large_body_is_refused_before_it_is_sent_and_a_chunked_one_
 async fn whoever_sends_too_much_still_hears_it() {
     let harness = Harness::new().await;
     // Closing with bytes unread resets the connection, now and then before the answer is read.
-    let address = harness.address;
+    let address = harness.address();
     let patient = move || {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream
@@ -153,7 +152,7 @@ async fn stalled_bodies_hold_up_nobody() {
     let harness = Harness::new().await;
     let mut held = Vec::new();
     for _ in 0..64 {
-        let mut stream = tokio::net::TcpStream::connect(harness.address).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(harness.address()).await.unwrap();
         stream
             .write_all(b"POST /nope HTTP/1.1\r\nhost: b\r\ncontent-length: 1048576\r\n\r\n")
             .await

@@ -1,8 +1,7 @@
 //! Renewal and release.
 
+use agentwrit_testkit::{Harness, claims};
 use serde_json::json;
-
-use super::support::{Harness, claims};
 
 #[tokio::test]
 async fn a_renewed_token_is_the_same_agent_s_and_the_old_one_is_dead() {

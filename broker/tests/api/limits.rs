@@ -1,8 +1,7 @@
 //! Rates and caps of agents that aren't attested: none that a client of the contract could meet, unless they are set.
 
+use agentwrit_testkit::{Answer, Harness};
 use serde_json::{Value, json};
-
-use super::support::{Answer, Harness};
 
 async fn delegate(harness: &Harness, token: &str, to: &str) -> Answer {
     let body = json!({"delegate_to": to, "scope": ["read:data:x"]}).to_string();
@@ -39,16 +38,16 @@ async fn renewals_leave_nothing_in_memory_but_the_current_token() {
         current = token(harness.renew(&current).await);
         child = token(harness.renew(&child).await);
     }
-    assert_eq!(harness.broker.view.entries(), 2, "of the session and of the delegation");
+    assert_eq!(harness.state.view.entries(), 2, "of the session and of the delegation");
     let harness = harness.restart(&[]).await;
-    assert_eq!(harness.broker.view.entries(), 2);
+    assert_eq!(harness.state.view.entries(), 2);
     for (token, stands) in [(&first, false), (&first_child, false), (&current, true), (&child, true)] {
         assert_eq!(harness.stands(token).await, stands);
     }
     // In memory they go with the last token that they could judge.
     harness.clock.advance(301);
-    agentwrit_broker::background::prune(&harness.broker).await;
-    assert_eq!(harness.broker.view.entries(), 0);
+    agentwrit_broker::background::prune(&harness.state).await;
+    assert_eq!(harness.state.view.entries(), 0);
 }
 
 #[tokio::test]

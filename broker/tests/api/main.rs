@@ -22,9 +22,6 @@ mod bearer;
 mod busy;
 mod chain;
 mod clocks;
-#[allow(dead_code, reason = "k8s_api needs more of it")]
-#[path = "../k8s_api/cluster.rs"]
-mod cluster;
 mod delegate;
 mod denials;
 mod disk;
@@ -36,7 +33,6 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod nbf_skew;
-mod process;
 mod program;
 mod public;
 mod register;
@@ -47,7 +43,8 @@ mod scopes;
 mod shutdown;
 mod startup;
 mod store;
-mod support;
 mod tls;
 mod tls_program;
 mod token_size;
+
+const PROGRAM: agentwrit_testkit::Program = agentwrit_testkit::Program(env!("CARGO_BIN_EXE_agentwrit-broker"));

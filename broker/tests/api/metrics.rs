@@ -3,6 +3,7 @@
 mod meter;
 mod pods;
 
+use agentwrit_testkit::{ADMIN_SECRET, App, FakeCluster};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -16,10 +17,7 @@ use serde_json::{Value, json};
 
 use self::meter::Meter;
 use self::pods::pod;
-use super::cluster::FakeCluster;
 use super::exposition::Exposition;
-use super::process::Process;
-use super::support::{App, SECRET};
 
 /// Contract §16.2.
 const CONTRACT: [(&str, &str, &str); 12] = [
@@ -120,7 +118,7 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
 fn the_page(all: Exposition) {
     // The program has one that no library has: lines of its log.
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::with(folder.path(), &[]);
+    let process = crate::PROGRAM.start(folder.path(), &[]);
     let mut stream = std::net::TcpStream::connect(process.address).unwrap();
     std::io::Write::write_all(&mut stream, b"GET /v1/metrics HTTP/1.0\r\n\r\n").unwrap();
     let program = std::io::read_to_string(stream).unwrap();
@@ -158,7 +156,7 @@ fn the_page(all: Exposition) {
 
 /// A segment that can't be exported, then can, and goes.
 async fn retained(meter: &mut Meter) {
-    let broker = Arc::clone(&meter.harness.broker);
+    let broker = Arc::clone(&meter.harness.state);
     meter.deltas().await;
     meter.harness.clock.advance(8 * 86_400);
     background::prune(&broker).await;
@@ -204,7 +202,7 @@ async fn admin(meter: &mut Meter) {
             "event admin_auth",
         ])
         .await;
-    let wrong = json!({"secret": format!("{SECRET}!")}).to_string();
+    let wrong = json!({"secret": format!("{ADMIN_SECRET}!")}).to_string();
     assert_eq!(meter.harness.post("/v1/admin/auth", &wrong).await.status, 401);
     meter
         .moved(&["admin_auth_total{status=\"failure\"}", "event admin_auth_failed"])
@@ -283,7 +281,7 @@ async fn bearer(meter: &mut Meter, token: &str) {
     // Of a broker whose clock is ahead.
     let now = meter.harness.clock.unix_seconds();
     let early = json!({"sub": "a", "jti": "b", "iat": now + 60, "nbf": now + 60, "exp": now + 90}).to_string();
-    let early = meter.harness.broker.keys.sign(early.as_bytes()).unwrap();
+    let early = meter.harness.state.keys.sign(early.as_bytes()).unwrap();
     assert_eq!(meter.harness.get_as(&early, "/v1/audit/events").await.status, 401);
     meter.moved(&["clock_skew_total", "event token_auth_failed"]).await;
 }
@@ -356,7 +354,7 @@ async fn store_failure(meter: &mut Meter) {
 
 /// A mark of a store that nobody knows.
 async fn restored(meter: &mut Meter) {
-    let compared = meter.harness.broker.store.compare(Some("no mark")).await.unwrap();
+    let compared = meter.harness.state.store.compare(Some("no mark")).await.unwrap();
     assert!(compared.restored);
     meter
         .moved(&["store_restored_total{rule=\"unreadable_mark\"}", "event store_restored"])

@@ -1,8 +1,7 @@
 //! `AA_NBF_SKEW_SECONDS`: every token is good a little before it was issued, for verifiers whose clock is behind.
 
+use agentwrit_testkit::{Harness, claims};
 use serde_json::{Value, json};
-
-use super::support::{Harness, claims};
 
 /// A token of each kind that the broker issues.
 async fn one_of_each(harness: &Harness) -> Vec<(&'static str, String)> {

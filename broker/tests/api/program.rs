@@ -1,16 +1,22 @@
 //! The program: command line, refusals to start, and the end.
 
+use agentwrit_testkit::{ADMIN_SECRET, Process, claims};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
-use super::process::{GOOD, Process, program};
-
 #[test]
 fn a_wall_clock_behind_the_store_is_told_and_can_be_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    let start = |flags: &[&str]| Process::start(program(folder.path()).args(flags).envs([GOOD, ("AA_PORT", "0")]));
+    let start = |flags: &[&str]| {
+        Process::start(
+            crate::PROGRAM
+                .command(folder.path())
+                .args(flags)
+                .envs([("AA_ADMIN_SECRET", ADMIN_SECRET), ("AA_PORT", "0")]),
+        )
+    };
     let says = |process: &Process, text: &str| process.start.iter().any(|line| line.contains(text));
     let nothing = "--accept-clock changes nothing";
     let process = start(&["--accept-clock"]);
@@ -22,8 +28,11 @@ fn a_wall_clock_behind_the_store_is_told_and_can_be_accepted() {
     store.execute_batch(year_2100).unwrap();
     drop(store);
     let process = start(&[]);
-    let (status, body) = process.ask("GET /readyz", "", "");
-    assert!(status == 503 && body.contains("2100-01-01T00:00:00Z"), "{body}");
+    let ready = process.ask("GET /readyz", "", "");
+    assert!(
+        ready.status == 503 && ready.body.contains("2100-01-01T00:00:00Z"),
+        "{ready:?}"
+    );
     process.signal(rustix::process::Signal::TERM);
     let (code, _, err) = process.end();
     let told = err
@@ -37,17 +46,18 @@ fn a_wall_clock_behind_the_store_is_told_and_can_be_accepted() {
     assert_eq!(code, Some(0));
     let process = start(&["--accept-clock"]);
     assert!(says(&process, "a new epoch begins"), "{:?}", process.start);
-    assert_eq!(process.ask("GET /readyz", "", "").0, 200);
+    assert_eq!(process.ask("GET /readyz", "", "").status, 200);
     drop(process);
     let process = start(&["--accept-clock"]);
     assert!(says(&process, nothing), "{:?}", process.start);
-    assert_eq!(process.ask("GET /readyz", "", "").0, 200);
+    assert_eq!(process.ask("GET /readyz", "", "").status, 200);
 }
 
 #[test]
 fn every_failure_of_the_configuration_is_listed() {
     let folder = tempfile::tempdir().unwrap();
-    let output = program(folder.path())
+    let output = crate::PROGRAM
+        .command(folder.path())
         .envs([
             ("AA_ADMIN_SECRET", ""),
             ("AA_MAX_TTL", "-1"),
@@ -107,7 +117,11 @@ fn what_stops_the_start_is_one_fatal_line() {
         (&[good, ("AA_PORT", &port)], "FATAL: listen on 127.0.0.1:"),
     ];
     for (settings, wanted) in table {
-        let output = program(folder.path()).envs(settings.iter().copied()).output().unwrap();
+        let output = crate::PROGRAM
+            .command(folder.path())
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.starts_with(wanted), "{wanted} in {text}");
@@ -118,7 +132,7 @@ fn what_stops_the_start_is_one_fatal_line() {
 fn it_says_what_it_is_and_how_to_set_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = |argument: &str| {
-        let output = program(folder.path()).arg(argument).output().unwrap();
+        let output = crate::PROGRAM.command(folder.path()).arg(argument).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     assert_eq!(
@@ -136,7 +150,8 @@ fn it_says_what_it_is_and_how_to_set_it() {
 #[test]
 fn a_setting_that_is_no_text_is_not_absent() {
     let folder = tempfile::tempdir().unwrap();
-    let output = program(folder.path())
+    let output = crate::PROGRAM
+        .command(folder.path())
         .env("AA_ADMIN_SECRET", "a-good-admin-secret")
         .env("AA_PORT", "none: it must not start")
         .env("AA_TLS_MODE", OsStr::from_bytes(b"tls\xff"))
@@ -150,7 +165,8 @@ fn a_setting_that_is_no_text_is_not_absent() {
 fn a_new_store_beside_an_old_key_issues_in_a_later_second_than_the_one_before() {
     let folder = tempfile::tempdir().unwrap();
     let issued = || {
-        let mut child = program(folder.path())
+        let mut child = crate::PROGRAM
+            .command(folder.path())
             .envs([("AA_ADMIN_SECRET", "a-good-admin-secret"), ("AA_PORT", "0")])
             .envs([("AA_SEED_TOKENS", "true"), ("AA_DB_PATH", "")])
             .stdout(Stdio::piped())
@@ -162,7 +178,7 @@ fn a_new_store_beside_an_old_key_issues_in_a_later_second_than_the_one_before() 
             .find(|line| line.starts_with("SEED_ADMIN_TOKEN="));
         child.kill().unwrap();
         child.wait().unwrap();
-        super::support::claims(line.unwrap().trim_start_matches("SEED_ADMIN_TOKEN="))["iat"]
+        claims(line.unwrap().trim_start_matches("SEED_ADMIN_TOKEN="))["iat"]
             .as_i64()
             .unwrap()
     };

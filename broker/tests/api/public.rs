@@ -1,11 +1,10 @@
 //! Endpoints without credentials.
 
+use agentwrit_testkit::{Harness, claims, send_over};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::json;
-
-use super::support::{Harness, claims};
 
 #[tokio::test]
 async fn a_challenge_is_64_lower_hex_and_lives_30_seconds() {
@@ -213,12 +212,10 @@ async fn metrics_and_probes_are_where_the_settings_say() {
         assert_eq!(harness.get(path).await.status, 404, "{path}");
     }
     for path in ["/metrics", "/livez", "/readyz"] {
-        let stream = tokio::net::TcpStream::connect(harness.ops.unwrap()).await.unwrap();
-        assert_eq!(
-            super::support::send_over(stream, "GET", path, &[], "").await.status,
-            200,
-            "{path}"
-        );
+        let stream = tokio::net::TcpStream::connect(harness.ops_address().unwrap())
+            .await
+            .unwrap();
+        assert_eq!(send_over(stream, "GET", path, &[], "").await.status, 200, "{path}");
     }
     let plain = Harness::new().await;
     assert_eq!(plain.get("/livez").await.ok(), json!({"status": "alive"}));

@@ -1,11 +1,11 @@
 //! Registration: the order of checks, and what each failure burns.
 
+use agentwrit_testkit::{Harness, claims, registration};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::busy::while_the_writer_is_busy;
-use super::support::{Harness, claims, registration};
 
 #[tokio::test]
 async fn an_agent_gets_its_identity_and_token() {
@@ -389,6 +389,6 @@ async fn strangers_are_refused_while_the_one_writer_is_busy() {
     let told: Vec<Value> = harness.events("event_type=registration_denied").await;
     let kinds: Vec<&str> = told.iter().map(|event| event["error_kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, strangers.map(|(_, _, kind)| kind));
-    let failures = harness.broker.metrics.registrations.with_label_values(&["failure"]);
+    let failures = harness.state.metrics.registrations.with_label_values(&["failure"]);
     assert_eq!(failures.get(), 5);
 }

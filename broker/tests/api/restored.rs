@@ -1,14 +1,12 @@
 //! Stores that are put back from a copy: nothing of before their start is believed any more.
 
+use agentwrit_testkit::{ADMIN_SECRET, App, Harness, Process, claims};
 use std::fs;
 use std::path::PathBuf;
 
 use agentwrit_protocol::StoreMark;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-use super::process::{GOOD, Process, program};
-use super::support::{App, Harness, claims};
 
 /// The end of a second: a store that begins anew waits for the next one.
 const END_OF_SECOND: i64 = 999;
@@ -36,10 +34,10 @@ impl Copy {
 
 /// Restarts it, with the store closed for `meanwhile`; a second passes.
 async fn reopened(harness: Harness, meanwhile: impl FnOnce()) -> Harness {
-    let (folder, settings, clock) = harness.stop().await;
+    let setup = harness.stop().await;
     meanwhile();
-    clock.advance(1);
-    Harness::again(folder, settings, clock).await
+    setup.clock.advance(1);
+    Harness::start(setup).await
 }
 
 /// Stops it, copies its store, and starts it again.
@@ -64,7 +62,7 @@ async fn restorations(harness: &Harness) -> Vec<Value> {
 }
 
 async fn mark(harness: &Harness) -> StoreMark {
-    harness.broker.store.compare(None).await.unwrap().mark
+    harness.state.store.compare(None).await.unwrap().mark
 }
 
 /// The mark in the file.
@@ -81,7 +79,7 @@ async fn a_revoked_token_stays_refused_when_a_copy_is_put_back() {
     let launch = harness.launch(json!({})).await;
     let (harness, copy) = copied(harness).await;
     assert!(harness.stands(&token).await && restorations(&harness).await.is_empty());
-    let epoch = harness.broker.store.epoch();
+    let epoch = harness.state.store.epoch();
     revoke_token(&harness, &token).await;
     revoke(&harness, "agent", &agent).await;
     let harness = reopened(harness, || copy.put_back()).await;
@@ -90,7 +88,7 @@ async fn a_revoked_token_stays_refused_when_a_copy_is_put_back() {
     assert_ne!(harness.renew(&bystander).await.status, 200);
     // It may have been used since the copy was made.
     assert_eq!(harness.register(&launch, json!({})).await.status, 401);
-    let now = harness.broker.store.epoch();
+    let now = harness.state.store.epoch();
     assert_ne!(now, epoch);
     let events = restorations(&harness).await;
     assert_eq!(events.len(), 1, "{events:?}");
@@ -112,7 +110,7 @@ async fn a_revoked_token_stays_refused_when_a_copy_is_put_back() {
     let harness = reopened(harness, || ()).await;
     assert!(harness.stands(&fresh).await && !harness.stands(&token).await);
     assert_eq!(
-        (harness.broker.store.epoch(), restorations(&harness).await.len()),
+        (harness.state.store.epoch(), restorations(&harness).await.len()),
         (now, 1)
     );
 }
@@ -124,11 +122,11 @@ async fn a_restore_noticed_by_a_wrong_clock_protects_all_the_same() {
     let (harness, copy) = copied(harness).await;
     revoke_token(&harness, &token).await;
     // It boots with a clock that is a little behind: what it issues must not be older than its new epoch.
-    let (folder, settings, clock) = harness.stop().await;
+    let setup = harness.stop().await;
     copy.put_back();
-    clock.jump(-100);
-    let harness = Harness::again(folder, settings, clock).await;
-    let login = json!({"secret": super::support::SECRET}).to_string();
+    setup.clock.jump(-100);
+    let harness = Harness::start(setup).await;
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
     let answer = harness.post("/v1/admin/auth", login).await;
     answer.refused_like(503, "unavailable", "clock is wrong");
     harness.clock.jump(102);
@@ -144,10 +142,10 @@ async fn a_restore_noticed_by_a_clock_far_ahead_can_be_mended() {
     let harness = start().await;
     let (harness, copy) = copied(harness).await;
     revoke(&harness, "agent", "somebody").await;
-    let (folder, settings, clock) = harness.stop().await;
+    let setup = harness.stop().await;
     copy.put_back();
-    clock.jump(YEAR);
-    let harness = Harness::again(folder, settings, clock).await;
+    setup.clock.jump(YEAR);
+    let harness = Harness::start(setup).await;
     assert_eq!(restorations(&harness).await.len(), 1);
     harness.clock.jump(-YEAR);
     let ready = harness.get("/readyz").await;
@@ -170,17 +168,18 @@ async fn an_accepted_clock_hides_no_restore() {
     revoke(&harness, "agent", "somebody").await;
     // The mark of the copy's epoch, which an accepted clock makes a former one.
     harness.clock.advance(1);
-    let (folder, settings, clock) = harness.stop().await;
+    let mut setup = harness.stop().await;
     copy.put_back();
-    clock.jump(-1000);
-    let harness = Harness::again_accepting_the_clock(folder, settings, clock).await;
+    setup.clock.jump(-1000);
+    setup.accept_clock = true;
+    let harness = Harness::start(setup).await;
     assert_eq!(restorations(&harness).await.len(), 1);
 }
 
 #[tokio::test]
 async fn the_same_copy_is_noticed_each_time_it_is_put_back() {
     let (mut harness, copy) = copied(start().await).await;
-    let mut epochs = vec![harness.broker.store.epoch()];
+    let mut epochs = vec![harness.state.store.epoch()];
     for rule in ["lower_sequence", "unknown_epoch", "unknown_epoch"] {
         let (_, token) = harness.agent(json!({})).await;
         revoke_token(&harness, &token).await;
@@ -191,7 +190,7 @@ async fn the_same_copy_is_noticed_each_time_it_is_put_back() {
             event["detail"].as_str().unwrap().starts_with(&format!("rule={rule} ")),
             "{event}"
         );
-        let epoch = harness.broker.store.epoch();
+        let epoch = harness.state.store.epoch();
         assert!(!epochs.contains(&epoch));
         epochs.push(epoch);
     }
@@ -205,14 +204,14 @@ async fn another_history_of_the_same_length_is_noticed() {
     let early = Copy::of(&harness, "signing.key.mark");
     revoke_token(&harness, &token).await;
     let late = Copy::of(&harness, "signing.key.mark");
-    let events = harness.broker.store.event_count();
+    let events = harness.state.store.event_count();
     let harness = reopened(harness, || {
         copy.put_back();
         early.put_back();
     })
     .await;
     assert!(harness.stands(&token).await, "store and mark are of one moment");
-    while harness.broker.store.event_count() < events {
+    while harness.state.store.event_count() < events {
         harness.login().await;
     }
     let harness = reopened(harness, || late.put_back()).await;
@@ -271,11 +270,11 @@ async fn a_mark_that_the_system_cant_read_is_no_restore_but_not_ready() {
     let (_, token) = harness.agent(json!({})).await;
     let path = harness.folder.path().join("signing.key.mark");
     let text = fs::read(&path).unwrap();
-    let (folder, mut settings, clock) = harness.stop().await;
+    let mut setup = harness.stop().await;
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    settings.insert("AA_STORE_REQUIRED".into(), "true".into());
-    let harness = Harness::again(folder, settings, clock).await;
+    setup.set(&[("AA_STORE_REQUIRED", "true")]);
+    let harness = Harness::start(setup).await;
     let readiness = harness.get("/readyz").await;
     assert_eq!(
         (readiness.status, &readiness.json()["failing"][0]["reason"]),
@@ -335,21 +334,21 @@ async fn a_store_that_is_said_to_be_restored_begins_anew_once() {
     let (harness, copy) = copied(harness).await;
     let early = Copy::of(&harness, "signing.key.mark");
     revoke_token(&harness, &token).await;
-    let (folder, mut settings, clock) = harness.stop().await;
+    let mut setup = harness.stop().await;
     // Store and mark together: only a person can know.
     copy.put_back();
     early.put_back();
-    clock.advance(1);
-    settings.insert("--restored".to_owned(), String::new());
-    let harness = Harness::again(folder, settings, clock).await;
+    setup.clock.advance(1);
+    setup.restored = true;
+    let harness = Harness::start(setup).await;
     assert!(!harness.stands(&token).await);
     let events = restorations(&harness).await;
     assert_eq!(events.len(), 1);
     let detail = events[0]["detail"].as_str().unwrap();
     assert!(detail.starts_with("rule=declared by=--restored; "), "{detail}");
-    let (folder, mut settings, clock) = harness.stop().await;
-    settings.remove("--restored");
-    let harness = Harness::again(folder, settings, clock).await;
+    let mut setup = harness.stop().await;
+    setup.restored = false;
+    let harness = Harness::start(setup).await;
     assert_eq!(restorations(&harness).await.len(), 1);
 }
 
@@ -359,7 +358,7 @@ async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
     let (_, token) = harness.agent(json!({})).await;
     harness.clock.advance(1);
     let present = mark(&harness).await;
-    let compare = async |mark: &str| harness.broker.store.compare(Some(mark)).await.unwrap();
+    let compare = async |mark: &str| harness.state.store.compare(Some(mark)).await.unwrap();
     let same = compare(&present.text()).await;
     assert!(!same.restored && same.mark == present && harness.stands(&token).await);
     let ahead = StoreMark {
@@ -369,7 +368,7 @@ async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
     let found = compare(&ahead.text()).await;
     assert!(found.restored && found.mark.epoch != present.epoch && !harness.stands(&token).await);
     assert_eq!(
-        (harness.broker.store.epoch(), kept(&harness)),
+        (harness.state.store.epoch(), kept(&harness)),
         (found.mark.epoch.clone(), found.mark.clone())
     );
     // The registrations that follow hold, whoever says the same once more.
@@ -397,10 +396,10 @@ async fn what_a_new_store_issued_stands_when_the_mark_of_a_lost_one_comes() {
         sequence: 7,
         head: "a1".repeat(32),
     };
-    let found = harness.broker.store.compare(Some(&lost.text())).await.unwrap();
+    let found = harness.state.store.compare(Some(&lost.text())).await.unwrap();
     assert!(found.restored, "it is told");
     assert!(harness.stands(&token).await, "it is no copy");
-    let again = harness.broker.store.compare(Some("rubbish")).await.unwrap();
+    let again = harness.state.store.compare(Some("rubbish")).await.unwrap();
     assert!(
         again.restored && !harness.stands(&token).await,
         "its epoch is no longer the one that it was made with"
@@ -412,7 +411,7 @@ async fn a_store_in_memory_is_never_a_restored_one() {
     let harness = Harness::with(&[("AA_DB_PATH", "")]).await;
     let (_, token) = harness.agent(json!({})).await;
     harness.clock.advance(1);
-    let compared = harness.broker.store.compare(Some("rubbish")).await.unwrap();
+    let compared = harness.state.store.compare(Some("rubbish")).await.unwrap();
     assert!(!compared.restored && harness.stands(&token).await);
     assert!(!harness.folder.path().join("signing.key.mark").exists());
 }
@@ -421,8 +420,10 @@ async fn a_store_in_memory_is_never_a_restored_one() {
 fn the_program_takes_a_persons_word_for_a_restore() {
     let folder = tempfile::tempdir().unwrap();
     let restored = || {
-        let mut command = program(folder.path());
-        command.envs([GOOD, ("AA_PORT", "0")]).arg("--restored");
+        let mut command = crate::PROGRAM.command(folder.path());
+        command
+            .envs([("AA_ADMIN_SECRET", ADMIN_SECRET), ("AA_PORT", "0")])
+            .arg("--restored");
         command
     };
     let process = Process::start(&mut restored());
@@ -433,7 +434,7 @@ fn the_program_takes_a_persons_word_for_a_restore() {
         .count();
     assert_eq!(told, 1, "{:?}", process.start);
     drop(process);
-    let process = Process::with(folder.path(), &[]);
+    let process = crate::PROGRAM.start(folder.path(), &[]);
     assert!(!process.start.iter().any(|line| line.contains("rule=declared")));
     drop(process);
     let output = restored().env("AA_DB_PATH", "").output().unwrap();

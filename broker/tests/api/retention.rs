@@ -1,5 +1,6 @@
 //! The trail is shortened at its beginning: what goes, what is exported before, and what stays true of the rest.
 
+use agentwrit_testkit::Harness;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,6 @@ use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 use super::chain::{fill, keys, trail};
-use super::support::Harness;
 
 const DAY: i64 = 86_400;
 const DAYS: &[(&str, &str)] = &[("AA_AUDIT_RETENTION_DAYS", "2")];
@@ -27,7 +27,7 @@ const EXPORTED: &[(&str, &str)] = &[
 ];
 
 async fn page(harness: &Harness, filter: EventFilter) -> EventPage {
-    harness.broker.store.events(filter).await.unwrap()
+    harness.state.store.events(filter).await.unwrap()
 }
 
 fn events(page: &EventPage) -> Vec<AuditEvent> {
@@ -84,14 +84,14 @@ async fn days(harness: &Harness, count: usize) {
         fill(harness, 3, "t").await;
         harness.clock.advance(DAY);
     }
-    background::prune(&harness.broker).await;
+    background::prune(&harness.state).await;
 }
 
 /// Lets all go that is due: one each five minutes, and none in the first hour.
 async fn drop_all(harness: &Harness) {
     harness.clock.advance(3600);
     for _ in 0..12 {
-        retention::retain(&harness.broker).await;
+        retention::retain(&harness.state).await;
         harness.clock.advance(300);
     }
 }
@@ -149,7 +149,7 @@ async fn what_is_exported_and_what_is_kept_are_one_chain() {
 async fn numbers_go_on_and_totals_count_what_is_kept() {
     let harness = Harness::with(DAYS).await;
     fill(&harness, 3, "t").await;
-    let mark = harness.broker.store.compare(None).await.unwrap().mark;
+    let mark = harness.state.store.compare(None).await.unwrap().mark;
     days(&harness, 5).await;
     drop_all(&harness).await;
     let rest = kept(&harness).await;
@@ -185,11 +185,11 @@ async fn numbers_go_on_and_totals_count_what_is_kept() {
     assert_eq!(page(&harness, filter).await.last, Some(first + 2));
     // A mark of an event that is gone can't be compared, and is no restore.
     assert!(mark.sequence < first);
-    let compared = harness.broker.store.compare(Some(&mark.text())).await.unwrap();
+    let compared = harness.state.store.compare(Some(&mark.text())).await.unwrap();
     assert!(!compared.restored);
-    let epoch = harness.broker.store.epoch();
+    let epoch = harness.state.store.epoch();
     let harness = harness.restart(&[]).await;
-    assert_eq!(harness.broker.store.epoch(), epoch);
+    assert_eq!(harness.state.store.epoch(), epoch);
     let again = kept(&harness).await;
     assert_eq!((number(&again[0]), number(again.last().unwrap())), (first, last));
     fill(&harness, 1, "t").await;
@@ -203,26 +203,26 @@ async fn a_crash_between_export_and_drop_exports_the_same_once_more() {
     std::fs::create_dir(&export).unwrap();
     let harness = harness.restart(&[("AA_AUDIT_RETENTION_DAYS", "1000")]).await;
     days(&harness, 3).await;
-    retention::retain(&harness.broker).await;
+    retention::retain(&harness.state).await;
     let before = files(&export);
     assert!(before.len() >= 2, "{before:?}");
-    let (folder, mut settings, clock) = harness.stop().await;
+    let mut setup = harness.stop().await;
     let forget = "UPDATE audit_segments SET exported_at = NULL, file = NULL, sha256 = NULL";
-    let changed = Connection::open(folder.path().join("data.db"))
+    let changed = Connection::open(setup.folder.path().join("data.db"))
         .unwrap()
         .execute(forget, []);
     assert_eq!(changed.unwrap(), before.len());
     // A crash may also leave a part, and somebody may have put another file in the place of one.
     std::fs::write(export.join("left.part"), "x").unwrap();
     std::fs::write(&before[1], "something else\n").unwrap();
-    settings.insert("AA_AUDIT_RETENTION_DAYS".to_owned(), "1".to_owned());
-    let harness = Harness::again(folder, settings, clock).await;
+    setup.set(&[("AA_AUDIT_RETENTION_DAYS", "1")]);
+    let harness = Harness::start(setup).await;
     drop_all(&harness).await;
     let told = dropped(&kept(&harness).await);
     assert_eq!(told.len(), 1, "the second is not overwritten, and stays: {told:?}");
     assert!(before[0].ends_with(&told[0].exported.as_ref().unwrap().name));
     assert_eq!(std::fs::read_to_string(&before[1]).unwrap(), "something else\n");
-    assert!(harness.broker.metrics.audit_export_failures.get() > 0);
+    assert!(harness.state.metrics.audit_export_failures.get() > 0);
     std::fs::remove_file(&before[1]).unwrap();
     drop_all(&harness).await;
     assert!(dropped(&kept(&harness).await).len() >= 2);
@@ -233,17 +233,17 @@ async fn a_trail_that_was_never_cut_is_cut_where_it_is_signed() {
     let harness = Harness::new().await;
     fill(&harness, 26_000, &"t".repeat(600)).await;
     let whole = kept(&harness).await;
-    let (folder, mut settings, clock) = harness.stop().await;
-    let store = Connection::open(folder.path().join("data.db")).unwrap();
+    let mut setup = harness.stop().await;
+    let store = Connection::open(setup.folder.path().join("data.db")).unwrap();
     assert_eq!(
         store.execute("DELETE FROM audit_segments", []).unwrap(),
         1,
         "16 MiB each"
     );
     drop(store);
-    settings.insert("AA_AUDIT_MAX_BYTES".to_owned(), (16 << 20).to_string());
-    let harness = Harness::again(folder, settings, clock).await;
-    retention::retain(&harness.broker).await;
+    setup.set(&[("AA_AUDIT_MAX_BYTES", "16777216")]);
+    let harness = Harness::start(setup).await;
+    retention::retain(&harness.state).await;
     let rest = kept(&harness).await;
     let told = dropped(&rest);
     assert!(told.len() > 2 && told.iter().all(|segment| segment.rule == DropRule::Bytes));
@@ -255,11 +255,11 @@ async fn a_trail_that_was_never_cut_is_cut_where_it_is_signed() {
         );
     }
     walk(&rest, &keys(&harness).await);
-    let bytes = harness.broker.metrics.audit_bytes.get();
+    let bytes = harness.state.metrics.audit_bytes.get();
     assert!(bytes < 16 << 20 && bytes > 12 << 20, "{bytes}");
     assert_eq!(
         harness
-            .broker
+            .state
             .metrics
             .audit_segments_dropped
             .with_label_values(&["false"])
@@ -292,7 +292,7 @@ async fn append(harness: &Harness, count: usize) {
     for number in 0..count {
         let task = if number % 2 == 0 { "even" } else { "odd" };
         let draft = EventDraft::success(EventType::TokenAuthFailed, "x").ids("", task, "");
-        assert!(harness.broker.store.append(draft));
+        assert!(harness.state.store.append(draft));
     }
     page(harness, EventFilter::default()).await;
 }
@@ -353,13 +353,13 @@ async fn what_is_kept_is_whole_after(history: &[Happening]) {
         match step {
             Happening::Append(count) => append(&harness, *count).await,
             Happening::Hours(hours) => harness.clock.advance(hours * 3600),
-            Happening::Shorten(keep) => background::shorten(&harness.broker, *keep).await,
+            Happening::Shorten(keep) => background::shorten(&harness.state, *keep).await,
             Happening::Restart => harness = harness.restart(&[]).await,
         }
         // More than once: a drop seals what has grown too old in the meantime.
         for _ in 0..4 {
-            background::prune(&harness.broker).await;
-            retention::retain(&harness.broker).await;
+            background::prune(&harness.state).await;
+            retention::retain(&harness.state).await;
             harness.clock.advance(300);
         }
         let now = harness.clock.unix_seconds();
@@ -414,9 +414,9 @@ proptest! {
 async fn short_events_count_as_what_they_take() {
     let harness = Harness::with(&[("AA_AUDIT_MAX_BYTES", "16777216")]).await;
     fill(&harness, 8_000, &"t".repeat(200)).await;
-    let bytes = |harness: &Harness| harness.broker.metrics.audit_bytes.get();
+    let bytes = |harness: &Harness| harness.state.metrics.audit_bytes.get();
     let whole = bytes(&harness);
-    background::shorten(&harness.broker, 0).await;
+    background::shorten(&harness.state, 0).await;
     let short = bytes(&harness);
     assert!(short * 3 < whole, "{whole} bytes, then {short}");
     let harness = harness.restart(&[]).await;
@@ -425,7 +425,7 @@ async fn short_events_count_as_what_they_take() {
         (short - counted_anew).abs() * 50 < short,
         "{short} bytes, then {counted_anew}"
     );
-    retention::retain(&harness.broker).await;
+    retention::retain(&harness.state).await;
     assert!(
         dropped(&kept(&harness).await).is_empty(),
         "short events are within the bound"

@@ -1,8 +1,7 @@
 //! Bounds of lists of scopes, at every place where a caller of the contract gives one.
 
+use agentwrit_testkit::Harness;
 use serde_json::{Value, json};
-
-use super::support::Harness;
 
 /// `count` scopes of `bytes` bytes each, all covered by `read:data:*`.
 fn scopes(count: usize, bytes: usize) -> Value {

@@ -1,17 +1,16 @@
 //! Signals: the end, and the log level.
 
+use agentwrit_testkit::{ADMIN_SECRET, Process};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use rustix::process::Signal;
 
-use super::process::{GOOD, Process, program};
-
 #[test]
 fn a_signal_ends_it_after_the_requests_in_flight() {
     for (signal, name) in [(Signal::TERM, "terminated"), (Signal::INT, "interrupt")] {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::with(folder.path(), &[("AA_LOG_LEVEL", "trace")]);
+        let mut process = crate::PROGRAM.start(folder.path(), &[("AA_LOG_LEVEL", "trace")]);
         let body = "{\"token\":\"x\"}";
         let mut busy = TcpStream::connect(process.address).unwrap();
         let head = format!(
@@ -57,12 +56,12 @@ fn the_log_level_changes_with_the_config_file() {
     let path = folder.path().join("config");
     std::fs::write(&path, "MODE=production\nLOG_LEVEL=standard\n").unwrap();
     let settings = [
-        GOOD,
+        ("AA_ADMIN_SECRET", ADMIN_SECRET),
         ("AA_PORT", "0"),
         ("AA_LOG_FORMAT", "json"),
         ("AA_CONFIG_PATH", "config"),
     ];
-    let mut process = Process::start(program(folder.path()).envs(settings));
+    let mut process = Process::start(crate::PROGRAM.command(folder.path()).envs(settings));
     let change = |process: &Process, word: &str| {
         std::fs::write(&path, format!("LOG_LEVEL={word}\n")).unwrap();
         process.signal(Signal::HUP);

@@ -1,15 +1,15 @@
 //! Starts that succeed and starts that don't: contract §17.
 
+use agentwrit_testkit::{ADMIN_SECRET, Process, claims};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use super::process::{GOOD, Process, program};
-
 /// Code and standard error of a start that fails; nothing goes to standard output but the log.
 fn refused(folder: &Path, settings: &[(&str, &str)]) -> String {
-    let output = program(folder)
+    let output = crate::PROGRAM
+        .command(folder)
         // Nobody's address: a start that should fail and doesn't ends all the same.
         .env("AA_BIND_ADDRESS", "192.0.2.1")
         .envs(settings.iter().copied())
@@ -56,7 +56,10 @@ fn every_secret_that_will_not_do_has_its_line() {
 fn a_postgresql_store_that_does_not_exist_yet_is_not_taken_for_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
-    let text = refused(folder.path(), &[GOOD, url, ("AA_MAX_TTL", "x")]);
+    let text = refused(
+        folder.path(),
+        &[("AA_ADMIN_SECRET", ADMIN_SECRET), url, ("AA_MAX_TTL", "x")],
+    );
     let url = "FATAL: AA_DATABASE_URL is set, but this broker has no PostgreSQL store: ";
     assert!(text.lines().any(|line| line.starts_with(url)), "{text}");
     assert!(text.contains("AA_MAX_TTL") && text.lines().count() == 2, "{text}");
@@ -68,12 +71,15 @@ fn a_postgresql_store_that_does_not_exist_yet_is_not_taken_for_the_file() {
 #[test]
 fn a_config_file_that_is_named_must_be_readable() {
     let folder = tempfile::tempdir().unwrap();
-    let text = refused(folder.path(), &[GOOD, ("AA_CONFIG_PATH", "/nope/config")]);
+    let text = refused(
+        folder.path(),
+        &[("AA_ADMIN_SECRET", ADMIN_SECRET), ("AA_CONFIG_PATH", "/nope/config")],
+    );
     assert_eq!(text, "FATAL: config file not found at path: /nope/config\n");
     let path = folder.path().join("config");
     fs::write(&path, "ADMIN_SECRET=a-good-admin-secret\n").unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
-    let mut command = program(folder.path());
+    let mut command = crate::PROGRAM.command(folder.path());
     command.env("AA_CONFIG_PATH", &path);
     if rustix::process::getuid().is_root() {
         // Nothing is forbidden to root.
@@ -113,7 +119,7 @@ fn a_mounted_secret_is_a_config_file() {
         ("AA_CONFIG_PATH", "config.yaml"),
         ("AA_STORE_MARK", "elsewhere/store.mark"),
     ];
-    let process = Process::start(program(folder.path()).envs(settings));
+    let process = Process::start(crate::PROGRAM.command(folder.path()).envs(settings));
     assert!(
         !process.start.iter().any(|line| line.contains(":WARN]")),
         "{:?}",
@@ -121,7 +127,7 @@ fn a_mounted_secret_is_a_config_file() {
     );
     let login = |secret: &str| {
         let body = serde_json::json!({ "secret": secret }).to_string();
-        process.ask("POST /v1/admin/auth", "", &body).0
+        process.ask("POST /v1/admin/auth", "", &body).status
     };
     assert_eq!(login("from-the-mounted-secret"), 200);
     // The mount changes, the broker doesn't restart.
@@ -145,7 +151,7 @@ fn files_are_looked_at_together() {
     let text = refused(
         folder.path(),
         &[
-            GOOD,
+            ("AA_ADMIN_SECRET", ADMIN_SECRET),
             ("AA_TLS_MODE", "tls"),
             ("AA_TLS_CERT", "x"),
             ("AA_TLS_KEY", "y"),
@@ -214,7 +220,7 @@ fn what_tls_needs_and_does_not_get_is_named() {
     ];
     for (mode, cert, key, client_ca, wanted) in table {
         let settings = [
-            GOOD,
+            ("AA_ADMIN_SECRET", ADMIN_SECRET),
             ("AA_TLS_MODE", mode),
             ("AA_TLS_CERT", cert),
             ("AA_TLS_KEY", key),
@@ -224,7 +230,7 @@ fn what_tls_needs_and_does_not_get_is_named() {
         assert!(text.starts_with(wanted), "{text}");
     }
     let settings = [("AA_TLS_MODE", "tls"), ("AA_TLS_CERT", "cert"), ("AA_TLS_KEY", "key")];
-    let process = Process::with(folder.path(), &settings);
+    let process = crate::PROGRAM.start(folder.path(), &settings);
     let banner = process.start.last().unwrap();
     assert_eq!(
         *banner,
@@ -235,8 +241,8 @@ fn what_tls_needs_and_does_not_get_is_named() {
 #[test]
 fn a_store_that_another_broker_holds_is_fatal() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::with(folder.path(), &[]);
-    let text = refused(folder.path(), &[GOOD, ("AA_PORT", "0")]);
+    let process = crate::PROGRAM.start(folder.path(), &[]);
+    let text = refused(folder.path(), &[("AA_ADMIN_SECRET", ADMIN_SECRET), ("AA_PORT", "0")]);
     assert!(
         text.starts_with("FATAL: init database: ") && text.contains("data.db.lock"),
         "{text}"
@@ -248,9 +254,12 @@ fn a_store_that_another_broker_holds_is_fatal() {
 fn a_store_that_cannot_open_is_told_and_stood_in_for() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data.db")).unwrap();
-    let process = Process::with(folder.path(), &[]);
-    let (status, health) = process.ask("GET /v1/health", "", "");
-    assert!(status == 200 && health.contains("\"db_connected\":false"), "{health}");
+    let process = crate::PROGRAM.start(folder.path(), &[]);
+    let health = process.ask("GET /v1/health", "", "");
+    assert!(
+        health.status == 200 && health.body.contains("\"db_connected\":false"),
+        "{health:?}"
+    );
     process.signal(rustix::process::Signal::TERM);
     let (code, _, err) = process.end();
     assert_eq!(code, Some(0));
@@ -269,7 +278,7 @@ fn a_start_says_what_it_does_and_warns() {
         "ADMIN_SECRET=a-good-admin-secret\n",
     )
     .unwrap();
-    let process = Process::start(program(folder.path()).envs([
+    let process = Process::start(crate::PROGRAM.command(folder.path()).envs([
         ("AA_PORT", "0"),
         ("AA_BIND_ADDRESS", "0.0.0.0"),
         ("AA_DEFAULT_TTL", "600"),
@@ -313,7 +322,7 @@ fn a_start_says_what_it_does_and_warns() {
     let admin = start[at("SEED_ADMIN_TOKEN=")]
         .strip_prefix("SEED_ADMIN_TOKEN=")
         .unwrap();
-    let claims = super::support::claims(admin);
+    let claims = claims(admin);
     assert_eq!((claims["sub"].as_str(), claims.get("aud")), (Some("admin"), None));
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
     assert!(at("SEED_ADMIN_TOKEN=") < at("AgentWrit broker v2.0.0 listening on 0.0.0.0:"));

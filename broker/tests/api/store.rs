@@ -1,5 +1,6 @@
 //! What survives, and what happens when the store is away.
 
+use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
 use std::sync::Arc;
 
 use agentwrit_broker::startup::StartError;
@@ -8,8 +9,6 @@ use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use rusqlite::Connection;
 use serde_json::json;
-
-use super::support::{Harness, claims};
 
 #[tokio::test]
 async fn a_restart_keeps_launch_tokens_sessions_revocations_and_the_trail() {
@@ -63,10 +62,10 @@ async fn a_restart_keeps_launch_tokens_sessions_revocations_and_the_trail() {
 async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;
-    let epoch = harness.broker.store.epoch();
+    let epoch = harness.state.store.epoch();
     harness.clock.advance(5);
     let harness = harness.restart(&[("AA_DB_PATH", "{folder}/other.db")]).await;
-    assert_ne!(harness.broker.store.epoch(), epoch);
+    assert_ne!(harness.state.store.epoch(), epoch);
     assert!(!harness.stands(&token).await);
     harness
         .renew(&token)
@@ -82,7 +81,7 @@ async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
 async fn a_store_as_old_as_its_key_refuses_no_token_for_its_age() {
     let harness = Harness::new().await;
     let now = harness.clock.unix_seconds();
-    let sign = |claims: String| harness.broker.keys.sign(claims.as_bytes()).unwrap();
+    let sign = |claims: String| harness.state.keys.sign(claims.as_bytes()).unwrap();
     let old = sign(format!(
         r#"{{"sub":"a","jti":"b","iat":{},"exp":{}}}"#,
         now - 100,
@@ -129,11 +128,9 @@ async fn a_new_store_takes_no_nonce_that_an_earlier_one_may_have_used_up() {
 async fn denials_of_strangers_leave_room_for_commands() {
     let harness = Harness::new().await;
     let denial = || EventDraft::success(EventType::TokenAuthFailed, "x");
-    let queued = (0..10_000)
-        .take_while(|_| harness.broker.store.append(denial()))
-        .count();
+    let queued = (0..10_000).take_while(|_| harness.state.store.append(denial())).count();
     assert!(queued < 10_000, "the queue is bounded");
-    harness.broker.store.events(EventFilter::default()).await.unwrap();
+    harness.state.store.events(EventFilter::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -164,12 +161,15 @@ async fn a_store_that_can_t_open_is_stood_in_for_by_memory() {
 async fn tokens_of_before_a_run_on_memory_and_of_it_are_refused_once_the_store_is_back() {
     let harness = Harness::new().await;
     let (_, before) = harness.agent(json!({})).await;
-    let (folder, settings, clock) = harness.stop().await;
-    let (file, aside) = (folder.path().join("data.db"), folder.path().join("aside.db"));
+    let setup = harness.stop().await;
+    let (file, aside) = (
+        setup.folder.path().join("data.db"),
+        setup.folder.path().join("aside.db"),
+    );
     std::fs::rename(&file, &aside).unwrap();
     std::fs::create_dir(&file).unwrap();
-    clock.advance(1);
-    let harness = Harness::again(folder, settings, clock).await;
+    setup.clock.advance(1);
+    let harness = Harness::start(setup).await;
     assert!(!harness.stands(&before).await, "a new store in memory");
     let (agent, revoked) = harness.agent(json!({})).await;
     let (_, kept) = harness.agent(json!({})).await;
@@ -178,11 +178,11 @@ async fn tokens_of_before_a_run_on_memory_and_of_it_are_refused_once_the_store_i
     harness.post_as(&admin, "/v1/revoke", body).await.ok();
     assert!(!harness.stands(&revoked).await && harness.stands(&kept).await);
 
-    let (folder, settings, clock) = harness.stop().await;
+    let setup = harness.stop().await;
     std::fs::remove_dir(&file).unwrap();
     std::fs::rename(&aside, &file).unwrap();
-    clock.advance(1);
-    let harness = Harness::again(folder, settings, clock).await;
+    setup.clock.advance(1);
+    let harness = Harness::start(setup).await;
     for token in [&before, &revoked, &kept] {
         assert!(!harness.stands(token).await);
     }
@@ -208,12 +208,12 @@ async fn a_required_store_that_can_t_open_means_503_until_it_does() {
         (503, "1"),
         "its nonce could not be used"
     );
-    let login = json!({"secret": super::support::SECRET}).to_string();
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
     let answer = harness.post("/v1/admin/auth", &login).await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));
     assert_eq!(answer.header("retry-after"), "1");
     let forged = harness
-        .broker
+        .state
         .keys
         .sign(br#"{"sub":"admin","jti":"x","exp":9999999999,"iat":1800000000}"#)
         .unwrap();
@@ -329,7 +329,7 @@ async fn two_brokers_never_share_a_store() {
 async fn a_trail_that_was_tampered_with_is_not_continued() {
     let harness = Harness::new().await;
     harness.agent(json!({})).await;
-    let (folder, ..) = harness.stop().await;
+    let folder = harness.stop().await.folder;
     let connection = Connection::open(folder.path().join("data.db")).unwrap();
     let update = "UPDATE audit_events SET json = replace(json, 'agent_registered', 'agent_registereX') WHERE seq = 3";
     assert_eq!(connection.execute(update, []).unwrap(), 1);
@@ -366,6 +366,6 @@ async fn the_store_is_readable_by_its_owner_only_and_whole_after_a_stop() {
     for name in ["data.db", "data.db-wal", "signing.key"] {
         assert_eq!(mode(name), 0o600, "{name}");
     }
-    let (folder, ..) = harness.stop().await;
+    let folder = harness.stop().await.folder;
     assert!(!folder.path().join("data.db-wal").exists(), "written back");
 }

@@ -1,5 +1,6 @@
 //! TLS over real sockets.
 
+use agentwrit_testkit::{Harness, send_over};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +11,6 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-use super::support::{Harness, send_over};
 
 pub struct Authority(pub CertifiedIssuer<'static, KeyPair>);
 
@@ -56,7 +55,7 @@ async fn connect(
                 .unwrap()
         }
     };
-    let stream = TcpStream::connect(harness.address).await?;
+    let stream = TcpStream::connect(harness.address()).await?;
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("broker.test").unwrap(), stream)
         .await

@@ -1,5 +1,6 @@
 //! TLS of the real program: what may be negotiated, and files that change while it runs (contract §17.7).
 
+use agentwrit_testkit::Process;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -11,7 +12,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::{CipherSuite, ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned};
 
 use super::hello::{Hello, ServerSays};
-use super::process::Process;
 use super::tls::Authority;
 
 type Session = StreamOwned<ClientConnection, TcpStream>;
@@ -41,7 +41,7 @@ impl Program {
             ("AA_TLS_KEY", &path("tls.key")),
             ("AA_TLS_CLIENT_CA", &path("ca.crt")),
         ];
-        let process = Process::with(folder.path(), &settings);
+        let process = crate::PROGRAM.start(folder.path(), &settings);
         Self { process, folder }
     }
 

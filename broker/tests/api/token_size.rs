@@ -1,11 +1,10 @@
 //! The size of a token as the controller computes it is that of a token as it is issued.
 
 use agentwrit_protocol::claims::Claims;
+use agentwrit_testkit::Harness;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-
-use super::support::Harness;
 
 #[tokio::test]
 async fn the_computed_size_is_that_of_an_issued_token() {

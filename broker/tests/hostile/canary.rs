@@ -1,5 +1,6 @@
 //! Secrets with a mark in them, and every place where the mark must not be.
 
+use agentwrit_testkit::{AUDIENCE, ApiServer, CONTROLLER, Keys, Pod, Reply, Watched, registration};
 use std::fmt::{Debug, Write};
 use std::path::Path;
 
@@ -12,10 +13,6 @@ use agentwrit_protocol::wire::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-use super::api_server::{self, ApiServer};
-use super::support::{key, registration};
-use super::watched::{Reply, Watched};
 
 const SECRET: &str = "c4n4ry-admin-secret-of-the-test";
 
@@ -33,16 +30,16 @@ struct Canary {
 impl Canary {
     fn start(folder: &Path, format: &str) -> Self {
         let kubeconfig = folder.join("kubeconfig");
-        ApiServer::start().write_kubeconfig(&kubeconfig);
+        ApiServer::start(pod()).write_kubeconfig(&kubeconfig);
         let settings = [
             ("AA_ADMIN_SECRET", SECRET),
             ("AA_LOG_LEVEL", "trace"),
             ("AA_LOG_FORMAT", format),
-            ("AA_ATTEST_AUDIENCE", api_server::AUDIENCE),
-            ("AA_CONTROLLER_SUBJECT", api_server::CONTROLLER),
+            ("AA_ATTEST_AUDIENCE", AUDIENCE),
+            ("AA_CONTROLLER_SUBJECT", CONTROLLER),
             ("KUBECONFIG", kubeconfig.to_str().unwrap()),
         ];
-        let watched = Watched::with(folder, &settings);
+        let watched = Watched::new(crate::PROGRAM.start(folder, &settings));
         let pem = std::fs::read_to_string(folder.join("signing.key")).unwrap();
         let secrets = vec![
             ("the mark", "c4n4ry".to_owned()),
@@ -159,8 +156,8 @@ impl Canary {
 
     /// A pod's launch, registration and end.
     fn kubernetes(&mut self) {
-        let controller = api_server::token(api_server::CONTROLLER, "c4n4ry-controller");
-        let pod = api_server::token("system:serviceaccount:shop:reader", "c4n4ry-pod");
+        let controller = marked(&agentwrit_testkit::controller(), "c4n4ry-controller");
+        let pod = marked(&self::pod().bearer(), "c4n4ry-pod");
         let policies = [
             (
                 "apps/shop/orders",
@@ -182,11 +179,7 @@ impl Canary {
             let line = format!("PUT /v1/k8s/policies/{place}");
             assert_eq!(self.tell(&line, &controller, &put.to_string()), 200);
         }
-        let public = base64::Engine::encode(
-            &base64::engine::general_purpose::STANDARD,
-            key().verifying_key().as_bytes(),
-        );
-        let wish = json!({"policy": "reader", "public_key": public});
+        let wish = json!({"policy": "reader", "public_key": Keys::default().public()});
         let launched = self.ok::<PodLaunchResponse>("POST /v1/k8s/launch-tokens", &pod, &wish);
         let launch = self.keep("a pod's launch token", &launched.text("launch_token"));
         let changes = json!({
@@ -199,7 +192,7 @@ impl Canary {
         self.keep("a pod's renewed token", &renewed.text("access_token"));
         // Whom the cluster doesn't know, and who may not.
         for stranger in [
-            api_server::token("nobody", "c4n4ry-forged"),
+            marked(&self::pod().bearer_with(&json!({"forged": true})), "c4n4ry-forged"),
             "c4n4ry.c4n4ry.c4n4ry".to_owned(),
             pod.clone(),
             controller.clone(),
@@ -220,8 +213,8 @@ impl Canary {
                 );
             }
         }
-        let end = json!({"namespace": "shop", "name": "reader-1", "reason": "deleted"}).to_string();
-        let line = format!("POST /v1/k8s/pods/{}/ended", api_server::POD);
+        let end = json!({"namespace": "shop", "name": "pod-1", "reason": "deleted"}).to_string();
+        let line = format!("POST /v1/k8s/pods/{}/ended", self::pod().uid);
         assert_eq!(self.tell(&line, &controller, &end), 200);
     }
 
@@ -285,6 +278,17 @@ impl Canary {
             assert_eq!(self.tell(line, &admin, ""), 200, "{line}");
         }
     }
+}
+
+/// The pod that launches.
+fn pod() -> Pod {
+    Pod::new("shop", "1")
+}
+
+/// A ServiceAccount token with a signature that can be looked for.
+fn marked(token: &str, signature: &str) -> String {
+    let (unsigned, _) = token.rsplit_once('.').unwrap();
+    format!("{unsigned}.{signature}")
 }
 
 fn joint(line: &str) -> char {

@@ -1,11 +1,10 @@
 //! Many at once, and bodies that nobody should send.
 
+use agentwrit_testkit::Harness;
 use std::sync::Arc;
 
 use serde_json::json;
 use tokio::net::TcpStream;
-
-use super::support::Harness;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_users_of_one_launch_token_or_one_renewal_exactly_one_wins() {
@@ -115,7 +114,7 @@ async fn idle_connections_keep_nobody_out() {
     let harness = Harness::new().await;
     let mut idle = Vec::new();
     for _ in 0..4000 {
-        idle.push(TcpStream::connect(harness.address).await.unwrap());
+        idle.push(TcpStream::connect(harness.address()).await.unwrap());
     }
     assert_eq!(harness.get("/v1/health").await.status, 200);
     drop(idle);

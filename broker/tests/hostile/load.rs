@@ -1,8 +1,9 @@
 //! The real program under connections that do nothing: memory stays bounded and it still answers.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use agentwrit_testkit::Watched;
+use std::net::TcpStream;
 
-use super::watched::Watched;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn resident_kib(process: &Watched) -> u64 {
     let path = format!("/proc/{}/status", process.pid().as_raw_nonzero());
@@ -21,12 +22,12 @@ fn ten_thousand_idle_connections_cost_little_memory() {
     setrlimit(Resource::Nofile, raised).unwrap();
     let open = usize::try_from(limit.maximum.unwrap_or(20_000).saturating_sub(2000).clamp(100, 10_000)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let process = Watched::with(folder.path(), &[]);
+    let process = Watched::new(crate::PROGRAM.start(folder.path(), &[]));
     assert_eq!(process.ask("GET /v1/health", "", "").status, 200);
     let before = resident_kib(&process);
     let mut idle = Vec::with_capacity(open);
     for n in 0..open {
-        idle.push(process.connect());
+        idle.push(TcpStream::connect(process.address).unwrap());
         // Answered, it has taken those before: the queue of the listener never fills.
         if n % 100 == 0 {
             process.ask("GET /v1/health", "", "");

@@ -8,18 +8,13 @@
     clippy::as_conversions,
     clippy::needless_pass_by_value,
     clippy::too_many_lines,
-    dead_code,
     unreachable_pub
 )]
 
-mod api_server;
 mod canary;
 mod crowds;
 mod load;
-#[path = "../api/process.rs"]
-mod process;
 mod single_use;
-#[path = "../api/support.rs"]
-mod support;
 mod tokens;
-mod watched;
+
+const PROGRAM: agentwrit_testkit::Program = agentwrit_testkit::Program(env!("CARGO_BIN_EXE_agentwrit-broker"));

@@ -1,15 +1,12 @@
 //! What serves once, used by 64 at the same time over as many connections of the real program: one wins, also when
 //! the store is slow or away.
 
+use agentwrit_testkit::{ADMIN_SECRET, Reply, Watched, registration};
 use std::path::Path;
 use std::sync::Barrier;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
-
-use super::process::GOOD;
-use super::support::registration;
-use super::watched::{Reply, Watched};
 
 const CROWD: usize = 64;
 
@@ -23,8 +20,8 @@ struct Program {
 
 impl Program {
     fn start(folder: &Path) -> Self {
-        let watched = Watched::with(folder, &[]);
-        let secret = json!({ "secret": GOOD.1 }).to_string();
+        let watched = Watched::new(crate::PROGRAM.start(folder, &[]));
+        let secret = json!({ "secret": ADMIN_SECRET }).to_string();
         let admin = watched.ask("POST /v1/admin/auth", "", &secret).text("access_token");
         Self { watched, admin }
     }

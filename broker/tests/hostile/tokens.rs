@@ -1,12 +1,11 @@
 //! Forged tokens, keys that prove nothing, replays.
 
+use agentwrit_testkit::{Harness, registration};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
-
-use super::support::{Harness, registration};
 
 #[tokio::test]
 async fn no_forged_token_stands() {

@@ -1,9 +1,8 @@
 //! What the event of a pod's refusal says was asked for.
 
 use agentwrit_protocol::excerpt::ASKED;
+use agentwrit_testkit::{Keys, World};
 use serde_json::{Value, json};
-
-use super::world::{Keys, World};
 
 async fn asked(world: &World, event_type: &str) -> String {
     let event = world.events(&format!("event_type={event_type}")).await.pop().unwrap();

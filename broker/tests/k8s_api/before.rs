@@ -1,9 +1,8 @@
 //! The sidecar of commit f4273ee, the version before proofs, against this broker: its requests as they were recorded
 //! between the two programs (`scripts/compat.sh` runs the program itself). `{...}` stands for what differs each time.
 
+use agentwrit_testkit::{Keys, World};
 use serde_json::Value;
-
-use super::world::{Keys, World};
 
 const LAUNCH: &str = r#"{"policy":"reader","public_key":"{public_key}","ttl_seconds":10}"#;
 const REGISTER: &str = r#"{"launch_token":"{launch_token}","nonce":"{nonce}","public_key":"{public_key}","signature":"{signature}","orch_id":"k8s.shop.orders","task_id":"pod-1","requested_scope":["read:orders:*"],"requested_ttl":10}"#;
@@ -31,16 +30,16 @@ async fn the_sidecar_of_before_renews_three_times_without_a_proof() {
     let world = World::new().await.with_policies().await;
     let (pod, keys) = (world.pod("pod-1"), Keys::new(1));
     let body = LAUNCH.replace("{public_key}", &keys.public());
-    let launched = world.raw("POST", "/v1/k8s/launch-tokens", &pod.bearer(), body).await;
+    let launched = world.post_as(&pod.bearer(), "/v1/k8s/launch-tokens", body).await;
     assert_eq!(launched.status, 201);
-    let challenge = world.raw("GET", "/v1/challenge", "", String::new()).await.ok();
+    let challenge = world.get("/v1/challenge").await.ok();
     let nonce = text(&challenge, "nonce");
     let body = REGISTER
         .replace("{launch_token}", &text(&launched.body, "launch_token"))
         .replace("{public_key}", &keys.public())
         .replace("{signature}", &keys.sign(&nonce))
         .replace("{nonce}", &nonce);
-    let registered = world.raw("POST", "/v1/register", "", body).await.ok();
+    let registered = world.post("/v1/register", body).await.ok();
     let mut token = text(&registered, "access_token");
     for (after, key) in RENEWALS {
         world.clock.advance(after);
@@ -55,6 +54,6 @@ async fn the_sidecar_of_before_renews_three_times_without_a_proof() {
     }
     assert_eq!(world.events("event_type=token_renewed").await.len(), RENEWALS.len());
     assert!(world.events("event_type=token_renewal_failed").await.is_empty());
-    let released = world.raw("POST", "/v1/token/release", &token, String::new()).await;
+    let released = world.post_as(&token, "/v1/token/release", "").await;
     assert_eq!(released.status, 204);
 }

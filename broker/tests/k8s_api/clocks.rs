@@ -1,12 +1,11 @@
 //! Sessions of attested pods under a wall clock that jumps.
 
+use agentwrit_testkit::{Answer, Keys, World, claims};
 use serde_json::json;
-
-use crate::world::{Keys, World};
 
 const READ: &[&str] = &["read:orders:*"];
 
-fn token(answer: crate::world::Answer) -> String {
+fn token(answer: Answer) -> String {
     answer.ok()["access_token"].as_str().unwrap().to_owned()
 }
 
@@ -17,7 +16,7 @@ async fn what_ended_at_once_stays_ended_on_a_clock_set_back() {
     let revoked = world.agent(&world.pod("p2"), &Keys::new(2)).await;
     world.clock.advance(60);
     world.end_pod("p1").await.ok();
-    world.revoke("agent", &World::claims(&revoked)["sub"]).await;
+    world.revoke("agent", &claims(&revoked)["sub"]).await;
     let third = world.agent(&world.pod("p3"), &Keys::new(3)).await;
     let suspended = world.launch_token(2, "suspended", READ);
     world.put_launch_token(&suspended).await.ok();
@@ -83,7 +82,7 @@ async fn a_revocation_during_a_step_hits_the_pods_present_token() {
     let world = World::new().await.with_policies().await;
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
     let former = world.agent(&pod, &keys).await;
-    let agent = World::claims(&former)["sub"].clone();
+    let agent = claims(&former)["sub"].clone();
     world.clock.advance(20);
     let present = world.agent(&pod, &keys).await;
     world.clock.jump(86_400);

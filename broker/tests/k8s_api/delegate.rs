@@ -1,8 +1,7 @@
 //! Delegation by and to attested agents: inside one namespace, and only among pods that are there.
 
+use agentwrit_testkit::{Answer, Keys, Launched, Pod, World, claims};
 use serde_json::json;
-
-use super::world::{Answer, Keys, Pod, World};
 
 /// `pod` in namespace `shop`, of LaunchToken `reader`; its token.
 async fn agent(world: &World, uid: &str, seed: u8) -> (Pod, String) {
@@ -12,7 +11,7 @@ async fn agent(world: &World, uid: &str, seed: u8) -> (Pod, String) {
 }
 
 fn id(token: &str) -> String {
-    World::claims(token)["sub"].as_str().unwrap().to_owned()
+    claims(token)["sub"].as_str().unwrap().to_owned()
 }
 
 async fn delegate(world: &World, token: &str, to: &str) -> Answer {
@@ -48,7 +47,7 @@ async fn pods_delegate_inside_their_namespace_only() {
     let (_, to) = agent(&world, "pod-2", 2).await;
     let child = token(delegate(&world, &from, &id(&to)).await);
     assert!(world.stands(&child).await);
-    let claims = World::claims(&child);
+    let claims = claims(&child);
     assert_eq!((&claims["sub"], &claims["task_id"]), (&json!(id(&to)), &json!("pod-1")));
     let created = world.events("event_type=delegation_created").await;
     assert_eq!(
@@ -83,7 +82,7 @@ async fn launched_by_a_person(world: &World) -> String {
         .call("POST", "/v1/admin/launch-tokens", &world.admin().await, &body)
         .await
         .ok();
-    let launched = super::world::Launched {
+    let launched = Launched {
         launch_token: launched["launch_token"].as_str().unwrap().into(),
         orch_id: "orch".into(),
         task_id: "task".into(),
@@ -152,7 +151,7 @@ async fn what_a_pod_was_given_ends_with_the_pod() {
         let other = token(delegate(&world, &from, &id(&third)).await);
         match what {
             "pod end" => drop(world.end_pod("pod-2").await.ok()),
-            "token" => drop(world.revoke("token", &World::claims(&to)["jti"]).await),
+            "token" => drop(world.revoke("token", &claims(&to)["jti"]).await),
             "task" => drop(world.revoke("task", &json!("pod-2")).await),
             level => drop(world.revoke(level, &json!(id(&to))).await),
         }
@@ -209,7 +208,7 @@ async fn a_quarantined_pod_is_no_delegate() {
     let world = World::new().await.with_policies().await;
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (_, to) = agent(&world, "pod-2", 2).await;
-    let answer = world.revoke("token", &World::claims(&to)["jti"]).await;
+    let answer = world.revoke("token", &claims(&to)["jti"]).await;
     assert_eq!(answer["sessions_ended"], 1);
     assert_eq!(delegate(&world, &from, &id(&to)).await.refusal(), (404, "not_found"));
 }
@@ -220,7 +219,7 @@ async fn revoking_a_delegated_token_quarantines_nobody() {
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (_, to) = agent(&world, "pod-2", 2).await;
     let child = token(delegate(&world, &from, &id(&to)).await);
-    let answer = world.revoke("token", &World::claims(&child)["jti"]).await;
+    let answer = world.revoke("token", &claims(&child)["jti"]).await;
     assert_eq!(
         (&answer["sessions_ended"], &answer["pods_quarantined"]),
         (&json!(1), &json!(0))

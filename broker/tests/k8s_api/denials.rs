@@ -1,8 +1,7 @@
 //! Refusals of pods beyond the rate: answered as before, counted in the trail, and no longer in the feed of Events; each pod by itself.
 
+use agentwrit_testkit::{Keys, Pod, World, claims};
 use serde_json::{Value, json};
-
-use super::world::{Keys, World};
 
 #[tokio::test]
 async fn a_pod_that_is_refused_in_a_loop_fills_neither_trail_nor_feed() {
@@ -11,7 +10,7 @@ async fn a_pod_that_is_refused_in_a_loop_fills_neither_trail_nor_feed() {
         .with_policies()
         .await;
     let (pod, other) = (world.pod("pod-1"), world.pod("pod-2"));
-    let ask = async |pod: &super::world::Pod| {
+    let ask = async |pod: &Pod| {
         let body = json!({"policy": pod.policy, "public_key": Keys::new(1).public(), "scopes": ["other:orders:x"]});
         let refused = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &body).await;
         assert_eq!(refused.refusal(), (403, "forbidden"));
@@ -41,7 +40,7 @@ async fn no_delegate_hides_a_refusal_of_its_pod() {
         .await;
     let pod = world.pod("pod-1");
     let token = world.agent(&pod, &Keys::new(1)).await;
-    let id = World::claims(&token)["sub"].clone();
+    let id = claims(&token)["sub"].clone();
     let delegate = async |token: &str, scope: &str| {
         let body = json!({"delegate_to": id, "scope": [scope]});
         world.call("POST", "/v1/delegate", token, &body).await

@@ -1,12 +1,11 @@
 //! Events about pods and policies: each has a bound, and tells how much it left out.
 
+use agentwrit_testkit::{Keys, World, claims};
 use std::collections::BTreeSet;
 
 use agentwrit_protocol::audit::MAX_EVENT_BYTES;
 use agentwrit_protocol::go_json;
 use serde_json::{Value, json};
-
-use super::world::{Keys, World};
 
 /// 64 scopes of 256 bytes, covered by `read:orders:*`.
 fn scopes(action: &str) -> Value {
@@ -32,7 +31,7 @@ async fn the_largest_inputs_of_pods_make_events_of_bounded_size() {
     let first = world.agent(&pod, &keys).await;
     let token = world.agent(&pod, &keys).await;
     assert!(world.stands(&first).await, "for 10 s more");
-    let id = World::claims(&token)["sub"].clone();
+    let id = claims(&token)["sub"].clone();
     let delegate = async |scopes: Value| {
         let body = json!({"delegate_to": id, "scope": scopes});
         world.call("POST", "/v1/delegate", &token, &body).await

@@ -3,11 +3,10 @@
 //!
 //! A revoked pod may start anew once it is released.
 
+use agentwrit_testkit::{Keys, Launched, Pod, World, claims};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-
-use crate::world::{Keys, Launched, Pod, World};
 
 /// Two pods; `VICTIM` is the one that is revoked.
 const PODS: [&str; 2] = [
@@ -135,8 +134,8 @@ impl History {
             }
             Op::Delegate { token, to } => {
                 if let Some(((pod, token), (_, to))) = pick(&self.tokens, *token).zip(pick(&self.tokens, *to)) {
-                    let claims = World::claims(&token);
-                    let body = json!({"delegate_to": World::claims(&to)["sub"], "scope": claims["scope"], "ttl": 3600});
+                    let body =
+                        json!({"delegate_to": claims(&to)["sub"], "scope": claims(&token)["scope"], "ttl": 3600});
                     let answer = self.world.call("POST", "/v1/delegate", &token, &body).await;
                     self.keep(pod, &answer.body);
                 }
@@ -162,11 +161,10 @@ impl History {
     /// Level and target of a person's revocation of the victim; `None` when the pod is to end, or has no token to name.
     fn target(&self, aim: &Aim) -> Option<(&'static str, String)> {
         // A delegated token is not one that a session ever had.
-        let own =
-            |(pod, token): &&(usize, String)| *pod == VICTIM && World::claims(token).get("delegation_chain").is_none();
+        let own = |(pod, token): &&(usize, String)| *pod == VICTIM && claims(token).get("delegation_chain").is_none();
         let own: Vec<String> = self.tokens.iter().filter(own).map(|(_, token)| token.clone()).collect();
         let claim = |number: usize, name: &str| {
-            let claims = World::claims(&pick(&own, number)?);
+            let claims = claims(&pick(&own, number)?);
             Some(claims[name].as_str().unwrap().to_owned())
         };
         match aim {
@@ -185,7 +183,7 @@ impl History {
 
     async fn check(&self, when: &str) {
         for (_, token) in &self.tokens {
-            let claims = World::claims(token);
+            let claims = claims(token);
             // Its task, its subject, or one of its chain.
             if claims.to_string().contains(PODS[VICTIM]) {
                 assert!(!self.world.stands(token).await, "{when}: {claims}");

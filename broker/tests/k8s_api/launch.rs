@@ -1,10 +1,8 @@
 //! Launches of pods: who gets a launch token, and every way not to.
 
 use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
+use agentwrit_testkit::{AUDIENCE, Keys, Pod, START, World, controller, service_account_token};
 use serde_json::{Value, json};
-
-use crate::cluster::{AUDIENCE, token};
-use crate::world::{Keys, NOW, Pod, World};
 
 #[tokio::test]
 async fn a_pod_gets_a_launch_token_bound_to_itself() {
@@ -151,9 +149,7 @@ async fn what_is_asked_wrongly_is_named() {
             answer.body
         );
     }
-    let answer = world
-        .raw("POST", "/v1/k8s/launch-tokens", &pod.bearer(), "{".into())
-        .await;
+    let answer = world.post_as(&pod.bearer(), "/v1/k8s/launch-tokens", "{").await;
     assert_eq!(answer.refusal(), (400, "invalid_request"));
     assert_eq!(answer.body["detail"], "malformed JSON body");
 }
@@ -170,7 +166,7 @@ async fn strangers_are_refused_alike_and_audited_precisely() {
             pod.bearer_with(&json!({"aud": ["https://kubernetes.default.svc"]})),
             "bearer_wrong_audience",
         ),
-        (pod.bearer_with(&json!({"exp": NOW - 3600})), "bearer_expired"),
+        (pod.bearer_with(&json!({"exp": START - 3600})), "bearer_expired"),
         (pod.bearer_with(&json!({"forged": true})), "token_rejected"),
         (
             pod.bearer_with(&json!({"confirmed": "https://kubernetes.default.svc"})),
@@ -458,7 +454,7 @@ async fn refusals_of_pods_are_fed_to_the_controller_and_those_of_strangers_are_n
 #[tokio::test]
 async fn only_the_controller_reads_and_writes() {
     let world = World::new().await.with_policies().await;
-    let impostor = token(&json!({
+    let impostor = service_account_token(&json!({
         "aud": [AUDIENCE], "exp": 9_000_000_000_i64, "sub": "system:serviceaccount:shop:agentwrit-controller",
     }));
     let pod = world.pod("p1").bearer();
@@ -503,7 +499,7 @@ async fn launches_and_refusals_are_counted() {
     let pod = world.pod("p2");
     world.cluster.remove_pod("shop", "pod-p2");
     world.launch(&pod, &Keys::new(1)).await;
-    let text = world.text("/v1/metrics").await;
+    let text = world.get("/v1/metrics").await.text;
     for line in [
         "agentwrit_attestations_total{outcome=\"launched\"} 1",
         "agentwrit_attestations_total{outcome=\"pod_not_found\"} 1",
@@ -522,7 +518,7 @@ async fn without_its_settings_the_api_is_not_there() {
         ("POST", "/v1/k8s/launch-tokens"),
         ("POST", "/v1/k8s/pods/p1/release"),
     ] {
-        let answer = world.call(method, path, &World::controller(), &json!({})).await;
+        let answer = world.call(method, path, &controller(), &json!({})).await;
         assert_eq!(answer.refusal(), (404, "not_found"), "{path}");
         assert!(!answer.headers.contains_key("agentwrit-epoch"));
     }

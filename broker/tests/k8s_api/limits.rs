@@ -1,16 +1,15 @@
 //! Rates and caps of what a pod's session does, and what it can make the trail grow by.
 
 use agentwrit_protocol::go_json;
+use agentwrit_testkit::{Answer, Keys, World, claims};
 use serde_json::{Value, json};
-
-use super::world::{Answer, Keys, World};
 
 fn token(answer: Answer) -> String {
     answer.ok()["access_token"].as_str().unwrap().to_owned()
 }
 
 fn id(token: &str) -> Value {
-    World::claims(token)["sub"].clone()
+    claims(token)["sub"].clone()
 }
 
 async fn delegate(world: &World, token: &str, ttl: i64) -> Answer {
@@ -165,19 +164,19 @@ async fn a_hostile_pod_makes_the_trail_grow_within_its_bound() {
             for (list, keep) in [(scopes("read"), true), (scopes("other"), false)] {
                 let body = json!({"delegate_to": id(&own), "scope": list, "ttl": 30});
                 let answer = world.call("POST", "/v1/delegate", &own, &body).await;
-                if keep && answer.status.is_success() {
+                if keep && answer.is_success() {
                     given.push(token(answer));
                 }
             }
             let renewed = world.renew(&own).await;
-            if renewed.status.is_success() {
+            if renewed.is_success() {
                 own = token(renewed);
             }
             if let Some(child) = given.get(round % given.len().max(1)).cloned() {
                 let renewed = world.renew(&child).await;
                 let body = json!({"delegate_to": id(&own), "scope": scopes("other"), "ttl": 30});
                 world.call("POST", "/v1/delegate", &child, &body).await;
-                if renewed.status.is_success() {
+                if renewed.is_success() {
                     let renewed = token(renewed);
                     world.call("POST", "/v1/delegate", &renewed, &body).await;
                     given.push(renewed);
@@ -191,7 +190,7 @@ async fn a_hostile_pod_makes_the_trail_grow_within_its_bound() {
             world.call("POST", "/v1/token/release", &child, &Value::Null).await;
         }
         let launched = world.launch(&pod, &keys).await;
-        if launched.status.is_success() {
+        if launched.is_success() {
             let launched = World::launched(launched);
             for changes in [json!({"requested_scope": scopes("other")}), json!({"task_id": "other"})] {
                 world.register_with(&launched, &keys, &changes).await;
@@ -238,9 +237,9 @@ async fn a_pod_that_registers_again_and_again_keeps_few_bytes_each_time() {
         world.register_with(&launched, &keys, &scopes).await.ok();
         world.shorten().await;
         if time == 0 {
-            before = world.bytes();
+            before = world.store_bytes();
         }
     }
-    let each = (world.bytes() - before) / TIMES;
+    let each = (world.store_bytes() - before) / TIMES;
     assert!(each < 8 * 1024, "{each} bytes, of which the scopes would be 16 KiB");
 }

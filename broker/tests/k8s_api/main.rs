@@ -11,7 +11,6 @@
 mod asked;
 mod before;
 mod clocks;
-mod cluster;
 mod delegate;
 mod denials;
 mod event_bounds;
@@ -26,4 +25,3 @@ mod renewal;
 mod restored;
 mod scopes;
 mod sessions;
-mod world;

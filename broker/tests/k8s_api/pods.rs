@@ -1,6 +1,8 @@
 //! The end of pods, what a person revokes, and what a restart remembers of both.
 
-use crate::world::{Keys, World};
+use std::path::Path;
+
+use agentwrit_testkit::{Keys, World, claims};
 use serde_json::{Value, json};
 
 async fn world() -> World {
@@ -113,7 +115,7 @@ async fn a_persons_revocation_stands_until_the_pod_is_released() {
         let (pod, keys) = (world.pod("p1"), Keys::new(1));
         let waiting = World::launched(world.launch(&pod, &keys).await);
         let token = world.agent(&pod, &keys).await;
-        let claims = World::claims(&token);
+        let claims = claims(&token);
         let target = match level {
             "token" => &claims["jti"],
             "agent" => &claims["sub"],
@@ -154,7 +156,7 @@ async fn a_revocation_that_meets_the_older_of_two_sessions_stops_the_pod_all_the
     let former = world.agent(&pod, &keys).await;
     let token = world.agent(&pod, &keys).await;
     let other = world.agent(&world.pod("p2"), &keys).await;
-    world.revoke("token", &World::claims(&former)["jti"]).await;
+    world.revoke("token", &claims(&former)["jti"]).await;
     assert!(!world.stands(&former).await && !world.stands(&token).await);
     assert!(world.stands(&other).await);
     assert_eq!(world.renew(&token).await.refusal(), (403, "revoked"));
@@ -167,7 +169,7 @@ async fn a_revocation_that_meets_the_older_of_two_sessions_stops_the_pod_all_the
 async fn a_quarantined_pod_that_ends_is_forgotten_with_its_quarantine() {
     let world = world().await;
     let token = world.agent(&world.pod("p1"), &Keys::new(1)).await;
-    world.revoke("agent", &World::claims(&token)["sub"]).await;
+    world.revoke("agent", &claims(&token)["sub"]).await;
     let pods = |listed: Value| listed["pods"].as_array().unwrap().len();
     let listed = world.as_controller("GET", "/v1/k8s/policies", &Value::Null).await.ok();
     assert_eq!(
@@ -197,7 +199,7 @@ async fn what_was_decided_survives_a_restart() {
     let kept = world.agent(&world.pod("kept"), &keys).await;
     let revoked = world.agent(&world.pod("revoked"), &keys).await;
     let waiting = World::launched(world.launch(&world.pod("waiting"), &keys).await);
-    world.revoke("agent", &World::claims(&revoked)["sub"]).await;
+    world.revoke("agent", &claims(&revoked)["sub"]).await;
     world.end_pod("gone").await.ok();
     world.launch(&world.pod("busy"), &keys).await.ok();
     world.launch(&world.pod("busy"), &keys).await.ok();
@@ -224,6 +226,15 @@ async fn what_was_decided_survives_a_restart() {
     assert_eq!(listed["policies"].as_array().unwrap().len(), 2);
 }
 
+/// The key stays and the store goes.
+fn lose_store(folder: &Path) {
+    for name in ["data.db", "data.db-wal", "data.db-shm"] {
+        if let Err(error) = std::fs::remove_file(folder.join(name)) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_lost_store_is_told_by_its_epoch_and_filled_anew() {
     let world = world().await;
@@ -232,7 +243,7 @@ async fn a_lost_store_is_told_by_its_epoch_and_filled_anew() {
     let list = async |world: &World| world.as_controller("GET", "/v1/k8s/policies", &Value::Null).await.ok();
     let before = list(&world).await;
     world.clock.advance(5);
-    let world = world.with_lost_store().await;
+    let world = world.restarted_after(lose_store).await;
     let after = list(&world).await;
     assert_ne!(before["epoch"], after["epoch"]);
     assert_eq!((&after["policies"], &after["lease_epoch"]), (&json!([]), &json!(0)));

@@ -1,6 +1,6 @@
 //! Policy writes: fenced, all or nothing, remembered, removed.
 
-use crate::world::{Answer, Keys, World};
+use agentwrit_testkit::{Answer, Keys, World};
 use serde_json::{Value, json};
 
 const READ: &[&str] = &["read:orders:*"];

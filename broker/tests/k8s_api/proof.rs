@@ -1,8 +1,7 @@
 //! Renewal with proof of possession: a token that was copied is not renewed.
 
+use agentwrit_testkit::{Answer, Keys, START, World, claims};
 use serde_json::{Value, json};
-
-use super::world::{Answer, Keys, NOW, World};
 
 const DOMAIN: &str = "agentwrit.local";
 
@@ -39,7 +38,7 @@ impl Agent {
 }
 
 fn jti(token: &str) -> String {
-    World::claims(token)["jti"].as_str().unwrap().to_owned()
+    claims(token)["jti"].as_str().unwrap().to_owned()
 }
 
 fn token(answer: Answer) -> String {
@@ -83,12 +82,15 @@ async fn what_is_no_proof_of_this_session_is_refused() {
     let id = jti(&agent.token);
     let good = agent.proof(&agent.token);
     let wrong = [
-        ("another session's key", Keys::new(2).prove(DOMAIN, &id, NOW)),
-        ("another session's token", agent.keys.prove(DOMAIN, &jti(&other), NOW)),
-        ("another trust domain", agent.keys.prove("agentwrit.example", &id, NOW)),
+        ("another session's key", Keys::new(2).prove(DOMAIN, &id, START)),
+        ("another session's token", agent.keys.prove(DOMAIN, &jti(&other), START)),
+        (
+            "another trust domain",
+            agent.keys.prove("agentwrit.example", &id, START),
+        ),
         (
             "another time than was signed",
-            good.replace(&NOW.to_string(), &(NOW + 1).to_string()),
+            good.replace(&START.to_string(), &(START + 1).to_string()),
         ),
         ("padding", format!("{good}==")),
         ("upper case", good.to_uppercase()),
@@ -133,7 +135,7 @@ async fn a_header_that_was_seen_renews_no_later_token() {
 async fn a_stale_proof_is_answered_with_the_brokers_time() {
     for (off, code) in [(-61, "proof_stale"), (61, "proof_stale"), (-60, ""), (60, "")] {
         let agent = Agent::new().await;
-        let proof = agent.keys.prove(DOMAIN, &jti(&agent.token), NOW + off);
+        let proof = agent.keys.prove(DOMAIN, &jti(&agent.token), START + off);
         let answer = agent.renew(&agent.token, &proof).await;
         if code.is_empty() {
             token(answer);
@@ -167,7 +169,7 @@ async fn the_proof_comes_before_the_idempotency_key() {
     };
     let second = token(renewed(Some(agent.proof(first))).await);
     assert_eq!(renewed(None).await.refusal(), (403, "proof_required"));
-    let thief = Keys::new(2).prove(DOMAIN, &jti(first), NOW);
+    let thief = Keys::new(2).prove(DOMAIN, &jti(first), START);
     assert_eq!(renewed(Some(thief)).await.refusal(), (403, "proof_invalid"));
     agent.world.clock.advance(59);
     assert_eq!(token(renewed(Some(agent.proof(first))).await), second, "the same again");
@@ -231,7 +233,7 @@ async fn a_delegated_token_is_renewed_by_the_contracts_rule() {
     let agent = Agent::new().await;
     let world = &agent.world;
     let to = world.agent_with(&world.pod("pod-2"), &Keys::new(2), &json!(true)).await;
-    let body = json!({"delegate_to": World::claims(&to)["sub"], "scope": ["read:orders:*"], "ttl": 60});
+    let body = json!({"delegate_to": claims(&to)["sub"], "scope": ["read:orders:*"], "ttl": 60});
     let delegated = token(world.call("POST", "/v1/delegate", &agent.token, &body).await);
     let next = token(world.renew(&delegated).await);
     assert!(world.stands(&next).await && !world.stands(&delegated).await);

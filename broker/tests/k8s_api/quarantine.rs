@@ -1,8 +1,7 @@
 //! A person's revocation hits the pod, whatever state its session is in, until the pod is gone or released.
 
+use agentwrit_testkit::{Keys, Pod, World, claims};
 use serde_json::{Value, json};
-
-use crate::world::{Keys, Pod, World};
 
 const READ: &[&str] = &["read:orders:*"];
 /// Longer than any token lives.
@@ -13,7 +12,7 @@ async fn world() -> World {
 }
 
 fn member(token: &str, name: &str) -> Value {
-    World::claims(token)[name].clone()
+    claims(token)[name].clone()
 }
 
 async fn renewed(world: &World, token: &str) -> String {
@@ -76,7 +75,7 @@ async fn a_task_revoked_without_a_session_is_refused_not_stillborn() {
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
     let waiting = World::launched(world.launch(&pod, &keys).await);
     let body = json!({"level": "task", "target": "p1"});
-    let answer = world.text_of("POST", "/v1/revoke", &world.admin().await, &body).await;
+    let answer = world.call("POST", "/v1/revoke", &world.admin().await, &body).await.text;
     let wanted = r#"{"revoked":true,"level":"task","target":"p1","count":1,"sessions_ended":0,"pods_quarantined":1}"#;
     assert_eq!(answer.trim_end(), wanted);
     assert_eq!(world.register(&waiting, &keys).await.refusal(), (403, "revoked"));
@@ -207,7 +206,7 @@ async fn a_repeated_revocation_counts_the_pod_and_tells_it_once() {
 async fn without_attestation_the_answer_is_the_contracts() {
     let world = World::without_attestation().await;
     let body = json!({"level": "task", "target": "p1"});
-    let answer = world.text_of("POST", "/v1/revoke", &world.admin().await, &body).await;
+    let answer = world.call("POST", "/v1/revoke", &world.admin().await, &body).await.text;
     assert_eq!(
         answer.trim_end(),
         r#"{"revoked":true,"level":"task","target":"p1","count":1}"#

@@ -1,9 +1,8 @@
 //! Renewal of attested agents: the overlap, and retries by their key.
 
 use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_testkit::{Answer, Keys, World, claims};
 use serde_json::{Value, json};
-
-use super::world::{Answer, Keys, World};
 
 struct Agent {
     world: World,
@@ -92,7 +91,7 @@ async fn no_retry_after_the_end_of_the_session_or_of_a_later_renewal() {
         world.renew_with(&first, "key-1", &Value::Null).await.refusal(),
         (403, "superseded")
     );
-    let sub = World::claims(&third)["sub"].clone();
+    let sub = claims(&third)["sub"].clone();
     world.revoke("agent", &sub).await;
     assert_eq!(
         world.renew_with(&second, "key-2", &Value::Null).await.refusal(),
@@ -139,14 +138,14 @@ async fn a_renewal_keeps_less_than_400_bytes_of_all_that_it_writes() {
         if number == RENEWALS {
             // The first half fills the pages that any store has.
             world.shorten().await;
-            before = world.bytes();
+            before = world.store_bytes();
         }
         world.clock.advance(2);
         current = token(world.renew(&current).await);
     }
     world.tidy().await;
     world.shorten().await;
-    let each = (world.bytes() - before) / i64::try_from(RENEWALS).unwrap();
+    let each = (world.store_bytes() - before) / i64::try_from(RENEWALS).unwrap();
     assert!((100..=400).contains(&each), "{each} bytes");
     // The chain is as whole as before, also for the broker that reads its end when it starts.
     let world = world.restarted().await;

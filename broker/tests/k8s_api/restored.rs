@@ -1,13 +1,31 @@
 //! The mark that the controller keeps in its Lease.
 
-use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
 
-use crate::world::{Answer, Keys, World};
+use agentwrit_testkit::{Answer, Keys, World};
+use serde_json::{Value, json};
 
 async fn show(world: &World, mark: &Value) -> Answer {
     world
         .as_controller("POST", "/v1/k8s/mark", &json!({"mark": mark}))
         .await
+}
+
+/// The same after a restart, and a copy of its store.
+async fn copied(world: World) -> (World, Vec<u8>) {
+    let mut copy = Vec::new();
+    let read = |folder: &Path| copy = fs::read(folder.join("data.db")).unwrap();
+    (world.restarted_after(read).await, copy)
+}
+
+/// The same after a restart on a volume that was put back from a copy, with the mark that was on it.
+async fn put_back(world: World, copy: &[u8]) -> World {
+    let write = |folder: &Path| {
+        fs::write(folder.join("data.db"), copy).unwrap();
+        fs::remove_file(folder.join("signing.key.mark")).unwrap();
+    };
+    world.restarted_after(write).await
 }
 
 #[tokio::test]
@@ -19,7 +37,7 @@ async fn a_volume_that_was_put_back_is_noticed_by_the_controllers_mark() {
     let bystander = world.agent(&world.pod("p2"), &keys).await;
     let first = show(&world, &json!("")).await.ok();
     assert_eq!(first["restored"], json!(false));
-    let (world, copy) = world.copied().await;
+    let (world, copy) = copied(world).await;
     world.revoke("task", &json!("p1")).await;
     let kept = show(&world, &json!(first["mark"].to_string())).await.ok();
     assert_eq!(
@@ -27,7 +45,7 @@ async fn a_volume_that_was_put_back_is_noticed_by_the_controllers_mark() {
         (&json!(false), &first["mark"]["epoch"])
     );
     world.clock.advance(60);
-    let world = world.put_back(&copy).await;
+    let world = put_back(world, &copy).await;
     assert!(world.stands(&token).await, "the copy knows of no revocation");
 
     let found = show(&world, &json!(kept["mark"].to_string())).await;
@@ -59,7 +77,7 @@ async fn a_volume_that_was_put_back_is_noticed_by_the_controllers_mark() {
 
 #[tokio::test]
 async fn a_text_that_is_no_mark_is_one_of_an_unknown_epoch() {
-    let (world, _) = World::new().await.with_policies().await.copied().await;
+    let world = World::new().await.with_policies().await.restarted().await;
     world.clock.advance_millis(999);
     let token = world.agent(&world.pod("p1"), &Keys::new(1)).await;
     world.clock.advance(1);

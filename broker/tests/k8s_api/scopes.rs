@@ -1,8 +1,7 @@
 //! Bounds of the scopes of attested agents and of all that descends from them, whatever the settings say.
 
+use agentwrit_testkit::{Answer, Keys, World, claims};
 use serde_json::{Value, json};
-
-use super::world::{Answer, Keys, World};
 
 /// `count` scopes of `bytes` bytes each, all covered by `read:orders:*`.
 fn scopes(count: usize, bytes: usize) -> Value {
@@ -48,7 +47,7 @@ async fn a_pods_lists_of_scopes_have_64_items_of_256_bytes() {
         .register_with(&launched, &keys, &json!({"requested_scope": ["read:orders:*"]}))
         .await;
     let token = registered.ok()["access_token"].as_str().unwrap().to_owned();
-    let own = World::claims(&token)["sub"].clone();
+    let own = claims(&token)["sub"].clone();
     let delegate = async |token: &str, scopes: &Value| {
         let body = json!({"delegate_to": own, "scope": scopes});
         world.call("POST", "/v1/delegate", token, &body).await

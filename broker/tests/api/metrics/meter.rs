@@ -1,13 +1,12 @@
 //! A broker whose metrics are read after each step.
 
+use agentwrit_testkit::{FakeCluster, Harness};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentwrit_broker::store::EventFilter;
 
-use crate::cluster::{AUDIENCE, CONTROLLER, FakeCluster};
 use crate::exposition::Exposition;
-use crate::support::Harness;
 
 /// A broker and what its metrics said last.
 pub struct Meter {
@@ -19,8 +18,6 @@ impl Meter {
     pub async fn new(cluster: Arc<FakeCluster>) -> Self {
         let settings = [
             ("AA_MAX_SESSION_AGE", "1000"),
-            ("AA_ATTEST_AUDIENCE", AUDIENCE),
-            ("AA_CONTROLLER_SUBJECT", CONTROLLER),
             ("AA_AUDIT_RETENTION_DAYS", "7"),
             ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
         ];
@@ -32,7 +29,7 @@ impl Meter {
     /// What moved since the last call, and by how much; times, sizes, connections, the disk and the process's own aside.
     pub async fn deltas(&mut self) -> BTreeMap<String, i64> {
         // It waits for the events that nobody waited for.
-        self.harness.broker.store.events(EventFilter::default()).await.unwrap();
+        self.harness.state.store.events(EventFilter::default()).await.unwrap();
         let after = Exposition::of(&self.harness).await;
         let mut deltas = BTreeMap::new();
         for (series, value) in &after.samples {

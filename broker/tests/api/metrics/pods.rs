@@ -1,14 +1,11 @@
 //! What the life of a pod moves.
 
 use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use agentwrit_testkit::{AUDIENCE, CONTROLLER, FakeCluster, Keys, START, claims, service_account_token};
 use serde_json::json;
 
 use super::LAUNCHED;
 use super::meter::Meter;
-use crate::cluster::{AUDIENCE, CONTROLLER, FakeCluster, token};
-use crate::support::{START, claims, key};
 
 pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
     let uid = "p1";
@@ -22,7 +19,7 @@ pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
     cluster.put_pod("shop", "pod-p1", facts);
     let bearer = |sub: &str| {
         let claims = json!({"aud": [AUDIENCE], "exp": START + 100_000, "sub": sub, "pod": "pod-p1", "uid": uid});
-        token(&claims)
+        service_account_token(&claims)
     };
     let (controller, pod) = (bearer(CONTROLLER), bearer("system:serviceaccount:shop:reader"));
     let policies = [
@@ -47,7 +44,7 @@ pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
         answer.ok();
         meter.moved(&["event policy_applied"]).await;
     }
-    let public = STANDARD.encode(key().verifying_key().as_bytes());
+    let public = Keys::default().public();
     let wish = json!({"policy": "reader", "public_key": public}).to_string();
     let path = "/v1/k8s/launch-tokens";
     let mut agents = Vec::new();

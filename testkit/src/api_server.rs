@@ -1,33 +1,23 @@
-//! As much of a Kubernetes API server as the program asks: `TokenReview`, and one pod.
+//! A Kubernetes API server for a child process: as much of it as attestation asks for, over plain HTTP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-pub const AUDIENCE: &str = "agentwrit://hostile/agentwrit";
-pub const CONTROLLER: &str = "system:serviceaccount:agentwrit-system:agentwrit-controller";
-pub const POD: &str = "7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90";
+use crate::fake_cluster::{AUDIENCE, Pod, review};
 
-/// A `ServiceAccount` token that says what its review will be, signed with a word.
-pub fn token(username: &str, signature: &str) -> String {
-    let claims = json!({"aud": [AUDIENCE], "exp": 4_000_000_000_i64, "sub": username});
-    format!("e30.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string()))
-}
-
-/// Runs until the test program ends.
+/// Knows one pod; runs until the test program ends.
 pub struct ApiServer(SocketAddr);
 
 impl ApiServer {
-    pub fn start() -> Self {
+    pub fn start(pod: Pod) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                answer(stream.unwrap());
+                answer(stream.unwrap(), &pod);
             }
         });
         Self(address)
@@ -46,7 +36,7 @@ impl ApiServer {
     }
 }
 
-fn answer(stream: TcpStream) {
+fn answer(stream: TcpStream, pod: &Pod) {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -62,9 +52,9 @@ fn answer(stream: TcpStream) {
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).unwrap();
     let body = if head.starts_with("POST ") {
-        review(&serde_json::from_slice(&body).unwrap())
+        token_review(serde_json::from_slice(&body).unwrap())
     } else {
-        pod()
+        manifest(pod)
     }
     .to_string();
     let length = body.len();
@@ -74,27 +64,26 @@ fn answer(stream: TcpStream) {
     reader.into_inner().write_all(reply.as_bytes()).unwrap();
 }
 
-fn review(request: &Value) -> Value {
-    let payload = request["spec"]["token"].as_str().unwrap().split('.').nth(1).unwrap();
-    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
-    let mut answer = request.clone();
-    answer["status"] = json!({
-        "authenticated": claims["sub"] != "nobody", "audiences": [AUDIENCE],
-        "user": {"username": claims["sub"], "extra": {
-            "authentication.kubernetes.io/pod-name": ["reader-1"],
-            "authentication.kubernetes.io/pod-uid": [POD],
+fn token_review(mut request: Value) -> Value {
+    let review = review(request["spec"]["token"].as_str().unwrap(), AUDIENCE);
+    let listed = |text: Option<String>| text.into_iter().collect::<Vec<_>>();
+    request["status"] = json!({
+        "authenticated": review.authenticated, "audiences": review.audiences,
+        "user": {"username": review.username, "extra": {
+            "authentication.kubernetes.io/pod-name": listed(review.pod_name),
+            "authentication.kubernetes.io/pod-uid": listed(review.pod_uid),
         }},
     });
-    answer
+    request
 }
 
-fn pod() -> Value {
+fn manifest(pod: &Pod) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"namespace": "shop", "name": "reader-1", "uid": POD},
-        "spec": {"serviceAccountName": "reader", "containers": [], "initContainers": [{
+        "metadata": {"namespace": pod.namespace, "name": pod.name, "uid": pod.uid},
+        "spec": {"serviceAccountName": pod.service_account, "containers": [], "initContainers": [{
             "name": "agentwrit-sidecar", "restartPolicy": "Always",
-            "env": [{"name": "AGENTWRIT_LAUNCH_TOKEN", "value": "reader"}],
+            "env": [{"name": "AGENTWRIT_LAUNCH_TOKEN", "value": pod.policy}],
         }]},
         "status": {"phase": "Running"},
     })

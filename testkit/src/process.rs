@@ -1,37 +1,53 @@
-//! The real program in a folder of its own.
+//! A broker as a child process in a folder of its own.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-pub const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
+use crate::ADMIN_SECRET;
+use crate::blocking::{Pending, Reply};
 
-/// The program with nothing in its environment but a home.
-pub fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentwrit-broker"));
-    command
-        .env_clear()
-        .current_dir(folder)
-        .env("HOME", folder)
-        .stdin(Stdio::null());
-    command
+/// The broker's program: `Program(env!("CARGO_BIN_EXE_agentwrit-broker"))` in its own tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Program(pub &'static str);
+
+impl Program {
+    /// With nothing in its environment but a home.
+    pub fn command(self, folder: &Path) -> Command {
+        let mut command = Command::new(self.0);
+        command
+            .env_clear()
+            .current_dir(folder)
+            .env("HOME", folder)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it with these settings on a port of its own, and waits until it listens.
+    pub fn start(self, folder: &Path, settings: &[(&str, &str)]) -> Process {
+        Process::start(
+            self.command(folder)
+                .envs([("AA_ADMIN_SECRET", ADMIN_SECRET), ("AA_PORT", "0")])
+                .envs(settings.iter().copied()),
+        )
+    }
 }
 
-/// A running broker, ended with the value.
+/// A running broker; killed when dropped.
 pub struct Process {
     child: Child,
     out: BufReader<ChildStdout>,
     err: ChildStderr,
     pub address: SocketAddr,
-    /// Standard output up to the banner.
+    /// Standard output up to the line that says where it listens.
     pub start: Vec<String>,
 }
 
 impl Process {
-    /// Starts it and waits for its banner.
+    /// Starts it and waits until it says where it listens.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -42,7 +58,7 @@ impl Process {
             if out.read_line(&mut line).unwrap() == 0 {
                 let mut text = String::new();
                 err.read_to_string(&mut text).unwrap();
-                panic!("it ended: {text}");
+                panic!("the broker ended: {text}");
             }
             let line = line.trim_end().to_owned();
             start.push(line.clone());
@@ -59,15 +75,6 @@ impl Process {
         }
     }
 
-    /// With these settings on a port of its own.
-    pub fn with(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        Self::start(
-            program(folder)
-                .envs([GOOD, ("AA_PORT", "0")])
-                .envs(settings.iter().copied()),
-        )
-    }
-
     /// The next line of standard output that has this in it.
     pub fn line_with(&mut self, wanted: &str) -> String {
         let lines = self.out.by_ref().lines().map(Result::unwrap);
@@ -81,18 +88,16 @@ impl Process {
         panic!("no line with {wanted:?} in {seen:#?}");
     }
 
-    /// One request on a connection of its own: status and body.
-    pub fn ask(&self, line: &str, token: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{line} HTTP/1.1\r\nhost: b\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    /// A connection of its own and what will be asked there; `line` is method and path.
+    pub fn ready(&self, line: &str, token: &str, body: &str) -> Pending {
+        Pending::new(self.address, line, token, body)
+    }
+
+    /// One request on a connection of its own.
+    pub fn ask(&self, line: &str, token: &str, body: &str) -> Reply {
+        let mut pending = self.ready(line, token, body);
+        pending.send();
+        pending.reply()
     }
 
     pub fn pid(&self) -> Pid {

@@ -1,0 +1,75 @@
+//! What the tests share, so that a test file says only what is special to it.
+//!
+//! * [`FakeBroker`]: an HTTP server that answers as a test says and remembers what it was asked.
+//! * [`Program`], [`Process`], [`Watched`]: a broker as a child process.
+//! * [`Keys`], [`registration`], [`claims`]: what an agent does.
+//! * [`Answer`], [`send_over`]: one request, and what the broker answered.
+//!
+//! With the feature `broker`:
+//! * [`Setup`], [`Broker`]: the one way to start a broker in process, with a port of its own or without one.
+//! * [`Harness`]: such a broker on a port, and people, apps and agents that call it.
+//! * [`World`]: such a broker in a cluster, with policies and pods.
+//! * [`FakeCluster`]: the Kubernetes that it asks; [`ApiServer`] is the same over HTTP, for a child process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::needless_pass_by_value,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    reason = "a test ends where something is not as it should be"
+)]
+
+mod answer;
+mod blocking;
+mod fake_broker;
+mod keys;
+mod process;
+mod watched;
+
+pub use answer::{Answer, send_over};
+pub use blocking::{Pending, Reply};
+pub use fake_broker::{Call, FakeBroker, FakeReply};
+pub use keys::{Keys, claims, registration};
+pub use process::{Process, Program};
+pub use watched::Watched;
+
+#[cfg(feature = "broker")]
+mod api_server;
+#[cfg(feature = "broker")]
+mod broker;
+#[cfg(feature = "broker")]
+mod fake_cluster;
+#[cfg(feature = "broker")]
+mod harness;
+#[cfg(feature = "broker")]
+mod setup;
+#[cfg(feature = "broker")]
+mod world;
+
+#[cfg(feature = "broker")]
+pub use api_server::ApiServer;
+#[cfg(feature = "broker")]
+pub use broker::Broker;
+#[cfg(feature = "broker")]
+pub use fake_cluster::{AUDIENCE, CONTROLLER, FakeCluster, Pod, controller, service_account_token};
+#[cfg(feature = "broker")]
+pub use harness::{App, Harness};
+#[cfg(feature = "broker")]
+pub use setup::Setup;
+#[cfg(feature = "broker")]
+pub use world::{Launched, World};
+
+/// The admin secret of every broker that is started here.
+pub const ADMIN_SECRET: &str = "a-good-admin-secret";
+/// Where the clock of every broker in process stands at first, Unix seconds.
+pub const START: i64 = 1_800_000_000;
+
+/// Puts the members of `changes` in the place of those of `body`.
+pub fn merge(body: &mut serde_json::Value, changes: &serde_json::Value) {
+    for (name, value) in changes.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+}
