@@ -1,6 +1,7 @@
 //! A broker in this process, and what everybody asks of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use agentwrit_broker::broker::AppState;
@@ -22,10 +23,10 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::ADMIN_SECRET;
 use crate::answer::{Answer, send_over};
 use crate::keys::claims;
 use crate::setup::Setup;
+use crate::{ADMIN_SECRET, START};
 
 /// Who calls a broker without a network.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
@@ -39,6 +40,7 @@ pub struct Broker {
     front: Front,
     port: Option<Port>,
     admin: Mutex<Option<String>>,
+    signed: AtomicU64,
     _panics: NoPanics,
 }
 
@@ -90,6 +92,7 @@ impl Broker {
             folder: Arc::clone(&setup.folder),
             setup,
             admin: Mutex::new(None),
+            signed: AtomicU64::new(1),
             _panics: NoPanics(Arc::clone(&state)),
             state,
         })
@@ -201,6 +204,17 @@ impl Broker {
         let login = json!({"secret": ADMIN_SECRET}).to_string();
         let answer = self.post("/v1/admin/auth", login).await.ok();
         answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A token signed by the broker's key, without a login and without an event. Its jti is its own, so that no
+    /// revocation of one hits the next.
+    pub fn sign(&self, subject: &str, scope: &[&str]) -> String {
+        let number = self.signed.fetch_add(1, Ordering::SeqCst);
+        let claims = json!({
+            "iss": "", "sub": subject, "exp": 9_000_000_000_i64, "nbf": START, "iat": self.clock.unix_seconds(),
+            "jti": format!("{number:032x}"), "scope": scope,
+        });
+        self.state.keys.sign(claims.to_string().as_bytes()).unwrap()
     }
 
     /// A new challenge.

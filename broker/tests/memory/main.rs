@@ -14,9 +14,6 @@
 )]
 
 mod bodies;
-#[allow(dead_code, reason = "k8s_api needs more of it")]
-#[path = "../k8s_api/cluster.rs"]
-mod cluster;
 mod endpoints;
 mod world;
 

@@ -1,82 +1,31 @@
 //! The document and the router name the same paths and methods.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use agentwrit_broker::attest::{Attestor, AttestorError, PodFacts, Review};
-use agentwrit_broker::config::Config;
 use agentwrit_broker::http::query::Reader;
-use agentwrit_broker::http::{Front, router};
-use agentwrit_broker::startup::{Surroundings, assemble};
-use agentwrit_broker::system::SystemEntropy;
-use agentwrit_protocol::clock::ManualClock;
-use async_trait::async_trait;
-use axum::body::Body;
-use http::Request;
-use http_body_util::BodyExt;
-use secrecy::SecretString;
-
-/// A Kubernetes that nobody asks anything.
-struct NoCluster;
-
-#[async_trait]
-impl Attestor for NoCluster {
-    async fn review(&self, _token: &SecretString, _audience: &str) -> Result<Review, AttestorError> {
-        Err(AttestorError::Busy)
-    }
-
-    async fn pod(&self, _namespace: &str, _name: &str) -> Result<Option<PodFacts>, AttestorError> {
-        Err(AttestorError::Busy)
-    }
-}
+use agentwrit_broker::http::router;
+use agentwrit_testkit::{Broker, Setup};
 
 /// A broker with every optional route.
-struct Whole {
-    front: Front,
-    paths: BTreeSet<String>,
-    _folder: tempfile::TempDir,
-}
+struct Whole(Broker);
 
 impl Whole {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = HashMap::from([
-            ("AA_ADMIN_SECRET", "a-good-admin-secret".to_owned()),
-            ("AA_DB_PATH", String::new()),
-            ("AA_SIGNING_KEY_PATH", folder.path().join("key").display().to_string()),
-            ("AA_ATTEST_AUDIENCE", "agentwrit://test/test".to_owned()),
-            (
-                "AA_CONTROLLER_SUBJECT",
-                "system:serviceaccount:test:controller".to_owned(),
-            ),
-        ]);
-        let surroundings = Surroundings {
-            clock: Arc::new(ManualClock::at(1_800_000_000)),
-            entropy: Arc::new(SystemEntropy),
-            attestor: Some(Arc::new(NoCluster)),
-        };
-        let config = Config::load(&|name| settings.get(name).cloned()).unwrap();
-        let broker = assemble(config, surroundings).await.unwrap();
-        let router = router::api(&broker);
-        Self {
-            paths: paths(&format!("{router:?}")),
-            front: Front::new(broker, router),
-            _folder: folder,
-        }
+        let setup = Setup::new(&[("AA_DB_PATH", "")]).with_cluster(Arc::default());
+        Self(setup.start().await.unwrap())
     }
 
-    async fn send(&self, method: &str, path: &str) -> axum::response::Response {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        self.front.serve(request, IpAddr::from([127, 0, 0, 1])).await
+    /// The paths that the router knows.
+    fn paths(&self) -> BTreeSet<String> {
+        paths(&format!("{:?}", router::api(&self.0.state)))
     }
 
     /// The methods of a path, as `Allow` names them.
     async fn methods(&self, path: &str) -> BTreeSet<String> {
-        let answer = self.send("BREW", &path.replace(['{', '}'], "")).await;
-        assert_eq!(answer.status(), 405, "{path}");
-        let allow = answer.headers()["allow"].to_str().unwrap();
-        allow.split(", ").map(str::to_owned).collect()
+        let answer = self.0.send("BREW", &path.replace(['{', '}'], ""), &[], "").await;
+        assert_eq!(answer.status, 405, "{path}");
+        answer.header("allow").split(", ").map(str::to_owned).collect()
     }
 }
 
@@ -112,7 +61,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 async fn every_route_is_documented_and_every_documented_path_is_a_route() {
     let whole = Whole::new().await;
     let documented = documented();
-    assert_eq!(whole.paths, documented.keys().cloned().collect());
+    assert_eq!(whole.paths(), documented.keys().cloned().collect());
     for (path, methods) in documented {
         assert_eq!(whole.methods(&path).await, methods, "{path}");
     }
@@ -156,8 +105,7 @@ fn the_query_parameters_that_are_documented_are_those_that_are_read() {
 
 #[tokio::test]
 async fn the_committed_document_is_served() {
-    let answer = Whole::new().await.send("GET", "/openapi.json").await;
-    assert_eq!(answer.headers()["content-type"], "application/json");
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    assert!(body == include_str!("../../../docs/openapi.json"));
+    let answer = Whole::new().await.0.get("/openapi.json").await;
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert!(answer.text == include_str!("../../../docs/openapi.json"));
 }

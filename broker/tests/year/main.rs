@@ -14,21 +14,16 @@
 mod agents;
 mod watch;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_broker::config::Config;
-use agentwrit_broker::startup::{Surroundings, assemble};
-use agentwrit_broker::system::SystemEntropy;
 use agentwrit_broker::{background, retention};
-use agentwrit_protocol::clock::ManualClock;
+use agentwrit_testkit::Setup;
 
 use agents::{register, renew};
 use watch::Watch;
 
 const MIB: u64 = 1024 * 1024;
-const START: i64 = 1_800_000_000;
 /// A token of 300 s is renewed when four fifths of its life are over.
 const RENEWED_AFTER: i64 = 240;
 const YEAR: i64 = 365 * 86_400;
@@ -92,25 +87,13 @@ const A_DAY: Scenario = Scenario {
     drops: 5,
 };
 
-async fn broker(folder: &Path, max_bytes: u64, clock: &Arc<ManualClock>) -> AppState {
-    let path = |name: &str| folder.join(name).display().to_string();
-    let settings = [
-        ("AA_ADMIN_AUTH", "off".to_owned()),
-        ("AA_DB_PATH", path("data.db")),
-        ("AA_SIGNING_KEY_PATH", path("signing.key")),
-        ("AA_AUDIT_MAX_BYTES", max_bytes.to_string()),
-        ("AA_STORE_REQUIRED", "true".to_owned()),
-    ];
-    let config = Config::load(&|name| {
-        let found = settings.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| value.clone())
-    });
-    let surroundings = Surroundings {
-        clock: Arc::<ManualClock>::clone(clock),
-        entropy: Arc::new(SystemEntropy),
-        attestor: None,
-    };
-    assemble(config.unwrap(), surroundings).await.unwrap()
+fn setup(max_bytes: u64) -> Setup {
+    Setup::new(&[
+        ("AA_ADMIN_AUTH", "off"),
+        ("AA_ADMIN_SECRET", "{unset}"),
+        ("AA_AUDIT_MAX_BYTES", &max_bytes.to_string()),
+        ("AA_STORE_REQUIRED", "true"),
+    ])
 }
 
 /// Does what the broker does by itself, and looks at the file.
@@ -125,10 +108,10 @@ async fn work(broker: &AppState, watch: &mut Watch) {
 }
 
 async fn run(scenario: &Scenario) {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::at(START));
-    let mut broker = broker(folder.path(), scenario.max_bytes, &clock).await;
-    let mut watch = Watch::new(&broker, folder.path(), scenario.max_bytes, scenario.beside);
+    let setup = setup(scenario.max_bytes);
+    let clock = Arc::clone(&setup.clock);
+    let mut broker = setup.assemble().await.unwrap();
+    let mut watch = Watch::new(&broker, setup.folder.path(), scenario.max_bytes, scenario.beside);
     for burst in 0..scenario.bursts {
         let sessions = register(&broker, &clock, scenario.agents).await;
         work(&broker, &mut watch).await;
@@ -152,7 +135,7 @@ async fn run(scenario: &Scenario) {
     // A start finds the same.
     broker.store.close().await.unwrap();
     drop(broker);
-    broker = self::broker(folder.path(), scenario.max_bytes, &clock).await;
+    broker = setup.assemble().await.unwrap();
     work(&broker, &mut watch).await;
     watch.trail(&broker).await;
     watch.whole_trail(&broker).await;
