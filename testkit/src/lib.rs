@@ -7,6 +7,7 @@
 //!
 //! With the feature `broker`:
 //! * [`Setup`], [`Broker`]: the one way to start a broker in process, with a port of its own or without one.
+//! * [`ThreadedBroker`]: such a broker for tests without a runtime.
 //! * [`Harness`]: such a broker on a port, and people, apps and agents that call it.
 //! * [`World`]: such a broker in a cluster, with policies and pods.
 //! * [`FakeCluster`]: the Kubernetes that it asks; [`ApiServer`] is the same over HTTP, for a child process.
@@ -47,6 +48,8 @@ mod harness;
 #[cfg(feature = "broker")]
 mod setup;
 #[cfg(feature = "broker")]
+mod threaded;
+#[cfg(feature = "broker")]
 mod world;
 
 #[cfg(feature = "broker")]
@@ -59,6 +62,8 @@ pub use fake_cluster::{AUDIENCE, CONTROLLER, FakeCluster, Pod, controller, servi
 pub use harness::{App, Harness};
 #[cfg(feature = "broker")]
 pub use setup::Setup;
+#[cfg(feature = "broker")]
+pub use threaded::ThreadedBroker;
 #[cfg(feature = "broker")]
 pub use world::{Launched, World};
 

@@ -1,7 +1,6 @@
 //! `awrit app`.
 
-use super::fake_broker::FakeBroker;
-use super::real_broker::RealBroker;
+use super::brokers::{FakeBroker, RealBroker};
 use super::support::Ended;
 
 const APP: &str = r#"{"app_id":"app-order-desk-1a2b3c","name":"order-desk","client_id":"od-0123456789ab","scopes":["read:orders:*"," b:c:d"],"token_ttl":1800,"status":"active","created_at":"2026-11-21T07:00:00Z","updated_at":"2026-11-21T08:00:00Z"}"#;

@@ -1,8 +1,8 @@
 //! What all commands share: forms of output, order of checks, help.
 
-use super::fake_broker::{ADMIN_TOKEN, FakeBroker};
-use super::real_broker::{RealBroker, SECRET};
+use super::brokers::{ADMIN_TOKEN, FakeBroker, RealBroker};
 use super::support::awrit;
+use agentwrit_testkit::ADMIN_SECRET;
 
 /// Every command that asks the broker as an admin, with what it requires.
 const ADMIN_COMMANDS: [&[&str]; 8] = [
@@ -175,7 +175,7 @@ fn unknown_flags_and_commands_are_one_error() {
 fn an_error_is_followed_by_the_usage_of_its_command() {
     let away = [
         ("AACTL_BROKER_URL", "http://127.0.0.1:1"),
-        ("AACTL_ADMIN_SECRET", SECRET),
+        ("AACTL_ADMIN_SECRET", ADMIN_SECRET),
     ];
     let table: [(&[&str], &str); 7] = [
         (&["app", "get", "x"], "Usage: awrit app get [OPTIONS] <ID>"),
@@ -198,7 +198,7 @@ fn an_error_is_followed_by_the_usage_of_its_command() {
 
 #[test]
 fn help_needs_nothing_and_shows_examples() {
-    let environment = [("AACTL_ADMIN_SECRET", SECRET)];
+    let environment = [("AACTL_ADMIN_SECRET", ADMIN_SECRET)];
     for arguments in ADMIN_COMMANDS {
         let words = arguments
             .iter()
@@ -211,7 +211,7 @@ fn help_needs_nothing_and_shows_examples() {
             "{}",
             ended.out
         );
-        assert!(!ended.out.contains(SECRET), "{}", ended.out);
+        assert!(!ended.out.contains(ADMIN_SECRET), "{}", ended.out);
     }
     for group in [&[][..], &["app"], &["audit"], &["token"], &["pod"]] {
         let ended = awrit(&environment, group);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::real_broker::RealBroker;
+use super::brokers::RealBroker;
 use super::support::awrit;
 
 const BEGIN: &str = "<!-- commands:begin -->\n";

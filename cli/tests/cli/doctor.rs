@@ -1,5 +1,6 @@
 //! `awrit doctor`: a healthy broker, and one ill in each way.
 
+use agentwrit_testkit::ADMIN_SECRET;
 use std::net::TcpListener;
 
 use agentwrit_client::system::SystemClock;
@@ -7,9 +8,8 @@ use agentwrit_protocol::Clock;
 use rcgen::CertificateParams;
 use time::Duration;
 
+use super::brokers::{FakeBroker, RealBroker};
 use super::certificates::Authority;
-use super::fake_broker::FakeBroker;
-use super::real_broker::{RealBroker, SECRET};
 use super::support::{Ended, awrit};
 
 /// Status and result of each check, by name, in order.
@@ -44,10 +44,10 @@ fn statuses(ended: &Ended) -> String {
 }
 
 fn doctor(url: &str, more: &[&str]) -> Ended {
-    let environment = [("AACTL_BROKER_URL", url), ("AACTL_ADMIN_SECRET", SECRET)];
+    let environment = [("AACTL_BROKER_URL", url), ("AACTL_ADMIN_SECRET", ADMIN_SECRET)];
     let ended = awrit(&environment, &[&["doctor"], more].concat());
     for text in [&ended.out, &ended.err] {
-        assert!(!text.contains(SECRET) && !text.contains("eyJ"), "{ended:?}");
+        assert!(!text.contains(ADMIN_SECRET) && !text.contains("eyJ"), "{ended:?}");
     }
     ended
 }
@@ -113,7 +113,7 @@ fn without_a_secret_login_and_trail_are_skipped() {
 #[test]
 fn a_wrong_secret_and_a_store_in_memory_are_named() {
     let settings = [("AA_ADMIN_SECRET", "a-secret-of-the-brokers"), ("AA_DB_PATH", "")];
-    let broker = RealBroker::with(tempfile::tempdir().unwrap(), &settings);
+    let broker = RealBroker::with(&settings);
     let ended = doctor(&broker.url, &[]);
     assert_eq!(ended.error(), "Error: 1 of 11 checks failed");
     assert_eq!(statuses(&ended), "ooo-oooWARNoFAIL-", "{ended:?}");
@@ -255,7 +255,6 @@ fn certificates_are_judged() {
     params.not_after = SystemClock.now() + Duration::days(3);
     let (certificate, key) = authority.issue_as("localhost", &params);
     let settings = [
-        ("AA_ADMIN_SECRET", SECRET),
         ("AA_TLS_MODE", "mtls"),
         ("AA_TLS_CERT", &certificate),
         ("AA_TLS_KEY", &key),
@@ -263,7 +262,7 @@ fn certificates_are_judged() {
     ];
     let (own, own_key) = authority.issue("operator");
     let other = Authority::new(folder.path(), "other").file();
-    let broker = RealBroker::with(folder, &settings);
+    let broker = RealBroker::in_folder(folder, &settings);
     let own = ["--ca-cert", &ca, "--client-cert", &own, "--client-key", &own_key];
     let ended = doctor(&broker.url, &own);
     assert_eq!(

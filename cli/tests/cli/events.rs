@@ -1,7 +1,6 @@
 //! `awrit audit events`.
 
-use super::fake_broker::FakeBroker;
-use super::real_broker::RealBroker;
+use super::brokers::{FakeBroker, RealBroker};
 
 #[test]
 fn events_are_a_table_with_a_note_and_long_details_are_cut() {

@@ -1,13 +1,13 @@
 //! What goes wrong, in one sentence each.
 
+use agentwrit_testkit::ADMIN_SECRET;
 use std::net::TcpListener;
 
-use super::fake_broker::FakeBroker;
-use super::real_broker::{RealBroker, SECRET};
+use super::brokers::{FakeBroker, RealBroker};
 use super::support::{Ended, awrit};
 
 fn events(url: &str, more: &[&str]) -> Ended {
-    let environment = [("AACTL_BROKER_URL", url), ("AACTL_ADMIN_SECRET", SECRET)];
+    let environment = [("AACTL_BROKER_URL", url), ("AACTL_ADMIN_SECRET", ADMIN_SECRET)];
     awrit(&environment, &[&["audit", "events"], more].concat())
 }
 
@@ -127,7 +127,7 @@ fn plain_http_to_another_host_is_warned_of_once() {
     assert_eq!(silent.error(), error);
     let environment = [
         ("AACTL_BROKER_URL", url),
-        ("AACTL_ADMIN_SECRET", SECRET),
+        ("AACTL_ADMIN_SECRET", ADMIN_SECRET),
         ("AACTL_INSECURE_HTTP", "1"),
     ];
     assert_eq!(awrit(&environment, &["audit", "events"]), silent);

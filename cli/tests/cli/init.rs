@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::real_broker::RealBroker;
+use super::brokers::RealBroker;
 use super::support::awrit;
 
 fn mode_of(path: &std::path::Path) -> u32 {
@@ -109,7 +109,7 @@ fn a_broker_takes_the_file_and_the_secret_that_was_shown() {
         let path = folder.path().join("config").display().to_string();
         let ended = awrit(&[], &["init", "--mode", mode, "--config-path", &path, "--json"]);
         let secret = ended.json()["admin_secret"].as_str().unwrap().to_owned();
-        let broker = RealBroker::with(folder, &[("AA_CONFIG_PATH", &path)]);
+        let broker = RealBroker::in_folder(folder, &[("AA_CONFIG_PATH", &path), ("AA_ADMIN_SECRET", "{unset}")]);
         let events = ["audit", "events"];
         let with = |secret: &str| {
             let environment = [

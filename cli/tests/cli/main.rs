@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod apps;
+mod brokers;
 mod certificates;
 mod commands;
 mod docs;
 mod doctor;
 mod events;
 mod failures;
-mod fake_broker;
 mod init;
-mod real_broker;
 mod support;
 mod tls;
 mod tokens;

@@ -1,7 +1,7 @@
 //! TLS and client certificates.
 
+use super::brokers::RealBroker;
 use super::certificates::Authority;
-use super::real_broker::{RealBroker, SECRET};
 use super::support::{Ended, awrit};
 
 /// A broker in this TLS mode with a certificate for `host`, and the authority that signed it.
@@ -11,7 +11,6 @@ fn broker(mode: &str, host: &str) -> (RealBroker, Authority) {
     let (certificate, key) = authority.issue(host);
     let client_ca = authority.file();
     let mut settings = vec![
-        ("AA_ADMIN_SECRET", SECRET),
         ("AA_TLS_MODE", mode),
         ("AA_TLS_CERT", &certificate),
         ("AA_TLS_KEY", &key),
@@ -19,7 +18,7 @@ fn broker(mode: &str, host: &str) -> (RealBroker, Authority) {
     if mode == "mtls" {
         settings.push(("AA_TLS_CLIENT_CA", &client_ca));
     }
-    (RealBroker::with(folder, &settings), authority)
+    (RealBroker::in_folder(folder, &settings), authority)
 }
 
 fn run(broker: &RealBroker, variables: &[(&str, &str)], more: &[&str]) -> Ended {

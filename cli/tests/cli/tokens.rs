@@ -1,6 +1,6 @@
 //! `awrit token`.
 
-use super::real_broker::RealBroker;
+use super::brokers::RealBroker;
 use super::support::{awrit, awrit_reading};
 
 #[test]

@@ -4,17 +4,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agentwrit_broker::config::Config;
 use agentwrit_broker::retention::retain;
-use agentwrit_broker::startup::{Surroundings, assemble};
 use agentwrit_broker::store::{EventDraft, EventFilter};
-use agentwrit_broker::system::{SystemClock, SystemEntropy};
+use agentwrit_broker::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_testkit::Setup;
 
-use super::fake_broker::FakeBroker;
-use super::real_broker::{RealBroker, SECRET};
+use super::brokers::{FakeBroker, RealBroker};
 use super::support::{Ended, awrit};
 
 /// A broker with a few events.
@@ -88,10 +86,7 @@ fn a_brokers_trail_is_intact_and_grows_on_what_was_noted() {
 
 #[test]
 fn checkpoints_are_checked_and_are_places_to_begin_at() {
-    let broker = RealBroker::with(
-        tempfile::tempdir().unwrap(),
-        &[("AA_ADMIN_SECRET", SECRET), ("AA_DB_PATH", "")],
-    );
+    let broker = RealBroker::with(&[("AA_DB_PATH", "")]);
     let token = broker.admin_token();
     broker.ask(async |client| {
         for number in 0..1000 {
@@ -256,29 +251,15 @@ fn a_broker_that_counts_more_than_it_shows_is_found_out() {
 
 /// A broker whose oldest events were exported to a folder and dropped.
 fn shortened() -> RealBroker {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    std::fs::create_dir(path("export")).unwrap();
-    let settings = [
-        ("AA_ADMIN_SECRET", SECRET.to_owned()),
-        ("AA_SIGNING_KEY_PATH", path("signing.key")),
-        ("AA_DB_PATH", path("data.db")),
-        ("AA_AUDIT_RETENTION_DAYS", "3".to_owned()),
-        ("AA_AUDIT_EXPORT_DIR", path("export")),
-    ];
-    let config = Config::load(&|name| {
-        let found = settings.iter().find(|(key, _)| *key == name);
-        found.map(|(_, value)| value.clone())
-    });
+    let mut setup = Setup::new(&[
+        ("AA_AUDIT_RETENTION_DAYS", "3"),
+        ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
+    ]);
+    std::fs::create_dir(setup.folder.path().join("export")).unwrap();
+    let clock = Arc::new(ManualClock::at(SystemClock::new().unix_seconds() - 10 * 86_400));
+    setup.clock = Arc::clone(&clock);
     let work = async {
-        let now = SystemClock::new().unix_seconds();
-        let clock = Arc::new(ManualClock::at(now - 10 * 86_400));
-        let surroundings = Surroundings {
-            clock: Arc::<ManualClock>::clone(&clock),
-            entropy: Arc::new(SystemEntropy),
-            attestor: None,
-        };
-        let broker = assemble(config.unwrap(), surroundings).await.unwrap();
+        let broker = setup.assemble().await.unwrap();
         for _ in 0..6 {
             let event = EventDraft::success(EventType::TokenAuthFailed, "x");
             assert!(broker.store.append(event));
@@ -296,7 +277,7 @@ fn shortened() -> RealBroker {
         .enable_all()
         .build();
     runtime.unwrap().block_on(work);
-    RealBroker::with(folder, &[("AA_ADMIN_SECRET", SECRET)])
+    RealBroker::start(Setup::in_folder(setup.folder, &[]))
 }
 
 #[test]
