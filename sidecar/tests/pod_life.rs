@@ -198,16 +198,16 @@ async fn a_pod_gets_serves_renews_and_gives_back_its_token() {
     assert!((44..=52).contains(&seconds), "{seconds}");
     let renewal = &pod.broker.calls("/v1/token/renew")[0];
     assert_eq!(
-        (renewal.bearer.as_str(), &renewal.body),
-        (first.as_str(), &json!({"overlap_seconds": 10}))
+        (renewal.bearer(), renewal.json()),
+        (first.as_str(), json!({"overlap_seconds": 10}))
     );
-    assert_eq!(renewal.idempotency_key.len(), 32);
+    assert_eq!(renewal.header("idempotency-key").len(), 32);
     assert_eq!(pod.broker.calls("/v1/token/validate").len(), 1);
 
     let last = pod.token().unwrap();
     process.stop.notify_one();
     process.task.await.unwrap().unwrap();
-    assert_eq!(pod.broker.calls("/v1/token/release")[0].bearer, last);
+    assert_eq!(pod.broker.calls("/v1/token/release")[0].bearer(), last);
     assert_eq!(pod.token(), None);
     let log = pod.log();
     for part in [
@@ -277,7 +277,7 @@ async fn a_restarted_container_that_is_refused_leaves_what_stands() {
     sleep(Duration::from_millis(600)).await;
     assert_eq!(pod.token().unwrap(), old);
     assert!(!process.is_ready().await);
-    assert_eq!(pod.broker.calls("/v1/token/validate")[0].body["token"], old);
+    assert_eq!(pod.broker.calls("/v1/token/validate")[0].json()["token"], old);
     within(10, async || process.is_ready().await).await;
     assert_ne!(pod.token().unwrap(), old);
 }

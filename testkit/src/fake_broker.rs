@@ -1,6 +1,5 @@
 //! A broker that answers as a test says, and remembers what it was asked.
 
-use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -83,7 +82,6 @@ type Answers = dyn Fn(&Call) -> FakeReply + Send + Sync;
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
-    scripts: HashMap<String, VecDeque<FakeReply>>,
     away: bool,
     silent: bool,
 }
@@ -131,12 +129,6 @@ impl FakeBroker {
 
     pub fn url(&self) -> String {
         format!("http://localhost:{}", self.address.port())
-    }
-
-    /// The next answers for `path`; after them it answers as before.
-    pub fn script(&self, path: &str, replies: impl IntoIterator<Item = FakeReply>) {
-        let mut state = self.state();
-        state.scripts.entry(path.to_owned()).or_default().extend(replies);
     }
 
     /// Connections are closed at once.
@@ -189,16 +181,15 @@ impl FakeBroker {
             headers: parts.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         };
-        let (scripted, silent) = {
+        let silent = {
             let mut state = self.state();
             state.calls.push(call.clone());
-            let scripted = state.scripts.get_mut(&call.path).and_then(VecDeque::pop_front);
-            (scripted, state.silent)
+            state.silent
         };
         if silent {
             std::future::pending::<()>().await;
         }
-        let reply = scripted.unwrap_or_else(|| answer(&call));
+        let reply = answer(&call);
         let mut response = Response::builder().status(reply.status);
         for (name, value) in reply.headers {
             response = response.header(name, value);
