@@ -52,23 +52,15 @@ impl Issued {
     }
 }
 
-/// An unsigned token for tests: good from `iat` for `life` seconds.
-#[cfg(test)]
-pub(crate) fn unsigned(iat: i64, life: i64, jti: &str) -> Sensitive {
-    let claims = format!(
-        r#"{{"iss":"","sub":"spiffe://d/agent/k8s.shop.orders/pod-1/0001","exp":{},"nbf":{iat},"iat":{iat},"jti":"{jti}","scope":["read:orders:*"],"task_id":"pod-1"}}"#,
-        iat + life
-    );
-    Sensitive::from(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)))
-}
-
 #[cfg(test)]
 mod tests {
+    use agentwrit_testkit::unsigned_token;
+
     use super::*;
 
     #[test]
     fn claims_are_read_from_the_middle_part() {
-        let issued = Issued::read(unsigned(100, 300, "a")).unwrap();
+        let issued = Issued::read(unsigned_token(100, 300, "a")).unwrap();
         assert_eq!((issued.life, issued.scopes, issued.task_id.as_str()), (300, 1, "pod-1"));
     }
 
@@ -77,7 +69,7 @@ mod tests {
         for text in ["", "a.b", "a.!!.c", "a.e30.c", "no dots"] {
             assert!(Issued::read(Sensitive::from(text)).is_none(), "{text}");
         }
-        assert!(Issued::read(unsigned(100, 0, "a")).is_none());
-        assert!(Issued::answered(unsigned(100, 5, "a"), 0).is_none());
+        assert!(Issued::read(unsigned_token(100, 0, "a")).is_none());
+        assert!(Issued::answered(unsigned_token(100, 5, "a"), 0).is_none());
     }
 }

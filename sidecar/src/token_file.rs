@@ -92,8 +92,9 @@ fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use agentwrit_testkit::unsigned_token;
+
     use super::*;
-    use crate::token::unsigned;
 
     #[test]
     fn the_file_is_replaced_whole_and_readable_by_all() {
@@ -103,7 +104,7 @@ mod tests {
         assert!(matches!(file.find(), Found::Nothing));
         std::fs::write(folder.path().join(".token.new"), "half").unwrap();
         for jti in ["one", "two"] {
-            let token = unsigned(100, 300, jti);
+            let token = unsigned_token(100, 300, jti);
             file.write(&token).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), token.expose());
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o444);
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(left(), 0);
         // A folder can't be replaced by a file: the write fails at its last step.
         std::fs::create_dir(&path).unwrap();
-        assert!(file.write(&unsigned(100, 300, "one")).is_err());
+        assert!(file.write(&unsigned_token(100, 300, "one")).is_err());
         assert_eq!(left(), 1, "the folder alone");
     }
 

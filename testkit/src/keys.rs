@@ -1,5 +1,6 @@
 //! What an agent does with its key.
 
+use agentwrit_protocol::Sensitive;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -56,6 +57,15 @@ impl Keys {
 /// A complete body for `/v1/register` by the key that most tests use, with changes.
 pub fn registration(launch_token: &str, nonce: &str, changes: Value) -> Value {
     Keys::default().registration(launch_token, nonce, &changes)
+}
+
+/// A pod's token that nobody signed: good from `iat`, Unix seconds, for `life` seconds.
+pub fn unsigned_token(iat: i64, life: i64, jti: &str) -> Sensitive {
+    let claims = json!({
+        "iss": "", "sub": "spiffe://d/agent/k8s.shop.orders/pod-1/0001", "exp": iat + life, "nbf": iat, "iat": iat,
+        "jti": jti, "scope": ["read:orders:*"], "task_id": "pod-1",
+    });
+    Sensitive::from(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string())))
 }
 
 /// The claims of a token, unverified.

@@ -33,7 +33,7 @@ mod watched;
 pub use answer::{Answer, send_over};
 pub use blocking::{Pending, Reply};
 pub use fake_broker::{Call, FakeBroker, FakeReply};
-pub use keys::{Keys, claims, registration};
+pub use keys::{Keys, claims, registration, unsigned_token};
 pub use process::{Process, Program};
 pub use watched::Watched;
 

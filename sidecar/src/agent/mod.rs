@@ -4,8 +4,6 @@
 //! [`Agent::deadline`] at the latest. One request is under way at a time.
 
 mod outcomes;
-#[cfg(test)]
-mod scenarios;
 mod stopping;
 mod vocabulary;
 

@@ -4,7 +4,7 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use crate::agent::{Action, Event, Now, Stage};
+use agentwrit_sidecar::agent::{Action, Event, Now, Stage};
 
 fn key_of(actions: &[Action]) -> String {
     let key = actions.iter().find_map(|action| match action {

@@ -4,7 +4,7 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use crate::agent::{Event, Found, Stage};
+use agentwrit_sidecar::agent::{Event, Found, Stage};
 
 #[test]
 fn being_stopped_releases_removes_and_exits() {

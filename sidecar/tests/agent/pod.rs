@@ -5,20 +5,21 @@ use agentwrit_protocol::clock::{Clock, ManualClock, SequenceEntropy};
 use agentwrit_protocol::{ErrorCode, Sensitive};
 use std::sync::Arc;
 
-use crate::agent::{Action, Agent, Event, Failure, Found, Now, Stage};
-use crate::token::{Issued, unsigned};
+use agentwrit_sidecar::agent::{Action, Agent, Event, Failure, Found, Now, Stage};
+use agentwrit_sidecar::token::Issued;
+use agentwrit_testkit::{claims, unsigned_token};
 
 const START: i64 = 1_000_000;
 
 /// An agent and the two clocks of its machine.
-pub(super) struct Pod {
-    pub(super) agent: Agent,
-    pub(super) wall: ManualClock,
-    pub(super) mono: ManualClock,
+pub struct Pod {
+    pub agent: Agent,
+    pub wall: ManualClock,
+    pub mono: ManualClock,
 }
 
 impl Pod {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             agent: Agent::new(Arc::new(SequenceEntropy::default())),
             wall: ManualClock::at(START),
@@ -27,7 +28,7 @@ impl Pod {
     }
 
     /// A pod that holds the token `jti` with a life of `life` seconds, written.
-    pub(super) fn holding(jti: &str, life: i64) -> Self {
+    pub fn holding(jti: &str, life: i64) -> Self {
         let mut pod = Self::new();
         assert_eq!(pod.start(Found::Nothing), ["register"]);
         assert_eq!(pod.registered(jti, life), ["say Registered", &format!("write {jti}")]);
@@ -35,7 +36,7 @@ impl Pod {
         pod
     }
 
-    pub(super) fn happens(&mut self, event: Event) -> Vec<String> {
+    pub fn happens(&mut self, event: Event) -> Vec<String> {
         let now = Now {
             wall: self.wall.unix_millis(),
             mono: self.mono.unix_millis(),
@@ -43,38 +44,38 @@ impl Pod {
         self.agent.handle(now, event).iter().map(shown).collect()
     }
 
-    pub(super) fn start(&mut self, found: Found) -> Vec<String> {
+    pub fn start(&mut self, found: Found) -> Vec<String> {
         self.happens(Event::Started(found))
     }
 
-    pub(super) fn issued(&self, jti: &str, life: i64) -> Issued {
-        Issued::read(unsigned(self.wall.unix_seconds(), life, jti)).unwrap()
+    pub fn issued(&self, jti: &str, life: i64) -> Issued {
+        Issued::read(unsigned_token(self.wall.unix_seconds(), life, jti)).unwrap()
     }
 
-    pub(super) fn registered(&mut self, jti: &str, life: i64) -> Vec<String> {
+    pub fn registered(&mut self, jti: &str, life: i64) -> Vec<String> {
         let issued = self.issued(jti, life);
         self.happens(Event::Registered(Ok(issued)))
     }
 
-    pub(super) fn renewed(&mut self, jti: &str, life: i64) -> Vec<String> {
+    pub fn renewed(&mut self, jti: &str, life: i64) -> Vec<String> {
         let issued = self.issued(jti, life);
         self.happens(Event::Renewed(Ok(issued)))
     }
 
-    pub(super) fn written(&mut self) -> Vec<String> {
+    pub fn written(&mut self) -> Vec<String> {
         self.happens(Event::Written(Ok(())))
     }
 
-    pub(super) fn not_registered(&mut self, class: Class) -> Vec<String> {
+    pub fn not_registered(&mut self, class: Class) -> Vec<String> {
         self.happens(Event::Registered(Err(failure(Stage::Launch, class))))
     }
 
-    pub(super) fn not_renewed(&mut self, class: Class) -> Vec<String> {
+    pub fn not_renewed(&mut self, class: Class) -> Vec<String> {
         self.happens(Event::Renewed(Err(failure(Stage::Renew, class))))
     }
 
     /// Both clocks move on and the deadline is looked at.
-    pub(super) fn after(&mut self, seconds: i64) -> Vec<String> {
+    pub fn after(&mut self, seconds: i64) -> Vec<String> {
         self.wall.advance(seconds);
         self.mono.advance(seconds);
         self.happens(Event::Tick)
@@ -82,7 +83,7 @@ impl Pod {
 
     /// Lets time pass, at the agent's own deadlines, until it wants something; answers what and after how many
     /// seconds, at most a day.
-    pub(super) fn next(&mut self) -> (Vec<String>, i64) {
+    pub fn next(&mut self) -> (Vec<String>, i64) {
         let begin = self.mono.unix_millis();
         loop {
             let step = (self.agent.deadline() - self.mono.unix_millis()).max(1);
@@ -98,7 +99,7 @@ impl Pod {
     }
 
     /// As `next`, answering every validation with "it stands".
-    pub(super) fn next_but_validation(&mut self) -> (Vec<String>, i64) {
+    pub fn next_but_validation(&mut self) -> (Vec<String>, i64) {
         let begin = self.mono.unix_millis();
         loop {
             let (wanted, _) = self.next();
@@ -110,7 +111,7 @@ impl Pod {
     }
 }
 
-pub(super) fn failure(stage: Stage, class: Class) -> Failure {
+pub fn failure(stage: Stage, class: Class) -> Failure {
     Failure {
         stage,
         class,
@@ -119,20 +120,14 @@ pub(super) fn failure(stage: Stage, class: Class) -> Failure {
     }
 }
 
-pub(super) const AWAY: Class = Class::Retry(None);
+pub const AWAY: Class = Class::Retry(None);
 
-pub(super) fn denied(code: ErrorCode) -> Class {
+pub fn denied(code: ErrorCode) -> Class {
     Class::Denied(code)
 }
 
 fn jti(token: &Sensitive) -> String {
-    use base64::Engine;
-    let payload = token.expose().split('.').nth(1).unwrap();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(payload)
-        .unwrap();
-    let claims: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    claims["jti"].as_str().unwrap().to_owned()
+    claims(token.expose())["jti"].as_str().unwrap().to_owned()
 }
 
 fn shown(action: &Action) -> String {

@@ -7,7 +7,7 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use crate::agent::{Event, Found, Stage};
+use agentwrit_sidecar::agent::{Event, Found, Stage};
 
 /// A new process that has found the token `old`, good for 200 s, and asks about it.
 fn found() -> Pod {

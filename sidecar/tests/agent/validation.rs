@@ -4,7 +4,7 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use crate::agent::{Event, Stage};
+use agentwrit_sidecar::agent::{Event, Stage};
 
 #[test]
 fn validation_comes_within_thirty_seconds_every_time() {
