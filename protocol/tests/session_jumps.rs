@@ -1,14 +1,21 @@
 //! View and judging clock together, under a wall clock that jumps both ways: what was refused for good is never accepted
 //! again, and no token is accepted longer than it was issued for.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
+
 use std::sync::Arc;
 
+use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::clock::{Clock, ManualClock};
+use agentwrit_protocol::session::*;
+use agentwrit_protocol::{JudgingClock, Times};
 use proptest::prelude::*;
-
-use super::*;
-use crate::claims::Claims;
-use crate::clock::{Clock, ManualClock};
-use crate::judging::{JudgingClock, Times};
 
 const LIFE: i64 = 900;
 const OVERLAP: i64 = 10_000;

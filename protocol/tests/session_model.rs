@@ -1,12 +1,18 @@
 //! The rules against an independent account of what must hold, over interleavings of register, renew, delegate, release,
 //! revoke, supersession, pod end and the passing of time.
 
-use proptest::prelude::*;
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
-use super::chain::MAX_DEPTH;
-use super::*;
-use crate::claims::{Claims, DelegationRecord};
-use crate::judging::Times;
+use agentwrit_protocol::claims::{Claims, DelegationRecord};
+use agentwrit_protocol::judging::Times;
+use agentwrit_protocol::session::*;
+use proptest::prelude::*;
 
 const MAX_TTL: i64 = 40;
 const OVERLAP: i64 = 2_000;
