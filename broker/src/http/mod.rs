@@ -1,24 +1,22 @@
 //! HTTP: extractors, handlers, problem responses. Rules live in the services, not here.
 
-pub mod bearer;
-mod body;
-pub mod call;
 pub mod error;
-pub mod front;
 pub mod handlers;
 pub mod json;
-mod paths;
+mod layers;
+mod malformed_head;
 pub mod query;
+pub mod request;
 pub mod router;
-mod unread;
+pub mod stack;
 
 pub use crate::broker::{AppState, Broker};
-pub use bearer::{Bearer, Guard, authenticate};
-pub use call::Call;
+pub use crate::service::authorize::{Bearer, Guard, authenticate};
 pub use error::ApiError;
-pub use front::Front;
 pub use json::{reply, reply_text};
-pub(crate) use unread::{MAX_HEAD, MAX_HEADERS};
+pub(crate) use malformed_head::{MAX_HEAD, MAX_HEADERS};
+pub use request::Call;
+pub use stack::Front;
 
 /// The answer to a caller that comes too often, audited now and then.
 pub fn limited(broker: &Broker, call: &Call) -> ApiError {

@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::routing::{get, post};
 
-use super::front::{method_not_allowed, not_found};
 use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, launch, lifecycle, ops, public, register};
+use super::stack::{method_not_allowed, not_found};
 use crate::broker::AppState;
 
 /// The routes of the API listener.

@@ -7,6 +7,7 @@ pub mod apps;
 pub mod attestation;
 pub mod attested;
 pub mod audit;
+pub mod authorize;
 pub mod delegate;
 pub mod denials;
 pub mod discovery;

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use crate::broker::Broker;
-use crate::http::bearer::{renewal_code, revoked};
 use crate::http::{ApiError, AppState, Call, Guard, IDEMPOTENCY_KEY, authenticate, reply};
 use crate::service::attested::is_attested;
+use crate::service::authorize::{renewal_code, revoked};
 use crate::service::release::{self, Released};
 use crate::service::renew::{self, LONGEST_OVERLAP, RenewError, Wishes};
 use crate::service::renewal_proof::Brought;

@@ -6,7 +6,6 @@ pub mod apps;
 pub mod audit;
 pub mod delegate;
 pub mod k8s;
-pub mod k8s_bulk;
 pub mod launch;
 pub mod lifecycle;
 pub mod ops;

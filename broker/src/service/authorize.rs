@@ -9,12 +9,12 @@ use agentwrit_protocol::claims::{Claims, SubjectKind};
 use agentwrit_protocol::session::RevocationLevel;
 use async_trait::async_trait;
 
-use super::call::Call;
-use super::error::ApiError;
+use super::attested::is_attested;
+use super::launch::LaunchError;
 use crate::broker::Broker;
+use crate::http::error::ApiError;
+use crate::http::{Call, IDEMPOTENCY_KEY};
 use crate::limits::Asker;
-use crate::service::attested::is_attested;
-use crate::service::launch::LaunchError;
 use crate::store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Tx};
 use crate::verify::{TokenError, Verified};
 use crate::view::TokenState;
@@ -155,7 +155,7 @@ async fn stands(
     let (code, kind) = match state {
         TokenState::Active => return Ok(()),
         // Whether the key is the stored one is decided in the transaction.
-        TokenState::Renewed if tells && call.headers.contains_key(super::IDEMPOTENCY_KEY) => return Ok(()),
+        TokenState::Renewed if tells && call.headers.contains_key(IDEMPOTENCY_KEY) => return Ok(()),
         TokenState::Unknown | TokenState::Forgotten => return Err(ApiError::unavailable()),
         TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
         TokenState::Ended(_) if guard.telling == Telling::Deregistration && is_deregistered(broker, claims) => {

@@ -1,5 +1,7 @@
 //! The attestation and policy API under `/v1/k8s` (`kubernetes-api.md` §4).
 
+mod policies;
+
 use std::sync::Arc;
 
 use agentwrit_protocol::ErrorCode;
@@ -15,12 +17,11 @@ use axum::routing::{get, post, put};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::k8s_bulk;
 use crate::attest::{Attestation, AttestorError, DenialKind};
 use crate::http::error::ApiError;
 use crate::http::json::Trailing;
 use crate::http::query::{Reader, parameters};
-use crate::http::{AppState, Call, Guard, bearer, json};
+use crate::http::{AppState, Call, Guard, authenticate, json};
 use crate::service::attestation::{self, Incoming, K8sError};
 use crate::service::denials::ReadDenials;
 use crate::service::pods::{EndPod, ReleasePod};
@@ -48,7 +49,7 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
         gate,
     };
     Router::new()
-        .route("/v1/k8s/policies", get(list).put(k8s_bulk::put_all))
+        .route("/v1/k8s/policies", get(list).put(policies::put_all))
         .route(
             "/v1/k8s/policies/apps/{namespace}/{name}",
             put(put_app).delete(delete_app),
@@ -240,7 +241,7 @@ fn ending(uid: String, call: &Call, writer: Writer) -> Result<EndPod, InputError
 }
 
 async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call) -> Answer {
-    let person = bearer::authenticate(&k8s.broker, &call, Guard::admin("admin:revoke:*")).await?;
+    let person = authenticate(&k8s.broker, &call, Guard::admin("admin:revoke:*")).await?;
     check_uid(&uid).map_err(K8sError::from)?;
     let release = ReleasePod {
         pod_uid: uid,

@@ -22,7 +22,7 @@ const NOT_IN_LOCATION: &AsciiSet = &CONTROLS
 
 /// What to do with a path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(in crate::http) enum Route {
     /// Route it.
     AsIs,
     /// Route this instead.
@@ -32,12 +32,12 @@ pub(super) enum Route {
 }
 
 /// The path that problems, the log and the trail show: decoded, whatever it is routed as.
-pub(super) fn shown(raw: &str) -> Cow<'_, str> {
+pub(in crate::http) fn shown(raw: &str) -> Cow<'_, str> {
     percent_decode_str(raw).decode_utf8_lossy()
 }
 
 /// Decides about a path as it came.
-pub(super) fn route(raw: &str) -> Route {
+pub(in crate::http) fn route(raw: &str) -> Route {
     // `OPTIONS *` and CONNECT have no path.
     if !raw.starts_with('/') || is_plain(raw) {
         return Route::AsIs;
@@ -85,7 +85,7 @@ fn clean(path: &str) -> String {
 }
 
 /// Label of `agentwrit_request_duration_seconds`: a closed set.
-pub(super) fn endpoint(path: &str) -> &'static str {
+pub(in crate::http) fn endpoint(path: &str) -> &'static str {
     match path {
         "/v1/challenge" => "challenge",
         "/v1/register" => "token_issue",

@@ -6,18 +6,18 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hyper::body::Body;
 
-use super::error::ApiError;
+use crate::http::error::ApiError;
 
 /// Largest body of the contract's endpoints, bytes (§1.3).
-pub(super) const MAX_BODY: usize = 1_048_576;
+pub(in crate::http) const MAX_BODY: usize = 1_048_576;
 /// Largest body of the Kubernetes endpoints, which carry one object's data, bytes.
 const MAX_KUBERNETES_BODY: usize = 64 * 1024;
 /// Largest body on the ops listener, whose endpoints need none, bytes.
-pub(super) const MAX_OPS_BODY: usize = 4 * 1024;
+pub(in crate::http) const MAX_OPS_BODY: usize = 4 * 1024;
 
 /// When the body of a request is read, and how large it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyRule {
+pub(in crate::http) enum BodyRule {
     /// Before anything else.
     First(usize),
     /// By the handler, once it knows the caller.
@@ -25,7 +25,7 @@ pub(super) enum BodyRule {
 }
 
 /// The rule of an endpoint of the API. `path` is the one that is routed.
-pub(super) fn rule(method: &Method, path: &str) -> BodyRule {
+pub(in crate::http) fn rule(method: &Method, path: &str) -> BodyRule {
     if method == Method::PUT && path == "/v1/k8s/policies" {
         BodyRule::Later
     } else if path.starts_with("/v1/k8s/") {
@@ -39,7 +39,7 @@ pub(super) fn rule(method: &Method, path: &str) -> BodyRule {
 ///
 /// # Errors
 /// The answer to a body that is too large, can't be read, or has no room.
-pub(super) async fn read<B>(
+pub(in crate::http) async fn read<B>(
     headers: &HeaderMap,
     body: B,
     most: usize,

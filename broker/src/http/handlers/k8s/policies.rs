@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::k8s::{Answer, K8s, body};
+use super::{Answer, K8s, body};
 use crate::http::error::ApiError;
 use crate::http::json::{Misfit, Raw};
 use crate::http::{Call, json};

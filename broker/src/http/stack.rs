@@ -16,11 +16,11 @@ use hyper::body::{Body as HttpBody, Incoming};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use super::body::{self, BodyRule, MAX_BODY, MAX_OPS_BODY};
-use super::call::Arrival;
 use super::error::{ApiError, REQUEST_ID};
-use super::paths::{self, Route};
-use super::unread;
+use super::layers::body_limit::{self as body, BodyRule, MAX_BODY, MAX_OPS_BODY};
+use super::layers::paths::{self, Route};
+use super::malformed_head;
+use super::request::Arrival;
 use crate::broker::AppState;
 use crate::config::Cidr;
 use crate::logging::within_request;
@@ -235,7 +235,7 @@ impl Service for Front {
         let request_id = self.request_id(&HeaderMap::new());
         let mut headers = HeaderMap::new();
         self.add_headers(&mut headers, &request_id);
-        unread::answer(status, &headers, &request_id)
+        malformed_head::answer(status, &headers, &request_id)
     }
 }
 

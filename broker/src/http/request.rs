@@ -15,10 +15,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::body::{self, MAX_BODY};
 use super::error::ApiError;
 use super::json::{self, Trailing};
-use super::paths;
+use super::layers::body_limit::{self as body, MAX_BODY};
+use super::layers::paths;
 
 /// What the front knows about a request before routing.
 #[derive(Debug, Clone)]
