@@ -7,7 +7,6 @@ use std::time::Duration;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_server::{Source, Turn, Turns};
-use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -124,11 +123,7 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn controller(
-        &self,
-        authorization: Option<&HeaderValue>,
-        address: IpAddr,
-    ) -> Result<Caller, AttestError> {
+    pub async fn controller(&self, authorization: Option<&str>, address: IpAddr) -> Result<Caller, AttestError> {
         let token = self.precheck(authorization)?;
         let hash = <[u8; 32]>::from(Sha256::digest(token.expose_secret().as_bytes()));
         if let Some(caller) = self.believed(&hash) {
@@ -153,7 +148,7 @@ impl Attestation {
     /// Refused, or nothing known.
     pub async fn pod_caller(
         &self,
-        authorization: Option<&HeaderValue>,
+        authorization: Option<&str>,
         address: IpAddr,
     ) -> Result<(Caller, BoundPod), AttestError> {
         let token = self.precheck(authorization)?;
@@ -196,7 +191,7 @@ impl Attestation {
         })
     }
 
-    fn precheck(&self, authorization: Option<&HeaderValue>) -> Result<SecretString, AttestError> {
+    fn precheck(&self, authorization: Option<&str>) -> Result<SecretString, AttestError> {
         bearer::precheck(authorization, &self.settings.audience, self.clock.unix_seconds())
             .map_err(|kind| denied(kind, None))
     }

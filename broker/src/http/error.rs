@@ -37,6 +37,11 @@ impl ApiError {
         Self::new(ErrorCode::Unauthorized, detail)
     }
 
+    /// 403 for a token that is revoked, with the text that clients look for.
+    pub fn revoked(code: ErrorCode) -> Self {
+        Self::new(code, "token has been revoked")
+    }
+
     /// 503 `unavailable`: nothing changed, try again in a second.
     pub fn unavailable() -> Self {
         Self::new(ErrorCode::Unavailable, "the store is unavailable; nothing was changed").retry_after(1)

@@ -1,5 +1,6 @@
 //! HTTP: extractors, handlers, problem responses. Rules live in the services, not here.
 
+mod authorization;
 pub mod error;
 pub mod handlers;
 pub mod json;
@@ -11,15 +12,15 @@ pub mod router;
 pub mod stack;
 
 pub use crate::broker::{AppState, Broker};
-pub use crate::service::authorize::{Bearer, Guard, authenticate};
+use authorization::authorize;
 pub use error::ApiError;
 pub use json::{reply, reply_text};
 pub(crate) use malformed_head::{MAX_HEAD, MAX_HEADERS};
-pub use request::Call;
+pub use request::ApiRequest;
 pub use stack::Front;
 
 /// The answer to a caller that comes too often, audited now and then.
-pub fn limited(broker: &Broker, call: &Call) -> ApiError {
+pub fn limited(broker: &Broker, call: &ApiRequest) -> ApiError {
     broker.audit_rate_limit(call.source, &call.path());
     ApiError::rate_limited()
 }

@@ -9,8 +9,7 @@ use agentwrit_server::Connection;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -19,6 +18,7 @@ use super::error::ApiError;
 use super::json::{self, Trailing};
 use super::layers::body_limit::{self as body, MAX_BODY};
 use super::layers::paths;
+use crate::service::origin::AuditOrigin;
 
 /// What the front knows about a request before routing.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub struct Arrival {
 
 /// Extractor: everything of a request that a handler may want.
 #[derive(Debug)]
-pub struct Call {
+pub struct ApiRequest {
     /// What was asked for, as it came.
     pub uri: Uri,
     /// Headers.
@@ -46,7 +46,7 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// The client's address.
     pub source: IpAddr,
-    /// The whole body; empty when the handler reads it with [`Call::read_rest`].
+    /// The whole body; empty when the handler reads it with [`ApiRequest::read_rest`].
     pub body: Bytes,
     /// The connection it came on.
     pub connection: Connection,
@@ -54,7 +54,7 @@ pub struct Call {
     unread: Mutex<Body>,
 }
 
-impl Call {
+impl ApiRequest {
     /// Path without query, decoded.
     pub fn path(&self) -> Cow<'_, str> {
         paths::shown(self.uri.path())
@@ -70,16 +70,11 @@ impl Call {
         self.source.to_string()
     }
 
-    /// The `Authorization` header. Of two nobody knows which another hop has looked at: they count as one that says
-    /// nothing.
-    pub fn authorization(&self) -> Option<&HeaderValue> {
-        static UNREADABLE: HeaderValue = HeaderValue::from_static("ambiguous");
-        let mut lines = self.headers.get_all(AUTHORIZATION).iter();
-        let first = lines.next();
-        if lines.next().is_some() {
-            Some(&UNREADABLE)
-        } else {
-            first
+    /// What audit events tell of it; `path` is [`ApiRequest::path`].
+    pub(super) fn origin<'a>(&self, path: &'a str) -> AuditOrigin<'a> {
+        AuditOrigin {
+            source: self.source,
+            resource: path,
         }
     }
 
@@ -107,7 +102,7 @@ impl Call {
     }
 
     /// The body as JSON, without a copy of its texts, if it is one of the usual kind. `None` says nothing: read it with
-    /// [`Call::json`] then.
+    /// [`ApiRequest::json`] then.
     pub fn borrowed_json<'de, T: Deserialize<'de>>(&'de self) -> Option<T> {
         json::parse_usual(&self.body, Trailing::Ignored)
     }
@@ -121,7 +116,7 @@ impl Call {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Call {
+impl<S: Send + Sync> FromRequest<S> for ApiRequest {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
-use http::HeaderValue;
 
 use super::attested::Refusal;
 use super::denials::{RecordDenial, Refused};
@@ -67,8 +66,8 @@ impl K8sError {
 /// One call as it came in.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {
-    /// The `Authorization` header.
-    pub authorization: Option<&'a HeaderValue>,
+    /// The `Authorization` header, when it is text.
+    pub authorization: Option<&'a str>,
     /// Network address of the caller.
     pub source: IpAddr,
 }

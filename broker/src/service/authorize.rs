@@ -2,81 +2,91 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::ErrorCode;
-use agentwrit_protocol::Scope;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
 use agentwrit_protocol::session::RevocationLevel;
+use agentwrit_protocol::{ErrorCode, Scope};
 use async_trait::async_trait;
 
 use super::attested::is_attested;
-use super::launch::LaunchError;
+use super::origin::AuditOrigin;
 use crate::broker::Broker;
-use crate::http::error::ApiError;
-use crate::http::{Call, IDEMPOTENCY_KEY};
 use crate::limits::Asker;
-use crate::store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Tx};
+use crate::store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, StoreError, Tx};
 use crate::verify::{TokenError, Verified};
 use crate::view::TokenState;
 
-/// What an endpoint asks of a bearer.
+/// What an `Authorization` header says.
+#[derive(Clone, Copy)]
+pub enum Authorization<'a> {
+    /// There is none, or it is empty.
+    Missing,
+    /// It is no bearer, or there are two.
+    OtherScheme,
+    /// A bearer token, which may be malformed.
+    Bearer(&'a str),
+}
+
+/// What an endpoint requires of a bearer.
 #[derive(Debug, Clone, Copy)]
-pub struct Guard {
-    needs: Needs,
-    telling: Telling,
+pub struct Requirement {
+    subject: Subject,
+    refusal: RefusalDetail,
 }
 
 /// What a refusal says beyond that the token has been revoked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Telling {
+enum RefusalDetail {
     Nothing,
-    /// To attested agents: what to do next.
-    Renewal,
-    /// To apps that were deregistered: that they are no more.
+    /// To attested agents: what to do next. A retry may pass with a token that was renewed.
+    Renewal {
+        is_retry: bool,
+    },
+    /// To apps that were deregistered: that they don't exist any more.
     Deregistration,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Needs {
-    Nothing,
+enum Subject {
+    Any,
     Agent,
-    Scope(SubjectKind, &'static str),
+    WithScope(SubjectKind, &'static str),
 }
 
-impl Guard {
+impl Requirement {
     /// Any subject.
     pub const ANY: Self = Self {
-        needs: Needs::Nothing,
-        telling: Telling::Nothing,
+        subject: Subject::Any,
+        refusal: RefusalDetail::Nothing,
     };
     /// Any agent.
     pub const AGENT: Self = Self {
-        needs: Needs::Agent,
-        telling: Telling::Nothing,
-    };
-    /// Any agent; for attested ones a refusal says why, and a retried renewal may pass.
-    pub const RENEWAL: Self = Self {
-        needs: Needs::Agent,
-        telling: Telling::Renewal,
+        subject: Subject::Agent,
+        refusal: RefusalDetail::Nothing,
     };
 
-    /// An admin whose token covers this scope.
-    pub const fn admin(scope: &'static str) -> Self {
-        Self::kind(SubjectKind::Admin, scope)
-    }
-
-    /// An app whose token covers this scope; one that was deregistered hears so.
-    pub const fn app(scope: &'static str) -> Self {
+    /// Any agent; for attested ones a refusal says why, and a retried renewal may pass: whether it repeats the stored
+    /// idempotency key is decided in the transaction.
+    pub const fn renewal(is_retry: bool) -> Self {
         Self {
-            telling: Telling::Deregistration,
-            ..Self::kind(SubjectKind::App, scope)
+            subject: Subject::Agent,
+            refusal: RefusalDetail::Renewal { is_retry },
         }
     }
 
-    const fn kind(kind: SubjectKind, scope: &'static str) -> Self {
+    /// An admin whose token covers this scope.
+    pub const fn admin(scope: &'static str) -> Self {
         Self {
-            needs: Needs::Scope(kind, scope),
-            telling: Telling::Nothing,
+            subject: Subject::WithScope(SubjectKind::Admin, scope),
+            refusal: RefusalDetail::Nothing,
+        }
+    }
+
+    /// An app whose token covers this scope; one that was deregistered is told so.
+    pub const fn app(scope: &'static str) -> Self {
+        Self {
+            subject: Subject::WithScope(SubjectKind::App, scope),
+            refusal: RefusalDetail::Deregistration,
         }
     }
 }
@@ -86,86 +96,114 @@ impl Guard {
 pub struct Bearer {
     /// Its claims.
     pub claims: Arc<Claims>,
-    /// Active; or renewed, for a retried renewal of an attested agent.
-    pub state: TokenState,
 }
 
-/// Checks the bearer of a call.
+/// Why a bearer is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorizeError {
+    /// No token of ours.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// Revoked, ended or replaced; the code that the caller is told.
+    #[error("token has been revoked")]
+    Revoked(ErrorCode),
+    /// An app's token, and the app was deregistered.
+    #[error("app not found")]
+    Deregistered,
+    /// Another subject, or a scope is missing.
+    #[error("{0}")]
+    Insufficient(String),
+    /// The store has to say whether the token is revoked, and can't now.
+    #[error("it is not known whether the token is revoked")]
+    Unknown,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Checks a bearer.
 ///
 /// # Errors
 /// The first check that fails, audited.
-pub async fn authenticate(broker: &Broker, call: &Call, guard: Guard) -> Result<Bearer, ApiError> {
-    let refuse = |detail: &str, kind: &str, reason: &str| {
+pub async fn authorize(
+    broker: &Broker,
+    authorization: Authorization<'_>,
+    origin: AuditOrigin<'_>,
+    requirement: Requirement,
+) -> Result<Bearer, AuthorizeError> {
+    let refuse = |detail: &'static str, kind: &str, reason: &str| {
         let event = DenialDraft::denied(EventType::TokenAuthFailed, reason)
-            .resource(&call.path())
+            .resource(origin.resource)
             .error_kind(kind);
-        broker.audit_denial(call.source, event);
-        ApiError::unauthorized(detail)
+        broker.audit_denial(origin.source, event);
+        AuthorizeError::Unauthorized(detail)
     };
-    let Some(header) = call.authorization().filter(|header| !header.is_empty()) else {
-        return Err(refuse(
-            "missing authorization header",
-            "missing_authorization",
-            "missing authorization header",
-        ));
+    let token = match authorization {
+        Authorization::Bearer(token) => token,
+        Authorization::Missing => {
+            let detail = "missing authorization header";
+            return Err(refuse(detail, "missing_authorization", detail));
+        }
+        Authorization::OtherScheme => {
+            let detail = "invalid authorization scheme";
+            return Err(refuse(detail, "invalid_authorization_scheme", detail));
+        }
     };
-    let Some(token) = header.as_bytes().strip_prefix(b"Bearer ") else {
-        let detail = "invalid authorization scheme";
-        return Err(refuse(detail, "invalid_authorization_scheme", detail));
-    };
-    // What is no text is no token either, and empty ones are malformed.
-    let token = str::from_utf8(token).unwrap_or_default();
     let Verified { claims, state } = broker.verifier.verify(token).map_err(|error| {
         if error == TokenError::NotYetValid {
             broker.metrics.clock_skew.inc();
         }
         refuse("token verification failed", error.kind(), &error.to_string())
     })?;
-    stands(broker, call, guard, &claims, state).await?;
+    check_not_revoked(broker, origin, requirement.refusal, &claims, state).await?;
     if !broker.config.audience.is_empty() && !claims.aud.contains(&broker.config.audience) {
-        let event = DenialDraft::denied(EventType::TokenAuthFailed, "token audience mismatch").error_kind("audience");
-        audit(broker, call, &claims, event).await?;
-        return Err(ApiError::unauthorized("token audience mismatch"));
+        let detail = "token audience mismatch";
+        let event = DenialDraft::denied(EventType::TokenAuthFailed, detail).error_kind("audience");
+        audit(broker, origin, &claims, event).await?;
+        return Err(AuthorizeError::Unauthorized(detail));
     }
-    let lacking = match guard.needs {
-        Needs::Nothing => None,
-        Needs::Agent => (claims.subject_kind() != SubjectKind::Agent)
+    let lacking = match requirement.subject {
+        Subject::Any => None,
+        Subject::Agent => (claims.subject_kind() != SubjectKind::Agent)
             .then(|| "only tokens of agents can be renewed or delegated".to_owned()),
-        Needs::Scope(kind, scope) => {
-            (!may(&claims, kind, scope)).then(|| format!("token lacks required scope: {scope}"))
+        Subject::WithScope(kind, scope) => {
+            (!holds(&claims, kind, scope)).then(|| format!("token lacks required scope: {scope}"))
         }
     };
     if let Some(detail) = lacking {
         let event = DenialDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
-        audit(broker, call, &claims, event).await?;
-        return Err(ApiError::new(ErrorCode::InsufficientScope, detail));
+        audit(broker, origin, &claims, event).await?;
+        return Err(AuthorizeError::Insufficient(detail));
     }
-    Ok(Bearer { claims, state })
+    Ok(Bearer { claims })
 }
 
 /// Step 4: not revoked, not ended.
-async fn stands(
+async fn check_not_revoked(
     broker: &Broker,
-    call: &Call,
-    guard: Guard,
+    origin: AuditOrigin<'_>,
+    refusal: RefusalDetail,
     claims: &Claims,
     state: TokenState,
-) -> Result<(), ApiError> {
-    let tells = guard.telling == Telling::Renewal && is_attested(claims);
+) -> Result<(), AuthorizeError> {
     let (code, kind) = match state {
         TokenState::Active => return Ok(()),
-        // Whether the key is the stored one is decided in the transaction.
-        TokenState::Renewed if tells && call.headers.contains_key(IDEMPOTENCY_KEY) => return Ok(()),
-        TokenState::Unknown | TokenState::Forgotten => return Err(ApiError::unavailable()),
-        TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
-        TokenState::Ended(_) if guard.telling == Telling::Deregistration && is_deregistered(broker, claims) => {
-            revoked_access(broker, call, claims, "app_deregistered").await?;
-            return Err(LaunchError::UnknownApp.into());
+        TokenState::Renewed if refusal == (RefusalDetail::Renewal { is_retry: true }) && is_attested(claims) => {
+            return Ok(());
         }
-        TokenState::Ended(reason) => (renewal_code(reason), reason.as_str()),
+        TokenState::Unknown | TokenState::Forgotten => return Err(AuthorizeError::Unknown),
+        TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
+        TokenState::Ended(_) if refusal == RefusalDetail::Deregistration && is_deregistered(broker, claims) => {
+            audit_revoked(broker, origin, claims, "app_deregistered").await?;
+            return Err(AuthorizeError::Deregistered);
+        }
+        TokenState::Ended(reason) => (code_of_end(reason), reason.as_str()),
     };
-    revoked_access(broker, call, claims, kind).await?;
-    Err(revoked(if tells { code } else { ErrorCode::InsufficientScope }))
+    audit_revoked(broker, origin, claims, kind).await?;
+    Err(AuthorizeError::Revoked(match refusal {
+        RefusalDetail::Renewal { .. } => renewal_code(claims, code),
+        RefusalDetail::Nothing | RefusalDetail::Deregistration => ErrorCode::InsufficientScope,
+    }))
 }
 
 /// Whether deregistration is what ended an app's token: nothing else revokes all tokens of an app.
@@ -175,8 +213,17 @@ fn is_deregistered(broker: &Broker, claims: &Claims) -> bool {
     claims.subject_kind() == SubjectKind::App && hit(RevocationLevel::Agent) && !hit(RevocationLevel::Token)
 }
 
-/// What an attested agent hears on renewal after its session ended: what it must do next.
-pub fn renewal_code(reason: EndReason) -> ErrorCode {
+/// The code for a renewal of a token that is revoked: attested agents are told what they must do next.
+pub(super) fn renewal_code(claims: &Claims, code: ErrorCode) -> ErrorCode {
+    if is_attested(claims) {
+        code
+    } else {
+        ErrorCode::InsufficientScope
+    }
+}
+
+/// What an attested agent must do after its session has ended.
+pub(super) fn code_of_end(reason: EndReason) -> ErrorCode {
     match reason {
         EndReason::Revoked | EndReason::PodEnded => ErrorCode::Revoked,
         // It gave this token back itself: it may start over.
@@ -186,22 +233,8 @@ pub fn renewal_code(reason: EndReason) -> ErrorCode {
     }
 }
 
-/// 403 with the text that clients look for.
-pub fn revoked(code: ErrorCode) -> ApiError {
-    ApiError::new(code, "token has been revoked")
-}
-
-/// Audits the use of a revoked token.
-///
-/// # Errors
-/// 503 when the event can't be committed.
-pub async fn revoked_access(broker: &Broker, call: &Call, claims: &Claims, kind: &str) -> Result<(), ApiError> {
-    let event = DenialDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
-    audit(broker, call, claims, event.error_kind(kind)).await
-}
-
 /// Whether the subject is of that kind and holds the scope.
-fn may(claims: &Claims, kind: SubjectKind, scope: &str) -> bool {
+fn holds(claims: &Claims, kind: SubjectKind, scope: &str) -> bool {
     let Ok(required) = scope.parse::<Scope>() else {
         return false;
     };
@@ -213,24 +246,34 @@ fn may(claims: &Claims, kind: SubjectKind, scope: &str) -> bool {
             .any(|held| held.covers(&required))
 }
 
+/// Audits the use of a revoked token.
+async fn audit_revoked(
+    broker: &Broker,
+    origin: AuditOrigin<'_>,
+    claims: &Claims,
+    kind: &str,
+) -> Result<(), StoreError> {
+    let event = DenialDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+    audit(broker, origin, claims, event.error_kind(kind)).await
+}
+
 /// Commits a denial of a verified bearer, with what its session knows; beyond its rate it is only counted.
-async fn audit(broker: &Broker, call: &Call, claims: &Claims, denial: DenialDraft) -> Result<(), ApiError> {
+async fn audit(
+    broker: &Broker,
+    origin: AuditOrigin<'_>,
+    claims: &Claims,
+    denial: DenialDraft,
+) -> Result<(), StoreError> {
     let denial = denial
         .ids(&claims.sub, &claims.task_id, &claims.orch_id)
-        .resource(&call.path())
+        .resource(origin.resource)
         .actor(&claims.sub)
-        .source(&call.source_text());
+        .source(&origin.source.to_string());
     let Some(event) = broker.limits.pass(Asker::bearer(claims), denial) else {
         return Ok(());
     };
-    broker
-        .store
-        .commit(AuditBearer {
-            event,
-            sid: claims.sid.clone(),
-        })
-        .await?;
-    Ok(())
+    let sid = claims.sid.clone();
+    broker.store.commit(AuditBearer { event, sid }).await
 }
 
 struct AuditBearer {

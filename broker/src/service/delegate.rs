@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use super::attested::pod_denial;
 use super::lineage::{StoredLineage, tell};
+use super::origin::AuditOrigin;
 use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, sign};
@@ -115,8 +116,7 @@ pub async fn delegate(
     broker: &Broker,
     claims: &Claims,
     wanted: Wanted,
-    path: &str,
-    source: &str,
+    origin: AuditOrigin<'_>,
 ) -> Result<DelegatedToken, DelegateError> {
     // Looked at first: comparing the scopes copies them.
     if is_too_long(&wanted.scope) {
@@ -137,8 +137,8 @@ pub async fn delegate(
         max_ttl: broker.config.max_ttl,
         view: Arc::clone(&broker.view),
         limits: Arc::clone(&broker.limits),
-        path: path.to_owned(),
-        source: source.to_owned(),
+        path: origin.resource.to_owned(),
+        source: origin.source.to_string(),
     };
     let claims = broker.store.commit(command).await?.map_err(DelegateError::from)?;
     let issued = sign(broker, &claims)?;

@@ -15,6 +15,7 @@ pub mod health;
 pub mod launch;
 mod launch_bucket;
 mod lineage;
+pub mod origin;
 pub mod pod_launch;
 pub mod pods;
 pub mod policy;

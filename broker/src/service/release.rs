@@ -6,6 +6,7 @@ use agentwrit_protocol::session::Release as Rule;
 use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, tell};
+use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
 use crate::store::{
@@ -26,11 +27,11 @@ pub enum Released {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn release(broker: &Broker, claims: &Claims, path: &str, source: &str) -> Result<Released, StoreError> {
+pub async fn release(broker: &Broker, claims: &Claims, origin: AuditOrigin<'_>) -> Result<Released, StoreError> {
     let command = Release {
         bearer: claims.clone(),
-        path: path.to_owned(),
-        source: source.to_owned(),
+        path: origin.resource.to_owned(),
+        source: origin.source.to_string(),
     };
     let released = broker.store.commit(command).await?;
     if released == Released::Done {

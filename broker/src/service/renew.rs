@@ -9,7 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal};
+use super::authorize::{code_of_end, renewal_code};
 use super::lineage::{StoredLineage, tell};
+use super::origin::AuditOrigin;
 use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
@@ -20,17 +22,48 @@ use crate::store::{
 };
 
 /// Longest overlap, seconds.
-pub const LONGEST_OVERLAP: i64 = 30;
+const LONGEST_OVERLAP: i64 = 30;
+/// Longest idempotency key, bytes.
+const LONGEST_KEY: usize = 128;
 
-/// What an attested agent may ask of a renewal.
+/// What an attested agent may ask of a renewal. Of others nothing is looked at: theirs is the default.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
-    /// How long the predecessor still stands, seconds.
-    pub overlap_seconds: i64,
-    /// Makes a retry safe.
-    pub key: Option<String>,
-    /// Proof of possession.
-    pub proof: Brought,
+    overlap_seconds: i64,
+    key: Option<String>,
+    proof: Brought,
+}
+
+/// What is wrong with the wishes for a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WishError {
+    /// The overlap is out of its range.
+    #[error("overlap_seconds {0} must be from 0 to {LONGEST_OVERLAP}")]
+    Overlap(i64),
+    /// The idempotency key is empty, too long, or no text.
+    #[error("Idempotency-Key must be 1 to {LONGEST_KEY} visible ASCII characters")]
+    Key,
+}
+
+impl Wishes {
+    /// Checks what was asked for: how many seconds the predecessor goes on, the key that makes a retry safe (an empty
+    /// one stands for one that is no text), and the proof of possession.
+    ///
+    /// # Errors
+    /// Names what is wrong.
+    pub fn new(overlap_seconds: i64, key: Option<&str>, proof: Brought) -> Result<Self, WishError> {
+        if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
+            return Err(WishError::Overlap(overlap_seconds));
+        }
+        if key.is_some_and(|key| !(1..=LONGEST_KEY).contains(&key.len())) {
+            return Err(WishError::Key);
+        }
+        Ok(Self {
+            overlap_seconds,
+            key: key.map(str::to_owned),
+            proof,
+        })
+    }
 }
 
 /// Why a token is not renewed.
@@ -39,15 +72,17 @@ pub enum RenewError {
     /// The session is too old, or unknown.
     #[error("token renewal failed")]
     Failed,
-    /// The session has ended.
+    /// The session has ended, or a renewal has replaced the token; the code that the caller is told.
     #[error("token has been revoked")]
-    Ended(EndReason),
-    /// A renewal has replaced the token.
-    #[error("token has been revoked")]
-    Replaced,
+    Revoked(ErrorCode),
     /// It is not proven that the caller holds the session's key.
-    #[error(transparent)]
-    Proof(ProofRefusal),
+    #[error("{refusal}")]
+    Proof {
+        /// What is wrong with the proof.
+        refusal: ProofRefusal,
+        /// The time that it was judged by, Unix seconds.
+        judged_at: i64,
+    },
     /// What the policy says.
     #[error("{}", .0.detail)]
     Policy(Refusal),
@@ -73,8 +108,7 @@ pub async fn renew(
     broker: &Broker,
     claims: &Claims,
     wishes: Wishes,
-    path: &str,
-    source: &str,
+    origin: AuditOrigin<'_>,
 ) -> Result<Issued, RenewError> {
     let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
     let command = Renew {
@@ -87,15 +121,18 @@ pub async fn renew(
             max_ttl: broker.config.max_ttl,
             max_session_age: broker.config.max_session_age,
         },
-        path: path.to_owned(),
-        source: source.to_owned(),
+        path: origin.resource.to_owned(),
+        source: origin.source.to_string(),
     };
     match broker.store.commit(command).await? {
         Decision::Renewed(claims) | Decision::Again(claims) => Ok(sign(broker, &claims)?),
         Decision::Failed => Err(RenewError::Failed),
-        Decision::Ended(reason) => Err(RenewError::Ended(reason)),
-        Decision::Replaced => Err(RenewError::Replaced),
-        Decision::Unproven(refusal) => Err(RenewError::Proof(refusal)),
+        Decision::Ended(reason) => Err(RenewError::Revoked(renewal_code(claims, code_of_end(reason)))),
+        Decision::Replaced => Err(RenewError::Revoked(renewal_code(claims, ErrorCode::Superseded))),
+        Decision::Unproven(refusal) => Err(RenewError::Proof {
+            refusal,
+            judged_at: broker.clock.unix_seconds(),
+        }),
         Decision::Policy(refusal) => Err(RenewError::Policy(refusal)),
         Decision::Rate(seconds) => Err(RenewError::Rate(seconds)),
     }
@@ -245,13 +282,13 @@ impl Command for Renew {
 }
 
 impl RenewError {
-    /// The code for a token of another than an attested agent.
+    /// The code on the wire.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Ended(_) | Self::Replaced => ErrorCode::InsufficientScope,
+            Self::Revoked(code) => *code,
             Self::Failed => ErrorCode::Unauthorized,
             Self::Rate(_) => ErrorCode::RateLimited,
-            Self::Proof(refusal) => refusal.code(),
+            Self::Proof { refusal, .. } => refusal.code(),
             Self::Policy(refusal) => refusal.code,
             Self::Store(_) => ErrorCode::Unavailable,
             Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,

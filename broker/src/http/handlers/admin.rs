@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use crate::config::AdminAuth;
 use crate::http::json::{self, Raw, Trailing};
-use crate::http::{ApiError, AppState, Call, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
 use crate::service::admin::{self, AdminError};
 
 /// `POST /v1/admin/auth`.
-pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     if !broker.limits.admin_auth(call.source) {
         return Err(limited(&broker, &call));
     }

@@ -7,11 +7,11 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::hashed_secrets::SecretError;
-use crate::http::{ApiError, AppState, Call, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
 use crate::service::app_login::{self, LoginError};
 
 /// Trades an app's credentials for its token.
-pub(in crate::http) async fn auth(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     // The limiter goes by the same reading of the body as the login.
     let body = call.json::<AppAuthRequest>();
     let client_id = body.as_ref().ok().and_then(|body| body.client_id.as_deref());

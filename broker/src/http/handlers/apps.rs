@@ -8,15 +8,16 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, reply};
+use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::apps::{self, Admin, AppError};
+use crate::service::authorize::Requirement;
 use crate::store::AppRecord;
 use crate::timestamp::rfc3339_seconds;
 
 type Answer = Result<Response, ApiError>;
 
-async fn admin(broker: &AppState, call: &Call) -> Result<Admin, ApiError> {
-    let bearer = authenticate(broker, call, Guard::admin("admin:launch-tokens:*")).await?;
+async fn admin(broker: &AppState, call: &ApiRequest) -> Result<Admin, ApiError> {
+    let bearer = authorize(broker, call, Requirement::admin("admin:launch-tokens:*")).await?;
     Ok(Admin {
         subject: bearer.claims.sub.clone(),
         source: call.source_text(),
@@ -37,7 +38,7 @@ fn shown(app: AppRecord) -> App {
 }
 
 /// `POST /v1/admin/apps`.
-pub(in crate::http) async fn register(State(broker): State<AppState>, call: Call) -> Answer {
+pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Answer {
     let admin = admin(&broker, &call).await?;
     let request: RegisterAppRequest = call.json()?;
     let registered = apps::register(&broker, request, admin).await?;
@@ -52,7 +53,7 @@ pub(in crate::http) async fn register(State(broker): State<AppState>, call: Call
 }
 
 /// `GET /v1/admin/apps`.
-pub(in crate::http) async fn list(State(broker): State<AppState>, call: Call) -> Answer {
+pub(in crate::http) async fn list(State(broker): State<AppState>, call: ApiRequest) -> Answer {
     admin(&broker, &call).await?;
     let apps: Vec<App> = apps::list(&broker).await?.into_iter().map(shown).collect();
     let total = i64::try_from(apps.len()).unwrap_or(i64::MAX);
@@ -60,13 +61,21 @@ pub(in crate::http) async fn list(State(broker): State<AppState>, call: Call) ->
 }
 
 /// `GET /v1/admin/apps/{id}`.
-pub(in crate::http) async fn get(State(broker): State<AppState>, Path(app_id): Path<String>, call: Call) -> Answer {
+pub(in crate::http) async fn get(
+    State(broker): State<AppState>,
+    Path(app_id): Path<String>,
+    call: ApiRequest,
+) -> Answer {
     admin(&broker, &call).await?;
     Ok(reply(StatusCode::OK, &shown(apps::get(&broker, app_id).await?)))
 }
 
 /// `PUT /v1/admin/apps/{id}`.
-pub(in crate::http) async fn update(State(broker): State<AppState>, Path(app_id): Path<String>, call: Call) -> Answer {
+pub(in crate::http) async fn update(
+    State(broker): State<AppState>,
+    Path(app_id): Path<String>,
+    call: ApiRequest,
+) -> Answer {
     let admin = admin(&broker, &call).await?;
     let request: UpdateAppRequest = call.json()?;
     let app = apps::update(&broker, app_id, request, admin).await?;
@@ -74,7 +83,11 @@ pub(in crate::http) async fn update(State(broker): State<AppState>, Path(app_id)
 }
 
 /// `DELETE /v1/admin/apps/{id}`.
-pub(in crate::http) async fn remove(State(broker): State<AppState>, Path(app_id): Path<String>, call: Call) -> Answer {
+pub(in crate::http) async fn remove(
+    State(broker): State<AppState>,
+    Path(app_id): Path<String>,
+    call: ApiRequest,
+) -> Answer {
     let admin = admin(&broker, &call).await?;
     let app = apps::deregister(&broker, app_id, admin).await?;
     let answer = RemoveAppResponse {

@@ -5,13 +5,14 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, query, reply_text};
+use crate::http::{ApiError, ApiRequest, AppState, authorize, query, reply_text};
 use crate::service::audit::{self, QueryError};
+use crate::service::authorize::Requirement;
 use crate::store::EventPage;
 
 /// One page of the trail.
-pub(in crate::http) async fn events(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    authenticate(&broker, &call, Guard::admin("admin:audit:*")).await?;
+pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    authorize(&broker, &call, Requirement::admin("admin:audit:*")).await?;
     let filter = audit::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;
     let asked = (filter.cursor, filter.offset, filter.limit);
     let page = audit::events(&broker, filter).await?;

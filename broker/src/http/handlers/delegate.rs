@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, reply};
+use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
+use crate::service::authorize::Requirement;
 use crate::service::delegate::{self, DelegateError, Wanted};
 
 /// `POST /v1/delegate`.
-pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, Guard::AGENT).await?;
+pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    let bearer = authorize(&broker, &call, Requirement::AGENT).await?;
     let request: DelegateRequest = call.json()?;
     let wanted = Wanted {
         delegate_to: request
@@ -24,7 +25,7 @@ pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: Call
             .ok_or_else(|| ApiError::invalid("scope is required and must not be empty"))?,
         ttl: request.ttl,
     };
-    let delegated = delegate::delegate(&broker, &bearer.claims, wanted, &call.path(), &call.source_text()).await?;
+    let delegated = delegate::delegate(&broker, &bearer.claims, wanted, call.origin(&call.path())).await?;
     let answer = DelegateResponse {
         access_token: delegated.issued.token,
         expires_in: delegated.issued.expires_in,

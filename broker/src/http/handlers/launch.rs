@@ -1,4 +1,4 @@
-//! Launch tokens: one handler, two guards.
+//! Launch tokens: one handler, two requirements.
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::wire::{LaunchPolicy, LaunchTokenRequest, LaunchTokenResponse};
@@ -6,22 +6,23 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, Guard, authenticate, reply};
+use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
+use crate::service::authorize::Requirement;
 use crate::service::launch::{self, LaunchError};
 use crate::timestamp::rfc3339_seconds;
 
 /// `POST /v1/admin/launch-tokens`.
-pub(in crate::http) async fn admin(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    launch(broker, call, Guard::admin("admin:launch-tokens:*")).await
+pub(in crate::http) async fn admin(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    launch(broker, call, Requirement::admin("admin:launch-tokens:*")).await
 }
 
 /// `POST /v1/app/launch-tokens`.
-pub(in crate::http) async fn app(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    launch(broker, call, Guard::app("app:launch-tokens:*")).await
+pub(in crate::http) async fn app(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    launch(broker, call, Requirement::app("app:launch-tokens:*")).await
 }
 
-async fn launch(broker: AppState, call: Call, guard: Guard) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, guard).await?;
+async fn launch(broker: AppState, call: ApiRequest, requirement: Requirement) -> Result<Response, ApiError> {
+    let bearer = authorize(&broker, &call, requirement).await?;
     let request: LaunchTokenRequest = call.json()?;
     let launched = launch::create(&broker, request, &bearer.claims.sub, &call.source_text()).await?;
     let answer = LaunchTokenResponse {

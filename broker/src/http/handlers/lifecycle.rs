@@ -8,19 +8,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use crate::broker::Broker;
-use crate::http::{ApiError, AppState, Call, Guard, IDEMPOTENCY_KEY, authenticate, reply};
+use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, reply};
 use crate::service::attested::is_attested;
-use crate::service::authorize::{renewal_code, revoked};
+use crate::service::authorize::Requirement;
 use crate::service::release::{self, Released};
-use crate::service::renew::{self, LONGEST_OVERLAP, RenewError, Wishes};
+use crate::service::renew::{self, RenewError, WishError, Wishes};
 use crate::service::renewal_proof::Brought;
 use crate::service::revoke::{self, RevokeError};
 
-/// Longest Idempotency-Key, bytes.
-const LONGEST_KEY: usize = 128;
-
-fn wishes(call: &Call, claims: &Claims) -> Result<Wishes, ApiError> {
+fn wishes(call: &ApiRequest, claims: &Claims) -> Result<Wishes, ApiError> {
     if !is_attested(claims) {
         // The body is ignored, whatever it is.
         return Ok(Wishes::default());
@@ -30,30 +26,12 @@ fn wishes(call: &Call, claims: &Claims) -> Result<Wishes, ApiError> {
     } else {
         call.json()?
     };
-    let overlap_seconds = body.overlap_seconds.unwrap_or(0);
-    if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
-        return Err(ApiError::invalid(format!(
-            "overlap_seconds {overlap_seconds} must be from 0 to {LONGEST_OVERLAP}"
-        )));
-    }
-    let key = match call.headers.get(IDEMPOTENCY_KEY) {
-        None => None,
-        Some(value) => match value.to_str() {
-            Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Some(key.to_owned()),
-            _ => {
-                let detail = format!("Idempotency-Key must be 1 to {LONGEST_KEY} visible ASCII characters");
-                return Err(ApiError::invalid(detail));
-            }
-        },
-    };
-    Ok(Wishes {
-        overlap_seconds,
-        key,
-        proof: proof(call),
-    })
+    let key = call.headers.get(IDEMPOTENCY_KEY);
+    let key = key.map(|value| value.to_str().unwrap_or_default());
+    Ok(Wishes::new(body.overlap_seconds.unwrap_or(0), key, proof(call))?)
 }
 
-fn proof(call: &Call) -> Brought {
+fn proof(call: &ApiRequest) -> Brought {
     let mut lines = call.headers.get_all(PROOF_HEADER).iter();
     match (lines.next().map(|line| line.to_str()), lines.next()) {
         (None, _) => Brought::Nothing,
@@ -63,13 +41,11 @@ fn proof(call: &Call) -> Brought {
 }
 
 /// `POST /v1/token/renew`.
-pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, Guard::RENEWAL).await?;
-    let claims = &bearer.claims;
-    let wishes = wishes(&call, claims)?;
-    let issued = renew::renew(&broker, claims, wishes, &call.path(), &call.source_text())
-        .await
-        .map_err(|error| renewal_error(&broker, error, claims))?;
+pub(in crate::http) async fn renew(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    let is_retry = call.headers.contains_key(IDEMPOTENCY_KEY);
+    let bearer = authorize(&broker, &call, Requirement::renewal(is_retry)).await?;
+    let wishes = wishes(&call, &bearer.claims)?;
+    let issued = renew::renew(&broker, &bearer.claims, wishes, call.origin(&call.path())).await?;
     let answer = RenewResponse {
         access_token: issued.token,
         expires_in: issued.expires_in,
@@ -77,33 +53,37 @@ pub(in crate::http) async fn renew(State(broker): State<AppState>, call: Call) -
     Ok(reply(StatusCode::OK, &answer))
 }
 
-fn renewal_error(broker: &Broker, error: RenewError, claims: &Claims) -> ApiError {
-    let attested = is_attested(claims);
-    match error {
-        RenewError::Ended(reason) if attested => revoked(renewal_code(reason)),
-        RenewError::Replaced if attested => revoked(ErrorCode::Superseded),
-        RenewError::Rate(seconds) => ApiError::rate_limited().retry_after(seconds),
-        RenewError::Proof(refusal) => {
-            ApiError::new(refusal.code(), refusal.to_string()).date(broker.clock.unix_seconds())
+impl From<WishError> for ApiError {
+    fn from(error: WishError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<RenewError> for ApiError {
+    fn from(error: RenewError) -> Self {
+        match error {
+            RenewError::Revoked(code) => Self::revoked(code),
+            RenewError::Rate(seconds) => Self::rate_limited().retry_after(seconds),
+            RenewError::Proof { refusal, judged_at } => Self::new(refusal.code(), refusal.to_string()).date(judged_at),
+            RenewError::Store(error) => error.into(),
+            RenewError::Entropy(_) | RenewError::Sign(_) => Self::internal("token renewal failed"),
+            RenewError::Failed | RenewError::Policy(_) => Self::new(error.code(), error.to_string()),
         }
-        RenewError::Store(error) => error.into(),
-        RenewError::Entropy(_) | RenewError::Sign(_) => ApiError::internal("token renewal failed"),
-        other => ApiError::new(other.code(), other.to_string()),
     }
 }
 
 /// `POST /v1/token/release`.
-pub(in crate::http) async fn release(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, Guard::ANY).await?;
-    match release::release(&broker, &bearer.claims, &call.path(), &call.source_text()).await? {
+pub(in crate::http) async fn release(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    let bearer = authorize(&broker, &call, Requirement::ANY).await?;
+    match release::release(&broker, &bearer.claims, call.origin(&call.path())).await? {
         Released::Done => Ok(StatusCode::NO_CONTENT.into_response()),
-        Released::Already => Err(revoked(ErrorCode::InsufficientScope)),
+        Released::Already => Err(ApiError::revoked(ErrorCode::InsufficientScope)),
     }
 }
 
 /// `POST /v1/revoke`.
-pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
-    let bearer = authenticate(&broker, &call, Guard::admin("admin:revoke:*")).await?;
+pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
+    let bearer = authorize(&broker, &call, Requirement::admin("admin:revoke:*")).await?;
     let request: RevokeRequest = call.json()?;
     let given = |value: Option<String>| value.filter(|text| !text.is_empty());
     let (Some(level), Some(target)) = (given(request.level), given(request.target)) else {

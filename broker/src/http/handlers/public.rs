@@ -8,14 +8,14 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use crate::http::json::reply_text;
-use crate::http::{ApiError, AppState, Call, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
 use crate::nonce;
 use crate::service::discovery::Discovery;
 use crate::service::health;
 use crate::service::token::{self, Validity};
 
 /// `GET /v1/challenge`.
-pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     if !broker.limits.challenge(call.source) {
         return Err(limited(&broker, &call));
     }
@@ -44,7 +44,7 @@ struct TokenInPlace<'a> {
 }
 
 /// `POST /v1/token/validate`.
-pub(in crate::http) async fn validate(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+pub(in crate::http) async fn validate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     let copy: Sensitive;
     let token = if let Some(TokenInPlace { token }) = call.borrowed_json() {
         token.unwrap_or_default()

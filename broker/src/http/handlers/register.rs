@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, AppState, Call, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
 use crate::service::register::{self, Denial, RegisterError, Registration};
 
 fn complete(request: RegisterRequest) -> Result<Registration, ApiError> {
@@ -32,7 +32,7 @@ fn complete(request: RegisterRequest) -> Result<Registration, ApiError> {
 }
 
 /// Registers an agent.
-pub(in crate::http) async fn register(State(broker): State<AppState>, call: Call) -> Result<Response, ApiError> {
+pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     if !broker.limits.register(call.source) {
         return Err(limited(&broker, &call));
     }

@@ -21,8 +21,9 @@ use crate::attest::{Attestation, AttestorError, DenialKind};
 use crate::http::error::ApiError;
 use crate::http::json::Trailing;
 use crate::http::query::{Reader, parameters};
-use crate::http::{AppState, Call, Guard, authenticate, json};
+use crate::http::{ApiRequest, AppState, authorization, authorize, json};
 use crate::service::attestation::{self, Incoming, K8sError};
+use crate::service::authorize::Requirement;
 use crate::service::denials::ReadDenials;
 use crate::service::pods::{EndPod, ReleasePod};
 use crate::service::policy::{ApplyPolicies, RemovePolicy, WriteRefusal, Writer};
@@ -67,26 +68,26 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
 }
 
 impl K8s {
-    pub(super) async fn controller(&self, call: &Call) -> Result<Writer, ApiError> {
+    pub(super) async fn controller(&self, call: &ApiRequest) -> Result<Writer, ApiError> {
         let writer = attestation::controller(&self.broker, &self.gate, incoming(call)).await?;
         call.connection.trust();
         Ok(writer)
     }
 }
 
-fn incoming(call: &Call) -> Incoming<'_> {
+fn incoming(call: &ApiRequest) -> Incoming<'_> {
     Incoming {
-        authorization: call.authorization(),
+        authorization: authorization::text(&call.headers),
         source: call.source,
     }
 }
 
 /// A body of this API: what doesn't fit is named.
-pub(super) fn body<'a, T: Deserialize<'a>>(call: &'a Call) -> Result<T, InputError> {
+pub(super) fn body<'a, T: Deserialize<'a>>(call: &'a ApiRequest) -> Result<T, InputError> {
     json::read_named(&call.body, Trailing::Ignored).map_err(|error| InputError::new(error.to_string()))
 }
 
-async fn put_app(State(k8s): State<K8s>, Path((namespace, name)): Path<(String, String)>, call: Call) -> Answer {
+async fn put_app(State(k8s): State<K8s>, Path((namespace, name)): Path<(String, String)>, call: ApiRequest) -> Answer {
     let writer = k8s.controller(&call).await?;
     let put: PutApp = body(&call).map_err(K8sError::from)?;
     let write = Write::app(PolicyKey::app(&namespace, &name), put).map_err(K8sError::from)?;
@@ -96,7 +97,7 @@ async fn put_app(State(k8s): State<K8s>, Path((namespace, name)): Path<(String, 
 async fn put_launch_token(
     State(k8s): State<K8s>,
     Path((namespace, name)): Path<(String, String)>,
-    call: Call,
+    call: ApiRequest,
 ) -> Answer {
     let writer = k8s.controller(&call).await?;
     let put: PutLaunchToken = body(&call).map_err(K8sError::from)?;
@@ -118,19 +119,23 @@ async fn put_one(k8s: &K8s, write: Write, writer: Writer) -> Answer {
     Ok(json::reply(StatusCode::OK, &written))
 }
 
-async fn delete_app(State(k8s): State<K8s>, Path((namespace, name)): Path<(String, String)>, call: Call) -> Answer {
+async fn delete_app(
+    State(k8s): State<K8s>,
+    Path((namespace, name)): Path<(String, String)>,
+    call: ApiRequest,
+) -> Answer {
     delete(&k8s, PolicyKey::app(&namespace, &name), &call).await
 }
 
 async fn delete_launch_token(
     State(k8s): State<K8s>,
     Path((namespace, name)): Path<(String, String)>,
-    call: Call,
+    call: ApiRequest,
 ) -> Answer {
     delete(&k8s, PolicyKey::launch_token(&namespace, &name), &call).await
 }
 
-async fn delete(k8s: &K8s, key: PolicyKey, call: &Call) -> Answer {
+async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
     let writer = k8s.controller(call).await?;
     let remove = removal(key, call.query(), writer).map_err(K8sError::from)?;
     let removed = k8s.broker.store.commit(remove).await?.map_err(K8sError::from)?;
@@ -183,13 +188,13 @@ fn removal(key: PolicyKey, query: &str, writer: Writer) -> Result<RemovePolicy, 
     })
 }
 
-async fn list(State(k8s): State<K8s>, call: Call) -> Answer {
+async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     let listed = k8s.broker.store.read(ListPolicies).await?;
     Ok(json::reply(StatusCode::OK, &listed))
 }
 
-async fn mark(State(k8s): State<K8s>, call: Call) -> Answer {
+async fn mark(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     let request: MarkRequest = body(&call).map_err(K8sError::from)?;
     let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
@@ -201,20 +206,20 @@ async fn mark(State(k8s): State<K8s>, call: Call) -> Answer {
     Ok(json::reply(StatusCode::OK, &answer))
 }
 
-async fn launch(State(k8s): State<K8s>, call: Call) -> Answer {
+async fn launch(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     let request = || body::<PodLaunchRequest>(&call);
     let launched = attestation::launch(&k8s.broker, &k8s.gate, incoming(&call), request).await?;
     Ok(json::reply(StatusCode::CREATED, &launched))
 }
 
-async fn end_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call) -> Answer {
+async fn end_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: ApiRequest) -> Answer {
     let writer = k8s.controller(&call).await?;
     let ended = ending(uid, &call, writer).map_err(K8sError::from)?;
     let revoked = k8s.broker.store.commit(ended).await?;
     Ok(json::reply(StatusCode::OK, &revoked))
 }
 
-fn ending(uid: String, call: &Call, writer: Writer) -> Result<EndPod, InputError> {
+fn ending(uid: String, call: &ApiRequest, writer: Writer) -> Result<EndPod, InputError> {
     check_uid(&uid)?;
     let request: PodEndedRequest = body(call)?;
     for (field, value, most) in [
@@ -240,8 +245,8 @@ fn ending(uid: String, call: &Call, writer: Writer) -> Result<EndPod, InputError
     })
 }
 
-async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call) -> Answer {
-    let person = authenticate(&k8s.broker, &call, Guard::admin("admin:revoke:*")).await?;
+async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: ApiRequest) -> Answer {
+    let person = authorize(&k8s.broker, &call, Requirement::admin("admin:revoke:*")).await?;
     check_uid(&uid).map_err(K8sError::from)?;
     let release = ReleasePod {
         pod_uid: uid,
@@ -252,7 +257,7 @@ async fn release_pod(State(k8s): State<K8s>, Path(uid): Path<String>, call: Call
     Ok(json::reply(StatusCode::OK, &released))
 }
 
-async fn denials(State(k8s): State<K8s>, call: Call) -> Answer {
+async fn denials(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     let given = parameters(call.query(), Reader::Denials);
     let after =

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Answer, K8s, body};
 use crate::http::error::ApiError;
 use crate::http::json::{Misfit, Raw};
-use crate::http::{Call, json};
+use crate::http::{ApiRequest, json};
 use crate::service::attestation::K8sError;
 use crate::service::policy::{ApplyPolicies, WriteRefusal};
 use crate::service::policy_input::{InputError, Write};
@@ -63,7 +63,7 @@ fn malformed(misfit: &Misfit) -> K8sError {
     InputError::new(format!("malformed body: {misfit}")).into()
 }
 
-pub(super) async fn put_all(State(k8s): State<K8s>, mut call: Call) -> Answer {
+pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Answer {
     let writer = k8s.controller(&call).await?;
     call.read_rest().await?;
     let Items { items } = body(&call).map_err(K8sError::from)?;
@@ -103,7 +103,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: Call) -> Answer {
 }
 
 /// The refusal of one item, as complete as that of a whole request.
-fn problem(call: &Call, refusal: WriteRefusal) -> Problem {
+fn problem(call: &ApiRequest, refusal: WriteRefusal) -> Problem {
     let error = ApiError::from(K8sError::from(refusal));
     Problem {
         instance: call.path().into_owned(),

@@ -1,0 +1,12 @@
+//! Where a request comes from, as audit events tell it.
+
+use std::net::IpAddr;
+
+/// The caller's address and what it asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct AuditOrigin<'a> {
+    /// Network address of the caller.
+    pub source: IpAddr,
+    /// Path of the endpoint, decoded, without its query.
+    pub resource: &'a str,
+}
