@@ -4,7 +4,10 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{DenialsResponse, LivePod};
 use async_trait::async_trait;
 
+use super::attestation::K8sError;
+use super::policy_input::InputError;
 use crate::attest::DenialKind;
+use crate::broker::Broker;
 use crate::limits::Asker;
 use crate::store::policy::NewDenial;
 use crate::store::{Command, DenialDraft, Result, Tx};
@@ -151,11 +154,26 @@ impl Command for RecordDenial {
     }
 }
 
+/// The feed after the cursor that the query's parameters `given` name; of those with one name the last counts.
+///
+/// # Errors
+/// When the cursor is none, or the store fails.
+pub async fn read(broker: &Broker, given: &[(&str, String)]) -> std::result::Result<DenialsResponse, K8sError> {
+    let after = match given.iter().rev().find(|(key, _)| *key == "after") {
+        None => 0,
+        Some((_, value)) => value
+            .parse::<i64>()
+            .ok()
+            .filter(|after| *after >= 0)
+            .ok_or_else(|| InputError::new("query parameter after must be a cursor: a whole number, 0 or more"))?,
+    };
+    Ok(broker.store.read(ReadDenials { after }).await?)
+}
+
 /// The feed after a cursor.
-#[derive(Debug, Clone, Copy)]
-pub struct ReadDenials {
+struct ReadDenials {
     /// The last cursor seen; 0 for the first time.
-    pub after: i64,
+    after: i64,
 }
 
 #[async_trait]

@@ -21,6 +21,7 @@ pub mod pods;
 pub mod policy;
 pub mod policy_input;
 pub mod policy_list;
+pub mod policy_removal;
 pub mod policy_rules;
 pub mod presented;
 pub mod proof;

@@ -1,14 +1,74 @@
 //! The end of a pod, and the end of its quarantine.
 
+use std::net::IpAddr;
+
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::k8s::{LivePod, PodReleaseResponse, RevokedResponse};
+use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
 use async_trait::async_trait;
 
+use super::attestation::K8sError;
+use super::policy::Writer;
+use super::policy_input::{InputError, check_uid};
 use super::{lineage::root, quarantine};
+use crate::broker::Broker;
 use crate::store::{Command, EndReason, EventDraft, Result, Tx};
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
+
+/// Ends what a pod held, when its controller says that it is gone.
+///
+/// # Errors
+/// When a value is missing or out of range, or the store fails.
+pub async fn end(
+    broker: &Broker,
+    uid: String,
+    request: impl FnOnce() -> std::result::Result<PodEndedRequest, InputError>,
+    writer: Writer,
+) -> std::result::Result<RevokedResponse, K8sError> {
+    check_uid(&uid)?;
+    let request = request()?;
+    for (field, value, most) in [
+        ("namespace", &request.namespace, 63),
+        ("name", &request.name, 253),
+        ("reason", &request.reason, 256),
+    ] {
+        if value.is_empty() || value.len() > most || value.chars().any(char::is_control) {
+            let detail = format!("{field} must be 1 to {most} bytes without control characters");
+            return Err(InputError::new(detail).into());
+        }
+    }
+    let ended = EndPod {
+        pod: LivePod {
+            uid,
+            namespace: request.namespace,
+            name: request.name,
+        },
+        reason: request.reason,
+        actor: writer.actor,
+        source: writer.source,
+    };
+    Ok(broker.store.commit(ended).await?)
+}
+
+/// Lifts the quarantine of a pod; `actor` is the person that does it.
+///
+/// # Errors
+/// When the UID is none, or the store fails.
+pub async fn release(
+    broker: &Broker,
+    pod_uid: String,
+    actor: &str,
+    source: IpAddr,
+) -> std::result::Result<PodReleaseResponse, K8sError> {
+    check_uid(&pod_uid)?;
+    let release = ReleasePod {
+        pod_uid,
+        actor: actor.to_owned(),
+        source: source.to_string(),
+    };
+    Ok(broker.store.commit(release).await?)
+}
 
 /// A pod is gone: its sessions end, what was delegated to it ends, its unused launch tokens are worth nothing, and none follows.
 #[derive(Debug, Clone)]
@@ -83,14 +143,13 @@ async fn holds_any_of(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
 }
 
 /// A person lifts the quarantine of a pod.
-#[derive(Debug)]
-pub struct ReleasePod {
+struct ReleasePod {
     /// `metadata.uid`.
-    pub pod_uid: String,
+    pod_uid: String,
     /// Subject of the bearer.
-    pub actor: String,
+    actor: String,
     /// Network address.
-    pub source: String,
+    source: String,
 }
 
 #[async_trait]

@@ -7,8 +7,10 @@ use agentwrit_protocol::lower_hex;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
+use super::attestation::K8sError;
 use super::policy_input::{InputError, Write};
 use super::policy_rules::{Fence, Pair, accept, fence, takes_away};
+use crate::broker::Broker;
 use crate::store::policy::{Policy, PolicyKey, PolicySpec};
 use crate::store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
 
@@ -72,6 +74,42 @@ impl Command for ApplyPolicies {
             });
         }
         Ok(answers)
+    }
+}
+
+/// Writes one policy.
+///
+/// # Errors
+/// When the write is refused or the store fails.
+pub async fn put(broker: &Broker, write: Write, writer: Writer) -> std::result::Result<PutPolicyResponse, K8sError> {
+    Ok(broker.store.commit(ApplyPolicy { write, writer }).await??)
+}
+
+/// Writes policies in order, each with an answer of its own.
+///
+/// # Errors
+/// When the store fails.
+pub async fn put_all(
+    broker: &Broker,
+    items: Vec<std::result::Result<Write, InputError>>,
+    writer: Writer,
+) -> Result<Vec<Written<PutPolicyResponse>>> {
+    broker.store.commit(ApplyPolicies { writes: items, writer }).await
+}
+
+/// Writes one policy. The controller tries again by itself.
+struct ApplyPolicy {
+    write: Write,
+    writer: Writer,
+}
+
+#[async_trait]
+impl Command for ApplyPolicy {
+    type Outcome = Written<PutPolicyResponse>;
+    const TAKES_AUTHORITY: bool = true;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
+        apply(tx, self.write, &self.writer).await
     }
 }
 

@@ -2,16 +2,39 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use agentwrit_protocol::k8s::{LivePod, PolicyKind, PolicyListResponse, PolicySummary, orch_id};
+use agentwrit_protocol::k8s::{
+    LivePod, MarkRequest, MarkResponse, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
+};
 use async_trait::async_trait;
 
 use super::attested::live_pod;
 use super::policy::current_epoch;
+use crate::broker::Broker;
 use crate::store::{Command, MetaKey, Result, Tx};
 
+/// Everything that the broker holds.
+///
+/// # Errors
+/// When the store fails.
+pub async fn list(broker: &Broker) -> Result<PolicyListResponse> {
+    broker.store.read(ListPolicies).await
+}
+
+/// Compares the mark that the controller remembers with the store's.
+///
+/// # Errors
+/// When the store fails.
+pub async fn compare_mark(broker: &Broker, request: &MarkRequest) -> Result<MarkResponse> {
+    let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
+    let compared = broker.store.compare(remembered).await?;
+    Ok(MarkResponse {
+        mark: compared.mark,
+        restored: compared.restored,
+    })
+}
+
 /// Reads all policies, counts and pods.
-#[derive(Debug, Clone, Copy)]
-pub struct ListPolicies;
+struct ListPolicies;
 
 #[async_trait]
 impl Command for ListPolicies {

@@ -1,19 +1,87 @@
-//! `PUT /v1/k8s/policies`: many writes in one request, each with a result of its own.
+//! Policies as the controller writes and reads them.
 
 use agentwrit_protocol::Problem;
-use agentwrit_protocol::k8s::{BulkResponse, BulkResult, MAX_BULK_ITEMS, PolicyKind};
-use axum::extract::State;
+use agentwrit_protocol::k8s::{
+    BulkResponse, BulkResult, MAX_BULK_ITEMS, MarkRequest, PolicyKind, PutApp, PutLaunchToken,
+};
+use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Answer, K8s, body};
-use crate::http::error::ApiError;
 use crate::http::json::{Misfit, Raw};
-use crate::http::{ApiRequest, json};
+use crate::http::query::{Reader, parameters};
+use crate::http::{ApiError, ApiRequest, reply};
 use crate::service::attestation::K8sError;
-use crate::service::policy::{ApplyPolicies, WriteRefusal};
+use crate::service::policy::{self, WriteRefusal};
 use crate::service::policy_input::{InputError, Write};
+use crate::service::{policy_list, policy_removal};
 use crate::store::policy::PolicyKey;
+
+/// `PUT /v1/k8s/policies/apps/{namespace}/{name}`.
+pub(super) async fn put_app(
+    State(k8s): State<K8s>,
+    Path((namespace, name)): Path<(String, String)>,
+    call: ApiRequest,
+) -> Answer {
+    let writer = k8s.controller(&call).await?;
+    let put: PutApp = body(&call)?;
+    let write = Write::app(PolicyKey::app(&namespace, &name), put)?;
+    Ok(reply(StatusCode::OK, &policy::put(&k8s.broker, write, writer).await?))
+}
+
+/// `PUT /v1/k8s/policies/launch-tokens/{namespace}/{name}`.
+pub(super) async fn put_launch_token(
+    State(k8s): State<K8s>,
+    Path((namespace, name)): Path<(String, String)>,
+    call: ApiRequest,
+) -> Answer {
+    let writer = k8s.controller(&call).await?;
+    let put: PutLaunchToken = body(&call)?;
+    let write = Write::launch_token(PolicyKey::launch_token(&namespace, &name), put)?;
+    Ok(reply(StatusCode::OK, &policy::put(&k8s.broker, write, writer).await?))
+}
+
+/// `DELETE /v1/k8s/policies/apps/{namespace}/{name}`.
+pub(super) async fn delete_app(
+    State(k8s): State<K8s>,
+    Path((namespace, name)): Path<(String, String)>,
+    call: ApiRequest,
+) -> Answer {
+    delete(&k8s, PolicyKey::app(&namespace, &name), &call).await
+}
+
+/// `DELETE /v1/k8s/policies/launch-tokens/{namespace}/{name}`.
+pub(super) async fn delete_launch_token(
+    State(k8s): State<K8s>,
+    Path((namespace, name)): Path<(String, String)>,
+    call: ApiRequest,
+) -> Answer {
+    delete(&k8s, PolicyKey::launch_token(&namespace, &name), &call).await
+}
+
+async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
+    let writer = k8s.controller(call).await?;
+    let given = parameters(call.query(), Reader::RemovePolicy);
+    let removed = policy_removal::remove(&k8s.broker, key, &given, writer).await?;
+    Ok(reply(StatusCode::OK, &removed))
+}
+
+/// `GET /v1/k8s/policies`.
+pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
+    k8s.controller(&call).await?;
+    Ok(reply(StatusCode::OK, &policy_list::list(&k8s.broker).await?))
+}
+
+/// `POST /v1/k8s/mark`.
+pub(super) async fn mark(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
+    k8s.controller(&call).await?;
+    let request: MarkRequest = body(&call)?;
+    Ok(reply(
+        StatusCode::OK,
+        &policy_list::compare_mark(&k8s.broker, &request).await?,
+    ))
+}
 
 /// Longest namespace or name that a result repeats, bytes: the longest name of Kubernetes.
 const LONGEST_NAME: usize = 253;
@@ -63,10 +131,11 @@ fn malformed(misfit: &Misfit) -> K8sError {
     InputError::new(format!("malformed body: {misfit}")).into()
 }
 
+/// `PUT /v1/k8s/policies`: many writes in one request, each with a result of its own.
 pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Answer {
     let writer = k8s.controller(&call).await?;
     call.read_rest().await?;
-    let Items { items } = body(&call).map_err(K8sError::from)?;
+    let Items { items } = body(&call)?;
     let items = || items.items().map_err(|misfit| malformed(&misfit.in_member("items")));
     let count = items()?.count();
     if count == 0 || count > MAX_BULK_ITEMS {
@@ -81,7 +150,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Ans
         puts.push(address.write(item));
         addresses.push(address);
     }
-    let answers = k8s.broker.store.commit(ApplyPolicies { writes: puts, writer }).await?;
+    let answers = policy::put_all(&k8s.broker, puts, writer).await?;
     let results = addresses
         .into_iter()
         .zip(answers)
@@ -99,7 +168,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Ans
             }
         })
         .collect();
-    Ok(json::reply(StatusCode::OK, &BulkResponse { results }))
+    Ok(reply(StatusCode::OK, &BulkResponse { results }))
 }
 
 /// The refusal of one item, as complete as that of a whole request.

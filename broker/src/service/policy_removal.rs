@@ -1,0 +1,68 @@
+//! The removal of a policy, as its query string asks for it.
+
+use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::k8s::{RevokedResponse, WriteOrder};
+
+use super::attestation::K8sError;
+use super::policy::{RemovePolicy, Writer};
+use super::policy_input::{InputError, check_key, check_order, check_uid};
+use crate::broker::Broker;
+use crate::store::policy::PolicyKey;
+
+/// Removes a policy. `given` are the query's parameters; of those with one name the last counts.
+///
+/// # Errors
+/// When a parameter is missing or wrong, when a later write came first, or when the store fails.
+pub async fn remove(
+    broker: &Broker,
+    key: PolicyKey,
+    given: &[(&str, String)],
+    writer: Writer,
+) -> Result<RevokedResponse, K8sError> {
+    Ok(broker.store.commit(removal(key, given, writer)?).await??)
+}
+
+fn removal(key: PolicyKey, given: &[(&str, String)], writer: Writer) -> Result<RemovePolicy, InputError> {
+    check_key(&key)?;
+    let text = |name: &str| {
+        let found = given
+            .iter()
+            .rev()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.as_str());
+        found.ok_or_else(|| InputError::new(format!("query parameter {name} is required")))
+    };
+    let number = |name: &str| {
+        let value = text(name)?;
+        value.parse::<i64>().map_err(|_| {
+            InputError::new(format!(
+                "query parameter {name} must be a whole number, not {:?}",
+                excerpt(value)
+            ))
+        })
+    };
+    let uid = text("uid")?.to_owned();
+    check_uid(&uid)?;
+    let order = WriteOrder {
+        lease_epoch: number("lease_epoch")?,
+        sequence: number("sequence")?,
+    };
+    check_order(order)?;
+    let revoke = match text("revoke")? {
+        "true" => true,
+        "false" => false,
+        other => {
+            return Err(InputError::new(format!(
+                "query parameter revoke must be true or false, not {:?}",
+                excerpt(other)
+            )));
+        }
+    };
+    Ok(RemovePolicy {
+        key,
+        uid,
+        order,
+        revoke,
+        writer,
+    })
+}
