@@ -68,6 +68,13 @@ pub fn to_string<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String>
     String::from_utf8(to_vec(value)?).or_else(|error| Ok(String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
+/// Writes a value as one line, with its line feed: a body of the contract. What can't be written leaves the line empty.
+pub fn to_line<T: Serialize + ?Sized>(value: &T) -> String {
+    let mut text = to_string(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Errors on their way to `application/problem+json`.
 
-use agentwrit_protocol::{ErrorCode, Problem};
+use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -106,7 +106,7 @@ impl ApiError {
     pub(super) fn render(mut self, path: &str, request_id: &str) -> Response {
         path.clone_into(&mut self.problem.instance);
         request_id.clone_into(&mut self.problem.request_id);
-        let body = super::json::to_line(self.problem.as_ref());
+        let body = go_json::to_line(self.problem.as_ref());
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();

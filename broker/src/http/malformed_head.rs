@@ -1,10 +1,8 @@
 //! The answer to a request whose head can't be read: hyper's status, our words.
 
-use agentwrit_protocol::{ErrorCode, Problem};
+use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-
-use super::json;
 
 /// Largest header block, bytes.
 pub(crate) const MAX_HEAD: usize = 1_048_576;
@@ -27,7 +25,7 @@ pub(super) fn answer(status: StatusCode, headers: &HeaderMap, request_id: &str) 
         request_id: request_id.to_owned(),
         ..Problem::new(ErrorCode::InvalidRequest, detail)
     };
-    let body = json::to_line(&problem);
+    let body = go_json::to_line(&problem);
     let mut bytes = format!(
         "HTTP/1.1 {} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n",
         status.as_u16(),

@@ -27,6 +27,7 @@ pub mod presented;
 pub mod proof;
 mod quarantine;
 pub mod register;
+mod registration;
 pub mod release;
 pub mod renew;
 pub mod renewal_proof;

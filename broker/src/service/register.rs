@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, told};
+use agentwrit_protocol::excerpt::{SCOPES_TOLD, excerpt, told};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
-use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, Sensitive, SpiffeId, SpiffeIdError, Times, go_json};
+use agentwrit_protocol::wire::RegisterRequest;
+use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, SpiffeId, SpiffeIdError, Times, go_json};
 use agentwrit_server::Source;
 use async_trait::async_trait;
 
 use super::attested::{self, Refusal, RegisterClaim};
 use super::presented::{self, Unfit};
 use super::proof::{self, ProofError};
+use super::registration::{Missing, Registration};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
@@ -33,36 +35,6 @@ pub(super) fn is_too_long(scopes: &[String]) -> bool {
     // Two quotes and a comma or bracket each, and the first bracket.
     let least = scopes.iter().fold(1, |least, scope| least + scope.len() + 3);
     least > MAX_SCOPE_BYTES || go_json::to_vec(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES
-}
-
-/// A registration as asked for: every member is there.
-#[derive(Debug)]
-pub struct Registration {
-    /// The launch token.
-    pub launch_token: Sensitive,
-    /// As `/v1/challenge` gave it.
-    pub nonce: String,
-    /// Raw Ed25519 key, base64.
-    pub public_key: String,
-    /// Ed25519 over the decoded nonce, base64.
-    pub signature: String,
-    /// Second segment of the SPIFFE id.
-    pub orch_id: String,
-    /// Third segment of the SPIFFE id.
-    pub task_id: String,
-    /// Not empty.
-    pub requested_scope: Vec<String>,
-    /// Seconds; 0 and less count as absent.
-    pub requested_ttl: Option<i64>,
-}
-
-impl Registration {
-    /// For the audit trail.
-    fn asked(&self, launch: Option<&LaunchToken>, claimed: &[(&str, &str)]) -> String {
-        let mut names = launch.map_or_else(Vec::new, LaunchToken::names);
-        names.extend_from_slice(claimed);
-        asked(Some(&self.requested_scope), &names)
-    }
 }
 
 /// Why a registration is refused; the texts are the contract's.
@@ -126,6 +98,9 @@ impl Denial {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
+    /// A member is not there, or empty; nothing is burned.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// `orch_id` or `task_id` can't be part of a SPIFFE id; nothing is burned.
     #[error(transparent)]
     Segment(#[from] SpiffeIdError),
@@ -155,16 +130,17 @@ pub enum RegisterError {
 /// The first step of contract §8 that fails.
 pub async fn register(
     broker: &Broker,
-    wanted: Registration,
+    request: RegisterRequest,
     source: IpAddr,
 ) -> Result<(String, Issued), RegisterError> {
-    let result = attempt(broker, wanted, source).await;
+    let result = attempt(broker, request, source).await;
     let status = if result.is_ok() { "success" } else { "failure" };
     broker.metrics.registrations.with_label_values(&[status]).inc();
     result
 }
 
-async fn attempt(broker: &Broker, wanted: Registration, source: IpAddr) -> Result<(String, Issued), RegisterError> {
+async fn attempt(broker: &Broker, request: RegisterRequest, source: IpAddr) -> Result<(String, Issued), RegisterError> {
+    let wanted = Registration::complete(request)?;
     if is_too_long(&wanted.requested_scope) {
         return Err(RegisterError::ScopeLength);
     }

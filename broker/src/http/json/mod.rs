@@ -5,6 +5,7 @@ mod raw;
 mod scan;
 mod text;
 
+use agentwrit_protocol::go_json::to_line;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
@@ -90,13 +91,6 @@ fn ends_a_word(next: Option<u8>) -> bool {
             b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'[' | b']' | b'{' | b'}' | b',' | b':'
         )
     })
-}
-
-/// Compact JSON and a line feed.
-pub(super) fn to_line<T: Serialize>(value: &T) -> String {
-    let mut text = agentwrit_protocol::go_json::to_string(value).unwrap_or_default();
-    text.push('\n');
-    text
 }
 
 /// A success with a JSON body.

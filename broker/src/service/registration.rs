@@ -1,0 +1,65 @@
+//! What a registration asks for.
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::excerpt::asked;
+use agentwrit_protocol::wire::RegisterRequest;
+
+use crate::store::LaunchToken;
+
+/// A member that is not there, or empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("missing required field: {0}")]
+pub struct Missing(&'static str);
+
+/// A registration as asked for: every member is there.
+pub(super) struct Registration {
+    pub(super) launch_token: Sensitive,
+    /// As `/v1/challenge` gave it.
+    pub(super) nonce: String,
+    /// Raw Ed25519 key, base64.
+    pub(super) public_key: String,
+    /// Ed25519 over the decoded nonce, base64.
+    pub(super) signature: String,
+    /// Second segment of the SPIFFE id.
+    pub(super) orch_id: String,
+    /// Third segment of the SPIFFE id.
+    pub(super) task_id: String,
+    /// Not empty.
+    pub(super) requested_scope: Vec<String>,
+    /// Seconds; 0 and less count as absent.
+    pub(super) requested_ttl: Option<i64>,
+}
+
+impl Registration {
+    /// The request, when nothing is missing.
+    pub(super) fn complete(request: RegisterRequest) -> Result<Self, Missing> {
+        let text = |value: Option<String>, name| {
+            let value = value.filter(|text| !text.is_empty());
+            value.ok_or(Missing(name))
+        };
+        let complete = Self {
+            launch_token: request
+                .launch_token
+                .filter(|token: &Sensitive| !token.expose().is_empty())
+                .ok_or(Missing("launch_token"))?,
+            nonce: text(request.nonce, "nonce")?,
+            public_key: text(request.public_key, "public_key")?,
+            signature: text(request.signature, "signature")?,
+            orch_id: text(request.orch_id, "orch_id")?,
+            task_id: text(request.task_id, "task_id")?,
+            requested_scope: request.requested_scope.unwrap_or_default(),
+            requested_ttl: request.requested_ttl,
+        };
+        if complete.requested_scope.is_empty() {
+            return Err(Missing("requested_scope"));
+        }
+        Ok(complete)
+    }
+
+    /// For the audit trail.
+    pub(super) fn asked(&self, launch: Option<&LaunchToken>, claimed: &[(&str, &str)]) -> String {
+        let mut names = launch.map_or_else(Vec::new, LaunchToken::names);
+        names.extend_from_slice(claimed);
+        asked(Some(&self.requested_scope), &names)
+    }
+}
