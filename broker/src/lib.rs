@@ -1,10 +1,10 @@
 //! The AgentWrit token broker: issues short-lived, scoped, individually revocable tokens to agents.
 //!
 //! http (extractors, handlers, problems) → service (the rules) → store (traits; SQLite behind them), with limits
-//! and metrics beside; attestation and tokens are crates of their own. Time and randomness are passed in.
+//! and metrics beside; attestation and tokens are crates of their own. `process` puts it all together and runs it. Time
+//! and randomness are passed in.
 #![deny(missing_docs)]
 
-pub mod background;
 pub mod broker;
 mod clock;
 pub mod config;
@@ -14,18 +14,17 @@ pub mod http;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
-mod reload;
+pub mod process;
 pub mod retention;
-pub mod run;
-pub mod server;
 pub mod service;
-pub mod startup;
 pub mod store;
 mod store_surroundings;
 pub mod system;
 #[cfg(test)]
 mod testing;
 pub mod timestamp;
+
+pub use process::{assemble as startup, housekeeping as background, listeners as server};
 
 pub use agentwrit_tokens::{key_set as keys, nonce, verifier as verify};
 

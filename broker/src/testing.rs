@@ -7,7 +7,7 @@ use agentwrit_protocol::clock::ManualClock;
 
 use crate::broker::{AppState, Broker};
 use crate::config::Config;
-use crate::startup::{Surroundings, assemble};
+use crate::process::assemble::{Surroundings, assemble};
 use crate::store::sqlite::SqliteStore;
 use crate::system::SystemEntropy;
 

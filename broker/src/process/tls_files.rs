@@ -3,7 +3,7 @@
 use agentwrit_server::tls::Tls;
 use tokio::signal::unix::Signal;
 
-use crate::reload::keep_looking;
+use super::reload::keep_looking;
 
 /// Reads the TLS files again, for ever.
 pub(super) async fn watch(tls: Option<&Tls>, hangup: Option<Signal>) {
@@ -30,7 +30,7 @@ mod tests {
     use rcgen::generate_simple_self_signed;
 
     use super::*;
-    use crate::reload::LOOK_EVERY;
+    use crate::process::reload::LOOK_EVERY;
 
     fn write(folder: &Path) {
         let made = generate_simple_self_signed(vec!["broker.test".to_owned()]).unwrap();

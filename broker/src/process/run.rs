@@ -10,14 +10,14 @@ use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::assemble::{StartError, Surroundings, assemble};
+use super::listeners::{ListenError, Server};
+use super::reload::follow_level;
 use crate::config::{Config, help};
 use crate::keys::KeySet;
 use crate::logging::{Log, log_panics};
-use crate::reload::follow_level;
-use crate::server::{ListenError, Server};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
-use crate::startup::{StartError, Surroundings, assemble};
 use crate::store::{StoreError, StoreLocation};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 

@@ -1,7 +1,5 @@
 //! The broker's two listeners.
 
-mod files;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use crate::background;
+use super::{housekeeping, tls_files};
 use crate::broker::AppState;
 use crate::http::{Front, MAX_HEAD, MAX_HEADERS, router};
 use crate::store::StoreError;
@@ -135,8 +133,8 @@ impl Server {
                         listener.serve(&ops, &stopping).await;
                     }
                 },
-                files::watch(self.tls.as_deref(), self.hangup),
-                background::run(Arc::clone(&self.broker)),
+                tls_files::watch(self.tls.as_deref(), self.hangup),
+                housekeeping::run(Arc::clone(&self.broker)),
             );
         };
         tokio::select! {
@@ -148,7 +146,7 @@ impl Server {
         if stopping.send(()).is_ok() && tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
             tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
         }
-        background::tell_suppressed(&self.broker);
+        housekeeping::tell_suppressed(&self.broker);
         self.broker.store.close().await
     }
 }
