@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
-use crate::store::sqlite::{OpenOptions, SqliteStore};
+use crate::store::sqlite::{Declared, OpenOptions, SqliteStore};
 use crate::store::{Store, StoreError};
 use crate::store_surroundings::{ChainSigner, ViewFollower};
 use crate::verify::Verifier;
@@ -88,8 +88,10 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         key_is_new: keys.made(),
         max_ttl: config.max_ttl,
         retention: config.retention.clone(),
-        restored: config.restored,
-        accept_clock: config.accept_clock,
+        declared: Declared {
+            restored: config.restored,
+            accept_clock: config.accept_clock,
+        },
     };
     let attestation = match &config.attest {
         Some(settings) => {

@@ -91,7 +91,7 @@ async fn held(broker: &AppState, uid: &'static str) -> (Vec<Policy>, i64, bool, 
 
 fn set_full(broker: &AppState, by_disk: bool, full: bool) {
     if by_disk {
-        set_free(&broker, if full { 0 } else { PLENTY });
+        set_free(broker, if full { 0 } else { PLENTY });
     } else {
         broker.store.refuse(full);
     }

@@ -7,8 +7,10 @@ use agentwrit_protocol::audit::Checkpoint;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Operation;
-use super::open::{Opened, lacks_room, load_changes, open, probe};
-use super::restored::{Finding, Identity, Rule, begin_anew, judge};
+use super::identity::Identity;
+use super::open::{Opened, lacks_room, open, probe};
+use super::restored::{Finding, Rule, begin_anew, judge};
+use super::revocation_changes::load_changes;
 use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
 use crate::audit::chain::{Links, remember};

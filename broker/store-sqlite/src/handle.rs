@@ -15,9 +15,8 @@ use super::jobs::{Append, Flush, Unconfirmed};
 use super::open::Opened;
 use super::options::OpenOptions;
 use super::readers::Readers;
-use super::ready;
 use super::shared::Shared;
-use super::tx::SqliteTx;
+use super::tx::{SqliteTx, ready};
 use super::upkeep::{note_memory_run, opened, remind};
 use agentwrit_store::{
     Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, StoreLocation, Surroundings,

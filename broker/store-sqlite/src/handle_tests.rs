@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::options::Declared;
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Command, EventFilter, Retention, Store, Tx};
 
@@ -15,8 +16,7 @@ async fn in_memory() -> Store {
         key_is_new: true,
         max_ttl: 0,
         retention: Retention::default(),
-        restored: false,
-        accept_clock: false,
+        declared: Declared::default(),
     };
     Store::new(SqliteStore::open(options, surroundings().0).await.unwrap())
 }

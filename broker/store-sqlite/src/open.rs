@@ -7,28 +7,23 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::{Clock, Entropy, StoreMark, Times, lower_hex};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use agentwrit_protocol::StoreMark;
+use rusqlite::{Connection, OpenFlags};
 
 use super::error::Operation;
-use super::restored::{Finding, Identity, Rule, begin_anew, judge, remember_epoch};
+use super::identity::identify;
+use super::restored::{Finding, Rule, begin_anew, judge};
+use super::revocation_changes::load_changes;
 use super::schema::migrate;
 use super::shared::Shared;
-use super::statements::Statements;
-use super::transaction::append;
-use crate::audit::chain::{ChainHead, seal, verify_tail};
+use super::statements::{Statements, begin};
+use crate::audit::chain::{ChainHead, verify_tail};
 use crate::audit::segments;
 use crate::disk::space::Space;
 use crate::rows::meta;
-use crate::rows::session::{AT_ONCE, kept_until};
+use crate::rows::segments::reusable_bytes;
 use agentwrit_protocol::file_names::beside;
-use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
-use agentwrit_store::ViewChange;
-use agentwrit_store::{
-    EndReason, EventDraft, FromStored, MetaKey, Remembered, Result, Revocation, RevocationLevel, StoreError,
-    StoreLocation,
-};
+use agentwrit_store::{MetaKey, Remembered, Result, StoreError, StoreLocation};
 
 /// How long to wait for whoever else holds the write lock. Nobody should: ours is the one writer. A batch that fails
 /// waits up to three times (BEGIN, the probe, opening anew), and its callers with it.
@@ -133,7 +128,7 @@ pub(super) fn lacks_room(kind: &StoreLocation, error: &StoreError) -> bool {
 
 /// Tells [`agentwrit_store::DiskSpace`] of the free pages in the file.
 pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<()> {
-    let bytes = segments::reusable_bytes(connection)?;
+    let bytes = reusable_bytes(connection)?;
     shared.status.space.reusable(u64::try_from(bytes).unwrap_or_default());
     Ok(())
 }
@@ -225,12 +220,6 @@ fn finding(connection: &Connection, present: &StoreMark, shared: &Shared) -> Res
     Ok(rule.map(|rule| Finding { rule, remembered, by }))
 }
 
-pub(super) fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<Transaction<'c>> {
-    connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .during(operation)
-}
-
 /// Whether the store takes a write, and one of some size: on a full disk a failed batch leaves room that a single page
 /// still fits into. The content differs each time, since SQLite doesn't write what is there already.
 pub(super) fn probe(connection: &mut Connection) -> Result<()> {
@@ -240,190 +229,6 @@ pub(super) fn probe(connection: &mut Connection) -> Result<()> {
                ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     transaction.change(OPERATION, sql, [MetaKey::WriteProbe.as_str()])?;
     transaction.commit().during(OPERATION)
-}
-
-/// A second that no token was issued in yet: tokens date themselves in whole ones.
-pub(super) fn next_second(shared: &Shared) -> i64 {
-    let times = shared.judging.observe();
-    let next = times.judged.div_euclid(1000).saturating_add(1);
-    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
-    if times.judged.saturating_sub(times.wall) >= 1000 {
-        return next;
-    }
-    let left = next.saturating_mul(1000).saturating_sub(times.wall).unsigned_abs();
-    std::thread::sleep(Duration::from_millis(left));
-    shared.clock.unix_seconds()
-}
-
-pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
-    let mut bytes = [0_u8; 16];
-    shared.entropy.fill(&mut bytes)?;
-    Ok(lower_hex(bytes))
-}
-
-/// Takes the wall clock for right when the mark is too far ahead of it, and answers both times; otherwise there is
-/// nothing to accept.
-fn accept_clock(shared: &Shared, min_iat: i64) -> Option<String> {
-    let times = shared.judging.observe();
-    if !is_wrong(times, min_iat) {
-        tracing::warn!(target: "STORE", component = "Clock",
-            "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
-        return None;
-    }
-    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times, min_iat));
-    shared.judging.accept_wall();
-    Some(both(times, min_iat))
-}
-
-/// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
-/// the clock gets there.
-fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result<()> {
-    const OPERATION: &str = "end_session";
-    let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat >= ?2 OR ended_at > ?1";
-    connection.change(OPERATION, sql, [times.wall, min_iat])?;
-    let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
-    connection.change(OPERATION, sql, [times.wall])?;
-    let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";
-    connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
-}
-
-/// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
-/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch, and
-/// the trail tells of it.
-fn identify(connection: &mut Connection, head: &mut ChainHead, shared: &Shared, forgetful: bool) -> Result<Identity> {
-    let transaction = begin(connection, OPEN)?;
-    let read = |key| meta::read(&transaction, key);
-    let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
-    let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
-    let asked = shared.accept_clock.load(Ordering::SeqCst);
-    let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
-    let mut links = None;
-    let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
-        let epoch = new_epoch(shared)?;
-        let min_iat = next_second(shared);
-        remember_epoch(&transaction, old)?;
-        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
-        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        meta::keep_high_water(&transaction, shared.judging.observe().mark)?;
-        end_the_future(&transaction, shared.judging.observe(), min_iat)?;
-        let now = shared.clock.now();
-        let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
-        let event = EventDraft::success(EventType::ClockAccepted, detail);
-        links = Some(append(
-            &transaction,
-            seal(
-                head,
-                vec![(now, event)],
-                now,
-                shared.signer.as_ref(),
-                shared.retention.cut(),
-            )?,
-        )?);
-        tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
-            "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
-        Identity {
-            epoch,
-            min_iat,
-            fresh: true,
-            made: false,
-        }
-    } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
-        let min_iat = next_second(shared);
-        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        Identity {
-            epoch: epoch.clone(),
-            min_iat,
-            fresh: true,
-            made: false,
-        }
-    } else if let Some((epoch, _)) = known {
-        Identity::of(&transaction, epoch)?
-    } else {
-        let epoch = new_epoch(shared)?;
-        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
-        // made with the store has signed nothing before it.
-        let first = shared.first.swap(false, Ordering::SeqCst);
-        let min_iat = if first { 0 } else { next_second(shared) };
-        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
-        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        shared.status.made(epoch.clone());
-        Identity {
-            epoch,
-            min_iat,
-            fresh: !first,
-            made: true,
-        }
-    };
-    let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
-    let longest = match known {
-        Some(known) if known == 0 || shared.max_ttl == 0 => 0,
-        Some(known) => known.max(shared.max_ttl),
-        None => shared.max_ttl,
-    };
-    if known != Some(longest) {
-        meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
-    }
-    transaction.commit().during(OPEN)?;
-    if let Some(links) = links {
-        shared.observer.audited(&links.event_types());
-        *head = links.head;
-    }
-    shared.accept_clock.store(false, Ordering::SeqCst);
-    Ok(identity)
-}
-
-/// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
-pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<ViewChange>> {
-    const SESSIONS: &str = "load_sessions";
-    const REVOCATIONS: &str = "load_revocations";
-    let passed_seconds = times.passed().div_euclid(1000);
-    let overlap_until = |moment: i64| (moment > times.judged).then_some(moment);
-    let mut changes = connection.all(
-        SESSIONS,
-        "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
-         WHERE ended_at IS NOT NULL AND last_exp >= ?",
-        [passed_seconds],
-        |row| {
-            let reason: String = row.get(1).during(SESSIONS)?;
-            let reason = EndReason::from_stored(&reason)?;
-            let moment: i64 = row.get(2).during(SESSIONS)?;
-            Ok(ViewChange::SessionEnded {
-                sid: row.get(0).during(SESSIONS)?,
-                reason,
-                overlap_until: overlap_until(moment).filter(|_| reason == EndReason::Superseded),
-                until: ViewChange::end_of_second(row.get(3).during(SESSIONS)?),
-            })
-        },
-    )?;
-    changes.extend(connection.all(
-        SESSIONS,
-        "SELECT sid, jti, prev_jti, prev_over, last_exp FROM sessions \
-         WHERE kept_until >= ? AND prev_jti IS NOT NULL AND last_exp >= ?",
-        [kept_until(passed_seconds), passed_seconds],
-        |row| {
-            Ok(ViewChange::Renewed {
-                node: row.get(0).during(SESSIONS)?,
-                jti: row.get(1).during(SESSIONS)?,
-                previous: row.get(2).during(SESSIONS)?,
-                overlap_until: overlap_until(row.get(3).during(SESSIONS)?),
-                until: ViewChange::end_of_second(row.get(4).during(SESSIONS)?),
-            })
-        },
-    )?);
-    changes.extend(connection.all(
-        REVOCATIONS,
-        "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?",
-        [times.passed()],
-        |row| {
-            let level: String = row.get(0).during(REVOCATIONS)?;
-            Ok(ViewChange::Revoked(Revocation {
-                level: RevocationLevel::from_stored(&level)?,
-                target: row.get(1).during(REVOCATIONS)?,
-                until: row.get(2).during(REVOCATIONS)?,
-            }))
-        },
-    )?);
-    Ok(changes)
 }
 
 #[cfg(test)]

@@ -21,8 +21,15 @@ pub struct OpenOptions {
     pub max_ttl: i64,
     /// How long the audit trail is kept.
     pub retention: Retention,
-    /// Whether a person says that the store was put back from a copy.
+    /// What a person says at this start.
+    pub declared: Declared,
+}
+
+/// What a person knows better than the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The store was put back from a copy (`--restored`).
     pub restored: bool,
-    /// Whether a person says that the wall clock is right.
+    /// The wall clock is right (`--accept-clock`).
     pub accept_clock: bool,
 }

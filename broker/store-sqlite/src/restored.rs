@@ -1,20 +1,18 @@
 //! A store that was put back from a copy: how it is noticed, and what is done then.
 
-use agentwrit_protocol::audit::{EventType, GENESIS_HASH};
+use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, StoreMark};
 use rusqlite::Connection;
-use serde::Deserialize;
 
 use super::error::Operation;
-use super::open::{begin, new_epoch, next_second};
+use super::identity::{Identity, former_epochs, new_epoch, next_second, remember_epoch};
 use super::shared::Shared;
-use super::statements::{Statements, scalar};
-use super::transaction::append;
-use crate::audit::chain::{ChainHead, seal};
-use crate::audit::short::expanded;
+use super::statements::{Statements, begin};
+use crate::audit::chain::{ChainHead, append, seal};
+use crate::audit::events::hash_at;
 use crate::rows::meta;
 use crate::rows::session::AT_ONCE;
-use agentwrit_store::{EventDraft, MetaKey, Remembered, Result, StoreError};
+use agentwrit_store::{EventDraft, MetaKey, Remembered, Result};
 
 const OPERATION: &str = "restore";
 
@@ -46,34 +44,6 @@ impl Rule {
     }
 }
 
-/// What a store says of itself.
-pub(super) struct Identity {
-    pub(super) epoch: String,
-    /// Unix second: older tokens are refused.
-    pub(super) min_iat: i64,
-    /// Whether that is now, and nothing was issued since.
-    pub(super) fresh: bool,
-    /// Whether this process made the store: it is no copy, so that what it has issued stands.
-    pub(super) made: bool,
-}
-
-impl Identity {
-    /// That of a store in use.
-    pub(super) fn of(connection: &Connection, epoch: String) -> Result<Self> {
-        let text = meta::read(connection, MetaKey::MinIat)?.unwrap_or_default();
-        let min_iat = text.parse().map_err(|_| StoreError::Corrupt {
-            what: "min_iat",
-            why: format!("{text:?} is no number"),
-        })?;
-        Ok(Self {
-            epoch,
-            min_iat,
-            fresh: false,
-            made: false,
-        })
-    }
-}
-
 /// Who says that a store is restored, and by what.
 pub(super) struct Finding {
     pub(super) rule: Rule,
@@ -99,47 +69,6 @@ pub(super) fn judge(connection: &Connection, present: &StoreMark, remembered: &R
     // An event that the trail no longer has can't be compared.
     let differs = hash_at(connection, mark.sequence)?.is_some_and(|hash| hash != mark.head);
     Ok(differs.then_some(Rule::OtherHistory))
-}
-
-fn former_epochs(connection: &Connection) -> Result<Vec<String>> {
-    let text = meta::read(connection, MetaKey::FormerEpochs)?.unwrap_or_default();
-    Ok(text.split_whitespace().map(str::to_owned).collect())
-}
-
-/// Notes an epoch that the store had, so that a mark of it is known.
-pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()> {
-    let mut former = former_epochs(connection)?;
-    if former.iter().any(|known| known == epoch) {
-        return Ok(());
-    }
-    former.push(epoch.to_owned());
-    meta::write(connection, MetaKey::FormerEpochs, &former.join(" "))
-}
-
-/// `hash` of the event with this number, while its row is there.
-pub(super) fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
-    #[derive(Deserialize)]
-    struct Hash {
-        hash: String,
-    }
-    if sequence == 0 {
-        return Ok(Some(GENESIS_HASH.to_owned()));
-    }
-    let sql = "SELECT json FROM audit_events WHERE seq = ?";
-    let json: Option<String> = connection.first(OPERATION, sql, [sequence], scalar(OPERATION))?;
-    let hash = |json: String| {
-        let json = if json.is_empty() {
-            expanded(connection, sequence)?
-        } else {
-            json
-        };
-        let event: Hash = serde_json::from_str(&json).map_err(|error| StoreError::Corrupt {
-            what: "audit event",
-            why: error.to_string(),
-        })?;
-        Ok(event.hash)
-    };
-    json.map(hash).transpose()
 }
 
 /// Makes a restored store one of its own: a new epoch, and all tokens and launch tokens of before are refused, since

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::options::OpenOptions;
 use super::status::StoreStatus;
-use crate::audit::filter_cache::Matches;
+use crate::audit::filter_cache::FilterCache;
 use crate::disk::mark::MarkFile;
 use crate::disk::memory_run::MemoryRun;
 use agentwrit_store::segment::Retention;
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) revocations: Arc<dyn RevocationListener>,
     pub(crate) gate: Arc<dyn DenialGate>,
     pub(crate) status: StoreStatus,
-    pub(crate) matches: Matches,
+    pub(crate) matches: FilterCache,
     pub(crate) max_ttl: i64,
     pub(crate) memory_run: MemoryRun,
     pub(crate) mark: MarkFile,
@@ -60,14 +60,14 @@ impl Shared {
             observer,
             revocations,
             gate,
-            matches: Matches::default(),
+            matches: FilterCache::default(),
             max_ttl: options.max_ttl,
             memory_run: MemoryRun::beside(&options.signing_key, &options.location),
             mark: MarkFile::at(&options.mark),
             retention: options.retention.clone(),
             sealed: Notify::new(),
-            restored: AtomicBool::new(options.restored),
-            accept_clock: AtomicBool::new(options.accept_clock),
+            restored: AtomicBool::new(options.declared.restored),
+            accept_clock: AtomicBool::new(options.declared.accept_clock),
             first: AtomicBool::new(options.key_is_new),
         }
     }

@@ -1,6 +1,6 @@
 //! Cached statements, each with the name that errors and metrics give it.
 
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
 
 use super::error::Operation;
 use agentwrit_store::Result;
@@ -63,6 +63,13 @@ impl Statements for Connection {
         }
         Ok(found)
     }
+}
+
+/// Begins a transaction that writes.
+pub(super) fn begin<'c>(connection: &'c mut Connection, operation: &'static str) -> Result<Transaction<'c>> {
+    connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .during(operation)
 }
 
 /// The only column of a row.

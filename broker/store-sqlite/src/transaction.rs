@@ -4,18 +4,15 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
-use rusqlite::Connection;
 
 use super::open::{Opened, note_reusable};
-use super::ready;
 use super::shared::Shared;
 use super::statements::Statements;
-use super::tx::SqliteTx;
-use crate::audit::chain::{Links, remember, seal};
-use crate::audit::insert::insert;
-use crate::audit::segments::{self, Saved};
+use super::tx::{SqliteTx, ready};
+use crate::audit::chain::{Links, append, seal};
+use crate::audit::segments::Saved;
 use crate::rows::meta::keep_high_water;
-use agentwrit_store::{Job, Result, StoreError, ViewChange};
+use agentwrit_store::{Job, StoreError, ViewChange};
 
 /// The operation of a failed COMMIT, whose outcome is not known.
 pub(super) const COMMIT: &str = "commit";
@@ -77,14 +74,4 @@ pub(super) fn transaction(
         changes,
         mark_kept: is_due.then_some(now),
     })
-}
-
-/// Writes what a batch appends to the chain.
-pub(super) fn append(connection: &Connection, links: Links) -> Result<Links> {
-    insert(connection, &links.events)?;
-    segments::insert(connection, &links.sealed)?;
-    if let Some(checkpoint) = &links.checkpoint {
-        remember(connection, checkpoint)?;
-    }
-    Ok(links)
 }

@@ -4,17 +4,19 @@ use std::sync::atomic::Ordering;
 
 use agentwrit_protocol::{Clock, Times};
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
 use super::shared::Shared;
 use super::status::StoreStatus;
-use crate::audit::filter_cache::Matches;
+use crate::audit::filter_cache::FilterCache;
 use crate::audit::query::page;
 use crate::audit::segments::Saved;
 use agentwrit_store::segment::Segment;
 use agentwrit_store::{
-    AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, TxClock, ViewChange,
+    AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, StoreError, TxClock,
+    ViewChange,
 };
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
@@ -22,7 +24,7 @@ pub(crate) struct SqliteTx<'c> {
     pub(crate) connection: &'c mut Connection,
     pub(crate) now: OffsetDateTime,
     pub(crate) times: Times,
-    matches: &'c Matches,
+    matches: &'c FilterCache,
     gate: &'c dyn DenialGate,
     status: &'c StoreStatus,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
@@ -96,4 +98,10 @@ impl AuditQuery for SqliteTx<'_> {
     async fn events(&mut self, filter: &EventFilter) -> Result<EventPage> {
         page(self.connection, filter, self.matches)
     }
+}
+
+/// What a future answers that waits for nothing but the transaction: on this store each of those is a call of the library,
+/// and ready at once. One that waits for anything else is a fault of its command, and must not hold up all others.
+pub(crate) fn ready<T>(running: impl Future<Output = Result<T>>) -> Result<T> {
+    running.now_or_never().unwrap_or(Err(StoreError::Waited))
 }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    Apps, AuditQuery, AuditSink, LaunchTokens, Meta, Nonces, Policies, Result, Revocations, Segments, Sessions, TxClock,
+    Apps, AuditQuery, AuditSink, LaunchTokens, Maintenance, Meta, Nonces, Policies, Result, Revocations, Segments,
+    Sessions, TxClock,
 };
 
 /// How much may be written.
@@ -21,6 +22,7 @@ pub trait Tx:
     + Nonces
     + Policies
     + Meta
+    + Maintenance
     + Segments
     + AuditSink
     + AuditQuery
@@ -38,6 +40,7 @@ impl<T> Tx for T where
         + Nonces
         + Policies
         + Meta
+        + Maintenance
         + Segments
         + AuditSink
         + AuditQuery

@@ -57,10 +57,4 @@ pub trait Meta {
     async fn meta(&mut self, key: MetaKey) -> Result<Option<String>>;
     /// Sets the value of a key.
     async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()>;
-    /// Removes some of what can never matter again, by both clocks, and returns how many rows that were; 0 when nothing
-    /// is left.
-    async fn prune(&mut self) -> Result<u64>;
-    /// Brings some of the events, all but the last `keep`, into the short form in which the trail is kept, and returns how
-    /// many were looked at; 0 when nothing is left.
-    async fn shorten_trail(&mut self, keep: i64) -> Result<u64>;
 }

@@ -8,9 +8,9 @@ use agentwrit_protocol::audit::{
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
-use crate::audit::insert::Sizes;
-use crate::audit::segments::Kept;
-use crate::audit::short::{expanded, text};
+use crate::audit::events::{SealedEvent, Sizes, insert};
+use crate::audit::segments::{self, Kept};
+use crate::audit::short_form::{expanded, text};
 use crate::error::Operation;
 use crate::rows::meta;
 use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
@@ -51,15 +51,6 @@ impl Default for ChainHead {
             kept: Kept::default(),
         }
     }
-}
-
-/// An event with its number and its hash, ready for its row.
-pub(crate) struct SealedEvent {
-    pub(crate) sequence: i64,
-    pub(crate) at_nanos: i64,
-    pub(crate) event: AuditEvent,
-    /// The event as it is served.
-    pub(crate) json: String,
 }
 
 /// What a batch appends.
@@ -205,6 +196,16 @@ impl Links {
         self.checkpoint = Some(checkpoint);
         Ok(())
     }
+}
+
+/// Writes what a batch appends to the chain.
+pub(crate) fn append(connection: &Connection, links: Links) -> Result<Links> {
+    insert(connection, &links.events)?;
+    segments::insert(connection, &links.sealed)?;
+    if let Some(checkpoint) = &links.checkpoint {
+        remember(connection, checkpoint)?;
+    }
+    Ok(links)
 }
 
 /// Reads the statement that the store was left with.

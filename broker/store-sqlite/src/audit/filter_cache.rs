@@ -108,9 +108,9 @@ impl Key {
 
 /// The filters that were asked for last, the latest at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Matches(Mutex<Vec<(Key, Arc<Known>)>>);
+pub(crate) struct FilterCache(Mutex<Vec<(Key, Arc<Known>)>>);
 
-impl Matches {
+impl FilterCache {
     fn lock(&self) -> MutexGuard<'_, Vec<(Key, Arc<Known>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_filters_asked_for_last_are_kept_and_no_more() {
-        let matches = Matches::default();
+        let matches = FilterCache::default();
         for number in 0..FILTERS {
             matches.put(&filter(&number.to_string()), Arc::new(known(1, &[1])));
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
-use crate::audit::filter_cache::{KNOWN, Known, Matches};
+use crate::audit::filter_cache::{FilterCache, KNOWN, Known};
 use crate::audit::segments::first_kept;
-use crate::audit::short::expanded;
+use crate::audit::short_form::expanded;
 use crate::error::Operation;
 use crate::statements::{Statements, scalar};
 use agentwrit_store::FilterColumn;
@@ -107,7 +107,7 @@ fn known(
     connection: &Connection,
     condition: &Condition,
     filter: &EventFilter,
-    matches: &Matches,
+    matches: &FilterCache,
 ) -> Result<Arc<Known>> {
     let head = head(connection)?;
     let mut kept = matches.get(filter, head, condition.gone);
@@ -137,7 +137,7 @@ fn known(
 }
 
 /// One page of the trail.
-pub(crate) fn page(connection: &Connection, filter: &EventFilter, matches: &Matches) -> Result<EventPage> {
+pub(crate) fn page(connection: &Connection, filter: &EventFilter, matches: &FilterCache) -> Result<EventPage> {
     let mut page = EventPage {
         events: String::from("["),
         ..EventPage::default()

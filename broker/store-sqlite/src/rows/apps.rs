@@ -4,10 +4,10 @@ use agentwrit_protocol::Sensitive;
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
-use crate::SqliteTx;
 use crate::error::Operation;
 use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
+use crate::tx::SqliteTx;
 use agentwrit_store::{AppRecord, Apps, Result};
 
 const READ: &str = "read_app";

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
-use crate::SqliteTx;
 use crate::error::Operation;
 use crate::statements::Statements;
+use crate::tx::SqliteTx;
 use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
 
 const READ: &str = "read_launch_token";

@@ -2,7 +2,9 @@
 
 mod apps;
 pub(crate) mod launch;
+mod maintenance;
 pub(crate) mod meta;
 mod policy;
 mod revocation;
+pub(crate) mod segments;
 pub(crate) mod session;

@@ -4,10 +4,10 @@ use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrd
 use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
 
-use crate::SqliteTx;
 use crate::error::Operation;
 use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
+use crate::tx::SqliteTx;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
 use agentwrit_store::session::{mark_in, pod_mark, stem};

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use rusqlite::params;
 
-use crate::SqliteTx;
 use crate::statements::{Statements, scalar};
+use crate::tx::SqliteTx;
 use agentwrit_store::ViewChange;
 use agentwrit_store::{Result, Revocation, RevocationLevel, Revocations};
 

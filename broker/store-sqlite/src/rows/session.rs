@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
-use crate::SqliteTx;
 use crate::error::Operation;
 use crate::rows::launch::{attested, from_json, to_json};
 use crate::statements::{Statements, scalar};
+use crate::tx::SqliteTx;
 use agentwrit_store::ViewChange;
 use agentwrit_store::session::{STEM, stem};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};

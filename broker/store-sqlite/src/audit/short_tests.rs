@@ -1,12 +1,14 @@
 //! The short form against the text that was sealed.
 
-use agentwrit_protocol::audit::{EventType, GENESIS_HASH};
+use agentwrit_protocol::audit::{EventType, ExtraFields, GENESIS_HASH};
+use agentwrit_protocol::timestamp::rfc3339_nanos;
 use proptest::prelude::*;
+use time::OffsetDateTime;
 
 use super::*;
-use crate::audit::chain::SealedEvent;
-use crate::audit::filter_cache::Matches;
-use crate::audit::{insert as audit, query as pages};
+use crate::audit::events::SealedEvent;
+use crate::audit::filter_cache::FilterCache;
+use crate::audit::{events as audit, query as pages};
 use crate::schema;
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage};
@@ -47,7 +49,7 @@ fn page(connection: &Connection, exact: Vec<(FilterColumn, String)>) -> (i64, St
         limit: 1000,
         ..EventFilter::default()
     };
-    let EventPage { events, total, .. } = pages::page(connection, &filter, &Matches::default()).unwrap();
+    let EventPage { events, total, .. } = pages::page(connection, &filter, &FilterCache::default()).unwrap();
     (total, events)
 }
 

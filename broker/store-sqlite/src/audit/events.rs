@@ -1,18 +1,31 @@
 //! Rows of the audit trail.
 
+use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
+use agentwrit_store::StoreError;
 use rusqlite::{Connection, Row, params};
+use serde::Deserialize;
 
-use crate::audit::chain::SealedEvent;
+use crate::audit::short_form::expanded;
 use crate::error::Operation;
-use crate::statements::Statements;
+use crate::statements::{Statements, scalar};
 use agentwrit_store::Result;
 
+const HASH: &str = "restore";
 const PAGE: i64 = 4096;
 /// What a page can hold of rows.
 const ROOM: i64 = PAGE - 16;
 /// Number, moment and headers of a row; of an entry in an index.
 const ROW: i64 = 40;
 const ENTRY: i64 = 16;
+
+/// An event with its number and its hash, ready for its row.
+pub(crate) struct SealedEvent {
+    pub(crate) sequence: i64,
+    pub(crate) at_nanos: i64,
+    pub(crate) event: AuditEvent,
+    /// The event as it is served.
+    pub(crate) json: String,
+}
 
 /// The bytes of a row that [`Sizes::of_row`] reads.
 pub(crate) const SIZES: &str = "octet_length(json) + octet_length(event_type) + octet_length(outcome) + \
@@ -119,4 +132,30 @@ pub(crate) fn insert(connection: &Connection, events: &[SealedEvent]) -> Result<
         )?;
     }
     Ok(())
+}
+
+/// `hash` of the event with this number, while its row is there.
+pub(crate) fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Hash {
+        hash: String,
+    }
+    if sequence == 0 {
+        return Ok(Some(GENESIS_HASH.to_owned()));
+    }
+    let sql = "SELECT json FROM audit_events WHERE seq = ?";
+    let json: Option<String> = connection.first(HASH, sql, [sequence], scalar(HASH))?;
+    let hash = |json: String| {
+        let json = if json.is_empty() {
+            expanded(connection, sequence)?
+        } else {
+            json
+        };
+        let event: Hash = serde_json::from_str(&json).map_err(|error| StoreError::Corrupt {
+            what: "audit event",
+            why: error.to_string(),
+        })?;
+        Ok(event.hash)
+    };
+    json.map(hash).transpose()
 }

@@ -1,0 +1,197 @@
+//! Who a store is: its epoch, and the second before which no token of it is accepted.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
+use agentwrit_protocol::{Clock, Entropy, Times, lower_hex};
+use agentwrit_store::{EventDraft, MetaKey, Result, StoreError};
+use rusqlite::Connection;
+
+use super::error::Operation;
+use super::shared::Shared;
+use super::statements::{Statements, begin};
+use crate::audit::chain::{ChainHead, append, seal};
+use crate::rows::meta;
+use crate::rows::session::AT_ONCE;
+
+const OPEN: &str = "open";
+
+/// What a store says of itself.
+pub(super) struct Identity {
+    pub(super) epoch: String,
+    /// Unix second: older tokens are refused.
+    pub(super) min_iat: i64,
+    /// Whether that is now, and nothing was issued since.
+    pub(super) fresh: bool,
+    /// Whether this process made the store: it is no copy, so that what it has issued stands.
+    pub(super) made: bool,
+}
+
+impl Identity {
+    /// That of a store in use.
+    pub(super) fn of(connection: &Connection, epoch: String) -> Result<Self> {
+        let text = meta::read(connection, MetaKey::MinIat)?.unwrap_or_default();
+        let min_iat = text.parse().map_err(|_| StoreError::Corrupt {
+            what: "min_iat",
+            why: format!("{text:?} is no number"),
+        })?;
+        Ok(Self {
+            epoch,
+            min_iat,
+            fresh: false,
+            made: false,
+        })
+    }
+}
+/// A second that no token was issued in yet: tokens date themselves in whole ones.
+pub(super) fn next_second(shared: &Shared) -> i64 {
+    let times = shared.judging.observe();
+    let next = times.judged.div_euclid(1000).saturating_add(1);
+    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
+    if times.judged.saturating_sub(times.wall) >= 1000 {
+        return next;
+    }
+    let left = next.saturating_mul(1000).saturating_sub(times.wall).unsigned_abs();
+    std::thread::sleep(Duration::from_millis(left));
+    shared.clock.unix_seconds()
+}
+
+pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
+    let mut bytes = [0_u8; 16];
+    shared.entropy.fill(&mut bytes)?;
+    Ok(lower_hex(bytes))
+}
+
+/// Takes the wall clock for right when the mark is too far ahead of it, and answers both times; otherwise there is
+/// nothing to accept.
+fn accept_clock(shared: &Shared, min_iat: i64) -> Option<String> {
+    let times = shared.judging.observe();
+    if !is_wrong(times, min_iat) {
+        tracing::warn!(target: "STORE", component = "Clock",
+            "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
+        return None;
+    }
+    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times, min_iat));
+    shared.judging.accept_wall();
+    Some(both(times, min_iat))
+}
+
+/// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
+/// the clock gets there.
+fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result<()> {
+    const OPERATION: &str = "end_session";
+    let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat >= ?2 OR ended_at > ?1";
+    connection.change(OPERATION, sql, [times.wall, min_iat])?;
+    let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
+    connection.change(OPERATION, sql, [times.wall])?;
+    let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";
+    connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
+}
+
+/// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
+/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch, and
+/// the trail tells of it.
+pub(super) fn identify(
+    connection: &mut Connection,
+    head: &mut ChainHead,
+    shared: &Shared,
+    forgetful: bool,
+) -> Result<Identity> {
+    let transaction = begin(connection, OPEN)?;
+    let read = |key| meta::read(&transaction, key);
+    let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
+    let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
+    let asked = shared.accept_clock.load(Ordering::SeqCst);
+    let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
+    let mut links = None;
+    let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
+        let epoch = new_epoch(shared)?;
+        let min_iat = next_second(shared);
+        remember_epoch(&transaction, old)?;
+        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        meta::keep_high_water(&transaction, shared.judging.observe().mark)?;
+        end_the_future(&transaction, shared.judging.observe(), min_iat)?;
+        let now = shared.clock.now();
+        let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
+        let event = EventDraft::success(EventType::ClockAccepted, detail);
+        links = Some(append(
+            &transaction,
+            seal(
+                head,
+                vec![(now, event)],
+                now,
+                shared.signer.as_ref(),
+                shared.retention.cut(),
+            )?,
+        )?);
+        tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
+            "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
+        Identity {
+            epoch,
+            min_iat,
+            fresh: true,
+            made: false,
+        }
+    } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
+        let min_iat = next_second(shared);
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        Identity {
+            epoch: epoch.clone(),
+            min_iat,
+            fresh: true,
+            made: false,
+        }
+    } else if let Some((epoch, _)) = known {
+        Identity::of(&transaction, epoch)?
+    } else {
+        let epoch = new_epoch(shared)?;
+        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
+        // made with the store has signed nothing before it.
+        let first = shared.first.swap(false, Ordering::SeqCst);
+        let min_iat = if first { 0 } else { next_second(shared) };
+        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
+        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        shared.status.made(epoch.clone());
+        Identity {
+            epoch,
+            min_iat,
+            fresh: !first,
+            made: true,
+        }
+    };
+    let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
+    let longest = match known {
+        Some(known) if known == 0 || shared.max_ttl == 0 => 0,
+        Some(known) => known.max(shared.max_ttl),
+        None => shared.max_ttl,
+    };
+    if known != Some(longest) {
+        meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
+    }
+    transaction.commit().during(OPEN)?;
+    if let Some(links) = links {
+        shared.observer.audited(&links.event_types());
+        *head = links.head;
+    }
+    shared.accept_clock.store(false, Ordering::SeqCst);
+    Ok(identity)
+}
+
+/// The epochs that the store had before, and those of marks that were taken note of.
+pub(super) fn former_epochs(connection: &Connection) -> Result<Vec<String>> {
+    let text = meta::read(connection, MetaKey::FormerEpochs)?.unwrap_or_default();
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Notes an epoch that the store had, so that a mark of it is known.
+pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()> {
+    let mut former = former_epochs(connection)?;
+    if former.iter().any(|known| known == epoch) {
+        return Ok(());
+    }
+    former.push(epoch.to_owned());
+    meta::write(connection, MetaKey::FormerEpochs, &former.join(" "))
+}

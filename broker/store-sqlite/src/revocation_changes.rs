@@ -1,0 +1,63 @@
+//! What a store holds of revocations, for whoever follows them, at its opening.
+
+use agentwrit_protocol::Times;
+use agentwrit_store::{EndReason, FromStored, Result, Revocation, RevocationLevel, ViewChange};
+use rusqlite::Connection;
+
+use super::error::Operation;
+use super::statements::Statements;
+use crate::rows::session::kept_until;
+
+/// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
+pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<ViewChange>> {
+    const SESSIONS: &str = "load_sessions";
+    const REVOCATIONS: &str = "load_revocations";
+    let passed_seconds = times.passed().div_euclid(1000);
+    let overlap_until = |moment: i64| (moment > times.judged).then_some(moment);
+    let mut changes = connection.all(
+        SESSIONS,
+        "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
+         WHERE ended_at IS NOT NULL AND last_exp >= ?",
+        [passed_seconds],
+        |row| {
+            let reason: String = row.get(1).during(SESSIONS)?;
+            let reason = EndReason::from_stored(&reason)?;
+            let moment: i64 = row.get(2).during(SESSIONS)?;
+            Ok(ViewChange::SessionEnded {
+                sid: row.get(0).during(SESSIONS)?,
+                reason,
+                overlap_until: overlap_until(moment).filter(|_| reason == EndReason::Superseded),
+                until: ViewChange::end_of_second(row.get(3).during(SESSIONS)?),
+            })
+        },
+    )?;
+    changes.extend(connection.all(
+        SESSIONS,
+        "SELECT sid, jti, prev_jti, prev_over, last_exp FROM sessions \
+         WHERE kept_until >= ? AND prev_jti IS NOT NULL AND last_exp >= ?",
+        [kept_until(passed_seconds), passed_seconds],
+        |row| {
+            Ok(ViewChange::Renewed {
+                node: row.get(0).during(SESSIONS)?,
+                jti: row.get(1).during(SESSIONS)?,
+                previous: row.get(2).during(SESSIONS)?,
+                overlap_until: overlap_until(row.get(3).during(SESSIONS)?),
+                until: ViewChange::end_of_second(row.get(4).during(SESSIONS)?),
+            })
+        },
+    )?);
+    changes.extend(connection.all(
+        REVOCATIONS,
+        "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?",
+        [times.passed()],
+        |row| {
+            let level: String = row.get(0).during(REVOCATIONS)?;
+            Ok(ViewChange::Revoked(Revocation {
+                level: RevocationLevel::from_stored(&level)?,
+                target: row.get(1).during(REVOCATIONS)?,
+                until: row.get(2).during(REVOCATIONS)?,
+            }))
+        },
+    )?);
+    Ok(changes)
+}

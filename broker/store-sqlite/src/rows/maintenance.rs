@@ -1,0 +1,63 @@
+//! What is pruned, and what is kept short.
+
+use agentwrit_store::{Maintenance, Policies, Result};
+use async_trait::async_trait;
+
+use crate::audit::short;
+use crate::statements::Statements;
+use crate::tx::SqliteTx;
+
+const HOUR: i64 = 3600;
+/// How long a row is kept beyond its need, seconds: a clock that jumped forward and back within a day makes nothing of it
+/// forgotten.
+const KEPT: i64 = 25 * HOUR;
+/// Rows of one table that go in one transaction: everybody waits for that.
+const PRUNED_AT_ONCE: i64 = 500;
+
+/// Removes some of the rows whose moment is before the first value.
+macro_rules! prune {
+    ($table:literal, $key:literal, $moment:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE (",
+            $key,
+            ") IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $moment,
+            " < ? LIMIT ?)"
+        )
+    };
+}
+
+#[async_trait]
+impl Maintenance for SqliteTx<'_> {
+    async fn prune(&mut self) -> Result<u64> {
+        let millis = self.times.passed();
+        let seconds = millis.div_euclid(1000);
+        let statements = [
+            // A launch token answers "expired" or "already consumed" for an hour, then "not found".
+            (prune!("launch_tokens", "id", "expires_at"), millis - HOUR * 1000),
+            (prune!("nonces", "until, nonce", "until"), millis - KEPT * 1000),
+            (prune!("revocations", "level, target", "until"), millis - KEPT * 1000),
+            // `kept_until` is so long after the end already.
+            (prune!("sessions", "id", "kept_until"), seconds),
+        ];
+        let mut rows = 0_u64;
+        for (statement, limit) in statements {
+            let gone = self.connection.change("prune", statement, [limit, PRUNED_AT_ONCE])?;
+            rows = rows.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX));
+        }
+        self.purge_policy_rows().await?;
+        Ok(rows)
+    }
+
+    async fn shorten_trail(&mut self, keep: i64) -> Result<u64> {
+        let (looked_at, saved) = short::shorten(self.connection, keep)?;
+        self.saved = self.saved.and(saved);
+        Ok(looked_at)
+    }
+}
