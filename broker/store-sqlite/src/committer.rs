@@ -14,7 +14,7 @@ use super::revocation_changes::load_changes;
 use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
 use crate::audit::chain::{Links, remember};
-use crate::rows::meta::keep_high_water;
+use crate::facts::keep_high_water;
 use agentwrit_store::Outage;
 use agentwrit_store::{Compared, Job, Remembered, Result, StoreError, StoreLocation};
 

@@ -143,10 +143,3 @@ async fn a_store_that_hangs_is_given_up_after_ten_seconds() {
     let again = store.close().await.unwrap_err();
     assert!(matches!(again, StoreError::NotClosed { waiting: 0 }), "{again}");
 }
-
-#[tokio::test]
-async fn what_waits_is_committed_before_the_close() {
-    let store = in_memory().await;
-    let (waiting, closed) = tokio::join!(store.commit(Nothing), store.close());
-    assert!(waiting.is_ok() && closed.is_ok());
-}

@@ -13,7 +13,7 @@ use super::error::Operation;
 use super::shared::Shared;
 use super::statements::{Statements, begin};
 use crate::audit::chain::{ChainHead, append, seal};
-use crate::rows::meta;
+use crate::facts;
 use crate::rows::session::AT_ONCE;
 
 const OPEN: &str = "open";
@@ -32,7 +32,7 @@ pub(super) struct Identity {
 impl Identity {
     /// That of a store in use.
     pub(super) fn of(connection: &Connection, epoch: String) -> Result<Self> {
-        let text = meta::read(connection, MetaKey::MinIat)?.unwrap_or_default();
+        let text = facts::read(connection, MetaKey::MinIat)?.unwrap_or_default();
         let min_iat = text.parse().map_err(|_| StoreError::Corrupt {
             what: "min_iat",
             why: format!("{text:?} is no number"),
@@ -100,7 +100,7 @@ pub(super) fn identify(
     forgetful: bool,
 ) -> Result<Identity> {
     let transaction = begin(connection, OPEN)?;
-    let read = |key| meta::read(&transaction, key);
+    let read = |key| facts::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
     let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
     let asked = shared.accept_clock.load(Ordering::SeqCst);
@@ -110,9 +110,9 @@ pub(super) fn identify(
         let epoch = new_epoch(shared)?;
         let min_iat = next_second(shared);
         remember_epoch(&transaction, old)?;
-        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
-        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        meta::keep_high_water(&transaction, shared.judging.observe().mark)?;
+        facts::write(&transaction, MetaKey::Epoch, &epoch)?;
+        facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        facts::keep_high_water(&transaction, shared.judging.observe().mark)?;
         end_the_future(&transaction, shared.judging.observe(), min_iat)?;
         let now = shared.clock.now();
         let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
@@ -137,7 +137,7 @@ pub(super) fn identify(
         }
     } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
         let min_iat = next_second(shared);
-        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         Identity {
             epoch: epoch.clone(),
             min_iat,
@@ -152,8 +152,8 @@ pub(super) fn identify(
         // made with the store has signed nothing before it.
         let first = shared.first.swap(false, Ordering::SeqCst);
         let min_iat = if first { 0 } else { next_second(shared) };
-        meta::write(&transaction, MetaKey::Epoch, &epoch)?;
-        meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+        facts::write(&transaction, MetaKey::Epoch, &epoch)?;
+        facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         shared.status.made(epoch.clone());
         Identity {
             epoch,
@@ -169,7 +169,7 @@ pub(super) fn identify(
         None => shared.max_ttl,
     };
     if known != Some(longest) {
-        meta::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
+        facts::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
     }
     transaction.commit().during(OPEN)?;
     if let Some(links) = links {
@@ -182,7 +182,7 @@ pub(super) fn identify(
 
 /// The epochs that the store had before, and those of marks that were taken note of.
 pub(super) fn former_epochs(connection: &Connection) -> Result<Vec<String>> {
-    let text = meta::read(connection, MetaKey::FormerEpochs)?.unwrap_or_default();
+    let text = facts::read(connection, MetaKey::FormerEpochs)?.unwrap_or_default();
     Ok(text.split_whitespace().map(str::to_owned).collect())
 }
 
@@ -193,5 +193,5 @@ pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()>
         return Ok(());
     }
     former.push(epoch.to_owned());
-    meta::write(connection, MetaKey::FormerEpochs, &former.join(" "))
+    facts::write(connection, MetaKey::FormerEpochs, &former.join(" "))
 }

@@ -5,6 +5,7 @@ mod audit;
 mod committer;
 mod disk;
 mod error;
+mod facts;
 mod handle;
 mod identity;
 mod jobs;

@@ -20,7 +20,7 @@ use super::statements::{Statements, begin};
 use crate::audit::chain::{ChainHead, verify_tail};
 use crate::audit::segments;
 use crate::disk::space::Space;
-use crate::rows::meta;
+use crate::facts;
 use crate::rows::segments::reusable_bytes;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_store::{MetaKey, Remembered, Result, StoreError, StoreLocation};
@@ -158,12 +158,12 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     };
     let mut connection = connect(kind)?;
     migrate(&connection)?;
-    shared.judging.load(meta::high_water(&connection)?);
+    shared.judging.load(facts::high_water(&connection)?);
     let forgetful = matches!(kind, StoreLocation::File(_)) && shared.memory_run.noted();
     let mut head = verify_tail(&connection, shared.signer.as_ref())?;
     head.kept = segments::load(&mut connection, shared.retention.cut())?;
     // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
-    let known = meta::read(&connection, MetaKey::Epoch)?;
+    let known = facts::read(&connection, MetaKey::Epoch)?;
     let mut found = None;
     if let (Some(epoch), StoreLocation::File(_)) = (&known, kind) {
         found = finding(&connection, &head.mark(epoch.clone()), shared)?;

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::statements::{Statements, begin};
 use crate::audit::chain::{ChainHead, append, seal};
 use crate::audit::events::hash_at;
-use crate::rows::meta;
+use crate::facts;
 use crate::rows::session::AT_ONCE;
 use agentwrit_store::{EventDraft, MetaKey, Remembered, Result};
 
@@ -95,8 +95,8 @@ pub(super) fn begin_anew(
     if let Remembered::Mark(mark) = &finding.remembered {
         remember_epoch(&transaction, &mark.epoch)?;
     }
-    meta::write(&transaction, MetaKey::Epoch, &epoch)?;
-    meta::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+    facts::write(&transaction, MetaKey::Epoch, &epoch)?;
+    facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
     if !before.made {
         // Also for commands that wait already, and whose bearers were looked at before: agents start over.
         let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded' \

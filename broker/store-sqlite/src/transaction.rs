@@ -11,7 +11,7 @@ use super::statements::Statements;
 use super::tx::{SqliteTx, ready};
 use crate::audit::chain::{Links, append, seal};
 use crate::audit::segments::Saved;
-use crate::rows::meta::keep_high_water;
+use crate::facts::keep_high_water;
 use agentwrit_store::{Job, StoreError, ViewChange};
 
 /// The operation of a failed COMMIT, whose outcome is not known.

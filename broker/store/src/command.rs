@@ -1,5 +1,7 @@
 //! What services do with a store: one atomic piece of work.
 
+use std::pin::Pin;
+
 use async_trait::async_trait;
 
 use super::{
@@ -50,8 +52,11 @@ impl<T> Tx for T where
 {
 }
 
-/// One atomic piece of work on the store. The embedded store polls it once, on its own thread: it may wait for
-/// nothing but the transaction, whose futures are ready at once there.
+/// One atomic piece of work on the store, decided by a rule.
+///
+/// It may wait for nothing but the transaction: while it runs, others wait for it. On the embedded store a transaction's
+/// futures are ready at once, and a command that waits for anything else fails its batch; on a database behind a network
+/// each of them is a round trip, so a command asks for as little as its rule needs.
 #[async_trait]
 pub trait Command: Send + 'static {
     /// What the caller hears after the commit; refusals by a rule are part of it.
@@ -80,4 +85,23 @@ pub trait Command: Send + 'static {
     /// # Errors
     /// Only when the store fails: everybody in the batch then hears 503 and nothing changed.
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome>;
+}
+
+/// What a closure on a transaction returns: `Box::pin(async move { … })`.
+pub type TxFuture<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't>>;
+
+/// A closure as a command, where no rule needs a name.
+pub(crate) struct Closure<F>(pub(crate) F);
+
+#[async_trait]
+impl<T, F> Command for Closure<F>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut dyn Tx) -> TxFuture<'t, T> + Send + 'static,
+{
+    type Outcome = T;
+
+    async fn run(self, tx: &mut dyn Tx) -> Result<T> {
+        (self.0)(tx).await
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::command::{Closure, TxFuture};
 use super::job::Slot;
 use super::{Command, Compared, DiskSpace, EventDraft, EventFilter, EventPage, Result, StoreBackend, StoreError, Tx};
 
@@ -46,6 +47,19 @@ impl Store {
         let (job, answer) = Slot::new(command);
         self.backend.read(job).await?;
         answer.await.map_err(|_| StoreError::NotOpen)?
+    }
+
+    /// Asks for what no rule decides, so that it doesn't hold up commits:
+    /// `store.query(|tx| Box::pin(async move { tx.apps().await }))`.
+    ///
+    /// # Errors
+    /// When the store is not open, or the closure writes.
+    pub async fn query<T, F>(&self, question: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> TxFuture<'t, T> + Send + 'static,
+    {
+        self.read(Closure(question)).await
     }
 
     /// Appends an event without waiting for its commit: for denials that come before a verified credential.

@@ -12,7 +12,7 @@ use crate::audit::events::{SealedEvent, Sizes, insert};
 use crate::audit::segments::{self, Kept};
 use crate::audit::short_form::{expanded, text};
 use crate::error::Operation;
-use crate::rows::meta;
+use crate::facts;
 use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
 use agentwrit_store::segment::{Cut, Segment};
 use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
@@ -216,7 +216,9 @@ fn remembered(connection: &Connection) -> Result<Option<Checkpoint>> {
             why: error.to_string(),
         })
     };
-    meta::read(connection, MetaKey::AuditCheckpoint)?.map(parse).transpose()
+    facts::read(connection, MetaKey::AuditCheckpoint)?
+        .map(parse)
+        .transpose()
 }
 
 /// Keeps a statement, so that the next start knows how long the trail was.
@@ -225,7 +227,7 @@ pub(crate) fn remember(connection: &Connection, checkpoint: &Checkpoint) -> Resu
         what: "audit checkpoint",
         why: error.to_string(),
     })?;
-    meta::write(connection, MetaKey::AuditCheckpoint, &text)
+    facts::write(connection, MetaKey::AuditCheckpoint, &text)
 }
 
 /// One row of the trail.

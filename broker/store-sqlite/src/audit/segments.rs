@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::audit::events::{SIZES, Sizes, hash_at};
 use crate::error::Operation;
-use crate::rows::meta;
+use crate::facts;
 use crate::statements::{Statements, begin};
 use agentwrit_store::segment::{Cut, Segment};
 use agentwrit_store::{MetaKey, Result, StoreError};
@@ -184,7 +184,7 @@ pub(crate) fn insert(connection: &Connection, segments: &[Segment]) -> Result<()
 
 /// Number of the first event that is kept; rows before it are only left to be swept.
 pub(crate) fn first_kept(connection: &Connection) -> Result<i64> {
-    let Some(text) = meta::read(connection, MetaKey::AuditFirst)? else {
+    let Some(text) = facts::read(connection, MetaKey::AuditFirst)? else {
         return Ok(1);
     };
     text.parse().map_err(|_| StoreError::Corrupt {

@@ -13,7 +13,7 @@ use crate::audit::events::{SIZES, Sizes};
 use crate::audit::segments::{Saved, first_kept};
 use crate::audit::short_form::{Short, corrupt, text};
 use crate::error::Operation;
-use crate::rows::meta;
+use crate::facts;
 use crate::statements::{Statements, scalar};
 use agentwrit_store::{MetaKey, Result};
 
@@ -26,7 +26,7 @@ const SWEPT: i64 = 2_000;
 /// Shortens some of the events but the last `keep`; how many were looked at, and what is saved.
 pub(crate) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)> {
     let number = |key| -> Result<i64> {
-        let text = meta::read(connection, key)?;
+        let text = facts::read(connection, key)?;
         Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
     };
     sweep(connection, number(MetaKey::WhoSwept)?)?;
@@ -59,7 +59,7 @@ pub(crate) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)
         saved.note(connection, *sequence, less)?;
     }
     if let Some((last, ..)) = rows.last() {
-        meta::write(connection, MetaKey::Shortened, &last.to_string())?;
+        facts::write(connection, MetaKey::Shortened, &last.to_string())?;
     }
     Ok((u64::try_from(rows.len()).unwrap_or(u64::MAX), saved))
 }
@@ -148,5 +148,5 @@ fn sweep(connection: &Connection, after: i64) -> Result<()> {
                    AND NOT EXISTS (SELECT 1 FROM audit_events WHERE who = audit_who.id)";
         connection.change(SHORTEN, sql, [after, last])?;
     }
-    meta::write(connection, MetaKey::WhoSwept, &last.unwrap_or(0).to_string())
+    facts::write(connection, MetaKey::WhoSwept, &last.unwrap_or(0).to_string())
 }

@@ -221,7 +221,7 @@ fn pod_and_correlation_are_found_through_indexes() {
 fn dropped_events_that_wait_to_be_swept_stay_as_they_are() {
     let connection = store();
     append(&connection, (0..9).map(|number| renewal(1, number)).collect());
-    meta::write(&connection, MetaKey::AuditFirst, "6").unwrap();
+    facts::write(&connection, MetaKey::AuditFirst, "6").unwrap();
     all_shortened(&connection, 0);
     assert_eq!(count(&connection, "audit_events WHERE json = '' AND seq >= 6"), 4);
     assert_eq!(count(&connection, "audit_events WHERE json = '' AND seq < 6"), 0);

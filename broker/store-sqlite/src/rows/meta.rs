@@ -1,49 +1,21 @@
 //! Rows of facts about the store, and consumed nonces.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
-use crate::statements::{Statements, scalar};
+use crate::facts;
+use crate::statements::Statements;
 use crate::tx::SqliteTx;
-use agentwrit_store::{Meta, MetaKey, Nonces, Result, StoreError};
-
-/// The value of a key.
-pub(crate) fn read(connection: &Connection, key: MetaKey) -> Result<Option<String>> {
-    const OPERATION: &str = "read_meta";
-    let sql = "SELECT value FROM meta WHERE key = ?";
-    connection.first(OPERATION, sql, [key.as_str()], scalar(OPERATION))
-}
-
-/// Sets the value of a key.
-pub(crate) fn write(connection: &Connection, key: MetaKey, value: &str) -> Result<()> {
-    let sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    connection.change("write_meta", sql, [key.as_str(), value]).map(drop)
-}
-
-/// The high-water mark, Unix milliseconds; `None` in a store that has none yet.
-pub(crate) fn high_water(connection: &Connection) -> Result<Option<i64>> {
-    let Some(text) = read(connection, MetaKey::HighWater)? else {
-        return Ok(None);
-    };
-    text.parse().map(Some).map_err(|_| StoreError::Corrupt {
-        what: "high_water",
-        why: format!("{text:?} is no number"),
-    })
-}
-
-/// Keeps the high-water mark for the next start.
-pub(crate) fn keep_high_water(connection: &Connection, mark: i64) -> Result<()> {
-    write(connection, MetaKey::HighWater, &mark.to_string())
-}
+use agentwrit_store::{Meta, MetaKey, Nonces, Result};
 
 #[async_trait]
 impl Meta for SqliteTx<'_> {
     async fn meta(&mut self, key: MetaKey) -> Result<Option<String>> {
-        read(self.connection, key)
+        facts::read(self.connection, key)
     }
 
     async fn set_meta(&mut self, key: MetaKey, value: &str) -> Result<()> {
-        write(self.connection, key, value)
+        facts::write(self.connection, key, value)
     }
 }
 

@@ -3,7 +3,7 @@
 mod apps;
 pub(crate) mod launch;
 mod maintenance;
-pub(crate) mod meta;
+mod meta;
 mod policy;
 mod revocation;
 pub(crate) mod segments;

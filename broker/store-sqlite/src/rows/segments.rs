@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::audit::segments::{READ, WRITE, first_kept};
 use crate::error::Operation;
-use crate::rows::meta;
+use crate::facts;
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 
@@ -85,7 +85,7 @@ impl Segments for SqliteTx<'_> {
         let sql = "DELETE FROM audit_segments WHERE first = ?";
         self.connection.change("drop_audit_segment", sql, [segment.first])?;
         let first = segment.last.saturating_add(1).to_string();
-        meta::write(self.connection, MetaKey::AuditFirst, &first)?;
+        facts::write(self.connection, MetaKey::AuditFirst, &first)?;
         self.dropped.push(segment.clone());
         Ok(())
     }

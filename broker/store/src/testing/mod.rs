@@ -1,4 +1,7 @@
-//! Surroundings for tests of a store: they decide nothing and remember what they were told.
+//! For tests of an implementation: surroundings that decide nothing and remember what they were told, and the suite that
+//! every implementation has to pass.
+
+pub mod suite;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +12,7 @@ use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, lower_hex};
 use sha2::{Digest, Sha256};
 
-use super::{
+use crate::{
     Asker, BoxError, CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange,
 };
 
@@ -20,13 +23,17 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Characters of a signature, as those of Ed25519 have in base64url.
+const SIGNATURE_LENGTH: usize = 86;
+
 /// A signer whose signatures are hashes of key id and text.
 #[derive(Debug, Clone, Copy)]
 pub struct HashSigner(pub &'static str);
 
 impl HashSigner {
     fn signature(self, message: &str) -> String {
-        lower_hex(Sha256::digest(format!("{} {message}", self.0)))
+        let hash = lower_hex(Sha256::digest(format!("{} {message}", self.0)));
+        hash.chars().cycle().take(SIGNATURE_LENGTH).collect()
     }
 }
 
@@ -134,13 +141,14 @@ impl DenialGate for OpenGate {
     }
 }
 
-/// Counts up.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+/// Counts up, for all stores of the process: no two of them get the same bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Counter;
 
 impl Entropy for Counter {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
-        let next = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let next = NEXT.fetch_add(1, Ordering::SeqCst).to_be_bytes();
         for (byte, from) in buffer
             .iter_mut()
             .rev()
@@ -160,7 +168,7 @@ pub fn surroundings() -> (Surroundings, Arc<ManualClock>, Arc<Recorder>) {
     let surroundings = Surroundings {
         judging: Arc::new(JudgingClock::new(Arc::clone(&clock))),
         clock,
-        entropy: Arc::new(Counter::default()),
+        entropy: Arc::new(Counter),
         signer: Arc::new(HashSigner("test")),
         observer: Arc::<Recorder>::clone(&recorder),
         revocations: Arc::<Recorder>::clone(&recorder),

@@ -1,0 +1,52 @@
+//! The suite that every implementation of the store has to pass, on a file and in memory.
+
+use agentwrit_store::testing::suite::Opener;
+use agentwrit_store::{Retention, Store, StoreLocation, Surroundings};
+use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use async_trait::async_trait;
+use tempfile::TempDir;
+
+struct Embedded {
+    folder: TempDir,
+    in_memory: bool,
+}
+
+impl Embedded {
+    fn new(in_memory: bool) -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            in_memory,
+        }
+    }
+}
+
+#[async_trait]
+impl Opener for Embedded {
+    async fn open(&self, surroundings: Surroundings) -> Store {
+        let file = |name: &str| self.folder.path().join(name);
+        let options = OpenOptions {
+            location: if self.in_memory {
+                StoreLocation::Memory
+            } else {
+                StoreLocation::File(file("data.db"))
+            },
+            required: true,
+            mark: file("data.db.mark"),
+            signing_key: file("signing.key"),
+            key_is_new: true,
+            max_ttl: 0,
+            retention: Retention::default(),
+            declared: Declared::default(),
+        };
+        Store::new(SqliteStore::open(options, surroundings).await.unwrap())
+    }
+}
+
+mod file {
+    agentwrit_store::store_suite!(super::Embedded::new(false));
+    agentwrit_store::lasting_store_suite!(super::Embedded::new(false));
+}
+
+mod memory {
+    agentwrit_store::store_suite!(super::Embedded::new(true));
+}

@@ -1,0 +1,146 @@
+//! What every implementation of the store must keep, as tests that take the implementation as their parameter.
+//!
+//! `store_suite!` makes a test of each; it is given an expression that makes an [`Opener`] on a new, empty store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "these are tests; a failure is a panic"
+)]
+
+pub mod commits;
+pub mod lives;
+pub mod rows;
+pub mod trail;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{Recorder, surroundings};
+use crate::command::Closure;
+use crate::{Command, Result, Store, Surroundings, Tx, TxFuture};
+use agentwrit_protocol::clock::ManualClock;
+
+/// Opens one store of an implementation, as often as it is asked to; a store that is open is closed first by the caller.
+#[async_trait]
+pub trait Opener: Send + Sync {
+    /// Opens it.
+    async fn open(&self, surroundings: Surroundings) -> Store;
+}
+
+/// An open store, and what is around it.
+pub struct Bench {
+    /// The store.
+    pub store: Store,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// What it has told.
+    pub recorder: Arc<Recorder>,
+}
+
+impl Bench {
+    /// Opens the store.
+    pub async fn open(opener: &dyn Opener) -> Self {
+        let (surroundings, clock, recorder) = surroundings();
+        Self {
+            store: opener.open(surroundings).await,
+            clock,
+            recorder,
+        }
+    }
+
+    /// Closes the store and opens it again.
+    pub async fn reopened(self, opener: &dyn Opener) -> Self {
+        self.store.close().await.unwrap();
+        Self::open(opener).await
+    }
+
+    /// Commits a closure.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub async fn commit<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> TxFuture<'t, T> + Send + 'static,
+    {
+        self.store.commit(Closure(work)).await
+    }
+}
+
+/// Takes authority away from nobody.
+struct TakeAway;
+
+#[async_trait]
+impl Command for TakeAway {
+    type Outcome = ();
+    const TAKES_AUTHORITY: bool = true;
+
+    async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Issues nothing.
+struct Issue;
+
+#[async_trait]
+impl Command for Issue {
+    type Outcome = ();
+    const ISSUES: bool = true;
+
+    async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes a `#[tokio::test]` of each test of the suite.
+#[macro_export]
+macro_rules! store_suite {
+    ($opener:expr) => {
+        $crate::store_suite!(@each $opener;
+            commits::a_command_that_fails_changes_nothing,
+            commits::the_outcome_is_answered_after_the_commit,
+            commits::of_parallel_commands_one_uses_a_token_up,
+            commits::the_listener_hears_before_the_caller,
+            commits::what_waits_is_committed_before_the_close,
+            commits::nothing_is_taken_after_the_close,
+            trail::the_events_of_all_commands_are_one_chain,
+            trail::a_page_holds_what_was_appended_before_it,
+            trail::a_query_filters_and_pages,
+            trail::a_denial_that_the_gate_refuses_is_not_in_the_trail,
+            trail::a_long_trail_is_signed_in_between,
+            rows::a_session_is_renewed_once_and_ends_once,
+            rows::a_session_is_found_by_each_of_its_ids,
+            rows::the_name_of_an_active_app_is_taken,
+            rows::a_nonce_is_burned_once,
+            rows::a_policy_replaces_the_one_of_its_name,
+            rows::a_buried_pod_stays_buried,
+            rows::a_revocation_extends_and_can_be_lifted,
+            lives::nothing_is_issued_while_the_clock_is_wrong,
+            lives::a_store_that_refuses_still_takes_authority_away,
+        );
+    };
+    (@each $opener:expr; $($room:ident::$name:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                $crate::testing::suite::$room::$name(&$opener).await;
+            }
+        )+
+    };
+}
+
+/// The same for what only a store that survives its process must keep.
+#[macro_export]
+macro_rules! lasting_store_suite {
+    ($opener:expr) => {
+        $crate::store_suite!(@each $opener;
+            lives::what_was_committed_is_there_after_a_new_opening,
+            lives::a_mark_of_an_unknown_epoch_makes_a_new_epoch,
+            lives::the_mark_of_where_it_stands_changes_nothing,
+            lives::a_chain_that_another_key_signed_goes_on,
+        );
+    };
+}

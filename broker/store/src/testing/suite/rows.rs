@@ -1,0 +1,291 @@
+//! The repositories.
+
+use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
+use agentwrit_protocol::{ScopeSet, Sensitive};
+
+use super::{Bench, Opener};
+use crate::policy::{Accepted, Policy, PolicyKey, PolicySpec};
+use crate::testing::START;
+use crate::{
+    AppRecord, EndReason, LaunchToken, LaunchTokenHash, Renewal, Revocation, RevocationLevel, Session, ViewChange,
+};
+
+fn scopes() -> ScopeSet {
+    ScopeSet::parse(["read:data:*"]).unwrap()
+}
+
+pub(super) fn launch_token(text: &str) -> LaunchToken {
+    LaunchToken {
+        hash: LaunchTokenHash::of(text),
+        agent_name: "agent".to_owned(),
+        allowed_scope: scopes(),
+        max_ttl: 300,
+        single_use: true,
+        expires_at: (START + 60) * 1000,
+        consumed_at: None,
+        created_by: "admin".to_owned(),
+        correlation_id: String::new(),
+        attested: None,
+    }
+}
+
+fn session(sid: &str, jti: &str) -> Session {
+    Session {
+        sid: sid.to_owned(),
+        agent_id: format!("spiffe://agentwrit.local/agent/orch/task/{}", crate::session::stem(sid)),
+        orch_id: "orch".to_owned(),
+        task_id: "task".to_owned(),
+        scope: vec!["read:data:*".to_owned()],
+        jti: jti.to_owned(),
+        iat: START,
+        exp: START + 300,
+        last_exp: START + 300,
+        previous: None,
+        created_at: START * 1000,
+        ended_at: None,
+        end_reason: None,
+        correlation_id: String::new(),
+        attested: None,
+        delegated: None,
+        barred: false,
+    }
+}
+
+const SID: &str = "000010000000000100000000000000aa";
+const JTI: &str = "000010000000000100000000000000bb";
+const NEXT: &str = "000010000000000100000000000000cc";
+
+async fn registered(bench: &Bench) {
+    bench
+        .commit(|tx| Box::pin(async move { tx.insert_session(&session(SID, JTI)).await }))
+        .await
+        .unwrap();
+}
+
+/// Of two renewals of one token the second finds it replaced; a session that has ended doesn't end again.
+pub async fn a_session_is_renewed_once_and_ends_once(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    registered(&bench).await;
+    let renew = || {
+        bench.commit(|tx| {
+            Box::pin(async move {
+                let previous = Renewal {
+                    jti: JTI.to_owned(),
+                    until: START * 1000,
+                    exp: START + 300,
+                    key: Some("key".to_owned()),
+                };
+                let session = session(SID, JTI);
+                tx.renew_session(&session, NEXT, START + 1, START + 600, &previous)
+                    .await
+            })
+        })
+    };
+    let (a, b) = tokio::join!(renew(), renew());
+    assert!(a.unwrap() != b.unwrap(), "exactly one");
+    let find = || bench.store.query(|tx| Box::pin(async move { tx.session(SID).await }));
+    let found = find().await.unwrap().unwrap();
+    assert_eq!(
+        (found.jti.as_str(), found.exp, found.last_exp),
+        (NEXT, START + 600, START + 600)
+    );
+    assert_eq!(found.previous.unwrap().key.as_deref(), Some("key"));
+    let renewed = bench.recorder.take_changes();
+    assert!(
+        matches!(renewed.as_slice(), [ViewChange::Renewed { .. }]),
+        "{renewed:?}"
+    );
+    let end = || {
+        bench.commit(|tx| {
+            Box::pin(async move {
+                let session = tx.session(SID).await?.unwrap();
+                tx.end_session(&session, EndReason::Released, tx.now_millis()).await
+            })
+        })
+    };
+    assert!(end().await.unwrap() && !end().await.unwrap());
+    let found = find().await.unwrap().unwrap();
+    assert_eq!(found.ended(START * 1000), Some(EndReason::Released));
+    let ended = bench.recorder.take_changes();
+    assert!(
+        matches!(ended.as_slice(), [ViewChange::SessionEnded { .. }]),
+        "{ended:?}"
+    );
+}
+
+/// While its tokens stand.
+pub async fn a_session_is_found_by_each_of_its_ids(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    registered(&bench).await;
+    let found = || {
+        bench.store.query(|tx| {
+            Box::pin(async move {
+                let agent = session(SID, JTI).agent_id;
+                Ok([
+                    tx.standing_session_by_jti(JTI).await?.is_some(),
+                    tx.session_of_agent(&agent).await?.is_some(),
+                    !tx.standing_sessions_by_agent(&agent).await?.is_empty(),
+                    !tx.standing_sessions_by_task("task").await?.is_empty(),
+                    tx.count_live_sessions().await? == 1,
+                ])
+            })
+        })
+    };
+    assert_eq!(found().await.unwrap(), [true; 5]);
+    bench.clock.advance(301);
+    assert_eq!(
+        found().await.unwrap(),
+        [false, true, false, false, false],
+        "expired; what was registered stays known"
+    );
+}
+
+/// And free again once it is deregistered.
+pub async fn the_name_of_an_active_app_is_taken(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let app = AppRecord {
+        app_id: "app-shop-00000a".to_owned(),
+        name: "shop".to_owned(),
+        client_id: "client".to_owned(),
+        secret_hash: Sensitive::from("hash".to_owned()),
+        scopes: scopes(),
+        token_ttl: 300,
+        created_at: START,
+        updated_at: START,
+        deregistered_at: None,
+    };
+    let inserted = || {
+        let app = app.clone();
+        bench.commit(move |tx| Box::pin(async move { tx.insert_app(&app).await }))
+    };
+    assert!(inserted().await.unwrap() && !inserted().await.unwrap());
+    let taken = || {
+        bench
+            .store
+            .query(|tx| Box::pin(async move { tx.app_name_is_taken("shop").await }))
+    };
+    assert!(taken().await.unwrap());
+    let gone = AppRecord {
+        deregistered_at: Some(START + 1),
+        ..app.clone()
+    };
+    bench
+        .commit(move |tx| Box::pin(async move { tx.update_app(&gone).await }))
+        .await
+        .unwrap();
+    assert!(!taken().await.unwrap());
+    let found = bench
+        .store
+        .query(|tx| Box::pin(async move { tx.app_by_client_id("client").await }));
+    assert!(!found.await.unwrap().unwrap().is_active());
+}
+
+/// Until it expires.
+pub async fn a_nonce_is_burned_once(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let burn = || bench.commit(|tx| Box::pin(async move { tx.consume_nonce("n", (START + 30) * 1000).await }));
+    assert!(burn().await.unwrap() && !burn().await.unwrap());
+}
+
+/// With all that was sent.
+pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let spec = AppSpec {
+        scopes: scopes().to_strings(),
+        max_agent_ttl_seconds: 300,
+    };
+    let first = Policy {
+        key: PolicyKey::app("shop", "shop"),
+        uid: "uid".to_owned(),
+        generation: 1,
+        order: WriteOrder {
+            lease_epoch: 1,
+            sequence: 1,
+        },
+        state: PolicyState::Ready,
+        reason: None,
+        digest: "d1".to_owned(),
+        accepted: Some(Accepted {
+            spec: PolicySpec::App(spec),
+            generation: 1,
+            unchanged_since: 1,
+        }),
+        app_id: Some("app".to_owned()),
+        issued: 0,
+    };
+    let second = Policy {
+        generation: 2,
+        digest: "d2".to_owned(),
+        ..first.clone()
+    };
+    for policy in [first, second] {
+        let put = policy.clone();
+        bench
+            .commit(move |tx| Box::pin(async move { tx.put_policy(&put).await }))
+            .await
+            .unwrap();
+        let found = bench.store.query(|tx| Box::pin(async move { tx.policies().await }));
+        assert_eq!(found.await.unwrap(), [policy]);
+    }
+    let key = PolicyKey::new(PolicyKind::App, "shop", "shop");
+    bench
+        .commit(move |tx| Box::pin(async move { tx.remove_policy(&key).await }))
+        .await
+        .unwrap();
+    let found = bench.store.query(|tx| Box::pin(async move { tx.policies().await }));
+    assert_eq!(found.await.unwrap(), []);
+}
+
+/// And is known no more.
+pub async fn a_buried_pod_stays_buried(opener: &dyn Opener) {
+    const UID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+    let bench = Bench::open(opener).await;
+    let pod = LivePod {
+        uid: UID.to_owned(),
+        namespace: "shop".to_owned(),
+        name: "pod".to_owned(),
+    };
+    bench
+        .commit(move |tx| Box::pin(async move { tx.know_pod(&pod).await }))
+        .await
+        .unwrap();
+    let state = || {
+        bench
+            .store
+            .query(|tx| Box::pin(async move { Ok((tx.pod_is_known(UID).await?, tx.pod_is_buried(UID).await?)) }))
+    };
+    assert_eq!(state().await.unwrap(), (true, false));
+    let bury = || bench.commit(|tx| Box::pin(async move { tx.bury_pod(UID, (START + 3600) * 1000).await }));
+    let (first, again) = (bury().await.unwrap(), bury().await.unwrap());
+    assert_ne!(first, again, "only one of them buried it");
+    assert_eq!(state().await.unwrap(), (false, true));
+}
+
+/// And the listener hears of both.
+pub async fn a_revocation_extends_and_can_be_lifted(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    for until in [Some((START + 1) * 1000), None, Some((START + 2) * 1000)] {
+        let revocation = Revocation {
+            level: RevocationLevel::Agent,
+            target: "a".to_owned(),
+            until,
+        };
+        bench
+            .commit(move |tx| Box::pin(async move { tx.add_revocation(&revocation).await }))
+            .await
+            .unwrap();
+    }
+    let revoked = || {
+        bench
+            .store
+            .query(|tx| Box::pin(async move { tx.is_revoked(RevocationLevel::Agent, "a").await }))
+    };
+    bench.clock.advance(3600);
+    assert!(revoked().await.unwrap(), "for ever wins over any moment");
+    bench.recorder.take_changes();
+    let lift = || bench.commit(|tx| Box::pin(async move { tx.lift_revocation(RevocationLevel::Agent, "a").await }));
+    assert!(lift().await.unwrap() && !lift().await.unwrap());
+    assert!(!revoked().await.unwrap());
+    let lifted = bench.recorder.take_changes();
+    assert!(matches!(lifted.as_slice(), [ViewChange::Lifted { .. }]), "{lifted:?}");
+}
