@@ -1,5 +1,7 @@
 //! The suite that every implementation of the store has to pass, on a file and in memory.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use agentwrit_store::testing::suite::Opener;
 use agentwrit_store::{Retention, Store, StoreLocation, Surroundings};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
