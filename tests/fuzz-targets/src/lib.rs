@@ -22,7 +22,6 @@ pub mod requests;
 pub mod scopes;
 
 mod answer;
-mod cluster;
 mod template;
 mod world;
 

@@ -1,41 +1,30 @@
 //! A whole broker in memory, on a clock and randomness that repeat.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentwrit_broker::broker::AppState;
-use agentwrit_broker::config::Config;
-use agentwrit_broker::http::{Front, router};
 use agentwrit_broker::nonce;
-use agentwrit_broker::startup::{Surroundings, assemble};
 use agentwrit_broker::store::EventFilter;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::apps::APP_SCOPES;
 use agentwrit_protocol::audit::AuditEvent;
-use agentwrit_protocol::clock::{ManualClock, SequenceEntropy};
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ed25519_dalek::{Signer, SigningKey};
+use agentwrit_protocol::clock::SequenceEntropy;
+use agentwrit_testkit::{Broker, FakeCluster, Keys, Pod, Setup, claims, controller};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::answer::{Answer, Request};
-use crate::cluster::{AUDIENCE, CONTROLLER, Cluster, token, uid};
 use crate::template;
 
-const NOW: i64 = 1_800_000_000;
 /// Inputs that one broker takes: what was found must not need many of those before it.
 const LIFE: u32 = 1000;
 
 /// The broker and what its callers hold.
 pub(crate) struct World {
     runtime: Runtime,
-    broker: AppState,
-    front: Front,
-    clock: Arc<ManualClock>,
-    key: SigningKey,
+    broker: Broker,
+    keys: Keys,
     nonce: String,
     agent: Option<Agent>,
     attested: Option<Agent>,
@@ -44,7 +33,6 @@ pub(crate) struct World {
     inputs: u32,
     trail: Vec<Value>,
     head: String,
-    _folder: tempfile::TempDir,
 }
 
 #[derive(Clone)]
@@ -73,7 +61,7 @@ pub(crate) fn with(run: impl FnOnce(&mut World)) {
         let world = slot.get_or_insert_with(World::new);
         world.inputs += 1;
         // Limits of seconds must not be all that is ever seen.
-        world.clock.advance(1);
+        world.broker.clock.advance(1);
         run(world);
     });
 }
@@ -91,47 +79,35 @@ fn end(world: Option<World>) {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("signing.key").display().to_string();
-        let settings = HashMap::from([
-            ("AA_ADMIN_SECRET", "a-good-admin-secret"),
+        let cluster = Arc::<FakeCluster>::default();
+        for pod in [pod("reader-1"), pod("reader-2")] {
+            cluster.run_pod(&pod);
+        }
+        let mut setup = Setup::new(&[
             ("AA_DB_PATH", ""),
-            ("AA_SIGNING_KEY_PATH", path.as_str()),
             ("AA_CHALLENGE_RATE", "0"),
             ("AA_REGISTER_RATE", "0"),
             ("AA_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8,fd00::/8"),
-            ("AA_ATTEST_AUDIENCE", AUDIENCE),
-            ("AA_CONTROLLER_SUBJECT", CONTROLLER),
-        ]);
-        let mut config = Config::load(&|name| settings.get(name).map(|value| (*value).to_owned())).unwrap();
-        // bcrypt's smallest: at the usual cost nothing but bcrypt would run.
-        config.secret_cost = 4;
-        let clock = Arc::new(ManualClock::at(NOW));
-        let surroundings = Surroundings {
-            clock: Arc::<ManualClock>::clone(&clock),
-            entropy: Arc::new(SequenceEntropy::default()),
-            attestor: Some(Arc::new(Cluster)),
-        };
+        ])
+        .with_cluster(cluster);
+        setup.entropy = Arc::new(SequenceEntropy::default());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let broker = runtime.block_on(assemble(config, surroundings)).unwrap();
         Self {
-            front: Front::new(Arc::clone(&broker), router::api(&broker)),
+            broker: runtime.block_on(setup.start()).unwrap(),
             runtime,
-            broker,
-            clock,
-            key: SigningKey::from_bytes(&[42; 32]),
+            keys: Keys::default(),
             nonce: String::new(),
             agent: None,
             attested: None,
             app: None,
+            // Above what the inputs are made of.
             sequence: 1_000_000,
             inputs: 0,
             trail: Vec::new(),
             head: "0".repeat(64),
-            _folder: folder,
         }
     }
 
@@ -139,7 +115,7 @@ impl World {
     pub(crate) fn send(&self, request: &Request) -> Answer {
         let built = request.build().expect("the request can be sent");
         let answer = self.runtime.block_on(async {
-            let (parts, body) = self.front.serve(built, request.peer).await.into_parts();
+            let (parts, body) = self.broker.serve(built, request.peer).await.into_parts();
             let body = body.collect().await.unwrap().to_bytes().to_vec();
             Answer {
                 status: parts.status.as_u16(),
@@ -166,21 +142,21 @@ impl World {
             "{admin}" => self.admin(),
             "{agent}" => self.agent().token,
             "{agent_id}" => self.agent().id,
-            "{jti}" => claim(&self.agent().token, "jti"),
+            "{jti}" => text(&claims(&self.agent().token), "jti"),
             "{app}" => {
                 let subject = format!("app:{}", self.app().id);
-                self.sign(&subject, &APP_SCOPES)
+                self.broker.sign(&subject, &APP_SCOPES)
             }
             "{app_id}" => self.app().id,
             "{attested}" => self.attested(),
             "{client_id}" => self.app().client_id,
             "{client_secret}" => self.app().client_secret,
-            "{controller}" => token(CONTROLLER, None),
-            "{pod}" => token("system:serviceaccount:shop:reader", Some("reader-1")),
+            "{controller}" => controller(),
+            "{pod}" => pod("reader-1").bearer(),
             "{launch}" => self.launch_token(),
             "{nonce}" => self.challenge(),
-            "{public_key}" => STANDARD.encode(self.key.verifying_key().to_bytes()),
-            "{signature}" => self.signature(),
+            "{public_key}" => self.keys.public(),
+            "{signature}" => self.keys.sign(&self.nonce),
             _ => panic!("{name} has no value"),
         }
     }
@@ -191,18 +167,9 @@ impl World {
     }
 
     /// A token of an admin.
-    pub(crate) fn admin(&mut self) -> String {
-        self.sign("admin", &["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"])
-    }
-
-    /// A token with a jti of its own, so that no revocation of one hits the next.
-    fn sign(&mut self, subject: &str, scope: &[&str]) -> String {
-        self.sequence += 1;
-        let claims = json!({
-            "iss": "", "sub": subject, "exp": 9_000_000_000_i64, "nbf": NOW, "iat": self.clock.unix_seconds(),
-            "jti": format!("{:032x}", self.sequence), "scope": scope,
-        });
-        self.broker.keys.sign(claims.to_string().as_bytes()).unwrap()
+    pub(crate) fn admin(&self) -> String {
+        self.broker
+            .sign("admin", &["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"])
     }
 
     /// An app that is active.
@@ -214,7 +181,7 @@ impl World {
                 return app;
             }
         }
-        let body = json!({"name": format!("app-{}", self.sequence), "scopes": ["read:data:*"]});
+        let body = json!({"name": format!("app-{}", self.next()), "scopes": ["read:data:*"]});
         let answer = self.post("/v1/admin/apps", &admin, &body);
         let app = App {
             id: text(&answer, "app_id"),
@@ -226,14 +193,10 @@ impl World {
     }
 
     fn challenge(&mut self) -> String {
-        let (key, now) = (self.broker.nonce_key(), self.clock.unix_millis());
-        self.nonce = nonce::issue(&key, self.broker.entropy.as_ref(), now).unwrap();
+        let state = &self.broker.state;
+        let (key, now) = (state.nonce_key(), self.broker.clock.unix_millis());
+        self.nonce = nonce::issue(&key, state.entropy.as_ref(), now).unwrap();
         self.nonce.clone()
-    }
-
-    fn signature(&self) -> String {
-        let nonce = hex::decode(&self.nonce).unwrap();
-        STANDARD.encode(self.key.sign(&nonce).to_bytes())
     }
 
     fn launch_token(&mut self) -> String {
@@ -241,6 +204,12 @@ impl World {
         let admin = self.admin();
         let answer = self.post("/v1/admin/launch-tokens", &admin, &body);
         text(&answer, "launch_token")
+    }
+
+    /// A number that was not there before.
+    fn next(&mut self) -> i64 {
+        self.sequence += 1;
+        self.sequence
     }
 
     fn post(&self, path: &str, bearer: &str, body: &Value) -> Value {
@@ -256,15 +225,8 @@ impl World {
 
     fn register(&mut self, launch_token: &str, orch_id: &str, task_id: &str) -> Option<Agent> {
         let nonce = self.challenge();
-        let body = json!({
-            "launch_token": launch_token,
-            "nonce": nonce,
-            "public_key": self.value("{public_key}"),
-            "signature": self.signature(),
-            "orch_id": orch_id,
-            "task_id": task_id,
-            "requested_scope": ["read:data:x"],
-        });
+        let changes = json!({"orch_id": orch_id, "task_id": task_id});
+        let body = self.keys.registration(launch_token, &nonce, &changes);
         let answer = self.post("/v1/register", "", &body);
         let (id, token) = (answer["agent_id"].as_str()?, answer["access_token"].as_str()?);
         Some(Agent {
@@ -280,7 +242,7 @@ impl World {
         }
         let launch_token = self.launch_token();
         // A task of its own each time: one may have been revoked.
-        let task = format!("task-{}", self.sequence);
+        let task = format!("task-{}", self.next());
         let agent = self
             .register(&launch_token, "orch", &task)
             .expect("an agent can register");
@@ -303,8 +265,7 @@ impl World {
     }
 
     fn attest(&mut self) -> Option<Agent> {
-        let controller = token(CONTROLLER, None);
-        self.sequence += 2;
+        let controller = controller();
         let put = |sequence: i64, spec: Value| {
             json!({
                 "uid": "farm", "generation": 1, "state": "ready", "spec": spec,
@@ -312,7 +273,7 @@ impl World {
             })
         };
         let app = put(
-            self.sequence,
+            self.next(),
             json!({"scopes": ["read:data:*"], "max_agent_ttl_seconds": 86_400}),
         );
         self.call("PUT", "/v1/k8s/policies/apps/farm/orders", &controller, &app);
@@ -320,18 +281,18 @@ impl World {
             "app": "orders", "agent_name": "a", "allowed_scopes": ["read:data:*"], "max_ttl_seconds": 86_400,
             "service_account_names": ["reader"],
         });
-        let launch = put(self.sequence + 1, launch);
+        let launch = put(self.next(), launch);
         self.call(
             "PUT",
             "/v1/k8s/policies/launch-tokens/farm/reader",
             &controller,
             &launch,
         );
-        let pod = token("system:serviceaccount:farm:reader", Some("reader-2"));
+        let pod = pod("reader-2");
         let body = json!({"policy": "reader", "public_key": self.value("{public_key}")});
-        let answer = self.post("/v1/k8s/launch-tokens", &pod, &body);
+        let answer = self.post("/v1/k8s/launch-tokens", &pod.bearer(), &body);
         let launch_token = answer["launch_token"].as_str()?.to_owned();
-        self.register(&launch_token, "k8s.farm.orders", &uid("reader-2"))
+        self.register(&launch_token, "k8s.farm.orders", &pod.uid)
     }
 
     /// What the trail tells since it was last looked at continues its chain, without gaps.
@@ -371,7 +332,7 @@ impl World {
             limit: 1000,
             ..EventFilter::default()
         };
-        let page = self.runtime.block_on(self.broker.store.events(filter)).unwrap();
+        let page = self.runtime.block_on(self.broker.state.store.events(filter)).unwrap();
         let events = serde_json::from_str(&page.events).unwrap();
         (events, usize::try_from(page.total).unwrap())
     }
@@ -397,9 +358,12 @@ fn text(value: &Value, name: &str) -> String {
         .to_owned()
 }
 
-fn claim(token: &str, name: &str) -> String {
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    text(&serde_json::from_slice(&payload).unwrap(), name)
+/// A pod that the cluster knows. No input writes policies in the namespace of the second.
+fn pod(name: &str) -> Pod {
+    let namespace = if name == "reader-1" { "shop" } else { "farm" };
+    let mut pod = Pod::new(namespace, &format!("uid-of-{name}"));
+    name.clone_into(&mut pod.name);
+    pod
 }
 
 #[cfg(test)]
