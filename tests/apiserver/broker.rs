@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use agentwrit_client::{BrokerClient, ClientConfig, Identity};
 use agentwrit_protocol::k8s::{
-    Denial, DenialsResponse, EPOCH_HEADER, LivePod, MarkRequest, MarkResponse, PodEndedRequest, PolicyKind,
-    PolicyListResponse, PolicySummary, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse, WriteOrder,
+    AppSpec, Denial, DenialsResponse, EPOCH_HEADER, LivePod, MarkRequest, MarkResponse, PodEndedRequest, PolicyKind,
+    PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse,
+    WriteOrder,
 };
 use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
-use serde::Deserialize;
+use agentwrit_testkit::{Call, FakeBroker, FakeReply};
+use serde::de::DeserializeOwned;
 
 /// How requests that concern a namespace fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,24 +66,9 @@ impl Broker {
     pub async fn start() -> (Self, SocketAddr) {
         let broker = Self::default();
         broker.memory().epoch = "store-1".into();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/v1/k8s/policies", get(list))
-            .route(
-                "/v1/k8s/policies/apps/{namespace}/{name}",
-                put(put_app).delete(delete_app),
-            )
-            .route(
-                "/v1/k8s/policies/launch-tokens/{namespace}/{name}",
-                put(put_launch_token).delete(delete_launch_token),
-            )
-            .route("/v1/k8s/pods/{uid}/ended", post(ended))
-            .route("/v1/k8s/mark", post(mark))
-            .route("/v1/k8s/denials", get(denials))
-            .with_state(broker.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (broker, address)
+        let answering = broker.clone();
+        let server = FakeBroker::start(move |call| answering.answer(call)).await;
+        (broker, server.address)
     }
 
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -142,17 +125,36 @@ impl Broker {
     }
 }
 
-fn answer<T: serde::Serialize>(memory: &Memory, value: T) -> Response {
-    ([(EPOCH_HEADER, memory.epoch.clone())], Json(value)).into_response()
+fn answer<T: serde::Serialize>(memory: &Memory, value: T) -> FakeReply {
+    reply(200, value).header(EPOCH_HEADER, memory.epoch.clone())
 }
 
-fn refuse(problem: Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap();
-    (status, Json(problem)).into_response()
+fn refuse(problem: Problem) -> FakeReply {
+    reply(problem.status, problem)
+}
+
+fn reply<T: serde::Serialize>(status: u16, value: T) -> FakeReply {
+    FakeReply::json(status, &serde_json::to_value(value).unwrap()).header("content-type", "application/json")
+}
+
+fn body<T: DeserializeOwned>(call: &Call) -> T {
+    serde_json::from_str(&call.body).unwrap_or_else(|error| panic!("{error}: {call:?}"))
+}
+
+/// A number of the query.
+fn number(call: &Call, name: &str) -> i64 {
+    text(call, name).parse().unwrap()
+}
+
+/// A text of the query; none that the controller sends needs to be unescaped.
+fn text<'a>(call: &'a Call, name: &str) -> &'a str {
+    let pairs = call.query.split('&').filter_map(|pair| pair.split_once('='));
+    let mut values = pairs.filter(|(given, _)| *given == name).map(|(_, value)| value);
+    values.next().unwrap_or_else(|| panic!("no {name} in {call:?}"))
 }
 
 /// The failures that every request of a namespace has in common.
-fn fault(memory: &mut Memory, namespace: &str, order: Option<WriteOrder>) -> Option<Response> {
+fn fault(memory: &mut Memory, namespace: &str, order: Option<WriteOrder>) -> Option<FakeReply> {
     match memory.faults.get(namespace) {
         Some(Fault::Away) => return Some(refuse(Problem::new(ErrorCode::Unavailable, "the store is away"))),
         Some(Fault::Refuses) => {
@@ -173,7 +175,7 @@ fn fault(memory: &mut Memory, namespace: &str, order: Option<WriteOrder>) -> Opt
     None
 }
 
-async fn list(State(broker): State<Broker>) -> Response {
+fn list(broker: &Broker) -> FakeReply {
     let mut memory = broker.memory();
     memory.looks += 1;
     let policies = memory.policies.values().map(|(summary, _)| {
@@ -192,7 +194,7 @@ async fn list(State(broker): State<Broker>) -> Response {
     answer(&memory, list)
 }
 
-async fn mark(State(broker): State<Broker>, Json(request): Json<MarkRequest>) -> Response {
+fn mark(broker: &Broker, request: MarkRequest) -> FakeReply {
     let mut memory = broker.memory();
     memory.shown.push(Some(request.mark).filter(|mark| !mark.is_empty()));
     let mark = StoreMark {
@@ -204,11 +206,7 @@ async fn mark(State(broker): State<Broker>, Json(request): Json<MarkRequest>) ->
     answer(&memory, compared)
 }
 
-async fn put_app(
-    State(broker): State<Broker>,
-    Path((namespace, name)): Path<(String, String)>,
-    Json(put): Json<PutApp>,
-) -> Response {
+fn put_app(broker: &Broker, namespace: String, name: String, put: PutApp) -> FakeReply {
     let summary = PolicySummary {
         kind: PolicyKind::App,
         uid: put.uid.clone(),
@@ -224,11 +222,7 @@ async fn put_app(
     broker.hold("app", summary, Held::App(put))
 }
 
-async fn put_launch_token(
-    State(broker): State<Broker>,
-    Path((namespace, name)): Path<(String, String)>,
-    Json(put): Json<PutLaunchToken>,
-) -> Response {
+fn put_launch_token(broker: &Broker, namespace: String, name: String, put: PutLaunchToken) -> FakeReply {
     let summary = PolicySummary {
         kind: PolicyKind::LaunchToken,
         uid: put.uid.clone(),
@@ -244,32 +238,37 @@ async fn put_launch_token(
     broker.hold("token", summary, Held::LaunchToken(put))
 }
 
-#[derive(Debug, Deserialize)]
-struct DeleteQuery {
-    uid: String,
-    lease_epoch: i64,
-    sequence: i64,
-    revoke: bool,
-}
-
-async fn delete_app(
-    State(broker): State<Broker>,
-    Path((namespace, name)): Path<(String, String)>,
-    Query(query): Query<DeleteQuery>,
-) -> Response {
-    broker.remove(PolicyKind::App, namespace, name, &query)
-}
-
-async fn delete_launch_token(
-    State(broker): State<Broker>,
-    Path((namespace, name)): Path<(String, String)>,
-    Query(query): Query<DeleteQuery>,
-) -> Response {
-    broker.remove(PolicyKind::LaunchToken, namespace, name, &query)
-}
-
 impl Broker {
-    fn hold(&self, prefix: &str, summary: PolicySummary, held: Held) -> Response {
+    fn answer(&self, call: &Call) -> FakeReply {
+        let path: Vec<&str> = call.path.trim_start_matches("/v1/k8s/").split('/').collect();
+        let owned = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
+        match (call.method.as_str(), path.as_slice()) {
+            ("GET", ["policies"]) => list(self),
+            ("PUT", ["policies", "apps", namespace, name]) => {
+                let (namespace, name) = owned(namespace, name);
+                put_app(self, namespace, name, body(call))
+            }
+            ("PUT", ["policies", "launch-tokens", namespace, name]) => {
+                let (namespace, name) = owned(namespace, name);
+                put_launch_token(self, namespace, name, body(call))
+            }
+            ("DELETE", ["policies", kind, namespace, name]) => {
+                let kind = match *kind {
+                    "apps" => PolicyKind::App,
+                    "launch-tokens" => PolicyKind::LaunchToken,
+                    other => panic!("no policies are {other}"),
+                };
+                let (namespace, name) = owned(namespace, name);
+                self.remove(kind, namespace, name, call)
+            }
+            ("POST", ["pods", uid, "ended"]) => ended(self, (*uid).to_owned(), body(call)),
+            ("POST", ["mark"]) => mark(self, body(call)),
+            ("GET", ["denials"]) => denials(self, number(call, "after")),
+            _ => FakeReply::text(404, ""),
+        }
+    }
+
+    fn hold(&self, prefix: &str, summary: PolicySummary, held: Held) -> FakeReply {
         let mut memory = self.memory();
         if let Some(response) = fault(&mut memory, &summary.namespace, Some(summary.order)) {
             return response;
@@ -285,36 +284,36 @@ impl Broker {
         answer(&memory, response)
     }
 
-    fn remove(&self, kind: PolicyKind, namespace: String, name: String, query: &DeleteQuery) -> Response {
+    fn remove(&self, kind: PolicyKind, namespace: String, name: String, call: &Call) -> FakeReply {
         let mut memory = self.memory();
         let order = WriteOrder {
-            lease_epoch: query.lease_epoch,
-            sequence: query.sequence,
+            lease_epoch: number(call, "lease_epoch"),
+            sequence: number(call, "sequence"),
         };
         if let Some(response) = fault(&mut memory, &namespace, Some(order)) {
             return response;
         }
         let prefix = if kind == PolicyKind::App { "app" } else { "token" };
         let key = (namespace.clone(), format!("{prefix}/{name}"));
-        if memory.policies.get(&key).is_some_and(|(held, _)| held.uid == query.uid) {
+        if memory
+            .policies
+            .get(&key)
+            .is_some_and(|(held, _)| held.uid == text(call, "uid"))
+        {
             memory.policies.remove(&key);
         }
         memory.removals.push(Removal {
             kind,
             namespace,
             name,
-            uid: query.uid.clone(),
-            revoke: query.revoke,
+            uid: text(call, "uid").to_owned(),
+            revoke: text(call, "revoke").parse().unwrap(),
         });
         answer(&memory, RevokedResponse { revoked: 0 })
     }
 }
 
-async fn ended(
-    State(broker): State<Broker>,
-    Path(uid): Path<String>,
-    Json(request): Json<PodEndedRequest>,
-) -> Response {
+fn ended(broker: &Broker, uid: String, request: PodEndedRequest) -> FakeReply {
     let mut memory = broker.memory();
     if let Some(response) = fault(&mut memory, &request.namespace, None) {
         return response;
@@ -324,19 +323,64 @@ async fn ended(
     answer(&memory, RevokedResponse { revoked: 1 })
 }
 
-#[derive(Debug, Deserialize)]
-struct After {
-    after: i64,
-}
-
-async fn denials(State(broker): State<Broker>, Query(query): Query<After>) -> Response {
+fn denials(broker: &Broker, after: i64) -> FakeReply {
     let memory = broker.memory();
     let denials: Vec<Denial> = memory
         .denials
         .iter()
-        .filter(|denial| denial.cursor > query.after)
+        .filter(|denial| denial.cursor > after)
         .cloned()
         .collect();
     let next = memory.denials.last().map_or(0, |denial| denial.cursor);
     answer(&memory, DenialsResponse { denials, next })
+}
+
+/// Every call of the client's, without an API server.
+#[tokio::test]
+async fn the_clients_calls_are_understood() {
+    let (broker, address) = Broker::start().await;
+    let client = BrokerClient::new(ClientConfig {
+        identity: Some(Identity::Token("the-controllers-own-token".into())),
+        ..ClientConfig::new(format!("http://{address}"))
+    });
+    let client = client.unwrap();
+    let order = |lease_epoch| WriteOrder {
+        lease_epoch,
+        sequence: 1,
+    };
+    let put = |lease_epoch| PutApp {
+        uid: "u".into(),
+        generation: 1,
+        order: order(lease_epoch),
+        state: PolicyState::Ready,
+        reason: None,
+        spec: AppSpec {
+            scopes: vec!["read:orders:*".into()],
+            max_agent_ttl_seconds: 3600,
+        },
+    };
+    let written = client.put_app("shop", "orders", &put(2)).await.unwrap();
+    assert_eq!(written.value.digest, put(2).digest());
+    assert_eq!(broker.app("shop", "orders").unwrap(), put(2));
+    assert!(
+        client.put_app("shop", "orders", &put(1)).await.is_err(),
+        "a stale writer"
+    );
+    assert_eq!(client.list_policies().await.unwrap().value.policies[0].name, "orders");
+    broker.fail("shop", Some(Fault::Away));
+    assert!(client.put_app("shop", "orders", &put(2)).await.is_err());
+    broker.fail("shop", None);
+    let removed = client.delete_policy(PolicyKind::App, "shop", "orders", "u", order(2), true);
+    removed.await.unwrap();
+    assert!(broker.removals_of("shop")[0].revoke && broker.app("shop", "orders").is_none());
+    let mark = MarkRequest { mark: "x".into() };
+    assert!(!client.mark(&mark).await.unwrap().value.restored);
+    assert_eq!(client.denials(3).await.unwrap().value.next, 0);
+    let end = PodEndedRequest {
+        namespace: "shop".into(),
+        name: "reader".into(),
+        reason: "deleted".into(),
+    };
+    client.pod_ended("u1", &end).await.unwrap();
+    assert_eq!(broker.end_of("u1").unwrap().name, end.name);
 }
