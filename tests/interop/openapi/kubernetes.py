@@ -85,11 +85,16 @@ class Handler(BaseHTTPRequestHandler):
         """Not on the test's standard error."""
 
 
+class Server(ThreadingHTTPServer):
+    # With the default of 5, a burst of connections waits for TCP to try again, longer than the broker waits.
+    request_queue_size = 128
+
+
 class ApiServer:
     """Runs while the `with` block does."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.kubeconfig = folder / "kubeconfig"
         address = f"http://127.0.0.1:{self._server.server_address[1]}"
