@@ -13,9 +13,8 @@ use std::thread::available_parallelism;
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_server::{Source, Turns};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 use tokio::sync::Semaphore;
 
 use crate::config::BCRYPT_BYTES;
@@ -176,11 +175,12 @@ impl HashedSecrets {
     }
 
     fn digest(&self, client_id: &str, presented: &str) -> Option<[u8; 32]> {
-        let mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        let mut mac = Context::with_key(&Key::new(HMAC_SHA256, &self.key));
         // A length in front, so that no two pairs make the same text.
-        let length = client_id.len().to_be_bytes();
-        let mac = mac.chain_update(length).chain_update(client_id).chain_update(presented);
-        Some(mac.finalize().into_bytes().into())
+        mac.update(&client_id.len().to_be_bytes());
+        mac.update(client_id.as_bytes());
+        mac.update(presented.as_bytes());
+        mac.sign().as_ref().try_into().ok()
     }
 
     fn remembers(&self, client_id: &str, digest: &[u8; 32], stored: &Sensitive) -> bool {
@@ -188,7 +188,7 @@ impl HashedSecrets {
         let Some(found) = remembered.get(client_id) else {
             return false;
         };
-        found.stored == stored.expose() && found.presented.ct_eq(digest).into()
+        found.stored == stored.expose() && verify_slices_are_equal(&found.presented, digest).is_ok()
     }
 
     fn remember(&self, client_id: &str, presented: [u8; 32], stored: &Sensitive) {

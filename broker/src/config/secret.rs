@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use agentwrit_protocol::Sensitive;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 
 use super::file;
 
@@ -102,14 +101,9 @@ impl AdminSecret {
 
 /// Whether a secret in plain text is the presented one, in constant time; `key` is random and never leaves the process.
 pub fn equal(secret: &Sensitive, presented: &Sensitive, key: &[u8; 32]) -> bool {
-    let digest = |text: &Sensitive| {
-        Hmac::<Sha256>::new_from_slice(key)
-            .map(|mac| mac.chain_update(text.expose().as_bytes()).finalize().into_bytes())
-    };
-    match (digest(secret), digest(presented)) {
-        (Ok(a), Ok(b)) => a.as_slice().ct_eq(b.as_slice()).into(),
-        _ => false,
-    }
+    let key = Key::new(HMAC_SHA256, key);
+    let digest = |text: &Sensitive| sign(&key, text.expose().as_bytes());
+    verify_slices_are_equal(digest(secret).as_ref(), digest(presented).as_ref()).is_ok()
 }
 
 #[cfg(test)]

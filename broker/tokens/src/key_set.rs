@@ -6,9 +6,10 @@ use aws_lc_rs::signature::{Ed25519KeyPair, Signature};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::SigningKey;
-use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use sha2::{Digest, Sha256};
+
+use crate::mac::mac;
 
 /// A signature in base64url without padding, bytes.
 const ENCODED_SIGNATURE: usize = 86;
@@ -83,7 +84,7 @@ impl KeySet {
             // Kept: jsonwebtoken would derive the public key anew for each signature, which nearly doubles its cost.
             signing: Ed25519KeyPair::from_seed_and_public_key(seed, &public).map_err(|_| KeyError::Refused)?,
             verifying: DecodingKey::from_ed_der(&public),
-            nonce_key: derive(seed, b"agentwrit nonce v1"),
+            nonce_key: mac(seed, b"agentwrit nonce v1"),
             made: false,
             kid,
             x,
@@ -177,14 +178,6 @@ impl CheckpointKeys for KeySet {
     }
 }
 
-fn derive(seed: &[u8; 32], label: &[u8]) -> [u8; 32] {
-    let mut key = [0_u8; 32];
-    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(seed) {
-        key.copy_from_slice(&mac.chain_update(label).finalize().into_bytes());
-    }
-    key
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,5 +207,12 @@ mod tests {
         ] {
             assert!(!keys.verify_text("a|b|c", &other), "{other}");
         }
+    }
+
+    #[test]
+    fn the_key_of_nonces_is_derived_from_the_seed() {
+        // Computed with Python's hmac: a restart must take the nonces of before.
+        let wanted = "9251d2e35538da81653d8fe55f921dc00ae80fa3e8bc214c8218b67492697336";
+        assert_eq!(hex::encode(KeySet::new(&[5; 32]).unwrap().nonce_key()), wanted);
     }
 }

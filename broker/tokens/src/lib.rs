@@ -7,6 +7,7 @@
 
 mod key_file;
 pub mod key_set;
+mod mac;
 pub mod nonce;
 pub mod revocation_view;
 mod token_cache;

@@ -1,9 +1,9 @@
 //! Stateless nonces: 10 random bytes ‖ 6 bytes expiry (Unix ms) ‖ 16 bytes HMAC.
 
 use agentwrit_protocol::{Entropy, EntropyError, lower_hex};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use crate::mac::mac;
 
 /// Life of a nonce, seconds.
 pub const NONCE_SECONDS: i64 = 30;
@@ -17,23 +17,9 @@ pub struct Nonce {
     pub expires_at: i64,
 }
 
-fn tag(key: &[u8; 32], head: &[u8]) -> [u8; 16] {
-    let mut tag = [0_u8; 16];
-    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(key) {
-        for (byte, from) in tag.iter_mut().zip(mac.chain_update(head).finalize().into_bytes()) {
-            *byte = from;
-        }
-    }
-    tag
-}
-
 /// The key of the nonces of one store: a new store has forgotten which nonces were used, so it takes none from before.
 pub fn key_of_store(root: &[u8; 32], epoch: &str) -> [u8; 32] {
-    let mut key = [0_u8; 32];
-    if let Ok(mac) = Hmac::<Sha256>::new_from_slice(root) {
-        key.copy_from_slice(&mac.chain_update(epoch).finalize().into_bytes());
-    }
-    key
+    mac(root, epoch.as_bytes())
 }
 
 /// Makes a nonce that lives 30 seconds.
@@ -46,7 +32,7 @@ pub fn issue(key: &[u8; 32], entropy: &dyn Entropy, now_millis: i64) -> Result<S
     entropy.fill(random)?;
     let [_, _, bytes @ ..] = now_millis.saturating_add(NONCE_SECONDS * 1000).to_be_bytes();
     expiry.copy_from_slice(&bytes);
-    Ok(lower_hex([head, tag(key, &head)].as_flattened()))
+    Ok(lower_hex([head, mac(key, &head)].as_flattened()))
 }
 
 /// Reads a nonce; `None` when it is not ours, or not exactly as we wrote it. Says nothing about expiry.
@@ -56,9 +42,7 @@ pub fn read(key: &[u8; 32], text: &str) -> Option<Nonce> {
     }
     let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
     let (head, given) = bytes.split_at(16);
-    if !bool::from(tag(key, head).as_slice().ct_eq(given)) {
-        return None;
-    }
+    verify_slices_are_equal(&mac::<16>(key, head), given).ok()?;
     let (_, expiry) = head.split_at(10);
     let expires_at = expiry.iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
     Some(Nonce {
