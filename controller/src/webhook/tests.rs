@@ -14,6 +14,18 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 
+/// What the sidecars of the tests are made of.
+pub(super) fn settings() -> SidecarSettings {
+    SidecarSettings {
+        image: "registry.example/agentwrit-sidecar:1".into(),
+        pull_policy: "IfNotPresent".into(),
+        uid: Some(64512),
+        broker_url: "https://broker:8443".into(),
+        audience: "agentwrit://a/b".into(),
+        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
+    }
+}
+
 /// A webhook that knows these namespaces, and its clock.
 fn webhook(namespaces: &[Value]) -> (Arc<Webhook>, Arc<ManualClock>) {
     let (store, mut writer) = reflector::store();
@@ -23,17 +35,9 @@ fn webhook(namespaces: &[Value]) -> (Arc<Webhook>, Arc<ManualClock>) {
     }
     // Nothing comes later, so nobody waits.
     let (_, applied) = watch::channel(());
-    let settings = SidecarSettings {
-        image: "registry.example/agentwrit-sidecar:1".into(),
-        pull_policy: "IfNotPresent".into(),
-        uid: Some(64512),
-        broker_url: "https://broker:8443".into(),
-        audience: "agentwrit://a/b".into(),
-        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
-    };
     let clock = Arc::new(ManualClock::at(1_000_000));
     let webhook = Webhook::new(
-        settings,
+        settings(),
         "agentwrit-system".into(),
         Namespaces::new(store, applied),
         reflector::store().0,

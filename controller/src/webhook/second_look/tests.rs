@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::webhook::SidecarSettings;
 use crate::webhook::inject::inject;
 use crate::webhook::json::read;
+use crate::webhook::tests::settings;
 
 #[derive(Deserialize)]
 struct Case {
@@ -24,17 +24,6 @@ fn cases(text: &str) -> Vec<(String, Value)> {
         (case.what, pod)
     });
     changed.collect()
-}
-
-fn settings() -> SidecarSettings {
-    SidecarSettings {
-        image: "registry.example/agentwrit-sidecar:1".into(),
-        pull_policy: "IfNotPresent".into(),
-        uid: Some(64512),
-        broker_url: "https://broker:8443".into(),
-        audience: "agentwrit://a/b".into(),
-        resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
-    }
 }
 
 fn run(pod: &Value) -> Result<Option<String>, String> {
