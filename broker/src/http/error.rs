@@ -2,12 +2,12 @@
 
 use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use crate::store::StoreError;
 use crate::timestamp::http_date;
 
-/// What a handler refuses with; the front adds path and request id.
+/// What a handler refuses with; the problem layer adds path and request id.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     problem: Box<Problem>,
@@ -153,7 +153,7 @@ impl From<agentwrit_protocol::EntropyError> for ApiError {
 }
 
 impl IntoResponse for ApiError {
-    /// Leaves the error in the response's extensions, for the front to render.
+    /// Leaves the error in the response's extensions, for the problem layer to render.
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
@@ -161,6 +161,3 @@ impl IntoResponse for ApiError {
         response
     }
 }
-
-/// Header that every answer carries.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

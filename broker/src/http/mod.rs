@@ -1,6 +1,7 @@
 //! HTTP: extractors, handlers, problem responses. Rules live in the services, not here.
 
 mod authorization;
+mod client_address;
 pub mod error;
 pub mod handlers;
 pub mod json;
@@ -17,7 +18,9 @@ pub use error::ApiError;
 pub use json::{reply, reply_text};
 pub(crate) use malformed_head::{MAX_HEAD, MAX_HEADERS};
 pub use request::ApiRequest;
-pub use stack::Front;
+pub use stack::HttpStack;
+/// The name before, for those who still say it.
+pub use stack::HttpStack as Front;
 
 /// The answer to a caller that comes too often, audited now and then.
 pub fn limited(broker: &Broker, call: &ApiRequest) -> ApiError {

@@ -9,52 +9,93 @@ use agentwrit_server::Connection;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{Extensions, HeaderMap, Uri};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::json::{self, Trailing};
-use super::layers::body_limit::{self as body, MAX_BODY};
-use super::layers::paths;
+use super::layers::body_limit::{self, MAX_BODY};
+use super::layers::paths::{self, Route};
 use crate::service::origin::AuditOrigin;
 
-/// What the front knows about a request before routing.
-#[derive(Debug, Clone)]
-pub struct Arrival {
-    /// Echoed as `X-Request-ID`.
-    pub request_id: Arc<str>,
-    /// What was asked for, as it came.
-    pub uri: Uri,
-    /// The client: the peer, or the rightmost untrusted hop.
-    pub source: IpAddr,
-    /// The whole body; empty when the handler reads it.
-    pub body: Bytes,
-    /// The connection it came on.
-    pub connection: Connection,
-}
-
-/// Extractor: everything of a request that a handler may want.
-#[derive(Debug)]
+/// Everything of a request that a handler may want. The layers write into it what they find out.
+#[derive(Clone)]
 pub struct ApiRequest {
     /// What was asked for, as it came.
     pub uri: Uri,
-    /// Headers.
+    /// Headers; only handlers have them here.
     pub headers: HeaderMap,
-    /// Echoed as `X-Request-ID`.
-    pub request_id: Arc<str>,
-    /// The client's address.
+    /// The client: the peer, or the rightmost untrusted hop.
     pub source: IpAddr,
     /// The whole body; empty when the handler reads it with [`ApiRequest::read_rest`].
     pub body: Bytes,
     /// The connection it came on.
     pub connection: Connection,
+    request_id: Option<Arc<str>>,
+    route: Route,
     /// In a lock only because a body can't be shared between threads.
-    unread: Mutex<Body>,
+    unread: Option<Arc<Mutex<Body>>>,
 }
 
 impl ApiRequest {
+    /// A request of which nothing was read but its head.
+    pub(super) fn arrived(uri: &Uri, source: IpAddr, connection: Connection) -> Self {
+        Self {
+            uri: uri.clone(),
+            headers: HeaderMap::new(),
+            source,
+            body: Bytes::new(),
+            connection,
+            request_id: None,
+            route: paths::route(uri.path()),
+            unread: None,
+        }
+    }
+
+    /// What is known of a request outside of the layers, which is nothing.
+    fn unknown() -> Self {
+        let nowhere = IpAddr::from([0, 0, 0, 0]);
+        Self::arrived(&Uri::default(), nowhere, Connection::detached(nowhere, Instant::now()))
+    }
+
+    /// That of the request with these extensions.
+    pub(super) fn of(extensions: &mut Extensions) -> &mut Self {
+        extensions.get_or_insert_with(Self::unknown)
+    }
+
+    pub(super) fn set_request_id(&mut self, id: Arc<str>) {
+        self.request_id = Some(id);
+    }
+
+    pub(super) fn shared_request_id(&self) -> Option<Arc<str>> {
+        self.request_id.clone()
+    }
+
+    /// Echoed as `X-Request-ID`.
+    pub fn request_id(&self) -> &str {
+        self.request_id.as_deref().unwrap_or_default()
+    }
+
+    /// The path that is routed, unless it is redirected.
+    pub(super) fn routed_path(&self) -> &str {
+        match &self.route {
+            Route::Decoded(path) => path,
+            Route::AsIs | Route::Redirect(_) => self.uri.path(),
+        }
+    }
+
+    /// What to do with the path, to be done once.
+    pub(super) fn take_route(&mut self) -> Route {
+        std::mem::replace(&mut self.route, Route::AsIs)
+    }
+
+    /// Leaves the body to the handler.
+    pub(super) fn read_later(&mut self, body: Body) {
+        self.unread = Some(Arc::new(Mutex::new(body)));
+    }
+
     /// Path without query, decoded.
     pub fn path(&self) -> Cow<'_, str> {
         paths::shown(self.uri.path())
@@ -88,8 +129,10 @@ impl ApiRequest {
     /// # Errors
     /// The answer to a body that is too large, can't be read, or has no room.
     pub async fn read_rest(&mut self) -> Result<(), ApiError> {
-        let unread = std::mem::take(self.unread.get_mut().unwrap_or_else(PoisonError::into_inner));
-        self.body = body::read(&self.headers, unread, MAX_BODY, &self.connection).await?;
+        if let Some(unread) = self.unread.take() {
+            let unread = std::mem::take(&mut *unread.lock().unwrap_or_else(PoisonError::into_inner));
+            self.body = body_limit::read(&self.headers, unread, MAX_BODY, &self.connection).await?;
+        }
         Ok(())
     }
 
@@ -120,22 +163,11 @@ impl<S: Send + Sync> FromRequest<S> for ApiRequest {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {
-        let (mut parts, unread) = request.into_parts();
-        let arrival = parts.extensions.remove::<Arrival>().unwrap_or_else(|| Arrival {
-            request_id: Arc::from(""),
-            uri: parts.uri,
-            source: IpAddr::from([0, 0, 0, 0]),
-            body: Bytes::new(),
-            connection: Connection::detached(IpAddr::from([0, 0, 0, 0]), Instant::now()),
-        });
+        let (mut parts, _) = request.into_parts();
+        let arrived = parts.extensions.remove::<Self>().unwrap_or_else(Self::unknown);
         Ok(Self {
-            uri: arrival.uri,
             headers: parts.headers,
-            request_id: arrival.request_id,
-            source: arrival.source,
-            body: arrival.body,
-            connection: arrival.connection,
-            unread: Mutex::new(unread),
+            ..arrived
         })
     }
 }

@@ -1,10 +1,13 @@
 //! Which handler answers which path.
 
+use agentwrit_protocol::ErrorCode;
 use axum::Router;
 use axum::routing::{get, post};
+use http::Method;
 
+use super::error::ApiError;
 use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, launch, lifecycle, ops, public, register};
-use super::stack::{method_not_allowed, not_found};
+use super::layers::access_log::shown_method;
 use crate::broker::AppState;
 
 /// The routes of the API listener.
@@ -56,4 +59,15 @@ fn finish(router: Router<AppState>, broker: &AppState) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(broker.clone())
+}
+
+/// Answer to an unknown path.
+async fn not_found() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "no such path")
+}
+
+/// Answer to a known path with another method.
+async fn method_not_allowed(method: Method) -> ApiError {
+    let detail = format!("method {} is not allowed here", shown_method(&method));
+    ApiError::new(ErrorCode::MethodNotAllowed, detail)
 }

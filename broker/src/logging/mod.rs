@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
 use prometheus::IntCounter;
+use tokio::task::futures::TaskLocalFuture;
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -33,7 +34,7 @@ tokio::task_local! {
 
 /// Every line that is logged while `future` runs tells this request id. Cheaper than a span, of which nothing else
 /// would be used.
-pub fn within_request<F: Future>(request_id: Arc<str>, future: F) -> impl Future<Output = F::Output> {
+pub fn within_request<F: Future>(request_id: Arc<str>, future: F) -> TaskLocalFuture<Arc<str>, F> {
     REQUEST_ID.scope(request_id, future)
 }
 

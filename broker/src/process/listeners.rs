@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{housekeeping, tls_files};
 use crate::broker::AppState;
-use crate::http::{Front, MAX_HEAD, MAX_HEADERS, router};
+use crate::http::{HttpStack, MAX_HEAD, MAX_HEADERS, router};
 use crate::store::StoreError;
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -123,8 +123,8 @@ impl Server {
     /// When the store could not be closed.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
         let (stopping, _) = watch::channel(());
-        let api = Arc::new(Front::new(Arc::clone(&self.broker), router::api(&self.broker)));
-        let ops = Arc::new(Front::plain(Arc::clone(&self.broker), router::ops(&self.broker)));
+        let api = Arc::new(HttpStack::new(Arc::clone(&self.broker), router::api(&self.broker)));
+        let ops = Arc::new(HttpStack::plain(Arc::clone(&self.broker), router::ops(&self.broker)));
         let work = async {
             tokio::join!(
                 self.api.serve(&api, &stopping),

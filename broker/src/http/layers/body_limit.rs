@@ -1,12 +1,25 @@
 //! Bodies of requests: how large each endpoint takes them, and what is answered when one can't be read.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use agentwrit_protocol::ErrorCode;
 use agentwrit_server::{BodyError, Connection, read_body};
+use axum::BoxError;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, Method};
-use hyper::body::Body;
+use futures_util::FutureExt;
+use futures_util::future::Either;
+use http::{HeaderMap, Method, Request};
+use hyper::body::Body as HttpBody;
+use tower::{Layer, Service};
 
+use super::Answered;
 use crate::http::error::ApiError;
+use crate::http::request::ApiRequest;
 
 /// Largest body of the contract's endpoints, bytes (§1.3).
 pub(in crate::http) const MAX_BODY: usize = 1_048_576;
@@ -17,7 +30,7 @@ pub(in crate::http) const MAX_OPS_BODY: usize = 4 * 1024;
 
 /// When the body of a request is read, and how large it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum BodyRule {
+enum BodyRule {
     /// Before anything else.
     First(usize),
     /// By the handler, once it knows the caller.
@@ -25,7 +38,7 @@ pub(in crate::http) enum BodyRule {
 }
 
 /// The rule of an endpoint of the API. `path` is the one that is routed.
-pub(in crate::http) fn rule(method: &Method, path: &str) -> BodyRule {
+fn rule(method: &Method, path: &str) -> BodyRule {
     if method == Method::PUT && path == "/v1/k8s/policies" {
         BodyRule::Later
     } else if path.starts_with("/v1/k8s/") {
@@ -46,7 +59,7 @@ pub(in crate::http) async fn read<B>(
     connection: &Connection,
 ) -> Result<Bytes, ApiError>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: HttpBody<Data = Bytes> + Unpin,
 {
     let read = read_body(headers, body, most, connection).await;
     read.map_err(|error| answer(error, most).closing())
@@ -64,6 +77,86 @@ fn answer(error: BodyError, most: usize) -> ApiError {
         BodyError::Unreadable => ApiError::invalid("failed to read request body"),
         BodyError::NoRoom => ApiError::new(ErrorCode::Unavailable, "too many request bodies in flight").retry_after(1),
     }
+}
+
+/// The layer of a listener that takes bodies of at most `most` bytes.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct BodyLimitLayer {
+    pub(in crate::http) most: usize,
+}
+
+impl<S> Layer<S> for BodyLimitLayer {
+    type Service = BodyLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BodyLimit { inner, most: self.most }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct BodyLimit<S> {
+    inner: S,
+    most: usize,
+}
+
+/// A refusal, an answer, or an answer after a body that is still to be read; only then a future is boxed.
+type Limited<F> = Either<Ready<Answered>, Either<F, Pin<Box<dyn Future<Output = Answered> + Send>>>>;
+
+impl<S, B> Service<Request<B>> for BodyLimit<S>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Limited<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let arrived = ApiRequest::of(&mut parts.extensions);
+        if let Some(problem) = arrived.connection.ambiguous() {
+            return refused(ApiError::invalid(problem));
+        }
+        let most = match rule(&parts.method, arrived.routed_path()) {
+            BodyRule::First(most) => most.min(self.most),
+            BodyRule::Later => {
+                arrived.read_later(Body::new(body));
+                let request = Request::from_parts(parts, Body::empty());
+                return Either::Right(Either::Left(self.inner.call(request)));
+            }
+        };
+        let connection = arrived.connection.clone();
+        if body.is_end_stream() {
+            return match read(&parts.headers, body, most, &connection).now_or_never() {
+                Some(Ok(body)) => {
+                    arrived.body = body;
+                    let request = Request::from_parts(parts, Body::empty());
+                    Either::Right(Either::Left(self.inner.call(request)))
+                }
+                Some(Err(error)) => refused(error),
+                None => refused(answer(BodyError::Unreadable, most).closing()),
+            };
+        }
+        let mut inner = self.inner.clone();
+        Either::Right(Either::Right(Box::pin(async move {
+            match read(&parts.headers, body, most, &connection).await {
+                Ok(body) => {
+                    ApiRequest::of(&mut parts.extensions).body = body;
+                    inner.call(Request::from_parts(parts, Body::empty())).await
+                }
+                Err(error) => Ok(error.into_response()),
+            }
+        })))
+    }
+}
+
+fn refused<F>(error: ApiError) -> Limited<F> {
+    Either::Left(ready(Ok(error.into_response())))
 }
 
 #[cfg(test)]

@@ -1,8 +1,19 @@
-//! Paths before routing: percent-decoding, cleaning, and the metric label of each endpoint.
+//! Paths before routing: percent-decoding and cleaning. An unclean path is redirected.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
 
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use tower::{Layer, Service};
+
+use super::Answered;
+use crate::http::request::ApiRequest;
 
 /// What a path in a `Location` must not hold as it is: `?` and `#` end it, browsers read a backslash as `/`.
 const NOT_IN_LOCATION: &AsciiSet = &CONTROLS
@@ -21,7 +32,7 @@ const NOT_IN_LOCATION: &AsciiSet = &CONTROLS
     .add(b'}');
 
 /// What to do with a path.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Route {
     /// Route it.
     AsIs,
@@ -84,32 +95,60 @@ fn clean(path: &str) -> String {
     format!("/{}{slash}", kept.join("/"))
 }
 
-/// Label of `agentwrit_request_duration_seconds`: a closed set.
-pub(in crate::http) fn endpoint(path: &str) -> &'static str {
-    match path {
-        "/v1/challenge" => "challenge",
-        "/v1/register" => "token_issue",
-        "/v1/token/validate" => "token_validate",
-        "/v1/token/renew" => "token_renew",
-        "/v1/token/release" => "token_release",
-        "/v1/delegate" => "delegate",
-        "/v1/revoke" => "revoke",
-        "/v1/admin/auth" => "admin_auth",
-        "/v1/admin/launch-tokens" => "admin_launch_tokens",
-        "/v1/admin/apps" => "admin_apps",
-        "/v1/app/auth" => "app_auth",
-        "/v1/app/launch-tokens" => "app_launch_tokens",
-        "/v1/health" => "health",
-        "/v1/metrics" | "/metrics" => "metrics",
-        "/v1/audit/events" => "audit_events",
-        "/.well-known/jwks.json" => "jwks",
-        "/.well-known/openid-configuration" => "discovery",
-        "/openapi.json" => "openapi",
-        "/livez" | "/readyz" => "probes",
-        other if other.starts_with("/v1/admin/apps/") => "admin_apps",
-        other if other.starts_with("/v1/k8s/") => "k8s",
-        _ => "other",
+/// The layer, below the one that reads bodies: a redirect is an answer to a whole request.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct PathsLayer;
+
+impl<S> Layer<S> for PathsLayer {
+    type Service = Paths<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Paths(inner)
     }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct Paths<S>(S);
+
+impl<S> Service<Request<Body>> for Paths<S>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Answered>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let arrived = ApiRequest::of(request.extensions_mut());
+        match arrived.take_route() {
+            Route::AsIs => {}
+            Route::Decoded(path) => {
+                if let Ok(uri) = Uri::try_from(with_query(path, &arrived.uri)) {
+                    *request.uri_mut() = uri;
+                }
+            }
+            Route::Redirect(path) => {
+                if let Ok(location) = HeaderValue::try_from(with_query(path, &arrived.uri)) {
+                    let redirect = (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]);
+                    return Either::Right(ready(Ok(redirect.into_response())));
+                }
+            }
+        }
+        Either::Left(self.0.call(request))
+    }
+}
+
+fn with_query(mut path: String, uri: &Uri) -> String {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    path
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ fn problem(call: &ApiRequest, refusal: WriteRefusal) -> Problem {
     let error = ApiError::from(K8sError::from(refusal));
     Problem {
         instance: call.path().into_owned(),
-        request_id: call.request_id.to_string(),
+        request_id: call.request_id().to_owned(),
         ..error.problem().clone()
     }
 }

@@ -1,0 +1,168 @@
+//! The access log, and the time to answer by endpoint.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use agentwrit_protocol::Clock;
+use axum::response::Response;
+use http::{Method, Request, StatusCode, Uri};
+use prometheus::HistogramVec;
+use tower::{Layer, Service};
+
+use super::after::{After, Finish};
+use super::{Answered, paths};
+
+/// The layer.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct AccessLogLayer<'a> {
+    pub(in crate::http) clock: &'a dyn Clock,
+    /// `agentwrit_request_duration_seconds`.
+    pub(in crate::http) durations: &'a HistogramVec,
+}
+
+impl<'a, S> Layer<S> for AccessLogLayer<'a> {
+    type Service = AccessLog<'a, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AccessLog { inner, with: *self }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct AccessLog<'a, S> {
+    inner: S,
+    with: AccessLogLayer<'a>,
+}
+
+impl<'a, S, B> Service<Request<B>> for AccessLog<'a, S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = After<S::Future, LogAnswer<'a>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = LogAnswer {
+            with: self.with,
+            started: self.with.clock.monotonic(),
+            method: shown_method(request.method()),
+            uri: request.uri().clone(),
+        };
+        tracing::trace!(
+            target: "HTTP",
+            component = "access",
+            method = %answer.method,
+            path = %printable(&paths::shown(answer.uri.path())),
+            "request begins"
+        );
+        After::new(self.inner.call(request), answer)
+    }
+}
+
+/// Logs the answer and how long it took.
+pub(in crate::http) struct LogAnswer<'a> {
+    with: AccessLogLayer<'a>,
+    started: Duration,
+    method: Method,
+    uri: Uri,
+}
+
+impl Finish<Answered> for LogAnswer<'_> {
+    type Output = Answered;
+
+    fn finish(self, answered: Answered) -> Answered {
+        let response = answered?;
+        let latency = self.with.clock.monotonic().saturating_sub(self.started);
+        self.with
+            .durations
+            .with_label_values(&[endpoint(self.uri.path())])
+            .observe(latency.as_secs_f64());
+        log(&self.method, &paths::shown(self.uri.path()), response.status(), latency);
+        Ok(response)
+    }
+}
+
+/// One line a request; those of probes and scrapes that went well only at level trace, for they come every second.
+fn log(method: &Method, path: &str, status: StatusCode, latency: Duration) {
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                target: "HTTP",
+                $level,
+                component = "access",
+                method = %method,
+                path = %printable(path),
+                status = status.as_u16(),
+                latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+                "request"
+            )
+        };
+    }
+    if status.is_success() && matches!(path, "/livez" | "/readyz" | "/metrics") {
+        line!(tracing::Level::TRACE);
+    } else {
+        line!(tracing::Level::INFO);
+    }
+}
+
+/// A method for the log and for answers: HTTP lets it be as long as a header block.
+pub(in crate::http) fn shown_method(method: &Method) -> Method {
+    const LONGEST: usize = 32;
+    let cut = method.as_str().get(..LONGEST).map(|start| format!("{start}..."));
+    match cut.filter(|_| method.as_str().len() > LONGEST) {
+        Some(cut) => Method::from_bytes(cut.as_bytes()).unwrap_or_default(),
+        None => method.clone(),
+    }
+}
+
+/// A path for the log: no control characters, not endless.
+pub(super) fn printable(path: &str) -> String {
+    path.chars().filter(|c| !c.is_control()).take(256).collect()
+}
+
+/// Label of `agentwrit_request_duration_seconds`: a closed set.
+fn endpoint(path: &str) -> &'static str {
+    match path {
+        "/v1/challenge" => "challenge",
+        "/v1/register" => "token_issue",
+        "/v1/token/validate" => "token_validate",
+        "/v1/token/renew" => "token_renew",
+        "/v1/token/release" => "token_release",
+        "/v1/delegate" => "delegate",
+        "/v1/revoke" => "revoke",
+        "/v1/admin/auth" => "admin_auth",
+        "/v1/admin/launch-tokens" => "admin_launch_tokens",
+        "/v1/admin/apps" => "admin_apps",
+        "/v1/app/auth" => "app_auth",
+        "/v1/app/launch-tokens" => "app_launch_tokens",
+        "/v1/health" => "health",
+        "/v1/metrics" | "/metrics" => "metrics",
+        "/v1/audit/events" => "audit_events",
+        "/.well-known/jwks.json" => "jwks",
+        "/.well-known/openid-configuration" => "discovery",
+        "/openapi.json" => "openapi",
+        "/livez" | "/readyz" => "probes",
+        other if other.starts_with("/v1/admin/apps/") => "admin_apps",
+        other if other.starts_with("/v1/k8s/") => "k8s",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_method_is_cut() {
+        let long = Method::from_bytes("A".repeat(900_000).as_bytes()).unwrap();
+        assert_eq!(shown_method(&long).as_str(), format!("{}...", "A".repeat(32)));
+        assert_eq!(shown_method(&Method::GET), Method::GET);
+    }
+}

@@ -1,0 +1,101 @@
+//! The request id: taken from the request when it can be logged, else made; on every answer and in every log line.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use agentwrit_protocol::{Entropy, lower_hex};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use tokio::task::futures::TaskLocalFuture;
+use tower::util::Oneshot;
+use tower::{Layer, Service, ServiceExt};
+
+use super::Answered;
+use super::after::{After, Finish};
+use crate::http::request::ApiRequest;
+use crate::logging::within_request;
+
+/// Header that every answer carries.
+pub(in crate::http) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request with these headers.
+pub(in crate::http) fn of(headers: &HeaderMap, entropy: &dyn Entropy) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let safe = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    if let Some(id) = given.filter(safe) {
+        return id.to_owned();
+    }
+    let mut random = [0_u8; 8];
+    match entropy.fill(&mut random) {
+        Ok(()) => lower_hex(random),
+        // The request fails later, where randomness matters.
+        Err(_) => "0".repeat(16),
+    }
+}
+
+/// Puts an id on a response.
+pub(in crate::http) fn set(headers: &mut HeaderMap, id: &str) {
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// The layer.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct RequestIdLayer<'a>(pub(in crate::http) &'a dyn Entropy);
+
+impl<'a, S> Layer<S> for RequestIdLayer<'a> {
+    type Service = RequestId<'a, S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestId { inner, entropy: self.0 }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct RequestId<'a, S> {
+    inner: S,
+    entropy: &'a dyn Entropy,
+}
+
+impl<S, B> Service<Request<B>> for RequestId<'_, S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible> + Clone,
+{
+    type Response = Response;
+    type Error = Infallible;
+    // The layers below start within the id's scope, so that what they log first has it too.
+    type Future = After<TaskLocalFuture<Arc<str>, Oneshot<S, Request<B>>>, SetRequestId>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let id: Arc<str> = of(request.headers(), self.entropy).into();
+        ApiRequest::of(request.extensions_mut()).set_request_id(Arc::clone(&id));
+        let inner = self.inner.clone().oneshot(request);
+        After::new(within_request(Arc::clone(&id), inner), SetRequestId(id))
+    }
+}
+
+/// Puts the id on the answer.
+pub(in crate::http) struct SetRequestId(Arc<str>);
+
+impl Finish<Answered> for SetRequestId {
+    type Output = Answered;
+
+    fn finish(self, answered: Answered) -> Answered {
+        answered.map(|mut response| {
+            set(response.headers_mut(), &self.0);
+            response
+        })
+    }
+}
