@@ -24,7 +24,7 @@ impl Registry {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config.yml");
         let images = folder.path().join("images");
-        let mut text = "version: 0.1\nlog: {level: error}\n".to_owned();
+        let mut text = "version: 0.1\nlog: {level: fatal}\n".to_owned();
         writeln!(text, "storage: {{filesystem: {{rootdirectory: {}}}}}", images.display()).unwrap();
         writeln!(text, "http: {{addr: {name}}}").unwrap();
         std::fs::write(&config, text).unwrap();
