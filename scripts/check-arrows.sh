@@ -35,6 +35,8 @@ TEST_PROGRAMS="agentwrit-testkit agentwrit-fuzz-targets"
 # protocol is the domain and does no I/O.
 PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum rusqlite sqlx rustls socket2 mio"
 SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
+# The store's traits know no database; its implementations stand beside them.
+DATABASES="rusqlite libsqlite3-sys sqlx sqlx-core"
 NOBODY="ring rsa openssl openssl-sys native-tls"
 
 listed() { [[ " $2 " == *" $1 "* ]]; }
@@ -92,6 +94,7 @@ check_nobody() {
 check_direct
 check_test_features
 check_tree agentwrit-protocol "$PURE_FORBIDDEN"
+check_tree agentwrit-store "$DATABASES"
 check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"
 check_nobody
 ((failures == 0)) || die "$failures wrong dependencies"

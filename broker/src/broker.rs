@@ -17,7 +17,7 @@ use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
 use crate::store::session::{STEM_TIME, pod_mark};
-use crate::store::{Command, DenialDraft, READERS, Store, StoreError};
+use crate::store::{DenialDraft, READERS, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
 
@@ -119,9 +119,13 @@ impl Broker {
     ///
     /// # Errors
     /// As for [`Store::read`]; also when too many wait.
-    pub async fn read_for<C: Command>(&self, source: Source, command: C) -> Result<C::Outcome, StoreError> {
+    pub async fn read_for<T>(
+        &self,
+        source: Source,
+        reading: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let _turn = self.reads.acquire(source).await.map_err(|_| StoreError::QueueFull)?;
-        self.store.read(command).await
+        reading.await
     }
 
     /// The key that nonces are authenticated with.

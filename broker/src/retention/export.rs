@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::audit::ExportedFile;
 use agentwrit_protocol::lower_hex;
-use async_trait::async_trait;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::broker::Broker;
 use crate::file_names::{beside, sync_folder_of};
-use crate::store::{Command, EventFilter, EventPage, Result as StoreResult, Segment, StoreError, Tx};
+use crate::store::{EventFilter, Segment, StoreError};
 
 /// Events that are in memory at once.
 const PAGE: i64 = 500;
@@ -47,7 +46,15 @@ pub(super) async fn export(broker: &Broker, folder: &Path, segment: &Segment) ->
     while left > 0 {
         let limit = left.min(PAGE);
         // On a reader and page by page: a long read would hold up the emptying of the WAL.
-        let page = broker.store.read(ReadPage { after, limit }).await?;
+        let filter = EventFilter {
+            cursor: Some(after),
+            limit,
+            ..EventFilter::default()
+        };
+        let read = broker
+            .store
+            .query(move |tx| Box::pin(async move { tx.events(&filter).await }));
+        let page = read.await?;
         let Some(last) = page.last.filter(|last| *last == after.saturating_add(limit)) else {
             return Err(ExportError::Missing(left));
         };
@@ -63,25 +70,6 @@ async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ExportError> + Send + 'static,
 ) -> Result<T, ExportError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ExportError::Gone)?
-}
-
-struct ReadPage {
-    after: i64,
-    limit: i64,
-}
-
-#[async_trait]
-impl Command for ReadPage {
-    type Outcome = EventPage;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<EventPage> {
-        let filter = EventFilter {
-            cursor: Some(self.after),
-            limit: self.limit,
-            ..EventFilter::default()
-        };
-        tx.events(&filter).await
-    }
 }
 
 /// A file that is being written, under another name until it is whole.

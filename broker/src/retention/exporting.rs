@@ -142,7 +142,7 @@ async fn export_all(broker: &Broker, exporting: &Exporting) -> StoreResult<()> {
     if failed.is_some_and(|failed| broker.clock.monotonic().saturating_sub(failed) < EXPORT_AGAIN) {
         return Ok(());
     }
-    while let Some(segment) = broker.store.read(Unexported).await? {
+    while let Some(segment) = broker.store.query(|tx| tx.unexported_segment()).await? {
         exporting.begin(&segment, broker.clock.monotonic());
         match export::export(broker, folder, &segment).await {
             Ok(file) => {
@@ -155,7 +155,7 @@ async fn export_all(broker: &Broker, exporting: &Exporting) -> StoreResult<()> {
                     "audit segment exported");
             }
             Err(error) => {
-                let oldest = broker.store.read(Unexported).await;
+                let oldest = broker.store.query(|tx| tx.unexported_segment()).await;
                 if matches!(&oldest, Ok(oldest) if oldest.as_ref().is_none_or(|oldest| oldest.first != segment.first)) {
                     // It was dropped meanwhile, for want of room.
                     exporting.ended();
@@ -171,17 +171,6 @@ async fn export_all(broker: &Broker, exporting: &Exporting) -> StoreResult<()> {
         }
     }
     Ok(())
-}
-
-pub(super) struct Unexported;
-
-#[async_trait]
-impl Command for Unexported {
-    type Outcome = Option<Segment>;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<Segment>> {
-        tx.unexported_segment().await
-    }
 }
 
 struct NoteExport {

@@ -127,7 +127,7 @@ async fn pass(broker: &Broker, pace: &mut Pace) -> StoreResult<()> {
 
 /// Removes the rows of dropped segments, a few at a time, so that whoever wants to commit meanwhile waits for few.
 async fn sweep(broker: &Broker) -> StoreResult<()> {
-    while broker.store.read(AnyToSweep).await? {
+    while broker.store.query(|tx| tx.any_dropped()).await? {
         broker.store.commit(Sweep).await?;
     }
     Ok(())
@@ -142,7 +142,11 @@ async fn tell_waiting(broker: &Broker, pace: &mut Pace, gone: i64) -> StoreResul
     if pace.told {
         return Ok(());
     }
-    let due = broker.store.read(Due { since }).await?.saturating_add(gone);
+    let due = broker
+        .store
+        .query(move |tx| tx.segments_before(since))
+        .await?
+        .saturating_add(gone);
     if due > 1 {
         pace.told = true;
         tracing::warn!(target: "AUDIT", component = "Retention", segments = due, days = retention.days,
@@ -245,30 +249,6 @@ impl Command for Dropping {
             tx.audit(EventDraft::success(EventType::AuditSegmentDropped, dropped.detail()));
         }
         Ok(oldest)
-    }
-}
-
-struct Due {
-    since: i64,
-}
-
-#[async_trait]
-impl Command for Due {
-    type Outcome = i64;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<i64> {
-        tx.segments_before(self.since).await
-    }
-}
-
-struct AnyToSweep;
-
-#[async_trait]
-impl Command for AnyToSweep {
-    type Outcome = bool;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<bool> {
-        tx.any_dropped().await
     }
 }
 

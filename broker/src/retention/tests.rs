@@ -277,7 +277,7 @@ fn blocking_file(broker: &Broker, folder: &std::path::Path, segment: &Segment) -
 
 /// Begins the exports, of which the first one hangs; the name of what ends that when it is opened to be read.
 async fn hang(broker: &AppState, folder: &std::path::Path) -> (std::path::PathBuf, tokio::task::JoinHandle<()>) {
-    let segment = broker.store.read(exporting::Unexported).await.unwrap().unwrap();
+    let segment = broker.store.query(|tx| tx.unexported_segment()).await.unwrap().unwrap();
     let path = blocking_file(broker, folder, &segment);
     let exporter = Arc::clone(broker);
     let task = tokio::spawn(async move { exporting::export_due(&exporter).await });
@@ -298,7 +298,7 @@ async fn an_export_that_hangs_holds_up_no_drop_of_what_is_exported() {
     exporting::export_due(&broker).await;
     clock.advance(DAY);
     write(&broker, 1).await;
-    let segment = broker.store.read(exporting::Unexported).await.unwrap().unwrap();
+    let segment = broker.store.query(|tx| tx.unexported_segment()).await.unwrap().unwrap();
     let path = blocking_file(&broker, folder.path(), &segment);
     let worker = Arc::clone(&broker);
     let task = tokio::spawn(async move { run(&worker).await });

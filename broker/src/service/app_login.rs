@@ -44,9 +44,11 @@ pub async fn login(
     presented: Sensitive,
     source: IpAddr,
 ) -> Result<Issued, LoginError> {
-    let found = broker
-        .read_for(Source::of(source), ByClientId(client_id.clone()))
-        .await?;
+    let asked = client_id.clone();
+    let app = broker
+        .store
+        .query(move |tx| Box::pin(async move { tx.app_by_client_id(&asked).await }));
+    let found = broker.read_for(Source::of(source), app).await?;
     let active = found.as_ref().filter(|app| app.is_active());
     let matches = broker
         .client_secrets
@@ -113,17 +115,6 @@ fn claims(broker: &Broker, app: &AppRecord) -> Result<Claims, EntropyError> {
         delegation_nodes: Vec::new(),
         chain_hash: String::new(),
     })
-}
-
-struct ByClientId(String);
-
-#[async_trait]
-impl Command for ByClientId {
-    type Outcome = Option<AppRecord>;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
-        tx.app_by_client_id(&self.0).await
-    }
 }
 
 struct Login {

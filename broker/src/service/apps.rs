@@ -82,7 +82,11 @@ pub async fn register(broker: &Broker, request: RegisterAppRequest, admin: Admin
 async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Registered, AppError> {
     // Decided again in the transaction; here it saves the hash.
     let name = wanted.name.to_string();
-    if broker.store.read(NameTaken(name.clone())).await? {
+    let asked = name.clone();
+    let taken = broker
+        .store
+        .query(move |tx| Box::pin(async move { tx.app_name_is_taken(&asked).await }));
+    if taken.await? {
         return Err(AppError::NameTaken(name));
     }
     let client_secret = Sensitive::from(broker.random_hex::<32>()?);
@@ -113,17 +117,6 @@ async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Register
         }
     }
     Err(AppError::NoFreeId)
-}
-
-struct NameTaken(String);
-
-#[async_trait]
-impl Command for NameTaken {
-    type Outcome = bool;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<bool> {
-        tx.app_name_is_taken(&self.0).await
-    }
 }
 
 enum Entered {
@@ -166,18 +159,7 @@ impl Command for Register {
 /// # Errors
 /// When the store fails.
 pub async fn list(broker: &Broker) -> Result<Vec<AppRecord>, AppError> {
-    Ok(broker.store.read(List).await?)
-}
-
-struct List;
-
-#[async_trait]
-impl Command for List {
-    type Outcome = Vec<AppRecord>;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Vec<AppRecord>> {
-        tx.apps().await
-    }
+    Ok(broker.store.query(|tx| tx.apps()).await?)
 }
 
 /// One app.
@@ -185,18 +167,10 @@ impl Command for List {
 /// # Errors
 /// When there is none with this id.
 pub async fn get(broker: &Broker, app_id: String) -> Result<AppRecord, AppError> {
-    broker.store.read(Get(app_id)).await?.ok_or(AppError::NotFound)
-}
-
-struct Get(String);
-
-#[async_trait]
-impl Command for Get {
-    type Outcome = Option<AppRecord>;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
-        tx.app(&self.0).await
-    }
+    let found = broker
+        .store
+        .query(move |tx| Box::pin(async move { tx.app(&app_id).await }));
+    found.await?.ok_or(AppError::NotFound)
 }
 
 /// Changes an app: all that is asked for, or nothing.

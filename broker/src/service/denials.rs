@@ -167,24 +167,13 @@ pub async fn read(broker: &Broker, given: &[(&str, String)]) -> std::result::Res
             .filter(|after| *after >= 0)
             .ok_or_else(|| InputError::new("query parameter after must be a cursor: a whole number, 0 or more"))?,
     };
-    Ok(broker.store.read(ReadDenials { after }).await?)
+    Ok(page(broker, after).await?)
 }
 
-/// The feed after a cursor.
-struct ReadDenials {
-    /// The last cursor seen; 0 for the first time.
-    after: i64,
-}
-
-#[async_trait]
-impl Command for ReadDenials {
-    type Outcome = DenialsResponse;
-
-    async fn run(self, tx: &mut dyn Tx) -> Result<DenialsResponse> {
-        let denials = tx.denials(self.after, PAGE).await?;
-        let next = denials.last().map_or(self.after, |last| last.cursor);
-        Ok(DenialsResponse { denials, next })
-    }
+async fn page(broker: &Broker, after: i64) -> Result<DenialsResponse> {
+    let denials = broker.store.query(move |tx| tx.denials(after, PAGE)).await?;
+    let next = denials.last().map_or(after, |last| last.cursor);
+    Ok(DenialsResponse { denials, next })
 }
 
 #[cfg(test)]
@@ -220,12 +209,12 @@ mod tests {
         }
         let (mut after, mut found) = (0, Vec::new());
         loop {
-            let page = broker.store.read(ReadDenials { after }).await.unwrap();
-            if page.denials.is_empty() {
+            let answer = page(&broker, after).await.unwrap();
+            if answer.denials.is_empty() {
                 break;
             }
-            after = page.next;
-            found.extend(page.denials);
+            after = answer.next;
+            found.extend(answer.denials);
         }
         let of = |namespace: &str| found.iter().filter(|denial| denial.namespace == namespace).count();
         assert_eq!((of("quiet"), of("new"), of("busy")), (20, 30, 950));

@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::wire::HealthResponse;
-use async_trait::async_trait;
 use prometheus::IntGauge;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::broker::Broker;
 use crate::clock::{disagreement, is_wrong};
-use crate::store::{Command, DiskSpace, Result as StoreResult, StoreError, Tx};
+use crate::store::{DiskSpace, Result as StoreResult, StoreError};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
 pub const WIRE_VERSION: &str = "2.0.0";
@@ -188,20 +187,9 @@ impl LiveAgents {
 /// Brings the gauge of live agents up to date before a scrape. The other metrics are the way to notice that it can't be.
 pub async fn count_agents(broker: &Broker) {
     let gauge = &broker.metrics.active_agents;
-    let count = broker.store.read(CountLive);
+    let count = broker.store.query(|tx| tx.count_live_sessions());
     if let Some(error) = broker.live_agents.refresh(broker.clock.as_ref(), gauge, count).await {
         tracing::warn!(target: "OPS", component = "Metrics", error = %error, "active agents can't be counted: the last number stays");
-    }
-}
-
-struct CountLive;
-
-#[async_trait]
-impl Command for CountLive {
-    type Outcome = i64;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<i64> {
-        tx.count_live_sessions().await
     }
 }
 

@@ -203,7 +203,7 @@ async fn deny(
         .source(source)
         .error_kind(error.kind());
     match broker.limits.pass(Asker::Known(creator), denial) {
-        Some(event) => broker.store.commit(Deny(event)).await,
+        Some(event) => broker.store.record(event).await,
         None => Ok(()),
     }
 }
@@ -337,17 +337,5 @@ impl Command for Mint {
         tx.insert_launch_token(&stored).await?;
         tx.audit(event);
         Ok(Ok(Launched { token, stored }))
-    }
-}
-
-struct Deny(EventDraft);
-
-#[async_trait]
-impl Command for Deny {
-    type Outcome = ();
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
-        tx.audit(self.0);
-        Ok(())
     }
 }

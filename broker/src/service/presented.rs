@@ -78,7 +78,7 @@ pub(super) async fn unfit(
     if !has_form(presented.expose()) {
         return Ok(Some(unknown()));
     }
-    match broker.read_for(source, LookAt(hash.clone())).await? {
+    match broker.read_for(source, broker.store.read(LookAt(hash.clone()))).await? {
         Ok(launch) => {
             broker.launch_tokens.add(launch.hash, launch.expires_at, now);
             Ok(None)

@@ -4,7 +4,6 @@
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
-use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -12,7 +11,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::attested::is_attested;
 use super::lineage::StoredLineage;
 use crate::broker::Broker;
-use crate::store::{Attested, Command, Result as StoreResult, StoreError, Tx};
+use crate::store::StoreError;
 
 /// The header as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,24 +88,17 @@ pub(super) async fn judge(broker: &Broker, bearer: &Claims, brought: &Brought) -
     if !is_attested(bearer) || !is_sessions_own || bearer.sid.is_empty() {
         return Ok(Judged(None));
     }
-    let bound = broker.store.read(BoundTo(bearer.sid.clone())).await?;
+    let sid = bearer.sid.clone();
+    let session = broker
+        .store
+        .query(move |tx| Box::pin(async move { tx.session(&sid).await }));
+    let bound = session.await?.and_then(|session| session.attested);
     let Some(bound) = bound.filter(|bound| bound.renewal_proof) else {
         return Ok(Judged(None));
     };
     // By the clock that the header Date tells.
     let now = broker.clock.unix_seconds();
     Ok(Judged(Some(check(&bound.public_key, bearer, brought, now))))
-}
-
-struct BoundTo(String);
-
-#[async_trait]
-impl Command for BoundTo {
-    type Outcome = Option<Attested>;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
-        Ok(tx.session(&self.0).await?.and_then(|session| session.attested))
-    }
 }
 
 fn check(public_key: &str, bearer: &Claims, brought: &Brought, now: i64) -> Result<(), ProofRefusal> {

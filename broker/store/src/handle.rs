@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// Asks for what no rule decides, so that it doesn't hold up commits:
-    /// `store.query(|tx| Box::pin(async move { tx.apps().await }))`.
+    /// `store.query(|tx| tx.apps())`, or `Box::pin(async move { … })` where it asks with what it borrows.
     ///
     /// # Errors
     /// When the store is not open, or the closure writes.
@@ -60,6 +60,14 @@ impl Store {
         F: for<'t> FnOnce(&'t mut dyn Tx) -> TxFuture<'t, T> + Send + 'static,
     {
         self.read(Closure(question)).await
+    }
+
+    /// Commits one event, and nothing else.
+    ///
+    /// # Errors
+    /// As for [`Store::commit`].
+    pub async fn record(&self, event: EventDraft) -> Result<()> {
+        self.commit(Record(event)).await
     }
 
     /// Appends an event without waiting for its commit: for denials that come before a verified credential.
@@ -75,7 +83,8 @@ impl Store {
     /// When the store can't be read.
     pub async fn events(&self, filter: EventFilter) -> Result<EventPage> {
         self.backend.settle().await?;
-        self.read(ReadEvents(filter)).await
+        self.query(move |tx| Box::pin(async move { tx.events(&filter).await }))
+            .await
     }
 
     /// Whether it can work at all; nothing brings one back that can't but a new process.
@@ -151,13 +160,14 @@ impl Store {
     }
 }
 
-struct ReadEvents(EventFilter);
+struct Record(EventDraft);
 
 #[async_trait]
-impl Command for ReadEvents {
-    type Outcome = EventPage;
+impl Command for Record {
+    type Outcome = ();
 
-    async fn run(self, tx: &mut dyn Tx) -> Result<EventPage> {
-        tx.events(&self.0).await
+    async fn run(self, tx: &mut dyn Tx) -> Result<()> {
+        tx.audit(self.0);
+        Ok(())
     }
 }
