@@ -15,7 +15,7 @@ use super::policy_rules::Pair;
 use crate::attest::DenialKind;
 use crate::limits::Asker;
 use crate::store::policy::PolicyKey;
-use crate::store::{Attested, EndReason, EventDraft, LaunchToken, Result, RevocationLevel, Session, Tx};
+use crate::store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
 
 /// How long a superseded session still stands, milliseconds.
 pub const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
@@ -145,12 +145,12 @@ fn same_key(claimed: &str, bound: &str) -> bool {
 
 /// Whether the pod has ended or is quarantined.
 pub(super) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<DenialKind>> {
-    if tx.pod_is_buried(pod_uid).await? {
-        return Ok(Some(DenialKind::PodEnded));
-    }
-    // A task may have been revoked while attestation was off: the pod's tokens would be dead from birth.
-    let revoked = tx.pod_is_quarantined(pod_uid).await? || tx.is_revoked(RevocationLevel::Task, pod_uid).await?;
-    Ok(revoked.then_some(DenialKind::PodQuarantined))
+    Ok(match tx.pod_standing(pod_uid).await? {
+        PodStanding::Stands => None,
+        PodStanding::Ended => Some(DenialKind::PodEnded),
+        // Its tokens would be dead from birth.
+        PodStanding::Quarantined => Some(DenialKind::PodQuarantined),
+    })
 }
 
 /// A LaunchToken and its AgentApp.

@@ -48,7 +48,7 @@ pub use maintenance::Maintenance;
 pub use meta::{Meta, MetaKey};
 pub use nonce::Nonces;
 pub use outage::Outage;
-pub use policy::Policies;
+pub use policy::{PodStanding, Policies};
 pub use remembered::{Compared, Remembered};
 pub use revocation::{Revocation, RevocationLevel, Revocations};
 pub use segment::{Retention, Segment, Segments, WhenFull};

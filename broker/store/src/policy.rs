@@ -133,6 +133,17 @@ pub struct NewDenial {
     pub message: String,
 }
 
+/// Whether anything may be given to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodStanding {
+    /// It may.
+    Stands,
+    /// The pod has ended, also when it was quarantined before.
+    Ended,
+    /// The pod is quarantined, or its task is revoked: that may have been done while attestation was off.
+    Quarantined,
+}
+
 /// Repository of policies and of what is remembered about pods.
 #[async_trait]
 pub trait Policies {
@@ -158,6 +169,8 @@ pub trait Policies {
     async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool>;
     /// Whether a pod has ended.
     async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool>;
+    /// Whether anything may be given to a pod.
+    async fn pod_standing(&mut self, pod_uid: &str) -> Result<PodStanding>;
     /// Remembers a pod until it is buried, and keeps its quarantine as long.
     async fn know_pod(&mut self, pod: &LivePod) -> Result<()>;
     /// Whether a pod is remembered.

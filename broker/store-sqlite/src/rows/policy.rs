@@ -11,7 +11,7 @@ use crate::tx::SqliteTx;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
 use agentwrit_store::session::{mark_in, pod_mark, stem};
-use agentwrit_store::{Result, Session, Sessions, StoreError};
+use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError};
 
 /// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.
 const MOST_UNMARKED: i64 = 100;
@@ -206,6 +206,22 @@ impl Policies for SqliteTx<'_> {
 
     async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool> {
         self.any(READ_POD, "SELECT 1 FROM buried_pods WHERE pod_uid = ?", [pod_uid])
+    }
+
+    async fn pod_standing(&mut self, pod_uid: &str) -> Result<PodStanding> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM buried_pods WHERE pod_uid = ?1), \
+                   EXISTS (SELECT 1 FROM quarantined_pods WHERE pod_uid = ?1) OR EXISTS (SELECT 1 FROM revocations \
+                   WHERE level = ?2 AND target = ?1 AND (until IS NULL OR until > ?3))";
+        let values = params![pod_uid, RevocationLevel::Task.as_str(), self.times.passed()];
+        let found = self.connection.first(READ_POD, sql, values, |row| {
+            let is = |column| row.get::<_, bool>(column).during(READ_POD);
+            Ok((is(0)?, is(1)?))
+        })?;
+        Ok(match found.unwrap_or_default() {
+            (true, _) => PodStanding::Ended,
+            (false, true) => PodStanding::Quarantined,
+            (false, false) => PodStanding::Stands,
+        })
     }
 
     async fn know_pod(&mut self, pod: &LivePod) -> Result<()> {

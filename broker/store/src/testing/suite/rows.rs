@@ -7,7 +7,8 @@ use super::{Bench, Opener};
 use crate::policy::{Accepted, Policy, PolicyKey, PolicySpec};
 use crate::testing::START;
 use crate::{
-    AppRecord, EndReason, LaunchToken, LaunchTokenHash, Renewal, Revocation, RevocationLevel, Session, ViewChange,
+    AppRecord, EndReason, LaunchToken, LaunchTokenHash, PodStanding, Renewal, Revocation, RevocationLevel, Session,
+    ViewChange,
 };
 
 fn scopes() -> ScopeSet {
@@ -252,13 +253,38 @@ pub async fn a_buried_pod_stays_buried(opener: &dyn Opener) {
     let state = || {
         bench
             .store
-            .query(|tx| Box::pin(async move { Ok((tx.pod_is_known(UID).await?, tx.pod_is_buried(UID).await?)) }))
+            .query(|tx| Box::pin(async move { Ok((tx.pod_is_known(UID).await?, tx.pod_standing(UID).await?)) }))
     };
-    assert_eq!(state().await.unwrap(), (true, false));
+    assert_eq!(state().await.unwrap(), (true, PodStanding::Stands));
+    let quarantine =
+        || bench.commit(|tx| Box::pin(async move { tx.quarantine_pod(UID, "admin", (START + 3600) * 1000).await }));
+    assert!(quarantine().await.unwrap() && !quarantine().await.unwrap());
+    assert_eq!(state().await.unwrap(), (true, PodStanding::Quarantined));
     let bury = || bench.commit(|tx| Box::pin(async move { tx.bury_pod(UID, (START + 3600) * 1000).await }));
     let (first, again) = (bury().await.unwrap(), bury().await.unwrap());
     assert_ne!(first, again, "only one of them buried it");
-    assert_eq!(state().await.unwrap(), (false, true));
+    assert_eq!(
+        state().await.unwrap(),
+        (false, PodStanding::Ended),
+        "also when it was quarantined"
+    );
+}
+
+/// As long as the revocation holds.
+pub async fn a_pod_whose_task_is_revoked_is_quarantined(opener: &dyn Opener) {
+    const UID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+    let bench = Bench::open(opener).await;
+    let revocation = Revocation {
+        level: RevocationLevel::Task,
+        target: UID.to_owned(),
+        until: Some((START + 60) * 1000),
+    };
+    let revoked = bench.commit(move |tx| Box::pin(async move { tx.add_revocation(&revocation).await }));
+    revoked.await.unwrap();
+    let standing = || bench.store.query(|tx| tx.pod_standing(UID));
+    assert_eq!(standing().await.unwrap(), PodStanding::Quarantined);
+    bench.clock.advance(61);
+    assert_eq!(standing().await.unwrap(), PodStanding::Stands);
 }
 
 /// And the listener hears of both.
