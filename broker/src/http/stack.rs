@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::response::Response;
 use axum::{BoxError, Router};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::{Body as HttpBody, Incoming};
 use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
@@ -20,7 +20,7 @@ use super::layers::catch_panic::CatchPanicLayer;
 use super::layers::paths::PathsLayer;
 use super::layers::problem::ProblemLayer;
 use super::layers::request_id::{self, RequestIdLayer};
-use super::layers::security_headers;
+use super::layers::security_headers::SecurityHeadersLayer;
 use super::layers::store_epoch::StoreEpochLayer;
 use super::malformed_head;
 use super::request::ApiRequest;
@@ -34,25 +34,25 @@ pub struct HttpStack {
     broker: AppState,
     router: Router,
     max_body: usize,
-    hsts: Option<HeaderValue>,
+    headers: SecurityHeadersLayer,
 }
 
 impl HttpStack {
     /// The stack around `router`; `secure` listeners send HSTS.
     pub fn new(broker: AppState, router: Router) -> Self {
-        let hsts = security_headers::hsts(broker.config.tls.is_some());
+        let secure = broker.config.tls.is_some();
         Self {
             broker,
             router,
             max_body: MAX_BODY,
-            hsts,
+            headers: SecurityHeadersLayer { secure },
         }
     }
 
     /// The stack of the ops listener, which is always plain HTTP.
     pub fn plain(broker: AppState, router: Router) -> Self {
         Self {
-            hsts: None,
+            headers: SecurityHeadersLayer { secure: false },
             max_body: MAX_OPS_BODY,
             ..Self::new(broker, router)
         }
@@ -82,7 +82,7 @@ impl HttpStack {
                 clock: broker.clock.as_ref(),
                 durations: &broker.metrics.request_duration,
             })
-            .layer(security_headers::layers(self.hsts.clone()))
+            .layer(self.headers)
             .layer(StoreEpochLayer(broker.attestation.as_ref().map(|_| &broker.store)))
             .layer(ProblemLayer)
             .layer(CatchPanicLayer(&broker.metrics.handler_panics))
@@ -107,7 +107,7 @@ impl Service for HttpStack {
         let mut headers = HeaderMap::new();
         let request_id = request_id::of(&headers, self.broker.entropy.as_ref());
         request_id::set(&mut headers, &request_id);
-        security_headers::set(&mut headers, self.hsts.clone());
+        self.headers.set(&mut headers);
         malformed_head::answer(status, &headers, &request_id)
     }
 }

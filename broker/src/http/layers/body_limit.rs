@@ -130,9 +130,8 @@ where
                 return Either::Right(Either::Left(self.inner.call(request)));
             }
         };
-        let connection = arrived.connection.clone();
         if body.is_end_stream() {
-            return match read(&parts.headers, body, most, &connection).now_or_never() {
+            return match read(&parts.headers, body, most, &arrived.connection).now_or_never() {
                 Some(Ok(body)) => {
                     arrived.body = body;
                     let request = Request::from_parts(parts, Body::empty());
@@ -144,9 +143,10 @@ where
         }
         let mut inner = self.inner.clone();
         Either::Right(Either::Right(Box::pin(async move {
-            match read(&parts.headers, body, most, &connection).await {
+            let arrived = ApiRequest::of(&mut parts.extensions);
+            match read(&parts.headers, body, most, &arrived.connection).await {
                 Ok(body) => {
-                    ApiRequest::of(&mut parts.extensions).body = body;
+                    arrived.body = body;
                     inner.call(Request::from_parts(parts, Body::empty())).await
                 }
                 Err(error) => Ok(error.into_response()),

@@ -1,7 +1,14 @@
 //! Headers that every answer carries, whatever it is.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tower_http::set_header::SetResponseHeaderLayer;
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use tower::{Layer, Service};
+
+use super::Answered;
+use super::after::{After, Finish};
 
 const FIXED: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -10,25 +17,62 @@ const FIXED: [(HeaderName, HeaderValue); 3] = [
 ];
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
-type FixedHeader = SetResponseHeaderLayer<HeaderValue>;
-type OptionalHeader = SetResponseHeaderLayer<Option<HeaderValue>>;
-
-/// The layers; `hsts` is [`hsts`].
-pub(in crate::http) fn layers(hsts: Option<HeaderValue>) -> (FixedHeader, FixedHeader, FixedHeader, OptionalHeader) {
-    let [first, second, third] = FIXED.map(|(name, value)| SetResponseHeaderLayer::overriding(name, value));
-    let hsts = SetResponseHeaderLayer::overriding(header::STRICT_TRANSPORT_SECURITY, hsts);
-    (first, second, third, hsts)
+/// The layer, and the headers themselves for an answer that passes none. A `secure` listener sends HSTS.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct SecurityHeadersLayer {
+    pub(in crate::http) secure: bool,
 }
 
-/// `Strict-Transport-Security`, of a listener that is `secure`.
-pub(in crate::http) fn hsts(secure: bool) -> Option<HeaderValue> {
-    secure.then_some(HSTS)
+impl SecurityHeadersLayer {
+    /// Puts the headers on an answer.
+    pub(in crate::http) fn set(self, headers: &mut HeaderMap) {
+        for (name, value) in FIXED {
+            headers.insert(name, value);
+        }
+        if self.secure {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+    }
 }
 
-/// The same headers for an answer that passes no layer.
-pub(in crate::http) fn set(headers: &mut HeaderMap, hsts: Option<HeaderValue>) {
-    headers.extend(FIXED);
-    if let Some(hsts) = hsts {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+impl<S> Layer<S> for SecurityHeadersLayer {
+    type Service = SecurityHeaders<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SecurityHeaders { inner, headers: *self }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(in crate::http) struct SecurityHeaders<S> {
+    inner: S,
+    headers: SecurityHeadersLayer,
+}
+
+impl<S, B> Service<Request<B>> for SecurityHeaders<S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = After<S::Future, SecurityHeadersLayer>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        After::new(self.inner.call(request), self.headers)
+    }
+}
+
+impl Finish<Answered> for SecurityHeadersLayer {
+    type Output = Answered;
+
+    fn finish(self, answered: Answered) -> Answered {
+        let mut response = answered?;
+        self.set(response.headers_mut());
+        Ok(response)
     }
 }
