@@ -53,3 +53,53 @@ impl From<AuthorizeError> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(lines: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(line).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_header_is_missing_another_scheme_or_a_bearer() {
+        let table: [(&[&[u8]], Option<&str>); 9] = [
+            (&[b"Bearer a.b.c"], Some("a.b.c")),
+            (&[b"Bearer "], Some("")),
+            (&[b"Bearer \xff"], Some("")),
+            (&["Bearer \u{e9}".as_bytes()], Some("\u{e9}")),
+            (&[b"bearer a.b.c"], None),
+            (&[b"Basic a.b.c"], None),
+            (&[b"Bearer"], None),
+            (&[b"Bearer a.b.c", b"Bearer a.b.c"], None),
+            (&[b"", b""], None),
+        ];
+        for (lines, wanted) in table {
+            let read = match read(&headers(lines)) {
+                Authorization::Bearer(token) => Some(token.to_owned()),
+                Authorization::OtherScheme => None,
+                Authorization::Missing => panic!("{lines:?} is not missing"),
+            };
+            assert_eq!(read.as_deref(), wanted, "{lines:?}");
+        }
+        for lines in [&[][..], &[&b""[..]]] {
+            assert!(matches!(read(&headers(lines)), Authorization::Missing));
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_header_is_ascii_and_of_one_line() {
+        let text = |lines: &[&[u8]]| text(&headers(lines)).map(str::to_owned);
+        assert_eq!(text(&[b"Bearer a"]).as_deref(), Some("Bearer a"));
+        for lines in [&[][..], &["Bearer \u{e9}".as_bytes()], &[b"Bearer a", b"Bearer a"]] {
+            assert_eq!(text(lines), None, "{lines:?}");
+        }
+    }
+}

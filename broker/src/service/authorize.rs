@@ -299,3 +299,59 @@ impl Command for AuditBearer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::seed;
+    use crate::testing::broker;
+
+    const ORIGIN: AuditOrigin<'_> = AuditOrigin {
+        source: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        resource: "/v1/x",
+    };
+
+    #[tokio::test]
+    async fn a_requirement_decides_about_a_token_without_http() {
+        let broker = broker().await;
+        let (_, admin) = seed::seed(&broker).await.unwrap();
+        let ask = async |authorization, requirement| authorize(&broker, authorization, ORIGIN, requirement).await;
+        let token = Authorization::Bearer(admin.expose());
+        let passed = ask(token, Requirement::admin("admin:audit:*")).await.unwrap();
+        assert_eq!(passed.claims.subject_kind(), SubjectKind::Admin);
+        for (authorization, requirement, wanted) in [
+            (Authorization::Missing, Requirement::ANY, "missing authorization header"),
+            (
+                Authorization::OtherScheme,
+                Requirement::ANY,
+                "invalid authorization scheme",
+            ),
+            (Authorization::Bearer(""), Requirement::ANY, "token verification failed"),
+            (
+                token,
+                Requirement::AGENT,
+                "only tokens of agents can be renewed or delegated",
+            ),
+            (
+                token,
+                Requirement::app("app:launch-tokens:*"),
+                "token lacks required scope: app:launch-tokens:*",
+            ),
+        ] {
+            let refused = ask(authorization, requirement).await.unwrap_err();
+            assert_eq!(refused.to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn only_attested_agents_are_told_what_to_do_next() {
+        let plain = Claims::default();
+        let attested = Claims {
+            orch_id: agentwrit_protocol::k8s::orch_id("shop", "reader"),
+            ..Claims::default()
+        };
+        let code = |claims| renewal_code(claims, code_of_end(EndReason::Suspended));
+        assert_eq!(code(&plain), ErrorCode::InsufficientScope);
+        assert_eq!(code(&attested), ErrorCode::Suspended);
+    }
+}
