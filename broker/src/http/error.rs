@@ -4,6 +4,7 @@ use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 
+use crate::service::rate_limit::RateLimited;
 use crate::store::StoreError;
 use crate::timestamp::http_date;
 
@@ -142,6 +143,12 @@ impl From<StoreError> for ApiError {
         // The committer has logged the cause.
         tracing::trace!(target: "HTTP", component = "Store", error = %error, "answering 503");
         Self::unavailable()
+    }
+}
+
+impl From<RateLimited> for ApiError {
+    fn from(error: RateLimited) -> Self {
+        Self::new(ErrorCode::RateLimited, error.to_string()).retry_after(error.retry_after)
     }
 }
 

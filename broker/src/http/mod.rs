@@ -22,11 +22,5 @@ pub use stack::HttpStack;
 /// The name before, for those who still say it.
 pub use stack::HttpStack as Front;
 
-/// The answer to a caller that comes too often, audited now and then.
-pub fn limited(broker: &Broker, call: &ApiRequest) -> ApiError {
-    broker.audit_rate_limit(call.source, &call.path());
-    ApiError::rate_limited()
-}
-
 /// Header of a renewal that may be retried.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -43,6 +43,17 @@ pub enum AdminError {
     Secret(#[from] SecretError),
 }
 
+/// Whether there is an admin login at all: said before a body is looked at.
+///
+/// # Errors
+/// When login is off.
+pub fn check_enabled(broker: &Broker) -> Result<(), AdminError> {
+    match broker.config.admin {
+        AdminAuth::On(_) => Ok(()),
+        AdminAuth::Off => Err(AdminError::Off),
+    }
+}
+
 /// Trades the admin secret for a token.
 ///
 /// # Errors

@@ -26,6 +26,11 @@ pub fn health(broker: &Broker) -> HealthResponse {
     }
 }
 
+/// Whether the process can still do its work some day without a restart.
+pub fn alive(broker: &Broker) -> bool {
+    broker.store.alive()
+}
+
 /// What `/readyz` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Readiness {

@@ -7,19 +7,15 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::config::AdminAuth;
 use crate::http::json::{self, Raw, Trailing};
-use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::admin::{self, AdminError};
+use crate::service::rate_limit;
 
 /// `POST /v1/admin/auth`.
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    if !broker.limits.admin_auth(call.source) {
-        return Err(limited(&broker, &call));
-    }
-    if matches!(broker.config.admin, AdminAuth::Off) {
-        return Err(AdminError::Off.into());
-    }
+    rate_limit::admin_auth(&broker, call.origin(&call.path()))?;
+    admin::check_enabled(&broker)?;
     let legacy = json::read_named::<Legacy<'_>>(&call.body, Trailing::Ignored);
     if legacy.is_ok_and(|legacy| legacy.is_filled()) {
         return Err(ApiError::invalid(

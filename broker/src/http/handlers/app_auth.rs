@@ -7,8 +7,9 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::hashed_secrets::SecretError;
-use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::app_login::{self, LoginError};
+use crate::service::rate_limit;
 
 /// Trades an app's credentials for its token.
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
@@ -16,12 +17,7 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiReque
     let body = call.json::<AppAuthRequest>();
     let client_id = body.as_ref().ok().and_then(|body| body.client_id.as_deref());
     let client_id = client_id.filter(|id| !id.is_empty());
-    if !broker.limits.app_auth_source(call.source) {
-        return Err(limited(&broker, &call));
-    }
-    if !broker.limits.app_auth(client_id, call.source) {
-        return Err(limited(&broker, &call).retry_after(60));
-    }
+    rate_limit::app_auth(&broker, call.origin(&call.path()), client_id)?;
     let AppAuthRequest {
         client_id,
         client_secret,

@@ -10,7 +10,7 @@ use crate::service::health;
 
 /// `GET /livez`: the process answers, and can still do its work some day without a restart.
 pub(in crate::http) async fn livez(State(broker): State<AppState>) -> Response {
-    let (status, word) = if broker.store.alive() {
+    let (status, word) = if health::alive(&broker) {
         (StatusCode::OK, "alive")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "dead")

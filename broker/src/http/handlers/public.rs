@@ -1,6 +1,6 @@
 //! Endpoints without credentials.
 
-use agentwrit_protocol::wire::{ChallengeResponse, ValidateRequest, ValidateResponse};
+use agentwrit_protocol::wire::{ValidateRequest, ValidateResponse};
 use agentwrit_protocol::{ErrorCode, Sensitive};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,33 +8,25 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
 use crate::http::json::reply_text;
-use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
-use crate::nonce;
+use crate::http::{ApiError, ApiRequest, AppState, reply};
+use crate::service::challenge::{self, ChallengeError};
 use crate::service::discovery::Discovery;
-use crate::service::health;
 use crate::service::token::{self, Validity};
+use crate::service::{health, rate_limit};
 
 /// `GET /v1/challenge`.
 pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    if !broker.limits.challenge(call.source) {
-        return Err(limited(&broker, &call));
+    rate_limit::challenge(&broker, call.origin(&call.path()))?;
+    Ok(reply(StatusCode::OK, &challenge::challenge(&broker)?))
+}
+
+impl From<ChallengeError> for ApiError {
+    fn from(error: ChallengeError) -> Self {
+        match error {
+            ChallengeError::NoStore => Self::unavailable(),
+            ChallengeError::Entropy(error) => error.into(),
+        }
     }
-    // Its key comes with the store.
-    if !broker.store.connected() {
-        return Err(ApiError::unavailable());
-    }
-    let nonce = nonce::issue(
-        &broker.nonce_key(),
-        broker.entropy.as_ref(),
-        broker.judging.times().judged,
-    )?;
-    Ok(reply(
-        StatusCode::OK,
-        &ChallengeResponse {
-            nonce,
-            expires_in: nonce::NONCE_SECONDS,
-        },
-    ))
 }
 
 /// A [`ValidateRequest`] where it stands in the body: what is not copied needs no wiping.

@@ -6,14 +6,13 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, ApiRequest, AppState, limited, reply};
+use crate::http::{ApiError, ApiRequest, AppState, reply};
+use crate::service::rate_limit;
 use crate::service::register::{self, Denial, RegisterError};
 
 /// Registers an agent.
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    if !broker.limits.register(call.source) {
-        return Err(limited(&broker, &call));
-    }
+    rate_limit::register(&broker, call.origin(&call.path()))?;
     let request: RegisterRequest = call.json()?;
     let (agent_id, issued) = register::register(&broker, request, call.source).await?;
     let answer = RegisterResponse {
