@@ -6,11 +6,11 @@
 //! * [`Answer`], [`send_over`]: one request, and what the broker answered.
 //!
 //! With the feature `broker`:
-//! * [`Setup`], [`Broker`]: the one way to start a broker in process, with a port of its own or without one.
-//! * [`ThreadedBroker`]: such a broker for tests without a runtime.
-//! * [`Harness`]: such a broker on a port, and people, apps and agents that call it.
-//! * [`World`]: such a broker in a cluster, with policies and pods.
-//! * [`FakeCluster`]: the Kubernetes that it asks; [`ApiServer`] is the same over HTTP, for a child process.
+//! * `Setup`, `Broker`: the one way to start a broker in process, with a port of its own or without one.
+//! * `ThreadedBroker`: such a broker for tests without a runtime.
+//! * `Harness`: such a broker on a port, and people, apps and agents that call it.
+//! * `World`: such a broker in a cluster, with policies and pods.
+//! * `FakeCluster`: the Kubernetes that it asks; `ApiServer` is the same over HTTP, for a child process.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -39,8 +41,9 @@ impl Program {
 /// A running broker; killed when dropped.
 pub struct Process {
     child: Child,
-    out: BufReader<ChildStdout>,
-    err: ChildStderr,
+    /// Lines of standard output, which a thread reads so that the broker never waits for the test.
+    out: Receiver<String>,
+    err: Option<JoinHandle<String>>,
     pub address: SocketAddr,
     /// Standard output up to the line that says where it listens.
     pub start: Vec<String>,
@@ -50,16 +53,13 @@ impl Process {
     /// Starts it and waits until it says where it listens.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut err = child.stderr.take().unwrap();
+        let out = lines(child.stdout.take().unwrap());
+        let err = text(child.stderr.take().unwrap());
         let mut start = Vec::new();
         let address = loop {
-            let mut line = String::new();
-            if out.read_line(&mut line).unwrap() == 0 {
-                let mut text = String::new();
-                err.read_to_string(&mut text).unwrap();
-                panic!("the broker ended: {text}");
-            }
+            let Ok(line) = out.recv() else {
+                panic!("the broker ended: {}", err.join().unwrap());
+            };
             let line = line.trim_end().to_owned();
             start.push(line.clone());
             if let Some((_, rest)) = line.split_once("AgentWrit broker v2.0.0 listening on ") {
@@ -69,7 +69,7 @@ impl Process {
         Self {
             child,
             out,
-            err,
+            err: Some(err),
             address,
             start,
         }
@@ -77,11 +77,10 @@ impl Process {
 
     /// The next line of standard output that has this in it.
     pub fn line_with(&mut self, wanted: &str) -> String {
-        let lines = self.out.by_ref().lines().map(Result::unwrap);
         let mut seen = Vec::new();
-        for line in lines {
+        for line in &self.out {
             if line.contains(wanted) {
-                return line;
+                return line.trim_end().to_owned();
             }
             seen.push(line);
         }
@@ -110,11 +109,32 @@ impl Process {
 
     /// Waits for its end: code, the rest of standard output, all of standard error.
     pub fn end(mut self) -> (Option<i32>, String, String) {
-        let (mut out, mut err) = (String::new(), String::new());
-        self.out.read_to_string(&mut out).unwrap();
-        self.err.read_to_string(&mut err).unwrap();
+        let out = self.out.iter().collect();
+        let err = self.err.take().unwrap().join().unwrap();
         (self.child.wait().unwrap().code(), out, err)
     }
+}
+
+/// The lines of a stream, each with its end.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while stream.read_line(&mut line).unwrap() > 0 {
+            // The test may have let the broker go.
+            send.send(std::mem::take(&mut line)).ok();
+        }
+    });
+    receive
+}
+
+fn text(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    })
 }
 
 impl Drop for Process {

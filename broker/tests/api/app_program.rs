@@ -1,53 +1,24 @@
 //! The program with apps, as it is installed: real bcrypt, logs that tell everything that they ever tell.
 
-use agentwrit_testkit::{Answer, send_over};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
-
+use agentwrit_testkit::{ADMIN_SECRET, Answer, Process, send_over};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-const SECRET: &str = "a-good-admin-secret";
-
 struct Program {
-    child: Child,
-    address: SocketAddr,
+    process: Process,
     folder: tempfile::TempDir,
-    /// Its standard output, once it has ended.
-    output: JoinHandle<String>,
 }
 
 impl Program {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_agentwrit-broker"))
-            .env_clear()
-            .current_dir(folder.path())
-            .envs([("AA_ADMIN_SECRET", SECRET), ("AA_PORT", "0"), ("AA_LOG_LEVEL", "trace")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(folder.path().join("stderr")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let address = lines
-            .by_ref()
-            .find_map(|line| line.split_once("v2.0.0 listening on ")?.1.parse().ok())
-            .unwrap();
-        let output = std::thread::spawn(move || lines.collect::<Vec<_>>().join("\n"));
-        Self {
-            child,
-            address,
-            folder,
-            output,
-        }
+        let process = crate::PROGRAM.start(folder.path(), &[("AA_LOG_LEVEL", "trace")]);
+        Self { process, folder }
     }
 
     async fn send(&self, method: &str, path: &str, bearer: &str, body: &Value) -> Answer {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TcpStream::connect(self.process.address).await.unwrap();
         let authorization = format!("Bearer {bearer}");
         send_over(
             stream,
@@ -60,9 +31,9 @@ impl Program {
     }
 
     /// Ends it and gives back all that it wrote: its files, its errors, its output.
-    fn stop(mut self) -> Vec<(String, Vec<u8>)> {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    fn stop(self) -> Vec<(String, Vec<u8>)> {
+        self.process.signal(Signal::KILL);
+        let (_, out, err) = self.process.end();
         let files = std::fs::read_dir(self.folder.path()).unwrap();
         let mut written: Vec<_> = files
             .map(|entry| {
@@ -70,7 +41,8 @@ impl Program {
                 (path.display().to_string(), std::fs::read(&path).unwrap())
             })
             .collect();
-        written.push(("stdout".to_owned(), self.output.join().unwrap().into_bytes()));
+        written.push(("stdout".to_owned(), out.into_bytes()));
+        written.push(("stderr".to_owned(), err.into_bytes()));
         written
     }
 }
@@ -79,7 +51,7 @@ impl Program {
 async fn neither_log_nor_disk_ever_holds_a_secret_or_a_token() {
     let program = Program::start();
     let admin = program
-        .send("POST", "/v1/admin/auth", "", &json!({"secret": SECRET}))
+        .send("POST", "/v1/admin/auth", "", &json!({"secret": ADMIN_SECRET}))
         .await
         .ok();
     let admin = admin["access_token"].as_str().unwrap();
@@ -111,7 +83,7 @@ async fn neither_log_nor_disk_ever_holds_a_secret_or_a_token() {
 
     let written = program.stop();
     for (name, bytes) in &written {
-        for hidden in [SECRET, secret, token, admin, launch_token] {
+        for hidden in [ADMIN_SECRET, secret, token, admin, launch_token] {
             let found = bytes.windows(hidden.len()).any(|window| window == hidden.as_bytes());
             assert!(!found, "{name} holds {hidden}");
         }
