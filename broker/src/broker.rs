@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use agentwrit_server::{Source, Turns};
 
 use crate::attest::Attestation;
 use crate::config::Config;
 use crate::hashed_secrets::HashedSecrets;
+use crate::ids::IdGenerator;
 use crate::keys::KeySet;
 use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
-use crate::store::session::{STEM_TIME, pod_mark};
 use crate::store::{DenialDraft, READERS, Store, StoreError};
 use crate::verify::Verifier;
 use crate::view::View;
@@ -31,6 +31,8 @@ pub struct Broker {
     pub judging: Arc<JudgingClock>,
     /// Where randomness comes from.
     pub entropy: Arc<dyn Entropy>,
+    /// New ids of all kinds.
+    pub ids: IdGenerator,
     /// Signing keys.
     pub keys: Arc<KeySet>,
     /// Revocation view.
@@ -63,10 +65,6 @@ pub struct Broker {
     pub started: Duration,
 }
 
-/// Stems of the same so many milliseconds stand beside each other in their index: with 6,000 a second on a few pages.
-/// After 18 hours they begin again.
-const STEM_MILLIS: i64 = 64;
-
 /// Reads of strangers at once, and how many of them may wait.
 pub(crate) const STRANGERS_READING: usize = READERS - 1;
 pub(crate) const STRANGERS_WAITING: usize = 1_024;
@@ -75,45 +73,6 @@ pub(crate) const STRANGERS_WAITING: usize = 1_024;
 pub type AppState = Arc<Broker>;
 
 impl Broker {
-    /// `N` random bytes as lower hex.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn random_hex<const N: usize>(&self) -> Result<String, EntropyError> {
-        let mut bytes = [0_u8; N];
-        self.entropy.fill(&mut bytes)?;
-        Ok(lower_hex(bytes))
-    }
-
-    /// A stem (see [`crate::store::session::STEM`]) that nobody else has: 5 digits of the time, 11 random ones.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn new_stem(&self) -> Result<String, EntropyError> {
-        self.new_stem_of("")
-    }
-
-    /// The stem of a session of this pod, with its mark; of any other session when the UID has none.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn new_stem_of(&self, pod_uid: &str) -> Result<String, EntropyError> {
-        let when = self.clock.unix_millis().div_euclid(STEM_MILLIS).rem_euclid(0x10_0000);
-        let mut stem = format!("{when:0STEM_TIME$x}");
-        stem.push_str(pod_mark(pod_uid).unwrap_or_default());
-        let random = self.random_hex::<8>()?;
-        stem.push_str(random.get(stem.len()..).unwrap_or_default());
-        Ok(stem)
-    }
-
-    /// The id of 32 characters that begins with a stem.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn random_id(&self, stem: &str) -> Result<String, EntropyError> {
-        Ok(format!("{stem}{}", self.random_hex::<8>()?))
-    }
-
     /// Reads for a caller that showed no credential yet. Sources take turns, and not at all of the store's readers: one
     /// stays for callers that are known.
     ///

@@ -11,6 +11,7 @@ pub mod config;
 mod file_names;
 pub mod hashed_secrets;
 pub mod http;
+pub mod ids;
 pub mod limits;
 pub mod logging;
 pub mod metrics;

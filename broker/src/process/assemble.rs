@@ -9,6 +9,7 @@ use crate::attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAtt
 use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
 use crate::config::{AttestConfig, Config};
 use crate::hashed_secrets::HashedSecrets;
+use crate::ids::IdGenerator;
 use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -114,6 +115,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     Ok(Arc::new(Broker {
         limits,
         started: clock.monotonic(),
+        ids: IdGenerator::new(Arc::clone(&clock), Arc::clone(&entropy)),
         client_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
         admin_secrets: HashedSecrets::of_admin(admin_key),
         config,

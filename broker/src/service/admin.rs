@@ -127,7 +127,7 @@ pub fn claims(broker: &Broker, ttl: i64, aud: Vec<String>) -> Result<Claims, Ent
         exp: now.saturating_add(ttl),
         nbf: now,
         iat: now,
-        jti: broker.random_hex::<16>()?,
+        jti: broker.ids.random_hex::<16>()?,
         sid: String::new(),
         scope: ADMIN_SCOPES.map(str::to_owned).to_vec(),
         task_id: String::new(),

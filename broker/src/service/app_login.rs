@@ -106,7 +106,7 @@ fn claims(broker: &Broker, app: &AppRecord) -> Result<Claims, EntropyError> {
         exp: now.saturating_add(broker.config.clamp_ttl(app.token_ttl)),
         nbf: now,
         iat: now,
-        jti: broker.random_hex::<16>()?,
+        jti: broker.ids.random_hex::<16>()?,
         sid: String::new(),
         scope: APP_SCOPES.map(str::to_owned).to_vec(),
         task_id: String::new(),

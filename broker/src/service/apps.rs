@@ -89,14 +89,14 @@ async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Register
     if taken.await? {
         return Err(AppError::NameTaken(name));
     }
-    let client_secret = Sensitive::from(broker.random_hex::<32>()?);
+    let client_secret = Sensitive::from(broker.ids.random_hex::<32>()?);
     let secret_hash = broker.client_secrets.hash(&client_secret).await?;
     for _ in 0..ATTEMPTS {
         let now = broker.clock.unix_seconds();
         let app = AppRecord {
-            app_id: format!("app-{name}-{}", broker.random_hex::<3>()?),
+            app_id: format!("app-{name}-{}", broker.ids.random_hex::<3>()?),
             name: name.clone(),
-            client_id: format!("{}-{}", wanted.name.abbreviation(), broker.random_hex::<6>()?),
+            client_id: format!("{}-{}", wanted.name.abbreviation(), broker.ids.random_hex::<6>()?),
             secret_hash: secret_hash.clone(),
             scopes: wanted.scopes.clone(),
             token_ttl: wanted.token_ttl,

@@ -203,7 +203,7 @@ fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared
         scope: &wanted.scope,
         delegated_at: &delegated_at,
     };
-    let node = binding.node_id(&broker.new_stem()?).map_err(SignError::from)?;
+    let node = binding.node_id(&broker.ids.new_stem()?).map_err(SignError::from)?;
     let mut records = claims.delegation_chain.clone();
     records.push(DelegationRecord {
         agent: claims.sub.clone(),
@@ -217,7 +217,7 @@ fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared
         return Err(DelegateError::TooLong);
     }
     Ok(Prepared {
-        jti: broker.random_id(stem(&node))?,
+        jti: broker.ids.random_id(stem(&node))?,
         node,
         chain_hash: chain::chain_hash(&records).map_err(SignError::from)?,
         chain: records,

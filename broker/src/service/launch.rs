@@ -231,7 +231,7 @@ struct Prepared {
 }
 
 fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
-    let token = broker.random_hex::<32>()?;
+    let token = broker.ids.random_hex::<32>()?;
     let expires_at = broker
         .judging
         .times()
@@ -246,7 +246,7 @@ fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Resu
         expires_at,
         consumed_at: None,
         created_by: creator.to_owned(),
-        correlation_id: broker.random_hex::<16>()?,
+        correlation_id: broker.ids.random_hex::<16>()?,
         attested: None,
     };
     let detail = format!(

@@ -148,7 +148,7 @@ async fn attempt(broker: &Broker, request: RegisterRequest, source: IpAddr) -> R
     let wanted = Arc::new(wanted);
     // The task of an attested agent is its pod's UID, which the transaction makes sure of.
     let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
-    let instance = broker.new_stem_of(if attested { &wanted.task_id } else { "" })?;
+    let instance = broker.ids.new_stem_of(if attested { &wanted.task_id } else { "" })?;
     let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
     let hash = LaunchTokenHash::of(wanted.launch_token.expose());
     if let Some(unfit) = presented::unfit(broker, &wanted.launch_token, &hash, Source::of(source)).await? {
@@ -162,8 +162,8 @@ async fn attempt(broker: &Broker, request: RegisterRequest, source: IpAddr) -> R
         scope: ScopeSet::parse(&wanted.requested_scope).ok(),
         nonce: nonce::read(&broker.nonce_key(), &wanted.nonce),
         proof,
-        sid: broker.random_id(&instance)?,
-        jti: broker.random_id(&instance)?,
+        sid: broker.ids.random_id(&instance)?,
+        jti: broker.ids.random_id(&instance)?,
         max_ttl: broker.config.max_ttl,
         source,
         view: Arc::clone(&broker.view),

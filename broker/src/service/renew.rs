@@ -115,7 +115,7 @@ pub async fn renew(
         proof: renewal_proof::judge(broker, claims, &wishes.proof).await?,
         bearer: claims.clone(),
         wishes,
-        jti: broker.random_id(stem(node))?,
+        jti: broker.ids.random_id(stem(node))?,
         rates: Arc::clone(&broker.limits),
         limits: RenewLimits {
             max_ttl: broker.config.max_ttl,

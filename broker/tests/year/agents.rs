@@ -17,8 +17,8 @@ const TTL: i64 = 300;
 const TOGETHER: usize = 10;
 
 fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
-    let stem = broker.new_stem().unwrap();
-    let sid = broker.random_id(&stem).unwrap();
+    let stem = broker.ids.new_stem().unwrap();
+    let sid = broker.ids.random_id(&stem).unwrap();
     let now = clock.unix_seconds();
     let pod_uid = format!("4f2c1d{number:02x}-0000-4000-8000-{now:012x}");
     let attested = Attested {
@@ -42,7 +42,7 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
         orch_id: "k8s.shop.orders".to_owned(),
         task_id: pod_uid,
         scope: vec!["read:orders:*".to_owned(), "write:invoices:eu".to_owned()],
-        jti: broker.random_id(&stem).unwrap(),
+        jti: broker.ids.random_id(&stem).unwrap(),
         iat: now,
         exp: now + TTL,
         last_exp: now + TTL,
@@ -50,7 +50,7 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
         created_at: clock.unix_millis(),
         ended_at: None,
         end_reason: None,
-        correlation_id: broker.random_hex::<16>().unwrap(),
+        correlation_id: broker.ids.random_hex::<16>().unwrap(),
         attested: Some(attested),
         delegated: None,
         barred: false,
@@ -128,7 +128,7 @@ pub async fn renew(broker: &AppState, sessions: &[String]) {
     let commands = sessions.chunks(TOGETHER).map(|some| {
         let renewals = some
             .iter()
-            .map(|sid| (sid.clone(), broker.random_id(stem(sid)).unwrap()));
+            .map(|sid| (sid.clone(), broker.ids.random_id(stem(sid)).unwrap()));
         broker.store.commit(Renew(renewals.collect()))
     });
     for done in join_all(commands).await {
