@@ -3,7 +3,7 @@
 use agentwrit_protocol::ErrorCode;
 
 use crate::agent::Stage;
-use crate::notice::Notice;
+use crate::log_event::Notice;
 
 /// What the last notice says about why there is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

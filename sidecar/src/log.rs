@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
 
-use crate::notice::{Level, timestamp};
+use crate::log_event::{Level, timestamp};
 
 /// Where lines go.
 pub trait Sink: Send + Sync {

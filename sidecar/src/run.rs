@@ -14,11 +14,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, ConfigErrors};
-use crate::driver::Driver;
+use crate::http::listener::{Serves, serve};
 use crate::key::AgentKey;
-use crate::listener::{Serves, serve};
 use crate::log::{Log, Stdout};
-use crate::notice::Level;
+use crate::log_event::Level;
+use crate::runtime::Driver;
 use crate::status::Status;
 
 /// Longest time for one answer of the broker.

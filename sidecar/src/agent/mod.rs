@@ -3,17 +3,17 @@
 //! The caller tells what happened and when ([`Agent::handle`]), does what comes back ([`Action`]), and calls again at
 //! [`Agent::deadline`] at the latest. One request is under way at a time.
 
-mod outcomes;
-mod stopping;
-mod vocabulary;
+mod event;
+mod shutdown;
+mod transitions;
 
 use std::sync::Arc;
 
 use agentwrit_protocol::{Entropy, Sensitive};
 
-pub use self::vocabulary::{Action, Event, Failure, Found, Now, Stage};
+pub use self::event::{Action, Event, Failure, Found, Now, Stage};
 
-use crate::notice::{Holding, Notice};
+use crate::log_event::{Holding, Notice};
 use crate::schedule::Schedule;
 use crate::token::Issued;
 

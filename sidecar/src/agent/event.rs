@@ -5,7 +5,7 @@ use std::fmt;
 use agentwrit_client::{Class, Error};
 use agentwrit_protocol::Sensitive;
 
-use crate::notice::Notice;
+use crate::log_event::Notice;
 use crate::token::Issued;
 
 /// A reading of both clocks, milliseconds.

@@ -3,7 +3,7 @@
 use agentwrit_client::Class;
 
 use super::{Action, Agent, Failure, Now, Phase, Request};
-use crate::notice::Notice;
+use crate::log_event::Notice;
 
 /// All of it together.
 const STOP_MS: i64 = 8_000;

@@ -4,7 +4,7 @@ use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
 
 use super::{AWAY_CAP_MS, Action, Agent, Failure, Now, Phase, QUARANTINE_MS, REFUSED_CAP_MS, VALIDATE_MS};
-use crate::notice::Notice;
+use crate::log_event::Notice;
 
 /// Shortest pause between renewals near a token's end.
 const LAST_TRIES_MS: i64 = 500;

@@ -11,13 +11,13 @@ use agentwrit_protocol::{Clock, Entropy};
 use tokio::time::{Instant, sleep_until};
 
 use crate::agent::{Action, Agent, Event, Failure, Now, Stage};
+use crate::broker_calls;
 use crate::broker_time::BrokerTime;
 use crate::cause::Cause;
 use crate::config::Config;
-use crate::enrol;
 use crate::key::AgentKey;
 use crate::log::Log;
-use crate::notice::Level;
+use crate::log_event::Level;
 use crate::status::Status;
 use crate::token_file::TokenFile;
 
@@ -137,12 +137,12 @@ impl Driver {
         let asked: Pending = match action {
             Action::Register => {
                 let config = Arc::clone(&self.config);
-                Box::pin(async move { Event::Registered(enrol::enrol(&client, &config, &key).await) })
+                Box::pin(async move { Event::Registered(broker_calls::enrol(&client, &config, &key).await) })
             }
             Action::Renew { held, idempotency_key } => {
                 let time = broker_time.at(clock.unix_seconds());
                 Box::pin(async move {
-                    Event::Renewed(enrol::renew(&client, &key, &held, idempotency_key.as_deref(), time).await)
+                    Event::Renewed(broker_calls::renew(&client, &key, &held, idempotency_key.as_deref(), time).await)
                 })
             }
             Action::Validate(token) => Box::pin(async move {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::endpoint::{self, Body, Reply};
+use crate::http::endpoint::{self, Body, Reply};
 use crate::status::Status;
 
 /// Connections at once. A probe always gets one: the peer that has most of them loses its idlest.
