@@ -5,14 +5,15 @@ use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::PodLaunchRequest;
 use agentwrit_protocol::wire::RegisterRequest;
 
-use crate::agent::{Failure, OVERLAP_SECONDS, Stage};
+use crate::agent::{Failure, OVERLAP_SECONDS};
 use crate::config::Config;
 use crate::key::{AgentKey, Nonce};
+use crate::request::BrokerRequest;
 use crate::token::Issued;
 
-fn malformed(stage: Stage, text: &str) -> Failure {
+fn malformed(request: BrokerRequest, text: &str) -> Failure {
     Failure {
-        stage,
+        request,
         class: Class::Retry(None),
         symptom: "malformed",
         text: text.to_owned(),
@@ -24,7 +25,7 @@ fn malformed(stage: Stage, text: &str) -> Failure {
 /// # Errors
 /// Names the step that failed.
 pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Result<Issued, Failure> {
-    let at = |stage| move |error| Failure::new(stage, &error);
+    let at = |request| move |error| Failure::new(request, &error);
     let launch = PodLaunchRequest {
         policy: Some(config.launch_token.clone()),
         public_key: Some(key.public()),
@@ -32,9 +33,10 @@ pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Re
         ttl_seconds: config.ttl_seconds,
         renewal_proof: Some(true),
     };
-    let launched = client.pod_launch(&launch).await.map_err(at(Stage::Launch))?;
-    let challenge = client.challenge().await.map_err(at(Stage::Challenge))?;
-    let nonce = Nonce::read(&challenge.nonce).map_err(|error| malformed(Stage::Challenge, &error.to_string()))?;
+    let launched = client.pod_launch(&launch).await.map_err(at(BrokerRequest::Launch))?;
+    let challenge = client.challenge().await.map_err(at(BrokerRequest::Challenge))?;
+    let nonce =
+        Nonce::read(&challenge.nonce).map_err(|error| malformed(BrokerRequest::Challenge, &error.to_string()))?;
     let request = RegisterRequest {
         launch_token: Some(launched.launch_token),
         nonce: Some(challenge.nonce),
@@ -49,8 +51,8 @@ pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Re
         }),
         requested_ttl: config.ttl_seconds,
     };
-    let registered = client.register(&request).await.map_err(at(Stage::Register))?;
-    read(Stage::Register, registered.access_token, registered.expires_in)
+    let registered = client.register(&request).await.map_err(at(BrokerRequest::Register))?;
+    read(BrokerRequest::Register, registered.access_token, registered.expires_in)
 }
 
 /// Renews a token, with a proof that this process holds its key; `time` is the broker's, Unix seconds.
@@ -75,11 +77,11 @@ pub async fn renew(
     let renewed = client
         .renew(&held.token, renewal)
         .await
-        .map_err(|error| Failure::new(Stage::Renew, &error))?;
-    read(Stage::Renew, renewed.access_token, renewed.expires_in)
+        .map_err(|error| Failure::new(BrokerRequest::Renew, &error))?;
+    read(BrokerRequest::Renew, renewed.access_token, renewed.expires_in)
 }
 
-fn read(stage: Stage, token: Sensitive, expires_in: i64) -> Result<Issued, Failure> {
+fn read(request: BrokerRequest, token: Sensitive, expires_in: i64) -> Result<Issued, Failure> {
     Issued::answered(token, expires_in)
-        .ok_or_else(|| malformed(stage, "the broker's answer holds no token that stands"))
+        .ok_or_else(|| malformed(request, "the broker's answer holds no token that stands"))
 }

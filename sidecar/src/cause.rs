@@ -2,8 +2,8 @@
 
 use agentwrit_protocol::ErrorCode;
 
-use crate::agent::Stage;
-use crate::log_event::Notice;
+use crate::agent::Notice;
+use crate::request::BrokerRequest;
 
 /// What the last notice says about why there is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,9 +12,9 @@ pub enum Cause {
     #[default]
     Starting,
     /// A request got no useful answer.
-    Trouble(Stage, &'static str),
+    Trouble(BrokerRequest, &'static str),
     /// The broker said no.
-    Refused(Stage, ErrorCode),
+    Refused(BrokerRequest, ErrorCode),
     /// The token file can't be written.
     NotWritten,
     /// A person revoked this pod's agent.
@@ -27,8 +27,8 @@ impl Cause {
     /// The cause after a notice, if it tells of one.
     pub fn of(notice: &Notice) -> Option<Self> {
         match notice {
-            Notice::Trouble { stage, symptom, .. } => Some(Self::Trouble(*stage, symptom)),
-            Notice::Refused { stage, code, .. } => Some(Self::Refused(*stage, *code)),
+            Notice::Trouble { request, symptom, .. } => Some(Self::Trouble(*request, symptom)),
+            Notice::Refused { request, code, .. } => Some(Self::Refused(*request, *code)),
             Notice::WriteFailed { .. } => Some(Self::NotWritten),
             Notice::Quarantined { .. } => Some(Self::Quarantined),
             Notice::Registered(_) | Notice::Renewed(_) => Some(Self::Starting),
@@ -45,8 +45,8 @@ impl Cause {
     pub fn line(self) -> String {
         let cause = match self {
             Self::Starting => "waiting for the broker's answer".to_owned(),
-            Self::Trouble(stage, symptom) => format!("could not {stage}: {symptom} ({})", explained(symptom)),
-            Self::Refused(stage, code) => format!("the broker refused to {stage}: {code}"),
+            Self::Trouble(request, symptom) => format!("could not {request}: {symptom} ({})", explained(symptom)),
+            Self::Refused(request, code) => format!("the broker refused to {request}: {code}"),
             Self::NotWritten => "the token file can't be written".to_owned(),
             Self::Quarantined => "a person revoked this pod's agent: revoked".to_owned(),
             Self::Stopping => "told to stop".to_owned(),
@@ -75,13 +75,13 @@ fn explained(symptom: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    const STAGES: [Stage; 6] = [
-        Stage::Launch,
-        Stage::Challenge,
-        Stage::Register,
-        Stage::Renew,
-        Stage::Validate,
-        Stage::Release,
+    const STAGES: [BrokerRequest; 6] = [
+        BrokerRequest::Launch,
+        BrokerRequest::Challenge,
+        BrokerRequest::Register,
+        BrokerRequest::Renew,
+        BrokerRequest::Validate,
+        BrokerRequest::Release,
     ];
     const SYMPTOMS: [&str; 13] = [
         "dns",
@@ -102,9 +102,9 @@ mod tests {
     #[test]
     fn each_cause_is_one_short_line() {
         let mut all = vec![Cause::Starting, Cause::NotWritten, Cause::Quarantined, Cause::Stopping];
-        for stage in STAGES {
-            all.extend(SYMPTOMS.map(|symptom| Cause::Trouble(stage, symptom)));
-            all.extend(ErrorCode::ALL.iter().map(|code| Cause::Refused(stage, *code)));
+        for request in STAGES {
+            all.extend(SYMPTOMS.map(|symptom| Cause::Trouble(request, symptom)));
+            all.extend(ErrorCode::ALL.iter().map(|code| Cause::Refused(request, *code)));
         }
         for cause in all {
             let line = cause.line();
@@ -119,13 +119,13 @@ mod tests {
     #[test]
     fn what_the_broker_or_the_system_says_is_not_repeated() {
         let trouble = Notice::Trouble {
-            stage: Stage::Launch,
+            request: BrokerRequest::Launch,
             symptom: "dns",
             text: "secret detail".into(),
             retry_ms: 1,
         };
         let refused = Notice::Refused {
-            stage: Stage::Launch,
+            request: BrokerRequest::Launch,
             code: ErrorCode::ServiceAccountNotAllowed,
             detail: "secret detail".into(),
             retry_ms: 1,

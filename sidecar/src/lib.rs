@@ -13,11 +13,11 @@ pub mod http;
 pub mod key;
 pub mod log;
 pub mod log_event;
+pub mod request;
 pub mod run;
 pub mod runtime;
 pub mod status;
 pub mod token;
 pub mod token_file;
 
-mod advice;
 mod schedule;

@@ -4,8 +4,17 @@ use std::io::Write;
 use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::log_event::{Level, timestamp};
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The ordinary course.
+    Info,
+    /// Something to know about, or a person's turn.
+    Warn,
+}
 
 /// Where lines go.
 pub trait Sink: Send + Sync {
@@ -47,6 +56,14 @@ impl Log {
         self.sink
             .line(&format!("{} {level} {text}", timestamp(self.clock.unix_seconds())));
     }
+}
+
+/// RFC 3339 in UTC; the number itself when it is out of range.
+pub(crate) fn timestamp(unix_seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(unix_seconds)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_seconds.to_string())
 }
 
 #[cfg(test)]

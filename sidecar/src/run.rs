@@ -16,8 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, ConfigErrors};
 use crate::http::listener::{Serves, serve};
 use crate::key::AgentKey;
-use crate::log::{Log, Stdout};
-use crate::log_event::Level;
+use crate::log::{Level, Log, Stdout};
 use crate::runtime::Driver;
 use crate::status::Status;
 

@@ -10,14 +10,15 @@ use agentwrit_client::BrokerClient;
 use agentwrit_protocol::{Clock, Entropy};
 use tokio::time::{Instant, sleep_until};
 
-use crate::agent::{Action, Agent, Event, Failure, Now, Stage};
+use crate::agent::{Action, Agent, Event, Failure, Now};
 use crate::broker_calls;
 use crate::broker_time::BrokerTime;
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::key::AgentKey;
-use crate::log::Log;
-use crate::log_event::Level;
+use crate::log::{Level, Log};
+use crate::log_event::LogEvent;
+use crate::request::BrokerRequest;
 use crate::status::Status;
 use crate::token_file::TokenFile;
 
@@ -117,8 +118,8 @@ impl Driver {
                         if let Some(cause) = Cause::of(&notice) {
                             self.status.set_cause(cause);
                         }
-                        let line = notice.line(&self.config.launch_token);
-                        self.log.write(notice.level(), &line);
+                        let LogEvent { level, text } = LogEvent::of(&notice, &self.config.launch_token);
+                        self.log.write(level, &text);
                     }
                     Action::Exit => end = true,
                     action @ (Action::Register | Action::Renew { .. } | Action::Validate(_) | Action::Release(_)) => {
@@ -149,12 +150,12 @@ impl Driver {
                 let result = client.validate(&token).await;
                 Event::Validated(match result {
                     Ok(answer) => Ok(answer.valid),
-                    Err(error) => Err(Failure::new(Stage::Validate, &error)),
+                    Err(error) => Err(Failure::new(BrokerRequest::Validate, &error)),
                 })
             }),
             Action::Release(token) => Box::pin(async move {
                 let result = client.release(&token).await;
-                Event::Released(result.map_err(|error| Failure::new(Stage::Release, &error)))
+                Event::Released(result.map_err(|error| Failure::new(BrokerRequest::Release, &error)))
             }),
             Action::Write(_) | Action::Remove | Action::Tell(_) | Action::Exit => return None,
         };

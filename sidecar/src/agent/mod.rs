@@ -3,6 +3,7 @@
 //! The caller tells what happened and when ([`Agent::handle`]), does what comes back ([`Action`]), and calls again at
 //! [`Agent::deadline`] at the latest. One request is under way at a time.
 
+mod action;
 mod event;
 mod shutdown;
 mod transitions;
@@ -11,9 +12,9 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Entropy, Sensitive};
 
-pub use self::event::{Action, Event, Failure, Found, Now, Stage};
+pub use self::action::{Action, Holding, Notice};
+pub use self::event::{Event, Failure, Found, Now};
 
-use crate::log_event::{Holding, Notice};
 use crate::schedule::Schedule;
 use crate::token::Issued;
 

@@ -2,8 +2,7 @@
 
 use agentwrit_client::Class;
 
-use super::{Action, Agent, Failure, Now, Phase, Request};
-use crate::log_event::Notice;
+use super::{Action, Agent, Failure, Notice, Now, Phase, Request};
 
 /// All of it together.
 const STOP_MS: i64 = 8_000;

@@ -3,8 +3,7 @@
 use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
 
-use super::{AWAY_CAP_MS, Action, Agent, Failure, Now, Phase, QUARANTINE_MS, REFUSED_CAP_MS, VALIDATE_MS};
-use crate::log_event::Notice;
+use super::{AWAY_CAP_MS, Action, Agent, Failure, Notice, Now, Phase, QUARANTINE_MS, REFUSED_CAP_MS, VALIDATE_MS};
 
 /// Shortest pause between renewals near a token's end.
 const LAST_TRIES_MS: i64 = 500;
@@ -158,20 +157,20 @@ impl Agent {
 
 fn told(failure: Failure, retry_ms: i64) -> Notice {
     let Failure {
-        stage,
+        request,
         class,
         symptom,
         text,
     } = failure;
     match class {
         Class::Denied(code) => Notice::Refused {
-            stage,
+            request,
             code,
             detail: text,
             retry_ms,
         },
         Class::Retry(_) | Class::RateLimited(_) => Notice::Trouble {
-            stage,
+            request,
             symptom,
             text,
             retry_ms,

@@ -4,7 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Event, Stage};
+use agentwrit_sidecar::agent::Event;
+use agentwrit_sidecar::request::BrokerRequest;
 
 #[test]
 fn a_suspended_machine_renews_as_soon_as_it_wakes() {
@@ -50,7 +51,7 @@ fn a_clock_set_back_renews_and_lengthens_nothing() {
         let (wanted, _) = pod.next();
         match wanted[0].as_str() {
             "renew a" => drop(pod.not_renewed(AWAY)),
-            "validate a" => drop(pod.happens(Event::Validated(Err(failure(Stage::Validate, AWAY))))),
+            "validate a" => drop(pod.happens(Event::Validated(Err(failure(BrokerRequest::Validate, AWAY))))),
             _ => break,
         }
     }

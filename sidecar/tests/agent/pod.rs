@@ -5,7 +5,8 @@ use agentwrit_protocol::clock::{Clock, ManualClock, SequenceEntropy};
 use agentwrit_protocol::{ErrorCode, Sensitive};
 use std::sync::Arc;
 
-use agentwrit_sidecar::agent::{Action, Agent, Event, Failure, Found, Now, Stage};
+use agentwrit_sidecar::agent::{Action, Agent, Event, Failure, Found, Now};
+use agentwrit_sidecar::request::BrokerRequest;
 use agentwrit_sidecar::token::Issued;
 use agentwrit_testkit::{claims, unsigned_token};
 
@@ -67,11 +68,11 @@ impl Pod {
     }
 
     pub fn not_registered(&mut self, class: Class) -> Vec<String> {
-        self.happens(Event::Registered(Err(failure(Stage::Launch, class))))
+        self.happens(Event::Registered(Err(failure(BrokerRequest::Launch, class))))
     }
 
     pub fn not_renewed(&mut self, class: Class) -> Vec<String> {
-        self.happens(Event::Renewed(Err(failure(Stage::Renew, class))))
+        self.happens(Event::Renewed(Err(failure(BrokerRequest::Renew, class))))
     }
 
     /// Both clocks move on and the deadline is looked at.
@@ -111,9 +112,9 @@ impl Pod {
     }
 }
 
-pub fn failure(stage: Stage, class: Class) -> Failure {
+pub fn failure(request: BrokerRequest, class: Class) -> Failure {
     Failure {
-        stage,
+        request,
         class,
         symptom: "network",
         text: "because".to_owned(),

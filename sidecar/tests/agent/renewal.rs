@@ -4,7 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Action, Event, Now, Stage};
+use agentwrit_sidecar::agent::{Action, Event, Now};
+use agentwrit_sidecar::request::BrokerRequest;
 
 fn key_of(actions: &[Action]) -> String {
     let key = actions.iter().find_map(|action| match action {
@@ -59,7 +60,7 @@ fn a_token_outlives_an_absent_broker_until_it_expires() {
             break;
         }
         if wanted == ["validate a"] {
-            pod.happens(Event::Validated(Err(failure(Stage::Validate, AWAY))));
+            pod.happens(Event::Validated(Err(failure(BrokerRequest::Validate, AWAY))));
             let (wanted, _) = pod.next();
             assert_eq!(wanted, ["renew a"]);
             continue;
@@ -85,7 +86,7 @@ fn every_try_with_one_bearer_has_one_key_and_the_next_bearer_another() {
         pod.agent.handle(now, event)
     };
     let first = key_of(&at(&mut pod, 17, Event::Tick));
-    at(&mut pod, 0, Event::Renewed(Err(failure(Stage::Renew, AWAY))));
+    at(&mut pod, 0, Event::Renewed(Err(failure(BrokerRequest::Renew, AWAY))));
     let second = key_of(&at(&mut pod, 1, Event::Tick));
     assert_eq!(first, second);
     pod.renewed("b", 20);

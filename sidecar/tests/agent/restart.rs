@@ -7,7 +7,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Event, Found, Stage};
+use agentwrit_sidecar::agent::{Event, Found};
+use agentwrit_sidecar::request::BrokerRequest;
 
 /// A new process that has found the token `old`, good for 200 s, and asks about it.
 fn found() -> Pod {
@@ -47,7 +48,7 @@ fn a_found_token_that_no_longer_stands_is_removed_at_once() {
 #[test]
 fn nobody_to_ask_about_it_is_no_reason_to_wait_or_remove() {
     let mut pod = found();
-    let wanted = pod.happens(Event::Validated(Err(failure(Stage::Validate, AWAY))));
+    let wanted = pod.happens(Event::Validated(Err(failure(BrokerRequest::Validate, AWAY))));
     assert_eq!(wanted, ["say Trouble", "register"]);
     assert!(pod.agent.token().is_some());
 }

@@ -4,7 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Event, Found, Stage};
+use agentwrit_sidecar::agent::{Event, Found};
+use agentwrit_sidecar::request::BrokerRequest;
 
 #[test]
 fn being_stopped_releases_removes_and_exits() {
@@ -53,7 +54,7 @@ fn being_stopped_never_spins() {
     pod.wall.advance(40);
     pod.mono.advance(40);
     pod.happens(Event::Stop);
-    pod.happens(Event::Released(Err(failure(Stage::Release, AWAY))));
+    pod.happens(Event::Released(Err(failure(BrokerRequest::Release, AWAY))));
     assert!(later(&pod), "nor is it validated");
 }
 
@@ -63,7 +64,7 @@ fn being_stopped_while_the_broker_is_away_ends_within_eight_seconds() {
     pod.happens(Event::Stop);
     let mut passed = 0;
     loop {
-        let said = pod.happens(Event::Released(Err(failure(Stage::Release, AWAY))));
+        let said = pod.happens(Event::Released(Err(failure(BrokerRequest::Release, AWAY))));
         if said.last().is_some_and(|last| last == "exit") {
             assert_eq!(said, ["say NotReleased", "remove", "exit"]);
             break;
@@ -86,7 +87,7 @@ fn a_release_that_is_refused_is_not_repeated() {
     pod.happens(Event::Stop);
     assert_eq!(
         pod.happens(Event::Released(Err(failure(
-            Stage::Release,
+            BrokerRequest::Release,
             denied(ErrorCode::Revoked)
         )))),
         ["say NotReleased", "remove", "exit"]

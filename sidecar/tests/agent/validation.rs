@@ -4,7 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Event, Stage};
+use agentwrit_sidecar::agent::Event;
+use agentwrit_sidecar::request::BrokerRequest;
 
 #[test]
 fn validation_comes_within_thirty_seconds_every_time() {
@@ -33,7 +34,7 @@ fn a_revocation_is_asked_for_early_enough_to_be_felt_within_thirty_seconds() {
 fn an_absent_broker_is_told_once_by_validation() {
     let mut pod = Pod::holding("a", 3_600);
     pod.next();
-    let away = || Event::Validated(Err(failure(Stage::Validate, AWAY)));
+    let away = || Event::Validated(Err(failure(BrokerRequest::Validate, AWAY)));
     assert_eq!(pod.happens(away()), ["say Trouble"]);
     pod.next();
     assert_eq!(pod.happens(away()), [""; 0]);
