@@ -4,24 +4,16 @@
 #![deny(missing_docs)]
 
 mod backoff;
-pub mod broker;
-pub mod ca;
-pub mod condition;
 pub mod config;
-pub mod denials;
-pub mod desired;
 mod http;
 pub mod leader;
-pub mod lease;
 pub mod metrics;
-pub mod ops;
 pub mod pki;
-pub mod pods;
+pub mod pod_end;
+pub mod policy_client;
 pub mod reconcile;
 pub mod report;
 pub mod run;
-mod token_size;
-pub mod watches;
 pub mod webhook;
 
 pub use config::{Config, LogFormat};

@@ -18,25 +18,25 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::backoff::Backoff;
-use crate::broker::Broker;
-use crate::ca::{self, CaBundles};
 use crate::config::Config;
-use crate::denials::Denials;
+use crate::http::ops::{self, Readiness};
 use crate::http::{Routes, listeners};
-use crate::leader::{self, Looker};
-use crate::lease::{Elector, Leadership};
+use crate::leader::broker_sync::{self, Looker};
+use crate::leader::denials::Denials;
+use crate::leader::lease::{Elector, Leadership};
 use crate::metrics::Metrics;
-use crate::ops::{self, Readiness};
 use crate::pki::authority::{Authority, LEAF_LIFE, not_after};
-use crate::pki::bundle;
+use crate::pki::ca_bundle;
+use crate::pki::ca_distribution::{self, CaBundles};
 use crate::pki::config_maps::ConfigMaps;
 use crate::pki::secrets::{Secrets, service_names};
-use crate::pods::{self, Comparer, Ender, Known, Silent, Teller};
+use crate::pod_end::{self, Comparer, Ender, Known, Silent, Teller};
+use crate::policy_client::Broker;
 use crate::reconcile::Context;
-use crate::reconcile::managed::Caches;
+use crate::reconcile::policy_resource::Caches;
 use crate::reconcile::queue::{self, Queue, Requests};
+use crate::reconcile::watches;
 use crate::report::{Categorised, Category, Reporter};
-use crate::watches;
 use crate::webhook::tls::{Leaf, WebhookTls};
 use crate::webhook::{self, SidecarSettings, Webhook};
 
@@ -185,7 +185,7 @@ pub async fn run(
     let namespaces = webhook::Namespaces::new(namespaces, namespaces_applied);
     let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches, &mut usages)?;
     shared.metrics.register_listeners(usages)?;
-    tasks.spawn(leader::keep_keys(
+    tasks.spawn(broker_sync::keep_keys(
         shared.system.client.clone(),
         secrets,
         Arc::clone(&shared.authority),
@@ -283,7 +283,7 @@ fn serve_webhook(
 /// then a pod made right after the installation would be refused.
 async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<Readiness>, reporter: Reporter) {
     loop {
-        match bundle::holds(&client, authority.certificate()).await {
+        match ca_bundle::holds(&client, authority.certificate()).await {
             Ok(true) => break,
             Ok(false) => {}
             Err(error) => {
@@ -312,7 +312,7 @@ fn spawn_reconcilers(
     let (app_queue, app_requests) = Queue::new();
     let (token_queue, token_requests) = Queue::new();
     let (wishes, ca_wishes) = mpsc::unbounded_channel();
-    let (hints, hinted) = pods::hints();
+    let (hints, hinted) = pod_end::hints();
     let (known_pods, silent) = (Arc::new(Known::default()), Arc::new(Silent::new(metrics())));
     let (brokers_pods, looks) = watch::channel(None);
 
@@ -326,7 +326,7 @@ fn spawn_reconcilers(
         wishes.clone(),
         metrics(),
     ));
-    tasks.spawn(pods::watch(
+    tasks.spawn(pod_end::watch(
         client(),
         Arc::clone(&known_pods),
         Arc::clone(&silent),
@@ -414,13 +414,13 @@ fn spawn_ca(
     config: &Config,
     caches: &Caches,
     queue: &Queue<LaunchToken>,
-    wishes: mpsc::UnboundedReceiver<ca::Wish>,
+    wishes: mpsc::UnboundedReceiver<ca_distribution::Wish>,
 ) -> CaBundles {
     let bundles = CaBundles::default();
     let (reporter, certificate) = (shared.reporter.clone(), shared.authority.certificate());
     let config_maps = ConfigMaps::new(shared.system.client.clone(), reporter, certificate);
     let (caches, queue) = (caches.clone(), queue.clone());
-    tasks.spawn(ca::keep(
+    tasks.spawn(ca_distribution::keep(
         config_maps,
         config.namespace.clone(),
         wishes,

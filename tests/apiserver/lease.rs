@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_client::system::SystemClock;
-use agentwrit_controller::lease::{Elector, Leadership, MARK_ANNOTATION};
+use agentwrit_controller::leader::lease::{Elector, Leadership, MARK_ANNOTATION};
 use agentwrit_controller::metrics::Metrics;
 use agentwrit_controller::report::Reporter;
 use agentwrit_protocol::StoreMark;

@@ -1,6 +1,7 @@
 //! axum's routes behind the shared listener.
 
 pub(crate) mod listeners;
+pub(crate) mod ops;
 
 use agentwrit_server::{BodyError, Connection, Service, read_body};
 use axum::Router;

@@ -1,7 +1,8 @@
 //! Keys and certificates that the installation owns.
 
 pub mod authority;
-pub mod bundle;
+pub mod ca_bundle;
+pub mod ca_distribution;
 pub mod config_maps;
 pub mod secrets;
 pub mod signing_key;

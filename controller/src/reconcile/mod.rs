@@ -1,8 +1,12 @@
 //! From a custom resource to broker policy, condition and finalizer: level-triggered and idempotent.
 
-pub mod managed;
+pub mod condition;
+pub mod desired;
+pub mod policy_resource;
 pub mod queue;
 mod status;
+mod token_size;
+pub mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +22,14 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::backoff::Backoff;
-use crate::broker::{Broker, BrokerError, PolicyKey, PolicySpec};
-use crate::ca::CaBundles;
-use crate::condition::{Ready, Reason, Wanted};
-use crate::lease::Leadership;
+use crate::leader::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::pki::ca_distribution::CaBundles;
 use crate::pki::config_maps::MAX_MESSAGE;
+use crate::policy_client::{Broker, BrokerError, PolicyKey, PolicySpec};
+use crate::reconcile::condition::{Ready, Reason, Wanted};
 use crate::report::{Categorised, Category, Reporter, chain, shorten};
-use managed::{Caches, Managed};
+use policy_resource::{Caches, Managed};
 
 /// Owns the finalizer, conditions, observedGeneration and appId.
 const STATUS_MANAGER: &str = "agentwrit-controller";

@@ -12,7 +12,7 @@ use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
 
-use super::managed::Managed;
+use super::policy_resource::Managed;
 use super::{Context, ReconcileError, Version, reconcile};
 
 /// Reconciliations of one kind at once.

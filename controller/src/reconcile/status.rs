@@ -7,10 +7,10 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::events::EventType;
 use serde_json::{Value, json};
 
-use super::managed::Managed;
+use super::policy_resource::Managed;
 use super::{One, ReconcileError, STATUS_MANAGER};
-use crate::condition::{self, Ready, Wanted};
 use crate::pki::config_maps::{MAX_MESSAGE, Missing, NOT_WRITTEN};
+use crate::reconcile::condition::{self, Ready, Wanted};
 use crate::report::{chain, shorten};
 
 /// Owns the counts.

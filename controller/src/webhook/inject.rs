@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::annotations::Annotations;
 use super::bounds;
-use super::injected::{self, SidecarSettings};
 use super::patch::PatchBuilder;
 use super::pod::{Container, Pod, Spec};
 use super::refusal::{Refusal, name};
 use super::request::InjectionRequest;
 use super::second_look::{mounts, sidecar, volumes};
+use super::sidecar_spec::{self, SidecarSettings};
 
 /// Proxies that our sidecar comes directly after, because its own traffic goes through them.
 const MESH_PROXIES: [&str; 2] = ["istio-proxy", "linkerd-proxy"];
@@ -61,7 +61,7 @@ pub(crate) fn inject(pod: &Pod<'_>, default: Option<&str>, settings: &SidecarSet
     } else {
         // Last, so that the indices of the present init containers hold until then.
         patch.list("/spec/initContainers", inits.present);
-        patch.add(&at, &injected::container(settings, &request));
+        patch.add(&at, &sidecar_spec::container(settings, &request));
     }
     Ok(Injection {
         patch: patch.into_json(),
@@ -183,14 +183,14 @@ fn token_in(
     }
     if !has_mount {
         patch.list(&format!("{at}/volumeMounts"), container.mount_count.is_some());
-        patch.add(&format!("{at}/volumeMounts/-"), &injected::token_mount());
+        patch.add(&format!("{at}/volumeMounts/-"), &sidecar_spec::token_mount());
     }
     let mut present = container.env.count.is_some();
     for (missing, variable) in [
-        (!container.env.token_file, injected::token_file_variable()),
+        (!container.env.token_file, sidecar_spec::token_file_variable()),
         (
             request.endpoint && !container.env.endpoint,
-            injected::endpoint_variable(),
+            sidecar_spec::endpoint_variable(),
         ),
     ] {
         if missing {

@@ -7,7 +7,6 @@
 mod annotations;
 mod bounds;
 mod inject;
-mod injected;
 mod json;
 mod namespaces;
 mod patch;
@@ -20,6 +19,7 @@ mod request;
 pub(crate) mod resources;
 mod review;
 mod second_look;
+mod sidecar_spec;
 pub mod tls;
 mod volumes;
 mod wish;
@@ -39,9 +39,9 @@ use axum::routing::post;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-pub use injected::SidecarSettings;
 pub use namespaces::Namespaces;
 pub use resources::Resources;
+pub use sidecar_spec::SidecarSettings;
 
 use crate::metrics::Metrics;
 use inject::inject;

@@ -8,10 +8,10 @@ use serde::de::SeqAccess;
 
 use super::annotations::{Annotations, Labels};
 use super::bounds::{MAX_CONTAINERS, MAX_ENV, MAX_MOUNTS, MAX_PORTS};
-use super::injected::SIDECAR_ENV;
 use super::json::{Count, FromJson, Present, Text, items, object};
 use super::paths::{Place, place};
 use super::refusal::name;
+use super::sidecar_spec::SIDECAR_ENV;
 use super::volumes::Volumes;
 
 /// Mounts of reserved names that are kept of one container: three may be right, so of four one is wrong.

@@ -5,11 +5,11 @@ use agentwrit_protocol::inject::{API_TOKEN_DIR, IDENTITY_DIR, TOKEN_DIR, VOLUME_
 use serde_json::Value;
 
 use super::contradiction;
-use crate::webhook::injected;
 use crate::webhook::patch::PatchBuilder;
 use crate::webhook::paths::{Place, place};
 use crate::webhook::pod::{Container, Mount};
 use crate::webhook::refusal::{Refusal, name, quoted};
+use crate::webhook::sidecar_spec;
 
 /// Looks at the mounts of the sidecar, and adds those of ours that are missing.
 ///
@@ -59,16 +59,16 @@ pub(super) fn sidecar_mounts(patch: &mut PatchBuilder, at: &str, container: &Con
         patch.add(&format!("{mounts}/-"), mount);
     };
     if !has_token {
-        put_back(&injected::sidecar_token_mount());
+        put_back(&sidecar_spec::sidecar_token_mount());
     }
     if !has_identity {
-        put_back(&injected::identity_mount());
+        put_back(&sidecar_spec::identity_mount());
     }
     if !hides_api_token {
         // Kubernetes has mounted the token where nothing was yet: ours takes its place.
         match container.own.as_ref().and_then(|own| own.api_token_mount) {
-            Some(index) => patch.replace(&format!("{mounts}/{index}"), &injected::empty_mount()),
-            None => put_back(&injected::empty_mount()),
+            Some(index) => patch.replace(&format!("{mounts}/{index}"), &sidecar_spec::empty_mount()),
+            None => put_back(&sidecar_spec::empty_mount()),
         }
     }
     Ok(())

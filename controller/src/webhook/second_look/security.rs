@@ -4,10 +4,10 @@ use agentwrit_protocol::inject::CONTAINER_NAME;
 use serde_json::json;
 
 use super::contradiction;
-use crate::webhook::injected::{self, SidecarSettings};
 use crate::webhook::patch::PatchBuilder;
 use crate::webhook::pod::Security;
 use crate::webhook::refusal::{Refusal, quoted};
+use crate::webhook::sidecar_spec::{self, SidecarSettings};
 
 /// Refuses what is weaker than ours; other choices of the platform stay, such as another user or seccomp profile.
 pub(super) fn security(
@@ -16,7 +16,7 @@ pub(super) fn security(
     found: Option<&Security<'_>>,
     settings: &SidecarSettings,
 ) -> Result<(), Refusal> {
-    let ours = injected::security_context(settings);
+    let ours = sidecar_spec::security_context(settings);
     let Some(found) = found else {
         patch.add(at, &ours);
         return Ok(());

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::contradiction;
 use super::mounts::sidecar_mounts;
 use super::security::security;
-use crate::webhook::injected::{self, MAY_BE_EMPTY, SIDECAR_ENV, SidecarSettings};
 use crate::webhook::patch::PatchBuilder;
 use crate::webhook::pod::{Container, Own, Value};
 use crate::webhook::refusal::{Refusal, quoted};
 use crate::webhook::request::InjectionRequest;
+use crate::webhook::sidecar_spec::{self, MAY_BE_EMPTY, SIDECAR_ENV, SidecarSettings};
 
 /// Looks at the init container with our sidecar's name, at `at` in the pod.
 ///
@@ -47,10 +47,10 @@ pub(crate) fn check(
     sidecar_env(patch, at, container, own, (settings, request))?;
     security(patch, &format!("{at}/securityContext"), own.security.as_ref(), settings)?;
     if !own.startup_probe {
-        patch.add(&format!("{at}/startupProbe"), &injected::startup_probe());
+        patch.add(&format!("{at}/startupProbe"), &sidecar_spec::startup_probe());
     }
     if !own.readiness_probe {
-        patch.add(&format!("{at}/readinessProbe"), &injected::readiness_probe());
+        patch.add(&format!("{at}/readinessProbe"), &sidecar_spec::readiness_probe());
     }
     sidecar_mounts(patch, at, container)
 }
@@ -63,22 +63,22 @@ fn sidecar_env(
     (settings, request): (&SidecarSettings, &InjectionRequest),
 ) -> Result<(), Refusal> {
     let item = format!("init container {CONTAINER_NAME}");
-    let values = injected::sidecar_env(settings, request);
+    let values = sidecar_spec::sidecar_env(settings, request);
     let mut present = container.env.count.is_some();
     let mut add = |name: &str, value: &str| {
         patch.list(&format!("{at}/env"), present);
         present = true;
-        patch.add(&format!("{at}/env/-"), &injected::variable(name, value));
+        patch.add(&format!("{at}/env/-"), &sidecar_spec::variable(name, value));
     };
     for ((name, right), found) in SIDECAR_ENV.iter().zip(&values).zip(&own.env) {
         let field = format!("env {name}");
         let right_words = || match &**right {
             "" => "empty".to_owned(),
-            right => quoted(&injected::escaped(right)),
+            right => quoted(&sidecar_spec::escaped(right)),
         };
         match found {
             Some(Value::From) => return Err(contradiction(&item, &field, "a valueFrom".into(), right_words())),
-            Some(Value::Text(found)) if injected::is_read_as(found, right) => {}
+            Some(Value::Text(found)) if sidecar_spec::is_read_as(found, right) => {}
             // Ours, from before the pod got the annotation; of several values the last counts.
             Some(Value::Text(found)) if found.is_empty() && MAY_BE_EMPTY.contains(name) => add(name, right),
             Some(Value::Text(found)) => return Err(contradiction(&item, &field, quoted(found), right_words())),

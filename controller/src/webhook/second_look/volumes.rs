@@ -5,9 +5,9 @@ use agentwrit_protocol::inject::{
 };
 
 use super::contradiction;
-use crate::webhook::injected::{self, SidecarSettings};
 use crate::webhook::patch::PatchBuilder;
 use crate::webhook::refusal::{Refusal, name, quoted};
+use crate::webhook::sidecar_spec::{self, SidecarSettings};
 use crate::webhook::volumes::{AccountToken, ConfigMap, KeyPath, Projected, Volume, Volumes};
 
 /// Looks at the volumes with reserved names, and adds those of ours that are missing.
@@ -47,9 +47,9 @@ pub(crate) fn check(
     }
     let mut present = volumes.present;
     for (found, volume) in [
-        (token, injected::token_volume()),
-        (identity, injected::identity_volume(settings)),
-        (empty, injected::empty_volume()),
+        (token, sidecar_spec::token_volume()),
+        (identity, sidecar_spec::identity_volume(settings)),
+        (empty, sidecar_spec::empty_volume()),
     ] {
         if !found {
             patch.list("/spec/volumes", present);

@@ -11,9 +11,9 @@ use super::head::PodHead;
 use super::known::Known;
 use super::silent::Silent;
 use super::{Hints, NOT_FINISHED, PAGE};
-use crate::ca::{Wish, Wishes};
 use crate::metrics::Metrics;
-use crate::watches::each;
+use crate::pki::ca_distribution::{Wish, Wishes};
+use crate::reconcile::watches::each;
 
 /// Watches all unfinished pods of the cluster; hints at those that leave, and asks for the CA where labelled ones are.
 /// Runs for ever.

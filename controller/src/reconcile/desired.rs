@@ -5,7 +5,7 @@ use agentwrit_protocol::ScopeSet;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
 use kube::ResourceExt;
 
-use crate::condition::{Ready, Reason, present};
+use crate::reconcile::condition::{Ready, Reason, present};
 
 /// What the broker should hold, and the condition once it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +210,8 @@ mod tests {
         suspended.spec.suspend = true;
         let mut was_refused = good.clone();
         let refusal = Ready::new(Reason::BrokerRefused, "no");
-        let change = crate::condition::change(&[], &(&refusal).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
+        let change =
+            crate::reconcile::condition::change(&[], &(&refusal).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
         was_refused.status = Some(AgentAppStatus {
             conditions: vec![change.condition],
             ..AgentAppStatus::default()
@@ -241,7 +242,8 @@ mod tests {
     fn an_unavailable_broker_never_withdraws() {
         let mut app = app(&["read:orders:*"]);
         let away = Ready::new(Reason::BrokerUnavailable, "away");
-        let change = crate::condition::change(&[], &(&away).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
+        let change =
+            crate::reconcile::condition::change(&[], &(&away).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
         app.status = Some(AgentAppStatus {
             conditions: vec![change.condition],
             ..AgentAppStatus::default()

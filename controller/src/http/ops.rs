@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 
 /// What has to be there before the webhook may be asked.
 #[derive(Debug, Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     certificate: AtomicBool,
     caches: AtomicBool,
     ca_bundle: AtomicBool,
@@ -20,22 +20,22 @@ pub struct Readiness {
 
 impl Readiness {
     /// The webhook serves with a certificate of the CA.
-    pub fn certificate(&self) {
+    pub(crate) fn certificate(&self) {
         self.certificate.store(true, Ordering::SeqCst);
     }
 
     /// Namespaces and `LaunchToken`s are known.
-    pub fn caches(&self) {
+    pub(crate) fn caches(&self) {
         self.caches.store(true, Ordering::SeqCst);
     }
 
     /// The API server believes the webhook's certificate.
-    pub fn ca_bundle(&self) {
+    pub(crate) fn ca_bundle(&self) {
         self.ca_bundle.store(true, Ordering::SeqCst);
     }
 
     /// What is missing, in words.
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
         let parts = [
             (&self.certificate, "webhook_certificate"),
             (&self.caches, "caches"),
@@ -56,7 +56,7 @@ struct Ops {
 }
 
 /// The routes.
-pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

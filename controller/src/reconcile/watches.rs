@@ -15,9 +15,9 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 
-use crate::ca::{Wish, Wishes};
 use crate::metrics::Metrics;
-use crate::reconcile::managed::{Caches, Managed};
+use crate::pki::ca_distribution::{Wish, Wishes};
+use crate::reconcile::policy_resource::{Caches, Managed};
 use crate::reconcile::queue::Queue;
 use crate::report::Category;
 

@@ -12,11 +12,11 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ender::Ender;
 use super::known::Known;
+use super::reporter::Ender;
 use super::safety::{Decision, Safety};
 use super::{BrokersPods, CONCURRENCY, Gone, PodError, cluster};
-use crate::broker::BrokerError;
+use crate::policy_client::BrokerError;
 
 /// How often the cluster's pods are listed for it; in between, what the watch knows is good enough.
 const LIST_EVERY: Duration = Duration::from_mins(5);

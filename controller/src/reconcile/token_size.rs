@@ -5,7 +5,7 @@ use agentwrit_protocol::claims::{Claims, too_long_for_a_header};
 use agentwrit_protocol::k8s::orch_id;
 use kube::ResourceExt;
 
-use crate::condition::Wanted;
+use crate::reconcile::condition::Wanted;
 
 /// Reason of the condition, and of its Event.
 const REASON: &str = "TokenTooLong";

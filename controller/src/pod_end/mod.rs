@@ -5,9 +5,9 @@
 
 mod cluster;
 mod comparison;
-mod ender;
 mod head;
 mod known;
+mod reporter;
 mod safety;
 mod silent;
 mod waiting;
@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use comparison::Comparer;
-pub use ender::Ender;
 pub use known::Known;
+pub use reporter::Ender;
 pub use silent::{Silent, Teller};
 pub use watch::watch;
 

@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::broker::PolicySpec;
-use crate::condition::Wanted;
-use crate::desired::{self, AppView, Desired};
-use crate::token_size;
+use crate::policy_client::PolicySpec;
+use crate::reconcile::condition::Wanted;
+use crate::reconcile::desired::{self, AppView, Desired};
+use crate::reconcile::token_size;
 
 /// The caches of both kinds.
 #[derive(Clone)]

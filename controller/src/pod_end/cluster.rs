@@ -135,14 +135,14 @@ pub(super) mod fake {
     use kube::client::Body;
     use serde_json::{Value, json};
 
-    pub(in crate::pods) fn status(code: u16, reason: &str) -> (u16, Value) {
+    pub(in crate::pod_end) fn status(code: u16, reason: &str) -> (u16, Value) {
         let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
             "message": reason});
         (code, status)
     }
 
     /// An API server that answers a path and query; counts what it is asked.
-    pub(in crate::pods) fn api_server(
+    pub(in crate::pod_end) fn api_server(
         answer: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
     ) -> (Client, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
@@ -158,7 +158,7 @@ pub(super) mod fake {
     }
 
     /// A list without a pod.
-    pub(in crate::pods) fn no_pods() -> Value {
+    pub(in crate::pod_end) fn no_pods() -> Value {
         json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": []})
     }
 }

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::known::Known;
 use super::{CONCURRENCY, PodError, cluster};
-use crate::broker::{Broker, BrokerError};
-use crate::lease::Leadership;
+use crate::leader::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::policy_client::{Broker, BrokerError};
 use crate::report::Reporter;
 
 /// Between the attempts for one hint. What can't be done in that time, the comparison does later.

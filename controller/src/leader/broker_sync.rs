@@ -14,14 +14,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::broker::{Broker, BrokerError, PolicyKey};
-use crate::lease::Leadership;
+use crate::leader::lease::Leadership;
 use crate::pki::authority::Authority;
 use crate::pki::secrets::Secrets;
-use crate::pki::{PkiError, bundle};
-use crate::pods::BrokersPods;
+use crate::pki::{PkiError, ca_bundle};
+use crate::pod_end::BrokersPods;
+use crate::policy_client::{Broker, BrokerError, PolicyKey};
 use crate::reconcile::ReconcileError;
-use crate::reconcile::managed::{Caches, Managed};
+use crate::reconcile::policy_resource::{Caches, Managed};
 use crate::reconcile::queue::Queue;
 use crate::report::{Categorised, Reporter};
 
@@ -55,7 +55,7 @@ pub async fn keep_keys(
         // caBundle first: without it, pods are refused.
         tries
             .of("CABundleNotSet", "setting caBundle", async || {
-                let configured = bundle::set(&client, authority.certificate()).await?;
+                let configured = ca_bundle::set(&client, authority.certificate()).await?;
                 Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
             })
             .await;

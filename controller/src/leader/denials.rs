@@ -11,10 +11,10 @@ use kube::{Api, Client};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::broker::Broker;
-use crate::lease::Leadership;
+use crate::leader::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::pods::Silent;
+use crate::pod_end::Silent;
+use crate::policy_client::Broker;
 use crate::report::Reporter;
 
 /// How often we ask.
