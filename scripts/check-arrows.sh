@@ -24,9 +24,9 @@ declare -A ALLOWED=(
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
-  [agentwrit-testkit]="agentwrit-protocol agentwrit-server agentwrit-broker"
+  [agentwrit-testkit]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-store agentwrit-broker"
   [agentwrit-load]="agentwrit-protocol"
-  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-broker agentwrit-testkit"
+  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-attest agentwrit-tests"

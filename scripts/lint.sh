@@ -58,6 +58,7 @@ check "libraries build alone" alone libraries_alone
 check "documentation" doc documentation
 check "generated CRDs are current" crds generated_crds
 check "chart and examples (helm lint, kubeconform)" chart scripts/chart-check.sh offline
+check "files named in the documents" files python3 scripts/docs-files.py
 check "commands in the documents" commands documented_commands
 say "$passed passed, $failed failed"
 ((failed == 0))

@@ -7,19 +7,20 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use agentwrit_server::{Source, Turns};
 
-use crate::attest::Attestation;
 use crate::config::Config;
 use crate::hashed_secrets::HashedSecrets;
 use crate::ids::IdGenerator;
-use crate::keys::KeySet;
 use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
-use crate::store::{DenialDraft, READERS, Store, StoreError};
-use crate::verify::Verifier;
-use crate::view::View;
+use agentwrit_attest::Attestation;
+use agentwrit_store::{DenialDraft, Store, StoreError};
+use agentwrit_store_sqlite::READERS;
+use agentwrit_tokens::key_set::KeySet;
+use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::verifier::Verifier;
 
 /// What handlers and services work with.
 pub struct Broker {
@@ -89,7 +90,7 @@ impl Broker {
 
     /// The key that nonces are authenticated with.
     pub fn nonce_key(&self) -> [u8; 32] {
-        crate::nonce::key_of_store(self.keys.nonce_key(), &self.store.epoch())
+        agentwrit_tokens::nonce::key_of_store(self.keys.nonce_key(), &self.store.epoch())
     }
 
     /// Seconds since start.

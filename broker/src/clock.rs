@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 
-pub(crate) use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
+use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
 
 /// Looks at the clocks, so that the mark follows them, and tells when they come to disagree and when that is over.
 /// Returns whether they disagree; `told` is the answer of before.

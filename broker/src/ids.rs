@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Clock, Entropy, EntropyError, lower_hex};
 
-use crate::store::session::{STEM_TIME, pod_mark};
+use agentwrit_store::session::{STEM_TIME, pod_mark};
 
 /// Stems of the same so many milliseconds stand beside each other in their index: with 6,000 a second on a few pages.
 /// After 18 hours they begin again.
@@ -32,7 +32,7 @@ impl IdGenerator {
         Ok(lower_hex(bytes))
     }
 
-    /// A stem (see [`crate::store::session::STEM`]) that nobody else has: 5 digits of the time, 11 random ones.
+    /// A stem (see [`agentwrit_store::session::STEM`]) that nobody else has: 5 digits of the time, 11 random ones.
     ///
     /// # Errors
     /// When there is no randomness.

@@ -9,7 +9,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::store::StoreObserver;
+use agentwrit_store::StoreObserver;
 
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;

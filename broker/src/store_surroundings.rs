@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 
-use crate::keys::KeySet;
-use crate::store::{BoxError, CheckpointSigner, RevocationListener, ViewChange};
-use crate::view::View;
+use agentwrit_store::{BoxError, CheckpointSigner, RevocationListener, ViewChange};
+use agentwrit_tokens::key_set::KeySet;
+use agentwrit_tokens::revocation_view::View;
 
 /// Signs the audit chain with the signing key.
 pub(crate) struct ChainSigner(pub(crate) Arc<KeySet>);

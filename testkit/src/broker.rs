@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_broker::http::{Front, router};
-use agentwrit_broker::server::Server;
-use agentwrit_broker::startup::StartError;
-use agentwrit_broker::store::StoreError;
+use agentwrit_broker::http::{HttpStack, router};
+use agentwrit_broker::process::assemble::StartError;
+use agentwrit_broker::process::listeners::Server;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_server::tls::Tls;
+use agentwrit_store::StoreError;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub struct Broker {
     pub clock: Arc<ManualClock>,
     pub folder: Arc<TempDir>,
     setup: Setup,
-    front: Front,
+    front: HttpStack,
     port: Option<Port>,
     admin: Mutex<Option<String>>,
     signed: AtomicU64,
@@ -86,7 +86,7 @@ impl Broker {
         let state = setup.assemble().await?;
         setup.accept_clock = false;
         Ok(Self {
-            front: Front::new(Arc::clone(&state), router::api(&state)),
+            front: HttpStack::new(Arc::clone(&state), router::api(&state)),
             port: listens.then(|| Port::open(&state)),
             clock: Arc::clone(&setup.clock),
             folder: Arc::clone(&setup.folder),

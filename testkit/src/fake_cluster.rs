@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agentwrit_broker::attest::{Attestor, AttestorError, PodFacts, Review, SidecarPolicy};
+use agentwrit_attest::{Attestor, AttestorError, PodFacts, Review, SidecarPolicy};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

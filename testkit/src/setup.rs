@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentwrit_broker::attest::Attestor;
+use agentwrit_attest::Attestor;
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
-use agentwrit_broker::startup::{StartError, Surroundings, assemble};
+use agentwrit_broker::process::assemble::{StartError, Surroundings, assemble};
 use agentwrit_broker::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, Entropy};

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use agentwrit_broker::background;
+use agentwrit_broker::process::housekeeping;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -79,12 +79,12 @@ impl World {
 
     /// What the broker does each minute to events of long ago, here to all.
     pub async fn shorten(&self) {
-        background::shorten(&self.state, 0).await;
+        housekeeping::shorten(&self.state, 0).await;
     }
 
     /// What the broker does each minute.
     pub async fn tidy(&self) {
-        background::prune(&self.state).await;
+        housekeeping::prune(&self.state).await;
     }
 
     /// One request as the controller.

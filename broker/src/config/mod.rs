@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use agentwrit_server::tls::TlsFiles;
 
-use crate::store::{Retention, StoreLocation};
+use agentwrit_store::{Retention, StoreLocation};
 
 pub use cidr::Cidr;
 pub use file::Mode;

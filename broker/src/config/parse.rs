@@ -11,9 +11,9 @@ use agentwrit_server::tls::TlsFiles;
 
 use super::file::{ConfigFile, Mode, Places};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
-use crate::file_names::{beside, folder_of};
-use crate::store::segment::LEAST_BOUND;
-use crate::store::{Retention, StoreLocation, WhenFull};
+use agentwrit_protocol::file_names::{beside, folder_of};
+use agentwrit_store::segment::LEAST_BOUND;
+use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
 const DEFAULT_TTL: i64 = 300;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource};
-use crate::store::{Retention, StoreLocation, WhenFull};
+use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
 

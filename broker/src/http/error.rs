@@ -4,9 +4,9 @@ use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 
+use crate::http::date::http_date;
 use crate::service::rate_limit::RateLimited;
-use crate::store::StoreError;
-use crate::timestamp::http_date;
+use agentwrit_store::StoreError;
 
 /// What a handler refuses with; the problem layer adds path and request id.
 #[derive(Debug, Clone)]

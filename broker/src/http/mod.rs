@@ -2,6 +2,7 @@
 
 mod authorization;
 mod client_address;
+mod date;
 pub mod error;
 pub mod handlers;
 pub mod json;
@@ -19,8 +20,6 @@ pub use json::{reply, reply_text};
 pub(crate) use malformed_head::{MAX_HEAD, MAX_HEADERS};
 pub use request::ApiRequest;
 pub use stack::HttpStack;
-/// The name before, for those who still say it.
-pub use stack::HttpStack as Front;
 
 /// Header of a renewal that may be retried.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";

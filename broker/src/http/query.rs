@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::store::FilterColumn;
+use agentwrit_store::FilterColumn;
 
 /// The endpoints that read a query string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

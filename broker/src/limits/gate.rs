@@ -10,7 +10,7 @@ use governor::Quota;
 use super::divided::Divided;
 use super::limit::Limit;
 use crate::metrics::Metrics;
-use crate::store::{Asker, EventDraft};
+use agentwrit_store::{Asker, EventDraft};
 
 /// The rates of audited denials, and how many were only counted.
 pub(super) struct Gate {

@@ -20,11 +20,11 @@ use self::gate::Gate;
 use self::limit::Limit;
 use self::sessions::Sessions;
 pub use self::sessions::{Doing, Room};
-use crate::attest::ReviewLimit;
 use crate::config::Config;
 use crate::metrics::Metrics;
-pub use crate::store::Asker;
-use crate::store::{DenialDraft, DenialGate, EventDraft};
+use agentwrit_attest::ReviewLimit;
+pub use agentwrit_store::Asker;
+use agentwrit_store::{DenialDraft, DenialGate, EventDraft};
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
 const ADMIN_AUTH_BURST: u32 = 10;

@@ -14,7 +14,7 @@ use super::level::CurrentLevel;
 use super::line::Fields;
 use super::writer::{Output, Urgency};
 use crate::config::{LogFormat, LogLevel};
-use crate::timestamp::rfc3339_seconds;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// Writes events as lines; FAIL to standard error, the rest to standard output.
 pub(super) struct Lines {

@@ -26,7 +26,7 @@ use self::level::CurrentLevel;
 pub use self::panic::log_panics;
 use self::writer::{Output, Urgency};
 use crate::config::{LogFormat, LogLevel};
-use crate::timestamp::rfc3339_seconds;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 tokio::task_local! {
     static REQUEST_ID: Arc<str>;

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_server::Turns;
 
-use crate::attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
 use crate::config::{AttestConfig, Config};
 use crate::hashed_secrets::HashedSecrets;
 use crate::ids::IdGenerator;
-use crate::keys::{KeyError, KeySet};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
-use crate::store::sqlite::{Declared, OpenOptions, SqliteStore};
-use crate::store::{Store, StoreError};
 use crate::store_surroundings::{ChainSigner, ViewFollower};
-use crate::verify::Verifier;
-use crate::view::View;
+use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
+use agentwrit_store::{Store, StoreError};
+use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use agentwrit_tokens::key_set::{KeyError, KeySet};
+use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::verifier::Verifier;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     }
     let judging = Arc::new(JudgingClock::new(Arc::clone(&clock)));
     let limits = Arc::new(Limits::new(&config, &clock, Arc::clone(&metrics)));
-    let surroundings = crate::store::Surroundings {
+    let surroundings = agentwrit_store::Surroundings {
         clock: Arc::clone(&clock),
         judging: Arc::clone(&judging),
         entropy: Arc::clone(&entropy),

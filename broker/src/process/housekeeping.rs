@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::broker::{AppState, Broker};
 use crate::clock;
 use crate::retention;
-use crate::store::{Command, Result as StoreResult, Tx};
+use agentwrit_store::{Command, Result as StoreResult, Tx};
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{housekeeping, tls_files};
 use crate::broker::AppState;
 use crate::http::{HttpStack, MAX_HEAD, MAX_HEADERS, router};
-use crate::store::StoreError;
+use agentwrit_store::StoreError;
 
 const DRAIN: Duration = Duration::from_secs(10);
 /// Connections of the ops listener, apart from those of the API, so that probes get through.

@@ -14,12 +14,12 @@ use super::assemble::{StartError, Surroundings, assemble};
 use super::listeners::{ListenError, Server};
 use super::reload::follow_level;
 use crate::config::{Config, help};
-use crate::keys::KeySet;
 use crate::logging::{Log, log_panics};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
-use crate::store::{StoreError, StoreLocation};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
+use agentwrit_store::{StoreError, StoreLocation};
+use agentwrit_tokens::key_set::KeySet;
 
 /// How long threads that read files or compare secrets may go on after the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);

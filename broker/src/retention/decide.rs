@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::audit::DropRule;
 
-use crate::store::{Retention, Segment, WhenFull};
+use agentwrit_store::{Retention, Segment, WhenFull};
 
 /// What happens to the oldest segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

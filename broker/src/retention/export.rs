@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::broker::Broker;
-use crate::file_names::{beside, sync_folder_of};
-use crate::store::{EventFilter, Segment, StoreError};
+use agentwrit_protocol::file_names::{beside, folder_of};
+use agentwrit_store::{EventFilter, Segment, StoreError};
 
 /// Events that are in memory at once.
 const PAGE: i64 = 500;
@@ -164,4 +164,9 @@ fn hash_of(path: &Path) -> io::Result<String> {
             read => digest.update(buffer.get(..read).unwrap_or_default()),
         }
     }
+}
+
+/// Makes it last that a file has its name: a crash may undo what only the file was synced for (fsync(2)).
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::export;
 use crate::broker::Broker;
-use crate::store::{Command, Outage, Result as StoreResult, Segment, Tx};
+use agentwrit_store::{Command, Outage, Result as StoreResult, Segment, Tx};
 
 /// How long an export that failed rests.
 const EXPORT_AGAIN: Duration = Duration::from_secs(10);

@@ -19,8 +19,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::broker::{AppState, Broker};
 use crate::config::Config;
-use crate::file_names::folder_of;
-use crate::store::{Command, EventDraft, Result as StoreResult, Retention, Segment, Tx};
+use agentwrit_protocol::file_names::folder_of;
+use agentwrit_store::{Command, EventDraft, Result as StoreResult, Retention, Segment, Tx};
 use decide::{Circumstances, Decision, decide};
 use exporting::Exporting;
 use pace::{Pace, Rested};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::Times;
 use agentwrit_protocol::judging::LONGEST_STEP_MILLIS;
 
-use crate::store::Segment;
+use agentwrit_store::Segment;
 
 /// Nothing goes by age for so long after the start, and after a step of the clock was believed.
 const QUIET: Duration = Duration::from_hours(1);

@@ -5,8 +5,8 @@ use agentwrit_protocol::clock::ManualClock;
 use serde_json::Value;
 
 use super::*;
-use crate::store::StoreError;
 use crate::testing::{broker_with, set_free};
+use agentwrit_store::StoreError;
 
 const DAY: i64 = 86_400;
 /// Less than the reserve, and all that one could wish for.
@@ -48,22 +48,22 @@ async fn three_days(more: &[(&str, &str)]) -> (AppState, Arc<ManualClock>) {
 }
 
 async fn first_event(broker: &Broker) -> Value {
-    let filter = crate::store::EventFilter {
+    let filter = agentwrit_store::EventFilter {
         limit: 1,
-        ..crate::store::EventFilter::default()
+        ..agentwrit_store::EventFilter::default()
     };
     let page = broker.store.events(filter).await.unwrap();
     serde_json::from_str::<Value>(&page.events).unwrap()[0].take()
 }
 
 async fn dropped_by(broker: &Broker) -> Vec<(DropRule, bool)> {
-    let filter = crate::store::EventFilter {
+    let filter = agentwrit_store::EventFilter {
         exact: vec![(
-            crate::store::FilterColumn::EventType,
+            agentwrit_store::FilterColumn::EventType,
             "audit_segment_dropped".to_owned(),
         )],
         limit: 100,
-        ..crate::store::EventFilter::default()
+        ..agentwrit_store::EventFilter::default()
     };
     let page = broker.store.events(filter).await.unwrap();
     let events: Vec<AuditEvent> = serde_json::from_str(&page.events).unwrap();
@@ -128,9 +128,9 @@ async fn a_clock_that_is_wrong_takes_little_of_the_trail() {
 async fn events_that_are_dated_ahead_go_with_those_around_them() {
     let (broker, clock) = three_days(&[("AA_AUDIT_RETENTION_DAYS", "2")]).await;
     let dated_ahead = async || {
-        let filter = crate::store::EventFilter {
+        let filter = agentwrit_store::EventFilter {
             limit: 1000,
-            ..crate::store::EventFilter::default()
+            ..agentwrit_store::EventFilter::default()
         };
         let page = broker.store.events(filter).await.unwrap();
         page.events.matches(r#""timestamp":"2028-"#).count()

@@ -12,7 +12,7 @@ use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::config::{AdminAuth, AdminSecret, equal, known_to_everybody};
 use crate::hashed_secrets::SecretError;
-use crate::store::{Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
+use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// The scopes of an admin token, in this order.
 pub const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::hashed_secrets::SecretError;
-use crate::store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
+use agentwrit_store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,10 @@ use super::app_input::{AppChange, AppInputError, NewApp};
 use super::scope_limits::ScopeLimits;
 use crate::broker::Broker;
 use crate::hashed_secrets::SecretError;
-use crate::store::{
+use agentwrit_protocol::revocation_change::ViewChange;
+use agentwrit_store::{
     AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
 };
-use crate::view::ViewChange;
 
 /// New ids tried before giving up: six hex characters seldom meet a second time.
 const ATTEMPTS: usize = 4;

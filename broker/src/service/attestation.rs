@@ -11,9 +11,10 @@ use super::denials::{RecordDenial, Refused};
 use super::pod_launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
 use super::policy::{WriteRefusal, Writer};
 use super::policy_input::InputError;
-use crate::attest::{AttestError, Attestation, AttestorError, BoundPod, Caller, DenialKind};
 use crate::broker::Broker;
-use crate::store::{LaunchTokenHash, StoreError};
+use agentwrit_attest::{AttestError, Attestation, AttestorError, BoundPod, Caller};
+use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_store::{LaunchTokenHash, StoreError};
 
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +165,7 @@ async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, asked:
     K8sError::Refused(kind.into())
 }
 
-fn anonymous(kind: DenialKind) -> crate::store::DenialDraft {
+fn anonymous(kind: DenialKind) -> agentwrit_store::DenialDraft {
     let refused = Refused {
         kind,
         pod: None,

@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::denials::{self, Refused};
 use super::policy_rules::Pair;
-use crate::attest::DenialKind;
 use crate::limits::Asker;
-use crate::store::policy::PolicyKey;
-use crate::store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
+use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_store::policy::PolicyKey;
+use agentwrit_store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
 
 /// How long a superseded session still stands, milliseconds.
 pub const SUPERSESSION_OVERLAP_MS: i64 = 10_000;

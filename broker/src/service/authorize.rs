@@ -12,9 +12,9 @@ use super::attested::is_attested;
 use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
-use crate::store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, StoreError, Tx};
-use crate::verify::{TokenError, Verified};
-use crate::view::TokenState;
+use agentwrit_protocol::session::TokenState;
+use agentwrit_store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, StoreError, Tx};
+use agentwrit_tokens::verifier::{TokenError, Verified};
 
 /// What an `Authorization` header says.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::wire::ChallengeResponse;
 
 use crate::broker::Broker;
-use crate::nonce;
+use agentwrit_tokens::nonce;
 
 /// Why there is no challenge.
 #[derive(Debug, thiserror::Error)]

@@ -18,10 +18,10 @@ use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits, Room};
-use crate::store::session::stem;
-use crate::store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
-use crate::timestamp::rfc3339_nanos;
-use crate::view::View;
+use agentwrit_protocol::timestamp::rfc3339_nanos;
+use agentwrit_store::session::stem;
+use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
+use agentwrit_tokens::revocation_view::View;
 
 /// Life of a delegated token when none is asked for, seconds.
 const DEFAULT_TTL: i64 = 60;

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::attestation::K8sError;
 use super::policy_input::InputError;
-use crate::attest::DenialKind;
 use crate::broker::Broker;
 use crate::limits::Asker;
-use crate::store::policy::NewDenial;
-use crate::store::{Command, DenialDraft, Result, Tx};
+use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_store::policy::NewDenial;
+use agentwrit_store::{Command, DenialDraft, Result, Tx};
 
 /// Most refusals in one answer of the feed.
 const PAGE: i64 = 200;

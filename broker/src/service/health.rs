@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::broker::Broker;
-use crate::clock::{disagreement, is_wrong};
-use crate::store::{DiskSpace, Result as StoreResult, StoreError};
+use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
+use agentwrit_store::{DiskSpace, Result as StoreResult, StoreError};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
 pub const WIRE_VERSION: &str = "2.0.0";

@@ -11,7 +11,7 @@ use super::register::{MAX_SCOPE_BYTES, is_too_long};
 use super::scope_limits::{ScopeLimits, TooManyScopes};
 use crate::broker::Broker;
 use crate::limits::Asker;
-use crate::store::{
+use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
 };
 

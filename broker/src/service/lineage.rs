@@ -3,7 +3,7 @@
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::Lineage;
 
-use crate::store::{Draft, Result, Session, Tx};
+use agentwrit_store::{Draft, Result, Session, Tx};
 
 /// A node and those above it.
 pub(super) struct StoredLineage {

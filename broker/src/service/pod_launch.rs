@@ -16,11 +16,12 @@ use super::launch_bucket::advance;
 use super::policy_input::{InputError, check_key, parse_scope};
 use super::policy_rules::{Effective, Pair};
 use super::scope_limits::ScopeLimits;
-use crate::attest::{AttestedPod, DenialKind};
 use crate::limits::Asker;
-use crate::store::policy::PolicyKey;
-use crate::store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
-use crate::timestamp::rfc3339_seconds;
+use agentwrit_attest::AttestedPod;
+use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_store::policy::PolicyKey;
+use agentwrit_store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
 
 /// Life of a launch token, seconds.
 pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
@@ -241,7 +242,7 @@ impl LaunchPod {
             Some(self.longest_ttl).filter(|ttl| *ttl > 0),
         ];
         let max_ttl = shortest.into_iter().flatten().min().unwrap_or(effective.max_ttl);
-        let generation = |policy: &crate::store::policy::Policy| {
+        let generation = |policy: &agentwrit_store::policy::Policy| {
             policy
                 .accepted
                 .as_ref()

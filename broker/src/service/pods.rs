@@ -11,7 +11,7 @@ use super::policy::Writer;
 use super::policy_input::{InputError, check_uid};
 use super::{lineage::root, quarantine};
 use crate::broker::Broker;
-use crate::store::{Command, EndReason, EventDraft, Result, Tx};
+use agentwrit_store::{Command, EndReason, EventDraft, Result, Tx};
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;

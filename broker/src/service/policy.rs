@@ -11,8 +11,8 @@ use super::attestation::K8sError;
 use super::policy_input::{InputError, Write};
 use super::policy_rules::{Fence, Pair, accept, fence, takes_away};
 use crate::broker::Broker;
-use crate::store::policy::{Policy, PolicyKey, PolicySpec};
-use crate::store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
+use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
+use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
 
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;

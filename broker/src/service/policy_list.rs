@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::attested::live_pod;
 use super::policy::current_epoch;
 use crate::broker::Broker;
-use crate::store::{Command, MetaKey, Result, Tx};
+use agentwrit_store::{Command, MetaKey, Result, Tx};
 
 /// Everything that the broker holds.
 ///

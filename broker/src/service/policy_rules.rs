@@ -3,9 +3,9 @@
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, WriteOrder, orch_id};
 use agentwrit_protocol::{Scope, ScopeSet};
 
-use crate::attest::DenialKind;
-use crate::store::policy::{Accepted, Policy, PolicySpec};
-use crate::store::{Attested, EndReason};
+use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_store::policy::{Accepted, Policy, PolicySpec};
+use agentwrit_store::{Attested, EndReason};
 
 /// What to do with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::store::policy::PolicyKey;
+use agentwrit_store::policy::PolicyKey;
 
 fn policy(key: PolicyKey, spec: PolicySpec) -> Policy {
     Policy {

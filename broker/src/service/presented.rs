@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::register::Denial;
 use crate::broker::Broker;
-use crate::store::{Command, LaunchToken, LaunchTokenHash, Result, StoreError, Tx};
+use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, StoreError, Tx};
 
 /// Most launch tokens that are remembered.
 const MOST_STANDING: usize = 4096;

@@ -20,12 +20,12 @@ use super::scope_limits::{ScopeLimits, TooManyScopes};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
 use crate::limits::Asker;
-use crate::nonce::{self, Nonce};
-use crate::store::{
+use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session,
     StoreError, Tx,
 };
-use crate::view::View;
+use agentwrit_tokens::nonce::{self, Nonce};
+use agentwrit_tokens::revocation_view::View;
 
 /// Longest list of scopes as JSON, bytes: with it, a token stays well below the longest that is looked at.
 pub(super) const MAX_SCOPE_BYTES: usize = 32 * 1024;

@@ -4,7 +4,7 @@ use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::wire::RegisterRequest;
 
-use crate::store::LaunchToken;
+use agentwrit_store::LaunchToken;
 
 /// A member that is not there, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

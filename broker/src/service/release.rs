@@ -9,10 +9,10 @@ use super::lineage::{StoredLineage, tell};
 use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
-use crate::store::{
+use agentwrit_protocol::revocation_change::ViewChange;
+use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
 };
-use crate::view::ViewChange;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

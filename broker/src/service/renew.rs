@@ -16,8 +16,8 @@ use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits};
-use crate::store::session::stem;
-use crate::store::{
+use agentwrit_store::session::stem;
+use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
 };
 

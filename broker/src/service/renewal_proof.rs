@@ -11,7 +11,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::attested::is_attested;
 use super::lineage::StoredLineage;
 use crate::broker::Broker;
-use crate::store::StoreError;
+use agentwrit_store::StoreError;
 
 /// The header as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

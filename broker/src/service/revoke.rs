@@ -6,11 +6,11 @@ use async_trait::async_trait;
 
 use super::quarantine::{self, Person};
 use crate::broker::Broker;
-use crate::store::{
+use agentwrit_protocol::revocation_change::ViewChange;
+use agentwrit_store::{
     Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, StoreError,
     Tx,
 };
-use crate::view::ViewChange;
 
 pub use super::quarantine::Reach;
 

@@ -10,9 +10,9 @@ use super::policy::{ApplyPolicies, RemovePolicy, WriteRefusal, Writer, current_e
 use super::policy_input::Write;
 use crate::broker::AppState;
 use crate::http::error::ApiError;
-use crate::store::policy::{Policy, PolicyKey};
-use crate::store::{Command, Result, Tx};
 use crate::testing::{broker, set_free};
+use agentwrit_store::policy::{Policy, PolicyKey};
+use agentwrit_store::{Command, Result, Tx};
 
 const PLENTY: u64 = 1 << 40;
 

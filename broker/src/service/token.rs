@@ -6,10 +6,11 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{Sensitive, Times};
 
 use crate::broker::Broker;
-use crate::keys::SigningError;
-use crate::store::Session;
-use crate::verify::Verified;
-use crate::view::{TokenState, View};
+use agentwrit_protocol::session::TokenState;
+use agentwrit_store::Session;
+use agentwrit_tokens::key_set::SigningError;
+use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::verifier::Verified;
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]

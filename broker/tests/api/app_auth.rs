@@ -297,7 +297,7 @@ async fn deregistration_ends_live_tokens_and_logins_at_once() {
     assert!(harness.stands(&others).await);
     // The revocation goes when the last token that it can hit has expired.
     harness.clock.advance(86_400);
-    agentwrit_broker::background::prune(&harness.state).await;
+    agentwrit_broker::process::housekeeping::prune(&harness.state).await;
     assert!(!harness.stands(&tokens[0]).await);
 }
 

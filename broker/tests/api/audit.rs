@@ -1,8 +1,8 @@
 //! The trail.
 
-use agentwrit_broker::background;
-use agentwrit_broker::store::EventDraft;
+use agentwrit_broker::process::housekeeping;
 use agentwrit_protocol::audit::{AuditEvent, EventType, GENESIS_HASH};
+use agentwrit_store::EventDraft;
 use agentwrit_testkit::{Answer, Harness, START};
 use serde_json::{Value, json};
 
@@ -92,7 +92,7 @@ async fn pages_are_bounded_and_ordered() {
 #[tokio::test]
 async fn times_are_inclusive_at_both_ends() {
     let harness = Harness::new().await;
-    let at = |seconds: i64| agentwrit_broker::timestamp::rfc3339_seconds(START + seconds);
+    let at = |seconds: i64| agentwrit_protocol::timestamp::rfc3339_seconds(START + seconds);
     for _ in 0..3 {
         harness.get("/v1/audit/events").await;
         // A query waits for the events before it; the clock moves after that.
@@ -247,7 +247,7 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         harness.get("/v1/audit/events").await;
     }
     assert_eq!(harness.events("event_type=token_auth_failed").await.len(), 3);
-    background::tell_suppressed(&harness.state);
+    housekeeping::tell_suppressed(&harness.state);
     let last: Value = harness.last("token_auth_failed").await;
     assert_eq!(
         (
@@ -256,7 +256,7 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         ),
         (Some("suppressed=7"), Some("suppressed"))
     );
-    background::tell_suppressed(&harness.state);
+    housekeeping::tell_suppressed(&harness.state);
     assert_eq!(
         harness.events("error_kind=suppressed").await.len(),
         1,

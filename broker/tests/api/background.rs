@@ -4,7 +4,7 @@ use agentwrit_testkit::Harness;
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
-use agentwrit_broker::background;
+use agentwrit_broker::process::housekeeping;
 use serde_json::json;
 use tracing::field::Field;
 use tracing::{Event, Subscriber};
@@ -33,10 +33,10 @@ async fn what_is_forgotten_is_told_with_its_number() {
         let all = told.0.lock().unwrap();
         all.iter().filter(|line| line.contains("pruned")).cloned().collect()
     };
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     assert_eq!(lines(), Vec::<String>::new(), "nothing is no news");
     harness.clock.advance(7200);
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     assert_eq!(
         lines(),
         ["STORE message=pruned expired JTIs component=\"Prune\" count=2"]

@@ -204,7 +204,7 @@ async fn a_refused_caller_in_a_loop_hears_the_same_and_does_not_fill_the_trail()
         other,
         "each subject has its own rate"
     );
-    agentwrit_broker::background::tell_suppressed(&harness.state);
+    agentwrit_broker::process::housekeeping::tell_suppressed(&harness.state);
     let told = harness.last("token_auth_failed").await;
     assert_eq!(told["error_kind"], "suppressed");
     let detail = told["detail"].as_str().unwrap();

@@ -4,7 +4,7 @@ use agentwrit_testkit::Harness;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use agentwrit_broker::store::{Command, Result, Tx};
+use agentwrit_store::{Command, Result, Tx};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 

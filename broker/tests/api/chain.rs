@@ -3,11 +3,11 @@
 use agentwrit_testkit::{ADMIN_SECRET, Harness};
 use std::sync::Arc;
 
-use agentwrit_broker::background;
-use agentwrit_broker::store::EventDraft;
+use agentwrit_broker::process::housekeeping;
 use agentwrit_protocol::audit::{
     AuditEvent, ChainWalker, Checkpoint, EventType, GENESIS_HASH, SignatureCheck, Step, Summary,
 };
+use agentwrit_store::EventDraft;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -127,15 +127,15 @@ async fn a_few_events_are_signed_when_an_hour_has_passed() {
     let harness = Harness::new().await;
     fill(&harness, 3, "t").await;
     harness.clock.advance(3599);
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     assert!(harness.events("event_type=audit_checkpoint").await.is_empty());
     harness.clock.advance(1);
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     let checkpoint = harness.last("audit_checkpoint").await;
     assert_eq!(checkpoint["outcome"], "success");
     fill(&harness, 1, "t").await;
     harness.clock.advance(3600);
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     assert_eq!(harness.events("event_type=audit_checkpoint").await.len(), 2);
     walk(&harness).await;
 }
@@ -146,7 +146,7 @@ async fn a_quiet_trail_is_not_signed_again_and_again() {
     fill(&harness, 3, "t").await;
     for _ in 0..3 {
         harness.clock.advance(3600);
-        background::prune(&harness.state).await;
+        housekeeping::prune(&harness.state).await;
     }
     let harness = harness.restart(&[]).await.restart(&[]).await;
     assert_eq!(checkpoints(&trail(&harness).await).len(), 1);

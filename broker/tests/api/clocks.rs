@@ -1,10 +1,10 @@
 //! Wall clocks that jump: nothing comes back to life, nothing is forgotten, and no life is stretched.
 
-use agentwrit_broker::background;
-use agentwrit_broker::verify::TokenError;
-use agentwrit_broker::view::TokenState;
+use agentwrit_broker::process::housekeeping;
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::session::TokenState;
 use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
+use agentwrit_tokens::verifier::TokenError;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -79,14 +79,14 @@ async fn forward_prune_and_back_forgets_no_revocation() {
     }
     for forward in [3600, 40 * DAY] {
         harness.clock.jump(forward);
-        background::prune(&harness.state).await;
+        housekeeping::prune(&harness.state).await;
         harness.clock.jump(-forward);
         for token in &dead {
             assert!(!harness.stands(token).await);
         }
     }
     harness.clock.jump(40 * DAY);
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     let setup = harness.stop().await;
     setup.clock.jump(-40 * DAY);
     let harness = Harness::start(setup).await;
@@ -109,7 +109,7 @@ async fn a_nonce_and_a_launch_token_are_used_once_whatever_the_clock_does() {
     let kept = harness.launch(json!({"ttl": 30})).await;
     let late = harness.registration(&kept, json!({})).await.to_string();
     harness.clock.jump(30 * DAY);
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
     harness.clock.jump(-30 * DAY);
     let answer = harness.post("/v1/register", &registration).await;
     answer.refused(401, "unauthorized", "launch token already consumed");
@@ -349,7 +349,7 @@ impl World {
             }
             Op::Pass(seconds) => harness.clock.advance(*seconds),
             Op::Jump(seconds) => harness.clock.jump(*seconds),
-            Op::Prune => background::prune(&harness.state).await,
+            Op::Prune => housekeeping::prune(&harness.state).await,
             Op::Restart { down, jump } => {
                 let setup = self.harness.take().unwrap().stop().await;
                 setup.clock.advance(*down);

@@ -349,7 +349,7 @@ async fn a_token_made_under_a_revocation_stays_dead_when_the_revocation_is_forgo
     let child = delegated(&harness, &root, &a).await;
     assert_eq!(standing(&harness, &[&born, &child, &root]).await, [false, false, true]);
     harness.clock.advance(60);
-    agentwrit_broker::background::prune(&harness.state).await;
+    agentwrit_broker::process::housekeeping::prune(&harness.state).await;
     assert_eq!(standing(&harness, &[&born, &child]).await, [false, false]);
 }
 

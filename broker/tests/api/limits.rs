@@ -46,7 +46,7 @@ async fn renewals_leave_nothing_in_memory_but_the_current_token() {
     }
     // In memory they go with the last token that they could judge.
     harness.clock.advance(301);
-    agentwrit_broker::background::prune(&harness.state).await;
+    agentwrit_broker::process::housekeeping::prune(&harness.state).await;
     assert_eq!(harness.state.view.entries(), 0);
 }
 

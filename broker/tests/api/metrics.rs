@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use agentwrit_broker::{background, retention};
+use agentwrit_broker::process::housekeeping;
+use agentwrit_broker::retention;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use rusqlite::Connection;
@@ -159,7 +160,7 @@ async fn retained(meter: &mut Meter) {
     let broker = Arc::clone(&meter.harness.state);
     meter.deltas().await;
     meter.harness.clock.advance(8 * 86_400);
-    background::prune(&broker).await;
+    housekeeping::prune(&broker).await;
     retention::retain(&broker).await;
     let moved = meter.deltas().await;
     assert_eq!(moved.get("audit_segments"), Some(&1), "{moved:?}");

@@ -4,15 +4,16 @@ use agentwrit_testkit::Harness;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agentwrit_broker::store::FilterColumn;
-use agentwrit_broker::store::{EventDraft, EventFilter, EventPage};
-use agentwrit_broker::timestamp::parse_rfc3339;
-use agentwrit_broker::{background, retention};
+use agentwrit_broker::process::housekeeping;
+use agentwrit_broker::retention;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{
     AuditEvent, ChainWalker, DropRule, DroppedSegment, EventType, SignatureCheck, Summary,
 };
 use agentwrit_protocol::lower_hex;
+use agentwrit_protocol::timestamp::parse_rfc3339;
+use agentwrit_store::FilterColumn;
+use agentwrit_store::{EventDraft, EventFilter, EventPage};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
@@ -84,7 +85,7 @@ async fn days(harness: &Harness, count: usize) {
         fill(harness, 3, "t").await;
         harness.clock.advance(DAY);
     }
-    background::prune(&harness.state).await;
+    housekeeping::prune(&harness.state).await;
 }
 
 /// Lets all go that is due: one each five minutes, and none in the first hour.
@@ -353,12 +354,12 @@ async fn what_is_kept_is_whole_after(history: &[Happening]) {
         match step {
             Happening::Append(count) => append(&harness, *count).await,
             Happening::Hours(hours) => harness.clock.advance(hours * 3600),
-            Happening::Shorten(keep) => background::shorten(&harness.state, *keep).await,
+            Happening::Shorten(keep) => housekeeping::shorten(&harness.state, *keep).await,
             Happening::Restart => harness = harness.restart(&[]).await,
         }
         // More than once: a drop seals what has grown too old in the meantime.
         for _ in 0..4 {
-            background::prune(&harness.state).await;
+            housekeeping::prune(&harness.state).await;
             retention::retain(&harness.state).await;
             harness.clock.advance(300);
         }
@@ -416,7 +417,7 @@ async fn short_events_count_as_what_they_take() {
     fill(&harness, 8_000, &"t".repeat(200)).await;
     let bytes = |harness: &Harness| harness.state.metrics.audit_bytes.get();
     let whole = bytes(&harness);
-    background::shorten(&harness.state, 0).await;
+    housekeeping::shorten(&harness.state, 0).await;
     let short = bytes(&harness);
     assert!(short * 3 < whole, "{whole} bytes, then {short}");
     let harness = harness.restart(&[]).await;

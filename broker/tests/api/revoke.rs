@@ -136,14 +136,14 @@ async fn entries_are_forgotten_when_they_can_hit_nothing_more() {
     let (_, token) = harness.agent(json!({"task_id": "t1"})).await;
     revoke(&harness, "task", "t1").await.ok();
     harness.clock.advance(599);
-    agentwrit_broker::background::prune(&harness.state).await;
+    agentwrit_broker::process::housekeeping::prune(&harness.state).await;
     let (_, later) = harness.agent(json!({"task_id": "t1"})).await;
     assert!(
         !harness.stands(&later).await,
         "a task stays revoked for the longest life of a token"
     );
     harness.clock.advance(3);
-    agentwrit_broker::background::prune(&harness.state).await;
+    agentwrit_broker::process::housekeeping::prune(&harness.state).await;
     let harness = harness.restart(&[]).await;
     let (_, free) = harness.agent(json!({"task_id": "t1"})).await;
     assert!(harness.stands(&free).await && !harness.stands(&token).await);

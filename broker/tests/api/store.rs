@@ -3,10 +3,10 @@
 use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
 use std::sync::Arc;
 
-use agentwrit_broker::startup::StartError;
-use agentwrit_broker::store::{EventDraft, EventFilter, StoreError};
+use agentwrit_broker::process::assemble::StartError;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_store::{EventDraft, EventFilter, StoreError};
 use rusqlite::Connection;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Launches of pods: who gets a launch token, and every way not to.
 
-use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
+use agentwrit_attest::{PodFacts, SidecarPolicy};
 use agentwrit_testkit::{AUDIENCE, Keys, Pod, START, World, controller, service_account_token};
 use serde_json::{Value, json};
 

@@ -19,7 +19,7 @@ mod world;
 
 use std::sync::{Mutex, PoisonError};
 
-use agentwrit_broker::attest::PodFacts;
+use agentwrit_attest::PodFacts;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

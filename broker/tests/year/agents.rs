@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_broker::store::session::{STEM, stem};
-use agentwrit_broker::store::{Attested, Command, EventDraft, Renewal, Result, Session, Tx};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_store::session::{STEM, stem};
+use agentwrit_store::{Attested, Command, EventDraft, Renewal, Result, Session, Tx};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 

@@ -17,7 +17,8 @@ mod watch;
 use std::sync::Arc;
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_broker::{background, retention};
+use agentwrit_broker::process::housekeeping;
+use agentwrit_broker::retention;
 use agentwrit_testkit::Setup;
 
 use agents::{register, renew};
@@ -101,9 +102,9 @@ async fn work(broker: &AppState, watch: &mut Watch) {
     watch.size();
     retention::retain(broker).await;
     watch.size();
-    background::prune(broker).await;
+    housekeeping::prune(broker).await;
     watch.size();
-    background::shorten(broker, background::WHOLE_EVENTS).await;
+    housekeeping::shorten(broker, housekeeping::WHOLE_EVENTS).await;
     watch.size();
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_broker::keys::KeySet;
-use agentwrit_broker::store::EventFilter;
 use agentwrit_broker::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, ChainWalker, DroppedSegment, Step};
+use agentwrit_store::EventFilter;
+use agentwrit_tokens::key_set::KeySet;
 use serde_json::value::RawValue;
 
 use super::MIB;

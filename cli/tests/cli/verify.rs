@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use agentwrit_broker::retention::retain;
-use agentwrit_broker::store::{EventDraft, EventFilter};
 use agentwrit_broker::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_store::{EventDraft, EventFilter};
 use agentwrit_testkit::Setup;
 
 use super::brokers::{FakeBroker, RealBroker};

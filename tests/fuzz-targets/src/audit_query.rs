@@ -2,10 +2,10 @@
 
 use agentwrit_broker::http::query::{Reader, parameters};
 use agentwrit_broker::service::audit::filter;
-use agentwrit_broker::store::EventFilter;
-use agentwrit_broker::store::FilterColumn;
-use agentwrit_broker::timestamp::parse_rfc3339;
 use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_protocol::timestamp::parse_rfc3339;
+use agentwrit_store::EventFilter;
+use agentwrit_store::FilterColumn;
 use http::Uri;
 use serde_json::{Value, json};
 

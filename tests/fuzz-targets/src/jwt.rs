@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use agentwrit_broker::keys::KeySet;
-use agentwrit_broker::verify::Verifier;
-use agentwrit_broker::view::View;
 use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_tokens::key_set::KeySet;
+use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::verifier::Verifier;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};

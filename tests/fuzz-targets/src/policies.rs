@@ -2,9 +2,9 @@
 
 use agentwrit_broker::http::json::{Trailing, read};
 use agentwrit_broker::service::policy_input::{InputError, Write};
-use agentwrit_broker::store::policy::PolicyKey;
 use agentwrit_protocol::Scope;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PutPolicy, WriteOrder};
+use agentwrit_store::policy::PolicyKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -43,10 +43,8 @@ fn judge(checked: Result<Write, InputError>) {
             assert_eq!(write.digest.len(), 64);
             assert!(write.generation >= 0 && write.order.lease_epoch >= 0 && write.order.sequence >= 0);
             let (scopes, ttl) = match &write.spec {
-                agentwrit_broker::store::policy::PolicySpec::App(spec) => (&spec.scopes, spec.max_agent_ttl_seconds),
-                agentwrit_broker::store::policy::PolicySpec::LaunchToken(spec) => {
-                    (&spec.allowed_scopes, spec.max_ttl_seconds)
-                }
+                agentwrit_store::policy::PolicySpec::App(spec) => (&spec.scopes, spec.max_agent_ttl_seconds),
+                agentwrit_store::policy::PolicySpec::LaunchToken(spec) => (&spec.allowed_scopes, spec.max_ttl_seconds),
             };
             assert!((60..=86_400).contains(&ttl));
             assert!((1..=64).contains(&scopes.len()));

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use agentwrit_broker::nonce;
-use agentwrit_broker::store::EventFilter;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::apps::APP_SCOPES;
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::clock::SequenceEntropy;
+use agentwrit_store::EventFilter;
 use agentwrit_testkit::{Broker, FakeCluster, Keys, Pod, Setup, claims, controller};
+use agentwrit_tokens::nonce;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

@@ -11,8 +11,8 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::apps::{self, Admin, AppError};
 use crate::service::authorize::Requirement;
-use crate::store::AppRecord;
-use crate::timestamp::rfc3339_seconds;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_store::AppRecord;
 
 type Answer = Result<Response, ApiError>;
 

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, query, reply_text};
 use crate::service::audit::{self, QueryError};
 use crate::service::authorize::Requirement;
-use crate::store::EventPage;
+use agentwrit_store::EventPage;
 
 /// One page of the trail.
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

@@ -9,7 +9,7 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
 use crate::service::launch::{self, LaunchError};
-use crate::timestamp::rfc3339_seconds;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// `POST /v1/admin/launch-tokens`.
 pub(in crate::http) async fn admin(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

@@ -9,7 +9,7 @@ use tower::{Layer, Service};
 
 use super::Answered;
 use super::after::{After, Finish};
-use crate::store::Store;
+use agentwrit_store::Store;
 
 const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
 

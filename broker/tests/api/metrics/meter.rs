@@ -4,7 +4,7 @@ use agentwrit_testkit::{FakeCluster, Harness};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentwrit_broker::store::EventFilter;
+use agentwrit_store::EventFilter;
 
 use crate::exposition::Exposition;
 

@@ -1,6 +1,6 @@
 //! What the life of a pod moves.
 
-use agentwrit_broker::attest::{PodFacts, SidecarPolicy};
+use agentwrit_attest::{PodFacts, SidecarPolicy};
 use agentwrit_testkit::{AUDIENCE, CONTROLLER, FakeCluster, Keys, START, claims, service_account_token};
 use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! The audit trail.
 
-use agentwrit_broker::store::FilterColumn;
 use agentwrit_protocol::ErrorCode::InvalidRequest;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::wire;
+use agentwrit_store::FilterColumn;
 use serde_json::json;
 
 use super::super::endpoint::Endpoint;

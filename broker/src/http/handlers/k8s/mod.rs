@@ -13,12 +13,13 @@ use axum::response::Response;
 use axum::routing::{get, post, put};
 use serde::Deserialize;
 
-use crate::attest::{Attestation, AttestorError, DenialKind};
 use crate::http::json::Trailing;
 use crate::http::{ApiError, ApiRequest, AppState, authorization, json};
 use crate::service::attestation::{self, Incoming, K8sError};
 use crate::service::policy::{WriteRefusal, Writer};
 use crate::service::policy_input::InputError;
+use agentwrit_attest::{Attestation, AttestorError};
+use agentwrit_protocol::k8s::DenialKind;
 
 /// State of these handlers: attestation is there, or the routes aren't.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use crate::service::attestation::K8sError;
 use crate::service::policy::{self, WriteRefusal};
 use crate::service::policy_input::{InputError, Write};
 use crate::service::{policy_list, policy_removal};
-use crate::store::policy::PolicyKey;
+use agentwrit_store::policy::PolicyKey;
 
 /// `PUT /v1/k8s/policies/apps/{namespace}/{name}`.
 pub(super) async fn put_app(

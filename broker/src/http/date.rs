@@ -1,13 +1,11 @@
-//! Moments as the wire writes and reads them; what HTTP's headers need, and the rest from the protocol.
+//! The header `Date`.
 
 use http::HeaderValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-pub use agentwrit_protocol::timestamp::{nanos, parse_rfc3339, rfc3339_nanos, rfc3339_seconds};
-
 /// The header `Date` of a moment, Unix seconds (RFC 9110 §5.6.7); `None` for years that no clock of ours can have.
-pub fn http_date(unix_seconds: i64) -> Option<HeaderValue> {
+pub(crate) fn http_date(unix_seconds: i64) -> Option<HeaderValue> {
     let moment = OffsetDateTime::from_unix_timestamp(unix_seconds).ok()?;
     let text = moment.format(&Rfc2822).ok()?.replace("+0000", "GMT");
     HeaderValue::try_from(text).ok()
