@@ -1,4 +1,4 @@
-//! From the pod's identity to an agent's token: launch, challenge, register.
+//! What the sidecar asks of the broker with its key: launch, challenge and register; renew.
 
 use agentwrit_client::{BrokerClient, Class, Renewal};
 use agentwrit_protocol::Sensitive;
@@ -24,7 +24,7 @@ fn malformed(request: BrokerRequest, text: &str) -> Failure {
 ///
 /// # Errors
 /// Names the step that failed.
-pub async fn enrol(client: &BrokerClient, config: &Config, key: &AgentKey) -> Result<Issued, Failure> {
+pub async fn register(client: &BrokerClient, config: &Config, key: &AgentKey) -> Result<Issued, Failure> {
     let at = |request| move |error| Failure::new(request, &error);
     let launch = PodLaunchRequest {
         policy: Some(config.launch_token.clone()),

@@ -34,7 +34,7 @@ impl Cause {
             Notice::Registered(_) | Notice::Renewed(_) => Some(Self::Starting),
             Notice::Stopping | Notice::Released | Notice::NotReleased { .. } => Some(Self::Stopping),
             Notice::Found { .. }
-            | Notice::FoundUseless
+            | Notice::FoundInvalid
             | Notice::NoLongerValid
             | Notice::Dropped { .. }
             | Notice::ClockJumped { .. } => None,

@@ -30,7 +30,7 @@ fn level(notice: &Notice) -> Level {
         Notice::Found { .. } | Notice::Registered(_) | Notice::Renewed(_) | Notice::Stopping | Notice::Released => {
             Level::Info
         }
-        Notice::FoundUseless
+        Notice::FoundInvalid
         | Notice::Refused { .. }
         | Notice::Trouble { .. }
         | Notice::NoLongerValid
@@ -50,7 +50,7 @@ fn text(notice: &Notice, policy: &str) -> String {
                  of its own"
             )
         }
-        Notice::FoundUseless => "found a token file without a token that stands: removing it".to_owned(),
+        Notice::FoundInvalid => "found a token file without a token that stands: removing it".to_owned(),
         Notice::Registered(holding) => format!("registered: {}", holder(holding)),
         Notice::Renewed(holding) => format!("renewed: {}", holder(holding)),
         Notice::Refused {

@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigErrors};
 use crate::http::listener::{Serves, serve};
 use crate::key::AgentKey;
 use crate::log::{Level, Log, Stdout};
-use crate::runtime::Driver;
+use crate::runtime::Runtime;
 use crate::status::Status;
 
 /// Longest time for one answer of the broker.
@@ -152,7 +152,7 @@ pub async fn run(
         config.broker_url
     );
     log.write(Level::Info, &text);
-    Driver::new(config, client, key, clock, entropy, log, status)
+    Runtime::new(config, client, key, clock, entropy, log, status)
         .run(stop)
         .await;
     for task in tasks {

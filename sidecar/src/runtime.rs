@@ -25,7 +25,7 @@ use crate::token_file::TokenFile;
 type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 /// The sidecar's parts, joined.
-pub struct Driver {
+pub struct Runtime {
     config: Arc<Config>,
     client: BrokerClient,
     key: Arc<AgentKey>,
@@ -42,7 +42,7 @@ pub struct Driver {
 /// Between two ticks: should a decision ever be due and not taken, the pod's processor isn't spent on it.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-impl Driver {
+impl Runtime {
     /// Joins the parts.
     pub fn new(
         config: Config,
@@ -138,7 +138,7 @@ impl Driver {
         let asked: Pending = match action {
             Action::Register => {
                 let config = Arc::clone(&self.config);
-                Box::pin(async move { Event::Registered(broker_calls::enrol(&client, &config, &key).await) })
+                Box::pin(async move { Event::Registered(broker_calls::register(&client, &config, &key).await) })
             }
             Action::Renew { held, idempotency_key } => {
                 let time = broker_time.at(clock.unix_seconds());

@@ -1,4 +1,4 @@
-//! What the listeners may know, kept by the driver.
+//! What the listeners may know, kept by the runtime.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

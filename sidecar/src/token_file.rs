@@ -38,9 +38,9 @@ impl TokenFile {
         let mut text = String::new();
         let read = File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
         match read {
-            Ok(_) => Issued::read(Sensitive::from(text.trim())).map_or(Found::Useless, Found::Token),
+            Ok(_) => Issued::read(Sensitive::from(text.trim())).map_or(Found::Invalid, Found::Token),
             Err(error) if error.kind() == ErrorKind::NotFound => Found::Nothing,
-            Err(_) => Found::Useless,
+            Err(_) => Found::Invalid,
         }
     }
 
@@ -139,9 +139,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, b"\xff\xfe").unwrap();
-        assert!(matches!(TokenFile::new(&path).find(), Found::Useless));
+        assert!(matches!(TokenFile::new(&path).find(), Found::Invalid));
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(TokenFile::new(&path).find(), Found::Useless));
+        assert!(matches!(TokenFile::new(&path).find(), Found::Invalid));
         assert!(
             TokenFile::new(Path::new("/nonexistent/token"))
                 .write(&Sensitive::from("x"))

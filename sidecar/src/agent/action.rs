@@ -40,7 +40,7 @@ pub enum Notice {
         seconds_left: i64,
     },
     /// What is in the volume is not a token that stands.
-    FoundUseless,
+    FoundInvalid,
     /// A first token, or one after starting over.
     Registered(Holding),
     /// A fresh token in place of the last.

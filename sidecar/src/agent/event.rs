@@ -49,7 +49,7 @@ pub enum Found {
     /// No file.
     Nothing,
     /// A file that holds no token.
-    Useless,
+    Invalid,
     /// A token of a former process.
     Token(Issued),
 }

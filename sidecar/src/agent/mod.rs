@@ -237,8 +237,8 @@ impl Agent {
                     write_at: None,
                 });
             }
-            Found::Token(_) | Found::Useless => {
-                out.push(Action::Tell(Notice::FoundUseless));
+            Found::Token(_) | Found::Invalid => {
+                out.push(Action::Tell(Notice::FoundInvalid));
                 out.push(Action::Remove);
             }
         }

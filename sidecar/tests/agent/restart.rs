@@ -58,10 +58,10 @@ fn a_found_token_that_expired_or_is_none_is_removed_at_once() {
     let mut pod = Pod::new();
     let found = Found::Token(pod.issued("old", 200));
     pod.wall.advance(200);
-    assert_eq!(pod.start(found), ["say FoundUseless", "remove", "register"]);
+    assert_eq!(pod.start(found), ["say FoundInvalid", "remove", "register"]);
     assert_eq!(
-        Pod::new().start(Found::Useless),
-        ["say FoundUseless", "remove", "register"]
+        Pod::new().start(Found::Invalid),
+        ["say FoundInvalid", "remove", "register"]
     );
 }
 
