@@ -6,7 +6,32 @@ use std::time::Duration;
 use agentwrit_protocol::{Entropy, lower_hex};
 
 /// First pause after a failure.
-const FIRST: i64 = 1_000;
+const FIRST_PAUSE_MS: i64 = 1_000;
+
+/// Between two validations: with the answer and the renewal that follows, a revocation is felt within 30 s.
+pub(crate) const VALIDATION: Pause = Pause::of_seconds(24, 29);
+/// Between two registrations of a quarantined pod.
+pub(crate) const QUARANTINE: Pause = Pause::of_seconds(54, 60);
+/// Longest pause after a refusal.
+pub(crate) const REFUSED_CAP_MS: i64 = 60_000;
+/// Longest pause while the broker is away.
+pub(crate) const AWAY_CAP_MS: i64 = 30_000;
+
+/// The bounds of a pause that is drawn by chance, both included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pause {
+    shortest_ms: i64,
+    longest_ms: i64,
+}
+
+impl Pause {
+    const fn of_seconds(shortest: i64, longest: i64) -> Self {
+        Self {
+            shortest_ms: shortest * 1_000,
+            longest_ms: longest * 1_000,
+        }
+    }
+}
 
 /// Draws delays from a source of randomness, so that many pods don't act in the same moment.
 #[derive(Clone)]
@@ -30,10 +55,15 @@ impl Schedule {
         low + i64::try_from(i128::from(draw) * i128::from(span) / i128::from(u32::MAX)).unwrap_or(0)
     }
 
+    /// A pause within its bounds, milliseconds.
+    pub(crate) fn draw(&self, pause: Pause) -> i64 {
+        self.between(pause.shortest_ms, pause.longest_ms)
+    }
+
     /// The pause after the `failures`-th failure in a row: doubles from 1 s up to `cap`, the upper half by chance,
     /// and never shorter than what the broker asked for.
     pub(crate) fn back_off(&self, failures: u32, cap: i64, asked: Option<Duration>) -> i64 {
-        let doubled = FIRST.saturating_mul(1_i64 << failures.saturating_sub(1).min(16));
+        let doubled = FIRST_PAUSE_MS.saturating_mul(1_i64 << failures.saturating_sub(1).min(16));
         let pause = doubled.min(cap);
         let asked = asked.map_or(0, |asked| {
             i64::try_from(asked.as_millis()).unwrap_or(i64::MAX).min(cap * 10)

@@ -15,7 +15,7 @@ use agentwrit_protocol::{Entropy, Sensitive};
 pub use self::action::{Action, Holding, Notice};
 pub use self::event::{Event, Failure, Found, Now};
 
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, VALIDATION};
 use crate::token::Issued;
 
 /// Seconds for which the predecessor of a renewed token still stands.
@@ -24,14 +24,6 @@ pub const OVERLAP_SECONDS: i64 = 10;
 const CLOCK_CHECK_MS: i64 = 5_000;
 /// A larger disagreement of the clocks is a jump.
 const JUMP_MS: i64 = 2_000;
-/// A validation every 24 to 29 s: with its answer and the renewal that follows, a revocation is felt within 30 s.
-const VALIDATE_MS: (i64, i64) = (24_000, 29_000);
-/// A quarantined pod asks every 54 to 60 s.
-const QUARANTINE_MS: (i64, i64) = (54_000, 60_000);
-/// Longest pause after a refusal.
-const REFUSED_CAP_MS: i64 = 60_000;
-/// Longest pause while the broker is away.
-const AWAY_CAP_MS: i64 = 30_000;
 
 /// The token that pod and sidecar hold now.
 #[derive(Debug, Clone)]
@@ -352,7 +344,7 @@ impl Agent {
             renewals_tried: 0,
             first_tried: None,
             time_corrected: false,
-            validate_at: now.mono + self.schedule.between(VALIDATE_MS.0, VALIDATE_MS.1),
+            validate_at: now.mono + self.schedule.draw(VALIDATION),
             write_at: Some(now.mono),
         });
         out.push(Action::Tell(if renewed {

@@ -3,7 +3,8 @@
 use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
 
-use super::{AWAY_CAP_MS, Action, Agent, Failure, Notice, Now, Phase, QUARANTINE_MS, REFUSED_CAP_MS, VALIDATE_MS};
+use super::{Action, Agent, Failure, Notice, Now, Phase};
+use crate::schedule::{AWAY_CAP_MS, QUARANTINE, REFUSED_CAP_MS, VALIDATION};
 
 /// Shortest pause between renewals near a token's end.
 const LAST_TRIES_MS: i64 = 500;
@@ -19,7 +20,7 @@ impl Agent {
             return self.quarantine(now, out);
         }
         let pause = match (self.phase, failure.class) {
-            (Phase::Quarantined { .. }, _) => self.schedule.between(QUARANTINE_MS.0, QUARANTINE_MS.1),
+            (Phase::Quarantined { .. }, _) => self.schedule.draw(QUARANTINE),
             (_, Class::Retry(after)) => self.schedule.back_off(self.failures, AWAY_CAP_MS, after),
             (_, Class::RateLimited(after)) => self.schedule.back_off(self.failures, REFUSED_CAP_MS, after),
             (_, Class::Denied(_)) => self.schedule.back_off(self.failures, REFUSED_CAP_MS, None),
@@ -93,7 +94,7 @@ impl Agent {
     }
 
     pub(super) fn validated(&mut self, now: Now, result: Result<bool, Failure>, out: &mut Vec<Action>) {
-        let pause = self.schedule.between(VALIDATE_MS.0, VALIDATE_MS.1);
+        let pause = self.schedule.draw(VALIDATION);
         let Some(held) = &mut self.held else { return };
         held.validate_at = now.mono.saturating_add(pause);
         match result {
@@ -143,7 +144,7 @@ impl Agent {
     }
 
     fn quarantine(&mut self, now: Now, out: &mut Vec<Action>) {
-        let pause = self.schedule.between(QUARANTINE_MS.0, QUARANTINE_MS.1);
+        let pause = self.schedule.draw(QUARANTINE);
         if !matches!(self.phase, Phase::Quarantined { .. }) {
             out.push(Action::Tell(Notice::Quarantined {
                 pod_uid: self.pod_uid.clone(),
