@@ -2,7 +2,10 @@
 
 use agentwrit_client::Class;
 
-use super::{Action, Agent, Failure, Notice, Now, Phase, Request};
+use super::action::{Action, Notice};
+use super::event::{Failure, Now};
+use super::state::State;
+use super::{Agent, Request};
 
 /// All of it together.
 const STOP_MS: i64 = 8_000;
@@ -12,69 +15,68 @@ const WAIT_MS: i64 = 3_000;
 const AGAIN_MS: i64 = 1_000;
 
 impl Agent {
-    pub(super) fn stop(&mut self, now: Now, out: &mut Vec<Action>) {
+    pub(super) fn stop(&mut self, now: Now) -> Vec<Action> {
         if self.is_stopping() {
-            return;
+            return Vec::new();
         }
-        out.push(Action::Tell(Notice::Stopping));
-        self.phase = Phase::Stopping {
+        self.state = State::Stopping {
+            held: self.take_state().into_held(),
             until: now.mono.saturating_add(STOP_MS),
             wait: now.mono.saturating_add(WAIT_MS),
             release_at: now.mono,
         };
+        vec![Action::Tell(Notice::Stopping)]
     }
 
-    pub(super) fn proceed_stopping(&mut self, now: Now, out: &mut Vec<Action>) {
-        let Phase::Stopping {
+    pub(super) fn next_when_stopping(&mut self, now: Now) -> Vec<Action> {
+        let State::Stopping {
+            held,
             until,
             wait,
             release_at,
-        } = self.phase
+        } = &self.state
         else {
-            return;
+            return Vec::new();
         };
-        if now.mono >= until {
-            return self.end(out);
+        if now.mono >= *until {
+            return self.end();
         }
         match self.under_way.map(|under_way| under_way.request) {
-            Some(Request::Release) => return,
-            Some(Request::Register | Request::Renew) if now.mono < wait => return,
+            Some(Request::Release) => return Vec::new(),
+            Some(Request::Register | Request::Renew) if now.mono < *wait => return Vec::new(),
             Some(Request::Register | Request::Renew | Request::Validate) | None => {}
         }
-        let Some(held) = &self.held else { return self.end(out) };
-        if now.mono >= release_at {
-            out.push(Action::Release(held.issued.token.clone()));
-            self.send(now, Request::Release);
+        let Some(held) = held else { return self.end() };
+        if now.mono < *release_at {
+            return Vec::new();
         }
+        let action = Action::Release(held.issued.token.clone());
+        vec![self.send(now, Request::Release, action)]
     }
 
-    pub(super) fn released(&mut self, now: Now, result: Result<(), Failure>, out: &mut Vec<Action>) {
-        let Phase::Stopping { until, wait, .. } = self.phase else {
-            return;
+    pub(super) fn released(&mut self, now: Now, result: Result<(), Failure>) -> Vec<Action> {
+        let State::Stopping { until, release_at, .. } = &mut self.state else {
+            return Vec::new();
         };
-        match result {
-            Ok(()) => out.push(Action::Tell(Notice::Released)),
+        let notice = match result {
+            Ok(()) => Notice::Released,
             Err(failure) => {
                 let again = now.mono.saturating_add(AGAIN_MS);
-                if !matches!(failure.class, Class::Denied(_)) && again < until {
-                    self.phase = Phase::Stopping {
-                        until,
-                        wait,
-                        release_at: again,
-                    };
-                    return;
+                if !matches!(failure.class, Class::Denied(_)) && again < *until {
+                    *release_at = again;
+                    return Vec::new();
                 }
-                out.push(Action::Tell(Notice::NotReleased { reason: failure.text }));
+                Notice::NotReleased { reason: failure.text }
             }
-        }
-        self.end(out);
+        };
+        let mut actions = vec![Action::Tell(notice)];
+        actions.extend(self.end());
+        actions
     }
 
-    fn end(&mut self, out: &mut Vec<Action>) {
-        self.held = None;
+    fn end(&mut self) -> Vec<Action> {
         self.under_way = None;
-        self.phase = Phase::Stopped;
-        out.push(Action::Remove);
-        out.push(Action::Exit);
+        self.state = State::Stopped;
+        vec![Action::Remove, Action::Exit]
     }
 }

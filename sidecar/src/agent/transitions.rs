@@ -1,71 +1,151 @@
-//! What the broker's answers mean.
+//! What each event changes.
 
 use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
 
-use super::{Action, Agent, Failure, Notice, Now, Phase};
+use super::action::{Action, Holding, Notice};
+use super::event::{Event, Failure, Found, Now};
+use super::state::{ExpiresBy, Held, Origin, Standing, State};
+use super::{Agent, OVERLAP_SECONDS};
 use crate::schedule::{AWAY_CAP_MS, QUARANTINE, REFUSED_CAP_MS, VALIDATION};
+use crate::token::Issued;
 
 /// Shortest pause between renewals near a token's end.
 const LAST_TRIES_MS: i64 = 500;
 
+const REJECTED: &str = "the broker no longer accepts it";
+
 impl Agent {
-    pub(super) fn not_registered(&mut self, now: Now, failure: Failure, out: &mut Vec<Action>) {
+    pub(super) fn apply(&mut self, now: Now, event: Event) -> Vec<Action> {
+        let sent = match event {
+            Event::Registered(_) | Event::Renewed(_) | Event::Validated(_) | Event::Released(_) => {
+                self.under_way.take().map_or(now, |under_way| under_way.sent)
+            }
+            Event::Started(_) | Event::Tick | Event::Written(_) | Event::Stop => now,
+        };
+        match event {
+            Event::Started(found) => self.started(now, found),
+            Event::Tick => Vec::new(),
+            Event::Registered(Ok(issued)) => vec![Action::Tell(Notice::Registered(self.accept(now, sent, issued)))],
+            Event::Registered(Err(failure)) => self.not_registered(now, failure),
+            Event::Renewed(Ok(issued)) => {
+                // It may be the repeated answer to an earlier try, with the life of that moment.
+                let first_tried = self.state.held().and_then(|held| held.renewal.first_tried);
+                let holding = self.accept(now, first_tried.unwrap_or(sent), issued);
+                vec![Action::Tell(Notice::Renewed(holding))]
+            }
+            Event::Renewed(Err(failure)) => self.not_renewed(now, failure),
+            Event::Validated(result) => self.validated(now, result),
+            Event::Released(result) => self.released(now, result),
+            Event::Written(result) => self.written(now, result),
+            Event::Stop => self.stop(now),
+        }
+    }
+
+    fn started(&mut self, now: Now, found: Found) -> Vec<Action> {
+        let (old, actions) = match found {
+            Found::Nothing => (None, Vec::new()),
+            Found::Token(issued) if issued.exp.saturating_mul(1_000) > now.wall => {
+                let left = issued.exp.saturating_mul(1_000).saturating_sub(now.wall);
+                self.pod_uid.clone_from(&issued.task_id);
+                let held = Held::new(issued, Origin::Found { recheck: true }, now, left, now.mono);
+                let notice = Notice::Found {
+                    seconds_left: left / 1_000,
+                };
+                (Some(held), vec![Action::Tell(notice)])
+            }
+            Found::Token(_) | Found::Invalid => (None, vec![Action::Tell(Notice::FoundInvalid), Action::Remove]),
+        };
+        self.state = State::Registering { old, at: now.mono };
+        actions
+    }
+
+    /// A token from the broker: keep it, write it, plan its renewal. Its life counts from `since`.
+    fn accept(&mut self, now: Now, since: Now, issued: Issued) -> Holding {
+        let life = issued.life.saturating_mul(1_000);
+        let holding = Holding {
+            agent_id: issued.agent_id.clone(),
+            scopes: issued.scopes,
+            exp: issued.exp,
+        };
+        self.pod_uid.clone_from(&issued.task_id);
+        self.failures = 0;
+        let share = (!self.is_stopping()).then(|| self.schedule.between(750, 850));
+        let origin = Origin::Received {
+            write_at: Some(now.mono),
+        };
+        let validate_at = now.mono + self.schedule.draw(VALIDATION);
+        let held = Held::new(issued, origin, since, life, validate_at);
+        match (&mut self.state, share) {
+            (State::Stopping { held: slot, .. }, _) => *slot = Some(held),
+            (_, Some(share)) => {
+                self.state = State::Holding {
+                    held,
+                    renew_at: since.mono.saturating_add(life.saturating_mul(share) / 1_000),
+                }
+            }
+            (_, None) => {}
+        }
+        holding
+    }
+
+    fn not_registered(&mut self, now: Now, failure: Failure) -> Vec<Action> {
         self.failures = self.failures.saturating_add(1);
         if self.is_stopping() {
-            return;
+            return Vec::new();
         }
         if failure.class == Class::Denied(ErrorCode::Revoked) {
-            self.drop_token("a person revoked this pod's agent", out);
-            return self.quarantine(now, out);
+            return self.quarantine(now);
         }
-        let pause = match (self.phase, failure.class) {
-            (Phase::Quarantined { .. }, _) => self.schedule.draw(QUARANTINE),
+        let pause = match (&self.state, failure.class) {
+            (State::Quarantined { .. }, _) => self.schedule.draw(QUARANTINE),
             (_, Class::Retry(after)) => self.schedule.back_off(self.failures, AWAY_CAP_MS, after),
             (_, Class::RateLimited(after)) => self.schedule.back_off(self.failures, REFUSED_CAP_MS, after),
             (_, Class::Denied(_)) => self.schedule.back_off(self.failures, REFUSED_CAP_MS, None),
         };
         let at = now.mono.saturating_add(pause);
-        self.phase = match self.phase {
-            Phase::Quarantined { .. } => Phase::Quarantined { at },
-            _ => Phase::Registering { at },
+        self.state = match self.take_state() {
+            State::Quarantined { .. } => State::Quarantined { at },
+            state => State::Registering {
+                old: state.into_held(),
+                at,
+            },
         };
-        if let (Class::Denied(_) | Class::RateLimited(_), Some(held)) = (failure.class, &mut self.held) {
+        if let (Class::Denied(_) | Class::RateLimited(_), Some(held)) = (failure.class, self.state.held_mut()) {
             // No other is to be had, or not soon: find out whether the old one stands.
             held.validate_at = now.mono;
         }
-        out.push(Action::Tell(told(failure, pause)));
+        vec![tell(failure, pause)]
     }
 
-    pub(super) fn not_renewed(&mut self, now: Now, failure: Failure, out: &mut Vec<Action>) {
+    fn not_renewed(&mut self, now: Now, failure: Failure) -> Vec<Action> {
         self.failures = self.failures.saturating_add(1);
-        self.jumped = false;
-        if self.is_stopping() {
-            return;
+        if let Some(held) = self.state.held_mut() {
+            held.expires_by = ExpiresBy::EitherClock;
         }
         // When it expired meanwhile, nothing of it is left to renew.
-        let Some(held) = &mut self.held else { return };
-        let (uncertain, known_dead, expires) = (held.renewals_tried > 1, held.known_dead, held.expires.mono);
-        let code = match failure.class {
-            // The refusal told the broker's time: once more with that, at once. Nothing was spent.
-            Class::Denied(ErrorCode::ProofStale) if !held.time_corrected => {
-                held.time_corrected = true;
-                held.renewals_tried = held.renewals_tried.saturating_sub(1);
-                self.phase = Phase::Holding { renew_at: now.mono };
-                out.push(Action::Tell(told(failure, 0)));
-                return;
-            }
-            Class::Denied(code) => code,
-            Class::Retry(after) | Class::RateLimited(after) => {
-                let cap = (expires.saturating_sub(now.mono) / 4).clamp(LAST_TRIES_MS, AWAY_CAP_MS);
-                let pause = self.schedule.back_off(self.failures, cap, after);
-                self.phase = Phase::Holding {
-                    renew_at: now.mono.saturating_add(pause),
-                };
-                out.push(Action::Tell(told(failure, pause)));
-                return;
-            }
+        let State::Holding { held, renew_at } = &mut self.state else {
+            return Vec::new();
         };
+        match failure.class {
+            // The refusal told the broker's time: once more with that, at once. Nothing was spent.
+            Class::Denied(ErrorCode::ProofStale) if !held.renewal.time_corrected => {
+                held.renewal.time_corrected = true;
+                held.renewal.tries = held.renewal.tries.saturating_sub(1);
+                *renew_at = now.mono;
+                vec![tell(failure, 0)]
+            }
+            Class::Denied(code) => self.renewal_refused(now, code, failure),
+            Class::Retry(after) | Class::RateLimited(after) => {
+                let cap = (held.expires.mono.saturating_sub(now.mono) / 4).clamp(LAST_TRIES_MS, AWAY_CAP_MS);
+                let pause = self.schedule.back_off(self.failures, cap, after);
+                *renew_at = now.mono.saturating_add(pause);
+                vec![tell(failure, pause)]
+            }
+        }
+    }
+
+    fn renewal_refused(&mut self, now: Now, code: ErrorCode, failure: Failure) -> Vec<Action> {
         let pause = match code {
             ErrorCode::Revoked
             | ErrorCode::Superseded
@@ -76,94 +156,108 @@ impl Agent {
         };
         // The broker may have renewed for a try whose answer was lost: our token then is a dead predecessor, which isn't
         // a person's decision. The launch that follows tells.
-        if code == ErrorCode::Revoked && !uncertain {
-            self.drop_token("a person revoked this pod's agent", out);
-            return self.quarantine(now, out);
+        let certain = self.state.held().is_some_and(|held| held.renewal.tries <= 1);
+        if code == ErrorCode::Revoked && certain {
+            return self.quarantine(now);
         }
-        out.push(Action::Tell(told(failure, pause)));
+        let mut actions = vec![tell(failure, pause)];
         // A refusal says that it isn't renewed, not that it doesn't stand.
-        if known_dead {
-            self.drop_token("the broker no longer accepts it", out);
-        } else if let Some(held) = &mut self.held {
-            held.validate_at = now.mono;
+        match self.state.held_mut() {
+            Some(held) if held.standing == Standing::Accepted => held.validate_at = now.mono,
+            _ => actions.extend(self.drop_token(now, REJECTED)),
         }
         self.failures = 0;
-        self.phase = Phase::Registering {
+        self.state = State::Registering {
+            old: self.take_state().into_held(),
             at: now.mono.saturating_add(pause),
         };
+        actions
     }
 
-    pub(super) fn validated(&mut self, now: Now, result: Result<bool, Failure>, out: &mut Vec<Action>) {
+    fn validated(&mut self, now: Now, result: Result<bool, Failure>) -> Vec<Action> {
         let pause = self.schedule.draw(VALIDATION);
-        let Some(held) = &mut self.held else { return };
+        let Some(held) = self.state.held_mut() else {
+            return Vec::new();
+        };
         held.validate_at = now.mono.saturating_add(pause);
         match result {
             Ok(true) => {
-                self.told_away = false;
-                if let Some(pause) = held.recheck_ms.take() {
-                    held.validate_at = now.mono.saturating_add(pause);
+                held.outage_logged = false;
+                if held.origin == (Origin::Found { recheck: true }) {
+                    held.origin = Origin::Found { recheck: false };
+                    held.validate_at = now.mono.saturating_add(OVERLAP_SECONDS * 1_000);
                 }
+                Vec::new()
             }
-            Ok(false) => {
-                held.known_dead = true;
-                match &mut self.phase {
-                    Phase::Holding { renew_at } => {
-                        *renew_at = now.mono;
-                        out.push(Action::Tell(Notice::NoLongerValid));
-                    }
-                    _ => self.drop_token("the broker no longer accepts it", out),
-                }
-            }
+            Ok(false) => self.rejected(now),
+            Err(_) if held.outage_logged => Vec::new(),
             Err(failure) => {
-                if !self.told_away {
-                    self.told_away = true;
-                    out.push(Action::Tell(told(failure, pause)));
-                }
+                held.outage_logged = true;
+                vec![tell(failure, pause)]
             }
         }
     }
 
-    pub(super) fn written(&mut self, now: Now, result: Result<(), String>, out: &mut Vec<Action>) {
-        let Some(held) = &mut self.held else {
-            // It was dropped between the order and the deed.
-            out.push(Action::Remove);
-            return;
+    /// The broker no longer accepts the token: the renewal tells why, where there is one to come.
+    fn rejected(&mut self, now: Now) -> Vec<Action> {
+        let State::Holding { held, renew_at } = &mut self.state else {
+            return self.drop_token(now, REJECTED);
+        };
+        held.standing = Standing::Rejected;
+        *renew_at = now.mono;
+        vec![Action::Tell(Notice::NoLongerValid)]
+    }
+
+    fn written(&mut self, now: Now, result: Result<(), String>) -> Vec<Action> {
+        let Some(held) = self.state.held_mut() else {
+            // The token was dropped while it was being written.
+            return vec![Action::Remove];
         };
         match result {
             Ok(()) => {
                 self.write_failures = 0;
-                held.written = true;
+                held.origin = Origin::Written;
+                Vec::new()
             }
             Err(reason) => {
                 self.write_failures = self.write_failures.saturating_add(1);
                 let retry_ms = self.schedule.back_off(self.write_failures, AWAY_CAP_MS, None);
-                held.write_at = Some(now.mono.saturating_add(retry_ms));
-                out.push(Action::Tell(Notice::WriteFailed { reason, retry_ms }));
+                held.origin = Origin::Received {
+                    write_at: Some(now.mono.saturating_add(retry_ms)),
+                };
+                vec![Action::Tell(Notice::WriteFailed { reason, retry_ms })]
             }
         }
     }
 
-    fn quarantine(&mut self, now: Now, out: &mut Vec<Action>) {
-        let pause = self.schedule.draw(QUARANTINE);
-        if !matches!(self.phase, Phase::Quarantined { .. }) {
-            out.push(Action::Tell(Notice::Quarantined {
+    /// A person revoked this pod's agent: the token goes, and another is asked for now and then.
+    fn quarantine(&mut self, now: Now) -> Vec<Action> {
+        let mut actions = self.drop_token(now, "a person revoked this pod's agent");
+        if !matches!(self.state, State::Quarantined { .. }) {
+            actions.push(Action::Tell(Notice::Quarantined {
                 pod_uid: self.pod_uid.clone(),
             }));
         }
-        self.phase = Phase::Quarantined {
-            at: now.mono.saturating_add(pause),
+        self.state = State::Quarantined {
+            at: now.mono.saturating_add(self.schedule.draw(QUARANTINE)),
         };
+        actions
+    }
+
+    /// The state, to be replaced by the next.
+    pub(super) fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::New)
     }
 }
 
-fn told(failure: Failure, retry_ms: i64) -> Notice {
+fn tell(failure: Failure, retry_ms: i64) -> Action {
     let Failure {
         request,
         class,
         symptom,
         text,
     } = failure;
-    match class {
+    Action::Tell(match class {
         Class::Denied(code) => Notice::Refused {
             request,
             code,
@@ -176,5 +270,5 @@ fn told(failure: Failure, retry_ms: i64) -> Notice {
             text,
             retry_ms,
         },
-    }
+    })
 }
