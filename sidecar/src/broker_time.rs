@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// The offset between the broker's clock, as its last answer told it, and this machine's.
+/// The offset between the broker's clock, as of its last answer, and this machine's.
 #[derive(Debug, Default)]
 pub struct BrokerTime {
     offset: AtomicI64,

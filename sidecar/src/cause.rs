@@ -1,4 +1,5 @@
-//! Why there is no token, for the probes: one line of our own words, since anybody who reaches the port may read it.
+//! Why there is no token, for the probes: one line that quotes nothing, since every program that reaches the port may
+//! read it.
 
 use agentwrit_protocol::ErrorCode;
 
@@ -24,7 +25,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The cause after a notice, if it tells of one.
+    /// The cause that a notice gives, if any.
     pub fn of(notice: &Notice) -> Option<Self> {
         match notice {
             Notice::Trouble { request, symptom, .. } => Some(Self::Trouble(*request, symptom)),

@@ -16,7 +16,7 @@ const MAX_TTL_SECONDS: i64 = 86_400;
 /// Longest name of a custom resource.
 const MAX_NAME_BYTES: usize = 52;
 
-/// Everything that the sidecar is told.
+/// The sidecar's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Base URL of the broker.

@@ -13,7 +13,7 @@ pub enum BrokerRequest {
     Register,
     /// A fresh token.
     Renew,
-    /// Whether the token stands.
+    /// Whether the token is valid.
     Validate,
     /// To take the token back.
     Release,

@@ -39,7 +39,7 @@ pub struct Runtime {
     pending: Option<Pending>,
 }
 
-/// Between two ticks: should a decision ever be due and not taken, the pod's processor isn't spent on it.
+/// Shortest pause between two ticks, so that a deadline that stays in the past can't use up the pod's processor.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 impl Runtime {
@@ -73,7 +73,7 @@ impl Runtime {
         tokio::pin!(stop);
         let mut stopping = false;
         let mut event = Event::Started(self.file.find());
-        while !self.happened(event) {
+        while !self.handle(event) {
             let due = self.start + Duration::from_millis(u64::try_from(self.agent.deadline()).unwrap_or(0));
             let deadline = due.max(Instant::now() + SHORTEST_PAUSE);
             event = tokio::select! {
@@ -97,8 +97,8 @@ impl Runtime {
         }
     }
 
-    /// Lets the agent decide and does it; true when it is time to end.
-    fn happened(&mut self, event: Event) -> bool {
+    /// Passes an event to the agent and does what it returns; true when it is time to end.
+    fn handle(&mut self, event: Event) -> bool {
         let mut events = VecDeque::from([event]);
         let mut end = false;
         while let Some(event) = events.pop_front() {
@@ -123,7 +123,7 @@ impl Runtime {
                     }
                     Action::Exit => end = true,
                     action @ (Action::Register | Action::Renew { .. } | Action::Validate(_) | Action::Release(_)) => {
-                        self.pending = self.request(action);
+                        self.pending = self.start_request(action);
                     }
                 }
             }
@@ -132,7 +132,7 @@ impl Runtime {
         end
     }
 
-    fn request(&self, action: Action) -> Option<Pending> {
+    fn start_request(&self, action: Action) -> Option<Pending> {
         let (client, key) = (self.client.clone(), Arc::clone(&self.key));
         let (broker_time, clock) = (Arc::clone(&self.broker_time), Arc::clone(&self.clock));
         let asked: Pending = match action {

@@ -13,7 +13,7 @@ struct Inner {
     cause: Cause,
 }
 
-/// The token that stands, whether this process has written it, and why not.
+/// The valid token, whether this process has written it, and if not, why.
 #[derive(Clone, Default)]
 pub struct Status(Arc<Mutex<Inner>>);
 

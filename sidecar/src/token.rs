@@ -25,7 +25,7 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Reads a token's claims; `None` when it isn't a token or never stands.
+    /// Reads a token's claims; `None` when it isn't a token or is never valid.
     pub fn read(token: Sensitive) -> Option<Self> {
         let payload = token.expose().split('.').nth(1)?;
         let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
@@ -42,7 +42,7 @@ impl Issued {
         })
     }
 
-    /// The same with the life that the broker's answer told, `None` when that is not above 0.
+    /// The same with the life from the broker's answer; `None` when that is not above 0.
     pub fn answered(token: Sensitive, expires_in: i64) -> Option<Self> {
         let issued = Self::read(token)?;
         (expires_in > 0).then_some(Self {

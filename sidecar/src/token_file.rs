@@ -10,7 +10,7 @@ use agentwrit_protocol::Sensitive;
 use crate::agent::Found;
 use crate::token::Issued;
 
-/// Any container that mounts the volume may read; nobody writes.
+/// Readable for every container that mounts the volume, writable for none.
 const MODE: u32 = 0o444;
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -55,7 +55,7 @@ impl TokenFile {
             .create(token)
             .and_then(|()| std::fs::rename(&self.temporary, &self.path));
         if replaced.is_err() {
-            // No part of a token stays behind; the first error tells more than another of this would.
+            // No part of a token stays behind. The first error is returned: it is the cause.
             let _ = std::fs::remove_file(&self.temporary);
         }
         replaced

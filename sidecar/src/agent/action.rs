@@ -17,7 +17,7 @@ pub enum Action {
         /// The same for every try with this bearer.
         idempotency_key: Option<String>,
     },
-    /// Ask whether the token stands; answer with [`super::Event::Validated`].
+    /// Ask whether the token is valid; answer with [`super::Event::Validated`].
     Validate(Sensitive),
     /// Give the token back, dropping any other request; answer with [`super::Event::Released`].
     Release(Sensitive),
@@ -39,7 +39,7 @@ pub enum Notice {
         /// Seconds until it expires.
         seconds_left: i64,
     },
-    /// What is in the volume is not a token that stands.
+    /// What is in the volume is not a valid token.
     FoundInvalid,
     /// A first token, or one after starting over.
     Registered(Holding),
@@ -62,12 +62,12 @@ pub enum Notice {
         request: BrokerRequest,
         /// What was in the way, in one word.
         symptom: &'static str,
-        /// What happened.
+        /// What went wrong.
         text: String,
         /// Milliseconds until the next try.
         retry_ms: i64,
     },
-    /// The broker says that the token no longer stands.
+    /// The broker says that the token is no longer valid.
     NoLongerValid,
     /// The token file was removed.
     Dropped {
@@ -97,7 +97,7 @@ pub enum Notice {
     Released,
     /// It couldn't be given back; it ends by pod-ended or its TTL.
     NotReleased {
-        /// What happened.
+        /// What went wrong.
         reason: String,
     },
 }

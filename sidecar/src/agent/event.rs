@@ -10,7 +10,7 @@ use crate::token::Issued;
 pub struct Now {
     /// Unix time.
     pub wall: i64,
-    /// Since some moment of the past; doesn't jump, and stands still in a suspend.
+    /// Since the start of the process; doesn't jump, and doesn't advance during a suspend.
     pub mono: i64,
 }
 

@@ -1,6 +1,6 @@
 //! The decisions: a state machine without sockets, files or clocks.
 //!
-//! The caller tells what happened and when ([`Agent::handle`]), does what comes back ([`Action`]), and calls again at
+//! The caller passes each event and its time to [`Agent::handle`], does the returned [`Action`]s, and calls again at
 //! [`Agent::deadline`] at the latest. One request is under way at a time.
 
 mod action;
@@ -19,7 +19,7 @@ pub use self::event::{Event, Failure, Found, Now};
 use self::state::{ExpiresBy, Origin, State};
 use crate::schedule::Schedule;
 
-/// Seconds for which the predecessor of a renewed token still stands.
+/// Seconds for which the predecessor of a renewed token is still valid.
 pub const OVERLAP_SECONDS: i64 = 10;
 /// Longest time between two looks at the clocks.
 const CLOCK_CHECK_MS: i64 = 5_000;
@@ -65,7 +65,7 @@ impl Agent {
         }
     }
 
-    /// The token that stands, as far as is known.
+    /// The token, valid as far as is known.
     pub fn token(&self) -> Option<&Sensitive> {
         self.state.held().map(|held| &held.issued.token)
     }
@@ -112,7 +112,7 @@ impl Agent {
         soonest
     }
 
-    /// Takes note of what happened and says what to do, in order.
+    /// Takes one event, and returns what to do, in order.
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
         let mut actions = Vec::from_iter(self.watch_clocks(now));
         actions.extend(self.apply(now, event));

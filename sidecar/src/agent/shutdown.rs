@@ -7,11 +7,11 @@ use super::event::{Failure, Now};
 use super::state::State;
 use super::{Agent, Request};
 
-/// All of it together.
+/// Longest time from SIGTERM to the end.
 const STOP_MS: i64 = 8_000;
-/// For the answer of a request that may bring a token that nobody would release.
+/// Longest wait for the answer of a registration or renewal: the token that it may bring must be released too.
 const WAIT_MS: i64 = 3_000;
-/// Between two tries to release.
+/// Pause between two tries to release.
 const AGAIN_MS: i64 = 1_000;
 
 impl Agent {

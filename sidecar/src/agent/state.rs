@@ -1,4 +1,4 @@
-//! What an agent is about, and the token that it holds meanwhile.
+//! The agent's states, and the token that it holds in some of them.
 
 use agentwrit_protocol::Sensitive;
 
@@ -6,7 +6,7 @@ use super::event::Now;
 use crate::schedule::Schedule;
 use crate::token::Issued;
 
-/// What the agent is about. A token is held in some states only.
+/// The agent's state.
 #[derive(Debug)]
 pub(super) enum State {
     /// Before [`super::Event::Started`].
@@ -15,7 +15,7 @@ pub(super) enum State {
     Registering { old: Option<Held>, at: i64 },
     /// Holds one and keeps it fresh.
     Holding { held: Held, renew_at: i64 },
-    /// Revoked by a person: asks now and then whether that still holds.
+    /// Revoked by a person: tries to register now and then, until it is released.
     Quarantined { at: i64 },
     /// Told to stop: gives the token back.
     Stopping {
@@ -86,8 +86,8 @@ pub(super) struct Held {
 /// How the token came to the file. Only a token that this process got can be renewed: the key of another is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A former process left it. After the first answer that it stands it is asked about again soon (`recheck`): that
-    /// process may have been given another just before its end, and then this one stands for the overlap only.
+    /// A former process left it. After the first answer that it is valid, it is validated again soon (`recheck`): if
+    /// that process was given another just before its end, this one is valid for the overlap only.
     Found { recheck: bool },
     /// This process got it, and writes it at `write_at`; `None` while it is being written.
     Received { write_at: Option<i64> },
@@ -100,16 +100,16 @@ pub(super) enum Origin {
 pub(super) enum Standing {
     /// Nothing against it.
     Accepted,
-    /// It no longer stands.
+    /// It is no longer valid.
     Rejected,
 }
 
-/// Which clock tells that the token has expired.
+/// Which clock decides whether the token has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExpiresBy {
     /// The earlier: the wall clock notices a suspend, the monotonic one a wall clock that was set back.
     EitherClock,
-    /// After a jump, until the renewal tells whether time passed or only the wall clock moved.
+    /// After a jump, until the renewal has shown whether time passed or only the wall clock was set.
     MonotonicClock,
 }
 

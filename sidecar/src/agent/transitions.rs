@@ -112,7 +112,7 @@ impl Agent {
             },
         };
         if let (Class::Denied(_) | Class::RateLimited(_), Some(held)) = (failure.class, self.state.held_mut()) {
-            // No other is to be had, or not soon: find out whether the old one stands.
+            // There is no other token, or not soon: check whether the old one is still valid.
             held.validate_at = now.mono;
         }
         vec![tell(failure, pause)]
@@ -128,7 +128,7 @@ impl Agent {
             return Vec::new();
         };
         match failure.class {
-            // The refusal told the broker's time: once more with that, at once. Nothing was spent.
+            // The refusal carries the broker's time: try again with that at once. It doesn't count as a try.
             Class::Denied(ErrorCode::ProofStale) if !held.renewal.time_corrected => {
                 held.renewal.time_corrected = true;
                 held.renewal.tries = held.renewal.tries.saturating_sub(1);
@@ -154,14 +154,14 @@ impl Agent {
             | ErrorCode::NotFound => 0,
             _ => self.schedule.back_off(1, REFUSED_CAP_MS, None),
         };
-        // The broker may have renewed for a try whose answer was lost: our token then is a dead predecessor, which isn't
-        // a person's decision. The launch that follows tells.
+        // After a try whose answer was lost, our token may be the predecessor of one that the broker has already given:
+        // then `revoked` isn't a person's decision. If it is, the launch that follows is refused with the same code.
         let certain = self.state.held().is_some_and(|held| held.renewal.tries <= 1);
         if code == ErrorCode::Revoked && certain {
             return self.quarantine(now);
         }
         let mut actions = vec![tell(failure, pause)];
-        // A refusal says that it isn't renewed, not that it doesn't stand.
+        // A refused renewal doesn't mean that the token is no longer valid.
         match self.state.held_mut() {
             Some(held) if held.standing == Standing::Accepted => held.validate_at = now.mono,
             _ => actions.extend(self.drop_token(now, REJECTED)),
@@ -198,7 +198,7 @@ impl Agent {
         }
     }
 
-    /// The broker no longer accepts the token: the renewal tells why, where there is one to come.
+    /// The broker no longer accepts the token. While holding, a renewal follows at once: its refusal says why.
     fn rejected(&mut self, now: Now) -> Vec<Action> {
         let State::Holding { held, renew_at } = &mut self.state else {
             return self.drop_token(now, REJECTED);
