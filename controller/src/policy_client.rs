@@ -14,7 +14,7 @@ use agentwrit_protocol::k8s::{
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::leader::lease::Leadership;
+use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::report::{Categorised, Category};
 

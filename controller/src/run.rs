@@ -21,9 +21,11 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::http::ops::{self, Readiness};
 use crate::http::{Routes, listeners};
-use crate::leader::broker_sync::{self, Looker};
+use crate::leader::broker_sync::Looker;
 use crate::leader::denials::Denials;
-use crate::leader::lease::{Elector, Leadership};
+use crate::leader::duties;
+use crate::leader::leadership::Leadership;
+use crate::leader::lease::Elector;
 use crate::metrics::Metrics;
 use crate::pki::authority::{Authority, LEAF_LIFE, not_after};
 use crate::pki::ca_bundle;
@@ -185,7 +187,7 @@ pub async fn run(
     let namespaces = webhook::Namespaces::new(namespaces, namespaces_applied);
     let webhook = serve_webhook(&mut tasks, &shared, &config, namespaces, caches, &mut usages)?;
     shared.metrics.register_listeners(usages)?;
-    tasks.spawn(broker_sync::keep_keys(
+    tasks.spawn(duties::keep_keys(
         shared.system.client.clone(),
         secrets,
         Arc::clone(&shared.authority),

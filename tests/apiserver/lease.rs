@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agentwrit_client::system::SystemClock;
-use agentwrit_controller::leader::lease::{Elector, Leadership, MARK_ANNOTATION};
+use agentwrit_controller::leader::leadership::Leadership;
+use agentwrit_controller::leader::lease::{Elector, MARK_ANNOTATION};
 use agentwrit_controller::metrics::Metrics;
 use agentwrit_controller::report::Reporter;
 use agentwrit_protocol::StoreMark;

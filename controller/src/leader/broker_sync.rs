@@ -1,23 +1,17 @@
-//! What only the leader does, over and over: Secrets, caBundle, looks at the broker, comparisons.
+//! The leader's looks at the broker: what it should hold and doesn't is written again, orphans are removed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::k8s::{PolicyKind, PolicySummary};
-use agentwrit_protocol::{Clock, Entropy};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
-use crate::leader::lease::Leadership;
-use crate::pki::authority::Authority;
-use crate::pki::secrets::Secrets;
-use crate::pki::{PkiError, ca_bundle};
+use super::leadership::Leadership;
 use crate::pod_end::BrokersPods;
 use crate::policy_client::{Broker, BrokerError, PolicyKey};
 use crate::reconcile::ReconcileError;
@@ -25,91 +19,10 @@ use crate::reconcile::policy_resource::{Caches, Managed};
 use crate::reconcile::queue::Queue;
 use crate::report::{Categorised, Reporter};
 
-/// How often Secrets and caBundle are looked after.
-const KEEP_EVERY: Duration = Duration::from_secs(10);
-/// The same, while there is no webhook configuration: until then, pods are refused.
-const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 /// How often the broker is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The same, while it doesn't answer, or writes don't get through.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-
-/// Keeps Secrets and caBundle; runs for ever. What can't be done is told of on the controller's pod, and tried ever
-/// more rarely.
-pub async fn keep_keys(
-    client: Client,
-    secrets: Secrets,
-    authority: Arc<Authority>,
-    leadership: Leadership,
-    system: (Arc<dyn Clock>, Arc<dyn Entropy>),
-    reporter: Reporter,
-) {
-    let (clock, entropy) = system;
-    let mut tries = Tries {
-        reporter,
-        next: HashMap::new(),
-        failures: Backoff::default(),
-    };
-    loop {
-        leadership.gained().await;
-        // caBundle first: without it, pods are refused.
-        tries
-            .of("CABundleNotSet", "setting caBundle", async || {
-                let configured = ca_bundle::set(&client, authority.certificate()).await?;
-                Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
-            })
-            .await;
-        tries
-            .of("SigningKeyNotKept", "keeping the signing key", async || {
-                secrets.signing_key(entropy.as_ref()).await?;
-                Ok(KEEP_EVERY)
-            })
-            .await;
-        tries
-            .of(
-                "BrokerCertificateNotKept",
-                "keeping the broker's certificate",
-                async || {
-                    secrets.broker_leaf(&authority, clock.as_ref()).await?;
-                    Ok(KEEP_EVERY)
-                },
-            )
-            .await;
-        tokio::time::sleep(CONFIGURE_EVERY).await;
-    }
-}
-
-/// What is done again and again: after a success in the time that it says, after a failure ever more rarely.
-struct Tries {
-    reporter: Reporter,
-    next: HashMap<&'static str, Instant>,
-    failures: Backoff<&'static str>,
-}
-
-impl Tries {
-    async fn of(
-        &mut self,
-        reason: &'static str,
-        doing: &str,
-        attempt: impl AsyncFnOnce() -> Result<Duration, PkiError>,
-    ) {
-        if self.next.get(reason).is_some_and(|next| *next > Instant::now()) {
-            return;
-        }
-        let rest = match attempt().await {
-            Ok(rest) => {
-                self.failures.done(&reason);
-                self.reporter.own_over(reason);
-                rest
-            }
-            Err(error) => {
-                self.reporter.own_trouble(doing, reason, &error).await;
-                self.failures.failed(reason)
-            }
-        };
-        self.next.insert(reason, Instant::now() + rest);
-    }
-}
 
 /// What a look at the broker works with.
 pub struct Looker {

@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::leader::lease::Leadership;
+use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::pod_end::Silent;
 use crate::policy_client::Broker;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_protocol::{Clock, StoreMark};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -15,8 +16,8 @@ use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use agentwrit_protocol::{Clock, StoreMark};
-
+use super::leadership::{Claim, Leadership, Seen};
+use super::lease_step::{Memory, Step, decide};
 use crate::metrics::Metrics;
 use crate::report::{Categorised, Category, Reporter};
 
@@ -37,15 +38,6 @@ const LEASE_NOT_KEPT: &str = "LeaseNotKept";
 /// Annotation with the mark of the broker's store.
 pub const MARK_ANNOTATION: &str = "agentwrit.io/store-mark";
 
-/// The right to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// Until then, by our monotonic clock.
-    pub until: Instant,
-    /// `leaseTransitions`: the lease epoch of our writes.
-    pub epoch: i64,
-}
-
 /// Why the Lease couldn't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
@@ -60,155 +52,6 @@ pub enum LeaseError {
 impl Categorised for LeaseError {
     fn category(&self) -> Category {
         Category::Lease
-    }
-}
-
-/// What to do about the Lease as it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// There is none: make it, with this epoch.
-    Create(i64),
-    /// It is ours: renew it.
-    Renew,
-    /// It is free, expired, or of an earlier process of ours: take it, with this epoch.
-    TakeOver(i64),
-    /// Another one holds it.
-    Wait,
-}
-
-/// What one holds of the Lease, between two looks.
-#[derive(Debug, Default)]
-struct Memory {
-    /// Our epoch, while we believe to hold it.
-    epoch: Option<i64>,
-    /// The broker has seen this epoch: ours must be higher.
-    above: i64,
-    /// The last foreign record, and since when it stands.
-    foreign: Option<(Option<MicroTime>, Option<String>, Instant)>,
-}
-
-impl Memory {
-    /// The claim ran out while the Lease may still be ours. What should have been written meanwhile wasn't: to lead
-    /// again is a new lead, with an epoch of its own, and everything is compared anew.
-    fn lapse(&mut self) {
-        if let Some(epoch) = self.epoch.take() {
-            self.above = self.above.max(epoch);
-        }
-    }
-}
-
-fn transitions(lease: &Lease) -> i64 {
-    lease
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.lease_transitions)
-        .unwrap_or(0)
-        .into()
-}
-
-fn decide(memory: &mut Memory, identity: &str, lease: Option<&Lease>, now: Instant) -> Step {
-    let next = |seen: i64| seen.max(memory.epoch.unwrap_or(0)).max(memory.above).saturating_add(1);
-    let Some(lease) = lease else {
-        return Step::Create(next(0));
-    };
-    let spec = lease.spec.as_ref();
-    let holder = spec
-        .and_then(|spec| spec.holder_identity.as_deref())
-        .unwrap_or_default();
-    let seen = transitions(lease);
-    if holder == identity {
-        return match memory.epoch {
-            Some(epoch) if epoch == seen && epoch > memory.above => Step::Renew,
-            // An earlier process of this pod, which is gone; or the broker knows a higher epoch.
-            _ => Step::TakeOver(next(seen)),
-        };
-    }
-    if holder.is_empty() {
-        return Step::TakeOver(next(seen));
-    }
-    let record = (spec.and_then(|spec| spec.renew_time.clone()), Some(holder.to_owned()));
-    let take = next(seen);
-    match &memory.foreign {
-        Some((renewed, by, since)) if (renewed, by) == (&record.0, &record.1) => {
-            let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or(15);
-            let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or(15));
-            if now.duration_since(*since) >= duration {
-                return Step::TakeOver(take);
-            }
-        }
-        _ => memory.foreign = Some((record.0, record.1, now)),
-    }
-    Step::Wait
-}
-
-/// Where the broker's store stood when the holder of this lease epoch asked.
-#[derive(Debug, Clone)]
-struct Seen {
-    lead: i64,
-    mark: StoreMark,
-}
-
-/// The one place that knows whether this replica may write.
-#[derive(Debug, Clone)]
-pub struct Leadership {
-    claim: watch::Receiver<Option<Claim>>,
-    raise: mpsc::Sender<i64>,
-    annotated: watch::Receiver<Option<String>>,
-    seen: watch::Sender<Option<Seen>>,
-}
-
-impl Leadership {
-    /// The claim, while it stands.
-    pub fn claim(&self) -> Option<Claim> {
-        (*self.claim.borrow()).filter(|claim| Instant::now() < claim.until)
-    }
-
-    /// Waits until this replica leads.
-    pub async fn gained(&self) {
-        let mut claim = self.claim.clone();
-        loop {
-            if self.claim().is_some() {
-                return;
-            }
-            if claim.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// The epoch whenever it changes; `None` when the lead is lost.
-    pub fn watch(&self) -> watch::Receiver<Option<Claim>> {
-        self.claim.clone()
-    }
-
-    /// What is remembered of the broker's store under this claim: what the broker said last, before that what the
-    /// Lease said.
-    pub fn mark(&self, claim: Claim) -> Option<String> {
-        let seen = self.seen.borrow();
-        match seen.as_ref().filter(|seen| seen.lead == claim.epoch) {
-            Some(seen) => Some(seen.mark.text()),
-            None => self.annotated.borrow().clone(),
-        }
-    }
-
-    /// Remembers where the broker's store stands; the holder's next write of the Lease takes it over.
-    pub fn remember(&self, claim: Claim, mark: StoreMark) {
-        let lead = claim.epoch;
-        self.seen.send_if_modified(|seen| {
-            let later = seen
-                .as_ref()
-                .is_none_or(|seen| seen.lead < lead || (seen.lead == lead && !mark.is_behind(&seen.mark)));
-            if later {
-                *seen = Some(Seen { lead, mark });
-            }
-            later
-        });
-    }
-
-    /// The broker has seen `epoch`: the holder, confirmed by its next write of the Lease, sets a higher one.
-    pub fn raise_above(&self, epoch: i64) {
-        // A full queue means that such a request is under way.
-        let _ = self.raise.try_send(epoch);
     }
 }
 
@@ -262,15 +105,7 @@ impl Elector {
             seen: seen_reader,
             memory: Memory::default(),
         };
-        (
-            elector,
-            Leadership {
-                claim: claim_reader,
-                raise,
-                annotated: annotated_reader,
-                seen,
-            },
-        )
+        (elector, Leadership::new(claim_reader, raise, annotated_reader, seen))
     }
 
     /// Takes and renews the Lease until `stop` resolves, then gives it back.
@@ -488,117 +323,5 @@ mod tests {
             .insert(rubbish.1, rubbish.0);
         annotate(&mut lease, &mark("0a", 1));
         assert_eq!(annotation(&lease), Some(mark("0a", 1).text()));
-    }
-
-    #[test]
-    fn what_an_earlier_lead_remembered_is_not_shown() {
-        let (_claim, claim_reader) = watch::channel(None);
-        let (annotated, annotated_reader) = watch::channel(None);
-        let leadership = Leadership {
-            claim: claim_reader,
-            raise: mpsc::channel(1).0,
-            annotated: annotated_reader,
-            seen: watch::channel(None).0,
-        };
-        let claim = |epoch| Claim {
-            until: Instant::now(),
-            epoch,
-        };
-        assert_eq!(leadership.mark(claim(1)), None);
-        annotated.send_replace(Some("as annotated".to_owned()));
-        assert_eq!(leadership.mark(claim(1)).as_deref(), Some("as annotated"));
-        leadership.remember(claim(1), mark("0a", 5));
-        leadership.remember(claim(1), mark("0a", 4));
-        assert_eq!(leadership.mark(claim(1)), Some(mark("0a", 5).text()));
-        assert_eq!(leadership.mark(claim(2)).as_deref(), Some("as annotated"));
-        leadership.remember(claim(2), mark("0b", 1));
-        leadership.remember(claim(1), mark("0a", 9));
-        assert_eq!(leadership.mark(claim(2)), Some(mark("0b", 1).text()));
-    }
-
-    #[test]
-    fn every_start_raises_the_epoch() {
-        let now = Instant::now();
-        assert_eq!(decide(&mut Memory::default(), "a", None, now), Step::Create(1));
-        let free = lease("", 4, 1);
-        assert_eq!(decide(&mut Memory::default(), "a", Some(&free), now), Step::TakeOver(5));
-        let own_before = lease("a", 4, 1);
-        assert_eq!(
-            decide(&mut Memory::default(), "a", Some(&own_before), now),
-            Step::TakeOver(5)
-        );
-    }
-
-    #[test]
-    fn the_holder_renews_and_keeps_its_epoch() {
-        let mut memory = Memory {
-            epoch: Some(5),
-            ..Memory::default()
-        };
-        assert_eq!(
-            decide(&mut memory, "a", Some(&lease("a", 5, 1)), Instant::now()),
-            Step::Renew
-        );
-    }
-
-    #[test]
-    fn a_lead_that_lapsed_comes_back_with_a_higher_epoch() {
-        let mut memory = Memory {
-            epoch: Some(5),
-            ..Memory::default()
-        };
-        memory.lapse();
-        let now = Instant::now();
-        assert_eq!(
-            decide(&mut memory, "a", Some(&lease("a", 5, 1)), now),
-            Step::TakeOver(6)
-        );
-        assert_eq!(
-            decide(&mut memory, "a", None, now),
-            Step::Create(6),
-            "also of a deleted Lease"
-        );
-    }
-
-    #[test]
-    fn a_foreign_lease_expires_by_our_own_clock_only() {
-        let start = Instant::now();
-        let mut memory = Memory::default();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        // Its wall-clock time is far in the past: that alone says nothing.
-        assert_eq!(decide(&mut memory, "a", Some(&lease("b", 2, 10)), at(0)), Step::Wait);
-        assert_eq!(decide(&mut memory, "a", Some(&lease("b", 2, 10)), at(14)), Step::Wait);
-        assert_eq!(
-            decide(&mut memory, "a", Some(&lease("b", 2, 14)), at(14)),
-            Step::Wait,
-            "renewed"
-        );
-        assert_eq!(decide(&mut memory, "a", Some(&lease("b", 2, 14)), at(28)), Step::Wait);
-        assert_eq!(
-            decide(&mut memory, "a", Some(&lease("b", 2, 14)), at(29)),
-            Step::TakeOver(3)
-        );
-    }
-
-    #[test]
-    fn a_deleted_lease_doesnt_lower_the_epoch() {
-        let mut memory = Memory {
-            epoch: Some(7),
-            ..Memory::default()
-        };
-        assert_eq!(decide(&mut memory, "a", None, Instant::now()), Step::Create(8));
-    }
-
-    #[test]
-    fn a_higher_epoch_at_the_broker_is_passed_by_one() {
-        let mut memory = Memory {
-            epoch: Some(1),
-            above: 9,
-            foreign: None,
-        };
-        assert_eq!(
-            decide(&mut memory, "a", Some(&lease("a", 1, 1)), Instant::now()),
-            Step::TakeOver(10)
-        );
     }
 }

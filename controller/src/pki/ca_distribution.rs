@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::pause;
-use crate::leader::lease::Leadership;
+use crate::leader::leadership::Leadership;
 use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
 
 /// One that was right is looked at again after this long, whatever the watch says.

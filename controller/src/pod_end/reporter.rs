@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::known::Known;
 use super::{CONCURRENCY, PodError, cluster};
-use crate::leader::lease::Leadership;
+use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::policy_client::{Broker, BrokerError};
 use crate::report::Reporter;

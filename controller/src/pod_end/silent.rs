@@ -21,7 +21,7 @@ use super::head::PodHead;
 use super::known::number_of;
 use super::waiting::{Wait, Waiting};
 use super::{API_TIMEOUT, BrokersPods, known};
-use crate::leader::lease::Leadership;
+use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 

@@ -22,7 +22,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::backoff::Backoff;
-use crate::leader::lease::Leadership;
+use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::pki::ca_distribution::CaBundles;
 use crate::pki::config_maps::MAX_MESSAGE;

@@ -1,0 +1,98 @@
+//! The leader's duties towards the installation: Secrets and caBundle.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_protocol::{Clock, Entropy};
+use kube::Client;
+use tokio::time::Instant;
+
+use super::leadership::Leadership;
+use crate::backoff::Backoff;
+use crate::pki::authority::Authority;
+use crate::pki::secrets::Secrets;
+use crate::pki::{PkiError, ca_bundle};
+use crate::report::Reporter;
+
+/// How often Secrets and caBundle are looked after.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// The same, while there is no webhook configuration: until then, pods are refused.
+const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps Secrets and caBundle; runs for ever. What can't be done is told of on the controller's pod, and tried ever
+/// more rarely.
+pub async fn keep_keys(
+    client: Client,
+    secrets: Secrets,
+    authority: Arc<Authority>,
+    leadership: Leadership,
+    system: (Arc<dyn Clock>, Arc<dyn Entropy>),
+    reporter: Reporter,
+) {
+    let (clock, entropy) = system;
+    let mut tries = Tries {
+        reporter,
+        next: HashMap::new(),
+        failures: Backoff::default(),
+    };
+    loop {
+        leadership.gained().await;
+        // caBundle first: without it, pods are refused.
+        tries
+            .of("CABundleNotSet", "setting caBundle", async || {
+                let configured = ca_bundle::set(&client, authority.certificate()).await?;
+                Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
+            })
+            .await;
+        tries
+            .of("SigningKeyNotKept", "keeping the signing key", async || {
+                secrets.signing_key(entropy.as_ref()).await?;
+                Ok(KEEP_EVERY)
+            })
+            .await;
+        tries
+            .of(
+                "BrokerCertificateNotKept",
+                "keeping the broker's certificate",
+                async || {
+                    secrets.broker_leaf(&authority, clock.as_ref()).await?;
+                    Ok(KEEP_EVERY)
+                },
+            )
+            .await;
+        tokio::time::sleep(CONFIGURE_EVERY).await;
+    }
+}
+
+/// What is done again and again: after a success in the time that it says, after a failure ever more rarely.
+struct Tries {
+    reporter: Reporter,
+    next: HashMap<&'static str, Instant>,
+    failures: Backoff<&'static str>,
+}
+
+impl Tries {
+    async fn of(
+        &mut self,
+        reason: &'static str,
+        doing: &str,
+        attempt: impl AsyncFnOnce() -> Result<Duration, PkiError>,
+    ) {
+        if self.next.get(reason).is_some_and(|next| *next > Instant::now()) {
+            return;
+        }
+        let rest = match attempt().await {
+            Ok(rest) => {
+                self.failures.done(&reason);
+                self.reporter.own_over(reason);
+                rest
+            }
+            Err(error) => {
+                self.reporter.own_trouble(doing, reason, &error).await;
+                self.failures.failed(reason)
+            }
+        };
+        self.next.insert(reason, Instant::now() + rest);
+    }
+}
