@@ -11,9 +11,9 @@ use crate::plugin::{HABIT, HABITS, ORDERS, Order, PATCH, PLUGIN, SEEN};
 use crate::world::{World, wait};
 
 /// The tables of the webhook's own tests: patches of the pod below, once it is injected.
-const KEPT: &str = include_str!("../../controller/src/webhook/second_look/cases/kept.json");
-const PUT_BACK: &str = include_str!("../../controller/src/webhook/second_look/cases/put_back.json");
-const REFUSED: &str = include_str!("../../controller/src/webhook/second_look/cases/refused.json");
+const KEPT: &str = include_str!("../../controller/src/webhook/reinvocation/cases/kept.json");
+const PUT_BACK: &str = include_str!("../../controller/src/webhook/reinvocation/cases/put_back.json");
+const REFUSED: &str = include_str!("../../controller/src/webhook/reinvocation/cases/refused.json");
 
 fn pod(name: &str, annotation: &str, value: &str) -> Value {
     json!({

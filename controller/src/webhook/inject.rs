@@ -14,8 +14,8 @@ use super::bounds;
 use super::patch::PatchBuilder;
 use super::pod::{Container, Pod, Spec};
 use super::refusal::{Refusal, name};
+use super::reinvocation::{mounts, sidecar, volumes};
 use super::request::InjectionRequest;
-use super::second_look::{mounts, sidecar, volumes};
 use super::sidecar_spec::{self, SidecarSettings};
 
 /// Proxies that our sidecar comes directly after, because its own traffic goes through them.

@@ -7,6 +7,7 @@
 mod annotations;
 mod bounds;
 mod inject;
+mod inject_label;
 mod json;
 mod namespaces;
 mod patch;
@@ -15,14 +16,13 @@ mod pod;
 mod quantity;
 mod refusal;
 mod refusal_log;
+mod reinvocation;
 mod request;
 pub(crate) mod resources;
 mod review;
-mod second_look;
 mod sidecar_spec;
 pub mod tls;
 mod volumes;
-mod wish;
 
 use std::sync::Arc;
 
@@ -45,12 +45,12 @@ pub use sidecar_spec::SidecarSettings;
 
 use crate::metrics::Metrics;
 use inject::inject;
+use inject_label::Wish;
 use namespaces::Facts;
 use pod::Pod;
 use refusal::{Refusal, name};
 use refusal_log::RefusalLog;
 use review::{Decision, Request};
-use wish::Wish;
 
 /// The path that the `MutatingWebhookConfiguration` calls.
 pub const PATH: &str = "/mutate";
