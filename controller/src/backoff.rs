@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_secs(1);
 /// After any further one, at most.
 pub(crate) const LONGEST: Duration = Duration::from_mins(5);
-/// From so many entries on, those that nobody has asked for in a long time are dropped.
+/// From so many entries on, those that weren't used in a long time are dropped.
 const MANY: usize = 1024;
 
 /// The pause after so many failures in a row.

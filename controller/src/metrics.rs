@@ -19,11 +19,11 @@ pub struct Metrics {
     pub refusals: IntCounterVec,
     /// Refused pods that were not logged, because there were too many.
     pub refusals_not_logged: IntCounter,
-    /// Pods whose end was told to the broker.
+    /// Pods whose end was reported to the broker.
     pub pods_ended: IntCounter,
     /// Refusals of pods that became Events.
     pub denials: IntCounter,
-    /// Pods of which no Event tells that their sidecar is silent, because too many waited.
+    /// Silent pods that get no Event, because too many waited.
     pub silent_pods_dropped: IntCounter,
     /// Comparisons that found most of the broker's pods gone at once.
     pub safety_stops: IntCounter,

@@ -1,4 +1,4 @@
-//! What the controller says to the broker, in order, and what it knows of the broker's answers.
+//! The client for the broker's policies: ordered writes, and what the broker was last seen to hold.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,7 +27,7 @@ pub enum BrokerError {
     /// The broker can't be reached or can't serve.
     #[error("the broker is not available ({kind})")]
     Unavailable {
-        /// A word for the condition; the source tells more.
+        /// A word for the condition; the source says more.
         kind: &'static str,
         /// What happened.
         #[source]
@@ -105,51 +105,58 @@ impl PolicySpec for LaunchTokenSpec {
 #[derive(Debug, Default)]
 struct View {
     policies: HashMap<PolicyKey, PolicySummary>,
-    /// UIDs of removed policies that a look under way may still show.
-    forgotten: HashSet<String>,
+    /// UIDs of removed policies that a list under way may still show.
+    removed: HashSet<String>,
     epoch: String,
-    away_since: Option<(Instant, &'static str)>,
-    looked: bool,
+    unreachable: Option<Unreachable>,
+    answered: bool,
 }
 
 impl View {
-    /// Takes over what a look showed.
-    fn take(&mut self, list: &PolicyListResponse) {
+    /// Takes over the broker's list.
+    fn update(&mut self, list: &PolicyListResponse) {
         // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
         // than its deletionPolicy wants.
-        self.forgotten
+        self.removed
             .retain(|uid| list.policies.iter().any(|policy| policy.uid == *uid));
         let held = list
             .policies
             .iter()
-            .filter(|policy| !self.forgotten.contains(&policy.uid));
+            .filter(|policy| !self.removed.contains(&policy.uid));
         self.policies = held.map(|policy| (key_of(policy), policy.clone())).collect();
     }
 
-    fn forget(&mut self, key: &PolicyKey, uid: &str) {
-        self.forgotten.insert(uid.to_owned());
+    fn remove(&mut self, key: &PolicyKey, uid: &str) {
+        self.removed.insert(uid.to_owned());
         if self.policies.get(key).is_some_and(|held| held.uid == uid) {
             self.policies.remove(key);
         }
     }
 }
 
-/// The broker, as this controller sees it.
+/// Since when the broker doesn't answer, and why.
+#[derive(Debug, Clone, Copy)]
+struct Unreachable {
+    since: Instant,
+    kind: &'static str,
+}
+
+/// Writes policies to the broker, and remembers what it holds.
 #[derive(Debug)]
-pub struct Broker {
+pub struct PolicyClient {
     client: BrokerClient,
     leadership: Leadership,
     sequence: AtomicI64,
     view: Mutex<View>,
-    looked: watch::Sender<u64>,
+    refreshes: watch::Sender<u64>,
     write_failed: Notify,
     metrics: Arc<Metrics>,
 }
 
 /// After this long without an answer, every object says so, also those whose policy was accepted before.
-const AWAY_SHOWS_AFTER: Duration = Duration::from_secs(30);
+const UNREACHABLE_SHOWS_AFTER: Duration = Duration::from_secs(30);
 
-impl Broker {
+impl PolicyClient {
     /// The broker behind `client`.
     pub fn new(client: BrokerClient, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -157,7 +164,7 @@ impl Broker {
             leadership,
             sequence: AtomicI64::new(0),
             view: Mutex::default(),
-            looked: watch::Sender::new(0),
+            refreshes: watch::Sender::new(0),
             write_failed: Notify::new(),
             metrics,
         }
@@ -175,12 +182,12 @@ impl Broker {
         })
     }
 
-    /// Rises with every look at the broker, successful or not.
-    pub fn looks(&self) -> watch::Receiver<u64> {
-        self.looked.subscribe()
+    /// Rises with every refresh, successful or not.
+    pub fn refreshes(&self) -> watch::Receiver<u64> {
+        self.refreshes.subscribe()
     }
 
-    /// Resolves when a write doesn't get through: worth another look soon.
+    /// Resolves when a write doesn't get through: worth another refresh soon.
     pub async fn write_failed(&self) {
         self.write_failed.notified().await;
     }
@@ -195,22 +202,16 @@ impl Broker {
         self.view().policies.values().cloned().collect()
     }
 
-    /// Why the broker counts as away, if it does: it didn't answer the last look.
-    pub fn away(&self) -> Option<&'static str> {
-        self.view().away_since.map(|(_, kind)| kind)
-    }
-
-    /// As [`Broker::away`], but only once it has been so for a while.
-    pub fn long_away(&self) -> Option<&'static str> {
-        let (since, kind) = self.view().away_since?;
-        (since.elapsed() >= AWAY_SHOWS_AFTER).then_some(kind)
+    /// Since when the broker has been unreachable, if it didn't answer the last refresh.
+    fn unreachable_since(&self) -> Option<Unreachable> {
+        self.view().unreachable
     }
 
     /// Asks what the broker holds; also whether its store is another one than before.
     ///
     /// # Errors
-    /// When it doesn't answer; it then counts as away.
-    pub async fn look(&self) -> Result<PolicyListResponse, BrokerError> {
+    /// When it doesn't answer; it then counts as unreachable.
+    pub async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
         // First, so that the list is of the epoch that the comparison leaves.
         let answer = match self.compare_mark().await {
             Ok(()) => self.client.list_policies().await,
@@ -220,10 +221,10 @@ impl Broker {
             Ok(answer) => {
                 let list = answer.value;
                 let mut view = self.view();
-                if view.away_since.take().is_some() || !view.looked {
+                if view.unreachable.take().is_some() || !view.answered {
                     tracing::info!(epoch = list.epoch, policies = list.policies.len(), "the broker answers");
                 }
-                if view.looked && !view.epoch.is_empty() && view.epoch != list.epoch {
+                if view.answered && !view.epoch.is_empty() && view.epoch != list.epoch {
                     tracing::warn!(
                         before = view.epoch,
                         now = list.epoch,
@@ -231,16 +232,17 @@ impl Broker {
                     );
                 }
                 view.epoch.clone_from(&list.epoch);
-                view.looked = true;
-                view.take(&list);
+                view.answered = true;
+                view.update(&list);
                 self.metrics.broker_up.set(1);
                 Ok(list)
             }
             Err(error) => {
                 let kind = error.kind();
                 let mut view = self.view();
-                if view.away_since.is_none() {
-                    view.away_since = Some((Instant::now(), kind));
+                if view.unreachable.is_none() {
+                    let since = Instant::now();
+                    view.unreachable = Some(Unreachable { since, kind });
                     tracing::warn!(
                         kind,
                         error = agentwrit_client::error_chain(&error),
@@ -251,7 +253,7 @@ impl Broker {
                 Err(unavailable(error))
             }
         };
-        self.looked.send_modify(|looks| *looks = looks.wrapping_add(1));
+        self.refreshes.send_modify(|looks| *looks = looks.wrapping_add(1));
         result
     }
 
@@ -283,7 +285,7 @@ impl Broker {
     ///
     /// # Errors
     /// Why it doesn't hold it.
-    pub async fn hold<S: PolicySpec>(
+    pub async fn ensure<S: PolicySpec>(
         &self,
         key: &PolicyKey,
         put: &PutPolicy<S>,
@@ -293,20 +295,22 @@ impl Broker {
             && held.uid == put.uid
             && held.digest == digest
         {
-            return match self.long_away() {
-                Some(kind) => Err(BrokerError::Unavailable { kind, source: None }),
-                None => Ok(held.app_id),
+            return match self.unreachable_since() {
+                Some(Unreachable { since, kind }) if since.elapsed() >= UNREACHABLE_SHOWS_AFTER => {
+                    Err(BrokerError::Unavailable { kind, source: None })
+                }
+                _ => Ok(held.app_id),
             };
         }
-        if let Some(kind) = self.away() {
-            // One prober is enough: the next look that succeeds brings us back here.
+        if let Some(Unreachable { kind, .. }) = self.unreachable_since() {
+            // One prober is enough: the next refresh that succeeds brings us back here.
             return Err(BrokerError::Unavailable { kind, source: None });
         }
         let order = self.order()?;
         let put = PutPolicy { order, ..put.clone() };
         let answer = S::send(&self.client, key, &put)
             .await
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.error_of(error))?;
         let mut view = self.view();
         let before = view.policies.remove(key).filter(|before| before.uid == put.uid);
         view.policies.insert(
@@ -331,13 +335,13 @@ impl Broker {
         Ok(answer.app_id)
     }
 
-    /// Makes the broker forget a policy; with `revoke`, its sessions end.
+    /// Removes a policy from the broker; with `revoke`, its sessions end.
     ///
     /// # Errors
     /// Why it hasn't.
-    pub async fn forget(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
+    pub async fn remove(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
         let order = self.order()?;
-        if self.view().forgotten.contains(uid) {
+        if self.view().removed.contains(uid) {
             return Ok(());
         }
         let answer = self
@@ -351,7 +355,7 @@ impl Broker {
                     revoked = answer.value.revoked, "the broker removed the policy"
                 );
             }
-            Err(error) => match self.failed(error) {
+            Err(error) => match self.error_of(error) {
                 BrokerError::Refused {
                     code: ErrorCode::NotFound,
                     ..
@@ -359,11 +363,11 @@ impl Broker {
                 error => return Err(error),
             },
         }
-        self.view().forget(key, uid);
+        self.view().remove(key, uid);
         Ok(())
     }
 
-    /// Tells that a pod has ended.
+    /// Reports that a pod has ended.
     ///
     /// # Errors
     /// Why the broker doesn't know it now.
@@ -378,7 +382,7 @@ impl Broker {
             .client
             .pod_ended(&pod.uid, &request)
             .await
-            .map_err(|error| self.failed(error))?;
+            .map_err(|error| self.error_of(error))?;
         Ok(answer.value.revoked)
     }
 
@@ -387,11 +391,16 @@ impl Broker {
     /// # Errors
     /// When the broker doesn't answer.
     pub async fn denials(&self, cursor: i64) -> Result<(Vec<Denial>, i64), BrokerError> {
-        let answer = self.client.denials(cursor).await.map_err(|error| self.failed(error))?;
+        let answer = self
+            .client
+            .denials(cursor)
+            .await
+            .map_err(|error| self.error_of(error))?;
         Ok((answer.value.denials, answer.value.next))
     }
 
-    fn failed(&self, error: agentwrit_client::Error) -> BrokerError {
+    /// What the failure of a call means; asks for another refresh when the call didn't get through.
+    fn error_of(&self, error: agentwrit_client::Error) -> BrokerError {
         let Class::Denied(code) = error.class() else {
             self.write_failed.notify_one();
             return unavailable(error);
@@ -464,17 +473,17 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_was_under_way_doesnt_bring_a_removed_policy_back() {
+    fn a_list_under_way_doesnt_bring_a_removed_policy_back() {
         let mut view = View::default();
-        view.take(&list(&["a", "b"]));
+        view.update(&list(&["a", "b"]));
         let key = view.policies.keys().find(|key| key.name == "token-a").unwrap().clone();
-        view.forget(&key, "a");
-        view.take(&list(&["a", "b"]));
+        view.remove(&key, "a");
+        view.update(&list(&["a", "b"]));
         assert!(
             !view.policies.contains_key(&key),
             "the answer is older than the removal"
         );
-        view.take(&list(&["b"]));
-        assert!(view.forgotten.is_empty(), "nothing is remembered for ever");
+        view.update(&list(&["b"]));
+        assert!(view.removed.is_empty(), "nothing is remembered for ever");
     }
 }

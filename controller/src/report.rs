@@ -66,19 +66,19 @@ pub struct Reporter {
     recorder: Recorder,
     metrics: Arc<Metrics>,
     own: ObjectReference,
-    told: Arc<Backoff<Trouble>>,
+    reported: Arc<Backoff<Recurring>>,
 }
 
-/// What is told of once and then ever more rarely: a reason and the object that it concerns.
+/// A problem that may come back at every try: its reason, and the object that it concerns.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Trouble {
+struct Recurring {
     reason: &'static str,
     kind: Option<String>,
     namespace: Option<String>,
     name: Option<String>,
 }
 
-impl Trouble {
+impl Recurring {
     fn new(reason: &'static str, object: &ObjectReference) -> Self {
         Self {
             reason,
@@ -96,8 +96,8 @@ impl std::fmt::Debug for Reporter {
 }
 
 impl Reporter {
-    /// A reporter whose Events name `pod_name` as the reporting instance; what concerns no object of a user is told of
-    /// on that pod, in `namespace`.
+    /// A reporter whose Events name `pod_name` as the reporting instance; what concerns no object of a user is
+    /// reported on that pod, in `namespace`.
     pub fn new(client: Client, namespace: &str, pod_name: &str, metrics: Arc<Metrics>) -> Self {
         let reporter = EventReporter {
             controller: "agentwrit-controller".into(),
@@ -113,7 +113,7 @@ impl Reporter {
                 name: Some(pod_name.to_owned()),
                 ..ObjectReference::default()
             },
-            told: Arc::default(),
+            reported: Arc::default(),
         }
     }
 
@@ -122,31 +122,37 @@ impl Reporter {
         &self.own
     }
 
-    /// Counts an error that may come at every try. Log and Warning Event on `object` tell of it at once, then after
-    /// a second, and ever more rarely, at most every 5 minutes, until [`Reporter::over`].
-    pub async fn trouble(&self, doing: &str, reason: &'static str, error: &dyn Categorised, object: &ObjectReference) {
-        let trouble = Trouble::new(reason, object);
-        if self.told.rests(&trouble).is_some() {
+    /// Counts an error that may come at every try. It is logged and becomes a Warning Event on `object` at once, then
+    /// after a second, then after growing pauses of at most 5 minutes, until [`Reporter::recovered`].
+    pub async fn recurring(
+        &self,
+        doing: &str,
+        reason: &'static str,
+        error: &dyn Categorised,
+        object: &ObjectReference,
+    ) {
+        let problem = Recurring::new(reason, object);
+        if self.reported.rests(&problem).is_some() {
             self.count(error);
             return;
         }
-        self.told.failed(trouble);
+        self.reported.failed(problem);
         self.error_on(doing, reason, error, object).await;
     }
 
-    /// [`Reporter::trouble`] that concerns no object of a user: the Event is on the controller's own pod.
-    pub async fn own_trouble(&self, doing: &str, reason: &'static str, error: &dyn Categorised) {
-        self.trouble(doing, reason, error, &self.own).await;
+    /// [`Reporter::recurring`] that concerns no object of a user: the Event is on the controller's own pod.
+    pub async fn own_recurring(&self, doing: &str, reason: &'static str, error: &dyn Categorised) {
+        self.recurring(doing, reason, error, &self.own).await;
     }
 
-    /// What [`Reporter::trouble`] told of is over: the next one is told of at once.
-    pub fn over(&self, reason: &'static str, object: &ObjectReference) -> bool {
-        self.told.done(&Trouble::new(reason, object))
+    /// What [`Reporter::recurring`] reported is over: the next one is reported at once.
+    pub fn recovered(&self, reason: &'static str, object: &ObjectReference) -> bool {
+        self.reported.done(&Recurring::new(reason, object))
     }
 
-    /// [`Reporter::over`] for the controller's own pod.
-    pub fn own_over(&self, reason: &'static str) {
-        if self.over(reason, &self.own) {
+    /// [`Reporter::recovered`] for the controller's own pod.
+    pub fn own_recovered(&self, reason: &'static str) {
+        if self.recovered(reason, &self.own) {
             tracing::info!(reason, "this is over");
         }
     }
@@ -165,15 +171,15 @@ impl Reporter {
         tracing::warn!(category, error = chain(error), "{doing} failed");
     }
 
-    /// Logs and counts an error, and tells of it in a Warning Event on `object`.
+    /// Logs and counts an error, and writes a Warning Event on `object`.
     pub async fn error_on(&self, doing: &str, reason: &str, error: &dyn Categorised, object: &ObjectReference) {
         self.error(doing, error);
         self.event(EventType::Warning, reason, "Reconcile", &chain(error), object)
             .await;
     }
 
-    /// Writes an Event; repeated ones are counted up in one object. Answers whether it was written, or nobody is left to
-    /// read it.
+    /// Writes an Event; repeated ones are counted up in one object. Returns whether it was written, or
+    /// its object is gone.
     pub async fn event(
         &self,
         type_: EventType,

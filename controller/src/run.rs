@@ -21,8 +21,8 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::http::ops::{self, Readiness};
 use crate::http::{Routes, listeners};
-use crate::leader::broker_sync::Looker;
-use crate::leader::denials::Denials;
+use crate::leader::broker_sync::BrokerSync;
+use crate::leader::denials::DenialReporter;
 use crate::leader::duties;
 use crate::leader::leadership::Leadership;
 use crate::leader::lease::Elector;
@@ -32,8 +32,8 @@ use crate::pki::ca_bundle;
 use crate::pki::ca_distribution::{self, CaBundles};
 use crate::pki::config_maps::ConfigMaps;
 use crate::pki::secrets::{Secrets, service_names};
-use crate::pod_end::{self, Comparer, Ender, Known, Silent, Teller};
-use crate::policy_client::Broker;
+use crate::pod_end::{self, Comparer, KnownPods, PodEndReporter, SilentPodReporter, SilentPods};
+use crate::policy_client::PolicyClient;
 use crate::reconcile::Context;
 use crate::reconcile::policy_resource::Caches;
 use crate::reconcile::queue::{self, Queue, Requests};
@@ -75,7 +75,7 @@ pub enum RunError {
     /// A certificate that we made ourselves isn't usable.
     #[error("the webhook's certificate isn't usable: {0}")]
     Certificate(String),
-    /// A part that runs for ever ended, mostly by a panic; the whole starts anew rather than going on without it.
+    /// A part that runs for ever ended, mostly by a panic; the process restarts rather than going on without it.
     #[error("a part of the controller ended by itself: {0}")]
     PartEnded(String),
 }
@@ -163,7 +163,7 @@ pub async fn run(
     );
     let broker = broker_client(&config, &authority)?;
     let shared = Shared {
-        broker: Arc::new(Broker::new(broker, leadership.clone(), Arc::clone(&metrics))),
+        broker: Arc::new(PolicyClient::new(broker, leadership.clone(), Arc::clone(&metrics))),
         system,
         metrics,
         reporter,
@@ -199,7 +199,7 @@ pub async fn run(
         webhook,
         ops: ops_address,
     };
-    // Nobody has to wait for it.
+    // The receiver may be gone: not every caller waits for the addresses.
     let _ = listening.send(addresses);
     tracing::info!(webhook = %addresses.webhook, ops = %addresses.ops, "listening");
 
@@ -231,7 +231,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     reporter: Reporter,
     leadership: Leadership,
-    broker: Arc<Broker>,
+    broker: Arc<PolicyClient>,
     authority: Arc<Authority>,
     readiness: Arc<Readiness>,
 }
@@ -281,7 +281,7 @@ fn serve_webhook(
     Ok(address)
 }
 
-/// Says once that the API server believes the webhook; every replica looks for itself, the leader writes. Until
+/// Says once that the API server believes the webhook; every replica refreshes for itself, the leader writes. Until
 /// then a pod made right after the installation would be refused.
 async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<Readiness>, reporter: Reporter) {
     loop {
@@ -290,7 +290,7 @@ async fn await_bundle(client: Client, authority: Arc<Authority>, readiness: Arc<
             Ok(false) => {}
             Err(error) => {
                 let doing = "reading caBundle";
-                reporter.own_trouble(doing, "CABundleNotRead", &error).await;
+                reporter.own_recurring(doing, "CABundleNotRead", &error).await;
             }
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -313,10 +313,10 @@ fn spawn_reconcilers(
     let caches = Caches { apps, launch_tokens };
     let (app_queue, app_requests) = Queue::new();
     let (token_queue, token_requests) = Queue::new();
-    let (wishes, ca_wishes) = mpsc::unbounded_channel();
-    let (hints, hinted) = pod_end::hints();
-    let (known_pods, silent) = (Arc::new(Known::default()), Arc::new(Silent::new(metrics())));
-    let (brokers_pods, looks) = watch::channel(None);
+    let (ca_events, ca_event_receiver) = mpsc::unbounded_channel();
+    let (suspected_ends, suspected) = pod_end::suspected_ends();
+    let (known_pods, silent) = (Arc::new(KnownPods::default()), Arc::new(SilentPods::new(metrics())));
+    let (brokers_pods, refreshes) = watch::channel(None);
 
     let queues = (app_queue.clone(), token_queue.clone());
     tasks.spawn(watches::apps(client(), apps_writer, caches.clone(), queues, metrics()));
@@ -325,21 +325,21 @@ fn spawn_reconcilers(
         tokens_writer,
         caches.clone(),
         token_queue.clone(),
-        wishes.clone(),
+        ca_events.clone(),
         metrics(),
     ));
     tasks.spawn(pod_end::watch(
         client(),
         Arc::clone(&known_pods),
         Arc::clone(&silent),
-        hints,
-        wishes.clone(),
+        suspected_ends,
+        ca_events.clone(),
         metrics(),
     ));
-    tasks.spawn(watches::ca_config_maps(client(), wishes, metrics()));
-    let bundles = spawn_ca(tasks, shared, config, &caches, &token_queue, ca_wishes);
+    tasks.spawn(watches::ca_config_maps(client(), ca_events, metrics()));
+    let bundles = spawn_ca(tasks, shared, config, &caches, &token_queue, ca_event_receiver);
     tasks.spawn(
-        Denials {
+        DenialReporter {
             client: client(),
             broker: Arc::clone(&shared.broker),
             leadership: shared.leadership.clone(),
@@ -350,7 +350,7 @@ fn spawn_reconcilers(
         }
         .run(),
     );
-    let teller = Teller {
+    let silent_reporter = SilentPodReporter {
         client: client(),
         leadership: shared.leadership.clone(),
         silent,
@@ -358,8 +358,8 @@ fn spawn_reconcilers(
         clock: Arc::clone(&shared.system.clock),
         broker_url: config.broker_url.clone(),
     };
-    tasks.spawn(teller.run(looks.clone()));
-    let ender = Arc::new(Ender::new(
+    tasks.spawn(silent_reporter.run(refreshes.clone()));
+    let end_reporter = Arc::new(PodEndReporter::new(
         client(),
         Arc::clone(&shared.broker),
         shared.leadership.clone(),
@@ -367,9 +367,9 @@ fn spawn_reconcilers(
         shared.reporter.clone(),
         metrics(),
     ));
-    tasks.spawn(Arc::clone(&ender).work(hinted));
-    tasks.spawn(Comparer::new(ender).run(looks));
-    let looker = Looker {
+    tasks.spawn(Arc::clone(&end_reporter).run(suspected));
+    tasks.spawn(Comparer::new(end_reporter).run(refreshes));
+    let broker_sync = BrokerSync {
         client: client(),
         broker: Arc::clone(&shared.broker),
         leadership: shared.leadership.clone(),
@@ -404,7 +404,7 @@ fn spawn_reconcilers(
         }
         readiness.caches();
         tracing::info!("namespaces, AgentApps and LaunchTokens are known");
-        reconcile_all(known, looker, context, app_requests, token_requests).await;
+        reconcile_all(known, broker_sync, context, app_requests, token_requests).await;
     });
     caches
 }
@@ -416,7 +416,7 @@ fn spawn_ca(
     config: &Config,
     caches: &Caches,
     queue: &Queue<LaunchToken>,
-    wishes: mpsc::UnboundedReceiver<ca_distribution::Wish>,
+    ca_events: mpsc::UnboundedReceiver<ca_distribution::CaEvent>,
 ) -> CaBundles {
     let bundles = CaBundles::default();
     let (reporter, certificate) = (shared.reporter.clone(), shared.authority.certificate());
@@ -425,7 +425,7 @@ fn spawn_ca(
     tasks.spawn(ca_distribution::keep(
         config_maps,
         config.namespace.clone(),
-        wishes,
+        ca_events,
         shared.leadership.clone(),
         bundles.clone(),
         move |namespace| {
@@ -437,26 +437,26 @@ fn spawn_ca(
     bundles
 }
 
-/// Looks at the broker and works off the queues, once the caches are known: nothing is decided on half a picture.
+/// Refreshes the broker's list and works off the queues, once the caches are known: nothing is decided on half a picture.
 /// Runs for ever.
 async fn reconcile_all(
     caches: Caches,
-    looker: Looker,
+    broker_sync: BrokerSync,
     context: Arc<Context>,
     apps: Requests<AgentApp>,
     launch_tokens: Requests<LaunchToken>,
 ) {
-    let mut looks = context.broker.looks();
+    let mut refreshes = context.broker.refreshes();
     let working = async {
-        // A first look tells what the broker holds already, and whether it answers.
-        if looks.changed().await.is_ok() {
+        // The first refresh shows what the broker holds already, and whether it answers.
+        if refreshes.changed().await.is_ok() {
             tokio::join!(
                 queue::work(caches.apps.clone(), apps, Arc::clone(&context)),
                 queue::work(caches.launch_tokens.clone(), launch_tokens, context),
             );
         }
     };
-    tokio::join!(looker.run(), working);
+    tokio::join!(broker_sync.run(), working);
 }
 
 fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -472,7 +472,7 @@ async fn wait_for_authority(secrets: &Secrets, clock: &dyn Clock, reporter: &Rep
     loop {
         match secrets.authority(clock).await {
             Ok(authority) => return authority,
-            Err(error) => reporter.own_trouble("reading the CA", "CANotRead", &error).await,
+            Err(error) => reporter.own_recurring("reading the CA", "CANotRead", &error).await,
         }
         tokio::time::sleep(CA_RETRY).await;
     }

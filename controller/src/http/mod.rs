@@ -68,7 +68,7 @@ fn refuse(status: StatusCode, error: BodyError) -> Response {
     closing((status, format!("{error}\n")).into_response())
 }
 
-/// What is left of the request can't be told from a next one.
+/// The rest of the request couldn't be distinguished from a next one.
 fn closing(mut response: Response) -> Response {
     response
         .headers_mut()

@@ -1,4 +1,4 @@
-//! The leader's looks at the broker: what it should hold and doesn't is written again, orphans are removed.
+//! Keeps the broker in step with the cluster: missing policies are written again, orphans are removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use tokio::time::Instant;
 
 use super::leadership::Leadership;
 use crate::pod_end::BrokersPods;
-use crate::policy_client::{Broker, BrokerError, PolicyKey};
+use crate::policy_client::{BrokerError, PolicyClient, PolicyKey};
 use crate::reconcile::ReconcileError;
-use crate::reconcile::policy_resource::{Caches, Managed};
+use crate::reconcile::policy_resource::{Caches, PolicyResource};
 use crate::reconcile::queue::Queue;
 use crate::report::{Categorised, Reporter};
 
-/// How often the broker is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the broker's list is refreshed.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
 /// The same, while it doesn't answer, or writes don't get through.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// What a look at the broker works with.
-pub struct Looker {
+/// Refreshes what is known of the broker, and acts on it.
+pub struct BrokerSync {
     /// The API server.
     pub client: Client,
     /// The broker.
-    pub broker: Arc<Broker>,
+    pub broker: Arc<PolicyClient>,
     /// Whether we may write.
     pub leadership: Leadership,
     /// Both kinds, as last seen.
@@ -38,27 +38,27 @@ pub struct Looker {
     pub apps: Queue<AgentApp>,
     /// Where reconciliations are asked for.
     pub launch_tokens: Queue<LaunchToken>,
-    /// Where the broker's pods go, to be compared with the cluster's beside the looks.
+    /// Where the broker's pods go, to be compared with the cluster's meanwhile.
     pub brokers_pods: watch::Sender<Option<Arc<BrokersPods>>>,
     /// Log, metrics and Events.
     pub reporter: Reporter,
 }
 
-impl std::fmt::Debug for Looker {
+impl std::fmt::Debug for BrokerSync {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Looker").finish_non_exhaustive()
+        f.debug_struct("BrokerSync").finish_non_exhaustive()
     }
 }
 
-impl Looker {
-    /// Looks at the broker for ever, while this replica leads: everything it should hold and doesn't is written
-    /// again, what it holds and shouldn't is removed, and its pods are handed on to be compared.
+impl BrokerSync {
+    /// Runs for ever; works while this replica leads. What the broker should hold and doesn't is written again, what it
+    /// holds and shouldn't is removed, and its pods are handed on to be compared.
     pub async fn run(self) {
         loop {
             self.leadership.gained().await;
             let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
             let asked = Instant::now();
-            let pause = match self.broker.look().await {
+            let pause = match self.broker.refresh().await {
                 Ok(list) => {
                     self.brokers_pods.send_replace(Some(Arc::new(BrokersPods {
                         pods: list.pods,
@@ -67,7 +67,7 @@ impl Looker {
                         asked,
                     })));
                     self.remove_orphans().await;
-                    LOOK_EVERY
+                    REFRESH_EVERY
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a look at the broker failed");
@@ -77,13 +77,13 @@ impl Looker {
             // Those that are as they should be are compared in memory only.
             self.apps.add_all(&self.caches.apps);
             self.launch_tokens.add_all(&self.caches.launch_tokens);
-            let trouble = async {
+            let write_failed = async {
                 self.broker.write_failed().await;
                 tokio::time::sleep(PROBE_EVERY).await;
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = trouble => {}
+                () = write_failed => {}
             }
         }
     }
@@ -99,15 +99,15 @@ impl Looker {
             if let Err(error) = removed {
                 all_well = false;
                 let doing = "removing a policy without an object";
-                self.reporter.own_trouble(doing, REASON, error.as_ref()).await;
+                self.reporter.own_recurring(doing, REASON, error.as_ref()).await;
             }
         }
         if all_well {
-            self.reporter.own_over(REASON);
+            self.reporter.own_recovered(REASON);
         }
     }
 
-    async fn remove_orphan<K: Managed>(
+    async fn remove_orphan<K: PolicyResource>(
         &self,
         held: &PolicySummary,
         cache: &Store<DeserializeGuard<K>>,
@@ -139,7 +139,7 @@ impl Looker {
             namespace: held.namespace.clone(),
             name: held.name.clone(),
         };
-        match self.broker.forget(&key, &held.uid, true).await {
+        match self.broker.remove(&key, &held.uid, true).await {
             Ok(()) => {
                 tracing::warn!(
                     kind = ?held.kind, namespace = held.namespace, name = held.name,

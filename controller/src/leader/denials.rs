@@ -13,21 +13,21 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
-use crate::pod_end::Silent;
-use crate::policy_client::Broker;
+use crate::pod_end::SilentPods;
+use crate::policy_client::PolicyClient;
 use crate::report::Reporter;
 
 /// How often we ask.
 const EVERY: Duration = Duration::from_secs(2);
-/// What is older was told of by an earlier leader, or nobody waits for it any more.
+/// Older denials were reported by an earlier leader, or are of no use any more.
 const OLDEST: time::Duration = time::Duration::seconds(60);
 
 /// Turns refusals into Events.
-pub struct Denials {
+pub struct DenialReporter {
     /// The API server.
     pub client: Client,
     /// The broker.
-    pub broker: Arc<Broker>,
+    pub broker: Arc<PolicyClient>,
     /// Whether we may write.
     pub leadership: Leadership,
     /// Writes the Events, and counts up repeated ones.
@@ -36,27 +36,27 @@ pub struct Denials {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Hears that the broker has heard of these pods.
-    pub silent: Arc<Silent>,
+    /// Pods with a denial have reached the broker: they aren't silent.
+    pub silent: Arc<SilentPods>,
 }
 
-impl std::fmt::Debug for Denials {
+impl std::fmt::Debug for DenialReporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Denials").finish_non_exhaustive()
+        f.debug_struct("DenialReporter").finish_non_exhaustive()
     }
 }
 
-impl Denials {
+impl DenialReporter {
     /// Asks for ever, while this replica leads.
     pub async fn run(self) {
         let mut cursor = 0;
         loop {
             self.leadership.gained().await;
-            // Whether the broker answers is the business of the looks at it.
+            // BrokerSync logs whether the broker answers.
             if let Ok((denials, next)) = self.broker.denials(cursor).await {
                 for denial in denials {
-                    self.silent.heard(&denial.pod_uid);
-                    self.tell(&denial).await;
+                    self.silent.settle(&denial.pod_uid);
+                    self.report(&denial).await;
                 }
                 // Also backwards: another store counts from the beginning.
                 cursor = next;
@@ -65,7 +65,7 @@ impl Denials {
         }
     }
 
-    async fn tell(&self, denial: &Denial) {
+    async fn report(&self, denial: &Denial) {
         if !recent(&denial.at, self.clock.now()) {
             return;
         }

@@ -20,8 +20,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(10);
 /// The same, while there is no webhook configuration: until then, pods are refused.
 const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps Secrets and caBundle; runs for ever. What can't be done is told of on the controller's pod, and tried ever
-/// more rarely.
+/// Keeps Secrets and caBundle; runs for ever. A duty that fails gets an Event on the controller's pod, and is tried
+/// again after a growing pause.
 pub async fn keep_keys(
     client: Client,
     secrets: Secrets,
@@ -31,7 +31,7 @@ pub async fn keep_keys(
     reporter: Reporter,
 ) {
     let (clock, entropy) = system;
-    let mut tries = Tries {
+    let mut duties = Duties {
         reporter,
         next: HashMap::new(),
         failures: Backoff::default(),
@@ -39,20 +39,20 @@ pub async fn keep_keys(
     loop {
         leadership.gained().await;
         // caBundle first: without it, pods are refused.
-        tries
-            .of("CABundleNotSet", "setting caBundle", async || {
+        duties
+            .attempt("CABundleNotSet", "setting caBundle", async || {
                 let configured = ca_bundle::set(&client, authority.certificate()).await?;
                 Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
             })
             .await;
-        tries
-            .of("SigningKeyNotKept", "keeping the signing key", async || {
+        duties
+            .attempt("SigningKeyNotKept", "keeping the signing key", async || {
                 secrets.signing_key(entropy.as_ref()).await?;
                 Ok(KEEP_EVERY)
             })
             .await;
-        tries
-            .of(
+        duties
+            .attempt(
                 "BrokerCertificateNotKept",
                 "keeping the broker's certificate",
                 async || {
@@ -65,31 +65,31 @@ pub async fn keep_keys(
     }
 }
 
-/// What is done again and again: after a success in the time that it says, after a failure ever more rarely.
-struct Tries {
+/// Repeats each duty: after a success in the time that it returns, after a failure with a growing pause.
+struct Duties {
     reporter: Reporter,
     next: HashMap<&'static str, Instant>,
     failures: Backoff<&'static str>,
 }
 
-impl Tries {
-    async fn of(
+impl Duties {
+    async fn attempt(
         &mut self,
         reason: &'static str,
         doing: &str,
-        attempt: impl AsyncFnOnce() -> Result<Duration, PkiError>,
+        duty: impl AsyncFnOnce() -> Result<Duration, PkiError>,
     ) {
         if self.next.get(reason).is_some_and(|next| *next > Instant::now()) {
             return;
         }
-        let rest = match attempt().await {
+        let rest = match duty().await {
             Ok(rest) => {
                 self.failures.done(&reason);
-                self.reporter.own_over(reason);
+                self.reporter.own_recovered(reason);
                 rest
             }
             Err(error) => {
-                self.reporter.own_trouble(doing, reason, &error).await;
+                self.reporter.own_recurring(doing, reason, &error).await;
                 self.failures.failed(reason)
             }
         };

@@ -44,7 +44,7 @@ impl Leadership {
         }
     }
 
-    /// The claim, while it stands.
+    /// The claim, while it is valid.
     pub fn claim(&self) -> Option<Claim> {
         (*self.claim.borrow()).filter(|claim| Instant::now() < claim.until)
     }
@@ -72,7 +72,7 @@ impl Leadership {
         }
     }
 
-    /// Remembers where the broker's store stands; the holder's next write of the Lease takes it over.
+    /// Remembers the mark of the broker's store; the holder's next write of the Lease takes it over.
     pub fn remember(&self, claim: Claim, mark: StoreMark) {
         let lead = claim.epoch;
         self.seen.send_if_modified(|seen| {

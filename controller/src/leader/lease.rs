@@ -114,14 +114,16 @@ impl Elector {
         loop {
             let held = match self.step().await {
                 Ok(held) => {
-                    self.reporter.own_over(LEASE_NOT_KEPT);
+                    self.reporter.own_recovered(LEASE_NOT_KEPT);
                     held
                 }
                 Err(error) => {
                     // The Event would wait for the same API server; the Lease doesn't.
                     let reporter = self.reporter.clone();
                     tokio::spawn(async move {
-                        reporter.own_trouble("keeping the Lease", LEASE_NOT_KEPT, &error).await;
+                        reporter
+                            .own_recurring("keeping the Lease", LEASE_NOT_KEPT, &error)
+                            .await;
                     });
                     self.expire();
                     self.claim.borrow().is_some()
@@ -140,11 +142,11 @@ impl Elector {
         self.release().await;
     }
 
-    /// One look; whether we hold it then.
+    /// Reads the Lease once and acts on it; returns whether we hold it then.
     async fn step(&mut self) -> Result<bool, LeaseError> {
         let started = Instant::now();
         let present = timed(self.api.get_opt(LEASE_NAME)).await?;
-        // Before the claim: whoever leads shows it to the broker.
+        // Before the claim: the leader shows it to the broker.
         self.annotated.send_replace(present.as_ref().and_then(annotation));
         let step = decide(&mut self.memory, &self.identity, present.as_ref(), Instant::now());
         let (lease, epoch) = match step {
@@ -218,7 +220,7 @@ impl Elector {
         self.claim.send_if_modified(|claim| claim.take().is_some());
     }
 
-    /// We couldn't renew: the claim stands until its time, no longer.
+    /// We couldn't renew: the claim is valid until its time, no longer.
     fn expire(&mut self) {
         let expired = self.claim.borrow().is_some_and(|claim| claim.until <= Instant::now());
         if expired {

@@ -1,4 +1,4 @@
-//! What to do about the Lease as it stands, decided from its record, our own and the monotonic clock alone.
+//! What to do about the present Lease, decided from its record, our own and the monotonic clock alone.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
-/// What to do about the Lease as it stands.
+/// What to do about the present Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// There is none: make it, with this epoch.
@@ -19,20 +19,20 @@ pub(super) enum Step {
     Wait,
 }
 
-/// What one holds of the Lease, between two looks.
+/// What an elector remembers of the Lease between two reads.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// Our epoch, while we believe to hold it.
     pub(super) epoch: Option<i64>,
     /// The broker has seen this epoch: ours must be higher.
     pub(super) above: i64,
-    /// The last foreign record, and since when it stands.
+    /// The last foreign record, and since when it is unchanged.
     pub(super) foreign: Option<(Option<MicroTime>, Option<String>, Instant)>,
 }
 
 impl Memory {
     /// The claim ran out while the Lease may still be ours. What should have been written meanwhile wasn't: to lead
-    /// again is a new lead, with an epoch of its own, and everything is compared anew.
+    /// again is a new lead, with an epoch of its own, and everything is compared again.
     pub(super) fn lapse(&mut self) {
         if let Some(epoch) = self.epoch.take() {
             self.above = self.above.max(epoch);

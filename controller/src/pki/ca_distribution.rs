@@ -15,14 +15,14 @@ use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
 /// One that was right this long ago isn't looked at because of another pod: pods come in crowds.
 const FRESH: Duration = Duration::from_secs(10);
-/// Looks because of changes become rarer until the `ConfigMap` has been left alone for so long.
+/// Schedule because of changes become rarer until the `ConfigMap` has been left alone for so long.
 const QUIET: Duration = Duration::from_mins(1);
 /// A user who has made room, or put right what was changed, waits no longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Why a namespace is to be looked at.
 #[derive(Debug)]
-pub enum Wish {
+pub enum CaEvent {
     /// It has a `LaunchToken`, or a pod with our sidecar.
     Needed(String),
     /// Its `ConfigMap` was changed or deleted.
@@ -31,8 +31,8 @@ pub enum Wish {
     Listed(HashSet<String>),
 }
 
-/// Where wishes go.
-pub type Wishes = mpsc::UnboundedSender<Wish>;
+/// Where such events go.
+pub type CaEvents = mpsc::UnboundedSender<CaEvent>;
 
 /// What is known of each namespace's `ConfigMap`, for the conditions of `LaunchToken`s.
 #[derive(Debug, Clone, Default)]
@@ -48,8 +48,8 @@ impl CaBundles {
         self.all().get(namespace).cloned()
     }
 
-    /// Takes over the outcome of a look; answers whether it says something new.
-    fn take(&self, namespace: &str, outcome: &Outcome) -> bool {
+    /// Records the outcome of a look; returns whether it is new.
+    fn record(&self, namespace: &str, outcome: &Outcome) -> bool {
         let found = match outcome {
             Outcome::Right => None,
             Outcome::Missing(missing) => Some(missing.clone()),
@@ -63,20 +63,20 @@ impl CaBundles {
     }
 }
 
-/// Keeps the `ConfigMap`s of the namespaces that come in, and that of `own`; tells `changed` of the namespaces whose
+/// Keeps the `ConfigMap`s of the namespaces that come in, and that of `own`; calls `changed` with each namespace whose
 /// state did. Runs for ever.
 pub async fn keep(
     config_maps: ConfigMaps,
     own: String,
-    mut wishes: mpsc::UnboundedReceiver<Wish>,
+    mut events: mpsc::UnboundedReceiver<CaEvent>,
     leadership: Leadership,
     bundles: CaBundles,
     changed: impl Fn(&str),
 ) {
-    let mut looks = Looks::default();
-    looks.wish(Wish::Needed(own), Instant::now());
+    let mut schedule = Schedule::default();
+    schedule.observe(CaEvent::Needed(own), Instant::now());
     loop {
-        let next = looks.next();
+        let next = schedule.next();
         let is_due = async {
             leadership.gained().await;
             match next {
@@ -86,16 +86,16 @@ pub async fn keep(
         };
         // Also while another replica leads, so that nothing piles up.
         tokio::select! {
-            wish = wishes.recv() => match wish {
-                Some(wish) => looks.wish(wish, Instant::now()),
+            event = events.recv() => match event {
+                Some(event) => schedule.observe(event, Instant::now()),
                 None => return,
             },
-            () = is_due => if let Some(namespace) = looks.due(Instant::now()) {
+            () = is_due => if let Some(namespace) = schedule.due(Instant::now()) {
                 let outcome = config_maps.ensure(&namespace).await;
-                if bundles.take(&namespace, &outcome) {
+                if bundles.record(&namespace, &outcome) {
                     changed(&namespace);
                 }
-                looks.looked(namespace, &outcome, Instant::now());
+                schedule.record(namespace, &outcome, Instant::now());
             },
         }
     }
@@ -103,32 +103,32 @@ pub async fn keep(
 
 /// When each namespace is looked at.
 #[derive(Debug, Default)]
-struct Looks(HashMap<String, Look>);
+struct Schedule(HashMap<String, Look>);
 
 #[derive(Debug, Clone, Copy)]
 struct Look {
     next: Instant,
     last: Option<Instant>,
     failures: u32,
-    /// Looks because of changes since the `ConfigMap` was last left alone.
+    /// Schedule because of changes since the `ConfigMap` was last left alone.
     hurries: u32,
     /// Whether the next look is one of them already.
     hurried: bool,
     changed: Option<Instant>,
 }
 
-impl Looks {
-    fn wish(&mut self, wish: Wish, now: Instant) {
-        match wish {
-            Wish::Needed(namespace) => {
+impl Schedule {
+    fn observe(&mut self, event: CaEvent, now: Instant) {
+        match event {
+            CaEvent::Needed(namespace) => {
                 let look = self.0.entry(namespace).or_insert(Look::new(now));
                 // What can't be written now can't either because there is one more pod.
                 if look.failures == 0 {
                     look.soon(now, FRESH.max(look.pause_of_changes(now)));
                 }
             }
-            Wish::Changed(namespace) => self.changed(&namespace, now),
-            Wish::Listed(present) => {
+            CaEvent::Changed(namespace) => self.changed(&namespace, now),
+            CaEvent::Listed(present) => {
                 let known = self.0.iter();
                 let is_lost =
                     |(namespace, look): &(&String, &Look)| look.failures == 0 && !present.contains(*namespace);
@@ -158,7 +158,7 @@ impl Looks {
             .map(|(namespace, _)| namespace.clone())
     }
 
-    fn looked(&mut self, namespace: String, outcome: &Outcome, now: Instant) {
+    fn record(&mut self, namespace: String, outcome: &Outcome, now: Instant) {
         if *outcome == Outcome::Gone {
             self.0.remove(&namespace);
             return;
@@ -190,8 +190,8 @@ impl Look {
         }
     }
 
-    /// The first change is looked at at once. Whoever changes the `ConfigMap` over and over costs us ever fewer looks
-    /// and writes; our own writes are changes too.
+    /// The first change is looked at at once. Frequent changes get ever fewer looks and writes; our own
+    /// writes are changes too.
     fn changed(&mut self, now: Instant) {
         let pause = self.pause_of_changes(now);
         if self.is_quiet(now) {
@@ -233,29 +233,31 @@ mod tests {
         })
     }
 
-    fn needed() -> Wish {
-        Wish::Needed("shop".into())
+    fn needed() -> CaEvent {
+        CaEvent::Needed("shop".into())
     }
 
-    fn changed() -> Wish {
-        Wish::Changed("shop".into())
+    fn changed() -> CaEvent {
+        CaEvent::Changed("shop".into())
     }
 
     /// Seconds until the next look.
-    fn pause_of(looks: &Looks, now: Instant) -> Option<u64> {
-        looks.next().map(|next| next.saturating_duration_since(now).as_secs())
+    fn pause_of(schedule: &Schedule, now: Instant) -> Option<u64> {
+        schedule
+            .next()
+            .map(|next| next.saturating_duration_since(now).as_secs())
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_cant_be_written_is_tried_ever_more_rarely() {
-        let (mut looks, mut now) = (Looks::default(), Instant::now());
-        looks.wish(needed(), now);
+        let (mut schedule, mut now) = (Schedule::default(), Instant::now());
+        schedule.observe(needed(), now);
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            assert_eq!(looks.due(now).as_deref(), Some("shop"));
-            looks.looked("shop".into(), &missing("quota"), now);
-            looks.wish(needed(), now);
-            let pause = pause_of(&looks, now).unwrap();
+            assert_eq!(schedule.due(now).as_deref(), Some("shop"));
+            schedule.record("shop".into(), &missing("quota"), now);
+            schedule.observe(needed(), now);
+            let pause = pause_of(&schedule, now).unwrap();
             pauses.push(pause);
             now += Duration::from_secs(pause);
         }
@@ -264,39 +266,39 @@ mod tests {
             [1, 2, 4, 8, 16, 32, 60, 60],
             "pods that come meanwhile change nothing"
         );
-        looks.looked("shop".into(), &Outcome::Right, now);
-        assert_eq!(pause_of(&looks, now), Some(300));
-        looks.looked("shop".into(), &missing("quota"), now);
-        assert_eq!(pause_of(&looks, now), Some(1));
+        schedule.record("shop".into(), &Outcome::Right, now);
+        assert_eq!(pause_of(&schedule, now), Some(300));
+        schedule.record("shop".into(), &missing("quota"), now);
+        assert_eq!(pause_of(&schedule, now), Some(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_was_deleted_is_looked_at_within_a_second() {
-        let (mut looks, now) = (Looks::default(), Instant::now());
-        looks.wish(changed(), now);
-        assert_eq!(looks.next(), None, "nobody needs it there");
-        looks.wish(needed(), now);
-        looks.looked("shop".into(), &Outcome::Right, now);
-        looks.wish(changed(), now);
-        assert_eq!(pause_of(&looks, now), Some(1));
-        looks.looked("shop".into(), &Outcome::Right, now);
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.observe(changed(), now);
+        assert_eq!(schedule.next(), None, "nobody needs it there");
+        schedule.observe(needed(), now);
+        schedule.record("shop".into(), &Outcome::Right, now);
+        schedule.observe(changed(), now);
+        assert_eq!(pause_of(&schedule, now), Some(1));
+        schedule.record("shop".into(), &Outcome::Right, now);
         let later = now + Duration::from_secs(100);
-        looks.wish(changed(), later);
-        assert_eq!(looks.due(later).as_deref(), Some("shop"));
+        schedule.observe(changed(), later);
+        assert_eq!(schedule.due(later).as_deref(), Some("shop"));
     }
 
-    /// Seconds between the looks while somebody changes the `ConfigMap` each second, and each look comes to `outcome`.
+    /// Seconds between the looks while the `ConfigMap` is changed each second, and each look comes to `outcome`.
     fn pauses_under_changes(outcome: &Outcome) -> Vec<u64> {
-        let (mut looks, mut now) = (Looks::default(), Instant::now());
-        looks.wish(needed(), now);
-        looks.looked("shop".into(), outcome, now);
+        let (mut schedule, mut now) = (Schedule::default(), Instant::now());
+        schedule.observe(needed(), now);
+        schedule.record("shop".into(), outcome, now);
         now += 2 * QUIET;
         let (mut pauses, mut pause) = (Vec::new(), 0);
         while pauses.len() < 10 {
-            looks.wish(changed(), now);
-            looks.wish(needed(), now);
-            if looks.due(now).is_some() {
-                looks.looked("shop".into(), outcome, now);
+            schedule.observe(changed(), now);
+            schedule.observe(needed(), now);
+            if schedule.due(now).is_some() {
+                schedule.record("shop".into(), outcome, now);
                 pauses.push(std::mem::take(&mut pause));
             }
             now += Duration::from_secs(1);
@@ -314,55 +316,55 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_quiet_minute_a_change_is_looked_at_at_once() {
-        let (mut looks, mut now) = (Looks::default(), Instant::now());
-        looks.wish(needed(), now);
+        let (mut schedule, mut now) = (Schedule::default(), Instant::now());
+        schedule.observe(needed(), now);
         for _ in 0..20 {
-            looks.looked("shop".into(), &Outcome::Right, now);
-            looks.wish(changed(), now);
+            schedule.record("shop".into(), &Outcome::Right, now);
+            schedule.observe(changed(), now);
         }
-        assert_eq!(pause_of(&looks, now), Some(60));
+        assert_eq!(pause_of(&schedule, now), Some(60));
         now += QUIET;
-        looks.looked("shop".into(), &Outcome::Right, now);
+        schedule.record("shop".into(), &Outcome::Right, now);
         now += Duration::from_secs(1);
-        looks.wish(changed(), now);
-        assert_eq!(looks.due(now).as_deref(), Some("shop"));
+        schedule.observe(changed(), now);
+        assert_eq!(schedule.due(now).as_deref(), Some("shop"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_new_list_shows_which_were_lost_unseen() {
-        let (mut looks, now) = (Looks::default(), Instant::now());
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
         for namespace in ["has", "lost"] {
-            looks.wish(Wish::Needed(namespace.into()), now);
-            looks.looked(namespace.into(), &Outcome::Right, now);
+            schedule.observe(CaEvent::Needed(namespace.into()), now);
+            schedule.record(namespace.into(), &Outcome::Right, now);
         }
         let later = now + Duration::from_secs(10);
-        looks.wish(Wish::Listed(HashSet::from(["has".to_owned()])), later);
-        assert_eq!(looks.due(later).as_deref(), Some("lost"));
-        looks.looked("lost".into(), &Outcome::Right, later);
-        assert_eq!(looks.due(later), None);
+        schedule.observe(CaEvent::Listed(HashSet::from(["has".to_owned()])), later);
+        assert_eq!(schedule.due(later).as_deref(), Some("lost"));
+        schedule.record("lost".into(), &Outcome::Right, later);
+        assert_eq!(schedule.due(later), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_crowd_of_pods_is_one_look_in_ten_seconds() {
-        let (mut looks, now) = (Looks::default(), Instant::now());
-        looks.wish(needed(), now);
-        looks.looked("shop".into(), &Outcome::Right, now);
-        looks.wish(needed(), now);
-        assert_eq!(pause_of(&looks, now), Some(10));
-        looks.looked("shop".into(), &Outcome::Gone, now);
-        assert_eq!(looks.next(), None);
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.observe(needed(), now);
+        schedule.record("shop".into(), &Outcome::Right, now);
+        schedule.observe(needed(), now);
+        assert_eq!(pause_of(&schedule, now), Some(10));
+        schedule.record("shop".into(), &Outcome::Gone, now);
+        assert_eq!(schedule.next(), None);
     }
 
     #[test]
-    fn only_what_is_new_is_told() {
+    fn only_a_new_outcome_counts_as_changed() {
         let bundles = CaBundles::default();
         assert_eq!(bundles.of("shop"), None);
-        assert!(bundles.take("shop", &missing("quota")));
-        assert!(!bundles.take("shop", &missing("quota")));
-        assert!(bundles.take("shop", &missing("another quota")));
-        assert!(bundles.take("shop", &Outcome::Right));
+        assert!(bundles.record("shop", &missing("quota")));
+        assert!(!bundles.record("shop", &missing("quota")));
+        assert!(bundles.record("shop", &missing("another quota")));
+        assert!(bundles.record("shop", &Outcome::Right));
         assert_eq!(bundles.of("shop"), Some(None));
-        bundles.take("shop", &Outcome::Gone);
+        bundles.record("shop", &Outcome::Gone);
         assert_eq!(bundles.of("shop"), None);
     }
 }

@@ -66,7 +66,7 @@ impl ConfigMaps {
         }
     }
 
-    /// Sees to it that the namespace has its `ConfigMap`; why it hasn't is told in a Warning Event there.
+    /// Makes the namespace's `ConfigMap` what it should be; a Warning Event there says why it isn't.
     pub async fn ensure(&self, namespace: &str) -> Outcome {
         let written = timeout(API_TIMEOUT, self.write(namespace)).await;
         let error = match written.unwrap_or_else(|_| Err(slow(namespace))) {
@@ -85,10 +85,10 @@ impl ConfigMaps {
             name: Some(CA_CONFIG_MAP.into()),
             ..ObjectReference::default()
         };
-        // Never said to be over: a user who changes the ConfigMap to and fro would be told of each change.
+        // Never reported as over: a user who changes the ConfigMap back and forth would get an Event for each change.
         let reporter = &self.reporter;
         reporter
-            .trouble("writing the CA ConfigMap", event, &error, &object)
+            .recurring("writing the CA ConfigMap", event, &error, &object)
             .await;
         let message = format!(
             "No pod of this namespace starts without the ConfigMap {CA_CONFIG_MAP}: {}",

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::report::{Categorised, Category};
 
-/// Label that tells objects of ours from others'.
+/// Label of the objects that are ours.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.
 pub const MANAGER: &str = "agentwrit-controller";

@@ -1,5 +1,5 @@
-//! Compares the broker's pods with the cluster's, whenever the broker was looked at: nothing that the watch or a hint
-//! missed stays unseen, and nothing that failed is lost.
+//! Compares the broker's pods with the cluster's, after each refresh: what the watch missed or what failed
+//! is found again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::known::Known;
-use super::reporter::Ender;
+use super::known::KnownPods;
+use super::reporter::PodEndReporter;
 use super::safety::{Decision, Safety};
 use super::{BrokersPods, CONCURRENCY, Gone, PodError, cluster};
 use crate::policy_client::BrokerError;
@@ -23,7 +23,7 @@ const LIST_EVERY: Duration = Duration::from_mins(5);
 
 /// Compares pods.
 pub struct Comparer {
-    ender: Arc<Ender>,
+    ends: Arc<PodEndReporter>,
     search: Search,
 }
 
@@ -34,24 +34,24 @@ impl std::fmt::Debug for Comparer {
 }
 
 impl Comparer {
-    /// One that ends pods by `ender`.
-    pub fn new(ender: Arc<Ender>) -> Self {
+    /// A comparer that reports the ends it finds by `ends`.
+    pub fn new(ends: Arc<PodEndReporter>) -> Self {
         Self {
-            ender,
+            ends,
             search: Search::default(),
         }
     }
 
-    /// Compares after each look at the broker, and when the watch of pods had to begin anew; runs for ever.
-    pub async fn run(mut self, mut looks: watch::Receiver<Option<Arc<BrokersPods>>>) {
+    /// Compares after each refresh of the broker's list, and when the watch of pods had to start again; runs for ever.
+    pub async fn run(mut self, mut refreshes: watch::Receiver<Option<Arc<BrokersPods>>>) {
         loop {
             tokio::select! {
-                changed = looks.changed() => if changed.is_err() { return },
-                () = self.ender.known.listed() => {}
+                changed = refreshes.changed() => if changed.is_err() { return },
+                () = self.ends.known.listed() => {}
             }
-            let list = looks.borrow_and_update().clone();
+            let list = refreshes.borrow_and_update().clone();
             if let Some(list) = list
-                && self.ender.lead() == Some(list.lead)
+                && self.ends.lead() == Some(list.lead)
             {
                 self.compare(&list).await;
             }
@@ -59,62 +59,60 @@ impl Comparer {
     }
 
     async fn compare(&mut self, list: &BrokersPods) {
-        let ender = &self.ender;
-        let (decision, error) = self.search.ended(&ender.client, &ender.known, list).await;
+        let ends = &self.ends;
+        let (decision, error) = self.search.ended(&ends.client, &ends.known, list).await;
         if let Some(error) = error {
-            ender
-                .reporter
-                .own_trouble("comparing pods", "PodsNotCompared", &error)
+            ends.reporter
+                .own_recurring("comparing pods", "PodsNotCompared", &error)
                 .await;
         } else {
-            ender.reporter.own_over("PodsNotCompared");
+            ends.reporter.own_recovered("PodsNotCompared");
         }
-        if decision.tell {
+        if decision.report {
             let error = PodError::MostAreGone {
                 gone: decision.gone,
                 all: list.pods.len(),
                 held_back: decision.held_back,
             };
-            ender.metrics.safety_stops.inc();
-            ender
-                .reporter
-                .error_on("comparing pods", "SafetyStop", &error, ender.reporter.own())
+            ends.metrics.safety_stops.inc();
+            ends.reporter
+                .error_on("comparing pods", "SafetyStop", &error, ends.reporter.own())
                 .await;
         }
-        self.end(decision.end).await;
+        self.report(decision.end).await;
     }
 
-    /// Tells the broker of these ends, a few at once. What fails is found again after the next look.
-    async fn end(&self, gone: Vec<Gone>) {
-        let ender = &self.ender;
+    /// Reports these ends, a few at once. What fails is found again after the next refresh.
+    async fn report(&self, gone: Vec<Gone>) {
+        let ends = &self.ends;
         let failures = &AtomicUsize::new(0);
-        let tell = |gone: Gone| async move {
-            // A broker that doesn't answer is left alone until the next look.
-            if failures.load(Ordering::Relaxed) >= CONCURRENCY || !ender.known.begin(&gone.pod.uid) {
+        let report = |gone: Gone| async move {
+            // A broker that doesn't answer is left alone until the next refresh.
+            if failures.load(Ordering::Relaxed) >= CONCURRENCY || !ends.known.begin(&gone.pod.uid) {
                 return Ok(());
             }
-            let told = ender.tell(&gone.pod, gone.reason).await;
-            ender.known.finish(&gone.pod.uid, told.as_ref().ok().copied());
-            told.map(|_| ()).inspect_err(|error| {
+            let reported = ends.report_confirmed(&gone.pod, gone.reason).await;
+            ends.known.finish(&gone.pod.uid, reported.as_ref().ok().copied());
+            reported.map(|_| ()).inspect_err(|error| {
                 let is_away = matches!(error, BrokerError::Unavailable { .. });
                 failures.fetch_add(usize::from(is_away), Ordering::Relaxed);
             })
         };
-        let told = stream::iter(in_turns_by(gone, |gone| gone.pod.namespace.clone())).map(tell);
-        let mut told = std::pin::pin!(told.buffer_unordered(CONCURRENCY));
-        let (mut first, mut told_any) = (None, false);
-        while let Some(told) = told.next().await {
-            told_any |= told.is_ok();
-            if let Err(error) = told {
+        let reports = stream::iter(in_turns_by(gone, |gone| gone.pod.namespace.clone())).map(report);
+        let mut reports = std::pin::pin!(reports.buffer_unordered(CONCURRENCY));
+        let (mut first, mut any_reported) = (None, false);
+        while let Some(report) = reports.next().await {
+            any_reported |= report.is_ok();
+            if let Err(error) = report {
                 first.get_or_insert(error);
             }
         }
-        if first.is_none() && told_any {
-            ender.reporter.own_over("PodEndsNotTold");
+        if first.is_none() && any_reported {
+            ends.reporter.own_recovered("PodEndsNotTold");
         }
         if let Some(error) = first.filter(|error| !matches!(error, BrokerError::NotLeader)) {
             let doing = "telling the broker of pods' ends";
-            ender.reporter.own_trouble(doing, "PodEndsNotTold", &error).await;
+            ends.reporter.own_recurring(doing, "PodEndsNotTold", &error).await;
         }
     }
 }
@@ -137,14 +135,14 @@ struct Listed {
 impl Search {
     /// What has ended of the broker's pods, and why not all could be read. What can't be read now is missing in the
     /// next comparison too.
-    async fn ended(&mut self, client: &Client, known: &Known, list: &BrokersPods) -> (Decision, Option<PodError>) {
+    async fn ended(&mut self, client: &Client, known: &KnownPods, list: &BrokersPods) -> (Decision, Option<PodError>) {
         let now = Instant::now();
-        known.hold(list);
+        known.set_held(list);
         let missing = match self.missing(client, known, list, now).await {
             Ok(missing) => missing,
             Err(error) => return (Decision::default(), Some(error)),
         };
-        let is_open = |pod: &LivePod| !known.is_told(&pod.uid) && !self.safety.rests(&pod.uid, now);
+        let is_open = |pod: &LivePod| !known.is_reported(&pod.uid) && !self.safety.rests(&pod.uid, now);
         let open = missing.into_iter().filter(is_open).collect();
         let confirmed = cluster::confirm_all(client, in_turns(open)).await;
         if confirmed.unread > 0 {
@@ -160,7 +158,7 @@ impl Search {
     async fn missing(
         &mut self,
         client: &Client,
-        known: &Known,
+        known: &KnownPods,
         list: &BrokersPods,
         now: Instant,
     ) -> Result<Vec<LivePod>, PodError> {
@@ -233,7 +231,7 @@ mod tests {
                 (true, _) => status(403, "Forbidden"),
             },
         );
-        let (mut search, known) = (Search::default(), Known::default());
+        let (mut search, known) = (Search::default(), KnownPods::default());
         let (decision, error) = search.ended(&client, &known, &brokers(3)).await;
         assert_eq!(decision.end.len(), 0);
         assert!(matches!(error, Some(PodError::Api { .. })), "{error:?}");
@@ -251,14 +249,14 @@ mod tests {
                 (200, no_pods())
             }
         });
-        let (mut search, known) = (Search::default(), Known::default());
+        let (mut search, known) = (Search::default(), KnownPods::default());
         let (decision, _) = search.ended(&client, &known, &brokers(11)).await;
-        assert_eq!((decision.end.len(), decision.held_back, decision.tell), (0, 11, true));
+        assert_eq!((decision.end.len(), decision.held_back, decision.report), (0, 11, true));
         let reads = asked.load(Ordering::SeqCst);
         for _ in 0..5 {
             tokio::time::advance(Duration::from_secs(10)).await;
             let (decision, _) = search.ended(&client, &known, &brokers(11)).await;
-            assert_eq!((decision.end.len(), decision.held_back, decision.tell), (0, 0, false));
+            assert_eq!((decision.end.len(), decision.held_back, decision.report), (0, 0, false));
         }
         assert!(asked.load(Ordering::SeqCst) <= reads + 5, "they rest meanwhile");
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -275,9 +273,11 @@ mod tests {
             ),
             None => (200, no_pods()),
         });
-        let (decision, error) = Search::default().ended(&client, &Known::default(), &brokers(50)).await;
+        let (decision, error) = Search::default()
+            .ended(&client, &KnownPods::default(), &brokers(50))
+            .await;
         assert_eq!(
-            (decision.end.len(), decision.gone, decision.tell),
+            (decision.end.len(), decision.gone, decision.report),
             (0, 0, false),
             "{error:?}"
         );

@@ -1,4 +1,4 @@
-//! What watch, hints and comparison know together about pods.
+//! What the watch, the suspected ends and the comparison know together about pods.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::BrokersPods;
 use super::head::PodHead;
 
-/// Which pods exist, which of them the broker holds, and of which ends it has been told.
+/// Which pods exist, which of them the broker holds, and which ends were reported to it.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct KnownPods {
     state: Mutex<State>,
     listed: Notify,
 }
@@ -27,13 +27,13 @@ struct State {
     listing: HashSet<u128>,
     /// UIDs of the pods that the broker held when it was last asked.
     held: HashSet<String>,
-    /// When the broker was told of ends since then.
-    told: HashMap<String, Instant>,
-    /// Ends that somebody is confirming or telling of.
+    /// When ends were reported to the broker since then.
+    reported: HashMap<String, Instant>,
+    /// Ends that are being confirmed or reported.
     under_way: HashSet<String>,
 }
 
-impl Known {
+impl KnownPods {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +52,7 @@ impl Known {
                 if let (Some(present), Some(number)) = (&mut state.present, number_of(pod)) {
                     present.remove(&number);
                 }
-                // One without the label that the broker has begun to hold since it was asked: the next look tells.
+                // An unlabelled pod that the broker began to hold after its last list: the next refresh finds it.
                 let is_held = pod.meta().uid.as_ref().is_some_and(|uid| state.held.contains(uid));
                 return (is_held || pod.is_labelled()).then(|| pod.live());
             }
@@ -67,17 +67,17 @@ impl Known {
         None
     }
 
-    /// Resolves when the watch has listed anew.
+    /// Resolves when the watch has listed all pods again.
     pub(super) async fn listed(&self) {
         self.listed.notified().await;
     }
 
-    /// Takes in what the broker holds.
-    pub(super) fn hold(&self, list: &BrokersPods) {
+    /// Records what the broker holds.
+    pub(super) fn set_held(&self, list: &BrokersPods) {
         let mut state = self.state();
         state.held = list.pods.iter().map(|pod| pod.uid.clone()).collect();
-        // An answer that was asked for after we told shows by itself whether it was heeded.
-        state.told.retain(|_, told| *told > list.asked);
+        // A list requested after our report shows by itself whether the report took effect.
+        state.reported.retain(|_, reported| *reported > list.asked);
     }
 
     /// Those of the broker's pods that the watch doesn't know; none while it has never listed.
@@ -88,23 +88,23 @@ impl Known {
         Some(pods.iter().filter(is_missing).cloned().collect())
     }
 
-    /// Whether the broker's answer is too old to show that it was told of this end.
-    pub(super) fn is_told(&self, uid: &str) -> bool {
-        self.state().told.contains_key(uid)
+    /// Whether this end was reported after the broker's list was requested.
+    pub(super) fn is_reported(&self, uid: &str) -> bool {
+        self.state().reported.contains_key(uid)
     }
 
-    /// Begins to see to an end, unless somebody does already or the broker has just been told.
+    /// Claims this end, unless it is claimed already or was just reported.
     pub(super) fn begin(&self, uid: &str) -> bool {
         let mut state = self.state();
-        !state.told.contains_key(uid) && state.under_way.insert(uid.to_owned())
+        !state.reported.contains_key(uid) && state.under_way.insert(uid.to_owned())
     }
 
-    /// Ends what [`Known::begin`] began.
-    pub(super) fn finish(&self, uid: &str, told: Option<Instant>) {
+    /// Ends what [`KnownPods::begin`] began.
+    pub(super) fn finish(&self, uid: &str, reported: Option<Instant>) {
         let mut state = self.state();
         state.under_way.remove(uid);
-        if let Some(told) = told {
-            state.told.insert(uid.to_owned(), told);
+        if let Some(at) = reported {
+            state.reported.insert(uid.to_owned(), at);
         }
     }
 }
@@ -152,26 +152,30 @@ mod tests {
         }
     }
 
-    fn missing(known: &Known, list: &BrokersPods) -> Option<Vec<String>> {
+    fn missing(known: &KnownPods, list: &BrokersPods) -> Option<Vec<String>> {
         let missing = known.missing(&list.pods)?;
         Some(missing.into_iter().map(|pod| pod.name).collect())
     }
 
     #[test]
     fn a_deletion_is_a_hint_by_label_or_by_the_brokers_list() {
-        let known = Known::default();
-        known.hold(&brokers(&[1]));
-        let hint = |event| known.observe(&event).map(|pod| pod.name);
-        assert_eq!(hint(Event::Delete(pod(1, None))).as_deref(), Some("pod-1"));
-        assert_eq!(hint(Event::Delete(pod(1, Some("no")))).as_deref(), Some("pod-1"));
-        assert_eq!(hint(Event::Delete(pod(2, Some("true")))).as_deref(), Some("pod-2"));
-        assert_eq!(hint(Event::Delete(pod(3, None))), None, "somebody else's pod");
-        assert_eq!(hint(Event::Apply(pod(1, None))), None, "the label alone was taken off");
+        let known = KnownPods::default();
+        known.set_held(&brokers(&[1]));
+        let suspected = |event| known.observe(&event).map(|pod| pod.name);
+        assert_eq!(suspected(Event::Delete(pod(1, None))).as_deref(), Some("pod-1"));
+        assert_eq!(suspected(Event::Delete(pod(1, Some("no")))).as_deref(), Some("pod-1"));
+        assert_eq!(suspected(Event::Delete(pod(2, Some("true")))).as_deref(), Some("pod-2"));
+        assert_eq!(suspected(Event::Delete(pod(3, None))), None, "somebody else's pod");
+        assert_eq!(
+            suspected(Event::Apply(pod(1, None))),
+            None,
+            "the label alone was taken off"
+        );
     }
 
     #[test]
     fn running_pods_without_the_label_are_not_missing() {
-        let known = Known::default();
+        let known = KnownPods::default();
         let list = brokers(&[1, 2]);
         assert_eq!(missing(&known, &list), None, "nothing has been listed");
         known.observe(&Event::Init);
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_uid_that_is_no_uuid_is_always_missing() {
-        let known = Known::default();
+        let known = KnownPods::default();
         known.observe(&Event::InitDone);
         for odd in ["", "a", "+0000000-0000-4000-8000-00000000000", &"-".repeat(36)] {
             let pods = [LivePod {
@@ -204,16 +208,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_end_is_told_once_until_the_broker_answers_anew() {
-        let known = Known::default();
+        let known = KnownPods::default();
         let before = brokers(&[1]);
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(known.begin(&uid(1)));
         assert!(!known.begin(&uid(1)), "somebody does it already");
         known.finish(&uid(1), Some(Instant::now()));
-        known.hold(&before);
-        assert!(known.is_told(&uid(1)) && !known.begin(&uid(1)), "the answer is older");
+        known.set_held(&before);
+        assert!(
+            known.is_reported(&uid(1)) && !known.begin(&uid(1)),
+            "the answer is older"
+        );
         tokio::time::advance(Duration::from_millis(1)).await;
-        known.hold(&brokers(&[1]));
+        known.set_held(&brokers(&[1]));
         assert!(known.begin(&uid(1)), "the broker holds it again");
         known.finish(&uid(1), None);
         assert!(known.begin(&uid(1)), "it could not be told");

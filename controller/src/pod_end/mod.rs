@@ -1,7 +1,7 @@
-//! When a pod ends, its authority ends: watch, confirm, tell the broker (`docs/adr/0008-pod-end.md`).
+//! When a pod ends, its authority ends: watch, confirm, report to the broker (`docs/adr/0008-pod-end.md`).
 //!
-//! What counts is the broker's list of pods, UID by UID. The watch and the label are hints that make it fast: whatever
-//! they miss, the next comparison finds, at most one look at the broker later.
+//! The broker's list of pods decides, UID by UID. The watch and the label only make it fast: what they miss, the
+//! next comparison finds, at most one refresh of the broker's list later.
 
 mod cluster;
 mod comparison;
@@ -20,9 +20,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use comparison::Comparer;
-pub use known::Known;
-pub use reporter::Ender;
-pub use silent::{Silent, Teller};
+pub use known::KnownPods;
+pub use reporter::PodEndReporter;
+pub use silent::{SilentPodReporter, SilentPods};
 pub use watch::watch;
 
 use crate::report::{Categorised, Category};
@@ -31,10 +31,10 @@ use crate::report::{Categorised, Category};
 const NOT_FINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// Pods in one page of a list. Few, because a page is read as a whole, and each pod's author decides how long it is.
 const PAGE: u32 = 50;
-/// Confirmations and messages to the broker at once, each for hints and for the comparison.
+/// Concurrent confirmations and reports, each for suspected ends and for the comparison.
 const CONCURRENCY: usize = 8;
-/// How many hints wait. A hint for which there is no room is dropped: the comparison finds that end.
-const HINTS: usize = 1024;
+/// How many suspected ends may wait. When the queue is full, one is dropped: the comparison finds that end.
+const MAX_SUSPECTED_ENDS: usize = 1024;
 /// How long one call to the API server may take.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -100,10 +100,10 @@ pub struct BrokersPods {
     pub asked: Instant,
 }
 
-/// Where hints at pods that may have ended go.
-pub type Hints = mpsc::Sender<LivePod>;
+/// Where pods go that may have ended.
+pub type SuspectedEnds = mpsc::Sender<LivePod>;
 
-/// A bounded queue of hints.
-pub fn hints() -> (Hints, mpsc::Receiver<LivePod>) {
-    mpsc::channel(HINTS)
+/// A bounded queue of suspected ends.
+pub fn suspected_ends() -> (SuspectedEnds, mpsc::Receiver<LivePod>) {
+    mpsc::channel(MAX_SUSPECTED_ENDS)
 }

@@ -1,4 +1,4 @@
-//! Works off hints, and tells the broker of ends.
+//! Confirms suspected ends and reports pods that ended to the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,49 +8,49 @@ use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::known::Known;
+use super::known::KnownPods;
 use super::{CONCURRENCY, PodError, cluster};
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
-use crate::policy_client::{Broker, BrokerError};
+use crate::policy_client::{BrokerError, PolicyClient};
 use crate::report::Reporter;
 
-/// Between the attempts for one hint. What can't be done in that time, the comparison does later.
+/// Pauses between the attempts for one suspected end. What fails in that time, the comparison does later.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
 ];
 
-/// Confirms ends and tells the broker.
-pub struct Ender {
+/// Confirms ends and reports them to the broker.
+pub struct PodEndReporter {
     pub(super) client: Client,
-    broker: Arc<Broker>,
+    broker: Arc<PolicyClient>,
     leadership: Leadership,
-    pub(super) known: Arc<Known>,
+    pub(super) known: Arc<KnownPods>,
     pub(super) reporter: Reporter,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl std::fmt::Debug for Ender {
+impl std::fmt::Debug for PodEndReporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ender").finish_non_exhaustive()
+        f.debug_struct("PodEndReporter").finish_non_exhaustive()
     }
 }
 
-/// Why an end isn't known to the broker.
-pub(super) enum Trouble {
+/// Why an end wasn't reported.
+pub(super) enum NotReported {
     Broker(BrokerError),
     Api(PodError),
 }
 
-impl Ender {
-    /// An ender that shares `known` with watch and comparison.
+impl PodEndReporter {
+    /// A reporter that shares `known` with watch and comparison.
     pub fn new(
         client: Client,
-        broker: Arc<Broker>,
+        broker: Arc<PolicyClient>,
         leadership: Leadership,
-        known: Arc<Known>,
+        known: Arc<KnownPods>,
         reporter: Reporter,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -69,61 +69,67 @@ impl Ender {
         self.leadership.claim().map(|claim| claim.epoch)
     }
 
-    /// Works off hints for ever, a few at once.
-    pub async fn work(self: Arc<Self>, mut hints: mpsc::Receiver<LivePod>) {
+    /// Handles suspected ends for ever, a few at once.
+    pub async fn run(self: Arc<Self>, mut suspected: mpsc::Receiver<LivePod>) {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
-        while let Some(pod) = hints.recv().await {
-            // Who begins to lead compares everything.
+        while let Some(pod) = suspected.recv().await {
+            // A new leader compares everything.
             if self.lead().is_none() || !self.known.begin(&pod.uid) {
                 continue;
             }
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                 return;
             };
-            let ender = Arc::clone(&self);
+            let this = Arc::clone(&self);
             tokio::spawn(async move {
-                let told = ender.follow(&pod).await;
-                ender.known.finish(&pod.uid, told);
+                let reported = this.report_with_retries(&pod).await;
+                this.known.finish(&pod.uid, reported);
                 drop(permit);
             });
         }
     }
 
-    /// When the broker was told, if the pod has ended and that was possible soon.
-    async fn follow(&self, pod: &LivePod) -> Option<Instant> {
+    /// When the end was reported, if the pod has ended and the broker could be reached soon.
+    async fn report_with_retries(&self, pod: &LivePod) -> Option<Instant> {
         let mut pauses = PAUSES.into_iter();
         loop {
-            let trouble = match self.try_end(pod).await {
-                Ok(told) => return told,
-                Err(trouble) => trouble,
+            let error = match self.report_end(pod).await {
+                Ok(reported) => return reported,
+                Err(error) => error,
             };
             let pause = pauses.next();
-            match trouble {
-                Trouble::Broker(BrokerError::NotLeader) => return None,
-                Trouble::Broker(error @ BrokerError::Refused { .. }) => {
+            match error {
+                NotReported::Broker(BrokerError::NotLeader) => return None,
+                NotReported::Broker(error @ BrokerError::Refused { .. }) => {
                     let doing = "telling the broker of a pod's end";
-                    self.reporter.own_trouble(doing, "PodEndsNotTold", &error).await;
+                    self.reporter.own_recurring(doing, "PodEndsNotTold", &error).await;
                     return None;
                 }
-                Trouble::Broker(error) => tracing::debug!(pod = pod.name, %error, "a pod's end waits for the broker"),
-                Trouble::Api(error) if pause.is_none() => {
-                    let doing = "confirming a pod's end";
-                    self.reporter.own_trouble(doing, "PodsNotCompared", &error).await;
+                NotReported::Broker(error) => {
+                    tracing::debug!(pod = pod.name, %error, "a pod's end waits for the broker")
                 }
-                Trouble::Api(_) => {}
+                NotReported::Api(error) if pause.is_none() => {
+                    let doing = "confirming a pod's end";
+                    self.reporter.own_recurring(doing, "PodsNotCompared", &error).await;
+                }
+                NotReported::Api(_) => {}
             }
             tokio::time::sleep(pause?).await;
         }
     }
 
-    async fn try_end(&self, pod: &LivePod) -> Result<Option<Instant>, Trouble> {
-        let confirmed = cluster::confirm(&self.client, pod).await.map_err(Trouble::Api)?;
+    /// Confirms that the pod has ended and reports it; `None` when it hasn't.
+    async fn report_end(&self, pod: &LivePod) -> Result<Option<Instant>, NotReported> {
+        let confirmed = cluster::confirm(&self.client, pod).await.map_err(NotReported::Api)?;
         let Some(reason) = confirmed else { return Ok(None) };
-        self.tell(pod, reason).await.map_err(Trouble::Broker).map(Some)
+        self.report_confirmed(pod, reason)
+            .await
+            .map_err(NotReported::Broker)
+            .map(Some)
     }
 
-    /// Tells the broker of an end that is confirmed; answers when.
-    pub(super) async fn tell(&self, pod: &LivePod, reason: &'static str) -> Result<Instant, BrokerError> {
+    /// Reports a confirmed end to the broker; returns when.
+    pub(super) async fn report_confirmed(&self, pod: &LivePod, reason: &'static str) -> Result<Instant, BrokerError> {
         let revoked = self.broker.pod_ended(pod, reason).await?;
         self.metrics.pods_ended.inc();
         tracing::info!(

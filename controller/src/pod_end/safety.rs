@@ -18,8 +18,8 @@ const SECOND_COMPARISON: Duration = Duration::from_mins(1);
 pub(super) struct Safety {
     /// When each was first found gone.
     waiting: HashMap<String, Instant>,
-    /// When it was last told that most are gone.
-    told: Option<Instant>,
+    /// When it was last reported that most are gone.
+    reported: Option<Instant>,
 }
 
 /// What becomes of the pods that were found gone.
@@ -31,8 +31,9 @@ pub(super) struct Decision {
     pub held_back: usize,
     /// How many are gone, with those that wait.
     pub gone: usize,
-    /// Whether that is most, and has to be told: some of them are new, and they wait or nothing was told for a minute.
-    pub tell: bool,
+    /// Whether most are gone and that has to be reported: some are new, and they wait or nothing was reported for a
+    /// minute.
+    pub report: bool,
 }
 
 /// Of how many pods how many are gone.
@@ -107,10 +108,10 @@ impl Safety {
                 None => decision.end.push(gone),
             }
         }
-        let was_told = self.told.is_some_and(|told| !is_due(told, now));
-        decision.tell = decision.held_back > 0 || (any_new && whole.most_are_gone() && !was_told);
-        if decision.tell {
-            self.told = Some(now);
+        let was_reported = self.reported.is_some_and(|at| !is_due(at, now));
+        decision.report = decision.held_back > 0 || (any_new && whole.most_are_gone() && !was_reported);
+        if decision.report {
+            self.reported = Some(now);
         }
         decision
     }
@@ -153,14 +154,17 @@ mod tests {
         let all = [pods("a", 24), pods("b", 24)].concat();
         let found = [pods("a", 13), pods("b", 13)].concat();
         assert_eq!(decide(&mut safety, &all, &found, start), (0, 26));
-        assert!(!safety.decide(&all, gone(&found), &[], start).tell, "told once");
+        assert!(!safety.decide(&all, gone(&found), &[], start).report, "told once");
         let early = start + SECOND_COMPARISON.saturating_sub(Duration::from_millis(1));
         assert!(found.iter().all(|pod| safety.rests(&pod.uid, early)));
         assert_eq!(decide(&mut safety, &all, &found, early), (0, 0));
         let due = start + SECOND_COMPARISON;
         assert!(!found.iter().any(|pod| safety.rests(&pod.uid, due)));
         let decision = safety.decide(&all, gone(&found), &[], due);
-        assert_eq!((decision.end.len(), decision.held_back, decision.tell), (26, 0, false));
+        assert_eq!(
+            (decision.end.len(), decision.held_back, decision.report),
+            (26, 0, false)
+        );
     }
 
     #[test]
@@ -178,9 +182,9 @@ mod tests {
         // Without the other, neither loses more than ten.
         let all = [pods("a", 8), pods("b", 8)].concat();
         let decision = Safety::default().decide(&all, gone(&all), &[], Instant::now());
-        assert_eq!((decision.end.len(), decision.held_back, decision.tell), (16, 0, true));
+        assert_eq!((decision.end.len(), decision.held_back, decision.report), (16, 0, true));
         let some = gone(&pods("a", 8));
-        assert!(!Safety::default().decide(&all, some, &[], Instant::now()).tell);
+        assert!(!Safety::default().decide(&all, some, &[], Instant::now()).report);
     }
 
     #[test]

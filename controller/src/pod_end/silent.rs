@@ -1,4 +1,4 @@
-//! Pods whose sidecar runs and of which the broker hasn't heard: a Warning Event tells of each once.
+//! Pods whose sidecar runs but never reached the broker: each gets one Warning Event.
 //!
 //! A pod whose launch was refused has an Event of its own; here it is about those whose request never arrived, or not
 //! as that of a pod.
@@ -25,7 +25,7 @@ use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 
-/// So long the sidecar runs before it is told of: it asks the broker within its first second.
+/// How long the sidecar runs before it is reported: it asks the broker within its first second.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// A pod that hasn't started is looked at ever more rarely, at least this often.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -40,7 +40,7 @@ const REASON: &str = "NoLaunchRequest";
 
 /// The pods with our label, and whether the broker has heard of them.
 #[derive(Debug)]
-pub struct Silent {
+pub struct SilentPods {
     state: Mutex<State>,
     metrics: Arc<Metrics>,
 }
@@ -48,7 +48,7 @@ pub struct Silent {
 #[derive(Debug)]
 struct State {
     waiting: Waiting,
-    /// The broker has heard of them, or an Event told that it hasn't.
+    /// The broker has heard of them, or an Event says that it hasn't.
     settled: HashSet<u128>,
     /// Those of a list that is under way.
     listing: HashSet<u128>,
@@ -56,7 +56,7 @@ struct State {
     answers: Option<(Instant, Instant)>,
 }
 
-impl Silent {
+impl SilentPods {
     /// Follows no pod yet; counts in `metrics` those that it has no room for.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Silent {
     }
 
     /// The broker has heard of this pod.
-    pub fn heard(&self, uid: &str) {
+    pub fn settle(&self, uid: &str) {
         self.state().settle(uid);
     }
 
@@ -127,7 +127,7 @@ impl Silent {
         due.into_iter().map(|(_, pod)| pod).collect()
     }
 
-    /// The pod isn't to be told of yet: it is due again after `rest`, or after twice the last pause.
+    /// The pod isn't to be reported yet: it is due again after `rest`, or after twice the last pause.
     fn later(&self, uid: &str, rest: Option<Duration>, now: Instant) {
         let mut state = self.state();
         if let Some(wait) = known::number(uid).and_then(|number| state.waiting.get_mut(number)) {
@@ -209,14 +209,14 @@ fn seen(uid: &str, pod: Option<&Pod>, unix_seconds: i64) -> Seen {
     }
 }
 
-/// Tells of silent pods.
-pub struct Teller {
+/// Writes the Events about silent pods.
+pub struct SilentPodReporter {
     /// The API server.
     pub client: Client,
     /// Whether we may write.
     pub leadership: Leadership,
     /// Which pods there are.
-    pub silent: Arc<Silent>,
+    pub silent: Arc<SilentPods>,
     /// Writes the Events.
     pub reporter: Reporter,
     /// The time.
@@ -225,44 +225,44 @@ pub struct Teller {
     pub broker_url: String,
 }
 
-impl std::fmt::Debug for Teller {
+impl std::fmt::Debug for SilentPodReporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Teller").finish_non_exhaustive()
+        f.debug_struct("SilentPodReporter").finish_non_exhaustive()
     }
 }
 
-impl Teller {
-    /// Looks at what is due after each look at the broker; runs for ever.
-    pub async fn run(self, mut looks: watch::Receiver<Option<Arc<BrokersPods>>>) {
-        while looks.changed().await.is_ok() {
-            let list = looks.borrow_and_update().clone();
+impl SilentPodReporter {
+    /// Checks what is due after each refresh of the broker's list; runs for ever.
+    pub async fn run(self, mut refreshes: watch::Receiver<Option<Arc<BrokersPods>>>) {
+        while refreshes.changed().await.is_ok() {
+            let list = refreshes.borrow_and_update().clone();
             if let Some(list) = list
                 && self.leadership.claim().map(|claim| claim.epoch) == Some(list.lead)
             {
                 for pod in self.silent.due(&list) {
-                    self.look(&pod).await;
+                    self.check(&pod).await;
                 }
             }
         }
     }
 
-    async fn look(&self, pod: &LivePod) {
+    async fn check(&self, pod: &LivePod) {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
         let Ok(Ok(found)) = timeout(API_TIMEOUT, api.get_opt(&pod.name)).await else {
-            // The comparison of pods tells of an API server that doesn't answer.
+            // The comparison of pods reports an API server that doesn't answer.
             return self.silent.later(&pod.uid, None, Instant::now());
         };
         match seen(&pod.uid, found.as_ref(), self.clock.unix_seconds()) {
-            Seen::Gone => self.silent.heard(&pod.uid),
+            Seen::Gone => self.silent.settle(&pod.uid),
             Seen::NotYet(rest) => self.silent.later(&pod.uid, rest, Instant::now()),
-            Seen::Silent if self.tell(pod).await => self.silent.heard(&pod.uid),
-            // Once more after the next look, when those have had their turn that have been due for longer.
+            Seen::Silent if self.report(pod).await => self.silent.settle(&pod.uid),
+            // Once more after the next refresh, after those that have been due for longer.
             Seen::Silent => self.silent.later(&pod.uid, Some(Duration::ZERO), Instant::now()),
         }
     }
 
-    /// Answers whether the Event was written.
-    async fn tell(&self, pod: &LivePod) -> bool {
+    /// Returns whether the Event was written.
+    async fn report(&self, pod: &LivePod) -> bool {
         let reference = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),

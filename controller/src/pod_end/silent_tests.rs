@@ -28,8 +28,8 @@ fn asked(at: Instant, heard: &[u8]) -> BrokersPods {
 }
 
 /// One that sees the broker answer for the first time long enough before.
-fn silent() -> Silent {
-    let silent = Silent::new(Arc::new(Metrics::new().unwrap()));
+fn silent() -> SilentPods {
+    let silent = SilentPods::new(Arc::new(Metrics::new().unwrap()));
     silent.due(&asked(Instant::now(), &[]));
     silent
 }
@@ -39,7 +39,7 @@ fn names(due: Vec<LivePod>) -> Vec<String> {
 }
 
 /// At `at`, when the broker has been answering all the time.
-fn due(silent: &Silent, at: Instant, heard: &[u8]) -> Vec<String> {
+fn due(silent: &SilentPods, at: Instant, heard: &[u8]) -> Vec<String> {
     let (since, _) = silent.state().answers.unwrap();
     silent.state().answers = Some((since, at));
     names(silent.due(&asked(at, heard)))
@@ -52,7 +52,7 @@ async fn a_pod_is_due_after_a_minute_unless_it_was_heard() {
         silent.observe(&Event::Apply(head(number, "true")), now);
     }
     silent.observe(&Event::Apply(head(4, "no")), now);
-    silent.heard(&uid(2));
+    silent.settle(&uid(2));
     assert_eq!(due(&silent, now + Duration::from_secs(59), &[3]), [""; 0]);
     assert_eq!(due(&silent, now + PATIENCE, &[]), ["pod-1"]);
     // Another event of the watch doesn't begin anew with those that were heard.
@@ -154,7 +154,7 @@ async fn an_event_that_fails_to_write_is_tried_at_the_next_look() {
     );
     let reporter = Reporter::new(client.clone(), "system", "controller-0", Arc::clone(&metrics));
     let (_, leadership) = Elector::new(client.clone(), "system", "c", clock.clone(), reporter.clone(), metrics);
-    let teller = Teller {
+    let reporter = SilentPodReporter {
         client,
         leadership,
         silent: Arc::new(silent()),
@@ -162,16 +162,16 @@ async fn an_event_that_fails_to_write_is_tried_at_the_next_look() {
         clock,
         broker_url: "https://broker:8443".into(),
     };
-    teller.silent.observe(&Event::Apply(head(1, "true")), Instant::now());
+    reporter.silent.observe(&Event::Apply(head(1, "true")), Instant::now());
     tokio::time::advance(PATIENCE).await;
     for _ in 0..2 {
-        let is_due = due(&teller.silent, Instant::now(), &[]);
+        let is_due = due(&reporter.silent, Instant::now(), &[]);
         assert_eq!(is_due, ["pod-1"], "it has not been told of");
-        teller.look(&head(1, "true").live()).await;
+        reporter.check(&head(1, "true").live()).await;
         tokio::time::advance(Duration::from_secs(10)).await;
         refusing.store(false, Ordering::SeqCst);
     }
-    assert_eq!(due(&teller.silent, Instant::now(), &[]), [""; 0]);
+    assert_eq!(due(&reporter.silent, Instant::now(), &[]), [""; 0]);
 }
 
 #[test]

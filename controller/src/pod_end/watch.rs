@@ -8,40 +8,40 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::head::PodHead;
-use super::known::Known;
-use super::silent::Silent;
-use super::{Hints, NOT_FINISHED, PAGE};
+use super::known::KnownPods;
+use super::silent::SilentPods;
+use super::{NOT_FINISHED, PAGE, SuspectedEnds};
 use crate::metrics::Metrics;
-use crate::pki::ca_distribution::{Wish, Wishes};
-use crate::reconcile::watches::each;
+use crate::pki::ca_distribution::{CaEvent, CaEvents};
+use crate::reconcile::watches::for_each_event;
 
-/// Watches all unfinished pods of the cluster; hints at those that leave, and asks for the CA where labelled ones are.
+/// Watches all unfinished pods of the cluster; passes on those that leave, and asks for the CA where labelled ones are.
 /// Runs for ever.
 ///
 /// All pods, not those with our label: whoever may write a pod may take the label off, and a pod that was restored or
-/// copied may never have had it. Of each pod 16 bytes are kept ([`Known`]),
-/// of those with our label 16 more, and name and namespace until the broker has heard of them ([`Silent`]).
+/// copied may never have had it. Of each pod 16 bytes are kept ([`KnownPods`]),
+/// of those with our label 16 more, and name and namespace until the broker has heard of them ([`SilentPods`]).
 pub async fn watch(
     client: Client,
-    known: Arc<Known>,
-    silent: Arc<Silent>,
-    hints: Hints,
-    wishes: Wishes,
+    known: Arc<KnownPods>,
+    silent: Arc<SilentPods>,
+    suspected_ends: SuspectedEnds,
+    ca_events: CaEvents,
     metrics: Arc<Metrics>,
 ) {
     let config = watcher::Config::default().fields(NOT_FINISHED).page_size(PAGE);
     let stream = watch_objects(Api::<PodHead>::all(client), config).default_backoff();
-    each(stream, "pods", metrics, |event| {
+    for_each_event(stream, "pods", metrics, |event| {
         if let Event::Apply(pod) | Event::InitApply(pod) = event
             && pod.is_labelled()
         {
-            // Nobody works any more when the process ends.
-            let _ = wishes.send(Wish::Needed(pod.namespace().unwrap_or_default()));
+            // The receiver is gone only when the process ends.
+            let _ = ca_events.send(CaEvent::Needed(pod.namespace().unwrap_or_default()));
         }
         silent.observe(event, Instant::now());
         if let Some(pod) = known.observe(event) {
             // When the queue is full, the next comparison finds this end.
-            let _ = hints.try_send(pod);
+            let _ = suspected_ends.try_send(pod);
         }
     })
     .await;

@@ -170,14 +170,14 @@ pub fn change(
 pub struct Changes {
     /// All conditions of ours, changed or not: those that aren't among them go away.
     pub conditions: Vec<Condition>,
-    /// Those of which an Event tells.
-    pub told: Vec<Wanted>,
+    /// Those that need an Event.
+    pub flipped: Vec<Wanted>,
 }
 
 /// What to write so that `conditions` say all that is `wanted`, keep what is there of the types `kept`, and nothing
 /// else of ours; `None` when it is so already.
 ///
-/// An Event tells of each change of `Ready`, and of others when they turn False, or back.
+/// Each change of `Ready` needs an Event; other conditions when they turn False, or back.
 pub fn changes(
     conditions: &[Condition],
     wanted: &[Wanted],
@@ -185,7 +185,7 @@ pub fn changes(
     generation: Option<i64>,
     now: OffsetDateTime,
 ) -> Option<Changes> {
-    let (mut all, mut told, mut is_new) = (Vec::new(), Vec::new(), false);
+    let (mut all, mut flipped, mut is_new) = (Vec::new(), Vec::new(), false);
     for type_ in TYPES {
         let before = find(conditions, type_);
         let Some(wanted) = wanted.iter().find(|wanted| wanted.type_ == type_) else {
@@ -199,14 +199,17 @@ pub fn changes(
             Some(change) => {
                 is_new = true;
                 if change.flipped && (type_ == CONDITION_READY || before.is_some() || !wanted.is_true) {
-                    told.push(wanted.clone());
+                    flipped.push(wanted.clone());
                 }
                 all.push(change.condition);
             }
             None => all.extend(before.cloned()),
         }
     }
-    is_new.then_some(Changes { conditions: all, told })
+    is_new.then_some(Changes {
+        conditions: all,
+        flipped,
+    })
 }
 
 #[cfg(test)]
@@ -279,7 +282,7 @@ mod tests {
     #[test]
     fn a_second_condition_is_told_of_when_it_turns_false_and_back() {
         let ready = Wanted::from(&Ready::new(Reason::Synced, "in force"));
-        let told = |changes: &Changes| -> Vec<&str> { changes.told.iter().map(|wanted| wanted.reason).collect() };
+        let told = |changes: &Changes| -> Vec<&str> { changes.flipped.iter().map(|wanted| wanted.reason).collect() };
         let first = changes(&[], &[ready.clone(), ca(true)], &[], Some(1), at(1)).unwrap();
         assert_eq!(
             (types(&first), told(&first)),
@@ -306,6 +309,6 @@ mod tests {
             "kept as it is"
         );
         let one = changes(&both.conditions, wanted, &[], Some(1), at(2)).unwrap();
-        assert_eq!((types(&one), one.told.len()), (vec!["Ready"], 0));
+        assert_eq!((types(&one), one.flipped.len()), (vec!["Ready"], 0));
     }
 }

@@ -26,10 +26,10 @@ use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::pki::ca_distribution::CaBundles;
 use crate::pki::config_maps::MAX_MESSAGE;
-use crate::policy_client::{Broker, BrokerError, PolicyKey, PolicySpec};
+use crate::policy_client::{BrokerError, PolicyClient, PolicyKey, PolicySpec};
 use crate::reconcile::condition::{Ready, Reason, Wanted};
 use crate::report::{Categorised, Category, Reporter, chain, shorten};
-use policy_resource::{Caches, Managed};
+use policy_resource::{Caches, PolicyResource};
 
 /// Owns the finalizer, conditions, observedGeneration and appId.
 const STATUS_MANAGER: &str = "agentwrit-controller";
@@ -41,7 +41,7 @@ pub struct Context {
     /// The API server.
     pub client: Client,
     /// The broker.
-    pub broker: Arc<Broker>,
+    pub broker: Arc<PolicyClient>,
     /// Both kinds, as last seen.
     pub caches: Caches,
     /// Log, metrics and Events.
@@ -119,7 +119,7 @@ pub enum ReconcileError {
     },
     /// It failed a moment ago, and nothing has changed since.
     #[error("writes for {namespace}/{name} rest after a failure")]
-    Rests {
+    BackingOff {
         /// metadata.namespace.
         namespace: String,
         /// metadata.name.
@@ -128,12 +128,12 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// Reason of the Event that tells of it.
+    /// Reason of the Event about it.
     pub(crate) const fn event(&self) -> &'static str {
         match self {
             Self::Api { event, .. } => event,
             Self::Malformed { .. } => "NotReadable",
-            Self::Rests { .. } => "Rests",
+            Self::BackingOff { .. } => "Rests",
         }
     }
 }
@@ -141,7 +141,7 @@ impl ReconcileError {
 impl Categorised for ReconcileError {
     fn category(&self) -> Category {
         match self {
-            Self::Api { .. } | Self::Rests { .. } => Category::Kubernetes,
+            Self::Api { .. } | Self::BackingOff { .. } => Category::Kubernetes,
             Self::Malformed { .. } => Category::MalformedObject,
         }
     }
@@ -151,7 +151,7 @@ impl Categorised for ReconcileError {
 ///
 /// # Errors
 /// When the API server refuses or doesn't answer; to be tried again.
-pub async fn reconcile<K: Managed>(
+pub async fn reconcile<K: PolicyResource>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
@@ -159,12 +159,12 @@ pub async fn reconcile<K: Managed>(
         return Ok(Action::await_change());
     }
     match &object.0 {
-        Ok(object) => One::new(object, &context).run().await,
+        Ok(object) => Reconciliation::new(object, &context).run().await,
         Err(invalid) => {
             let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
             let name = invalid.metadata.name.clone().unwrap_or_default();
             if context.backoff.rests(&Version::of(object.as_ref())).is_some() {
-                return Err(ReconcileError::Rests { namespace, name });
+                return Err(ReconcileError::BackingOff { namespace, name });
             }
             Err(ReconcileError::Malformed {
                 namespace,
@@ -176,7 +176,7 @@ pub async fn reconcile<K: Managed>(
 }
 
 /// One object under reconciliation.
-struct One<'a, K> {
+struct Reconciliation<'a, K> {
     object: &'a K,
     context: &'a Context,
     api: Api<K>,
@@ -185,7 +185,7 @@ struct One<'a, K> {
     key: PolicyKey,
 }
 
-impl<'a, K: Managed> One<'a, K> {
+impl<'a, K: PolicyResource> Reconciliation<'a, K> {
     fn new(object: &'a K, context: &'a Context) -> Self {
         let namespace = object.namespace().unwrap_or_default();
         let name = object.name_any();
@@ -210,13 +210,13 @@ impl<'a, K: Managed> One<'a, K> {
         if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             // Before the broker hears of it; the watch brings us back with the finalizer.
             if let Err(error) = self.set_finalizers(true).await {
-                self.tell_of_finalizer(&error).await?;
+                self.report_finalizer_error(&error).await?;
                 return Err(error);
             }
             return Ok(Action::await_change());
         }
         let desired = self.object.desired(&self.context.caches);
-        let held = self.context.broker.hold(&self.key, &desired.put).await;
+        let held = self.context.broker.ensure(&self.key, &desired.put).await;
         let (ready, app_id, action) = match held {
             Ok(app_id) => (desired.ready, app_id, Action::await_change()),
             Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
@@ -235,15 +235,15 @@ impl<'a, K: Managed> One<'a, K> {
             return Ok(Action::await_change());
         }
         let uid = self.object.uid().unwrap_or_default();
-        let forgotten = self
+        let removed = self
             .context
             .broker
-            .forget(&self.key, &uid, self.object.revokes_on_delete())
+            .remove(&self.key, &uid, self.object.revokes_on_delete())
             .await;
-        let error = match forgotten {
+        let error = match removed {
             Ok(()) => {
                 if let Err(error) = self.set_finalizers(false).await {
-                    if !matches!(error, ReconcileError::Rests { .. }) {
+                    if !matches!(error, ReconcileError::BackingOff { .. }) {
                         let message = format!("Deletion waits: {}.", chain(&error));
                         let ready = Ready::new(Reason::Deleting, shorten(&message, MAX_MESSAGE));
                         self.write_status(
@@ -294,10 +294,10 @@ impl<'a, K: Managed> One<'a, K> {
     }
 
     /// Nothing is written for an object for which a write has just failed.
-    fn not_resting(&self) -> Result<(), ReconcileError> {
+    fn check_backoff(&self) -> Result<(), ReconcileError> {
         match self.context.backoff.rests(&Version::of(self.object)) {
             None => Ok(()),
-            Some(_) => Err(ReconcileError::Rests {
+            Some(_) => Err(ReconcileError::BackingOff {
                 namespace: self.namespace.clone(),
                 name: self.name.clone(),
             }),
@@ -305,7 +305,7 @@ impl<'a, K: Managed> One<'a, K> {
     }
 
     async fn set_finalizers(&self, present: bool) -> Result<(), ReconcileError> {
-        self.not_resting()?;
+        self.check_backoff()?;
         let mut finalizers: Vec<String> = self.object.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
         if present {

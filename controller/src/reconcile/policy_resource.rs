@@ -56,7 +56,7 @@ impl Caches {
 }
 
 /// A custom resource whose policy the broker holds.
-pub trait Managed:
+pub trait PolicyResource:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
@@ -79,7 +79,7 @@ pub trait Managed:
     fn app_id(&self) -> Option<&str>;
     /// Whether live agents end when the object is deleted.
     fn revokes_on_delete(&self) -> bool;
-    /// What a person should know of it beside [`Managed::desired`]; `issuer` is that of the tokens.
+    /// What a person should know of it beside [`PolicyResource::desired`]; `issuer` is that of the tokens.
     fn warning(&self, issuer: &str) -> Option<Wanted>;
     /// Whether its pods need the CA `ConfigMap` in its namespace.
     const NEEDS_CA: bool;
@@ -89,7 +89,7 @@ pub trait Managed:
     fn status_value(&self) -> Value;
 }
 
-impl Managed for AgentApp {
+impl PolicyResource for AgentApp {
     type Spec = AppSpec;
     const NEEDS_CA: bool = false;
 
@@ -132,7 +132,7 @@ impl Managed for AgentApp {
     }
 }
 
-impl Managed for LaunchToken {
+impl PolicyResource for LaunchToken {
     type Spec = LaunchTokenSpec;
     const NEEDS_CA: bool = true;
 

@@ -1,4 +1,4 @@
-//! What has to be reconciled: watches and looks at the broker feed one queue a kind, worked off a few at a time.
+//! What has to be reconciled: watches and refreshes feed one queue per kind, worked off a few at a time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
 
-use super::policy_resource::Managed;
+use super::policy_resource::PolicyResource;
 use super::{Context, ReconcileError, Version, reconcile};
 
 /// Reconciliations of one kind at once.
@@ -22,11 +22,11 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Asks for reconciliations.
 #[derive(Debug)]
-pub struct Queue<K: Managed> {
+pub struct Queue<K: PolicyResource> {
     sender: mpsc::UnboundedSender<ObjectRef<DeserializeGuard<K>>>,
 }
 
-impl<K: Managed> Clone for Queue<K> {
+impl<K: PolicyResource> Clone for Queue<K> {
     fn clone(&self) -> Self {
         Self {
             sender: self.sender.clone(),
@@ -37,7 +37,7 @@ impl<K: Managed> Clone for Queue<K> {
 /// The other end of a [`Queue`].
 pub type Requests<K> = mpsc::UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>;
 
-impl<K: Managed> Queue<K> {
+impl<K: PolicyResource> Queue<K> {
     /// A queue and its other end.
     pub fn new() -> (Self, Requests<K>) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -46,7 +46,7 @@ impl<K: Managed> Queue<K> {
 
     /// Asks for one.
     pub fn add(&self, reference: ObjectRef<DeserializeGuard<K>>) {
-        // Nobody works any more when the process ends.
+        // The receiver is gone only when the process ends.
         let _ = self.sender.send(reference);
     }
 
@@ -59,7 +59,11 @@ impl<K: Managed> Queue<K> {
 }
 
 /// Works off the requests for ever.
-pub async fn work<K: Managed>(store: Store<DeserializeGuard<K>>, mut requests: Requests<K>, context: Arc<Context>) {
+pub async fn work<K: PolicyResource>(
+    store: Store<DeserializeGuard<K>>,
+    mut requests: Requests<K>,
+    context: Arc<Context>,
+) {
     let queue = stream::poll_fn(move |task| requests.poll_recv(task).map(|request| request.map(Ok::<_, Infallible>)));
     let error_policy = |object: Arc<DeserializeGuard<K>>, _: &ReconcileError, context: Arc<Context>| {
         let rest = context.backoff.rests(&Version::of(object.as_ref()));
@@ -77,7 +81,7 @@ pub async fn work<K: Managed>(store: Store<DeserializeGuard<K>>, mut requests: R
     .await;
 }
 
-async fn measured<K: Managed>(
+async fn measured<K: PolicyResource>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
@@ -96,7 +100,7 @@ async fn measured<K: Managed>(
         Ok(_) => {
             context.backoff.done(&version);
         }
-        Err(ReconcileError::Rests { .. }) => {}
+        Err(ReconcileError::BackingOff { .. }) => {}
         Err(error) => {
             context.backoff.failed(version);
             let reference = object.object_ref(&());

@@ -7,8 +7,8 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::events::EventType;
 use serde_json::{Value, json};
 
-use super::policy_resource::Managed;
-use super::{One, ReconcileError, STATUS_MANAGER};
+use super::policy_resource::PolicyResource;
+use super::{ReconcileError, Reconciliation, STATUS_MANAGER};
 use crate::pki::config_maps::{MAX_MESSAGE, Missing, NOT_WRITTEN};
 use crate::reconcile::condition::{self, Ready, Wanted};
 use crate::report::{chain, shorten};
@@ -16,7 +16,7 @@ use crate::report::{chain, shorten};
 /// Owns the counts.
 const COUNTS_MANAGER: &str = "agentwrit-controller-counts";
 
-impl<K: Managed> One<'_, K> {
+impl<K: PolicyResource> Reconciliation<'_, K> {
     /// The conditions as they should be, and the types of those that stay as they are.
     pub(super) fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
         let mut wanted = vec![Wanted::from(ready)];
@@ -32,8 +32,8 @@ impl<K: Managed> One<'_, K> {
     }
 
     /// The finalizer can't be set, so that the broker doesn't hear of the object: the status says so, if it can.
-    pub(super) async fn tell_of_finalizer(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
-        if matches!(error, ReconcileError::Rests { .. }) {
+    pub(super) async fn report_finalizer_error(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
+        if matches!(error, ReconcileError::BackingOff { .. }) {
             return Ok(());
         }
         let message = format!("The broker doesn't hear of this object: {}", chain(error));
@@ -53,39 +53,39 @@ impl<K: Managed> One<'_, K> {
         .map(drop)
     }
 
-    /// Writes the conditions that changed, with observedGeneration and appId; Events tell of flips.
+    /// Writes the conditions that changed, with observedGeneration and appId; Events report flips.
     pub(super) async fn write_status(
         &self,
         wanted: &[Wanted],
         kept: &[&str],
         app_id: Option<&str>,
     ) -> Result<(), ReconcileError> {
-        for told in self.write_conditions(wanted, kept, app_id).await? {
-            let type_ = if told.is_true {
+        for flipped in self.write_conditions(wanted, kept, app_id).await? {
+            let type_ = if flipped.is_true {
                 EventType::Normal
             } else {
                 EventType::Warning
             };
-            let reason = match told.type_ {
-                CONDITION_READY => told.reason.to_owned(),
+            let reason = match flipped.type_ {
+                CONDITION_READY => flipped.reason.to_owned(),
                 // An Event doesn't show the condition's type.
-                type_ if told.reason == NOT_WRITTEN || told.is_true => format!("{type_}{}", told.reason),
-                _ => told.reason.to_owned(),
+                type_ if flipped.reason == NOT_WRITTEN || flipped.is_true => format!("{type_}{}", flipped.reason),
+                _ => flipped.reason.to_owned(),
             };
             let reference = self.object.object_ref(&());
             let reporter = &self.context.reporter;
             reporter
-                .event(type_, &reason, "Reconcile", &told.message, &reference)
+                .event(type_, &reason, "Reconcile", &flipped.message, &reference)
                 .await;
             tracing::info!(
-                kind = %K::kind(&()), namespace = self.namespace, name = self.name, condition = told.type_,
-                reason = told.reason, message = told.message, "a condition changed"
+                kind = %K::kind(&()), namespace = self.namespace, name = self.name, condition = flipped.type_,
+                reason = flipped.reason, message = flipped.message, "a condition changed"
             );
         }
         Ok(())
     }
 
-    /// Answers those that flipped.
+    /// Returns those that flipped.
     async fn write_conditions(
         &self,
         wanted: &[Wanted],
@@ -99,8 +99,8 @@ impl<K: Managed> One<'_, K> {
         if changes.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
             return Ok(Vec::new());
         }
-        let (conditions, told) = match changes {
-            Some(changes) => (changes.conditions, changes.told),
+        let (conditions, flipped) = match changes {
+            Some(changes) => (changes.conditions, changes.flipped),
             None => (condition::ours(present), Vec::new()),
         };
         let mut status = json!({"observedGeneration": generation, "conditions": conditions});
@@ -108,7 +108,7 @@ impl<K: Managed> One<'_, K> {
             status.insert("appId".into(), json!(app_id));
         }
         self.apply_status(STATUS_MANAGER, &status).await?;
-        Ok(told)
+        Ok(flipped)
     }
 
     pub(super) async fn write_counts(&self) -> Result<(), ReconcileError> {
@@ -124,7 +124,7 @@ impl<K: Managed> One<'_, K> {
     }
 
     async fn apply_status(&self, manager: &str, status: &Value) -> Result<(), ReconcileError> {
-        self.not_resting()?;
+        self.check_backoff()?;
         let patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),

@@ -16,12 +16,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::pki::ca_distribution::{Wish, Wishes};
-use crate::reconcile::policy_resource::{Caches, Managed};
+use crate::pki::ca_distribution::{CaEvent, CaEvents};
+use crate::reconcile::policy_resource::{Caches, PolicyResource};
 use crate::reconcile::queue::Queue;
 use crate::report::Category;
 
-/// Fills the cache of namespaces with what the webhook looks at, and tells `applied` after each change; runs for ever.
+/// Fills the cache of namespaces with what the webhook looks at, and notifies `applied` after each change; runs for ever.
 pub async fn namespaces(
     client: Client,
     writer: Writer<PartialObjectMeta<Namespace>>,
@@ -35,10 +35,10 @@ pub async fn namespaces(
     .default_backoff()
     .modify(keep_what_the_webhook_reads)
     .reflect(writer);
-    each(stream, "namespaces", metrics, |_| applied.send_replace(())).await;
+    for_each_event(stream, "namespaces", metrics, |_| applied.send_replace(())).await;
 }
 
-/// One label and one annotation; the others are as long as whoever may write a namespace likes.
+/// One label and one annotation; the others may be of any length.
 fn keep_what_the_webhook_reads(namespace: &mut PartialObjectMeta<Namespace>) {
     strip(namespace);
     namespace.labels_mut().retain(|key, _| key == LABEL_INJECT);
@@ -57,7 +57,7 @@ pub async fn apps(
 ) {
     let (apps, launch_tokens) = queues;
     let stream = custom_resources::<AgentApp>(client, writer);
-    each(stream, "agentapps", metrics, |event| match event {
+    for_each_event(stream, "agentapps", metrics, |event| match event {
         Event::Apply(app) | Event::Delete(app) => {
             apps.add(ObjectRef::from_obj(app));
             let namespace = app.namespace().unwrap_or_default();
@@ -80,15 +80,15 @@ pub async fn launch_tokens(
     writer: Writer<DeserializeGuard<LaunchToken>>,
     caches: Caches,
     queue: Queue<LaunchToken>,
-    wishes: Wishes,
+    ca_events: CaEvents,
     metrics: Arc<Metrics>,
 ) {
     let stream = custom_resources::<LaunchToken>(client, writer);
     let want = |token: &DeserializeGuard<LaunchToken>| {
-        // Nobody works any more when the process ends.
-        let _ = wishes.send(Wish::Needed(token.namespace().unwrap_or_default()));
+        // The receiver is gone only when the process ends.
+        let _ = ca_events.send(CaEvent::Needed(token.namespace().unwrap_or_default()));
     };
-    each(stream, "launchtokens", metrics, |event| match event {
+    for_each_event(stream, "launchtokens", metrics, |event| match event {
         Event::Apply(token) => {
             want(token);
             queue.add(ObjectRef::from_obj(token));
@@ -101,13 +101,13 @@ pub async fn launch_tokens(
 }
 
 /// Sees each `ConfigMap` with the CA that is changed or deleted, and which there are. Runs for ever.
-pub async fn ca_config_maps(client: Client, wishes: Wishes, metrics: Arc<Metrics>) {
+pub async fn ca_config_maps(client: Client, ca_events: CaEvents, metrics: Arc<Metrics>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={CA_CONFIG_MAP}"));
     let stream = watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client), config).default_backoff();
     let mut listed = HashSet::new();
-    each(stream, "configmaps", metrics, |event| {
-        let wish = match event {
-            Event::Apply(found) | Event::Delete(found) => Wish::Changed(found.namespace().unwrap_or_default()),
+    for_each_event(stream, "configmaps", metrics, |event| {
+        let ca_event = match event {
+            Event::Apply(found) | Event::Delete(found) => CaEvent::Changed(found.namespace().unwrap_or_default()),
             Event::Init => {
                 listed.clear();
                 return;
@@ -116,15 +116,15 @@ pub async fn ca_config_maps(client: Client, wishes: Wishes, metrics: Arc<Metrics
                 listed.insert(found.namespace().unwrap_or_default());
                 return;
             }
-            Event::InitDone => Wish::Listed(std::mem::take(&mut listed)),
+            Event::InitDone => CaEvent::Listed(std::mem::take(&mut listed)),
         };
-        // Nobody works any more when the process ends.
-        let _ = wishes.send(wish);
+        // The receiver is gone only when the process ends.
+        let _ = ca_events.send(ca_event);
     })
     .await;
 }
 
-fn custom_resources<K: Managed>(
+fn custom_resources<K: PolicyResource>(
     client: Client,
     writer: Writer<DeserializeGuard<K>>,
 ) -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> {
@@ -135,7 +135,7 @@ fn custom_resources<K: Managed>(
         .reflect(writer)
 }
 
-/// What nobody here reads, and what is often the larger part of an object.
+/// Removes what nothing here reads, and what is often the larger part of an object.
 pub fn strip<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
     if let Some(annotations) = &mut object.meta_mut().annotations {
@@ -144,7 +144,7 @@ pub fn strip<K: Resource>(object: &mut K) {
 }
 
 /// Hands each event on; counts and logs failures, which the stream itself gets over.
-pub async fn each<K>(
+pub async fn for_each_event<K>(
     stream: impl Stream<Item = watcher::Result<Event<K>>>,
     what: &'static str,
     metrics: Arc<Metrics>,

@@ -6,18 +6,18 @@ use super::refusal::{Refusal, quoted};
 
 /// What a label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum InjectLabel {
     /// To inject.
     On,
     /// Not to.
     Off,
 }
 
-impl Wish {
+impl InjectLabel {
     /// Reads the label's value; `owner` is whose label it is.
     ///
     /// # Errors
-    /// Any word that isn't on the list: neither to inject nor not to would be what was meant, and nobody would be told.
+    /// Any word that isn't on the list: a guess either way could be wrong without anybody noticing.
     pub(crate) fn read(value: &str, owner: impl Into<String>) -> Result<Self, Refusal> {
         if INJECT_ON.contains(&value) {
             Ok(Self::On)
@@ -38,16 +38,16 @@ mod tests {
 
     #[test]
     fn four_words_and_no_other() {
-        for (value, wish) in [
-            ("true", Wish::On),
-            ("enabled", Wish::On),
-            ("false", Wish::Off),
-            ("disabled", Wish::Off),
+        for (value, label) in [
+            ("true", InjectLabel::On),
+            ("enabled", InjectLabel::On),
+            ("false", InjectLabel::Off),
+            ("disabled", InjectLabel::Off),
         ] {
-            assert_eq!(Wish::read(value, "the pod"), Ok(wish));
+            assert_eq!(InjectLabel::read(value, "the pod"), Ok(label));
         }
         for value in ["", "True", "TRUE", "yes", "no", "on", "1", "Enabled", " true", "true "] {
-            let sentence = Wish::read(value, "the pod").unwrap_err().to_string();
+            let sentence = InjectLabel::read(value, "the pod").unwrap_err().to_string();
             let right = format!(
                 "the label agentwrit.io/inject of the pod is {value:?}; it must be one of \"true\", \"enabled\" to inject, or \
                  of \"false\", \"disabled\" not to"

@@ -1,8 +1,8 @@
 //! The mutating admission webhook: all replicas serve it from memory.
 //!
-//! What comes in is a stranger's: nothing keeps whoever reaches the port from sending anything. So only what is looked
-//! at is read (`json`), lists are bounded while they are read (`bounds`), and no text goes uncut into an answer or a
-//! log line (`refusal`).
+//! Requests are untrusted: any client that reaches the port may send anything. So only the fields in use are read
+//! (`json`), lists are bounded while they are read (`bounds`), and texts are truncated before they go into an answer or
+//! a log line (`refusal`).
 
 mod annotations;
 mod bounds;
@@ -45,7 +45,7 @@ pub use sidecar_spec::SidecarSettings;
 
 use crate::metrics::Metrics;
 use inject::inject;
-use inject_label::Wish;
+use inject_label::InjectLabel;
 use namespaces::Facts;
 use pod::Pod;
 use refusal::{Refusal, name};
@@ -57,7 +57,7 @@ pub const PATH: &str = "/mutate";
 /// What the API server itself accepts as a request.
 pub(crate) const MAX_BODY: usize = 3 * 1024 * 1024;
 
-/// What the webhook decides from: it asks nobody.
+/// What the webhook decides from, all in memory.
 pub struct Webhook {
     settings: SidecarSettings,
     release_namespace: String,
@@ -197,8 +197,8 @@ impl Webhook {
             return Ok(Decision::Ignored);
         }
         let own = pod.metadata.labels.inject.as_deref();
-        let own = own.map(|value| Wish::read(value, "the pod")).transpose()?;
-        if own == Some(Wish::Off) {
+        let own = own.map(|value| InjectLabel::read(value, "the pod")).transpose()?;
+        if own == Some(InjectLabel::Off) {
             return Ok(Decision::Ignored);
         }
         // The API server knows of the namespace's label, or it wouldn't ask about a pod without one: the namespace, its
@@ -213,7 +213,7 @@ impl Webhook {
         if own.is_none() {
             match &facts.inject {
                 Some(value) => {
-                    if Wish::read(value, format!("namespace {namespace}"))? == Wish::Off {
+                    if InjectLabel::read(value, format!("namespace {namespace}"))? == InjectLabel::Off {
                         return Ok(Decision::Ignored);
                     }
                 }

@@ -137,7 +137,7 @@ impl Refusal {
         }
     }
 
-    /// Whether it tells of a pod that somebody of this cluster may really want: of a namespace that there is.
+    /// Whether it may concern a real pod of this cluster: one of an existing namespace.
     pub(crate) const fn is_plausible(&self) -> bool {
         !matches!(self, Self::Malformed(_) | Self::NamespaceUnknown(_))
     }

@@ -1,4 +1,4 @@
-//! How many refusals become log lines: whoever can make pods, or reaches the port, must not be able to fill the log.
+//! How many refusals become log lines: a client that makes pods or reaches the port must not be able to fill the log.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

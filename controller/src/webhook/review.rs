@@ -62,7 +62,7 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// Whether somebody makes a pod.
+    /// Whether a pod is created.
     pub(crate) fn is_new_pod(&self) -> bool {
         self.operation == "CREATE"
             && self.resource.group.is_empty()
@@ -118,7 +118,7 @@ struct Status {
 pub(crate) enum Decision {
     /// Nothing of ours.
     Ignored,
-    /// The pod is left alone, and the person who made it is told.
+    /// The pod is left alone, with a warning to its author.
     LeftAlone(String),
     /// The pod is given, or has, what it needs.
     Injected(Injection),

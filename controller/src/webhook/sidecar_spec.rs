@@ -93,7 +93,7 @@ pub(crate) fn variable(name: &str, value: &str) -> Value {
     json!({"name": name, "value": escaped(value)})
 }
 
-/// As it stands in a pod: the kubelet puts another variable's value where `$(NAME)` is, and makes `$$` one `$`.
+/// As it is written in a pod: the kubelet puts another variable's value where `$(NAME)` is, and makes `$$` one `$`.
 pub(crate) fn escaped(value: &str) -> String {
     value.replace('$', "$$")
 }

@@ -2,7 +2,7 @@
 //! restored from a backup, or copied.
 //!
 //! Compared is what makes them work. What others added or rewrote beyond that is kept, what is missing is put back, and
-//! what contradicts is refused. This protects the function, not the authority: whoever writes a pod may run any image
+//! what contradicts is refused. This protects the function, not the authority: the author of a pod may run any image
 //! with any mounts; what a pod may have is decided by attestation at the broker.
 
 pub(crate) mod mounts;
