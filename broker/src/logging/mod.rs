@@ -32,9 +32,10 @@ tokio::task_local! {
     static REQUEST_ID: Arc<str>;
 }
 
-/// Every line that is logged while `future` runs tells this request id. Cheaper than a span, of which nothing else
-/// would be used.
-pub fn within_request<F: Future>(request_id: Arc<str>, future: F) -> TaskLocalFuture<Arc<str>, F> {
+/// Every line that is logged while `make` makes a future, and while that runs, tells this request id. Cheaper than a
+/// span, of which nothing else would be used.
+pub fn within_request<F: Future>(request_id: Arc<str>, make: impl FnOnce() -> F) -> TaskLocalFuture<Arc<str>, F> {
+    let future = REQUEST_ID.sync_scope(Arc::clone(&request_id), make);
     REQUEST_ID.scope(request_id, future)
 }
 

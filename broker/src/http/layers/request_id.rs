@@ -8,8 +8,7 @@ use agentwrit_protocol::{Entropy, lower_hex};
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use tokio::task::futures::TaskLocalFuture;
-use tower::util::Oneshot;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 use super::Answered;
 use super::after::{After, Finish};
@@ -67,12 +66,12 @@ pub(in crate::http) struct RequestId<'a, S> {
 
 impl<S, B> Service<Request<B>> for RequestId<'_, S>
 where
-    S: Service<Request<B>, Response = Response, Error = Infallible> + Clone,
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
     // The layers below start within the id's scope, so that what they log first has it too.
-    type Future = After<TaskLocalFuture<Arc<str>, Oneshot<S, Request<B>>>, SetRequestId>;
+    type Future = After<TaskLocalFuture<Arc<str>, S::Future>, SetRequestId>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -81,8 +80,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id: Arc<str> = of(request.headers(), self.entropy).into();
         ApiRequest::of(request.extensions_mut()).set_request_id(Arc::clone(&id));
-        let inner = self.inner.clone().oneshot(request);
-        After::new(within_request(Arc::clone(&id), inner), SetRequestId(id))
+        let answered = within_request(Arc::clone(&id), || self.inner.call(request));
+        After::new(answered, SetRequestId(id))
     }
 }
 
