@@ -1,4 +1,5 @@
-//! Apps: programs that log in with a client id and a secret and make launch tokens for their agents (contract §12).
+//! Apps: programs that log in with a client id and a secret and make launch tokens for their agents
+//! (`docs/wire-contract.md` §12).
 //!
 //! Members of requests are optional, as in [`crate::wire`].
 

@@ -1,4 +1,4 @@
-//! JWT claims and delegation records, in the key order of the contract §13.2 and §10.1.
+//! JWT claims and delegation records, in the key order of `docs/wire-contract.md` §13.2 and §10.1.
 
 use serde::{Deserialize, Serialize};
 

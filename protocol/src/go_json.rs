@@ -1,4 +1,5 @@
-//! Compact JSON with the escapes of contract §3: `<`, `>`, `&` and U+2028/9 are written as `\uXXXX`, as Go writes them.
+//! Compact JSON with the escapes of `docs/wire-contract.md` §3: `<`, `>`, `&` and U+2028/9 are written as `\uXXXX`,
+//! as Go writes them.
 //!
 //! What is hashed or signed as JSON (the delegation chain) has to have one spelling on every side.
 

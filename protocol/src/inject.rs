@@ -1,4 +1,4 @@
-//! Names and constants between webhook, sidecar, chart and application (`kubernetes-api.md` §2).
+//! Names and constants between webhook, sidecar, chart and application (`docs/kubernetes-api.md` §2).
 
 /// Label of a pod, or of a namespace for its pods that have none: one of [`INJECT_ON`] or [`INJECT_OFF`], and nothing
 /// else.

@@ -1,4 +1,5 @@
-//! Proof of possession at a renewal (`kubernetes-api.md` §4): the header `Agentwrit-Proof` and the text that it signs.
+//! Proof of possession at a renewal (`docs/kubernetes-api.md` §4): the header `Agentwrit-Proof` and the text that it
+//! signs.
 //!
 //! The header is `v1;t=<Unix seconds>;sig=<base64url>`. The signature is Ed25519, by the key that the session was
 //! registered with, over a [`RenewalText`]. It names the token by its jti, which changes with each renewal: a header that

@@ -1,6 +1,6 @@
 //! SPIFFE ids of agents: `spiffe://<trust domain>/agent/<orch_id>/<task_id>/<instance>`.
 //!
-//! Source: SPIFFE-ID specification §2, with the narrower alphabet of the AgentWrit contract §14.3.
+//! Source: SPIFFE-ID specification §2, with the narrower alphabet of `docs/wire-contract.md` §14.3.
 
 use std::fmt;
 

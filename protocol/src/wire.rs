@@ -1,4 +1,4 @@
-//! Bodies of the token API (contract §§6-15).
+//! Bodies of the token API (`docs/wire-contract.md` §§6-15).
 //!
 //! Members of requests are optional here, because absent and `null` mean the same on the wire and the broker answers
 //! each missing one with its own sentence.

@@ -148,7 +148,7 @@ impl AuditEvent {
         self.hash = self.compute_hash();
     }
 
-    /// Lower-hex SHA-256 of the 13 values of contract §15.2 joined by `|`.
+    /// Lower-hex SHA-256 of the 13 values of `docs/wire-contract.md` §15.2 joined by `|`.
     pub fn compute_hash(&self) -> String {
         let depth = self.deleg_depth.to_string();
         let bytes = self.bytes_transferred.to_string();

@@ -1,4 +1,5 @@
-//! The audit trail: event, hash chain, signed checkpoints, sanitiser (contract §15, `kubernetes-api.md` §4 "Audit").
+//! The audit trail: event, hash chain, signed checkpoints, sanitiser (`docs/wire-contract.md` §15,
+//! `docs/kubernetes-api.md` §4 "Audit").
 
 mod bounds;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! Keeps secrets out of details (contract §15.3).
+//! Keeps secrets out of details (`docs/wire-contract.md` §15.3).
 
 /// What replaces a secret in a detail.
 pub const REDACTED: &str = "***REDACTED***";

@@ -1,4 +1,4 @@
-//! Bodies of the attestation and policy API (`kubernetes-api.md` §4).
+//! Bodies of the attestation and policy API (`docs/kubernetes-api.md` §4).
 
 mod denial_kind;
 

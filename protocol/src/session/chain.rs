@@ -1,4 +1,5 @@
-//! The delegation chain of a token: records, hash, node ids, and their check at every use (contract §10, §20 W3).
+//! The delegation chain of a token: records, hash, node ids, and their check at every use
+//! (`docs/wire-contract.md` §10, §20 W3).
 
 use sha2::{Digest, Sha256};
 

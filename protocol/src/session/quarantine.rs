@@ -1,4 +1,4 @@
-//! Which pod stands behind the target of a person's revocation (kubernetes-api §4, "Quarantine").
+//! Which pod stands behind the target of a person's revocation (`docs/kubernetes-api.md` §4, "Quarantine").
 
 use super::RevocationLevel;
 use crate::k8s::ORCH_PREFIX;

@@ -39,7 +39,7 @@ impl RevocationLevel {
         let chain = &claims.delegation_chain;
         match self {
             Self::Token => listed(&claims.jti),
-            // A member of the chain has lost what it passed on (contract §20 W4).
+            // A member of the chain has lost what it passed on (`docs/wire-contract.md` §20 W4).
             Self::Agent => listed(&claims.sub) || chain.iter().any(|record| listed(&record.agent)),
             Self::Task => !claims.task_id.is_empty() && listed(&claims.task_id),
             Self::Chain => chain.first().is_some_and(|root| listed(&root.agent)),
