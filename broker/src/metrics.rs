@@ -1,4 +1,4 @@
-//! Prometheus metrics (contract §16.2), with bounded labels.
+//! Prometheus metrics (`docs/wire-contract.md` §16.2), with bounded labels.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The KEY=VALUE file (contract §17.2); a mounted Kubernetes Secret is fine.
+//! The KEY=VALUE file (`docs/wire-contract.md` §17.2); a mounted Kubernetes Secret is fine.
 
 use std::fs::File;
 use std::io::Read;

@@ -68,7 +68,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The life of a kind of token; 0 means that of `AA_DEFAULT_TTL` (contract §13.4).
+    /// The life of a kind of token; 0 means that of `AA_DEFAULT_TTL` (`docs/wire-contract.md` §13.4).
     fn life(&mut self, name: &str, default: i64, default_ttl: i64) -> i64 {
         match self.seconds(name, default, 0) {
             0 => default_ttl,

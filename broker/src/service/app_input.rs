@@ -1,4 +1,4 @@
-//! Registrations and changes of apps as asked for, checked in the contract's order (§12.2).
+//! Registrations and changes of apps as asked for, checked in the contract's order (`docs/wire-contract.md` §12.2).
 
 use agentwrit_protocol::apps::{
     AppName, AppNameError, LONGEST_TTL, RegisterAppRequest, SHORTEST_TTL, UpdateAppRequest,

@@ -1,4 +1,4 @@
-//! Login of apps (contract §12.3).
+//! Login of apps (`docs/wire-contract.md` §12.3).
 
 use std::net::IpAddr;
 

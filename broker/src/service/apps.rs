@@ -1,4 +1,4 @@
-//! Apps: registration, look-up, change, deregistration (contract §12).
+//! Apps: registration, look-up, change, deregistration (`docs/wire-contract.md` §12).
 
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;

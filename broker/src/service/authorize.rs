@@ -1,4 +1,4 @@
-//! The bearer check: contract §4, with subject kinds beside scopes.
+//! The bearer check: `docs/wire-contract.md` §4, with subject kinds beside scopes.
 
 use std::sync::Arc;
 

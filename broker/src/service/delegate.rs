@@ -1,4 +1,4 @@
-//! Delegation: an agent passes on part of its authority to another agent, for a while (contract §10).
+//! Delegation: an agent passes on part of its authority to another agent, for a while (`docs/wire-contract.md` §10).
 
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ impl DelegateError {
 /// Passes on part of the authority of the bearer, an agent.
 ///
 /// # Errors
-/// The first check of contract §10 that fails.
+/// The first check of `docs/wire-contract.md` §10 that fails.
 pub async fn delegate(
     broker: &Broker,
     claims: &Claims,

@@ -1,4 +1,4 @@
-//! Step 3 of a registration (contract §8): the launch token that is presented.
+//! Step 3 of a registration (`docs/wire-contract.md` §8): the launch token that is presented.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -127,7 +127,7 @@ pub enum RegisterError {
 /// Registers an agent.
 ///
 /// # Errors
-/// The first step of contract §8 that fails.
+/// The first step of `docs/wire-contract.md` §8 that fails.
 pub async fn register(
     broker: &Broker,
     request: RegisterRequest,
@@ -250,7 +250,7 @@ impl Register {
         denial
     }
 
-    /// Steps 4 to 8 of contract §8.
+    /// Steps 4 to 8 of `docs/wire-contract.md` §8.
     async fn decide(&self, tx: &mut dyn Tx, launch: &LaunchToken) -> StoreResult<Result<(), Denial>> {
         let allowed = self
             .scope

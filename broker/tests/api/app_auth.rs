@@ -1,4 +1,4 @@
-//! Login of apps: contract §12.3 and §16.1.
+//! Login of apps: `docs/wire-contract.md` §12.3 and §16.1.
 
 use agentwrit_testkit::{App, Harness, claims};
 use std::sync::Arc;

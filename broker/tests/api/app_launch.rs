@@ -1,4 +1,4 @@
-//! Launch tokens made by apps: contract §7.2.
+//! Launch tokens made by apps: `docs/wire-contract.md` §7.2.
 
 use agentwrit_testkit::Harness;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Apps as an admin sees them: contract §12.2.
+//! Apps as an admin sees them: `docs/wire-contract.md` §12.2.
 
 use agentwrit_testkit::{App, Harness};
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Delegation: contract §10, and what the session rules promise.
+//! Delegation: `docs/wire-contract.md` §10, and what the session rules promise.
 
 use agentwrit_testkit::{ADMIN_SECRET, Answer, Harness, claims};
 use serde_json::{Value, json};

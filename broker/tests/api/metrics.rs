@@ -20,7 +20,7 @@ use self::meter::Meter;
 use self::pods::pod;
 use super::exposition::Exposition;
 
-/// Contract §16.2.
+/// `docs/wire-contract.md` §16.2.
 const CONTRACT: [(&str, &str, &str); 12] = [
     ("agentwrit_tokens_issued_total", "counter", "scope"),
     ("agentwrit_tokens_revoked_total", "counter", "level"),

@@ -1,4 +1,4 @@
-//! Starts that succeed and starts that don't: contract §17.
+//! Starts that succeed and starts that don't: `docs/wire-contract.md` §17.
 
 use agentwrit_testkit::{ADMIN_SECRET, Process, claims};
 use std::fs::{self, Permissions};

@@ -1,4 +1,4 @@
-//! TLS of the real program: what may be negotiated, and files that change while it runs (contract §17.7).
+//! TLS of the real program: what may be negotiated, and files that change while it runs (`docs/wire-contract.md` §17.7).
 
 use agentwrit_testkit::Process;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use super::tls::Authority;
 
 type Session = StreamOwned<ClientConnection, TcpStream>;
 
-/// What contract §17.7 promises, for both kinds of certificates.
+/// What `docs/wire-contract.md` §17.7 promises, for both kinds of certificates.
 const ECDSA_SUITES: [u16; 3] = [0xc02b, 0xc02c, 0xcca9];
 const RSA_SUITES: [u16; 3] = [0xc02f, 0xc030, 0xcca8];
 const TLS13_SUITES: [u16; 3] = [0x1301, 0x1302, 0x1303];

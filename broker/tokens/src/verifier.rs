@@ -1,4 +1,4 @@
-//! Token checks in the order of contract §13.3.
+//! Token checks in the order of `docs/wire-contract.md` §13.3.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -122,7 +122,7 @@ impl Verifier {
     /// Checks everything but audience and authority.
     ///
     /// # Errors
-    /// The first check of contract §13.3 that fails; revocation is in [`Verified::state`].
+    /// The first check of `docs/wire-contract.md` §13.3 that fails; revocation is in [`Verified::state`].
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let claims = self.authentic(token)?;
         let times = self.clock.times();

@@ -1,4 +1,4 @@
-//! JSON bodies, with the tolerance and the strictness of contract §3.
+//! JSON bodies, with the tolerance and the strictness of `docs/wire-contract.md` §3.
 
 mod misfit;
 mod raw;

@@ -1,4 +1,5 @@
-//! A JSON value that is read into a type straight from the text, with the tolerance and the strictness of contract §3.
+//! A JSON value that is read into a type straight from the text, with the tolerance and the strictness of
+//! `docs/wire-contract.md` §3.
 //!
 //! Of an object only the members that the type knows are looked at, of several with one name the last one; what is
 //! `null` is absent. So whatever else a body has, it costs nothing but a look, and reading can't keep more than the

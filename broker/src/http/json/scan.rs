@@ -5,7 +5,8 @@ use memchr::memchr2;
 use super::raw::Raw;
 use super::text::Text;
 
-/// Levels of nesting in one member of what is read. The contract (§3) accepts 9,000 and refuses more than 10,000; the
+/// Levels of nesting in one member of what is read. The contract (`docs/wire-contract.md` §3) accepts 9,000 and
+/// refuses more than 10,000; the
 /// few levels of objects around such a member are not counted.
 pub(super) const DEEPEST: usize = 9_900;
 

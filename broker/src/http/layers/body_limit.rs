@@ -21,7 +21,7 @@ use super::Answered;
 use crate::http::error::ApiError;
 use crate::http::request::ApiRequest;
 
-/// Largest body of the contract's endpoints, bytes (§1.3).
+/// Largest body of the contract's endpoints, bytes (`docs/wire-contract.md` §1.3).
 pub(in crate::http) const MAX_BODY: usize = 1_048_576;
 /// Largest body of the Kubernetes endpoints, which carry one object's data, bytes.
 const MAX_KUBERNETES_BODY: usize = 64 * 1024;

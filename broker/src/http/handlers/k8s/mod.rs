@@ -1,4 +1,4 @@
-//! The attestation and policy API under `/v1/k8s` (`kubernetes-api.md` §4).
+//! The attestation and policy API under `/v1/k8s` (`docs/kubernetes-api.md` §4).
 
 mod denials;
 mod launch;
