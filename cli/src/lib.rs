@@ -1,4 +1,4 @@
-//! `awrit`, the command line of AgentWrit: what people do to the broker (contract §18).
+//! `awrit`, the command line of AgentWrit: what people do to the broker (`docs/wire-contract.md` §18).
 //!
 //! Results go to standard output, notes and errors to standard error; the exit code is 0 or 1. Each command logs in
 //! anew, and nothing is kept on disk.

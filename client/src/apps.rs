@@ -1,4 +1,4 @@
-//! Apps (contract §12): what an admin does with them, and what they do themselves.
+//! Apps (`docs/wire-contract.md` §12): what an admin does with them, and what they do themselves.
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::apps::{

@@ -1,4 +1,4 @@
-//! Filters of the audit query (contract §15.5 and the extra fields of `kubernetes-api.md` §4).
+//! Filters of the audit query (`docs/wire-contract.md` §15.5 and the extra fields of `docs/kubernetes-api.md` §4).
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::AuditEventsResponse;

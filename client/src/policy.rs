@@ -1,4 +1,4 @@
-//! The attestation and policy API (`kubernetes-api.md` §4); the bearer is the client's own identity.
+//! The attestation and policy API (`docs/kubernetes-api.md` §4); the bearer is the client's own identity.
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::{

@@ -1,4 +1,4 @@
-//! The token API (contract §§6-11 and §16).
+//! The token API (`docs/wire-contract.md` §§6-11 and §16).
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::{

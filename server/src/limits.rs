@@ -22,7 +22,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// The times of the broker's API (wire contract §1).
+    /// The times of the broker's API (`docs/wire-contract.md` §1).
     pub const API: Self = Self {
         handshake: Duration::from_secs(5),
         header: Duration::from_secs(5),

@@ -1,4 +1,5 @@
-//! The command line as a process, against a real broker and against one that answers as the test wants (contract §18).
+//! The command line as a process, against a real broker and against one that answers as the test wants
+//! (`docs/wire-contract.md` §18).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod apps;

@@ -1,4 +1,4 @@
-"""The audit chain, verified from the contract's text alone (section 15.2; kubernetes-api.md section 4 "Audit").
+"""The audit chain, verified from the contract's text alone (section 15.2; docs/kubernetes-api.md section 4 "Audit").
 
 It reads events as GET /v1/audit/events gives them. Run it on a saved answer: python3 chain.py < events.json
 With the broker's key set it also checks the signed checkpoints (docs/operate.md): python3 chain.py jwks.json < events.json

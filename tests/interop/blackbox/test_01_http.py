@@ -1,4 +1,4 @@
-"""Contract §1: HTTP basics, request id, security headers, body limit, unknown routes and methods."""
+"""docs/wire-contract.md §1: HTTP basics, request id, security headers, body limit, unknown routes and methods."""
 
 from __future__ import annotations
 

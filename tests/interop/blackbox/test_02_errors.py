@@ -1,4 +1,4 @@
-"""Contract §2: the error object, one case for each error type (wire.py holds its shape on every reply)."""
+"""docs/wire-contract.md §2: the error object, one case for each error type (wire.py holds its shape on every reply)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §3: how request bodies are decoded, on every endpoint that takes one."""
+"""docs/wire-contract.md §3: how request bodies are decoded, on every endpoint that takes one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §4 and §5: the bearer check, its order, its answers and its audit events, on every endpoint that has it."""
+"""docs/wire-contract.md §4 and §5: the bearer check, its order, its answers and its audit events, on every endpoint that has it."""
 
 from __future__ import annotations
 

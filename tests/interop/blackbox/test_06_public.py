@@ -1,4 +1,4 @@
-"""Contract §6: the challenge and the public validation of tokens."""
+"""docs/wire-contract.md §6: the challenge and the public validation of tokens."""
 
 from __future__ import annotations
 

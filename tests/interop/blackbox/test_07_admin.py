@@ -1,4 +1,4 @@
-"""Contract §7: admin login, and launch tokens on both of their paths."""
+"""docs/wire-contract.md §7: admin login, and launch tokens on both of their paths."""
 
 from __future__ import annotations
 

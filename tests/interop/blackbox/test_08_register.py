@@ -1,4 +1,4 @@
-"""Contract §8: registration, step by step, with what each step leaves burned."""
+"""docs/wire-contract.md §8: registration, step by step, with what each step leaves burned."""
 
 from __future__ import annotations
 

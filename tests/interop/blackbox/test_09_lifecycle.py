@@ -1,4 +1,4 @@
-"""Contract §9: renewal and release."""
+"""docs/wire-contract.md §9: renewal and release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §10: delegation, its records, its hash, and how far it reaches."""
+"""docs/wire-contract.md §10: delegation, its records, its hash, and how far it reaches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §11: revocation at its four levels."""
+"""docs/wire-contract.md §11: revocation at its four levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §12: apps, their credentials and their tokens."""
+"""docs/wire-contract.md §12: apps, their credentials and their tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §13: the tokens as such, read and forged by other people's code."""
+"""docs/wire-contract.md §13: the tokens as such, read and forged by other people's code."""
 
 from __future__ import annotations
 

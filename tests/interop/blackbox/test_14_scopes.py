@@ -1,4 +1,4 @@
-"""Contract §14: scopes and SPIFFE ids, through the endpoints that decide by them."""
+"""docs/wire-contract.md §14: scopes and SPIFFE ids, through the endpoints that decide by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract §15: the audit trail, its hash chain recomputed by these few lines, and its query."""
+"""docs/wire-contract.md §15: the audit trail, its hash chain recomputed by these few lines, and its query."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = [
     "id", "timestamp", "event_type", "agent_id", "task_id", "orch_id", "detail", "resource", "outcome",
     "deleg_depth", "deleg_chain_hash", "bytes_transferred",
 ]  # fmt: skip
-# Members of kubernetes-api.md; they stand after bytes_transferred and before hash.
+# Members of docs/kubernetes-api.md; they stand after bytes_transferred and before hash.
 EXTRA = {"actor", "source", "correlation_id", "policy_uid", "pod_uid", "error_kind", "ext_hash"}
 NUMBERS = {"deleg_depth", "bytes_transferred"}
 REQUIRED = {"id", "timestamp", "event_type", "detail", "hash", "prev_hash"}
@@ -244,7 +244,7 @@ TYPES = {
     "token_released", "token_revoked", "delegation_created", "delegation_attenuation_violation", "token_auth_failed",
     "token_revoked_access", "scope_violation", "app_registered", "app_updated", "app_deregistered", "app_authenticated",
     "app_auth_failed", "resource_accessed", "scopes_ceiling_updated", "app_rate_limited",
-    # kubernetes-api.md
+    # docs/kubernetes-api.md
     "attestation_denied", "policy_applied", "policy_removed", "pod_ended", "agent_superseded", "pod_quarantined",
     "pod_released", "registration_denied", "store_restored", "clock_accepted", "audit_checkpoint",
     "audit_segment_dropped",

@@ -1,4 +1,4 @@
-"""Contract §16: rate limits, metrics, health and logs."""
+"""docs/wire-contract.md §16: rate limits, metrics, health and logs."""
 
 from __future__ import annotations
 

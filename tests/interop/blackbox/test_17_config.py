@@ -1,4 +1,4 @@
-"""Contract §17: settings, the config file, refusals to start, storage, keys and TLS."""
+"""docs/wire-contract.md §17: settings, the config file, refusals to start, storage, keys and TLS."""
 
 from __future__ import annotations
 

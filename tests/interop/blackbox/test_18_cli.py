@@ -1,4 +1,4 @@
-"""Contract §18: the operator's program, against the broker and on files."""
+"""docs/wire-contract.md §18: the operator's program, against the broker and on files."""
 
 from __future__ import annotations
 

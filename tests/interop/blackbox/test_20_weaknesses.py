@@ -1,4 +1,4 @@
-"""Contract §20 and §20.1: what the reference gets wrong. Most of it is where its endpoint is; the rest is here."""
+"""docs/wire-contract.md §20 and §20.1: most of it is tested where its endpoint is; the rest is here."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ use crate::http::{Connection, request};
 
 const PAGE: usize = 1000;
 
-/// An event as on the wire (contract §15.1); what is absent there is empty here.
+/// An event as on the wire (`docs/wire-contract.md` §15.1); what is absent there is empty here.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Event {
@@ -32,7 +32,7 @@ struct Event {
 }
 
 impl Event {
-    /// Contract §15.2.
+    /// `docs/wire-contract.md` §15.2.
     fn computed_hash(&self) -> String {
         let text = format!(
             "{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}",
