@@ -1,6 +1,5 @@
 //! `docs/wire-contract.md` §3 once more, as simply as it can be said: everything is mended, kept in a tree and read
-//! from that. The
-//! tests hold the product's reading against it.
+//! from that. The tests hold the product's reading against it.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -6,8 +6,7 @@ use super::raw::Raw;
 use super::text::Text;
 
 /// Levels of nesting in one member of what is read. The contract (`docs/wire-contract.md` §3) accepts 9,000 and
-/// refuses more than 10,000; the
-/// few levels of objects around such a member are not counted.
+/// refuses more than 10,000; the few levels of objects around such a member are not counted.
 pub(super) const DEEPEST: usize = 9_900;
 
 /// The text is not JSON, or is nested too deeply.
