@@ -5,6 +5,7 @@
 
 mod backoff;
 pub mod config;
+mod context;
 mod http;
 pub mod leader;
 pub mod metrics;

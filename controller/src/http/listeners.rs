@@ -1,15 +1,42 @@
 //! What the controller's two listeners allow.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_server::{Budget, Listener, SOCKET_BUFFER, Settings, Times};
+use agentwrit_server::{Budget, Listener, SOCKET_BUFFER, Settings, Times, TlsSource, bind};
 use tokio::sync::watch;
 
 use super::Routes;
 
 /// Largest body on the ops listener, bytes: its endpoints need none.
 pub(crate) const MAX_OPS_BODY: usize = 4 * 1024;
+
+/// An address can't be had.
+#[derive(Debug, thiserror::Error)]
+#[error("can't listen on {address} ({what})")]
+pub struct ListenError {
+    /// The configured address.
+    pub address: SocketAddr,
+    /// The listener's purpose.
+    pub what: &'static str,
+    /// The system's answer.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// A listener, and the address that it has.
+pub(crate) fn listen(
+    what: &'static str,
+    address: SocketAddr,
+    settings: Settings,
+    tls: Option<Arc<dyn TlsSource>>,
+) -> Result<(Listener, SocketAddr), ListenError> {
+    let failed = |source| ListenError { address, what, source };
+    let listener = Listener::new(bind(address).map_err(failed)?, settings, tls);
+    let found = listener.address().map_err(failed)?;
+    Ok((listener, found))
+}
 
 /// The webhook's. The API server gives up after 5 s, so nothing takes longer; its requests have small heads.
 pub(crate) fn webhook() -> Settings {

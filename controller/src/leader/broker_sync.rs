@@ -3,21 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::k8s::{PolicyKind, PolicySummary};
+use kube::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::leadership::Leadership;
+use crate::context::Context;
 use crate::pod_end::BrokersPods;
-use crate::policy_client::{BrokerError, PolicyClient, PolicyKey};
+use crate::policy_client::{BrokerError, PolicyKey};
 use crate::reconcile::ReconcileError;
-use crate::reconcile::policy_resource::{Caches, PolicyResource};
-use crate::reconcile::queue::Queue;
-use crate::report::{Categorised, Reporter};
+use crate::reconcile::policy_resource::PolicyResource;
+use crate::report::Categorised;
 
 /// How often the broker's list is refreshed.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
@@ -25,42 +22,23 @@ const REFRESH_EVERY: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// Refreshes what is known of the broker, and acts on it.
-pub struct BrokerSync {
-    /// The API server.
-    pub client: Client,
-    /// The broker.
-    pub broker: Arc<PolicyClient>,
-    /// Whether we may write.
-    pub leadership: Leadership,
-    /// Both kinds, as last seen.
-    pub caches: Caches,
-    /// Where reconciliations are asked for.
-    pub apps: Queue<AgentApp>,
-    /// Where reconciliations are asked for.
-    pub launch_tokens: Queue<LaunchToken>,
-    /// Where the broker's pods go, to be compared with the cluster's meanwhile.
-    pub brokers_pods: watch::Sender<Option<Arc<BrokersPods>>>,
-    /// Log, metrics and Events.
-    pub reporter: Reporter,
-}
-
-impl std::fmt::Debug for BrokerSync {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerSync").finish_non_exhaustive()
-    }
-}
+pub(crate) struct BrokerSync(Arc<Context>);
 
 impl BrokerSync {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self(context)
+    }
+
     /// Runs for ever; works while this replica leads. What the broker should hold and doesn't is written again, what it
     /// holds and shouldn't is removed, and its pods are handed on to be compared.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         loop {
-            self.leadership.gained().await;
-            let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
+            self.0.leadership.gained().await;
+            let lead = self.0.leadership.claim().map_or(0, |claim| claim.epoch);
             let asked = Instant::now();
-            let pause = match self.broker.refresh().await {
+            let pause = match self.0.broker.refresh().await {
                 Ok(list) => {
-                    self.brokers_pods.send_replace(Some(Arc::new(BrokersPods {
+                    self.0.brokers_pods.send_replace(Some(Arc::new(BrokersPods {
                         pods: list.pods,
                         store: list.epoch,
                         lead,
@@ -75,10 +53,10 @@ impl BrokerSync {
                 }
             };
             // Those that are as they should be are compared in memory only.
-            self.apps.add_all(&self.caches.apps);
-            self.launch_tokens.add_all(&self.caches.launch_tokens);
+            self.0.apps.add_all(&self.0.caches.apps);
+            self.0.launch_tokens.add_all(&self.0.caches.launch_tokens);
             let write_failed = async {
-                self.broker.write_failed().await;
+                self.0.broker.write_failed().await;
                 tokio::time::sleep(PROBE_EVERY).await;
             };
             tokio::select! {
@@ -91,19 +69,19 @@ impl BrokerSync {
     async fn remove_orphans(&self) {
         const REASON: &str = "OrphanNotRemoved";
         let mut all_well = true;
-        for held in self.broker.all_held() {
+        for held in self.0.broker.all_held() {
             let removed = match held.kind {
-                PolicyKind::App => self.remove_orphan(&held, &self.caches.apps).await,
-                PolicyKind::LaunchToken => self.remove_orphan(&held, &self.caches.launch_tokens).await,
+                PolicyKind::App => self.remove_orphan(&held, &self.0.caches.apps).await,
+                PolicyKind::LaunchToken => self.remove_orphan(&held, &self.0.caches.launch_tokens).await,
             };
             if let Err(error) = removed {
                 all_well = false;
                 let doing = "removing a policy without an object";
-                self.reporter.own_recurring(doing, REASON, error.as_ref()).await;
+                self.0.reporter.own_recurring(doing, REASON, error.as_ref()).await;
             }
         }
         if all_well {
-            self.reporter.own_recovered(REASON);
+            self.0.reporter.own_recovered(REASON);
         }
     }
 
@@ -117,7 +95,7 @@ impl BrokerSync {
             // If it is another object of that name, its own policy takes the place of this one.
             return Ok(());
         }
-        let api: Api<K> = Api::namespaced(self.client.clone(), &held.namespace);
+        let api: Api<K> = Api::namespaced(self.0.client.clone(), &held.namespace);
         // The cache may be behind: only a quorum read counts.
         let found = match api.get_metadata_opt(&held.name).await {
             Ok(found) => found,
@@ -139,7 +117,7 @@ impl BrokerSync {
             namespace: held.namespace.clone(),
             name: held.name.clone(),
         };
-        match self.broker.remove(&key, &held.uid, true).await {
+        match self.0.broker.remove(&key, &held.uid, true).await {
             Ok(()) => {
                 tracing::warn!(
                     kind = ?held.kind, namespace = held.namespace, name = held.name,

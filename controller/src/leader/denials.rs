@@ -3,98 +3,68 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::k8s::Denial;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use kube::Api;
 use kube::runtime::events::EventType;
-use kube::{Api, Client};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::leader::leadership::Leadership;
-use crate::metrics::Metrics;
-use crate::pod_end::SilentPods;
-use crate::policy_client::PolicyClient;
-use crate::report::Reporter;
+use crate::context::Context;
 
 /// How often we ask.
 const EVERY: Duration = Duration::from_secs(2);
 /// Older denials were reported by an earlier leader, or are of no use any more.
 const OLDEST: time::Duration = time::Duration::seconds(60);
 
-/// Turns refusals into Events.
-pub struct DenialReporter {
-    /// The API server.
-    pub client: Client,
-    /// The broker.
-    pub broker: Arc<PolicyClient>,
-    /// Whether we may write.
-    pub leadership: Leadership,
-    /// Writes the Events, and counts up repeated ones.
-    pub reporter: Reporter,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// Pods with a denial have reached the broker: they aren't silent.
-    pub silent: Arc<SilentPods>,
-}
-
-impl std::fmt::Debug for DenialReporter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DenialReporter").finish_non_exhaustive()
-    }
-}
-
-impl DenialReporter {
-    /// Asks for ever, while this replica leads.
-    pub async fn run(self) {
-        let mut cursor = 0;
-        loop {
-            self.leadership.gained().await;
-            // BrokerSync logs whether the broker answers.
-            if let Ok((denials, next)) = self.broker.denials(cursor).await {
-                for denial in denials {
-                    self.silent.settle(&denial.pod_uid);
-                    self.report(&denial).await;
-                }
-                // Also backwards: another store counts from the beginning.
-                cursor = next;
+/// Asks for ever, while this replica leads.
+pub(super) async fn run(context: Arc<Context>) {
+    let mut cursor = 0;
+    loop {
+        context.leadership.gained().await;
+        // BrokerSync logs whether the broker answers.
+        if let Ok((denials, next)) = context.broker.denials(cursor).await {
+            for denial in denials {
+                context.silent.settle(&denial.pod_uid);
+                report(&context, &denial).await;
             }
-            tokio::time::sleep(EVERY).await;
+            // Also backwards: another store counts from the beginning.
+            cursor = next;
         }
+        tokio::time::sleep(EVERY).await;
     }
+}
 
-    async fn report(&self, denial: &Denial) {
-        if !recent(&denial.at, self.clock.now()) {
+async fn report(context: &Context, denial: &Denial) {
+    if !recent(&denial.at, context.clock.now()) {
+        return;
+    }
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), &denial.namespace);
+    let pod = match api.get_opt(&denial.pod).await {
+        Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(denial.pod_uid.as_str()) => pod,
+        Ok(_) => return,
+        Err(error) => {
+            tracing::debug!(pod = denial.pod, %error, "a refused pod can't be read");
             return;
         }
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &denial.namespace);
-        let pod = match api.get_opt(&denial.pod).await {
-            Ok(Some(pod)) if pod.metadata.uid.as_deref() == Some(denial.pod_uid.as_str()) => pod,
-            Ok(_) => return,
-            Err(error) => {
-                tracing::debug!(pod = denial.pod, %error, "a refused pod can't be read");
-                return;
-            }
-        };
-        let reference = ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            namespace: Some(denial.namespace.clone()),
-            name: Some(denial.pod.clone()),
-            uid: Some(denial.pod_uid.clone()),
-            ..ObjectReference::default()
-        };
-        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-        let (reason, note) = event_text(denial, account.unwrap_or("default"));
-        // The LaunchToken is part of the action, so that refusals under another one aren't counted up with these.
-        let action = format!("Launch/{}", denial.policy);
-        self.reporter
-            .event(EventType::Warning, &reason, &action, &note, &reference)
-            .await;
-        self.metrics.denials.inc();
-    }
+    };
+    let reference = ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: Some(denial.namespace.clone()),
+        name: Some(denial.pod.clone()),
+        uid: Some(denial.pod_uid.clone()),
+        ..ObjectReference::default()
+    };
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    let (reason, note) = event_text(denial, account.unwrap_or("default"));
+    // The LaunchToken is part of the action, so that refusals under another one aren't counted up with these.
+    let action = format!("Launch/{}", denial.policy);
+    context
+        .reporter
+        .event(EventType::Warning, &reason, &action, &note, &reference)
+        .await;
+    context.metrics.denials.inc();
 }
 
 fn recent(at: &str, now: OffsetDateTime) -> bool {

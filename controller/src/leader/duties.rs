@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Entropy};
-use kube::Client;
 use tokio::time::Instant;
 
-use super::leadership::Leadership;
 use crate::backoff::Backoff;
-use crate::pki::authority::Authority;
+use crate::context::Context;
 use crate::pki::secrets::Secrets;
 use crate::pki::{PkiError, ca_bundle};
 use crate::report::Reporter;
@@ -22,32 +19,24 @@ const CONFIGURE_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps Secrets and caBundle; runs for ever. A duty that fails gets an Event on the controller's pod, and is tried
 /// again after a growing pause.
-pub async fn keep_keys(
-    client: Client,
-    secrets: Secrets,
-    authority: Arc<Authority>,
-    leadership: Leadership,
-    system: (Arc<dyn Clock>, Arc<dyn Entropy>),
-    reporter: Reporter,
-) {
-    let (clock, entropy) = system;
+pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
     let mut duties = Duties {
-        reporter,
+        reporter: context.reporter.clone(),
         next: HashMap::new(),
         failures: Backoff::default(),
     };
     loop {
-        leadership.gained().await;
+        context.leadership.gained().await;
         // caBundle first: without it, pods are refused.
         duties
             .attempt("CABundleNotSet", "setting caBundle", async || {
-                let configured = ca_bundle::set(&client, authority.certificate()).await?;
+                let configured = ca_bundle::set(&context.client, context.authority.certificate()).await?;
                 Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
             })
             .await;
         duties
             .attempt("SigningKeyNotKept", "keeping the signing key", async || {
-                secrets.signing_key(entropy.as_ref()).await?;
+                secrets.signing_key(context.entropy.as_ref()).await?;
                 Ok(KEEP_EVERY)
             })
             .await;
@@ -56,7 +45,7 @@ pub async fn keep_keys(
                 "BrokerCertificateNotKept",
                 "keeping the broker's certificate",
                 async || {
-                    secrets.broker_leaf(&authority, clock.as_ref()).await?;
+                    secrets.broker_leaf(&context.authority, context.clock.as_ref()).await?;
                     Ok(KEEP_EVERY)
                 },
             )

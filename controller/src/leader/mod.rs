@@ -1,8 +1,21 @@
 //! How one replica comes to lead, and what only the leader does.
 
-pub mod broker_sync;
-pub mod denials;
-pub mod duties;
+pub(crate) mod broker_sync;
+mod denials;
+mod duties;
 pub mod leadership;
 pub mod lease;
 mod lease_step;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::context::Context;
+use crate::pki::secrets::Secrets;
+
+/// Starts what only the leader does, but for [`broker_sync`], which waits until the caches are filled.
+pub(crate) fn spawn(context: &Arc<Context>, secrets: Secrets, tasks: &mut JoinSet<()>) {
+    tasks.spawn(denials::run(Arc::clone(context)));
+    tasks.spawn(duties::keep_keys(Arc::clone(context), secrets));
+}

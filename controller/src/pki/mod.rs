@@ -7,14 +7,43 @@ pub mod config_maps;
 pub mod secrets;
 pub mod signing_key;
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::context::Context;
 use crate::report::{Categorised, Category};
 
 /// Label of the objects that are ours.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.
 pub const MANAGER: &str = "agentwrit-controller";
+
+/// Starts what keeps the CA `ConfigMap`s; a `LaunchToken` is reconciled again when its namespace's state changes.
+pub(crate) fn spawn(
+    context: &Arc<Context>,
+    ca_events: mpsc::UnboundedReceiver<ca_distribution::CaEvent>,
+    tasks: &mut JoinSet<()>,
+) {
+    let certificate = context.authority.certificate();
+    let config_maps = config_maps::ConfigMaps::new(context.client.clone(), context.reporter.clone(), certificate);
+    let shared = Arc::clone(context);
+    tasks.spawn(ca_distribution::keep(
+        config_maps,
+        context.config.namespace.clone(),
+        ca_events,
+        context.leadership.clone(),
+        context.ca_bundles.clone(),
+        move |namespace| {
+            for token in shared.caches.launch_tokens_in(namespace) {
+                shared.launch_tokens.add(token);
+            }
+        },
+    ));
+}
 
 /// Why a key, a certificate or the object that holds it isn't as it should be.
 #[derive(Debug, thiserror::Error)]

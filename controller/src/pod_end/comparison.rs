@@ -22,20 +22,14 @@ use crate::policy_client::BrokerError;
 const LIST_EVERY: Duration = Duration::from_mins(5);
 
 /// Compares pods.
-pub struct Comparer {
+pub(super) struct Comparer {
     ends: Arc<PodEndReporter>,
     search: Search,
 }
 
-impl std::fmt::Debug for Comparer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Comparer").finish_non_exhaustive()
-    }
-}
-
 impl Comparer {
     /// A comparer that reports the ends it finds by `ends`.
-    pub fn new(ends: Arc<PodEndReporter>) -> Self {
+    pub(super) fn new(ends: Arc<PodEndReporter>) -> Self {
         Self {
             ends,
             search: Search::default(),
@@ -43,7 +37,7 @@ impl Comparer {
     }
 
     /// Compares after each refresh of the broker's list, and when the watch of pods had to start again; runs for ever.
-    pub async fn run(mut self, mut refreshes: watch::Receiver<Option<Arc<BrokersPods>>>) {
+    pub(super) async fn run(mut self, mut refreshes: watch::Receiver<Option<Arc<BrokersPods>>>) {
         loop {
             tokio::select! {
                 changed = refreshes.changed() => if changed.is_err() { return },
@@ -60,13 +54,14 @@ impl Comparer {
 
     async fn compare(&mut self, list: &BrokersPods) {
         let ends = &self.ends;
-        let (decision, error) = self.search.ended(&ends.client, &ends.known, list).await;
+        let (decision, error) = self.search.ended(&ends.context.client, &ends.known, list).await;
         if let Some(error) = error {
-            ends.reporter
+            ends.context
+                .reporter
                 .own_recurring("comparing pods", "PodsNotCompared", &error)
                 .await;
         } else {
-            ends.reporter.own_recovered("PodsNotCompared");
+            ends.context.reporter.own_recovered("PodsNotCompared");
         }
         if decision.report {
             let error = PodError::MostAreGone {
@@ -74,9 +69,10 @@ impl Comparer {
                 all: list.pods.len(),
                 held_back: decision.held_back,
             };
-            ends.metrics.safety_stops.inc();
-            ends.reporter
-                .error_on("comparing pods", "SafetyStop", &error, ends.reporter.own())
+            ends.context.metrics.safety_stops.inc();
+            ends.context
+                .reporter
+                .error_on("comparing pods", "SafetyStop", &error, ends.context.reporter.own())
                 .await;
         }
         self.report(decision.end).await;
@@ -108,11 +104,14 @@ impl Comparer {
             }
         }
         if first.is_none() && any_reported {
-            ends.reporter.own_recovered("PodEndsNotTold");
+            ends.context.reporter.own_recovered("PodEndsNotTold");
         }
         if let Some(error) = first.filter(|error| !matches!(error, BrokerError::NotLeader)) {
             let doing = "telling the broker of pods' ends";
-            ends.reporter.own_recurring(doing, "PodEndsNotTold", &error).await;
+            ends.context
+                .reporter
+                .own_recurring(doing, "PodEndsNotTold", &error)
+                .await;
         }
     }
 }

@@ -14,7 +14,7 @@ use super::head::PodHead;
 
 /// Which pods exist, which of them the broker holds, and which ends were reported to it.
 #[derive(Debug, Default)]
-pub struct KnownPods {
+pub(super) struct KnownPods {
     state: Mutex<State>,
     listed: Notify,
 }

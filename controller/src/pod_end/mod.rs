@@ -13,18 +13,21 @@ mod silent;
 mod waiting;
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::k8s::LivePod;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub use comparison::Comparer;
-pub use known::KnownPods;
-pub use reporter::PodEndReporter;
-pub use silent::{SilentPodReporter, SilentPods};
-pub use watch::watch;
+use comparison::Comparer;
+use known::KnownPods;
+use reporter::PodEndReporter;
+use silent::SilentPodReporter;
+pub use silent::SilentPods;
 
+use crate::context::Context;
 use crate::report::{Categorised, Category};
 
 /// Pods that run, or will.
@@ -103,7 +106,21 @@ pub struct BrokersPods {
 /// Where pods go that may have ended.
 pub type SuspectedEnds = mpsc::Sender<LivePod>;
 
-/// A bounded queue of suspected ends.
-pub fn suspected_ends() -> (SuspectedEnds, mpsc::Receiver<LivePod>) {
-    mpsc::channel(MAX_SUSPECTED_ENDS)
+/// Starts the watch of pods, and what reports those that ended and those that never reached the broker.
+pub(crate) fn spawn(context: &Arc<Context>, tasks: &mut JoinSet<()>) {
+    let (suspected_ends, suspected) = mpsc::channel(MAX_SUSPECTED_ENDS);
+    let known = Arc::new(KnownPods::default());
+    tasks.spawn(watch::watch(Arc::clone(context), Arc::clone(&known), suspected_ends));
+    let silent = SilentPodReporter {
+        client: context.client.clone(),
+        leadership: context.leadership.clone(),
+        silent: Arc::clone(&context.silent),
+        reporter: context.reporter.clone(),
+        clock: Arc::clone(&context.clock),
+        broker_url: context.config.broker_url.clone(),
+    };
+    tasks.spawn(silent.run(context.brokers_pods.subscribe()));
+    let ends = Arc::new(PodEndReporter::new(Arc::clone(context), known));
+    tasks.spawn(Arc::clone(&ends).run(suspected));
+    tasks.spawn(Comparer::new(ends).run(context.brokers_pods.subscribe()));
 }

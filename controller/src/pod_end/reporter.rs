@@ -4,16 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::k8s::LivePod;
-use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::known::KnownPods;
 use super::{CONCURRENCY, PodError, cluster};
-use crate::leader::leadership::Leadership;
-use crate::metrics::Metrics;
-use crate::policy_client::{BrokerError, PolicyClient};
-use crate::report::Reporter;
+use crate::context::Context;
+use crate::policy_client::BrokerError;
 
 /// Pauses between the attempts for one suspected end. What fails in that time, the comparison does later.
 const PAUSES: [Duration; 3] = [
@@ -23,19 +20,9 @@ const PAUSES: [Duration; 3] = [
 ];
 
 /// Confirms ends and reports them to the broker.
-pub struct PodEndReporter {
-    pub(super) client: Client,
-    broker: Arc<PolicyClient>,
-    leadership: Leadership,
+pub(super) struct PodEndReporter {
+    pub(super) context: Arc<Context>,
     pub(super) known: Arc<KnownPods>,
-    pub(super) reporter: Reporter,
-    pub(super) metrics: Arc<Metrics>,
-}
-
-impl std::fmt::Debug for PodEndReporter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PodEndReporter").finish_non_exhaustive()
-    }
 }
 
 /// Why an end wasn't reported.
@@ -46,31 +33,17 @@ pub(super) enum NotReported {
 
 impl PodEndReporter {
     /// A reporter that shares `known` with watch and comparison.
-    pub fn new(
-        client: Client,
-        broker: Arc<PolicyClient>,
-        leadership: Leadership,
-        known: Arc<KnownPods>,
-        reporter: Reporter,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            client,
-            broker,
-            leadership,
-            known,
-            reporter,
-            metrics,
-        }
+    pub(super) fn new(context: Arc<Context>, known: Arc<KnownPods>) -> Self {
+        Self { context, known }
     }
 
     /// Our lease epoch while we lead.
     pub(super) fn lead(&self) -> Option<i64> {
-        self.leadership.claim().map(|claim| claim.epoch)
+        self.context.leadership.claim().map(|claim| claim.epoch)
     }
 
     /// Handles suspected ends for ever, a few at once.
-    pub async fn run(self: Arc<Self>, mut suspected: mpsc::Receiver<LivePod>) {
+    pub(super) async fn run(self: Arc<Self>, mut suspected: mpsc::Receiver<LivePod>) {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
         while let Some(pod) = suspected.recv().await {
             // A new leader compares everything.
@@ -102,7 +75,10 @@ impl PodEndReporter {
                 NotReported::Broker(BrokerError::NotLeader) => return None,
                 NotReported::Broker(error @ BrokerError::Refused { .. }) => {
                     let doing = "telling the broker of a pod's end";
-                    self.reporter.own_recurring(doing, "PodEndsNotTold", &error).await;
+                    self.context
+                        .reporter
+                        .own_recurring(doing, "PodEndsNotTold", &error)
+                        .await;
                     return None;
                 }
                 NotReported::Broker(error) => {
@@ -110,7 +86,10 @@ impl PodEndReporter {
                 }
                 NotReported::Api(error) if pause.is_none() => {
                     let doing = "confirming a pod's end";
-                    self.reporter.own_recurring(doing, "PodsNotCompared", &error).await;
+                    self.context
+                        .reporter
+                        .own_recurring(doing, "PodsNotCompared", &error)
+                        .await;
                 }
                 NotReported::Api(_) => {}
             }
@@ -120,7 +99,9 @@ impl PodEndReporter {
 
     /// Confirms that the pod has ended and reports it; `None` when it hasn't.
     async fn report_end(&self, pod: &LivePod) -> Result<Option<Instant>, NotReported> {
-        let confirmed = cluster::confirm(&self.client, pod).await.map_err(NotReported::Api)?;
+        let confirmed = cluster::confirm(&self.context.client, pod)
+            .await
+            .map_err(NotReported::Api)?;
         let Some(reason) = confirmed else { return Ok(None) };
         self.report_confirmed(pod, reason)
             .await
@@ -130,8 +111,8 @@ impl PodEndReporter {
 
     /// Reports a confirmed end to the broker; returns when.
     pub(super) async fn report_confirmed(&self, pod: &LivePod, reason: &'static str) -> Result<Instant, BrokerError> {
-        let revoked = self.broker.pod_ended(pod, reason).await?;
-        self.metrics.pods_ended.inc();
+        let revoked = self.context.broker.pod_ended(pod, reason).await?;
+        self.context.metrics.pods_ended.inc();
         tracing::info!(
             namespace = pod.namespace,
             pod = pod.name,

@@ -210,30 +210,24 @@ fn seen(uid: &str, pod: Option<&Pod>, unix_seconds: i64) -> Seen {
 }
 
 /// Writes the Events about silent pods.
-pub struct SilentPodReporter {
+pub(super) struct SilentPodReporter {
     /// The API server.
-    pub client: Client,
+    pub(super) client: Client,
     /// Whether we may write.
-    pub leadership: Leadership,
+    pub(super) leadership: Leadership,
     /// Which pods there are.
-    pub silent: Arc<SilentPods>,
+    pub(super) silent: Arc<SilentPods>,
     /// Writes the Events.
-    pub reporter: Reporter,
+    pub(super) reporter: Reporter,
     /// The time.
-    pub clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Where the sidecars look for the broker.
-    pub broker_url: String,
-}
-
-impl std::fmt::Debug for SilentPodReporter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SilentPodReporter").finish_non_exhaustive()
-    }
+    pub(super) broker_url: String,
 }
 
 impl SilentPodReporter {
     /// Checks what is due after each refresh of the broker's list; runs for ever.
-    pub async fn run(self, mut refreshes: watch::Receiver<Option<Arc<BrokersPods>>>) {
+    pub(super) async fn run(self, mut refreshes: watch::Receiver<Option<Arc<BrokersPods>>>) {
         while refreshes.changed().await.is_ok() {
             let list = refreshes.borrow_and_update().clone();
             if let Some(list) = list

@@ -11,53 +11,29 @@ pub mod watches;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
-use agentwrit_protocol::Clock;
+use agentwrit_crds::{AgentApp, CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE, LaunchToken};
 use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
+use tokio::task::JoinSet;
 
-use crate::backoff::Backoff;
-use crate::leader::leadership::Leadership;
-use crate::metrics::Metrics;
-use crate::pki::ca_distribution::CaBundles;
+use crate::context::{Context, ReconcileFeeds};
+use crate::leader::broker_sync::BrokerSync;
 use crate::pki::config_maps::MAX_MESSAGE;
-use crate::policy_client::{BrokerError, PolicyClient, PolicyKey, PolicySpec};
+use crate::policy_client::{BrokerError, PolicyKey, PolicySpec};
 use crate::reconcile::condition::{Ready, Reason, Wanted};
-use crate::report::{Categorised, Category, Reporter, chain, shorten};
-use policy_resource::{Caches, PolicyResource};
+use crate::report::{Categorised, Category, chain, shorten};
+use policy_resource::PolicyResource;
+use queue::Requests;
 
 /// Owns the finalizer, conditions, observedGeneration and appId.
 const STATUS_MANAGER: &str = "agentwrit-controller";
 /// A broker that stays away this long shows in the condition of an object that is being deleted.
 const LONG_DELETION: i64 = 600;
-
-/// What a reconciliation works with.
-pub struct Context {
-    /// The API server.
-    pub client: Client,
-    /// The broker.
-    pub broker: Arc<PolicyClient>,
-    /// Both kinds, as last seen.
-    pub caches: Caches,
-    /// Log, metrics and Events.
-    pub reporter: Reporter,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// Whether we may write.
-    pub leadership: Leadership,
-    /// What is known of the CA `ConfigMap`s.
-    pub bundles: CaBundles,
-    /// Issuer of the tokens, as far as the controller knows: the broker's URL.
-    pub issuer: String,
-    pub(crate) backoff: Backoff<Version>,
-}
 
 /// What a user decides about an object: what can't be written for it now can perhaps once that has changed. Not its
 /// resourceVersion, for that changes with each status that we write ourselves.
@@ -78,14 +54,6 @@ impl Version {
             deleted_at: meta.deletion_timestamp.as_ref().map(|at| at.0.as_second()),
             release: object.annotations().get(ANNOTATION_RELEASE_FINALIZER).cloned(),
         }
-    }
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context")
-            .field("broker", &self.broker)
-            .finish_non_exhaustive()
     }
 }
 
@@ -147,11 +115,56 @@ impl Categorised for ReconcileError {
     }
 }
 
+/// Starts the watches of custom resources, and the reconcilers once the caches are filled.
+pub(crate) fn spawn(context: &Arc<Context>, feeds: ReconcileFeeds, tasks: &mut JoinSet<()>) {
+    let ReconcileFeeds {
+        apps,
+        launch_tokens,
+        app_requests,
+        token_requests,
+    } = feeds;
+    tasks.spawn(watches::apps(Arc::clone(context), apps));
+    tasks.spawn(watches::launch_tokens(Arc::clone(context), launch_tokens));
+    tasks.spawn(watches::ca_config_maps(Arc::clone(context)));
+    tasks.spawn(reconcile_all(Arc::clone(context), app_requests, token_requests));
+}
+
+/// Waits for the caches, so that nothing is decided on half a picture; then keeps the broker in step and works off the
+/// queues, for ever.
+async fn reconcile_all(context: Arc<Context>, apps: Requests<AgentApp>, launch_tokens: Requests<LaunchToken>) {
+    // This task alone waits for the caches: of two that wait for one, kube's Store wakes only one.
+    let all_known = async {
+        context.namespaces.wait_until_ready().await?;
+        context.caches.apps.wait_until_ready().await?;
+        context.caches.launch_tokens.wait_until_ready().await
+    };
+    if all_known.await.is_err() {
+        return;
+    }
+    context.readiness.caches();
+    tracing::info!("namespaces, AgentApps and LaunchTokens are known");
+    let mut refreshes = context.broker.refreshes();
+    let working = async {
+        // The first refresh shows what the broker holds already, and whether it answers.
+        if refreshes.changed().await.is_ok() {
+            tokio::join!(
+                queue::work(context.caches.apps.clone(), apps, Arc::clone(&context)),
+                queue::work(
+                    context.caches.launch_tokens.clone(),
+                    launch_tokens,
+                    Arc::clone(&context)
+                ),
+            );
+        }
+    };
+    tokio::join!(BrokerSync::new(Arc::clone(&context)).run(), working);
+}
+
 /// Brings one object, the broker and the object's status together.
 ///
 /// # Errors
 /// When the API server refuses or doesn't answer; to be tried again.
-pub async fn reconcile<K: PolicyResource>(
+pub(crate) async fn reconcile<K: PolicyResource>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
@@ -382,7 +395,7 @@ fn deleting(error: &BrokerError, waited_seconds: i64) -> Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agentwrit_crds::AgentApp;
+    use crate::backoff::Backoff;
     use agentwrit_protocol::ErrorCode;
 
     fn away() -> BrokerError {

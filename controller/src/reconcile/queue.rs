@@ -13,7 +13,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::mpsc;
 
 use super::policy_resource::PolicyResource;
-use super::{Context, ReconcileError, Version, reconcile};
+use super::{ReconcileError, Version, reconcile};
+use crate::context::Context;
 
 /// Reconciliations of one kind at once.
 const CONCURRENCY: u16 = 8;
@@ -59,7 +60,7 @@ impl<K: PolicyResource> Queue<K> {
 }
 
 /// Works off the requests for ever.
-pub async fn work<K: PolicyResource>(
+pub(super) async fn work<K: PolicyResource>(
     store: Store<DeserializeGuard<K>>,
     mut requests: Requests<K>,
     context: Arc<Context>,

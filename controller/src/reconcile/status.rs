@@ -20,11 +20,11 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
     /// The conditions as they should be, and the types of those that stay as they are.
     pub(super) fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
         let mut wanted = vec![Wanted::from(ready)];
-        wanted.extend(self.object.warning(&self.context.issuer));
+        wanted.extend(self.object.warning(&self.context.config.broker_url));
         if !K::NEEDS_CA {
             return (wanted, &[]);
         }
-        match self.context.bundles.of(&self.namespace) {
+        match self.context.ca_bundles.of(&self.namespace) {
             Some(missing) => wanted.push(ca_bundle(missing)),
             None => return (wanted, &[CONDITION_CA_BUNDLE]),
         }

@@ -15,10 +15,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::watch;
 
+use crate::context::Context;
 use crate::metrics::Metrics;
-use crate::pki::ca_distribution::{CaEvent, CaEvents};
-use crate::reconcile::policy_resource::{Caches, PolicyResource};
-use crate::reconcile::queue::Queue;
+use crate::pki::ca_distribution::CaEvent;
+use crate::reconcile::policy_resource::PolicyResource;
 use crate::report::Category;
 
 /// Fills the cache of namespaces with what the webhook looks at, and notifies `applied` after each change; runs for ever.
@@ -48,16 +48,10 @@ fn keep_what_the_webhook_reads(namespace: &mut PartialObjectMeta<Namespace>) {
 }
 
 /// Fills the cache of `AgentApp`s; asks for each that changed, and for its `LaunchToken`s. Runs for ever.
-pub async fn apps(
-    client: Client,
-    writer: Writer<DeserializeGuard<AgentApp>>,
-    caches: Caches,
-    queues: (Queue<AgentApp>, Queue<LaunchToken>),
-    metrics: Arc<Metrics>,
-) {
-    let (apps, launch_tokens) = queues;
-    let stream = custom_resources::<AgentApp>(client, writer);
-    for_each_event(stream, "agentapps", metrics, |event| match event {
+pub(super) async fn apps(context: Arc<Context>, writer: Writer<DeserializeGuard<AgentApp>>) {
+    let (apps, launch_tokens, caches) = (&context.apps, &context.launch_tokens, &context.caches);
+    let stream = custom_resources::<AgentApp>(context.client.clone(), writer);
+    for_each_event(stream, "agentapps", Arc::clone(&context.metrics), |event| match event {
         Event::Apply(app) | Event::Delete(app) => {
             apps.add(ObjectRef::from_obj(app));
             let namespace = app.namespace().unwrap_or_default();
@@ -75,37 +69,38 @@ pub async fn apps(
 }
 
 /// Fills the cache of `LaunchToken`s; asks for each that changed, and for the CA in its namespace. Runs for ever.
-pub async fn launch_tokens(
-    client: Client,
-    writer: Writer<DeserializeGuard<LaunchToken>>,
-    caches: Caches,
-    queue: Queue<LaunchToken>,
-    ca_events: CaEvents,
-    metrics: Arc<Metrics>,
-) {
-    let stream = custom_resources::<LaunchToken>(client, writer);
+pub(super) async fn launch_tokens(context: Arc<Context>, writer: Writer<DeserializeGuard<LaunchToken>>) {
+    let queue = &context.launch_tokens;
+    let stream = custom_resources::<LaunchToken>(context.client.clone(), writer);
     let want = |token: &DeserializeGuard<LaunchToken>| {
         // The receiver is gone only when the process ends.
-        let _ = ca_events.send(CaEvent::Needed(token.namespace().unwrap_or_default()));
+        let _ = context
+            .ca_events
+            .send(CaEvent::Needed(token.namespace().unwrap_or_default()));
     };
-    for_each_event(stream, "launchtokens", metrics, |event| match event {
-        Event::Apply(token) => {
-            want(token);
-            queue.add(ObjectRef::from_obj(token));
-        }
-        Event::InitApply(token) => want(token),
-        Event::InitDone => queue.add_all(&caches.launch_tokens),
-        Event::Init | Event::Delete(_) => {}
-    })
+    for_each_event(
+        stream,
+        "launchtokens",
+        Arc::clone(&context.metrics),
+        |event| match event {
+            Event::Apply(token) => {
+                want(token);
+                queue.add(ObjectRef::from_obj(token));
+            }
+            Event::InitApply(token) => want(token),
+            Event::InitDone => queue.add_all(&context.caches.launch_tokens),
+            Event::Init | Event::Delete(_) => {}
+        },
+    )
     .await;
 }
 
 /// Sees each `ConfigMap` with the CA that is changed or deleted, and which there are. Runs for ever.
-pub async fn ca_config_maps(client: Client, ca_events: CaEvents, metrics: Arc<Metrics>) {
+pub(super) async fn ca_config_maps(context: Arc<Context>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={CA_CONFIG_MAP}"));
-    let stream = watcher(Api::<PartialObjectMeta<ConfigMap>>::all(client), config).default_backoff();
+    let stream = watcher(Api::<PartialObjectMeta<ConfigMap>>::all(context.client.clone()), config).default_backoff();
     let mut listed = HashSet::new();
-    for_each_event(stream, "configmaps", metrics, |event| {
+    for_each_event(stream, "configmaps", Arc::clone(&context.metrics), |event| {
         let ca_event = match event {
             Event::Apply(found) | Event::Delete(found) => CaEvent::Changed(found.namespace().unwrap_or_default()),
             Event::Init => {
@@ -119,7 +114,7 @@ pub async fn ca_config_maps(client: Client, ca_events: CaEvents, metrics: Arc<Me
             Event::InitDone => CaEvent::Listed(std::mem::take(&mut listed)),
         };
         // The receiver is gone only when the process ends.
-        let _ = ca_events.send(ca_event);
+        let _ = context.ca_events.send(ca_event);
     })
     .await;
 }

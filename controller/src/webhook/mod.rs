@@ -20,6 +20,7 @@ mod reinvocation;
 mod request;
 pub(crate) mod resources;
 mod review;
+mod serve;
 mod sidecar_spec;
 pub mod tls;
 mod volumes;
@@ -41,6 +42,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 pub use namespaces::Namespaces;
 pub use resources::Resources;
+pub use serve::ServeError;
+pub(crate) use serve::spawn;
 pub use sidecar_spec::SidecarSettings;
 
 use crate::metrics::Metrics;

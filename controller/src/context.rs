@@ -1,0 +1,133 @@
+//! What the rooms of the controller share.
+
+use std::sync::Arc;
+
+use agentwrit_crds::{AgentApp, LaunchToken};
+use agentwrit_protocol::{Clock, Entropy};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{self, Store};
+use tokio::sync::{mpsc, watch};
+
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::http::ops::Readiness;
+use crate::leader::leadership::Leadership;
+use crate::metrics::Metrics;
+use crate::pki::authority::Authority;
+use crate::pki::ca_distribution::{CaBundles, CaEvent, CaEvents};
+use crate::pod_end::{BrokersPods, SilentPods};
+use crate::policy_client::PolicyClient;
+use crate::reconcile::Version;
+use crate::reconcile::policy_resource::Caches;
+use crate::reconcile::queue::{Queue, Requests};
+use crate::report::Reporter;
+
+/// What the rooms share; made once, by [`Parts::into_context`].
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reporter: Reporter,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) authority: Arc<Authority>,
+    /// Whether this replica may write.
+    pub(crate) leadership: Leadership,
+    pub(crate) broker: PolicyClient,
+    /// Namespaces, as the webhook needs them.
+    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The custom resources, as last seen.
+    pub(crate) caches: Caches,
+    /// Asks for the reconciliation of an `AgentApp`.
+    pub(crate) apps: Queue<AgentApp>,
+    /// Asks for the reconciliation of a `LaunchToken`.
+    pub(crate) launch_tokens: Queue<LaunchToken>,
+    /// What failed for an object, and until when it isn't tried again.
+    pub(crate) backoff: Backoff<Version>,
+    /// Says which namespaces need the CA `ConfigMap`.
+    pub(crate) ca_events: CaEvents,
+    /// The state of the CA `ConfigMap`s.
+    pub(crate) ca_bundles: CaBundles,
+    /// The pods of the broker's last list.
+    pub(crate) brokers_pods: watch::Sender<Option<Arc<BrokersPods>>>,
+    /// Pods that haven't reached the broker yet.
+    pub(crate) silent: Arc<SilentPods>,
+}
+
+/// What a context is made from.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reporter: Reporter,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) leadership: Leadership,
+    pub(crate) broker: PolicyClient,
+}
+
+/// The other ends of a [`Context`]'s caches and queues; each goes to the one room that works with it.
+pub(crate) struct Feeds {
+    pub(crate) namespaces: Writer<PartialObjectMeta<Namespace>>,
+    pub(crate) reconcile: ReconcileFeeds,
+    pub(crate) ca_events: mpsc::UnboundedReceiver<CaEvent>,
+}
+
+/// What the reconcilers fill and work off.
+pub(crate) struct ReconcileFeeds {
+    pub(crate) apps: Writer<DeserializeGuard<AgentApp>>,
+    pub(crate) launch_tokens: Writer<DeserializeGuard<LaunchToken>>,
+    pub(crate) app_requests: Requests<AgentApp>,
+    pub(crate) token_requests: Requests<LaunchToken>,
+}
+
+impl Parts {
+    /// The context with empty caches and queues, and their other ends.
+    pub(crate) fn into_context(self) -> (Arc<Context>, Feeds) {
+        let (namespaces, namespaces_writer) = reflector::store();
+        let (apps, apps_writer) = reflector::store();
+        let (launch_tokens, tokens_writer) = reflector::store();
+        let (app_queue, app_requests) = Queue::new();
+        let (token_queue, token_requests) = Queue::new();
+        let (ca_events, ca_event_receiver) = mpsc::unbounded_channel();
+        let silent = Arc::new(SilentPods::new(Arc::clone(&self.metrics)));
+        let context = Context {
+            config: self.config,
+            client: self.client,
+            clock: self.clock,
+            entropy: self.entropy,
+            metrics: self.metrics,
+            reporter: self.reporter,
+            readiness: self.readiness,
+            authority: self.authority,
+            leadership: self.leadership,
+            broker: self.broker,
+            namespaces,
+            caches: Caches { apps, launch_tokens },
+            apps: app_queue,
+            launch_tokens: token_queue,
+            backoff: Backoff::default(),
+            ca_events,
+            ca_bundles: CaBundles::default(),
+            brokers_pods: watch::Sender::new(None),
+            silent,
+        };
+        let feeds = Feeds {
+            namespaces: namespaces_writer,
+            reconcile: ReconcileFeeds {
+                apps: apps_writer,
+                launch_tokens: tokens_writer,
+                app_requests,
+                token_requests,
+            },
+            ca_events: ca_event_receiver,
+        };
+        (Arc::new(context), feeds)
+    }
+}
