@@ -1,9 +1,11 @@
 //! caBundle of the `MutatingWebhookConfiguration`: by it the API server believes the webhook.
 
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation, TestOperation};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::PkiError;
 
@@ -24,8 +26,7 @@ pub async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     if operations.is_empty() {
         return Ok(true);
     }
-    let patch: json_patch::Patch = serde_json::from_value(Value::Array(operations))
-        .map_err(|error| PkiError::api(doing())(kube::Error::SerdeError(error)))?;
+    let patch = json_patch::Patch(operations);
     api.patch(CONFIGURATION, &PatchParams::default(), &Patch::Json::<()>(patch))
         .await
         .map_err(PkiError::api(doing()))?;
@@ -44,9 +45,9 @@ pub async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError>
     Ok(present.is_some_and(|present| operations(&present, certificate).is_empty()))
 }
 
-fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<Value> {
+fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<PatchOperation> {
     let webhooks = present.webhooks.iter().flatten().enumerate();
-    let mut operations: Vec<Value> = webhooks
+    let mut operations: Vec<PatchOperation> = webhooks
         .filter(|(_, webhook)| {
             webhook
                 .client_config
@@ -57,7 +58,10 @@ fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<
         })
         .map(|(index, _)| {
             let bundle = k8s_openapi::ByteString(certificate.as_bytes().to_vec());
-            json!({"op": "add", "path": format!("/webhooks/{index}/clientConfig/caBundle"), "value": bundle})
+            PatchOperation::Add(AddOperation {
+                path: PointerBuf::from_tokens(["webhooks", &index.to_string(), "clientConfig", "caBundle"]),
+                value: json!(bundle),
+            })
         })
         .collect();
     if !operations.is_empty() {
@@ -65,7 +69,10 @@ fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<
         let version = present.metadata.resource_version.as_deref().unwrap_or_default();
         operations.insert(
             0,
-            json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
+            PatchOperation::Test(TestOperation {
+                path: PointerBuf::from_tokens(["metadata", "resourceVersion"]),
+                value: json!(version),
+            }),
         );
     }
     operations
@@ -88,10 +95,7 @@ mod tests {
         configuration.metadata.resource_version = Some("7".into());
         configuration.webhooks = Some(vec![webhook(Some("CA")), webhook(None), webhook(Some("old"))]);
         let patch = operations(&configuration, "CA");
-        let paths: Vec<_> = patch
-            .iter()
-            .map(|operation| operation["path"].as_str().unwrap())
-            .collect();
+        let paths: Vec<_> = patch.iter().map(|operation| operation.path().as_str()).collect();
         assert_eq!(
             paths,
             [
@@ -100,7 +104,9 @@ mod tests {
                 "/webhooks/2/clientConfig/caBundle"
             ]
         );
+        let kinds = json!(patch);
+        assert_eq!((&kinds[0]["op"], &kinds[1]["op"]), (&json!("test"), &json!("add")));
         configuration.webhooks = Some(vec![webhook(Some("CA"))]);
-        assert_eq!(operations(&configuration, "CA"), Vec::<Value>::new());
+        assert_eq!(operations(&configuration, "CA"), Vec::new());
     }
 }
