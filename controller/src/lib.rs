@@ -4,18 +4,28 @@
 #![deny(missing_docs)]
 
 mod backoff;
-pub mod config;
+mod config;
 mod context;
 mod http;
-pub mod leader;
-pub mod metrics;
-pub mod pki;
-pub mod pod_end;
-pub mod policy_client;
-pub mod reconcile;
-pub mod report;
-pub mod run;
-pub mod webhook;
+mod leader;
+mod metrics;
+mod pki;
+mod pod_end;
+mod policy_client;
+mod reconcile;
+mod report;
+mod run;
+mod webhook;
 
 pub use config::{Config, LogFormat};
 pub use run::{Addresses, RunError, System, run};
+
+// For the tests beside the crate: the webhook's memory, and keys and Lease with a real API server.
+pub use leader::leadership::{Claim, Leadership};
+pub use leader::lease::{Elector, MARK_ANNOTATION};
+pub use metrics::Metrics;
+pub use pki::authority::{Authority, PemPair};
+pub use pki::secrets::Secrets;
+pub use report::Reporter;
+pub use webhook::tls::Leaf;
+pub use webhook::{Namespaces, PATH as WEBHOOK_PATH, SidecarSettings, Webhook, router as webhook_router};

@@ -20,7 +20,7 @@ use crate::report::{Categorised, Category};
 
 /// Why the broker doesn't hold what it should.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub(crate) enum BrokerError {
     /// This replica doesn't lead: it may not write.
     #[error("this replica doesn't hold the Lease")]
     NotLeader,
@@ -54,7 +54,7 @@ impl Categorised for BrokerError {
 
 /// Names one policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PolicyKey {
+pub(crate) struct PolicyKey {
     /// Which kind.
     pub kind: PolicyKind,
     /// metadata.namespace.
@@ -64,7 +64,7 @@ pub struct PolicyKey {
 }
 
 /// A spec that the broker takes.
-pub trait PolicySpec: serde::Serialize + Clone + Send + Sync {
+pub(crate) trait PolicySpec: serde::Serialize + Clone + Send + Sync {
     /// Which kind it belongs to.
     const KIND: PolicyKind;
     /// Sends the write.
@@ -143,7 +143,7 @@ struct Unreachable {
 
 /// Writes policies to the broker, and remembers what it holds.
 #[derive(Debug)]
-pub struct PolicyClient {
+pub(crate) struct PolicyClient {
     client: BrokerClient,
     leadership: Leadership,
     sequence: AtomicI64,
@@ -158,7 +158,7 @@ const UNREACHABLE_SHOWS_AFTER: Duration = Duration::from_secs(30);
 
 impl PolicyClient {
     /// The broker behind `client`.
-    pub fn new(client: BrokerClient, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(client: BrokerClient, leadership: Leadership, metrics: Arc<Metrics>) -> Self {
         Self {
             client,
             leadership,
@@ -183,22 +183,22 @@ impl PolicyClient {
     }
 
     /// Rises with every refresh, successful or not.
-    pub fn refreshes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn refreshes(&self) -> watch::Receiver<u64> {
         self.refreshes.subscribe()
     }
 
     /// Resolves when a write doesn't get through: worth another refresh soon.
-    pub async fn write_failed(&self) {
+    pub(crate) async fn write_failed(&self) {
         self.write_failed.notified().await;
     }
 
     /// What the broker was last seen to hold of this policy.
-    pub fn held(&self, key: &PolicyKey) -> Option<PolicySummary> {
+    pub(crate) fn held(&self, key: &PolicyKey) -> Option<PolicySummary> {
         self.view().policies.get(key).cloned()
     }
 
     /// All that the broker was last seen to hold.
-    pub fn all_held(&self) -> Vec<PolicySummary> {
+    pub(crate) fn all_held(&self) -> Vec<PolicySummary> {
         self.view().policies.values().cloned().collect()
     }
 
@@ -211,7 +211,7 @@ impl PolicyClient {
     ///
     /// # Errors
     /// When it doesn't answer; it then counts as unreachable.
-    pub async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
+    pub(crate) async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
         // First, so that the list is of the epoch that the comparison leaves.
         let answer = match self.compare_mark().await {
             Ok(()) => self.client.list_policies().await,
@@ -285,7 +285,7 @@ impl PolicyClient {
     ///
     /// # Errors
     /// Why it doesn't hold it.
-    pub async fn ensure<S: PolicySpec>(
+    pub(crate) async fn ensure<S: PolicySpec>(
         &self,
         key: &PolicyKey,
         put: &PutPolicy<S>,
@@ -339,7 +339,7 @@ impl PolicyClient {
     ///
     /// # Errors
     /// Why it hasn't.
-    pub async fn remove(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
+    pub(crate) async fn remove(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
         let order = self.order()?;
         if self.view().removed.contains(uid) {
             return Ok(());
@@ -371,7 +371,7 @@ impl PolicyClient {
     ///
     /// # Errors
     /// Why the broker doesn't know it now.
-    pub async fn pod_ended(&self, pod: &LivePod, reason: &'static str) -> Result<i64, BrokerError> {
+    pub(crate) async fn pod_ended(&self, pod: &LivePod, reason: &'static str) -> Result<i64, BrokerError> {
         self.leadership.claim().ok_or(BrokerError::NotLeader)?;
         let request = PodEndedRequest {
             namespace: pod.namespace.clone(),
@@ -390,7 +390,7 @@ impl PolicyClient {
     ///
     /// # Errors
     /// When the broker doesn't answer.
-    pub async fn denials(&self, cursor: i64) -> Result<(Vec<Denial>, i64), BrokerError> {
+    pub(crate) async fn denials(&self, cursor: i64) -> Result<(Vec<Denial>, i64), BrokerError> {
         let answer = self
             .client
             .denials(cursor)

@@ -7,8 +7,7 @@ mod hostile;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use agentwrit_controller::metrics::Metrics;
-use agentwrit_controller::webhook::{self, Namespaces, SidecarSettings, Webhook};
+use agentwrit_controller::{Metrics, Namespaces, SidecarSettings, WEBHOOK_PATH, Webhook, webhook_router};
 use agentwrit_protocol::clock::ManualClock;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -54,7 +53,7 @@ fn router() -> Router {
         Arc::new(ManualClock::at(1_000_000)),
         Arc::new(Metrics::new().unwrap()),
     );
-    webhook::router(Arc::new(webhook))
+    webhook_router(Arc::new(webhook))
 }
 
 /// Status, answer, and the most that was allocated at once on the way to it.
@@ -69,7 +68,7 @@ async fn send(router: &Router, body: Vec<u8>) -> (StatusCode, Bytes, usize) {
         let end = body.len().min(start + FRAME);
         Ok::<_, Infallible>(Bytes::copy_from_slice(&body[start..end]))
     });
-    let request = Request::post(webhook::PATH).body(Body::from_stream(stream::iter(frames)));
+    let request = Request::post(WEBHOOK_PATH).body(Body::from_stream(stream::iter(frames)));
     let response = router.oneshot(request.unwrap()).await.unwrap();
     let peak = MEMORY.peak_usage().saturating_sub(before);
     drop(source);

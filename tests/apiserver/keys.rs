@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use agentwrit_client::system::{SystemClock, SystemEntropy};
-use agentwrit_controller::pki::authority::Authority;
-use agentwrit_controller::pki::secrets::Secrets;
+use agentwrit_controller::{Authority, Secrets};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_client::system::SystemClock;
-use agentwrit_controller::leader::leadership::Leadership;
-use agentwrit_controller::leader::lease::{Elector, MARK_ANNOTATION};
-use agentwrit_controller::metrics::Metrics;
-use agentwrit_controller::report::Reporter;
+use agentwrit_controller::{Elector, Leadership, MARK_ANNOTATION, Metrics, Reporter};
 use agentwrit_protocol::StoreMark;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;

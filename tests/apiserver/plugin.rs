@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agentwrit_client::system::SystemClock;
-use agentwrit_controller::pki::authority::Authority;
-use agentwrit_controller::webhook::tls::Leaf;
+use agentwrit_controller::{Authority, Leaf};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::inject::CONTAINER_NAME;
 use axum::extract::Path;

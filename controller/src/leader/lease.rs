@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::report::{Categorised, Category, Reporter};
 
 /// Name of the Lease, in the release namespace.
-pub const LEASE_NAME: &str = "agentwrit-controller";
+pub(crate) const LEASE_NAME: &str = "agentwrit-controller";
 /// After this long without renewal the Lease is anybody's.
 const DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews.
@@ -40,7 +40,7 @@ pub const MARK_ANNOTATION: &str = "agentwrit.io/store-mark";
 
 /// Why the Lease couldn't be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
+pub(crate) enum LeaseError {
     /// The API server refused or didn't answer.
     #[error("the Lease {LEASE_NAME} can't be read or written")]
     Api(#[source] Box<kube::Error>),

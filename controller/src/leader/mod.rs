@@ -3,8 +3,8 @@
 pub(crate) mod broker_sync;
 mod denials;
 mod duties;
-pub mod leadership;
-pub mod lease;
+pub(crate) mod leadership;
+pub(crate) mod lease;
 mod lease_step;
 
 use std::sync::Arc;

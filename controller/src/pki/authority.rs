@@ -14,7 +14,7 @@ use super::PkiError;
 /// Life of the CA.
 const CA_LIFE: Duration = Duration::days(3650);
 /// Life of a leaf; it is replaced after two thirds of it.
-pub const LEAF_LIFE: Duration = Duration::days(90);
+pub(crate) const LEAF_LIFE: Duration = Duration::days(90);
 /// Certificates begin a little in the past: clocks differ.
 const BACKDATED: Duration = Duration::minutes(5);
 
@@ -142,7 +142,7 @@ impl Authority {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn not_after(pem: &str) -> Result<i64, String> {
+pub(crate) fn not_after(pem: &str) -> Result<i64, String> {
     with_certificate(pem, |certificate| certificate.validity().not_after.timestamp())
 }
 

@@ -10,13 +10,13 @@ use serde_json::json;
 use super::PkiError;
 
 /// Name of the configuration; the chart makes it.
-pub const CONFIGURATION: &str = "agentwrit-injector";
+pub(crate) const CONFIGURATION: &str = "agentwrit-injector";
 
 /// Sets caBundle of every webhook of the configuration that has another; whether the configuration exists.
 ///
 /// # Errors
 /// When the API server refuses or doesn't answer.
-pub async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
+pub(crate) async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let doing = || format!("setting caBundle of {CONFIGURATION}");
     let Some(present) = api.get_opt(CONFIGURATION).await.map_err(PkiError::api(doing()))? else {
@@ -38,7 +38,7 @@ pub async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
 ///
 /// # Errors
 /// When the API server refuses or doesn't answer.
-pub async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError> {
+pub(crate) async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let present = api.get_opt(CONFIGURATION).await;
     let present = present.map_err(PkiError::api(format!("reading caBundle of {CONFIGURATION}")))?;

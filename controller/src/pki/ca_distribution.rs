@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Why a namespace is to be looked at.
 #[derive(Debug)]
-pub enum CaEvent {
+pub(crate) enum CaEvent {
     /// It has a `LaunchToken`, or a pod with our sidecar.
     Needed(String),
     /// Its `ConfigMap` was changed or deleted.
@@ -32,11 +32,11 @@ pub enum CaEvent {
 }
 
 /// Where such events go.
-pub type CaEvents = mpsc::UnboundedSender<CaEvent>;
+pub(crate) type CaEvents = mpsc::UnboundedSender<CaEvent>;
 
 /// What is known of each namespace's `ConfigMap`, for the conditions of `LaunchToken`s.
 #[derive(Debug, Clone, Default)]
-pub struct CaBundles(Arc<Mutex<HashMap<String, Option<Missing>>>>);
+pub(crate) struct CaBundles(Arc<Mutex<HashMap<String, Option<Missing>>>>);
 
 impl CaBundles {
     fn all(&self) -> MutexGuard<'_, HashMap<String, Option<Missing>>> {
@@ -44,7 +44,7 @@ impl CaBundles {
     }
 
     /// `None` while this namespace wasn't looked at; then why it has no `ConfigMap`, if so.
-    pub fn of(&self, namespace: &str) -> Option<Option<Missing>> {
+    pub(crate) fn of(&self, namespace: &str) -> Option<Option<Missing>> {
         self.all().get(namespace).cloned()
     }
 
@@ -65,7 +65,7 @@ impl CaBundles {
 
 /// Keeps the `ConfigMap`s of the namespaces that come in, and that of `own`; calls `changed` with each namespace whose
 /// state did. Runs for ever.
-pub async fn keep(
+pub(crate) async fn keep(
     config_maps: ConfigMaps,
     own: String,
     mut events: mpsc::UnboundedReceiver<CaEvent>,

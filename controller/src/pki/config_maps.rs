@@ -25,7 +25,7 @@ const EVENT_NOT_WRITTEN: &str = "CABundleNotWritten";
 
 /// Why a namespace has no `ConfigMap` of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
+pub(crate) struct Missing {
     /// In one word, for the condition.
     pub reason: &'static str,
     /// In a sentence; what the API server said.
@@ -34,7 +34,7 @@ pub struct Missing {
 
 /// What a look at a namespace's `ConfigMap` came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It is there and right.
     Right,
     /// It isn't, and can't be made so now.
@@ -44,7 +44,7 @@ pub enum Outcome {
 }
 
 /// Writes the `ConfigMap`s.
-pub struct ConfigMaps {
+pub(crate) struct ConfigMaps {
     client: Client,
     reporter: Reporter,
     certificate: String,
@@ -58,7 +58,7 @@ impl std::fmt::Debug for ConfigMaps {
 
 impl ConfigMaps {
     /// `ConfigMap`s that hold this CA certificate.
-    pub fn new(client: Client, reporter: Reporter, certificate: &str) -> Self {
+    pub(crate) fn new(client: Client, reporter: Reporter, certificate: &str) -> Self {
         Self {
             client,
             reporter,
@@ -67,7 +67,7 @@ impl ConfigMaps {
     }
 
     /// Makes the namespace's `ConfigMap` what it should be; a Warning Event there says why it isn't.
-    pub async fn ensure(&self, namespace: &str) -> Outcome {
+    pub(crate) async fn ensure(&self, namespace: &str) -> Outcome {
         let written = timeout(API_TIMEOUT, self.write(namespace)).await;
         let error = match written.unwrap_or_else(|_| Err(slow(namespace))) {
             Ok(()) => return Outcome::Right,

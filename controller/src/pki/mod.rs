@@ -1,11 +1,11 @@
 //! Keys and certificates that the installation owns.
 
-pub mod authority;
-pub mod ca_bundle;
-pub mod ca_distribution;
-pub mod config_maps;
-pub mod secrets;
-pub mod signing_key;
+pub(crate) mod authority;
+pub(crate) mod ca_bundle;
+pub(crate) mod ca_distribution;
+pub(crate) mod config_maps;
+pub(crate) mod secrets;
+pub(crate) mod signing_key;
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use crate::context::Context;
 use crate::report::{Categorised, Category};
 
 /// Label of the objects that are ours.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.
-pub const MANAGER: &str = "agentwrit-controller";
+pub(crate) const MANAGER: &str = "agentwrit-controller";
 
 /// Starts what keeps the CA `ConfigMap`s; a `LaunchToken` is reconciled again when its namespace's state changes.
 pub(crate) fn spawn(

@@ -13,13 +13,13 @@ use super::authority::{Authority, PemPair};
 use super::{PkiError, is_code, is_ours, our_metadata, signing_key};
 
 /// Secret with the CA.
-pub const CA_SECRET: &str = "agentwrit-ca";
+pub(crate) const CA_SECRET: &str = "agentwrit-ca";
 /// Secret with the broker's leaf.
-pub const BROKER_TLS_SECRET: &str = "agentwrit-broker-tls";
+pub(crate) const BROKER_TLS_SECRET: &str = "agentwrit-broker-tls";
 /// Secret with the broker's signing key.
-pub const SIGNING_KEY_SECRET: &str = "agentwrit-signing-key";
+pub(crate) const SIGNING_KEY_SECRET: &str = "agentwrit-signing-key";
 /// Key of the signing key.
-pub const SIGNING_KEY: &str = "signing.key";
+pub(crate) const SIGNING_KEY: &str = "signing.key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const TLS: &str = "kubernetes.io/tls";
@@ -163,7 +163,7 @@ impl Secrets {
 }
 
 /// The names under which a Service of the namespace is called.
-pub fn service_names(service: &str, namespace: &str) -> Vec<String> {
+pub(crate) fn service_names(service: &str, namespace: &str) -> Vec<String> {
     vec![
         format!("{service}.{namespace}.svc"),
         format!("{service}.{namespace}.svc.cluster.local"),

@@ -15,7 +15,7 @@ const PREFIX: [u8; 16] = [
 ///
 /// # Errors
 /// When the system has no randomness.
-pub fn generate(entropy: &dyn Entropy) -> Result<String, EntropyError> {
+pub(crate) fn generate(entropy: &dyn Entropy) -> Result<String, EntropyError> {
     let mut seed = [0_u8; 32];
     entropy.fill(&mut seed)?;
     let der = [PREFIX.as_slice(), seed.as_slice()].concat();
@@ -29,7 +29,7 @@ pub fn generate(entropy: &dyn Entropy) -> Result<String, EntropyError> {
 ///
 /// # Errors
 /// What is wrong with it; holds nothing of the key.
-pub fn check(pem: &str) -> Result<(), String> {
+pub(crate) fn check(pem: &str) -> Result<(), String> {
     SigningKey::from_pkcs8_pem(pem)
         .map(drop)
         .map_err(|_| "it is not an Ed25519 private key in PKCS#8 PEM form".to_owned())

@@ -25,7 +25,7 @@ use comparison::Comparer;
 use known::KnownPods;
 use reporter::PodEndReporter;
 use silent::SilentPodReporter;
-pub use silent::SilentPods;
+pub(crate) use silent::SilentPods;
 
 use crate::context::Context;
 use crate::report::{Categorised, Category};
@@ -43,7 +43,7 @@ const API_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why pods can't be compared, or are gone in a way that needs a second look.
 #[derive(Debug, thiserror::Error)]
-pub enum PodError {
+pub(crate) enum PodError {
     /// The API server refused or didn't answer.
     #[error("{doing} failed")]
     Api {
@@ -92,7 +92,7 @@ struct Gone {
 
 /// The pods that the broker held when it was asked.
 #[derive(Debug)]
-pub struct BrokersPods {
+pub(crate) struct BrokersPods {
     /// The pods.
     pub pods: Vec<LivePod>,
     /// The epoch of its store.
@@ -104,7 +104,7 @@ pub struct BrokersPods {
 }
 
 /// Where pods go that may have ended.
-pub type SuspectedEnds = mpsc::Sender<LivePod>;
+pub(crate) type SuspectedEnds = mpsc::Sender<LivePod>;
 
 /// Starts the watch of pods, and what reports those that ended and those that never reached the broker.
 pub(crate) fn spawn(context: &Arc<Context>, tasks: &mut JoinSet<()>) {

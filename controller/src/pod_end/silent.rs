@@ -40,7 +40,7 @@ const REASON: &str = "NoLaunchRequest";
 
 /// The pods with our label, and whether the broker has heard of them.
 #[derive(Debug)]
-pub struct SilentPods {
+pub(crate) struct SilentPods {
     state: Mutex<State>,
     metrics: Arc<Metrics>,
 }
@@ -58,7 +58,7 @@ struct State {
 
 impl SilentPods {
     /// Follows no pod yet; counts in `metrics` those that it has no room for.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             state: Mutex::new(State {
                 waiting: Waiting::new(MAX_PODS),
@@ -106,7 +106,7 @@ impl SilentPods {
     }
 
     /// The broker has heard of this pod.
-    pub fn settle(&self, uid: &str) {
+    pub(crate) fn settle(&self, uid: &str) {
         self.state().settle(uid);
     }
 

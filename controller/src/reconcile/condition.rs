@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 /// Why an object is ready or not; the closed set of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The broker enforces the present spec.
     Synced,
     /// Suspended, or its app is.
@@ -28,7 +28,7 @@ pub enum Reason {
 
 impl Reason {
     /// The condition's reason.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Synced => "Synced",
             Self::Suspended => "Suspended",
@@ -44,7 +44,7 @@ impl Reason {
 
 /// What the condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// Why; only `Synced` is ready.
     pub reason: Reason,
     /// Why, in a sentence.
@@ -53,7 +53,7 @@ pub struct Ready {
 
 impl Ready {
     /// A condition with this reason and sentence.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -61,7 +61,7 @@ impl Ready {
     }
 
     /// Whether the status is True.
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         self.reason == Reason::Synced
     }
 }
@@ -76,7 +76,7 @@ const TYPES: [&str; 4] = [
 
 /// One condition as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Its type.
     pub type_: &'static str,
     /// Whether the status is True.
@@ -110,12 +110,12 @@ fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
 }
 
 /// The present `Ready` condition among `conditions`.
-pub fn present(conditions: &[Condition]) -> Option<&Condition> {
+pub(crate) fn present(conditions: &[Condition]) -> Option<&Condition> {
     find(conditions, CONDITION_READY)
 }
 
 /// Those of `conditions` that the controller writes.
-pub fn ours(conditions: &[Condition]) -> Vec<Condition> {
+pub(crate) fn ours(conditions: &[Condition]) -> Vec<Condition> {
     TYPES
         .iter()
         .filter_map(|type_| find(conditions, type_).cloned())
@@ -124,7 +124,7 @@ pub fn ours(conditions: &[Condition]) -> Vec<Condition> {
 
 /// What has to change of one condition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The condition to write.
     pub condition: Condition,
     /// Whether status or reason changed.
@@ -133,7 +133,7 @@ pub struct Change {
 
 /// What to write so that `conditions` say `wanted` of `generation`; `None` when they do already. The transition time
 /// moves only when the status does.
-pub fn change(
+pub(crate) fn change(
     conditions: &[Condition],
     wanted: &Wanted,
     generation: Option<i64>,
@@ -167,7 +167,7 @@ pub fn change(
 
 /// What to write of all conditions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// All conditions of ours, changed or not: those that aren't among them go away.
     pub conditions: Vec<Condition>,
     /// Those that need an Event.
@@ -178,7 +178,7 @@ pub struct Changes {
 /// else of ours; `None` when it is so already.
 ///
 /// Each change of `Ready` needs an Event; other conditions when they turn False, or back.
-pub fn changes(
+pub(crate) fn changes(
     conditions: &[Condition],
     wanted: &[Wanted],
     kept: &[&str],

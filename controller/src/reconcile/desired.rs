@@ -9,7 +9,7 @@ use crate::reconcile::condition::{Ready, Reason, present};
 
 /// What the broker should hold, and the condition once it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Desired<S> {
+pub(crate) struct Desired<S> {
     /// The write; its order is set when it is sent.
     pub put: PutPolicy<S>,
     /// The condition once the broker has it.
@@ -18,7 +18,7 @@ pub struct Desired<S> {
 
 /// The app of a `LaunchToken`, as the cache shows it.
 #[derive(Debug, Clone, Copy)]
-pub enum AppView<'a> {
+pub(crate) enum AppView<'a> {
     /// There is none of this name.
     Missing,
     /// The object doesn't have the form of an `AgentApp`.
@@ -28,7 +28,7 @@ pub enum AppView<'a> {
 }
 
 /// What the broker should hold of an `AgentApp`.
-pub fn of_app(app: &AgentApp) -> Desired<AppSpec> {
+pub(crate) fn of_app(app: &AgentApp) -> Desired<AppSpec> {
     let (state, reason, ready) = if app.spec.suspend {
         let ready = Ready::new(
             Reason::Suspended,
@@ -50,7 +50,7 @@ pub fn of_app(app: &AgentApp) -> Desired<AppSpec> {
 }
 
 /// What the broker should hold of a `LaunchToken`, given its app.
-pub fn of_launch_token(token: &LaunchToken, app: AppView<'_>) -> Desired<LaunchTokenSpec> {
+pub(crate) fn of_launch_token(token: &LaunchToken, app: AppView<'_>) -> Desired<LaunchTokenSpec> {
     let name = &token.spec.app_ref.name;
     let (state, ready) = if token.spec.suspend {
         let message = "spec.suspend is true: no pod is launched with it, and the live agents were ended.";

@@ -1,12 +1,12 @@
 //! From a custom resource to broker policy, condition and finalizer: level-triggered and idempotent.
 
-pub mod condition;
-pub mod desired;
-pub mod policy_resource;
-pub mod queue;
+pub(crate) mod condition;
+pub(crate) mod desired;
+pub(crate) mod policy_resource;
+pub(crate) mod queue;
 mod status;
 mod token_size;
-pub mod watches;
+pub(crate) mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Version {
 
 /// Why a reconciliation has to be tried again.
 #[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
+pub(crate) enum ReconcileError {
     /// The API server refused or didn't answer.
     #[error("{doing} {namespace}/{name} failed")]
     Api {

@@ -20,7 +20,7 @@ use crate::reconcile::token_size;
 
 /// The caches of both kinds.
 #[derive(Clone)]
-pub struct Caches {
+pub(crate) struct Caches {
     /// All `AgentApp`s.
     pub apps: Store<DeserializeGuard<AgentApp>>,
     /// All `LaunchToken`s.
@@ -35,7 +35,7 @@ impl Debug for Caches {
 
 impl Caches {
     /// The `LaunchToken`s of a namespace, those too that can't be read.
-    pub fn launch_tokens_in(&self, namespace: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
+    pub(crate) fn launch_tokens_in(&self, namespace: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
         let all = self.launch_tokens.state();
         all.iter()
             .filter(|token| token.namespace().as_deref() == Some(namespace))
@@ -44,7 +44,7 @@ impl Caches {
     }
 
     /// The `LaunchToken`s of an app.
-    pub fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
+    pub(crate) fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
         let refers =
             |token: &LaunchToken| token.namespace().as_deref() == Some(namespace) && token.spec.app_ref.name == app;
         let all = self.launch_tokens.state();
@@ -56,7 +56,7 @@ impl Caches {
 }
 
 /// A custom resource whose policy the broker holds.
-pub trait PolicyResource:
+pub(crate) trait PolicyResource:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug

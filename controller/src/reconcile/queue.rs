@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Asks for reconciliations.
 #[derive(Debug)]
-pub struct Queue<K: PolicyResource> {
+pub(crate) struct Queue<K: PolicyResource> {
     sender: mpsc::UnboundedSender<ObjectRef<DeserializeGuard<K>>>,
 }
 
@@ -36,23 +36,23 @@ impl<K: PolicyResource> Clone for Queue<K> {
 }
 
 /// The other end of a [`Queue`].
-pub type Requests<K> = mpsc::UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>;
+pub(crate) type Requests<K> = mpsc::UnboundedReceiver<ObjectRef<DeserializeGuard<K>>>;
 
 impl<K: PolicyResource> Queue<K> {
     /// A queue and its other end.
-    pub fn new() -> (Self, Requests<K>) {
+    pub(crate) fn new() -> (Self, Requests<K>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { sender }, receiver)
     }
 
     /// Asks for one.
-    pub fn add(&self, reference: ObjectRef<DeserializeGuard<K>>) {
+    pub(crate) fn add(&self, reference: ObjectRef<DeserializeGuard<K>>) {
         // The receiver is gone only when the process ends.
         let _ = self.sender.send(reference);
     }
 
     /// Asks for all.
-    pub fn add_all(&self, store: &Store<DeserializeGuard<K>>) {
+    pub(crate) fn add_all(&self, store: &Store<DeserializeGuard<K>>) {
         for object in store.state() {
             self.add(ObjectRef::from_obj(object.as_ref()));
         }

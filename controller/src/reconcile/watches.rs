@@ -22,7 +22,7 @@ use crate::reconcile::policy_resource::PolicyResource;
 use crate::report::Category;
 
 /// Fills the cache of namespaces with what the webhook looks at, and notifies `applied` after each change; runs for ever.
-pub async fn namespaces(
+pub(crate) async fn namespaces(
     client: Client,
     writer: Writer<PartialObjectMeta<Namespace>>,
     applied: watch::Sender<()>,
@@ -131,7 +131,7 @@ fn custom_resources<K: PolicyResource>(
 }
 
 /// Removes what nothing here reads, and what is often the larger part of an object.
-pub fn strip<K: Resource>(object: &mut K) {
+pub(crate) fn strip<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
     if let Some(annotations) = &mut object.meta_mut().annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
@@ -139,7 +139,7 @@ pub fn strip<K: Resource>(object: &mut K) {
 }
 
 /// Hands each event on; counts and logs failures, which the stream itself gets over.
-pub async fn for_each_event<K>(
+pub(crate) async fn for_each_event<K>(
     stream: impl Stream<Item = watcher::Result<Event<K>>>,
     what: &'static str,
     metrics: Arc<Metrics>,

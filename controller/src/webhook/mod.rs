@@ -22,7 +22,7 @@ pub(crate) mod resources;
 mod review;
 mod serve;
 mod sidecar_spec;
-pub mod tls;
+pub(crate) mod tls;
 mod volumes;
 
 use std::sync::Arc;
@@ -41,8 +41,8 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 pub use namespaces::Namespaces;
-pub use resources::Resources;
-pub use serve::ServeError;
+pub(crate) use resources::Resources;
+pub(crate) use serve::ServeError;
 pub(crate) use serve::spawn;
 pub use sidecar_spec::SidecarSettings;
 
