@@ -29,19 +29,16 @@ pub(crate) enum BrokerError {
     Unavailable {
         /// A word for the condition; the source says more.
         kind: &'static str,
-        /// What happened.
         #[source]
         source: Option<Box<agentwrit_client::Error>>,
     },
     /// A later writer or write came first: try again with a higher order.
     #[error("the broker has seen a later write")]
     Stale,
-    /// The broker refused.
     #[error("the broker refused: {detail}")]
     Refused {
         /// The code of the closed vocabulary.
         code: ErrorCode,
-        /// The broker's sentence.
         detail: String,
     },
 }
@@ -52,14 +49,10 @@ impl Categorised for BrokerError {
     }
 }
 
-/// Names one policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PolicyKey {
-    /// Which kind.
     pub kind: PolicyKind,
-    /// metadata.namespace.
     pub namespace: String,
-    /// metadata.name.
     pub name: String,
 }
 
@@ -67,7 +60,6 @@ pub(crate) struct PolicyKey {
 pub(crate) trait PolicySpec: serde::Serialize + Clone + Send + Sync {
     /// Which kind it belongs to.
     const KIND: PolicyKind;
-    /// Sends the write.
     fn send(
         client: &BrokerClient,
         key: &PolicyKey,

@@ -25,13 +25,10 @@ pub enum Category {
     MalformedObject,
     /// An object that we need has another owner.
     NotOurs,
-    /// Keys and certificates.
     Pki,
-    /// The Lease.
     Lease,
     /// A stop for safety.
     Safety,
-    /// A listener.
     Listener,
     /// A part of the controller itself.
     Internal,

@@ -16,11 +16,8 @@ pub(crate) const MAX_OPS_BODY: usize = 4 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on {address} ({what})")]
 pub struct ListenError {
-    /// The configured address.
     pub address: SocketAddr,
-    /// The listener's purpose.
     pub what: &'static str,
-    /// The system's answer.
     #[source]
     pub source: std::io::Error,
 }
@@ -57,7 +54,6 @@ pub(crate) fn webhook() -> Settings {
     }
 }
 
-/// The ops listener's.
 pub(crate) fn ops() -> Settings {
     Settings {
         times: Times::OPS,

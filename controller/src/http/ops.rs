@@ -55,7 +55,6 @@ struct Ops {
     metrics: Arc<Metrics>,
 }
 
-/// The routes.
 pub(crate) fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

@@ -34,25 +34,32 @@ pub(crate) enum CaEvent {
 /// Where such events go.
 pub(crate) type CaEvents = mpsc::UnboundedSender<CaEvent>;
 
+/// Whether a namespace has its `ConfigMap`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CaBundleState {
+    Written,
+    Missing(Missing),
+}
+
 /// What is known of each namespace's `ConfigMap`, for the conditions of `LaunchToken`s.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CaBundles(Arc<Mutex<HashMap<String, Option<Missing>>>>);
+pub(crate) struct CaBundles(Arc<Mutex<HashMap<String, CaBundleState>>>);
 
 impl CaBundles {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Option<Missing>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<String, CaBundleState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` while this namespace wasn't looked at; then why it has no `ConfigMap`, if so.
-    pub(crate) fn of(&self, namespace: &str) -> Option<Option<Missing>> {
+    /// `None` while this namespace wasn't looked at.
+    pub(crate) fn of(&self, namespace: &str) -> Option<CaBundleState> {
         self.all().get(namespace).cloned()
     }
 
     /// Records the outcome of a look; returns whether it is new.
     fn record(&self, namespace: &str, outcome: &Outcome) -> bool {
         let found = match outcome {
-            Outcome::Right => None,
-            Outcome::Missing(missing) => Some(missing.clone()),
+            Outcome::Right => CaBundleState::Written,
+            Outcome::Missing(missing) => CaBundleState::Missing(missing.clone()),
             Outcome::Gone => {
                 self.all().remove(namespace);
                 return false;
@@ -363,7 +370,7 @@ mod tests {
         assert!(!bundles.record("shop", &missing("quota")));
         assert!(bundles.record("shop", &missing("another quota")));
         assert!(bundles.record("shop", &Outcome::Right));
-        assert_eq!(bundles.of("shop"), Some(None));
+        assert_eq!(bundles.of("shop"), Some(CaBundleState::Written));
         bundles.record("shop", &Outcome::Gone);
         assert_eq!(bundles.of("shop"), None);
     }

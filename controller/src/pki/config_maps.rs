@@ -43,7 +43,6 @@ pub(crate) enum Outcome {
     Gone,
 }
 
-/// Writes the `ConfigMap`s.
 pub(crate) struct ConfigMaps {
     client: Client,
     reporter: Reporter,

@@ -51,9 +51,7 @@ pub enum PkiError {
     /// A certificate can't be made.
     #[error("{what} can't be made")]
     Make {
-        /// Which one.
         what: &'static str,
-        /// Why.
         #[source]
         source: rcgen::Error,
     },
@@ -65,11 +63,8 @@ pub enum PkiError {
     Stored {
         /// Kind of the object.
         kind: &'static str,
-        /// Its name.
         name: String,
-        /// Its key.
         key: &'static str,
-        /// What is wrong.
         why: String,
     },
     /// An object of that name has another owner.
@@ -79,9 +74,7 @@ pub enum PkiError {
     NotOurs {
         /// Kind of the object.
         kind: &'static str,
-        /// Its namespace.
         namespace: String,
-        /// Its name.
         name: String,
     },
     /// The API server refused or didn't answer.
@@ -89,7 +82,6 @@ pub enum PkiError {
     Api {
         /// What we were doing.
         doing: String,
-        /// Why.
         #[source]
         source: Box<kube::Error>,
     },

@@ -21,7 +21,6 @@ use crate::policy_client::BrokerError;
 /// How often the cluster's pods are listed for it; in between, what the watch knows is good enough.
 const LIST_EVERY: Duration = Duration::from_mins(5);
 
-/// Compares pods.
 pub(super) struct Comparer {
     ends: Arc<PodEndReporter>,
     search: Search,

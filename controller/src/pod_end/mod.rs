@@ -49,7 +49,6 @@ pub(crate) enum PodError {
     Api {
         /// What we were doing.
         doing: &'static str,
-        /// Why.
         #[source]
         source: Box<kube::Error>,
     },
@@ -93,7 +92,6 @@ struct Gone {
 /// The pods that the broker held when it was asked.
 #[derive(Debug)]
 pub(crate) struct BrokersPods {
-    /// The pods.
     pub pods: Vec<LivePod>,
     /// The epoch of its store.
     pub store: String,

@@ -82,7 +82,7 @@ impl PodEndReporter {
                     return None;
                 }
                 NotReported::Broker(error) => {
-                    tracing::debug!(pod = pod.name, %error, "a pod's end waits for the broker")
+                    tracing::debug!(pod = pod.name, %error, "a pod's end waits for the broker");
                 }
                 NotReported::Api(error) if pause.is_none() => {
                     let doing = "confirming a pod's end";

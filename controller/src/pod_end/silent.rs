@@ -211,15 +211,12 @@ fn seen(uid: &str, pod: Option<&Pod>, unix_seconds: i64) -> Seen {
 
 /// Writes the Events about silent pods.
 pub(super) struct SilentPodReporter {
-    /// The API server.
     pub(super) client: Client,
     /// Whether we may write.
     pub(super) leadership: Leadership,
     /// Which pods there are.
     pub(super) silent: Arc<SilentPods>,
-    /// Writes the Events.
     pub(super) reporter: Reporter,
-    /// The time.
     pub(super) clock: Arc<dyn Clock>,
     /// Where the sidecars look for the broker.
     pub(super) broker_url: String,

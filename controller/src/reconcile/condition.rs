@@ -77,7 +77,6 @@ const TYPES: [&str; 4] = [
 /// One condition as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Its type.
     pub type_: &'static str,
     /// Whether the status is True.
     pub is_true: bool,

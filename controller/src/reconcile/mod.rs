@@ -67,32 +67,21 @@ pub(crate) enum ReconcileError {
         doing: &'static str,
         /// Reason of the Event.
         event: &'static str,
-        /// metadata.namespace.
         namespace: String,
-        /// metadata.name.
         name: String,
-        /// Why.
         #[source]
         source: Box<kube::Error>,
     },
     /// The object doesn't have the form of its kind.
     #[error("the object {namespace}/{name} doesn't have the form of its kind: {error}")]
     Malformed {
-        /// metadata.namespace.
         namespace: String,
-        /// metadata.name.
         name: String,
-        /// What is wrong.
         error: String,
     },
     /// It failed a moment ago, and nothing has changed since.
     #[error("writes for {namespace}/{name} rest after a failure")]
-    BackingOff {
-        /// metadata.namespace.
-        namespace: String,
-        /// metadata.name.
-        name: String,
-    },
+    BackingOff { namespace: String, name: String },
 }
 
 impl ReconcileError {

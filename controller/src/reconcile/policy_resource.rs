@@ -21,9 +21,7 @@ use crate::reconcile::token_size;
 /// The caches of both kinds.
 #[derive(Clone)]
 pub(crate) struct Caches {
-    /// All `AgentApp`s.
     pub apps: Store<DeserializeGuard<AgentApp>>,
-    /// All `LaunchToken`s.
     pub launch_tokens: Store<DeserializeGuard<LaunchToken>>,
 }
 
@@ -71,9 +69,7 @@ pub(crate) trait PolicyResource:
 
     /// What the broker should hold.
     fn desired(&self, caches: &Caches) -> Desired<Self::Spec>;
-    /// The present conditions.
     fn conditions(&self) -> &[Condition];
-    /// status.observedGeneration.
     fn observed_generation(&self) -> Option<i64>;
     /// status.appId, of a kind that has it.
     fn app_id(&self) -> Option<&str>;

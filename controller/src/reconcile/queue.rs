@@ -21,7 +21,6 @@ const CONCURRENCY: u16 = 8;
 /// After a failure that doesn't say by itself how long to wait.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Asks for reconciliations.
 #[derive(Debug)]
 pub(crate) struct Queue<K: PolicyResource> {
     sender: mpsc::UnboundedSender<ObjectRef<DeserializeGuard<K>>>,
@@ -45,13 +44,11 @@ impl<K: PolicyResource> Queue<K> {
         (Self { sender }, receiver)
     }
 
-    /// Asks for one.
     pub(crate) fn add(&self, reference: ObjectRef<DeserializeGuard<K>>) {
         // The receiver is gone only when the process ends.
         let _ = self.sender.send(reference);
     }
 
-    /// Asks for all.
     pub(crate) fn add_all(&self, store: &Store<DeserializeGuard<K>>) {
         for object in store.state() {
             self.add(ObjectRef::from_obj(object.as_ref()));

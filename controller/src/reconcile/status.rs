@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::policy_resource::PolicyResource;
 use super::{ReconcileError, Reconciliation, STATUS_MANAGER};
-use crate::pki::config_maps::{MAX_MESSAGE, Missing, NOT_WRITTEN};
+use crate::pki::ca_distribution::CaBundleState;
+use crate::pki::config_maps::{MAX_MESSAGE, NOT_WRITTEN};
 use crate::reconcile::condition::{self, Ready, Wanted};
 use crate::report::{chain, shorten};
 
@@ -25,7 +26,7 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
             return (wanted, &[]);
         }
         match self.context.ca_bundles.of(&self.namespace) {
-            Some(missing) => wanted.push(ca_bundle(missing)),
+            Some(state) => wanted.push(ca_bundle(state)),
             None => return (wanted, &[CONDITION_CA_BUNDLE]),
         }
         (wanted, &[])
@@ -146,14 +147,14 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
 }
 
 /// Whether the pods of a `LaunchToken`'s namespace have the CA that they mount.
-fn ca_bundle(missing: Option<Missing>) -> Wanted {
-    let (is_true, reason, message) = match missing {
-        None => (
+fn ca_bundle(state: CaBundleState) -> Wanted {
+    let (is_true, reason, message) = match state {
+        CaBundleState::Written => (
             true,
             "Written",
             format!("This namespace has the ConfigMap {CA_CONFIG_MAP}, which the pods mount."),
         ),
-        Some(missing) => (false, missing.reason, missing.message),
+        CaBundleState::Missing(missing) => (false, missing.reason, missing.message),
     };
     Wanted {
         type_: CONDITION_CA_BUNDLE,

@@ -17,7 +17,6 @@ const MAX_UNKNOWN: usize = 8;
 pub(crate) struct Labels<'a> {
     /// Whether there are any.
     pub(crate) present: bool,
-    /// How many.
     pub(crate) count: usize,
     /// The value of `agentwrit.io/inject`.
     pub(crate) inject: Option<Text<'a>>,
@@ -54,7 +53,6 @@ impl<'de: 'a, 'a> FromJson<'de> for Labels<'a> {
 pub(crate) struct Annotations<'a> {
     /// Whether there are any.
     pub(crate) present: bool,
-    /// How many.
     pub(crate) count: usize,
     /// Whether the pod is the mirror of a static pod.
     pub(crate) mirror: bool,

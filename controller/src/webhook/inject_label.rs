@@ -7,9 +7,7 @@ use super::refusal::{Refusal, quoted};
 /// What a label says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InjectLabel {
-    /// To inject.
     On,
-    /// Not to.
     Off,
 }
 

@@ -6,7 +6,6 @@ const KEPT: usize = 8;
 /// A place seen from a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The directory itself.
     At,
     /// Within it.
     Below,

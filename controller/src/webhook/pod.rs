@@ -18,7 +18,6 @@ use super::volumes::Volumes;
 const MAX_RESERVED: usize = 4;
 
 object! {
-    /// A pod.
     Pod<'a> {
         metadata: Metadata<'a> = "metadata",
         spec: Option<Spec<'a>> = "spec",
@@ -32,7 +31,6 @@ object! {
         annotations: Annotations<'a> = "annotations",
     }
 
-    /// Its spec.
     Spec<'a> {
         host_network: bool = "hostNetwork",
         host_pid: bool = "hostPID",
@@ -45,10 +43,8 @@ object! {
         volumes: Volumes<'a> = "volumes",
     }
 
-    /// The operating system.
     Os<'a> { name: Text<'a> = "name" }
 
-    /// The node selector.
     NodeSelector<'a> { os: Text<'a> = "kubernetes.io/os" }
 
     /// A container as it is in the body; [`Container`] is what is kept of it.
@@ -66,14 +62,12 @@ object! {
         readiness_probe: Present = "readinessProbe",
     }
 
-    /// An environment variable.
     Variable<'a> {
         name: Text<'a> = "name",
         value: Text<'a> = "value",
         value_from: Present = "valueFrom",
     }
 
-    /// A volume mount.
     Mount<'a> {
         volume: Text<'a> = "name",
         path: Text<'a> = "mountPath",
@@ -82,7 +76,6 @@ object! {
         sub_path_expr: Text<'a> = "subPathExpr",
     }
 
-    /// A port.
     Port { number: i64 = "containerPort" }
 
     /// A container's security context.
@@ -102,7 +95,6 @@ object! {
     /// A profile of seccomp or `AppArmor`.
     Profile<'a> { kind: Text<'a> = "type" }
 
-    /// Linux capabilities.
     Capabilities<'a> { add: Names<'a> = "add", drop: Names<'a> = "drop" }
 }
 
@@ -151,7 +143,6 @@ impl<'de: 'a, 'a> FromJson<'de> for Containers<'a> {
 /// What is kept of a container. Small, because there may be many.
 #[derive(Debug)]
 pub(crate) struct Container<'a> {
-    /// Its name.
     pub(crate) name: Text<'a>,
     /// Of its environment.
     pub(crate) env: EnvSummary,
@@ -159,7 +150,6 @@ pub(crate) struct Container<'a> {
     pub(crate) mount_count: Option<u32>,
     /// The mounts that concern us, if there are any.
     pub(crate) mounts: Option<Box<NotedMounts<'a>>>,
-    /// Its ports.
     pub(crate) ports: Ports,
     /// What is compared of a container with our sidecar's name.
     pub(crate) own: Option<Box<Own<'a>>>,
@@ -168,17 +158,13 @@ pub(crate) struct Container<'a> {
 /// What is compared of a container with our sidecar's name.
 #[derive(Debug)]
 pub(crate) struct Own<'a> {
-    /// Image reference.
     pub(crate) image: Text<'a>,
     /// Items of its command.
     pub(crate) command: usize,
-    /// Its arguments.
     pub(crate) args: usize,
-    /// `restartPolicy`.
     pub(crate) restart_policy: Text<'a>,
     /// The effective variables of ours, in the order of [`SIDECAR_ENV`].
     pub(crate) env: [Option<Value<'a>>; SIDECAR_ENV.len()],
-    /// `securityContext`.
     pub(crate) security: Option<Security<'a>>,
     /// Whether it has a startup probe.
     pub(crate) startup_probe: bool,
@@ -228,7 +214,6 @@ pub(crate) enum Value<'a> {
     From,
 }
 
-/// An environment.
 #[derive(Debug, Default)]
 pub(crate) struct Env<'a> {
     summary: EnvSummary,
@@ -335,7 +320,6 @@ impl<'de: 'a, 'a> FromJson<'de> for Mounts<'a> {
 /// The ports of a container.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ports {
-    /// How many.
     pub(crate) count: u32,
     /// Whether the health listener's is among them.
     pub(crate) health: bool,

@@ -1,6 +1,6 @@
 //! Quantities of Kubernetes (`resource.Quantity` of apimachinery): a decimal number with a suffix, such as 100m or 16Mi.
 //!
-//! Not the crate kube_quantity (0.9): it converts between decimal and binary suffixes through `f32`, so that equal
+//! Not the crate `kube_quantity` (0.9): it converts between decimal and binary suffixes through `f32`, so that equal
 //! quantities such as 16Mi and 16777216 needn't compare equal. k8s-openapi's own `Quantity` is only text.
 
 use std::cmp::Ordering;

@@ -20,7 +20,6 @@ pub(crate) enum Refusal {
     /// An annotation's value is out of its grammar.
     #[error("annotation {key}: {value} is not usable; it {why}")]
     Annotation {
-        /// The annotation.
         key: &'static str,
         /// Its value, quoted and cut.
         value: String,
@@ -62,19 +61,16 @@ pub(crate) enum Refusal {
     /// More of something than is read.
     #[error("{field} has {count} items; AgentWrit reads at most {most}: {instead}")]
     TooMany {
-        /// The list.
         field: String,
         /// How many items it has.
         count: usize,
         /// How many it may have.
         most: usize,
-        /// What to do.
         instead: String,
     },
     /// A reserved name is used for something that isn't ours.
     #[error("{item}: names beginning with agentwrit- are reserved for what AgentWrit injects, and {why}; rename it")]
     ReservedName {
-        /// Which item.
         item: String,
         /// How it is known not to be ours.
         why: String,
@@ -85,9 +81,7 @@ pub(crate) enum Refusal {
          from the manifest: it is put in again"
     )]
     Contradiction {
-        /// Which item.
         item: String,
-        /// The field.
         field: String,
         /// Its value, quoted and cut.
         found: String,
@@ -97,9 +91,7 @@ pub(crate) enum Refusal {
     /// A container mounts one of our volumes that it may not have.
     #[error("container {container} mounts volume {volume}, {why}; remove that mount")]
     ForeignMount {
-        /// The container.
         container: String,
-        /// The volume.
         volume: String,
         /// Why it may not.
         why: &'static str,
@@ -110,13 +102,10 @@ pub(crate) enum Refusal {
          volume goes; mount it elsewhere"
     )]
     MountTaken {
-        /// The container.
         container: String,
-        /// The volume.
         volume: String,
         /// The path, quoted and cut.
         path: String,
-        /// Our directory.
         directory: &'static str,
     },
     /// The object isn't a pod.

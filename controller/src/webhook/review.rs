@@ -15,7 +15,6 @@ const KIND: &str = "AdmissionReview";
 const MAX_UID: usize = 64;
 
 object! {
-    /// An admission review.
     Review<'a> {
         api_version: Text<'a> = "apiVersion",
         kind: Text<'a> = "kind",

@@ -67,7 +67,6 @@ pub(crate) fn sidecar_env(settings: &SidecarSettings, request: &InjectionRequest
     ]
 }
 
-/// The sidecar's container.
 pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) -> Value {
     let values = sidecar_env(settings, request);
     let set = SIDECAR_ENV.iter().zip(&values);

@@ -44,10 +44,8 @@ impl<'de: 'a, 'a> FromJson<'de> for Volumes<'a> {
     }
 }
 
-/// A volume.
 #[derive(Debug, Default)]
 pub(crate) struct Volume<'a> {
-    /// Its name.
     pub(crate) name: Text<'a>,
     /// `emptyDir`.
     pub(crate) empty_dir: Option<EmptyDir<'a>>,
@@ -84,10 +82,8 @@ impl<'de: 'a, 'a> FromJson<'de> for Volume<'a> {
 }
 
 object! {
-    /// An emptyDir volume.
     EmptyDir<'a> { medium: Text<'a> = "medium" }
 
-    /// A projected volume.
     Projected<'a> { default_mode: Option<i64> = "defaultMode", sources: Few<Source<'a>> = "sources" }
 
     /// A source of a projected volume.
@@ -103,7 +99,6 @@ object! {
         path: Text<'a> = "path",
     }
 
-    /// A projected ConfigMap.
     ConfigMap<'a> { name: Text<'a> = "name", items: Few<KeyPath<'a>> = "items" }
 
     /// A key of a ConfigMap, and the file that it becomes.
@@ -113,7 +108,6 @@ object! {
 /// The first items of a list, and how many there are.
 #[derive(Debug)]
 pub(crate) struct Few<T> {
-    /// The first ones.
     pub(crate) items: Vec<T>,
     /// How many there are.
     pub(crate) count: usize,
