@@ -3,9 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_attest::Attestation;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use agentwrit_server::{Source, Turns};
+use agentwrit_store::{DenialDraft, Store, StoreError};
+use agentwrit_store_sqlite::READERS;
+use agentwrit_tokens::key_set::KeySet;
+use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::verifier::Verifier;
 
 use crate::config::Config;
 use crate::hashed_secrets::HashedSecrets;
@@ -15,12 +21,6 @@ use crate::metrics::Metrics;
 use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
-use agentwrit_attest::Attestation;
-use agentwrit_store::{DenialDraft, Store, StoreError};
-use agentwrit_store_sqlite::READERS;
-use agentwrit_tokens::key_set::KeySet;
-use agentwrit_tokens::revocation_view::View;
-use agentwrit_tokens::verifier::Verifier;
 
 /// What handlers and services work with.
 pub struct Broker {

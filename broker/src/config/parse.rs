@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::spiffe::check_trust_domain;
 use agentwrit_server::tls::TlsFiles;
+use agentwrit_store::segment::LEAST_BOUND;
+use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
 use super::file::{ConfigFile, Mode, Places};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
-use agentwrit_protocol::file_names::{beside, folder_of};
-use agentwrit_store::segment::LEAST_BOUND;
-use agentwrit_store::{Retention, StoreLocation, WhenFull};
+use crate::hashed_secrets::APP_COST;
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
 const DEFAULT_TTL: i64 = 300;
@@ -307,7 +308,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         max_ttl: reader.seconds("AA_MAX_TTL", 86_400, 0),
         admin_token_ttl: reader.life("AA_ADMIN_TOKEN_TTL", 300, default_ttl),
         app_token_ttl: reader.life("AA_APP_TOKEN_TTL", 1800, default_ttl),
-        secret_cost: 12,
+        secret_cost: APP_COST,
         accept_clock: false,
         issuer: reader.text("AA_ISSUER").unwrap_or_default(),
         audience: reader.text("AA_AUDIENCE").unwrap_or_default(),

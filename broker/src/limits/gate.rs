@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentwrit_protocol::Clock;
 use agentwrit_server::Source;
+use agentwrit_store::{Asker, EventDraft};
 use governor::Quota;
 
 use super::divided::Divided;
 use super::limit::Limit;
 use crate::metrics::Metrics;
-use agentwrit_store::{Asker, EventDraft};
 
 /// The rates of audited denials, and how many were only counted.
 pub(super) struct Gate {

@@ -11,9 +11,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_attest::ReviewLimit;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Source;
+use agentwrit_store::{DenialDraft, DenialGate, EventDraft};
 use governor::Quota;
 
 use self::gate::Gate;
@@ -22,9 +24,7 @@ use self::sessions::Sessions;
 pub use self::sessions::{Doing, Room};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use agentwrit_attest::ReviewLimit;
 pub use agentwrit_store::Asker;
-use agentwrit_store::{DenialDraft, DenialGate, EventDraft};
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
 const ADMIN_AUTH_BURST: u32 = 10;

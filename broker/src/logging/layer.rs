@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -14,7 +15,6 @@ use super::level::CurrentLevel;
 use super::line::Fields;
 use super::writer::{Output, Urgency};
 use crate::config::{LogFormat, LogLevel};
-use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// Writes events as lines; FAIL to standard error, the rest to standard output.
 pub(super) struct Lines {

@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 use prometheus::IntCounter;
 use tokio::task::futures::TaskLocalFuture;
 use tracing_subscriber::Registry;
@@ -26,7 +27,6 @@ use self::level::CurrentLevel;
 pub use self::panic::log_panics;
 use self::writer::{Output, Urgency};
 use crate::config::{LogFormat, LogLevel};
-use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 tokio::task_local! {
     static REQUEST_ID: Arc<str>;

@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
+use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_server::Turns;
+use agentwrit_store::{Store, StoreError};
+use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use agentwrit_tokens::key_set::{KeyError, KeySet};
+use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::verifier::Verifier;
 
 use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
 use crate::config::{AttestConfig, Config};
@@ -15,12 +21,6 @@ use crate::retention::Retaining;
 use crate::service::health::LiveAgents;
 use crate::service::presented::Standing;
 use crate::store_surroundings::{ChainSigner, ViewFollower};
-use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
-use agentwrit_store::{Store, StoreError};
-use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
-use agentwrit_tokens::key_set::{KeyError, KeySet};
-use agentwrit_tokens::revocation_view::View;
-use agentwrit_tokens::verifier::Verifier;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
 #[derive(Debug, thiserror::Error)]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use agentwrit_store::{Command, Result as StoreResult, Tx};
 use async_trait::async_trait;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{AppState, Broker};
 use crate::clock;
 use crate::retention;
-use agentwrit_store::{Command, Result as StoreResult, Tx};
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agentwrit_server::tls::Tls;
 use agentwrit_server::{Budget, Listener, ListenerMetrics, SOCKET_BUFFER, Settings, Times, TlsSource, bind};
+use agentwrit_store::StoreError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
@@ -13,7 +14,6 @@ use tokio::sync::watch;
 use super::{housekeeping, tls_files};
 use crate::broker::AppState;
 use crate::http::{HttpStack, MAX_HEAD, MAX_HEADERS, router};
-use agentwrit_store::StoreError;
 
 const DRAIN: Duration = Duration::from_secs(10);
 /// Connections of the ops listener, apart from those of the API, so that probes get through.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use agentwrit_protocol::Clock;
 use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
+use agentwrit_store::{StoreError, StoreLocation};
+use agentwrit_tokens::key_set::KeySet;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::assemble::{StartError, Surroundings, assemble};
@@ -18,8 +20,6 @@ use crate::logging::{Log, log_panics};
 use crate::service::health::WIRE_VERSION;
 use crate::service::seed::{SeedError, seed};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
-use agentwrit_store::{StoreError, StoreLocation};
-use agentwrit_tokens::key_set::KeySet;
 
 /// How long threads that read files or compare secrets may go on after the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);

@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::audit::ExportedFile;
+use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::lower_hex;
+use agentwrit_store::{EventFilter, Segment, StoreError};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::broker::Broker;
-use agentwrit_protocol::file_names::{beside, folder_of};
-use agentwrit_store::{EventFilter, Segment, StoreError};
 
 /// Events that are in memory at once.
 const PAGE: i64 = 500;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::ExportedFile;
+use agentwrit_store::{Command, Outage, Result as StoreResult, Segment, Tx};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::export;
 use crate::broker::Broker;
-use agentwrit_store::{Command, Outage, Result as StoreResult, Segment, Tx};
 
 /// How long an export that failed rests.
 const EXPORT_AGAIN: Duration = Duration::from_secs(10);

@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{DropRule, DroppedSegment, EventType};
+use agentwrit_protocol::file_names::folder_of;
+use agentwrit_store::{Command, EventDraft, Result as StoreResult, Retention, Segment, Tx};
 use async_trait::async_trait;
 use tokio::time::MissedTickBehavior;
 
 use crate::broker::{AppState, Broker};
 use crate::config::Config;
-use agentwrit_protocol::file_names::folder_of;
-use agentwrit_store::{Command, EventDraft, Result as StoreResult, Retention, Segment, Tx};
 use decide::{Circumstances, Decision, decide};
 use exporting::Exporting;
 use pace::{Pace, Rested};

@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_store::StoreError;
 use serde_json::Value;
 
 use super::*;
 use crate::testing::{broker_with, set_free};
-use agentwrit_store::StoreError;
 
 const DAY: i64 = 86_400;
 /// Less than the reserve, and all that one could wish for.

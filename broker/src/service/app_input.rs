@@ -6,8 +6,7 @@ use agentwrit_protocol::apps::{
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
 
-use super::register::{MAX_SCOPE_BYTES, is_too_long};
-use super::scope_limits::{ScopeLimits, TooManyScopes};
+use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +21,7 @@ pub enum AppInputError {
     #[error("scopes must not be empty")]
     ScopesEmpty,
     /// A ceiling longer than any token could show.
-    #[error("scopes must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
+    #[error("scopes must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
     ScopesLength,
     /// More scopes, or longer ones, than are configured.
     #[error(transparent)]
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn each_check_comes_before_those_after_it() {
-        let long = "x".repeat(MAX_SCOPE_BYTES);
+        let long = "x".repeat(MAX_SCOPE_LIST_BYTES);
         let table = [
             (RegisterAppRequest::default(), "invalid_request name is required"),
             (request("", &[], Some(0)), "invalid_request name is required"),

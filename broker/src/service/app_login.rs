@@ -7,12 +7,12 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{EntropyError, Sensitive};
 use agentwrit_server::Source;
+use agentwrit_store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 use async_trait::async_trait;
 
 use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::hashed_secrets::SecretError;
-use agentwrit_store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]

@@ -3,17 +3,17 @@
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
+use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::{EntropyError, Sensitive};
+use agentwrit_store::{
+    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
+};
 use async_trait::async_trait;
 
 use super::app_input::{AppChange, AppInputError, NewApp};
 use super::scope_limits::ScopeLimits;
 use crate::broker::Broker;
 use crate::hashed_secrets::SecretError;
-use agentwrit_protocol::revocation_change::ViewChange;
-use agentwrit_store::{
-    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
-};
 
 /// New ids tried before giving up: six hex characters seldom meet a second time.
 const ATTEMPTS: usize = 4;

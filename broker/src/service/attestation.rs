@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use agentwrit_attest::{AttestError, Attestation, AttestorError, BoundPod, Caller};
 use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
+use agentwrit_store::{LaunchTokenHash, StoreError};
 
 use super::attested::Refusal;
 use super::denials::{RecordDenial, Refused};
@@ -12,9 +15,6 @@ use super::pod_launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
 use super::policy::{WriteRefusal, Writer};
 use super::policy_input::InputError;
 use crate::broker::Broker;
-use agentwrit_attest::{AttestError, Attestation, AttestorError, BoundPod, Caller};
-use agentwrit_protocol::k8s::DenialKind;
-use agentwrit_store::{LaunchTokenHash, StoreError};
 
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]

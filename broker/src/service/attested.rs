@@ -6,16 +6,16 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::asked;
+use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
+use agentwrit_store::policy::PolicyKey;
+use agentwrit_store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::denials::{self, Refused};
 use super::policy_rules::Pair;
 use crate::limits::Asker;
-use agentwrit_protocol::k8s::DenialKind;
-use agentwrit_store::policy::PolicyKey;
-use agentwrit_store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
 
 /// How long a superseded session still stands, milliseconds.
 pub const SUPERSESSION_OVERLAP_MS: i64 = 10_000;

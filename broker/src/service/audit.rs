@@ -2,11 +2,11 @@
 
 use agentwrit_protocol::audit::{AuditEvent, agent_as_told};
 use agentwrit_protocol::excerpt::excerpt;
-
-use crate::broker::Broker;
 use agentwrit_protocol::timestamp::parse_rfc3339;
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage, StoreError};
+
+use crate::broker::Broker;
 
 const DEFAULT_LIMIT: i64 = 100;
 const LONGEST_PAGE: i64 = 1000;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
 use agentwrit_protocol::session::RevocationLevel;
+use agentwrit_protocol::session::TokenState;
 use agentwrit_protocol::{ErrorCode, Scope};
+use agentwrit_store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, StoreError, Tx};
+use agentwrit_tokens::verifier::{TokenError, Verified};
 use async_trait::async_trait;
 
 use super::attested::is_attested;
 use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
-use agentwrit_protocol::session::TokenState;
-use agentwrit_store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, StoreError, Tx};
-use agentwrit_tokens::verifier::{TokenError, Verified};
 
 /// What an `Authorization` header says.
 #[derive(Clone, Copy)]

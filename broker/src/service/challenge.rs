@@ -2,9 +2,9 @@
 
 use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::wire::ChallengeResponse;
+use agentwrit_tokens::nonce;
 
 use crate::broker::Broker;
-use agentwrit_tokens::nonce;
 
 /// Why there is no challenge.
 #[derive(Debug, thiserror::Error)]

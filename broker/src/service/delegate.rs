@@ -7,21 +7,20 @@ use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
 use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
+use agentwrit_protocol::timestamp::rfc3339_nanos;
 use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
+use agentwrit_store::session::stem;
+use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
+use agentwrit_tokens::revocation_view::View;
 use async_trait::async_trait;
 
 use super::attested::pod_denial;
 use super::lineage::{StoredLineage, tell};
 use super::origin::AuditOrigin;
-use super::register::{MAX_SCOPE_BYTES, is_too_long};
-use super::scope_limits::{ScopeLimits, TooManyScopes};
+use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits, Room};
-use agentwrit_protocol::timestamp::rfc3339_nanos;
-use agentwrit_store::session::stem;
-use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
-use agentwrit_tokens::revocation_view::View;
 
 /// Life of a delegated token when none is asked for, seconds.
 const DEFAULT_TTL: i64 = 60;
@@ -212,7 +211,8 @@ fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared
         delegated_at,
     });
     let length = |json: Result<Vec<u8>, _>| json.map(|json| json.len()).map_err(SignError::from);
-    if length(go_json::to_vec(&records))? > MAX_CHAIN_BYTES || length(go_json::to_vec(&wanted.scope))? > MAX_SCOPE_BYTES
+    if length(go_json::to_vec(&records))? > MAX_CHAIN_BYTES
+        || length(go_json::to_vec(&wanted.scope))? > MAX_SCOPE_LIST_BYTES
     {
         return Err(DelegateError::TooLong);
     }

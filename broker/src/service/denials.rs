@@ -1,16 +1,16 @@
 //! Refusals of pods: in the audit trail, and in the feed from which the controller writes Events.
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{DenialsResponse, LivePod};
+use agentwrit_store::policy::NewDenial;
+use agentwrit_store::{Command, DenialDraft, Result, Tx};
 use async_trait::async_trait;
 
 use super::attestation::K8sError;
 use super::policy_input::InputError;
 use crate::broker::Broker;
 use crate::limits::Asker;
-use agentwrit_protocol::k8s::DenialKind;
-use agentwrit_store::policy::NewDenial;
-use agentwrit_store::{Command, DenialDraft, Result, Tx};
 
 /// Most refusals in one answer of the feed.
 const PAGE: i64 = 200;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
 use agentwrit_protocol::wire::HealthResponse;
+use agentwrit_store::{DiskSpace, Result as StoreResult, StoreError};
 use prometheus::IntGauge;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::broker::Broker;
-use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
-use agentwrit_store::{DiskSpace, Result as StoreResult, StoreError};
 
 /// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
 pub const WIRE_VERSION: &str = "2.0.0";

@@ -5,15 +5,14 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
-use async_trait::async_trait;
-
-use super::register::{MAX_SCOPE_BYTES, is_too_long};
-use super::scope_limits::{ScopeLimits, TooManyScopes};
-use crate::broker::Broker;
-use crate::limits::Asker;
 use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
 };
+use async_trait::async_trait;
+
+use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
+use crate::broker::Broker;
+use crate::limits::Asker;
 
 /// Life of a launch token when none is asked for, seconds.
 const DEFAULT_LIFE: i64 = 30;
@@ -32,7 +31,7 @@ pub enum LaunchError {
     #[error("allowed_scope exceeds the app's scope ceiling; allowed scopes: {}", .0.to_strings().join(" "))]
     Ceiling(ScopeSet),
     /// More scopes than a token could show.
-    #[error("allowed_scope must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
+    #[error("allowed_scope must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
     ScopeLength,
     /// More scopes, or longer ones, than are configured.
     #[error(transparent)]

@@ -1,10 +1,15 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
+use agentwrit_attest::AttestedPod;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
+use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::LaunchPolicy;
 use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, lower_hex};
+use agentwrit_store::policy::PolicyKey;
+use agentwrit_store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,11 +22,6 @@ use super::policy_input::{InputError, check_key, parse_scope};
 use super::policy_rules::{Effective, Pair};
 use super::scope_limits::ScopeLimits;
 use crate::limits::Asker;
-use agentwrit_attest::AttestedPod;
-use agentwrit_protocol::k8s::DenialKind;
-use agentwrit_protocol::timestamp::rfc3339_seconds;
-use agentwrit_store::policy::PolicyKey;
-use agentwrit_store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
 
 /// Life of a launch token, seconds.
 pub const LAUNCH_TOKEN_SECONDS: i64 = 30;

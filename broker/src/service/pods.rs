@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
+use agentwrit_store::{Command, EndReason, EventDraft, Result, Tx};
 use async_trait::async_trait;
 
 use super::attestation::K8sError;
@@ -11,7 +12,6 @@ use super::policy::Writer;
 use super::policy_input::{InputError, check_uid};
 use super::{lineage::root, quarantine};
 use crate::broker::Broker;
-use agentwrit_store::{Command, EndReason, EventDraft, Result, Tx};
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;

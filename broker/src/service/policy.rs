@@ -4,6 +4,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
 use agentwrit_protocol::lower_hex;
+use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
+use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
@@ -11,8 +13,6 @@ use super::attestation::K8sError;
 use super::policy_input::{InputError, Write};
 use super::policy_rules::{Fence, Pair, accept, fence, takes_away};
 use crate::broker::Broker;
-use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
-use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
 
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;

@@ -4,10 +4,10 @@ use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::{ErrorCode, Scope};
+use agentwrit_store::policy::{PolicyKey, PolicySpec};
 use serde::Serialize;
 
 use super::scope_limits::{ScopeLimits, TooManyScopes};
-use agentwrit_store::policy::{PolicyKey, PolicySpec};
 
 const MAX_NAMESPACE_BYTES: usize = 63;
 const MAX_NAME_BYTES: usize = 52;

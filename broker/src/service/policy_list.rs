@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use agentwrit_protocol::k8s::{
     LivePod, MarkRequest, MarkResponse, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
 };
+use agentwrit_store::{Command, MetaKey, Result, Tx};
 use async_trait::async_trait;
 
 use super::attested::live_pod;
 use super::policy::current_epoch;
 use crate::broker::Broker;
-use agentwrit_store::{Command, MetaKey, Result, Tx};
 
 /// Everything that the broker holds.
 ///

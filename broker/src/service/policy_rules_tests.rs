@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use super::*;
 use agentwrit_store::policy::PolicyKey;
+
+use super::*;
 
 fn policy(key: PolicyKey, spec: PolicySpec) -> Policy {
     Policy {

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_server::Source;
+use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, StoreError, Tx};
 use async_trait::async_trait;
 
 use super::register::Denial;
 use crate::broker::Broker;
-use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, StoreError, Tx};
 
 /// Most launch tokens that are remembered.
 const MOST_STANDING: usize = 4096;

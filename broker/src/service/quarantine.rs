@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
+use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
 use super::lineage::root;
-use agentwrit_protocol::revocation_change::ViewChange;
-use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
 /// How long the quarantine of a pod that nobody has seen is kept, milliseconds.
 const UNSEEN_MS: i64 = 30 * 24 * 3_600_000;

@@ -8,34 +8,24 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, excerpt, told};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, SpiffeId, SpiffeIdError, Times, go_json};
+use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, SpiffeId, SpiffeIdError, Times};
 use agentwrit_server::Source;
-use async_trait::async_trait;
-
-use super::attested::{self, Refusal, RegisterClaim};
-use super::presented::{self, Unfit};
-use super::proof::{self, ProofError};
-use super::registration::{Missing, Registration};
-use super::scope_limits::{ScopeLimits, TooManyScopes};
-use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
-use crate::broker::Broker;
-use crate::limits::Asker;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session,
     StoreError, Tx,
 };
 use agentwrit_tokens::nonce::{self, Nonce};
 use agentwrit_tokens::revocation_view::View;
+use async_trait::async_trait;
 
-/// Longest list of scopes as JSON, bytes: with it, a token stays well below the longest that is looked at.
-pub(super) const MAX_SCOPE_BYTES: usize = 32 * 1024;
-
-/// Whether a list of scopes is longer than [`MAX_SCOPE_BYTES`]. One that is far longer is not written to be measured.
-pub(super) fn is_too_long(scopes: &[String]) -> bool {
-    // Two quotes and a comma or bracket each, and the first bracket.
-    let least = scopes.iter().fold(1, |least, scope| least + scope.len() + 3);
-    least > MAX_SCOPE_BYTES || go_json::to_vec(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_BYTES
-}
+use super::attested::{self, Refusal, RegisterClaim};
+use super::presented::{self, Unfit};
+use super::proof::{self, ProofError};
+use super::registration::{Missing, Registration};
+use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
+use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
+use crate::broker::Broker;
+use crate::limits::Asker;
 
 /// Why a registration is refused; the texts are the contract's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +95,7 @@ pub enum RegisterError {
     #[error(transparent)]
     Segment(#[from] SpiffeIdError),
     /// A token with these scopes could be sent nowhere; nothing is burned.
-    #[error("requested_scope must be at most {MAX_SCOPE_BYTES} bytes of JSON")]
+    #[error("requested_scope must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
     ScopeLength,
     /// More scopes, or longer ones, than this agent may have; nothing is burned.
     #[error(transparent)]

@@ -2,17 +2,17 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::Release as Rule;
+use agentwrit_store::{
+    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
+};
 use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, tell};
 use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
-use agentwrit_protocol::revocation_change::ViewChange;
-use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
-};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

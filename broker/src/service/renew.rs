@@ -4,6 +4,10 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, Renewal as Rule};
 use agentwrit_protocol::{EntropyError, ErrorCode};
+use agentwrit_store::session::stem;
+use agentwrit_store::{
+    Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
+};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,10 +20,6 @@ use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits};
-use agentwrit_store::session::stem;
-use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
-};
 
 /// Longest overlap, seconds.
 const LONGEST_OVERLAP: i64 = 30;

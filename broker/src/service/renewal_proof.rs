@@ -4,6 +4,7 @@
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
+use agentwrit_store::StoreError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -11,7 +12,6 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::attested::is_attested;
 use super::lineage::StoredLineage;
 use crate::broker::Broker;
-use agentwrit_store::StoreError;
 
 /// The header as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,15 +2,15 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::excerpt;
-use async_trait::async_trait;
-
-use super::quarantine::{self, Person};
-use crate::broker::Broker;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_store::{
     Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, StoreError,
     Tx,
 };
+use async_trait::async_trait;
+
+use super::quarantine::{self, Person};
+use crate::broker::Broker;
 
 pub use super::quarantine::Reach;
 
@@ -79,7 +79,9 @@ struct Revoke {
 }
 
 impl Revoke {
-    async fn sessions(&self, tx: &mut dyn Tx) -> StoreResult<Vec<Session>> {
+    /// The sessions that stand and are ended by it. What a token that is presented later is refused for is decided by
+    /// [`RevocationLevel::hits`].
+    async fn sessions_hit(&self, tx: &mut dyn Tx) -> StoreResult<Vec<Session>> {
         match self.level {
             RevocationLevel::Token => Ok(tx.standing_session_by_jti(&self.target).await?.into_iter().collect()),
             RevocationLevel::Agent => tx.standing_sessions_by_agent(&self.target).await,
@@ -117,7 +119,7 @@ impl Command for Revoke {
     }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Reach> {
-        let sessions = self.sessions(tx).await?;
+        let sessions = self.sessions_hit(tx).await?;
         let until = self.until(tx, &sessions).await?;
         let target = self.target.clone();
         tx.add_revocation(&Revocation {

@@ -2,6 +2,8 @@
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyState, PutPolicy, WriteOrder};
+use agentwrit_store::policy::{Policy, PolicyKey};
+use agentwrit_store::{Command, Result, Tx};
 use async_trait::async_trait;
 
 use super::attestation::K8sError;
@@ -11,8 +13,6 @@ use super::policy_input::Write;
 use crate::broker::AppState;
 use crate::http::error::ApiError;
 use crate::testing::{broker, set_free};
-use agentwrit_store::policy::{Policy, PolicyKey};
-use agentwrit_store::{Command, Result, Tx};
 
 const PLENTY: u64 = 1 << 40;
 

@@ -1,9 +1,21 @@
-//! How many scopes a list may have, and how long each may be.
+//! How many scopes a list may have, how long each may be, and how long the whole list.
 
+use agentwrit_protocol::go_json;
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 
 use crate::config::Config;
+
+/// Longest list of scopes as JSON, bytes: with it, a token stays well below the longest that is looked at.
+pub(super) const MAX_SCOPE_LIST_BYTES: usize = 32 * 1024;
+
+/// Whether a list of scopes is longer than [`MAX_SCOPE_LIST_BYTES`]. One that is far longer is not written to be
+/// measured.
+pub(super) fn is_too_long(scopes: &[String]) -> bool {
+    // Two quotes and a comma or bracket each, and the first bracket.
+    let least = scopes.iter().fold(1, |least, scope| least + scope.len() + 3);
+    least > MAX_SCOPE_LIST_BYTES || go_json::to_vec(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_LIST_BYTES
+}
 
 /// The bounds of one list of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::{Sensitive, Times};
-
-use crate::broker::Broker;
 use agentwrit_protocol::session::TokenState;
+use agentwrit_protocol::{Sensitive, Times};
 use agentwrit_store::Session;
 use agentwrit_tokens::key_set::SigningError;
 use agentwrit_tokens::revocation_view::View;
 use agentwrit_tokens::verifier::Verified;
+
+use crate::broker::Broker;
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! What all commands share: forms of output, order of checks, help.
 
+use agentwrit_testkit::ADMIN_SECRET;
+
 use super::brokers::{ADMIN_TOKEN, FakeBroker, RealBroker};
 use super::support::awrit;
-use agentwrit_testkit::ADMIN_SECRET;
 
 /// Every command that asks the broker as an admin, with what it requires.
 const ADMIN_COMMANDS: [&[&str]; 8] = [

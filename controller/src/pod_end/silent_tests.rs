@@ -1,10 +1,11 @@
+use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::inject::LABEL_INJECTED;
+
 use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::cluster::fake::{api_server, status};
 use crate::leader::lease::Elector;
-use agentwrit_protocol::clock::ManualClock;
-use agentwrit_protocol::inject::LABEL_INJECTED;
 use serde_json::{Value, json};
 
 fn uid(number: u8) -> String {

@@ -1,5 +1,6 @@
-use super::*;
 use agentwrit_protocol::inject::TOKEN_FILE;
+
+use super::*;
 
 use crate::webhook::json::read;
 use serde_json::Value;

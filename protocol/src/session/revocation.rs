@@ -34,7 +34,8 @@ impl RevocationLevel {
         Self::ALL.into_iter().find(|level| level.as_str() == text)
     }
 
-    /// Whether some target that `listed` knows at this level hits a token with these claims.
+    /// Whether some target that `listed` knows at this level hits a token with these claims. Which sessions end at the
+    /// moment of a revocation is decided in the broker (`service/revoke.rs`).
     pub fn hits(self, claims: &Claims, listed: impl Fn(&str) -> bool) -> bool {
         let chain = &claims.delegation_chain;
         match self {

@@ -4,6 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::apps::{
     App, AppsResponse, RegisterAppRequest, RegisterAppResponse, RemoveAppResponse, UpdateAppRequest,
 };
+use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_store::AppRecord;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -11,8 +13,6 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::apps::{self, Admin, AppError};
 use crate::service::authorize::Requirement;
-use agentwrit_protocol::timestamp::rfc3339_seconds;
-use agentwrit_store::AppRecord;
 
 type Answer = Result<Response, ApiError>;
 

@@ -1,6 +1,7 @@
 //! `GET /v1/audit/events`.
 
 use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_store::EventPage;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -8,7 +9,6 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, query, reply_text};
 use crate::service::audit::{self, QueryError};
 use crate::service::authorize::Requirement;
-use agentwrit_store::EventPage;
 
 /// One page of the trail.
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

@@ -1,6 +1,7 @@
 //! Launch tokens: one handler, two requirements.
 
 use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::{LaunchPolicy, LaunchTokenRequest, LaunchTokenResponse};
 use axum::extract::State;
 use axum::response::Response;
@@ -9,7 +10,6 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
 use crate::service::launch::{self, LaunchError};
-use agentwrit_protocol::timestamp::rfc3339_seconds;
 
 /// `POST /v1/admin/launch-tokens`.
 pub(in crate::http) async fn admin(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

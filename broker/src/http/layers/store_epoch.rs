@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use agentwrit_store::Store;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Request};
 use tower::{Layer, Service};
 
 use super::Answered;
 use super::after::{After, Finish};
-use agentwrit_store::Store;
 
 const EPOCH: HeaderName = HeaderName::from_static("agentwrit-epoch");
 

@@ -7,7 +7,9 @@ mod policies;
 
 use std::sync::Arc;
 
+use agentwrit_attest::{Attestation, AttestorError};
 use agentwrit_protocol::ErrorCode;
+use agentwrit_protocol::k8s::DenialKind;
 use axum::Router;
 use axum::response::Response;
 use axum::routing::{get, post, put};
@@ -18,8 +20,6 @@ use crate::http::{ApiError, ApiRequest, AppState, authorization, json};
 use crate::service::attestation::{self, Incoming, K8sError};
 use crate::service::policy::{WriteRefusal, Writer};
 use crate::service::policy_input::InputError;
-use agentwrit_attest::{Attestation, AttestorError};
-use agentwrit_protocol::k8s::DenialKind;
 
 /// State of these handlers: attestation is there, or the routes aren't.
 #[derive(Clone)]

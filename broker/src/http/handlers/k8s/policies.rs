@@ -4,6 +4,7 @@ use agentwrit_protocol::Problem;
 use agentwrit_protocol::k8s::{
     BulkResponse, BulkResult, MAX_BULK_ITEMS, MarkRequest, PolicyKind, PutApp, PutLaunchToken,
 };
+use agentwrit_store::policy::PolicyKey;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Deserialize;
@@ -16,7 +17,6 @@ use crate::service::attestation::K8sError;
 use crate::service::policy::{self, WriteRefusal};
 use crate::service::policy_input::{InputError, Write};
 use crate::service::{policy_list, policy_removal};
-use agentwrit_store::policy::PolicyKey;
 
 /// `PUT /v1/k8s/policies/apps/{namespace}/{name}`.
 pub(super) async fn put_app(
