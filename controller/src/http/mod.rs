@@ -5,12 +5,16 @@ pub(crate) mod ops;
 
 use agentwrit_server::{BodyError, Connection, Service, read_body};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use tower::ServiceExt;
+
+/// Extension of a request whose body was larger than its routes take; the body that comes with it is empty.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyTooLarge;
 
 /// Routes, and how large a body they take.
 pub(crate) struct Routes {
@@ -28,19 +32,7 @@ impl Service for Routes {
     type Body = Body;
 
     async fn call(&self, request: Request<Incoming>, connection: Connection) -> Response {
-        let (mut parts, body) = request.into_parts();
-        let body = match read_body(&parts.headers, body, self.max_body, &connection).await {
-            Ok(body) => body,
-            // The routes say what is too large for them; they know by the length alone.
-            Err(BodyError::TooLarge) => {
-                let length = HeaderValue::from(self.max_body.saturating_add(1));
-                parts.headers.insert(header::CONTENT_LENGTH, length);
-                return closing(self.answer(parts, Bytes::new()).await);
-            }
-            Err(BodyError::Unreadable) => return refuse(StatusCode::BAD_REQUEST, BodyError::Unreadable),
-            Err(BodyError::NoRoom) => return refuse(StatusCode::SERVICE_UNAVAILABLE, BodyError::NoRoom),
-        };
-        self.answer(parts, body).await
+        self.respond(request, &connection).await
     }
 
     fn refusal(&self, status: StatusCode) -> Bytes {
@@ -55,6 +47,25 @@ impl Service for Routes {
 }
 
 impl Routes {
+    /// Reads the body, the one place that limits it, and hands the request to its route.
+    pub(crate) async fn respond<B>(&self, request: Request<B>, connection: &Connection) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let (mut parts, body) = request.into_parts();
+        let body = match read_body(&parts.headers, body, self.max_body, connection).await {
+            Ok(body) => body,
+            // The route says what is too large for it.
+            Err(BodyError::TooLarge) => {
+                parts.extensions.insert(BodyTooLarge);
+                return closing(self.answer(parts, Bytes::new()).await);
+            }
+            Err(BodyError::Unreadable) => return refuse(StatusCode::BAD_REQUEST, BodyError::Unreadable),
+            Err(BodyError::NoRoom) => return refuse(StatusCode::SERVICE_UNAVAILABLE, BodyError::NoRoom),
+        };
+        self.answer(parts, body).await
+    }
+
     async fn answer(&self, parts: Parts, body: Bytes) -> Response {
         let request = Request::from_parts(parts, Body::from(body));
         match self.router.clone().oneshot(request).await {

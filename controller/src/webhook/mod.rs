@@ -30,11 +30,11 @@ use std::sync::Arc;
 use agentwrit_crds::LaunchToken;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::inject::{ANNOTATION_LAUNCH_TOKEN, INJECT_ON, LABEL_INJECT};
+use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request as HttpRequest, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use kube::core::DeserializeGuard;
@@ -46,6 +46,7 @@ pub(crate) use serve::ServeError;
 pub(crate) use serve::spawn;
 pub use sidecar_spec::SidecarSettings;
 
+use crate::http::BodyTooLarge;
 use crate::metrics::Metrics;
 use inject::inject;
 use inject_label::InjectLabel;
@@ -78,44 +79,30 @@ impl std::fmt::Debug for Webhook {
     }
 }
 
-/// The webhook's routes.
+/// The webhook's routes. [`Routes`](crate::http::Routes) limits the body.
 pub fn router(webhook: Arc<Webhook>) -> Router {
     Router::new()
         .route(PATH, post(mutate))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::disable())
         .with_state(webhook)
 }
 
-async fn mutate(State(webhook): State<Arc<Webhook>>, request: HttpRequest) -> Response {
-    let (outcome, response) = match body(request).await {
-        Ok(body) => webhook.review(&body).await,
-        Err(refused) => refused,
-    };
-    webhook.metrics.admissions.with_label_values(&[outcome]).inc();
-    response
-}
-
-/// The whole body; an outcome and an answer when there is none.
-async fn body(request: HttpRequest) -> Result<Bytes, (&'static str, Response)> {
-    let too_large = || {
+async fn mutate(
+    State(webhook): State<Arc<Webhook>>,
+    too_large: Option<Extension<BodyTooLarge>>,
+    body: Bytes,
+) -> Response {
+    let (outcome, response) = if too_large.is_some() {
         let sentence = format!(
             "the admission review is larger than {MAX_BODY} bytes, which is all that the API server itself takes as a \
              request; make the pod smaller: move environment and files into ConfigMaps\n"
         );
         ("too_large", (StatusCode::PAYLOAD_TOO_LARGE, sentence).into_response())
+    } else {
+        webhook.review(&body).await
     };
-    if declared_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large());
-    }
-    let body: Result<Bytes, BytesRejection> = Bytes::from_request(request, &()).await;
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => ("malformed", rejection.into_response()),
-    })
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    webhook.metrics.admissions.with_label_values(&[outcome]).inc();
+    response
 }
 
 impl Webhook {

@@ -4,15 +4,17 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_server::Connection;
 use axum::body::Body;
+use axum::extract::Request as HttpRequest;
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tower::ServiceExt;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
+use crate::http::Routes;
 
 /// What the sidecars of the tests are made of.
 pub(super) fn settings() -> SidecarSettings {
@@ -68,7 +70,11 @@ fn review(namespace: &str, pod: &Value) -> Value {
 }
 
 async fn send(webhook: &Arc<Webhook>, request: HttpRequest) -> (StatusCode, String) {
-    let response = router(Arc::clone(webhook)).oneshot(request).await.unwrap();
+    let routes = Routes::new(router(Arc::clone(webhook)), MAX_BODY);
+    let read_by = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    let response = routes
+        .respond(request, &Connection::detached([127, 0, 0, 1].into(), read_by))
+        .await;
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
