@@ -1,0 +1,50 @@
+//! Why a reconciliation has to be tried again.
+
+use crate::report::{Categorised, Category};
+
+/// Why a reconciliation has to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    /// The API server refused or didn't answer.
+    #[error("{doing} {namespace}/{name} failed")]
+    Api {
+        /// What we were doing.
+        doing: &'static str,
+        /// Reason of the Event.
+        event: &'static str,
+        namespace: String,
+        name: String,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The object doesn't have the form of its kind.
+    #[error("the object {namespace}/{name} doesn't have the form of its kind: {error}")]
+    Malformed {
+        namespace: String,
+        name: String,
+        error: String,
+    },
+    /// It failed a moment ago, and nothing has changed since.
+    #[error("writes for {namespace}/{name} rest after a failure")]
+    BackingOff { namespace: String, name: String },
+}
+
+impl ReconcileError {
+    /// Reason of the Event about it.
+    pub(crate) const fn event(&self) -> &'static str {
+        match self {
+            Self::Api { event, .. } => event,
+            Self::Malformed { .. } => "NotReadable",
+            Self::BackingOff { .. } => "Rests",
+        }
+    }
+}
+
+impl Categorised for ReconcileError {
+    fn category(&self) -> Category {
+        match self {
+            Self::Api { .. } | Self::BackingOff { .. } => Category::Kubernetes,
+            Self::Malformed { .. } => Category::MalformedObject,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Brings one object, the broker and the object's finalizer and conditions together.
+
+use std::time::Duration;
+
+use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
+use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::condition::{Ready, Reason, Wanted};
+use super::policy_resource::PolicyResource;
+use super::{ReconcileError, STATUS_MANAGER, Version};
+use crate::context::Context;
+use crate::pki::config_maps::MAX_MESSAGE;
+use crate::policy_client::{BrokerError, PolicyKey, PolicySpec};
+use crate::report::{chain, shorten};
+
+/// A broker that stays away this long shows in the condition of an object that is being deleted.
+const LONG_DELETION: i64 = 600;
+
+/// One object under reconciliation.
+pub(super) struct Reconciliation<'a, K> {
+    pub(super) object: &'a K,
+    pub(super) context: &'a Context,
+    pub(super) api: Api<K>,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) key: PolicyKey,
+}
+
+impl<'a, K: PolicyResource> Reconciliation<'a, K> {
+    pub(super) fn new(object: &'a K, context: &'a Context) -> Self {
+        let namespace = object.namespace().unwrap_or_default();
+        let name = object.name_any();
+        Self {
+            object,
+            context,
+            api: Api::namespaced(context.client.clone(), &namespace),
+            key: PolicyKey {
+                kind: K::Spec::KIND,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            },
+            namespace,
+            name,
+        }
+    }
+
+    pub(super) async fn run(self) -> Result<Action, ReconcileError> {
+        if self.object.meta().deletion_timestamp.is_some() {
+            return self.cleanup().await;
+        }
+        if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+            // Before the broker hears of it; the watch brings us back with the finalizer.
+            if let Err(error) = self.set_finalizers(true).await {
+                self.report_finalizer_error(&error).await?;
+                return Err(error);
+            }
+            return Ok(Action::await_change());
+        }
+        let desired = self.object.desired(&self.context.caches);
+        let held = self.context.broker.ensure(&self.key, &desired.put).await;
+        let (ready, app_id, action) = match held {
+            Ok(app_id) => (desired.ready, app_id, Action::await_change()),
+            Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
+            Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
+            // The next look at the broker brings us back.
+            Err(error) => (not_held(&desired.ready, &error), None, Action::await_change()),
+        };
+        let (wanted, kept) = self.wanted(&ready);
+        self.write_status(&wanted, kept, app_id.as_deref()).await?;
+        self.write_counts().await?;
+        Ok(action)
+    }
+
+    async fn cleanup(self) -> Result<Action, ReconcileError> {
+        if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(Action::await_change());
+        }
+        let uid = self.object.uid().unwrap_or_default();
+        let removed = self
+            .context
+            .broker
+            .remove(&self.key, &uid, self.object.revokes_on_delete())
+            .await;
+        let error = match removed {
+            Ok(()) => {
+                if let Err(error) = self.set_finalizers(false).await {
+                    if !matches!(error, ReconcileError::BackingOff { .. }) {
+                        let message = format!("Deletion waits: {}.", chain(&error));
+                        let ready = Ready::new(Reason::Deleting, shorten(&message, MAX_MESSAGE));
+                        self.write_status(
+                            &[Wanted::from(&ready)],
+                            &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],
+                            None,
+                        )
+                        .await?;
+                    }
+                    return Err(error);
+                }
+                return Ok(Action::await_change());
+            }
+            Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
+            Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
+            Err(error) => error,
+        };
+        if self
+            .object
+            .annotations()
+            .get(ANNOTATION_RELEASE_FINALIZER)
+            .map(String::as_str)
+            == Some("true")
+        {
+            self.set_finalizers(false).await?;
+            let note = format!(
+                "The annotation {ANNOTATION_RELEASE_FINALIZER} let the object go before the broker knew ({error}); its \
+                 policy is removed there by the next full comparison."
+            );
+            let reference = self.object.object_ref(&());
+            let reporter = &self.context.reporter;
+            reporter
+                .event(EventType::Warning, "FinalizerReleased", "Delete", &note, &reference)
+                .await;
+            return Ok(Action::await_change());
+        }
+        let since = self
+            .object
+            .meta()
+            .deletion_timestamp
+            .as_ref()
+            .map_or(0, |at| at.0.as_second());
+        let waited = self.context.clock.unix_seconds().saturating_sub(since);
+        let conditions = [Wanted::from(&deleting(&error, waited))];
+        self.write_status(&conditions, &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE], None)
+            .await?;
+        Ok(Action::requeue(Duration::from_secs(5)))
+    }
+
+    /// Nothing is written for an object for which a write has just failed.
+    pub(super) fn check_backoff(&self) -> Result<(), ReconcileError> {
+        match self.context.backoff.rests(&Version::of(self.object)) {
+            None => Ok(()),
+            Some(_) => Err(ReconcileError::BackingOff {
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+            }),
+        }
+    }
+
+    async fn set_finalizers(&self, present: bool) -> Result<(), ReconcileError> {
+        self.check_backoff()?;
+        let mut finalizers: Vec<String> = self.object.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        if present {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let patch = json!({
+            "metadata": {"resourceVersion": self.object.resource_version(), "finalizers": finalizers},
+        });
+        let parameters = PatchParams {
+            field_manager: Some(STATUS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self
+            .api
+            .patch_metadata(&self.name, &parameters, &Patch::Merge(patch))
+            .await
+        {
+            Ok(_) => Ok(()),
+            // Gone, or changed since: the watch brings us back with the newer object.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(source) if present => Err(self.failed("setting the finalizer of", "FinalizerNotSet", source)),
+            Err(source) => Err(self.failed("taking the finalizer off", "FinalizerNotRemoved", source)),
+        }
+    }
+
+    pub(super) fn failed(&self, doing: &'static str, event: &'static str, source: kube::Error) -> ReconcileError {
+        ReconcileError::Api {
+            doing,
+            event,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            source: Box::new(source),
+        }
+    }
+}
+
+/// What the condition says while the broker doesn't hold what it should.
+fn not_held(desired: &Ready, error: &BrokerError) -> Ready {
+    match error {
+        BrokerError::Refused { code, detail } => Ready::new(
+            Reason::BrokerRefused,
+            format!("The broker refused the policy ({code}): {detail}"),
+        ),
+        BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale if desired.is_true() => {
+            Ready::new(
+                Reason::BrokerUnavailable,
+                "The broker can't be reached; what it accepted last stays in force there, and this spec follows as soon as it answers.",
+            )
+        }
+        // What a person has to repair comes first; the broker's absence heals by itself.
+        BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale => desired.clone(),
+    }
+}
+
+/// What the condition says while an object can't be deleted.
+fn deleting(error: &BrokerError, waited_seconds: i64) -> Ready {
+    let why = match error {
+        BrokerError::Refused { detail, .. } => format!("the broker refused to remove the policy: {detail}"),
+        BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale => {
+            "the broker can't be reached".to_owned()
+        }
+    };
+    let way_out = if waited_seconds >= LONG_DELETION {
+        format!(
+            " This has lasted over 10 minutes; the annotation {ANNOTATION_RELEASE_FINALIZER}: \"true\" deletes the object \
+             without the broker."
+        )
+    } else {
+        String::new()
+    };
+    Ready::new(Reason::Deleting, format!("Deletion waits: {why}.{way_out}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_protocol::ErrorCode;
+
+    use super::*;
+
+    fn away() -> BrokerError {
+        BrokerError::Unavailable {
+            kind: "network",
+            source: None,
+        }
+    }
+
+    #[test]
+    fn the_brokers_absence_never_hides_what_a_person_must_repair() {
+        let synced = Ready::new(Reason::Synced, "");
+        let missing = Ready::new(Reason::AppNotFound, "no app");
+        assert_eq!(not_held(&synced, &away()).reason, Reason::BrokerUnavailable);
+        assert_eq!(not_held(&missing, &away()), missing);
+        let refused = BrokerError::Refused {
+            code: ErrorCode::InvalidRequest,
+            detail: "spec.scopes: too long".into(),
+        };
+        let ready = not_held(&synced, &refused);
+        assert_eq!(ready.reason, Reason::BrokerRefused);
+        assert!(
+            ready.message.contains("invalid_request") && ready.message.contains("too long"),
+            "{}",
+            ready.message
+        );
+    }
+
+    #[test]
+    fn a_long_deletion_tells_the_way_out() {
+        assert!(!deleting(&away(), 599).message.contains("release-finalizer"));
+        assert!(
+            deleting(&away(), 600)
+                .message
+                .contains("agentwrit.io/release-finalizer")
+        );
+    }
+}
