@@ -1,6 +1,8 @@
 //! The client for the broker's policies: ordered writes, and what the broker was last seen to hold.
 
-use std::collections::{HashMap, HashSet};
+mod policy;
+mod view;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,8 +10,7 @@ use std::time::Duration;
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::{
-    AppSpec, Denial, LaunchTokenSpec, LivePod, MarkRequest, PodEndedRequest, PolicyKind, PolicyListResponse,
-    PolicySummary, PutPolicy, PutPolicyResponse, WriteOrder,
+    Denial, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary, PutPolicy, WriteOrder,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::report::{Categorised, Category};
+pub(crate) use policy::{PolicyKey, PolicySpec};
+use view::{Unreachable, View};
 
 /// Why the broker doesn't hold what it should.
 #[derive(Debug, thiserror::Error)]
@@ -47,90 +50,6 @@ impl Categorised for BrokerError {
     fn category(&self) -> Category {
         Category::Broker
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct PolicyKey {
-    pub kind: PolicyKind,
-    pub namespace: String,
-    pub name: String,
-}
-
-/// A spec that the broker takes.
-pub(crate) trait PolicySpec: serde::Serialize + Clone + Send + Sync {
-    /// Which kind it belongs to.
-    const KIND: PolicyKind;
-    fn send(
-        client: &BrokerClient,
-        key: &PolicyKey,
-        put: &PutPolicy<Self>,
-    ) -> impl Future<Output = Result<PutPolicyResponse, agentwrit_client::Error>> + Send
-    where
-        Self: Sized;
-}
-
-impl PolicySpec for AppSpec {
-    const KIND: PolicyKind = PolicyKind::App;
-
-    async fn send(
-        client: &BrokerClient,
-        key: &PolicyKey,
-        put: &PutPolicy<Self>,
-    ) -> Result<PutPolicyResponse, agentwrit_client::Error> {
-        Ok(client.put_app(&key.namespace, &key.name, put).await?.value)
-    }
-}
-
-impl PolicySpec for LaunchTokenSpec {
-    const KIND: PolicyKind = PolicyKind::LaunchToken;
-
-    async fn send(
-        client: &BrokerClient,
-        key: &PolicyKey,
-        put: &PutPolicy<Self>,
-    ) -> Result<PutPolicyResponse, agentwrit_client::Error> {
-        Ok(client.put_launch_token(&key.namespace, &key.name, put).await?.value)
-    }
-}
-
-/// What the broker was last seen to hold.
-#[derive(Debug, Default)]
-struct View {
-    policies: HashMap<PolicyKey, PolicySummary>,
-    /// UIDs of removed policies that a list under way may still show.
-    removed: HashSet<String>,
-    epoch: String,
-    unreachable: Option<Unreachable>,
-    answered: bool,
-}
-
-impl View {
-    /// Takes over the broker's list.
-    fn update(&mut self, list: &PolicyListResponse) {
-        // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
-        // than its deletionPolicy wants.
-        self.removed
-            .retain(|uid| list.policies.iter().any(|policy| policy.uid == *uid));
-        let held = list
-            .policies
-            .iter()
-            .filter(|policy| !self.removed.contains(&policy.uid));
-        self.policies = held.map(|policy| (key_of(policy), policy.clone())).collect();
-    }
-
-    fn remove(&mut self, key: &PolicyKey, uid: &str) {
-        self.removed.insert(uid.to_owned());
-        if self.policies.get(key).is_some_and(|held| held.uid == uid) {
-            self.policies.remove(key);
-        }
-    }
-}
-
-/// Since when the broker doesn't answer, and why.
-#[derive(Debug, Clone, Copy)]
-struct Unreachable {
-    since: Instant,
-    kind: &'static str,
 }
 
 /// Writes policies to the broker, and remembers what it holds.
@@ -421,61 +340,9 @@ impl PolicyClient {
     }
 }
 
-fn key_of(policy: &PolicySummary) -> PolicyKey {
-    PolicyKey {
-        kind: policy.kind,
-        namespace: policy.namespace.clone(),
-        name: policy.name.clone(),
-    }
-}
-
 fn unavailable(error: agentwrit_client::Error) -> BrokerError {
     BrokerError::Unavailable {
         kind: error.kind(),
         source: Some(Box::new(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn list(uids: &[&str]) -> PolicyListResponse {
-        let policy = |uid: &&str| PolicySummary {
-            kind: PolicyKind::LaunchToken,
-            namespace: "shop".into(),
-            name: format!("token-{uid}"),
-            uid: (*uid).to_owned(),
-            generation: 1,
-            digest: "d".into(),
-            order: WriteOrder {
-                lease_epoch: 1,
-                sequence: 1,
-            },
-            app_id: None,
-            active_agents: 0,
-            issued: 0,
-        };
-        PolicyListResponse {
-            epoch: "e".into(),
-            lease_epoch: 1,
-            policies: uids.iter().map(policy).collect(),
-            pods: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_list_under_way_doesnt_bring_a_removed_policy_back() {
-        let mut view = View::default();
-        view.update(&list(&["a", "b"]));
-        let key = view.policies.keys().find(|key| key.name == "token-a").unwrap().clone();
-        view.remove(&key, "a");
-        view.update(&list(&["a", "b"]));
-        assert!(
-            !view.policies.contains_key(&key),
-            "the answer is older than the removal"
-        );
-        view.update(&list(&["b"]));
-        assert!(view.removed.is_empty(), "nothing is remembered for ever");
     }
 }
