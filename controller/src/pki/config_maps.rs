@@ -32,7 +32,7 @@ pub(crate) struct Missing {
     pub message: String,
 }
 
-/// What a look at a namespace's `ConfigMap` came to.
+/// The outcome of checking a namespace's `ConfigMap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It is there and right.

@@ -1,4 +1,4 @@
-//! The head of a pod: the few fields that pod end looks at.
+//! The head of a pod: the few fields that this module reads.
 
 use std::borrow::Cow;
 

@@ -64,7 +64,7 @@ impl Safety {
 
     /// Decides about the pods `gone` of all the broker's pods. What has waited for its second comparison ends. Of the
     /// others, a namespace's wait when most of the broker's pods are gone, and would be so whichever *other* namespace
-    /// were left out (with [`FLOOR`] too): nobody who has one namespace delays the end of another's pods.
+    /// were left out (with [`FLOOR`] too): one namespace can't delay the end of another's pods.
     pub(super) fn decide(&mut self, all: &[LivePod], gone: Vec<Gone>, running: &[String], now: Instant) -> Decision {
         for uid in running {
             self.waiting.remove(uid);

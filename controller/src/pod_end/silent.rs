@@ -33,7 +33,7 @@ const LONGEST: Duration = Duration::from_mins(10);
 const BREAK: Duration = Duration::from_secs(30);
 /// Pods that wait to be heard of at once.
 const MAX_PODS: usize = 16_384;
-/// Pods that are read after one look at the broker.
+/// Pods that are read after one refresh of the broker's list.
 const READS: usize = 32;
 /// Reason of the Event.
 const REASON: &str = "NoLaunchRequest";

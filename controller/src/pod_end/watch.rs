@@ -17,7 +17,7 @@ use crate::reconcile::watches::for_each_event;
 /// Watches all unfinished pods of the cluster; passes on those that leave, and asks for the CA where labelled ones are.
 /// Runs for ever.
 ///
-/// All pods, not those with our label: whoever may write a pod may take the label off, and a pod that was restored or
+/// All pods, not those with our label: a pod's author may take the label off, and a pod that was restored or
 /// copied may never have had it. Of each pod 16 bytes are kept ([`KnownPods`]),
 /// of those with our label 16 more, and name and namespace until the broker has heard of them ([`super::SilentPods`]).
 pub(super) async fn watch(context: Arc<Context>, known: Arc<KnownPods>, suspected_ends: SuspectedEnds) {

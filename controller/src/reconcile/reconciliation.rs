@@ -67,7 +67,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             Ok(app_id) => (desired.ready, app_id, Action::await_change()),
             Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
             Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
-            // The next look at the broker brings us back.
+            // The next refresh of the broker's list brings us back.
             Err(error) => (not_held(&desired.ready, &error), None, Action::await_change()),
         };
         let (wanted, kept) = self.wanted(&ready);

@@ -21,7 +21,7 @@ use crate::pki::ca_distribution::CaEvent;
 use crate::reconcile::policy_resource::PolicyResource;
 use crate::report::Category;
 
-/// Fills the cache of namespaces with what the webhook looks at, and notifies `applied` after each change; runs for ever.
+/// Fills the cache of namespaces with what the webhook reads, and notifies `applied` after each change; runs for ever.
 pub(crate) async fn namespaces(
     client: Client,
     writer: Writer<PartialObjectMeta<Namespace>>,

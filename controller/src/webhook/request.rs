@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_value_is_refused_with_the_annotations_name_and_what_would_be_right() {
+    fn a_bad_value_is_refused_with_its_annotation_and_a_way_out() {
         let table = [
             ("launch-token", "Reader", "DNS label"),
             ("launch-token", "", "DNS label"),

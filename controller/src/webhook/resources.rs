@@ -16,7 +16,7 @@ use super::refusal::{Refusal, quoted};
 /// Says that there is no limit.
 const NONE: &str = "none";
 
-/// What the installation gives a sidecar unless it is told otherwise, as the chart's value `sidecar.resources`.
+/// A sidecar's resources unless the installation sets others: the default of the chart's value `sidecar.resources`.
 ///
 /// Its start costs 65 ms of CPU, the runtime's part included: with 50m the token came after 1.1 s, with 100m after
 /// 0.4 s, before the kubelet looks again (docs/performance.md). The memory is four times what it uses.

@@ -35,7 +35,7 @@ fn webhook(namespaces: &[Value]) -> (Arc<Webhook>, Arc<ManualClock>) {
         let namespace = serde_json::from_value(json!({"metadata": namespace})).unwrap();
         writer.apply_watcher_event(&Event::Apply(namespace));
     }
-    // Nothing comes later, so nobody waits.
+    // The sender is gone: nothing comes later, so no request waits.
     let (_, applied) = watch::channel(());
     let clock = Arc::new(ManualClock::at(1_000_000));
     let webhook = Webhook::new(
