@@ -79,7 +79,7 @@ impl std::fmt::Debug for Webhook {
     }
 }
 
-/// The webhook's routes. [`Routes`](crate::http::Routes) limits the body.
+/// The webhook's routes. `http::Routes` limits the body.
 pub fn router(webhook: Arc<Webhook>) -> Router {
     Router::new()
         .route(PATH, post(mutate))
