@@ -1,6 +1,7 @@
 //! An image registry on the loopback: Debian's docker-registry, with its images in a temporary folder.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,13 +25,16 @@ impl Registry {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config.yml");
         let images = folder.path().join("images");
-        let mut text = "version: 0.1\nlog: {level: fatal}\n".to_owned();
+        let log = folder.path().join("log");
+        let mut text = "version: 0.1\nlog: {level: error}\n".to_owned();
         writeln!(text, "storage: {{filesystem: {{rootdirectory: {}}}}}", images.display()).unwrap();
         writeln!(text, "http: {{addr: {name}}}").unwrap();
         std::fs::write(&config, text).unwrap();
         let child = Command::new("docker-registry")
             .args([Path::new("serve"), &config])
             .stdout(Stdio::null())
+            // It calls each blob an error that a client asks for before it pushes it.
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .expect("docker-registry is on the PATH (scripts/setup.sh registry)");
         let registry = Self {
@@ -39,7 +43,8 @@ impl Registry {
             _folder: folder,
         };
         eventually("the registry listens", seconds(10), async || {
-            TcpStream::connect(&registry.name).map_err(|error| error.to_string())
+            let said = || std::fs::read_to_string(&log).unwrap();
+            TcpStream::connect(&registry.name).map_err(|error| format!("{error}: {}", said()))
         })
         .await;
         registry
