@@ -19,6 +19,10 @@ export BENCH_SECONDS=${BENCH_SECONDS:-2} BENCH_CLIENTS=${BENCH_CLIENTS:-64}
 results=$REPO/target/bench-compare
 rm -rf "$results"
 mkdir -p "$results"
+# Both written anew: how much of a program the kernel maps depends on how it came into the page cache (docs/performance.md).
+cp "$old" "$results/old"
+cp "$new" "$results/new"
+old=$results/old new=$results/new
 only=()
 [[ -z ${BENCH_ONLY:-} ]] || only=(--only "$BENCH_ONLY")
 for ((round = 1; round <= rounds; round++)); do
