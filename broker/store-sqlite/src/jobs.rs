@@ -42,31 +42,11 @@ impl Append {
 
 #[async_trait]
 impl Job for Append {
-    fn takes_authority(&self) -> bool {
-        false
-    }
-
-    fn makes_room(&self) -> bool {
-        false
-    }
-
-    fn issues(&self) -> bool {
-        false
-    }
-
     async fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {
         if let Some(draft) = self.draft.take() {
             tx.audit(draft);
         }
         Ok(())
-    }
-
-    fn can_rewind(&self) -> bool {
-        false
-    }
-
-    fn rewind(&mut self) -> bool {
-        false
     }
 
     fn finish(self: Box<Self>, _result: Result<()>) {}
@@ -85,28 +65,8 @@ impl Flush {
 
 #[async_trait]
 impl Job for Flush {
-    fn takes_authority(&self) -> bool {
-        false
-    }
-
-    fn makes_room(&self) -> bool {
-        false
-    }
-
-    fn issues(&self) -> bool {
-        false
-    }
-
     async fn run(&mut self, _tx: &mut dyn Tx) -> Result<()> {
         Ok(())
-    }
-
-    fn can_rewind(&self) -> bool {
-        false
-    }
-
-    fn rewind(&mut self) -> bool {
-        false
     }
 
     fn finish(self: Box<Self>, result: Result<()>) {

@@ -5,15 +5,22 @@ use tokio::sync::oneshot;
 
 use super::{Command, Result, StoreError, Tx};
 
-/// A command without its type, with the one that waits for its outcome.
+/// A command without its type, with the one that waits for its outcome. What isn't said otherwise is as for a [`Command`]
+/// that says nothing of it.
 #[async_trait]
 pub trait Job: Send {
     /// See [`Command::TAKES_AUTHORITY`].
-    fn takes_authority(&self) -> bool;
+    fn takes_authority(&self) -> bool {
+        false
+    }
     /// See [`Command::MAKES_ROOM`].
-    fn makes_room(&self) -> bool;
+    fn makes_room(&self) -> bool {
+        false
+    }
     /// See [`Command::ISSUES`].
-    fn issues(&self) -> bool;
+    fn issues(&self) -> bool {
+        false
+    }
     /// Whether it may take the last places of the queue and the last bytes of the disk.
     fn uses_reserves(&self) -> bool {
         self.takes_authority() || self.makes_room()
@@ -24,9 +31,13 @@ pub trait Job: Send {
     /// When the store fails: the transaction has to be rolled back.
     async fn run(&mut self, tx: &mut dyn Tx) -> Result<()>;
     /// Whether [`Job::rewind`] can do it.
-    fn can_rewind(&self) -> bool;
+    fn can_rewind(&self) -> bool {
+        false
+    }
     /// Makes it as it was before it ran, for another transaction after a rollback; whether that can be done.
-    fn rewind(&mut self) -> bool;
+    fn rewind(&mut self) -> bool {
+        false
+    }
     /// Answers the caller: after the commit with its outcome, or with the error.
     fn finish(self: Box<Self>, result: Result<()>);
 }

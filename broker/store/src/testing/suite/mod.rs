@@ -15,12 +15,12 @@ pub mod trail;
 
 use std::sync::Arc;
 
+use agentwrit_protocol::clock::ManualClock;
 use async_trait::async_trait;
 
 use super::{Recorder, surroundings};
 use crate::command::Closure;
 use crate::{Command, Result, Store, Surroundings, Tx, TxFuture};
-use agentwrit_protocol::clock::ManualClock;
 
 /// Opens one store of an implementation, as often as it is asked to; a store that is open is closed first by the caller.
 #[async_trait]
