@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::inject;
 use tokio::time::Instant;
 
-use crate::support::cluster::{SYSTEM, alone, kubectl, script};
+use crate::support::cluster::{SYSTEM, alone, kubectl, rolled_out, script};
 use crate::support::pod::{POD_START, PodSpec, app, describe, sidecar};
 use crate::support::shop::Shop;
 use crate::support::wait::{eventually, seconds};
@@ -17,10 +17,6 @@ const POD: &str = "pod/agentwrit-broker-0";
 fn scale(workload: &str, replicas: &str) -> Result<String, String> {
     let flag = format!("--replicas={replicas}");
     kubectl(&["--namespace", SYSTEM, "scale", workload, &flag])
-}
-
-fn rolled_out(workload: &str) -> Result<String, String> {
-    kubectl(&["--namespace", SYSTEM, "rollout", "status", workload, "--timeout=90s"])
 }
 
 fn broker_goes() {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use agentwrit_tests::documents::blocks_of;
 
-use crate::support::cluster::{self, RELEASE, REPO, SYSTEM, alone, kubectl, run, script};
+use crate::support::cluster::{self, RELEASE, REPO, SYSTEM, alone, kubectl, rolled_out, run, script};
 use crate::support::reader::Reader;
 use crate::support::shop::Shop;
 use crate::support::wait::{eventually, seconds};
@@ -34,8 +34,7 @@ fn without_admin_login() -> Result<(), String> {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     kubectl(&["--namespace", SYSTEM, "delete", "secret", "agentwrit-admin"])?;
-    let broker = ["rollout", "status", "statefulset/agentwrit-broker", "--timeout=90s"];
-    kubectl(&[&["--namespace", SYSTEM], &broker[..]].concat())?;
+    rolled_out("statefulset/agentwrit-broker")?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::PostParams;
 
 use crate::support::broker::Broker;
-use crate::support::cluster::{self, SYSTEM, alone, kubectl, run, script};
+use crate::support::cluster::{self, SYSTEM, alone, kubectl, rolled_out, run, script};
 use crate::support::node;
 use crate::support::pod::PodSpec;
 use crate::support::reader::Reader;
@@ -49,9 +49,9 @@ impl Steps {
     }
 }
 
-fn rolled_out() {
+fn both_rolled_out() {
     for workload in ["statefulset/agentwrit-broker", "deployment/agentwrit-controller"] {
-        kubectl(&["--namespace", SYSTEM, "rollout", "status", workload, "--timeout=90s"]).unwrap();
+        rolled_out(workload).unwrap();
     }
 }
 
@@ -105,7 +105,7 @@ async fn the_commands_for_the_whole_installation_work() {
     steps.next("docs/operate.md", "delete pod agentwrit-broker-0").await;
     steps.next("docs/operate.md", "broker.acceptClock=true").await;
     steps.next("docs/operate.md", "broker.restored=true").await;
-    rolled_out();
+    both_rolled_out();
     let restored = events_of("store_restored").await;
     let last = restored.last().expect("the restore is in the trail");
     assert!(last.detail.contains("declared"), "{}", last.detail);
@@ -117,7 +117,7 @@ async fn the_commands_for_the_whole_installation_work() {
 
     script("cluster.sh", &["reclaim-volumes"]);
     steps.next("docs/install.md", "helm install agentwrit").await;
-    rolled_out();
+    both_rolled_out();
     let shop = Shop::open("whole").await;
     shop.running_pod(&PodSpec::reader("reader")).await;
     if node::shares_the_loopback() {
@@ -131,7 +131,7 @@ async fn the_commands_for_the_whole_installation_work() {
     steps
         .next("docs/install.md", "controller.webhookClientCA.configMap")
         .await;
-    rolled_out();
+    both_rolled_out();
     // The API server of the tests has no client certificate.
     let pods: Api<Pod> = shop.api();
     let spec = PodSpec::reader("refused");
@@ -155,7 +155,7 @@ async fn the_commands_for_the_whole_installation_work() {
 
     steps.next("README.md", "helm uninstall agentwrit").await;
     steps.next("helm/agentwrit/README.md", "helm install agentwrit").await;
-    rolled_out();
+    both_rolled_out();
     shop.ready("order-reader").await;
     steps.next("docs/install.md", "helm uninstall agentwrit").await;
     let namespace = ["--namespace", shop.namespace.as_str()];

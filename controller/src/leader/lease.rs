@@ -281,20 +281,8 @@ async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use super::super::lease_step::tests::lease;
     use super::*;
-
-    fn lease(holder: &str, transitions: i32, renewed: i64) -> Lease {
-        Lease {
-            metadata: ObjectMeta::default(),
-            spec: Some(LeaseSpec {
-                holder_identity: Some(holder.into()),
-                lease_duration_seconds: Some(15),
-                lease_transitions: Some(transitions),
-                renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
-                ..LeaseSpec::default()
-            }),
-        }
-    }
 
     fn mark(epoch: &str, sequence: i64) -> StoreMark {
         StoreMark {

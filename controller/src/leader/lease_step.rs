@@ -85,14 +85,14 @@ pub(super) fn decide(memory: &mut Memory, identity: &str, lease: Option<&Lease>,
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use k8s_openapi::api::coordination::v1::LeaseSpec;
     use k8s_openapi::jiff::Timestamp;
     use kube::api::ObjectMeta;
 
     use super::*;
 
-    fn lease(holder: &str, transitions: i32, renewed: i64) -> Lease {
+    pub(in crate::leader) fn lease(holder: &str, transitions: i32, renewed: i64) -> Lease {
         Lease {
             metadata: ObjectMeta::default(),
             spec: Some(LeaseSpec {

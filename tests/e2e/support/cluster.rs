@@ -51,6 +51,11 @@ pub(crate) fn kubectl(arguments: &[&str]) -> Result<String, String> {
     ))
 }
 
+/// Waits until a workload of the installation has rolled out.
+pub(crate) fn rolled_out(workload: &str) -> Result<String, String> {
+    kubectl(&["--namespace", SYSTEM, "rollout", "status", workload, "--timeout=90s"])
+}
+
 /// Runs a program to its end.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<Output, String> {
     Command::new(program)
