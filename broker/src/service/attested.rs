@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
@@ -42,11 +41,6 @@ impl From<DenialKind> for Refusal {
             detail: kind.detail().to_owned(),
         }
     }
-}
-
-/// Whether these are the claims of an attested agent, or of one that it delegated to: nobody else can have the prefix.
-pub fn is_attested(claims: &Claims) -> bool {
-    claims.is_attested()
 }
 
 /// What a registration claims, as far as a pod's launch token binds it.

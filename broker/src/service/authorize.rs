@@ -11,7 +11,6 @@ use agentwrit_store::{Command, DenialDraft, EndReason, EventDraft, Result as Sto
 use agentwrit_tokens::verifier::{TokenError, Verified};
 use async_trait::async_trait;
 
-use super::attested::is_attested;
 use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
@@ -188,7 +187,7 @@ async fn check_not_revoked(
 ) -> Result<(), AuthorizeError> {
     let (code, kind) = match state {
         TokenState::Active => return Ok(()),
-        TokenState::Renewed if refusal == (RefusalDetail::Renewal { is_retry: true }) && is_attested(claims) => {
+        TokenState::Renewed if refusal == (RefusalDetail::Renewal { is_retry: true }) && claims.is_attested() => {
             return Ok(());
         }
         TokenState::Unknown | TokenState::Forgotten => return Err(AuthorizeError::Unknown),
@@ -215,7 +214,7 @@ fn is_deregistered(broker: &Broker, claims: &Claims) -> bool {
 
 /// The code for a renewal of a token that is revoked: attested agents are told what they must do next.
 pub(super) fn renewal_code(claims: &Claims, code: ErrorCode) -> ErrorCode {
-    if is_attested(claims) {
+    if claims.is_attested() {
         code
     } else {
         ErrorCode::InsufficientScope

@@ -9,7 +9,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::attested::is_attested;
 use super::lineage::StoredLineage;
 use crate::broker::Broker;
 
@@ -85,7 +84,7 @@ impl Judged {
 /// When the store fails.
 pub(super) async fn judge(broker: &Broker, bearer: &Claims, brought: &Brought) -> Result<Judged, StoreError> {
     let is_sessions_own = bearer.delegation_chain.is_empty() && bearer.delegation_nodes.is_empty();
-    if !is_attested(bearer) || !is_sessions_own || bearer.sid.is_empty() {
+    if !bearer.is_attested() || !is_sessions_own || bearer.sid.is_empty() {
         return Ok(Judged(None));
     }
     let sid = bearer.sid.clone();

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, reply};
-use crate::service::attested::is_attested;
 use crate::service::authorize::Requirement;
 use crate::service::release::{self, Released};
 use crate::service::renew::{self, RenewError, WishError, Wishes};
@@ -17,7 +16,7 @@ use crate::service::renewal_proof::Brought;
 use crate::service::revoke::{self, RevokeError};
 
 fn wishes(call: &ApiRequest, claims: &Claims) -> Result<Wishes, ApiError> {
-    if !is_attested(claims) {
+    if !claims.is_attested() {
         // The body is ignored, whatever it is.
         return Ok(Wishes::default());
     }
