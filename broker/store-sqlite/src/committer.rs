@@ -4,6 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::Checkpoint;
+use agentwrit_store::Outage;
+use agentwrit_store::{Compared, Job, Remembered, Result, StoreError, StoreLocation};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Operation;
@@ -15,8 +17,6 @@ use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
 use crate::audit::chain::{Links, remember};
 use crate::facts::keep_high_water;
-use agentwrit_store::Outage;
-use agentwrit_store::{Compared, Job, Remembered, Result, StoreError, StoreLocation};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;

@@ -7,6 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::wall_clock::is_wrong;
+use agentwrit_store::{
+    Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, StoreLocation, Surroundings,
+};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,9 +21,6 @@ use super::readers::Readers;
 use super::shared::Shared;
 use super::tx::{SqliteTx, ready};
 use super::upkeep::{note_memory_run, opened, remind};
-use agentwrit_store::{
-    Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, StoreLocation, Surroundings,
-};
 
 /// Commands that may wait; more are refused with 503.
 const QUEUE_LENGTH: usize = 4096;

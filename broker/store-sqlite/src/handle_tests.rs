@@ -2,10 +2,11 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
-use super::*;
-use crate::options::Declared;
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Command, EventFilter, Retention, Store, Tx};
+
+use super::*;
+use crate::options::Declared;
 
 async fn in_memory() -> Store {
     let options = OpenOptions {

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::error::Operation;
 use super::shared::Shared;
 use super::statements::{Statements, begin};
-use crate::audit::chain::{ChainHead, append, seal};
+use crate::audit::chain::{ChainHead, Links, append, seal};
 use crate::facts;
 use crate::rows::session::AT_ONCE;
 
@@ -114,19 +114,9 @@ pub(super) fn identify(
         facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
         facts::keep_high_water(&transaction, shared.judging.observe().mark)?;
         end_the_future(&transaction, shared.judging.observe(), min_iat)?;
-        let now = shared.clock.now();
         let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
         let event = EventDraft::success(EventType::ClockAccepted, detail);
-        links = Some(append(
-            &transaction,
-            seal(
-                head,
-                vec![(now, event)],
-                now,
-                shared.signer.as_ref(),
-                shared.retention.cut(),
-            )?,
-        )?);
+        links = Some(append_event(&transaction, head, shared, event)?);
         tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
             "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
         Identity {
@@ -194,4 +184,22 @@ pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()>
     }
     former.push(epoch.to_owned());
     facts::write(connection, MetaKey::FormerEpochs, &former.join(" "))
+}
+
+/// Seals and writes an event of the store's own.
+pub(super) fn append_event(
+    connection: &Connection,
+    head: &ChainHead,
+    shared: &Shared,
+    event: EventDraft,
+) -> Result<Links> {
+    let now = shared.clock.now();
+    let links = seal(
+        head,
+        vec![(now, event)],
+        now,
+        shared.signer.as_ref(),
+        shared.retention.cut(),
+    )?;
+    append(connection, links)
 }

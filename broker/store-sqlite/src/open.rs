@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentwrit_protocol::StoreMark;
+use agentwrit_protocol::file_names::beside;
+use agentwrit_store::{MetaKey, Remembered, Result, StoreError, StoreLocation};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::Operation;
@@ -22,8 +24,6 @@ use crate::audit::segments;
 use crate::disk::space::Space;
 use crate::facts;
 use crate::rows::segments::reusable_bytes;
-use agentwrit_protocol::file_names::beside;
-use agentwrit_store::{MetaKey, Remembered, Result, StoreError, StoreLocation};
 
 /// How long to wait for whoever else holds the write lock. Nobody should: ours is the one writer. A batch that fails
 /// waits up to three times (BEGIN, the probe, opening anew), and its callers with it.

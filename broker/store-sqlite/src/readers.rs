@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agentwrit_store::{Result, StoreError};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::open::connect_reader;
 use super::statements::Statements;
-use agentwrit_store::{Result, StoreError};
 
 /// Connections that read at once.
 pub const READERS: usize = 4;

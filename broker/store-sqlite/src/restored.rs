@@ -2,17 +2,17 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, StoreMark};
+use agentwrit_store::{EventDraft, MetaKey, Remembered, Result};
 use rusqlite::Connection;
 
 use super::error::Operation;
-use super::identity::{Identity, former_epochs, new_epoch, next_second, remember_epoch};
+use super::identity::{Identity, append_event, former_epochs, new_epoch, next_second, remember_epoch};
 use super::shared::Shared;
 use super::statements::{Statements, begin};
-use crate::audit::chain::{ChainHead, append, seal};
+use crate::audit::chain::ChainHead;
 use crate::audit::events::hash_at;
 use crate::facts;
 use crate::rows::session::AT_ONCE;
-use agentwrit_store::{EventDraft, MetaKey, Remembered, Result};
 
 const OPERATION: &str = "restore";
 
@@ -105,18 +105,8 @@ pub(super) fn begin_anew(
         let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
         transaction.change(OPERATION, sql, [shared.clock.unix_millis()])?;
     }
-    let now = shared.clock.now();
     let event = EventDraft::success(EventType::StoreRestored, detail.clone());
-    let links = append(
-        &transaction,
-        seal(
-            head,
-            vec![(now, event)],
-            now,
-            shared.signer.as_ref(),
-            shared.retention.cut(),
-        )?,
-    )?;
+    let links = append_event(&transaction, head, shared, event)?;
     transaction.commit().during(OPERATION)?;
     shared.observer.audited(&links.event_types());
     *head = links.head;

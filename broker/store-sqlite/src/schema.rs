@@ -1,10 +1,10 @@
 //! The schema and its migrations, counted in `PRAGMA user_version`.
 
+use agentwrit_store::{Result, StoreError};
 use rusqlite::Connection;
 
 use super::error::Operation;
 use super::statements::{Statements, scalar};
-use agentwrit_store::{Result, StoreError};
 
 /// In order; released ones are never changed.
 const MIGRATIONS: &[&str] = &[

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+use agentwrit_store::segment::Retention;
+use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
 use tokio::sync::Notify;
 
 use super::options::OpenOptions;
@@ -11,8 +13,6 @@ use super::status::StoreStatus;
 use crate::audit::filter_cache::FilterCache;
 use crate::disk::mark::MarkFile;
 use crate::disk::memory_run::MemoryRun;
-use agentwrit_store::segment::Retention;
-use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
 
 /// Options, surroundings and state of one store.
 pub(crate) struct Shared {

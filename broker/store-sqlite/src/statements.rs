@@ -1,9 +1,9 @@
 //! Cached statements, each with the name that errors and metrics give it.
 
+use agentwrit_store::Result;
 use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
 
 use super::error::Operation;
-use agentwrit_store::Result;
 
 /// What a connection is asked to do; every statement text is compiled once a connection.
 pub(super) trait Statements {

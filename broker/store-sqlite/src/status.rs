@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use agentwrit_protocol::StoreMark;
+use agentwrit_store::{StoreError, StoreObserver};
 
 use crate::audit::chain::ChainHead;
 use crate::disk::space::Space;
-use agentwrit_store::{StoreError, StoreObserver};
 
 /// What everybody may ask about the store at any time.
 pub(crate) struct StoreStatus {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_store::{Job, StoreError, ViewChange};
 
 use super::open::{Opened, note_reusable};
 use super::shared::Shared;
@@ -12,7 +13,6 @@ use super::tx::{SqliteTx, ready};
 use crate::audit::chain::{Links, append, seal};
 use crate::audit::segments::Saved;
 use crate::facts::keep_high_water;
-use agentwrit_store::{Job, StoreError, ViewChange};
 
 /// The operation of a failed COMMIT, whose outcome is not known.
 pub(super) const COMMIT: &str = "commit";

@@ -3,6 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use agentwrit_protocol::{Clock, Times};
+use agentwrit_store::segment::Segment;
+use agentwrit_store::{
+    AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, StoreError, TxClock,
+    ViewChange,
+};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use rusqlite::Connection;
@@ -13,11 +18,6 @@ use super::status::StoreStatus;
 use crate::audit::filter_cache::FilterCache;
 use crate::audit::query::page;
 use crate::audit::segments::Saved;
-use agentwrit_store::segment::Segment;
-use agentwrit_store::{
-    AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, StoreError, TxClock,
-    ViewChange,
-};
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
 pub(crate) struct SqliteTx<'c> {

@@ -5,6 +5,9 @@ use agentwrit_protocol::audit::{
     AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, EventType, GENESIS_HASH, MAX_UNSIGNED, Outcome,
     SignatureCheck, Step,
 };
+use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
+use agentwrit_store::segment::{Cut, Segment};
+use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
@@ -13,9 +16,6 @@ use crate::audit::segments::{self, Kept};
 use crate::audit::short_form::{expanded, text};
 use crate::error::Operation;
 use crate::facts;
-use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
-use agentwrit_store::segment::{Cut, Segment};
-use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
 
 /// Events that stay without a checkpoint for so long get one, however few they are.
 const LONGEST_UNSIGNED: Duration = Duration::HOUR;

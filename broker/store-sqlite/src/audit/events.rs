@@ -1,6 +1,7 @@
 //! Rows of the audit trail.
 
 use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
+use agentwrit_store::Result;
 use agentwrit_store::StoreError;
 use rusqlite::{Connection, Row, params};
 use serde::Deserialize;
@@ -8,7 +9,6 @@ use serde::Deserialize;
 use crate::audit::short_form::expanded;
 use crate::error::Operation;
 use crate::statements::{Statements, scalar};
-use agentwrit_store::Result;
 
 const HASH: &str = "restore";
 const PAGE: i64 = 4096;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use agentwrit_store::FilterColumn;
+use agentwrit_store::{EventFilter, EventPage, Result};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
@@ -10,8 +12,6 @@ use crate::audit::segments::first_kept;
 use crate::audit::short_form::expanded;
 use crate::error::Operation;
 use crate::statements::{Statements, scalar};
-use agentwrit_store::FilterColumn;
-use agentwrit_store::{EventFilter, EventPage, Result};
 
 const COUNT: &str = "count_audit_events";
 const READ: &str = "read_audit_events";

@@ -1,14 +1,14 @@
 //! Where the trail is cut into segments, and what is kept of it.
 
 use agentwrit_protocol::audit::EventType;
+use agentwrit_store::segment::{Cut, Segment};
+use agentwrit_store::{MetaKey, Result, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::audit::events::{SIZES, Sizes, hash_at};
 use crate::error::Operation;
 use crate::facts;
 use crate::statements::{Statements, begin};
-use agentwrit_store::segment::{Cut, Segment};
-use agentwrit_store::{MetaKey, Result, StoreError};
 
 pub(crate) const READ: &str = "read_audit_segments";
 pub(crate) const WRITE: &str = "write_audit_segment";

@@ -6,6 +6,7 @@
 mod tests;
 
 use agentwrit_protocol::audit::AuditEvent;
+use agentwrit_store::{MetaKey, Result};
 use rusqlite::{Connection, ToSql, params};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +16,6 @@ use crate::audit::short_form::{Short, corrupt, text};
 use crate::error::Operation;
 use crate::facts;
 use crate::statements::{Statements, scalar};
-use agentwrit_store::{MetaKey, Result};
 
 const SHORTEN: &str = "shorten_audit_events";
 /// Events that are shortened in one transaction: everybody waits for that.

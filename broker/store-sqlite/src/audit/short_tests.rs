@@ -2,6 +2,8 @@
 
 use agentwrit_protocol::audit::{EventType, ExtraFields, GENESIS_HASH};
 use agentwrit_protocol::timestamp::rfc3339_nanos;
+use agentwrit_store::FilterColumn;
+use agentwrit_store::{EventFilter, EventPage};
 use proptest::prelude::*;
 use time::OffsetDateTime;
 
@@ -10,8 +12,6 @@ use crate::audit::events::SealedEvent;
 use crate::audit::filter_cache::FilterCache;
 use crate::audit::{events as audit, query as pages};
 use crate::schema;
-use agentwrit_store::FilterColumn;
-use agentwrit_store::{EventFilter, EventPage};
 
 fn store() -> Connection {
     let connection = Connection::open_in_memory().unwrap();

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use agentwrit_protocol::StoreMark;
-
-use crate::disk::files::sync_folder_of;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_store::{Remembered, Result, StoreError};
+
+use crate::disk::files::sync_folder_of;
 
 /// A mark is some 140 bytes; more than this is none.
 const LONGEST: u64 = 1024;

@@ -14,9 +14,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::disk::reserve::Reserve;
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_store::{DiskSpace, StoreObserver};
+
+use crate::disk::reserve::Reserve;
 
 const MIB: u64 = 1024 * 1024;
 /// The reserve is given up in so many parts.

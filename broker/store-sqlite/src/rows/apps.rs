@@ -1,6 +1,7 @@
 //! Rows of apps.
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_store::{AppRecord, Apps, Result};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
@@ -8,7 +9,6 @@ use crate::error::Operation;
 use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
-use agentwrit_store::{AppRecord, Apps, Result};
 
 const READ: &str = "read_app";
 

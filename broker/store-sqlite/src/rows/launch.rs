@@ -1,12 +1,12 @@
 //! Rows of launch tokens.
 
+use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use crate::error::Operation;
 use crate::statements::Statements;
 use crate::tx::SqliteTx;
-use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
 
 const READ: &str = "read_launch_token";
 

@@ -1,12 +1,12 @@
 //! Rows of facts about the store, and consumed nonces.
 
+use agentwrit_store::{Meta, MetaKey, Nonces, Result};
 use async_trait::async_trait;
 use rusqlite::params;
 
 use crate::facts;
 use crate::statements::Statements;
 use crate::tx::SqliteTx;
-use agentwrit_store::{Meta, MetaKey, Nonces, Result};
 
 #[async_trait]
 impl Meta for SqliteTx<'_> {

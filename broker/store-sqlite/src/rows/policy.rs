@@ -1,6 +1,10 @@
 //! Rows of policies.
 
 use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrder};
+use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
+use agentwrit_store::session::{mark_in, pod_mark, stem};
+use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError};
 use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
 
@@ -8,10 +12,6 @@ use crate::error::Operation;
 use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
-use agentwrit_protocol::timestamp::rfc3339_seconds;
-use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
-use agentwrit_store::session::{mark_in, pod_mark, stem};
-use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError};
 
 /// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.
 const MOST_UNMARKED: i64 = 100;

@@ -1,12 +1,12 @@
 //! Rows of revocations.
 
+use agentwrit_store::ViewChange;
+use agentwrit_store::{Result, Revocation, RevocationLevel, Revocations};
 use async_trait::async_trait;
 use rusqlite::params;
 
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
-use agentwrit_store::ViewChange;
-use agentwrit_store::{Result, Revocation, RevocationLevel, Revocations};
 
 #[async_trait]
 impl Revocations for SqliteTx<'_> {

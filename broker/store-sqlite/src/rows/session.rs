@@ -1,5 +1,8 @@
 //! Rows of sessions.
 
+use agentwrit_store::ViewChange;
+use agentwrit_store::session::{STEM, stem};
+use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
@@ -7,9 +10,6 @@ use crate::error::Operation;
 use crate::rows::launch::{attested, from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
-use agentwrit_store::ViewChange;
-use agentwrit_store::session::{STEM, stem};
-use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
 
 const READ: &str = "read_session";
 /// The moment of a predecessor that has no overlap.
