@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak lint generate bench bench-broker fuzz clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak lint generate bench bench-broker fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -59,6 +59,9 @@ bench-broker: ## Measure the broker alone: operations a second beside what the m
 
 fuzz: ## Run every fuzz target a minute on a nightly toolchain (FUZZ_SECONDS changes it)
 	@scripts/fuzz.sh
+
+mutants: ## Change the rules in small ways and say which changes no test notices (scripts/mutants.sh --help)
+	@scripts/mutants.sh
 
 clean: ## Remove build products of this checkout (the cluster and the shared cache stay)
 	@scripts/clean.sh

@@ -6,6 +6,7 @@
 #   setup.sh deny      only cargo-deny (three minutes; `make lint` asks for it)
 #   setup.sh registry  only skopeo and an image registry (the end-to-end tests ask for them)
 #   setup.sh fuzz      only cargo-fuzz and a look for a nightly toolchain (`make fuzz` asks for it)
+#   setup.sh mutants   only cargo-mutants (three minutes; `make mutants` asks for it)
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
@@ -21,5 +22,6 @@ case ${1:-all} in
   deny) rust_toolchain && cargo_deny ;;
   registry) unpacked_packages ;;
   fuzz) rust_toolchain && cargo_fuzz ;;
-  *) die -2 "unknown part \"$1\"; use packages, tools, deny, registry, fuzz, or nothing for packages and tools" ;;
+  mutants) rust_toolchain && cargo_mutants ;;
+  *) die -2 "unknown part \"$1\"; use packages, tools, deny, registry, fuzz, mutants, or nothing for packages and tools" ;;
 esac

@@ -3,6 +3,7 @@
 
 CARGO_DENY_VERSION=0.20.2
 CARGO_FUZZ_VERSION=0.13.2
+CARGO_MUTANTS_VERSION=27.0.0
 
 # The version that a module of tests/tools pins for a dependency, such as v1.36.3.
 pinned() { awk -v name="$2" '$1 == name {print $2; exit} $1 == "require" && $2 == name {print $3; exit}' "$REPO/tests/tools/$1/go.mod"; }
@@ -98,6 +99,7 @@ tools() {
 }
 
 cargo_deny() { cargo_tool cargo-deny "$CARGO_DENY_VERSION"; }
+cargo_mutants() { cargo_tool cargo-mutants "$CARGO_MUTANTS_VERSION" mutants; }
 
 # cargo-fuzz builds on the stable toolchain; what it builds needs a nightly one with its sanitizer runtimes.
 cargo_fuzz() {
@@ -107,9 +109,10 @@ cargo_fuzz() {
   cargo_tool cargo-fuzz "$CARGO_FUZZ_VERSION"
 }
 
+# cargo_tool PROGRAM VERSION [SUBCOMMAND]: SUBCOMMAND where --version is understood only behind it.
 cargo_tool() {
   local program=$1 version=$2
-  if [[ $("$TOOLS_BIN/$program" --version 2>/dev/null) == "$program $version" ]]; then
+  if [[ $("$TOOLS_BIN/$program" ${3:+"$3"} --version 2>/dev/null) == "$program $version" ]]; then
     say "$program $version: there"
     return 0
   fi

@@ -1,0 +1,1 @@
+"""Mutation testing of `protocol` and the broker's services; see scripts/mutants.sh."""
