@@ -42,7 +42,7 @@ def faults(page: str, text: str, files: list[str]) -> list[str]:
 
 def selftest(files: list[str]) -> list[str]:
     wrong = ["see `broker/src/none.rs`", "see `none/lib.rs`", "in `nowhere/at/all/`", "[there](none.md)"]
-    right = ["see `broker/src/lib.rs`, `service/register.rs`, `broker/src/`", "`target/images/x.sh`", "[there](docs/README.md#a)", "`a b/c.rs`"]
+    right = ["see `broker/src/lib.rs`, `service/session/register.rs`, `broker/src/`", "`target/images/x.sh`", "[there](docs/README.md#a)", "`a b/c.rs`"]
     found = [f"this script finds nothing wrong with {text!r}" for text in wrong if not faults("README.md", text, files)]
     return found + [f"this script finds fault with {text!r}" for text in right if "docs/README.md" not in text and faults("README.md", text, files)]
 

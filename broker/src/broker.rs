@@ -14,13 +14,13 @@ use agentwrit_tokens::revocation_view::View;
 use agentwrit_tokens::verifier::Verifier;
 
 use crate::config::Config;
-use crate::hashed_secrets::HashedSecrets;
+use crate::http::handlers::health::LiveAgents;
 use crate::ids::IdGenerator;
 use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
+use crate::passwords::HashedSecrets;
 use crate::retention::Retaining;
-use crate::service::health::LiveAgents;
-use crate::service::presented::Standing;
+use crate::service::session::presented::Standing;
 
 /// What handlers and services work with.
 pub struct Broker {

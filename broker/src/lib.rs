@@ -6,18 +6,17 @@
 #![deny(missing_docs)]
 
 pub mod broker;
-mod clock;
 pub mod config;
-pub mod hashed_secrets;
+
 pub mod http;
 pub mod ids;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod passwords;
 pub mod process;
 pub mod retention;
 pub mod service;
-mod store_surroundings;
 pub mod system;
 #[cfg(test)]
 mod testing;

@@ -14,7 +14,7 @@ use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
 use super::file::{ConfigFile, Mode, Places};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
-use crate::hashed_secrets::APP_COST;
+use crate::passwords::APP_COST;
 
 /// Default of `AA_DEFAULT_TTL`, seconds.
 const DEFAULT_TTL: i64 = 300;

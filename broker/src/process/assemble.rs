@@ -11,16 +11,16 @@ use agentwrit_tokens::key_set::{KeyError, KeySet};
 use agentwrit_tokens::revocation_view::View;
 use agentwrit_tokens::verifier::Verifier;
 
+use super::store_surroundings::{ChainSigner, ViewFollower};
 use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
 use crate::config::{AttestConfig, Config};
-use crate::hashed_secrets::HashedSecrets;
+use crate::http::handlers::health::LiveAgents;
 use crate::ids::IdGenerator;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::passwords::HashedSecrets;
 use crate::retention::Retaining;
-use crate::service::health::LiveAgents;
-use crate::service::presented::Standing;
-use crate::store_surroundings::{ChainSigner, ViewFollower};
+use crate::service::session::presented::Standing;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
 #[derive(Debug, thiserror::Error)]

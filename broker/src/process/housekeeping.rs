@@ -6,8 +6,8 @@ use agentwrit_store::{Command, Result as StoreResult, Tx};
 use async_trait::async_trait;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::clock_watch;
 use crate::broker::{AppState, Broker};
-use crate::clock;
 use crate::retention;
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
@@ -36,12 +36,12 @@ async fn tend(broker: &Broker) {
     let mut clock_timer = tokio::time::interval_at(now, CLOCK_EVERY);
     clock_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // At once, so that a start with a wrong clock is told of before anything is answered.
-    let mut clock_is_wrong = clock::watch(broker, false);
+    let mut clock_is_wrong = clock_watch::watch(broker, false);
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = clock_timer.tick() => clock_is_wrong = clock::watch(broker, clock_is_wrong),
+            _ = clock_timer.tick() => clock_is_wrong = clock_watch::watch(broker, clock_is_wrong),
             _ = denials.tick() => tell_suppressed(broker),
             _ = prune_timer.tick() => prune(broker).await,
         }

@@ -15,10 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::assemble::{StartError, Surroundings, assemble};
 use super::listeners::{ListenError, Server};
 use super::reload::follow_level;
+use super::seed::{SeedError, seed};
 use crate::config::{Config, help};
+use crate::http::handlers::health::WIRE_VERSION;
 use crate::logging::{Log, log_panics};
-use crate::service::health::WIRE_VERSION;
-use crate::service::seed::{SeedError, seed};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 
 /// How long threads that read files or compare secrets may go on after the end.

@@ -9,10 +9,10 @@ use agentwrit_server::Source;
 use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 use async_trait::async_trait;
 
-use super::token::{Issued, SignError, audience, sign};
+use super::session::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::config::{AdminAuth, AdminSecret, equal, known_to_everybody};
-use crate::hashed_secrets::SecretError;
+use crate::passwords::SecretError;
 
 /// The scopes of an admin token, in this order.
 pub const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];

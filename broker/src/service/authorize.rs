@@ -302,7 +302,7 @@ impl Command for AuditBearer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::seed;
+    use crate::process::seed;
     use crate::testing::broker;
 
     const ORIGIN: AuditOrigin<'_> = AuditOrigin {

@@ -253,7 +253,7 @@ async fn launch_tokens_are_refused_in_the_contracts_order() {
 #[tokio::test]
 async fn seed_tokens_keep_to_the_ceiling_so_that_their_revocation_outlives_them() {
     let harness = Harness::with(&[("AA_MAX_TTL", "60")]).await;
-    let (_, token) = agentwrit_broker::service::seed::seed(&harness.state).await.unwrap();
+    let (_, token) = agentwrit_broker::process::seed::seed(&harness.state).await.unwrap();
     let claims = claims(token.expose());
     assert_eq!(
         claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),

@@ -35,7 +35,7 @@ impl RevocationLevel {
     }
 
     /// Whether some target that `listed` knows at this level hits a token with these claims. Which sessions end at the
-    /// moment of a revocation is decided in the broker (`service/revoke.rs`).
+    /// moment of a revocation is decided in the broker (`service/session/revoke.rs`).
     pub fn hits(self, claims: &Claims, listed: impl Fn(&str) -> bool) -> bool {
         let chain = &claims.delegation_chain;
         match self {

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::hashed_secrets::SecretError;
 use crate::http::{ApiError, ApiRequest, AppState, reply};
-use crate::service::app_login::{self, LoginError};
+use crate::passwords::SecretError;
+use crate::service::apps::login::{self, LoginError};
 use crate::service::rate_limit;
 
 /// Trades an app's credentials for its token.
@@ -27,7 +27,7 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiReque
     let (Some(client_id), Some(secret)) = (client_id, secret) else {
         return Err(ApiError::invalid("client_id and client_secret are required"));
     };
-    let issued = app_login::login(&broker, client_id, secret, call.source).await?;
+    let issued = login::login(&broker, client_id, secret, call.source).await?;
     let answer = AppAuthResponse {
         access_token: issued.token,
         expires_in: issued.expires_in,

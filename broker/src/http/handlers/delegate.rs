@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
-use crate::service::delegate::{self, DelegateError, Wanted};
+use crate::service::session::delegate::{self, DelegateError, Wanted};
 
 /// `POST /v1/delegate`.
 pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

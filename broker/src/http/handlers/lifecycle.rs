@@ -10,10 +10,10 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, reply};
 use crate::service::authorize::Requirement;
-use crate::service::release::{self, Released};
-use crate::service::renew::{self, RenewError, WishError, Wishes};
-use crate::service::renewal_proof::Brought;
-use crate::service::revoke::{self, RevokeError};
+use crate::service::session::release::{self, Released};
+use crate::service::session::renew::{self, RenewError, WishError, Wishes};
+use crate::service::session::renewal_proof::Brought;
+use crate::service::session::revoke::{self, RevokeError};
 
 fn wishes(call: &ApiRequest, claims: &Claims) -> Result<Wishes, ApiError> {
     if !claims.is_attested() {

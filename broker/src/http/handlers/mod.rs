@@ -5,6 +5,8 @@ pub mod app_auth;
 pub mod apps;
 pub mod audit;
 pub mod delegate;
+pub mod discovery;
+pub mod health;
 pub mod k8s;
 pub mod launch;
 pub mod lifecycle;

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 
+use crate::http::handlers::health;
 use crate::http::{ApiError, AppState, reply};
 use crate::metrics::CONTENT_TYPE;
-use crate::service::health;
 
 /// `GET /livez`: the process answers, and can still do its work some day without a restart.
 pub(in crate::http) async fn livez(State(broker): State<AppState>) -> Response {

@@ -7,12 +7,13 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
+use crate::http::handlers::discovery::Discovery;
+use crate::http::handlers::health;
 use crate::http::json::reply_text;
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::challenge::{self, ChallengeError};
-use crate::service::discovery::Discovery;
-use crate::service::token::{self, Validity};
-use crate::service::{health, rate_limit};
+use crate::service::rate_limit;
+use crate::service::session::token::{self, Validity};
 
 /// `GET /v1/challenge`.
 pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::rate_limit;
-use crate::service::register::{self, Denial, RegisterError};
+use crate::service::session::register::{self, Denial, RegisterError};
 
 /// Registers an agent.
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {

@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::{Answer, K8s};
 use crate::http::query::{Reader, parameters};
 use crate::http::{ApiRequest, reply};
-use crate::service::denials;
+use crate::service::k8s::denials;
 
 /// `GET /v1/k8s/denials`.
 pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {

@@ -17,9 +17,9 @@ use serde::Deserialize;
 
 use crate::http::json::Trailing;
 use crate::http::{ApiError, ApiRequest, AppState, authorization, json};
-use crate::service::attestation::{self, Incoming, K8sError};
-use crate::service::policy::{WriteRefusal, Writer};
-use crate::service::policy_input::InputError;
+use crate::service::k8s::callers::{self, Incoming, K8sError};
+use crate::service::k8s::policy::input::InputError;
+use crate::service::k8s::policy::write::{WriteRefusal, Writer};
 
 /// State of these handlers: attestation is there, or the routes aren't.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
 impl K8s {
     /// The controller, or a refusal.
     async fn controller(&self, call: &ApiRequest) -> Result<Writer, ApiError> {
-        let writer = attestation::controller(&self.broker, &self.gate, incoming(call)).await?;
+        let writer = callers::controller(&self.broker, &self.gate, incoming(call)).await?;
         call.connection.trust();
         Ok(writer)
     }

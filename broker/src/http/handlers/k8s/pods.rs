@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::{Answer, K8s, body};
 use crate::http::{ApiRequest, authorize, reply};
 use crate::service::authorize::Requirement;
-use crate::service::pods;
+use crate::service::k8s::pods;
 
 /// `POST /v1/k8s/pods/{uid}/ended`.
 pub(super) async fn end(State(k8s): State<K8s>, Path(uid): Path<String>, call: ApiRequest) -> Answer {

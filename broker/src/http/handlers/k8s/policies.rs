@@ -13,10 +13,10 @@ use super::{Answer, K8s, body};
 use crate::http::json::{Misfit, Raw};
 use crate::http::query::{Reader, parameters};
 use crate::http::{ApiError, ApiRequest, reply};
-use crate::service::attestation::K8sError;
-use crate::service::policy::{self, WriteRefusal};
-use crate::service::policy_input::{InputError, Write};
-use crate::service::{policy_list, policy_removal};
+use crate::service::k8s::callers::K8sError;
+use crate::service::k8s::policy::input::{InputError, Write};
+use crate::service::k8s::policy::write::{self, WriteRefusal};
+use crate::service::k8s::policy::{list, removal};
 
 /// `PUT /v1/k8s/policies/apps/{namespace}/{name}`.
 pub(super) async fn put_app(
@@ -27,7 +27,7 @@ pub(super) async fn put_app(
     let writer = k8s.controller(&call).await?;
     let put: PutApp = body(&call)?;
     let write = Write::app(PolicyKey::app(&namespace, &name), put)?;
-    Ok(reply(StatusCode::OK, &policy::put(&k8s.broker, write, writer).await?))
+    Ok(reply(StatusCode::OK, &write::put(&k8s.broker, write, writer).await?))
 }
 
 /// `PUT /v1/k8s/policies/launch-tokens/{namespace}/{name}`.
@@ -39,7 +39,7 @@ pub(super) async fn put_launch_token(
     let writer = k8s.controller(&call).await?;
     let put: PutLaunchToken = body(&call)?;
     let write = Write::launch_token(PolicyKey::launch_token(&namespace, &name), put)?;
-    Ok(reply(StatusCode::OK, &policy::put(&k8s.broker, write, writer).await?))
+    Ok(reply(StatusCode::OK, &write::put(&k8s.broker, write, writer).await?))
 }
 
 /// `DELETE /v1/k8s/policies/apps/{namespace}/{name}`.
@@ -63,24 +63,21 @@ pub(super) async fn delete_launch_token(
 async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
     let writer = k8s.controller(call).await?;
     let given = parameters(call.query(), Reader::RemovePolicy);
-    let removed = policy_removal::remove(&k8s.broker, key, &given, writer).await?;
+    let removed = removal::remove(&k8s.broker, key, &given, writer).await?;
     Ok(reply(StatusCode::OK, &removed))
 }
 
 /// `GET /v1/k8s/policies`.
 pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
-    Ok(reply(StatusCode::OK, &policy_list::list(&k8s.broker).await?))
+    Ok(reply(StatusCode::OK, &list::list(&k8s.broker).await?))
 }
 
 /// `POST /v1/k8s/mark`.
 pub(super) async fn mark(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     let request: MarkRequest = body(&call)?;
-    Ok(reply(
-        StatusCode::OK,
-        &policy_list::compare_mark(&k8s.broker, &request).await?,
-    ))
+    Ok(reply(StatusCode::OK, &list::compare_mark(&k8s.broker, &request).await?))
 }
 
 /// Longest namespace or name that a result repeats, bytes: the longest name of Kubernetes.
@@ -150,7 +147,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Ans
         puts.push(address.write(item));
         addresses.push(address);
     }
-    let answers = policy::put_all(&k8s.broker, puts, writer).await?;
+    let answers = write::put_all(&k8s.broker, puts, writer).await?;
     let results = addresses
         .into_iter()
         .zip(answers)

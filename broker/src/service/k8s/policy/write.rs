@@ -9,10 +9,10 @@ use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::attestation::K8sError;
-use super::policy_input::{InputError, Write};
-use super::policy_rules::{Fence, Pair, accept, fence, takes_away};
+use super::input::{InputError, Write};
+use super::rules::{Fence, Pair, accept, fence, takes_away};
 use crate::broker::Broker;
+use crate::service::k8s::callers::K8sError;
 
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;

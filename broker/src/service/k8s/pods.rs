@@ -7,11 +7,12 @@ use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, Revo
 use agentwrit_store::{Command, EndReason, EventDraft, Result, Tx};
 use async_trait::async_trait;
 
-use super::attestation::K8sError;
-use super::policy::Writer;
-use super::policy_input::{InputError, check_uid};
-use super::{lineage::root, quarantine};
+use super::callers::K8sError;
+use super::policy::input::{InputError, check_uid};
+use super::policy::write::Writer;
+use super::quarantine;
 use crate::broker::Broker;
+use crate::service::session::lineage::root;
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;

@@ -4,10 +4,10 @@ use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{RevokedResponse, WriteOrder};
 use agentwrit_store::policy::PolicyKey;
 
-use super::attestation::K8sError;
-use super::policy::{RemovePolicy, Writer};
-use super::policy_input::{InputError, check_key, check_order, check_uid};
+use super::input::{InputError, check_key, check_order, check_uid};
+use super::write::{RemovePolicy, Writer};
 use crate::broker::Broker;
+use crate::service::k8s::callers::K8sError;
 
 /// Removes a policy. `given` are the query's parameters; of those with one name the last counts.
 ///

@@ -6,10 +6,10 @@ use agentwrit_store::policy::{Policy, PolicyKey};
 use agentwrit_store::{Command, Result, Tx};
 use async_trait::async_trait;
 
-use super::attestation::K8sError;
+use super::callers::K8sError;
 use super::pods::EndPod;
-use super::policy::{ApplyPolicies, RemovePolicy, WriteRefusal, Writer, current_epoch};
-use super::policy_input::Write;
+use super::policy::input::Write;
+use super::policy::write::{ApplyPolicies, RemovePolicy, WriteRefusal, Writer, current_epoch};
 use crate::broker::AppState;
 use crate::http::error::ApiError;
 use crate::testing::{broker, set_free};

@@ -10,9 +10,9 @@ use agentwrit_server::Source;
 use agentwrit_store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 use async_trait::async_trait;
 
-use super::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
-use crate::hashed_secrets::SecretError;
+use crate::passwords::SecretError;
+use crate::service::session::token::{Issued, SignError, audience, sign};
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]

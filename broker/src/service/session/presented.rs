@@ -22,7 +22,7 @@ pub struct Standing(Mutex<HashMap<LaunchTokenHash, i64>>);
 
 impl Standing {
     /// Remembers one that was made or seen just now.
-    pub(super) fn add(&self, hash: LaunchTokenHash, expires_at: i64, now_millis: i64) {
+    pub(crate) fn add(&self, hash: LaunchTokenHash, expires_at: i64, now_millis: i64) {
         let mut standing = self.lock();
         if standing.len() >= MOST_STANDING {
             standing.retain(|_, end| *end > now_millis);
@@ -34,7 +34,7 @@ impl Standing {
     }
 
     /// Forgets one that can't be used any more.
-    pub(super) fn remove(&self, hash: &LaunchTokenHash) {
+    pub(crate) fn remove(&self, hash: &LaunchTokenHash) {
         self.lock().remove(hash);
     }
 
@@ -49,11 +49,11 @@ impl Standing {
 
 /// Why a launch token can't be used.
 #[derive(Debug)]
-pub(super) struct Unfit {
+pub(crate) struct Unfit {
     /// What the caller hears.
-    pub(super) denial: Denial,
+    pub(crate) denial: Denial,
     /// The launch token, unless there is none.
-    pub(super) launch: Option<Box<LaunchToken>>,
+    pub(crate) launch: Option<Box<LaunchToken>>,
 }
 
 /// Why the launch token can't be used, found without the one writer, whose time a stranger must not take. `None` says
@@ -61,7 +61,7 @@ pub(super) struct Unfit {
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn unfit(
+pub(crate) async fn unfit(
     broker: &Broker,
     presented: &Sensitive,
     hash: &LaunchTokenHash,
@@ -103,7 +103,7 @@ fn has_form(text: &str) -> bool {
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn launch_token(
+pub(crate) async fn launch_token(
     tx: &mut dyn Tx,
     hash: &LaunchTokenHash,
 ) -> Result<std::result::Result<LaunchToken, Unfit>> {

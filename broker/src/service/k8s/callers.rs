@@ -9,11 +9,11 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_store::{LaunchTokenHash, StoreError};
 
-use super::attested::Refusal;
 use super::denials::{RecordDenial, Refused};
-use super::pod_launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
-use super::policy::{WriteRefusal, Writer};
-use super::policy_input::InputError;
+use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
+use super::pod_binding::Refusal;
+use super::policy::input::InputError;
+use super::policy::write::{WriteRefusal, Writer};
 use crate::broker::Broker;
 
 /// Why a call of the attestation and policy API failed.

@@ -1,5 +1,8 @@
 //! Apps: registration, look-up, change, deregistration (`docs/wire-contract.md` §12).
 
+pub mod input;
+pub mod login;
+
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
@@ -10,10 +13,10 @@ use agentwrit_store::{
 };
 use async_trait::async_trait;
 
-use super::app_input::{AppChange, AppInputError, NewApp};
-use super::scope_limits::ScopeLimits;
+use self::input::{AppChange, AppInputError, NewApp};
 use crate::broker::Broker;
-use crate::hashed_secrets::SecretError;
+use crate::passwords::SecretError;
+use crate::service::scope_limits::ScopeLimits;
 
 /// New ids tried before giving up: six hex characters seldom meet a second time.
 const ATTEMPTS: usize = 4;

@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::attested::{self, Refusal};
-use super::authorize::{code_of_end, renewal_code};
 use super::lineage::{StoredLineage, tell};
-use super::origin::AuditOrigin;
 use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
 use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits};
+use crate::service::authorize::{code_of_end, renewal_code};
+use crate::service::k8s::pod_binding::{self, Refusal};
+use crate::service::origin::AuditOrigin;
 
 /// Longest overlap, seconds.
 const LONGEST_OVERLAP: i64 = 30;
@@ -239,7 +239,7 @@ impl Renew {
             Rule::Again => return Ok(Decision::Again(self.current(&node.jti, node.iat, node.exp))),
             Rule::Granted(granted) => granted,
         };
-        if let Some(refusal) = attested::check_renew(tx, lineage.root()).await? {
+        if let Some(refusal) = pod_binding::check_renew(tx, lineage.root()).await? {
             let event = DenialDraft::denied(EventType::TokenRenewalFailed, refusal.detail.as_str());
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));

@@ -6,7 +6,7 @@ use agentwrit_protocol::apps::{
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
 
-use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
+use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

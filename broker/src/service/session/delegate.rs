@@ -14,13 +14,13 @@ use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as Sto
 use agentwrit_tokens::revocation_view::View;
 use async_trait::async_trait;
 
-use super::attested::pod_denial;
 use super::lineage::{StoredLineage, tell};
-use super::origin::AuditOrigin;
-use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits, Room};
+use crate::service::k8s::pod_binding::pod_denial;
+use crate::service::origin::AuditOrigin;
+use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 
 /// Life of a delegated token when none is asked for, seconds.
 const DEFAULT_TTL: i64 = 60;

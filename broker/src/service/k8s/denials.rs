@@ -7,8 +7,8 @@ use agentwrit_store::policy::NewDenial;
 use agentwrit_store::{Command, DenialDraft, Result, Tx};
 use async_trait::async_trait;
 
-use super::attestation::K8sError;
-use super::policy_input::InputError;
+use super::callers::K8sError;
+use super::policy::input::InputError;
 use crate::broker::Broker;
 use crate::limits::Asker;
 

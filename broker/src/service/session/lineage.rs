@@ -6,15 +6,15 @@ use agentwrit_protocol::session::Lineage;
 use agentwrit_store::{Draft, Result, Session, Tx};
 
 /// A node and those above it.
-pub(super) struct StoredLineage {
+pub(crate) struct StoredLineage {
     ancestors: Vec<Session>,
     /// The node itself.
-    pub(super) node: Session,
+    pub(crate) node: Session,
 }
 
 impl StoredLineage {
     /// Reads what the claims name; `None` when any of it is not there.
-    pub(super) async fn of(tx: &mut dyn Tx, claims: &Claims) -> Result<Option<Self>> {
+    pub(crate) async fn of(tx: &mut dyn Tx, claims: &Claims) -> Result<Option<Self>> {
         if claims.sid.is_empty() {
             return Ok(None);
         }
@@ -32,23 +32,23 @@ impl StoredLineage {
     }
 
     /// The session itself.
-    pub(super) fn root(&self) -> &Session {
+    pub(crate) fn root(&self) -> &Session {
         self.ancestors.first().unwrap_or(&self.node)
     }
 
     /// As the rules see it.
-    pub(super) fn rules(&self) -> Lineage<'_> {
+    pub(crate) fn rules(&self) -> Lineage<'_> {
         Lineage::new(self.ancestors.iter().map(Session::node).collect(), self.node.node())
     }
 
     /// Sets the node's ids and its session's extra fields.
-    pub(super) fn tell<K>(&self, event: Draft<K>) -> Draft<K> {
+    pub(crate) fn tell<K>(&self, event: Draft<K>) -> Draft<K> {
         event.of_session(&self.node).within_session(self.root())
     }
 }
 
 /// Sets the ids of a bearer, and the extra fields of its session when there is one.
-pub(super) fn tell<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredLineage>) -> Draft<K> {
+pub(crate) fn tell<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredLineage>) -> Draft<K> {
     match lineage {
         Some(lineage) => lineage.tell(event),
         None => event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id),
@@ -56,7 +56,7 @@ pub(super) fn tell<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredL
 }
 
 /// The session that a delegation hangs under; the delegation itself when that is no longer kept.
-pub(super) async fn root(tx: &mut dyn Tx, node: &Session) -> Result<Session> {
+pub(crate) async fn root(tx: &mut dyn Tx, node: &Session) -> Result<Session> {
     let root = match &node.delegated {
         Some(delegated) => tx.session(&delegated.root).await?,
         None => None,

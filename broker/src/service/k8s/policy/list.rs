@@ -8,9 +8,9 @@ use agentwrit_protocol::k8s::{
 use agentwrit_store::{Command, MetaKey, Result, Tx};
 use async_trait::async_trait;
 
-use super::attested::live_pod;
-use super::policy::current_epoch;
+use super::write::current_epoch;
 use crate::broker::Broker;
+use crate::service::k8s::pod_binding::live_pod;
 
 /// Everything that the broker holds.
 ///

@@ -7,7 +7,7 @@ use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
 use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
-use super::lineage::root;
+use crate::service::session::lineage::root;
 
 /// How long the quarantine of a pod that nobody has seen is kept, milliseconds.
 const UNSEEN_MS: i64 = 30 * 24 * 3_600_000;
@@ -23,18 +23,18 @@ pub struct Reach {
 
 /// A person's revocation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Person<'a> {
-    pub(super) level: RevocationLevel,
-    pub(super) target: &'a str,
+pub(crate) struct Person<'a> {
+    pub(crate) level: RevocationLevel,
+    pub(crate) target: &'a str,
     /// Subject of the bearer.
-    pub(super) actor: &'a str,
+    pub(crate) actor: &'a str,
     /// Network address.
-    pub(super) source: &'a str,
+    pub(crate) source: &'a str,
 }
 
 /// The pods behind a target that have not ended: those of the sessions that it hits, and with `by_identity` the one that
 /// the target itself leads to.
-pub(super) async fn pods_behind(
+pub(crate) async fn pods_behind(
     tx: &mut dyn Tx,
     person: Person<'_>,
     hit: &[Session],
@@ -67,7 +67,7 @@ async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Vec<String>> {
 }
 
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
-pub(super) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_>) -> Result<i64> {
+pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_>) -> Result<i64> {
     let now = tx.times().judged;
     let signed = |event: EventDraft| event.pod_uid(pod_uid).actor(person.actor).source(person.source);
     if tx
@@ -123,7 +123,7 @@ fn told(session: Option<&Session>, pod_uid: &str) -> String {
 
 /// Lifts all that stands against a pod, so that it can register again; false when nothing did. What was revoked stays
 /// revoked: its sessions have ended.
-pub(super) async fn lift(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
+pub(crate) async fn lift(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
     let mut lifted = tx.release_pod(pod_uid).await?;
     lifted |= tx.lift_revocation(RevocationLevel::Task, pod_uid).await?;
     for agent in tx.revoked_targets(RevocationLevel::Agent).await? {

@@ -18,14 +18,14 @@ use agentwrit_tokens::nonce::{self, Nonce};
 use agentwrit_tokens::revocation_view::View;
 use async_trait::async_trait;
 
-use super::attested::{self, Refusal, RegisterClaim};
 use super::presented::{self, Unfit};
-use super::proof::{self, ProofError};
+use super::proof_of_possession::{self, ProofError};
 use super::registration::{Missing, Registration};
-use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
 use crate::limits::Asker;
+use crate::service::k8s::pod_binding::{self, Refusal, RegisterClaim};
+use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 
 /// Why a registration is refused; the texts are the contract's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +145,7 @@ async fn attempt(broker: &Broker, request: RegisterRequest, source: IpAddr) -> R
         return Err(refuse_stranger(broker, &wanted, unfit, source));
     }
     // Pure and slow: decided before the transaction, looked at when the contract says.
-    let proof = proof::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
+    let proof = proof_of_possession::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
     let command = Register {
         hash: hash.clone(),
         agent_id: agent.to_string(),
@@ -323,7 +323,7 @@ impl Command for Register {
             requested_scope: &self.wanted.requested_scope,
             source: self.source,
         };
-        if let Some(refusal) = attested::check_register(tx, &launch, &claim).await? {
+        if let Some(refusal) = pod_binding::check_register(tx, &launch, &claim).await? {
             return Ok(Err(Refused::Audited(Denial::Policy(refusal))));
         }
         if let Err(denial) = self.decide(tx, &launch).await? {
@@ -351,7 +351,7 @@ impl Command for Register {
         );
         let issued = EventDraft::success(EventType::TokenIssued, detail);
         tx.audit(issued.of_session(&session).source(&source));
-        attested::on_registered(tx, &launch, &session.sid).await?;
+        pod_binding::on_registered(tx, &launch, &session.sid).await?;
         Ok(Ok(Registered {
             session,
             spent: launch.single_use,

@@ -10,9 +10,9 @@ use agentwrit_store::{
 use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, tell};
-use super::origin::AuditOrigin;
 use crate::broker::Broker;
 use crate::limits::Asker;
+use crate::service::origin::AuditOrigin;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

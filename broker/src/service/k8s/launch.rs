@@ -15,13 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::VerifyingKey;
 
-use super::attested::{Refusal, pair, pod_denial};
 use super::denials::{self, Refused, sentence};
 use super::launch_bucket::advance;
-use super::policy_input::{InputError, check_key, parse_scope};
-use super::policy_rules::{Effective, Pair};
-use super::scope_limits::ScopeLimits;
+use super::pod_binding::{Refusal, pair, pod_denial};
+use super::policy::input::{InputError, check_key, parse_scope};
+use super::policy::rules::{Effective, Pair};
 use crate::limits::Asker;
+use crate::service::scope_limits::ScopeLimits;
 
 /// Life of a launch token, seconds.
 pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
@@ -81,7 +81,7 @@ impl LaunchAsk {
 
 impl LaunchAsk {
     /// For the audit trail.
-    pub(super) fn asked(&self, names: &[(&str, &str)]) -> String {
+    pub(crate) fn asked(&self, names: &[(&str, &str)]) -> String {
         let scopes = self.scopes.as_ref().map(ScopeSet::to_strings);
         asked(scopes.as_deref(), names)
     }

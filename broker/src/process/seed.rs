@@ -2,10 +2,10 @@
 
 use agentwrit_protocol::Sensitive;
 
-use super::admin::{self, AdminError};
-use super::launch::{self, LaunchError};
-use super::token::{SignError, sign};
 use crate::broker::Broker;
+use crate::service::admin::{self, AdminError};
+use crate::service::launch::{self, LaunchError};
+use crate::service::session::token::{SignError, sign};
 
 /// Why there are no seed tokens.
 #[derive(Debug, thiserror::Error)]

@@ -236,5 +236,5 @@ impl Pair {
 }
 
 #[cfg(test)]
-#[path = "policy_rules_tests.rs"]
+#[path = "rules_tests.rs"]
 mod tests;

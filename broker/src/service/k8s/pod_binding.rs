@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::denials::{self, Refused};
-use super::policy_rules::Pair;
+use super::policy::rules::Pair;
 use crate::limits::Asker;
 
 /// How long a superseded session still stands, milliseconds.
@@ -138,7 +138,7 @@ fn same_key(claimed: &str, bound: &str) -> bool {
 }
 
 /// Whether the pod has ended or is quarantined.
-pub(super) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<DenialKind>> {
+pub(crate) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<DenialKind>> {
     Ok(match tx.pod_standing(pod_uid).await? {
         PodStanding::Stands => None,
         PodStanding::Ended => Some(DenialKind::PodEnded),
@@ -148,7 +148,7 @@ pub(super) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<
 }
 
 /// A LaunchToken and its AgentApp.
-pub(super) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Result<Option<Pair>> {
+pub(crate) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Result<Option<Pair>> {
     let Some(token) = tx.policy(&PolicyKey::launch_token(namespace, policy)).await? else {
         return Ok(None);
     };
@@ -163,7 +163,7 @@ pub(super) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Resu
     Ok(Some(Pair { token, app }))
 }
 
-pub(super) fn live_pod(bound: &Attested) -> LivePod {
+pub(crate) fn live_pod(bound: &Attested) -> LivePod {
     LivePod {
         uid: bound.pod_uid.clone(),
         namespace: bound.namespace.clone(),

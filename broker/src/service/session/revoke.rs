@@ -9,10 +9,10 @@ use agentwrit_store::{
 };
 use async_trait::async_trait;
 
-use super::quarantine::{self, Person};
 use crate::broker::Broker;
+use crate::service::k8s::quarantine::{self, Person};
 
-pub use super::quarantine::Reach;
+pub use crate::service::k8s::quarantine::Reach;
 
 /// Longest target, characters; no SPIFFE id has more than 2048.
 const LONGEST_TARGET: usize = 16 * 1024;

@@ -7,7 +7,7 @@ use agentwrit_protocol::{ErrorCode, Scope};
 use agentwrit_store::policy::{PolicyKey, PolicySpec};
 use serde::Serialize;
 
-use super::scope_limits::{ScopeLimits, TooManyScopes};
+use crate::service::scope_limits::{ScopeLimits, TooManyScopes};
 
 const MAX_NAMESPACE_BYTES: usize = 63;
 const MAX_NAME_BYTES: usize = 52;

@@ -1,0 +1,13 @@
+//! A session from its registration to its end: tokens, renewals, delegations, release, revocation.
+
+pub mod delegate;
+pub(crate) mod lineage;
+pub mod presented;
+pub mod proof_of_possession;
+pub mod register;
+mod registration;
+pub mod release;
+pub mod renew;
+pub mod renewal_proof;
+pub mod revoke;
+pub mod token;
