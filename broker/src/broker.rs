@@ -19,7 +19,7 @@ use crate::ids::IdGenerator;
 use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
 use crate::passwords::HashedSecrets;
-use crate::retention::Retaining;
+use crate::retention::AuditRetention;
 use crate::service::session::presented::Standing;
 
 /// What handlers and services work with.
@@ -52,8 +52,8 @@ pub struct Broker {
     pub launch_tokens: Standing,
     /// The count of live agents that scrapes share.
     pub live_agents: LiveAgents,
-    /// What the retention of the audit trail remembers.
-    pub retaining: Retaining,
+    /// Exports and drops old parts of the audit trail.
+    pub retention: AuditRetention,
     /// Attestation of pods, when configured.
     pub attestation: Option<Arc<Attestation>>,
     /// Key of the comparison of admin secrets, random per process.

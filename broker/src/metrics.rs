@@ -11,6 +11,8 @@ use prometheus::{
 
 use agentwrit_store::StoreObserver;
 
+use crate::retention::RetentionObserver;
+
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;
 /// What `/v1/metrics` and `/metrics` answer with.
@@ -211,6 +213,17 @@ impl StoreObserver for Metrics {
 
     fn disk_free(&self, bytes: u64) {
         self.store_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+impl RetentionObserver for Metrics {
+    fn segment_dropped(&self, exported: bool) {
+        let label = if exported { "true" } else { "false" };
+        self.audit_segments_dropped.with_label_values(&[label]).inc();
+    }
+
+    fn export_failed(&self) {
+        self.audit_export_failures.inc();
     }
 }
 

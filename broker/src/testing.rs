@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_store_sqlite::SqliteStore;
 
@@ -13,11 +12,6 @@ use crate::system::SystemEntropy;
 
 /// A broker that has nothing to do with files but for its key, which is gone when this returns.
 pub(crate) async fn broker() -> AppState {
-    broker_with(&[]).await.0
-}
-
-/// The same with more settings, and its clock.
-pub(crate) async fn broker_with(more: &[(&str, &str)]) -> (AppState, Arc<ManualClock>) {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("signing.key").display().to_string();
     let settings = [
@@ -26,17 +20,15 @@ pub(crate) async fn broker_with(more: &[(&str, &str)]) -> (AppState, Arc<ManualC
         ("AA_SIGNING_KEY_PATH", &key),
     ];
     let config = Config::load(&|name| {
-        let found = more.iter().chain(&settings).find(|(key, _)| *key == name);
+        let found = settings.iter().find(|(key, _)| *key == name);
         found.map(|(_, value)| (*value).to_owned())
     });
-    let clock = Arc::new(ManualClock::at(1_800_000_000));
-    let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let surroundings = Surroundings {
-        clock: shared,
+        clock: Arc::new(ManualClock::at(1_800_000_000)),
         entropy: Arc::new(SystemEntropy),
         attestor: None,
     };
-    (assemble(config.unwrap(), surroundings).await.unwrap(), clock)
+    assemble(config.unwrap(), surroundings).await.unwrap()
 }
 
 /// Has the store act as if its disk had so many bytes left.

@@ -19,7 +19,7 @@ use crate::ids::IdGenerator;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::HashedSecrets;
-use crate::retention::Retaining;
+use crate::retention::AuditRetention;
 use crate::service::session::presented::Standing;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
@@ -112,6 +112,14 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         Arc::clone(&judging),
         config.issuer.clone(),
     );
+    let retention = AuditRetention::new(
+        config.retention.clone(),
+        config.store.clone(),
+        store.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&judging),
+        Arc::<Metrics>::clone(&metrics),
+    );
     Ok(Arc::new(Broker {
         limits,
         started: clock.monotonic(),
@@ -130,7 +138,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         metrics,
         launch_tokens: Standing::default(),
         live_agents: LiveAgents::default(),
-        retaining: Retaining::default(),
+        retention,
         attestation,
         compare_key,
     }))

@@ -8,7 +8,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::clock_watch;
 use crate::broker::{AppState, Broker};
-use crate::retention;
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
@@ -17,7 +16,7 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 /// Works until the task is dropped.
 pub async fn run(broker: AppState) {
     // Beside each other: a slow export holds nothing else up, and a long trail neither.
-    tokio::join!(tend(&broker), keep_short(&broker), retention::run(&broker));
+    tokio::join!(tend(&broker), keep_short(&broker), broker.retention.run());
 }
 
 async fn keep_short(broker: &Broker) {

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use agentwrit_protocol::audit::ExportedFile;
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::lower_hex;
-use agentwrit_store::{EventFilter, Segment, StoreError};
+use agentwrit_store::{EventFilter, Segment, Store, StoreError};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-
-use crate::broker::Broker;
 
 /// Events that are in memory at once.
 const PAGE: i64 = 500;
@@ -37,8 +35,8 @@ pub(super) enum ExportError {
 }
 
 /// Writes the events of a segment, durably. A file of before with the same content counts as written.
-pub(super) async fn export(broker: &Broker, folder: &Path, segment: &Segment) -> Result<ExportedFile, ExportError> {
-    let epoch = broker.store.epoch();
+pub(super) async fn export(store: &Store, folder: &Path, segment: &Segment) -> Result<ExportedFile, ExportError> {
+    let epoch = store.epoch();
     let name = format!("audit-{epoch}-{:06}-{:06}.jsonl", segment.first, segment.last);
     let path = folder.join(&name);
     let mut writing = on_thread(move || Writing::begin(path)).await?;
@@ -51,9 +49,7 @@ pub(super) async fn export(broker: &Broker, folder: &Path, segment: &Segment) ->
             limit,
             ..EventFilter::default()
         };
-        let read = broker
-            .store
-            .query(move |tx| Box::pin(async move { tx.events(&filter).await }));
+        let read = store.query(move |tx| Box::pin(async move { tx.events(&filter).await }));
         let page = read.await?;
         let Some(last) = page.last.filter(|last| *last == after.saturating_add(limit)) else {
             return Err(ExportError::Missing(left));

@@ -3,14 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::ExportedFile;
 use agentwrit_store::{Command, Outage, Result as StoreResult, Segment, Tx};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::export;
-use crate::broker::Broker;
+use super::{AuditRetention, export};
 
 /// How long an export that failed rests.
 const EXPORT_AGAIN: Duration = Duration::from_secs(10);
@@ -40,8 +38,17 @@ struct Running {
     last: i64,
     /// Monotonic.
     since: Duration,
-    /// When it was last told that it takes too long.
-    told: Duration,
+    /// When it was last counted as one that takes too long.
+    counted: Duration,
+}
+
+/// An export that takes too long.
+struct Stalled {
+    first: i64,
+    last: i64,
+    seconds: u64,
+    /// When a line is due, how many failures it tells of.
+    failures: Option<u64>,
 }
 
 impl Exporting {
@@ -66,24 +73,21 @@ impl Exporting {
         self.state().running.is_some()
     }
 
-    /// Tells now and then of an export that takes too long.
-    pub(super) fn tell_stalled(&self, broker: &Broker) {
-        let now = broker.clock.monotonic();
+    /// Takes note that an export takes too long. `None` while none does, or one was counted a moment ago.
+    fn stalled(&self, now: Duration) -> Option<Stalled> {
         let mut state = self.state();
         let State { outage, running, .. } = &mut *state;
-        let Some(running) = running else {
-            return;
-        };
-        if now.saturating_sub(running.told) < PATIENCE {
-            return;
+        let running = running.as_mut()?;
+        if now.saturating_sub(running.counted) < PATIENCE {
+            return None;
         }
-        running.told = now;
-        broker.metrics.audit_export_failures.inc();
-        if let Some(failures) = outage.failed(now) {
-            let seconds = now.saturating_sub(running.since).as_secs();
-            tracing::error!(target: "AUDIT", component = "Export", first = running.first, last = running.last, seconds,
-                failures, "the export of an audit segment takes too long; until it ends, it counts as failed");
-        }
+        running.counted = now;
+        Some(Stalled {
+            first: running.first,
+            last: running.last,
+            seconds: now.saturating_sub(running.since).as_secs(),
+            failures: outage.failed(now),
+        })
     }
 
     fn begin(&self, segment: &Segment, now: Duration) {
@@ -91,7 +95,7 @@ impl Exporting {
             first: segment.first,
             last: segment.last,
             since: now,
-            told: now,
+            counted: now,
         });
     }
 
@@ -116,61 +120,81 @@ impl Exporting {
     }
 }
 
-/// Works until the task is dropped.
-pub(super) async fn run(broker: &Broker) {
-    loop {
-        broker.retaining.exporting.wanted.notified().await;
-        export_due(broker).await;
-    }
-}
-
-/// Exports every sealed segment that isn't yet, the oldest first, unless that failed a moment ago.
-pub(super) async fn export_due(broker: &Broker) {
-    let exporting = &broker.retaining.exporting;
-    let _working = exporting.working.lock().await;
-    if let Err(error) = export_all(broker, exporting).await {
-        // The committer has logged the cause.
-        tracing::debug!(target: "AUDIT", component = "Export", error = %error, "segments are looked at again");
-    }
-}
-
-async fn export_all(broker: &Broker, exporting: &Exporting) -> StoreResult<()> {
-    let Some(folder) = &broker.config.retention.export else {
-        return Ok(());
-    };
-    let failed = exporting.state().failed;
-    if failed.is_some_and(|failed| broker.clock.monotonic().saturating_sub(failed) < EXPORT_AGAIN) {
-        return Ok(());
-    }
-    while let Some(segment) = broker.store.query(|tx| tx.unexported_segment()).await? {
-        exporting.begin(&segment, broker.clock.monotonic());
-        match export::export(broker, folder, &segment).await {
-            Ok(file) => {
-                let (first, last) = (segment.first, segment.last);
-                let (name, sha256) = (file.name.clone(), file.sha256.clone());
-                let noted = broker.store.commit(NoteExport { first, file }).await;
-                let failures = exporting.succeeded();
-                noted?;
-                tracing::info!(target: "AUDIT", component = "Export", first, last, file = name, sha256, failures,
-                    "audit segment exported");
-            }
-            Err(error) => {
-                let oldest = broker.store.query(|tx| tx.unexported_segment()).await;
-                if matches!(&oldest, Ok(oldest) if oldest.as_ref().is_none_or(|oldest| oldest.first != segment.first)) {
-                    // It was dropped meanwhile, for want of room.
-                    exporting.ended();
-                    continue;
-                }
-                broker.metrics.audit_export_failures.inc();
-                if let Some(failures) = exporting.failed(broker.clock.monotonic()) {
-                    tracing::error!(target: "AUDIT", component = "Export", first = segment.first, last = segment.last,
-                        error = %error, failures, "an audit segment can't be exported; it is tried again");
-                }
-                break;
-            }
+impl AuditRetention {
+    /// Works until the task is dropped.
+    pub(super) async fn export_when_woken(&self) {
+        loop {
+            self.exporting.wanted.notified().await;
+            self.export_due().await;
         }
     }
-    Ok(())
+
+    /// Counts an export that takes too long as failed, and says so now and then.
+    pub(super) fn report_stalled_export(&self) {
+        let Some(stalled) = self.exporting.stalled(self.clock.monotonic()) else {
+            return;
+        };
+        self.observer.export_failed();
+        if let Some(failures) = stalled.failures {
+            let Stalled {
+                first, last, seconds, ..
+            } = stalled;
+            tracing::error!(target: "AUDIT", component = "Export", first, last, seconds,
+                failures, "the export of an audit segment takes too long; until it ends, it counts as failed");
+        }
+    }
+
+    /// Exports every sealed segment that isn't yet, the oldest first, unless that failed a moment ago.
+    pub(super) async fn export_due(&self) {
+        let _working = self.exporting.working.lock().await;
+        if let Err(error) = self.export_all().await {
+            // The committer has logged the cause.
+            tracing::debug!(target: "AUDIT", component = "Export", error = %error, "segments are looked at again");
+        }
+    }
+
+    async fn export_all(&self) -> StoreResult<()> {
+        let Some(folder) = &self.policy.export else {
+            return Ok(());
+        };
+        let failed = self.exporting.state().failed;
+        if failed.is_some_and(|failed| self.clock.monotonic().saturating_sub(failed) < EXPORT_AGAIN) {
+            return Ok(());
+        }
+        while let Some(segment) = self.store.query(|tx| tx.unexported_segment()).await? {
+            self.exporting.begin(&segment, self.clock.monotonic());
+            match export::export(&self.store, folder, &segment).await {
+                Ok(file) => self.note_export(&segment, file).await?,
+                Err(error) => {
+                    let oldest = self.store.query(|tx| tx.unexported_segment()).await;
+                    if matches!(&oldest, Ok(oldest) if oldest.as_ref().is_none_or(|oldest| oldest.first != segment.first))
+                    {
+                        // It was dropped meanwhile, for want of room.
+                        self.exporting.ended();
+                        continue;
+                    }
+                    self.observer.export_failed();
+                    if let Some(failures) = self.exporting.failed(self.clock.monotonic()) {
+                        tracing::error!(target: "AUDIT", component = "Export", first = segment.first, last = segment.last,
+                            error = %error, failures, "an audit segment can't be exported; it is tried again");
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_export(&self, segment: &Segment, file: ExportedFile) -> StoreResult<()> {
+        let (first, last) = (segment.first, segment.last);
+        let (name, sha256) = (file.name.clone(), file.sha256.clone());
+        let noted = self.store.commit(NoteExport { first, file }).await;
+        let failures = self.exporting.succeeded();
+        noted?;
+        tracing::info!(target: "AUDIT", component = "Export", first, last, file = name, sha256, failures,
+            "audit segment exported");
+        Ok(())
+    }
 }
 
 struct NoteExport {

@@ -6,261 +6,198 @@
 mod decide;
 mod export;
 mod exporting;
+mod oldest;
 mod pace;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
-use agentwrit_protocol::audit::{DropRule, DroppedSegment, EventType};
+use agentwrit_protocol::audit::{DropRule, DroppedSegment};
 use agentwrit_protocol::file_names::folder_of;
-use agentwrit_store::{Command, EventDraft, Result as StoreResult, Retention, Segment, Tx};
-use async_trait::async_trait;
+use agentwrit_protocol::{Clock, JudgingClock};
+use agentwrit_store::{Result as StoreResult, Retention, Store, StoreLocation};
 use tokio::time::MissedTickBehavior;
 
-use crate::broker::{AppState, Broker};
-use crate::config::Config;
-use decide::{Circumstances, Decision, decide};
 use exporting::Exporting;
-use pace::{Pace, Rested};
+use oldest::{DropOldest, FindOldest, Oldest, Sweep};
+use pace::Pace;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What is remembered from one look to the next.
-#[derive(Debug, Default)]
-pub struct Retaining {
+/// Told what happens to segments, for metrics.
+pub trait RetentionObserver: Send + Sync {
+    /// A segment was dropped, exported before or not.
+    fn segment_dropped(&self, exported: bool);
+    /// An export failed, or takes too long.
+    fn export_failed(&self);
+}
+
+/// Exports and drops the segments of one store.
+pub struct AuditRetention {
+    policy: Retention,
+    location: StoreLocation,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    judging: Arc<JudgingClock>,
+    observer: Arc<dyn RetentionObserver>,
+    /// Monotonic.
+    started: Duration,
     exporting: Exporting,
-    /// Held while segments are dropped.
+    /// Locked while segments are dropped.
     pace: tokio::sync::Mutex<Pace>,
 }
 
-/// Works until the task is dropped: when a segment is sealed, and each second, for age and disk go on by themselves.
-pub(crate) async fn run(broker: &AppState) {
-    if let Some(warning) = same_file_system(&broker.config) {
-        tracing::warn!(target: "AUDIT", component = "Retention", "{warning}");
-    }
-    // Beside each other: an export folder may be slow, or never answer.
-    tokio::join!(drop_when_due(broker), exporting::run(broker));
-}
-
-async fn drop_when_due(broker: &Broker) {
-    let mut timer = tokio::time::interval(LOOK_EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = timer.tick() => {}
-            () = broker.store.sealed() => {}
+impl AuditRetention {
+    /// Keeps the trail of a store at this location by this policy. `judging` says how old an event is.
+    pub fn new(
+        policy: Retention,
+        location: StoreLocation,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        judging: Arc<JudgingClock>,
+        observer: Arc<dyn RetentionObserver>,
+    ) -> Self {
+        Self {
+            policy,
+            location,
+            store,
+            started: clock.monotonic(),
+            clock,
+            judging,
+            observer,
+            exporting: Exporting::default(),
+            pace: tokio::sync::Mutex::default(),
         }
-        if broker.store.connected() {
-            broker.retaining.exporting.wake();
-            drop_due(broker).await;
+    }
+
+    /// Works until the task is dropped: when a segment is sealed, and each second, since age and disk change by themselves.
+    pub async fn run(&self) {
+        if let Some(warning) = self.same_file_system() {
+            tracing::warn!(target: "AUDIT", component = "Retention", "{warning}");
         }
+        // Side by side: an export folder may be slow, or never answer.
+        tokio::join!(self.drop_when_due(), self.export_when_woken());
     }
-}
 
-/// What to say of an export folder on the disk of the store: exports then fail together with it.
-fn same_file_system(config: &Config) -> Option<String> {
-    let store = config.store.path()?;
-    let export = config.retention.export.as_deref()?;
-    let device = |folder: &Path| std::fs::metadata(folder).ok().map(|found| found.dev());
-    let of_store = device(folder_of(store))?;
-    (device(export)? == of_store).then(|| {
-        format!(
-            "AA_AUDIT_EXPORT_DIR={} is on the file system of the store: what is exported there fills the same disk, and is \
-             lost with it",
-            export.display()
-        )
-    })
-}
-
-/// Exports what is sealed, then drops what is due now.
-pub async fn retain(broker: &Broker) {
-    exporting::export_due(broker).await;
-    drop_due(broker).await;
-}
-
-async fn drop_due(broker: &Broker) {
-    let mut pace = broker.retaining.pace.lock().await;
-    broker.retaining.exporting.tell_stalled(broker);
-    if let Err(error) = pass(broker, &mut pace).await {
-        // The committer has logged the cause.
-        tracing::debug!(target: "AUDIT", component = "Retention", error = %error, "segments are looked at again");
+    /// Exports what is sealed, then drops what is due now.
+    pub async fn apply(&self) {
+        self.export_due().await;
+        self.drop_due().await;
     }
-}
 
-async fn pass(broker: &Broker, pace: &mut Pace) -> StoreResult<()> {
-    sweep(broker).await?;
-    let retention = &broker.config.retention;
-    pace.look(broker.judging.times(), broker.clock.monotonic());
-    let mut by_age = 0;
-    loop {
-        let command = DropOldest {
-            retention: retention.clone(),
-            scarce: broker.store.scarce(),
-            exporting: broker.retaining.exporting.on_its_way(broker.clock.monotonic()),
-            rested: pace.rested(broker.started, broker.clock.monotonic()),
-        };
-        match broker.store.read(command.clone()).await? {
-            Oldest::Stays => {
-                pace.told = false;
-                break broker.store.refuse(false);
+    async fn drop_when_due(&self) {
+        let mut timer = tokio::time::interval(LOOK_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = timer.tick() => {}
+                () = self.store.sealed() => {}
             }
-            Oldest::Waits => {
-                broker.store.refuse(false);
-                break tell_waiting(broker, pace, by_age).await?;
+            if self.store.connected() {
+                self.exporting.wake();
+                self.drop_due().await;
             }
-            Oldest::Refuses => break broker.store.refuse(true),
-            Oldest::Goes(_) => {}
-        }
-        if let Oldest::Goes(dropped) = broker.store.commit(Dropping(command)).await? {
-            if dropped.rule == DropRule::Age {
-                pace.dropped(broker.clock.monotonic());
-                by_age += 1;
-            }
-            tell(broker, &dropped);
-            sweep(broker).await?;
         }
     }
-    Ok(())
-}
 
-/// Removes the rows of dropped segments, a few at a time, so that whoever wants to commit meanwhile waits for few.
-async fn sweep(broker: &Broker) -> StoreResult<()> {
-    while broker.store.query(|tx| tx.any_dropped()).await? {
-        broker.store.commit(Sweep).await?;
-    }
-    Ok(())
-}
-
-/// Says once that several segments are due by age, of which `gone` went just now.
-async fn tell_waiting(broker: &Broker, pace: &mut Pace, gone: i64) -> StoreResult<()> {
-    let retention = &broker.config.retention;
-    let Some(since) = retention.kept_since(broker.judging.times().passed()) else {
-        return Ok(());
-    };
-    if pace.told {
-        return Ok(());
-    }
-    let due = broker
-        .store
-        .query(move |tx| tx.segments_before(since))
-        .await?
-        .saturating_add(gone);
-    if due > 1 {
-        pace.told = true;
-        tracing::warn!(target: "AUDIT", component = "Retention", segments = due, days = retention.days,
-            "several audit segments are too old at once: they go one by one, none in the first hour after a start or a \
-             step of the clock; look at the clock, and stop the broker if it is wrong");
-    }
-    Ok(())
-}
-
-fn tell(broker: &Broker, dropped: &DroppedSegment) {
-    let exported = dropped.exported.is_some();
-    let label = if exported { "true" } else { "false" };
-    broker.metrics.audit_segments_dropped.with_label_values(&[label]).inc();
-    let (first, last, rule) = (dropped.first, dropped.last, dropped.rule.as_str());
-    if dropped.rule == DropRule::Full && !exported {
-        tracing::error!(target: "AUDIT", component = "Retention", first, last, rule,
-            "the disk is nearly full: audit events were dropped that are exported nowhere");
-    } else {
-        tracing::info!(target: "AUDIT", component = "Retention", first, last, rule, exported, "audit segment dropped");
-    }
-}
-
-/// What became of the oldest segment, or will.
-#[derive(Debug)]
-enum Oldest {
-    Stays,
-    Waits,
-    Refuses,
-    Goes(DroppedSegment),
-}
-
-/// Looks at the oldest segment.
-#[derive(Clone)]
-struct DropOldest {
-    retention: Retention,
-    scarce: bool,
-    exporting: bool,
-    rested: Rested,
-}
-
-impl DropOldest {
-    async fn look(&self, tx: &mut dyn Tx) -> StoreResult<Option<(Segment, Decision)>> {
-        let Some(segment) = tx.oldest_segment().await? else {
-            return Ok(None);
-        };
-        let now = Circumstances {
-            sealed: tx.sealed_bytes().await?,
-            passed: tx.times().passed(),
-            // The file doesn't shrink, but what it has free is room all the same.
-            starved: self.scarce && tx.reusable_bytes().await? < self.retention.cut().bytes,
-            paced: self.rested.enough_for(&segment),
-            exporting: self.exporting,
-        };
-        let decision = decide(&self.retention, &segment, &now);
-        Ok(Some((segment, decision)))
-    }
-
-    async fn find(&self, tx: &mut dyn Tx) -> StoreResult<(Oldest, Option<Segment>)> {
-        Ok(match self.look(tx).await? {
-            None | Some((_, Decision::Stay)) => (Oldest::Stays, None),
-            Some((_, Decision::Wait)) => (Oldest::Waits, None),
-            Some((_, Decision::Refuse)) => (Oldest::Refuses, None),
-            Some((segment, Decision::Drop(rule))) => (Oldest::Goes(dropped(&segment, rule)), Some(segment)),
+    /// The warning about an export folder on the store's file system: exports then fail together with the store.
+    fn same_file_system(&self) -> Option<String> {
+        let store = self.location.path()?;
+        let export = self.policy.export.as_deref()?;
+        let device = |folder: &Path| std::fs::metadata(folder).ok().map(|found| found.dev());
+        let of_store = device(folder_of(store))?;
+        (device(export)? == of_store).then(|| {
+            format!(
+                "AA_AUDIT_EXPORT_DIR={} is on the file system of the store: what is exported there fills the same disk, and is \
+                 lost with it",
+                export.display()
+            )
         })
     }
-}
 
-fn dropped(segment: &Segment, rule: DropRule) -> DroppedSegment {
-    DroppedSegment {
-        first: segment.first,
-        last: segment.last,
-        first_hash: segment.first_hash.clone(),
-        last_hash: segment.head.clone(),
-        rule,
-        exported: segment.exported.clone(),
-    }
-}
-
-#[async_trait]
-impl Command for DropOldest {
-    type Outcome = Oldest;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Oldest> {
-        Ok(self.find(tx).await?.0)
-    }
-}
-
-/// Looks once more, and drops it.
-struct Dropping(DropOldest);
-
-#[async_trait]
-impl Command for Dropping {
-    type Outcome = Oldest;
-    const MAKES_ROOM: bool = true;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Oldest> {
-        let (oldest, segment) = self.0.find(tx).await?;
-        if let (Oldest::Goes(dropped), Some(segment)) = (&oldest, segment) {
-            tx.drop_segment(&segment).await?;
-            tx.audit(EventDraft::success(EventType::AuditSegmentDropped, dropped.detail()));
+    async fn drop_due(&self) {
+        let mut pace = self.pace.lock().await;
+        self.report_stalled_export();
+        if let Err(error) = self.pass(&mut pace).await {
+            // The committer has logged the cause.
+            tracing::debug!(target: "AUDIT", component = "Retention", error = %error, "segments are looked at again");
         }
-        Ok(oldest)
     }
-}
 
-struct Sweep;
+    async fn pass(&self, pace: &mut Pace) -> StoreResult<()> {
+        self.sweep().await?;
+        pace.look(self.judging.times(), self.clock.monotonic());
+        let mut by_age = 0;
+        loop {
+            let find = FindOldest {
+                policy: self.policy.clone(),
+                scarce: self.store.scarce(),
+                exporting: self.exporting.on_its_way(self.clock.monotonic()),
+                rested: pace.rested(self.started, self.clock.monotonic()),
+            };
+            match self.store.read(find.clone()).await? {
+                Oldest::Stays => {
+                    pace.told = false;
+                    break self.store.refuse(false);
+                }
+                Oldest::Waits => {
+                    self.store.refuse(false);
+                    break self.warn_waiting(pace, by_age).await?;
+                }
+                Oldest::Refuses => break self.store.refuse(true),
+                Oldest::Goes(_) => {}
+            }
+            if let Oldest::Goes(dropped) = self.store.commit(DropOldest(find)).await? {
+                if dropped.rule == DropRule::Age {
+                    pace.dropped(self.clock.monotonic());
+                    by_age += 1;
+                }
+                self.report(&dropped);
+                self.sweep().await?;
+            }
+        }
+        Ok(())
+    }
 
-#[async_trait]
-impl Command for Sweep {
-    type Outcome = ();
-    const MAKES_ROOM: bool = true;
+    /// Removes the rows of dropped segments, a few at a time, so that other commits don't wait long.
+    async fn sweep(&self) -> StoreResult<()> {
+        while self.store.query(|tx| tx.any_dropped()).await? {
+            self.store.commit(Sweep).await?;
+        }
+        Ok(())
+    }
 
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
-        tx.sweep_dropped().await
+    /// Says once that several segments are due by age, of which `gone` went just now.
+    async fn warn_waiting(&self, pace: &mut Pace, gone: i64) -> StoreResult<()> {
+        let Some(since) = self.policy.kept_since(self.judging.times().passed()) else {
+            return Ok(());
+        };
+        if pace.told {
+            return Ok(());
+        }
+        let due = self.store.query(move |tx| tx.segments_before(since)).await?;
+        let due = due.saturating_add(gone);
+        if due > 1 {
+            pace.told = true;
+            tracing::warn!(target: "AUDIT", component = "Retention", segments = due, days = self.policy.days,
+                "several audit segments are too old at once: they go one by one, none in the first hour after a start or a \
+                 step of the clock; look at the clock, and stop the broker if it is wrong");
+        }
+        Ok(())
+    }
+
+    fn report(&self, dropped: &DroppedSegment) {
+        let exported = dropped.exported.is_some();
+        self.observer.segment_dropped(exported);
+        let (first, last, rule) = (dropped.first, dropped.last, dropped.rule.as_str());
+        if dropped.rule == DropRule::Full && !exported {
+            tracing::error!(target: "AUDIT", component = "Retention", first, last, rule,
+                "the disk is nearly full: audit events were dropped that are exported nowhere");
+        } else {
+            tracing::info!(target: "AUDIT", component = "Retention", first, last, rule, exported, "audit segment dropped");
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agentwrit_broker::process::housekeeping;
-use agentwrit_broker::retention;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use rusqlite::Connection;
@@ -161,13 +160,13 @@ async fn retained(meter: &mut Meter) {
     meter.deltas().await;
     meter.harness.clock.advance(8 * 86_400);
     housekeeping::prune(&broker).await;
-    retention::retain(&broker).await;
+    broker.retention.apply().await;
     let moved = meter.deltas().await;
     assert_eq!(moved.get("audit_segments"), Some(&1), "{moved:?}");
     assert_eq!(moved.get("audit_export_failures_total"), Some(&1), "{moved:?}");
     std::fs::create_dir(meter.harness.folder.path().join("export")).unwrap();
     meter.harness.clock.advance(10);
-    retention::retain(&broker).await;
+    broker.retention.apply().await;
     let moved = meter.deltas().await;
     assert_eq!(moved.get("audit_segments"), Some(&-1), "{moved:?}");
     assert_eq!(moved.get("event audit_segment_dropped"), Some(&1), "{moved:?}");

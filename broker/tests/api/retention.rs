@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use agentwrit_broker::process::housekeeping;
-use agentwrit_broker::retention;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{
     AuditEvent, ChainWalker, DropRule, DroppedSegment, EventType, SignatureCheck, Summary,
@@ -92,7 +91,7 @@ async fn days(harness: &Harness, count: usize) {
 async fn drop_all(harness: &Harness) {
     harness.clock.advance(3600);
     for _ in 0..12 {
-        retention::retain(&harness.state).await;
+        harness.state.retention.apply().await;
         harness.clock.advance(300);
     }
 }
@@ -204,7 +203,7 @@ async fn a_crash_between_export_and_drop_exports_the_same_once_more() {
     std::fs::create_dir(&export).unwrap();
     let harness = harness.restart(&[("AA_AUDIT_RETENTION_DAYS", "1000")]).await;
     days(&harness, 3).await;
-    retention::retain(&harness.state).await;
+    harness.state.retention.apply().await;
     let before = files(&export);
     assert!(before.len() >= 2, "{before:?}");
     let mut setup = harness.stop().await;
@@ -244,7 +243,7 @@ async fn a_trail_that_was_never_cut_is_cut_where_it_is_signed() {
     drop(store);
     setup.set(&[("AA_AUDIT_MAX_BYTES", "16777216")]);
     let harness = Harness::start(setup).await;
-    retention::retain(&harness.state).await;
+    harness.state.retention.apply().await;
     let rest = kept(&harness).await;
     let told = dropped(&rest);
     assert!(told.len() > 2 && told.iter().all(|segment| segment.rule == DropRule::Bytes));
@@ -360,7 +359,7 @@ async fn what_is_kept_is_whole_after(history: &[Happening]) {
         // More than once: a drop seals what has grown too old in the meantime.
         for _ in 0..4 {
             housekeeping::prune(&harness.state).await;
-            retention::retain(&harness.state).await;
+            harness.state.retention.apply().await;
             harness.clock.advance(300);
         }
         let now = harness.clock.unix_seconds();
@@ -426,7 +425,7 @@ async fn short_events_count_as_what_they_take() {
         (short - counted_anew).abs() * 50 < short,
         "{short} bytes, then {counted_anew}"
     );
-    retention::retain(&harness.state).await;
+    harness.state.retention.apply().await;
     assert!(
         dropped(&kept(&harness).await).is_empty(),
         "short events are within the bound"

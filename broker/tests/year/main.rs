@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::process::housekeeping;
-use agentwrit_broker::retention;
 use agentwrit_testkit::Setup;
 
 use agents::{register, renew};
@@ -100,7 +99,7 @@ fn setup(max_bytes: u64) -> Setup {
 /// Does what the broker does by itself, and looks at the file.
 async fn work(broker: &AppState, watch: &mut Watch) {
     watch.size();
-    retention::retain(broker).await;
+    broker.retention.apply().await;
     watch.size();
     housekeeping::prune(broker).await;
     watch.size();

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agentwrit_broker::retention::retain;
 use agentwrit_broker::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
@@ -267,7 +266,7 @@ fn shortened() -> RealBroker {
             clock.advance(86_400);
         }
         for _ in 0..6 {
-            retain(&broker).await;
+            broker.retention.apply().await;
             clock.advance(300);
         }
         broker.store.close().await.unwrap();
