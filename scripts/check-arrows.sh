@@ -18,8 +18,9 @@ declare -A ALLOWED=(
   [agentwrit-attest]="agentwrit-protocol agentwrit-server"
   [agentwrit-tokens]="agentwrit-protocol"
   [agentwrit-store]="agentwrit-protocol"
+  [agentwrit-retention]="agentwrit-protocol agentwrit-store"
   [agentwrit-store-sqlite]="agentwrit-protocol agentwrit-store"
-  [agentwrit-broker]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-store agentwrit-store-sqlite agentwrit-tokens"
+  [agentwrit-broker]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-retention agentwrit-store agentwrit-store-sqlite agentwrit-tokens"
   [agentwrit-controller]="agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds"
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
@@ -95,6 +96,7 @@ check_direct
 check_test_features
 check_tree agentwrit-protocol "$PURE_FORBIDDEN"
 check_tree agentwrit-store "$DATABASES"
+check_tree agentwrit-retention "$DATABASES"
 check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"
 check_nobody
 ((failures == 0)) || die "$failures wrong dependencies"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agentwrit_attest::Attestation;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+use agentwrit_retention::AuditRetention;
 use agentwrit_server::{Source, Turns};
 use agentwrit_store::{DenialDraft, Store, StoreError};
 use agentwrit_store_sqlite::READERS;
@@ -19,7 +20,6 @@ use crate::ids::IdGenerator;
 use crate::limits::{Asker, Limits};
 use crate::metrics::Metrics;
 use crate::passwords::HashedSecrets;
-use crate::retention::AuditRetention;
 use crate::service::session::presented::Standing;
 
 /// What handlers and services work with.

@@ -15,7 +15,6 @@ pub mod logging;
 pub mod metrics;
 pub mod passwords;
 pub mod process;
-pub mod retention;
 pub mod service;
 pub mod system;
 #[cfg(test)]

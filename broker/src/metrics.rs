@@ -9,9 +9,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use agentwrit_retention::RetentionObserver;
 use agentwrit_store::StoreObserver;
-
-use crate::retention::RetentionObserver;
 
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
+use agentwrit_retention::AuditRetention;
 use agentwrit_server::Turns;
 use agentwrit_store::{Store, StoreError};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
@@ -19,7 +20,6 @@ use crate::ids::IdGenerator;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::HashedSecrets;
-use crate::retention::AuditRetention;
 use crate::service::session::presented::Standing;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.

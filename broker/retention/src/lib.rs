@@ -2,6 +2,7 @@
 //!
 //! What a segment is and when one is sealed is the store's affair. Here sealed ones are written to the export folder, and
 //! the oldest goes by its age, by the bytes of all, or because the disk is nearly full.
+#![deny(missing_docs)]
 
 mod decide;
 mod export;
