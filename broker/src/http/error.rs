@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 
 use crate::http::date::http_date;
+use crate::http::json::Unreadable;
 use crate::service::rate_limit::RateLimited;
 
 /// What a handler refuses with; the problem layer adds path and request id.
@@ -143,6 +144,12 @@ impl From<StoreError> for ApiError {
         // The committer has logged the cause.
         tracing::trace!(target: "HTTP", component = "Store", error = %error, "answering 503");
         Self::unavailable()
+    }
+}
+
+impl From<Unreadable> for ApiError {
+    fn from(error: Unreadable) -> Self {
+        Self::invalid(error.brief())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod json;
 mod layers;
 mod malformed_head;
 pub mod query;
+mod reply;
 pub mod request;
 pub mod router;
 pub mod stack;
@@ -16,8 +17,8 @@ pub mod stack;
 pub use crate::broker::{AppState, Broker};
 use authorization::authorize;
 pub use error::ApiError;
-pub use json::{reply, reply_text};
 pub(crate) use malformed_head::{MAX_HEAD, MAX_HEADERS};
+pub use reply::{reply, reply_text};
 pub use request::ApiRequest;
 pub use stack::HttpStack;
 

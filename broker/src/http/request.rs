@@ -141,13 +141,13 @@ impl ApiRequest {
     /// # Errors
     /// 400 `malformed JSON body`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        json::read(&self.body, Trailing::Ignored)
+        Ok(json::read(&self.body, Trailing::Ignored)?)
     }
 
     /// The body as JSON, without a copy of its texts, if it is one of the usual kind. `None` says nothing: read it with
     /// [`ApiRequest::json`] then.
     pub fn borrowed_json<'de, T: Deserialize<'de>>(&'de self) -> Option<T> {
-        json::parse_usual(&self.body, Trailing::Ignored)
+        json::read(&self.body, Trailing::Ignored).ok()
     }
 
     /// The body as JSON and nothing else.
@@ -155,7 +155,7 @@ impl ApiRequest {
     /// # Errors
     /// 400 `malformed JSON body`.
     pub fn strict_json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        json::read(&self.body, Trailing::Refused)
+        Ok(json::read(&self.body, Trailing::Refused)?)
     }
 }
 

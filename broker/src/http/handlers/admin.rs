@@ -16,7 +16,7 @@ use crate::service::rate_limit;
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     rate_limit::admin_auth(&broker, call.origin(&call.path()))?;
     admin::check_enabled(&broker)?;
-    let legacy = json::read_named::<Legacy<'_>>(&call.body, Trailing::Ignored);
+    let legacy = json::read::<Legacy<'_>>(&call.body, Trailing::Ignored);
     if legacy.is_ok_and(|legacy| legacy.is_filled()) {
         return Err(ApiError::invalid(
             "client_id and client_secret are not accepted here: send {\"secret\": \"...\"}",

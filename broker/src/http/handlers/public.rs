@@ -9,8 +9,7 @@ use serde::Deserialize;
 
 use crate::http::handlers::discovery::Discovery;
 use crate::http::handlers::health;
-use crate::http::json::reply_text;
-use crate::http::{ApiError, ApiRequest, AppState, reply};
+use crate::http::{ApiError, ApiRequest, AppState, reply, reply_text};
 use crate::service::challenge::{self, ChallengeError};
 use crate::service::rate_limit;
 use crate::service::session::token::{self, Validity};

@@ -1,5 +1,6 @@
 //! Bodies made up by proptest, read by the product and by the reference.
 
+use agentwrit_protocol::go_json::to_line;
 use agentwrit_protocol::k8s::{PutApp, PutLaunchToken};
 use agentwrit_protocol::wire::{LaunchTokenRequest, RegisterRequest};
 use proptest::collection::vec;
@@ -7,6 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::*;
 
@@ -228,7 +232,7 @@ proptest! {
         struct InPlace<'a> {
             nonce: Option<&'a str>,
         }
-        if let Some(place) = parse_usual::<InPlace<'_>>(&body, Trailing::Ignored) {
+        if let Ok(place) = read::<InPlace<'_>>(&body, Trailing::Ignored) {
             let value = reference::read::<serde_json::Map<String, serde_json::Value>>(&body, Trailing::Ignored).unwrap();
             prop_assert_eq!(place.nonce, value.get("nonce").and_then(serde_json::Value::as_str));
         }

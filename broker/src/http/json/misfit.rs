@@ -13,7 +13,7 @@ use super::scan::NotJson;
 /// spec.scopes[3] must be a string, not a number
 /// ```
 #[derive(Debug)]
-pub(crate) struct Misfit {
+pub struct Misfit {
     path: String,
     problem: Problem,
 }
@@ -31,7 +31,8 @@ enum Problem {
 }
 
 impl Misfit {
-    pub(crate) fn wrong(problem: impl fmt::Display) -> Self {
+    /// The value is wrong in this way, which follows its name: `must be …`.
+    pub fn wrong(problem: impl fmt::Display) -> Self {
         Self::new(Problem::Wrong(problem.to_string()))
     }
 
@@ -48,7 +49,7 @@ impl Misfit {
 
     /// The same, of a value that is the member of this name.
     #[must_use]
-    pub(crate) fn in_member(mut self, name: &str) -> Self {
+    pub fn in_member(mut self, name: &str) -> Self {
         let dot = if matches!(self.path.bytes().next(), None | Some(b'[')) {
             ""
         } else {
@@ -60,7 +61,7 @@ impl Misfit {
 
     /// The same, of a value that is this item of a list.
     #[must_use]
-    pub(crate) fn in_item(self, index: usize) -> Self {
+    pub fn in_item(self, index: usize) -> Self {
         self.in_member(&format!("[{index}]"))
     }
 

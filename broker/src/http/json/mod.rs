@@ -1,23 +1,18 @@
-//! JSON bodies, with the tolerance and the strictness of `docs/wire-contract.md` §3.
+//! Reads JSON bodies of requests with the tolerance and the strictness of `docs/wire-contract.md` §3.
+//!
+//! [`read`] reads a whole body; [`Raw`] is a value in it that is read later, or not at all.
 
 mod misfit;
 mod raw;
 mod scan;
 mod text;
 
-use agentwrit_protocol::go_json::to_line;
-use axum::body::Body;
-use axum::response::Response;
-use http::{HeaderValue, StatusCode};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::error::ApiError;
+pub use misfit::Misfit;
+pub use raw::Raw;
 use raw::Whole;
 use scan::Scanner;
-
-pub(super) use misfit::Misfit;
-pub(super) use raw::Raw;
 
 /// What follows the first value of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,31 +23,25 @@ pub enum Trailing {
     Ignored,
 }
 
-/// Reads a body: lossy UTF-8, one value, `null` as `{}`, of members with one name the last one.
-///
-/// # Errors
-/// 400 `malformed JSON body`, or the list that has too many items.
-pub fn read<T: DeserializeOwned>(body: &[u8], trailing: Trailing) -> Result<T, ApiError> {
-    read_named(body, trailing).map_err(|error| match error {
-        Unreadable::Misfit(misfit) if misfit.is_length() => ApiError::invalid(misfit.to_string()),
-        Unreadable::Malformed | Unreadable::Misfit(_) => ApiError::invalid(Unreadable::Malformed.to_string()),
-    })
-}
-
-/// Reads a body into a type that borrows its texts. `None` says nothing: one of them may have to be copied.
-pub(super) fn parse_usual<'de, T: Deserialize<'de>>(body: &'de [u8], trailing: Trailing) -> Option<T> {
-    read_named(body, trailing).ok()
-}
-
 /// Why a body can't be read into a type.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// It does not begin with a JSON object or `null`, or goes on after it.
     #[error("malformed JSON body")]
     Malformed,
     /// It does not fit the type.
     #[error("malformed body: {0}")]
     Misfit(Misfit),
+}
+
+impl Unreadable {
+    /// The text for clients of endpoints that don't name what does not fit, but for a list that is too long.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Misfit(misfit) if misfit.is_length() => misfit.to_string(),
+            Self::Malformed | Self::Misfit(_) => Self::Malformed.to_string(),
+        }
+    }
 }
 
 impl From<Misfit> for Unreadable {
@@ -65,8 +54,11 @@ impl From<Misfit> for Unreadable {
     }
 }
 
-/// Reads a body like [`read`], and says what does not fit.
-pub(super) fn read_named<'de, T: Deserialize<'de>>(body: &'de [u8], trailing: Trailing) -> Result<T, Unreadable> {
+/// Reads a body: lossy UTF-8, one value, `null` as `{}`, of members with one name the last one.
+///
+/// # Errors
+/// What does not fit, or that it is no JSON.
+pub fn read<'de, T: Deserialize<'de>>(body: &'de [u8], trailing: Trailing) -> Result<T, Unreadable> {
     let mut scanner = Scanner::new(body);
     let value = if scanner.peek() == Some(b'{') {
         T::deserialize(Whole(&mut scanner))?
@@ -91,21 +83,6 @@ fn ends_a_word(next: Option<u8>) -> bool {
             b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'[' | b']' | b'{' | b'}' | b',' | b':'
         )
     })
-}
-
-/// A success with a JSON body.
-pub fn reply<T: Serialize>(status: StatusCode, value: &T) -> Response {
-    reply_text(status, to_line(value))
-}
-
-/// A success with a body that is JSON and ends with a line feed.
-pub fn reply_text(status: StatusCode, line: impl Into<Body>) -> Response {
-    let mut response = Response::new(line.into());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 #[cfg(test)]

@@ -19,12 +19,12 @@ use super::scan::{Items, Members, NotJson, Scanner};
 use super::text::Text;
 
 /// Most items of a list. The longest lists of scopes, 32 KiB of JSON, have fewer: `"a:b:c",` are 8 bytes.
-pub(crate) const MOST_ITEMS: usize = 4096;
+pub(super) const MOST_ITEMS: usize = 4096;
 
 /// One JSON value that has not been read. As a type to read into it keeps where the value stands. It may hold a secret:
 /// there is no `Debug`.
 #[derive(Clone, Copy)]
-pub(crate) struct Raw<'a>(&'a [u8]);
+pub struct Raw<'a>(&'a [u8]);
 
 impl<'a> Raw<'a> {
     pub(super) const EMPTY_OBJECT: Self = Self(b"{}");
@@ -44,7 +44,7 @@ impl<'a> Raw<'a> {
     }
 
     /// Whether it is a string, and not the empty one.
-    pub(crate) fn is_filled_text(self) -> bool {
+    pub fn is_filled_text(self) -> bool {
         matches!(self.0, [b'"', _, _, ..])
     }
 
@@ -52,7 +52,7 @@ impl<'a> Raw<'a> {
     ///
     /// # Errors
     /// What doesn't fit.
-    pub(crate) fn read<T: Deserialize<'a>>(self) -> Result<T, Misfit> {
+    pub fn read<T: Deserialize<'a>>(self) -> Result<T, Misfit> {
         T::deserialize(self)
     }
 
@@ -60,7 +60,7 @@ impl<'a> Raw<'a> {
     ///
     /// # Errors
     /// When it is no list.
-    pub(crate) fn items(self) -> Result<impl Iterator<Item = Raw<'a>>, Misfit> {
+    pub fn items(self) -> Result<impl Iterator<Item = Raw<'a>>, Misfit> {
         let mut items = Items::of(Scanner::new(self.0)).ok_or_else(|| self.wrong("an array"))?;
         Ok(std::iter::from_fn(move || items.next().ok().flatten()))
     }

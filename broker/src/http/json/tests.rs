@@ -5,13 +5,14 @@ use agentwrit_protocol::wire::LaunchTokenRequest;
 
 use super::raw::MOST_ITEMS;
 use super::*;
+use serde::de::DeserializeOwned;
 
 fn parsed(body: &[u8]) -> Option<LaunchTokenRequest> {
     read(body, Trailing::Ignored).ok()
 }
 
 fn refusal<T: DeserializeOwned>(body: &str) -> String {
-    match read_named::<T>(body.as_bytes(), Trailing::Refused) {
+    match read::<T>(body.as_bytes(), Trailing::Refused) {
         Ok(_) => panic!("it can be read: {body}"),
         Err(error) => error.to_string(),
     }
@@ -126,7 +127,7 @@ fn a_list_of_too_many_items_is_refused_by_name() {
     let scopes = parsed(body(MOST_ITEMS).as_bytes()).unwrap().allowed_scope.unwrap();
     assert_eq!(scopes.len(), MOST_ITEMS);
     let error = read::<LaunchTokenRequest>(body(MOST_ITEMS + 1).as_bytes(), Trailing::Ignored).unwrap_err();
-    assert_eq!(error.problem().detail, "allowed_scope must have at most 4096 items");
+    assert_eq!(error.brief(), "allowed_scope must have at most 4096 items");
     // No list of scopes that an endpoint accepts, 32 KiB of JSON, is that long.
     assert!(format!("[{}]", list(MOST_ITEMS)).len() > 32 * 1024);
 }
@@ -134,7 +135,7 @@ fn a_list_of_too_many_items_is_refused_by_name() {
 #[test]
 fn what_does_not_fit_is_named() {
     let good = r#"{"uid":"u","generation":1,"order":{"lease_epoch":1,"sequence":2},"state":"ready","spec":{"scopes":["a:b:c"],"max_agent_ttl_seconds":60}}"#;
-    assert!(read_named::<PutApp>(good.as_bytes(), Trailing::Refused).is_ok());
+    assert!(read::<PutApp>(good.as_bytes(), Trailing::Refused).is_ok());
     for (from, to, problem) in [
         ("\"u\"", "5", "uid must be a string, not a number"),
         ("\"u\"", "null", "uid is required"),

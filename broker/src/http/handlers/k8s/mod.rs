@@ -15,8 +15,8 @@ use axum::response::Response;
 use axum::routing::{get, post, put};
 use serde::Deserialize;
 
-use crate::http::json::Trailing;
-use crate::http::{ApiError, ApiRequest, AppState, authorization, json};
+use crate::http::json::{self, Trailing};
+use crate::http::{ApiError, ApiRequest, AppState, authorization};
 use crate::service::k8s::callers::{self, Incoming, K8sError};
 use crate::service::k8s::policy::input::InputError;
 use crate::service::k8s::policy::write::{WriteRefusal, Writer};
@@ -75,7 +75,7 @@ fn incoming(call: &ApiRequest) -> Incoming<'_> {
 
 /// A body of this API: what doesn't fit is named.
 fn body<'a, T: Deserialize<'a>>(call: &'a ApiRequest) -> Result<T, InputError> {
-    json::read_named(&call.body, Trailing::Ignored).map_err(|error| InputError::new(error.to_string()))
+    json::read(&call.body, Trailing::Ignored).map_err(|error| InputError::new(error.to_string()))
 }
 
 impl From<InputError> for ApiError {
