@@ -16,24 +16,25 @@ declare -A ALLOWED=(
   [agentwrit-client]="agentwrit-protocol"
   [agentwrit-crds]="agentwrit-protocol"
   [agentwrit-attest]="agentwrit-protocol agentwrit-server"
+  [agentwrit-json]="agentwrit-protocol"
   [agentwrit-tokens]="agentwrit-protocol"
   [agentwrit-store]="agentwrit-protocol"
   [agentwrit-retention]="agentwrit-protocol agentwrit-store"
   [agentwrit-store-sqlite]="agentwrit-protocol agentwrit-store"
-  [agentwrit-broker]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-retention agentwrit-store agentwrit-store-sqlite agentwrit-tokens"
+  [agentwrit-broker]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-json agentwrit-retention agentwrit-store agentwrit-store-sqlite agentwrit-tokens"
   [agentwrit-controller]="agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds"
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
   [agentwrit-testkit]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-store agentwrit-broker"
   [agentwrit-load]="agentwrit-protocol"
-  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
+  [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-json agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-attest agentwrit-tests"
 # Programs that are tests themselves: nothing else may have the test kit, or the clock that a test moves.
 TEST_PROGRAMS="agentwrit-testkit agentwrit-fuzz-targets"
-# protocol is the domain and does no I/O.
+# protocol is the domain, and json reads it; neither does I/O.
 PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum rusqlite sqlx rustls socket2 mio"
 SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
 # The store's traits know no database; its implementations stand beside them.
@@ -95,6 +96,7 @@ check_nobody() {
 check_direct
 check_test_features
 check_tree agentwrit-protocol "$PURE_FORBIDDEN"
+check_tree agentwrit-json "$PURE_FORBIDDEN"
 check_tree agentwrit-store "$DATABASES"
 check_tree agentwrit-retention "$DATABASES"
 check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"

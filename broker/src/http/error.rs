@@ -1,12 +1,12 @@
 //! Errors on their way to `application/problem+json`.
 
+use agentwrit_json::Unreadable;
 use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use agentwrit_store::StoreError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 
 use crate::http::date::http_date;
-use crate::http::json::Unreadable;
 use crate::service::rate_limit::RateLimited;
 
 /// What a handler refuses with; the problem layer adds path and request id.

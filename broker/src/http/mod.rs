@@ -5,7 +5,6 @@ mod client_address;
 mod date;
 pub mod error;
 pub mod handlers;
-pub mod json;
 mod layers;
 mod malformed_head;
 pub mod query;

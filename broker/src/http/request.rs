@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use agentwrit_json::{self as json, Trailing};
 use agentwrit_server::Connection;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -15,7 +16,6 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::error::ApiError;
-use super::json::{self, Trailing};
 use super::layers::body_limit::{self, MAX_BODY};
 use super::layers::paths::{self, Route};
 use crate::service::origin::AuditOrigin;

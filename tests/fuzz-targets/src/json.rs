@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use agentwrit_broker::http::json::{Trailing, read};
+use agentwrit_json::{Trailing, read};
 use agentwrit_protocol::go_json;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

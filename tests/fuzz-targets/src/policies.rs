@@ -1,7 +1,7 @@
 //! Policy documents of the controller.
 
-use agentwrit_broker::http::json::{Trailing, read};
 use agentwrit_broker::service::k8s::policy::input::{InputError, Write};
+use agentwrit_json::{Trailing, read};
 use agentwrit_protocol::Scope;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PutPolicy, WriteOrder};
 use agentwrit_store::policy::PolicyKey;

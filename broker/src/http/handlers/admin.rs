@@ -1,5 +1,6 @@
 //! Admin login.
 
+use agentwrit_json::{self as json, Raw, Trailing};
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::wire::{AdminAuthRequest, AdminAuthResponse};
 use axum::extract::State;
@@ -7,7 +8,6 @@ use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::http::json::{self, Raw, Trailing};
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::admin::{self, AdminError};
 use crate::service::rate_limit;

@@ -8,6 +8,7 @@ mod policies;
 use std::sync::Arc;
 
 use agentwrit_attest::{Attestation, AttestorError};
+use agentwrit_json::{self as json, Trailing};
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::DenialKind;
 use axum::Router;
@@ -15,7 +16,6 @@ use axum::response::Response;
 use axum::routing::{get, post, put};
 use serde::Deserialize;
 
-use crate::http::json::{self, Trailing};
 use crate::http::{ApiError, ApiRequest, AppState, authorization};
 use crate::service::k8s::callers::{self, Incoming, K8sError};
 use crate::service::k8s::policy::input::InputError;

@@ -1,5 +1,6 @@
 //! Policies as the controller writes and reads them.
 
+use agentwrit_json::{Misfit, Raw};
 use agentwrit_protocol::Problem;
 use agentwrit_protocol::k8s::{
     BulkResponse, BulkResult, MAX_BULK_ITEMS, MarkRequest, PolicyKind, PutApp, PutLaunchToken,
@@ -10,7 +11,6 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Answer, K8s, body};
-use crate::http::json::{Misfit, Raw};
 use crate::http::query::{Reader, parameters};
 use crate::http::{ApiError, ApiRequest, reply};
 use crate::service::k8s::callers::K8sError;

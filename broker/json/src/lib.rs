@@ -1,6 +1,7 @@
 //! Reads JSON bodies of requests with the tolerance and the strictness of `docs/wire-contract.md` §3.
 //!
 //! [`read`] reads a whole body; [`Raw`] is a value in it that is read later, or not at all.
+#![deny(missing_docs)]
 
 mod misfit;
 mod raw;
