@@ -16,7 +16,7 @@ source "$REPO/scripts/lib/build.sh"
 [[ ${1:-} == --help ]] && { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0; }
 mkdir -p "$REPO/target/log"
 # Progress goes to stderr, so that --json can be piped.
-run_step "load program" "$REPO/target/log/build-bench-broker.log" build_binary agentwrit-load bench-broker >&2
+run_step "bench program" "$REPO/target/log/build-bench-broker.log" build_binary agentwrit-bench bench-broker >&2
 broker=${BENCH_BROKER:-}
 if [[ -z $broker ]]; then
   "$REPO/scripts/images.sh" build agentwrit-broker >&2

@@ -32,4 +32,4 @@ for ((round = 1; round <= rounds; round++)); do
       { tail -n 20 "$results/$which-$round.log" >&2; die "bench-broker.sh failed"; }
   done
 done
-exec python3 "$REPO/tests/load/compare.py" "$results" "${BENCH_GRANTED:-0}"
+exec python3 "$REPO/tests/bench/compare.py" "$results" "${BENCH_GRANTED:-0}"

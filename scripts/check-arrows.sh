@@ -27,7 +27,8 @@ declare -A ALLOWED=(
   [agentwrit-cli]="agentwrit-protocol agentwrit-client"
   [agentwrit-demo]="agentwrit-protocol agentwrit-client"
   [agentwrit-testkit]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-store agentwrit-broker"
-  [agentwrit-load]="agentwrit-protocol"
+  [agentwrit-bench]="agentwrit-protocol agentwrit-testkit"
+  [agentwrit-crash]="agentwrit-protocol agentwrit-testkit"
   [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-json agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )

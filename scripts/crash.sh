@@ -15,7 +15,7 @@ cd "$REPO"
 rounds=${1:-20}
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || die -2 "ROUNDS must be a positive number, not \"$rounds\""
 target=${CARGO_TARGET_DIR:-$REPO/target}
-cargo build --quiet --locked -p agentwrit-load --bin crash-broker
+cargo build --quiet --locked -p agentwrit-crash --bin crash-broker
 broker=${CRASH_BROKER:-}
 if [[ -z $broker ]]; then
   cargo build --quiet --locked -p agentwrit-broker

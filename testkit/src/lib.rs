@@ -5,6 +5,8 @@
 //! * [`Keys`], [`registration`], [`claims`]: what an agent does.
 //! * [`Answer`], [`send_over`]: one request, and what the broker answered.
 //!
+//! With the feature `load`, [`load`]: clients and a broker process for the programs that measure or kill one.
+//!
 //! With the feature `broker`:
 //! * `Setup`, `Broker`: the one way to start a broker in process, with a port of its own or without one.
 //! * `ThreadedBroker`: such a broker for tests without a runtime.
@@ -27,6 +29,8 @@ mod answer;
 mod blocking;
 mod fake_broker;
 mod keys;
+#[cfg(feature = "load")]
+pub mod load;
 mod process;
 mod watched;
 

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agentwrit_load::crash::run::{Options, Summary, rounds, self_test};
-use agentwrit_load::failure::Result;
-use agentwrit_load::moment;
+use agentwrit_crash::run::{Options, Summary, rounds, self_test};
+use agentwrit_testkit::load::failure::Result;
+use agentwrit_testkit::load::moment;
 use clap::Parser;
 
 /// Kills a broker under load, again and again, and checks that what it had acknowledged is still so.

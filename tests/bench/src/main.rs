@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agentwrit_load::bench::baseline;
-use agentwrit_load::bench::goals::Operation;
-use agentwrit_load::bench::run::{Options, run};
-use agentwrit_load::failure::{Failure, Result};
+use agentwrit_bench::baseline;
+use agentwrit_bench::goals::Operation;
+use agentwrit_bench::run::{Options, run};
+use agentwrit_testkit::load::failure::{Failure, Result};
 use clap::{Parser, Subcommand};
 
 /// Turns of tasks between two looks at the sockets: few, because one task always wants its turn.

@@ -1,4 +1,5 @@
 //! The broker's benchmark: every operation with few and many clients, beside what the machine could do at best.
+#![deny(missing_docs)]
 
 pub mod baseline;
 pub mod goals;

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use agentwrit_testkit::load::moment;
 use serde::Serialize;
 
-use super::baseline::{Beside, Rate, Raw};
-use super::goals::{GOAL_CLIENTS, Goal, IDLE_KIB, START_MS, Target};
-use super::measure::Sample;
+use crate::baseline::{Beside, Rate, Raw};
+use crate::goals::{GOAL_CLIENTS, Goal, IDLE_KIB, START_MS, Target};
+use crate::measure::Sample;
 
 /// One operation with so many clients.
 #[derive(Debug, Serialize)]
@@ -103,13 +104,13 @@ impl Single {
 
     /// Resident memory, KiB.
     pub fn resident(name: &'static str, kib: u64) -> Self {
-        Self::new(name, crate::moment::float(kib), "KiB")
+        Self::new(name, moment::float(kib), "KiB")
     }
 
     /// Resident memory before any work, KiB.
     pub fn idle(name: &'static str, kib: u64) -> Self {
         Self {
-            goal: Some(crate::moment::float(IDLE_KIB)),
+            goal: Some(moment::float(IDLE_KIB)),
             ..Self::resident(name, kib)
         }
     }

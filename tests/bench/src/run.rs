@@ -4,16 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::baseline::StandIn;
-use super::goals::{Operation, TARGETS, Target};
-use super::measure::{Idle, Load, Sample, window};
-use super::operations::{LaunchAndRegister, Register, Renew, Repeat, delegation, revocations};
-use super::prepare::{Countdown, World, unseen};
-use super::report::{Report, Row, Single};
-use crate::agent::{claims, validation};
-use crate::failure::{Failure, Result};
-use crate::http::request;
-use crate::process::{Broker, Settings, cores, pin};
+use agentwrit_testkit::load::agent::{claims, validation};
+use agentwrit_testkit::load::failure::{Failure, Result};
+use agentwrit_testkit::load::http::request;
+use agentwrit_testkit::load::process::{Broker, Settings, cores, pin};
+
+use crate::baseline::StandIn;
+use crate::goals::{Operation, TARGETS, Target};
+use crate::measure::{Idle, Load, Sample, window};
+use crate::operations::{LaunchAndRegister, Register, Renew, Repeat, delegation, revocations};
+use crate::prepare::{Countdown, World, unseen};
+use crate::report::{Report, Row, Single};
 
 /// Starts whose median is told.
 const STARTS: usize = 5;

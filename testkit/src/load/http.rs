@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::failure::{Failure, Result};
+use super::failure::{Failure, Result};
 
 const HEADERS: usize = 32;
 const FIRST_BUFFER: usize = 16 * 1024;

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agentwrit_testkit::load::agent;
+use agentwrit_testkit::load::failure::{Failure, Result};
+use agentwrit_testkit::load::http::{Connection, request};
+use agentwrit_testkit::load::process::{Broker, Settings};
 use serde::Deserialize;
 
-use super::check::{Findings, Which, check};
-use super::client::{AGENT_TTL, Access, Client};
-use super::ledger::Ledger;
-use super::random::Random;
-use super::tamper::{TAMPERS, Tamper};
-use super::trail::Trail;
-use crate::agent;
-use crate::failure::{Failure, Result};
-use crate::http::{Connection, request};
-use crate::process::{Broker, Settings};
+use crate::check::{Findings, Which, check};
+use crate::client::{AGENT_TTL, Access, Client};
+use crate::ledger::Ledger;
+use crate::random::Random;
+use crate::tamper::{TAMPERS, Tamper};
+use crate::trail::Trail;
 
 const CLIENTS: usize = 24;
 /// The broker dies this long after the clients have begun, milliseconds.

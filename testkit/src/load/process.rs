@@ -10,9 +10,9 @@ use agentwrit_protocol::wire::HealthResponse;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::failure::{Failure, Result};
-use crate::http::{Connection, request};
-use crate::moment;
+use super::failure::{Failure, Result};
+use super::http::{Connection, request};
+use super::moment;
 
 /// The admin secret of every broker that is started here.
 pub const ADMIN_SECRET: &str = "load-on-a-broker-secret";

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use agentwrit_testkit::load::failure::{Failure, Result};
+use agentwrit_testkit::load::moment;
+use agentwrit_testkit::load::process::{Broker, Usage, usage};
 use serde::Serialize;
-
-use crate::failure::{Failure, Result};
-use crate::moment;
-use crate::process::{Broker, Usage, usage};
 
 /// Whether there was something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +74,7 @@ impl Server for Broker {
     }
 
     async fn commits(&self) -> Result<u64> {
-        super::prepare::commits(self).await
+        crate::prepare::commits(self).await
     }
 }
 

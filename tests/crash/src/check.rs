@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use agentwrit_protocol::wire::{RenewResponse, ValidateResponse};
+use agentwrit_testkit::load::agent::{Key, challenge, validation};
+use agentwrit_testkit::load::failure::Result;
+use agentwrit_testkit::load::http::{Connection, request};
 
-use super::ledger::{Agent, Doubt, End, Ledger};
-use super::trail::Trail;
-use crate::agent::{Key, challenge, validation};
-use crate::failure::Result;
-use crate::http::{Connection, request};
+use crate::ledger::{Agent, Doubt, End, Ledger};
+use crate::trail::Trail;
 
 /// Findings shown of one check; the rest is counted.
 const SHOWN: usize = 20;

@@ -4,12 +4,12 @@
 
 use std::path::Path;
 
+use agentwrit_testkit::load::agent::claims;
+use agentwrit_testkit::load::failure::{Failure, Result};
 use rusqlite::{Connection, params};
 
-use super::ledger::{Agent, End, Ledger};
-use super::run::NOT_OPEN;
-use crate::agent::claims;
-use crate::failure::{Failure, Result};
+use crate::ledger::{Agent, End, Ledger};
+use crate::run::NOT_OPEN;
 
 /// One loss.
 pub struct Tamper {

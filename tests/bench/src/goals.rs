@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::baseline::{Beside, Rate};
-use super::measure::Sample;
+use crate::baseline::{Beside, Rate};
+use crate::measure::Sample;
 
 /// What a figure is a share of.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -194,7 +194,7 @@ pub const IDLE_KIB: u64 = 12 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::baseline::Raw;
+    use crate::baseline::Raw;
 
     fn sample(per_second: f64, p50_us: u32, p99_us: u32, per_commit: f64) -> Sample {
         Sample {

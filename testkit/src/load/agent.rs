@@ -7,9 +7,9 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use agentwrit_protocol::claims::Claims;
 
-use crate::failure::{Failure, Result};
-use crate::http::{Connection, request};
-use crate::process::ADMIN_SECRET;
+use super::failure::{Failure, Result};
+use super::http::{Connection, request};
+use super::process::ADMIN_SECRET;
 
 /// What launch tokens here allow.
 pub const ALLOWED: &str = "read:data:*";

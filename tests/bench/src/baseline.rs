@@ -9,6 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_testkit::load::failure::{Failure, Result};
+use agentwrit_testkit::load::http::{Connection, request};
+use agentwrit_testkit::load::moment;
+use agentwrit_testkit::load::process::{Usage, pin, usage};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -24,12 +28,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
-use super::measure::{Idle, Sample, Server, window};
-use super::operations::Repeat;
-use crate::failure::{Failure, Result};
-use crate::http::{Connection, request};
-use crate::moment;
-use crate::process::{Usage, pin, usage};
+use crate::measure::{Idle, Sample, Server, window};
+use crate::operations::Repeat;
 
 /// How long each raw rate is measured.
 const RAW: Duration = Duration::from_millis(100);

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
+use agentwrit_testkit::load::failure::Result;
+use agentwrit_testkit::load::http::{Connection, request};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-
-use crate::failure::Result;
-use crate::http::{Connection, request};
 
 const PAGE: usize = 1000;
 

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentwrit_protocol::claims::Claims;
+use agentwrit_testkit::load::agent::{self, Key, claims};
+use agentwrit_testkit::load::failure::{Failure, Result};
+use agentwrit_testkit::load::http::{Connection, request};
+use agentwrit_testkit::load::moment;
+use agentwrit_testkit::load::process::Broker;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 
-use super::measure::{Idle, Sample, window};
-use super::operations::Register;
-use crate::agent::{self, Key, claims};
-use crate::failure::{Failure, Result};
-use crate::http::{Connection, request};
-use crate::moment;
-use crate::process::Broker;
+use crate::measure::{Idle, Sample, window};
+use crate::operations::Register;
 
 const COMMITS: &str = "agentwrit_audit_write_duration_seconds_count ";
 /// Clients that prepare.

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use agentwrit_protocol::wire::{LaunchTokenResponse, RegisterResponse, RenewResponse};
+use agentwrit_testkit::load::agent::{Key, SCOPE, challenge, claims, launch_request};
+use agentwrit_testkit::load::failure::{Failure, Result};
+use agentwrit_testkit::load::http::{Connection, request};
 use serde::Deserialize;
 
-use super::ledger::{Agent, Doubt, End, Ledger};
-use super::random::Random;
-use crate::agent::{Key, SCOPE, challenge, claims, launch_request};
-use crate::failure::{Failure, Result};
-use crate::http::{Connection, request};
+use crate::ledger::{Agent, Doubt, End, Ledger};
+use crate::random::Random;
 
 /// Life of agents' tokens, seconds: longer than any run.
 pub const AGENT_TTL: u32 = 7200;

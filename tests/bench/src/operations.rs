@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::wire::{LaunchTokenResponse, RenewResponse};
+use agentwrit_testkit::load::agent::{self, Key, SCOPE, claims};
+use agentwrit_testkit::load::failure::Result;
+use agentwrit_testkit::load::http::{Connection, request};
 
-use super::measure::{Load, Step};
-use super::prepare::{Countdown, World};
-use crate::agent::{self, Key, SCOPE, claims};
-use crate::failure::Result;
-use crate::http::{Connection, request};
+use crate::measure::{Load, Step};
+use crate::prepare::{Countdown, World};
 
 fn key(number: usize) -> Key {
     Key::numbered(u64::try_from(number).unwrap_or_default())
