@@ -1,23 +1,23 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak lint generate bench bench-broker fuzz mutants clean
+.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak fresh-machine lint generate bench bench-broker fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
 		/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2} \
 		END {print "\nFirst time here: make demo. Before you send a change: make test."}' $(MAKEFILE_LIST)
 
-setup: ## Install Debian packages and build the Kubernetes programs (skips what is there)
+setup: ## Bring what is missing: packages, Rust, Go, Node, the Kubernetes programs (YES=1 doesn't ask)
 	@scripts/setup.sh
 
 build: ## Build the release binaries into target/release
-	@scripts/setup.sh packages && scripts/images.sh build
+	@scripts/setup.sh packages rust && scripts/images.sh build
 
 images: ## Build the container images and load them into the cluster if it is up
-	@scripts/setup.sh && scripts/images.sh
+	@scripts/setup.sh packages rust && scripts/images.sh
 
 cluster-up: ## Start a real Kubernetes node (kind where Docker answers), print its KUBECONFIG
-	@scripts/setup.sh && scripts/cluster.sh up
+	@scripts/setup.sh packages cluster && scripts/cluster.sh up
 
 cluster-down: ## Stop the cluster and leave nothing behind
 	@scripts/cluster.sh down
@@ -37,13 +37,16 @@ test: ## Run everything: lint, unit, API server, other clients, end to end (scri
 test-full: test attack compat soak ## Everything, and what takes long: attacks in full, the sidecar of before, a week and a day on a moved clock
 
 attack: ## Attack the release programs under the chart's memory limits, in full (scripts/attack.sh --help)
-	@scripts/setup.sh packages && scripts/attack.sh --full
+	@scripts/setup.sh packages rust && scripts/attack.sh --full
 
 compat: ## Run the sidecar of the version before against this broker (COMPAT_COMMIT names another)
-	@scripts/setup.sh packages && scripts/compat.sh
+	@scripts/setup.sh packages rust && scripts/compat.sh
 
 soak: ## A week of 1,000 agents and a day of 10,000 on a clock that the test moves (scripts/soak.sh NAME... for a part)
-	@scripts/setup.sh packages && scripts/soak.sh
+	@scripts/setup.sh packages rust && scripts/soak.sh
+
+fresh-machine: ## Prove in a Debian made by debootstrap that nothing is needed but these commands (root; 6 minutes)
+	@scripts/fresh-machine.sh
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
 	@scripts/setup.sh && scripts/lint.sh

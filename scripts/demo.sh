@@ -90,7 +90,7 @@ now_ms() { date +%s%3N; }
 
 prepare() {
   step "A real Kubernetes cluster with AgentWrit in it"
-  "$REPO/scripts/setup.sh" | show
+  "$REPO/scripts/setup.sh" packages rust go cluster
   "$REPO/scripts/cluster.sh" up | show
   "$REPO/scripts/images.sh" | show
   eval "$("$REPO/scripts/cluster.sh" env)"

@@ -6,8 +6,6 @@ set -euo pipefail
 SCRIPT_NAME="test"
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
-# shellcheck source=scripts/lib/node.sh
-source "$REPO/scripts/lib/node.sh"
 cd "$REPO"
 LOG=$REPO/target/log
 STAGES=(lint unit crash soak attack apiserver interop e2e)
@@ -110,10 +108,11 @@ for name in "${SELECTED[@]}"; do
   [[ " ${STAGES[*]} " == *" $name "* ]] || die -2 "unknown stage \"$name\"; use ${STAGES[*]}"
 done
 
-# Said now rather than after half an hour.
-if wanted interop; then node_there; fi
 mkdir -p "$LOG"
-scripts/setup.sh
+# All at once, so that what can't be had is said now rather than after half an hour.
+parts=(packages rust go cluster checks)
+if wanted interop; then parts+=(node); fi
+scripts/setup.sh "${parts[@]}"
 for name in "${STAGES[@]}"; do
   if wanted "$name"; then
     case $name in

@@ -1,55 +1,88 @@
 # shellcheck shell=bash
-# Debian packages and the Rust toolchain.
+# Packages of the distribution: by apt-get on Debian and Ubuntu, by dnf on Fedora.
 
-# gcc, libc6-dev: the pause image, linking; cmake: aws-lc-sys; runc, CNI plugins, iptables, nftables,
-# conntrack, iproute2: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests;
-# python3-venv: the tests with other people's clients.
+# C compiler and library: linking, the pause image; cmake: aws-lc-sys; runc, CNI plugins, iptables, nftables,
+# conntrack, iproute: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests;
+# Python with venv: the tests with other people's clients, and Go or Node where their own sites can't be reached.
 DEBIAN_PACKAGES=(
   build-essential cmake curl ca-certificates git jq make openssl procps util-linux shellcheck python3 python3-venv
   runc containernetworking-plugins iptables nftables iproute2 conntrack buildah
+)
+FEDORA_PACKAGES=(
+  gcc gcc-c++ glibc-devel glibc-static cmake curl ca-certificates git jq make openssl procps-ng util-linux ShellCheck python3 python3-pip
+  runc containernetworking-plugins iptables-nft nftables iproute conntrack-tools buildah
+  gawk diffutils findutils tar gzip hostname which
 )
 
 as_root() {
   if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi
 }
 
+# apt, dnf, or nothing.
+package_manager() {
+  if command -v apt-get >/dev/null 2>&1 && command -v dpkg-query >/dev/null 2>&1; then
+    echo apt
+  elif command -v dnf >/dev/null 2>&1 && command -v rpm >/dev/null 2>&1; then
+    echo dnf
+  fi
+}
+
+# What of the list is not installed, one a line.
+missing_packages() {
+  local name
+  case $(package_manager) in
+    apt)
+      for name in "${DEBIAN_PACKAGES[@]}"; do
+        # shellcheck disable=SC2016 # dpkg-query expands it, not the shell
+        [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null) == ii* ]] || echo "$name"
+      done
+      ;;
+    dnf)
+      # --whatprovides: Fedora's curl may be curl-minimal.
+      for name in "${FEDORA_PACKAGES[@]}"; do
+        rpm -q --quiet --whatprovides "$name" >/dev/null 2>&1 || echo "$name"
+      done
+      ;;
+  esac
+}
+
+plan_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages)
+  ((${#missing[@]} == 0)) || printf '%s|%s|%s\n' "${#missing[@]} packages (${missing[*]})" "$(package_source)" "up to 250 MB, 1 to 2 min"
+}
+
+package_source() { if [[ $(package_manager) == apt ]]; then echo "apt-get"; else echo "dnf"; fi; }
+
 packages() {
-  local missing=() name
-  if ! command -v dpkg-query >/dev/null 2>&1; then
-    say "this is not Debian or Ubuntu; please install by hand what is missing of: ${DEBIAN_PACKAGES[*]}"
+  local missing
+  if [[ -z $(package_manager) ]]; then
+    say "neither apt-get nor dnf is here; please install by hand what is missing of: ${DEBIAN_PACKAGES[*]}"
     return 0
   fi
-  for name in "${DEBIAN_PACKAGES[@]}"; do
-    # shellcheck disable=SC2016 # dpkg-query expands it, not the shell
-    [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null) == ii* ]] || missing+=("$name")
-  done
+  mapfile -t missing < <(missing_packages)
   if ((${#missing[@]} == 0)); then
-    say "Debian packages: all there"
+    say "packages of the distribution: all there"
     return 0
   fi
   if [[ $(id -u) != 0 ]] && ! sudo -n true 2>/dev/null; then
-    die -2 "these Debian packages are missing and installing them needs root: ${missing[*]}"
+    die -2 "these packages are missing and installing them needs root: ${missing[*]}"
   fi
   mkdir -p "$AGENTWRIT_CACHE/log"
-  run_step "package lists (apt-get update)" "$AGENTWRIT_CACHE/log/apt-update.log" as_root apt-get update -q
-  run_step "Debian packages (${missing[*]})" "$AGENTWRIT_CACHE/log/apt-install.log" \
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+  install_packages packages "${missing[@]}"
 }
 
-# The toolchain that rust-toolchain.toml names; rustup fetches it if it is missing.
-rust_toolchain() {
-  local channel
-  command -v cargo >/dev/null 2>&1 ||
-    die -2 "no cargo found; install Rust by rustup (https://rustup.rs), then run make setup again"
-  channel=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$REPO/rust-toolchain.toml")
-  if [[ $(cd "$REPO" && cargo --version 2>/dev/null) == "cargo ${channel}"* ]]; then
-    say "Rust $channel: there"
-  elif command -v rustup >/dev/null 2>&1; then
-    mkdir -p "$AGENTWRIT_CACHE/log"
-    run_step "Rust $channel" "$AGENTWRIT_CACHE/log/rustup.log" \
-      rustup toolchain install "$channel" --profile minimal -c rustfmt -c clippy
+# install_packages LOG-NAME PACKAGE...
+install_packages() {
+  local log=$AGENTWRIT_CACHE/log/$1
+  shift
+  if [[ $(package_manager) == apt ]]; then
+    KIND=download run_step "package lists (apt-get update)" "$log-lists.log" as_root apt-get update -q
+    KIND=download ROUGH="1 to 2 min" run_step "$# packages by apt-get" "$log.log" \
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "$@"
   else
-    die -2 "cargo is not version $channel (rust-toolchain.toml) and there is no rustup to fetch it; see https://rustup.rs"
+    KIND=download ROUGH="1 to 2 min" run_step "$# packages by dnf" "$log.log" \
+      as_root dnf install -y --setopt=install_weak_deps=False "$@"
   fi
 }
 
@@ -63,7 +96,7 @@ unpacked_packages() {
     [[ -x $TOOLS_BIN/$name ]] || command -v "$name" >/dev/null 2>&1 || missing+=("$name")
   done
   ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null 2>&1 ||
+  [[ $(package_manager) == apt ]] ||
     die -2 "this is not Debian or Ubuntu; the end-to-end tests need on the PATH: ${missing[*]}"
   folder=$(mktemp -d)
   mkdir -p "$AGENTWRIT_CACHE/log" "$TOOLS_BIN"

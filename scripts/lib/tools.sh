@@ -46,56 +46,98 @@ KIND_TOOLS=(
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
 
-# The Go release that can build them all without fetching another toolchain.
-go_toolchain() {
-  local have
-  command -v go >/dev/null 2>&1 || [[ ! -x /usr/local/go/bin/go ]] || PATH=$PATH:/usr/local/go/bin
-  command -v go >/dev/null 2>&1 ||
-    die -2 "no Go found; Kubernetes 1.36 needs Go 1.26 or later from https://go.dev/dl (Debian's golang package is too old)"
-  have=$(GOTOOLCHAIN=local go env GOVERSION)
-  [[ $(printf '%s\n' go1.26 "$have" | sort -V | head -n 1) == go1.26 ]] ||
-    die -2 "Go ${have#go} is too old; Kubernetes 1.36 needs Go 1.26 or later from https://go.dev/dl (Debian's golang package is too old)"
+# What each takes on two cores, in seconds, when it is built after those before it: they share most packages.
+declare -A ROUGH_SECONDS=()
+
+# The entries of this machine's kind of cluster: those that run or install something, and those that check manifests.
+cluster_tools() { all_tools | grep -v kubeconform; }
+check_tools() { all_tools | grep kubeconform; }
+all_tools() { if docker_answers; then printf '%s\n' "${KIND_TOOLS[@]}"; else printf '%s\n' "${NODE_TOOLS[@]}"; fi; }
+
+# plan_tools ENTRIES: what of them would be built.
+plan_tools() {
+  local module package program flags missing=() seconds=0 GO_TOOLCHAIN=go$GO_RELEASE
+  go_there || true
+  while IFS='|' read -r module package program flags; do
+    if ! is_built "$module" "$package" "$program" "$flags"; then
+      missing+=("$program")
+      seconds=$((seconds + ${ROUGH_SECONDS[$program]:-60}))
+    fi
+  done <<<"$1"
+  ((${#missing[@]} == 0)) || echo "${#missing[@]} programs (${missing[*]})|source, as Go modules|$(about "$seconds") on two cores"
 }
+
+# Seconds as a person would say them.
+about() { if (($1 < 90)); then echo "about $((($1 + 9) / 10 * 10)) s"; else echo "about $((($1 + 30) / 60)) min"; fi; }
 
 # A hash of everything that decides what one program is: its module's pins, package, flags, Go release.
 tool_stamp() {
   local module=$1 package=$2 flags=$3
-  { cat "$REPO/tests/tools/$module/go.mod" "$REPO/tests/tools/$module/go.sum"; echo "$package $flags $GO_VERSION"; } |
+  { cat "$REPO/tests/tools/$module/go.mod" "$REPO/tests/tools/$module/go.sum"; echo "$package $flags $(go_release)"; } |
     sha256sum | cut -d' ' -f1
 }
 
-build_tool() {
-  local module=$1 package=$2 program=$3 flags=$4 stamp stamp_file=$TOOLS_BIN/.stamps/$3
-  stamp=$(tool_stamp "$module" "$package" "$flags")
-  if [[ -x $TOOLS_BIN/$program && $(cat "$stamp_file" 2>/dev/null) == "$stamp" ]]; then
-    return 0
-  fi
-  # Built beside and moved, so that a running program's file is never written into.
-  run_step "$program" "$AGENTWRIT_CACHE/log/build-$program.log" \
-    env -C "$REPO/tests/tools/$module" GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 \
-    go build -trimpath -buildvcs=false -ldflags "-s -w $flags" -o "$TOOLS_BIN/.$program.new" "$package"
-  mv -f "$TOOLS_BIN/.$program.new" "$TOOLS_BIN/$program"
-  printf '%s\n' "$stamp" >"$stamp_file"
-  built=$((built + 1))
+# The release that builds, such as go1.26.8, whether it is here already or not.
+go_release() {
+  if [[ $GO_TOOLCHAIN != local ]]; then echo "$GO_TOOLCHAIN"; else GOTOOLCHAIN=local go env GOVERSION; fi
 }
 
+is_built() { [[ -x $TOOLS_BIN/$3 && $(cat "$TOOLS_BIN/.stamps/$3" 2>/dev/null) == "$(tool_stamp "$1" "$2" "$4")" ]]; }
+
+build_tool() {
+  local module=$1 package=$2 program=$3 flags=$4
+  # Built beside and moved, so that a running program's file is never written into.
+  run_step "$program" "$AGENTWRIT_CACHE/log/build-$program.log" go_in "$module" \
+    go build -trimpath -buildvcs=false -ldflags "-s -w $flags" -o "$TOOLS_BIN/.$program.new" "$package"
+  mv -f "$TOOLS_BIN/.$program.new" "$TOOLS_BIN/$program"
+  tool_stamp "$module" "$package" "$flags" >"$TOOLS_BIN/.stamps/$program"
+}
+
+# go_in MODULE COMMAND...
+go_in() {
+  local module=$1
+  shift
+  env -C "$REPO/tests/tools/$module" GOTOOLCHAIN="$GO_TOOLCHAIN" GOFLAGS=-mod=readonly CGO_ENABLED=0 "$@"
+}
+
+# tools ENTRIES: builds those of them that are not there.
 tools() {
-  local wanted=("${NODE_TOOLS[@]}") entry module package program flags built=0 start=$SECONDS
-  if docker_answers; then wanted=("${KIND_TOOLS[@]}"); fi
+  local module package program flags todo=() all built=0 start=$SECONDS
   go_toolchain
-  GO_VERSION=$(GOTOOLCHAIN=local go env GOVERSION)
   mkdir -p "$TOOLS_BIN/.stamps" "$AGENTWRIT_CACHE/log"
   exec 9>"$TOOLS_BIN/.lock"
   if ! flock -n 9; then
     say "another clone is building the Kubernetes programs; waiting for it"
     flock 9
   fi
-  for entry in "${wanted[@]}"; do
+  all=$(wc -l <<<"$1")
+  while IFS='|' read -r module package program flags; do
+    is_built "$module" "$package" "$program" "$flags" || todo+=("$module|$package|$program|$flags")
+  done <<<"$1"
+  for entry in "${todo[@]}"; do
     IFS='|' read -r module package program flags <<<"$entry"
-    build_tool "$module" "$package" "$program" "$flags" 9>&-
+    built=$((built + 1))
+    ROUGH="$built of ${#todo[@]}, $(about "${ROUGH_SECONDS[$program]:-60}")" build_tool "$module" "$package" "$program" "$flags" 9>&-
   done
   exec 9>&-
-  say "Kubernetes programs in $TOOLS_BIN: $built built, $((${#wanted[@]} - built)) already there ($((SECONDS - start)) s)"
+  say "Kubernetes programs in $TOOLS_BIN: $built built, $((all - built)) already there ($((SECONDS - start)) s)"
+}
+
+# What cargo and go would fetch while they build, so that what a build takes is told apart.
+fetch_sources() {
+  local module modules entries
+  mkdir -p "$AGENTWRIT_CACHE/log"
+  KIND=download ROUGH="150 MB" run_step "Rust crates fetched" "$AGENTWRIT_CACHE/log/fetch-crates.log" \
+    cargo fetch --locked --manifest-path "$REPO/Cargo.toml" --target "$IMAGE_TARGET"
+  entries=$(cluster_tools)
+  [[ -n $(plan_tools "$entries") ]] || return 0
+  go_toolchain
+  mapfile -t modules < <(cut -d'|' -f1 <<<"$entries" | sort -u)
+  for module in "${modules[@]}"; do
+    # shellcheck disable=SC2046 # one package a word
+    KIND=download ROUGH="up to 200 MB" run_step "Go modules of tests/tools/$module fetched" "$AGENTWRIT_CACHE/log/fetch-$module.log" \
+      go_in "$module" go list -deps $(grep "^$module|" <<<"$entries" | cut -d'|' -f2)
+  done
 }
 
 cargo_deny() { cargo_tool cargo-deny "$CARGO_DENY_VERSION"; }
