@@ -4,6 +4,8 @@ set -euo pipefail
 SCRIPT_NAME=demo
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
+# shellcheck source=scripts/lib/rollout.sh
+source "$REPO/scripts/lib/rollout.sh"
 
 SYSTEM=agentwrit-system
 SHOP=shop
@@ -41,7 +43,6 @@ step() {
   shift
   (($# == 0)) || printf '   %s\n' "$@"
 }
-show() { sed 's/^/     /'; }
 ok() { printf '   %sok%s  %s\n' "$GREEN" "$PLAIN" "$*"; }
 fail() { printf '   %sNOT ok%s  %s\n' "$RED" "$PLAIN" "$*" >&2; exit 1; }
 
@@ -116,8 +117,8 @@ start_workloads() {
   step "A protected service, and an ordinary Deployment with one label and one annotation" \
     "The namespace enforces Pod Security \"restricted\". The webhook puts the sidecar in front:"
   kubectl apply -f "$REPO/examples/shop/30-orders-service.yaml" -f "$REPO/examples/shop/40-order-reader.yaml" | show
-  kubectl -n $SHOP rollout status deployment/orders --timeout=90s >/dev/null || fail "the service doesn't start"
-  kubectl -n $SHOP rollout status deployment/order-reader --timeout=90s >/dev/null || fail "the client doesn't start"
+  rolled_out $SHOP deployment/orders 90 || fail "the service doesn't start"
+  rolled_out $SHOP deployment/order-reader 90 || fail "the client doesn't start"
   POD=$(kubectl -n $SHOP get pods -l app=order-reader --field-selector=status.phase=Running -o jsonpath='{.items[0].metadata.name}')
   POD_UID=$(kubectl -n $SHOP get pod "$POD" -o jsonpath='{.metadata.uid}')
   [[ $(kubectl -n $SHOP get pod "$POD" -o jsonpath='{.spec.initContainers[0].name}') == agentwrit-sidecar ]] ||
@@ -226,7 +227,7 @@ show_pod_end() {
   until_true 15 on_record pod_ended || fail "the controller's pod_ended is not on record"
   on_record token_released || fail "the sidecar's token_released is not on record"
   ok "its end is on record: token_released by the sidecar, pod_ended by the controller"
-  kubectl -n $SHOP rollout status deployment/order-reader --timeout=90s >/dev/null || fail "the Deployment's next pod doesn't start"
+  rolled_out $SHOP deployment/order-reader 90 || fail "the Deployment's next pod doesn't start"
   ok "the Deployment's next pod has an identity of its own: $(kubectl -n $SHOP get pods -l app=order-reader -o name | head -n1)"
 }
 

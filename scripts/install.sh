@@ -6,6 +6,8 @@ set -euo pipefail
 SCRIPT_NAME=install
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
+# shellcheck source=scripts/lib/rollout.sh
+source "$REPO/scripts/lib/rollout.sh"
 
 NAMESPACE=agentwrit-system
 RELEASE=agentwrit
@@ -53,10 +55,10 @@ image_hash() {
 }
 
 wait_for_rollout() {
-  local what=$1
-  kubectl --namespace "$NAMESPACE" rollout status "$what" --timeout "${TIMEOUT}s" >/dev/null 2>&1 && return 0
+  local what=$1 begin=$SECONDS
+  rolled_out "$NAMESPACE" "$what" "$TIMEOUT" && return 0
   {
-    say "$what is not ready after $TIMEOUT s"
+    say "$what is not ready after $((SECONDS - begin)) s"
     kubectl --namespace "$NAMESPACE" describe "$what" | tail -n 15
     kubectl --namespace "$NAMESPACE" describe pods | grep -A20 '^Events:'
     kubectl --namespace "$NAMESPACE" logs "$what" --all-containers --tail 40

@@ -31,6 +31,13 @@ shell_scripts() {
   shellcheck -x "${files[@]}"
 }
 
+# A step that holds its lines back would make them wait for ever.
+scripts_tests() {
+  local test status=0
+  for test in setup progress rollout; do timeout 60 bash "tests/scripts/$test.sh" || status=$?; done
+  return "$status"
+}
+
 documented_commands() { cargo build --quiet --locked -p agentwrit-cli && python3 scripts/docs-commands.py; }
 
 generated_crds() { cargo run --quiet --locked -p agentwrit-crds --bin generate-crds -- --check; }
@@ -50,6 +57,7 @@ mkdir -p "$LOG"
 check "dependencies fetched" fetch cargo fetch --locked --target "$IMAGE_TARGET"
 check "formatting" fmt cargo fmt --all --check
 check "shell scripts (shellcheck)" shell shell_scripts
+check "tests of the scripts" scripts scripts_tests
 check "dependency arrows" arrows scripts/check-arrows.sh
 check "licences, bans, sources (cargo-deny)" deny licences_bans_sources
 advisories
