@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The sentence of every limit of rate.
+pub const RATE_LIMITED: &str = "rate limit exceeded, try again later";
+
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $status:literal;)*) => {
         /// The closed vocabulary: the last part of `type`, and `error_code`.

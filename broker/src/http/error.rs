@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 
 use crate::http::date::http_date;
-use crate::service::rate_limit::RateLimited;
+use crate::service::error::{Internal, RateLimited};
 
 /// What a handler refuses with; the problem layer adds path and request id.
 #[derive(Debug, Clone)]
@@ -52,11 +52,6 @@ impl ApiError {
     /// 500 `internal_error`.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(ErrorCode::InternalError, detail)
-    }
-
-    /// 429 `rate_limited`.
-    pub fn rate_limited() -> Self {
-        Self::new(ErrorCode::RateLimited, "rate limit exceeded, try again later").retry_after(1)
     }
 
     /// Sets `Retry-After`, seconds.
@@ -150,6 +145,17 @@ impl From<StoreError> for ApiError {
 impl From<Unreadable> for ApiError {
     fn from(error: Unreadable) -> Self {
         Self::invalid(error.brief())
+    }
+}
+
+/// For services that have no sentence of their own for it.
+impl From<Internal> for ApiError {
+    fn from(error: Internal) -> Self {
+        match error {
+            Internal::Store(error) => error.into(),
+            Internal::Entropy(error) => error.into(),
+            Internal::Sign(_) => Self::internal("internal error"),
+        }
     }
 }
 

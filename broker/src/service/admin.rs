@@ -9,6 +9,7 @@ use agentwrit_server::Source;
 use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
 use async_trait::async_trait;
 
+use super::error::{Internal, from_internal};
 use super::session::token::{Issued, SignError, audience, sign};
 use crate::broker::Broker;
 use crate::config::{AdminAuth, AdminSecret, equal, known_to_everybody};
@@ -29,19 +30,15 @@ pub enum AdminError {
     /// Nor could it be: no broker starts with that one.
     #[error("admin secret does not meet security requirements")]
     Weak,
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The token can't be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
+    Internal(#[from] Internal),
     /// The secret can't be compared now.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
+
+from_internal!(AdminError: StoreError, EntropyError, SignError);
 
 /// Whether there is an admin login at all: said before a body is looked at.
 ///

@@ -10,6 +10,7 @@ use agentwrit_store::{
 };
 use async_trait::async_trait;
 
+use super::error::{Internal, from_internal};
 use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 use crate::broker::Broker;
 use crate::limits::Asker;
@@ -54,13 +55,12 @@ pub enum LaunchError {
     /// A life too long.
     #[error("ttl must be at most {LONGEST_LIFE} seconds")]
     Life,
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
+    Internal(#[from] Internal),
 }
+
+from_internal!(LaunchError: StoreError, EntropyError);
 
 /// Bytes of an app's scopes that an event repeats at most.
 const CEILING_TOLD: usize = 512;
@@ -89,8 +89,8 @@ impl LaunchError {
             Self::NameLength(_) => "agent_name_length",
             Self::Empty => "empty_allowed_scope",
             Self::Life => "invalid_ttl",
-            Self::Store(_) => "unavailable",
-            Self::Entropy(_) => "entropy",
+            Self::Internal(Internal::Store(_)) => "unavailable",
+            Self::Internal(_) => "entropy",
         }
     }
 }
@@ -186,7 +186,7 @@ async fn deny(
     source: &str,
 ) -> Result<(), StoreError> {
     let event_type = match error {
-        LaunchError::UnknownApp | LaunchError::Store(_) => return Ok(()),
+        LaunchError::UnknownApp | LaunchError::Internal(Internal::Store(_)) => return Ok(()),
         LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
         _ => EventType::LaunchTokenDenied,
     };

@@ -5,6 +5,7 @@ pub mod apps;
 pub mod audit;
 pub mod authorize;
 pub mod challenge;
+pub mod error;
 pub mod k8s;
 pub mod launch;
 pub mod origin;

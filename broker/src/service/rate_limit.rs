@@ -1,15 +1,8 @@
 //! Limits of endpoints that need no credential: the first check of each. A refusal is audited now and then.
 
+use super::error::RateLimited;
 use super::origin::AuditOrigin;
 use crate::broker::Broker;
-
-/// The caller comes too often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("rate limit exceeded, try again later")]
-pub struct RateLimited {
-    /// When it may try again, in seconds.
-    pub retry_after: u32,
-}
 
 /// The limit of challenges.
 ///

@@ -1,6 +1,6 @@
 //! Why a pod, or the controller, was refused: the closed set behind `error_kind`.
 
-use crate::problem::ErrorCode;
+use crate::problem::{ErrorCode, RATE_LIMITED};
 
 macro_rules! denial_kinds {
     ($($variant:ident = $text:literal, $code:ident, $describe:literal;)*) => {
@@ -121,7 +121,7 @@ impl DenialKind {
             | Self::NotAServiceAccount
             | Self::NotController
             | Self::NotBoundToPod => Self::ANONYMOUS_DETAIL,
-            Self::SourceRateLimited | Self::PodRateLimited => "rate limit exceeded, try again later",
+            Self::SourceRateLimited | Self::PodRateLimited => RATE_LIMITED,
             _ => self.describe(),
         }
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::admin::{self, AdminError};
+use crate::service::error::Internal;
 use crate::service::rate_limit;
 
 /// `POST /v1/admin/auth`.
@@ -57,9 +58,9 @@ impl From<AdminError> for ApiError {
         match error {
             AdminError::Off => Self::new(ErrorCode::Forbidden, "admin login is off (AA_ADMIN_AUTH)"),
             AdminError::Credentials | AdminError::Weak => Self::unauthorized(error.to_string()),
-            AdminError::Store(error) => error.into(),
+            AdminError::Internal(Internal::Store(error)) => error.into(),
             AdminError::Secret(error) => error.into(),
-            AdminError::Entropy(_) | AdminError::Sign(_) => Self::internal("login failed"),
+            AdminError::Internal(_) => Self::internal("login failed"),
         }
     }
 }

@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::passwords::SecretError;
 use crate::service::apps::login::{self, LoginError};
+use crate::service::error::Internal;
 use crate::service::rate_limit;
 
 /// Trades an app's credentials for its token.
@@ -42,12 +43,11 @@ impl From<LoginError> for ApiError {
         match error {
             LoginError::Credentials => Self::unauthorized(error.to_string()),
             LoginError::Secret(error) => error.into(),
-            LoginError::Store(error) => error.into(),
-            LoginError::Entropy(error) => error.into(),
-            LoginError::Sign(_) => {
+            LoginError::Internal(Internal::Sign(error)) => {
                 tracing::error!(target: "APPS", component = "Login", error = %error, "no token issued");
                 Self::internal("login failed")
             }
+            LoginError::Internal(error) => error.into(),
         }
     }
 }

@@ -104,8 +104,7 @@ impl From<AppError> for ApiError {
             AppError::Input(error) => Self::new(error.code(), error.to_string()),
             AppError::NameTaken(_) => Self::new(ErrorCode::Conflict, error.to_string()),
             AppError::NotFound => Self::new(ErrorCode::NotFound, error.to_string()),
-            AppError::Store(error) => error.into(),
-            AppError::Entropy(error) => error.into(),
+            AppError::Internal(error) => error.into(),
             AppError::Secret(_) | AppError::NoFreeId => {
                 tracing::error!(target: "APPS", component = "Register", error = %error, "no app registered");
                 Self::internal("app registration failed")

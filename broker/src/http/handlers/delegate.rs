@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
+use crate::service::error::Internal;
 use crate::service::session::delegate::{self, DelegateError, Wanted};
 
 /// `POST /v1/delegate`.
@@ -37,16 +38,19 @@ pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiR
 impl From<DelegateError> for ApiError {
     fn from(error: DelegateError) -> Self {
         match error {
-            DelegateError::Store(error) => error.into(),
-            DelegateError::Entropy(error) => error.into(),
-            DelegateError::Sign(_) => Self::internal("delegation failed"),
+            DelegateError::Internal(Internal::Sign(_)) => Self::internal("delegation failed"),
+            DelegateError::Internal(error) => error.into(),
+            DelegateError::Revoked => Self::revoked(ErrorCode::InsufficientScope),
+            DelegateError::TooDeep => Self::new(ErrorCode::ScopeViolation, error.to_string()),
             DelegateError::Scope => Self::new(ErrorCode::ScopeViolation, error.to_string())
                 .hint("each scope must be covered by one of the delegating token's scopes"),
-            DelegateError::Rate(seconds) => Self::rate_limited().retry_after(seconds),
+            DelegateError::Unknown => Self::new(ErrorCode::NotFound, error.to_string()),
+            DelegateError::Rate(limited) => limited.into(),
             DelegateError::Open(_) | DelegateError::OpenBelow(_) => {
-                Self::new(error.code(), error.to_string()).retry_after(1)
+                Self::new(ErrorCode::RateLimited, error.to_string()).retry_after(1)
             }
-            other => Self::new(other.code(), other.to_string()),
+            DelegateError::TooLong => Self::invalid(error.to_string()),
+            DelegateError::ScopeLimits(_) => Self::new(ErrorCode::InvalidScopeFormat, error.to_string()),
         }
     }
 }

@@ -45,8 +45,7 @@ impl From<LaunchError> for ApiError {
                 ErrorCode::InvalidRequest
             }
             LaunchError::Life => ErrorCode::InvalidTtl,
-            LaunchError::Store(error) => return error.into(),
-            LaunchError::Entropy(error) => return error.into(),
+            LaunchError::Internal(error) => return error.into(),
         };
         let answer = Self::new(code, error.to_string());
         if matches!(error, LaunchError::Ceiling(_)) {

@@ -10,6 +10,7 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, reply};
 use crate::service::authorize::Requirement;
+use crate::service::error::Internal;
 use crate::service::session::release::{self, Released};
 use crate::service::session::renew::{self, RenewError, WishError, Wishes};
 use crate::service::session::renewal_proof::Brought;
@@ -62,11 +63,12 @@ impl From<RenewError> for ApiError {
     fn from(error: RenewError) -> Self {
         match error {
             RenewError::Revoked(code) => Self::revoked(code),
-            RenewError::Rate(seconds) => Self::rate_limited().retry_after(seconds),
+            RenewError::Rate(limited) => limited.into(),
             RenewError::Proof { refusal, judged_at } => Self::new(refusal.code(), refusal.to_string()).date(judged_at),
-            RenewError::Store(error) => error.into(),
-            RenewError::Entropy(_) | RenewError::Sign(_) => Self::internal("token renewal failed"),
-            RenewError::Failed | RenewError::Policy(_) => Self::new(error.code(), error.to_string()),
+            RenewError::Internal(Internal::Store(error)) => error.into(),
+            RenewError::Internal(_) => Self::internal("token renewal failed"),
+            RenewError::Failed => Self::unauthorized(error.to_string()),
+            RenewError::Policy(refusal) => Self::new(refusal.code, refusal.detail),
         }
     }
 }

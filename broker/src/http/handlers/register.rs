@@ -7,6 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, reply};
+use crate::service::error::Internal;
 use crate::service::rate_limit;
 use crate::service::session::register::{self, Denial, RegisterError};
 
@@ -38,8 +39,8 @@ impl From<RegisterError> for ApiError {
                     answer
                 }
             }
-            RegisterError::Store(error) => error.into(),
-            RegisterError::Entropy(_) | RegisterError::Sign(_) => Self::internal("registration failed"),
+            RegisterError::Internal(Internal::Store(error)) => error.into(),
+            RegisterError::Internal(_) => Self::internal("registration failed"),
         }
     }
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::broker::Broker;
 use crate::passwords::SecretError;
+use crate::service::error::{Internal, from_internal};
 use crate::service::session::token::{Issued, SignError, audience, sign};
 
 /// Why there is no token.
@@ -23,16 +24,12 @@ pub enum LoginError {
     /// The secret can't be compared now.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The token can't be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
+    Internal(#[from] Internal),
 }
+
+from_internal!(LoginError: StoreError, EntropyError, SignError);
 
 /// Trades an app's credentials for its token.
 ///

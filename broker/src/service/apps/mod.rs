@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use self::input::{AppChange, AppInputError, NewApp};
 use crate::broker::Broker;
 use crate::passwords::SecretError;
+use crate::service::error::{Internal, from_internal};
 use crate::service::scope_limits::ScopeLimits;
 
 /// New ids tried before giving up: six hex characters seldom meet a second time.
@@ -39,13 +40,12 @@ pub enum AppError {
     /// Every id that was tried is taken.
     #[error("no free app id was found")]
     NoFreeId,
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
+    Internal(#[from] Internal),
 }
+
+from_internal!(AppError: StoreError, EntropyError);
 
 /// Who asks, for the trail.
 #[derive(Debug, Clone)]

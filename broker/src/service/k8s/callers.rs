@@ -15,6 +15,7 @@ use super::pod_binding::Refusal;
 use super::policy::input::InputError;
 use super::policy::write::{WriteRefusal, Writer};
 use crate::broker::Broker;
+use crate::service::error::{Internal, from_internal};
 
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,35 +32,18 @@ pub enum K8sError {
     /// The API server gave no usable answer.
     #[error(transparent)]
     Attestor(#[from] AttestorError),
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
+    Internal(#[from] Internal),
 }
+
+from_internal!(K8sError: StoreError, EntropyError);
 
 impl From<WriteRefusal> for K8sError {
     fn from(refusal: WriteRefusal) -> Self {
         match refusal {
             WriteRefusal::Input(error) => Self::Input(error),
             refusal => Self::Write(refusal),
-        }
-    }
-}
-
-impl K8sError {
-    /// A word for metrics and logs.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Input(_) | Self::Write(WriteRefusal::Input(_)) => "invalid_request",
-            Self::Refused(refusal) => refusal.error_kind,
-            Self::Write(WriteRefusal::Stale { .. }) => "stale_writer",
-            Self::Write(WriteRefusal::Removed) => "policy_removed",
-            Self::Write(WriteRefusal::NoRoom) => "disk_full",
-            Self::Attestor(error) => error.kind(),
-            Self::Store(error) => error.kind(),
-            Self::Entropy(_) => "entropy",
         }
     }
 }

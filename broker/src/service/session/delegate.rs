@@ -8,7 +8,7 @@ use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
 use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
 use agentwrit_protocol::timestamp::rfc3339_nanos;
-use agentwrit_protocol::{EntropyError, ErrorCode, go_json};
+use agentwrit_protocol::{EntropyError, go_json};
 use agentwrit_store::session::stem;
 use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
 use agentwrit_tokens::revocation_view::View;
@@ -18,6 +18,7 @@ use super::lineage::{StoredLineage, tell};
 use super::token::{Issued, SignError, is_born_revoked, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits, Room};
+use crate::service::error::{Internal, RateLimited, from_internal};
 use crate::service::k8s::pod_binding::pod_denial;
 use crate::service::origin::AuditOrigin;
 use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
@@ -65,9 +66,9 @@ pub enum DelegateError {
     /// More scopes, or longer ones, than this agent may pass on.
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
-    /// The session has delegated too often; in how many seconds it may again.
-    #[error("rate limit exceeded, try again later")]
-    Rate(u32),
+    /// The session has delegated too often.
+    #[error(transparent)]
+    Rate(RateLimited),
     /// As many delegations stand under the session as may.
     #[error("{0} delegations stand under this session, which is the most: wait until some expire, or release them")]
     Open(usize),
@@ -80,32 +81,12 @@ pub enum DelegateError {
     /// The delegating token is no longer one.
     #[error("token has been revoked")]
     Revoked,
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// Record or token can't be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
+    Internal(#[from] Internal),
 }
 
-impl DelegateError {
-    /// The code on the wire.
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::Revoked => ErrorCode::InsufficientScope,
-            Self::TooDeep | Self::Scope => ErrorCode::ScopeViolation,
-            Self::Unknown => ErrorCode::NotFound,
-            Self::Rate(_) | Self::Open(_) | Self::OpenBelow(_) => ErrorCode::RateLimited,
-            Self::TooLong => ErrorCode::InvalidRequest,
-            Self::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
-            Self::Store(_) => ErrorCode::Unavailable,
-            Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,
-        }
-    }
-}
+from_internal!(DelegateError: StoreError, EntropyError, SignError);
 
 /// Passes on part of the authority of the bearer, an agent.
 ///
@@ -153,7 +134,7 @@ enum Denial {
     TooDeep,
     Scope,
     Unknown,
-    Rate(u32),
+    Rate(RateLimited),
     Open(usize),
     OpenBelow(usize),
     Revoked(&'static str),
@@ -165,7 +146,7 @@ impl From<Denial> for DelegateError {
             Denial::TooDeep => Self::TooDeep,
             Denial::Scope => Self::Scope,
             Denial::Unknown => Self::Unknown,
-            Denial::Rate(seconds) => Self::Rate(seconds),
+            Denial::Rate(limited) => Self::Rate(limited),
             Denial::Open(most) => Self::Open(most),
             Denial::OpenBelow(most) => Self::OpenBelow(most),
             Denial::Revoked(_) => Self::Revoked,
@@ -257,8 +238,8 @@ impl Delegate {
         let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
             return Ok(Err(Denial::Unknown));
         };
-        if let Err(seconds) = self.limits.turn(Doing::Delegate, bearer) {
-            return Ok(Err(Denial::Rate(seconds)));
+        if let Err(retry_after) = self.limits.turn(Doing::Delegate, bearer) {
+            return Ok(Err(Denial::Rate(RateLimited { retry_after })));
         }
         Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
     }

@@ -24,6 +24,7 @@ use super::registration::{Missing, Registration};
 use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
 use crate::broker::Broker;
 use crate::limits::Asker;
+use crate::service::error::{Internal, from_internal};
 use crate::service::k8s::pod_binding::{self, Refusal, RegisterClaim};
 use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 
@@ -103,16 +104,12 @@ pub enum RegisterError {
     /// Refused by a rule.
     #[error(transparent)]
     Denied(Denial),
-    /// The store failed.
+    /// A failure inside.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The token can't be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
+    Internal(#[from] Internal),
 }
+
+from_internal!(RegisterError: StoreError, EntropyError, SignError);
 
 /// Registers an agent.
 ///

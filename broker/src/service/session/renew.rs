@@ -18,6 +18,7 @@ use super::token::{Issued, SignError, sign};
 use crate::broker::Broker;
 use crate::limits::{Asker, Doing, Limits};
 use crate::service::authorize::{code_of_end, renewal_code};
+use crate::service::error::{Internal, RateLimited, from_internal};
 use crate::service::k8s::pod_binding::{self, Refusal};
 use crate::service::origin::AuditOrigin;
 
@@ -86,19 +87,15 @@ pub enum RenewError {
     /// What the policy says.
     #[error("{}", .0.detail)]
     Policy(Refusal),
-    /// The session has renewed too often; in how many seconds it may again.
-    #[error("rate limit exceeded, try again later")]
-    Rate(u32),
-    /// The store failed.
+    /// The session has renewed too often.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no randomness.
+    Rate(RateLimited),
+    /// A failure inside.
     #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// The token can't be signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
+    Internal(#[from] Internal),
 }
+
+from_internal!(RenewError: StoreError, EntropyError, SignError);
 
 /// Renews the token of a bearer, an agent.
 ///
@@ -134,7 +131,7 @@ pub async fn renew(
             judged_at: broker.clock.unix_seconds(),
         }),
         Decision::Policy(refusal) => Err(RenewError::Policy(refusal)),
-        Decision::Rate(seconds) => Err(RenewError::Rate(seconds)),
+        Decision::Rate(limited) => Err(RenewError::Rate(limited)),
     }
 }
 
@@ -146,7 +143,7 @@ enum Decision {
     Replaced,
     Unproven(ProofRefusal),
     Policy(Refusal),
-    Rate(u32),
+    Rate(RateLimited),
 }
 
 struct Renew {
@@ -244,10 +241,10 @@ impl Renew {
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));
         }
-        if let Err(seconds) = self.rates.turn(Doing::Renew, &self.bearer) {
+        if let Err(retry_after) = self.rates.turn(Doing::Renew, &self.bearer) {
             let event = DenialDraft::denied(EventType::TokenRenewalFailed, "the session renews too often");
             self.refuse(tx, Some(&lineage), event, "renewal_rate");
-            return Ok(Decision::Rate(seconds));
+            return Ok(Decision::Rate(RateLimited { retry_after }));
         }
         self.go_on(tx, &lineage, granted).await
     }
@@ -278,20 +275,5 @@ impl Command for Renew {
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Decision> {
         self.decide(tx).await
-    }
-}
-
-impl RenewError {
-    /// The code on the wire.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Revoked(code) => *code,
-            Self::Failed => ErrorCode::Unauthorized,
-            Self::Rate(_) => ErrorCode::RateLimited,
-            Self::Proof { refusal, .. } => refusal.code(),
-            Self::Policy(refusal) => refusal.code,
-            Self::Store(_) => ErrorCode::Unavailable,
-            Self::Entropy(_) | Self::Sign(_) => ErrorCode::InternalError,
-        }
     }
 }

@@ -104,8 +104,7 @@ impl From<K8sError> for ApiError {
                 Self::new(ErrorCode::Unavailable, full.to_string()).retry_after(1)
             }
             K8sError::Attestor(error) => Self::from(error),
-            K8sError::Store(error) => Self::from(error),
-            K8sError::Entropy(error) => Self::from(error),
+            K8sError::Internal(error) => Self::from(error),
         }
     }
 }
