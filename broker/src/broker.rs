@@ -1,122 +1,202 @@
-//! The broker's parts, put together once and shared by every request.
+//! The broker's parts, and the services that are made of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_attest::Attestation;
-use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::session::RenewLimits;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use agentwrit_retention::AuditRetention;
-use agentwrit_server::{Source, Turns};
-use agentwrit_store::{DenialDraft, Store, StoreError};
-use agentwrit_store_sqlite::READERS;
-use agentwrit_tokens::key_set::KeySet;
-use agentwrit_tokens::revocation_view::View;
-use agentwrit_tokens::verifier::Verifier;
+use agentwrit_store::Store;
+use agentwrit_tokens::nonce::NonceIssuer;
 
 use crate::config::Config;
-use crate::http::handlers::health::LiveAgents;
 use crate::ids::IdGenerator;
-use crate::limits::{Asker, Limits};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::passwords::HashedSecrets;
-use crate::service::session::presented::Standing;
+use crate::passwords::{AdminSecrets, HashedSecrets};
+use crate::service::admin::AdminLogin;
+use crate::service::apps::Apps;
+use crate::service::apps::login::AppLogin;
+use crate::service::authorize::Authorizer;
+use crate::service::denial_auditor::DenialAuditor;
+use crate::service::k8s::callers::Callers;
+use crate::service::launch::LaunchTokens;
+use crate::service::rate_limit::RateLimits;
+use crate::service::scope_limits::ScopeLimits;
+use crate::service::session::delegate::Delegator;
+use crate::service::session::presented::RecentLaunchTokens;
+use crate::service::session::register::Registrar;
+use crate::service::session::renew::Renewer;
+use crate::service::session::revoke::Revoker;
+use crate::service::session::token::TokenIssuer;
+use crate::service::stranger_reads::StrangerReads;
 
-/// What handlers and services work with.
+/// Put together once and shared by every request. A service gets the parts that it uses from the method of its name.
 pub struct Broker {
     /// As loaded at start.
     pub config: Config,
-    /// Where the time comes from.
-    pub clock: Arc<dyn Clock>,
     /// The time that tokens are judged by.
     pub judging: Arc<JudgingClock>,
-    /// Where randomness comes from.
-    pub entropy: Arc<dyn Entropy>,
     /// New ids of all kinds.
     pub ids: IdGenerator,
-    /// Signing keys.
-    pub keys: Arc<KeySet>,
-    /// Revocation view.
-    pub view: Arc<View>,
-    /// Token checks.
-    pub verifier: Verifier,
+    /// New nonces, and old ones.
+    pub nonces: NonceIssuer,
+    /// Signs and checks tokens.
+    pub tokens: TokenIssuer,
     /// The store.
     pub store: Store,
-    /// Turns at reading the store for callers that showed no credential yet.
-    pub reads: Turns,
-    /// Rate limits.
-    pub limits: Arc<Limits>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Launch tokens of whose users the transaction is asked at once.
-    pub launch_tokens: Standing,
-    /// The count of live agents that scrapes share.
-    pub live_agents: LiveAgents,
     /// Exports and drops old parts of the audit trail.
     pub retention: AuditRetention,
+    /// Audits denials.
+    pub denials: DenialAuditor,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) limits: Arc<Limits>,
     /// Attestation of pods, when configured.
-    pub attestation: Option<Arc<Attestation>>,
-    /// Key of the comparison of admin secrets, random per process.
-    pub compare_key: [u8; 32],
-    /// Secrets of apps.
-    pub client_secrets: HashedSecrets,
-    /// The admin secret, when its hash is what is configured.
-    pub admin_secrets: HashedSecrets,
+    pub(crate) attestation: Option<Arc<Attestation>>,
     /// Monotonic reading at start.
-    pub started: Duration,
+    pub(crate) started: Duration,
+    pub(crate) strangers: StrangerReads,
+    pub(crate) recent_launch_tokens: RecentLaunchTokens,
+    pub(crate) app_secrets: HashedSecrets,
+    pub(crate) admin_secrets: AdminSecrets,
 }
-
-/// Reads of strangers at once, and how many of them may wait.
-pub(crate) const STRANGERS_READING: usize = READERS - 1;
-pub(crate) const STRANGERS_WAITING: usize = 1_024;
 
 /// State of the routers.
 pub type AppState = Arc<Broker>;
 
 impl Broker {
-    /// Reads for a caller that showed no credential yet. Sources take turns, and not at all of the store's readers: one
-    /// stays for callers that are known.
-    ///
-    /// # Errors
-    /// As for [`Store::read`]; also when too many wait.
-    pub async fn read_for<T>(
-        &self,
-        source: Source,
-        reading: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let _turn = self.reads.acquire(source).await.map_err(|_| StoreError::QueueFull)?;
-        reading.await
-    }
-
-    /// The key that nonces are authenticated with.
-    pub fn nonce_key(&self) -> [u8; 32] {
-        agentwrit_tokens::nonce::key_of_store(self.keys.nonce_key(), &self.store.epoch())
-    }
-
-    /// Seconds since start.
-    pub fn uptime_seconds(&self) -> i64 {
-        let uptime = self.clock.monotonic().saturating_sub(self.started);
-        i64::try_from(uptime.as_secs()).unwrap_or(i64::MAX)
-    }
-
-    /// Audits a denial that comes before a verified credential: nobody waits for its commit, and beyond the rate of
-    /// its source it is only counted.
-    pub fn audit_denial(&self, source: std::net::IpAddr, denial: DenialDraft) {
-        let denial = denial.source(&source.to_string());
-        if let Some(event) = self.limits.pass(Asker::Source(source), denial)
-            && !self.store.append(event)
-        {
-            self.limits.suppress();
+    pub(crate) fn rate_limits(&self) -> RateLimits<'_> {
+        RateLimits {
+            limits: &self.limits,
+            denials: &self.denials,
         }
     }
 
-    /// Audits a 429: one for each source and endpoint now and then, the others are only counted.
-    pub fn audit_rate_limit(&self, source: std::net::IpAddr, path: &str) {
-        if self.limits.audits_hit(source, path) {
-            let event = DenialDraft::denied(EventType::AppRateLimited, "rate limit exceeded");
-            self.audit_denial(source, event.resource(path).error_kind("rate_limited"));
-        } else {
-            self.metrics.denials_suppressed.inc();
+    pub(crate) fn authorizer(&self) -> Authorizer<'_> {
+        Authorizer {
+            tokens: &self.tokens,
+            judging: &self.judging,
+            denials: &self.denials,
+            clock_skew: &self.metrics.clock_skew,
+        }
+    }
+
+    pub(crate) fn registrar(&self) -> Registrar<'_> {
+        Registrar {
+            store: &self.store,
+            judging: &self.judging,
+            ids: &self.ids,
+            nonces: &self.nonces,
+            recent: &self.recent_launch_tokens,
+            strangers: &self.strangers,
+            denials: &self.denials,
+            tokens: &self.tokens,
+            counted: &self.metrics.registrations,
+            trust_domain: &self.config.trust_domain,
+            scope_limits: ScopeLimits::of(&self.config),
+            max_ttl: self.config.max_ttl,
+        }
+    }
+
+    pub(crate) fn renewer(&self) -> Renewer<'_> {
+        Renewer {
+            store: &self.store,
+            clock: self.clock.as_ref(),
+            ids: &self.ids,
+            tokens: &self.tokens,
+            rates: &self.limits,
+            limits: RenewLimits {
+                max_ttl: self.config.max_ttl,
+                max_session_age: self.config.max_session_age,
+            },
+        }
+    }
+
+    pub(crate) fn delegator(&self) -> Delegator<'_> {
+        Delegator {
+            store: &self.store,
+            clock: self.clock.as_ref(),
+            ids: &self.ids,
+            tokens: &self.tokens,
+            limits: &self.limits,
+            scope_limits: ScopeLimits::of(&self.config),
+            max_ttl: self.config.max_ttl,
+        }
+    }
+
+    pub(crate) fn revoker(&self) -> Revoker<'_> {
+        Revoker {
+            store: &self.store,
+            counted: &self.metrics.tokens_revoked,
+            by_identity: self.attestation.is_some(),
+        }
+    }
+
+    pub(crate) fn launch_tokens(&self) -> LaunchTokens<'_> {
+        LaunchTokens {
+            store: &self.store,
+            judging: &self.judging,
+            ids: &self.ids,
+            recent: &self.recent_launch_tokens,
+            denials: &self.denials,
+            created: &self.metrics.launch_tokens_created,
+            scope_limits: ScopeLimits::of(&self.config),
+            config: &self.config,
+        }
+    }
+
+    pub(crate) fn callers<'a>(&'a self, attestation: &'a Attestation) -> Callers<'a> {
+        Callers {
+            attestation,
+            store: &self.store,
+            judging: &self.judging,
+            entropy: self.entropy.as_ref(),
+            recent: &self.recent_launch_tokens,
+            denials: &self.denials,
+            created: &self.metrics.launch_tokens_created,
+            max_ttl: self.config.max_ttl,
+        }
+    }
+
+    pub(crate) fn admin_login(&self) -> AdminLogin<'_> {
+        AdminLogin {
+            auth: &self.config.admin,
+            secrets: &self.admin_secrets,
+            store: &self.store,
+            clock: self.clock.as_ref(),
+            ids: &self.ids,
+            tokens: &self.tokens,
+            denials: &self.denials,
+            counted: &self.metrics.admin_auth,
+            ttl: self.config.clamp_ttl(self.config.admin_token_ttl),
+        }
+    }
+
+    pub(crate) fn apps(&self) -> Apps<'_> {
+        Apps {
+            store: &self.store,
+            secrets: &self.app_secrets,
+            clock: self.clock.as_ref(),
+            ids: &self.ids,
+            scope_limits: ScopeLimits::of(&self.config),
+            token_ttl: self.config.app_token_ttl,
+        }
+    }
+
+    pub(crate) fn app_login(&self) -> AppLogin<'_> {
+        AppLogin {
+            store: &self.store,
+            strangers: &self.strangers,
+            secrets: &self.app_secrets,
+            denials: &self.denials,
+            clock: self.clock.as_ref(),
+            ids: &self.ids,
+            tokens: &self.tokens,
+            config: &self.config,
         }
     }
 }

@@ -17,7 +17,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 use tokio::sync::Semaphore;
 
-use crate::config::BCRYPT_BYTES;
+use crate::config::{AdminSecret, BCRYPT_BYTES, equal};
 
 /// Bytes of an app's secret: 64 lower-hex characters.
 const APP_SECRET_BYTES: RangeInclusive<usize> = 64..=64;
@@ -73,17 +73,6 @@ impl HashedSecrets {
     pub fn of_apps(key: [u8; 32], cost: u32) -> Self {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Self::with(key, cost, APP_SECRET_BYTES, (cores / 2).max(1))
-    }
-
-    /// The admin's secret: a line of its own, which apps can't crowd. One at a time, for people log in now and then.
-    pub fn of_admin(key: [u8; 32]) -> Self {
-        Self::with(key, ADMIN_COST, ADMIN_SECRET_BYTES, 1)
-    }
-
-    /// Lets nothing be compared any more.
-    #[cfg(test)]
-    pub(crate) fn crowd(&mut self) {
-        self.comparing = Turns::new(0, 0);
     }
 
     fn with(key: [u8; 32], cost: u32, lengths: RangeInclusive<usize>, parallel: usize) -> Self {
@@ -207,6 +196,45 @@ impl HashedSecrets {
     }
 }
 
+/// Compares what is presented with the admin's secret, whether its hash is configured or itself.
+pub(crate) struct AdminSecrets {
+    /// A line of its own, which apps can't crowd. One at a time, for people log in now and then.
+    hashed: HashedSecrets,
+    compare_key: [u8; 32],
+}
+
+impl AdminSecrets {
+    /// Both keys are random and never leave the process.
+    pub(crate) fn new(compare_key: [u8; 32], remember_key: [u8; 32]) -> Self {
+        Self {
+            hashed: HashedSecrets::with(remember_key, ADMIN_COST, ADMIN_SECRET_BYTES, 1),
+            compare_key,
+        }
+    }
+
+    pub(crate) async fn matches(
+        &self,
+        secret: &AdminSecret,
+        presented: Sensitive,
+        source: Source,
+    ) -> Result<bool, SecretError> {
+        match secret {
+            AdminSecret::Plain(secret) => Ok(equal(secret, &presented, &self.compare_key)),
+            AdminSecret::Bcrypt(hash) => match self.hashed.matches("admin", presented, Some(hash), source).await {
+                // A hash that nothing can be compared with matches nothing.
+                Err(SecretError::Bcrypt) => Ok(false),
+                compared => compared,
+            },
+        }
+    }
+
+    /// Lets nothing be compared any more.
+    #[cfg(test)]
+    pub(crate) fn crowd(&mut self) {
+        self.hashed.comparing = Turns::new(0, 0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -262,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_admins_secret_is_of_any_length_that_bcrypt_sees_whole() {
-        let secrets = HashedSecrets::of_admin([1; 32]);
+        let secrets = AdminSecrets::new([0; 32], [1; 32]).hashed;
         for secret in ["correct horse battery", &"y".repeat(72)] {
             let stored = stored(secret);
             for again in [false, true] {

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::claims::{Claims, DelegationRecord};
 use crate::sensitive::Sensitive;
 
+/// Version of this contract; the product's own is in `--version`, `/readyz` and a metric.
+pub const WIRE_VERSION: &str = "2.0.0";
+
 /// `GET /v1/challenge` → 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -214,7 +214,7 @@ impl Broker {
             "iss": "", "sub": subject, "exp": 9_000_000_000_i64, "nbf": START, "iat": self.clock.unix_seconds(),
             "jti": format!("{number:032x}"), "scope": scope,
         });
-        self.state.keys.sign(claims.to_string().as_bytes()).unwrap()
+        self.state.tokens.keys.sign(claims.to_string().as_bytes()).unwrap()
     }
 
     /// A new challenge.

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::{ApiError, ApiRequest, Broker};
-use crate::service::authorize::{self, Authorization, AuthorizeError, Bearer, Requirement};
+use crate::service::authorize::{Authorization, AuthorizeError, Bearer, Requirement};
 
 /// Checks the bearer of a request.
 pub(super) async fn authorize(
@@ -14,8 +14,10 @@ pub(super) async fn authorize(
     requirement: Requirement,
 ) -> Result<Bearer, ApiError> {
     let path = request.path();
-    let bearer = authorize::authorize(broker, read(&request.headers), request.origin(&path), requirement).await?;
-    Ok(bearer)
+    let authorizer = broker.authorizer();
+    Ok(authorizer
+        .authorize(read(&request.headers), request.origin(&path), requirement)
+        .await?)
 }
 
 /// The header as text, for callers from the cluster; nothing when there are two.

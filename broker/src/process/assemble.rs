@@ -5,22 +5,24 @@ use std::sync::Arc;
 use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_retention::AuditRetention;
-use agentwrit_server::Turns;
 use agentwrit_store::{Store, StoreError};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use agentwrit_tokens::key_set::{KeyError, KeySet};
+use agentwrit_tokens::nonce::NonceIssuer;
 use agentwrit_tokens::revocation_view::View;
 use agentwrit_tokens::verifier::Verifier;
 
 use super::store_surroundings::{ChainSigner, ViewFollower};
-use crate::broker::{AppState, Broker, STRANGERS_READING, STRANGERS_WAITING};
+use crate::broker::{AppState, Broker};
 use crate::config::{AttestConfig, Config};
-use crate::http::handlers::health::LiveAgents;
 use crate::ids::IdGenerator;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::passwords::HashedSecrets;
-use crate::service::session::presented::Standing;
+use crate::passwords::{AdminSecrets, HashedSecrets};
+use crate::service::denial_auditor::DenialAuditor;
+use crate::service::session::presented::RecentLaunchTokens;
+use crate::service::session::token::TokenIssuer;
+use crate::service::stranger_reads::StrangerReads;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +108,6 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     let store = Store::new(SqliteStore::open(options, surroundings).await?);
     metrics.audit_events_loaded.set(store.event_count());
     tracing::info!(target: "STORE", component = "Load", count = store.event_count(), "audit events loaded");
-    let verifier = Verifier::new(
-        Arc::clone(&keys),
-        Arc::clone(&view),
-        Arc::clone(&judging),
-        config.issuer.clone(),
-    );
     let retention = AuditRetention::new(
         config.retention.clone(),
         config.store.clone(),
@@ -120,27 +116,39 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         Arc::clone(&judging),
         Arc::<Metrics>::clone(&metrics),
     );
+    let tokens = TokenIssuer {
+        verifier: Verifier::new(
+            Arc::clone(&keys),
+            Arc::clone(&view),
+            Arc::clone(&judging),
+            config.issuer.clone(),
+        ),
+        metrics: Arc::clone(&metrics),
+        issuer: config.issuer.clone(),
+        audience: config.audience.clone(),
+        nbf_skew: config.nbf_skew,
+        keys,
+        view,
+    };
     Ok(Arc::new(Broker {
+        denials: DenialAuditor::new(store.clone(), Arc::clone(&limits), Arc::clone(&metrics)),
         limits,
         started: clock.monotonic(),
         ids: IdGenerator::new(Arc::clone(&clock), Arc::clone(&entropy)),
-        client_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
-        admin_secrets: HashedSecrets::of_admin(admin_key),
+        nonces: NonceIssuer::new(*tokens.keys.nonce_key(), Arc::clone(&entropy)),
+        app_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
+        admin_secrets: AdminSecrets::new(compare_key, admin_key),
         config,
         clock,
         judging,
         entropy,
-        keys,
-        view,
-        verifier,
+        tokens,
         store,
-        reads: Turns::new(STRANGERS_READING, STRANGERS_WAITING),
+        strangers: StrangerReads::new(),
         metrics,
-        launch_tokens: Standing::default(),
-        live_agents: LiveAgents::default(),
+        recent_launch_tokens: RecentLaunchTokens::default(),
         retention,
         attestation,
-        compare_key,
     }))
 }
 

@@ -8,7 +8,7 @@ use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
 /// Returns whether they disagree; `told` is the answer of before.
 pub(crate) fn watch(broker: &Broker, told: bool) -> bool {
     let times = broker.judging.observe();
-    let min_iat = broker.view.min_iat();
+    let min_iat = broker.tokens.view.min_iat();
     let behind = is_wrong(times, min_iat);
     match (told, behind) {
         (false, true) => tracing::error!(target: "BROKER", component = "Clock", "{}", disagreement(times, min_iat)),

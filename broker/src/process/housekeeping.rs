@@ -41,26 +41,16 @@ async fn tend(broker: &Broker) {
     loop {
         tokio::select! {
             _ = clock_timer.tick() => clock_is_wrong = clock_watch::watch(broker, clock_is_wrong),
-            _ = denials.tick() => tell_suppressed(broker),
+            _ = denials.tick() => broker.denials.flush_suppressed(),
             _ = prune_timer.tick() => prune(broker).await,
         }
-    }
-}
-
-/// Tells the trail how many denials it holds only as this number.
-pub fn tell_suppressed(broker: &Broker) {
-    if let Some((suppressed, event)) = broker.limits.take_suppressed()
-        && !broker.store.append(event)
-    {
-        broker.limits.untold(suppressed);
-        tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued yet");
     }
 }
 
 /// Forgets what can never matter again.
 pub async fn prune(broker: &Broker) {
     broker.limits.prune();
-    broker.view.prune(broker.judging.observe());
+    broker.tokens.view.prune(broker.judging.observe());
     let mut rows = 0_u64;
     // A few rows at a time, so that whoever wants to commit meanwhile waits for few.
     loop {

@@ -146,7 +146,7 @@ impl Server {
         if stopping.send(()).is_ok() && tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
             tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
         }
-        housekeeping::tell_suppressed(&self.broker);
+        self.broker.denials.flush_suppressed();
         self.broker.store.close().await
     }
 }

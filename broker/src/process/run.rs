@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::wire::WIRE_VERSION;
 use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
 use agentwrit_store::{StoreError, StoreLocation};
@@ -17,7 +18,6 @@ use super::listeners::{ListenError, Server};
 use super::reload::follow_level;
 use super::seed::{SeedError, seed};
 use crate::config::{Config, help};
-use crate::http::handlers::health::WIRE_VERSION;
 use crate::logging::{Log, log_panics};
 use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
 

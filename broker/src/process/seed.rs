@@ -1,24 +1,22 @@
 //! `AA_SEED_TOKENS`: a launch token and an admin token for a first try.
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::claims::Claims;
 
 use crate::broker::Broker;
-use crate::service::admin::{self, AdminError};
-use crate::service::launch::{self, LaunchError};
-use crate::service::session::token::{SignError, sign};
+use crate::service::admin;
+use crate::service::error::Internal;
+use crate::service::launch::LaunchError;
 
 /// Why there are no seed tokens.
 #[derive(Debug, thiserror::Error)]
-pub enum SeedError {
-    /// No launch token.
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// No admin token.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// No signature.
-    #[error(transparent)]
-    Sign(#[from] SignError),
+#[error(transparent)]
+pub struct SeedError(#[from] LaunchError);
+
+impl From<Internal> for SeedError {
+    fn from(error: Internal) -> Self {
+        Self(error.into())
+    }
 }
 
 /// The two tokens, launch token first; both live an hour.
@@ -26,8 +24,15 @@ pub enum SeedError {
 /// # Errors
 /// When the store, randomness or signing fails.
 pub async fn seed(broker: &Broker) -> Result<(Sensitive, Sensitive), SeedError> {
-    let launched = launch::create_seed(broker).await?;
+    let launched = broker.launch_tokens().create_seed().await?;
     // Under the ceiling like every token: a revocation is kept for the longest life that the ceiling allows.
-    let claims = admin::claims(broker, broker.config.clamp_ttl(3600), Vec::new()).map_err(AdminError::from)?;
-    Ok((launched.token, sign(broker, &claims)?.token))
+    let ttl = broker.config.clamp_ttl(3600);
+    let claims = admin::claims(&broker.tokens, &broker.ids, broker.clock.as_ref(), ttl).map_err(Internal::from)?;
+    // Good for every broker of these keys, whatever its audience.
+    let claims = Claims {
+        aud: Vec::new(),
+        ..claims
+    };
+    let signed = broker.tokens.sign(&claims).map_err(Internal::from)?;
+    Ok((launched.token, signed.token))
 }

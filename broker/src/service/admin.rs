@@ -4,16 +4,18 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::{EntropyError, Sensitive};
+use agentwrit_protocol::{Clock, EntropyError, Sensitive};
 use agentwrit_server::Source;
-use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, StoreError, Tx};
+use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, Store, StoreError, Tx};
 use async_trait::async_trait;
+use prometheus::IntCounterVec;
 
+use super::denial_auditor::DenialAuditor;
 use super::error::{Internal, from_internal};
-use super::session::token::{Issued, SignError, audience, sign};
-use crate::broker::Broker;
-use crate::config::{AdminAuth, AdminSecret, equal, known_to_everybody};
-use crate::passwords::SecretError;
+use super::session::token::{Issued, SignError, TokenIssuer};
+use crate::config::{AdminAuth, known_to_everybody};
+use crate::ids::IdGenerator;
+use crate::passwords::{AdminSecrets, SecretError};
 
 /// The scopes of an admin token, in this order.
 pub const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
@@ -40,99 +42,77 @@ pub enum AdminError {
 
 from_internal!(AdminError: StoreError, EntropyError, SignError);
 
-/// Whether there is an admin login at all: said before a body is looked at.
-///
-/// # Errors
-/// When login is off.
-pub fn check_enabled(broker: &Broker) -> Result<(), AdminError> {
-    match broker.config.admin {
-        AdminAuth::On(_) => Ok(()),
-        AdminAuth::Off => Err(AdminError::Off),
-    }
+/// Logs the admin in.
+pub(crate) struct AdminLogin<'a> {
+    pub(crate) auth: &'a AdminAuth,
+    pub(crate) secrets: &'a AdminSecrets,
+    pub(crate) store: &'a Store,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) tokens: &'a TokenIssuer,
+    pub(crate) denials: &'a DenialAuditor,
+    pub(crate) counted: &'a IntCounterVec,
+    /// Life of the token, seconds.
+    pub(crate) ttl: i64,
 }
 
-/// Trades the admin secret for a token.
-///
-/// # Errors
-/// When the secret is wrong, or login is off.
-pub async fn login(broker: &Broker, presented: Sensitive, source: IpAddr) -> Result<Issued, AdminError> {
-    let AdminAuth::On(secrets) = &broker.config.admin else {
-        return Err(AdminError::Off);
-    };
-    let secrets = secrets.clone();
-    let weak = known_to_everybody(presented.expose());
-    // Reads a file.
-    let current = tokio::task::spawn_blocking(move || secrets.current());
-    let (secret, problem) = current.await.map_err(|_| SecretError::Interrupted)?;
-    if let Some(problem) = problem {
-        tracing::warn!(target: "CFG", component = "AdminSecret", problem = %problem, "keeping the last good admin secret");
+impl AdminLogin<'_> {
+    /// Whether there is an admin login at all: said before a body is looked at.
+    pub(crate) fn check_enabled(&self) -> Result<(), AdminError> {
+        match self.auth {
+            AdminAuth::On(_) => Ok(()),
+            AdminAuth::Off => Err(AdminError::Off),
+        }
     }
-    if !matches(broker, &secret, presented, Source::of(source)).await? {
-        broker.metrics.admin_auth.with_label_values(&["failure"]).inc();
-        let event = DenialDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
-        broker.audit_denial(source, event.error_kind("invalid_credentials"));
-        return Err(if weak {
-            AdminError::Weak
-        } else {
-            AdminError::Credentials
-        });
-    }
-    let claims = claims(
-        broker,
-        broker.config.clamp_ttl(broker.config.admin_token_ttl),
-        audience(broker),
-    )?;
-    let detail = format!("admin logged in, jti {}", claims.jti);
-    let event = EventDraft::success(EventType::AdminAuth, detail)
-        .actor("admin")
-        .source(&source.to_string());
-    broker.store.commit(Login(event)).await?;
-    broker.metrics.admin_auth.with_label_values(&["success"]).inc();
-    Ok(sign(broker, &claims)?)
-}
 
-async fn matches(
-    broker: &Broker,
-    secret: &AdminSecret,
-    presented: Sensitive,
-    source: Source,
-) -> Result<bool, SecretError> {
-    match secret {
-        AdminSecret::Plain(secret) => Ok(equal(secret, &presented, &broker.compare_key)),
-        AdminSecret::Bcrypt(hash) => match broker
-            .admin_secrets
-            .matches("admin", presented, Some(hash), source)
-            .await
-        {
-            // A hash that nothing can be compared with matches nothing.
-            Err(SecretError::Bcrypt) => Ok(false),
-            compared => compared,
-        },
+    /// Trades the admin secret for a token.
+    pub(crate) async fn login(&self, presented: Sensitive, source: IpAddr) -> Result<Issued, AdminError> {
+        let AdminAuth::On(secrets) = self.auth else {
+            return Err(AdminError::Off);
+        };
+        let secrets = secrets.clone();
+        let weak = known_to_everybody(presented.expose());
+        // Reads a file.
+        let current = tokio::task::spawn_blocking(move || secrets.current());
+        let (secret, problem) = current.await.map_err(|_| SecretError::Interrupted)?;
+        if let Some(problem) = problem {
+            tracing::warn!(target: "CFG", component = "AdminSecret", problem = %problem, "keeping the last good admin secret");
+        }
+        if !self.secrets.matches(&secret, presented, Source::of(source)).await? {
+            self.counted.with_label_values(&["failure"]).inc();
+            let event = DenialDraft::denied(EventType::AdminAuthFailed, "admin login refused: invalid credentials");
+            self.denials.stranger(source, event.error_kind("invalid_credentials"));
+            return Err(if weak {
+                AdminError::Weak
+            } else {
+                AdminError::Credentials
+            });
+        }
+        let claims = claims(self.tokens, self.ids, self.clock, self.ttl)?;
+        let detail = format!("admin logged in, jti {}", claims.jti);
+        let event = EventDraft::success(EventType::AdminAuth, detail)
+            .actor("admin")
+            .source(&source.to_string());
+        self.store.commit(Login(event)).await?;
+        self.counted.with_label_values(&["success"]).inc();
+        Ok(self.tokens.sign(&claims)?)
     }
 }
 
 /// Claims of a new admin token.
-///
-/// # Errors
-/// When there is no randomness.
-pub fn claims(broker: &Broker, ttl: i64, aud: Vec<String>) -> Result<Claims, EntropyError> {
-    let now = broker.clock.unix_seconds();
-    Ok(Claims {
-        iss: broker.config.issuer.clone(),
-        sub: "admin".to_owned(),
-        aud,
-        exp: now.saturating_add(ttl),
-        nbf: now,
-        iat: now,
-        jti: broker.ids.random_hex::<16>()?,
-        sid: String::new(),
-        scope: ADMIN_SCOPES.map(str::to_owned).to_vec(),
-        task_id: String::new(),
-        orch_id: String::new(),
-        delegation_chain: Vec::new(),
-        chain_hash: String::new(),
-        delegation_nodes: Vec::new(),
-    })
+pub(crate) fn claims(
+    tokens: &TokenIssuer,
+    ids: &IdGenerator,
+    clock: &dyn Clock,
+    ttl: i64,
+) -> Result<Claims, EntropyError> {
+    Ok(tokens.claims(
+        "admin",
+        &ADMIN_SCOPES,
+        ids.random_hex::<16>()?,
+        clock.unix_seconds(),
+        ttl,
+    ))
 }
 
 #[derive(Clone)]
@@ -142,7 +122,7 @@ struct Login(EventDraft);
 impl Command for Login {
     type Outcome = ();
     const ISSUES: bool = true;
-    /// Whoever wants to revoke logs in first.
+    /// A person who wants to revoke logs in first.
     const TAKES_AUTHORITY: bool = true;
 
     fn again(&self) -> Option<Self> {
@@ -158,24 +138,30 @@ impl Command for Login {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     use super::*;
-    use crate::config::SecretSource;
+    use crate::config::{AdminSecret, SecretSource};
 
     #[tokio::test]
-    async fn a_flood_of_wrong_secrets_finds_the_line_full_but_the_one_that_was_right_passes_by() {
+    async fn a_flood_of_wrong_secrets_does_not_shut_out_the_right_one() {
         let hash = bcrypt::hash("correct horse battery", 4).unwrap();
-        let secret = AdminSecret::Bcrypt(hash.as_str().into());
-        let mut broker = crate::testing::broker().await;
-        let source = IpAddr::from(Ipv4Addr::LOCALHOST);
-        Arc::get_mut(&mut broker).unwrap().config.admin = AdminAuth::On(SecretSource::Environment(secret));
-        let wrong = login(&broker, "wrong".into(), source).await;
+        let auth = AdminAuth::On(SecretSource::Environment(AdminSecret::Bcrypt(hash.as_str().into())));
+        let mut secrets = AdminSecrets::new([1; 32], [2; 32]);
+        let broker = crate::testing::broker().await;
+        let login = async |secrets: &AdminSecrets, presented: &str| {
+            let login = AdminLogin {
+                auth: &auth,
+                secrets,
+                ..broker.admin_login()
+            };
+            login.login(presented.into(), Ipv4Addr::LOCALHOST.into()).await
+        };
+        let wrong = login(&secrets, "wrong").await;
         assert!(matches!(wrong, Err(AdminError::Credentials)), "{wrong:?}");
-        assert!(login(&broker, "correct horse battery".into(), source).await.is_ok());
-        Arc::get_mut(&mut broker).unwrap().admin_secrets.crowd();
-        let late = login(&broker, "wrong".into(), source).await;
+        assert!(login(&secrets, "correct horse battery").await.is_ok());
+        secrets.crowd();
+        let late = login(&secrets, "wrong").await;
         assert!(matches!(late, Err(AdminError::Secret(SecretError::Busy))), "{late:?}");
-        assert!(login(&broker, "correct horse battery".into(), source).await.is_ok());
+        assert!(login(&secrets, "correct horse battery").await.is_ok());
     }
 }

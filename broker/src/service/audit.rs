@@ -3,10 +3,7 @@
 use agentwrit_protocol::audit::{AuditEvent, agent_as_told};
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::timestamp::parse_rfc3339;
-use agentwrit_store::FilterColumn;
-use agentwrit_store::{EventFilter, EventPage, StoreError};
-
-use crate::broker::Broker;
+use agentwrit_store::{EventFilter, FilterColumn};
 
 const DEFAULT_LIMIT: i64 = 100;
 const LONGEST_PAGE: i64 = 1000;
@@ -43,9 +40,6 @@ pub enum QueryError {
     /// Two ways to say where the page starts.
     #[error("cursor and offset exclude each other: leave offset out")]
     CursorAndOffset,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Builds the filter from query parameters; empty ones filter nothing, of repeated ones the first counts.
@@ -105,14 +99,6 @@ fn as_told(column: FilterColumn, value: &str) -> String {
     } else {
         value.to_owned()
     }
-}
-
-/// One page, with every event that was queued before the call.
-///
-/// # Errors
-/// When the store fails.
-pub async fn events(broker: &Broker, filter: EventFilter) -> Result<EventPage, QueryError> {
-    Ok(broker.store.events(filter).await?)
 }
 
 #[cfg(test)]

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
-use agentwrit_protocol::session::RevocationLevel;
-use agentwrit_protocol::session::TokenState;
-use agentwrit_protocol::{ErrorCode, Scope};
-use agentwrit_store::{Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, StoreError, Tx};
+use agentwrit_protocol::session::{RevocationLevel, TokenState};
+use agentwrit_protocol::{ErrorCode, JudgingClock, Scope};
+use agentwrit_store::{DenialDraft, EndReason, Result as StoreResult, StoreError};
 use agentwrit_tokens::verifier::{TokenError, Verified};
-use async_trait::async_trait;
+use prometheus::IntCounter;
 
+use super::denial_auditor::DenialAuditor;
 use super::origin::AuditOrigin;
-use crate::broker::Broker;
-use crate::limits::Asker;
+use super::session::token::TokenIssuer;
 
 /// What an `Authorization` header says.
 #[derive(Clone, Copy)]
@@ -120,96 +119,113 @@ pub enum AuthorizeError {
     Store(#[from] StoreError),
 }
 
-/// Checks a bearer.
-///
-/// # Errors
-/// The first check that fails, audited.
-pub async fn authorize(
-    broker: &Broker,
-    authorization: Authorization<'_>,
-    origin: AuditOrigin<'_>,
-    requirement: Requirement,
-) -> Result<Bearer, AuthorizeError> {
-    let refuse = |detail: &'static str, kind: &str, reason: &str| {
-        let event = DenialDraft::denied(EventType::TokenAuthFailed, reason)
-            .resource(origin.resource)
-            .error_kind(kind);
-        broker.audit_denial(origin.source, event);
-        AuthorizeError::Unauthorized(detail)
-    };
-    let token = match authorization {
-        Authorization::Bearer(token) => token,
-        Authorization::Missing => {
-            let detail = "missing authorization header";
-            return Err(refuse(detail, "missing_authorization", detail));
-        }
-        Authorization::OtherScheme => {
-            let detail = "invalid authorization scheme";
-            return Err(refuse(detail, "invalid_authorization_scheme", detail));
-        }
-    };
-    let Verified { claims, state } = broker.verifier.verify(token).map_err(|error| {
-        if error == TokenError::NotYetValid {
-            broker.metrics.clock_skew.inc();
-        }
-        refuse("token verification failed", error.kind(), &error.to_string())
-    })?;
-    check_not_revoked(broker, origin, requirement.refusal, &claims, state).await?;
-    if !broker.config.audience.is_empty() && !claims.aud.contains(&broker.config.audience) {
-        let detail = "token audience mismatch";
-        let event = DenialDraft::denied(EventType::TokenAuthFailed, detail).error_kind("audience");
-        audit(broker, origin, &claims, event).await?;
-        return Err(AuthorizeError::Unauthorized(detail));
-    }
-    let lacking = match requirement.subject {
-        Subject::Any => None,
-        Subject::Agent => (claims.subject_kind() != SubjectKind::Agent)
-            .then(|| "only tokens of agents can be renewed or delegated".to_owned()),
-        Subject::WithScope(kind, scope) => {
-            (!holds(&claims, kind, scope)).then(|| format!("token lacks required scope: {scope}"))
-        }
-    };
-    if let Some(detail) = lacking {
-        let event = DenialDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
-        audit(broker, origin, &claims, event).await?;
-        return Err(AuthorizeError::Insufficient(detail));
-    }
-    Ok(Bearer { claims })
+/// Checks bearers.
+#[derive(Clone, Copy)]
+pub(crate) struct Authorizer<'a> {
+    pub(crate) tokens: &'a TokenIssuer,
+    pub(crate) judging: &'a JudgingClock,
+    pub(crate) denials: &'a DenialAuditor,
+    /// Counts tokens whose time has not come.
+    pub(crate) clock_skew: &'a IntCounter,
 }
 
-/// Step 4: not revoked, not ended.
-async fn check_not_revoked(
-    broker: &Broker,
-    origin: AuditOrigin<'_>,
-    refusal: RefusalDetail,
-    claims: &Claims,
-    state: TokenState,
-) -> Result<(), AuthorizeError> {
-    let (code, kind) = match state {
-        TokenState::Active => return Ok(()),
-        TokenState::Renewed if refusal == (RefusalDetail::Renewal { is_retry: true }) && claims.is_attested() => {
-            return Ok(());
+impl Authorizer<'_> {
+    /// The bearer, or the first check that fails; failures are audited.
+    pub(crate) async fn authorize(
+        self,
+        authorization: Authorization<'_>,
+        origin: AuditOrigin<'_>,
+        requirement: Requirement,
+    ) -> Result<Bearer, AuthorizeError> {
+        let refuse = |detail: &'static str, kind: &str, reason: &str| {
+            let event = DenialDraft::denied(EventType::TokenAuthFailed, reason)
+                .resource(origin.resource)
+                .error_kind(kind);
+            self.denials.stranger(origin.source, event);
+            AuthorizeError::Unauthorized(detail)
+        };
+        let token = match authorization {
+            Authorization::Bearer(token) => token,
+            Authorization::Missing => {
+                let detail = "missing authorization header";
+                return Err(refuse(detail, "missing_authorization", detail));
+            }
+            Authorization::OtherScheme => {
+                let detail = "invalid authorization scheme";
+                return Err(refuse(detail, "invalid_authorization_scheme", detail));
+            }
+        };
+        let Verified { claims, state } = self.tokens.verifier.verify(token).map_err(|error| {
+            if error == TokenError::NotYetValid {
+                self.clock_skew.inc();
+            }
+            refuse("token verification failed", error.kind(), &error.to_string())
+        })?;
+        self.check_not_revoked(origin, requirement.refusal, &claims, state)
+            .await?;
+        let audience = &self.tokens.audience;
+        if !audience.is_empty() && !claims.aud.contains(audience) {
+            let detail = "token audience mismatch";
+            let event = DenialDraft::denied(EventType::TokenAuthFailed, detail).error_kind("audience");
+            self.denials.bearer(origin, &claims, event).await?;
+            return Err(AuthorizeError::Unauthorized(detail));
         }
-        TokenState::Unknown | TokenState::Forgotten => return Err(AuthorizeError::Unknown),
-        TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
-        TokenState::Ended(_) if refusal == RefusalDetail::Deregistration && is_deregistered(broker, claims) => {
-            audit_revoked(broker, origin, claims, "app_deregistered").await?;
-            return Err(AuthorizeError::Deregistered);
+        let lacking = match requirement.subject {
+            Subject::Any => None,
+            Subject::Agent => (claims.subject_kind() != SubjectKind::Agent)
+                .then(|| "only tokens of agents can be renewed or delegated".to_owned()),
+            Subject::WithScope(kind, scope) => {
+                (!holds(&claims, kind, scope)).then(|| format!("token lacks required scope: {scope}"))
+            }
+        };
+        if let Some(detail) = lacking {
+            let event =
+                DenialDraft::denied(EventType::ScopeViolation, detail.as_str()).error_kind("insufficient_scope");
+            self.denials.bearer(origin, &claims, event).await?;
+            return Err(AuthorizeError::Insufficient(detail));
         }
-        TokenState::Ended(reason) => (code_of_end(reason), reason.as_str()),
-    };
-    audit_revoked(broker, origin, claims, kind).await?;
-    Err(AuthorizeError::Revoked(match refusal {
-        RefusalDetail::Renewal { .. } => renewal_code(claims, code),
-        RefusalDetail::Nothing | RefusalDetail::Deregistration => ErrorCode::InsufficientScope,
-    }))
-}
+        Ok(Bearer { claims })
+    }
 
-/// Whether deregistration is what ended an app's token: nothing else revokes all tokens of an app.
-fn is_deregistered(broker: &Broker, claims: &Claims) -> bool {
-    let times = broker.judging.times();
-    let hit = |level| broker.view.is_revoked(level, claims, times);
-    claims.subject_kind() == SubjectKind::App && hit(RevocationLevel::Agent) && !hit(RevocationLevel::Token)
+    /// Step 4: not revoked, not ended.
+    async fn check_not_revoked(
+        self,
+        origin: AuditOrigin<'_>,
+        refusal: RefusalDetail,
+        claims: &Claims,
+        state: TokenState,
+    ) -> Result<(), AuthorizeError> {
+        let (code, kind) = match state {
+            TokenState::Active => return Ok(()),
+            TokenState::Renewed if refusal == (RefusalDetail::Renewal { is_retry: true }) && claims.is_attested() => {
+                return Ok(());
+            }
+            TokenState::Unknown | TokenState::Forgotten => return Err(AuthorizeError::Unknown),
+            TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
+            TokenState::Ended(_) if refusal == RefusalDetail::Deregistration && self.is_deregistered(claims) => {
+                self.audit_revoked(origin, claims, "app_deregistered").await?;
+                return Err(AuthorizeError::Deregistered);
+            }
+            TokenState::Ended(reason) => (code_of_end(reason), reason.as_str()),
+        };
+        self.audit_revoked(origin, claims, kind).await?;
+        Err(AuthorizeError::Revoked(match refusal {
+            RefusalDetail::Renewal { .. } => renewal_code(claims, code),
+            RefusalDetail::Nothing | RefusalDetail::Deregistration => ErrorCode::InsufficientScope,
+        }))
+    }
+
+    /// Whether deregistration is what ended an app's token: nothing else revokes all tokens of an app.
+    fn is_deregistered(self, claims: &Claims) -> bool {
+        let times = self.judging.times();
+        let hit = |level| self.tokens.view.is_revoked(level, claims, times);
+        claims.subject_kind() == SubjectKind::App && hit(RevocationLevel::Agent) && !hit(RevocationLevel::Token)
+    }
+
+    async fn audit_revoked(self, origin: AuditOrigin<'_>, claims: &Claims, kind: &str) -> StoreResult<()> {
+        let event = DenialDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
+        self.denials.bearer(origin, claims, event.error_kind(kind)).await
+    }
 }
 
 /// The code for a renewal of a token that is revoked: attested agents are told what they must do next.
@@ -245,60 +261,6 @@ fn holds(claims: &Claims, kind: SubjectKind, scope: &str) -> bool {
             .any(|held| held.covers(&required))
 }
 
-/// Audits the use of a revoked token.
-async fn audit_revoked(
-    broker: &Broker,
-    origin: AuditOrigin<'_>,
-    claims: &Claims,
-    kind: &str,
-) -> Result<(), StoreError> {
-    let event = DenialDraft::denied(EventType::TokenRevokedAccess, format!("token has been revoked: {kind}"));
-    audit(broker, origin, claims, event.error_kind(kind)).await
-}
-
-/// Commits a denial of a verified bearer, with what its session knows; beyond its rate it is only counted.
-async fn audit(
-    broker: &Broker,
-    origin: AuditOrigin<'_>,
-    claims: &Claims,
-    denial: DenialDraft,
-) -> Result<(), StoreError> {
-    let denial = denial
-        .ids(&claims.sub, &claims.task_id, &claims.orch_id)
-        .resource(origin.resource)
-        .actor(&claims.sub)
-        .source(&origin.source.to_string());
-    let Some(event) = broker.limits.pass(Asker::bearer(claims), denial) else {
-        return Ok(());
-    };
-    let sid = claims.sid.clone();
-    broker.store.commit(AuditBearer { event, sid }).await
-}
-
-struct AuditBearer {
-    event: EventDraft,
-    sid: String,
-}
-
-#[async_trait]
-impl Command for AuditBearer {
-    type Outcome = ();
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
-        let session = if self.sid.is_empty() {
-            None
-        } else {
-            tx.session(&self.sid).await?
-        };
-        let event = match session {
-            Some(session) => self.event.within_session(&session),
-            None => self.event,
-        };
-        tx.audit(event);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,7 +276,8 @@ mod tests {
     async fn a_requirement_decides_about_a_token_without_http() {
         let broker = broker().await;
         let (_, admin) = seed::seed(&broker).await.unwrap();
-        let ask = async |authorization, requirement| authorize(&broker, authorization, ORIGIN, requirement).await;
+        let ask =
+            async |authorization, requirement| broker.authorizer().authorize(authorization, ORIGIN, requirement).await;
         let token = Authorization::Bearer(admin.expose());
         let passed = ask(token, Requirement::admin("admin:audit:*")).await.unwrap();
         assert_eq!(passed.claims.subject_kind(), SubjectKind::Admin);

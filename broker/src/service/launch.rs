@@ -4,16 +4,20 @@ use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
 use agentwrit_protocol::wire::LaunchTokenRequest;
-use agentwrit_protocol::{EntropyError, ScopeError, ScopeSet, Sensitive};
+use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive};
 use agentwrit_store::{
-    AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, StoreError, Tx,
+    AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Store,
+    StoreError, Tx,
 };
 use async_trait::async_trait;
+use prometheus::IntCounter;
 
+use super::denial_auditor::DenialAuditor;
 use super::error::{Internal, from_internal};
 use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
-use crate::broker::Broker;
-use crate::limits::Asker;
+use super::session::presented::RecentLaunchTokens;
+use crate::config::Config;
+use crate::ids::IdGenerator;
 
 /// Life of a launch token when none is asked for, seconds.
 const DEFAULT_LIFE: i64 = 30;
@@ -112,116 +116,6 @@ struct Wanted {
     single_use: bool,
 }
 
-fn check(broker: &Broker, request: &LaunchTokenRequest) -> Result<Wanted, LaunchError> {
-    let asked = request.allowed_scope.as_deref().unwrap_or_default();
-    if is_too_long(asked) {
-        return Err(LaunchError::ScopeLength);
-    }
-    let allowed_scope = ScopeSet::parse(asked)?;
-    ScopeLimits::of(&broker.config).check("allowed_scope", asked)?;
-    if let Some(scope) = allowed_scope.first_reserved() {
-        return Err(LaunchError::Reserved(excerpt(scope.as_str())));
-    }
-    let agent_name = request.agent_name.as_deref().unwrap_or_default();
-    if agent_name.is_empty() {
-        return Err(LaunchError::Name);
-    }
-    let length = agent_name.chars().count();
-    if length > LONGEST_NAME {
-        return Err(LaunchError::NameLength(length));
-    }
-    if allowed_scope.is_empty() {
-        return Err(LaunchError::Empty);
-    }
-    let life = request.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_LIFE);
-    if life > LONGEST_LIFE {
-        return Err(LaunchError::Life);
-    }
-    // Without a ceiling, a bound all the same: moments must not overflow.
-    let max_ttl = request
-        .max_ttl
-        .filter(|ttl| *ttl > 0)
-        .unwrap_or(broker.config.default_ttl)
-        .min(1_000_000_000);
-    Ok(Wanted {
-        agent_name: agent_name.to_owned(),
-        allowed_scope,
-        max_ttl: broker.config.clamp_ttl(max_ttl),
-        life,
-        single_use: request.single_use.unwrap_or(true),
-    })
-}
-
-/// Makes a launch token for a person or an app: the creator is the subject of the bearer.
-///
-/// # Errors
-/// The first rule that the request breaks, audited.
-pub async fn create(
-    broker: &Broker,
-    request: LaunchTokenRequest,
-    creator: &str,
-    source: &str,
-) -> Result<Launched, LaunchError> {
-    let asked = request.allowed_scope.as_deref().unwrap_or_default();
-    let app = creator.strip_prefix(SUBJECT_PREFIX).map(|app_id| AppCeiling {
-        app_id: app_id.to_owned(),
-        asked: (!is_too_long(asked)).then(|| ScopeSet::parse(asked).ok()).flatten(),
-    });
-    let prepared = check(broker, &request).and_then(|wanted| prepare(broker, wanted, creator, source));
-    match mint(broker, app, prepared).await {
-        Err(error) => {
-            deny(broker, &error, &request, creator, source).await?;
-            Err(error)
-        }
-        launched => launched,
-    }
-}
-
-/// Audits a refusal; an app that is no more was told in the trail when it was deregistered.
-async fn deny(
-    broker: &Broker,
-    error: &LaunchError,
-    request: &LaunchTokenRequest,
-    creator: &str,
-    source: &str,
-) -> Result<(), StoreError> {
-    let event_type = match error {
-        LaunchError::UnknownApp | LaunchError::Internal(Internal::Store(_)) => return Ok(()),
-        LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
-        _ => EventType::LaunchTokenDenied,
-    };
-    let names = [
-        ("agent_name", request.agent_name.as_deref().unwrap_or_default()),
-        ("app", creator.strip_prefix(SUBJECT_PREFIX).unwrap_or_default()),
-    ];
-    let asked = asked(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
-    let denial = DenialDraft::denied(event_type, error.in_trail())
-        .asked(&asked)
-        .ids(creator, "", "")
-        .actor(creator)
-        .source(source)
-        .error_kind(error.kind());
-    match broker.limits.pass(Asker::Known(creator), denial) {
-        Some(event) => broker.store.record(event).await,
-        None => Ok(()),
-    }
-}
-
-/// The launch token of `AA_SEED_TOKENS`.
-///
-/// # Errors
-/// When the store or randomness fails.
-pub async fn create_seed(broker: &Broker) -> Result<Launched, LaunchError> {
-    let wanted = Wanted {
-        agent_name: "seed".to_owned(),
-        allowed_scope: ScopeSet::parse(["*:*:*"])?,
-        max_ttl: broker.config.clamp_ttl(3600),
-        life: 3600,
-        single_use: true,
-    };
-    mint(broker, None, prepare(broker, wanted, "seed", "")).await
-}
-
 /// A launch token before it is stored.
 struct Prepared {
     token: Sensitive,
@@ -229,61 +123,179 @@ struct Prepared {
     event: EventDraft,
 }
 
-fn prepare(broker: &Broker, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
-    let token = broker.ids.random_hex::<32>()?;
-    let expires_at = broker
-        .judging
-        .times()
-        .judged
-        .saturating_add(wanted.life.saturating_mul(1000));
-    let stored = LaunchToken {
-        hash: LaunchTokenHash::of(&token),
-        agent_name: wanted.agent_name,
-        allowed_scope: wanted.allowed_scope,
-        max_ttl: wanted.max_ttl,
-        single_use: wanted.single_use,
-        expires_at,
-        consumed_at: None,
-        created_by: creator.to_owned(),
-        correlation_id: broker.ids.random_hex::<16>()?,
-        attested: None,
-    };
-    let detail = format!(
-        "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
-        excerpt(&stored.agent_name),
-        told(&stored.allowed_scope.to_strings(), SCOPES_TOLD),
-        stored.max_ttl
-    );
-    let event = EventDraft::success(EventType::LaunchTokenIssued, detail)
-        .actor(creator)
-        .source(source)
-        .correlation_id(&stored.correlation_id);
-    Ok(Prepared {
-        token: Sensitive::from(token),
-        stored,
-        event,
-    })
+/// Makes launch tokens for people and apps.
+pub(crate) struct LaunchTokens<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) judging: &'a JudgingClock,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) recent: &'a RecentLaunchTokens,
+    pub(crate) denials: &'a DenialAuditor,
+    pub(crate) created: &'a IntCounter,
+    pub(crate) scope_limits: ScopeLimits,
+    pub(crate) config: &'a Config,
 }
 
-async fn mint(
-    broker: &Broker,
-    app: Option<AppCeiling>,
-    prepared: Result<Prepared, LaunchError>,
-) -> Result<Launched, LaunchError> {
-    let launched = match (app, prepared) {
-        // Nothing to ask the store for, or too much.
-        (None, Err(error)) | (Some(_), Err(error @ (LaunchError::ScopeLength | LaunchError::ScopeLimits(_)))) => {
-            return Err(error);
+impl LaunchTokens<'_> {
+    /// Makes a launch token for a person or an app: the creator is the subject of the bearer.
+    /// A refusal is audited.
+    pub(crate) async fn create(
+        &self,
+        request: LaunchTokenRequest,
+        creator: &str,
+        source: &str,
+    ) -> Result<Launched, LaunchError> {
+        let asked = request.allowed_scope.as_deref().unwrap_or_default();
+        let app = creator.strip_prefix(SUBJECT_PREFIX).map(|app_id| AppCeiling {
+            app_id: app_id.to_owned(),
+            asked: (!is_too_long(asked)).then(|| ScopeSet::parse(asked).ok()).flatten(),
+        });
+        let prepared = self
+            .check(&request)
+            .and_then(|wanted| self.prepare(wanted, creator, source));
+        match self.mint(app, prepared).await {
+            Err(error) => {
+                self.deny(&error, &request, creator, source).await?;
+                Err(error)
+            }
+            launched => launched,
         }
-        // What is wrong with the request is told only to an app that is there and under its ceiling.
-        (Some(app), Err(error)) => return Err(broker.store.read(app).await?.err().unwrap_or(error)),
-        (app, Ok(prepared)) => broker.store.commit(Mint { app, prepared }).await?,
-    }?;
-    let LaunchToken { hash, expires_at, .. } = &launched.stored;
-    let now = broker.judging.times().judged;
-    broker.launch_tokens.add(hash.clone(), *expires_at, now);
-    broker.metrics.launch_tokens_created.inc();
-    Ok(launched)
+    }
+
+    fn check(&self, request: &LaunchTokenRequest) -> Result<Wanted, LaunchError> {
+        let asked = request.allowed_scope.as_deref().unwrap_or_default();
+        if is_too_long(asked) {
+            return Err(LaunchError::ScopeLength);
+        }
+        let allowed_scope = ScopeSet::parse(asked)?;
+        self.scope_limits.check("allowed_scope", asked)?;
+        if let Some(scope) = allowed_scope.first_reserved() {
+            return Err(LaunchError::Reserved(excerpt(scope.as_str())));
+        }
+        let agent_name = request.agent_name.as_deref().unwrap_or_default();
+        if agent_name.is_empty() {
+            return Err(LaunchError::Name);
+        }
+        let length = agent_name.chars().count();
+        if length > LONGEST_NAME {
+            return Err(LaunchError::NameLength(length));
+        }
+        if allowed_scope.is_empty() {
+            return Err(LaunchError::Empty);
+        }
+        let life = request.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_LIFE);
+        if life > LONGEST_LIFE {
+            return Err(LaunchError::Life);
+        }
+        // Without a ceiling, a bound all the same: moments must not overflow.
+        let max_ttl = request
+            .max_ttl
+            .filter(|ttl| *ttl > 0)
+            .unwrap_or(self.config.default_ttl)
+            .min(1_000_000_000);
+        Ok(Wanted {
+            agent_name: agent_name.to_owned(),
+            allowed_scope,
+            max_ttl: self.config.clamp_ttl(max_ttl),
+            life,
+            single_use: request.single_use.unwrap_or(true),
+        })
+    }
+
+    /// Audits a refusal; an app that is no more was told in the trail when it was deregistered.
+    async fn deny(
+        &self,
+        error: &LaunchError,
+        request: &LaunchTokenRequest,
+        creator: &str,
+        source: &str,
+    ) -> Result<(), StoreError> {
+        let event_type = match error {
+            LaunchError::UnknownApp | LaunchError::Internal(Internal::Store(_)) => return Ok(()),
+            LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
+            _ => EventType::LaunchTokenDenied,
+        };
+        let names = [
+            ("agent_name", request.agent_name.as_deref().unwrap_or_default()),
+            ("app", creator.strip_prefix(SUBJECT_PREFIX).unwrap_or_default()),
+        ];
+        let asked = asked(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
+        let denial = DenialDraft::denied(event_type, error.in_trail())
+            .asked(&asked)
+            .ids(creator, "", "")
+            .actor(creator)
+            .source(source)
+            .error_kind(error.kind());
+        self.denials.known(creator, denial).await
+    }
+
+    /// The launch token of `AA_SEED_TOKENS`.
+    pub(crate) async fn create_seed(&self) -> Result<Launched, LaunchError> {
+        let wanted = Wanted {
+            agent_name: "seed".to_owned(),
+            allowed_scope: ScopeSet::parse(["*:*:*"])?,
+            max_ttl: self.config.clamp_ttl(3600),
+            life: 3600,
+            single_use: true,
+        };
+        self.mint(None, self.prepare(wanted, "seed", "")).await
+    }
+
+    fn prepare(&self, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
+        let token = self.ids.random_hex::<32>()?;
+        let expires_at = self
+            .judging
+            .times()
+            .judged
+            .saturating_add(wanted.life.saturating_mul(1000));
+        let stored = LaunchToken {
+            hash: LaunchTokenHash::of(&token),
+            agent_name: wanted.agent_name,
+            allowed_scope: wanted.allowed_scope,
+            max_ttl: wanted.max_ttl,
+            single_use: wanted.single_use,
+            expires_at,
+            consumed_at: None,
+            created_by: creator.to_owned(),
+            correlation_id: self.ids.random_hex::<16>()?,
+            attested: None,
+        };
+        let detail = format!(
+            "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
+            excerpt(&stored.agent_name),
+            told(&stored.allowed_scope.to_strings(), SCOPES_TOLD),
+            stored.max_ttl
+        );
+        let event = EventDraft::success(EventType::LaunchTokenIssued, detail)
+            .actor(creator)
+            .source(source)
+            .correlation_id(&stored.correlation_id);
+        Ok(Prepared {
+            token: Sensitive::from(token),
+            stored,
+            event,
+        })
+    }
+
+    async fn mint(
+        &self,
+        app: Option<AppCeiling>,
+        prepared: Result<Prepared, LaunchError>,
+    ) -> Result<Launched, LaunchError> {
+        let launched = match (app, prepared) {
+            // Nothing to ask the store for, or too much.
+            (None, Err(error)) | (Some(_), Err(error @ (LaunchError::ScopeLength | LaunchError::ScopeLimits(_)))) => {
+                return Err(error);
+            }
+            // What is wrong with the request is told only to an app that is there and under its ceiling.
+            (Some(app), Err(error)) => return Err(self.store.read(app).await?.err().unwrap_or(error)),
+            (app, Ok(prepared)) => self.store.commit(Mint { app, prepared }).await?,
+        }?;
+        let LaunchToken { hash, expires_at, .. } = &launched.stored;
+        let now = self.judging.times().judged;
+        self.recent.add(hash.clone(), *expires_at, now);
+        self.created.inc();
+        Ok(launched)
+    }
 }
 
 /// What an app asks for, against what it may.

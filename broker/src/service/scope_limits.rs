@@ -67,11 +67,12 @@ impl ScopeLimits {
     }
 
     /// Those of a session, by its orchestration: the prefix of attested agents can't be claimed by others.
-    pub fn of_orchestration(config: &Config, orch_id: &str) -> Self {
+    #[must_use]
+    pub fn of_orchestration(self, orch_id: &str) -> Self {
         if orch_id.starts_with(ORCH_PREFIX) {
             Self::ATTESTED
         } else {
-            Self::of(config)
+            self
         }
     }
 

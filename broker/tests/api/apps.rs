@@ -554,16 +554,18 @@ async fn a_secret_is_never_seen_again() {
     let changed = harness
         .send_as(&admin, "PUT", &path(&app), json!({"token_ttl": 60}).to_string())
         .await;
+    let app_id = app.id.clone();
+    let record = harness
+        .state
+        .store
+        .query(move |tx| Box::pin(async move { tx.app(&app_id).await }));
     let mut seen = vec![
         changed.text,
         harness.get_as(&admin, APPS).await.text,
         harness.get_as(&admin, &path(&app)).await.text,
         harness.get("/v1/metrics").await.text,
         Value::from(harness.events("").await).to_string(),
-        format!(
-            "{app_debug:?}",
-            app_debug = agentwrit_broker::service::apps::get(&harness.state, app.id.clone()).await
-        ),
+        format!("{:?}", record.await.unwrap().unwrap()),
     ];
     seen.push(harness.send_as(&admin, "DELETE", &path(&app), "").await.text);
     for text in &seen {

@@ -1,6 +1,5 @@
 //! The trail.
 
-use agentwrit_broker::process::housekeeping;
 use agentwrit_protocol::audit::{AuditEvent, EventType, GENESIS_HASH};
 use agentwrit_store::EventDraft;
 use agentwrit_testkit::{Answer, Harness, START};
@@ -247,7 +246,7 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         harness.get("/v1/audit/events").await;
     }
     assert_eq!(harness.events("event_type=token_auth_failed").await.len(), 3);
-    housekeeping::tell_suppressed(&harness.state);
+    harness.state.denials.flush_suppressed();
     let last: Value = harness.last("token_auth_failed").await;
     assert_eq!(
         (
@@ -256,7 +255,7 @@ async fn denials_of_strangers_are_audited_up_to_a_rate_and_then_counted() {
         ),
         (Some("suppressed=7"), Some("suppressed"))
     );
-    housekeeping::tell_suppressed(&harness.state);
+    harness.state.denials.flush_suppressed();
     assert_eq!(
         harness.events("error_kind=suppressed").await.len(),
         1,

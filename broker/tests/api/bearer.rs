@@ -15,7 +15,12 @@ fn forged(harness: &Harness, token: &str, changes: &Value) -> String {
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
     }
-    harness.state.keys.sign(&serde_json::to_vec(&claims).unwrap()).unwrap()
+    harness
+        .state
+        .tokens
+        .keys
+        .sign(&serde_json::to_vec(&claims).unwrap())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -204,7 +209,7 @@ async fn a_refused_caller_in_a_loop_hears_the_same_and_does_not_fill_the_trail()
         other,
         "each subject has its own rate"
     );
-    agentwrit_broker::process::housekeeping::tell_suppressed(&harness.state);
+    harness.state.denials.flush_suppressed();
     let told = harness.last("token_auth_failed").await;
     assert_eq!(told["error_kind"], "suppressed");
     let detail = told["detail"].as_str().unwrap();

@@ -231,8 +231,8 @@ async fn the_old_trail_is_taken_and_signed_anew_under_a_new_key() {
     let signed = checkpoints(&events);
     assert_eq!((signed[0], signed.len()), (1000, 2), "with the first commit");
     let done = walk(&harness).await;
-    assert_eq!(done.signed.unwrap().kid, harness.state.keys.kid());
-    assert_ne!(done.unknown.unwrap().kid, harness.state.keys.kid());
+    assert_eq!(done.signed.unwrap().kid, harness.state.tokens.keys.kid());
+    assert_ne!(done.unknown.unwrap().kid, harness.state.tokens.keys.kid());
     assert!(harness.stands(&login).await);
 }
 

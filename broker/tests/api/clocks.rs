@@ -369,7 +369,7 @@ impl World {
         let now = self.monotonic();
         let broker = &self.harness.as_ref().unwrap().state;
         for known in &mut self.known {
-            let refused = match broker.verifier.verify(&known.token) {
+            let refused = match broker.tokens.verifier.verify(&known.token) {
                 Ok(verified) if verified.state == TokenState::Active => {
                     assert_eq!(known.refused, None, "it comes back to life: {known:?} {times:?}");
                     let over = known.until.is_some_and(|until| now >= until);

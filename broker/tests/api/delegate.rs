@@ -67,6 +67,7 @@ async fn a_delegated_token_carries_the_chain_and_the_callers_task() {
     assert!(
         harness
             .state
+            .tokens
             .keys
             .verify_text(&signed, record["signature"].as_str().unwrap())
     );

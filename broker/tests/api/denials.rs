@@ -7,7 +7,7 @@ const RATE: usize = 3;
 
 /// What is suppressed is told by a timer.
 async fn suppressed(harness: &Harness) -> i64 {
-    agentwrit_broker::process::housekeeping::tell_suppressed(&harness.state);
+    harness.state.denials.flush_suppressed();
     let mut sum = 0;
     for event in harness.events("error_kind=suppressed").await {
         let detail = event["detail"].as_str().unwrap().trim_start_matches("suppressed=");

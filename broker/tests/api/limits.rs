@@ -38,16 +38,20 @@ async fn renewals_leave_nothing_in_memory_but_the_current_token() {
         current = token(harness.renew(&current).await);
         child = token(harness.renew(&child).await);
     }
-    assert_eq!(harness.state.view.entries(), 2, "of the session and of the delegation");
+    assert_eq!(
+        harness.state.tokens.view.entries(),
+        2,
+        "of the session and of the delegation"
+    );
     let harness = harness.restart(&[]).await;
-    assert_eq!(harness.state.view.entries(), 2);
+    assert_eq!(harness.state.tokens.view.entries(), 2);
     for (token, stands) in [(&first, false), (&first_child, false), (&current, true), (&child, true)] {
         assert_eq!(harness.stands(token).await, stands);
     }
     // In memory they go with the last token that they could judge.
     harness.clock.advance(301);
     agentwrit_broker::process::housekeeping::prune(&harness.state).await;
-    assert_eq!(harness.state.view.entries(), 0);
+    assert_eq!(harness.state.tokens.view.entries(), 0);
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
 async fn a_store_as_old_as_its_key_refuses_no_token_for_its_age() {
     let harness = Harness::new().await;
     let now = harness.clock.unix_seconds();
-    let sign = |claims: String| harness.state.keys.sign(claims.as_bytes()).unwrap();
+    let sign = |claims: String| harness.state.tokens.keys.sign(claims.as_bytes()).unwrap();
     let old = sign(format!(
         r#"{{"sub":"a","jti":"b","iat":{},"exp":{}}}"#,
         now - 100,
@@ -214,6 +214,7 @@ async fn a_required_store_that_can_t_open_means_503_until_it_does() {
     assert_eq!(answer.header("retry-after"), "1");
     let forged = harness
         .state
+        .tokens
         .keys
         .sign(br#"{"sub":"admin","jti":"x","exp":9999999999,"iat":1800000000}"#)
         .unwrap();

@@ -65,7 +65,7 @@ impl Watch {
             time,
             store: folder.join("data.db"),
             most: bound + bound / 10 + RESERVE + beside,
-            keys: Arc::clone(&broker.keys),
+            keys: Arc::clone(&broker.tokens.keys),
             walker: ChainWalker::from_start(),
             drops: 0,
             largest: 0,

@@ -9,7 +9,6 @@ use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::clock::SequenceEntropy;
 use agentwrit_store::EventFilter;
 use agentwrit_testkit::{Broker, FakeCluster, Keys, Pod, Setup, claims, controller};
-use agentwrit_tokens::nonce;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -194,8 +193,8 @@ impl World {
 
     fn challenge(&mut self) -> String {
         let state = &self.broker.state;
-        let (key, now) = (state.nonce_key(), self.broker.clock.unix_millis());
-        self.nonce = nonce::issue(&key, state.entropy.as_ref(), now).unwrap();
+        let now = self.broker.clock.unix_millis();
+        self.nonce = state.nonces.issue(&state.store.epoch(), now).unwrap();
         self.nonce.clone()
     }
 

@@ -9,14 +9,13 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::http::{ApiError, ApiRequest, AppState, reply};
-use crate::service::admin::{self, AdminError};
+use crate::service::admin::AdminError;
 use crate::service::error::Internal;
-use crate::service::rate_limit;
 
 /// `POST /v1/admin/auth`.
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    rate_limit::admin_auth(&broker, call.origin(&call.path()))?;
-    admin::check_enabled(&broker)?;
+    broker.rate_limits().admin_auth(call.origin(&call.path()))?;
+    broker.admin_login().check_enabled()?;
     let legacy = json::read::<Legacy<'_>>(&call.body, Trailing::Ignored);
     if legacy.is_ok_and(|legacy| legacy.is_filled()) {
         return Err(ApiError::invalid(
@@ -26,7 +25,7 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiReque
     let request: AdminAuthRequest = call.strict_json()?;
     let secret = request.secret.filter(|secret| !secret.expose().is_empty());
     let secret = secret.ok_or_else(|| ApiError::invalid("secret is required"))?;
-    let issued = admin::login(&broker, secret, call.source).await?;
+    let issued = broker.admin_login().login(secret, call.source).await?;
     let answer = AdminAuthResponse {
         access_token: issued.token,
         expires_in: issued.expires_in,

@@ -8,9 +8,8 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::passwords::SecretError;
-use crate::service::apps::login::{self, LoginError};
+use crate::service::apps::login::LoginError;
 use crate::service::error::Internal;
-use crate::service::rate_limit;
 
 /// Trades an app's credentials for its token.
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
@@ -18,7 +17,7 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiReque
     let body = call.json::<AppAuthRequest>();
     let client_id = body.as_ref().ok().and_then(|body| body.client_id.as_deref());
     let client_id = client_id.filter(|id| !id.is_empty());
-    rate_limit::app_auth(&broker, call.origin(&call.path()), client_id)?;
+    broker.rate_limits().app_auth(call.origin(&call.path()), client_id)?;
     let AppAuthRequest {
         client_id,
         client_secret,
@@ -28,7 +27,7 @@ pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiReque
     let (Some(client_id), Some(secret)) = (client_id, secret) else {
         return Err(ApiError::invalid("client_id and client_secret are required"));
     };
-    let issued = login::login(&broker, client_id, secret, call.source).await?;
+    let issued = broker.app_login().login(client_id, secret, call.source).await?;
     let answer = AppAuthResponse {
         access_token: issued.token,
         expires_in: issued.expires_in,

@@ -11,7 +11,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
-use crate::service::apps::{self, Admin, AppError};
+use crate::service::apps::{Admin, AppError};
 use crate::service::authorize::Requirement;
 
 type Answer = Result<Response, ApiError>;
@@ -41,7 +41,7 @@ fn shown(app: AppRecord) -> App {
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Answer {
     let admin = admin(&broker, &call).await?;
     let request: RegisterAppRequest = call.json()?;
-    let registered = apps::register(&broker, request, admin).await?;
+    let registered = broker.apps().register(request, admin).await?;
     let answer = RegisterAppResponse {
         app_id: registered.app.app_id,
         client_id: registered.app.client_id,
@@ -55,7 +55,7 @@ pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiR
 /// `GET /v1/admin/apps`.
 pub(in crate::http) async fn list(State(broker): State<AppState>, call: ApiRequest) -> Answer {
     admin(&broker, &call).await?;
-    let apps: Vec<App> = apps::list(&broker).await?.into_iter().map(shown).collect();
+    let apps: Vec<App> = broker.apps().list().await?.into_iter().map(shown).collect();
     let total = i64::try_from(apps.len()).unwrap_or(i64::MAX);
     Ok(reply(StatusCode::OK, &AppsResponse { apps, total }))
 }
@@ -67,7 +67,7 @@ pub(in crate::http) async fn get(
     call: ApiRequest,
 ) -> Answer {
     admin(&broker, &call).await?;
-    Ok(reply(StatusCode::OK, &shown(apps::get(&broker, app_id).await?)))
+    Ok(reply(StatusCode::OK, &shown(broker.apps().get(app_id).await?)))
 }
 
 /// `PUT /v1/admin/apps/{id}`.
@@ -78,7 +78,7 @@ pub(in crate::http) async fn update(
 ) -> Answer {
     let admin = admin(&broker, &call).await?;
     let request: UpdateAppRequest = call.json()?;
-    let app = apps::update(&broker, app_id, request, admin).await?;
+    let app = broker.apps().update(app_id, request, admin).await?;
     Ok(reply(StatusCode::OK, &shown(app)))
 }
 
@@ -89,7 +89,7 @@ pub(in crate::http) async fn remove(
     call: ApiRequest,
 ) -> Answer {
     let admin = admin(&broker, &call).await?;
-    let app = apps::deregister(&broker, app_id, admin).await?;
+    let app = broker.apps().deregister(app_id, admin).await?;
     let answer = RemoveAppResponse {
         status: app.status(),
         app_id: app.app_id,

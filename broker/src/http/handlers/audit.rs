@@ -15,7 +15,7 @@ pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiReq
     authorize(&broker, &call, Requirement::admin("admin:audit:*")).await?;
     let filter = audit::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;
     let asked = (filter.cursor, filter.offset, filter.limit);
-    let page = audit::events(&broker, filter).await?;
+    let page = broker.store.events(filter).await?;
     Ok(reply_text(StatusCode::OK, body(page, asked)))
 }
 
@@ -32,13 +32,7 @@ fn body(page: EventPage, (cursor, offset, limit): (Option<i64>, i64, i64)) -> St
 
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
-        match error {
-            QueryError::Moment { .. }
-            | QueryError::Number { .. }
-            | QueryError::Cursor { .. }
-            | QueryError::CursorAndOffset => Self::invalid(error.to_string()),
-            QueryError::Store(error) => error.into(),
-        }
+        Self::invalid(error.to_string())
     }
 }
 

@@ -9,7 +9,8 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
 use crate::service::error::Internal;
-use crate::service::session::delegate::{self, DelegateError, Wanted};
+use crate::service::session::delegate::DelegateError;
+use crate::service::session::delegation::{Denial, Wanted};
 
 /// `POST /v1/delegate`.
 pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
@@ -26,7 +27,10 @@ pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiR
             .ok_or_else(|| ApiError::invalid("scope is required and must not be empty"))?,
         ttl: request.ttl,
     };
-    let delegated = delegate::delegate(&broker, &bearer.claims, wanted, call.origin(&call.path())).await?;
+    let delegated = broker
+        .delegator()
+        .delegate(&bearer.claims, wanted, call.origin(&call.path()))
+        .await?;
     let answer = DelegateResponse {
         access_token: delegated.issued.token,
         expires_in: delegated.issued.expires_in,
@@ -40,17 +44,24 @@ impl From<DelegateError> for ApiError {
         match error {
             DelegateError::Internal(Internal::Sign(_)) => Self::internal("delegation failed"),
             DelegateError::Internal(error) => error.into(),
-            DelegateError::Revoked => Self::revoked(ErrorCode::InsufficientScope),
-            DelegateError::TooDeep => Self::new(ErrorCode::ScopeViolation, error.to_string()),
-            DelegateError::Scope => Self::new(ErrorCode::ScopeViolation, error.to_string())
-                .hint("each scope must be covered by one of the delegating token's scopes"),
-            DelegateError::Unknown => Self::new(ErrorCode::NotFound, error.to_string()),
-            DelegateError::Rate(limited) => limited.into(),
-            DelegateError::Open(_) | DelegateError::OpenBelow(_) => {
-                Self::new(ErrorCode::RateLimited, error.to_string()).retry_after(1)
-            }
             DelegateError::TooLong => Self::invalid(error.to_string()),
             DelegateError::ScopeLimits(_) => Self::new(ErrorCode::InvalidScopeFormat, error.to_string()),
+            DelegateError::Denied(denial) => denial.into(),
+        }
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        let with = |code| Self::new(code, denial.to_string());
+        match denial {
+            Denial::Revoked(_) => with(ErrorCode::InsufficientScope),
+            Denial::TooDeep => with(ErrorCode::ScopeViolation),
+            Denial::Scope => with(ErrorCode::ScopeViolation)
+                .hint("each scope must be covered by one of the delegating token's scopes"),
+            Denial::Unknown => with(ErrorCode::NotFound),
+            Denial::Rate(limited) => limited.into(),
+            Denial::Open(_) | Denial::OpenBelow(_) => with(ErrorCode::RateLimited).retry_after(1),
         }
     }
 }

@@ -1,34 +1,22 @@
 //! Health and readiness.
 
-use std::time::Duration;
-
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
-use agentwrit_protocol::wire::HealthResponse;
-use agentwrit_store::{DiskSpace, Result as StoreResult, StoreError};
-use prometheus::IntGauge;
+use agentwrit_protocol::wire::{HealthResponse, WIRE_VERSION};
+use agentwrit_store::{DiskSpace, StoreError};
 use serde::Serialize;
-use tokio::sync::Mutex;
 
 use crate::broker::Broker;
 
-/// Version of the wire contract; the product's own is in `--version`, `/readyz` and a metric.
-pub const WIRE_VERSION: &str = "2.0.0";
-
 /// What `/v1/health` says, always with 200.
 pub fn health(broker: &Broker) -> HealthResponse {
+    let uptime = broker.clock.monotonic().saturating_sub(broker.started);
     HealthResponse {
         status: "ok".to_owned(),
         version: WIRE_VERSION.to_owned(),
-        uptime: broker.uptime_seconds(),
+        uptime: i64::try_from(uptime.as_secs()).unwrap_or(i64::MAX),
         db_connected: broker.store.persistent() && broker.store.connected(),
         audit_events_count: broker.store.event_count(),
     }
-}
-
-/// Whether the process can still do its work some day without a restart.
-pub fn alive(broker: &Broker) -> bool {
-    broker.store.alive()
 }
 
 /// What `/readyz` says.
@@ -108,7 +96,7 @@ pub fn readiness(broker: &Broker) -> Readiness {
         detail: None,
     });
     let times = broker.judging.times();
-    let min_iat = broker.view.min_iat();
+    let min_iat = broker.tokens.view.min_iat();
     let clock = is_wrong(times, min_iat).then(|| Failing {
         dependency: "clock",
         reason: "clock",
@@ -138,145 +126,5 @@ pub fn readiness(broker: &Broker) -> Readiness {
             free_bytes: room.free,
             reserve_bytes: room.reserve,
         }),
-    }
-}
-
-/// How long a count of the live agents serves further scrapes.
-const COUNT_SERVES: Duration = Duration::from_secs(1);
-/// A count that fails is told at most once in this time.
-const FAILURE_TOLD_EVERY: Duration = Duration::from_secs(10);
-
-/// Counts the live agents for scrapes: counting reads every live session, on connections that logins need too.
-#[derive(Debug, Default)]
-pub struct LiveAgents(Mutex<Counted>);
-
-/// Monotonic readings.
-#[derive(Debug, Default)]
-struct Counted {
-    last: Option<Duration>,
-    told: Option<Duration>,
-}
-
-impl LiveAgents {
-    /// Sets the gauge unless it was set, or could not be, less than a second ago. Scrapes at the same time wait for one
-    /// count. A count that fails leaves the gauge as it is; its error is given when it is to be told.
-    async fn refresh(
-        &self,
-        clock: &dyn Clock,
-        gauge: &IntGauge,
-        count: impl Future<Output = StoreResult<i64>>,
-    ) -> Option<StoreError> {
-        let is_recent = |since: Option<Duration>, within: Duration| {
-            since.is_some_and(|since| clock.monotonic().saturating_sub(since) < within)
-        };
-        let mut counted = self.0.lock().await;
-        if is_recent(counted.last, COUNT_SERVES) {
-            return None;
-        }
-        let result = count.await;
-        counted.last = Some(clock.monotonic());
-        match result {
-            Ok(live) => {
-                gauge.set(live);
-                None
-            }
-            Err(_) if is_recent(counted.told, FAILURE_TOLD_EVERY) => None,
-            Err(error) => {
-                counted.told = counted.last;
-                Some(error)
-            }
-        }
-    }
-}
-
-/// Brings the gauge of live agents up to date before a scrape. The other metrics are the way to notice that it can't be.
-pub async fn count_agents(broker: &Broker) {
-    let gauge = &broker.metrics.active_agents;
-    let count = broker.store.query(|tx| tx.count_live_sessions());
-    if let Some(error) = broker.live_agents.refresh(broker.clock.as_ref(), gauge, count).await {
-        tracing::warn!(target: "OPS", component = "Metrics", error = %error, "active agents can't be counted: the last number stays");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicI64, Ordering};
-
-    use agentwrit_protocol::clock::ManualClock;
-    use futures_util::future::join_all;
-
-    use super::*;
-
-    /// Something to count, how often it was counted, and whether counting fails.
-    struct World {
-        clock: ManualClock,
-        gauge: IntGauge,
-        agents: LiveAgents,
-        counts: AtomicI64,
-    }
-
-    impl World {
-        fn new() -> Self {
-            Self {
-                clock: ManualClock::at(1_800_000_000),
-                gauge: IntGauge::new("agents", "live").unwrap(),
-                agents: LiveAgents::default(),
-                counts: AtomicI64::new(0),
-            }
-        }
-
-        /// A scrape whose count, if it is made, lets all others come first.
-        async fn scrape(&self, found: StoreResult<i64>) -> Option<StoreError> {
-            let count = async {
-                self.counts.fetch_add(1, Ordering::SeqCst);
-                tokio::task::yield_now().await;
-                found
-            };
-            self.agents.refresh(&self.clock, &self.gauge, count).await
-        }
-
-        fn seen(&self) -> (i64, i64) {
-            (self.counts.load(Ordering::SeqCst), self.gauge.get())
-        }
-    }
-
-    #[tokio::test]
-    async fn scrapes_within_a_second_share_one_count() {
-        let world = World::new();
-        join_all((0..8).map(|n| world.scrape(Ok(7 + n)))).await;
-        assert_eq!(world.seen(), (1, 7));
-        world.clock.advance_millis(999);
-        world.scrape(Ok(8)).await;
-        assert_eq!(world.seen(), (1, 7));
-        world.clock.advance_millis(1);
-        join_all((0..8).map(|_| world.scrape(Ok(9)))).await;
-        assert_eq!(world.seen(), (2, 9));
-    }
-
-    #[tokio::test]
-    async fn a_count_that_fails_leaves_the_last_and_is_told_each_ten_seconds() {
-        let world = World::new();
-        world.scrape(Ok(7)).await;
-        let mut told = 0;
-        for _ in 0..20 {
-            world.clock.advance(1);
-            let failed = join_all((0..8).map(|_| world.scrape(Err(StoreError::QueueFull)))).await;
-            told += failed.iter().flatten().count();
-        }
-        // One count a second, failed or not.
-        assert_eq!((world.seen(), told), ((21, 7), 2));
-        world.clock.advance(1);
-        assert!(world.scrape(Ok(3)).await.is_none());
-        assert_eq!(world.seen(), (22, 3));
-    }
-
-    #[tokio::test]
-    async fn a_scrape_that_hangs_up_leaves_the_count_to_the_next() {
-        let world = World::new();
-        let mut hung = Box::pin(world.scrape(Ok(7)));
-        assert!(futures_util::poll!(hung.as_mut()).is_pending());
-        drop(hung);
-        world.scrape(Ok(8)).await;
-        assert_eq!(world.seen(), (2, 8));
     }
 }

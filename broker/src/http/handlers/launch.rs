@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
-use crate::service::launch::{self, LaunchError};
+use crate::service::launch::LaunchError;
 
 /// `POST /v1/admin/launch-tokens`.
 pub(in crate::http) async fn admin(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
@@ -24,7 +24,10 @@ pub(in crate::http) async fn app(State(broker): State<AppState>, call: ApiReques
 async fn launch(broker: AppState, call: ApiRequest, requirement: Requirement) -> Result<Response, ApiError> {
     let bearer = authorize(&broker, &call, requirement).await?;
     let request: LaunchTokenRequest = call.json()?;
-    let launched = launch::create(&broker, request, &bearer.claims.sub, &call.source_text()).await?;
+    let launched = broker
+        .launch_tokens()
+        .create(request, &bearer.claims.sub, &call.source_text())
+        .await?;
     let answer = LaunchTokenResponse {
         launch_token: launched.token,
         expires_at: rfc3339_seconds(launched.stored.expires_at.div_euclid(1000)),

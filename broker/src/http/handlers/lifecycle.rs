@@ -12,9 +12,9 @@ use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, re
 use crate::service::authorize::Requirement;
 use crate::service::error::Internal;
 use crate::service::session::release::{self, Released};
-use crate::service::session::renew::{self, RenewError, WishError, Wishes};
+use crate::service::session::renew::{RenewError, WishError, Wishes};
 use crate::service::session::renewal_proof::Brought;
-use crate::service::session::revoke::{self, RevokeError};
+use crate::service::session::revoke::RevokeError;
 
 fn wishes(call: &ApiRequest, claims: &Claims) -> Result<Wishes, ApiError> {
     if !claims.is_attested() {
@@ -45,7 +45,10 @@ pub(in crate::http) async fn renew(State(broker): State<AppState>, call: ApiRequ
     let is_retry = call.headers.contains_key(IDEMPOTENCY_KEY);
     let bearer = authorize(&broker, &call, Requirement::renewal(is_retry)).await?;
     let wishes = wishes(&call, &bearer.claims)?;
-    let issued = renew::renew(&broker, &bearer.claims, wishes, call.origin(&call.path())).await?;
+    let issued = broker
+        .renewer()
+        .renew(&bearer.claims, wishes, call.origin(&call.path()))
+        .await?;
     let answer = RenewResponse {
         access_token: issued.token,
         expires_in: issued.expires_in,
@@ -76,7 +79,14 @@ impl From<RenewError> for ApiError {
 /// `POST /v1/token/release`.
 pub(in crate::http) async fn release(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     let bearer = authorize(&broker, &call, Requirement::ANY).await?;
-    match release::release(&broker, &bearer.claims, call.origin(&call.path())).await? {
+    match release::release(
+        &broker.store,
+        &broker.metrics.tokens_revoked,
+        &bearer.claims,
+        call.origin(&call.path()),
+    )
+    .await?
+    {
         Released::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         Released::Already => Err(ApiError::revoked(ErrorCode::InsufficientScope)),
     }
@@ -90,7 +100,10 @@ pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: ApiReq
     let (Some(level), Some(target)) = (given(request.level), given(request.target)) else {
         return Err(ApiError::invalid("level and target are required"));
     };
-    let (_, reach) = revoke::revoke(&broker, &level, &target, &bearer.claims.sub, &call.source_text()).await?;
+    let reach = broker
+        .revoker()
+        .revoke(&level, &target, &bearer.claims.sub, &call.source_text())
+        .await?;
     // The contract's body, byte for byte, where no pods are attested.
     let attesting = broker.attestation.is_some();
     Ok(reply(

@@ -10,7 +10,7 @@ use crate::metrics::CONTENT_TYPE;
 
 /// `GET /livez`: the process answers, and can still do its work some day without a restart.
 pub(in crate::http) async fn livez(State(broker): State<AppState>) -> Response {
-    let (status, word) = if health::alive(&broker) {
+    let (status, word) = if broker.store.alive() {
         (StatusCode::OK, "alive")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "dead")
@@ -32,7 +32,10 @@ pub(in crate::http) async fn readyz(State(broker): State<AppState>) -> Response 
 
 /// `GET /v1/metrics` and `GET /metrics`.
 pub(in crate::http) async fn metrics(State(broker): State<AppState>) -> Result<Response, ApiError> {
-    health::count_agents(&broker).await;
+    broker
+        .metrics
+        .update_live_agents(broker.clock.as_ref(), &broker.store)
+        .await;
     let text = broker.metrics.render().map_err(|error| {
         tracing::error!(target: "OPS", component = "Metrics", error = %error, "metrics can't be encoded");
         ApiError::internal("metrics can't be encoded")

@@ -10,23 +10,19 @@ use serde::Deserialize;
 use crate::http::handlers::discovery::Discovery;
 use crate::http::handlers::health;
 use crate::http::{ApiError, ApiRequest, AppState, reply, reply_text};
-use crate::service::challenge::{self, ChallengeError};
-use crate::service::rate_limit;
-use crate::service::session::token::{self, Validity};
+use crate::service::challenge;
+use crate::service::error::Internal;
+use crate::service::session::token::Validity;
 
 /// `GET /v1/challenge`.
 pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    rate_limit::challenge(&broker, call.origin(&call.path()))?;
-    Ok(reply(StatusCode::OK, &challenge::challenge(&broker)?))
-}
-
-impl From<ChallengeError> for ApiError {
-    fn from(error: ChallengeError) -> Self {
-        match error {
-            ChallengeError::NoStore => Self::unavailable(),
-            ChallengeError::Entropy(error) => error.into(),
-        }
-    }
+    broker.rate_limits().challenge(call.origin(&call.path()))?;
+    let made = challenge::challenge(&broker.store, &broker.nonces, &broker.judging);
+    let answer = made.map_err(|error| match error {
+        Internal::Store(_) => ApiError::unavailable(),
+        error => error.into(),
+    })?;
+    Ok(reply(StatusCode::OK, &answer))
 }
 
 /// A [`ValidateRequest`] where it stands in the body: what is not copied needs no wiping.
@@ -47,7 +43,7 @@ pub(in crate::http) async fn validate(State(broker): State<AppState>, call: ApiR
     if token.is_empty() {
         return Err(ApiError::invalid("token field is required"));
     }
-    match token::validate(&broker, token) {
+    match broker.tokens.validate(token) {
         // Exactly as in the token, and not read and written again.
         Validity::Valid(verified) => {
             // What encoding added is room for what stands around.
@@ -76,7 +72,7 @@ pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response 
 
 /// `GET /.well-known/jwks.json`.
 pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
-    reply(StatusCode::OK, &broker.keys.jwks())
+    reply(StatusCode::OK, &broker.tokens.keys.jwks())
 }
 
 /// `GET /.well-known/openid-configuration`: how a resource server that knows the issuer finds the keys.

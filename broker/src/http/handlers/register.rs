@@ -8,14 +8,14 @@ use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::error::Internal;
-use crate::service::rate_limit;
-use crate::service::session::register::{self, Denial, RegisterError};
+use crate::service::session::register::RegisterError;
+use crate::service::session::registration::Denial;
 
 /// Registers an agent.
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    rate_limit::register(&broker, call.origin(&call.path()))?;
+    broker.rate_limits().register(call.origin(&call.path()))?;
     let request: RegisterRequest = call.json()?;
-    let (agent_id, issued) = register::register(&broker, request, call.source).await?;
+    let (agent_id, issued) = broker.registrar().register(request, call.source).await?;
     let answer = RegisterResponse {
         agent_id,
         access_token: issued.token,

@@ -7,15 +7,15 @@ use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
 use agentwrit_protocol::revocation_change::ViewChange;
-use agentwrit_protocol::{EntropyError, Sensitive};
+use agentwrit_protocol::{Clock, EntropyError, Sensitive};
 use agentwrit_store::{
-    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
+    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, StoreError, Tx,
 };
 use async_trait::async_trait;
 
 use self::input::{AppChange, AppInputError, NewApp};
-use crate::broker::Broker;
-use crate::passwords::SecretError;
+use crate::ids::IdGenerator;
+use crate::passwords::{HashedSecrets, SecretError};
 use crate::service::error::{Internal, from_internal};
 use crate::service::scope_limits::ScopeLimits;
 
@@ -73,53 +73,93 @@ pub struct Registered {
     pub client_secret: Sensitive,
 }
 
-/// Registers an app.
-///
-/// # Errors
-/// The first rule that the request breaks, or a name that is taken.
-pub async fn register(broker: &Broker, request: RegisterAppRequest, admin: Admin) -> Result<Registered, AppError> {
-    let wanted = NewApp::check(request, broker.config.app_token_ttl, ScopeLimits::of(&broker.config))?;
-    broker.client_secrets.in_turn(enter(broker, wanted, admin)).await
+/// The apps that may create launch tokens.
+pub(crate) struct Apps<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) secrets: &'a HashedSecrets,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) scope_limits: ScopeLimits,
+    /// Life of an app's tokens when none is asked for, seconds.
+    pub(crate) token_ttl: i64,
 }
 
-async fn enter(broker: &Broker, wanted: NewApp, admin: Admin) -> Result<Registered, AppError> {
-    // Decided again in the transaction; here it saves the hash.
-    let name = wanted.name.to_string();
-    let asked = name.clone();
-    let taken = broker
-        .store
-        .query(move |tx| Box::pin(async move { tx.app_name_is_taken(&asked).await }));
-    if taken.await? {
-        return Err(AppError::NameTaken(name));
+impl Apps<'_> {
+    pub(crate) async fn register(&self, request: RegisterAppRequest, admin: Admin) -> Result<Registered, AppError> {
+        let wanted = NewApp::check(request, self.token_ttl, self.scope_limits)?;
+        self.secrets.in_turn(self.enter(wanted, admin)).await
     }
-    let client_secret = Sensitive::from(broker.ids.random_hex::<32>()?);
-    let secret_hash = broker.client_secrets.hash(&client_secret).await?;
-    for _ in 0..ATTEMPTS {
-        let now = broker.clock.unix_seconds();
-        let app = AppRecord {
-            app_id: format!("app-{name}-{}", broker.ids.random_hex::<3>()?),
-            name: name.clone(),
-            client_id: format!("{}-{}", wanted.name.abbreviation(), broker.ids.random_hex::<6>()?),
-            secret_hash: secret_hash.clone(),
-            scopes: wanted.scopes.clone(),
-            token_ttl: wanted.token_ttl,
-            created_at: now,
-            updated_at: now,
-            deregistered_at: None,
-        };
-        let admin = admin.clone();
-        match broker.store.commit(Register { app, admin }).await? {
-            Entered::Done(app) => {
-                broker
-                    .client_secrets
-                    .made(&app.client_id, &client_secret, &app.secret_hash);
-                return Ok(Registered { app, client_secret });
-            }
-            Entered::NameTaken => return Err(AppError::NameTaken(name)),
-            Entered::IdTaken => {}
+
+    async fn enter(&self, wanted: NewApp, admin: Admin) -> Result<Registered, AppError> {
+        // Decided again in the transaction; here it saves the hash.
+        let name = wanted.name.to_string();
+        let asked = name.clone();
+        let taken = self
+            .store
+            .query(move |tx| Box::pin(async move { tx.app_name_is_taken(&asked).await }));
+        if taken.await? {
+            return Err(AppError::NameTaken(name));
         }
+        let client_secret = Sensitive::from(self.ids.random_hex::<32>()?);
+        let secret_hash = self.secrets.hash(&client_secret).await?;
+        for _ in 0..ATTEMPTS {
+            let now = self.clock.unix_seconds();
+            let app = AppRecord {
+                app_id: format!("app-{name}-{}", self.ids.random_hex::<3>()?),
+                name: name.clone(),
+                client_id: format!("{}-{}", wanted.name.abbreviation(), self.ids.random_hex::<6>()?),
+                secret_hash: secret_hash.clone(),
+                scopes: wanted.scopes.clone(),
+                token_ttl: wanted.token_ttl,
+                created_at: now,
+                updated_at: now,
+                deregistered_at: None,
+            };
+            let admin = admin.clone();
+            match self.store.commit(Register { app, admin }).await? {
+                Entered::Done(app) => {
+                    self.secrets.made(&app.client_id, &client_secret, &app.secret_hash);
+                    return Ok(Registered { app, client_secret });
+                }
+                Entered::NameTaken => return Err(AppError::NameTaken(name)),
+                Entered::IdTaken => {}
+            }
+        }
+        Err(AppError::NoFreeId)
     }
-    Err(AppError::NoFreeId)
+
+    /// Newest first.
+    pub(crate) async fn list(&self) -> Result<Vec<AppRecord>, AppError> {
+        Ok(self.store.query(|tx| tx.apps()).await?)
+    }
+
+    pub(crate) async fn get(&self, app_id: String) -> Result<AppRecord, AppError> {
+        let found = self
+            .store
+            .query(move |tx| Box::pin(async move { tx.app(&app_id).await }));
+        found.await?.ok_or(AppError::NotFound)
+    }
+
+    /// Changes all that is asked for, or nothing.
+    pub(crate) async fn update(
+        &self,
+        app_id: String,
+        request: UpdateAppRequest,
+        admin: Admin,
+    ) -> Result<AppRecord, AppError> {
+        let change = AppChange::check(request, self.scope_limits)?;
+        let command = Update { app_id, change, admin };
+        self.store.commit(command).await?.ok_or(AppError::NotFound)
+    }
+
+    /// Deregisters an app for good and revokes its tokens; again changes nothing.
+    pub(crate) async fn deregister(&self, app_id: String, admin: Admin) -> Result<AppRecord, AppError> {
+        let longest = LONGEST_TTL.max(self.token_ttl);
+        let command = Deregister { app_id, admin, longest };
+        let app = self.store.commit(command).await?.ok_or(AppError::NotFound)?;
+        self.secrets.forget(&app.client_id);
+        Ok(app)
+    }
 }
 
 enum Entered {
@@ -157,40 +197,6 @@ impl Command for Register {
     }
 }
 
-/// Every app, newest first.
-///
-/// # Errors
-/// When the store fails.
-pub async fn list(broker: &Broker) -> Result<Vec<AppRecord>, AppError> {
-    Ok(broker.store.query(|tx| tx.apps()).await?)
-}
-
-/// One app.
-///
-/// # Errors
-/// When there is none with this id.
-pub async fn get(broker: &Broker, app_id: String) -> Result<AppRecord, AppError> {
-    let found = broker
-        .store
-        .query(move |tx| Box::pin(async move { tx.app(&app_id).await }));
-    found.await?.ok_or(AppError::NotFound)
-}
-
-/// Changes an app: all that is asked for, or nothing.
-///
-/// # Errors
-/// The first rule that the request breaks, or no such app.
-pub async fn update(
-    broker: &Broker,
-    app_id: String,
-    request: UpdateAppRequest,
-    admin: Admin,
-) -> Result<AppRecord, AppError> {
-    let change = AppChange::check(request, ScopeLimits::of(&broker.config))?;
-    let command = Update { app_id, change, admin };
-    broker.store.commit(command).await?.ok_or(AppError::NotFound)
-}
-
 struct Update {
     app_id: String,
     change: AppChange,
@@ -223,18 +229,6 @@ impl Command for Update {
         }
         Ok(Some(app))
     }
-}
-
-/// Deregisters an app for good and revokes its tokens; again changes nothing.
-///
-/// # Errors
-/// When there is none with this id.
-pub async fn deregister(broker: &Broker, app_id: String, admin: Admin) -> Result<AppRecord, AppError> {
-    let longest = LONGEST_TTL.max(broker.config.app_token_ttl);
-    let command = Deregister { app_id, admin, longest };
-    let app = broker.store.commit(command).await?.ok_or(AppError::NotFound)?;
-    broker.client_secrets.forget(&app.client_id);
-    Ok(app)
 }
 
 #[derive(Clone)]

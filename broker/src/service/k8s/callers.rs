@@ -3,19 +3,20 @@
 use std::net::IpAddr;
 
 use agentwrit_attest::{AttestError, Attestation, AttestorError, BoundPod, Caller};
-use agentwrit_protocol::EntropyError;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::k8s::DenialKind;
-use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
-use agentwrit_store::{LaunchTokenHash, StoreError};
+use agentwrit_protocol::k8s::{DenialKind, LivePod, PodLaunchRequest, PodLaunchResponse};
+use agentwrit_protocol::{Entropy, EntropyError, JudgingClock};
+use agentwrit_store::{LaunchTokenHash, Store, StoreError};
+use prometheus::IntCounter;
 
 use super::denials::{RecordDenial, Refused};
 use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
 use super::pod_binding::Refusal;
 use super::policy::input::InputError;
 use super::policy::write::{WriteRefusal, Writer};
-use crate::broker::Broker;
+use crate::service::denial_auditor::DenialAuditor;
 use crate::service::error::{Internal, from_internal};
+use crate::service::session::presented::RecentLaunchTokens;
 
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,63 +58,97 @@ pub struct Incoming<'a> {
     pub source: IpAddr,
 }
 
-/// The controller, or nobody.
-///
-/// # Errors
-/// Anybody else is refused, and that is audited.
-pub async fn controller(broker: &Broker, gate: &Attestation, call: Incoming<'_>) -> Result<Writer, K8sError> {
-    let source = call.source.to_string();
-    match gate.controller(call.authorization, call.source).await {
-        Ok(caller) => Ok(Writer {
-            actor: caller.username,
-            source,
-        }),
-        Err(error) => Err(refused(broker, gate, error, Asked::default(), call.source).await),
-    }
+/// Checks callers from the cluster, and launches pods.
+pub(crate) struct Callers<'a> {
+    pub(crate) attestation: &'a Attestation,
+    pub(crate) store: &'a Store,
+    pub(crate) judging: &'a JudgingClock,
+    pub(crate) entropy: &'a dyn Entropy,
+    pub(crate) recent: &'a RecentLaunchTokens,
+    pub(crate) denials: &'a DenialAuditor,
+    pub(crate) created: &'a IntCounter,
+    pub(crate) max_ttl: i64,
 }
 
-/// A launch token for the pod that calls.
-///
-/// # Errors
-/// Every refusal is audited.
-pub async fn launch(
-    broker: &Broker,
-    gate: &Attestation,
-    call: Incoming<'_>,
-    request: impl FnOnce() -> Result<PodLaunchRequest, InputError>,
-) -> Result<PodLaunchResponse, K8sError> {
-    let source = call.source.to_string();
-    let (caller, bound) = match gate.pod_caller(call.authorization, call.source).await {
-        Ok(known) => known,
-        Err(error) => return Err(refused(broker, gate, error, Asked::default(), call.source).await),
-    };
-    let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
-    let pod = match gate.living_pod(&caller, &bound, &ask.policy, call.source).await {
-        Ok(pod) => pod,
-        Err(error) => {
-            let asked = Asked {
-                text: ask.asked(&[]),
-                policy: ask.policy,
-            };
-            return Err(refused(broker, gate, error, asked, call.source).await);
+impl Callers<'_> {
+    /// The controller; anybody else is refused, and that is audited.
+    pub(crate) async fn controller(&self, call: Incoming<'_>) -> Result<Writer, K8sError> {
+        let source = call.source.to_string();
+        match self.attestation.controller(call.authorization, call.source).await {
+            Ok(caller) => Ok(Writer {
+                actor: caller.username,
+                source,
+            }),
+            Err(error) => Err(self.refused(error, Asked::default(), call.source).await),
         }
-    };
-    let launch = LaunchPod::new(pod, ask, broker.config.max_ttl, source, broker.entropy.as_ref())?;
-    match broker.store.commit(launch).await? {
-        Ok(launched) => {
-            let now = broker.judging.times().judged;
-            let hash = LaunchTokenHash::of(launched.launch_token.expose());
-            broker
-                .launch_tokens
-                .add(hash, now.saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)), now);
-            gate.metrics().launched();
-            broker.metrics.launch_tokens_created.inc();
-            Ok(launched)
+    }
+
+    /// A launch token for the pod that calls. Every refusal is audited.
+    pub(crate) async fn launch(
+        &self,
+        call: Incoming<'_>,
+        request: impl FnOnce() -> Result<PodLaunchRequest, InputError>,
+    ) -> Result<PodLaunchResponse, K8sError> {
+        let source = call.source.to_string();
+        let (caller, bound) = match self.attestation.pod_caller(call.authorization, call.source).await {
+            Ok(known) => known,
+            Err(error) => return Err(self.refused(error, Asked::default(), call.source).await),
+        };
+        let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
+        let living = self
+            .attestation
+            .living_pod(&caller, &bound, &ask.policy, call.source)
+            .await;
+        let pod = match living {
+            Ok(pod) => pod,
+            Err(error) => {
+                let asked = Asked {
+                    text: ask.asked(&[]),
+                    policy: ask.policy,
+                };
+                return Err(self.refused(error, asked, call.source).await);
+            }
+        };
+        let launch = LaunchPod::new(pod, ask, self.max_ttl, source, self.entropy)?;
+        match self.store.commit(launch).await? {
+            Ok(launched) => {
+                let now = self.judging.times().judged;
+                let hash = LaunchTokenHash::of(launched.launch_token.expose());
+                let end = now.saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000));
+                self.recent.add(hash, end, now);
+                self.attestation.metrics().launched();
+                self.created.inc();
+                Ok(launched)
+            }
+            Err(refusal) => {
+                self.attestation.metrics().denied(refusal.error_kind);
+                Err(K8sError::Refused(refusal))
+            }
         }
-        Err(refusal) => {
-            gate.metrics().denied(refusal.error_kind);
-            Err(K8sError::Refused(refusal))
+    }
+
+    async fn refused(&self, error: AttestError, asked: Asked, source: IpAddr) -> K8sError {
+        let metrics = self.attestation.metrics();
+        let (kind, caller) = match error {
+            AttestError::Denied { kind, caller } => (kind, caller),
+            AttestError::Unavailable(error) => {
+                metrics.unavailable();
+                tracing::warn!(target: "K8S", component = "Attest", kind = error.kind(), error = %chain(&error), "attestation is not available");
+                return error.into();
+            }
+        };
+        metrics.denied(kind.as_str());
+        match caller {
+            // A stranger: it must not make anybody wait, and beyond its source's rate it is only counted.
+            None => self.denials.stranger(source, anonymous(kind)),
+            Some(caller) => {
+                let record = known(kind, *caller, asked, source);
+                if let Err(error) = self.store.commit(record).await {
+                    return error.into();
+                }
+            }
         }
+        K8sError::Refused(kind.into())
     }
 }
 
@@ -124,29 +159,6 @@ struct Asked {
     policy: String,
     /// In a few words.
     text: String,
-}
-
-async fn refused(broker: &Broker, gate: &Attestation, error: AttestError, asked: Asked, source: IpAddr) -> K8sError {
-    let (kind, caller) = match error {
-        AttestError::Denied { kind, caller } => (kind, caller),
-        AttestError::Unavailable(error) => {
-            gate.metrics().unavailable();
-            tracing::warn!(target: "K8S", component = "Attest", kind = error.kind(), error = %chain(&error), "attestation is not available");
-            return error.into();
-        }
-    };
-    gate.metrics().denied(kind.as_str());
-    match caller {
-        // A stranger: it must not make anybody wait, and beyond its source's rate it is only counted.
-        None => broker.audit_denial(source, anonymous(kind)),
-        Some(caller) => {
-            let record = known(kind, *caller, asked, source);
-            if let Err(error) = broker.store.commit(record).await {
-                return error.into();
-            }
-        }
-    }
-    K8sError::Refused(kind.into())
 }
 
 fn anonymous(kind: DenialKind) -> agentwrit_store::DenialDraft {

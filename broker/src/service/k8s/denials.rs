@@ -4,12 +4,11 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{DenialsResponse, LivePod};
 use agentwrit_store::policy::NewDenial;
-use agentwrit_store::{Command, DenialDraft, Result, Tx};
+use agentwrit_store::{Command, DenialDraft, Result, Store, Tx};
 use async_trait::async_trait;
 
 use super::callers::K8sError;
 use super::policy::input::InputError;
-use crate::broker::Broker;
 use crate::limits::Asker;
 
 /// Most refusals in one answer of the feed.
@@ -158,7 +157,7 @@ impl Command for RecordDenial {
 ///
 /// # Errors
 /// When the cursor is none, or the store fails.
-pub async fn read(broker: &Broker, given: &[(&str, String)]) -> std::result::Result<DenialsResponse, K8sError> {
+pub async fn read(store: &Store, given: &[(&str, String)]) -> std::result::Result<DenialsResponse, K8sError> {
     let after = match given.iter().rev().find(|(key, _)| *key == "after") {
         None => 0,
         Some((_, value)) => value
@@ -167,11 +166,11 @@ pub async fn read(broker: &Broker, given: &[(&str, String)]) -> std::result::Res
             .filter(|after| *after >= 0)
             .ok_or_else(|| InputError::new("query parameter after must be a cursor: a whole number, 0 or more"))?,
     };
-    Ok(page(broker, after).await?)
+    Ok(page(store, after).await?)
 }
 
-async fn page(broker: &Broker, after: i64) -> Result<DenialsResponse> {
-    let denials = broker.store.query(move |tx| tx.denials(after, PAGE)).await?;
+async fn page(store: &Store, after: i64) -> Result<DenialsResponse> {
+    let denials = store.query(move |tx| tx.denials(after, PAGE)).await?;
     let next = denials.last().map_or(after, |last| last.cursor);
     Ok(DenialsResponse { denials, next })
 }
@@ -209,7 +208,7 @@ mod tests {
         }
         let (mut after, mut found) = (0, Vec::new());
         loop {
-            let answer = page(&broker, after).await.unwrap();
+            let answer = page(&broker.store, after).await.unwrap();
             if answer.denials.is_empty() {
                 break;
             }

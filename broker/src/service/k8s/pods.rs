@@ -4,14 +4,13 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
-use agentwrit_store::{Command, EndReason, EventDraft, Result, Tx};
+use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, Tx};
 use async_trait::async_trait;
 
 use super::callers::K8sError;
 use super::policy::input::{InputError, check_uid};
 use super::policy::write::Writer;
 use super::quarantine;
-use crate::broker::Broker;
 use crate::service::session::lineage::root;
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
@@ -22,7 +21,7 @@ const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
 /// # Errors
 /// When a value is missing or out of range, or the store fails.
 pub async fn end(
-    broker: &Broker,
+    store: &Store,
     uid: String,
     request: impl FnOnce() -> std::result::Result<PodEndedRequest, InputError>,
     writer: Writer,
@@ -49,7 +48,7 @@ pub async fn end(
         actor: writer.actor,
         source: writer.source,
     };
-    Ok(broker.store.commit(ended).await?)
+    Ok(store.commit(ended).await?)
 }
 
 /// Lifts the quarantine of a pod; `actor` is the person that does it.
@@ -57,7 +56,7 @@ pub async fn end(
 /// # Errors
 /// When the UID is none, or the store fails.
 pub async fn release(
-    broker: &Broker,
+    store: &Store,
     pod_uid: String,
     actor: &str,
     source: IpAddr,
@@ -68,7 +67,7 @@ pub async fn release(
         actor: actor.to_owned(),
         source: source.to_string(),
     };
-    Ok(broker.store.commit(release).await?)
+    Ok(store.commit(release).await?)
 }
 
 /// A pod is gone: its sessions end, what was delegated to it ends, its unused launch tokens are worth nothing, and none follows.

@@ -2,42 +2,24 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
-use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, NodeBinding, chain};
+use agentwrit_protocol::session::{NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
 use agentwrit_protocol::timestamp::rfc3339_nanos;
-use agentwrit_protocol::{EntropyError, go_json};
+use agentwrit_protocol::{Clock, EntropyError, go_json};
 use agentwrit_store::session::stem;
-use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, StoreError, Tx};
-use agentwrit_tokens::revocation_view::View;
-use async_trait::async_trait;
+use agentwrit_store::{Store, StoreError};
 
-use super::lineage::{StoredLineage, tell};
-use super::token::{Issued, SignError, is_born_revoked, sign};
-use crate::broker::Broker;
-use crate::limits::{Asker, Doing, Limits, Room};
-use crate::service::error::{Internal, RateLimited, from_internal};
-use crate::service::k8s::pod_binding::pod_denial;
+use super::delegation::{Delegate, Denial, Prepared, Wanted, refused_by_claims};
+use super::token::{Issued, SignError, TokenIssuer};
+use crate::ids::IdGenerator;
+use crate::limits::Limits;
+use crate::service::error::{Internal, from_internal};
 use crate::service::origin::AuditOrigin;
 use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
 
-/// Life of a delegated token when none is asked for, seconds.
-const DEFAULT_TTL: i64 = 60;
 /// Longest chain as JSON, bytes: a token is sent in a header, and looked at up to 64 KiB.
 const MAX_CHAIN_BYTES: usize = 32 * 1024;
-
-/// What is to be passed on, and to whom.
-#[derive(Debug)]
-pub struct Wanted {
-    /// SPIFFE id of the delegate; not empty.
-    pub delegate_to: String,
-    /// Not empty.
-    pub scope: Vec<String>,
-    /// Seconds; 0 and less count as absent.
-    pub ttl: Option<i64>,
-}
 
 /// A delegated token and its chain.
 #[derive(Debug)]
@@ -50,367 +32,98 @@ pub struct DelegatedToken {
 
 /// Why nothing is delegated.
 #[derive(Debug, thiserror::Error)]
-pub enum DelegateError {
-    /// The chain is as long as it may be.
-    #[error("delegation depth limit exceeded")]
-    TooDeep,
-    /// More than the delegator holds.
-    #[error("delegated scope exceeds delegator scope")]
-    Scope,
-    /// No such agent, or none that this one may delegate to.
-    #[error("delegate agent not found")]
-    Unknown,
+pub(crate) enum DelegateError {
     /// The token would be too long to send.
     #[error("scope and delegation chain must be at most {MAX_CHAIN_BYTES} bytes of JSON each: ask for fewer scopes")]
     TooLong,
-    /// More scopes, or longer ones, than this agent may pass on.
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
-    /// The session has delegated too often.
     #[error(transparent)]
-    Rate(RateLimited),
-    /// As many delegations stand under the session as may.
-    #[error("{0} delegations stand under this session, which is the most: wait until some expire, or release them")]
-    Open(usize),
-    /// As many delegations stand below the delegation by the session itself that the token descends from as may.
-    #[error(
-        "{0} delegations stand below this delegate, which is the most for one delegate of a session: wait until some \
-         expire, or release them"
-    )]
-    OpenBelow(usize),
-    /// The delegating token is no longer one.
-    #[error("token has been revoked")]
-    Revoked,
-    /// A failure inside.
+    Denied(#[from] Denial),
     #[error(transparent)]
     Internal(#[from] Internal),
 }
 
 from_internal!(DelegateError: StoreError, EntropyError, SignError);
 
-/// Passes on part of the authority of the bearer, an agent.
-///
-/// # Errors
-/// The first check of `docs/wire-contract.md` §10 that fails.
-pub async fn delegate(
-    broker: &Broker,
-    claims: &Claims,
-    wanted: Wanted,
-    origin: AuditOrigin<'_>,
-) -> Result<DelegatedToken, DelegateError> {
-    // Looked at first: comparing the scopes copies them.
-    if is_too_long(&wanted.scope) {
-        return Err(DelegateError::TooLong);
-    }
-    ScopeLimits::of_orchestration(&broker.config, &claims.orch_id).check("scope", &wanted.scope)?;
-    // An id that is too long is nobody's, and nothing is prepared for nobody.
-    let may_exist = wanted.delegate_to.len() <= MAX_ID_BYTES;
-    let prepared = if may_exist && refused_by_claims(claims, &wanted).is_none() {
-        Some(prepare(broker, claims, &wanted)?)
-    } else {
-        None
-    };
-    let command = Delegate {
-        bearer: claims.clone(),
-        wanted,
-        prepared,
-        max_ttl: broker.config.max_ttl,
-        view: Arc::clone(&broker.view),
-        limits: Arc::clone(&broker.limits),
-        path: origin.resource.to_owned(),
-        source: origin.source.to_string(),
-    };
-    let claims = broker.store.commit(command).await?.map_err(DelegateError::from)?;
-    let issued = sign(broker, &claims)?;
-    Ok(DelegatedToken {
-        issued,
-        chain: claims.delegation_chain,
-    })
+/// Passes on part of the authority of an agent to another.
+pub(crate) struct Delegator<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) tokens: &'a TokenIssuer,
+    pub(crate) limits: &'a Arc<Limits>,
+    pub(crate) scope_limits: ScopeLimits,
+    pub(crate) max_ttl: i64,
 }
 
-/// A refusal by a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Denial {
-    TooDeep,
-    Scope,
-    Unknown,
-    Rate(RateLimited),
-    Open(usize),
-    OpenBelow(usize),
-    Revoked(&'static str),
-}
-
-impl From<Denial> for DelegateError {
-    fn from(denial: Denial) -> Self {
-        match denial {
-            Denial::TooDeep => Self::TooDeep,
-            Denial::Scope => Self::Scope,
-            Denial::Unknown => Self::Unknown,
-            Denial::Rate(limited) => Self::Rate(limited),
-            Denial::Open(most) => Self::Open(most),
-            Denial::OpenBelow(most) => Self::OpenBelow(most),
-            Denial::Revoked(_) => Self::Revoked,
-        }
-    }
-}
-
-/// What the claims alone refuse, in the contract's order.
-fn refused_by_claims(claims: &Claims, wanted: &Wanted) -> Option<Denial> {
-    if claims.delegation_chain.len() >= MAX_DEPTH {
-        Some(Denial::TooDeep)
-    } else if chain::narrows(&claims.scope, &wanted.scope) {
-        None
-    } else {
-        Some(Denial::Scope)
-    }
-}
-
-/// What is made and signed before the transaction.
-struct Prepared {
-    jti: String,
-    node: String,
-    chain: Vec<DelegationRecord>,
-    chain_hash: String,
-}
-
-fn prepare(broker: &Broker, claims: &Claims, wanted: &Wanted) -> Result<Prepared, DelegateError> {
-    let delegated_at = rfc3339_nanos(broker.clock.now());
-    let text = chain::signing_text(&claims.sub, &claims.scope, &delegated_at);
-    let binding = NodeBinding {
-        parent: claims.delegation_nodes.last().unwrap_or(&claims.sid),
-        delegator: &claims.sub,
-        delegate: &wanted.delegate_to,
-        scope: &wanted.scope,
-        delegated_at: &delegated_at,
-    };
-    let node = binding.node_id(&broker.ids.new_stem()?).map_err(SignError::from)?;
-    let mut records = claims.delegation_chain.clone();
-    records.push(DelegationRecord {
-        agent: claims.sub.clone(),
-        scope: claims.scope.clone(),
-        signature: broker.keys.sign_text(&text).map_err(SignError::from)?,
-        delegated_at,
-    });
-    let length = |json: Result<Vec<u8>, _>| json.map(|json| json.len()).map_err(SignError::from);
-    if length(go_json::to_vec(&records))? > MAX_CHAIN_BYTES
-        || length(go_json::to_vec(&wanted.scope))? > MAX_SCOPE_LIST_BYTES
-    {
-        return Err(DelegateError::TooLong);
-    }
-    Ok(Prepared {
-        jti: broker.ids.random_id(stem(&node))?,
-        node,
-        chain_hash: chain::chain_hash(&records).map_err(SignError::from)?,
-        chain: records,
-    })
-}
-
-struct Delegate {
-    bearer: Claims,
-    wanted: Wanted,
-    /// None when the claims alone refuse, or the delegate can't exist.
-    prepared: Option<Prepared>,
-    max_ttl: i64,
-    view: Arc<View>,
-    limits: Arc<Limits>,
-    path: String,
-    source: String,
-}
-
-impl Delegate {
-    async fn decide(
+impl Delegator<'_> {
+    pub(crate) async fn delegate(
         &self,
-        tx: &mut dyn Tx,
-        lineage: &StoredLineage,
-    ) -> StoreResult<Result<(Granted, Session), Denial>> {
-        let bearer = &self.bearer;
-        let ttl = self.wanted.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL);
-        let rules = lineage.rules();
-        let granted = match rules.delegate(&bearer.jti, bearer.exp, tx.now_millis(), ttl, self.max_ttl) {
-            Ok(granted) => granted,
-            Err(DelegationRefusal::Ended(reason)) => return Ok(Err(Denial::Revoked(reason.as_str()))),
-            Err(DelegationRefusal::Replaced) => return Ok(Err(Denial::Revoked("renewed"))),
-            Err(DelegationRefusal::TooDeep) => return Ok(Err(Denial::TooDeep)),
-        };
-        if let Some(denial) = refused_by_claims(bearer, &self.wanted) {
-            return Ok(Err(denial));
+        claims: &Claims,
+        wanted: Wanted,
+        origin: AuditOrigin<'_>,
+    ) -> Result<DelegatedToken, DelegateError> {
+        // Looked at first: comparing the scopes copies them.
+        if is_too_long(&wanted.scope) {
+            return Err(DelegateError::TooLong);
         }
-        let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
-            return Ok(Err(Denial::Unknown));
+        let scope_limits = self.scope_limits.of_orchestration(&claims.orch_id);
+        scope_limits.check("scope", &wanted.scope)?;
+        // No agent has an id that long, so nothing is prepared.
+        let may_exist = wanted.delegate_to.len() <= MAX_ID_BYTES;
+        let prepared = if may_exist && refused_by_claims(claims, &wanted).is_none() {
+            Some(self.prepare(claims, &wanted)?)
+        } else {
+            None
         };
-        if let Err(retry_after) = self.limits.turn(Doing::Delegate, bearer) {
-            return Ok(Err(Denial::Rate(RateLimited { retry_after })));
-        }
-        Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
+        let command = Delegate {
+            bearer: claims.clone(),
+            wanted,
+            prepared,
+            max_ttl: self.max_ttl,
+            view: Arc::clone(&self.tokens.view),
+            limits: Arc::clone(self.limits),
+            path: origin.resource.to_owned(),
+            source: origin.source.to_string(),
+        };
+        let claims = self.store.commit(command).await??;
+        let issued = self.tokens.sign(&claims)?;
+        Ok(DelegatedToken {
+            issued,
+            chain: claims.delegation_chain,
+        })
     }
 
-    /// Takes a place among the delegations that may stand under the session, and below its delegate.
-    async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), Denial>> {
-        let below = self.limits.most_below(&self.bearer);
-        if let Some((branch, most)) = below
-            && !self.takes_place(tx, Some(branch), most).await?
+    fn prepare(&self, claims: &Claims, wanted: &Wanted) -> Result<Prepared, DelegateError> {
+        let delegated_at = rfc3339_nanos(self.clock.now());
+        let text = chain::signing_text(&claims.sub, &claims.scope, &delegated_at);
+        let binding = NodeBinding {
+            parent: claims.delegation_nodes.last().unwrap_or(&claims.sid),
+            delegator: &claims.sub,
+            delegate: &wanted.delegate_to,
+            scope: &wanted.scope,
+            delegated_at: &delegated_at,
+        };
+        let node = binding.node_id(&self.ids.new_stem()?).map_err(SignError::from)?;
+        let mut records = claims.delegation_chain.clone();
+        records.push(DelegationRecord {
+            agent: claims.sub.clone(),
+            scope: claims.scope.clone(),
+            signature: self.tokens.keys.sign_text(&text).map_err(SignError::from)?,
+            delegated_at,
+        });
+        let length = |json: Result<Vec<u8>, _>| json.map(|json| json.len()).map_err(SignError::from);
+        if length(go_json::to_vec(&records))? > MAX_CHAIN_BYTES
+            || length(go_json::to_vec(&wanted.scope))? > MAX_SCOPE_LIST_BYTES
         {
-            return Ok(Err(Denial::OpenBelow(most)));
+            return Err(DelegateError::TooLong);
         }
-        if let Some(most) = self.limits.most_open(&self.bearer)
-            && !self.takes_place(tx, None, most).await?
-        {
-            return Ok(Err(Denial::Open(most)));
-        }
-        Ok(Ok(()))
-    }
-
-    /// Takes one of so many places, below a delegation or of all under the session; whether there was one.
-    async fn takes_place(&self, tx: &mut dyn Tx, below: Option<&str>, most: usize) -> StoreResult<bool> {
-        let root = &self.bearer.sid;
-        let of = below.unwrap_or(root);
-        let left = match self.limits.take_room(of) {
-            Room::Left => return Ok(true),
-            Room::Full => return Ok(false),
-            Room::Unknown => most.saturating_sub(tx.count_open_delegations(root, below, most).await?),
-        };
-        self.limits.rooms_counted(of, left.saturating_sub(1));
-        Ok(left > 0)
-    }
-
-    fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
-        let text = DelegateError::from(denial).to_string();
-        let violation = || {
-            let to = [("delegate_to", self.wanted.delegate_to.as_str())];
-            DenialDraft::denied(EventType::DelegationAttenuationViolation, text.as_str())
-                .asked(&asked(Some(&self.wanted.scope), &to))
-        };
-        let event = match denial {
-            Denial::Revoked(kind) => DenialDraft::denied(EventType::TokenRevokedAccess, text.as_str())
-                .resource(&self.path)
-                .error_kind(kind),
-            Denial::TooDeep => violation().error_kind("delegation_too_deep"),
-            Denial::Scope => violation().error_kind("delegation_scope_exceeded"),
-            Denial::Unknown => violation().error_kind("delegate_unknown"),
-            Denial::Rate(_) => violation().error_kind("delegation_rate"),
-            Denial::Open(_) | Denial::OpenBelow(_) => violation().error_kind("open_delegations"),
-        };
-        let event =
-            tell(event, &self.bearer, lineage).delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
-        tx.deny(
-            Asker::bearer(&self.bearer),
-            event.actor(&self.bearer.sub).source(&self.source),
-        );
-    }
-
-    fn claims(&self, prepared: Prepared, granted: Granted) -> Claims {
-        let bearer = &self.bearer;
-        let mut nodes = bearer.delegation_nodes.clone();
-        nodes.push(prepared.node);
-        Claims {
-            sub: self.wanted.delegate_to.clone(),
-            exp: granted.exp,
-            nbf: granted.iat,
-            iat: granted.iat,
-            jti: prepared.jti,
-            scope: self.wanted.scope.clone(),
-            delegation_chain: prepared.chain,
-            chain_hash: prepared.chain_hash,
-            delegation_nodes: nodes,
-            iss: bearer.iss.clone(),
-            aud: bearer.aud.clone(),
-            sid: bearer.sid.clone(),
-            task_id: bearer.task_id.clone(),
-            orch_id: bearer.orch_id.clone(),
-        }
-    }
-}
-
-/// The session of an agent that may be delegated to from this session. One that a person revoked, or whose pod is gone, is unknown;
-/// and so is every agent on the other side of a namespace's border.
-async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<Option<Session>> {
-    let Some(target) = tx.session_of_agent(agent).await? else {
-        return Ok(None);
-    };
-    let reachable = match (&from.attested, &target.attested) {
-        _ if target.barred => false,
-        (None, None) => true,
-        (Some(from), Some(to)) if from.namespace == to.namespace => {
-            let ended = target.ended(tx.times().judged).is_some();
-            !ended && pod_denial(tx, &to.pod_uid).await?.is_none()
-        }
-        _ => false,
-    };
-    Ok(reachable.then_some(target))
-}
-
-#[async_trait]
-impl Command for Delegate {
-    type Outcome = Result<Claims, Denial>;
-    const ISSUES: bool = true;
-
-    async fn run(mut self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
-        let lineage = StoredLineage::of(tx, &self.bearer).await?;
-        let decided = match &lineage {
-            Some(lineage) => self.decide(tx, lineage).await?,
-            None => Err(Denial::Revoked("session_unknown")),
-        };
-        let (lineage, granted, holder, prepared) = match (lineage, decided, self.prepared.take()) {
-            (Some(lineage), Ok((granted, holder)), Some(prepared)) => (lineage, granted, holder, prepared),
-            (lineage, decided, _) => {
-                let denial = decided.err().unwrap_or(Denial::Scope);
-                self.deny(tx, lineage.as_ref(), denial);
-                return Ok(Err(denial));
-            }
-        };
-        let claims = self.claims(prepared, granted);
-        let session = node(tx, &lineage, &claims, granted.ceiling, &holder);
-        tx.insert_session(&session).await?;
-        let now = tx.now_millis();
-        if is_born_revoked(&self.view, &claims, tx.times()) {
-            tx.end_session(&session, EndReason::Revoked, now).await?;
-        }
-        // A holder that is superseded with an overlap keeps what it is given no longer than itself.
-        let ending = holder.ended_at.zip(holder.end_reason);
-        if let (Some(_), Some((at, reason))) = (&holder.attested, ending) {
-            // The row has the moment on the clock that is judged by.
-            let left = at.saturating_sub(tx.times().judged);
-            tx.end_session(&session, reason, now.saturating_add(left)).await?;
-        }
-        let detail = format!(
-            "token {} delegated for {} s: {}",
-            claims.jti,
-            claims.exp - claims.iat,
-            told(&claims.scope, SCOPES_TOLD)
-        );
-        let event = EventDraft::success(EventType::DelegationCreated, detail)
-            .of_session(&session)
-            .within_session(lineage.root())
-            .delegation(claims.delegation_chain.len(), &claims.chain_hash);
-        tx.audit(event.actor(&self.bearer.sub).source(&self.source));
-        Ok(Ok(claims))
-    }
-}
-
-/// The new delegation as it is stored.
-fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64, holder: &Session) -> Session {
-    Session {
-        sid: claims.delegation_nodes.last().cloned().unwrap_or_default(),
-        agent_id: claims.sub.clone(),
-        orch_id: claims.orch_id.clone(),
-        task_id: claims.task_id.clone(),
-        scope: Vec::new(),
-        jti: claims.jti.clone(),
-        iat: claims.iat,
-        exp: claims.exp,
-        last_exp: claims.exp,
-        previous: None,
-        created_at: tx.now_millis(),
-        ended_at: None,
-        end_reason: None,
-        correlation_id: lineage.root().correlation_id.clone(),
-        attested: None,
-        delegated: Some(Delegated {
-            root: claims.sid.clone(),
-            nodes: claims.delegation_nodes.clone(),
-            ceiling,
-            holder_pod: holder.attested.as_ref().map(|bound| bound.pod_uid.clone()),
-        }),
-        barred: false,
+        Ok(Prepared {
+            jti: self.ids.random_id(stem(&node))?,
+            node,
+            chain_hash: chain::chain_hash(&records).map_err(SignError::from)?,
+            chain: records,
+        })
     }
 }

@@ -5,37 +5,66 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_server::Source;
-use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, StoreError, Tx};
+use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, Store, StoreError, Tx};
 use async_trait::async_trait;
 
-use super::register::Denial;
-use crate::broker::Broker;
+use super::registration::Denial;
+use crate::service::stranger_reads::StrangerReads;
 
 /// Most launch tokens that are remembered.
-const MOST_STANDING: usize = 4096;
+const MAX_REMEMBERED: usize = 4096;
 
 /// Launch tokens that could be used when this process last saw them, and the end of their lives in Unix milliseconds.
-/// Whoever presents one is no stranger: the transaction is asked without a look before it. One that is not here costs
-/// that look and nothing else.
+/// For one of these the transaction is asked at once, without a look before it.
 #[derive(Debug, Default)]
-pub struct Standing(Mutex<HashMap<LaunchTokenHash, i64>>);
+pub struct RecentLaunchTokens(Mutex<HashMap<LaunchTokenHash, i64>>);
 
-impl Standing {
+impl RecentLaunchTokens {
     /// Remembers one that was made or seen just now.
     pub(crate) fn add(&self, hash: LaunchTokenHash, expires_at: i64, now_millis: i64) {
-        let mut standing = self.lock();
-        if standing.len() >= MOST_STANDING {
-            standing.retain(|_, end| *end > now_millis);
+        let mut recent = self.lock();
+        if recent.len() >= MAX_REMEMBERED {
+            recent.retain(|_, end| *end > now_millis);
         }
-        if standing.len() >= MOST_STANDING {
-            standing.clear();
+        if recent.len() >= MAX_REMEMBERED {
+            recent.clear();
         }
-        standing.insert(hash, expires_at);
+        recent.insert(hash, expires_at);
     }
 
     /// Forgets one that can't be used any more.
     pub(crate) fn remove(&self, hash: &LaunchTokenHash) {
         self.lock().remove(hash);
+    }
+
+    /// Why a launch token can't be used, found without the one writer, whose time a stranger must not take. `None` says
+    /// nothing for sure: the transaction decides again.
+    pub(super) async fn precheck(
+        &self,
+        store: &Store,
+        strangers: &StrangerReads,
+        presented: &Sensitive,
+        hash: &LaunchTokenHash,
+        source: Source,
+        now: i64,
+    ) -> Result<Option<Unusable>> {
+        // A store in memory has no readers: its writer would be asked twice.
+        if !store.persistent() || self.has(hash, now) {
+            return Ok(None);
+        }
+        if !store.connected() {
+            return Err(StoreError::NotOpen);
+        }
+        if !has_form(presented.expose()) {
+            return Ok(Some(unknown()));
+        }
+        match strangers.read(source, store.read(Look(hash.clone()))).await? {
+            Ok(launch) => {
+                self.add(launch.hash, launch.expires_at, now);
+                Ok(None)
+            }
+            Err(unusable) => Ok(Some(unusable)),
+        }
     }
 
     fn has(&self, hash: &LaunchTokenHash, now_millis: i64) -> bool {
@@ -49,46 +78,14 @@ impl Standing {
 
 /// Why a launch token can't be used.
 #[derive(Debug)]
-pub(crate) struct Unfit {
-    /// What the caller hears.
-    pub(crate) denial: Denial,
+pub(super) struct Unusable {
+    pub(super) denial: Denial,
     /// The launch token, unless there is none.
-    pub(crate) launch: Option<Box<LaunchToken>>,
+    pub(super) launch: Option<Box<LaunchToken>>,
 }
 
-/// Why the launch token can't be used, found without the one writer, whose time a stranger must not take. `None` says
-/// nothing for sure: the transaction decides again.
-///
-/// # Errors
-/// When the store fails.
-pub(crate) async fn unfit(
-    broker: &Broker,
-    presented: &Sensitive,
-    hash: &LaunchTokenHash,
-    source: Source,
-) -> std::result::Result<Option<Unfit>, StoreError> {
-    let now = broker.judging.times().judged;
-    // A store in memory has no readers: its writer would be asked twice.
-    if !broker.store.persistent() || broker.launch_tokens.has(hash, now) {
-        return Ok(None);
-    }
-    if !broker.store.connected() {
-        return Err(StoreError::NotOpen);
-    }
-    if !has_form(presented.expose()) {
-        return Ok(Some(unknown()));
-    }
-    match broker.read_for(source, broker.store.read(LookAt(hash.clone()))).await? {
-        Ok(launch) => {
-            broker.launch_tokens.add(launch.hash, launch.expires_at, now);
-            Ok(None)
-        }
-        Err(unfit) => Ok(Some(unfit)),
-    }
-}
-
-fn unknown() -> Unfit {
-    Unfit {
+fn unknown() -> Unusable {
+    Unusable {
         denial: Denial::LaunchTokenUnknown,
         launch: None,
     }
@@ -100,13 +97,10 @@ fn has_form(text: &str) -> bool {
 }
 
 /// The launch token, or why it can't be used.
-///
-/// # Errors
-/// When the store fails.
-pub(crate) async fn launch_token(
+pub(super) async fn read(
     tx: &mut dyn Tx,
     hash: &LaunchTokenHash,
-) -> Result<std::result::Result<LaunchToken, Unfit>> {
+) -> Result<std::result::Result<LaunchToken, Unusable>> {
     let Some(launch) = tx.launch_token(hash).await? else {
         return Ok(Err(unknown()));
     };
@@ -117,20 +111,20 @@ pub(crate) async fn launch_token(
     } else {
         return Ok(Ok(launch));
     };
-    Ok(Err(Unfit {
+    Ok(Err(Unusable {
         denial,
         launch: Some(Box::new(launch)),
     }))
 }
 
-struct LookAt(LaunchTokenHash);
+struct Look(LaunchTokenHash);
 
 #[async_trait]
-impl Command for LookAt {
-    type Outcome = std::result::Result<LaunchToken, Unfit>;
+impl Command for Look {
+    type Outcome = std::result::Result<LaunchToken, Unusable>;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
-        launch_token(tx, &self.0).await
+        read(tx, &self.0).await
     }
 }
 
@@ -157,21 +151,21 @@ mod tests {
 
     #[test]
     fn launch_tokens_are_remembered_until_they_end_and_never_too_many() {
-        let standing = Standing::default();
+        let recent = RecentLaunchTokens::default();
         let hash = |n: usize| LaunchTokenHash::of(&n.to_string());
-        standing.add(hash(0), 1_000, 0);
-        assert!(standing.has(&hash(0), 999) && !standing.has(&hash(0), 1_000) && !standing.has(&hash(1), 0));
-        standing.remove(&hash(0));
-        assert!(!standing.has(&hash(0), 0));
-        for n in 0..MOST_STANDING {
-            standing.add(hash(n), 1_000, 0);
+        recent.add(hash(0), 1_000, 0);
+        assert!(recent.has(&hash(0), 999) && !recent.has(&hash(0), 1_000) && !recent.has(&hash(1), 0));
+        recent.remove(&hash(0));
+        assert!(!recent.has(&hash(0), 0));
+        for n in 0..MAX_REMEMBERED {
+            recent.add(hash(n), 1_000, 0);
         }
         // Those that have ended make room, and if none has, all do.
-        standing.add(hash(MOST_STANDING), 5_000, 1_000);
-        assert_eq!(standing.lock().len(), 1);
-        for n in 0..2 * MOST_STANDING {
-            standing.add(hash(n), 5_000, 1_000);
-            assert!(standing.has(&hash(n), 1_000) && standing.lock().len() <= MOST_STANDING);
+        recent.add(hash(MAX_REMEMBERED), 5_000, 1_000);
+        assert_eq!(recent.lock().len(), 1);
+        for n in 0..2 * MAX_REMEMBERED {
+            recent.add(hash(n), 5_000, 1_000);
+            assert!(recent.has(&hash(n), 1_000) && recent.lock().len() <= MAX_REMEMBERED);
         }
     }
 }

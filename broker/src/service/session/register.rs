@@ -8,83 +8,28 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, excerpt, told};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{EntropyError, ErrorCode, ScopeSet, SpiffeId, SpiffeIdError, Times};
+use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, SpiffeId, SpiffeIdError, Times};
 use agentwrit_server::Source;
 use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session,
+    Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, Store,
     StoreError, Tx,
 };
-use agentwrit_tokens::nonce::{self, Nonce};
+use agentwrit_tokens::nonce::{Nonce, NonceIssuer};
 use agentwrit_tokens::revocation_view::View;
 use async_trait::async_trait;
+use prometheus::IntCounterVec;
 
-use super::presented::{self, Unfit};
+use super::presented::{self, RecentLaunchTokens, Unusable};
 use super::proof_of_possession::{self, ProofError};
-use super::registration::{Missing, Registration};
-use super::token::{Issued, SignError, is_born_revoked, session_claims, sign};
-use crate::broker::Broker;
+use super::registration::{Denial, Missing, Registration};
+use super::token::{Issued, SignError, TokenIssuer, is_born_revoked};
+use crate::ids::IdGenerator;
 use crate::limits::Asker;
+use crate::service::denial_auditor::DenialAuditor;
 use crate::service::error::{Internal, from_internal};
-use crate::service::k8s::pod_binding::{self, Refusal, RegisterClaim};
+use crate::service::k8s::pod_binding::{self, RegisterClaim};
 use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
-
-/// Why a registration is refused; the texts are the contract's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denial {
-    /// No such launch token.
-    #[error("launch token not found")]
-    LaunchTokenUnknown,
-    /// Its life is over.
-    #[error("launch token expired")]
-    LaunchTokenExpired,
-    /// It was used up.
-    #[error("launch token already consumed")]
-    LaunchTokenConsumed,
-    /// What the launch token's policy says, audited already.
-    #[error("{}", .0.detail)]
-    Policy(Refusal),
-    /// More scope than allowed.
-    #[error("requested scope exceeds allowed scope")]
-    Scope,
-    /// Not our nonce, or over.
-    #[error("nonce not found or expired")]
-    NonceUnknown,
-    /// A nonce used before.
-    #[error("nonce already consumed")]
-    NonceConsumed,
-    /// No proof of possession.
-    #[error(transparent)]
-    Proof(ProofError),
-}
-
-impl Denial {
-    /// The code on the wire.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Policy(refusal) => refusal.code,
-            Self::Scope => ErrorCode::ScopeViolation,
-            Self::LaunchTokenUnknown
-            | Self::LaunchTokenExpired
-            | Self::LaunchTokenConsumed
-            | Self::NonceUnknown
-            | Self::NonceConsumed
-            | Self::Proof(_) => ErrorCode::Unauthorized,
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::LaunchTokenUnknown => "launch_token_unknown",
-            Self::LaunchTokenExpired => "launch_token_expired",
-            Self::LaunchTokenConsumed => "launch_token_consumed",
-            Self::Policy(refusal) => refusal.error_kind,
-            Self::Scope => "scope_exceeded",
-            Self::NonceUnknown => "nonce_unknown",
-            Self::NonceConsumed => "nonce_consumed",
-            Self::Proof(error) => error.kind(),
-        }
-    }
-}
+use crate::service::stranger_reads::StrangerReads;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -111,62 +56,99 @@ pub enum RegisterError {
 
 from_internal!(RegisterError: StoreError, EntropyError, SignError);
 
-/// Registers an agent.
-///
-/// # Errors
-/// The first step of `docs/wire-contract.md` §8 that fails.
-pub async fn register(
-    broker: &Broker,
-    request: RegisterRequest,
-    source: IpAddr,
-) -> Result<(String, Issued), RegisterError> {
-    let result = attempt(broker, request, source).await;
-    let status = if result.is_ok() { "success" } else { "failure" };
-    broker.metrics.registrations.with_label_values(&[status]).inc();
-    result
+/// Registers agents, in the order of `docs/wire-contract.md` §8.
+pub(crate) struct Registrar<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) judging: &'a JudgingClock,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) nonces: &'a NonceIssuer,
+    pub(crate) recent: &'a RecentLaunchTokens,
+    pub(crate) strangers: &'a StrangerReads,
+    pub(crate) denials: &'a DenialAuditor,
+    pub(crate) tokens: &'a TokenIssuer,
+    pub(crate) counted: &'a IntCounterVec,
+    pub(crate) trust_domain: &'a str,
+    pub(crate) scope_limits: ScopeLimits,
+    pub(crate) max_ttl: i64,
 }
 
-async fn attempt(broker: &Broker, request: RegisterRequest, source: IpAddr) -> Result<(String, Issued), RegisterError> {
-    let wanted = Registration::complete(request)?;
-    if is_too_long(&wanted.requested_scope) {
-        return Err(RegisterError::ScopeLength);
+impl Registrar<'_> {
+    /// Opens a session; returns the agent's SPIFFE id and its first token.
+    pub(crate) async fn register(
+        &self,
+        request: RegisterRequest,
+        source: IpAddr,
+    ) -> Result<(String, Issued), RegisterError> {
+        let result = self.attempt(request, source).await;
+        let status = if result.is_ok() { "success" } else { "failure" };
+        self.counted.with_label_values(&[status]).inc();
+        result
     }
-    ScopeLimits::of_orchestration(&broker.config, &wanted.orch_id).check("requested_scope", &wanted.requested_scope)?;
-    let wanted = Arc::new(wanted);
-    // The task of an attested agent is its pod's UID, which the transaction makes sure of.
-    let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
-    let instance = broker.ids.new_stem_of(if attested { &wanted.task_id } else { "" })?;
-    let agent = SpiffeId::agent(&broker.config.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
-    let hash = LaunchTokenHash::of(wanted.launch_token.expose());
-    if let Some(unfit) = presented::unfit(broker, &wanted.launch_token, &hash, Source::of(source)).await? {
-        return Err(refuse_stranger(broker, &wanted, unfit, source));
+
+    async fn attempt(&self, request: RegisterRequest, source: IpAddr) -> Result<(String, Issued), RegisterError> {
+        let wanted = Registration::complete(request)?;
+        if is_too_long(&wanted.requested_scope) {
+            return Err(RegisterError::ScopeLength);
+        }
+        let scope_limits = self.scope_limits.of_orchestration(&wanted.orch_id);
+        scope_limits.check("requested_scope", &wanted.requested_scope)?;
+        let wanted = Arc::new(wanted);
+        // The task of an attested agent is its pod's UID, which the transaction makes sure of.
+        let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
+        let instance = self.ids.new_stem_of(if attested { &wanted.task_id } else { "" })?;
+        let agent = SpiffeId::agent(self.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
+        let hash = LaunchTokenHash::of(wanted.launch_token.expose());
+        let unusable = self.recent.precheck(
+            self.store,
+            self.strangers,
+            &wanted.launch_token,
+            &hash,
+            Source::of(source),
+            self.judging.times().judged,
+        );
+        if let Some(unusable) = unusable.await? {
+            return Err(self.refuse_stranger(&wanted, unusable, source));
+        }
+        // Pure and slow: decided before the transaction, looked at when the contract says.
+        let proof = proof_of_possession::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
+        let command = Register {
+            hash: hash.clone(),
+            agent_id: agent.to_string(),
+            scope: ScopeSet::parse(&wanted.requested_scope).ok(),
+            nonce: self.nonces.read(&self.store.epoch(), &wanted.nonce),
+            proof,
+            sid: self.ids.random_id(&instance)?,
+            jti: self.ids.random_id(&instance)?,
+            max_ttl: self.max_ttl,
+            source,
+            view: Arc::clone(&self.tokens.view),
+            wanted: Arc::clone(&wanted),
+        };
+        let outcome = self.store.commit(command).await?;
+        if matches!(outcome, Ok(Registered { spent: true, .. }) | Err(Refused::Unusable(_))) {
+            self.recent.remove(&hash);
+        }
+        let session = match outcome {
+            Ok(registered) => registered.session,
+            Err(Refused::Audited(denial)) => return Err(RegisterError::Denied(denial)),
+            Err(Refused::Unusable(unusable)) => return Err(self.refuse_stranger(&wanted, unusable, source)),
+        };
+        let issued = self.tokens.sign(&self.tokens.session_claims(&session))?;
+        Ok((session.agent_id, issued))
     }
-    // Pure and slow: decided before the transaction, looked at when the contract says.
-    let proof = proof_of_possession::check(&wanted.public_key, &wanted.signature, &wanted.nonce);
-    let command = Register {
-        hash: hash.clone(),
-        agent_id: agent.to_string(),
-        scope: ScopeSet::parse(&wanted.requested_scope).ok(),
-        nonce: nonce::read(&broker.nonce_key(), &wanted.nonce),
-        proof,
-        sid: broker.ids.random_id(&instance)?,
-        jti: broker.ids.random_id(&instance)?,
-        max_ttl: broker.config.max_ttl,
-        source,
-        view: Arc::clone(&broker.view),
-        wanted: Arc::clone(&wanted),
-    };
-    let outcome = broker.store.commit(command).await?;
-    if matches!(outcome, Ok(Registered { spent: true, .. }) | Err(Refused::Unfit(_))) {
-        broker.launch_tokens.remove(&hash);
+
+    fn refuse_stranger(&self, wanted: &Registration, unusable: Unusable, source: IpAddr) -> RegisterError {
+        let Unusable { denial, launch } = unusable;
+        // The ids are only claimed, so they are no members of the event.
+        let asked = wanted.asked(
+            launch.as_deref(),
+            &[("orch_id", &wanted.orch_id), ("task_id", &wanted.task_id)],
+        );
+        let event = DenialDraft::denied(EventType::RegistrationDenied, denial.to_string());
+        self.denials
+            .stranger(source, event.asked(&asked).error_kind(denial.kind()));
+        RegisterError::Denied(denial)
     }
-    let session = match outcome {
-        Ok(registered) => registered.session,
-        Err(Refused::Audited(denial)) => return Err(RegisterError::Denied(denial)),
-        Err(Refused::Unfit(unfit)) => return Err(refuse_stranger(broker, &wanted, unfit, source)),
-    };
-    let issued = sign(broker, &session_claims(broker, &session))?;
-    Ok((session.agent_id, issued))
 }
 
 /// A session was opened.
@@ -178,22 +160,10 @@ struct Registered {
 
 /// A refusal, and who audits it.
 enum Refused {
-    /// Whoever asks has no launch token. Audited as a stranger's, which nobody waits for.
-    Unfit(Unfit),
+    /// The caller has no launch token, so it is a stranger: audited after the transaction, and nobody waits for that.
+    Unusable(Unusable),
     /// A later step: audited in the transaction.
     Audited(Denial),
-}
-
-fn refuse_stranger(broker: &Broker, wanted: &Registration, unfit: Unfit, source: IpAddr) -> RegisterError {
-    let Unfit { denial, launch } = unfit;
-    // The ids are only claimed, so they are no members of the event.
-    let asked = wanted.asked(
-        launch.as_deref(),
-        &[("orch_id", &wanted.orch_id), ("task_id", &wanted.task_id)],
-    );
-    let event = DenialDraft::denied(EventType::RegistrationDenied, denial.to_string());
-    broker.audit_denial(source, event.asked(&asked).error_kind(denial.kind()));
-    RegisterError::Denied(denial)
 }
 
 struct Register {
@@ -309,9 +279,9 @@ impl Command for Register {
     const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
-        let launch = match presented::launch_token(tx, &self.hash).await? {
+        let launch = match presented::read(tx, &self.hash).await? {
             Ok(launch) => launch,
-            Err(unfit) => return Ok(Err(Refused::Unfit(unfit))),
+            Err(unusable) => return Ok(Err(Refused::Unusable(unusable))),
         };
         let claim = RegisterClaim {
             orch_id: &self.wanted.orch_id,

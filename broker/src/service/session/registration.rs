@@ -1,10 +1,13 @@
-//! What a registration asks for.
+//! What a registration asks for, and why it is refused.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::excerpt::asked;
 use agentwrit_protocol::wire::RegisterRequest;
+use agentwrit_protocol::{ErrorCode, Sensitive};
 
 use agentwrit_store::LaunchToken;
+
+use super::proof_of_possession::ProofError;
+use crate::service::k8s::pod_binding::Refusal;
 
 /// A member that is not there, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,5 +64,63 @@ impl Registration {
         let mut names = launch.map_or_else(Vec::new, LaunchToken::names);
         names.extend_from_slice(claimed);
         asked(Some(&self.requested_scope), &names)
+    }
+}
+
+/// Why a registration is refused; the texts are the contract's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No such launch token.
+    #[error("launch token not found")]
+    LaunchTokenUnknown,
+    /// Its life is over.
+    #[error("launch token expired")]
+    LaunchTokenExpired,
+    /// It was used up.
+    #[error("launch token already consumed")]
+    LaunchTokenConsumed,
+    /// What the launch token's policy says, audited already.
+    #[error("{}", .0.detail)]
+    Policy(Refusal),
+    /// More scope than allowed.
+    #[error("requested scope exceeds allowed scope")]
+    Scope,
+    /// Not our nonce, or over.
+    #[error("nonce not found or expired")]
+    NonceUnknown,
+    /// A nonce used before.
+    #[error("nonce already consumed")]
+    NonceConsumed,
+    /// No proof of possession.
+    #[error(transparent)]
+    Proof(ProofError),
+}
+
+impl Denial {
+    /// The code on the wire.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Policy(refusal) => refusal.code,
+            Self::Scope => ErrorCode::ScopeViolation,
+            Self::LaunchTokenUnknown
+            | Self::LaunchTokenExpired
+            | Self::LaunchTokenConsumed
+            | Self::NonceUnknown
+            | Self::NonceConsumed
+            | Self::Proof(_) => ErrorCode::Unauthorized,
+        }
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::LaunchTokenUnknown => "launch_token_unknown",
+            Self::LaunchTokenExpired => "launch_token_expired",
+            Self::LaunchTokenConsumed => "launch_token_consumed",
+            Self::Policy(refusal) => refusal.error_kind,
+            Self::Scope => "scope_exceeded",
+            Self::NonceUnknown => "nonce_unknown",
+            Self::NonceConsumed => "nonce_consumed",
+            Self::Proof(error) => error.kind(),
+        }
     }
 }

@@ -5,12 +5,12 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::Release as Rule;
 use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, StoreError, Tx,
+    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, Tx,
 };
 use async_trait::async_trait;
+use prometheus::IntCounterVec;
 
 use super::lineage::{StoredLineage, tell};
-use crate::broker::Broker;
 use crate::limits::Asker;
 use crate::service::origin::AuditOrigin;
 
@@ -27,15 +27,20 @@ pub enum Released {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn release(broker: &Broker, claims: &Claims, origin: AuditOrigin<'_>) -> Result<Released, StoreError> {
+pub async fn release(
+    store: &Store,
+    counted: &IntCounterVec,
+    claims: &Claims,
+    origin: AuditOrigin<'_>,
+) -> StoreResult<Released> {
     let command = Release {
         bearer: claims.clone(),
         path: origin.resource.to_owned(),
         source: origin.source.to_string(),
     };
-    let released = broker.store.commit(command).await?;
+    let released = store.commit(command).await?;
     if released == Released::Done {
-        broker.metrics.tokens_revoked.with_label_values(&["release"]).inc();
+        counted.with_label_values(&["release"]).inc();
     }
     Ok(released)
 }

@@ -1,21 +1,21 @@
 //! Renewal: a session's next token. A change of session state, not a revocation.
 
+use std::sync::Arc;
+
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, Renewal as Rule};
-use agentwrit_protocol::{EntropyError, ErrorCode};
+use agentwrit_protocol::{Clock, EntropyError, ErrorCode};
 use agentwrit_store::session::stem;
 use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, StoreError, Tx,
+    Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, Store, StoreError, Tx,
 };
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, tell};
 use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
-use super::token::{Issued, SignError, sign};
-use crate::broker::Broker;
+use super::token::{Issued, SignError, TokenIssuer};
+use crate::ids::IdGenerator;
 use crate::limits::{Asker, Doing, Limits};
 use crate::service::authorize::{code_of_end, renewal_code};
 use crate::service::error::{Internal, RateLimited, from_internal};
@@ -97,47 +97,52 @@ pub enum RenewError {
 
 from_internal!(RenewError: StoreError, EntropyError, SignError);
 
-/// Renews the token of a bearer, an agent.
-///
-/// # Errors
-/// When the session does not go on, or another renewal was first.
-pub async fn renew(
-    broker: &Broker,
-    claims: &Claims,
-    wishes: Wishes,
-    origin: AuditOrigin<'_>,
-) -> Result<Issued, RenewError> {
-    let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
-    let command = Renew {
-        proof: renewal_proof::judge(broker, claims, &wishes.proof).await?,
-        bearer: claims.clone(),
-        wishes,
-        jti: broker.ids.random_id(stem(node))?,
-        rates: Arc::clone(&broker.limits),
-        limits: RenewLimits {
-            max_ttl: broker.config.max_ttl,
-            max_session_age: broker.config.max_session_age,
-        },
-        path: origin.resource.to_owned(),
-        source: origin.source.to_string(),
-    };
-    match broker.store.commit(command).await? {
-        Decision::Renewed(claims) | Decision::Again(claims) => Ok(sign(broker, &claims)?),
-        Decision::Failed => Err(RenewError::Failed),
-        Decision::Ended(reason) => Err(RenewError::Revoked(renewal_code(claims, code_of_end(reason)))),
-        Decision::Replaced => Err(RenewError::Revoked(renewal_code(claims, ErrorCode::Superseded))),
-        Decision::Unproven(refusal) => Err(RenewError::Proof {
-            refusal,
-            judged_at: broker.clock.unix_seconds(),
-        }),
-        Decision::Policy(refusal) => Err(RenewError::Policy(refusal)),
-        Decision::Rate(limited) => Err(RenewError::Rate(limited)),
+/// Renews the tokens of agents.
+pub(crate) struct Renewer<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ids: &'a IdGenerator,
+    pub(crate) tokens: &'a TokenIssuer,
+    pub(crate) rates: &'a Arc<Limits>,
+    pub(crate) limits: RenewLimits,
+}
+
+impl Renewer<'_> {
+    pub(crate) async fn renew(
+        &self,
+        claims: &Claims,
+        wishes: Wishes,
+        origin: AuditOrigin<'_>,
+    ) -> Result<Issued, RenewError> {
+        let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
+        let command = Renew {
+            proof: renewal_proof::judge(self.store, self.clock, claims, &wishes.proof).await?,
+            bearer: claims.clone(),
+            wishes,
+            jti: self.ids.random_id(stem(node))?,
+            rates: Arc::clone(self.rates),
+            limits: self.limits,
+            path: origin.resource.to_owned(),
+            source: origin.source.to_string(),
+        };
+        match self.store.commit(command).await? {
+            Decision::Renewed(claims) => Ok(self.tokens.sign(&claims)?),
+            Decision::Failed => Err(RenewError::Failed),
+            Decision::Ended(reason) => Err(RenewError::Revoked(renewal_code(claims, code_of_end(reason)))),
+            Decision::Replaced => Err(RenewError::Revoked(renewal_code(claims, ErrorCode::Superseded))),
+            Decision::Unproven(refusal) => Err(RenewError::Proof {
+                refusal,
+                judged_at: self.clock.unix_seconds(),
+            }),
+            Decision::Policy(refusal) => Err(RenewError::Policy(refusal)),
+            Decision::Rate(limited) => Err(RenewError::Rate(limited)),
+        }
     }
 }
 
 enum Decision {
+    /// Now, or by an earlier try of this renewal.
     Renewed(Box<Claims>),
-    Again(Box<Claims>),
     Failed,
     Ended(EndReason),
     Replaced,
@@ -233,7 +238,7 @@ impl Renew {
             .renew(&self.bearer.jti, tx.now_millis(), wish, self.limits)
         {
             Rule::Refused(refusal) => return Ok(self.refuse_by_rule(tx, &lineage, refusal)),
-            Rule::Again => return Ok(Decision::Again(self.current(&node.jti, node.iat, node.exp))),
+            Rule::Again => return Ok(Decision::Renewed(self.current(&node.jti, node.iat, node.exp))),
             Rule::Granted(granted) => granted,
         };
         if let Some(refusal) = pod_binding::check_renew(tx, lineage.root()).await? {

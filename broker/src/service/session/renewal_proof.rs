@@ -1,16 +1,15 @@
 //! Proof of possession at a renewal: whoever renews the token of an attested agent's session holds the key that the
 //! session was registered with, when its launch said so. A token that was copied can't be renewed then.
 
-use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
-use agentwrit_store::StoreError;
+use agentwrit_protocol::{Clock, ErrorCode};
+use agentwrit_store::{Store, StoreError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::lineage::StoredLineage;
-use crate::broker::Broker;
 
 /// The header as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,21 +81,24 @@ impl Judged {
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn judge(broker: &Broker, bearer: &Claims, brought: &Brought) -> Result<Judged, StoreError> {
+pub(super) async fn judge(
+    store: &Store,
+    clock: &dyn Clock,
+    bearer: &Claims,
+    brought: &Brought,
+) -> Result<Judged, StoreError> {
     let is_sessions_own = bearer.delegation_chain.is_empty() && bearer.delegation_nodes.is_empty();
     if !bearer.is_attested() || !is_sessions_own || bearer.sid.is_empty() {
         return Ok(Judged(None));
     }
     let sid = bearer.sid.clone();
-    let session = broker
-        .store
-        .query(move |tx| Box::pin(async move { tx.session(&sid).await }));
+    let session = store.query(move |tx| Box::pin(async move { tx.session(&sid).await }));
     let bound = session.await?.and_then(|session| session.attested);
     let Some(bound) = bound.filter(|bound| bound.renewal_proof) else {
         return Ok(Judged(None));
     };
     // By the clock that the header Date tells.
-    let now = broker.clock.unix_seconds();
+    let now = clock.unix_seconds();
     Ok(Judged(Some(check(&bound.public_key, bearer, brought, now))))
 }
 

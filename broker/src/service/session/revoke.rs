@@ -4,12 +4,12 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_store::{
-    Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, StoreError,
-    Tx,
+    Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, Store,
+    StoreError, Tx,
 };
 use async_trait::async_trait;
+use prometheus::IntCounterVec;
 
-use crate::broker::Broker;
 use crate::service::k8s::quarantine::{self, Person};
 
 pub use crate::service::k8s::quarantine::Reach;
@@ -34,43 +34,45 @@ pub enum RevokeError {
     Store(#[from] StoreError),
 }
 
-/// Revokes what the target names.
-///
-/// # Errors
-/// When the level is none of the four, or the target is protected or too long to be one.
-pub async fn revoke(
-    broker: &Broker,
-    level: &str,
-    target: &str,
-    actor: &str,
-    source: &str,
-) -> Result<(RevocationLevel, Reach), RevokeError> {
-    let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(excerpt(level)))?;
-    if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
-        return Err(RevokeError::Protected(excerpt(target)));
-    }
-    let length = target.chars().count();
-    if length > LONGEST_TARGET {
-        return Err(RevokeError::Length(length));
-    }
-    let (target, actor, source) = (target.to_owned(), actor.to_owned(), source.to_owned());
-    let reach = broker
-        .store
-        .commit(Revoke {
-            by_identity: broker.attestation.is_some(),
+/// Revokes tokens for persons.
+pub(crate) struct Revoker<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) counted: &'a IntCounterVec,
+    /// Whether the pod that a target leads to is quarantined although no session of it stands: with attestation on.
+    pub(crate) by_identity: bool,
+}
+
+impl Revoker<'_> {
+    pub(crate) async fn revoke(
+        &self,
+        level: &str,
+        target: &str,
+        actor: &str,
+        source: &str,
+    ) -> Result<Reach, RevokeError> {
+        let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(excerpt(level)))?;
+        if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
+            return Err(RevokeError::Protected(excerpt(target)));
+        }
+        let length = target.chars().count();
+        if length > LONGEST_TARGET {
+            return Err(RevokeError::Length(length));
+        }
+        let command = Revoke {
+            by_identity: self.by_identity,
             level,
-            target,
-            actor,
-            source,
-        })
-        .await?;
-    broker.metrics.tokens_revoked.with_label_values(&[level.as_str()]).inc();
-    Ok((level, reach))
+            target: target.to_owned(),
+            actor: actor.to_owned(),
+            source: source.to_owned(),
+        };
+        let reach = self.store.commit(command).await?;
+        self.counted.with_label_values(&[level.as_str()]).inc();
+        Ok(reach)
+    }
 }
 
 #[derive(Clone)]
 struct Revoke {
-    /// Whether the pod that the target leads to is quarantined although no session of it stands: with attestation on.
     by_identity: bool,
     level: RevocationLevel,
     target: String,

@@ -1,16 +1,17 @@
-//! Making tokens from claims, and looking at tokens for anybody who asks.
+//! Tokens: signed from claims, and validated for anybody who asks.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::TokenState;
-use agentwrit_protocol::{Sensitive, Times};
+use agentwrit_protocol::{Sensitive, Times, go_json};
 use agentwrit_store::Session;
-use agentwrit_tokens::key_set::SigningError;
+use agentwrit_tokens::key_set::{KeySet, SigningError};
 use agentwrit_tokens::revocation_view::View;
-use agentwrit_tokens::verifier::Verified;
+use agentwrit_tokens::verifier::{Verified, Verifier};
 
-use crate::broker::Broker;
+use crate::metrics::Metrics;
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -32,89 +33,112 @@ pub struct Issued {
     pub expires_in: i64,
 }
 
-/// Signs and counts; `nbf` is `AA_NBF_SKEW_SECONDS` before `iat` in every token.
-///
-/// # Errors
-/// When the claims are no JSON, or the key fails.
-pub fn sign(broker: &Broker, claims: &Claims) -> Result<Issued, SignError> {
-    let claims = &dated(claims, broker.config.nbf_skew);
-    let token = broker
-        .keys
-        .sign(&agentwrit_protocol::go_json::to_vec(claims.as_ref())?)?;
-    broker.verifier.issued(&token);
-    broker.metrics.token_issued(&claims.scope);
-    Ok(Issued {
-        token: Sensitive::from(token),
-        expires_in: claims.exp.saturating_sub(claims.iat),
-    })
+/// Signs tokens with the settings that all of them share, and says whether one is valid.
+pub struct TokenIssuer {
+    /// Signing keys.
+    pub keys: Arc<KeySet>,
+    /// What is revoked.
+    pub view: Arc<View>,
+    /// Checks of presented tokens.
+    pub verifier: Verifier,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) issuer: String,
+    /// Empty: tokens have no audience, and none is asked for.
+    pub(crate) audience: String,
+    /// Seconds that `nbf` is before `iat`: a verifier whose clock is that far behind takes the token all the same.
+    pub(crate) nbf_skew: i64,
 }
 
-/// A verifier whose clock is this many seconds behind takes the token all the same.
-fn dated(claims: &Claims, skew: i64) -> Cow<'_, Claims> {
-    if skew == 0 {
-        return Cow::Borrowed(claims);
+impl TokenIssuer {
+    /// Signs and counts.
+    pub(crate) fn sign(&self, claims: &Claims) -> Result<Issued, SignError> {
+        let claims = &self.dated(claims);
+        let token = self.keys.sign(&go_json::to_vec(claims.as_ref())?)?;
+        self.verifier.issued(&token);
+        self.metrics.token_issued(&claims.scope);
+        Ok(Issued {
+            token: Sensitive::from(token),
+            expires_in: claims.exp.saturating_sub(claims.iat),
+        })
     }
-    Cow::Owned(Claims {
-        nbf: claims.iat.saturating_sub(skew),
-        ..claims.clone()
-    })
+
+    fn dated<'c>(&self, claims: &'c Claims) -> Cow<'c, Claims> {
+        if self.nbf_skew == 0 {
+            return Cow::Borrowed(claims);
+        }
+        Cow::Owned(Claims {
+            nbf: claims.iat.saturating_sub(self.nbf_skew),
+            ..claims.clone()
+        })
+    }
+
+    /// Claims of the current token of a new session.
+    pub(crate) fn session_claims(&self, session: &Session) -> Claims {
+        Claims {
+            iss: self.issuer.clone(),
+            sub: session.agent_id.clone(),
+            aud: self.audience(),
+            exp: session.exp,
+            nbf: session.iat,
+            iat: session.iat,
+            jti: session.jti.clone(),
+            sid: session.sid.clone(),
+            scope: session.scope.clone(),
+            task_id: session.task_id.clone(),
+            orch_id: session.orch_id.clone(),
+            ..Claims::default()
+        }
+    }
+
+    /// Claims of a token without a session: of an admin or an app.
+    pub(crate) fn claims(&self, sub: &str, scope: &[&str], jti: String, now: i64, ttl: i64) -> Claims {
+        Claims {
+            iss: self.issuer.clone(),
+            sub: sub.to_owned(),
+            aud: self.audience(),
+            exp: now.saturating_add(ttl),
+            nbf: now,
+            iat: now,
+            jti,
+            scope: scope.iter().map(ToString::to_string).collect(),
+            ..Claims::default()
+        }
+    }
+
+    fn audience(&self) -> Vec<String> {
+        Some(&self.audience)
+            .filter(|audience| !audience.is_empty())
+            .cloned()
+            .into_iter()
+            .collect()
+    }
+
+    /// Whether a token is valid now. The audience is not looked at.
+    pub(crate) fn validate(&self, token: &str) -> Validity {
+        match self.verifier.verify(token) {
+            Ok(verified) => match verified.state {
+                TokenState::Active => Validity::Valid(verified),
+                TokenState::Unknown => Validity::Unknown,
+                TokenState::Renewed | TokenState::Ended(_) | TokenState::Forgotten => Validity::Invalid,
+            },
+            Err(_) => Validity::Invalid,
+        }
+    }
 }
 
 /// Whether a token with these claims would be born under a revocation. Its node is then ended with its opening: the
 /// revocation may be forgotten before the token expires, and the token must not come to life by that.
-pub fn is_born_revoked(view: &View, claims: &Claims, times: Times) -> bool {
+pub(crate) fn is_born_revoked(view: &View, claims: &Claims, times: Times) -> bool {
     matches!(view.state(claims, times), TokenState::Ended(_))
-}
-
-/// Claims of the current token of a new session.
-pub fn session_claims(broker: &Broker, session: &Session) -> Claims {
-    Claims {
-        iss: broker.config.issuer.clone(),
-        sub: session.agent_id.clone(),
-        aud: audience(broker),
-        exp: session.exp,
-        nbf: session.iat,
-        iat: session.iat,
-        jti: session.jti.clone(),
-        sid: session.sid.clone(),
-        scope: session.scope.clone(),
-        task_id: session.task_id.clone(),
-        orch_id: session.orch_id.clone(),
-        delegation_chain: Vec::new(),
-        chain_hash: String::new(),
-        delegation_nodes: Vec::new(),
-    }
-}
-
-/// `aud` of new tokens.
-pub fn audience(broker: &Broker) -> Vec<String> {
-    let audience = &broker.config.audience;
-    if audience.is_empty() {
-        Vec::new()
-    } else {
-        vec![audience.clone()]
-    }
 }
 
 /// What `/v1/token/validate` says.
 #[derive(Debug)]
 pub enum Validity {
-    /// It stands.
+    /// With its claims.
     Valid(Verified),
-    /// It doesn't; nobody hears why.
+    /// Nobody hears why.
     Invalid,
     /// The store has not been loaded: nothing can be said.
     Unknown,
-}
-
-/// Whether a token stands now. The audience is not looked at.
-pub fn validate(broker: &Broker, token: &str) -> Validity {
-    match broker.verifier.verify(token) {
-        Ok(verified) => match verified.state {
-            TokenState::Active => Validity::Valid(verified),
-            TokenState::Unknown => Validity::Unknown,
-            TokenState::Renewed | TokenState::Ended(_) | TokenState::Forgotten => Validity::Invalid,
-        },
-        Err(_) => Validity::Invalid,
-    }
 }

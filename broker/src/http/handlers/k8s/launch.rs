@@ -6,11 +6,10 @@ use http::StatusCode;
 
 use super::{Answer, K8s, body, incoming};
 use crate::http::{ApiRequest, reply};
-use crate::service::k8s::callers;
 
 /// `POST /v1/k8s/launch-tokens`.
 pub(super) async fn launch(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     let request = || body::<PodLaunchRequest>(&call);
-    let launched = callers::launch(&k8s.broker, &k8s.gate, incoming(&call), request).await?;
+    let launched = k8s.callers().launch(incoming(&call), request).await?;
     Ok(reply(StatusCode::CREATED, &launched))
 }

@@ -17,7 +17,7 @@ use axum::routing::{get, post, put};
 use serde::Deserialize;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorization};
-use crate::service::k8s::callers::{self, Incoming, K8sError};
+use crate::service::k8s::callers::{Callers, Incoming, K8sError};
 use crate::service::k8s::policy::input::InputError;
 use crate::service::k8s::policy::write::{WriteRefusal, Writer};
 
@@ -58,9 +58,13 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
 }
 
 impl K8s {
+    fn callers(&self) -> Callers<'_> {
+        self.broker.callers(&self.gate)
+    }
+
     /// The controller, or a refusal.
     async fn controller(&self, call: &ApiRequest) -> Result<Writer, ApiError> {
-        let writer = callers::controller(&self.broker, &self.gate, incoming(call)).await?;
+        let writer = self.callers().controller(incoming(call)).await?;
         call.connection.trust();
         Ok(writer)
     }

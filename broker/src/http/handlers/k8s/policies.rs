@@ -27,7 +27,10 @@ pub(super) async fn put_app(
     let writer = k8s.controller(&call).await?;
     let put: PutApp = body(&call)?;
     let write = Write::app(PolicyKey::app(&namespace, &name), put)?;
-    Ok(reply(StatusCode::OK, &write::put(&k8s.broker, write, writer).await?))
+    Ok(reply(
+        StatusCode::OK,
+        &write::put(&k8s.broker.store, write, writer).await?,
+    ))
 }
 
 /// `PUT /v1/k8s/policies/launch-tokens/{namespace}/{name}`.
@@ -39,7 +42,10 @@ pub(super) async fn put_launch_token(
     let writer = k8s.controller(&call).await?;
     let put: PutLaunchToken = body(&call)?;
     let write = Write::launch_token(PolicyKey::launch_token(&namespace, &name), put)?;
-    Ok(reply(StatusCode::OK, &write::put(&k8s.broker, write, writer).await?))
+    Ok(reply(
+        StatusCode::OK,
+        &write::put(&k8s.broker.store, write, writer).await?,
+    ))
 }
 
 /// `DELETE /v1/k8s/policies/apps/{namespace}/{name}`.
@@ -63,21 +69,24 @@ pub(super) async fn delete_launch_token(
 async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
     let writer = k8s.controller(call).await?;
     let given = parameters(call.query(), Reader::RemovePolicy);
-    let removed = removal::remove(&k8s.broker, key, &given, writer).await?;
+    let removed = removal::remove(&k8s.broker.store, key, &given, writer).await?;
     Ok(reply(StatusCode::OK, &removed))
 }
 
 /// `GET /v1/k8s/policies`.
 pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
-    Ok(reply(StatusCode::OK, &list::list(&k8s.broker).await?))
+    Ok(reply(StatusCode::OK, &list::list(&k8s.broker.store).await?))
 }
 
 /// `POST /v1/k8s/mark`.
 pub(super) async fn mark(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     let request: MarkRequest = body(&call)?;
-    Ok(reply(StatusCode::OK, &list::compare_mark(&k8s.broker, &request).await?))
+    Ok(reply(
+        StatusCode::OK,
+        &list::compare_mark(&k8s.broker.store, &request).await?,
+    ))
 }
 
 /// Longest namespace or name that a result repeats, bytes: the longest name of Kubernetes.
@@ -147,7 +156,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Ans
         puts.push(address.write(item));
         addresses.push(address);
     }
-    let answers = write::put_all(&k8s.broker, puts, writer).await?;
+    let answers = write::put_all(&k8s.broker.store, puts, writer).await?;
     let results = addresses
         .into_iter()
         .zip(answers)

@@ -5,28 +5,27 @@ use std::collections::{BTreeMap, HashMap};
 use agentwrit_protocol::k8s::{
     LivePod, MarkRequest, MarkResponse, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
 };
-use agentwrit_store::{Command, MetaKey, Result, Tx};
+use agentwrit_store::{Command, MetaKey, Result, Store, Tx};
 use async_trait::async_trait;
 
 use super::write::current_epoch;
-use crate::broker::Broker;
 use crate::service::k8s::pod_binding::live_pod;
 
 /// Everything that the broker holds.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn list(broker: &Broker) -> Result<PolicyListResponse> {
-    broker.store.read(ListPolicies).await
+pub async fn list(store: &Store) -> Result<PolicyListResponse> {
+    store.read(ListPolicies).await
 }
 
 /// Compares the mark that the controller remembers with the store's.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn compare_mark(broker: &Broker, request: &MarkRequest) -> Result<MarkResponse> {
+pub async fn compare_mark(store: &Store, request: &MarkRequest) -> Result<MarkResponse> {
     let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
-    let compared = broker.store.compare(remembered).await?;
+    let compared = store.compare(remembered).await?;
     Ok(MarkResponse {
         mark: compared.mark,
         restored: compared.restored,

@@ -2,11 +2,11 @@
 
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{RevokedResponse, WriteOrder};
+use agentwrit_store::Store;
 use agentwrit_store::policy::PolicyKey;
 
 use super::input::{InputError, check_key, check_order, check_uid};
 use super::write::{RemovePolicy, Writer};
-use crate::broker::Broker;
 use crate::service::k8s::callers::K8sError;
 
 /// Removes a policy. `given` are the query's parameters; of those with one name the last counts.
@@ -14,12 +14,12 @@ use crate::service::k8s::callers::K8sError;
 /// # Errors
 /// When a parameter is missing or wrong, when a later write came first, or when the store fails.
 pub async fn remove(
-    broker: &Broker,
+    store: &Store,
     key: PolicyKey,
     given: &[(&str, String)],
     writer: Writer,
 ) -> Result<RevokedResponse, K8sError> {
-    Ok(broker.store.commit(removal(key, given, writer)?).await??)
+    Ok(store.commit(removal(key, given, writer)?).await??)
 }
 
 fn removal(key: PolicyKey, given: &[(&str, String)], writer: Writer) -> Result<RemovePolicy, InputError> {

@@ -5,13 +5,12 @@ use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
 use agentwrit_protocol::lower_hex;
 use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
-use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, StoreError, Tx};
+use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, Store, StoreError, Tx};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::input::{InputError, Write};
 use super::rules::{Fence, Pair, accept, fence, takes_away};
-use crate::broker::Broker;
 use crate::service::k8s::callers::K8sError;
 
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
@@ -81,8 +80,8 @@ impl Command for ApplyPolicies {
 ///
 /// # Errors
 /// When the write is refused or the store fails.
-pub async fn put(broker: &Broker, write: Write, writer: Writer) -> std::result::Result<PutPolicyResponse, K8sError> {
-    Ok(broker.store.commit(ApplyPolicy { write, writer }).await??)
+pub async fn put(store: &Store, write: Write, writer: Writer) -> std::result::Result<PutPolicyResponse, K8sError> {
+    Ok(store.commit(ApplyPolicy { write, writer }).await??)
 }
 
 /// Writes policies in order, each with an answer of its own.
@@ -90,11 +89,11 @@ pub async fn put(broker: &Broker, write: Write, writer: Writer) -> std::result::
 /// # Errors
 /// When the store fails.
 pub async fn put_all(
-    broker: &Broker,
+    store: &Store,
     items: Vec<std::result::Result<Write, InputError>>,
     writer: Writer,
 ) -> Result<Vec<Written<PutPolicyResponse>>> {
-    broker.store.commit(ApplyPolicies { writes: items, writer }).await
+    store.commit(ApplyPolicies { writes: items, writer }).await
 }
 
 /// Writes one policy. The controller tries again by itself.

@@ -1,5 +1,7 @@
 //! Prometheus metrics (`docs/wire-contract.md` §16.2), with bounded labels.
 
+mod live_agents;
+
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,8 +11,11 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use agentwrit_protocol::Clock;
 use agentwrit_retention::RetentionObserver;
-use agentwrit_store::StoreObserver;
+use agentwrit_store::{Store, StoreObserver};
+
+use self::live_agents::LiveAgents;
 
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;
@@ -33,7 +38,8 @@ pub struct Metrics {
     /// Launch tokens made.
     pub launch_tokens_created: IntCounter,
     /// Sessions that are live, as of the last count for a scrape.
-    pub active_agents: IntGauge,
+    active_agents: IntGauge,
+    live_agents: LiveAgents,
     /// Time to answer, by endpoint.
     pub request_duration: HistogramVec,
     /// Tokens refused because they are not valid yet.
@@ -89,6 +95,7 @@ impl Metrics {
             admin_auth: counters("admin_auth_total", "Admin logins", "status")?,
             launch_tokens_created: IntCounter::new("launch_tokens_created_total", "Launch tokens made")?,
             active_agents: IntGauge::new("active_agents", "Agents with a live session")?,
+            live_agents: LiveAgents::default(),
             request_duration: HistogramVec::new(
                 HistogramOpts::new("request_duration_seconds", "Time to answer a request"),
                 &["endpoint"],
@@ -173,6 +180,11 @@ impl Metrics {
         self.tokens_issued
             .with_label_values(&[if known { first } else { "other" }])
             .inc();
+    }
+
+    /// Counts the live agents anew, unless that was done within the last second.
+    pub(crate) async fn update_live_agents(&self, clock: &dyn Clock, store: &Store) {
+        self.live_agents.update(clock, &self.active_agents, store).await;
     }
 
     /// The text that Prometheus scrapes.
