@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Clock, Entropy, EntropyError, lower_hex};
 
-use agentwrit_store::session::{STEM_TIME, pod_mark};
+use agentwrit_store::session::{ID_TIME_DIGITS, pod_mark};
 
-/// Stems of the same so many milliseconds stand beside each other in their index: with 6,000 a second on a few pages.
+/// Prefixes of the same so many milliseconds stand beside each other in their index: with 6,000 a second on a few pages.
 /// After 18 hours they begin again.
-const STEM_MILLIS: i64 = 64;
+const PREFIX_MILLIS: i64 = 64;
 
 /// Makes ids that nobody else has.
 pub struct IdGenerator {
@@ -32,32 +32,32 @@ impl IdGenerator {
         Ok(lower_hex(bytes))
     }
 
-    /// A stem (see [`agentwrit_store::session::STEM`]) that nobody else has: 5 digits of the time, 11 random ones.
+    /// The beginning of an id (see [`agentwrit_store::session::ID_PREFIX`]): 5 digits of the time, 11 random ones.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn new_stem(&self) -> Result<String, EntropyError> {
-        self.new_stem_of("")
+    pub fn new_id_prefix(&self) -> Result<String, EntropyError> {
+        self.new_id_prefix_for_pod("")
     }
 
-    /// The stem of a session of this pod, with its mark; of any other session when the UID has none.
+    /// That of a session of this pod, with its mark; of any other session when the UID has none.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn new_stem_of(&self, pod_uid: &str) -> Result<String, EntropyError> {
-        let when = self.clock.unix_millis().div_euclid(STEM_MILLIS).rem_euclid(0x10_0000);
-        let mut stem = format!("{when:0STEM_TIME$x}");
-        stem.push_str(pod_mark(pod_uid).unwrap_or_default());
+    pub fn new_id_prefix_for_pod(&self, pod_uid: &str) -> Result<String, EntropyError> {
+        let when = self.clock.unix_millis().div_euclid(PREFIX_MILLIS).rem_euclid(0x10_0000);
+        let mut prefix = format!("{when:0ID_TIME_DIGITS$x}");
+        prefix.push_str(pod_mark(pod_uid).unwrap_or_default());
         let random = self.random_hex::<8>()?;
-        stem.push_str(random.get(stem.len()..).unwrap_or_default());
-        Ok(stem)
+        prefix.push_str(random.get(prefix.len()..).unwrap_or_default());
+        Ok(prefix)
     }
 
-    /// The id of 32 characters that begins with a stem.
+    /// The id of 32 characters that has this prefix.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn random_id(&self, stem: &str) -> Result<String, EntropyError> {
-        Ok(format!("{stem}{}", self.random_hex::<8>()?))
+    pub fn random_id(&self, prefix: &str) -> Result<String, EntropyError> {
+        Ok(format!("{prefix}{}", self.random_hex::<8>()?))
     }
 }

@@ -28,11 +28,11 @@ const ADMIN_COST: u32 = 12;
 /// bcrypt cost of the secrets of apps. Tests take a lower one.
 pub(crate) const APP_COST: u32 = 12;
 /// Salt and digest of what clients that don't exist are compared with: well-formed, and of no known secret.
-const NOBODY: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
+const NO_ONES_HASH: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
 /// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s. Sources take turns.
-const WAITING: usize = 32;
+const WAITING_PER_RUNNING: usize = 32;
 /// Secrets remembered.
-const REMEMBERED: usize = 10_000;
+const MAX_REMEMBERED: usize = 10_000;
 
 /// Why a secret could not be hashed or compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,7 @@ pub struct HashedSecrets {
     cost: u32,
     /// Lengths that a secret can have: nothing that bcrypt would cut short reaches it.
     lengths: RangeInclusive<usize>,
-    nobody: Sensitive,
+    dummy: Sensitive,
     /// Comparisons that run or wait.
     comparing: Turns,
     /// Registrations under way.
@@ -80,8 +80,8 @@ impl HashedSecrets {
             key,
             cost,
             lengths,
-            nobody: Sensitive::from(format!("$2b${cost:02}${NOBODY}")),
-            comparing: Turns::new(parallel, parallel.saturating_mul(WAITING)),
+            dummy: Sensitive::from(format!("$2b${cost:02}${NO_ONES_HASH}")),
+            comparing: Turns::new(parallel, parallel.saturating_mul(WAITING_PER_RUNNING)),
             registering: Semaphore::new(parallel.saturating_mul(2)),
             remembered: Mutex::default(),
         }
@@ -127,7 +127,7 @@ impl HashedSecrets {
         }
         let comparable = stored.filter(|_| self.lengths.contains(&presented.expose().len()));
         let equal = self
-            .compare(presented, comparable.unwrap_or(&self.nobody).clone(), source)
+            .compare(presented, comparable.unwrap_or(&self.dummy).clone(), source)
             .await?;
         let Some(stored) = comparable.filter(|_| equal) else {
             return Ok(false);
@@ -184,7 +184,7 @@ impl HashedSecrets {
 
     fn remember(&self, client_id: &str, presented: [u8; 32], stored: &Sensitive) {
         let mut remembered = self.lock();
-        if remembered.len() >= REMEMBERED {
+        if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
         }
         let stored = stored.expose().to_owned();
@@ -330,8 +330,8 @@ mod tests {
             let (secrets, hash) = (Arc::clone(&secrets), hash.clone());
             tokio::spawn(async move { secrets.matches(CLIENT, "wrong".into(), Some(&hash), source(of)).await })
         };
-        let flood: Vec<_> = (0..WAITING).map(|_| ask(1)).collect();
-        while secrets.comparing.waiting() < WAITING {
+        let flood: Vec<_> = (0..WAITING_PER_RUNNING).map(|_| ask(1)).collect();
+        while secrets.comparing.waiting() < WAITING_PER_RUNNING {
             tokio::task::yield_now().await;
         }
         assert_eq!(ask(1).await.unwrap(), Err(SecretError::Busy));
@@ -349,17 +349,17 @@ mod tests {
     #[tokio::test]
     async fn nobodys_hash_is_well_formed_and_costs_what_others_cost() {
         let secrets = HashedSecrets::of_apps([1; 32], 12);
-        assert_eq!(bcrypt::verify("x", secrets.nobody.expose()).ok(), Some(false));
+        assert_eq!(bcrypt::verify("x", secrets.dummy.expose()).ok(), Some(false));
         let hash = secrets.hash(&"x".into()).await.unwrap();
-        assert_eq!(hash.expose()[..7], secrets.nobody.expose()[..7]);
+        assert_eq!(hash.expose()[..7], secrets.dummy.expose()[..7]);
     }
 
     #[test]
     fn memory_is_bounded() {
         let secrets = HashedSecrets::of_apps([1; 32], 4);
-        for n in 0..2 * REMEMBERED {
+        for n in 0..2 * MAX_REMEMBERED {
             secrets.remember(&n.to_string(), [0; 32], &"hash".into());
         }
-        assert!((1..=REMEMBERED).contains(&secrets.lock().len()));
+        assert!((1..=MAX_REMEMBERED).contains(&secrets.lock().len()));
     }
 }

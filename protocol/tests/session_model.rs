@@ -251,7 +251,7 @@ impl World {
                 let token = self.tokens[index].clone();
                 if self.passes(&token) {
                     let release = self.lineage(token.row).release(&token.claims.jti, self.now);
-                    assert_eq!(release, Release::Done, "what passes can be given back");
+                    assert_eq!(release, ReleaseDecision::Done, "what passes can be given back");
                     self.end(token.row, EndReason::Released, self.now);
                 }
             }
@@ -284,7 +284,7 @@ impl World {
             ..RenewWish::default()
         };
         match self.lineage(token.row).renew(&token.claims.jti, self.now, wish, LIMITS) {
-            Renewal::Granted(granted) => {
+            RenewalDecision::Granted(granted) => {
                 assert_eq!(
                     self.rows[token.row].jti, token.claims.jti,
                     "only the current token is renewed"
@@ -313,13 +313,13 @@ impl World {
                 self.tokens[index].replaced_from = Some(granted.predecessor_until);
                 self.issue(token.row, token.inherited_exp);
             }
-            Renewal::Again => panic!("without a key nothing is repeated"),
-            Renewal::Refused(RenewRefusal::Ending(_)) => {
+            RenewalDecision::Again => panic!("without a key nothing is repeated"),
+            RenewalDecision::Refused(RenewRefusal::Ending(_)) => {
                 let path = self.path(token.row);
                 assert!(path.iter().any(|row| self.rows[*row].end.is_some()));
             }
-            Renewal::Refused(RenewRefusal::Replaced) => assert!(token.replaced_from.is_some(), "in overlap"),
-            Renewal::Refused(refusal) => panic!("{refusal:?} of a token that passes"),
+            RenewalDecision::Refused(RenewRefusal::Replaced) => assert!(token.replaced_from.is_some(), "in overlap"),
+            RenewalDecision::Refused(refusal) => panic!("{refusal:?} of a token that passes"),
         }
     }
 
@@ -528,34 +528,40 @@ fn a_retried_renewal_is_answered_with_the_current_token_for_a_minute() {
         retries,
     };
     let table = [
-        ("the key", node, wish(Some("k"), true), 1_060_000, Renewal::Again),
+        (
+            "the key",
+            node,
+            wish(Some("k"), true),
+            1_060_000,
+            RenewalDecision::Again,
+        ),
         (
             "too late",
             node,
             wish(Some("k"), true),
             1_060_001,
-            Renewal::Refused(RenewRefusal::Replaced),
+            RenewalDecision::Refused(RenewRefusal::Replaced),
         ),
         (
             "another key",
             node,
             wish(Some("x"), true),
             1_000_000,
-            Renewal::Refused(RenewRefusal::Replaced),
+            RenewalDecision::Refused(RenewRefusal::Replaced),
         ),
         (
             "no key",
             node,
             wish(None, true),
             1_000_000,
-            Renewal::Refused(RenewRefusal::Replaced),
+            RenewalDecision::Refused(RenewRefusal::Replaced),
         ),
         (
             "not for this session",
             node,
             wish(Some("k"), false),
             1_000_000,
-            Renewal::Refused(RenewRefusal::Replaced),
+            RenewalDecision::Refused(RenewRefusal::Replaced),
         ),
         (
             "ended",
@@ -568,7 +574,7 @@ fn a_retried_renewal_is_answered_with_the_current_token_for_a_minute() {
             },
             wish(Some("k"), true),
             1_000_000,
-            Renewal::Refused(RenewRefusal::Ended(EndReason::Revoked)),
+            RenewalDecision::Refused(RenewRefusal::Ended(EndReason::Revoked)),
         ),
         (
             "ending",
@@ -581,7 +587,7 @@ fn a_retried_renewal_is_answered_with_the_current_token_for_a_minute() {
             },
             wish(Some("k"), true),
             1_000_000,
-            Renewal::Refused(RenewRefusal::Ending(EndReason::Superseded)),
+            RenewalDecision::Refused(RenewRefusal::Ending(EndReason::Superseded)),
         ),
     ];
     for (what, node, wish, now, wanted) in table {
@@ -611,7 +617,7 @@ fn a_session_may_have_a_longest_age_which_its_delegations_share() {
     let (root, child) = (node(1_000_000, None), node(1_040_000, Some(1120)));
     let renewed = |now, lineage: Lineage<'_>| lineage.renew("j", now, RenewWish::default(), limits);
     let granted = |iat, exp| {
-        Renewal::Granted(Granted {
+        RenewalDecision::Granted(Granted {
             iat,
             exp,
             predecessor_until: iat * 1000,
@@ -619,7 +625,7 @@ fn a_session_may_have_a_longest_age_which_its_delegations_share() {
     };
     assert_eq!(renewed(1_049_000, Lineage::new(vec![], root)), granted(1049, 1149));
     assert_eq!(renewed(1_049_000, Lineage::new(vec![root], child)), granted(1049, 1120));
-    let old = Renewal::Refused(RenewRefusal::TooOld);
+    let old = RenewalDecision::Refused(RenewRefusal::TooOld);
     assert_eq!(renewed(1_050_000, Lineage::new(vec![], root)), old);
     assert_eq!(renewed(1_050_000, Lineage::new(vec![root], child)), old);
 }

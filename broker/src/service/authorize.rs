@@ -200,7 +200,7 @@ impl Authorizer<'_> {
             TokenState::Renewed if refusal == (RefusalDetail::Renewal { is_retry: true }) && claims.is_attested() => {
                 return Ok(());
             }
-            TokenState::Unknown | TokenState::Forgotten => return Err(AuthorizeError::Unknown),
+            TokenState::Unknown | TokenState::IssuedBeforeStore => return Err(AuthorizeError::Unknown),
             TokenState::Renewed => (ErrorCode::Superseded, "renewed"),
             TokenState::Ended(_) if refusal == RefusalDetail::Deregistration && self.is_deregistered(claims) => {
                 self.audit_revoked(origin, claims, "app_deregistered").await?;

@@ -160,29 +160,29 @@ pub trait Policies {
     /// Counts one registration under the policy with this UID.
     async fn count_issued(&mut self, policy_uid: &str) -> Result<()>;
     /// Remembers until `until` (Unix milliseconds) that no policy with this UID may come back.
-    async fn bury_policy(&mut self, uid: &str, until: i64) -> Result<()>;
+    async fn tombstone_policy(&mut self, uid: &str, until: i64) -> Result<()>;
     /// Whether a policy with this UID was removed.
-    async fn policy_is_buried(&mut self, uid: &str) -> Result<bool>;
+    async fn policy_has_tombstone(&mut self, uid: &str) -> Result<bool>;
 
     /// Remembers until `until` (Unix milliseconds) that a pod ended, and forgets all else about it; false when it had
     /// ended before.
-    async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool>;
+    async fn tombstone_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool>;
     /// Whether a pod has ended.
-    async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool>;
+    async fn pod_has_tombstone(&mut self, pod_uid: &str) -> Result<bool>;
     /// Whether anything may be given to a pod.
     async fn pod_standing(&mut self, pod_uid: &str) -> Result<PodStanding>;
-    /// Remembers a pod until it is buried, and keeps its quarantine as long.
+    /// Remembers a pod until it has a tombstone, and keeps its quarantine as long.
     async fn know_pod(&mut self, pod: &LivePod) -> Result<()>;
     /// Whether a pod is remembered.
     async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool>;
     /// The pods that are remembered.
     async fn known_pods(&mut self) -> Result<Vec<LivePod>>;
-    /// Remembers whose session this is, until the pod is buried; the pod must be known. A session whose stem has the
+    /// Remembers whose session this is, until the pod has a tombstone; the pod must be known. A session whose id has the
     /// pod's mark takes no row.
     async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()>;
     /// UIDs of the pods one of whose sessions has or had the token with this id: one, but where marks are the same.
     async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>>;
-    /// Quarantines a pod until it is buried; one that isn't known until `until` (Unix milliseconds). False when it was
+    /// Quarantines a pod until it has a tombstone; one that isn't known until `until` (Unix milliseconds). False when it was
     /// quarantined for as long before.
     async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool>;
     /// Whether a pod is quarantined.

@@ -18,20 +18,20 @@ impl FromStored for EndReason {
     }
 }
 
-/// Length of the stem: the first characters that the id of a session or delegation shares with the jti of each of its
-/// tokens and, for a session, with the instance of its agent's SPIFFE id. By it a row is found from any of the three
+/// Length of the id prefix: the first characters that the id of a session or delegation shares with the jti of each of
+/// its tokens and, for a session, with the instance of its agent's SPIFFE id. By it a row is found from any of the three
 /// through one index. It begins with the time, so that rows of one time are neighbours there; 44 bits are random.
-pub const STEM: usize = 16;
+pub const ID_PREFIX: usize = 16;
 
-/// Digits of the time at the beginning of a stem.
-pub const STEM_TIME: usize = 5;
-/// Digits of a pod's UID that the stems of its sessions have after the time: by them the pod of a token is found for as
+/// Digits of the time at the beginning of an id prefix.
+pub const ID_TIME_DIGITS: usize = 5;
+/// Digits of the pod's UID that follow the time in the ids of a pod's session: by them the pod of a token is found for as
 /// long as the pod is there, however long ago the token was, and without a row for each session. 12 bits are random then.
 const POD_MARK: usize = 8;
 
-/// The digits of this pod in the stems of its sessions. Kubernetes' UIDs are random, and 32 bits tell pods apart: where
-/// two pods of one time have the same, or a stem of no pod has them by chance, a kept session decides, else all of them
-/// are taken. `None` for a UID that is none of hexadecimal digits and `-`.
+/// The digits of this pod in the ids of its sessions. Kubernetes' UIDs are random, and 32 bits tell pods apart: where two
+/// pods of one time have the same digits, or an id of no pod has them by chance, a kept session decides, else all of them
+/// are taken. `None` for a UID that does not consist of hexadecimal digits and `-`.
 pub fn pod_mark(uid: &str) -> Option<&str> {
     let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let mark = uid.get(..POD_MARK)?;
@@ -40,19 +40,19 @@ pub fn pod_mark(uid: &str) -> Option<&str> {
 
 /// Where an id has the mark of its pod, if it is of a pod's session.
 pub fn mark_in(id: &str) -> &str {
-    id.get(STEM_TIME..STEM_TIME + POD_MARK).unwrap_or_default()
+    id.get(ID_TIME_DIGITS..ID_TIME_DIGITS + POD_MARK).unwrap_or_default()
 }
 
-/// The stem of an id; empty when it is shorter.
-pub fn stem(id: &str) -> &str {
-    id.get(..STEM).unwrap_or_default()
+/// The prefix of an id; empty when it is shorter.
+pub fn id_prefix(id: &str) -> &str {
+    id.get(..ID_PREFIX).unwrap_or_default()
 }
 
 /// A session, or a delegation under one, as stored.
 #[derive(Debug, Clone)]
 pub struct Session {
     /// Id: of a session 32 lower-hex characters, the claim `sid`; of a delegation 48, the last of `delegation_nodes`.
-    /// It begins with its [`stem`].
+    /// It begins with its [`id_prefix`].
     pub sid: String,
     /// SPIFFE id of the agent.
     pub agent_id: String,

@@ -6,7 +6,7 @@ use agentwrit_broker::broker::AppState;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::clock::ManualClock;
-use agentwrit_store::session::{STEM, stem};
+use agentwrit_store::session::{ID_PREFIX, id_prefix};
 use agentwrit_store::{Attested, Command, EventDraft, Renewal, Result, Session, Tx};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -17,8 +17,8 @@ const TTL: i64 = 300;
 const TOGETHER: usize = 10;
 
 fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
-    let stem = broker.ids.new_stem().unwrap();
-    let sid = broker.ids.random_id(&stem).unwrap();
+    let prefix = broker.ids.new_id_prefix().unwrap();
+    let sid = broker.ids.random_id(&prefix).unwrap();
     let now = clock.unix_seconds();
     let pod_uid = format!("4f2c1d{number:02x}-0000-4000-8000-{now:012x}");
     let attested = Attested {
@@ -38,11 +38,11 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
         renewal_proof: true,
     };
     Session {
-        agent_id: format!("spiffe://agentwrit.local/agent/k8s.shop.orders/{pod_uid}/{stem}"),
+        agent_id: format!("spiffe://agentwrit.local/agent/k8s.shop.orders/{pod_uid}/{prefix}"),
         orch_id: "k8s.shop.orders".to_owned(),
         task_id: pod_uid,
         scope: vec!["read:orders:*".to_owned(), "write:invoices:eu".to_owned()],
-        jti: broker.ids.random_id(&stem).unwrap(),
+        jti: broker.ids.random_id(&prefix).unwrap(),
         iat: now,
         exp: now + TTL,
         last_exp: now + TTL,
@@ -124,11 +124,11 @@ pub async fn register(broker: &AppState, clock: &Arc<ManualClock>, agents: usize
 
 /// Renews all.
 pub async fn renew(broker: &AppState, sessions: &[String]) {
-    debug_assert!(sessions.iter().all(|sid| sid.len() > STEM));
+    debug_assert!(sessions.iter().all(|sid| sid.len() > ID_PREFIX));
     let commands = sessions.chunks(TOGETHER).map(|some| {
         let renewals = some
             .iter()
-            .map(|sid| (sid.clone(), broker.ids.random_id(stem(sid)).unwrap()));
+            .map(|sid| (sid.clone(), broker.ids.random_id(id_prefix(sid)).unwrap()));
         broker.store.commit(Renew(renewals.collect()))
     });
     for done in join_all(commands).await {

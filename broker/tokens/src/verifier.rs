@@ -47,7 +47,7 @@ pub enum TokenError {
     Issuer,
     /// It is older than the store, which can't know whether it was revoked.
     #[error("token is older than the store")]
-    Forgotten,
+    IssuedBeforeStore,
     /// Its delegation chain is not what we make.
     #[error(transparent)]
     Chain(ChainError),
@@ -65,7 +65,7 @@ impl TokenError {
             Self::Expired => "token_expired",
             Self::NotYetValid => "token_not_yet_valid",
             Self::Issuer => "unexpected_issuer",
-            Self::Forgotten => "token_older_than_store",
+            Self::IssuedBeforeStore => "token_older_than_store",
             Self::Chain(error) => error.kind(),
         }
     }
@@ -76,7 +76,7 @@ impl TokenError {
 pub struct Verified {
     /// Its claims.
     pub claims: Arc<Claims>,
-    /// Whether it stands; never [`TokenState::Forgotten`].
+    /// Whether it stands; never [`TokenState::IssuedBeforeStore`].
     pub state: TokenState,
 }
 
@@ -140,7 +140,7 @@ impl Verifier {
             return Err(TokenError::Issuer);
         }
         match self.view.state(&claims, times) {
-            TokenState::Forgotten => Err(TokenError::Forgotten),
+            TokenState::IssuedBeforeStore => Err(TokenError::IssuedBeforeStore),
             state => Ok(Verified { claims, state }),
         }
     }

@@ -113,7 +113,7 @@ pub enum RenewRefusal {
 
 /// What comes of a wish to renew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Renewal {
+pub enum RenewalDecision {
     /// Write this.
     Granted(Granted),
     /// It was done before, with the same key: answer with the current token.
@@ -124,7 +124,7 @@ pub enum Renewal {
 
 /// A delegation that may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delegation {
+pub struct DelegationGrant {
     /// Issue of the token, Unix seconds.
     pub iat: i64,
     /// Its last second, Unix time.
@@ -146,7 +146,7 @@ pub enum DelegationRefusal {
 
 /// What comes of giving a token back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Release {
+pub enum ReleaseDecision {
     /// End the node.
     Done,
     /// The node, or one above, has ended before.
@@ -202,18 +202,18 @@ impl<'a> Lineage<'a> {
     }
 
     /// Decides about the renewal of a token at this moment.
-    pub fn renew(&self, jti: &str, now: i64, wish: RenewWish<'_>, limits: RenewLimits) -> Renewal {
+    pub fn renew(&self, jti: &str, now: i64, wish: RenewWish<'_>, limits: RenewLimits) -> RenewalDecision {
         if let Some(reason) = self.ended(now) {
-            return Renewal::Refused(RenewRefusal::Ended(reason));
+            return RenewalDecision::Refused(RenewRefusal::Ended(reason));
         }
         if let Some(end) = self.nodes().find_map(|node| node.end) {
-            return Renewal::Refused(RenewRefusal::Ending(end.reason));
+            return RenewalDecision::Refused(RenewRefusal::Ending(end.reason));
         }
         if jti != self.node.jti {
             return if self.is_retry(jti, now, wish) {
-                Renewal::Again
+                RenewalDecision::Again
             } else {
-                Renewal::Refused(RenewRefusal::Replaced)
+                RenewalDecision::Refused(RenewRefusal::Replaced)
             };
         }
         let oldest = self
@@ -221,12 +221,12 @@ impl<'a> Lineage<'a> {
             .opened_at
             .saturating_add(limits.max_session_age.saturating_mul(1000));
         if limits.max_session_age > 0 && now >= oldest {
-            return Renewal::Refused(RenewRefusal::TooOld);
+            return RenewalDecision::Refused(RenewRefusal::TooOld);
         }
         let iat = now.div_euclid(1000);
         let ttl = clamp(self.node.exp.saturating_sub(self.node.iat), limits.max_ttl);
         let exp = iat.saturating_add(ttl);
-        Renewal::Granted(Granted {
+        RenewalDecision::Granted(Granted {
             iat,
             exp: self.node.ceiling.map_or(exp, |ceiling| exp.min(ceiling)),
             predecessor_until: now
@@ -257,7 +257,7 @@ impl<'a> Lineage<'a> {
         now: i64,
         ttl: i64,
         max_ttl: i64,
-    ) -> Result<Delegation, DelegationRefusal> {
+    ) -> Result<DelegationGrant, DelegationRefusal> {
         match self.standing(jti, now) {
             Standing::Ended(reason) => return Err(DelegationRefusal::Ended(reason)),
             Standing::Replaced => return Err(DelegationRefusal::Replaced),
@@ -267,7 +267,7 @@ impl<'a> Lineage<'a> {
             return Err(DelegationRefusal::TooDeep);
         }
         let iat = now.div_euclid(1000);
-        Ok(Delegation {
+        Ok(DelegationGrant {
             iat,
             exp: iat.saturating_add(clamp(ttl, max_ttl)).min(exp),
             ceiling: exp,
@@ -275,11 +275,11 @@ impl<'a> Lineage<'a> {
     }
 
     /// Decides about giving a token back.
-    pub fn release(&self, jti: &str, now: i64) -> Release {
+    pub fn release(&self, jti: &str, now: i64) -> ReleaseDecision {
         match self.standing(jti, now) {
-            Standing::Ended(reason) => Release::Ended(reason),
-            Standing::Replaced => Release::Replaced,
-            Standing::Current | Standing::Overlap => Release::Done,
+            Standing::Ended(reason) => ReleaseDecision::Ended(reason),
+            Standing::Replaced => ReleaseDecision::Replaced,
+            Standing::Current | Standing::Overlap => ReleaseDecision::Done,
         }
     }
 }

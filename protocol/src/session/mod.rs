@@ -25,8 +25,8 @@ mod view;
 pub use chain::{ChainError, MAX_DEPTH, NodeBinding};
 
 pub use lineage::{
-    Delegation, DelegationRefusal, End, Granted, Lineage, Node, Previous, Release, RenewLimits, RenewRefusal,
-    RenewWish, Renewal, Standing,
+    DelegationGrant, DelegationRefusal, End, Granted, Lineage, Node, Previous, ReleaseDecision, RenewLimits,
+    RenewRefusal, RenewWish, RenewalDecision, Standing,
 };
 pub use quarantine::{PodBehind, has_uid_form, pod_of_agent};
 pub use revocation::{Revocation, RevocationLevel};

@@ -18,7 +18,7 @@ pub enum TokenState {
     /// Its node or one above has ended, or a revocation hits it.
     Ended(EndReason),
     /// It is older than the store, which therefore can't know whether it was revoked.
-    Forgotten,
+    IssuedBeforeStore,
     /// The store has not been loaded yet: nothing can be said.
     Unknown,
 }
@@ -203,7 +203,7 @@ impl RevocationView {
             return TokenState::Unknown;
         }
         if claims.iat < self.min_iat {
-            return TokenState::Forgotten;
+            return TokenState::IssuedBeforeStore;
         }
         if RevocationLevel::ALL
             .into_iter()
@@ -286,7 +286,10 @@ mod tests {
         let view = RevocationView::default();
         assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Unknown);
         let view = RevocationView::loaded(1001, []);
-        assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Forgotten);
+        assert_eq!(
+            view.state(&claims("s", "j"), Times::at(0)),
+            TokenState::IssuedBeforeStore
+        );
         let view = RevocationView::loaded(1000, []);
         assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Active);
     }

@@ -10,7 +10,7 @@ use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
 use crate::service::error::Internal;
 use crate::service::session::delegate::DelegateError;
-use crate::service::session::delegation::{Denial, Wanted};
+use crate::service::session::delegation::{DelegationDenial, Wanted};
 
 /// `POST /v1/delegate`.
 pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
@@ -51,17 +51,17 @@ impl From<DelegateError> for ApiError {
     }
 }
 
-impl From<Denial> for ApiError {
-    fn from(denial: Denial) -> Self {
+impl From<DelegationDenial> for ApiError {
+    fn from(denial: DelegationDenial) -> Self {
         let with = |code| Self::new(code, denial.to_string());
         match denial {
-            Denial::Revoked(_) => with(ErrorCode::InsufficientScope),
-            Denial::TooDeep => with(ErrorCode::ScopeViolation),
-            Denial::Scope => with(ErrorCode::ScopeViolation)
+            DelegationDenial::Revoked(_) => with(ErrorCode::InsufficientScope),
+            DelegationDenial::TooDeep => with(ErrorCode::ScopeViolation),
+            DelegationDenial::Scope => with(ErrorCode::ScopeViolation)
                 .hint("each scope must be covered by one of the delegating token's scopes"),
-            Denial::Unknown => with(ErrorCode::NotFound),
-            Denial::Rate(limited) => limited.into(),
-            Denial::Open(_) | Denial::OpenBelow(_) => with(ErrorCode::RateLimited).retry_after(1),
+            DelegationDenial::Unknown => with(ErrorCode::NotFound),
+            DelegationDenial::Rate(limited) => limited.into(),
+            DelegationDenial::Open(_) | DelegationDenial::OpenBelow(_) => with(ErrorCode::RateLimited).retry_after(1),
         }
     }
 }

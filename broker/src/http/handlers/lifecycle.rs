@@ -13,7 +13,7 @@ use crate::service::authorize::Requirement;
 use crate::service::error::Internal;
 use crate::service::session::release::{self, Released};
 use crate::service::session::renew::{RenewError, WishError, Wishes};
-use crate::service::session::renewal_proof::Brought;
+use crate::service::session::renewal_proof::PresentedProof;
 use crate::service::session::revoke::RevokeError;
 
 fn wishes(call: &ApiRequest, claims: &Claims) -> Result<Wishes, ApiError> {
@@ -31,12 +31,12 @@ fn wishes(call: &ApiRequest, claims: &Claims) -> Result<Wishes, ApiError> {
     Ok(Wishes::new(body.overlap_seconds.unwrap_or(0), key, proof(call))?)
 }
 
-fn proof(call: &ApiRequest) -> Brought {
+fn proof(call: &ApiRequest) -> PresentedProof {
     let mut lines = call.headers.get_all(PROOF_HEADER).iter();
     match (lines.next().map(|line| line.to_str()), lines.next()) {
-        (None, _) => Brought::Nothing,
-        (Some(Ok(line)), None) => Brought::Line(line.to_owned()),
-        (Some(_), _) => Brought::Unreadable,
+        (None, _) => PresentedProof::Nothing,
+        (Some(Ok(line)), None) => PresentedProof::Line(line.to_owned()),
+        (Some(_), _) => PresentedProof::Unreadable,
     }
 }
 

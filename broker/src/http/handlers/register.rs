@@ -9,7 +9,7 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::error::Internal;
 use crate::service::session::register::RegisterError;
-use crate::service::session::registration::Denial;
+use crate::service::session::registration::RegistrationDenial;
 
 /// Registers an agent.
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
@@ -33,7 +33,7 @@ impl From<RegisterError> for ApiError {
             RegisterError::ScopeLimits(error) => Self::new(ErrorCode::InvalidScopeFormat, error.to_string()),
             RegisterError::Denied(denial) => {
                 let answer = Self::new(denial.code(), denial.to_string());
-                if denial == Denial::Scope {
+                if denial == RegistrationDenial::Scope {
                     answer.hint("requested scope must be a subset of allowed scope")
                 } else {
                     answer

@@ -9,9 +9,9 @@ use agentwrit_protocol::{Entropy, EntropyError, JudgingClock};
 use agentwrit_store::{LaunchTokenHash, Store, StoreError};
 use prometheus::IntCounter;
 
-use super::denials::{RecordDenial, Refused};
+use super::denials::{PodDenial, RecordDenial};
 use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
-use super::pod_binding::Refusal;
+use super::pod_binding::PodRefusal;
 use super::policy::input::InputError;
 use super::policy::write::{WriteRefusal, Writer};
 use crate::service::denial_auditor::DenialAuditor;
@@ -26,7 +26,7 @@ pub enum K8sError {
     Input(#[from] InputError),
     /// Refused, in the closed vocabulary.
     #[error("refused: {}", .0.error_kind)]
-    Refused(Refusal),
+    Refused(PodRefusal),
     /// A policy write was not taken.
     #[error(transparent)]
     Write(WriteRefusal),
@@ -162,7 +162,7 @@ struct Asked {
 }
 
 fn anonymous(kind: DenialKind) -> agentwrit_store::DenialDraft {
-    let refused = Refused {
+    let denial = PodDenial {
         kind,
         pod: None,
         policy: "",
@@ -175,7 +175,7 @@ fn anonymous(kind: DenialKind) -> agentwrit_store::DenialDraft {
         note: "",
         asked: "",
     };
-    refused.draft(EventType::AttestationDenied)
+    denial.draft(EventType::AttestationDenied)
 }
 
 fn known(kind: DenialKind, caller: Caller, asked: Asked, source: IpAddr) -> RecordDenial {

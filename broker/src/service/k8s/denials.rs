@@ -16,7 +16,7 @@ const PAGE: i64 = 200;
 
 /// Who was refused what; empty strings are not known.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused<'a> {
+pub struct PodDenial<'a> {
     /// The precise kind.
     pub kind: DenialKind,
     /// The pod, once the API server has vouched for it.
@@ -41,7 +41,7 @@ pub struct Refused<'a> {
     pub asked: &'a str,
 }
 
-impl Refused<'_> {
+impl PodDenial<'_> {
     fn sentence(&self) -> String {
         sentence(self.kind, self.note)
     }
@@ -81,11 +81,11 @@ pub fn sentence(kind: DenialKind, note: &str) -> String {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &Refused<'_>) -> Result<()> {
+pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &PodDenial<'_>) -> Result<()> {
     if let Some(pod) = refused.pod
         && tx.gate().feeds(&pod.uid)
     {
-        tell(tx, pod, refused.policy, refused.kind, refused.note).await?;
+        feed(tx, pod, refused.policy, refused.kind, refused.note).await?;
     }
     tx.deny(asker, refused.draft(event));
     Ok(())
@@ -95,7 +95,7 @@ pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused
 ///
 /// # Errors
 /// When the store fails.
-pub async fn tell(tx: &mut dyn Tx, pod: &LivePod, policy: &str, kind: DenialKind, note: &str) -> Result<()> {
+pub async fn feed(tx: &mut dyn Tx, pod: &LivePod, policy: &str, kind: DenialKind, note: &str) -> Result<()> {
     let message = if policy.is_empty() {
         sentence(kind, note)
     } else {
@@ -132,7 +132,7 @@ impl Command for RecordDenial {
     type Outcome = ();
 
     async fn run(self, tx: &mut dyn Tx) -> Result<()> {
-        let refused = Refused {
+        let refused = PodDenial {
             kind: self.kind,
             pod: self.pod.as_ref(),
             policy: &self.policy,
@@ -194,7 +194,7 @@ mod tests {
                     namespace: self.0.to_owned(),
                     name: number.to_string(),
                 };
-                tell(tx, &pod, "", DenialKind::AppNotReady, "").await?;
+                feed(tx, &pod, "", DenialKind::AppNotReady, "").await?;
             }
             Ok(())
         }

@@ -60,7 +60,7 @@ async fn taken(broker: &AppState, writes: Vec<Write>) -> Vec<bool> {
     taken.collect()
 }
 
-/// What the store holds: policies, the highest lease epoch, and whether this pod and this policy are buried.
+/// What the store holds: policies, the highest lease epoch, and whether this pod and this policy have tombstones.
 struct Held(&'static str);
 
 #[async_trait]
@@ -70,8 +70,8 @@ impl Command for Held {
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let policies = tx.policies().await?;
         let epoch = current_epoch(tx).await?;
-        let pod = tx.pod_is_buried(self.0).await?;
-        Ok((policies, epoch, pod, tx.policy_is_buried(self.0).await?))
+        let pod = tx.pod_has_tombstone(self.0).await?;
+        Ok((policies, epoch, pod, tx.policy_has_tombstone(self.0).await?))
     }
 }
 

@@ -15,9 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::VerifyingKey;
 
-use super::denials::{self, Refused, sentence};
+use super::denials::{self, PodDenial, sentence};
 use super::launch_bucket::advance;
-use super::pod_binding::{Refusal, pair, pod_denial};
+use super::pod_binding::{PodRefusal, pair, pod_denial};
 use super::policy::input::{InputError, check_key, parse_scope};
 use super::policy::rules::{Effective, Pair};
 use crate::limits::Asker;
@@ -29,7 +29,7 @@ pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
 const LAUNCH_INTERVAL_MS: i64 = 10_000;
 const LAUNCH_BURST: i64 = 3;
 /// Bytes that the list in a note takes at most.
-const NOTE: usize = 512;
+const MAX_NOTE_BYTES: usize = 512;
 
 /// What a pod asks for, every value in range.
 #[derive(Debug, Clone)]
@@ -168,7 +168,7 @@ type Denied = (DenialKind, String);
 
 #[async_trait]
 impl Command for LaunchPod {
-    type Outcome = std::result::Result<PodLaunchResponse, Refusal>;
+    type Outcome = std::result::Result<PodLaunchResponse, PodRefusal>;
     const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
@@ -231,7 +231,7 @@ impl LaunchPod {
             let note = format!(
                 "The pod runs under {:?}; allowed: {}",
                 self.pod.service_account,
-                excerpt_list(&effective.service_accounts, NOTE)
+                excerpt_list(&effective.service_accounts, MAX_NOTE_BYTES)
             );
             return Err((DenialKind::ServiceAccountNotAllowed, note));
         }
@@ -287,7 +287,7 @@ impl LaunchPod {
         let names: Vec<&str> = over.into_iter().map(Scope::as_str).collect();
         Err((
             DenialKind::ScopeNotAllowed,
-            format!("Not allowed: {}", excerpt_list(&names, NOTE)),
+            format!("Not allowed: {}", excerpt_list(&names, MAX_NOTE_BYTES)),
         ))
     }
 
@@ -342,13 +342,13 @@ impl LaunchPod {
         })
     }
 
-    async fn refuse(&self, tx: &mut dyn Tx, kind: DenialKind, note: &str, pair: Option<&Pair>) -> Result<Refusal> {
+    async fn refuse(&self, tx: &mut dyn Tx, kind: DenialKind, note: &str, pair: Option<&Pair>) -> Result<PodRefusal> {
         let spec = pair.and_then(|pair| pair.token.accepted.as_ref()?.spec.launch_token());
         let names = spec.map_or([("agent_name", ""), ("app", "")], |spec| {
             [("agent_name", &spec.agent_name), ("app", &spec.app)]
         });
         let pod = self.live_pod();
-        let refused = Refused {
+        let refused = PodDenial {
             kind,
             pod: Some(&pod),
             policy: &self.ask.policy,
@@ -362,7 +362,7 @@ impl LaunchPod {
             asked: &self.ask.asked(&names),
         };
         denials::record(tx, Asker::Pod(&self.pod.uid), EventType::AttestationDenied, &refused).await?;
-        let mut refusal = Refusal::from(kind);
+        let mut refusal = PodRefusal::from(kind);
         if !note.is_empty() {
             refusal.detail = sentence(kind, note);
         }

@@ -12,7 +12,7 @@ use agentwrit_store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding,
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::denials::{self, Refused};
+use super::denials::{self, PodDenial};
 use super::policy::rules::Pair;
 use crate::limits::Asker;
 
@@ -24,7 +24,7 @@ const SUPERSESSIONS_TOLD: i64 = 3;
 
 /// A refusal by a rule, in the closed vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct PodRefusal {
     /// What the caller is told.
     pub code: ErrorCode,
     /// The precise kind, for the audit trail.
@@ -33,7 +33,7 @@ pub struct Refusal {
     pub detail: String,
 }
 
-impl From<DenialKind> for Refusal {
+impl From<DenialKind> for PodRefusal {
     fn from(kind: DenialKind) -> Self {
         Self {
             code: kind.code(),
@@ -68,13 +68,13 @@ pub async fn check_register(
     tx: &mut dyn Tx,
     launch: &LaunchToken,
     claim: &RegisterClaim<'_>,
-) -> Result<Option<Refusal>> {
+) -> Result<Option<PodRefusal>> {
     let Some(kind) = register_denial(tx, launch, claim).await? else {
         return Ok(None);
     };
     let pod = launch.attested.as_ref().map(live_pod);
     let bound = launch.attested.as_ref();
-    let refused = Refused {
+    let refused = PodDenial {
         kind,
         pod: pod.as_ref(),
         policy: bound.map_or("", |bound| &bound.policy_name),
@@ -210,7 +210,7 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     if superseded {
         let since = tx.now_millis().saturating_sub(SUPERSESSION_WINDOW_MS);
         if tx.count_supersession(&bound.pod_uid, since).await? == SUPERSESSIONS_TOLD {
-            denials::tell(
+            denials::feed(
                 tx,
                 &live_pod(bound),
                 &bound.policy_name,
@@ -227,16 +227,16 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
 ///
 /// # Errors
 /// When the store fails.
-pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<Refusal>> {
+pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<PodRefusal>> {
     let Some(bound) = &session.attested else {
         return Ok(None);
     };
     let kind = match pod_denial(tx, &bound.pod_uid).await? {
         // Its sessions ended with it; told as the end of a session is told.
         Some(DenialKind::PodEnded) => {
-            return Ok(Some(Refusal {
+            return Ok(Some(PodRefusal {
                 code: ErrorCode::Revoked,
-                ..Refusal::from(DenialKind::PodEnded)
+                ..PodRefusal::from(DenialKind::PodEnded)
             }));
         }
         Some(kind) => Some(kind),
@@ -245,5 +245,5 @@ pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<Re
             None => Some(DenialKind::PolicyRemoved),
         },
     };
-    Ok(kind.map(Refusal::from))
+    Ok(kind.map(PodRefusal::from))
 }

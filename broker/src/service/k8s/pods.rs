@@ -99,7 +99,7 @@ impl Command for EndPod {
         }
         let now = tx.now_millis();
         let first_time = tx
-            .bury_pod(&self.pod.uid, tx.times().judged.saturating_add(POD_TOMBSTONE_MS))
+            .tombstone_pod(&self.pod.uid, tx.times().judged.saturating_add(POD_TOMBSTONE_MS))
             .await?;
         // Its unused launch tokens stay until they expire: the tombstone refuses them, and says why.
         let event = || {
@@ -157,7 +157,7 @@ impl Command for ReleasePod {
     type Outcome = PodReleaseResponse;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<PodReleaseResponse> {
-        let released = !tx.pod_is_buried(&self.pod_uid).await? && quarantine::lift(tx, &self.pod_uid).await?;
+        let released = !tx.pod_has_tombstone(&self.pod_uid).await? && quarantine::lift(tx, &self.pod_uid).await?;
         if released {
             let event = EventDraft::success(EventType::PodReleased, "the pod's quarantine is lifted");
             let draft = match tx.last_session_of_pod(&self.pod_uid).await? {

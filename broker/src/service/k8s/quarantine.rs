@@ -47,7 +47,7 @@ pub(crate) async fn pods_behind(
     }
     let mut standing = BTreeSet::new();
     for pod in pods {
-        if !tx.pod_is_buried(&pod).await? {
+        if !tx.pod_has_tombstone(&pod).await? {
             standing.insert(pod);
         }
     }
@@ -77,7 +77,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_
         let last = tx.last_session_of_pod(pod_uid).await?;
         let detail = format!(
             "{} is quarantined until it is replaced or released",
-            told(last.as_ref(), pod_uid)
+            pod_name(last.as_ref(), pod_uid)
         );
         let event = EventDraft::success(EventType::PodQuarantined, detail);
         tx.audit(signed(match &last {
@@ -89,7 +89,10 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_
     for session in tx.unexpired_sessions_by_pod(pod_uid).await? {
         if tx.end_session(&session, EndReason::Revoked, now).await? {
             ended = ended.saturating_add(1);
-            let detail = format!("revoked with {}, which is quarantined", told(Some(&session), pod_uid));
+            let detail = format!(
+                "revoked with {}, which is quarantined",
+                pod_name(Some(&session), pod_uid)
+            );
             let event = EventDraft::success(EventType::TokenRevoked, detail);
             tx.audit(signed(event.of_session(&session)));
         } else if session.end_reason != Some(EndReason::Revoked) {
@@ -114,7 +117,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_
     Ok(ended)
 }
 
-fn told(session: Option<&Session>, pod_uid: &str) -> String {
+fn pod_name(session: Option<&Session>, pod_uid: &str) -> String {
     match session.and_then(|session| session.attested.as_ref()) {
         Some(bound) => format!("pod {}/{}", bound.namespace, bound.pod_name),
         None => format!("pod {pod_uid}"),

@@ -7,10 +7,10 @@ use agentwrit_protocol::session::{NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
 use agentwrit_protocol::timestamp::rfc3339_nanos;
 use agentwrit_protocol::{Clock, EntropyError, go_json};
-use agentwrit_store::session::stem;
+use agentwrit_store::session::id_prefix;
 use agentwrit_store::{Store, StoreError};
 
-use super::delegation::{Delegate, Denial, Prepared, Wanted, refused_by_claims};
+use super::delegation::{Delegate, DelegationDenial, Prepared, Wanted, refused_by_claims};
 use super::token::{Issued, SignError, TokenIssuer};
 use crate::ids::IdGenerator;
 use crate::limits::Limits;
@@ -39,7 +39,7 @@ pub(crate) enum DelegateError {
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
     #[error(transparent)]
-    Denied(#[from] Denial),
+    Denied(#[from] DelegationDenial),
     #[error(transparent)]
     Internal(#[from] Internal),
 }
@@ -105,7 +105,7 @@ impl Delegator<'_> {
             scope: &wanted.scope,
             delegated_at: &delegated_at,
         };
-        let node = binding.node_id(&self.ids.new_stem()?).map_err(SignError::from)?;
+        let node = binding.node_id(&self.ids.new_id_prefix()?).map_err(SignError::from)?;
         let mut records = claims.delegation_chain.clone();
         records.push(DelegationRecord {
             agent: claims.sub.clone(),
@@ -120,7 +120,7 @@ impl Delegator<'_> {
             return Err(DelegateError::TooLong);
         }
         Ok(Prepared {
-            jti: self.ids.random_id(stem(&node))?,
+            jti: self.ids.random_id(id_prefix(&node))?,
             node,
             chain_hash: chain::chain_hash(&records).map_err(SignError::from)?,
             chain: records,

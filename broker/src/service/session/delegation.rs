@@ -5,12 +5,12 @@ use std::sync::Arc;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
-use agentwrit_protocol::session::{Delegation as Granted, DelegationRefusal, EndReason, MAX_DEPTH, chain};
+use agentwrit_protocol::session::{DelegationGrant, DelegationRefusal, EndReason, MAX_DEPTH, chain};
 use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, Tx};
 use agentwrit_tokens::revocation_view::View;
 use async_trait::async_trait;
 
-use super::lineage::{StoredLineage, tell};
+use super::lineage::{StoredLineage, enrich};
 use super::token::is_born_revoked;
 use crate::limits::{Asker, Doing, Limits, Room};
 use crate::service::error::RateLimited;
@@ -32,7 +32,7 @@ pub struct Wanted {
 
 /// A refusal by a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Denial {
+pub(crate) enum DelegationDenial {
     #[error("delegation depth limit exceeded")]
     TooDeep,
     #[error("delegated scope exceeds delegator scope")]
@@ -58,13 +58,13 @@ pub(crate) enum Denial {
 }
 
 /// What the claims alone refuse, in the contract's order.
-pub(super) fn refused_by_claims(claims: &Claims, wanted: &Wanted) -> Option<Denial> {
+pub(super) fn refused_by_claims(claims: &Claims, wanted: &Wanted) -> Option<DelegationDenial> {
     if claims.delegation_chain.len() >= MAX_DEPTH {
-        Some(Denial::TooDeep)
+        Some(DelegationDenial::TooDeep)
     } else if chain::narrows(&claims.scope, &wanted.scope) {
         None
     } else {
-        Some(Denial::Scope)
+        Some(DelegationDenial::Scope)
     }
 }
 
@@ -93,40 +93,40 @@ impl Delegate {
         &self,
         tx: &mut dyn Tx,
         lineage: &StoredLineage,
-    ) -> StoreResult<Result<(Granted, Session), Denial>> {
+    ) -> StoreResult<Result<(DelegationGrant, Session), DelegationDenial>> {
         let bearer = &self.bearer;
         let ttl = self.wanted.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL);
         let rules = lineage.rules();
         let granted = match rules.delegate(&bearer.jti, bearer.exp, tx.now_millis(), ttl, self.max_ttl) {
             Ok(granted) => granted,
-            Err(DelegationRefusal::Ended(reason)) => return Ok(Err(Denial::Revoked(reason.as_str()))),
-            Err(DelegationRefusal::Replaced) => return Ok(Err(Denial::Revoked("renewed"))),
-            Err(DelegationRefusal::TooDeep) => return Ok(Err(Denial::TooDeep)),
+            Err(DelegationRefusal::Ended(reason)) => return Ok(Err(DelegationDenial::Revoked(reason.as_str()))),
+            Err(DelegationRefusal::Replaced) => return Ok(Err(DelegationDenial::Revoked("renewed"))),
+            Err(DelegationRefusal::TooDeep) => return Ok(Err(DelegationDenial::TooDeep)),
         };
         if let Some(denial) = refused_by_claims(bearer, &self.wanted) {
             return Ok(Err(denial));
         }
         let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
-            return Ok(Err(Denial::Unknown));
+            return Ok(Err(DelegationDenial::Unknown));
         };
         if let Err(retry_after) = self.limits.turn(Doing::Delegate, bearer) {
-            return Ok(Err(Denial::Rate(RateLimited { retry_after })));
+            return Ok(Err(DelegationDenial::Rate(RateLimited { retry_after })));
         }
         Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
     }
 
     /// Takes a place among the delegations that may stand under the session, and below its delegate.
-    async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), Denial>> {
+    async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), DelegationDenial>> {
         let below = self.limits.most_below(&self.bearer);
         if let Some((branch, most)) = below
             && !self.takes_place(tx, Some(branch), most).await?
         {
-            return Ok(Err(Denial::OpenBelow(most)));
+            return Ok(Err(DelegationDenial::OpenBelow(most)));
         }
         if let Some(most) = self.limits.most_open(&self.bearer)
             && !self.takes_place(tx, None, most).await?
         {
-            return Ok(Err(Denial::Open(most)));
+            return Ok(Err(DelegationDenial::Open(most)));
         }
         Ok(Ok(()))
     }
@@ -144,7 +144,7 @@ impl Delegate {
         Ok(left > 0)
     }
 
-    fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: Denial) {
+    fn deny(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, denial: DelegationDenial) {
         let text = denial.to_string();
         let violation = || {
             let to = [("delegate_to", self.wanted.delegate_to.as_str())];
@@ -152,24 +152,24 @@ impl Delegate {
                 .asked(&asked(Some(&self.wanted.scope), &to))
         };
         let event = match denial {
-            Denial::Revoked(kind) => DenialDraft::denied(EventType::TokenRevokedAccess, text.as_str())
+            DelegationDenial::Revoked(kind) => DenialDraft::denied(EventType::TokenRevokedAccess, text.as_str())
                 .resource(&self.path)
                 .error_kind(kind),
-            Denial::TooDeep => violation().error_kind("delegation_too_deep"),
-            Denial::Scope => violation().error_kind("delegation_scope_exceeded"),
-            Denial::Unknown => violation().error_kind("delegate_unknown"),
-            Denial::Rate(_) => violation().error_kind("delegation_rate"),
-            Denial::Open(_) | Denial::OpenBelow(_) => violation().error_kind("open_delegations"),
+            DelegationDenial::TooDeep => violation().error_kind("delegation_too_deep"),
+            DelegationDenial::Scope => violation().error_kind("delegation_scope_exceeded"),
+            DelegationDenial::Unknown => violation().error_kind("delegate_unknown"),
+            DelegationDenial::Rate(_) => violation().error_kind("delegation_rate"),
+            DelegationDenial::Open(_) | DelegationDenial::OpenBelow(_) => violation().error_kind("open_delegations"),
         };
-        let event =
-            tell(event, &self.bearer, lineage).delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
+        let event = enrich(event, &self.bearer, lineage)
+            .delegation(self.bearer.delegation_chain.len(), &self.bearer.chain_hash);
         tx.deny(
             Asker::bearer(&self.bearer),
             event.actor(&self.bearer.sub).source(&self.source),
         );
     }
 
-    fn claims(&self, prepared: Prepared, granted: Granted) -> Claims {
+    fn claims(&self, prepared: Prepared, granted: DelegationGrant) -> Claims {
         let bearer = &self.bearer;
         let mut nodes = bearer.delegation_nodes.clone();
         nodes.push(prepared.node);
@@ -212,19 +212,19 @@ async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<
 
 #[async_trait]
 impl Command for Delegate {
-    type Outcome = Result<Claims, Denial>;
+    type Outcome = Result<Claims, DelegationDenial>;
     const ISSUES: bool = true;
 
     async fn run(mut self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;
         let decided = match &lineage {
             Some(lineage) => self.decide(tx, lineage).await?,
-            None => Err(Denial::Revoked("session_unknown")),
+            None => Err(DelegationDenial::Revoked("session_unknown")),
         };
         let (lineage, granted, holder, prepared) = match (lineage, decided, self.prepared.take()) {
             (Some(lineage), Ok((granted, holder)), Some(prepared)) => (lineage, granted, holder, prepared),
             (lineage, decided, _) => {
-                let denial = decided.err().unwrap_or(Denial::Scope);
+                let denial = decided.err().unwrap_or(DelegationDenial::Scope);
                 self.deny(tx, lineage.as_ref(), denial);
                 return Ok(Err(denial));
             }

@@ -42,15 +42,15 @@ impl StoredLineage {
     }
 
     /// Sets the node's ids and its session's extra fields.
-    pub(crate) fn tell<K>(&self, event: Draft<K>) -> Draft<K> {
+    pub(crate) fn enrich<K>(&self, event: Draft<K>) -> Draft<K> {
         event.of_session(&self.node).within_session(self.root())
     }
 }
 
 /// Sets the ids of a bearer, and the extra fields of its session when there is one.
-pub(crate) fn tell<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredLineage>) -> Draft<K> {
+pub(crate) fn enrich<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredLineage>) -> Draft<K> {
     match lineage {
-        Some(lineage) => lineage.tell(event),
+        Some(lineage) => lineage.enrich(event),
         None => event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id),
     }
 }

@@ -8,7 +8,7 @@ use agentwrit_server::Source;
 use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, Store, StoreError, Tx};
 use async_trait::async_trait;
 
-use super::registration::Denial;
+use super::registration::RegistrationDenial;
 use crate::service::stranger_reads::StrangerReads;
 
 /// Most launch tokens that are remembered.
@@ -79,14 +79,14 @@ impl RecentLaunchTokens {
 /// Why a launch token can't be used.
 #[derive(Debug)]
 pub(super) struct Unusable {
-    pub(super) denial: Denial,
+    pub(super) denial: RegistrationDenial,
     /// The launch token, unless there is none.
     pub(super) launch: Option<Box<LaunchToken>>,
 }
 
 fn unknown() -> Unusable {
     Unusable {
-        denial: Denial::LaunchTokenUnknown,
+        denial: RegistrationDenial::LaunchTokenUnknown,
         launch: None,
     }
 }
@@ -105,9 +105,9 @@ pub(super) async fn read(
         return Ok(Err(unknown()));
     };
     let denial = if launch.expires_at <= tx.times().judged {
-        Denial::LaunchTokenExpired
+        RegistrationDenial::LaunchTokenExpired
     } else if launch.single_use && launch.consumed_at.is_some() {
-        Denial::LaunchTokenConsumed
+        RegistrationDenial::LaunchTokenConsumed
     } else {
         return Ok(Ok(launch));
     };

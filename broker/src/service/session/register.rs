@@ -21,7 +21,7 @@ use prometheus::IntCounterVec;
 
 use super::presented::{self, RecentLaunchTokens, Unusable};
 use super::proof_of_possession::{self, ProofError};
-use super::registration::{Denial, Missing, Registration};
+use super::registration::{Missing, Registration, RegistrationDenial};
 use super::token::{Issued, SignError, TokenIssuer, is_born_revoked};
 use crate::ids::IdGenerator;
 use crate::limits::Asker;
@@ -48,7 +48,7 @@ pub enum RegisterError {
     ScopeLimits(#[from] TooManyScopes),
     /// Refused by a rule.
     #[error(transparent)]
-    Denied(Denial),
+    Denied(RegistrationDenial),
     /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
@@ -95,7 +95,9 @@ impl Registrar<'_> {
         let wanted = Arc::new(wanted);
         // The task of an attested agent is its pod's UID, which the transaction makes sure of.
         let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
-        let instance = self.ids.new_stem_of(if attested { &wanted.task_id } else { "" })?;
+        let instance = self
+            .ids
+            .new_id_prefix_for_pod(if attested { &wanted.task_id } else { "" })?;
         let agent = SpiffeId::agent(self.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
         let hash = LaunchTokenHash::of(wanted.launch_token.expose());
         let unusable = self.recent.precheck(
@@ -163,7 +165,7 @@ enum Refused {
     /// The caller has no launch token, so it is a stranger: audited after the transaction, and nobody waits for that.
     Unusable(Unusable),
     /// A later step: audited in the transaction.
-    Audited(Denial),
+    Audited(RegistrationDenial),
 }
 
 struct Register {
@@ -194,8 +196,8 @@ impl Register {
         }
     }
 
-    fn deny(&self, tx: &mut dyn Tx, launch: &LaunchToken, denial: Denial) -> Denial {
-        let kind = if denial == Denial::Scope {
+    fn deny(&self, tx: &mut dyn Tx, launch: &LaunchToken, denial: RegistrationDenial) -> RegistrationDenial {
+        let kind = if denial == RegistrationDenial::Scope {
             EventType::RegistrationPolicyViolation
         } else {
             EventType::RegistrationDenied
@@ -208,25 +210,25 @@ impl Register {
     }
 
     /// Steps 4 to 8 of `docs/wire-contract.md` §8.
-    async fn decide(&self, tx: &mut dyn Tx, launch: &LaunchToken) -> StoreResult<Result<(), Denial>> {
+    async fn decide(&self, tx: &mut dyn Tx, launch: &LaunchToken) -> StoreResult<Result<(), RegistrationDenial>> {
         let allowed = self
             .scope
             .as_ref()
             .is_some_and(|scope| launch.allowed_scope.covers_all(scope));
         if !allowed {
-            return Ok(Err(self.deny(tx, launch, Denial::Scope)));
+            return Ok(Err(self.deny(tx, launch, RegistrationDenial::Scope)));
         }
         let Some(nonce) = self.nonce.as_ref().filter(|nonce| nonce.expires_at > tx.times().judged) else {
-            return Ok(Err(self.deny(tx, launch, Denial::NonceUnknown)));
+            return Ok(Err(self.deny(tx, launch, RegistrationDenial::NonceUnknown)));
         };
         if !tx.consume_nonce(&nonce.text, nonce.expires_at).await? {
-            return Ok(Err(self.deny(tx, launch, Denial::NonceConsumed)));
+            return Ok(Err(self.deny(tx, launch, RegistrationDenial::NonceConsumed)));
         }
         if let Err(error) = self.proof {
-            return Ok(Err(self.deny(tx, launch, Denial::Proof(error))));
+            return Ok(Err(self.deny(tx, launch, RegistrationDenial::Proof(error))));
         }
         if launch.single_use && !tx.consume_launch_token(&launch.hash).await? {
-            return Ok(Err(self.deny(tx, launch, Denial::LaunchTokenConsumed)));
+            return Ok(Err(self.deny(tx, launch, RegistrationDenial::LaunchTokenConsumed)));
         }
         Ok(Ok(()))
     }
@@ -291,7 +293,7 @@ impl Command for Register {
             source: self.source,
         };
         if let Some(refusal) = pod_binding::check_register(tx, &launch, &claim).await? {
-            return Ok(Err(Refused::Audited(Denial::Policy(refusal))));
+            return Ok(Err(Refused::Audited(RegistrationDenial::Policy(refusal))));
         }
         if let Err(denial) = self.decide(tx, &launch).await? {
             return Ok(Err(Refused::Audited(denial)));

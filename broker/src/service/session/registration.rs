@@ -7,7 +7,7 @@ use agentwrit_protocol::{ErrorCode, Sensitive};
 use agentwrit_store::LaunchToken;
 
 use super::proof_of_possession::ProofError;
-use crate::service::k8s::pod_binding::Refusal;
+use crate::service::k8s::pod_binding::PodRefusal;
 
 /// A member that is not there, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,7 @@ impl Registration {
 
 /// Why a registration is refused; the texts are the contract's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denial {
+pub enum RegistrationDenial {
     /// No such launch token.
     #[error("launch token not found")]
     LaunchTokenUnknown,
@@ -81,7 +81,7 @@ pub enum Denial {
     LaunchTokenConsumed,
     /// What the launch token's policy says, audited already.
     #[error("{}", .0.detail)]
-    Policy(Refusal),
+    Policy(PodRefusal),
     /// More scope than allowed.
     #[error("requested scope exceeds allowed scope")]
     Scope,
@@ -96,7 +96,7 @@ pub enum Denial {
     Proof(ProofError),
 }
 
-impl Denial {
+impl RegistrationDenial {
     /// The code on the wire.
     pub fn code(&self) -> ErrorCode {
         match self {

@@ -3,14 +3,14 @@
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
-use agentwrit_protocol::session::Release as Rule;
+use agentwrit_protocol::session::ReleaseDecision;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, Tx,
 };
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
-use super::lineage::{StoredLineage, tell};
+use super::lineage::{StoredLineage, enrich};
 use crate::limits::Asker;
 use crate::service::origin::AuditOrigin;
 
@@ -60,9 +60,9 @@ impl Release {
             return self.revoke(tx).await;
         };
         match lineage.rules().release(&self.bearer.jti, now) {
-            Rule::Ended(reason) => Ok(Err(reason.as_str())),
-            Rule::Replaced => Ok(Err("renewed")),
-            Rule::Done => {
+            ReleaseDecision::Ended(reason) => Ok(Err(reason.as_str())),
+            ReleaseDecision::Replaced => Ok(Err("renewed")),
+            ReleaseDecision::Done => {
                 tx.end_session(&lineage.node, EndReason::Released, now).await?;
                 Ok(Ok(()))
             }
@@ -99,13 +99,13 @@ impl Command for Release {
             Ok(()) => {
                 let detail = format!("token {} released", self.bearer.jti);
                 let event = EventDraft::success(EventType::TokenReleased, detail);
-                let event = tell(event, &self.bearer, lineage.as_ref());
+                let event = enrich(event, &self.bearer, lineage.as_ref());
                 tx.audit(event.actor(&self.bearer.sub).source(&self.source));
                 Ok(Released::Done)
             }
             Err(kind) => {
                 let denial = DenialDraft::denied(EventType::TokenRevokedAccess, "token has been revoked");
-                let denial = tell(denial, &self.bearer, lineage.as_ref());
+                let denial = enrich(denial, &self.bearer, lineage.as_ref());
                 let denial = denial.resource(&self.path).error_kind(kind);
                 let denial = denial.actor(&self.bearer.sub).source(&self.source);
                 tx.deny(Asker::bearer(&self.bearer), denial);

@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, Renewal as Rule};
+use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, RenewalDecision};
 use agentwrit_protocol::{Clock, EntropyError, ErrorCode};
-use agentwrit_store::session::stem;
+use agentwrit_store::session::id_prefix;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, Store, StoreError, Tx,
 };
 use async_trait::async_trait;
 
-use super::lineage::{StoredLineage, tell};
-use super::renewal_proof::{self, Brought, Judged, ProofRefusal};
+use super::lineage::{StoredLineage, enrich};
+use super::renewal_proof::{self, CheckedProof, PresentedProof, ProofRefusal};
 use super::token::{Issued, SignError, TokenIssuer};
 use crate::ids::IdGenerator;
 use crate::limits::{Asker, Doing, Limits};
 use crate::service::authorize::{code_of_end, renewal_code};
 use crate::service::error::{Internal, RateLimited, from_internal};
-use crate::service::k8s::pod_binding::{self, Refusal};
+use crate::service::k8s::pod_binding::{self, PodRefusal};
 use crate::service::origin::AuditOrigin;
 
 /// Longest overlap, seconds.
@@ -32,7 +32,7 @@ const LONGEST_KEY: usize = 128;
 pub struct Wishes {
     overlap_seconds: i64,
     key: Option<String>,
-    proof: Brought,
+    proof: PresentedProof,
 }
 
 /// What is wrong with the wishes for a renewal.
@@ -52,7 +52,7 @@ impl Wishes {
     ///
     /// # Errors
     /// Names what is wrong.
-    pub fn new(overlap_seconds: i64, key: Option<&str>, proof: Brought) -> Result<Self, WishError> {
+    pub fn new(overlap_seconds: i64, key: Option<&str>, proof: PresentedProof) -> Result<Self, WishError> {
         if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
             return Err(WishError::Overlap(overlap_seconds));
         }
@@ -86,7 +86,7 @@ pub enum RenewError {
     },
     /// What the policy says.
     #[error("{}", .0.detail)]
-    Policy(Refusal),
+    Policy(PodRefusal),
     /// The session has renewed too often.
     #[error(transparent)]
     Rate(RateLimited),
@@ -116,10 +116,10 @@ impl Renewer<'_> {
     ) -> Result<Issued, RenewError> {
         let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
         let command = Renew {
-            proof: renewal_proof::judge(self.store, self.clock, claims, &wishes.proof).await?,
+            proof: renewal_proof::check_if_needed(self.store, self.clock, claims, &wishes.proof).await?,
             bearer: claims.clone(),
             wishes,
-            jti: self.ids.random_id(stem(node))?,
+            jti: self.ids.random_id(id_prefix(node))?,
             rates: Arc::clone(self.rates),
             limits: self.limits,
             path: origin.resource.to_owned(),
@@ -147,12 +147,12 @@ enum Decision {
     Ended(EndReason),
     Replaced,
     Unproven(ProofRefusal),
-    Policy(Refusal),
+    Policy(PodRefusal),
     Rate(RateLimited),
 }
 
 struct Renew {
-    proof: Judged,
+    proof: CheckedProof,
     bearer: Claims,
     wishes: Wishes,
     jti: String,
@@ -175,7 +175,7 @@ impl Renew {
     }
 
     fn refuse(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>, event: DenialDraft, error_kind: &str) {
-        let event = tell(event, &self.bearer, lineage);
+        let event = enrich(event, &self.bearer, lineage);
         tx.deny(
             Asker::bearer(&self.bearer),
             event
@@ -237,9 +237,9 @@ impl Renew {
             .rules()
             .renew(&self.bearer.jti, tx.now_millis(), wish, self.limits)
         {
-            Rule::Refused(refusal) => return Ok(self.refuse_by_rule(tx, &lineage, refusal)),
-            Rule::Again => return Ok(Decision::Renewed(self.current(&node.jti, node.iat, node.exp))),
-            Rule::Granted(granted) => granted,
+            RenewalDecision::Refused(refusal) => return Ok(self.refuse_by_rule(tx, &lineage, refusal)),
+            RenewalDecision::Again => return Ok(Decision::Renewed(self.current(&node.jti, node.iat, node.exp))),
+            RenewalDecision::Granted(granted) => granted,
         };
         if let Some(refusal) = pod_binding::check_renew(tx, lineage.root()).await? {
             let event = DenialDraft::denied(EventType::TokenRenewalFailed, refusal.detail.as_str());
@@ -251,10 +251,10 @@ impl Renew {
             self.refuse(tx, Some(&lineage), event, "renewal_rate");
             return Ok(Decision::Rate(RateLimited { retry_after }));
         }
-        self.go_on(tx, &lineage, granted).await
+        self.succeed(tx, &lineage, granted).await
     }
 
-    async fn go_on(&self, tx: &mut dyn Tx, lineage: &StoredLineage, granted: Granted) -> StoreResult<Decision> {
+    async fn succeed(&self, tx: &mut dyn Tx, lineage: &StoredLineage, granted: Granted) -> StoreResult<Decision> {
         let session: &Session = &lineage.node;
         let previous = Renewal {
             jti: session.jti.clone(),
@@ -267,7 +267,7 @@ impl Renew {
             return Ok(Decision::Replaced);
         }
         let detail = format!("token {} renewed as {} for {} s", session.jti, self.jti, exp - iat);
-        let event = lineage.tell(EventDraft::success(EventType::TokenRenewed, detail));
+        let event = lineage.enrich(EventDraft::success(EventType::TokenRenewed, detail));
         tx.audit(event.actor(&self.bearer.sub).source(&self.source));
         Ok(Decision::Renewed(self.current(&self.jti, iat, exp)))
     }

@@ -13,7 +13,7 @@ use super::lineage::StoredLineage;
 
 /// The header as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Brought {
+pub enum PresentedProof {
     /// There is none.
     #[default]
     Nothing,
@@ -61,9 +61,9 @@ impl ProofRefusal {
 /// What was found before the transaction, for it is slow; it is looked at inside. Which key a session has, and whether
 /// it needs a proof, never changes.
 #[derive(Debug)]
-pub(super) struct Judged(Option<Result<(), ProofRefusal>>);
+pub(super) struct CheckedProof(Option<Result<(), ProofRefusal>>);
 
-impl Judged {
+impl CheckedProof {
     /// Why the token of this node is not renewed.
     pub(super) fn refusal(&self, lineage: &StoredLineage) -> Option<ProofRefusal> {
         let root = lineage.root();
@@ -81,32 +81,32 @@ impl Judged {
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn judge(
+pub(super) async fn check_if_needed(
     store: &Store,
     clock: &dyn Clock,
     bearer: &Claims,
-    brought: &Brought,
-) -> Result<Judged, StoreError> {
+    brought: &PresentedProof,
+) -> Result<CheckedProof, StoreError> {
     let is_sessions_own = bearer.delegation_chain.is_empty() && bearer.delegation_nodes.is_empty();
     if !bearer.is_attested() || !is_sessions_own || bearer.sid.is_empty() {
-        return Ok(Judged(None));
+        return Ok(CheckedProof(None));
     }
     let sid = bearer.sid.clone();
     let session = store.query(move |tx| Box::pin(async move { tx.session(&sid).await }));
     let bound = session.await?.and_then(|session| session.attested);
     let Some(bound) = bound.filter(|bound| bound.renewal_proof) else {
-        return Ok(Judged(None));
+        return Ok(CheckedProof(None));
     };
     // By the clock that the header Date tells.
     let now = clock.unix_seconds();
-    Ok(Judged(Some(check(&bound.public_key, bearer, brought, now))))
+    Ok(CheckedProof(Some(check(&bound.public_key, bearer, brought, now))))
 }
 
-fn check(public_key: &str, bearer: &Claims, brought: &Brought, now: i64) -> Result<(), ProofRefusal> {
+fn check(public_key: &str, bearer: &Claims, brought: &PresentedProof, now: i64) -> Result<(), ProofRefusal> {
     let proof = match brought {
-        Brought::Nothing => return Err(ProofRefusal::Required),
-        Brought::Unreadable => return Err(NotAProof.into()),
-        Brought::Line(line) => RenewalProof::parse(line)?,
+        PresentedProof::Nothing => return Err(ProofRefusal::Required),
+        PresentedProof::Unreadable => return Err(NotAProof.into()),
+        PresentedProof::Line(line) => RenewalProof::parse(line)?,
     };
     if !is_signed(public_key, bearer, &proof) {
         return Err(ProofRefusal::Signature);
@@ -155,19 +155,19 @@ mod tests {
         }
     }
 
-    fn line(proof: &RenewalProof) -> Brought {
-        Brought::Line(proof.to_string())
+    fn line(proof: &RenewalProof) -> PresentedProof {
+        PresentedProof::Line(proof.to_string())
     }
 
     #[test]
     fn a_signature_over_the_domain_token_and_time_is_a_proof() {
         let (key, other) = (SigningKey::from_bytes(&[3; 32]), SigningKey::from_bytes(&[4; 32]));
         let good = signed(&key, "agentwrit.local", "jti-1", NOW);
-        let found = |brought: &Brought| check(&public(&key), &bearer("jti-1"), brought, NOW);
+        let found = |brought: &PresentedProof| check(&public(&key), &bearer("jti-1"), brought, NOW);
         assert_eq!(found(&line(&good)), Ok(()));
-        assert_eq!(found(&Brought::Nothing), Err(ProofRefusal::Required));
-        assert_eq!(found(&Brought::Unreadable), Err(NotAProof.into()));
-        assert_eq!(found(&Brought::Line(format!("{good}="))), Err(NotAProof.into()));
+        assert_eq!(found(&PresentedProof::Nothing), Err(ProofRefusal::Required));
+        assert_eq!(found(&PresentedProof::Unreadable), Err(NotAProof.into()));
+        assert_eq!(found(&PresentedProof::Line(format!("{good}="))), Err(NotAProof.into()));
         let moved = RenewalProof {
             time: NOW + 1,
             ..good.clone()

@@ -119,7 +119,7 @@ impl TokenIssuer {
             Ok(verified) => match verified.state {
                 TokenState::Active => Validity::Valid(verified),
                 TokenState::Unknown => Validity::Unknown,
-                TokenState::Renewed | TokenState::Ended(_) | TokenState::Forgotten => Validity::Invalid,
+                TokenState::Renewed | TokenState::Ended(_) | TokenState::IssuedBeforeStore => Validity::Invalid,
             },
             Err(_) => Validity::Invalid,
         }

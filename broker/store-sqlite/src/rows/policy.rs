@@ -3,7 +3,7 @@
 use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrder};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
-use agentwrit_store::session::{mark_in, pod_mark, stem};
+use agentwrit_store::session::{id_prefix, mark_in, pod_mark};
 use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError};
 use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
@@ -13,8 +13,8 @@ use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 
-/// Sessions that a pod is known by when their stems don't have its mark: Kubernetes gives no such UID.
-const MOST_UNMARKED: i64 = 100;
+/// Sessions that a pod is known by when their ids don't have its mark: Kubernetes gives no such UID.
+const MAX_UNMARKED_SESSIONS: i64 = 100;
 /// Rows that the feed of refusals keeps.
 const MAX_DENIALS: i64 = 1_000;
 /// How long a supersession counts, milliseconds; longer than any window that is asked for.
@@ -181,18 +181,18 @@ impl Policies for SqliteTx<'_> {
         self.connection.change("save_policy", sql, [policy_uid]).map(drop)
     }
 
-    async fn bury_policy(&mut self, uid: &str, until: i64) -> Result<()> {
+    async fn tombstone_policy(&mut self, uid: &str, until: i64) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO buried_policies (uid, until) VALUES (?, ?)";
         self.connection
             .change("bury_policy", sql, params![uid, until])
             .map(drop)
     }
 
-    async fn policy_is_buried(&mut self, uid: &str) -> Result<bool> {
+    async fn policy_has_tombstone(&mut self, uid: &str) -> Result<bool> {
         self.any(READ_POLICY, "SELECT 1 FROM buried_policies WHERE uid = ?", [uid])
     }
 
-    async fn bury_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool> {
+    async fn tombstone_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool> {
         for sql in [
             "DELETE FROM quarantined_pods WHERE pod_uid = ?",
             "DELETE FROM pod_sessions WHERE pod = (SELECT id FROM pods WHERE uid = ?)",
@@ -204,7 +204,7 @@ impl Policies for SqliteTx<'_> {
         self.changed("bury_pod", sql, params![pod_uid, until])
     }
 
-    async fn pod_is_buried(&mut self, pod_uid: &str) -> Result<bool> {
+    async fn pod_has_tombstone(&mut self, pod_uid: &str) -> Result<bool> {
         self.any(READ_POD, "SELECT 1 FROM buried_pods WHERE pod_uid = ?", [pod_uid])
     }
 
@@ -249,15 +249,15 @@ impl Policies for SqliteTx<'_> {
         let sql = "INSERT INTO pod_sessions (stem, pod) SELECT unhex(?1), id FROM pods WHERE uid = ?2 \
                    AND (SELECT COUNT(*) FROM pod_sessions WHERE pod = id) < ?3";
         self.connection
-            .change("save_pod", sql, params![stem(sid), pod_uid, MOST_UNMARKED])
+            .change("save_pod", sql, params![id_prefix(sid), pod_uid, MAX_UNMARKED_SESSIONS])
             .map(drop)
     }
 
     async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>> {
-        let stem = stem(jti);
+        let prefix = id_prefix(jti);
         // A session that is kept knows for sure, also that it is no pod's.
         let kept = "SELECT coalesce(pod_uid, '') FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g'";
-        let kept: Vec<String> = self.connection.all(READ_POD, kept, [stem], scalar(READ_POD))?;
+        let kept: Vec<String> = self.connection.all(READ_POD, kept, [prefix], scalar(READ_POD))?;
         if !kept.is_empty() {
             let mut pods = Vec::new();
             for uid in kept {
@@ -269,7 +269,7 @@ impl Policies for SqliteTx<'_> {
         }
         let by_row = "SELECT uid FROM pods JOIN pod_sessions ON pods.id = pod WHERE stem = unhex(?)";
         let by_mark = "SELECT uid FROM pods WHERE uid >= ?1 AND uid < ?1 || 'g'";
-        for (sql, key) in [(by_row, stem), (by_mark, mark_in(jti))] {
+        for (sql, key) in [(by_row, prefix), (by_mark, mark_in(jti))] {
             let pods: Vec<String> = self.connection.all(READ_POD, sql, [key], scalar(READ_POD))?;
             if !pods.is_empty() {
                 return Ok(pods);
@@ -367,7 +367,7 @@ impl Policies for SqliteTx<'_> {
     }
 
     async fn purge_policy_rows(&mut self) -> Result<()> {
-        // A jump of the wall clock alone must not dig up what was buried.
+        // A jump of the wall clock alone must not remove a tombstone.
         let now = self.times.passed();
         let statements = [
             ("DELETE FROM buried_policies WHERE until < ?", now),

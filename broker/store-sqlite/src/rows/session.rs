@@ -1,7 +1,7 @@
 //! Rows of sessions.
 
 use agentwrit_store::ViewChange;
-use agentwrit_store::session::{STEM, stem};
+use agentwrit_store::session::{ID_PREFIX, id_prefix};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
@@ -46,10 +46,10 @@ pub(crate) const fn kept_until(last_exp: i64) -> i64 {
     (last_exp.saturating_add(KEPT).div_euclid(KEPT_STEP) + 1).saturating_mul(KEPT_STEP)
 }
 
-/// The stem of the session whose agent this is; `None` when it is the id of no agent.
-fn agent_stem(agent_id: &str) -> Option<&str> {
+/// The id prefix of the session of this agent; `None` when it is the id of no agent.
+fn id_prefix_of_agent(agent_id: &str) -> Option<&str> {
     let (_, instance) = agent_id.rsplit_once('/')?;
-    (instance.len() == STEM).then_some(instance)
+    (instance.len() == ID_PREFIX).then_some(instance)
 }
 
 /// The same for sessions of which any token still stands, also one that is older than a renewal: what ends sessions looks
@@ -124,10 +124,10 @@ impl SqliteTx<'_> {
         (overlap > 0).then(|| self.times.judged.saturating_add(overlap))
     }
 
-    /// Those whose tokens still stand, of the few whose ids have this stem.
-    fn standing_by_stem(&self, stem: &str) -> Result<Vec<Session>> {
+    /// Those whose tokens still stand, of the few whose ids have this prefix.
+    fn standing_by_id_prefix(&self, prefix: &str) -> Result<Vec<Session>> {
         let condition = standing!("sid >= ?1 AND sid < ?1 || 'g'");
-        self.sessions(condition, stem)
+        self.sessions(condition, prefix)
     }
 }
 
@@ -288,20 +288,20 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>> {
-        let Some(stem) = agent_stem(agent_id) else {
+        let Some(prefix) = id_prefix_of_agent(agent_id) else {
             return Ok(None);
         };
         let sql = "SELECT * FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g' AND agent_id = ?2 AND root IS NULL";
-        self.connection.first(READ, sql, [stem, agent_id], from_row)
+        self.connection.first(READ, sql, [prefix, agent_id], from_row)
     }
 
     async fn bar_agent(&mut self, agent_id: &str) -> Result<()> {
-        let Some(stem) = agent_stem(agent_id) else {
+        let Some(prefix) = id_prefix_of_agent(agent_id) else {
             return Ok(());
         };
         let sql =
             "UPDATE sessions SET barred = 1 WHERE sid >= ?1 AND sid < ?1 || 'g' AND agent_id = ?2 AND root IS NULL";
-        self.connection.change("bar_agent", sql, [stem, agent_id]).map(drop)
+        self.connection.change("bar_agent", sql, [prefix, agent_id]).map(drop)
     }
 
     async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>> {
@@ -324,8 +324,8 @@ impl Sessions for SqliteTx<'_> {
 
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
         let mut found = self.sessions(standing!("root IS NOT NULL AND agent_id = ?"), agent_id)?;
-        if let Some(stem) = agent_stem(agent_id) {
-            let own = self.standing_by_stem(stem)?;
+        if let Some(prefix) = id_prefix_of_agent(agent_id) {
+            let own = self.standing_by_id_prefix(prefix)?;
             let is_own = |session: &Session| session.agent_id == agent_id && session.delegated.is_none();
             found.extend(own.into_iter().filter(is_own));
         }
@@ -337,7 +337,7 @@ impl Sessions for SqliteTx<'_> {
     }
 
     async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>> {
-        if jti.len() <= STEM {
+        if jti.len() <= ID_PREFIX {
             return Ok(None);
         }
         let now = self.millis();
@@ -345,7 +345,7 @@ impl Sessions for SqliteTx<'_> {
             let before = session.previous.as_ref();
             session.jti == jti || before.is_some_and(|previous| previous.jti == jti && previous.until > now)
         };
-        Ok(self.standing_by_stem(stem(jti))?.into_iter().find(is_of))
+        Ok(self.standing_by_id_prefix(id_prefix(jti))?.into_iter().find(is_of))
     }
 
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {

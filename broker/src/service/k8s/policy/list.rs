@@ -58,7 +58,7 @@ impl Command for ListPolicies {
         }
         for launch in tx.unused_attested_launch_tokens().await? {
             let Some(bound) = &launch.attested else { continue };
-            if !tx.pod_is_buried(&bound.pod_uid).await? {
+            if !tx.pod_has_tombstone(&bound.pod_uid).await? {
                 remember(live_pod(bound));
             }
         }

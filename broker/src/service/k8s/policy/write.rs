@@ -141,7 +141,7 @@ async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written
         Fence::Repeated => return Ok(Ok(answer(write.digest, held.and_then(|held| held.app_id), 0))),
         Fence::Apply => {}
     }
-    if tx.policy_is_buried(&write.uid).await? {
+    if tx.policy_has_tombstone(&write.uid).await? {
         return Ok(Err(WriteRefusal::Removed));
     }
     let (same, other) = match held {
@@ -229,9 +229,9 @@ fn stamped(event: EventType, detail: String, policy_uid: &str, writer: &Writer) 
         .source(&writer.source)
 }
 
-/// The object that a recreated one takes the place of: its UID is buried, what was made under it ends.
+/// The object that a recreated one takes the place of: its UID gets a tombstone, what was made under it ends.
 async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReason)>> {
-    bury(tx, &old.uid).await?;
+    tombstone(tx, &old.uid).await?;
     let sessions = match old.key.kind {
         PolicyKind::App => Vec::new(),
         PolicyKind::LaunchToken => tx.live_sessions_by_policy(&old.uid).await?,
@@ -242,9 +242,9 @@ async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReaso
         .collect())
 }
 
-async fn bury(tx: &mut dyn Tx, uid: &str) -> Result<()> {
+async fn tombstone(tx: &mut dyn Tx, uid: &str) -> Result<()> {
     let until = tx.times().judged.saturating_add(POLICY_TOMBSTONE_MS);
-    tx.bury_policy(uid, until).await
+    tx.tombstone_policy(uid, until).await
 }
 
 /// The sessions that the policies, with this one as it will be, no longer cover.
@@ -343,7 +343,7 @@ impl Command for RemovePolicy {
         }
         raise_epoch(tx, current_epoch, self.order).await?;
         // Unused launch tokens stay until they expire: registration finds their policy gone, and says so.
-        bury(tx, &self.uid).await?;
+        tombstone(tx, &self.uid).await?;
         if held.is_some() {
             tx.remove_policy(&self.key).await?;
             let sessions = if self.revoke {

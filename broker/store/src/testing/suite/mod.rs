@@ -116,7 +116,7 @@ macro_rules! store_suite {
             rows::the_name_of_an_active_app_is_taken,
             rows::a_nonce_is_burned_once,
             rows::a_policy_replaces_the_one_of_its_name,
-            rows::a_buried_pod_stays_buried,
+            rows::a_tombstone_of_a_pod_stays,
             rows::a_pod_whose_task_is_revoked_is_quarantined,
             rows::a_revocation_extends_and_can_be_lifted,
             lives::nothing_is_issued_while_the_clock_is_wrong,

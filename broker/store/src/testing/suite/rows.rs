@@ -33,7 +33,10 @@ pub(super) fn launch_token(text: &str) -> LaunchToken {
 fn session(sid: &str, jti: &str) -> Session {
     Session {
         sid: sid.to_owned(),
-        agent_id: format!("spiffe://agentwrit.local/agent/orch/task/{}", crate::session::stem(sid)),
+        agent_id: format!(
+            "spiffe://agentwrit.local/agent/orch/task/{}",
+            crate::session::id_prefix(sid)
+        ),
         orch_id: "orch".to_owned(),
         task_id: "task".to_owned(),
         scope: vec!["read:data:*".to_owned()],
@@ -238,7 +241,7 @@ pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
 }
 
 /// And is known no more.
-pub async fn a_buried_pod_stays_buried(opener: &dyn Opener) {
+pub async fn a_tombstone_of_a_pod_stays(opener: &dyn Opener) {
     const UID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
     let bench = Bench::open(opener).await;
     let pod = LivePod {
@@ -260,9 +263,9 @@ pub async fn a_buried_pod_stays_buried(opener: &dyn Opener) {
         || bench.commit(|tx| Box::pin(async move { tx.quarantine_pod(UID, "admin", (START + 3600) * 1000).await }));
     assert!(quarantine().await.unwrap() && !quarantine().await.unwrap());
     assert_eq!(state().await.unwrap(), (true, PodStanding::Quarantined));
-    let bury = || bench.commit(|tx| Box::pin(async move { tx.bury_pod(UID, (START + 3600) * 1000).await }));
-    let (first, again) = (bury().await.unwrap(), bury().await.unwrap());
-    assert_ne!(first, again, "only one of them buried it");
+    let end = || bench.commit(|tx| Box::pin(async move { tx.tombstone_pod(UID, (START + 3600) * 1000).await }));
+    let (first, again) = (end().await.unwrap(), end().await.unwrap());
+    assert_ne!(first, again, "only one of them left the tombstone");
     assert_eq!(
         state().await.unwrap(),
         (false, PodStanding::Ended),
