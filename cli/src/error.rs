@@ -20,31 +20,16 @@ pub(crate) enum CliError {
     Config(#[from] ConfigError),
     /// A client certificate without its key, or the reverse.
     #[error("a {given} is given and its other half isn't: {missing} is missing")]
-    HalfCertificate {
-        /// What is there.
-        given: &'static str,
-        /// What isn't.
-        missing: &'static str,
-    },
+    HalfCertificate { given: &'static str, missing: &'static str },
     /// No CA was given and the system has none.
     #[error("no CA certificate: give the one that signed the broker's with --ca-cert or AACTL_CA_CERT")]
     NoCa,
     /// The login was refused.
     #[error("auth failed (HTTP {status}): {body}")]
-    Auth {
-        /// HTTP status.
-        status: u16,
-        /// As it came.
-        body: String,
-    },
+    Auth { status: u16, body: String },
     /// The request was refused.
     #[error("HTTP {status}: {body}")]
-    Http {
-        /// HTTP status.
-        status: u16,
-        /// As it came.
-        body: String,
-    },
+    Http { status: u16, body: String },
     /// The broker says that the token doesn't stand.
     #[error("{0}")]
     Invalid(String),
@@ -54,7 +39,6 @@ pub(crate) enum CliError {
     /// A file can't be used.
     #[error("{}: {reason}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -69,13 +53,7 @@ pub(crate) enum CliError {
     },
     /// `awrit doctor` found something.
     #[error("{failed} of {checks} checks failed")]
-    Unwell {
-        /// Checks that failed.
-        failed: usize,
-        /// All checks.
-        checks: usize,
-    },
-    /// `awrit init` failed.
+    Unwell { failed: usize, checks: usize },
     #[error(transparent)]
     Init(#[from] InitError),
     /// The result can't be written.

@@ -26,7 +26,6 @@ pub(crate) enum InitError {
     /// Neither dev nor prod.
     #[error("invalid mode {0:?}: it must be dev or prod")]
     Mode(String),
-    /// There is one.
     #[error("{} already exists; --force replaces it, and its secret is lost", .0.display())]
     Exists(PathBuf),
     /// It may point anywhere.
@@ -35,12 +34,10 @@ pub(crate) enum InitError {
     /// The path is no file's.
     #[error("{} is not the path of a file", .0.display())]
     NotAFile(PathBuf),
-    /// The system refuses.
     #[error("can't write {}: {source}", path.display())]
     Write {
         /// The file or its folder.
         path: PathBuf,
-        /// The system's reason.
         source: std::io::Error,
     },
     /// No secret can be made.

@@ -20,9 +20,6 @@ fn path_of(app_id: &str) -> String {
 
 impl BrokerClient {
     /// `POST /v1/admin/apps`: a new app and its secret, which is told this once; needs `admin:launch-tokens:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn register_app(
         &self,
         token: &Sensitive,
@@ -33,44 +30,29 @@ impl BrokerClient {
     }
 
     /// `GET /v1/admin/apps`: every app, newest first; needs `admin:launch-tokens:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn apps(&self, token: &Sensitive) -> Result<AppsResponse, Error> {
         self.send(Call::new(Method::GET, APPS).bearer(token)).await?.read()
     }
 
     /// `GET /v1/admin/apps/{id}`; needs `admin:launch-tokens:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn app(&self, token: &Sensitive, app_id: &str) -> Result<App, Error> {
         let call = Call::new(Method::GET, path_of(app_id)).bearer(token);
         self.send(call).await?.read()
     }
 
     /// `PUT /v1/admin/apps/{id}`: changes all that the request names, or nothing; needs `admin:launch-tokens:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn update_app(&self, token: &Sensitive, app_id: &str, request: &UpdateAppRequest) -> Result<App, Error> {
         let call = Call::new(Method::PUT, path_of(app_id)).bearer(token).json(request)?;
         self.send(call).await?.read()
     }
 
     /// `DELETE /v1/admin/apps/{id}`: deregisters it, and revokes its tokens; needs `admin:launch-tokens:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn remove_app(&self, token: &Sensitive, app_id: &str) -> Result<RemoveAppResponse, Error> {
         let call = Call::new(Method::DELETE, path_of(app_id)).bearer(token);
         self.send(call).await?.read()
     }
 
     /// `POST /v1/app/auth`: an app's credentials for its token.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn app_auth(&self, client_id: &str, client_secret: &Sensitive) -> Result<AppAuthResponse, Error> {
         let body = AppAuthRequest {
             client_id: Some(client_id.to_owned()),
@@ -81,9 +63,6 @@ impl BrokerClient {
     }
 
     /// `POST /v1/app/launch-tokens`, with an app's token.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn app_launch_token(
         &self,
         token: &Sensitive,

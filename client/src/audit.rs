@@ -59,7 +59,7 @@ pub struct AuditPage {
 
 impl AuditQuery {
     /// `?` and the escaped filters, or nothing.
-    pub fn to_query(&self) -> String {
+    pub(crate) fn to_query(&self) -> String {
         let texts = [
             ("agent_id", &self.agent_id),
             ("task_id", &self.task_id),
@@ -95,17 +95,11 @@ impl AuditQuery {
 
 impl BrokerClient {
     /// `GET /v1/audit/events`; needs `admin:audit:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn audit_events(&self, token: &Sensitive, query: &AuditQuery) -> Result<AuditEventsResponse, Error> {
         self.audit(token, query).await?.read()
     }
 
     /// The same, with the events' own text.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn audit_page(&self, token: &Sensitive, query: &AuditQuery) -> Result<AuditPage, Error> {
         self.audit(token, query).await?.read()
     }

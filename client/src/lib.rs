@@ -1,7 +1,8 @@
 //! Typed HTTP client of the AgentWrit broker, on hyper and hyper-rustls.
 //!
-//! Every call has a deadline and a bound on the answer's size. Every failure falls into one of three [`Class`]es:
-//! try again, wait, or give up on this request. Tokens never show in `Debug` output or in errors.
+//! Every call has a deadline and a bound on the answer's size, and fails with an [`Error`]. Every failure falls into
+//! one of three [`Class`]es: try again, wait, or give up on this request. Tokens never show in `Debug` output or in
+//! errors.
 //!
 //! ```no_run
 //! use agentwrit_client::{BrokerClient, ClientConfig, Identity, Trust};
@@ -17,6 +18,8 @@
 //! # }
 //! ```
 #![deny(missing_docs)]
+// Said once above: each call would repeat it.
+#![allow(clippy::missing_errors_doc)]
 
 mod apps;
 mod audit;

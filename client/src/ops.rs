@@ -41,9 +41,6 @@ pub struct Failing {
 
 impl BrokerClient {
     /// `GET /v1/health`, with the broker's clock.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn dated_health(&self) -> Result<Dated<HealthResponse>, Error> {
         let answer = self.send(Call::new(Method::GET, "/v1/health")).await?;
         Ok(Dated {

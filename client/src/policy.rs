@@ -63,9 +63,6 @@ impl BrokerClient {
     }
 
     /// `PUT` of a LaunchToken.
-    ///
-    /// # Errors
-    /// As [`BrokerClient::put_app`].
     pub async fn put_launch_token(
         &self,
         namespace: &str,
@@ -77,9 +74,6 @@ impl BrokerClient {
     }
 
     /// `DELETE` of a policy; with `revoke`, its sessions end.
-    ///
-    /// # Errors
-    /// As [`BrokerClient::put_app`].
     pub async fn delete_policy(
         &self,
         kind: PolicyKind,
@@ -110,9 +104,6 @@ impl BrokerClient {
     }
 
     /// `GET /v1/k8s/policies`: what the broker holds.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn list_policies(&self) -> Result<Epoched<PolicyListResponse>, Error> {
         self.attested(Method::GET, "/v1/k8s/policies".to_owned(), None::<&()>)
             .await
@@ -128,9 +119,6 @@ impl BrokerClient {
     }
 
     /// `POST /v1/k8s/launch-tokens`: a pod asks for its launch token.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn pod_launch(&self, request: &PodLaunchRequest) -> Result<PodLaunchResponse, Error> {
         let path = "/v1/k8s/launch-tokens".to_owned();
         let answer: Epoched<PodLaunchResponse> = self.attested(Method::POST, path, Some(request)).await?;
@@ -138,27 +126,18 @@ impl BrokerClient {
     }
 
     /// `POST /v1/k8s/pods/{uid}/ended`: the pod is gone, and its authority with it.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn pod_ended(&self, uid: &str, request: &PodEndedRequest) -> Result<Epoched<RevokedResponse>, Error> {
         let path = format!("/v1/k8s/pods/{}/ended", escape(uid));
         self.attested(Method::POST, path, Some(request)).await
     }
 
     /// `GET /v1/k8s/denials`: refusals after `cursor`, oldest first.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn denials(&self, after: i64) -> Result<Epoched<DenialsResponse>, Error> {
         let path = format!("/v1/k8s/denials?after={after}");
         self.attested(Method::GET, path, None::<&()>).await
     }
 
     /// `POST /v1/k8s/pods/{uid}/release`: a person lifts the pod's quarantine; needs `admin:revoke:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn pod_release(&self, token: &Sensitive, uid: &str) -> Result<PodReleaseResponse, Error> {
         let path = format!("/v1/k8s/pods/{}/release", escape(uid));
         self.send(Call::new(Method::POST, path).bearer(token)).await?.read()

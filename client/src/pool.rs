@@ -48,8 +48,7 @@ impl Current {
 }
 
 impl Pool {
-    /// # Errors
-    /// When the CA bytes of the settings can't be used; files are read at the first call.
+    /// Fails when the CA bytes of the settings can't be used; files are read at the first call.
     pub(crate) fn new(config: &ClientConfig, plain: bool) -> Result<Self, ConfigError> {
         let pool = Self {
             ca_file: match &config.trust {

@@ -34,26 +34,17 @@ pub struct Renewal<'a> {
 
 impl BrokerClient {
     /// `GET /v1/challenge`: a nonce to sign.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn challenge(&self) -> Result<ChallengeResponse, Error> {
         self.send(Call::new(Method::GET, "/v1/challenge")).await?.read()
     }
 
     /// `POST /v1/register`: a launch token and a signed nonce for an agent's token.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, Error> {
         let call = Call::new(Method::POST, "/v1/register").json(request)?;
         self.send(call).await?.read()
     }
 
     /// `POST /v1/token/validate`: whether a token stands now; a token that doesn't is no error.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn validate(&self, token: &Sensitive) -> Result<ValidateResponse, Error> {
         let body = ValidateRequest {
             token: Some(token.clone()),
@@ -63,9 +54,6 @@ impl BrokerClient {
     }
 
     /// `POST /v1/token/renew`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn renew(&self, token: &Sensitive, renewal: Renewal<'_>) -> Result<RenewResponse, Error> {
         let mut call = Call::new(Method::POST, "/v1/token/renew")
             .bearer(token)
@@ -80,18 +68,12 @@ impl BrokerClient {
     }
 
     /// `POST /v1/token/release`: gives the token, and the authority behind it, back.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn release(&self, token: &Sensitive) -> Result<(), Error> {
         let call = Call::new(Method::POST, "/v1/token/release").bearer(token);
         self.send(call).await.map(|_| ())
     }
 
     /// `POST /v1/revoke` at level `token`, `agent`, `task` or `chain`; needs `admin:revoke:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn revoke(&self, token: &Sensitive, level: &str, target: &str) -> Result<RevokeResponse, Error> {
         let body = RevokeRequest {
             level: Some(level.to_owned()),
@@ -102,9 +84,6 @@ impl BrokerClient {
     }
 
     /// `POST /v1/admin/auth`: the admin secret for a short-lived admin token.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn admin_auth(&self, secret: &Sensitive) -> Result<AdminAuthResponse, Error> {
         let body = AdminAuthRequest {
             secret: Some(secret.clone()),
@@ -115,9 +94,6 @@ impl BrokerClient {
     }
 
     /// `POST /v1/admin/launch-tokens`; needs `admin:launch-tokens:*`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn admin_launch_token(
         &self,
         token: &Sensitive,
@@ -130,17 +106,11 @@ impl BrokerClient {
     }
 
     /// `GET /v1/health`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn health(&self) -> Result<HealthResponse, Error> {
         self.send(Call::new(Method::GET, "/v1/health")).await?.read()
     }
 
     /// `GET /.well-known/jwks.json`: the keys that tokens are checked with.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn jwks(&self) -> Result<Jwks, Error> {
         self.send(Call::new(Method::GET, "/.well-known/jwks.json"))
             .await?

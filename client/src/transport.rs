@@ -102,7 +102,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A successful answer.
 pub(crate) struct Answer {
     call: String,
     headers: HeaderMap,

@@ -25,20 +25,16 @@ pub(crate) struct OwnCertificate {
 /// Why no connection can be set up with the material: what is wrong, and with which part of it.
 #[derive(Debug)]
 pub(crate) enum Unusable {
-    /// The CA certificates.
     Ca(String),
     /// The client's own certificate.
     Certificate(String),
-    /// Its key.
     Key(String),
-    /// TLS itself.
     Tls(String),
 }
 
 /// The CA certificates of a PEM text.
 ///
-/// # Errors
-/// Says what is wrong with it.
+/// The error says what is wrong with it.
 pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
@@ -60,8 +56,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// TLS client settings that believe the CA certificates of the material and nothing else.
 ///
-/// # Errors
-/// Says what is wrong with which part.
+/// The error says what is wrong with which part.
 pub(crate) fn tls_config(material: &Material) -> Result<rustls::ClientConfig, Unusable> {
     let roots = match &material.ca {
         Some(pem) => roots(pem).map_err(Unusable::Ca)?,

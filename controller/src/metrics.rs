@@ -7,32 +7,31 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaug
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Errors by category.
-    pub errors: IntCounterVec,
+    pub(crate) errors: IntCounterVec,
     /// Reconciliations by kind and result.
-    pub reconciliations: IntCounterVec,
+    pub(crate) reconciliations: IntCounterVec,
     /// How long a reconciliation took, seconds.
-    pub reconcile_seconds: HistogramVec,
+    pub(crate) reconcile_seconds: HistogramVec,
     /// Admission decisions by outcome.
-    pub admissions: IntCounterVec,
+    pub(crate) admissions: IntCounterVec,
     /// Refused pods by kind of refusal.
-    pub refusals: IntCounterVec,
+    pub(crate) refusals: IntCounterVec,
     /// Refused pods that were not logged, because there were too many.
-    pub refusals_not_logged: IntCounter,
+    pub(crate) refusals_not_logged: IntCounter,
     /// Pods whose end was reported to the broker.
-    pub pods_ended: IntCounter,
+    pub(crate) pods_ended: IntCounter,
     /// Refusals of pods that became Events.
-    pub denials: IntCounter,
+    pub(crate) denials: IntCounter,
     /// Silent pods that get no Event, because too many waited.
-    pub silent_pods_dropped: IntCounter,
+    pub(crate) silent_pods_dropped: IntCounter,
     /// Comparisons that found most of the broker's pods gone at once.
-    pub safety_stops: IntCounter,
+    pub(crate) safety_stops: IntCounter,
     /// 1 while this replica holds the Lease.
-    pub leader: IntGauge,
+    pub(crate) leader: IntGauge,
     /// 1 while the broker answers.
-    pub broker_up: IntGauge,
+    pub(crate) broker_up: IntGauge,
     /// When the CA expires, Unix seconds.
-    pub ca_not_after: IntGauge,
+    pub(crate) ca_not_after: IntGauge,
 }
 
 impl Metrics {
@@ -98,18 +97,16 @@ impl Metrics {
 
     /// Adds the metrics of listeners.
     ///
-    /// # Errors
-    /// When they are there already.
-    pub fn register_listeners(&self, listeners: Vec<(&'static str, Usage)>) -> Result<(), prometheus::Error> {
+    /// Fails when they are there already.
+    pub(crate) fn register_listeners(&self, listeners: Vec<(&'static str, Usage)>) -> Result<(), prometheus::Error> {
         let metrics = ListenerMetrics::new("agentwrit_controller_", listeners)?;
         self.registry.register(Box::new(metrics))
     }
 
     /// The text exposition format, version 0.0.4.
     ///
-    /// # Errors
-    /// When a metric can't be encoded.
-    pub fn encode(&self) -> Result<String, prometheus::Error> {
+    /// Fails when a metric can't be encoded.
+    pub(crate) fn encode(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

@@ -16,7 +16,7 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an error is about; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Category {
+pub(crate) enum Category {
     /// The API server refused or didn't answer.
     Kubernetes,
     /// The broker refused or didn't answer.
@@ -29,14 +29,10 @@ pub enum Category {
     Lease,
     /// A stop for safety.
     Safety,
-    Listener,
-    /// A part of the controller itself.
-    Internal,
 }
 
 impl Category {
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Broker => "broker",
@@ -45,14 +41,12 @@ impl Category {
             Self::Pki => "pki",
             Self::Lease => "lease",
             Self::Safety => "safety",
-            Self::Listener => "listener",
-            Self::Internal => "internal",
         }
     }
 }
 
 /// An error that knows what it is about.
-pub trait Categorised: std::error::Error + Send + Sync + 'static {
+pub(crate) trait Categorised: std::error::Error + Send + Sync + 'static {
     /// What it is about.
     fn category(&self) -> Category;
 }
@@ -115,13 +109,13 @@ impl Reporter {
     }
 
     /// The controller's own pod.
-    pub fn own(&self) -> &ObjectReference {
+    pub(crate) fn own(&self) -> &ObjectReference {
         &self.own
     }
 
     /// Counts an error that may come at every try. It is logged and becomes a Warning Event on `object` at once, then
     /// after a second, then after growing pauses of at most 5 minutes, until [`Reporter::recovered`].
-    pub async fn recurring(
+    pub(crate) async fn recurring(
         &self,
         doing: &str,
         reason: &'static str,
@@ -138,17 +132,17 @@ impl Reporter {
     }
 
     /// [`Reporter::recurring`] that concerns no object of a user: the Event is on the controller's own pod.
-    pub async fn own_recurring(&self, doing: &str, reason: &'static str, error: &dyn Categorised) {
+    pub(crate) async fn own_recurring(&self, doing: &str, reason: &'static str, error: &dyn Categorised) {
         self.recurring(doing, reason, error, &self.own).await;
     }
 
     /// What [`Reporter::recurring`] reported is over: the next one is reported at once.
-    pub fn recovered(&self, reason: &'static str, object: &ObjectReference) -> bool {
+    pub(crate) fn recovered(&self, reason: &'static str, object: &ObjectReference) -> bool {
         self.reported.done(&Recurring::new(reason, object))
     }
 
     /// [`Reporter::recovered`] for the controller's own pod.
-    pub fn own_recovered(&self, reason: &'static str) {
+    pub(crate) fn own_recovered(&self, reason: &'static str) {
         if self.recovered(reason, &self.own) {
             tracing::info!(reason, "this is over");
         }
@@ -162,14 +156,14 @@ impl Reporter {
     }
 
     /// Logs and counts an error.
-    pub fn error(&self, doing: &str, error: &dyn Categorised) {
+    pub(crate) fn error(&self, doing: &str, error: &dyn Categorised) {
         self.count(error);
         let category = error.category().as_str();
         tracing::warn!(category, error = chain(error), "{doing} failed");
     }
 
     /// Logs and counts an error, and writes a Warning Event on `object`.
-    pub async fn error_on(&self, doing: &str, reason: &str, error: &dyn Categorised, object: &ObjectReference) {
+    pub(crate) async fn error_on(&self, doing: &str, reason: &str, error: &dyn Categorised, object: &ObjectReference) {
         self.error(doing, error);
         self.event(EventType::Warning, reason, "Reconcile", &chain(error), object)
             .await;
@@ -177,7 +171,7 @@ impl Reporter {
 
     /// Writes an Event; repeated ones are counted up in one object. Returns whether it was written, or
     /// its object is gone.
-    pub async fn event(
+    pub(crate) async fn event(
         &self,
         type_: EventType,
         reason: &str,

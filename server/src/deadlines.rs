@@ -26,7 +26,6 @@ const HANDSHAKE: usize = 64 * 1024;
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The TLS handshake.
     Handshake,
     /// No byte of a request is here.
     Idle,

@@ -76,7 +76,6 @@ pub struct Occupancy {
     pub evictions: u64,
 }
 
-/// The pool.
 pub(crate) struct Pool {
     capacity: usize,
     reserve: usize,

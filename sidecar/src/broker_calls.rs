@@ -22,9 +22,8 @@ fn malformed(request: BrokerRequest, text: &str) -> Failure {
 
 /// Gets a token for this pod.
 ///
-/// # Errors
-/// Names the step that failed.
-pub async fn register(client: &BrokerClient, config: &Config, key: &AgentKey) -> Result<Issued, Failure> {
+/// The error names the step that failed.
+pub(crate) async fn register(client: &BrokerClient, config: &Config, key: &AgentKey) -> Result<Issued, Failure> {
     let at = |request| move |error| Failure::new(request, &error);
     let launch = PodLaunchRequest {
         policy: Some(config.launch_token.clone()),
@@ -56,10 +55,7 @@ pub async fn register(client: &BrokerClient, config: &Config, key: &AgentKey) ->
 }
 
 /// Renews a token, with a proof that this process holds its key; `time` is the broker's, Unix seconds.
-///
-/// # Errors
-/// See [`Failure`].
-pub async fn renew(
+pub(crate) async fn renew(
     client: &BrokerClient,
     key: &AgentKey,
     held: &Issued,

@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The offset between the broker's clock, as of its last answer, and this machine's.
 #[derive(Debug, Default)]
-pub struct BrokerTime {
+pub(crate) struct BrokerTime {
     offset: AtomicI64,
 }
 
 impl BrokerTime {
     /// The broker's clock said `broker` when this machine's said `here`, both Unix seconds.
-    pub fn heard(&self, broker: i64, here: i64) {
+    pub(crate) fn heard(&self, broker: i64, here: i64) {
         self.offset.store(broker.saturating_sub(here), Ordering::Relaxed);
     }
 
     /// The broker's clock, Unix seconds, when this machine's says `here`.
-    pub fn at(&self, here: i64) -> i64 {
+    pub(crate) fn at(&self, here: i64) -> i64 {
         here.saturating_add(self.offset.load(Ordering::Relaxed))
     }
 }

@@ -8,7 +8,7 @@ use crate::request::BrokerRequest;
 
 /// What the last notice says about why there is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// Nothing has failed: the first answer isn't there yet.
     #[default]
     Starting,
@@ -20,13 +20,12 @@ pub enum Cause {
     NotWritten,
     /// A person revoked this pod's agent.
     Quarantined,
-    /// Told to stop.
     Stopping,
 }
 
 impl Cause {
     /// The cause that a notice gives, if any.
-    pub fn of(notice: &Notice) -> Option<Self> {
+    pub(crate) fn of(notice: &Notice) -> Option<Self> {
         match notice {
             Notice::Trouble { request, symptom, .. } => Some(Self::Trouble(*request, symptom)),
             Notice::Refused { request, code, .. } => Some(Self::Refused(*request, *code)),
@@ -43,7 +42,7 @@ impl Cause {
     }
 
     /// The body of a probe that fails: one line of at most 256 bytes.
-    pub fn line(self) -> String {
+    pub(crate) fn line(self) -> String {
         let cause = match self {
             Self::Starting => "waiting for the broker's answer".to_owned(),
             Self::Trouble(request, symptom) => format!("could not {request}: {symptom} ({})", explained(symptom)),

@@ -41,7 +41,7 @@ pub struct Config {
 
 /// Everything that is wrong with the environment, a line each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigErrors(pub Vec<String>);
+pub struct ConfigErrors(pub(crate) Vec<String>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,9 +52,8 @@ impl fmt::Display for ConfigErrors {
 impl Config {
     /// Reads the settings with `get`, which answers the value of a variable.
     ///
-    /// # Errors
-    /// Names every variable whose value can't be used, and what would be right.
-    pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+    /// The error names every variable whose value can't be used, and what would be right.
+    pub(crate) fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
         let mut wrong = Vec::new();
         let value = |name: &str| get(name).map(|text| text.trim().to_owned()).unwrap_or_default();
         let broker_url = value(ENV_BROKER_URL);

@@ -11,15 +11,15 @@ use ed25519_dalek::{Signer, SigningKey};
 use secrecy::zeroize::Zeroize;
 
 /// Bytes of a nonce.
-pub const NONCE_BYTES: usize = 32;
+pub(crate) const NONCE_BYTES: usize = 32;
 
 /// The broker's nonce, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nonce([u8; NONCE_BYTES]);
+pub(crate) struct Nonce([u8; NONCE_BYTES]);
 
 /// What the broker gave is no nonce, and is not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NonceError {
+pub(crate) enum NonceError {
     /// It is not hexadecimal.
     #[error("the broker's nonce is not hexadecimal; it must be 64 hexadecimal characters and is not signed")]
     Encoding,
@@ -34,9 +34,8 @@ pub enum NonceError {
 impl Nonce {
     /// Reads a nonce as `/v1/challenge` gives it: 64 hexadecimal characters.
     ///
-    /// # Errors
-    /// When it is anything else.
-    pub fn read(text: &str) -> Result<Self, NonceError> {
+    /// Fails when it is anything else.
+    pub(crate) fn read(text: &str) -> Result<Self, NonceError> {
         let bytes = hex::decode(text).map_err(|_| NonceError::Encoding)?;
         let length = bytes.len();
         bytes.try_into().map(Self).map_err(|_| NonceError::Length(length))
@@ -44,14 +43,10 @@ impl Nonce {
 }
 
 /// This process's key; it never leaves the memory.
-pub struct AgentKey(SigningKey);
+pub(crate) struct AgentKey(SigningKey);
 
 impl AgentKey {
-    /// A new key.
-    ///
-    /// # Errors
-    /// When the generator fails.
-    pub fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
         let mut seed = [0_u8; 32];
         entropy.fill(&mut seed)?;
         let key = SigningKey::from_bytes(&seed);
@@ -60,18 +55,18 @@ impl AgentKey {
     }
 
     /// The public key: raw Ed25519, standard base64 with padding.
-    pub fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         STANDARD.encode(self.0.verifying_key().as_bytes())
     }
 
     /// The signature that a registration needs, standard base64 with padding.
-    pub fn sign_nonce(&self, nonce: &Nonce) -> String {
+    pub(crate) fn sign_nonce(&self, nonce: &Nonce) -> String {
         STANDARD.encode(self.0.sign(&nonce.0).to_bytes())
     }
 
     /// The proof that the caller holds this key, for the renewal of an agent's token; `time` is the broker's, Unix
     /// seconds. `None` when no broker can have made a token with these ids.
-    pub fn prove(&self, agent_id: &str, jti: &str, time: i64) -> Option<RenewalProof> {
+    pub(crate) fn prove(&self, agent_id: &str, jti: &str, time: i64) -> Option<RenewalProof> {
         let text = RenewalText::of(agent_id, jti, time)?;
         Some(RenewalProof {
             time,

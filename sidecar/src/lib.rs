@@ -1,23 +1,31 @@
 //! The AgentWrit sidecar: gets, keeps fresh and gives back one pod's token.
 //!
-//! [`agent`] decides, and knows neither sockets nor files; [`runtime`] does what it decides. Beside them stand the
+//! `agent` decides, and knows neither sockets nor files; `runtime` does what it decides. Beside them stand the
 //! token file, the endpoint on localhost and the health listener.
 #![deny(missing_docs)]
 
-pub mod agent;
-pub mod broker_calls;
-pub mod broker_time;
-pub mod cause;
-pub mod config;
-pub mod http;
-pub mod key;
-pub mod log;
-pub mod log_event;
-pub mod request;
-pub mod run;
-pub mod runtime;
-pub mod status;
-pub mod token;
-pub mod token_file;
-
+mod agent;
+mod broker_calls;
+mod broker_time;
+mod cause;
+mod config;
+mod http;
+mod key;
+mod log;
+mod log_event;
+mod request;
+mod run;
+mod runtime;
 mod schedule;
+mod status;
+mod token;
+mod token_file;
+
+pub use config::{Config, ConfigErrors};
+pub use log::{Log, Sink, Stdout};
+pub use run::{Listeners, StartError, from_environment, run, terminated};
+
+// For the tests of the agent's decisions.
+pub use agent::{Action, Agent, Event, Failure, Found, Holding, Notice, Now};
+pub use request::BrokerRequest;
+pub use token::Issued;

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     /// The ordinary course.
     Info,
     /// Something to know about, or a person's turn.
@@ -47,7 +47,7 @@ impl Log {
     }
 
     /// Writes one line; line feeds and other control characters in `text` become spaces.
-    pub fn write(&self, level: Level, text: &str) {
+    pub(crate) fn write(&self, level: Level, text: &str) {
         let level = match level {
             Level::Info => "INFO",
             Level::Warn => "WARN",

@@ -8,16 +8,15 @@ use crate::request::BrokerRequest;
 
 /// A notice in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogEvent {
+pub(crate) struct LogEvent {
     /// How much it matters.
-    pub level: Level,
-    /// The line.
-    pub text: String,
+    pub(crate) level: Level,
+    pub(crate) text: String,
 }
 
 impl LogEvent {
     /// What to write for `notice`; `policy` is the name of the `LaunchToken`.
-    pub fn of(notice: &Notice, policy: &str) -> Self {
+    pub(crate) fn of(notice: &Notice, policy: &str) -> Self {
         Self {
             level: level(notice),
             text: text(notice, policy),

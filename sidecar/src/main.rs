@@ -21,7 +21,7 @@ Exit codes: 0 after SIGTERM, 1 when it can't start, 2 for a flag that it doesn't
 fn main() -> ExitCode {
     let mut flags = std::env::args().skip(1);
     match flags.next().as_deref() {
-        None => match agentwrit_sidecar::run::from_environment() {
+        None => match agentwrit_sidecar::from_environment() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },

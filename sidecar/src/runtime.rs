@@ -25,7 +25,7 @@ use crate::token_file::TokenFile;
 type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 /// The sidecar's parts, joined.
-pub struct Runtime {
+pub(crate) struct Runtime {
     config: Arc<Config>,
     client: BrokerClient,
     key: Arc<AgentKey>,
@@ -43,8 +43,7 @@ pub struct Runtime {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 impl Runtime {
-    /// Joins the parts.
-    pub fn new(
+    pub(crate) fn new(
         config: Config,
         client: BrokerClient,
         key: AgentKey,
@@ -69,7 +68,7 @@ impl Runtime {
     }
 
     /// Runs until `stop` is ready and the token is given back.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut stopping = false;
         let mut event = Event::Started(self.file.find());

@@ -15,27 +15,27 @@ struct Inner {
 
 /// The valid token, whether this process has written it, and if not, why.
 #[derive(Clone, Default)]
-pub struct Status(Arc<Mutex<Inner>>);
+pub(crate) struct Status(Arc<Mutex<Inner>>);
 
 impl Status {
     /// Replaces both.
-    pub fn set(&self, token: Option<Sensitive>, ready: bool) {
+    pub(crate) fn set(&self, token: Option<Sensitive>, ready: bool) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (inner.token, inner.ready) = (token, ready);
     }
 
     /// Replaces the cause why there is no token.
-    pub fn set_cause(&self, cause: Cause) {
+    pub(crate) fn set_cause(&self, cause: Cause) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).cause = cause;
     }
 
     /// The token, for the endpoint.
-    pub fn token(&self) -> Option<Sensitive> {
+    pub(crate) fn token(&self) -> Option<Sensitive> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).token.clone()
     }
 
     /// For the probes: why the pod isn't ready, if it isn't.
-    pub fn not_ready(&self) -> Option<Cause> {
+    pub(crate) fn not_ready(&self) -> Option<Cause> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (!inner.ready).then_some(inner.cause)
     }

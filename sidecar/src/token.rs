@@ -43,7 +43,7 @@ impl Issued {
     }
 
     /// The same with the life from the broker's answer; `None` when that is not above 0.
-    pub fn answered(token: Sensitive, expires_in: i64) -> Option<Self> {
+    pub(crate) fn answered(token: Sensitive, expires_in: i64) -> Option<Self> {
         let issued = Self::read(token)?;
         (expires_in > 0).then_some(Self {
             life: expires_in,

@@ -16,14 +16,14 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// The file with the token, in a volume of its own.
 #[derive(Debug, Clone)]
-pub struct TokenFile {
+pub(crate) struct TokenFile {
     path: PathBuf,
     temporary: PathBuf,
 }
 
 impl TokenFile {
     /// The file at `path`; `.new` beside it is ours as well.
-    pub fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".new");
@@ -34,7 +34,7 @@ impl TokenFile {
     }
 
     /// What a former process left.
-    pub fn find(&self) -> Found {
+    pub(crate) fn find(&self) -> Found {
         let mut text = String::new();
         let read = File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
         match read {
@@ -46,9 +46,8 @@ impl TokenFile {
 
     /// Replaces the file: a new one is written whole, synced, and renamed over the old.
     ///
-    /// # Errors
-    /// When the volume can't be written; the old file then stays.
-    pub fn write(&self, token: &Sensitive) -> std::io::Result<()> {
+    /// Fails when the volume can't be written; the old file then stays.
+    pub(crate) fn write(&self, token: &Sensitive) -> std::io::Result<()> {
         // Left by a process that ended half-way.
         ignore_absent(std::fs::remove_file(&self.temporary))?;
         let replaced = self
@@ -75,9 +74,8 @@ impl TokenFile {
 
     /// Removes the file, and a half-made new one that a former process left; what isn't there is no error.
     ///
-    /// # Errors
-    /// When it is there and can't be removed.
-    pub fn remove(&self) -> std::io::Result<()> {
+    /// Fails when it is there and can't be removed.
+    pub(crate) fn remove(&self) -> std::io::Result<()> {
         let removed = ignore_absent(std::fs::remove_file(&self.path));
         ignore_absent(std::fs::remove_file(&self.temporary)).and(removed)
     }

@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::Clock;
-use agentwrit_sidecar::config::Config;
-use agentwrit_sidecar::log::{Log, Stdout};
-use agentwrit_sidecar::run::{Listeners, run, terminated};
+use agentwrit_sidecar::{Config, Listeners, Log, Stdout, run, terminated};
 use fake_broker::FakeBroker;
 use tokio::time::{Instant, sleep};
 

@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::SequenceEntropy;
-use agentwrit_sidecar::config::Config;
-use agentwrit_sidecar::log::{Log, Sink};
-use agentwrit_sidecar::run::{Listeners, StartError, run};
+use agentwrit_sidecar::{Config, Listeners, Log, Sink, StartError, run};
 use fake_broker::{FakeBroker, POD, problem};
 use serde_json::json;
 use tempfile::TempDir;

@@ -39,7 +39,7 @@ fn a_wrong_environment_names_every_variable() {
 
 #[tokio::test]
 async fn sigterm_is_the_wish_to_stop() {
-    let stop = agentwrit_sidecar::run::terminated().unwrap();
+    let stop = agentwrit_sidecar::terminated().unwrap();
     let pid = std::process::id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     stop.await;

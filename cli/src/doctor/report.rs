@@ -6,11 +6,9 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
-    /// Good.
     Ok,
     /// It works, and won't for long or not for everybody.
     Warn,
-    /// It doesn't work.
     Fail,
     /// It couldn't be tried.
     Skip,
@@ -32,7 +30,6 @@ struct Check {
     name: &'static str,
     status: Status,
     result: String,
-    /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
 }
@@ -40,7 +37,6 @@ struct Check {
 /// All checks in order.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Whether none failed.
     ok: bool,
     checks: Vec<Check>,
 }

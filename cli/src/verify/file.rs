@@ -46,8 +46,7 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = Result<String, CliError>> +
 impl EventFiles {
     /// Files in any order: each begins with the event after the last of another.
     ///
-    /// # Errors
-    /// When one can't be read, or holds no event.
+    /// Fails when one can't be read, or holds no event.
     pub(crate) fn new(paths: &[PathBuf]) -> Result<Self, CliError> {
         let mut numbered = Vec::new();
         for path in paths {
@@ -76,7 +75,6 @@ impl EventFiles {
             .map(|(index, line)| line.map(|line| (index.saturating_add(1), line)))
     }
 
-    /// Where to begin.
     pub(crate) fn place(&self, start: &Start) -> Result<Place, CliError> {
         let begin = |first| Place {
             line: 1,

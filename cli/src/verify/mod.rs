@@ -23,7 +23,6 @@ pub(crate) use progress::Progress;
 pub(crate) struct Broken {
     /// Id of the event that it is wrong with.
     pub(crate) event: String,
-    /// What is wrong.
     pub(crate) problem: String,
 }
 
@@ -131,8 +130,7 @@ impl<'a> Verification<'a> {
 
     /// The next event's JSON text.
     ///
-    /// # Errors
-    /// The first thing that is wrong; the verification is over then.
+    /// Fails with the first thing that is wrong; the verification is over then.
     pub(crate) fn feed(&mut self, text: &str) -> Result<(), Broken> {
         let event = read(text).map_err(|kind| self.here(&kind))?;
         let step = self.walker.feed(&event, self.keys)?;

@@ -14,7 +14,6 @@ use crate::session::login;
 /// The longest page that brokers answer.
 const PAGE: i64 = 1000;
 
-/// Where to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     /// At the first event.
@@ -28,8 +27,7 @@ pub(crate) enum Start {
 impl Start {
     /// From the value of `--from-checkpoint`.
     ///
-    /// # Errors
-    /// When it can't be the id of an event.
+    /// Fails when it can't be the id of an event.
     pub(crate) fn from_flag(value: Option<&str>) -> Result<Self, CliError> {
         match value {
             None => Ok(Self::First),

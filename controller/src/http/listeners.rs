@@ -16,10 +16,10 @@ pub(crate) const MAX_OPS_BODY: usize = 4 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[error("can't listen on {address} ({what})")]
 pub struct ListenError {
-    pub address: SocketAddr,
-    pub what: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) what: &'static str,
     #[source]
-    pub source: std::io::Error,
+    pub(crate) source: std::io::Error,
 }
 
 /// A listener, and the address that it has.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// Until then, by our monotonic clock.
-    pub until: Instant,
+    pub(crate) until: Instant,
     /// `leaseTransitions`: the lease epoch of our writes.
     pub epoch: i64,
 }
@@ -50,7 +50,7 @@ impl Leadership {
     }
 
     /// Waits until this replica leads.
-    pub async fn gained(&self) {
+    pub(crate) async fn gained(&self) {
         let mut claim = self.claim.clone();
         loop {
             if self.claim().is_some() {
@@ -87,7 +87,7 @@ impl Leadership {
     }
 
     /// The broker has seen `epoch`: the holder, confirmed by its next write of the Lease, sets a higher one.
-    pub fn raise_above(&self, epoch: i64) {
+    pub(crate) fn raise_above(&self, epoch: i64) {
         // A full queue means that such a request is under way.
         let _ = self.raise.try_send(epoch);
     }

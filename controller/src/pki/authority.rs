@@ -21,10 +21,9 @@ const BACKDATED: Duration = Duration::minutes(5);
 /// A certificate and its key, PEM.
 #[derive(Clone)]
 pub struct PemPair {
-    /// The certificate.
-    pub certificate: String,
+    pub(crate) certificate: String,
     /// The private key, PKCS#8.
-    pub key: String,
+    pub(crate) key: String,
 }
 
 impl std::fmt::Debug for PemPair {
@@ -119,7 +118,7 @@ impl Authority {
     }
 
     /// Why a stored leaf has to be replaced, if it has to be.
-    pub fn stale(&self, leaf: &str, names: &[String], now: OffsetDateTime) -> Option<String> {
+    pub(crate) fn stale(&self, leaf: &str, names: &[String], now: OffsetDateTime) -> Option<String> {
         let checked = with_certificate(leaf, |leaf| {
             let validity = leaf.validity();
             let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
@@ -140,8 +139,7 @@ impl Authority {
 
 /// When a certificate expires, Unix seconds.
 ///
-/// # Errors
-/// When it can't be read.
+/// Fails when it can't be read.
 pub(crate) fn not_after(pem: &str) -> Result<i64, String> {
     with_certificate(pem, |certificate| certificate.validity().not_after.timestamp())
 }

@@ -13,9 +13,6 @@ use super::PkiError;
 pub(crate) const CONFIGURATION: &str = "agentwrit-injector";
 
 /// Sets caBundle of every webhook of the configuration that has another; whether the configuration exists.
-///
-/// # Errors
-/// When the API server refuses or doesn't answer.
 pub(crate) async fn set(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let doing = || format!("setting caBundle of {CONFIGURATION}");
@@ -35,9 +32,6 @@ pub(crate) async fn set(client: &Client, certificate: &str) -> Result<bool, PkiE
 }
 
 /// Whether the API server believes a webhook with this CA: the configuration exists and needs no change.
-///
-/// # Errors
-/// When the API server refuses or doesn't answer.
 pub(crate) async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let present = api.get_opt(CONFIGURATION).await;

@@ -27,9 +27,9 @@ const EVENT_NOT_WRITTEN: &str = "CABundleNotWritten";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing {
     /// In one word, for the condition.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// In a sentence; what the API server said.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// The outcome of checking a namespace's `ConfigMap`.

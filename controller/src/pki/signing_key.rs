@@ -13,8 +13,7 @@ const PREFIX: [u8; 16] = [
 
 /// A new key, PEM.
 ///
-/// # Errors
-/// When the system has no randomness.
+/// Fails when the system has no randomness.
 pub(crate) fn generate(entropy: &dyn Entropy) -> Result<String, EntropyError> {
     let mut seed = [0_u8; 32];
     entropy.fill(&mut seed)?;
@@ -26,9 +25,6 @@ pub(crate) fn generate(entropy: &dyn Entropy) -> Result<String, EntropyError> {
 }
 
 /// Checks that a stored key is one.
-///
-/// # Errors
-/// What is wrong with it; holds nothing of the key.
 pub(crate) fn check(pem: &str) -> Result<(), String> {
     SigningKey::from_pkcs8_pem(pem)
         .map(drop)

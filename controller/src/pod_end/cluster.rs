@@ -16,14 +16,13 @@ use super::{API_TIMEOUT, CONCURRENCY, Gone, NOT_FINISHED, PAGE, PodError};
 /// What reading many pods came to.
 #[derive(Debug, Default)]
 pub(super) struct Confirmed {
-    /// These are gone.
-    pub gone: Vec<Gone>,
+    pub(crate) gone: Vec<Gone>,
     /// UIDs of those that run.
-    pub running: Vec<String>,
+    pub(crate) running: Vec<String>,
     /// How many could not be read.
-    pub unread: usize,
+    pub(crate) unread: usize,
     /// Why the first of them couldn't.
-    pub error: Option<PodError>,
+    pub(crate) error: Option<PodError>,
 }
 
 /// Why the pod has ended, if it has: a quorum read, never a cache.

@@ -92,13 +92,13 @@ struct Gone {
 /// The pods that the broker held when it was asked.
 #[derive(Debug)]
 pub(crate) struct BrokersPods {
-    pub pods: Vec<LivePod>,
+    pub(crate) pods: Vec<LivePod>,
     /// The epoch of its store.
-    pub store: String,
+    pub(crate) store: String,
     /// Our lease epoch.
-    pub lead: i64,
+    pub(crate) lead: i64,
     /// Just before the request.
-    pub asked: Instant,
+    pub(crate) asked: Instant,
 }
 
 /// Where pods go that may have ended.

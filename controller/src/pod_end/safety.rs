@@ -25,15 +25,14 @@ pub(super) struct Safety {
 /// What becomes of the pods that were found gone.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
-    /// These have ended.
-    pub end: Vec<Gone>,
+    pub(crate) end: Vec<Gone>,
     /// How many wait for a second comparison from now on.
-    pub held_back: usize,
+    pub(crate) held_back: usize,
     /// How many are gone, with those that wait.
-    pub gone: usize,
+    pub(crate) gone: usize,
     /// Whether most are gone and that has to be reported: some are new, and they wait or nothing was reported for a
     /// minute.
-    pub report: bool,
+    pub(crate) report: bool,
 }
 
 /// Of how many pods how many are gone.

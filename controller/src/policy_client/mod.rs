@@ -120,8 +120,7 @@ impl PolicyClient {
 
     /// Asks what the broker holds; also whether its store is another one than before.
     ///
-    /// # Errors
-    /// When it doesn't answer; it then counts as unreachable.
+    /// Fails when it doesn't answer; it then counts as unreachable.
     pub(crate) async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
         // First, so that the list is of the epoch that the comparison leaves.
         let answer = match self.compare_mark().await {
@@ -193,9 +192,6 @@ impl PolicyClient {
     }
 
     /// Makes the broker hold `put`; sends nothing when it does already. Answers the app's id, of an `AgentApp`.
-    ///
-    /// # Errors
-    /// Why it doesn't hold it.
     pub(crate) async fn ensure<S: PolicySpec>(
         &self,
         key: &PolicyKey,
@@ -247,9 +243,6 @@ impl PolicyClient {
     }
 
     /// Removes a policy from the broker; with `revoke`, its sessions end.
-    ///
-    /// # Errors
-    /// Why it hasn't.
     pub(crate) async fn remove(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
         let order = self.order()?;
         if self.view().removed.contains(uid) {
@@ -279,9 +272,6 @@ impl PolicyClient {
     }
 
     /// Reports that a pod has ended.
-    ///
-    /// # Errors
-    /// Why the broker doesn't know it now.
     pub(crate) async fn pod_ended(&self, pod: &LivePod, reason: &'static str) -> Result<i64, BrokerError> {
         self.leadership.claim().ok_or(BrokerError::NotLeader)?;
         let request = PodEndedRequest {
@@ -299,8 +289,7 @@ impl PolicyClient {
 
     /// Refusals after `cursor`, and the next cursor.
     ///
-    /// # Errors
-    /// When the broker doesn't answer.
+    /// Fails when the broker doesn't answer.
     pub(crate) async fn denials(&self, cursor: i64) -> Result<(Vec<Denial>, i64), BrokerError> {
         let answer = self
             .client

@@ -5,9 +5,9 @@ use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyKind, PolicySummar
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PolicyKey {
-    pub kind: PolicyKind,
-    pub namespace: String,
-    pub name: String,
+    pub(crate) kind: PolicyKind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 /// A spec that the broker takes.

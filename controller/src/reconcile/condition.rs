@@ -27,7 +27,6 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// The condition's reason.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Synced => "Synced",
@@ -46,9 +45,9 @@ impl Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ready {
     /// Why; only `Synced` is ready.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// Why, in a sentence.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Ready {
@@ -77,13 +76,13 @@ const TYPES: [&str; 4] = [
 /// One condition as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub type_: &'static str,
+    pub(crate) type_: &'static str,
     /// Whether the status is True.
-    pub is_true: bool,
+    pub(crate) is_true: bool,
     /// Why, in one word.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// Why, in a sentence.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl From<&Ready> for Wanted {
@@ -125,9 +124,9 @@ pub(crate) fn ours(conditions: &[Condition]) -> Vec<Condition> {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
     /// The condition to write.
-    pub condition: Condition,
+    pub(crate) condition: Condition,
     /// Whether status or reason changed.
-    pub flipped: bool,
+    pub(crate) flipped: bool,
 }
 
 /// What to write so that `conditions` say `wanted` of `generation`; `None` when they do already. The transition time
@@ -168,9 +167,9 @@ pub(crate) fn change(
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Changes {
     /// All conditions of ours, changed or not: those that aren't among them go away.
-    pub conditions: Vec<Condition>,
+    pub(crate) conditions: Vec<Condition>,
     /// Those that need an Event.
-    pub flipped: Vec<Wanted>,
+    pub(crate) flipped: Vec<Wanted>,
 }
 
 /// What to write so that `conditions` say all that is `wanted`, keep what is there of the types `kept`, and nothing

@@ -11,9 +11,9 @@ use crate::reconcile::condition::{Ready, Reason, present};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Desired<S> {
     /// The write; its order is set when it is sent.
-    pub put: PutPolicy<S>,
+    pub(crate) put: PutPolicy<S>,
     /// The condition once the broker has it.
-    pub ready: Ready,
+    pub(crate) ready: Ready,
 }
 
 /// The app of a `LaunchToken`, as the cache shows it.

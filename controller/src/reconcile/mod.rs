@@ -97,9 +97,6 @@ async fn reconcile_all(context: Arc<Context>, apps: Requests<AgentApp>, launch_t
 }
 
 /// Brings one object, the broker and the object's status together.
-///
-/// # Errors
-/// When the API server refuses or doesn't answer; to be tried again.
 pub(crate) async fn reconcile<K: PolicyResource>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,

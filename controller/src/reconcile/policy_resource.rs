@@ -21,8 +21,8 @@ use crate::reconcile::token_size;
 /// The caches of both kinds.
 #[derive(Clone)]
 pub(crate) struct Caches {
-    pub apps: Store<DeserializeGuard<AgentApp>>,
-    pub launch_tokens: Store<DeserializeGuard<LaunchToken>>,
+    pub(crate) apps: Store<DeserializeGuard<AgentApp>>,
+    pub(crate) launch_tokens: Store<DeserializeGuard<LaunchToken>>,
 }
 
 impl Debug for Caches {

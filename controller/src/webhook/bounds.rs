@@ -20,8 +20,7 @@ pub(crate) const MAX_LABELS: usize = 4096;
 
 /// Refuses a pod that has more of something than is read.
 ///
-/// # Errors
-/// Names the field, the count, the limit and what to do.
+/// The error names the field, the count, the limit and what to do.
 pub(crate) fn check(pod: &Pod<'_>, spec: &Spec<'_>) -> Result<(), Refusal> {
     let labels = pod.metadata.labels.count;
     bounded("metadata.labels", labels, MAX_LABELS, "take some out")?;

@@ -35,9 +35,6 @@ pub(crate) struct Injection {
 }
 
 /// Decides what to inject into `pod`, of a namespace whose default `LaunchToken` is `default`.
-///
-/// # Errors
-/// Why the pod is refused.
 pub(crate) fn inject(pod: &Pod<'_>, default: Option<&str>, settings: &SidecarSettings) -> Result<Injection, Refusal> {
     let annotations = &pod.metadata.annotations;
     let spec = pod

@@ -14,7 +14,6 @@ pub(crate) enum InjectLabel {
 impl InjectLabel {
     /// Reads the label's value; `owner` is whose label it is.
     ///
-    /// # Errors
     /// Any word that isn't on the list: a guess either way could be wrong without anybody noticing.
     pub(crate) fn read(value: &str, owner: impl Into<String>) -> Result<Self, Refusal> {
         if INJECT_ON.contains(&value) {

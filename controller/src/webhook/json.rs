@@ -43,8 +43,7 @@ pub(crate) trait FromJson<'de>: Sized {
 
 /// Reads a whole document.
 ///
-/// # Errors
-/// Names the place and what is wrong there; never repeats a value.
+/// The error names the place and what is wrong there; never repeats a value.
 pub(crate) fn read<'de, T: FromJson<'de>>(json: &'de [u8]) -> Result<T, String> {
     let document: Result<Read<T>, serde_json::Error> = serde_json::from_slice(json);
     match document {

@@ -9,7 +9,6 @@ pub(crate) enum Place {
     At,
     /// Within it.
     Below,
-    /// Anywhere else.
     Elsewhere,
 }
 

@@ -44,8 +44,7 @@ impl InjectionRequest {
     /// Reads the annotations of a pod; `default` is the `LaunchToken` that its namespace names, `resources` are the
     /// sidecar's unless the pod asks for others.
     ///
-    /// # Errors
-    /// Names the annotation, what is wrong with its value, and what would be right.
+    /// The error names the annotation, what is wrong with its value, and what would be right.
     pub(crate) fn parse(
         pod: &Annotations<'_>,
         default: Option<&str>,

@@ -144,8 +144,7 @@ pub struct Resources {
 impl Resources {
     /// These, with what the annotations of a pod say.
     ///
-    /// # Errors
-    /// Names the annotation, its value and the bounds.
+    /// The error names the annotation, its value and the bounds.
     pub(crate) fn with(&self, annotations: &Annotations<'_>) -> Result<Self, Refusal> {
         Ok(Self {
             cpu: self.cpu.with(annotations, &CPU_REQUEST, &CPU_LIMIT)?,

@@ -38,7 +38,6 @@ object! {
 impl<'a> Request<'a> {
     /// Reads the request of a review.
     ///
-    /// # Errors
     /// What makes the body no admission review that can be answered.
     pub(crate) fn read(body: &'a [u8]) -> Result<Self, String> {
         let review: Review<'_> = read(body)?;
@@ -71,8 +70,7 @@ impl<'a> Request<'a> {
 
     /// The namespace of the object.
     ///
-    /// # Errors
-    /// When it can't be one.
+    /// Fails when it can't be one.
     pub(crate) fn namespace(&self) -> Result<&str, Refusal> {
         if is_dns_label(&self.namespace, 63) {
             return Ok(&self.namespace);
@@ -115,7 +113,6 @@ struct Status {
 /// What is answered about a pod.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// Nothing of ours.
     Ignored,
     /// The pod is left alone, with a warning to its author.
     LeftAlone(String),
@@ -138,8 +135,7 @@ impl Decision {
 
     /// The answer to the request with this uid, as JSON.
     ///
-    /// # Errors
-    /// When it can't be written.
+    /// Fails when it can't be written.
     pub(crate) fn answer(&self, uid: &str) -> Result<Vec<u8>, serde_json::Error> {
         let mut response = Response {
             uid,

@@ -81,8 +81,7 @@ fn load(leaf: &Arc<Leaf>, path: Option<&Path>) -> Result<Loaded, TlsError> {
 impl WebhookTls {
     /// Serves `leaf`; with `client_ca`, a file, only to clients that have a certificate of it.
     ///
-    /// # Errors
-    /// When the file can't be used.
+    /// Fails when the file can't be used.
     pub(crate) fn load(leaf: Arc<Leaf>, client_ca: Option<PathBuf>) -> Result<Self, TlsError> {
         let loaded = RwLock::new(load(&leaf, client_ca.as_deref())?);
         Ok(Self {
@@ -93,9 +92,6 @@ impl WebhookTls {
     }
 
     /// Reads the file again; true when it had changed. On an error its last good content stays.
-    ///
-    /// # Errors
-    /// As for [`WebhookTls::load`].
     pub(crate) fn refresh(&self) -> Result<bool, TlsError> {
         let fresh = load(&self.leaf, self.client_ca.as_deref())?;
         let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);

@@ -47,9 +47,7 @@ impl<'de: 'a, 'a> FromJson<'de> for Volumes<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Volume<'a> {
     pub(crate) name: Text<'a>,
-    /// `emptyDir`.
     pub(crate) empty_dir: Option<EmptyDir<'a>>,
-    /// `projected`.
     pub(crate) projected: Option<Projected<'a>>,
     /// The name of a member that is another source.
     pub(crate) other: Option<Text<'a>>,

@@ -29,7 +29,7 @@ pub struct Failure {
 
 impl Failure {
     /// From the client's error.
-    pub fn new(request: BrokerRequest, error: &Error) -> Self {
+    pub(crate) fn new(request: BrokerRequest, error: &Error) -> Self {
         let text = match (error.class(), error.refusal()) {
             (Class::Denied(_), Some(refusal)) => refusal.problem.detail.clone(),
             _ => error.to_string(),

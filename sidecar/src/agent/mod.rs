@@ -20,7 +20,7 @@ use self::state::{ExpiresBy, Origin, State};
 use crate::schedule::Schedule;
 
 /// Seconds for which the predecessor of a renewed token is still valid.
-pub const OVERLAP_SECONDS: i64 = 10;
+pub(crate) const OVERLAP_SECONDS: i64 = 10;
 /// Longest time between two looks at the clocks.
 const CLOCK_CHECK_MS: i64 = 5_000;
 /// A larger disagreement of the clocks is a jump.

@@ -6,17 +6,24 @@ use super::event::Now;
 use crate::schedule::Schedule;
 use crate::token::Issued;
 
-/// The agent's state.
 #[derive(Debug)]
 pub(super) enum State {
     /// Before [`super::Event::Started`].
     New,
     /// Wants a first token, or another in place of `old`, which may still be accepted.
-    Registering { old: Option<Held>, at: i64 },
+    Registering {
+        old: Option<Held>,
+        at: i64,
+    },
     /// Holds one and keeps it fresh.
-    Holding { held: Held, renew_at: i64 },
+    Holding {
+        held: Held,
+        renew_at: i64,
+    },
     /// Revoked by a person: tries to register now and then, until it is released.
-    Quarantined { at: i64 },
+    Quarantined {
+        at: i64,
+    },
     /// Told to stop: gives the token back.
     Stopping {
         held: Option<Held>,
@@ -24,7 +31,6 @@ pub(super) enum State {
         wait: i64,
         release_at: i64,
     },
-    /// Done.
     Stopped,
 }
 
@@ -98,7 +104,6 @@ pub(super) enum Origin {
 /// What the broker last said about the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Nothing against it.
     Accepted,
     /// It is no longer valid.
     Rejected,

@@ -9,23 +9,19 @@ use crate::cause::Cause;
 
 /// An answer in text.
 #[derive(Debug)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     /// Header `Allow`, for 405.
-    pub allow: Option<&'static str>,
-    /// The body.
-    pub body: Body,
+    pub(crate) allow: Option<&'static str>,
+    pub(crate) body: Body,
 }
 
 /// A body: a sentence of ours, or the token.
 #[derive(Debug)]
-pub enum Body {
-    /// Not a secret.
+pub(crate) enum Body {
     Text(&'static str),
     /// A sentence of ours that isn't always the same; not a secret either.
     Line(String),
-    /// The token.
     Token(Sensitive),
 }
 
@@ -45,7 +41,7 @@ fn wrong_method(allow: &'static str) -> Reply {
 }
 
 /// Answers a request to the token endpoint.
-pub fn token(method: &Method, uri: &Uri, headers: &HeaderMap, token: Option<Sensitive>) -> Reply {
+pub(crate) fn token(method: &Method, uri: &Uri, headers: &HeaderMap, token: Option<Sensitive>) -> Reply {
     if let Some(refusal) = refused(uri, headers) {
         return text(403, refusal);
     }
@@ -95,7 +91,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Answers a request to the health listener; there is no secret on it.
-pub fn health(method: &Method, uri: &Uri, not_ready: Option<Cause>) -> Reply {
+pub(crate) fn health(method: &Method, uri: &Uri, not_ready: Option<Cause>) -> Reply {
     if uri.path() != HEALTH_STARTUP_PATH && uri.path() != HEALTH_READY_PATH {
         return text(404, "the probes are /startup and /ready\n");
     }

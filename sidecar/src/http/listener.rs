@@ -42,10 +42,8 @@ const SETTINGS: Settings = Settings {
 
 /// What a listener serves.
 #[derive(Debug, Clone, Copy)]
-pub enum Serves {
-    /// The token.
+pub(crate) enum Serves {
     Token,
-    /// The probes.
     Health,
 }
 
@@ -55,7 +53,7 @@ struct Answers {
 }
 
 /// Serves until the task is dropped.
-pub async fn serve(socket: TcpListener, serves: Serves, status: Status) {
+pub(crate) async fn serve(socket: TcpListener, serves: Serves, status: Status) {
     let (stop, _) = watch::channel(());
     let answers = Arc::new(Answers { serves, status });
     Listener::new(socket, SETTINGS, None).serve(&answers, &stop).await;

@@ -1,4 +1,4 @@
 //! What the sidecar serves: the token on localhost, and the probes.
 
-pub mod endpoint;
-pub mod listener;
+pub(crate) mod endpoint;
+pub(crate) mod listener;

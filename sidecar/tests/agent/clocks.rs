@@ -4,8 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::Event;
-use agentwrit_sidecar::request::BrokerRequest;
+use agentwrit_sidecar::BrokerRequest;
+use agentwrit_sidecar::Event;
 
 #[test]
 fn a_suspended_machine_renews_as_soon_as_it_wakes() {

@@ -3,7 +3,7 @@
 use agentwrit_protocol::ErrorCode;
 
 use super::pod::{AWAY, Pod, denied};
-use agentwrit_sidecar::agent::Event;
+use agentwrit_sidecar::Event;
 
 #[test]
 fn a_changed_policy_costs_no_gap_when_the_old_token_still_stands() {

@@ -5,9 +5,9 @@ use agentwrit_protocol::clock::{Clock, ManualClock, SequenceEntropy};
 use agentwrit_protocol::{ErrorCode, Sensitive};
 use std::sync::Arc;
 
-use agentwrit_sidecar::agent::{Action, Agent, Event, Failure, Found, Now};
-use agentwrit_sidecar::request::BrokerRequest;
-use agentwrit_sidecar::token::Issued;
+use agentwrit_sidecar::BrokerRequest;
+use agentwrit_sidecar::Issued;
+use agentwrit_sidecar::{Action, Agent, Event, Failure, Found, Now};
 use agentwrit_testkit::{claims, unsigned_token};
 
 const START: i64 = 1_000_000;

@@ -4,8 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Action, Event, Now};
-use agentwrit_sidecar::request::BrokerRequest;
+use agentwrit_sidecar::BrokerRequest;
+use agentwrit_sidecar::{Action, Event, Now};
 
 fn key_of(actions: &[Action]) -> String {
     let key = actions.iter().find_map(|action| match action {

@@ -7,8 +7,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Event, Found};
-use agentwrit_sidecar::request::BrokerRequest;
+use agentwrit_sidecar::BrokerRequest;
+use agentwrit_sidecar::{Event, Found};
 
 /// A new process that has found the token `old`, good for 200 s, and asks about it.
 fn found() -> Pod {

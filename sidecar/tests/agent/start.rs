@@ -6,7 +6,7 @@ use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
 
 use super::pod::{AWAY, Pod, denied};
-use agentwrit_sidecar::agent::{Event, Found};
+use agentwrit_sidecar::{Event, Found};
 
 #[test]
 fn a_pod_registers_writes_and_is_ready_only_then() {

@@ -4,8 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::{Event, Found};
-use agentwrit_sidecar::request::BrokerRequest;
+use agentwrit_sidecar::BrokerRequest;
+use agentwrit_sidecar::{Event, Found};
 
 #[test]
 fn being_stopped_releases_removes_and_exits() {

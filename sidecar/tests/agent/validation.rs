@@ -4,8 +4,8 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::clock::Clock;
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::agent::Event;
-use agentwrit_sidecar::request::BrokerRequest;
+use agentwrit_sidecar::BrokerRequest;
+use agentwrit_sidecar::Event;
 
 #[test]
 fn validation_comes_within_thirty_seconds_every_time() {

@@ -13,8 +13,7 @@ use crate::webhook::sidecar_spec;
 
 /// Looks at the mounts of the sidecar, and adds those of ours that are missing.
 ///
-/// # Errors
-/// Names the mount that contradicts.
+/// The error names the mount that contradicts.
 pub(super) fn sidecar_mounts(patch: &mut PatchBuilder, at: &str, container: &Container<'_>) -> Result<(), Refusal> {
     let noted = container.mounts.as_deref();
     for (taken, directory) in [
@@ -76,8 +75,7 @@ pub(super) fn sidecar_mounts(patch: &mut PatchBuilder, at: &str, container: &Con
 
 /// Looks at a container that isn't our sidecar, and answers whether it has the token's mount.
 ///
-/// # Errors
-/// Names the mount that contradicts, or that it may not have.
+/// The error names the mount that contradicts, or that it may not have.
 pub(crate) fn token_mount(container: &Container<'_>, gets_token: bool) -> Result<bool, Refusal> {
     let mut found = false;
     for mount in container.mounts.iter().flat_map(|noted| &noted.reserved) {

@@ -13,9 +13,6 @@ use crate::webhook::request::InjectionRequest;
 use crate::webhook::sidecar_spec::{self, MAY_BE_EMPTY, SIDECAR_ENV, SidecarSettings};
 
 /// Looks at the init container with our sidecar's name, at `at` in the pod.
-///
-/// # Errors
-/// Names what contradicts.
 pub(crate) fn check(
     patch: &mut PatchBuilder,
     at: &str,

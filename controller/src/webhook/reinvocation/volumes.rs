@@ -11,9 +11,6 @@ use crate::webhook::sidecar_spec::{self, SidecarSettings};
 use crate::webhook::volumes::{AccountToken, ConfigMap, KeyPath, Projected, Volume, Volumes};
 
 /// Looks at the volumes with reserved names, and adds those of ours that are missing.
-///
-/// # Errors
-/// Names what contradicts.
 pub(crate) fn check(
     patch: &mut PatchBuilder,
     volumes: &Volumes<'_>,
