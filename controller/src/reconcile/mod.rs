@@ -1,4 +1,13 @@
 //! From a custom resource to broker policy, condition and finalizer: level-triggered and idempotent.
+//!
+//! [`watches`] fill a cache of each kind, without what is never read, and put what changed into the [`queue`] of its
+//! kind: an `AgentApp` also asks for its `LaunchToken`s. Every refresh of the broker's list (`leader/broker_sync.rs`)
+//! puts all objects into the queues. kube's `applier` works each queue off: eight objects at once, never the same
+//! object twice at the same time. It starts when all caches are filled and the broker's list is known.
+//! A run ([`reconcile`]) returns at once unless this replica leads. Otherwise `reconciliation.rs` sets the finalizer,
+//! computes what the broker should hold ([`desired`]), sends it if the broker holds something else, and writes the
+//! conditions ([`condition`], `status.rs`) if they differ. After a failure the object waits (`backoff.rs`) until its time
+//! has come or a user changes it. Why this isn't `kube::runtime::Controller`: `docs/adr/0012-the-controllers-loop.md`.
 
 pub(crate) mod condition;
 pub(crate) mod desired;
