@@ -5,13 +5,13 @@
 #![deny(missing_docs)]
 
 mod args;
+mod audit_verify;
 mod commands;
 mod doctor;
 mod error;
 mod init;
 mod output;
 mod session;
-mod verify;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;

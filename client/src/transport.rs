@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::base_url::{Base, check_url};
 use crate::config::{ClientConfig, ConfigError, Identity, Trust};
 use crate::error::{Error, Refusal, error_chain};
-use crate::pool::{Pool, read_small};
+use crate::reloading_client::{Pool, read_small};
 
 const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
     version = 2,

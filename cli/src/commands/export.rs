@@ -8,9 +8,9 @@ use std::path::Path;
 use agentwrit_client::system::SystemClock;
 
 use crate::args::ExportArgs;
+use crate::audit_verify::{Progress, Trail};
 use crate::error::CliError;
 use crate::session::{Context, wait_for};
-use crate::verify::{Progress, Trail};
 
 /// The trail tells who did what.
 const FILE_MODE: u32 = 0o600;

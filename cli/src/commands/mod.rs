@@ -7,10 +7,10 @@ mod manual;
 mod pod;
 mod revoke;
 mod token;
-mod verify;
 mod version;
 
 use crate::args::{AppCommand, AuditCommand, Command, PodCommand, TokenCommand};
+use crate::audit_verify;
 use crate::doctor;
 use crate::error::CliError;
 use crate::init;
@@ -26,7 +26,7 @@ pub(crate) fn run(command: Command, context: &mut Context<'_, '_>) -> Result<(),
         Command::App(AppCommand::Remove(args)) => app::remove(args, context),
         Command::Revoke(args) => revoke::run(args, context),
         Command::Audit(AuditCommand::Events(args)) => audit::events(*args, context),
-        Command::Audit(AuditCommand::Verify(args)) => verify::run(args, context),
+        Command::Audit(AuditCommand::Verify(args)) => audit_verify::command::run(args, context),
         Command::Audit(AuditCommand::Export(args)) => export::run(&args, context),
         Command::Token(TokenCommand::Release(args)) => token::release(args, context),
         Command::Token(TokenCommand::Validate(args)) => token::validate(args, context),

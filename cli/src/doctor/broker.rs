@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::report::Report;
 use super::skew::Skew;
+use crate::audit_verify::{Expected, Progress, Start, Trail, Verdict, Verification};
 use crate::error::CliError;
 use crate::output::Output;
-use crate::verify::{Expected, Progress, Start, Trail, Verdict, Verification};
 
 /// Seconds that do no harm.
 const SMALL_SKEW: i64 = 1;

@@ -1,9 +1,9 @@
 //! `awrit doctor`: from the name in the URL to the last event of the audit trail, one check after the other.
 
 mod broker;
+mod network;
 mod report;
 mod skew;
-mod way;
 
 use agentwrit_client::system::SystemClock;
 use agentwrit_client::{BrokerClient, ConfigError};
@@ -15,8 +15,8 @@ use crate::output::Output;
 use crate::session::{Context, wait_for};
 
 use broker::{CHECKS, NOT_ASKED, Visit};
+use network::reach;
 use report::Report;
-use way::reach;
 
 pub(crate) fn run(args: &DoctorArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let secret = context.admin_secret();

@@ -1,5 +1,6 @@
 //! Verification of the audit chain: event by event, whatever they come from.
 
+pub(crate) mod command;
 mod dropped;
 mod expected;
 mod file;

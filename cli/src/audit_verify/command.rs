@@ -6,11 +6,11 @@ use agentwrit_client::Jwks;
 use agentwrit_client::system::SystemClock;
 
 use crate::args::VerifyArgs;
+use crate::audit_verify::{EventFiles, Expected, Place, Progress, Start, Trail, Verdict, Verification, told};
 use crate::error::CliError;
 use crate::session::{Context, wait_for};
-use crate::verify::{EventFiles, Expected, Place, Progress, Start, Trail, Verdict, Verification, told};
 
-pub(super) fn run(args: VerifyArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
+pub(crate) fn run(args: VerifyArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let start = Start::from_flag(args.from_checkpoint.as_deref())?;
     let keys = args.jwks.as_deref().map(read_keys).transpose()?;
     let expected = Expected::new(args.expect_count, args.expect_head);
