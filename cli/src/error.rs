@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use agentwrit_client::{ConfigError, Error};
 
-use crate::init::InitError;
+use crate::init_error::InitError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub(crate) enum CliError {
     },
     /// `awrit doctor` found something.
     #[error("{failed} of {checks} checks failed")]
-    Unwell { failed: usize, checks: usize },
+    ChecksFailed { failed: usize, checks: usize },
     #[error(transparent)]
     Init(#[from] InitError),
     /// The result can't be written.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agentwrit_client::system::SystemEntropy;
-use agentwrit_protocol::{Entropy, EntropyError};
+use agentwrit_protocol::Entropy;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -14,39 +14,12 @@ use serde_json::json;
 use crate::Environment;
 use crate::args::InitArgs;
 use crate::error::CliError;
+use crate::init_error::InitError;
 use crate::output::Output;
 
 const BCRYPT_COST: u32 = 12;
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-
-/// Why no configuration was written.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InitError {
-    /// Neither dev nor prod.
-    #[error("invalid mode {0:?}: it must be dev or prod")]
-    Mode(String),
-    #[error("{} already exists; --force replaces it, and its secret is lost", .0.display())]
-    Exists(PathBuf),
-    /// It may point anywhere.
-    #[error("{} is a symlink: refusing to write through it", .0.display())]
-    Symlink(PathBuf),
-    /// The path is no file's.
-    #[error("{} is not the path of a file", .0.display())]
-    NotAFile(PathBuf),
-    #[error("can't write {}: {source}", path.display())]
-    Write {
-        /// The file or its folder.
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    /// No secret can be made.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// No hash can be made.
-    #[error("can't hash the secret: {0}")]
-    Hash(#[from] bcrypt::BcryptError),
-}
 
 enum Mode {
     Development,

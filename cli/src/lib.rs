@@ -10,6 +10,7 @@ mod commands;
 mod doctor;
 mod error;
 mod init;
+mod init_error;
 mod output;
 mod session;
 

@@ -148,9 +148,9 @@ fn system_ca() -> Option<PathBuf> {
 }
 
 /// How long a login waits in all when there are too many of them: each command is one, and a script is many commands.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOGIN_RETRY_LIMIT: Duration = Duration::from_secs(10);
 /// When the broker doesn't say when to come again.
-const A_MOMENT: Duration = Duration::from_secs(1);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Logs in; comes again when the broker says that there are too many logins just now.
 pub(crate) async fn login(client: &BrokerClient, secret: &Sensitive) -> Result<Sensitive, CliError> {
@@ -163,9 +163,9 @@ pub(crate) async fn login(client: &BrokerClient, secret: &Sensitive) -> Result<S
         let Class::RateLimited(pause) = error.class() else {
             return Err(CliError::auth(&error));
         };
-        let pause = pause.unwrap_or(A_MOMENT).max(A_MOMENT);
+        let pause = pause.unwrap_or(DEFAULT_RETRY_AFTER).max(DEFAULT_RETRY_AFTER);
         waited = waited.saturating_add(pause);
-        if waited > PATIENCE {
+        if waited > LOGIN_RETRY_LIMIT {
             return Err(CliError::auth(&error));
         }
         tokio::time::sleep(pause).await;

@@ -119,8 +119,8 @@ impl BrokerClient {
     /// # Errors
     /// Says which property of the certificate, or of the server, is in the way.
     pub async fn handshake(&self, stream: TcpStream, clock: &dyn Clock) -> Result<TlsFacts, TlsProblem> {
-        let material = self.pool().material().map_err(TlsProblem::File)?;
-        let config = trust::tls_config(&material).map_err(|unusable| TlsProblem::File(self.pool().name(unusable)))?;
+        let material = self.http().material().map_err(TlsProblem::File)?;
+        let config = trust::tls_config(&material).map_err(|unusable| TlsProblem::File(self.http().name(unusable)))?;
         let (host, _) = self.authority();
         let name = ServerName::try_from(host.to_owned()).map_err(|error| TlsProblem::Other(error.to_string()))?;
         let connecting = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream);

@@ -1,4 +1,4 @@
-//! The connections that are kept, made anew when a file that they rest on has changed.
+//! An HTTP client that is built again when a file that it was built from has changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -23,8 +23,8 @@ const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 pub(crate) type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Where CA and client certificate come from, and the connections made with what was there last.
-pub(crate) struct Pool {
+/// Where the CA and the client certificate come from, and the client that was built from what was there last.
+pub(crate) struct ReloadingClient {
     ca_file: Option<PathBuf>,
     own: Option<ClientCertificate>,
     max_idle: usize,
@@ -47,10 +47,10 @@ impl Current {
     }
 }
 
-impl Pool {
+impl ReloadingClient {
     /// Fails when the CA bytes of the settings can't be used; files are read at the first call.
     pub(crate) fn new(config: &ClientConfig, plain: bool) -> Result<Self, ConfigError> {
-        let pool = Self {
+        let client = Self {
             ca_file: match &config.trust {
                 Trust::File(path) if !plain => Some(path.clone()),
                 _ => None,
@@ -60,9 +60,9 @@ impl Pool {
             current: Mutex::default(),
         };
         if let Trust::Pem(pem) = &config.trust {
-            pool.set_ca(pem)?;
+            client.set_ca(pem)?;
         }
-        Ok(pool)
+        Ok(client)
     }
 
     /// Replaces CA certificates that come from no file; the old ones stay when these can't be used.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::base_url::{Base, check_url};
 use crate::config::{ClientConfig, ConfigError, Identity, Trust};
 use crate::error::{Error, Refusal, error_chain};
-use crate::reloading_client::{Pool, read_small};
+use crate::reloading_client::{ReloadingClient, read_small};
 
 const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
     version = 2,
@@ -32,7 +32,7 @@ const MAX_KEPT_BODY: usize = 4096;
 struct Inner {
     config: ClientConfig,
     base: Base,
-    pool: Pool,
+    http: ReloadingClient,
     /// The header `Date` of the newest answer, and when it came.
     date: Mutex<Option<(OffsetDateTime, Instant)>>,
 }
@@ -150,11 +150,11 @@ impl BrokerClient {
         if !base.plain && matches!(config.trust, Trust::None) {
             return Err(ConfigError::NoTrust(base.url));
         }
-        let pool = Pool::new(&config, base.plain)?;
+        let http = ReloadingClient::new(&config, base.plain)?;
         let inner = Inner {
             config,
             base,
-            pool,
+            http,
             date: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -165,15 +165,15 @@ impl BrokerClient {
     /// # Errors
     /// When `pem` holds no usable certificate; the old ones then stay.
     pub fn set_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
-        self.inner.pool.set_ca(pem)
+        self.inner.http.set_ca(pem)
     }
 
     pub(crate) fn base(&self) -> &Base {
         &self.inner.base
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.inner.pool
+    pub(crate) fn http(&self) -> &ReloadingClient {
+        &self.inner.http
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -228,7 +228,7 @@ impl BrokerClient {
         let name = call.name();
         let secret = call.bearer;
         let request = self.request(call)?;
-        let response = self.inner.pool.connections()?.request(request).await.map_err(|error| {
+        let response = self.inner.http.connections()?.request(request).await.map_err(|error| {
             let text = error_chain(&error);
             Error::Network(text, Some(Box::new(error)))
         })?;

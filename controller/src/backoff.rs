@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After the first failure.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// After any further one, at most.
-pub(crate) const LONGEST: Duration = Duration::from_mins(5);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// From so many entries on, those that weren't used in a long time are dropped.
-const MANY: usize = 1024;
+const FORGET_ABOVE: usize = 1024;
 
 /// The pause after so many failures in a row.
 pub(crate) fn pause(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    FIRST.saturating_mul(1 << doublings).min(LONGEST)
+    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }
 
 /// Remembers what failed, and until when it rests.
@@ -55,8 +55,8 @@ impl<K: Eq + Hash> Backoff<K> {
     pub(crate) fn failed(&self, key: K) -> Duration {
         let now = Instant::now();
         let mut entries = self.entries();
-        if entries.len() >= MANY && !entries.contains_key(&key) {
-            entries.retain(|_, entry| entry.until + LONGEST > now);
+        if entries.len() >= FORGET_ABOVE && !entries.contains_key(&key) {
+            entries.retain(|_, entry| entry.until + LONGEST_PAUSE > now);
         }
         let entry = entries.entry(key).or_insert(Entry {
             failures: 0,
@@ -101,17 +101,17 @@ mod tests {
         assert_eq!(backoff.rests(&"a"), None);
         assert_eq!(backoff.failed("a"), Duration::from_secs(4), "it has not succeeded");
         assert!(backoff.done(&"a") && !backoff.done(&"a"));
-        assert_eq!(backoff.failed("a"), FIRST);
+        assert_eq!(backoff.failed("a"), FIRST_PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn old_failures_are_not_kept_for_ever() {
         let backoff = Backoff::default();
-        for key in 0..MANY {
+        for key in 0..FORGET_ABOVE {
             backoff.failed(key);
         }
-        tokio::time::advance(2 * LONGEST).await;
-        backoff.failed(MANY);
+        tokio::time::advance(2 * LONGEST_PAUSE).await;
+        backoff.failed(FORGET_ABOVE);
         assert_eq!(backoff.entries().len(), 1);
     }
 }

@@ -30,7 +30,7 @@ use crate::webhook::{self, ServeError};
 /// Between two attempts to have the CA at the start.
 const CA_RETRY: Duration = Duration::from_secs(2);
 /// The webhook goes on this long after a stop: the API server may still have its address.
-const LINGER: Duration = Duration::from_secs(3);
+const WEBHOOK_LINGER: Duration = Duration::from_secs(3);
 /// Answers of the broker about 10,000 policies and pods fit.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -168,7 +168,7 @@ pub async fn run(
     drop(stop_elector);
     // A failed task has been logged by itself.
     let _ = elector.await;
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(WEBHOOK_LINGER).await;
     tasks.shutdown().await;
     Ok(())
 }

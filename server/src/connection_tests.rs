@@ -20,7 +20,7 @@ use crate::{BodyError, Budget, SOCKET_BUFFER, Settings, Times, read_body};
 
 const HEALTH: &[u8] = b"GET /quick HTTP/1.1\r\nhost: b\r\n\r\n";
 const MIB: usize = 1_048_576;
-const PLACE: usize = 48 * 1024;
+const BYTES_PER_CONNECTION: usize = 48 * 1024;
 
 /// What the tests ask.
 struct Echo;
@@ -95,7 +95,7 @@ impl Listener {
         let budget = Budget {
             bytes,
             reserve: bytes / 4,
-            place: PLACE,
+            place: BYTES_PER_CONNECTION,
         };
         let settings = Settings {
             times: Times::API,
@@ -106,7 +106,7 @@ impl Listener {
             socket_buffer: SOCKET_BUFFER,
         };
         Self {
-            pool: Pool::new(budget.bytes, budget.reserve, 4 * PLACE),
+            pool: Pool::new(budget.bytes, budget.reserve, 4 * BYTES_PER_CONNECTION),
             settings: Arc::new(settings),
             stop: watch::channel(()).0,
         }
@@ -448,7 +448,7 @@ async fn stalled_bodies_make_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_pool_takes_every_new_connection() {
-    let listener = Listener::with(64 * PLACE);
+    let listener = Listener::with(64 * BYTES_PER_CONNECTION);
     let mut silent: Vec<DuplexStream> = (0..200).map(|_| listener.connect_from(ONE)).collect();
     settle().await;
     assert_eq!(listener.pool.occupancy().connections, 64);
@@ -471,7 +471,7 @@ async fn header_lines_count_with_what_they_take() {
     answer(&mut plain).await;
     assert_eq!(
         listener.pool.occupancy().bytes,
-        PLACE,
+        BYTES_PER_CONNECTION,
         "a small request costs no more than its place"
     );
     let mut client = listener.connect();
@@ -479,7 +479,7 @@ async fn header_lines_count_with_what_they_take() {
     let request = format!("POST /echo HTTP/1.1\r\nhost: b\r\n{lines}content-length: 9\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     settle().await;
-    let counted = listener.pool.occupancy().bytes - 2 * PLACE;
+    let counted = listener.pool.occupancy().bytes - 2 * BYTES_PER_CONNECTION;
     assert!(counted > 900 * 128, "{counted}");
 }
 
@@ -516,7 +516,7 @@ async fn what_the_kernel_may_keep_of_small_answers_counts() {
     for _ in 0..30 {
         client.write_all(request.as_bytes()).await.unwrap();
         answer(&mut client).await;
-        counted.push(listener.pool.occupancy().bytes - PLACE);
+        counted.push(listener.pool.occupancy().bytes - BYTES_PER_CONNECTION);
     }
     assert_eq!((counted[0], counted[3]), (0, 0), "the place pays for the first ones");
     assert_eq!(counted[29], 48 * 1024, "then the whole buffer counts, and no more");
@@ -526,14 +526,14 @@ async fn what_the_kernel_may_keep_of_small_answers_counts() {
 async fn a_handshake_counts_with_what_it_may_keep() {
     let listener = Listener::new();
     let deadlines = Deadlines::admitted(&listener.pool, ONE, &listener.settings, Phase::Handshake).unwrap();
-    assert_eq!(listener.pool.occupancy().bytes, PLACE + 64 * 1024);
+    assert_eq!(listener.pool.occupancy().bytes, BYTES_PER_CONNECTION + 64 * 1024);
     deadlines.ready();
-    assert_eq!(listener.pool.occupancy().bytes, PLACE);
+    assert_eq!(listener.pool.occupancy().bytes, BYTES_PER_CONNECTION);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_trusted_source_keeps_its_connections() {
-    let listener = Listener::with(8 * PLACE);
+    let listener = Listener::with(8 * BYTES_PER_CONNECTION);
     let mut trusted = listener.connect_from(TWO);
     trusted
         .write_all(b"GET /trust HTTP/1.1\r\nhost: b\r\n\r\n")
@@ -561,6 +561,6 @@ async fn a_large_body_counts_only_while_it_is_here() {
     client.write_all(request.as_bytes()).await.unwrap();
     answer(&mut client).await;
     settle().await;
-    let counted = listener.pool.occupancy().bytes - PLACE;
+    let counted = listener.pool.occupancy().bytes - BYTES_PER_CONNECTION;
     assert!(counted <= 80 * 1024, "only what the read buffer may keep: {counted}");
 }

@@ -3,9 +3,9 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Kept for the store, TLS files, the Kubernetes API and the other listener.
-const RESERVE: u64 = 512;
+const RESERVED_DESCRIPTORS: u64 = 512;
 /// Connections at most: an idle one takes some kilobytes.
-const MOST: u64 = 16_384;
+const MAX_CONNECTIONS: u64 = 16_384;
 
 /// Raises the limit of open files as far as the system allows without privileges, as Go programs do.
 pub fn raise_limit() {
@@ -29,7 +29,10 @@ pub(crate) fn connections() -> usize {
 }
 
 fn share(limit: u64) -> u64 {
-    limit.saturating_sub(RESERVE).max(limit / 2).clamp(1, MOST)
+    limit
+        .saturating_sub(RESERVED_DESCRIPTORS)
+        .max(limit / 2)
+        .clamp(1, MAX_CONNECTIONS)
 }
 
 #[cfg(test)]
@@ -43,8 +46,8 @@ mod tests {
             (256, 128),
             (1024, 512),
             (4096, 3584),
-            (20_000, MOST),
-            (u64::MAX, MOST),
+            (20_000, MAX_CONNECTIONS),
+            (u64::MAX, MAX_CONNECTIONS),
         ] {
             assert_eq!(share(limit), wanted, "{limit}");
         }

@@ -55,7 +55,7 @@ pub struct Budget {
 }
 
 /// Measured with idle, half-read and TLS connections: 12 to 49 KiB each; the rest is for the kernel's receive buffer.
-pub(crate) const PLACE: usize = 80 * 1024;
+pub(crate) const BYTES_PER_CONNECTION: usize = 80 * 1024;
 /// More would be no help to anybody: what is beyond waits in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
 /// The usual [`Settings::socket_buffer`].
@@ -73,18 +73,18 @@ impl Budget {
     /// For a listener beside the main one.
     pub const fn small(connections: usize) -> Self {
         Self {
-            bytes: connections.saturating_mul(PLACE),
+            bytes: connections.saturating_mul(BYTES_PER_CONNECTION),
             reserve: 0,
-            place: PLACE,
+            place: BYTES_PER_CONNECTION,
         }
     }
 
     fn of(memory: usize, descriptors: usize) -> Self {
         let most = descriptors.clamp(1, MAX_CONNECTIONS);
-        let bytes = (memory / 2).min(MAX_CONNECTIONS.saturating_mul(PLACE));
+        let bytes = (memory / 2).min(MAX_CONNECTIONS.saturating_mul(BYTES_PER_CONNECTION));
         let reserve = bytes / 16;
         // Fewer descriptors than the memory has room for: places then count more, so that they can't run out.
-        let place = PLACE.max(bytes.saturating_add(reserve) / most);
+        let place = BYTES_PER_CONNECTION.max(bytes.saturating_add(reserve) / most);
         Self { bytes, reserve, place }
     }
 }
@@ -117,8 +117,14 @@ mod tests {
     #[test]
     fn the_budget_is_half_of_the_memory_and_fits_the_descriptors() {
         let small = Budget::of(256 * MIB, 100_000);
-        assert_eq!((small.bytes, small.reserve, small.place), (128 * MIB, 8 * MIB, PLACE));
-        assert_eq!(Budget::of(usize::MAX, 100_000).bytes, MAX_CONNECTIONS * PLACE);
+        assert_eq!(
+            (small.bytes, small.reserve, small.place),
+            (128 * MIB, 8 * MIB, BYTES_PER_CONNECTION)
+        );
+        assert_eq!(
+            Budget::of(usize::MAX, 100_000).bytes,
+            MAX_CONNECTIONS * BYTES_PER_CONNECTION
+        );
         for (memory, descriptors) in [(256 * MIB, 512), (usize::MAX, 512), (64 * MIB, 1), (8 * MIB, 0)] {
             let budget = Budget::of(memory, descriptors);
             let connections = (budget.bytes + budget.reserve) / budget.place;

@@ -21,7 +21,7 @@ use crate::Source;
 /// How often at most the order of a source's connections is corrected in search of the idlest one.
 const MAX_CORRECTIONS: usize = 64;
 /// How long a source stays trusted.
-const TRUST: Duration = Duration::from_mins(1);
+const TRUST_DURATION: Duration = Duration::from_mins(1);
 /// Most sources that are trusted at once.
 const MAX_TRUSTED: usize = 64;
 
@@ -147,7 +147,7 @@ impl Pool {
             state.trusted.retain(|_, until| *until > now);
         }
         if state.trusted.len() < MAX_TRUSTED || state.trusted.contains_key(&source) {
-            state.trusted.insert(source, now + TRUST);
+            state.trusted.insert(source, now + TRUST_DURATION);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::runtime::Runtime;
 use crate::status::Status;
 
 /// Longest time for one answer of the broker.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// No answer that a sidecar asks for is larger.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
@@ -133,7 +133,7 @@ pub async fn run(
     let client = BrokerClient::new(ClientConfig {
         trust: Trust::File(config.ca_file.clone()),
         identity: Some(Identity::File(config.identity_file.clone())),
-        timeout: TIMEOUT,
+        timeout: REQUEST_TIMEOUT,
         max_response_bytes: MAX_RESPONSE_BYTES,
         max_idle_connections: 1,
         user_agent: concat!("agentwrit-sidecar/", env!("CARGO_PKG_VERSION")).to_owned(),

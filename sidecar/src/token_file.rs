@@ -11,7 +11,7 @@ use crate::agent::Found;
 use crate::token::Issued;
 
 /// Readable for every container that mounts the volume, writable for none.
-const MODE: u32 = 0o444;
+const TOKEN_FILE_MODE: u32 = 0o444;
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// The file with the token, in a volume of its own.
@@ -64,11 +64,11 @@ impl TokenFile {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(MODE)
+            .mode(TOKEN_FILE_MODE)
             .open(&self.temporary)?;
         file.write_all(token.expose().as_bytes())?;
         // The process's umask may have taken bits away.
-        file.set_permissions(Permissions::from_mode(MODE))?;
+        file.set_permissions(Permissions::from_mode(TOKEN_FILE_MODE))?;
         file.sync_all()
     }
 

@@ -14,7 +14,7 @@ pub(crate) use audit::{AuditCommand, EventsArgs, ExportArgs, VerifyArgs};
 pub(crate) use local::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs, Shell};
 pub(crate) use token::{PodCommand, PodReleaseArgs, RevokeArgs, TokenArgs, TokenCommand};
 
-const AFTER: &str = "\
+const HELP_FOOTER: &str = "\
 Environment:
   AACTL_BROKER_URL     the broker's URL, such as https://agentwrit-broker.agentwrit-system.svc:8443
   AACTL_ADMIN_SECRET   the admin secret
@@ -33,7 +33,7 @@ Example:
 
 /// The command line of AgentWrit
 #[derive(Debug, Parser)]
-#[command(name = "awrit", version, after_help = AFTER, arg_required_else_help = true)]
+#[command(name = "awrit", version, after_help = HELP_FOOTER, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::session::login;
 
 /// The longest page that brokers answer.
-const PAGE: i64 = 1000;
+const EVENTS_PER_PAGE: i64 = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -152,7 +152,7 @@ impl<'a> Trail<'a> {
         }
         // By cursor: an offset would move when the broker drops events in the meantime.
         let query = AuditQuery {
-            limit: Some(PAGE),
+            limit: Some(EVENTS_PER_PAGE),
             cursor: Some(AuditEvent::id_for(self.after)),
             ..AuditQuery::default()
         };

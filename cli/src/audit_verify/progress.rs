@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::Clock;
 
 /// Between two lines, and before the first.
-const EVERY: Duration = Duration::from_secs(2);
+const LINE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When to tell how far a walk is.
 pub(crate) struct Progress<'a> {
@@ -17,7 +17,7 @@ impl<'a> Progress<'a> {
     pub(crate) fn new(clock: &'a dyn Clock) -> Self {
         Self {
             clock,
-            next: clock.monotonic().saturating_add(EVERY),
+            next: clock.monotonic().saturating_add(LINE_INTERVAL),
         }
     }
 
@@ -27,7 +27,7 @@ impl<'a> Progress<'a> {
         if now < self.next {
             return None;
         }
-        self.next = now.saturating_add(EVERY);
+        self.next = now.saturating_add(LINE_INTERVAL);
         Some(match total {
             Some(total) => format!("{done} of {total} events ..."),
             None => format!("{done} events ..."),

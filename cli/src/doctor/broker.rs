@@ -24,15 +24,15 @@ pub(super) const CHECKS: [&str; 6] = ["clock", "version", "store", "keys", "logi
 pub(super) const NOT_ASKED: &str = "the broker can't be asked";
 const NO_SECRET: &str = "AACTL_ADMIN_SECRET is not set";
 
-/// A visit to a broker that takes connections.
-pub(super) struct Visit<'a> {
+/// The checks of a broker that takes connections.
+pub(super) struct BrokerChecks<'a> {
     client: &'a BrokerClient,
     clock: &'a dyn Clock,
     report: Report,
 }
 
-impl<'a> Visit<'a> {
-    /// Goes on with the report of the way there.
+impl<'a> BrokerChecks<'a> {
+    /// Goes on with the report of the network checks.
     pub(super) fn new(client: &'a BrokerClient, clock: &'a dyn Clock, report: Report) -> Self {
         Self { client, clock, report }
     }

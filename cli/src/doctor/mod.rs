@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::session::{Context, wait_for};
 
-use broker::{CHECKS, NOT_ASKED, Visit};
+use broker::{BrokerChecks, CHECKS, NOT_ASKED};
 use network::reach;
 use report::Report;
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DoctorArgs, context: &mut Context<'_, '_>) -> Result<()
         .result(&report, ["STATUS", "CHECK", "RESULT"], Report::rows)?;
     match report.failed() {
         0 => Ok(()),
-        failed => Err(CliError::Unwell {
+        failed => Err(CliError::ChecksFailed {
             failed,
             checks: report.checks(),
         }),
@@ -51,7 +51,7 @@ fn unusable_url(error: &ConfigError) -> Report {
 async fn examine(client: &BrokerClient, secret: Option<&Sensitive>, full: bool, output: &mut Output<'_>) -> Report {
     let mut report = Report::default();
     if reach(client, &SystemClock, &mut report).await {
-        return Visit::new(client, &SystemClock, report)
+        return BrokerChecks::new(client, &SystemClock, report)
             .check(secret, full, output)
             .await;
     }

@@ -1,4 +1,4 @@
-//! The way to the broker: url, dns, tcp, tls.
+//! The network up to the broker: url, dns, tcp, tls.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};

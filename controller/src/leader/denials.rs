@@ -13,9 +13,9 @@ use time::format_description::well_known::Rfc3339;
 use crate::context::Context;
 
 /// How often we ask.
-const EVERY: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Older denials were reported by an earlier leader, or are of no use any more.
-const OLDEST: time::Duration = time::Duration::seconds(60);
+const MAX_AGE: time::Duration = time::Duration::seconds(60);
 
 /// Asks for ever, while this replica leads.
 pub(super) async fn run(context: Arc<Context>) {
@@ -31,7 +31,7 @@ pub(super) async fn run(context: Arc<Context>) {
             // Also backwards: another store counts from the beginning.
             cursor = next;
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -68,7 +68,7 @@ async fn report(context: &Context, denial: &Denial) {
 }
 
 fn recent(at: &str, now: OffsetDateTime) -> bool {
-    OffsetDateTime::parse(at, &Rfc3339).is_ok_and(|at| now - at < OLDEST)
+    OffsetDateTime::parse(at, &Rfc3339).is_ok_and(|at| now - at < MAX_AGE)
 }
 
 /// The Event's reason, the kind in the style of Kubernetes, and its note, which names what the pod ran with.

@@ -24,13 +24,13 @@ use crate::report::{Categorised, Category, Reporter};
 /// Name of the Lease, in the release namespace.
 pub(crate) const LEASE_NAME: &str = "agentwrit-controller";
 /// After this long without renewal the Lease is anybody's.
-const DURATION: Duration = Duration::from_secs(15);
+const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often the others look.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long the holder may write after a renewal: less, so that it stops before the others may take over.
-const CLAIM: Duration = Duration::from_secs(12);
+const CLAIM_DURATION: Duration = Duration::from_secs(12);
 
 /// Reason of the Event while the Lease can't be read or written.
 const LEASE_NOT_KEPT: &str = "LeaseNotKept";
@@ -181,7 +181,7 @@ impl Elector {
         self.memory.foreign = None;
         self.metrics.leader.set(1);
         self.claim.send_replace(Some(Claim {
-            until: started + CLAIM,
+            until: started + CLAIM_DURATION,
             epoch,
         }));
         Ok(true)
@@ -205,7 +205,7 @@ impl Elector {
             spec.acquire_time = Some(now.clone());
         }
         spec.holder_identity = Some(self.identity.clone());
-        spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+        spec.lease_duration_seconds = i32::try_from(LEASE_DURATION.as_secs()).ok();
         spec.renew_time = Some(now);
         spec.lease_transitions = Some(i32::try_from(epoch).unwrap_or(i32::MAX));
         lease

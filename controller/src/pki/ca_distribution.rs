@@ -14,9 +14,9 @@ use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
 /// One that was right is looked at again after this long, whatever the watch says.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
 /// One that was right this long ago isn't looked at because of another pod: pods come in crowds.
-const FRESH: Duration = Duration::from_secs(10);
+const FRESH_FOR: Duration = Duration::from_secs(10);
 /// Schedule because of changes become rarer until the `ConfigMap` has been left alone for so long.
-const QUIET: Duration = Duration::from_mins(1);
+const QUIET_PERIOD: Duration = Duration::from_mins(1);
 /// A user who has made room, or put right what was changed, waits no longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -131,7 +131,7 @@ impl Schedule {
                 let look = self.0.entry(namespace).or_insert(Look::new(now));
                 // What can't be written now can't either because there is one more pod.
                 if look.failures == 0 {
-                    look.soon(now, FRESH.max(look.pause_of_changes(now)));
+                    look.soon(now, FRESH_FOR.max(look.pause_of_changes(now)));
                 }
             }
             CaEvent::Changed(namespace) => self.changed(&namespace, now),
@@ -213,7 +213,7 @@ impl Look {
     }
 
     fn is_quiet(&self, now: Instant) -> bool {
-        self.changed.is_none_or(|changed| now > changed + QUIET)
+        self.changed.is_none_or(|changed| now > changed + QUIET_PERIOD)
     }
 
     /// The least time between two looks, by how often the `ConfigMap` was changed of late.
@@ -299,7 +299,7 @@ mod tests {
         let (mut schedule, mut now) = (Schedule::default(), Instant::now());
         schedule.observe(needed(), now);
         schedule.record("shop".into(), outcome, now);
-        now += 2 * QUIET;
+        now += 2 * QUIET_PERIOD;
         let (mut pauses, mut pause) = (Vec::new(), 0);
         while pauses.len() < 10 {
             schedule.observe(changed(), now);
@@ -330,7 +330,7 @@ mod tests {
             schedule.observe(changed(), now);
         }
         assert_eq!(pause_of(&schedule, now), Some(60));
-        now += QUIET;
+        now += QUIET_PERIOD;
         schedule.record("shop".into(), &Outcome::Right, now);
         now += Duration::from_secs(1);
         schedule.observe(changed(), now);

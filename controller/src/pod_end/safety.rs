@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Gone;
 
 /// Up to this many ends at once need no second comparison: one pod of one is always more than half.
-const FLOOR: usize = 10;
+const ALWAYS_ALLOWED: usize = 10;
 /// After this long, a pod that is still gone has ended.
 const SECOND_COMPARISON: Duration = Duration::from_mins(1);
 
@@ -44,7 +44,7 @@ struct Count {
 
 impl Count {
     fn most_are_gone(self) -> bool {
-        self.gone > FLOOR && self.gone > self.all / 2
+        self.gone > ALWAYS_ALLOWED && self.gone > self.all / 2
     }
 
     fn without(self, other: Self) -> Self {
@@ -63,7 +63,7 @@ impl Safety {
 
     /// Decides about the pods `gone` of all the broker's pods. What has waited for its second comparison ends. Of the
     /// others, a namespace's wait when most of the broker's pods are gone, and would be so whichever *other* namespace
-    /// were left out (with [`FLOOR`] too): one namespace can't delay the end of another's pods.
+    /// were left out (with [`ALWAYS_ALLOWED`] too): one namespace can't delay the end of another's pods.
     pub(super) fn decide(&mut self, all: &[LivePod], gone: Vec<Gone>, running: &[String], now: Instant) -> Decision {
         for uid in running {
             self.waiting.remove(uid);

@@ -26,17 +26,17 @@ use crate::metrics::Metrics;
 use crate::report::Reporter;
 
 /// How long the sidecar runs before it is reported: it asks the broker within its first second.
-const PATIENCE: Duration = Duration::from_mins(1);
+const REPORT_AFTER: Duration = Duration::from_mins(1);
 /// A pod that hasn't started is looked at ever more rarely, at least this often.
-const LONGEST: Duration = Duration::from_mins(10);
+const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 /// When the broker hasn't answered for so long, it was away. Looks come every 10 s, and sidecars pause up to 30 s.
-const BREAK: Duration = Duration::from_secs(30);
+const BROKER_AWAY_AFTER: Duration = Duration::from_secs(30);
 /// Pods that wait to be heard of at once.
 const MAX_PODS: usize = 16_384;
 /// Pods that are read after one refresh of the broker's list.
-const READS: usize = 32;
+const MAX_READS: usize = 32;
 /// Reason of the Event.
-const REASON: &str = "NoLaunchRequest";
+const NO_LAUNCH_REQUEST: &str = "NoLaunchRequest";
 
 /// The pods with our label, and whether the broker has heard of them.
 #[derive(Debug)]
@@ -117,13 +117,13 @@ impl SilentPods {
         for pod in &list.pods {
             state.settle(&pod.uid);
         }
-        if list.asked < state.answering_since(list.asked) + PATIENCE {
+        if list.asked < state.answering_since(list.asked) + REPORT_AFTER {
             return Vec::new();
         }
         let due = state.waiting.all().filter(|wait| wait.next <= list.asked);
         let mut due: Vec<(Instant, LivePod)> = due.map(|wait| (wait.next, wait.pod.clone())).collect();
         due.sort_by_key(|(next, _)| *next);
-        due.truncate(READS);
+        due.truncate(MAX_READS);
         due.into_iter().map(|(_, pod)| pod).collect()
     }
 
@@ -132,7 +132,7 @@ impl SilentPods {
         let mut state = self.state();
         if let Some(wait) = known::number(uid).and_then(|number| state.waiting.get_mut(number)) {
             if rest.is_none() {
-                wait.pause = wait.pause.saturating_mul(2).min(LONGEST);
+                wait.pause = wait.pause.saturating_mul(2).min(LONGEST_PAUSE);
             }
             wait.next = now + rest.unwrap_or(wait.pause);
         }
@@ -156,8 +156,8 @@ impl State {
         };
         let wait = Wait {
             pod: pod.live(),
-            next: now + PATIENCE,
-            pause: PATIENCE,
+            next: now + REPORT_AFTER,
+            pause: REPORT_AFTER,
         };
         self.waiting.add(number, wait)
     }
@@ -166,7 +166,7 @@ impl State {
     fn answering_since(&mut self, asked: Instant) -> Instant {
         let (since, _) = *self
             .answers
-            .filter(|(_, last)| asked <= *last + BREAK)
+            .filter(|(_, last)| asked <= *last + BROKER_AWAY_AFTER)
             .get_or_insert((asked, asked));
         self.answers = Some((since, asked));
         since
@@ -203,7 +203,7 @@ fn seen(uid: &str, pod: Option<&Pod>, unix_seconds: i64) -> Seen {
         return Seen::NotYet(None);
     };
     let runs = u64::try_from(unix_seconds.saturating_sub(started.0.as_second())).unwrap_or(0);
-    match PATIENCE.checked_sub(Duration::from_secs(runs)) {
+    match REPORT_AFTER.checked_sub(Duration::from_secs(runs)) {
         Some(rest) if !rest.is_zero() => Seen::NotYet(Some(rest)),
         _ => Seen::Silent,
     }
@@ -270,7 +270,7 @@ impl SilentPodReporter {
         );
         let note = note(pod, &self.broker_url);
         self.reporter
-            .event(EventType::Warning, REASON, "Launch", &note, &reference)
+            .event(EventType::Warning, NO_LAUNCH_REQUEST, "Launch", &note, &reference)
             .await
     }
 }
@@ -282,7 +282,7 @@ fn note(pod: &LivePod, broker_url: &str) -> String {
          find the broker; a NetworkPolicy doesn't let it through; the ConfigMap agentwrit-ca holds another CA than the \
          broker's; the pod's ServiceAccount token has another audience than the broker wants (an audit event \
          attestation_denied then says so).",
-        PATIENCE.as_secs(),
+        REPORT_AFTER.as_secs(),
         pod.namespace,
         pod.name,
     )

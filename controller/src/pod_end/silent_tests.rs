@@ -55,18 +55,18 @@ async fn a_pod_is_due_after_a_minute_unless_it_was_heard() {
     silent.observe(&Event::Apply(head(4, "no")), now);
     silent.settle(&uid(2));
     assert_eq!(due(&silent, now + Duration::from_secs(59), &[3]), [""; 0]);
-    assert_eq!(due(&silent, now + PATIENCE, &[]), ["pod-1"]);
+    assert_eq!(due(&silent, now + REPORT_AFTER, &[]), ["pod-1"]);
     // Another event of the watch doesn't begin anew with those that were heard.
     silent.observe(&Event::Apply(head(2, "true")), now);
     silent.observe(&Event::Delete(head(1, "true")), now);
-    assert_eq!(due(&silent, now + 2 * PATIENCE, &[]), [""; 0]);
+    assert_eq!(due(&silent, now + 2 * REPORT_AFTER, &[]), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_hasnt_started_is_looked_at_ever_more_rarely() {
     let (silent, mut now) = (silent(), Instant::now());
     silent.observe(&Event::Apply(head(1, "true")), now);
-    now += PATIENCE;
+    now += REPORT_AFTER;
     let mut pauses = Vec::new();
     for _ in 0..5 {
         silent.later(&uid(1), None, now);
@@ -91,14 +91,14 @@ async fn what_a_new_list_doesnt_have_is_forgotten() {
     silent.observe(&Event::Init, now);
     silent.observe(&Event::InitApply(head(2, "true")), now);
     silent.observe(&Event::InitDone, now);
-    assert_eq!(due(&silent, now + PATIENCE, &[]), ["pod-2"]);
+    assert_eq!(due(&silent, now + REPORT_AFTER, &[]), ["pod-2"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_was_away_is_given_a_minute_to_hear() {
     let (silent, mut now) = (silent(), Instant::now());
     silent.observe(&Event::Apply(head(1, "true")), now);
-    now += BREAK + Duration::from_secs(61);
+    now += BROKER_AWAY_AFTER + Duration::from_secs(61);
     for second in (0..60).step_by(10) {
         let at = now + Duration::from_secs(second);
         assert_eq!(
@@ -107,7 +107,7 @@ async fn a_broker_that_was_away_is_given_a_minute_to_hear() {
             "{second} s after it came back"
         );
     }
-    assert_eq!(names(silent.due(&asked(now + PATIENCE, &[]))), ["pod-1"]);
+    assert_eq!(names(silent.due(&asked(now + REPORT_AFTER, &[]))), ["pod-1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +125,7 @@ async fn pods_that_never_start_dont_hide_those_of_others() {
     }
     assert_eq!(silent.metrics.silent_pods_dropped.get(), 3);
     silent.observe(&Event::Apply(head(1, "true")), now);
-    assert_eq!(due(&silent, now + PATIENCE, &[]), ["pod-1"]);
+    assert_eq!(due(&silent, now + REPORT_AFTER, &[]), ["pod-1"]);
     assert_eq!(silent.metrics.silent_pods_dropped.get(), 4);
 }
 
@@ -164,7 +164,7 @@ async fn an_event_that_fails_to_write_is_tried_at_the_next_look() {
         broker_url: "https://broker:8443".into(),
     };
     reporter.silent.observe(&Event::Apply(head(1, "true")), Instant::now());
-    tokio::time::advance(PATIENCE).await;
+    tokio::time::advance(REPORT_AFTER).await;
     for _ in 0..2 {
         let is_due = due(&reporter.silent, Instant::now(), &[]);
         assert_eq!(is_due, ["pod-1"], "it has not been told of");
@@ -199,7 +199,7 @@ fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
             Seen::NotYet(Some(Duration::from_secs(42))),
         ),
         (Some(running(CONTAINER_NAME)), "u", 60, Seen::Silent),
-        (Some(running(CONTAINER_NAME)), "u", -5, Seen::NotYet(Some(PATIENCE))),
+        (Some(running(CONTAINER_NAME)), "u", -5, Seen::NotYet(Some(REPORT_AFTER))),
     ];
     for (pod, uid, seconds, wanted) in table {
         assert_eq!(

@@ -19,7 +19,7 @@ use crate::context::Context;
 /// Reconciliations of one kind at once.
 const CONCURRENCY: u16 = 8;
 /// After a failure that doesn't say by itself how long to wait.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Queue<K: PolicyResource> {
@@ -65,7 +65,7 @@ pub(super) async fn work<K: PolicyResource>(
     let queue = stream::poll_fn(move |task| requests.poll_recv(task).map(|request| request.map(Ok::<_, Infallible>)));
     let error_policy = |object: Arc<DeserializeGuard<K>>, _: &ReconcileError, context: Arc<Context>| {
         let rest = context.backoff.rests(&Version::of(object.as_ref()));
-        Action::requeue(rest.unwrap_or(RETRY))
+        Action::requeue(rest.unwrap_or(RETRY_AFTER))
     };
     applier(
         |object, context| Box::pin(measured(object, context)),

@@ -10,11 +10,11 @@ use crate::reconcile::condition::Wanted;
 /// Reason of the condition, and of its Event.
 const REASON: &str = "TokenTooLong";
 /// The broker's trust domain isn't known here: as long as most are.
-const TRUST_DOMAIN: &str = "agentwrit.example.org";
+const SAMPLE_TRUST_DOMAIN: &str = "agentwrit.example.org";
 /// As long as a pod's UID.
-const UID: &str = "00000000-0000-0000-0000-000000000000";
+const SAMPLE_UID: &str = "00000000-0000-0000-0000-000000000000";
 /// As long as any moment of the next centuries.
-const MOMENT: i64 = 1_800_000_000;
+const SAMPLE_TIME: i64 = 1_800_000_000;
 
 /// What to say of a token with all scopes, if it is longer than a header line of common servers.
 pub(crate) fn warning(token: &LaunchToken, issuer: &str) -> Option<Wanted> {
@@ -38,15 +38,15 @@ fn claims(token: &LaunchToken, issuer: &str) -> Claims {
     let orch = orch_id(&token.namespace().unwrap_or_default(), &token.spec.app_ref.name);
     Claims {
         iss: issuer.to_owned(),
-        sub: format!("spiffe://{TRUST_DOMAIN}/agent/{orch}/{UID}/0123456789abcdef"),
-        aud: vec![format!("agentwrit:{TRUST_DOMAIN}")],
-        exp: MOMENT,
-        nbf: MOMENT,
-        iat: MOMENT,
+        sub: format!("spiffe://{SAMPLE_TRUST_DOMAIN}/agent/{orch}/{SAMPLE_UID}/0123456789abcdef"),
+        aud: vec![format!("agentwrit:{SAMPLE_TRUST_DOMAIN}")],
+        exp: SAMPLE_TIME,
+        nbf: SAMPLE_TIME,
+        iat: SAMPLE_TIME,
         jti: "0".repeat(32),
         sid: "0".repeat(32),
         scope: token.spec.allowed_scopes.clone(),
-        task_id: UID.to_owned(),
+        task_id: SAMPLE_UID.to_owned(),
         orch_id: orch,
         ..Claims::default()
     }

@@ -10,7 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, watch};
 
 /// How long a request waits for the watch. The webhook itself is given five seconds.
-const WAIT: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_secs(1);
 /// Bodies of requests that wait, together.
 const WAITING_KIB: usize = 8 * 1024;
 /// What a waiting request counts at least, so that their number is bounded too: 128.
@@ -73,7 +73,7 @@ impl Namespaces {
             }
         };
         // Whether it came or not: what is known now decides.
-        let _ = tokio::time::timeout(WAIT, brought).await;
+        let _ = tokio::time::timeout(MAX_WAIT, brought).await;
         self.now(name)
     }
 }
@@ -153,11 +153,11 @@ mod tests {
         let (mut watch, namespaces) = Watch::new();
         let start = Instant::now();
         assert_eq!(namespaces.facts("unknown", 1000, |_| true).await, None);
-        assert_eq!(start.elapsed(), WAIT);
+        assert_eq!(start.elapsed(), MAX_WAIT);
         watch.brings("shop", None);
         let facts = namespaces.facts("shop", 1000, has_default).await;
         assert_eq!(facts.unwrap().default_launch_token, None, "what is known then decides");
-        assert_eq!(start.elapsed(), 2 * WAIT);
+        assert_eq!(start.elapsed(), 2 * MAX_WAIT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ mod tests {
             for waiting in waiting {
                 assert_eq!(waiting.await.unwrap(), None);
             }
-            assert_eq!(start.elapsed(), WAIT);
+            assert_eq!(start.elapsed(), MAX_WAIT);
         }
     }
 

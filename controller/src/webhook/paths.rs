@@ -1,7 +1,7 @@
 //! Where a mount path is, seen from a directory of ours, in whatever spelling.
 
 /// Deep enough for every directory of ours.
-const KEPT: usize = 8;
+const MAX_DEPTH: usize = 8;
 
 /// A place seen from a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +34,14 @@ pub(crate) fn place(path: &str, directory: &str) -> Place {
 
 /// The first parts of a path, and how many there are: what a long path costs is bounded.
 struct Parts<'a> {
-    kept: [&'a str; KEPT],
+    kept: [&'a str; MAX_DEPTH],
     depth: usize,
 }
 
 impl<'a> Parts<'a> {
     fn of(path: &'a str) -> Self {
         let mut parts = Self {
-            kept: [""; KEPT],
+            kept: [""; MAX_DEPTH],
             depth: 0,
         };
         for part in path.split('/') {

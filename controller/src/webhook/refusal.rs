@@ -6,7 +6,7 @@ use agentwrit_protocol::inject::{
 };
 
 /// Characters of a stranger's text that a sentence repeats at most.
-const SHOWN: usize = 80;
+const MAX_QUOTED_CHARS: usize = 80;
 
 /// Why a pod is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,7 +153,7 @@ impl Refusal {
 
 /// A stranger's text for a sentence or a log line: quoted, cut, and without control characters.
 pub(crate) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
     }
@@ -163,7 +163,7 @@ pub(crate) fn quoted(text: &str) -> String {
 /// [`quoted`].
 pub(crate) fn name(text: &str) -> String {
     let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/');
-    if (1..=SHOWN).contains(&text.len()) && text.bytes().all(usual) {
+    if (1..=MAX_QUOTED_CHARS).contains(&text.len()) && text.bytes().all(usual) {
         text.to_owned()
     } else {
         quoted(text)

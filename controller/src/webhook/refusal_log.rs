@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentwrit_protocol::Clock;
 
 /// Lines within one [`WINDOW`].
-const LINES: u32 = 10;
+const LINES_PER_WINDOW: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Decides which refusals are logged.
@@ -50,7 +50,7 @@ impl RefusalLog {
             window.start = now;
             window.written = 0;
         }
-        if window.written < LINES {
+        if window.written < LINES_PER_WINDOW {
             window.written = window.written.saturating_add(1);
             Some(std::mem::take(&mut window.left_out))
         } else {
