@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use agentwrit_client::{ConfigError, Error};
+use agentwrit_protocol::one_line::one_line;
 
 use crate::init_error::InitError;
 
@@ -102,16 +103,11 @@ impl CliError {
         } else {
             ""
         };
-        Self::Request(format!("{}{hint}", plain(&error.to_string())))
+        Self::Request(format!("{}{hint}", one_line(&error.to_string())))
     }
 }
 
 /// A body without its line end.
 fn body(text: &str) -> String {
-    plain(text.trim())
-}
-
-/// A text that can't play with the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    one_line(text.trim())
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use agentwrit_protocol::one_line::one_line;
 use serde::Serialize;
 
 /// The two streams and the form of results.
@@ -95,8 +96,7 @@ fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
 
 /// Cells that can't break the table or play with the terminal.
 fn cells<const N: usize>(row: &[String; N]) -> [String; N] {
-    row.clone()
-        .map(|cell| cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+    row.clone().map(|cell| one_line(&cell))
 }
 
 /// `text`, or its first 57 characters and `...` when it has more than 60.

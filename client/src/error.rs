@@ -215,21 +215,6 @@ fn symptom(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     }
 }
 
-/// The messages of an error and its sources on one line; a source that repeats its parent's text is left out.
-pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

@@ -39,7 +39,7 @@ pub mod system;
 
 pub use audit::{AuditPage, AuditQuery};
 pub use config::{ClientCertificate, ClientConfig, ConfigError, Identity, Trust};
-pub use error::{Class, Error, Refusal, error_chain};
+pub use error::{Class, Error, Refusal};
 pub use jwks::{Jwk, Jwks};
 pub use ops::{Dated, Failing, Readiness};
 pub use policy::Epoched;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
+use agentwrit_protocol::{Clock, error_chain};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::{AlertDescription, CertificateError, ProtocolVersion};
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
-use crate::error::{Error, error_chain};
+use crate::error::Error;
 use crate::transport::BrokerClient;
 use crate::trust;
 

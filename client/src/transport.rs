@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::k8s::EPOCH_HEADER;
 use agentwrit_protocol::renewal_proof::PROOF_HEADER;
-use agentwrit_protocol::{Problem, Sensitive};
+use agentwrit_protocol::{Problem, Sensitive, error_chain};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::base_url::{Base, check_url};
 use crate::config::{ClientConfig, ConfigError, Identity, Trust};
-use crate::error::{Error, Refusal, error_chain};
+use crate::error::{Error, Refusal};
 use crate::reloading_client::{ReloadingClient, read_small};
 
 const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_client::error_chain;
+use agentwrit_protocol::error_chain;
+use agentwrit_protocol::excerpt::truncate;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as EventReporter};
@@ -13,6 +14,11 @@ use crate::metrics::Metrics;
 
 /// Nothing waits longer for an Event than this.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of an Event's note: 1 KiB is its bound.
+const MAX_NOTE: usize = 1000;
+/// Characters of an Event's action.
+const MAX_ACTION: usize = 128;
 
 /// What an error is about; a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +188,8 @@ impl Reporter {
         let event = Event {
             type_,
             reason: reason.to_owned(),
-            note: Some(shorten(note, 1000)),
-            action: shorten(action, 128),
+            note: Some(truncate(note, MAX_NOTE).into_owned()),
+            action: truncate(action, MAX_ACTION).into_owned(),
             secondary: None,
         };
         let Ok(published) = tokio::time::timeout(EVENT_TIMEOUT, self.recorder.publish(&event, object)).await else {
@@ -243,18 +249,6 @@ fn sentence(error: &kube::Error) -> Option<String> {
     }
 }
 
-/// At most `max` bytes of `text`: an Event's note holds 1 KiB, its action 128 characters.
-pub(crate) fn shorten(text: &str, max: usize) -> String {
-    if text.len() <= max {
-        return text.to_owned();
-    }
-    let mut end = max.saturating_sub('…'.len_utf8());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", text.get(..end).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,12 +273,5 @@ mod tests {
         .unwrap();
         let error = Refused(Box::new(kube::Error::Api(Box::new(status))));
         assert_eq!(chain(&error), format!("writing it failed: {quota}"));
-    }
-
-    #[test]
-    fn long_notes_are_cut_at_a_character() {
-        assert_eq!(shorten("short", 10), "short");
-        let cut = shorten(&"ä".repeat(600), 1000);
-        assert!(cut.len() <= 1000 && cut.ends_with('…'), "{}", cut.len());
     }
 }

@@ -1,13 +1,11 @@
 //! Validation rules that more than one field shares, as the API server evaluates them.
 
-use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
+use agentwrit_protocol::dns_label::MAX_RESOURCE_NAME_BYTES;
+use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
+use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use kube::core::{Message, Rule};
 use schemars::{Schema, json_schema};
 
-/// Longest metadata.name of both kinds; leaves room for what is derived from it.
-pub(crate) const MAX_NAME: usize = 52;
-/// Most scopes in one list.
-const MAX_SCOPES: usize = 64;
 /// Most ServiceAccounts in one LaunchToken.
 const MAX_SERVICE_ACCOUNTS: usize = 16;
 /// Longest ServiceAccount name: a DNS subdomain (RFC 1123).
@@ -28,22 +26,24 @@ pub(crate) fn name_is_label() -> Rule {
 
 /// metadata.name must be short.
 pub(crate) fn name_is_short() -> Rule {
-    Rule::new(format!("size(self.metadata.name) <= {MAX_NAME}")).message(Message::Message(format!(
-        "metadata.name must have at most {MAX_NAME} characters"
+    Rule::new(format!("size(self.metadata.name) <= {MAX_RESOURCE_NAME_BYTES}")).message(Message::Message(format!(
+        "metadata.name must have at most {MAX_RESOURCE_NAME_BYTES} characters"
     )))
 }
 
-/// A TTL field must lie in 60..=86400.
+/// Bounds of a TTL field.
 pub(crate) fn ttl_range(field: &str) -> Rule {
-    Rule::new("self >= 60 && self <= 86400").message(Message::Message(format!(
-        "{field} must be between 60 and 86400 seconds (one minute to one day)"
-    )))
+    Rule::new(format!("self >= {MIN_POLICY_TTL_SECONDS} && self <= {MAX_TTL_SECONDS}")).message(Message::Message(
+        format!(
+            "{field} must be between {MIN_POLICY_TTL_SECONDS} and {MAX_TTL_SECONDS} seconds (one minute to one day)"
+        ),
+    ))
 }
 
 /// A name that refers to an object of ours.
 pub(crate) fn reference_is_label(field: &str) -> Rule {
     Rule::new(format!("self.matches('{LABEL_PATTERN}')")).message(Message::Message(format!(
-        "{field} must be the name of an AgentApp: a DNS label of at most {MAX_NAME} characters"
+        "{field} must be the name of an AgentApp: a DNS label of at most {MAX_RESOURCE_NAME_BYTES} characters"
     )))
 }
 

@@ -6,19 +6,20 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::excerpt::excerpt;
 use serde::{Deserialize, Serialize};
 
+use crate::excerpt::excerpt;
 use crate::sensitive::Sensitive;
+use crate::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 
 /// The scopes of an app's token, in this order.
 pub const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];
 /// What comes before the app's id in the `sub` of its tokens.
 pub const SUBJECT_PREFIX: &str = "app:";
 /// Shortest life of an app's token that can be asked for, seconds.
-pub const SHORTEST_TTL: i64 = 60;
+pub const SHORTEST_TTL: i64 = MIN_POLICY_TTL_SECONDS;
 /// Longest life of an app's token that can be asked for, seconds.
-pub const LONGEST_TTL: i64 = 86_400;
+pub const LONGEST_TTL: i64 = MAX_TTL_SECONDS;
 
 /// Bytes of the shortest and the longest name.
 const NAME_LENGTH: std::ops::RangeInclusive<usize> = 2..=64;

@@ -103,7 +103,7 @@ pub fn asked(scopes: Option<&[String]>, names: &[(&str, &str)]) -> String {
     let mut about = String::new();
     for (what, name) in names.iter().filter(|(_, name)| !name.is_empty()) {
         // A String takes whatever is written to it.
-        let _ = write!(about, "; {what} {}", cut(&quoted(name)));
+        let _ = write!(about, "; {what} {}", truncate(&quoted(name), ITEM));
     }
     let (mut text, end) = match scopes.map(<[String]>::len) {
         None => ("requested all allowed scopes".to_owned(), ""),
@@ -128,9 +128,9 @@ fn readable(item: &str) -> String {
     // What is beyond the cut needs no look.
     let start = excerpt(item);
     if !item.is_empty() && start.trim_end_matches(ELLIPSIS).chars().all(plain) {
-        cut(&start).into_owned()
+        truncate(&start, ITEM).into_owned()
     } else {
-        cut(&quoted(item)).into_owned()
+        truncate(&quoted(item), ITEM).into_owned()
     }
 }
 
@@ -138,12 +138,19 @@ fn quoted(text: &str) -> String {
     format!("{:?}", excerpt(text))
 }
 
-/// The text, or the first bytes of a long one and an ellipsis: [`ITEM`] at most.
-fn cut(text: &str) -> Cow<'_, str> {
-    if text.len() <= ITEM {
+/// The text, or the first bytes of a long one and an ellipsis: `max` bytes at most.
+///
+/// ```
+/// use agentwrit_protocol::excerpt::truncate;
+///
+/// assert_eq!(truncate("read:data", 9), "read:data");
+/// assert_eq!(truncate("read:data:x", 9), "read:d…");
+/// ```
+pub fn truncate(text: &str, max: usize) -> Cow<'_, str> {
+    if text.len() <= max {
         return Cow::Borrowed(text);
     }
-    let end = text.floor_char_boundary(ITEM - ELLIPSIS.len());
+    let end = text.floor_char_boundary(max.saturating_sub(ELLIPSIS.len()));
     Cow::Owned(format!("{}{ELLIPSIS}", text.get(..end).unwrap_or_default()))
 }
 
@@ -161,6 +168,13 @@ mod tests {
             assert_eq!(excerpt(&format!("{whole}{character}")), format!("{whole}…"));
         }
         assert_eq!(excerpt(""), "");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        assert_eq!(truncate("short", 10), "short");
+        let cut = truncate(&"ä".repeat(600), 1000).into_owned();
+        assert!(cut.len() <= 1000 && cut.ends_with(ELLIPSIS), "{}", cut.len());
     }
 
     #[test]

@@ -4,17 +4,14 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use agentwrit_protocol::dns_label::{MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::inject::{
     ANNOTATION_LAUNCH_TOKEN, ANNOTATION_SCOPES, ANNOTATION_TTL_SECONDS, ENDPOINT_PORT, ENV_BROKER_URL,
     ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TTL_SECONDS, HEALTH_PORT, IDENTITY_CA_FILE,
     IDENTITY_TOKEN_FILE, MIN_TTL_SECONDS, TOKEN_FILE,
 };
 use agentwrit_protocol::scope::Scope;
-
-/// Longest life that can be asked for, seconds.
-const MAX_TTL_SECONDS: i64 = 86_400;
-/// Longest name of a custom resource.
-const MAX_NAME_BYTES: usize = 52;
+use agentwrit_protocol::ttl::MAX_TTL_SECONDS;
 
 /// The sidecar's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,9 +60,9 @@ impl Config {
             ));
         }
         let launch_token = value(ENV_LAUNCH_TOKEN);
-        if !is_name(&launch_token) {
+        if !is_dns_label(&launch_token, MAX_RESOURCE_NAME_BYTES) {
             wrong.push(format!(
-                "{ENV_LAUNCH_TOKEN} is {launch_token:?}: it must be the name of a LaunchToken, 1 to {MAX_NAME_BYTES} of \
+                "{ENV_LAUNCH_TOKEN} is {launch_token:?}: it must be the name of a LaunchToken, 1 to {MAX_RESOURCE_NAME_BYTES} of \
                  a-z, 0-9 and '-' (annotation {ANNOTATION_LAUNCH_TOKEN})"
             ));
         }
@@ -94,14 +91,6 @@ impl Config {
             ca_file: PathBuf::from(IDENTITY_CA_FILE),
         })
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=MAX_NAME_BYTES).contains(&text.len())
-        && text.bytes().all(legal)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 fn scopes(text: &str, wrong: &mut Vec<String>) -> Vec<String> {

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::one_line::one_line;
+use agentwrit_protocol::timestamp::rfc3339_nanos;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Log {
             Level::Info => "INFO",
             Level::Warn => "WARN",
         };
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text = one_line(text);
         self.sink
             .line(&format!("{} {level} {text}", timestamp(self.clock.unix_seconds())));
     }
@@ -60,10 +61,7 @@ impl Log {
 
 /// RFC 3339 in UTC; the number itself when it is out of range.
 pub(crate) fn timestamp(unix_seconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(unix_seconds)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_else(|| unix_seconds.to_string())
+    OffsetDateTime::from_unix_timestamp(unix_seconds).map_or_else(|_| unix_seconds.to_string(), rfc3339_nanos)
 }
 
 #[cfg(test)]

@@ -6,17 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use agentwrit_protocol::Entropy;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use agentwrit_protocol::ed25519_pkcs8::private_key_pem;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 
 use crate::key_set::{KeyError, KeySet};
-
-/// PKCS#8 v1 (RFC 8410 §7) of an Ed25519 seed, up to the seed. OpenSSL 3.0 can't read v2.
-const PKCS8_V1_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 impl KeyError {
     fn of(path: &Path, source: io::Error) -> Self {
@@ -78,12 +72,6 @@ impl KeySet {
     }
 }
 
-fn pkcs8_v1(seed: &[u8; 32]) -> Vec<u8> {
-    let mut der = PKCS8_V1_PREFIX.to_vec();
-    der.extend_from_slice(seed);
-    der
-}
-
 /// Writes a new key file, durably, readable by its owner only. It appears under its name when it is complete: after a
 /// crash there is the whole key or none. A file that is there is never replaced.
 fn write_new(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
@@ -92,10 +80,7 @@ fn write_new(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let pem = format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        STANDARD.encode(pkcs8_v1(seed))
-    );
+    let pem = private_key_pem(seed);
     let mut prefix = name.to_owned();
     prefix.push(".new-");
     let mut unfinished = tempfile::Builder::new().prefix(&prefix).make_in(folder, |path| {

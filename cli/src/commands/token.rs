@@ -4,6 +4,7 @@ use std::io::Read;
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::claims::{Claims, MAX_HEADER_LINE, too_long_for_a_header};
+use agentwrit_protocol::timestamp::rfc3339_nanos;
 use serde_json::json;
 
 use super::required;
@@ -83,11 +84,9 @@ fn rows(claims: &Claims) -> Vec<(&'static str, String)> {
 
 /// Seconds since 1970, and as people write them.
 fn moment(seconds: i64) -> String {
-    match time::OffsetDateTime::from_unix_timestamp(seconds)
-        .map(|moment| moment.format(&time::format_description::well_known::Rfc3339))
-    {
-        Ok(Ok(text)) => format!("{seconds} ({text})"),
-        _ => seconds.to_string(),
+    match time::OffsetDateTime::from_unix_timestamp(seconds) {
+        Ok(moment) => format!("{seconds} ({})", rfc3339_nanos(moment)),
+        Err(_) => seconds.to_string(),
     }
 }
 

@@ -1,10 +1,9 @@
 //! The broker itself: http, clock, version, store, keys, login, audit.
 
 use agentwrit_client::{BrokerClient, Dated, Error, Jwks, Readiness};
+use agentwrit_protocol::claims::unverified;
 use agentwrit_protocol::wire::HealthResponse;
 use agentwrit_protocol::{Clock, Sensitive};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::report::Report;
@@ -256,7 +255,5 @@ fn issued_at(token: &Sensitive) -> Option<i64> {
     struct Claims {
         iat: i64,
     }
-    let payload = token.expose().split('.').nth(1)?;
-    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    serde_json::from_slice::<Claims>(&payload).ok().map(|claims| claims.iat)
+    unverified::<Claims>(token.expose()).map(|claims| claims.iat)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentwrit_protocol::excerpt::truncate;
 use agentwrit_protocol::inject::{CA_CONFIG_MAP, CA_CONFIG_MAP_KEY};
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -10,7 +11,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{PkiError, is_code, is_ours, our_metadata};
-use crate::report::{Reporter, chain, shorten};
+use crate::report::{Reporter, chain};
 
 /// A condition's message holds 32 KiB; no sentence of the API server is worth as much.
 pub(crate) const MAX_MESSAGE: usize = 2048;
@@ -95,7 +96,7 @@ impl ConfigMaps {
         );
         Outcome::Missing(Missing {
             reason,
-            message: shorten(&message, MAX_MESSAGE),
+            message: truncate(&message, MAX_MESSAGE).into_owned(),
         })
     }
 

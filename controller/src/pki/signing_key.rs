@@ -1,15 +1,9 @@
 //! The broker's Ed25519 signing key in the form that every tool reads: PKCS#8 version 1 (RFC 8410 §7), 48 bytes.
 
+use agentwrit_protocol::ed25519_pkcs8::private_key_pem;
 use agentwrit_protocol::{Entropy, EntropyError};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
-
-/// Everything before the 32 bytes of the seed.
-const PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 /// A new key, PEM.
 ///
@@ -17,11 +11,7 @@ const PREFIX: [u8; 16] = [
 pub(crate) fn generate(entropy: &dyn Entropy) -> Result<String, EntropyError> {
     let mut seed = [0_u8; 32];
     entropy.fill(&mut seed)?;
-    let der = [PREFIX.as_slice(), seed.as_slice()].concat();
-    Ok(format!(
-        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-        STANDARD.encode(der)
-    ))
+    Ok(private_key_pem(&seed))
 }
 
 /// Checks that a stored key is one.
@@ -35,6 +25,8 @@ pub(crate) fn check(pem: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use agentwrit_protocol::clock::SequenceEntropy;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
 
     #[test]
     fn a_new_key_is_pkcs8_version_1_and_reads_back() {

@@ -155,7 +155,7 @@ impl PolicyClient {
                     view.unreachable = Some(Unreachable { since, kind });
                     tracing::warn!(
                         kind,
-                        error = agentwrit_client::error_chain(&error),
+                        error = agentwrit_protocol::error_chain(&error),
                         "the broker doesn't answer"
                     );
                 }

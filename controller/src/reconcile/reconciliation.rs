@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
+use agentwrit_protocol::excerpt::truncate;
 use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -16,7 +17,7 @@ use super::{ReconcileError, STATUS_MANAGER, Version};
 use crate::context::Context;
 use crate::pki::config_maps::MAX_MESSAGE;
 use crate::policy_client::{BrokerError, PolicyKey, PolicySpec};
-use crate::report::{chain, shorten};
+use crate::report::chain;
 
 /// A broker that stays away this long shows in the condition of an object that is being deleted.
 const LONG_DELETION: i64 = 600;
@@ -91,7 +92,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
                 if let Err(error) = self.set_finalizers(false).await {
                     if !matches!(error, ReconcileError::BackingOff { .. }) {
                         let message = format!("Deletion waits: {}.", chain(&error));
-                        let ready = Ready::new(Reason::Deleting, shorten(&message, MAX_MESSAGE));
+                        let ready = Ready::new(Reason::Deleting, truncate(&message, MAX_MESSAGE));
                         self.write_status(
                             &[Wanted::from(&ready)],
                             &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],

@@ -1,6 +1,7 @@
 //! The status of an object: conditions, observedGeneration, appId and counts.
 
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
+use agentwrit_protocol::excerpt::truncate;
 use agentwrit_protocol::inject::CA_CONFIG_MAP;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -12,7 +13,7 @@ use super::{ReconcileError, Reconciliation, STATUS_MANAGER};
 use crate::pki::ca_distribution::CaBundleState;
 use crate::pki::config_maps::{MAX_MESSAGE, NOT_WRITTEN};
 use crate::reconcile::condition::{self, Ready, Wanted};
-use crate::report::{chain, shorten};
+use crate::report::chain;
 
 /// Owns the counts.
 const COUNTS_MANAGER: &str = "agentwrit-controller-counts";
@@ -42,7 +43,7 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
             type_: CONDITION_FINALIZER,
             is_true: false,
             reason: "NotSet",
-            message: shorten(&message, MAX_MESSAGE),
+            message: truncate(&message, MAX_MESSAGE).into_owned(),
         };
         // The Event about it comes with the error.
         self.write_conditions(

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use agentwrit_client::error_chain;
 use agentwrit_crds::{AgentApp, LaunchToken};
+use agentwrit_protocol::error_chain;
 use agentwrit_protocol::inject::{ANNOTATION_DEFAULT_LAUNCH_TOKEN, CA_CONFIG_MAP, LABEL_INJECT};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use agentwrit_protocol::dns_label::{MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::inject::{
     ANNOTATION_CONTAINERS, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_ENDPOINT, ANNOTATION_LAUNCH_TOKEN,
     ANNOTATION_SCOPES, ANNOTATION_START_GATE, ANNOTATION_TTL_SECONDS, CONTAINER_NAME, MIN_TTL_SECONDS,
 };
-use agentwrit_protocol::scope::MAX_SCOPE_BYTES;
+use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
+use agentwrit_protocol::ttl::MAX_TTL_SECONDS;
 use agentwrit_protocol::{Scope, ScopeError};
 
 use super::annotations::Annotations;
 use super::pod::Spec;
 use super::refusal::{Refusal, name, quoted};
 use super::resources::Resources;
-use crate::config::is_dns_label;
 
-/// Longest life that `ttl-seconds` may ask for, as `maxTTLSeconds`.
-const MAX_TTL_SECONDS: i64 = 86_400;
-const MAX_SCOPES: usize = 64;
 /// Container names that a sentence lists at most.
 const MAX_LISTED: usize = 10;
 
@@ -89,7 +87,7 @@ fn launch_token(pod: &Annotations<'_>, default: Option<&str>) -> Result<(String,
         (None, Some(name)) => (ANNOTATION_DEFAULT_LAUNCH_TOKEN, name, true),
         (None, None) => return Err(Refusal::NoLaunchToken),
     };
-    if is_dns_label(name, 52) {
+    if is_dns_label(name, MAX_RESOURCE_NAME_BYTES) {
         Ok((name.to_owned(), from_namespace))
     } else {
         Err(Refusal::annotation(

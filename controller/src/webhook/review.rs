@@ -1,5 +1,6 @@
 //! The admission review: what is read of the request, and the answer.
 
+use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, is_dns_label};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -7,7 +8,6 @@ use serde::Serialize;
 use super::inject::Injection;
 use super::json::{Raw, Text, object, read};
 use super::refusal::{Refusal, quoted};
-use crate::config::is_dns_label;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -72,7 +72,7 @@ impl<'a> Request<'a> {
     ///
     /// Fails when it can't be one.
     pub(crate) fn namespace(&self) -> Result<&str, Refusal> {
-        if is_dns_label(&self.namespace, 63) {
+        if is_dns_label(&self.namespace, MAX_LABEL_BYTES) {
             return Ok(&self.namespace);
         }
         let found = quoted(&self.namespace);

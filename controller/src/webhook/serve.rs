@@ -98,7 +98,7 @@ async fn await_ca_bundle(context: Arc<Context>) {
 fn renew_leaf(leaf: &Leaf, authority: &Authority, names: &[String], clock: &dyn Clock) -> Result<(), String> {
     let pair = authority
         .issue(names, clock.now())
-        .map_err(|error| agentwrit_client::error_chain(&error))?;
+        .map_err(|error| agentwrit_protocol::error_chain(&error))?;
     leaf.set(&pair)
 }
 
@@ -110,7 +110,7 @@ async fn follow_client_ca(tls: Arc<WebhookTls>) {
             Ok(true) => tracing::info!("the CA of webhook clients has changed"),
             Ok(false) => {}
             Err(error) => {
-                let error = agentwrit_client::error_chain(&error);
+                let error = agentwrit_protocol::error_chain(&error);
                 tracing::error!(error, "keeping the last good CA of webhook clients");
             }
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use agentwrit_attest::{AttestError, Attestation, AttestorError, BoundPod, Caller};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{DenialKind, LivePod, PodLaunchRequest, PodLaunchResponse};
-use agentwrit_protocol::{Entropy, EntropyError, JudgingClock};
+use agentwrit_protocol::{Entropy, EntropyError, JudgingClock, error_chain};
 use agentwrit_store::{LaunchTokenHash, Store, StoreError};
 use prometheus::IntCounter;
 
@@ -133,7 +133,7 @@ impl Callers<'_> {
             AttestError::Denied { kind, caller } => (kind, caller),
             AttestError::Unavailable(error) => {
                 metrics.unavailable();
-                tracing::warn!(target: "K8S", component = "Attest", kind = error.kind(), error = %chain(&error), "attestation is not available");
+                tracing::warn!(target: "K8S", component = "Attest", kind = error.kind(), error = %error_chain(&error), "attestation is not available");
                 return error.into();
             }
         };
@@ -192,16 +192,4 @@ fn known(kind: DenialKind, caller: Caller, asked: Asked, source: IpAddr) -> Reco
         source: source.to_string(),
         asked: asked.text,
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

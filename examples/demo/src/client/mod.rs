@@ -139,7 +139,7 @@ impl Caller {
             .http
             .request(request)
             .await
-            .map_err(|error| agentwrit_client::error_chain(&error))?;
+            .map_err(|error| agentwrit_protocol::error_chain(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let bytes = body.map_err(|error| error.to_string())?.to_bytes();

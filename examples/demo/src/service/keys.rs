@@ -35,7 +35,7 @@ impl KeySource for BrokerClient {
         Box::pin(async {
             self.jwks()
                 .await
-                .map_err(|error| FetchError(agentwrit_client::error_chain(&error)))
+                .map_err(|error| FetchError(agentwrit_protocol::error_chain(&error)))
         })
     }
 }

@@ -1,22 +1,20 @@
 //! Policy writes as they come in: read, checked, and made uniform.
 
+use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
+use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use agentwrit_protocol::{ErrorCode, Scope};
 use agentwrit_store::policy::{PolicyKey, PolicySpec};
 use serde::Serialize;
 
 use crate::service::scope_limits::{ScopeLimits, TooManyScopes};
 
-const MAX_NAMESPACE_BYTES: usize = 63;
-const MAX_NAME_BYTES: usize = 52;
 const MAX_UID_BYTES: usize = 128;
 const MAX_REASON_BYTES: usize = 256;
 const MAX_AGENT_NAME_BYTES: usize = 256;
 const MAX_SERVICE_ACCOUNTS: usize = 16;
-const MIN_TTL_SECONDS: i64 = 60;
-const MAX_TTL_SECONDS: i64 = 86_400;
 
 /// What is wrong with a write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +85,7 @@ impl Write {
     /// # Errors
     /// Names the field that is wrong.
     pub fn launch_token(key: PolicyKey, put: PutPolicy<LaunchTokenSpec>) -> Checked<Self> {
-        check_label("spec.app", &put.spec.app, MAX_NAME_BYTES)?;
+        check_label("spec.app", &put.spec.app, MAX_RESOURCE_NAME_BYTES)?;
         check_text("spec.agent_name", &put.spec.agent_name, MAX_AGENT_NAME_BYTES)?;
         check_scopes("spec.allowed_scopes", &put.spec.allowed_scopes)?;
         check_ttl("spec.max_ttl_seconds", put.spec.max_ttl_seconds)?;
@@ -125,8 +123,8 @@ impl Write {
 /// # Errors
 /// Names the one that is wrong.
 pub fn check_key(key: &PolicyKey) -> Checked<()> {
-    check_label("namespace", &key.namespace, MAX_NAMESPACE_BYTES)?;
-    check_label("name", &key.name, MAX_NAME_BYTES)
+    check_label("namespace", &key.namespace, MAX_LABEL_BYTES)?;
+    check_label("name", &key.name, MAX_RESOURCE_NAME_BYTES)
 }
 
 /// Checks a UID.
@@ -168,15 +166,8 @@ fn check_text(field: &str, value: &str, most: usize) -> Checked<()> {
     Ok(())
 }
 
-/// A DNS label (RFC 1123), as Kubernetes names objects and namespaces.
 fn check_label(field: &str, value: &str, most: usize) -> Checked<()> {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let legal = !value.is_empty()
-        && value.len() <= most
-        && value.bytes().all(inner)
-        && !value.starts_with('-')
-        && !value.ends_with('-');
-    if legal {
+    if is_dns_label(value, most) {
         Ok(())
     } else {
         Err(InputError::new(format!(
@@ -195,12 +186,12 @@ fn check_count(field: &str, count: usize, most: usize) -> Checked<()> {
 }
 
 fn check_ttl(field: &str, value: i64) -> Checked<()> {
-    if (MIN_TTL_SECONDS..=MAX_TTL_SECONDS).contains(&value) {
+    if (MIN_POLICY_TTL_SECONDS..=MAX_TTL_SECONDS).contains(&value) {
         return Ok(());
     }
     Err(InputError::with(
         ErrorCode::InvalidTtl,
-        format!("{field} must be {MIN_TTL_SECONDS} to {MAX_TTL_SECONDS} seconds, not {value}"),
+        format!("{field} must be {MIN_POLICY_TTL_SECONDS} to {MAX_TTL_SECONDS} seconds, not {value}"),
     ))
 }
 
