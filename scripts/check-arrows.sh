@@ -35,6 +35,8 @@ declare -A ALLOWED=(
 KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-attest agentwrit-tests"
 # Programs that are tests themselves: nothing else may have the test kit, or the clock that a test moves.
 TEST_PROGRAMS="agentwrit-testkit agentwrit-fuzz-targets"
+# Programs: they alone ask the operating system for the time and for randomness (feature system of protocol).
+PROGRAMS="agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli agentwrit-demo agentwrit-testkit agentwrit-tests"
 # protocol is the domain, and json reads it; neither does I/O.
 PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum rusqlite sqlx rustls socket2 mio"
 SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
@@ -50,11 +52,11 @@ direct() {
     jq -r '.packages[] | .name as $name | .dependencies[] | select(.kind != "dev") | "\($name) \(.name)"'
 }
 
-# Packages that have a feature for tests of one of our crates outside their tests, one "package crate" a line.
-with_test_features() {
+# Packages that have this feature of one of our crates outside their tests, one "package crate" a line.
+with_feature() {
   cargo metadata --format-version 1 --no-deps --manifest-path "$REPO/Cargo.toml" |
-    jq -r '.packages[] | .name as $name | .dependencies[]
-      | select(.kind != "dev" and (.name | startswith("agentwrit-")) and (.features | index("test-util"))) | "\($name) \(.name)"'
+    jq -r --arg feature "$1" '.packages[] | .name as $name | .dependencies[]
+      | select(.kind != "dev" and (.name | startswith("agentwrit-")) and (.features | index($feature))) | "\($name) \(.name)"'
 }
 
 # Every crate that is built into a package on this platform, one name a line.
@@ -77,7 +79,14 @@ check_test_features() {
   local package dependency
   while read -r package dependency; do
     listed "$package" "$TEST_PROGRAMS" || wrong "$package may have the feature test-util of $dependency only under dev-dependencies"
-  done < <(with_test_features)
+  done < <(with_feature test-util)
+}
+
+check_system_feature() {
+  local package dependency
+  while read -r package dependency; do
+    listed "$package" "$PROGRAMS" || wrong "$package may have the feature system of $dependency only under dev-dependencies: it takes a Clock"
+  done < <(with_feature system)
 }
 
 check_tree() {
@@ -96,6 +105,7 @@ check_nobody() {
 
 check_direct
 check_test_features
+check_system_feature
 check_tree agentwrit-protocol "$PURE_FORBIDDEN"
 check_tree agentwrit-json "$PURE_FORBIDDEN"
 check_tree agentwrit-store "$DATABASES"

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::system::SystemEntropy;
 use agentwrit_store_sqlite::SqliteStore;
 
 use crate::broker::{AppState, Broker};
 use crate::config::Config;
 use crate::process::assemble::{Surroundings, assemble};
-use crate::system::SystemEntropy;
 
 /// A broker that has nothing to do with files but for its key, which is gone when this returns.
 pub(crate) async fn broker() -> AppState {

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use agentwrit_client::system::SystemEntropy;
 use agentwrit_protocol::Entropy;
+use agentwrit_protocol::system::SystemEntropy;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;

@@ -35,8 +35,6 @@ mod token;
 mod transport;
 mod trust;
 
-pub mod system;
-
 pub use audit::{AuditPage, AuditQuery};
 pub use config::{ClientCertificate, ClientConfig, ConfigError, Identity, Trust};
 pub use error::{Class, Error, Refusal};

@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_client::{BrokerClient, ClientConfig, TlsFacts, TlsProblem, Trust};
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::system::SystemClock;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_controller::{Config, LogFormat, System, run};
 use agentwrit_protocol::error_chain;
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;

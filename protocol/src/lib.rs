@@ -26,6 +26,8 @@ pub mod sensitive;
 pub mod session;
 pub mod spiffe;
 pub mod store_mark;
+#[cfg(feature = "system")]
+pub mod system;
 pub mod timestamp;
 pub mod ttl;
 pub mod wall_clock;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust};
 use agentwrit_protocol::inject::ENV_BROKER_URL;
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::{Clock, Entropy, EntropyError};
 use agentwrit_server::bind;
 use tokio::net::TcpListener;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_sidecar::{Config, Listeners, Log, Stdout, run, terminated};
 use fake_broker::FakeBroker;
 use tokio::time::{Instant, sleep};

@@ -7,8 +7,8 @@ use agentwrit_attest::Attestor;
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
 use agentwrit_broker::process::assemble::{StartError, Surroundings, assemble};
-use agentwrit_broker::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::{Clock, Entropy};
 use tempfile::TempDir;
 
@@ -102,7 +102,7 @@ impl Setup {
     /// The broker without anything that serves it.
     pub async fn assemble(&self) -> Result<AppState, StartError> {
         let clock: Arc<dyn Clock> = if self.system_clock {
-            Arc::new(SystemClock::new())
+            Arc::new(SystemClock)
         } else {
             Arc::<ManualClock>::clone(&self.clock)
         };

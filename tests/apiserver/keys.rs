@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_controller::{Authority, Secrets};
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};

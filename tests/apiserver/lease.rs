@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_controller::{Elector, Leadership, MARK_ANNOTATION, Metrics, Reporter};
 use agentwrit_protocol::StoreMark;
+use agentwrit_protocol::system::SystemClock;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};

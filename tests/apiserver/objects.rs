@@ -1,8 +1,8 @@
 //! Objects that tests make, and what they read off them.
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::system::SystemClock;
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;

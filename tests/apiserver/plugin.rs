@@ -7,10 +7,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_controller::{Authority, Leaf};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::inject::CONTAINER_NAME;
+use agentwrit_protocol::system::SystemClock;
 use axum::extract::Path;
 use axum::routing::post;
 use axum::{Json, Router};

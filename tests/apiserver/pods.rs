@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::k8s::{Denial, LivePod};
+use agentwrit_protocol::system::SystemClock;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use agentwrit_client::system::{SystemClock, SystemEntropy};
 use agentwrit_controller::{Config, System, run};
 use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use clap::Parser;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::wire::WIRE_VERSION;
 use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
@@ -19,7 +20,7 @@ use super::reload::follow_level;
 use super::seed::{SeedError, seed};
 use crate::config::{Config, help};
 use crate::logging::{Log, log_panics};
-use crate::system::{BlockEntropy, SystemClock, SystemEntropy};
+use crate::system::BlockEntropy;
 
 /// How long threads that read files or compare secrets may go on after the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 
 /// From the start of the log to its last line.
 fn logged(config: Config) -> ExitCode {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let log = match Log::start(config.log_level, config.log_format, &clock) {
         Ok(log) => Arc::new(log),
         Err(error) => return fatal(&[format!("log: {error}")]),

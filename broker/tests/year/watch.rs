@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_broker::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, ChainWalker, DroppedSegment, Step};
+use agentwrit_protocol::system::SystemClock;
 use agentwrit_store::EventFilter;
 use agentwrit_tokens::key_set::KeySet;
 use serde_json::value::RawValue;
@@ -59,7 +59,7 @@ async fn page(broker: &AppState, after: i64, limit: i64) -> (Vec<Box<RawValue>>,
 impl Watch {
     /// `beside`: bytes that the tables beside the trail may take.
     pub fn new(broker: &AppState, folder: &Path, bound: u64, beside: u64) -> Self {
-        let time = SystemClock::new();
+        let time = SystemClock;
         Self {
             begun: time.monotonic(),
             time,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use agentwrit_client::Jwks;
-use agentwrit_client::system::SystemClock;
+use agentwrit_protocol::system::SystemClock;
 
 use crate::args::VerifyArgs;
 use crate::audit_verify::{EventFiles, Expected, Place, Progress, Start, Trail, Verdict, Verification, told};

@@ -5,7 +5,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use agentwrit_client::system::SystemClock;
+use agentwrit_protocol::system::SystemClock;
 
 use crate::args::ExportArgs;
 use crate::audit_verify::{Progress, Trail};

@@ -5,9 +5,9 @@ mod network;
 mod report;
 mod skew;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_client::{BrokerClient, ConfigError};
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::system::SystemClock;
 
 use crate::args::DoctorArgs;
 use crate::error::CliError;

@@ -3,8 +3,8 @@
 use agentwrit_testkit::ADMIN_SECRET;
 use std::net::TcpListener;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::system::SystemClock;
 use rcgen::CertificateParams;
 use time::Duration;
 

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agentwrit_broker::system::SystemClock;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::system::SystemClock;
 use agentwrit_store::{EventDraft, EventFilter};
 use agentwrit_testkit::Setup;
 
@@ -255,7 +255,7 @@ fn shortened() -> RealBroker {
         ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
     ]);
     std::fs::create_dir(setup.folder.path().join("export")).unwrap();
-    let clock = Arc::new(ManualClock::at(SystemClock::new().unix_seconds() - 10 * 86_400));
+    let clock = Arc::new(ManualClock::at(SystemClock.unix_seconds() - 10 * 86_400));
     setup.clock = Arc::clone(&clock);
     let work = async {
         let broker = setup.assemble().await.unwrap();

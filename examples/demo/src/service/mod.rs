@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentwrit_client::system::SystemClock;
 use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Trust};
+use agentwrit_protocol::system::SystemClock;
 use clap::Args;
 use tokio::net::TcpListener;
 

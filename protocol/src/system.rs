@@ -1,10 +1,12 @@
-//! The operating system's clock and generator: the one place that asks for them.
+//! The operating system's clock and generator: the one place that asks for them. Behind the feature `system`, for
+//! programs; what decides takes a [`Clock`] and an [`Entropy`].
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use agentwrit_protocol::{Clock, Entropy, EntropyError};
 use time::OffsetDateTime;
+
+use crate::clock::{Clock, Entropy, EntropyError};
 
 /// The moment that monotonic readings count from: the first one.
 #[allow(clippy::disallowed_methods)]
