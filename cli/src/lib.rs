@@ -19,7 +19,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
 use crate::error::CliError;
@@ -37,11 +37,13 @@ pub fn run(
     err: &mut dyn Write,
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches_from(&arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, subcommands(&matches))));
+    let (cli, path) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return not_parsed(&error, &arguments, out, err),
     };
-    let path = cli.command.path();
     let Cli { global, command } = cli;
     let mut output = Output::new(global.json(), out, err);
     let mut context = Context {
@@ -60,6 +62,17 @@ pub fn run(
             ExitCode::FAILURE
         }
     }
+}
+
+/// The names of the subcommand that was given, such as `audit` and `verify`.
+fn subcommands(matches: &ArgMatches) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut matches = matches;
+    while let Some((name, inner)) = matches.subcommand() {
+        names.push(name.to_owned());
+        matches = inner;
+    }
+    names
 }
 
 fn not_parsed(error: &clap::Error, arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {

@@ -13,9 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::base_url::{Base, check_url};
@@ -23,10 +21,6 @@ use crate::config::{ClientConfig, ConfigError, Identity, Trust};
 use crate::error::{Error, Refusal};
 use crate::reloading_client::{ReloadingClient, read_small};
 
-const IMF_FIXDATE: &[BorrowedFormatItem<'_>] = format_description!(
-    version = 2,
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
 const MAX_KEPT_BODY: usize = 4096;
 
 struct Inner {
@@ -279,11 +273,10 @@ impl BrokerClient {
     }
 }
 
-/// RFC 9110 §5.6.7.
+/// The header `Date` (RFC 9110 §5.6.7).
 fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
     let text = headers.get(DATE)?.to_str().ok()?;
-    let date = PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?;
-    Some(date.assume_utc())
+    httpdate::parse_http_date(text).ok().map(OffsetDateTime::from)
 }
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<&Sensitive>) -> Error {

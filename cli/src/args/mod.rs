@@ -113,28 +113,3 @@ pub(crate) enum Command {
     #[command(after_help = local::MAN_EXAMPLES)]
     Man(ManArgs),
 }
-
-impl Command {
-    /// The names that lead to it.
-    pub(crate) fn path(&self) -> &'static [&'static str] {
-        match self {
-            Self::Init(_) => &["init"],
-            Self::App(AppCommand::Register(_)) => &["app", "register"],
-            Self::App(AppCommand::List) => &["app", "list"],
-            Self::App(AppCommand::Get(_)) => &["app", "get"],
-            Self::App(AppCommand::Update(_)) => &["app", "update"],
-            Self::App(AppCommand::Remove(_)) => &["app", "remove"],
-            Self::Revoke(_) => &["revoke"],
-            Self::Audit(AuditCommand::Events(_)) => &["audit", "events"],
-            Self::Audit(AuditCommand::Verify(_)) => &["audit", "verify"],
-            Self::Audit(AuditCommand::Export(_)) => &["audit", "export"],
-            Self::Token(TokenCommand::Release(_)) => &["token", "release"],
-            Self::Token(TokenCommand::Validate(_)) => &["token", "validate"],
-            Self::Pod(PodCommand::Release(_)) => &["pod", "release"],
-            Self::Doctor(_) => &["doctor"],
-            Self::Version => &["version"],
-            Self::Completions(_) => &["completions"],
-            Self::Man(_) => &["man"],
-        }
-    }
-}
