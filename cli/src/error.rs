@@ -20,7 +20,7 @@ pub(crate) enum CliError {
     #[error("request failed: {0}")]
     Config(#[from] ConfigError),
     /// A client certificate without its key, or the reverse.
-    #[error("a {given} is given and its other half isn't: {missing} is missing")]
+    #[error("a {given} is given alone: {missing} is missing")]
     HalfCertificate { given: &'static str, missing: &'static str },
     /// No CA was given and the system has none.
     #[error("no CA certificate: give the one that signed the broker's with --ca-cert or AACTL_CA_CERT")]
@@ -31,7 +31,7 @@ pub(crate) enum CliError {
     /// The request was refused.
     #[error("HTTP {status}: {body}")]
     Http { status: u16, body: String },
-    /// The broker says that the token doesn't stand.
+    /// The broker says that the token isn't valid.
     #[error("{0}")]
     Invalid(String),
     /// No answer, or none that can be read.
@@ -81,7 +81,7 @@ impl CliError {
     /// What to try next, to be put after the error.
     pub(crate) const fn advice(&self) -> &'static str {
         match self {
-            Self::Request(_) => "; awrit doctor tells more",
+            Self::Request(_) => "; run awrit doctor to find the cause",
             _ => "",
         }
     }

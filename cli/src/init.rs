@@ -44,7 +44,7 @@ impl Mode {
 
     fn note(&self) -> &'static str {
         match self {
-            Self::Development => "Mode: development (the secret stands in the file as it is)",
+            Self::Development => "Mode: development (the secret is in the file in plain text)",
             Self::Production => {
                 "Mode: production (the file holds only a hash: the secret is shown this once, save it now)"
             }
@@ -117,7 +117,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), InitError> {
         let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(folder);
         made.map_err(failed(folder))?;
     }
-    // A file made anew and renamed: no old permissions stay, no symlink is followed, nobody reads half of it.
+    // A new file, renamed: no old permissions stay, no symlink is followed, and no reader sees half of it.
     let mut temporary = name.to_owned();
     temporary.push(format!(".{}.new", std::process::id()));
     let temporary = path.with_file_name(temporary);

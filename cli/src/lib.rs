@@ -1,7 +1,7 @@
 //! `awrit`, the command line of AgentWrit: what people do to the broker (`docs/wire-contract.md` §18).
 //!
 //! Results go to standard output, notes and errors to standard error; the exit code is 0 or 1. Each command logs in
-//! anew, and nothing is kept on disk.
+//! again, and nothing is kept on disk.
 #![deny(missing_docs)]
 
 mod args;
@@ -56,7 +56,7 @@ pub fn run(
         // The reader has what it wanted.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell when this fails.
+            // There is nowhere left to report a failure of this.
             let usage = usage_of(path.iter().map(OsStr::new));
             let _ = writeln!(err, "Error: {error}{}\n{usage}", error.advice());
             ExitCode::FAILURE
@@ -85,13 +85,18 @@ fn not_parsed(error: &clap::Error, arguments: &[OsString], out: &mut dyn Write, 
             };
         }
         _ => {
-            // What is wrong, and what may be meant; clap shows the usage for some errors only.
-            let told = text.strip_prefix("error: ").unwrap_or(&text);
-            let told = told.split("\nUsage: ").next().unwrap_or(told);
-            let told = told.split("\nFor more information").next().unwrap_or(told).trim_end();
+            // clap writes the message, its hints, the usage and where to find help as one text, and the usage for some
+            // errors only: the first two are kept.
+            let message = text.strip_prefix("error: ").unwrap_or(&text);
+            let message = message.split("\nUsage: ").next().unwrap_or(message);
+            let message = message
+                .split("\nFor more information")
+                .next()
+                .unwrap_or(message)
+                .trim_end();
             writeln!(
                 err,
-                "Error: {told}\n{}",
+                "Error: {message}\n{}",
                 usage_of(arguments.iter().skip(1).map(OsString::as_os_str))
             )
         }

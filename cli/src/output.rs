@@ -55,7 +55,7 @@ impl<'a> Output<'a> {
         lines.iter().try_for_each(|line| writeln!(self.out, "{line}"))
     }
 
-    /// Tells something that isn't the result.
+    /// Writes a note: what isn't the result.
     pub(crate) fn note(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.err, "{text}")
     }
@@ -94,7 +94,7 @@ fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     text
 }
 
-/// Cells that can't break the table or play with the terminal.
+/// Cells without control characters, which would break the table or steer the terminal.
 fn cells<const N: usize>(row: &[String; N]) -> [String; N] {
     row.clone().map(|cell| one_line(&cell))
 }

@@ -21,7 +21,7 @@ const CLIENT_KEY: &str = "AACTL_CLIENT_KEY";
 const INSECURE_HTTP: &str = "AACTL_INSECURE_HTTP";
 /// A thousand events of the audit trail, each as long as can be.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
-/// Where Debian, Red Hat and Alpine keep the certificates that the system believes.
+/// Where Debian, Red Hat and Alpine keep the certificates that the system trusts.
 const SYSTEM_CAS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -61,7 +61,7 @@ impl Context<'_, '_> {
         let silent = self.global.insecure_http || silent.is_some_and(|text| text == "1" || text == "true");
         if client.sends_in_clear() && !silent {
             self.output.note(
-                "WARNING: plain HTTP to another host: whoever sits on the way can read the admin secret and the tokens; use https://",
+                "WARNING: plain HTTP to another host: anybody on the network path can read the admin secret and the tokens; use https://",
             )?;
         }
         Ok(client)

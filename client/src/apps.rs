@@ -19,7 +19,7 @@ fn path_of(app_id: &str) -> String {
 }
 
 impl BrokerClient {
-    /// `POST /v1/admin/apps`: a new app and its secret, which is told this once; needs `admin:launch-tokens:*`.
+    /// `POST /v1/admin/apps`: a new app and its secret, which is shown only here; needs `admin:launch-tokens:*`.
     pub async fn register_app(
         &self,
         token: &Sensitive,

@@ -45,7 +45,7 @@ pub struct AuditQuery {
     pub cursor: Option<String>,
 }
 
-/// A page whose events are as the broker wrote them: for who hashes them, or keeps them.
+/// A page whose events are as the broker wrote them, byte for byte: to hash or to keep them.
 #[derive(Debug, Deserialize)]
 pub struct AuditPage {
     /// In order of insertion; the JSON text of each.

@@ -1,4 +1,4 @@
-//! How to reach a broker, and what to believe.
+//! How to reach a broker, and which certificates to trust.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct ClientConfig {
     pub max_response_bytes: usize,
     /// Idle connections kept; 4 by default.
     pub max_idle_connections: usize,
-    /// Allow `http://` to other hosts than this one. Tokens then travel in the clear.
+    /// Allow `http://` to other hosts than this one. Tokens then travel unencrypted.
     pub allow_plain_http: bool,
     /// Header `User-Agent`.
     pub user_agent: String,

@@ -1,4 +1,4 @@
-//! What a broker tells about itself: health with its clock, readiness, version.
+//! What a broker says about itself: health with its clock, readiness, version.
 
 use agentwrit_protocol::wire::HealthResponse;
 use http::Method;
@@ -75,7 +75,7 @@ impl BrokerClient {
     }
 }
 
-/// The label of the metric that tells which program this is.
+/// The label of the metric that names the program's version.
 fn build_version(metrics: &str) -> Option<String> {
     let line = metrics.lines().find(|line| line.starts_with("agentwrit_build_info{"))?;
     let (_, rest) = line.split_once("version=\"")?;

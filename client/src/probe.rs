@@ -1,4 +1,4 @@
-//! The way to a broker, layer by layer, for people who look for the one that fails.
+//! Connects to a broker layer by layer (DNS, TCP, TLS), to find the layer that fails.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::transport::BrokerClient;
 use crate::trust;
 
-/// Further ahead than any certificate lasts, so that the verifier tells when it ends.
+/// Later than any certificate's end, so that the verifier's error names that end.
 const FAR_AHEAD: Duration = Duration::from_hours(24 * 365 * 200);
 /// No chain is longer.
 const MAX_CHAIN: usize = 8;
@@ -27,15 +27,15 @@ const MAX_CHAIN: usize = 8;
 pub struct TlsFacts {
     /// `TLS 1.2` or `TLS 1.3`.
     pub version: &'static str,
-    /// When the first certificate of the chain ends, the trusted authority's own not counted, whose time nobody asks
-    /// for; `None` when the verifier doesn't tell.
+    /// When the first certificate of the chain ends, the trusted authority's own not counted: its end isn't checked.
+    /// `None` when the verifier doesn't say.
     pub expires: Option<OffsetDateTime>,
 }
 
 /// Why no TLS connection can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsProblem {
-    /// The server, or one in its chain, shows a certificate whose time is over.
+    /// A certificate of the server's chain has expired.
     #[error("a certificate of the broker's chain has expired{}", .0.map(at).unwrap_or_default())]
     Expired(Option<OffsetDateTime>),
     /// Its time has not come.

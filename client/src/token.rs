@@ -21,10 +21,10 @@ pub(crate) fn escape(value: &str) -> String {
     utf8_percent_encode(value, ESCAPED).to_string()
 }
 
-/// What a renewal asks for and brings; the broker heeds it for attested agents.
+/// What a renewal asks for and brings; the broker uses it for attested agents.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Renewal<'a> {
-    /// How long the old token still stands, 0 to 30 seconds.
+    /// How long the old token is still valid, 0 to 30 seconds.
     pub overlap_seconds: Option<i64>,
     /// Asking again with it within 60 s answers the same token.
     pub idempotency_key: Option<&'a str>,
@@ -44,7 +44,7 @@ impl BrokerClient {
         self.send(call).await?.read()
     }
 
-    /// `POST /v1/token/validate`: whether a token stands now; a token that doesn't is no error.
+    /// `POST /v1/token/validate`: whether a token is valid now; one that isn't is no error.
     pub async fn validate(&self, token: &Sensitive) -> Result<ValidateResponse, Error> {
         let body = ValidateRequest {
             token: Some(token.clone()),

@@ -188,7 +188,7 @@ impl BrokerClient {
         self.inner.base.clear
     }
 
-    /// The caller's own credential, read anew when it is a file.
+    /// The caller's own credential, read again each time when it is a file.
     pub(crate) fn identity(&self) -> Result<Sensitive, Error> {
         match &self.inner.config.identity {
             Some(Identity::Token(token)) => Ok(token.clone()),

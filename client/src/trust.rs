@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 /// PEM texts that a connection is made with.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Material {
-    /// Who may have signed the server's certificate; none: nobody, for plain HTTP.
+    /// The CAs that may have signed the server's certificate; none with plain HTTP.
     pub(crate) ca: Option<Vec<u8>>,
     /// The client's own certificate and key, for mTLS.
     pub(crate) own: Option<OwnCertificate>,
@@ -54,7 +54,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(read)
 }
 
-/// TLS client settings that believe the CA certificates of the material and nothing else.
+/// TLS client settings that trust only the CA certificates of the material.
 ///
 /// The error says what is wrong with which part.
 pub(crate) fn tls_config(material: &Material) -> Result<rustls::ClientConfig, Unusable> {

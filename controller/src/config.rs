@@ -79,8 +79,8 @@ pub struct Config {
     #[arg(long, env = "AGENTWRIT_WEBHOOK_NAMES", value_delimiter = ',')]
     pub webhook_names: Vec<String>,
 
-    /// PEM file with the CA of the API server's client certificate: without one of it, nobody may call the webhook.
-    /// Read again when it changes; the API server is told to use its certificate by an AdmissionConfiguration.
+    /// PEM file with the CA of the API server's client certificate: a client without a certificate of this CA can't
+    /// call the webhook. Read again when it changes; an AdmissionConfiguration makes the API server use its certificate.
     #[arg(long, env = "AGENTWRIT_WEBHOOK_CLIENT_CA")]
     pub webhook_client_ca: Option<PathBuf>,
 

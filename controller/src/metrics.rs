@@ -78,7 +78,7 @@ impl Metrics {
                 "admission_refusals_not_logged_total",
                 "Refused pods that were not logged, because there were too many",
             )?,
-            pods_ended: counter("pods_ended_total", "Pods whose end was told to the broker")?,
+            pods_ended: counter("pods_ended_total", "Pods whose end was reported to the broker")?,
             denials: counter("denials_total", "Refusals of pods that became Events")?,
             silent_pods_dropped: counter(
                 "silent_pods_dropped_total",

@@ -200,7 +200,11 @@ impl Reporter {
             return true;
         };
         if gone(&error) {
-            tracing::debug!(reason, object = object.name, "nobody is left to read an Event");
+            tracing::debug!(
+                reason,
+                object = object.name,
+                "an Event was not written: its namespace is going away"
+            );
             return true;
         }
         self.metrics

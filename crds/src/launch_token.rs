@@ -26,7 +26,7 @@ use crate::rules;
            secret in it.",
     validation = rules::name_is_label(),
     validation = rules::name_is_short(),
-    printcolumn(name = "App", type_ = "string", json_path = ".spec.appRef.name", description = "The AgentApp whose ceiling holds"),
+    printcolumn(name = "App", type_ = "string", json_path = ".spec.appRef.name", description = "The AgentApp that limits it"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether pods can be launched with it"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why, in one word"),
     printcolumn(name = "CA", type_ = "string", json_path = ".status.conditions[?(@.type==\"CABundle\")].status", description = "Whether the namespace has the ConfigMap agentwrit-ca, which the pods mount"),
@@ -38,7 +38,7 @@ use crate::rules;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct LaunchTokenSpec {
-    /// The AgentApp, in the same namespace, whose ceiling holds.
+    /// The AgentApp, in the same namespace, that limits scopes and TTL.
     pub app_ref: AppReference,
 
     /// What the agent is called in the audit trail; free text of 1 to 128 characters.

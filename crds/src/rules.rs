@@ -109,7 +109,7 @@ fn list(max_items: usize, max_length: usize, at_least_one: &str, rules: &[ItemRu
             serde_json::json!({
                 "rule": item.rule,
                 "message": item.message,
-                // The message alone stands in when the value can't be shown in a line.
+                // The message alone when the value can't be shown in a line.
                 "messageExpression": format!("\"{}, but found '\" + self + \"'\"", item.message),
             })
         })

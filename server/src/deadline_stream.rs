@@ -49,7 +49,7 @@ fn refused(phase: Phase, written: &[u8]) -> Option<StatusCode> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> DeadlineStream<S> {
-    /// True when these bytes were hyper's own refusal, whose place ours takes.
+    /// True when these bytes were hyper's own refusal, which ours replaces.
     fn replaces(&mut self, written: &[u8]) -> bool {
         let Some(status) = refused(self.deadlines.phase(), written) else {
             return false;

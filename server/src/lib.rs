@@ -1,8 +1,9 @@
 //! The HTTP/1.1 listener of AgentWrit's programs.
 //!
 //! hyper reads and writes; this crate decides how long a connection may take for each thing it does ([`Times`]), how
-//! much memory all of them may take together ([`Budget`]), and who has to go when that is not enough: never a source
-//! ([`Source`]) that holds less than its fair share. [`Turns`] does the same for work that only a few may do at once.
+//! much memory all of them may take together ([`Budget`]), and which connection is closed when that is not enough:
+//! never one of a source ([`Source`]) that holds less than its fair share. [`Turns`] does the same for work that only a
+//! few may do at once.
 
 mod bind;
 mod body;

@@ -56,7 +56,7 @@ pub struct Budget {
 
 /// Measured with idle, half-read and TLS connections: 12 to 49 KiB each; the rest is for the kernel's receive buffer.
 pub(crate) const BYTES_PER_CONNECTION: usize = 80 * 1024;
-/// More would be no help to anybody: what is beyond waits in the kernel.
+/// More would not help: further connections wait in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
 /// The usual [`Settings::socket_buffer`].
 pub const SOCKET_BUFFER: usize = 32 * 1024;

@@ -1,11 +1,11 @@
-//! A pool of bytes that connections share: each source gets its share, and nobody waits for a place.
+//! A pool of bytes that connections share: each source gets its share, and no connection waits.
 //!
-//! The pool is work-conserving: one source may use all that nobody else wants. When it is full, the source that holds
+//! The pool is work-conserving: one source may use all that no other wants. When it is full, the source that holds
 //! most loses its idlest connection. So a source that holds less than its fair share (capacity / sources present) loses
 //! nothing, whatever the others do.
 //!
 //! An address that showed to be trusted (the controller's, after the API server vouched for it) is a source of its own for
-//! a minute. It loses nothing to others and may use a reserve that nobody else can take, as long as it holds no more than
+//! a minute. It loses nothing to others and may use a reserve that no other can take, as long as it holds no more than
 //! twice that reserve: others may come from the same address behind a NAT.
 
 use std::cmp::Reverse;

@@ -1,4 +1,4 @@
-//! What answers requests, and what it is told of the connection that they come on.
+//! What answers requests, and what it knows of the connection that they come on.
 
 use std::future::Future;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Who a peer is for the purpose of sharing: its network address.
+//! The source of a connection, by which shares are counted: its network address.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -95,7 +95,7 @@ impl Turns {
         }
     }
 
-    /// Hands a free turn to the source whose turn it is.
+    /// Gives a free turn to the source that is next.
     fn pass_on(&self) {
         loop {
             let sender = {

@@ -78,6 +78,5 @@ pub(crate) async fn renew(
 }
 
 fn read(request: BrokerRequest, token: Sensitive, expires_in: i64) -> Result<Issued, Failure> {
-    Issued::answered(token, expires_in)
-        .ok_or_else(|| malformed(request, "the broker's answer holds no token that stands"))
+    Issued::answered(token, expires_in).ok_or_else(|| malformed(request, "the broker's answer holds no valid token"))
 }

@@ -1,4 +1,4 @@
-//! What time it is at the broker, whose clock proofs are judged by: this machine's may be wrong.
+//! The broker's time: it checks the time of a proof by its own clock, and this machine's clock may be wrong.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -49,7 +49,7 @@ impl Cause {
             Self::Refused(request, code) => format!("the broker refused to {request}: {code}"),
             Self::NotWritten => "the token file can't be written".to_owned(),
             Self::Quarantined => "a person revoked this pod's agent: revoked".to_owned(),
-            Self::Stopping => "told to stop".to_owned(),
+            Self::Stopping => "the sidecar is stopping".to_owned(),
         };
         format!("there is no token now: {cause}; the log of this container says more\n")
     }
@@ -58,10 +58,10 @@ impl Cause {
 fn explained(symptom: &str) -> &'static str {
     match symptom {
         "dns" => "the broker's name isn't found: the pod's DNS, or a NetworkPolicy that shuts it off",
-        "connection_refused" => "nobody listens there: the broker is down, or its Service has no endpoint",
+        "connection_refused" => "nothing listens there: the broker is down, or its Service has no endpoint",
         "unreachable" => "there is no way to the broker's address",
         "timeout" => "no answer in time: mostly a NetworkPolicy, or the broker is overloaded",
-        "tls" => "the broker's certificate isn't believed: ConfigMap agentwrit-ca",
+        "tls" => "the broker's certificate isn't trusted: ConfigMap agentwrit-ca",
         "connection_closed" => "the connection was closed: a proxy or mesh on the way",
         "credential" => "the pod's ServiceAccount token can't be read",
         "ca" => "the CA of ConfigMap agentwrit-ca can't be read",

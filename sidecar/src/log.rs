@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 pub(crate) enum Level {
     /// The ordinary course.
     Info,
-    /// Something to know about, or a person's turn.
+    /// Something unusual, or something for a person to do.
     Warn,
 }
 
@@ -29,7 +29,7 @@ pub struct Stdout;
 
 impl Sink for Stdout {
     fn line(&self, line: &str) {
-        // A closed standard output is no reason to let go of the token.
+        // A closed standard output is no reason to give up the token.
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 }

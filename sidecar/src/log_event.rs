@@ -49,7 +49,7 @@ fn text(notice: &Notice, policy: &str) -> String {
                  of its own"
             )
         }
-        Notice::FoundInvalid => "found a token file without a token that stands: removing it".to_owned(),
+        Notice::FoundInvalid => "found a token file without a valid token: removing it".to_owned(),
         Notice::Registered(holding) => format!("registered: {}", holder(holding)),
         Notice::Renewed(holding) => format!("renewed: {}", holder(holding)),
         Notice::Refused {
@@ -88,7 +88,7 @@ fn text(notice: &Notice, policy: &str) -> String {
                 seconds(*retry_ms)
             )
         }
-        Notice::Stopping => "told to stop".to_owned(),
+        Notice::Stopping => "stopping".to_owned(),
         Notice::Released => "released the token".to_owned(),
         Notice::NotReleased { reason } => format!(
             "could not release the token: {reason}. The controller ends it when the pod is gone, its TTL at the latest"

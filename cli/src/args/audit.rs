@@ -20,8 +20,8 @@ recomputes all hashes, checks the signatures against the published keys, and nam
 The exit code is 0 for an intact trail, and 1 for a broken one or when it can't be read.
 
 An end that was cut off leaves an intact trail, only a shorter one. Note COUNT and HEAD somewhere else, or take sequence
-and head of a checkpoint from the broker's log, and give them the next time. Whoever has the broker's key and its store
-can write the trail anew; what was noted shows that too.
+and head of a checkpoint from the broker's log, and give them the next time. Somebody with the broker's key and its store
+can rewrite the trail; the noted values show that too.
 
 A broker may drop the oldest events, by age or for want of room. The check then begins at the first that it keeps, says
 what was dropped, and fails when more is missing than the trail says. Events that the broker exported before come from
@@ -34,7 +34,7 @@ Examples:
   awrit audit verify --file events.jsonl --jwks jwks.json
   awrit audit verify --file audit-*.jsonl --live";
 const EXPORT_EXAMPLES: &str = "\
-The file can be verified by who has no access to the broker, with the keys that it publishes.
+The file can be verified without access to the broker, with the keys that it publishes.
 
 Examples:
   awrit audit export --file events.jsonl
@@ -105,13 +105,13 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Begin at this checkpoint, whose signature stands for what is before it; without a value at the last one
+    /// Begin at this checkpoint, whose signature covers the events before it; without a value: at the last one
     #[arg(long, value_name = "EVENT", num_args = 0..=1, default_missing_value = "last")]
     pub(crate) from_checkpoint: Option<String>,
-    /// Number of the last event when somebody looked before: it must still be there
+    /// Number of the last event of an earlier verification: it must still be there
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub(crate) expect_count: Option<i64>,
-    /// Hash of the last event when somebody looked before: it must still be there
+    /// Hash of the last event of an earlier verification: it must still be there
     #[arg(long, value_name = "HASH", value_parser = hash)]
     pub(crate) expect_head: Option<String>,
     /// Read the events from these files, one a line, and ask no broker; files of one trail may come in any order

@@ -26,7 +26,7 @@ pub(crate) struct InitArgs {
 
 pub(super) const DOCTOR_EXAMPLES: &str = "\
 One line a check, in the order in which a request meets them: url, dns, tcp, tls, http, clock, version, store, keys, login,
-audit. OK is good, WARN works and won't for long or not for everybody, FAIL doesn't work, SKIP couldn't be tried.
+audit. OK: it works. WARN: it works now, but not for long or not for every client. FAIL: it doesn't work. SKIP: it wasn't checked.
 The exit code is 1 when a check failed. Without AACTL_ADMIN_SECRET login and audit trail are skipped.
 No secret and no token is shown.
 
@@ -34,7 +34,7 @@ Examples:
   awrit doctor
   awrit doctor --full --json";
 pub(super) const VERSION_EXAMPLES: &str = "\
-The broker's own version is asked of AACTL_BROKER_URL, when that is set; it is told on the listener that serves /readyz.
+When AACTL_BROKER_URL is set, the broker is asked for its version too; it answers on the listener that serves /readyz.
 
 Examples:
   awrit version

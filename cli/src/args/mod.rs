@@ -22,7 +22,7 @@ Environment:
   AACTL_CLIENT_CERT    file with the client certificate, as --client-cert
   AACTL_CLIENT_KEY     file with its key, as --client-key
   AACTL_INSECURE_HTTP  1 or true: no warning of plain HTTP, as --insecure-http
-  SSL_CERT_FILE        file with the certificates that the system believes, when it is not the usual one
+  SSL_CERT_FILE        file with the certificates that the system trusts, when it is not the usual one
 
 Results go to standard output, notes and errors to standard error.
 The exit code is 0 when all went well, else 1.
@@ -59,7 +59,7 @@ pub(crate) struct Global {
     /// File with the private key of --client-cert, PEM
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) client_key: Option<PathBuf>,
-    /// Don't warn of http:// to other hosts, where whoever sits on the way can read the admin secret and the tokens
+    /// Don't warn of http:// to other hosts, where anybody on the network path can read the admin secret and the tokens
     #[arg(long, global = true)]
     pub(crate) insecure_http: bool,
     /// Seconds to wait for each answer

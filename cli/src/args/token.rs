@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 pub(super) const REVOKE_EXAMPLES: &str = "\
 Levels: token (by jti), agent (by SPIFFE id), task (by task id; a pod's UID), chain (by the root agent's SPIFFE id).
-There is no way back for what is revoked; the pod of an attested agent may start anew after: awrit pod release UID
+A revocation can't be undone; the pod of an attested agent may register again after: awrit pod release UID
 The pod behind the target is quarantined, whether it has a session at that moment or not. A warning on stderr says when
 the broker found neither a session nor a pod.
 
@@ -17,7 +17,7 @@ A token that is revoked or given back already is no error.
 Example:
   awrit token release --token - < token";
 const VALIDATE_EXAMPLES: &str = "\
-Asks the broker, so that revocations count. The exit code is 1 for a token that doesn't stand; the broker doesn't tell why.
+Asks the broker, so that revocations count. The exit code is 1 for a token that isn't valid; the broker doesn't say why.
 
 Example:
   awrit token validate --token - < token";
@@ -42,7 +42,7 @@ pub(crate) enum TokenCommand {
     /// Give a token back before it expires; needs no admin secret
     #[command(after_help = RELEASE_EXAMPLES)]
     Release(TokenArgs),
-    /// Ask whether a token stands, and show its claims; needs no admin secret
+    /// Ask whether a token is valid, and show its claims; needs no admin secret
     #[command(after_help = VALIDATE_EXAMPLES)]
     Validate(TokenArgs),
 }

@@ -6,7 +6,7 @@ use agentwrit_client::Jwks;
 use agentwrit_protocol::system::SystemClock;
 
 use crate::args::VerifyArgs;
-use crate::audit_verify::{EventFiles, Expected, Place, Progress, Start, Trail, Verdict, Verification, told};
+use crate::audit_verify::{EventFiles, Expected, Place, Progress, Start, Trail, Verdict, Verification, drop_summary};
 use crate::error::CliError;
 use crate::session::{Context, wait_for};
 
@@ -134,7 +134,7 @@ fn rows(verdict: &Verdict) -> Vec<(&'static str, String)> {
         ("UNSIGNED", verdict.unsigned.to_string()),
     ];
     if let Some(until) = &verdict.dropped_until {
-        rows.push(("DROPPED", told(until, &verdict.dropped)));
+        rows.push(("DROPPED", drop_summary(until, &verdict.dropped)));
     }
     rows
 }

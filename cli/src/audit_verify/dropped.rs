@@ -32,7 +32,7 @@ impl From<DroppedSegment> for Dropped {
 }
 
 /// What was dropped up to this event, in a line.
-pub(crate) fn told(until: &str, dropped: &[Dropped]) -> String {
+pub(crate) fn drop_summary(until: &str, dropped: &[Dropped]) -> String {
     let first = AuditEvent::id_for(1);
     let how = match dropped {
         [only] => match &only.exported {
@@ -42,7 +42,7 @@ pub(crate) fn told(until: &str, dropped: &[Dropped]) -> String {
         several => {
             let exported = several.iter().filter(|segment| segment.exported.is_some()).count();
             format!(
-                "of {} segments that the trail tells of {exported} were exported; --json names them",
+                "of {} segments that the trail names {exported} were exported; --json names them",
                 several.len()
             )
         }

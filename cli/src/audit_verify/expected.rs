@@ -4,7 +4,7 @@ use agentwrit_protocol::audit::AuditEvent;
 
 use super::Broken;
 
-/// The number of events, and the hash of the last of them, as an earlier verification told them.
+/// The number of events, and the hash of the last of them, as an earlier verification showed them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     count: Option<i64>,
@@ -30,7 +30,7 @@ impl Expected {
                 if self.head.is_some() && !same {
                     return Err(Broken {
                         event: AuditEvent::id_for(count),
-                        problem: "its hash is not the one that was noted: the trail was written anew".to_owned(),
+                        problem: "its hash is not the one that was noted: the trail was rewritten".to_owned(),
                     });
                 }
                 self.met = true;
@@ -60,7 +60,7 @@ impl Expected {
             ),
             (None, Some(_)) if !self.met => broken(
                 count,
-                "the trail ends here without an event of the noted hash: its end was cut off or written anew",
+                "the trail ends here without an event of the noted hash: its end was cut off or rewritten",
             ),
             _ => None,
         }

@@ -13,7 +13,7 @@ use agentwrit_protocol::audit::{
 use serde::Serialize;
 use serde_json::Value;
 
-pub(crate) use dropped::{Dropped, told};
+pub(crate) use dropped::{Dropped, drop_summary};
 pub(crate) use expected::Expected;
 pub(crate) use file::{EventFiles, Place};
 pub(crate) use online::{Start, Trail};
@@ -60,7 +60,7 @@ pub(crate) struct Verdict {
     /// Id of the last event that was dropped before the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dropped_until: Option<String>,
-    /// Those of them that the events tell of.
+    /// Those of them that the events name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) dropped: Vec<Dropped>,
     /// Whether there were keys to check signatures with.
@@ -92,7 +92,7 @@ impl<'a> Verification<'a> {
         verification
     }
 
-    /// From the first event of the trail; or from the event of a checkpoint, whose signature stands for what is before.
+    /// From the first event of the trail; or from the event of a checkpoint, whose signature covers the events before it.
     pub(crate) fn from(checkpoint: bool, keys: &'a dyn CheckpointKeys, expected: Expected) -> Self {
         let walker = if checkpoint {
             ChainWalker::from_checkpoint()
@@ -118,7 +118,7 @@ impl<'a> Verification<'a> {
         Self::from_first(first, self.keys, self.noted)
     }
 
-    /// For who has no keys: hashes are checked, and signatures taken as they are.
+    /// For use without keys: hashes are checked, signatures aren't.
     pub(crate) fn without_signatures(mut self) -> Self {
         self.verdict.signatures_checked = false;
         self
@@ -151,7 +151,7 @@ impl<'a> Verification<'a> {
                 verdict.checkpoint = Some(event.id.clone());
                 verdict.signed_at = Some(event.timestamp.clone());
                 verdict.unsigned = 0;
-                // It stands for all that is before it.
+                // It covers all events before it.
                 self.unproven = None;
             }
             Step::UnknownKey => {
@@ -201,7 +201,7 @@ impl<'a> Verification<'a> {
             let broken = Broken {
                 event: AuditEvent::id_for(unproven.sequence.saturating_add(1)),
                 problem: format!(
-                    "it is signed by key {}, which isn't known, and no later checkpoint stands for it; an older key is \
+                    "it is signed by key {}, which isn't known, and no later checkpoint covers it; an older key is \
                      given with --jwks",
                     unproven.kid
                 ),

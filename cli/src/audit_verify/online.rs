@@ -42,7 +42,7 @@ impl Start {
     }
 }
 
-/// The trail of a broker, read with an admin's token that is fetched anew when it ends.
+/// The trail of a broker, read with an admin's token that is fetched again when it ends.
 pub(crate) struct Trail<'a> {
     client: &'a BrokerClient,
     secret: &'a Sensitive,
@@ -67,7 +67,7 @@ impl<'a> Trail<'a> {
         Ok(Self::with_token(client, secret, login(client, secret).await?))
     }
 
-    /// The same for who has logged in.
+    /// The same with a token that is there already.
     pub(crate) fn with_token(client: &'a BrokerClient, secret: &'a Sensitive, token: Sensitive) -> Self {
         Self {
             token,
@@ -160,7 +160,7 @@ impl<'a> Trail<'a> {
         let last = page.events.last().and_then(|event| number(event.get()));
         match last {
             Some(last) if last > self.after => self.after = last,
-            // No event, or none that comes after: there is no way on.
+            // No event, or none that comes after: the verification can't go on.
             _ => return Ok(None),
         }
         Ok(Some(page.events))

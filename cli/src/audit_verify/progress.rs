@@ -1,4 +1,4 @@
-//! A line now and then for who waits.
+//! A progress line every two seconds while a command takes long.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use agentwrit_protocol::Clock;
 /// Between two lines, and before the first.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// When to tell how far a walk is.
+/// Decides when to write how far a walk is.
 pub(crate) struct Progress<'a> {
     clock: &'a dyn Clock,
     next: Duration,

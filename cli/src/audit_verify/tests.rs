@@ -204,8 +204,8 @@ fn a_cut_off_end_is_found_by_what_was_noted() {
     for (count, head, event, problem) in [
         (Some(7), hash(7), "evt-000006", "cut off"),
         (Some(7), None, "evt-000006", "cut off"),
-        (None, hash(7), "evt-000005", "cut off or written anew"),
-        (Some(4), hash(5), "evt-000004", "written anew"),
+        (None, hash(7), "evt-000005", "cut off or rewritten"),
+        (Some(4), hash(5), "evt-000004", "rewritten"),
     ] {
         let found = broken(&from_start(cut, Expected::new(count, head)));
         assert!(found.0 == event && found.1.contains(problem), "{found:?}");
@@ -323,7 +323,7 @@ fn a_trail_without_its_beginning_has_to_say_what_was_dropped() {
         let verdict = from_first(&texts(&events[2..]), 3);
         assert!(verdict.intact && verdict.events == 5, "{verdict:?}");
         assert_eq!(verdict.dropped_until.as_deref(), Some("evt-000002"));
-        let line = told("evt-000002", &verdict.dropped);
+        let line = drop_summary("evt-000002", &verdict.dropped);
         let how = if exported {
             "exported as audit-e-000001-000002.jsonl"
         } else {

@@ -8,7 +8,8 @@ use crate::error::CliError;
 use crate::output::Output;
 use crate::session::Context;
 
-/// The parts of a comma-separated list as they are: the broker says what is wrong with one. To it a space is a letter.
+/// The parts of a comma-separated list as they are: the broker says what is wrong with one. It takes a space as part
+/// of a scope.
 fn scopes(list: &str, output: &mut Output<'_>) -> Result<Vec<String>, CliError> {
     for scope in list.split(',').filter(|scope| *scope != scope.trim()) {
         output.note(&format!(

@@ -55,7 +55,7 @@ pub(super) fn events(args: EventsArgs, context: &mut Context<'_, '_>) -> Result<
     Ok(())
 }
 
-/// A detail without the hash that binds the extra fields into the chain: for people it only pushes words out.
+/// A detail without the hash that binds the extra fields into the chain: people don't read it, and it takes their room.
 fn readable(detail: &str) -> &str {
     detail.rsplit_once(" ext_hash=").map_or(detail, |(text, _)| text)
 }

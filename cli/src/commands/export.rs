@@ -12,7 +12,7 @@ use crate::audit_verify::{Progress, Trail};
 use crate::error::CliError;
 use crate::session::{Context, wait_for};
 
-/// The trail tells who did what.
+/// Readable by its owner only: the trail shows who did what.
 const FILE_MODE: u32 = 0o600;
 
 pub(super) fn run(args: &ExportArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {

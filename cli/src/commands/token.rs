@@ -57,7 +57,7 @@ pub(super) fn validate(args: TokenArgs, context: &mut Context<'_, '_>) -> Result
     Err(CliError::Invalid(said.to_owned()))
 }
 
-/// What the token says, without what it doesn't.
+/// The claims of the token; empty ones are left out.
 fn rows(claims: &Claims) -> Vec<(&'static str, String)> {
     let chain: Vec<&str> = claims
         .delegation_chain

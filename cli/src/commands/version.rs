@@ -8,7 +8,7 @@ use crate::session::{Context, wait_for};
 #[derive(Debug, Serialize)]
 struct Versions {
     awrit: &'static str,
-    /// The program; absent when the broker doesn't tell it here.
+    /// The program; absent when the broker doesn't show it here.
     #[serde(skip_serializing_if = "Option::is_none")]
     broker: Option<String>,
     /// The wire contract; absent when there is no broker to ask.

@@ -47,7 +47,7 @@ impl<'a> BrokerChecks<'a> {
             .date
             .map(|date| Skew::of(date.unix_timestamp(), before, self.clock.unix_millis()));
         let before = self.clock.unix_millis();
-        // Before its line is due: its token tells the time when no header does.
+        // Ahead of its line in the report: the time of its token is needed when there is no Date header.
         let login = match secret {
             Some(secret) => Some(self.client.admin_auth(secret).await.map(|answer| answer.access_token)),
             None => None,
@@ -88,7 +88,7 @@ impl<'a> BrokerChecks<'a> {
                     }
                     Error::Malformed { .. } | Error::Refused(_) => "is AACTL_BROKER_URL the URL of a broker?",
                     Error::Timeout(_) => "the broker takes connections and doesn't answer: see its log",
-                    Error::Overloaded(_) => "see the broker's log, and that of what stands before it",
+                    Error::Overloaded(_) => "see the logs of the broker and of the proxy in front of it",
                     _ => "is this the API's port? a broker with TLS is reached by https://",
                 };
                 self.report.fail("http", error.to_string(), advice);
@@ -99,7 +99,7 @@ impl<'a> BrokerChecks<'a> {
 
     fn skew(&mut self, skew: Option<Skew>) {
         let Some(skew) = skew else {
-            let reason = "the broker sends no Date header; with AACTL_ADMIN_SECRET its token tells the time";
+            let reason = "the broker sends no Date header; with AACTL_ADMIN_SECRET the time is read from its token";
             return self.report.skip("clock", reason);
         };
         let seconds = skew.least().unsigned_abs().div_ceil(1000);
@@ -123,7 +123,7 @@ impl<'a> BrokerChecks<'a> {
         let own = env!("CARGO_PKG_VERSION");
         let contract = &health.version;
         let program = self.client.program_version().await;
-        let shown = program.as_deref().unwrap_or("of a version that it doesn't tell here");
+        let shown = program.as_deref().unwrap_or("of a version that it doesn't show here");
         let result = format!("awrit {own}, broker {shown}, contract {contract}");
         if !contract.starts_with(CONTRACT) {
             let advice = format!("this awrit speaks contract {CONTRACT}x: use the one of the broker's release");
@@ -183,7 +183,7 @@ impl<'a> BrokerChecks<'a> {
                 Some(keys)
             }
             Err(error) => {
-                let advice = "resource servers can't check tokens: is /.well-known/jwks.json passed on by what stands before the broker?";
+                let advice = "resource servers can't check tokens: does the proxy in front of the broker pass on /.well-known/jwks.json?";
                 self.report.fail("keys", error.to_string(), advice);
                 None
             }

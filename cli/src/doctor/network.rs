@@ -76,7 +76,7 @@ async fn connect(client: &BrokerClient, addresses: &[SocketAddr], report: &mut R
         }
         Err(error) => {
             let advice = match error.kind() {
-                ErrorKind::ConnectionRefused => format!("nobody listens there: is the broker up? {PORT_FORWARD}"),
+                ErrorKind::ConnectionRefused => format!("nothing listens there: is the broker up? {PORT_FORWARD}"),
                 ErrorKind::TimedOut => "is there a firewall or a NetworkPolicy between here and there?".to_owned(),
                 _ => PORT_FORWARD.to_owned(),
             };

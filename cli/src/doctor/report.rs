@@ -7,7 +7,7 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
     Ok,
-    /// It works, and won't for long or not for everybody.
+    /// It works now, but not for long or not for every client.
     Warn,
     Fail,
     /// It couldn't be tried.

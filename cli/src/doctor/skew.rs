@@ -1,4 +1,4 @@
-//! How far two clocks are apart, as far as a request can tell.
+//! How far two clocks are apart, as far as one request can show.
 
 /// Between which bounds, in milliseconds, the broker's clock is ahead of ours; both negative: it is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -141,7 +141,7 @@ fn each_step_of_the_way_is_told_from_the_next() {
         "{ended:?}"
     );
     assert!(
-        check(&ended, "FAIL", "tcp").contains("nobody listens there"),
+        check(&ended, "FAIL", "tcp").contains("nothing listens there"),
         "{ended:?}"
     );
     assert_eq!(check(&ended, "OK", "dns"), "127.0.0.1 is an address");
@@ -242,7 +242,7 @@ fn a_broken_trail_is_named() {
         "{ended:?}"
     );
     let version = env!("CARGO_PKG_VERSION");
-    let told = format!("awrit {version}, broker of a version that it doesn't tell here, contract 2.0.0");
+    let told = format!("awrit {version}, broker of a version that it doesn't show here, contract 2.0.0");
     assert_eq!(check(&ended, "OK", "version"), told);
 }
 

@@ -65,7 +65,10 @@ fn a_broker_that_is_away_is_one_sentence() {
         "Error: request failed: the broker can't be reached: ",
     );
     let ended = events(&url, &[]);
-    assert!(ended.error().ends_with("; awrit doctor tells more"), "{ended:?}");
+    assert!(
+        ended.error().ends_with("; run awrit doctor to find the cause"),
+        "{ended:?}"
+    );
     // RFC 6761: .invalid has no addresses.
     let ended = events("https://broker.invalid", &["--ca-cert", "/nonexistent/ca.crt"]);
     one_sentence(
@@ -80,7 +83,7 @@ fn a_broker_that_never_answers_meets_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     events(&url, &["--timeout", "1"])
-        .failed("request failed: the broker didn't answer within 1000 ms; awrit doctor tells more");
+        .failed("request failed: the broker didn't answer within 1000 ms; run awrit doctor to find the cause");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_brokers_trail_is_intact_and_grows_on_what_was_noted() {
     broken(
         &broker.awrit(&["audit", "verify", "--expect-count", "2", "--expect-head", &other]),
         "evt-000002",
-        "written anew",
+        "rewritten",
     );
     let ended = broker.awrit(&["audit", "verify", "--expect-count", "1000", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();

@@ -29,7 +29,7 @@ impl Readiness {
         self.caches.store(true, Ordering::SeqCst);
     }
 
-    /// The API server believes the webhook's certificate.
+    /// The API server trusts the webhook's certificate.
     pub(crate) fn ca_bundle(&self) {
         self.ca_bundle.store(true, Ordering::SeqCst);
     }

@@ -23,7 +23,7 @@ use crate::report::{Categorised, Category, Reporter};
 
 /// Name of the Lease, in the release namespace.
 pub(crate) const LEASE_NAME: &str = "agentwrit-controller";
-/// After this long without renewal the Lease is anybody's.
+/// After this long without renewal another replica may take the Lease.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews.
 const RENEW_EVERY: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! caBundle of the `MutatingWebhookConfiguration`: by it the API server believes the webhook.
+//! caBundle of the `MutatingWebhookConfiguration`: with it the API server trusts the webhook.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation, TestOperation};
@@ -31,7 +31,7 @@ pub(crate) async fn set(client: &Client, certificate: &str) -> Result<bool, PkiE
     Ok(true)
 }
 
-/// Whether the API server believes a webhook with this CA: the configuration exists and needs no change.
+/// Whether the API server trusts a webhook with this CA: the configuration exists and needs no change.
 pub(crate) async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let present = api.get_opt(CONFIGURATION).await;

@@ -13,7 +13,7 @@ use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
 
 /// One that was right is looked at again after this long, whatever the watch says.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
-/// One that was right this long ago isn't looked at because of another pod: pods come in crowds.
+/// One that was right this long ago isn't looked at because of another pod: many pods may start at once.
 const FRESH_FOR: Duration = Duration::from_secs(10);
 /// Schedule because of changes become rarer until the `ConfigMap` has been left alone for so long.
 const QUIET_PERIOD: Duration = Duration::from_mins(1);

@@ -221,7 +221,7 @@ mod tests {
         let due = start + SECOND_COMPARISON;
         assert!(safety.decide(&all, Vec::new(), &uids, due).end.is_empty());
         assert!(safety.waiting.is_empty());
-        assert_eq!(decide(&mut safety, &all, &all, due), (0, 11), "begins anew");
+        assert_eq!(decide(&mut safety, &all, &all, due), (0, 11), "begins again");
         assert_eq!(decide(&mut safety, &[], &[], due), (0, 0));
         assert!(
             safety.waiting.is_empty(),

@@ -167,7 +167,7 @@ impl PolicyClient {
         result
     }
 
-    /// Shows the broker what the Lease remembers of its store, and remembers where that stands now.
+    /// Sends the broker the store mark that the Lease remembers, and remembers the present one.
     async fn compare_mark(&self) -> Result<(), agentwrit_client::Error> {
         let Some(claim) = self.leadership.claim() else {
             return Ok(());

@@ -81,7 +81,7 @@ pub(crate) trait PolicyResource:
     const NEEDS_CA: bool;
     /// Counts for the status.
     fn counts(&self, caches: &Caches, held: &PolicySummary) -> Map<String, Value>;
-    /// The status as it stands.
+    /// The present status.
     fn status_value(&self) -> Value;
 }
 

@@ -14,7 +14,7 @@ pub(crate) enum InjectLabel {
 impl InjectLabel {
     /// Reads the label's value; `owner` is whose label it is.
     ///
-    /// Any word that isn't on the list: a guess either way could be wrong without anybody noticing.
+    /// Fails for a value that isn't on the list: a wrong guess either way could go unnoticed.
     pub(crate) fn read(value: &str, owner: impl Into<String>) -> Result<Self, Refusal> {
         if INJECT_ON.contains(&value) {
             Ok(Self::On)

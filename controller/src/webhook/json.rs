@@ -1,4 +1,4 @@
-//! Reads JSON that a stranger wrote: only what is looked at is kept, and borrowed from the body where it can be.
+//! Reads untrusted JSON: only the members that are used are kept, and borrowed from the body where possible.
 //!
 //! serde's derived readers repeat a value of the wrong type in their error, however long it is. Here a type says which
 //! kinds of JSON values it can use, and the error for every other kind names the place and the kind alone.

@@ -1,4 +1,4 @@
-//! JSON patch operations (RFC 6902), made by hand: a computed difference would rewrite whole containers, and lose
+//! JSON patch operations (RFC 6902), built one by one: a computed difference would rewrite whole containers, and lose
 //! fields of newer API versions that we don't know.
 //!
 //! Not `json_patch::PatchOperation`: each path would be parsed and each value copied into it, only to be written as text.

@@ -5,7 +5,7 @@ use agentwrit_protocol::inject::{
     LABEL_INJECT,
 };
 
-/// Characters of a stranger's text that a sentence repeats at most.
+/// Characters of the request's text that a message repeats at most.
 const MAX_QUOTED_CHARS: usize = 80;
 
 /// Why a pod is refused.
@@ -151,7 +151,7 @@ impl Refusal {
     }
 }
 
-/// A stranger's text for a sentence or a log line: quoted, cut, and without control characters.
+/// Text of the request for a message or a log line: quoted, cut, and without control characters.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
@@ -159,7 +159,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// A stranger's name for a sentence or a log line: as it is when it has the form of a Kubernetes name, else
+/// A name of the request for a message or a log line: as it is when it has the form of a Kubernetes name, else
 /// [`quoted`].
 pub(crate) fn name(text: &str) -> String {
     let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/');
@@ -179,7 +179,7 @@ mod tests {
         let page = include_str!("../../../docs/refusals.md");
         let source = include_str!("refusal.rs");
         let kinds = source.split_once("const fn kind").unwrap().1;
-        let kinds = kinds.split_once("/// A stranger's text").unwrap().0;
+        let kinds = kinds.split_once("/// Text of the request").unwrap().0;
         let words: Vec<&str> = kinds.split('"').skip(1).step_by(2).collect();
         assert!(words.contains(&"no_launch_token") && words.len() > 10, "{words:?}");
         for kind in words {

@@ -1,4 +1,4 @@
-//! The webhook as the API server, and a stranger, meet it.
+//! Tests of the webhook's HTTP interface: requests of the API server, and of others.
 
 use std::io::Write;
 use std::sync::Mutex;

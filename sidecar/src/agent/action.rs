@@ -102,7 +102,7 @@ pub enum Notice {
     },
 }
 
-/// Who holds what until when.
+/// An agent's token: its id, its scopes, its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
     /// The agent's SPIFFE id.

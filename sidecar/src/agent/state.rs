@@ -24,7 +24,7 @@ pub(super) enum State {
     Quarantined {
         at: i64,
     },
-    /// Told to stop: gives the token back.
+    /// Stopping: gives the token back.
     Stopping {
         held: Option<Held>,
         until: i64,

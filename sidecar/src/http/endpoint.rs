@@ -1,4 +1,4 @@
-//! Who may fetch the token on localhost. Agents fetch URLs for a living: a prompt must not be able to fetch this one.
+//! Which requests get the token on localhost. Agents fetch URLs that prompts name: no prompt may fetch this one.
 
 use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::inject::{ENDPOINT_HEADER, ENDPOINT_PATH, HEALTH_READY_PATH, HEALTH_STARTUP_PATH};
@@ -61,7 +61,7 @@ pub(crate) fn token(method: &Method, uri: &Uri, headers: &HeaderMap, token: Opti
     }
 }
 
-/// Why a request can't come from a program that means this endpoint.
+/// Why a request is refused: no program that means this endpoint sends one like it.
 fn refused(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
     let mut marks = headers.get_all(ENDPOINT_HEADER).iter();
     if marks.next().is_none_or(|mark| mark != "1") || marks.next().is_some() {
@@ -99,7 +99,7 @@ pub(crate) fn health(method: &Method, uri: &Uri, not_ready: Option<Cause>) -> Re
         return wrong_method("GET, HEAD");
     }
     match not_ready {
-        None => text(200, "a token that stands is in the file\n"),
+        None => text(200, "a valid token is in the file\n"),
         Some(cause) => Reply {
             status: 503,
             allow: None,
