@@ -20,6 +20,13 @@ impl Keys {
         Self(SigningKey::from_bytes(&[seed; 32]))
     }
 
+    /// A key pair of its own for each number.
+    pub fn numbered(number: u64) -> Self {
+        let mut seed = [7_u8; 32];
+        seed[..8].copy_from_slice(&number.to_be_bytes());
+        Self(SigningKey::from_bytes(&seed))
+    }
+
     /// The public key as it is sent, base64.
     pub fn public(&self) -> String {
         STANDARD.encode(self.0.verifying_key().as_bytes())

@@ -1,52 +1,26 @@
 //! What clients of the contract do: log in, make launch tokens, register.
 
+use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::wire::{AdminAuthResponse, ChallengeResponse, LaunchTokenResponse, RegisterResponse};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ed25519_dalek::{Signer, SigningKey};
-
-use agentwrit_protocol::claims::Claims;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::failure::{Failure, Result};
 use super::http::{Connection, request};
-use super::process::ADMIN_SECRET;
+use crate::{ADMIN_SECRET, Keys};
 
 /// What launch tokens here allow.
 pub const ALLOWED: &str = "read:data:*";
 /// What agents here ask for.
 pub const SCOPE: &str = "read:data:orders";
 
-/// An agent's key, as it goes over the wire.
-#[derive(Debug)]
-pub struct Key {
-    signing: SigningKey,
-    public: String,
-}
-
-impl Key {
-    /// A key of its own for each number.
-    pub fn numbered(number: u64) -> Self {
-        let mut seed = [7_u8; 32];
-        for (byte, from) in seed.iter_mut().zip(number.to_be_bytes()) {
-            *byte = from;
-        }
-        let signing = SigningKey::from_bytes(&seed);
-        let public = STANDARD.encode(signing.verifying_key().to_bytes());
-        Self { signing, public }
-    }
-
-    /// The body of a registration.
-    ///
-    /// # Errors
-    /// When the nonce is none.
-    pub fn registration(&self, launch_token: &str, nonce: &str, task: &str) -> Result<String> {
-        let bytes = hex::decode(nonce).map_err(|error| Failure::Broker(format!("nonce {nonce:?}: {error}")))?;
-        let signature = STANDARD.encode(self.signing.sign(&bytes).to_bytes());
-        Ok(format!(
-            r#"{{"launch_token":"{launch_token}","nonce":"{nonce}","public_key":"{}","signature":"{signature}","orch_id":"load","task_id":"{task}","requested_scope":["{SCOPE}"]}}"#,
-            self.public
-        ))
-    }
+/// The body of a registration.
+pub fn registration(keys: &Keys, launch_token: &str, nonce: &str, task: &str) -> String {
+    format!(
+        r#"{{"launch_token":"{launch_token}","nonce":"{nonce}","public_key":"{}","signature":"{}","orch_id":"load","task_id":"{task}","requested_scope":["{SCOPE}"]}}"#,
+        keys.public(),
+        keys.sign(nonce)
+    )
 }
 
 /// Admin login.
@@ -92,9 +66,9 @@ pub async fn challenge(connection: &mut Connection) -> Result<String> {
 ///
 /// # Errors
 /// When one of them is refused.
-pub async fn register(connection: &mut Connection, key: &Key, launch: &str, task: &str) -> Result<RegisterResponse> {
+pub async fn register(connection: &mut Connection, keys: &Keys, launch: &str, task: &str) -> Result<RegisterResponse> {
     let nonce = challenge(connection).await?;
-    let body = key.registration(launch, &nonce, task)?;
+    let body = registration(keys, launch, &nonce, task);
     let answer = connection.send(&request("POST", "/v1/register", "", &body)).await?;
     answer.expect("register", 200)
 }

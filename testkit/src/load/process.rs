@@ -13,9 +13,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::failure::{Failure, Result};
 use super::http::{Connection, request};
 use super::moment;
+use crate::ADMIN_SECRET;
 
-/// The admin secret of every broker that is started here.
-pub const ADMIN_SECRET: &str = "load-on-a-broker-secret";
 /// Clock ticks of `/proc/PID/stat` a second: `USER_HZ`, the same on every Linux of today.
 const TICKS: u32 = 100;
 const START_LIMIT: Duration = Duration::from_mins(1);

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::wire::{LaunchTokenResponse, RenewResponse};
-use agentwrit_testkit::load::agent::{self, Key, SCOPE, claims};
+use agentwrit_testkit::Keys;
+use agentwrit_testkit::load::agent::{self, SCOPE, claims};
 use agentwrit_testkit::load::failure::Result;
 use agentwrit_testkit::load::http::{Connection, request};
 
 use crate::measure::{Load, Step};
 use crate::prepare::{Countdown, World};
 
-fn key(number: usize) -> Key {
-    Key::numbered(u64::try_from(number).unwrap_or_default())
+fn keys(number: usize) -> Keys {
+    Keys::numbered(u64::try_from(number).unwrap_or_default())
 }
 
 /// Challenge and registration.
 pub struct Register {
     connection: Connection,
-    key: Key,
+    keys: Keys,
     launch: String,
     task: String,
     left: Option<Countdown>,
@@ -31,7 +32,7 @@ impl Register {
     pub async fn new(world: &World, number: usize) -> Result<Self> {
         Ok(Self {
             connection: world.connect().await?,
-            key: key(number),
+            keys: keys(number),
             launch: world.launch.clone(),
             task: format!("task-{number}"),
             left: None,
@@ -51,7 +52,7 @@ impl Load for Register {
         if self.left.as_ref().is_some_and(|left| left.take().is_none()) {
             return Ok(Step::Exhausted);
         }
-        agent::register(&mut self.connection, &self.key, &self.launch, &self.task).await?;
+        agent::register(&mut self.connection, &self.keys, &self.launch, &self.task).await?;
         Ok(Step::Done)
     }
 }
@@ -59,7 +60,7 @@ impl Load for Register {
 /// A single-use launch token, challenge and registration.
 pub struct LaunchAndRegister {
     connection: Connection,
-    key: Key,
+    keys: Keys,
     launch: Vec<u8>,
     task: String,
 }
@@ -72,7 +73,7 @@ impl LaunchAndRegister {
     pub async fn new(world: &World, number: usize) -> Result<Self> {
         Ok(Self {
             connection: world.connect().await?,
-            key: key(number),
+            keys: keys(number),
             launch: agent::launch_request(&world.admin, true, 3600),
             task: format!("task-{number}"),
         })
@@ -83,7 +84,7 @@ impl Load for LaunchAndRegister {
     async fn once(&mut self) -> Result<Step> {
         let made: LaunchTokenResponse = self.connection.send(&self.launch).await?.expect("launch token", 201)?;
         let launch = made.launch_token.expose();
-        agent::register(&mut self.connection, &self.key, launch, &self.task).await?;
+        agent::register(&mut self.connection, &self.keys, launch, &self.task).await?;
         Ok(Step::Done)
     }
 }
@@ -101,7 +102,7 @@ impl Renew {
     /// When the broker refuses.
     pub async fn new(world: &World, number: usize) -> Result<Self> {
         let mut connection = world.connect().await?;
-        let registered = agent::register(&mut connection, &key(number), &world.launch, "renew").await?;
+        let registered = agent::register(&mut connection, &keys(number), &world.launch, "renew").await?;
         let token = registered.access_token.expose().to_owned();
         Ok(Self { connection, token })
     }
@@ -203,8 +204,8 @@ fn starts_with(body: &[u8], proof: &str) -> bool {
 /// When the broker refuses.
 pub async fn delegation(world: &World, number: usize) -> Result<Vec<u8>> {
     let mut connection = world.connect().await?;
-    let from = agent::register(&mut connection, &key(number), &world.launch, "delegate").await?;
-    let to = agent::register(&mut connection, &key(number), &world.launch, "delegate").await?;
+    let from = agent::register(&mut connection, &keys(number), &world.launch, "delegate").await?;
+    let to = agent::register(&mut connection, &keys(number), &world.launch, "delegate").await?;
     let body = format!(r#"{{"delegate_to":"{}","scope":["{SCOPE}"],"ttl":60}}"#, to.agent_id);
     Ok(request("POST", "/v1/delegate", from.access_token.expose(), &body))
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentwrit_protocol::claims::Claims;
-use agentwrit_testkit::load::agent::{self, Key, claims};
+use agentwrit_testkit::Keys;
+use agentwrit_testkit::load::agent::{self, claims};
 use agentwrit_testkit::load::failure::{Failure, Result};
 use agentwrit_testkit::load::http::{Connection, request};
 use agentwrit_testkit::load::moment;
@@ -78,10 +79,10 @@ impl World {
         for number in 0..HANDS {
             let (mut connection, left, launch) = (self.connect().await?, left.clone(), self.launch.clone());
             tasks.push(tokio::spawn(async move {
-                let key = Key::numbered(u64::try_from(number).unwrap_or_default());
+                let keys = Keys::numbered(u64::try_from(number).unwrap_or_default());
                 let mut tokens = Vec::new();
                 while left.take().is_some() {
-                    let registered = agent::register(&mut connection, &key, &launch, "prepared").await?;
+                    let registered = agent::register(&mut connection, &keys, &launch, "prepared").await?;
                     tokens.push(registered.access_token.expose().to_owned());
                 }
                 Ok::<_, Failure>(tokens)

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use agentwrit_protocol::wire::{RenewResponse, ValidateResponse};
-use agentwrit_testkit::load::agent::{Key, challenge, validation};
+use agentwrit_testkit::Keys;
+use agentwrit_testkit::load::agent::{challenge, registration, validation};
 use agentwrit_testkit::load::failure::Result;
 use agentwrit_testkit::load::http::{Connection, request};
 
@@ -201,7 +202,7 @@ async fn launch(connection: &mut Connection, agent: &mut Agent, findings: &mut F
         return Ok(());
     };
     let nonce = challenge(connection).await?;
-    let body = Key::numbered(u64::MAX).registration(&launch, &nonce, "again")?;
+    let body = registration(&Keys::numbered(u64::MAX), &launch, &nonce, "again");
     let answer = connection.send(&request("POST", "/v1/register", "", &body)).await?;
     if answer.status != 401 || !String::from_utf8_lossy(answer.body).contains("launch token already consumed") {
         findings.add(format!(

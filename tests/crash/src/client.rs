@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use agentwrit_protocol::wire::{LaunchTokenResponse, RegisterResponse, RenewResponse};
-use agentwrit_testkit::load::agent::{Key, SCOPE, challenge, claims, launch_request};
+use agentwrit_testkit::Keys;
+use agentwrit_testkit::load::agent::{SCOPE, challenge, claims, launch_request, registration};
 use agentwrit_testkit::load::failure::{Failure, Result};
 use agentwrit_testkit::load::http::{Connection, request};
+use fastrand::Rng;
 use serde::Deserialize;
 
 use crate::ledger::{Agent, Doubt, End, Ledger};
-use crate::random::Random;
 
 /// Life of agents' tokens, seconds: longer than any run.
 pub const AGENT_TTL: u32 = 7200;
@@ -40,8 +41,8 @@ struct Delegated {
 pub struct Client {
     access: Access,
     ledger: Ledger,
-    random: Random,
-    key: Key,
+    random: Rng,
+    keys: Keys,
     task: String,
 }
 
@@ -53,12 +54,12 @@ enum Outcome<T> {
 
 impl Client {
     /// Goes on with a ledger.
-    pub fn new(number: usize, access: Access, ledger: Ledger, random: Random) -> Self {
+    pub fn new(number: usize, access: Access, ledger: Ledger, random: Rng) -> Self {
         Self {
             access,
             ledger,
             random,
-            key: Key::numbered(u64::try_from(number).unwrap_or_default()),
+            keys: Keys::numbered(u64::try_from(number).unwrap_or_default()),
             task: format!("task-{number}"),
         }
     }
@@ -90,8 +91,8 @@ impl Client {
             .skip(first)
             .filter_map(|(index, agent)| agent.lives().then_some(index))
             .collect();
-        let choice = self.random.below(100);
-        let Some(index) = living.get(self.random.below(living.len())).copied() else {
+        let choice = self.random.usize(..100);
+        let Some(index) = self.random.choice(living) else {
             return self.register(connection).await;
         };
         match choice {
@@ -127,7 +128,7 @@ impl Client {
 
     async fn launch(&mut self, connection: &mut Connection) -> Result<Option<String>> {
         let bytes = match &self.access.app {
-            Some(app) if self.random.below(2) == 0 => {
+            Some(app) if self.random.bool() => {
                 let body =
                     format!(r#"{{"agent_name":"load","allowed_scope":["{SCOPE}"],"max_ttl":{AGENT_TTL},"ttl":3600}}"#);
                 request("POST", "/v1/app/launch-tokens", app, &body)
@@ -148,12 +149,13 @@ impl Client {
     }
 
     async fn register(&mut self, connection: &mut Connection) -> Result<()> {
-        let single = match self.random.below(2) {
-            0 => None,
-            _ => match self.launch(connection).await? {
-                Some(launch) => Some(launch),
-                None => return Ok(()),
-            },
+        let single = if self.random.bool() {
+            let Some(launch) = self.launch(connection).await? else {
+                return Ok(());
+            };
+            Some(launch)
+        } else {
+            None
         };
         let nonce = challenge(connection).await?;
         let launch = single.as_ref().unwrap_or(&self.access.launch);
@@ -161,7 +163,7 @@ impl Client {
             "POST",
             "/v1/register",
             "",
-            &self.key.registration(launch, &nonce, &self.task)?,
+            &registration(&self.keys, launch, &nonce, &self.task),
         );
         self.ledger.registrations_in_doubt += 1;
         let read = |body: &[u8]| serde_json::from_slice::<RegisterResponse>(body).ok();

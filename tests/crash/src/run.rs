@@ -7,12 +7,13 @@ use agentwrit_testkit::load::agent;
 use agentwrit_testkit::load::failure::{Failure, Result};
 use agentwrit_testkit::load::http::{Connection, request};
 use agentwrit_testkit::load::process::{Broker, Settings};
+use fastrand::Rng;
 use serde::Deserialize;
 
 use crate::check::{Findings, Which, check};
 use crate::client::{AGENT_TTL, Access, Client};
 use crate::ledger::Ledger;
-use crate::random::Random;
+use crate::random::seeded;
 use crate::tamper::{TAMPERS, Tamper};
 use crate::trail::Trail;
 
@@ -52,7 +53,7 @@ pub type Progress<'a> = &'a dyn Fn(&str);
 
 struct Run {
     settings: Settings,
-    random: Random,
+    random: Rng,
     seed: u64,
     admin: String,
     app: Option<String>,
@@ -187,7 +188,7 @@ impl Run {
         let app = app_token(&mut connection, &admin).await?;
         let run = Self {
             settings,
-            random: Random::new(options.seed, MOMENTS),
+            random: seeded(options.seed, MOMENTS),
             seed: options.seed,
             admin,
             app,
@@ -212,11 +213,11 @@ impl Run {
         let mut clients = Vec::new();
         for (number, ledger) in std::mem::take(&mut self.ledgers).into_iter().enumerate() {
             let purpose = u64::try_from(round * CLIENTS + number).unwrap_or_default();
-            let random = Random::new(self.seed, purpose);
+            let random = seeded(self.seed, purpose);
             let client = Client::new(number, access.clone(), ledger, random);
             clients.push(tokio::spawn(client.work()));
         }
-        let millis = EARLIEST_MS + self.random.below(LATEST_MS - EARLIEST_MS);
+        let millis = self.random.usize(EARLIEST_MS..LATEST_MS);
         tokio::time::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or_default())).await;
         broker.kill()?;
         for client in clients {
