@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for a while under libFuzzer and prints a table; the exit code is 1 if one found something.
-#   fuzz.sh [TARGET...]         of: the files of fuzz/fuzz_targets (default: all)
-#   fuzz.sh merge [TARGET...]   no fuzzing: takes what was found into fuzz/corpus, the least that covers as much
+#   fuzz.sh [TARGET...]         of: the files of tests/fuzz/cargo-fuzz/fuzz_targets (default: all)
+#   fuzz.sh merge [TARGET...]   no fuzzing: takes what was found into tests/fuzz/corpus, the least that covers as much
 # FUZZ_SECONDS=60            for each target
 # FUZZ_SANITIZER=address     or none, which is faster
 # FUZZ_TOOLCHAIN=nightly     a toolchain that knows -Zsanitizer
-# New inputs are kept in target/fuzz; findings in fuzz/artifacts, with the command that shows them again.
+# New inputs are kept in target/fuzz; findings in tests/fuzz/cargo-fuzz/artifacts, with the command that shows them again.
 set -euo pipefail
 SCRIPT_NAME=fuzz
 # shellcheck source=scripts/lib/common.sh
@@ -15,6 +15,7 @@ SECONDS_EACH=${FUZZ_SECONDS:-60}
 SANITIZER=${FUZZ_SANITIZER:-address}
 TOOLCHAIN=${FUZZ_TOOLCHAIN:-nightly}
 WORK=$REPO/target/fuzz
+FUZZ=$REPO/tests/fuzz
 LOG=$REPO/target/log
 # Longest input, bytes: what is longer is refused by its length alone, which tests look at.
 MAX_LENGTH=4096
@@ -25,7 +26,7 @@ main() {
   [[ ${1:-} != --help ]] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; return 0; }
   [[ $SECONDS_EACH =~ ^[1-9][0-9]*$ ]] || die -2 "FUZZ_SECONDS=$SECONDS_EACH must be a whole number of seconds from 1"
   if [[ ${1:-} == merge ]]; then merge=1; shift; fi
-  mapfile -t all < <(find fuzz/fuzz_targets -name '*.rs' -printf '%f\n' | sed 's/\.rs$//' | sort)
+  mapfile -t all < <(find "$FUZZ/cargo-fuzz/fuzz_targets" -name '*.rs' -printf '%f\n' | sed 's/\.rs$//' | sort)
   local selected=("$@")
   (($#)) || selected=("${all[@]}")
   for target in "${selected[@]}"; do
@@ -49,19 +50,19 @@ main() {
 run_cargo_fuzz() {
   local command=$1
   shift
-  CARGO_TARGET_DIR=$AGENTWRIT_CACHE/fuzz-target cargo "+$TOOLCHAIN" fuzz "$command" --fuzz-dir "$REPO/fuzz" \
+  CARGO_TARGET_DIR=$AGENTWRIT_CACHE/fuzz-target cargo "+$TOOLCHAIN" fuzz "$command" --fuzz-dir "$FUZZ/cargo-fuzz" \
     --sanitizer "$SANITIZER" "$@"
 }
 
 build() {
-  cp Cargo.lock fuzz/Cargo.lock
+  cp Cargo.lock "$FUZZ/cargo-fuzz/Cargo.lock"
   run_step "targets built" "$LOG/fuzz-build.log" run_cargo_fuzz build
 }
 
 # The folders of a target's inputs: what this machine found, and what is committed.
 folders() {
-  mkdir -p "$WORK/$1" "fuzz/corpus/$1" "fuzz/seeds/$1"
-  printf '%s\n' "$WORK/$1" "fuzz/corpus/$1" "fuzz/seeds/$1"
+  mkdir -p "$WORK/$1" "$FUZZ/corpus/$1" "$FUZZ/seeds/$1"
+  printf '%s\n' "$WORK/$1" "$FUZZ/corpus/$1" "$FUZZ/seeds/$1"
 }
 
 fuzz() {
@@ -69,7 +70,7 @@ fuzz() {
   mapfile -t inputs < <(folders "$target")
   mapfile -t options < <(options_of "$target")
   run_cargo_fuzz run "$target" "${inputs[@]}" -- -max_total_time="$SECONDS_EACH" -max_len="$MAX_LENGTH" \
-    -dict=fuzz/dictionary.txt -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 "${options[@]}" >"$log" 2>&1 || status=$?
+    -dict="$FUZZ/dictionary.txt" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 "${options[@]}" >"$log" 2>&1 || status=$?
   last=$(grep -E '^#[0-9]+.*cov: ' "$log" | tail -n 1)
   if ((status)); then found="see $log"; fi
   printf '%-12s %10s %8s %8s %8s  %s\n' "$target" "$(stat_of "$log" number_of_executed_units)" \
@@ -102,15 +103,15 @@ merge() {
   mapfile -t inputs < <(folders "$target")
   rm -rf "$new"
   mkdir -p "$new"
-  cp -r "fuzz/seeds/$target/." "$new/"
+  cp -r "$FUZZ/seeds/$target/." "$new/"
   run_step "$target merged" "$LOG/fuzz-merge-$target.log" \
     run_cargo_fuzz run "$target" "$new" "${inputs[@]}" -- -merge=1 -max_len="$MAX_LENGTH" -timeout=10 -rss_limit_mb=4096
-  rm -rf "fuzz/corpus/$target"
-  mkdir -p "fuzz/corpus/$target"
+  rm -rf "$FUZZ/corpus/$target"
+  mkdir -p "$FUZZ/corpus/$target"
   # Merging adds to the seeds; only what it added is corpus.
-  (cd "$new" && for file in *; do [[ -e $REPO/fuzz/seeds/$target/$file ]] || mv "$file" "$REPO/fuzz/corpus/$target/"; done)
+  (cd "$new" && for file in *; do [[ -e $FUZZ/seeds/$target/$file ]] || mv "$file" "$FUZZ/corpus/$target/"; done)
   rm -rf "$new"
-  say "$target: $(find "fuzz/corpus/$target" -type f | wc -l) inputs, $(du -sb "fuzz/corpus/$target" | cut -f1) bytes"
+  say "$target: $(find "$FUZZ/corpus/$target" -type f | wc -l) inputs, $(du -sb "$FUZZ/corpus/$target" | cut -f1) bytes"
 }
 
 main "$@"

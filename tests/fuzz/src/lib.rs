@@ -1,6 +1,6 @@
 //! What must hold for any input: one function a target, which panics when it does not hold.
 //!
-//! `fuzz/` runs them under libFuzzer (`make fuzz`); `tests/corpus.rs` runs them over the committed corpus on any
+//! `cargo-fuzz/` runs them under libFuzzer (`make fuzz`); `tests/corpus.rs` runs them over the committed corpus on any
 //! toolchain.
 #![deny(missing_docs)]
 #![allow(

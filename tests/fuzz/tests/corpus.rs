@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use agentwrit_fuzz_targets::{TARGETS, Target, bodies, finish};
 
-fn fuzz() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+fn crate_folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The files of a target: seeds, written by hand, and corpus, found by libFuzzer.
 fn inputs(target: &Target) -> Vec<PathBuf> {
-    let folders = ["seeds", "corpus"].map(|kind| fuzz().join(kind).join(target.name));
+    let folders = ["seeds", "corpus"].map(|kind| crate_folder().join(kind).join(target.name));
     let mut files: Vec<PathBuf> = folders
         .iter()
         .flat_map(|folder| std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())))
@@ -29,7 +29,7 @@ fn replay(name: &str) {
         .expect("a target of this name");
     let files = inputs(target);
     for kind in ["seeds", "corpus"] {
-        let folder = fuzz().join(kind).join(name);
+        let folder = crate_folder().join(kind).join(name);
         assert!(
             files.iter().any(|file| file.starts_with(&folder)),
             "nothing in {}",
@@ -57,7 +57,7 @@ macro_rules! replays {
         fn every_target_is_replayed_and_has_a_binary() {
             let here = BTreeSet::from([$(stringify!($name).to_owned()),*]);
             let targets: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
-            let binaries: BTreeSet<String> = std::fs::read_dir(fuzz().join("fuzz_targets"))
+            let binaries: BTreeSet<String> = std::fs::read_dir(crate_folder().join("cargo-fuzz/fuzz_targets"))
                 .unwrap()
                 .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
                 .collect();
