@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every fuzz target for a while under libFuzzer and prints a table; the exit code is 1 if one found something.
 #   fuzz.sh [TARGET...]         of: the files of tests/fuzz/cargo-fuzz/fuzz_targets (default: all)
-#   fuzz.sh merge [TARGET...]   no fuzzing: takes what was found into tests/fuzz/corpus, the least that covers as much
+#   fuzz.sh merge [TARGET...]   no fuzzing: takes what was found into tests/fuzz/corpus: the 50 of each that reach most
 # FUZZ_SECONDS=60            for each target
 # FUZZ_SANITIZER=address     or none, which is faster
 # FUZZ_TOOLCHAIN=nightly     a toolchain that knows -Zsanitizer
@@ -97,21 +97,17 @@ options_of() {
 stat_of() { sed -n "s/^stat::$2: *//p" "$1"; }
 field() { sed -n "s/.* $2: \([^ ]*\).*/\1/p" <<<"$1"; }
 
-# The least set of inputs, of all that are known, that reaches as much; seeds are kept as they are.
+# The inputs, of all that are known, that reach most beside the seeds, as many as tests/fuzz/pick.py keeps.
 merge() {
-  local target=$1 new=$WORK/merged-$1 inputs
+  local target=$1 work=$WORK/merge-$1 inputs
   mapfile -t inputs < <(folders "$target")
-  rm -rf "$new"
-  mkdir -p "$new"
-  cp -r "$FUZZ/seeds/$target/." "$new/"
+  rm -rf "$work"
+  mkdir -p "$work/merged"
   run_step "$target merged" "$LOG/fuzz-merge-$target.log" \
-    run_cargo_fuzz run "$target" "$new" "${inputs[@]}" -- -merge=1 -max_len="$MAX_LENGTH" -timeout=10 -rss_limit_mb=4096
-  rm -rf "$FUZZ/corpus/$target"
-  mkdir -p "$FUZZ/corpus/$target"
-  # Merging adds to the seeds; only what it added is corpus.
-  (cd "$new" && for file in *; do [[ -e $FUZZ/seeds/$target/$file ]] || mv "$file" "$FUZZ/corpus/$target/"; done)
-  rm -rf "$new"
-  say "$target: $(find "$FUZZ/corpus/$target" -type f | wc -l) inputs, $(du -sb "$FUZZ/corpus/$target" | cut -f1) bytes"
+    run_cargo_fuzz run "$target" "$work/merged" "${inputs[@]}" -- -set_cover_merge=1 -merge_control_file="$work/control" \
+    -max_len="$MAX_LENGTH" -timeout=10 -rss_limit_mb=4096
+  say "$("$FUZZ/pick.py" "$work/control" "$FUZZ/seeds/$target" "$FUZZ/corpus/$target")"
+  rm -rf "$work"
 }
 
 main "$@"

@@ -10,6 +10,9 @@ fn crate_folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The most files of a target in its corpus folder; `pick.py` keeps so many.
+const LIMIT: usize = 50;
+
 /// The files of a target: seeds, written by hand, and corpus, found by libFuzzer.
 fn inputs(target: &Target) -> Vec<PathBuf> {
     let folders = ["seeds", "corpus"].map(|kind| crate_folder().join(kind).join(target.name));
@@ -68,6 +71,16 @@ macro_rules! replays {
 }
 
 replays! { audit_query bodies config json jwt policies requests scopes }
+
+/// Git and every test run carry them: `scripts/fuzz.sh merge` keeps those that reach most.
+#[test]
+fn the_corpus_of_a_target_is_small() {
+    for target in TARGETS {
+        let folder = crate_folder().join("corpus").join(target.name);
+        let count = std::fs::read_dir(&folder).unwrap().count();
+        assert!(count <= LIMIT, "{}: {count} files, more than {LIMIT}", folder.display());
+    }
+}
 
 /// A new endpoint gets its bodies fuzzed too.
 #[test]
