@@ -161,3 +161,6 @@ where
     deadlines.ready();
     accepted
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,9 +22,6 @@ mod source;
 pub mod tls;
 mod turns;
 
-#[cfg(test)]
-mod connection_tests;
-
 pub use bind::bind;
 pub use body::{BodyError, read_body};
 pub use descriptors::raise_limit;

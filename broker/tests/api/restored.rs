@@ -1,5 +1,8 @@
 //! Stores that are put back from a copy: nothing of before their start is believed any more.
 
+mod mark;
+mod random_steps;
+
 use agentwrit_testkit::{ADMIN_SECRET, App, Harness, Process, claims};
 use std::fs;
 use std::path::PathBuf;
@@ -224,110 +227,6 @@ async fn another_history_of_the_same_length_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_mark_that_is_behind_or_of_a_former_epoch_is_in_order() {
-    let harness = start().await;
-    let (_, token) = harness.agent(json!({})).await;
-    let (harness, copy) = copied(harness).await;
-    let early = Copy::of(&harness, "signing.key.mark");
-    revoke_token(&harness, &token).await;
-    let (_, later) = harness.agent(json!({})).await;
-    // As after a crash between a commit and its mark.
-    let harness = reopened(harness, || early.put_back()).await;
-    assert!(harness.stands(&later).await && restorations(&harness).await.is_empty());
-    let former = Copy::of(&harness, "signing.key.mark");
-    let harness = reopened(harness, || copy.put_back()).await;
-    let (_, fresh) = harness.agent(json!({})).await;
-    for mark in [&early, &former] {
-        mark.put_back();
-    }
-    let harness = reopened(harness, || former.put_back()).await;
-    assert!(harness.stands(&fresh).await);
-    assert_eq!(restorations(&harness).await.len(), 1);
-}
-
-#[tokio::test]
-async fn a_mark_that_can_not_be_read_counts_once_as_a_restore() {
-    for broken in ["", "rubbish", "{\"epoch\":\"\",\"sequence\":0,\"head\":\"\"}"] {
-        let harness = start().await;
-        let (_, token) = harness.agent(json!({})).await;
-        let path = harness.folder.path().join("signing.key.mark");
-        let harness = reopened(harness, || fs::write(&path, broken).unwrap()).await;
-        assert!(!harness.stands(&token).await, "{broken:?}");
-        let event = harness.last("store_restored").await;
-        assert!(
-            event["detail"].as_str().unwrap().starts_with("rule=unreadable_mark "),
-            "{event}"
-        );
-        let (_, fresh) = harness.agent(json!({})).await;
-        let harness = reopened(harness, || ()).await;
-        assert!(harness.stands(&fresh).await, "{broken:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_mark_that_the_system_cant_read_is_no_restore_but_not_ready() {
-    let harness = start().await;
-    let (_, token) = harness.agent(json!({})).await;
-    let path = harness.folder.path().join("signing.key.mark");
-    let text = fs::read(&path).unwrap();
-    let mut setup = harness.stop().await;
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
-    setup.set(&[("AA_STORE_REQUIRED", "true")]);
-    let harness = Harness::start(setup).await;
-    let readiness = harness.get("/readyz").await;
-    assert_eq!(
-        (readiness.status, &readiness.json()["failing"][0]["reason"]),
-        (503, &json!("mark"))
-    );
-    // The disk is back.
-    fs::remove_dir(&path).unwrap();
-    let harness = reopened(harness, || fs::write(&path, &text).unwrap()).await;
-    assert!(harness.stands(&token).await);
-    assert!(restorations(&harness).await.is_empty());
-}
-
-#[tokio::test]
-async fn without_a_mark_nothing_is_noticed_and_one_is_made() {
-    let harness = start().await;
-    let (_, token) = harness.agent(json!({})).await;
-    let path = harness.folder.path().join("signing.key.mark");
-    let harness = reopened(harness, || fs::remove_file(&path).unwrap()).await;
-    assert!(harness.stands(&token).await);
-    assert_eq!(kept(&harness), mark(&harness).await);
-}
-
-#[tokio::test]
-async fn a_mark_that_can_not_be_written_stops_nobody() {
-    let harness = Harness::with(&[("AA_STORE_MARK", "{folder}/not/there/mark")]).await;
-    let (_, token) = harness.agent(json!({})).await;
-    revoke_token(&harness, &token).await;
-    let (_, other) = harness.agent(json!({})).await;
-    let harness = reopened(harness, || ()).await;
-    assert!(!harness.stands(&token).await && harness.stands(&other).await);
-    assert!(restorations(&harness).await.is_empty());
-}
-
-#[tokio::test]
-async fn what_takes_authority_away_is_marked_before_its_answer() {
-    let harness = start().await;
-    let app: App = harness.app("orders", json!({})).await;
-    assert!(!app.id.is_empty());
-    let (agent, token) = harness.agent(json!({})).await;
-    let (_, released) = harness.agent(json!({})).await;
-    for level in ["token", "agent"] {
-        let target = match level {
-            "token" => claims(&token)["jti"].as_str().unwrap().to_owned(),
-            _ => agent.clone(),
-        };
-        revoke(&harness, level, &target).await;
-        assert_eq!(kept(&harness), mark(&harness).await, "{level}");
-    }
-    assert_eq!(harness.post_as(&released, "/v1/token/release", "").await.status, 204);
-    assert_eq!(kept(&harness), mark(&harness).await, "release");
-}
-
-#[tokio::test]
 async fn a_store_that_is_said_to_be_restored_begins_anew_once() {
     let harness = start().await;
     let (_, token) = harness.agent(json!({})).await;
@@ -350,60 +249,6 @@ async fn a_store_that_is_said_to_be_restored_begins_anew_once() {
     setup.restored = false;
     let harness = Harness::start(setup).await;
     assert_eq!(restorations(&harness).await.len(), 1);
-}
-
-#[tokio::test]
-async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
-    let harness = reopened(start().await, || ()).await;
-    let (_, token) = harness.agent(json!({})).await;
-    harness.clock.advance(1);
-    let present = mark(&harness).await;
-    let compare = async |mark: &str| harness.state.store.compare(Some(mark)).await.unwrap();
-    let same = compare(&present.text()).await;
-    assert!(!same.restored && same.mark == present && harness.stands(&token).await);
-    let ahead = StoreMark {
-        sequence: present.sequence + 1,
-        ..present.clone()
-    };
-    let found = compare(&ahead.text()).await;
-    assert!(found.restored && found.mark.epoch != present.epoch && !harness.stands(&token).await);
-    assert_eq!(
-        (harness.state.store.epoch(), kept(&harness)),
-        (found.mark.epoch.clone(), found.mark.clone())
-    );
-    // The registrations that follow hold, whoever says the same once more.
-    harness.forget_admin();
-    let (_, fresh) = harness.agent(json!({})).await;
-    assert!(!compare(&ahead.text()).await.restored);
-    let foreign = StoreMark {
-        epoch: "0f".repeat(16),
-        ..present
-    };
-    assert!(harness.stands(&fresh).await);
-    harness.clock.advance(1);
-    assert!(compare(&foreign.text()).await.restored);
-    assert!(!harness.stands(&fresh).await);
-    assert!(!compare(&foreign.text()).await.restored, "taken note of");
-}
-
-#[tokio::test]
-async fn what_a_new_store_issued_stands_when_the_mark_of_a_lost_one_comes() {
-    let harness = start().await;
-    let (_, token) = harness.agent(json!({})).await;
-    harness.clock.advance(1);
-    let lost = StoreMark {
-        epoch: "0f".repeat(16),
-        sequence: 7,
-        head: "a1".repeat(32),
-    };
-    let found = harness.state.store.compare(Some(&lost.text())).await.unwrap();
-    assert!(found.restored, "it is told");
-    assert!(harness.stands(&token).await, "it is no copy");
-    let again = harness.state.store.compare(Some("rubbish")).await.unwrap();
-    assert!(
-        again.restored && !harness.stands(&token).await,
-        "its epoch is no longer the one that it was made with"
-    );
 }
 
 #[tokio::test]
@@ -444,67 +289,4 @@ fn the_program_takes_a_persons_word_for_a_restore() {
         "{text}"
     );
     assert_eq!(output.status.code(), Some(1));
-}
-
-/// What may happen to a store.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    Register,
-    Revoke(usize),
-    Copy,
-    PutBack(usize),
-    Restart,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Register),
-        3 => (0..8_usize).prop_map(Step::Revoke),
-        2 => Just(Step::Copy),
-        2 => (0..8_usize).prop_map(Step::PutBack),
-        1 => Just(Step::Restart),
-    ]
-}
-
-async fn no_revoked_token_stands_after(steps: &[Step]) {
-    let mut harness = start().await;
-    let (mut tokens, mut revoked, mut copies): (Vec<String>, Vec<String>, Vec<Copy>) = Default::default();
-    for step in steps {
-        match *step {
-            Step::Register => tokens.push(harness.agent(json!({})).await.1),
-            Step::Revoke(index) => {
-                if let Some(token) = tokens.get(index % tokens.len().max(1)) {
-                    // One that the store refuses already can be revoked as well.
-                    revoke_token(&harness, token).await;
-                    revoked.push(token.clone());
-                }
-            }
-            Step::Copy => {
-                let (next, copy) = copied(harness).await;
-                harness = next;
-                copies.push(copy);
-            }
-            Step::PutBack(index) => {
-                let copy = copies.get(index % copies.len().max(1));
-                harness = reopened(harness, || copy.into_iter().for_each(Copy::put_back)).await;
-            }
-            Step::Restart => harness = reopened(harness, || ()).await,
-        }
-        for token in &revoked {
-            assert!(
-                !harness.stands(token).await,
-                "a revoked token stands after {step:?} of {steps:?}"
-            );
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    #[test]
-    fn no_copy_that_is_put_back_revives_a_revoked_token(steps in prop::collection::vec(step(), 1..14)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(no_revoked_token_stands_after(&steps));
-    }
 }

@@ -5,7 +5,7 @@
 //! ids on the way from the session to a delegated token's node are its claim `delegation_nodes`. The store keeps the
 //! nodes, [`Lineage`] decides what may happen to one, [`RevocationView`] says from memory whether a token stands.
 //!
-//! What holds, whatever the order of events (the property test `tests/session_model.rs` tries):
+//! What holds, whatever the order of events (the property test `tests/session_model/` tries):
 //! * a node's end is the end of all its descendants;
 //! * the end of a pod, its quarantine and the supersession of its session end what was delegated to its agents, and with
 //!   it all below; apart from that a node's end is nobody else's;

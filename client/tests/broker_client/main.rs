@@ -1,0 +1,166 @@
+//! The client against a small server of its own, over TLS and plain HTTP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod answers;
+mod calls;
+mod trust;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agentwrit_client::{BrokerClient, Class, ClientConfig, Error, Identity, Renewal, Trust};
+use agentwrit_protocol::apps::{AppStatus, RegisterAppRequest, UpdateAppRequest};
+use agentwrit_protocol::k8s::{PodLaunchRequest, PolicyKind, WriteOrder};
+use agentwrit_protocol::wire::LaunchTokenRequest;
+use agentwrit_protocol::{ErrorCode, Sensitive};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+/// What the server saw of one request.
+#[derive(Debug, Clone)]
+struct Seen {
+    method: String,
+    path: String,
+    headers: HeaderMap,
+    body: String,
+}
+
+type Reply = Arc<dyn Fn(&Seen) -> Option<Response<Full<Bytes>>> + Send + Sync>;
+
+struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<Mutex<usize>>,
+}
+
+impl Server {
+    /// A server that answers with `reply`; `None` never answers.
+    async fn start(tls: Option<TlsAcceptor>, reply: Reply) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(Mutex::new(0));
+        let (log, count) = (Arc::clone(&seen), Arc::clone(&connections));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                *count.lock().unwrap() += 1;
+                let (log, reply, tls) = (Arc::clone(&log), Arc::clone(&reply), tls.clone());
+                tokio::spawn(async move {
+                    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                        let (log, reply) = (Arc::clone(&log), Arc::clone(&reply));
+                        async move {
+                            let (parts, body) = request.into_parts();
+                            let body = body.collect().await.unwrap().to_bytes();
+                            let seen = Seen {
+                                method: parts.method.to_string(),
+                                path: parts.uri.to_string(),
+                                headers: parts.headers,
+                                body: String::from_utf8(body.to_vec()).unwrap(),
+                            };
+                            log.lock().unwrap().push(seen.clone());
+                            match reply(&seen) {
+                                Some(response) => Ok::<_, Infallible>(response),
+                                None => std::future::pending().await,
+                            }
+                        }
+                    });
+                    let builder = hyper::server::conn::http1::Builder::new();
+                    match tls {
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                            }
+                        }
+                        None => {
+                            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            address,
+            seen,
+            connections,
+        }
+    }
+
+    async fn plain(reply: impl Fn(&Seen) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static) -> Self {
+        Self::start(None, Arc::new(reply)).await
+    }
+
+    fn config(&self) -> ClientConfig {
+        ClientConfig::new(format!("http://{}", self.address))
+    }
+
+    fn client(&self) -> BrokerClient {
+        BrokerClient::new(self.config()).unwrap()
+    }
+
+    fn last(&self) -> Seen {
+        self.seen.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+// `None`, no answer at all, is the other thing a reply can be.
+#[allow(clippy::unnecessary_wraps)]
+fn answer(status: u16, body: &str) -> Option<Response<Full<Bytes>>> {
+    let response = Response::builder().status(status).header("Agentwrit-Epoch", "epoch-1");
+    Some(response.body(Full::new(Bytes::from(body.to_owned()))).unwrap())
+}
+
+const HEALTH: &str = r#"{"status":"ok","version":"2.0.0","uptime":1,"db_connected":true,"audit_events_count":0}"#;
+
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer }
+    }
+
+    fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+async fn tls_server(authority: &Authority) -> Server {
+    Server::start(Some(authority.acceptor()), Arc::new(|_: &Seen| answer(200, HEALTH))).await
+}
+
+fn https(server: &Server, trust: Trust) -> BrokerClient {
+    let url = format!("https://localhost:{}/", server.address.port());
+    BrokerClient::new(ClientConfig {
+        trust,
+        ..ClientConfig::new(url)
+    })
+    .unwrap()
+}
