@@ -348,5 +348,4 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-#[path = "pool_tests.rs"]
 mod tests;

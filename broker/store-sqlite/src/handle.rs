@@ -275,5 +275,4 @@ impl StoreBackend for SqliteStore {
 }
 
 #[cfg(test)]
-#[path = "handle_tests.rs"]
 mod tests;

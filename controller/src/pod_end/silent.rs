@@ -289,5 +289,4 @@ fn note(pod: &LivePod, broker_url: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "silent_tests.rs"]
 mod tests;

@@ -234,5 +234,4 @@ fn warnings(annotations: &Annotations<'_>, spec: &Spec<'_>, request: &InjectionR
 }
 
 #[cfg(test)]
-#[path = "inject_tests.rs"]
 mod tests;

@@ -275,5 +275,4 @@ impl ChainWalker {
 }
 
 #[cfg(test)]
-#[path = "walker_tests.rs"]
 mod tests;

@@ -1,10 +1,6 @@
 //! Events of long ago in a short form. The text that is served is made anew from it, byte for byte: an event whose text
 //! isn't what would be made stays as it is.
 
-#[cfg(test)]
-#[path = "short_tests.rs"]
-mod tests;
-
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_store::{MetaKey, Result};
 use rusqlite::{Connection, ToSql, params};
@@ -150,3 +146,6 @@ fn sweep(connection: &Connection, after: i64) -> Result<()> {
     }
     facts::write(connection, MetaKey::WhoSwept, &last.unwrap_or(0).to_string())
 }
+
+#[cfg(test)]
+mod tests;
