@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_answer_of_the_api_server_its_sentence_is_told() {
+    fn an_api_servers_refusal_is_shown_by_its_message() {
         let quota = "configmaps \"agentwrit-ca\" is forbidden: exceeded quota: small";
         let status: kube::core::Status = serde_json::from_value(
             serde_json::json!({"status": "Failure", "message": quota, "reason": "Forbidden",

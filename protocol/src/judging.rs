@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_step_is_believed_at_once() {
+    fn a_small_clock_step_is_accepted_at_once() {
         let (manual, judging) = clocks();
         manual.jump(60);
         assert_eq!(seconds(judging.times()), (60, 60, 60));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_step_must_stand_for_ten_minutes() {
+    fn a_large_clock_step_must_last_for_ten_minutes() {
         let (manual, judging) = clocks();
         manual.jump(3600);
         assert_eq!(seconds(judging.times()), (3600, 0, 3600));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_large_step_must_stand_from_its_own_beginning() {
+    fn a_second_large_clock_step_must_last_by_itself() {
         let (manual, judging) = clocks();
         manual.jump(3600);
         judging.times();
@@ -280,7 +280,7 @@ mod tests {
         /// Whatever the wall clock does: the mark is never behind what has passed since it was last seen, and takes no
         /// step over that has not stood. What is judged by goes back only where a large step is taken back.
         #[test]
-        fn the_mark_never_goes_back_and_believes_no_young_step(
+        fn the_time_mark_never_goes_back_or_follows_a_young_step(
             moves in prop::collection::vec((0_i64..900, prop_oneof![4 => Just(0_i64), 2 => -90_i64..90, 1 => -100_000_i64..100_000]), 1..60)
         ) {
             let (manual, judging) = clocks();

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_gave_up_holds_up_nobody() {
+    async fn a_request_that_gave_up_delays_no_other() {
         let turns = Turns::new(1, 100);
         let running = turns.acquire(source(1)).await.unwrap();
         let gone = wait(&turns, 2);

@@ -221,7 +221,7 @@ async fn a_pod_gets_serves_renews_and_gives_back_its_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn proofs_have_the_brokers_time_whatever_the_node_believes() {
+async fn proofs_have_the_brokers_time_whatever_the_nodes_is() {
     let pod = Pod::new(20).await;
     pod.broker.ahead(-86_400);
     let process = pod.running().await;
@@ -265,7 +265,7 @@ async fn a_restarted_container_replaces_the_token_in_the_volume() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_container_that_is_refused_leaves_what_stands() {
+async fn a_refused_restarted_container_keeps_a_valid_token() {
     let pod = Pod::new(300).await;
     pod.running().await.kill().await;
     let old = pod.token().unwrap();
@@ -294,7 +294,7 @@ async fn a_restarted_container_with_an_expired_token_starts_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_container_removes_what_no_longer_stands() {
+async fn a_restarted_container_removes_an_invalid_token() {
     let pod = Pod::new(300).await;
     pod.running().await.kill().await;
     let gone = (200, json!({"valid": false, "error": "token is invalid or expired"}));
@@ -364,7 +364,7 @@ async fn a_nonce_of_another_length_is_not_signed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_launch_says_what_to_do_and_starts_when_it_is_repaired() {
+async fn a_refused_launch_says_what_to_do_and_starts_once_mended() {
     let pod = Pod::new(300).await;
     let missing = problem(
         404,
@@ -390,7 +390,7 @@ async fn a_refused_launch_says_what_to_do_and_starts_when_it_is_repaired() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_persons_revocation_is_felt_within_thirty_seconds_and_lifted_within_sixty() {
+async fn a_revocation_takes_30_s_at_most_and_its_lifting_60_s() {
     let pod = Pod::new(3_600).await;
     let process = pod.running().await;
     let revoked = problem(403, "revoked", "token has been revoked");
@@ -426,7 +426,7 @@ async fn a_superseded_session_starts_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn being_stopped_while_the_broker_is_away_still_removes_the_file() {
+async fn a_stop_while_the_broker_is_away_removes_the_token_file() {
     let pod = Pod::new(300).await;
     let process = pod.running().await;
     pod.broker.away(true);
@@ -450,7 +450,7 @@ async fn being_stopped_before_the_first_token_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_identity_is_told_and_waited_for() {
+async fn a_missing_identity_is_logged_and_waited_for() {
     let pod = Pod::new(300).await;
     std::fs::remove_file(pod.folder.path().join("identity")).unwrap();
     let process = pod.start();

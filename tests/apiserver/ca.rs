@@ -202,7 +202,7 @@ async fn a_finalizer_that_is_refused_shows_in_the_status() {
 }
 
 #[tokio::test]
-async fn a_status_that_is_refused_is_told_in_an_event() {
+async fn a_refused_status_is_reported_in_an_event() {
     let world = World::new("ca").await;
     create_app(&world, &["read:orders:*"]).await;
     app_becomes(&world, "Synced").await;

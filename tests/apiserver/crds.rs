@@ -41,7 +41,7 @@ fn token() -> Value {
 }
 
 #[tokio::test]
-async fn every_bad_value_is_refused_with_a_sentence_that_names_the_field() {
+async fn every_bad_value_is_refused_naming_its_field() {
     let world = World::new("crds").await;
     let many: Vec<String> = (0..65).map(|index| format!("read:orders:{index}")).collect();
     let accounts: Vec<String> = (0..17).map(|index| format!("sa-{index}")).collect();

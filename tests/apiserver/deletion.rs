@@ -78,7 +78,7 @@ async fn a_launch_tokens_deletion_policy_decides_about_live_agents() {
 }
 
 #[tokio::test]
-async fn an_apps_deletion_always_revokes_and_withdraws_its_launch_tokens() {
+async fn deleting_an_app_revokes_and_withdraws_its_launch_tokens() {
     let world = World::new("deletion").await;
     both(&world).await;
     let uid = world.apps().get("orders").await.unwrap().uid().unwrap();

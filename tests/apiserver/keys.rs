@@ -119,7 +119,7 @@ async fn a_stored_signing_key_is_never_overwritten() {
 }
 
 #[tokio::test]
-async fn a_leaf_secret_of_others_is_left_alone_and_a_foreign_leaf_of_ours_is_replaced() {
+async fn a_leaf_secret_is_replaced_only_when_it_is_ours() {
     let world = World::new("keys").await;
     let api: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     let secrets = Secrets::new(world.client.clone(), &world.namespace);

@@ -47,7 +47,7 @@ fn leases(world: &World) -> Api<Lease> {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_given_back_goes_to_the_next_with_a_higher_epoch() {
+async fn a_released_lease_goes_on_with_a_higher_epoch() {
     let world = World::new("lease").await;
     let first = Replica::start(&world, "a");
     assert_eq!(first.leads().await, 1);
@@ -77,7 +77,7 @@ async fn a_restarted_process_of_the_same_pod_raises_the_epoch_at_once() {
 }
 
 #[tokio::test]
-async fn a_holder_whose_lease_was_taken_stops_and_one_whose_lease_was_deleted_goes_on_higher() {
+async fn a_taken_lease_stops_its_holder_and_a_deleted_one_does_not() {
     let world = World::new("lease").await;
     let replica = Replica::start(&world, "a");
     assert_eq!(replica.leads().await, 1);

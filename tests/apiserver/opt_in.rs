@@ -61,7 +61,7 @@ async fn a_pod_with_an_unknown_label_is_refused_with_the_list() {
 }
 
 #[tokio::test]
-async fn pods_of_a_namespace_with_an_unknown_label_are_told() {
+async fn pods_of_a_namespace_with_an_unknown_label_get_a_warning() {
     for value in UNKNOWN {
         let world = World::with_labels("opt-in", json!({"agentwrit.io/inject": value, POLICIES: "defaults"})).await;
         let plain = pod(&json!({}), &json!({}));
@@ -99,7 +99,7 @@ async fn annotations_without_the_label_are_warned_about_or_denied() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_off_is_told_of_annotations_too() {
+async fn annotations_in_a_namespace_that_is_off_get_a_warning() {
     let labels = json!({"agentwrit.io/inject": "disabled", POLICIES: "others"});
     let world = World::with_labels("opt-in", labels).await;
     let told = told("others", try_out(&world, &annotated()).await);
@@ -112,7 +112,7 @@ async fn a_namespace_that_is_off_is_told_of_annotations_too() {
 }
 
 #[tokio::test]
-async fn pods_that_say_what_they_mean_hear_nothing() {
+async fn pods_with_clear_labels_get_no_warning() {
     let annotations = json!({"agentwrit.io/launch-token": "reader"});
     let mut restored = annotated();
     restored["spec"]["initContainers"] = json!([{

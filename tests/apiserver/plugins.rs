@@ -142,7 +142,7 @@ fn holds(whole: &Value, part: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn habits_of_another_webhook_stand_beside_ours() {
+async fn changes_of_another_webhook_are_kept_beside_ours() {
     for order in &ORDERS {
         let world = among(order).await;
         for habit in &HABITS {

@@ -245,7 +245,7 @@ async fn the_safety_stop_is_one_namespaces_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn an_end_that_the_broker_cant_take_is_told_later() {
+async fn an_end_that_the_broker_cant_take_is_reported_later() {
     let world = World::new("pods").await;
     let uid = create_without_label(&world, "shop").await;
     held(&world, &uid, "shop");
@@ -277,7 +277,7 @@ async fn a_pod_that_ended_unseen_is_found_by_the_full_comparison() {
 }
 
 #[tokio::test]
-async fn a_refused_pod_gets_an_event_that_names_launch_token_and_service_account() {
+async fn a_refused_pods_event_names_policy_and_service_account() {
     let world = World::new("pods").await;
     let uid = create_pod(&world, named("shop")).await.uid().unwrap();
     {

@@ -104,7 +104,7 @@ async fn ephemeral_containers_keep_off_what_is_the_sidecars() {
 }
 
 #[tokio::test]
-async fn ephemeral_containers_of_other_pods_are_nobodys_business() {
+async fn ephemeral_containers_of_other_pods_are_allowed() {
     let world = guarded("defaults").await;
     let mut other = pod("other", false);
     other["spec"]["volumes"] = json!([{"name": "agentwrit-own", "emptyDir": {}}]);

@@ -120,7 +120,7 @@ async fn a_launch_token_without_its_app_heals_when_the_app_comes() {
 }
 
 #[tokio::test]
-async fn scopes_over_the_ceiling_are_named_and_heal_when_the_app_is_fixed() {
+async fn scopes_over_the_ceiling_are_named_until_the_app_is_fixed() {
     let world = World::new("policy").await;
     create_app(&world, &["read:orders:*"]).await;
     create_token(&world, &["read:orders:42", "write:orders:42", "read:stock:*"]).await;
@@ -255,7 +255,7 @@ async fn a_broker_with_an_empty_store_is_filled_again() {
 }
 
 #[tokio::test]
-async fn a_higher_epoch_at_the_broker_is_passed_by_the_confirmed_holder() {
+async fn the_confirmed_holder_passes_a_higher_epoch_at_the_broker() {
     let world = World::new("policy").await;
     create_app(&world, &["read:orders:*"]).await;
     app_becomes(&world, "Synced").await;
@@ -282,7 +282,7 @@ async fn a_higher_epoch_at_the_broker_is_passed_by_the_confirmed_holder() {
 }
 
 #[tokio::test]
-async fn counts_follow_the_broker_and_nothing_is_written_when_nothing_changes() {
+async fn counts_follow_the_broker_without_needless_writes() {
     let world = World::new("policy").await;
     create_app(&world, &["read:orders:*"]).await;
     create_token(&world, &["read:orders:42"]).await;

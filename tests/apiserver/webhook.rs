@@ -39,7 +39,7 @@ async fn warnings_of(world: &World, pod: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_pod_of_a_restricted_namespace_is_stored_with_the_sidecar_first() {
+async fn a_pod_in_a_restricted_namespace_gets_the_sidecar_first() {
     let world = World::with_labels("webhook", restricted()).await;
     let mut pod = pod_json();
     pod["spec"]["initContainers"] = json!([{

@@ -62,7 +62,7 @@ class Sources(unittest.TestCase):
         self.assertEqual(len(set(addresses)), 2000)
         self.assertTrue(all(address.startswith("127.") for address in addresses))
 
-    def test_nobody_else_has_an_attackers_address(self) -> None:
+    def test_no_other_client_has_an_attackers_address(self) -> None:
         everybody = {sources.CLIENT, sources.ADMIN, sources.KUBELET, sources.API_SERVER, sources.POD}
         self.assertFalse(everybody & set(sources.attackers(sources.MOST_ATTACKERS)))
 

@@ -40,7 +40,7 @@ impl Drop for Restored {
 }
 
 #[tokio::test]
-async fn a_pod_started_while_the_broker_is_away_waits_without_crashing() {
+async fn a_pod_started_without_a_broker_waits_without_crashing() {
     let _installation = alone().await;
     let _restored = Restored;
     let shop = Shop::open("away").await;
@@ -109,7 +109,7 @@ fn base64_key() -> String {
 }
 
 #[tokio::test]
-async fn a_lost_volume_revives_no_old_token_and_pods_come_back_by_themselves() {
+async fn after_a_lost_volume_old_tokens_are_dead_and_pods_recover() {
     let _installation = alone().await;
     let _restored = Restored;
     let shop = Shop::open("lost").await;

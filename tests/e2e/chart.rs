@@ -26,7 +26,7 @@ fn ca_bundles() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_upgrade_leaves_the_ca_bundle_and_an_uninstall_leaves_crds_and_custom_resources() {
+async fn an_upgrade_keeps_the_ca_and_an_uninstall_keeps_the_crds() {
     let _installation = alone().await;
     let shop = Shop::open("chart").await;
     let before = ca_bundles();

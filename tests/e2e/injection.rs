@@ -31,7 +31,7 @@ fn env(container: &Container, name: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn an_injected_pod_has_the_documented_shape_in_a_restricted_namespace() {
+async fn an_injected_pod_is_as_documented_and_passes_restricted() {
     let _installation = shared().await;
     let shop = Shop::open("shape").await;
     let mut spec = PodSpec::reader("reader").annotation(inject::ANNOTATION_CONTAINERS, "app,prepare");

@@ -139,7 +139,7 @@ async fn a_launch_token_works_once_with_its_key_and_its_pod() {
 }
 
 #[tokio::test]
-async fn a_launch_token_of_a_person_is_single_use_and_can_not_pose_as_a_pod() {
+async fn a_persons_launch_token_is_single_use_and_no_pods() {
     let _installation = shared().await;
     let shop = Shop::bare("person").await;
     let broker = shop.broker().await;

@@ -18,7 +18,7 @@ async fn assert_renewed(broker: &Broker, uid: &str) {
 
 /// Fails when the sidecar doesn't renew: after its one life the first token is refused, and so is nothing else.
 #[tokio::test]
-async fn the_token_is_renewed_before_it_expires_for_as_long_as_the_pod_runs() {
+async fn the_token_is_renewed_in_time_while_the_pod_runs() {
     let _installation = shared().await;
     let shop = Shop::open("renewal").await;
     shop.orders_service();
@@ -53,7 +53,7 @@ async fn the_token_is_renewed_before_it_expires_for_as_long_as_the_pod_runs() {
 
 /// Its key died with it: what it finds can't be renewed.
 #[tokio::test]
-async fn a_restarted_sidecar_registers_anew_and_replaces_the_token() {
+async fn a_restarted_sidecar_registers_and_replaces_the_token() {
     let _installation = shared().await;
     let shop = Shop::open("restart").await;
     let uid = shop.running_pod(&PodSpec::reader("reader")).await;

@@ -100,7 +100,7 @@ async fn a_launch_token_of_another_namespace_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_launch_token_over_the_ceiling_is_not_ready_and_heals_when_the_app_is_widened() {
+async fn a_policy_over_the_ceiling_is_not_ready_until_the_app_widens() {
     let _installation = shared().await;
     let shop = Shop::open("ceiling").await;
     shop.launch_token("refunds", "orders", &["read:orders:*", "write:refunds:*"])

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_review_is_believed_only_for_our_audience() {
+    fn a_review_is_accepted_only_for_our_audience() {
         type Change = fn(&mut Review);
         let table: [(Change, DenialKind); 6] = [
             (|r| r.authenticated = false, DenialKind::TokenRejected),

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn opening_anew_leaves_the_locks_of_readers_alone() {
+    fn reopening_leaves_the_locks_of_readers_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.db");
         create(&path).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_ends_with_its_store_whoever_has_a_copy_of_the_descriptor() {
+    fn a_lock_ends_with_its_store_despite_copied_descriptors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data.db");
         let held = lock(&path).unwrap();

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_before_are_kept_and_sessions_that_could_not_be_found_end() {
+    fn a_migration_keeps_rows_and_ends_sessions_it_cannot_find() {
         let connection = before(4);
         connection
             .execute_batch(
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_before_are_known_with_their_sessions() {
+    fn a_migration_keeps_pods_with_their_sessions() {
         let connection = before(6);
         connection
             .execute_batch(
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn delegations_of_before_know_their_holders_pod() {
+    fn a_migration_gives_delegations_their_holders_pod() {
         let connection = before(7);
         let sessions = "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, last_exp, kept_until, \
                         created_at, barred, correlation_id, pod_uid, root) VALUES ";
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn predecessors_of_before_keep_their_overlap() {
+    fn a_migration_keeps_the_overlap_of_old_tokens() {
         let connection = before(9);
         connection
             .execute_batch(

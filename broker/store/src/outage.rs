@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failure_is_told_then_one_line_in_thirty_seconds_with_their_number() {
+    fn failures_are_logged_at_first_then_counted_every_30_s() {
         let mut outage = Outage::default();
         let at = Duration::from_secs;
         for again in [false, true] {

@@ -251,7 +251,7 @@ async fn launch_tokens_are_refused_in_the_contracts_order() {
 }
 
 #[tokio::test]
-async fn seed_tokens_keep_to_the_ceiling_so_that_their_revocation_outlives_them() {
+async fn seed_tokens_keep_to_the_ceiling_of_lifetimes() {
     let harness = Harness::with(&[("AA_MAX_TTL", "60")]).await;
     let (_, token) = agentwrit_broker::process::seed::seed(&harness.state).await.unwrap();
     let claims = claims(token.expose());
@@ -263,7 +263,7 @@ async fn seed_tokens_keep_to_the_ceiling_so_that_their_revocation_outlives_them(
 }
 
 #[tokio::test]
-async fn long_texts_of_callers_are_neither_repeated_whole_nor_kept_whole() {
+async fn long_texts_of_callers_are_cut_in_answers_and_events() {
     let harness = Harness::new().await;
     let admin = harness.admin().await;
     let launch = async |name: &str, scope: &str| {

@@ -60,7 +60,7 @@ async fn credentials_are_traded_for_a_token_of_the_apps_own_life() {
 }
 
 #[tokio::test]
-async fn the_ceiling_of_every_token_holds_for_apps_and_a_change_for_the_next_login() {
+async fn app_tokens_keep_to_the_ceiling_and_follow_changes() {
     let harness = Harness::with(&[("AA_MAX_TTL", "300")]).await;
     let app = harness.app("shop", json!({"token_ttl": 86_400})).await;
     assert_eq!(harness.app_auth(&app).await.ok()["expires_in"], 300);
@@ -112,7 +112,7 @@ async fn bodies_are_read_as_everywhere() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_hears_the_same_and_the_trail_hears_why() {
+async fn every_refusal_looks_alike_and_the_trail_has_the_reason() {
     let harness = Harness::new().await;
     let admin = harness.admin().await;
     let (app, gone) = (

@@ -262,7 +262,7 @@ async fn after_the_answer_to_a_deregistration_nothing_is_launched() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_told_without_the_writer() {
+async fn a_bad_request_is_refused_without_the_writer() {
     let harness = Harness::with(&[("AA_DENIAL_AUDIT_RATE", "1")]).await;
     let app = harness.app("shop", json!({})).await;
     let token = harness.app_token(&app).await;

@@ -23,7 +23,7 @@ fn many() -> Vec<String> {
 const BEGINNING: &str = "120 scopes [write:data:000, write:data:001, ";
 
 #[tokio::test]
-async fn a_refused_registration_says_its_scopes_and_whose_launch_token_it_was() {
+async fn a_refused_registration_is_audited_with_scopes_and_issuer() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({"agent_name": "night \"shift\""})).await;
     let body = harness
@@ -59,7 +59,7 @@ async fn a_refused_registration_says_its_scopes_and_whose_launch_token_it_was() 
 }
 
 #[tokio::test]
-async fn a_refused_stranger_s_claims_are_told_and_his_secrets_are_not() {
+async fn a_refused_strangers_claims_are_audited_without_secrets() {
     let harness = Harness::new().await;
     let claimed = "orch_id \"orch-1\"; task_id \"task-1\"";
     let unknown = "ab".repeat(32);
@@ -135,7 +135,7 @@ async fn a_refused_launch_token_says_scopes_name_and_app() {
 }
 
 #[tokio::test]
-async fn a_refused_delegation_says_what_was_to_be_passed_on_and_to_whom() {
+async fn a_refused_delegation_is_audited_with_scopes_and_target() {
     let harness = Harness::new().await;
     let (agent, token) = harness.agent(json!({"requested_scope": ["read:data:*"]})).await;
     let ask = async |to: &str, scope: Value| {

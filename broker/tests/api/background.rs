@@ -23,7 +23,7 @@ impl<S: Subscriber> Layer<S> for Told {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_told_with_its_number() {
+async fn pruned_rows_are_logged_with_their_number() {
     let harness = Harness::new().await;
     harness.launch(json!({"ttl": 1})).await;
     harness.launch(json!({"ttl": 1})).await;

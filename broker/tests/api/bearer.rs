@@ -109,7 +109,7 @@ async fn nothing_but_our_own_fresh_token_verifies() {
 }
 
 #[tokio::test]
-async fn a_revoked_bearer_is_told_so_with_403() {
+async fn a_revoked_bearer_gets_403_with_the_reason() {
     let harness = Harness::new().await;
     let (agent, token) = harness.agent(json!({})).await;
     assert_eq!(harness.post_as(&token, "/v1/token/release", "").await.status, 204);
@@ -193,7 +193,7 @@ async fn the_body_is_parsed_after_the_bearer() {
 }
 
 #[tokio::test]
-async fn a_refused_caller_in_a_loop_hears_the_same_and_does_not_fill_the_trail() {
+async fn a_refused_caller_in_a_loop_does_not_fill_the_trail() {
     let harness = Harness::with(&[("AA_DENIAL_AUDIT_RATE", "3")]).await;
     let (_, token) = harness.agent(json!({})).await;
     assert_eq!(harness.post_as(&token, "/v1/token/release", "").await.status, 204);

@@ -101,7 +101,7 @@ fn run(sql: &'static str) -> impl FnOnce(&Connection) {
 }
 
 #[tokio::test]
-async fn every_thousandth_event_is_a_checkpoint_that_the_published_key_has_signed() {
+async fn every_thousandth_event_is_a_signed_checkpoint() {
     let harness = Harness::new().await;
     fill(&harness, 2500, "t").await;
     let events = trail(&harness).await;
@@ -177,7 +177,7 @@ async fn a_cut_is_noticed_at_any_length() {
 }
 
 #[tokio::test]
-async fn a_trail_without_the_memory_of_its_last_checkpoint_is_not_continued() {
+async fn a_trail_that_lost_its_last_checkpoint_is_not_continued() {
     let forget = "DELETE FROM meta WHERE key = 'audit_checkpoint'";
     let harness = Harness::new().await;
     fill(&harness, 1200, "t").await;
@@ -186,7 +186,7 @@ async fn a_trail_without_the_memory_of_its_last_checkpoint_is_not_continued() {
 }
 
 #[tokio::test]
-async fn a_trail_that_was_chained_anew_is_not_continued() {
+async fn a_rewritten_trail_is_not_continued() {
     let harness = Harness::new().await;
     fill(&harness, 5, "t").await;
     let (_harness, reason) = after(harness, |connection| {
@@ -219,7 +219,7 @@ async fn rows_in_other_places_than_their_events_are_noticed() {
 }
 
 #[tokio::test]
-async fn the_old_trail_is_taken_and_signed_anew_under_a_new_key() {
+async fn a_new_key_signs_the_old_trail_again() {
     let harness = Harness::new().await;
     fill(&harness, 1200, "t").await;
     let folder = harness.stop().await.folder;

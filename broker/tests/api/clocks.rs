@@ -103,7 +103,7 @@ async fn forward_prune_and_back_forgets_no_revocation() {
 }
 
 #[tokio::test]
-async fn a_nonce_and_a_launch_token_are_used_once_whatever_the_clock_does() {
+async fn clock_jumps_allow_no_second_use_of_nonce_or_launch_token() {
     let harness = Harness::new().await;
     let launch = harness.launch(json!({"ttl": 30})).await;
     let registration = harness.registration(&launch, json!({})).await.to_string();

@@ -22,7 +22,7 @@ async fn harness() -> Harness {
 }
 
 #[tokio::test]
-async fn three_hundred_refused_delegations_leave_as_many_events_as_the_rate() {
+async fn refused_delegations_are_audited_up_to_the_rate() {
     let harness = harness().await;
     let (id, token) = harness.agent(json!({})).await;
     for number in 0..300 {

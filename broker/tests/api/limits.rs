@@ -104,7 +104,7 @@ async fn a_delegate_can_not_stop_its_delegator() {
 }
 
 #[tokio::test]
-async fn as_many_delegations_stand_as_are_set_and_ended_ones_make_room() {
+async fn open_delegations_are_capped_and_ended_ones_make_room() {
     let harness = Harness::with(&[("AA_MAX_OPEN_DELEGATIONS", "3")]).await;
     let (id, root) = harness.agent(json!({})).await;
     let child = token(delegate(&harness, &root, &id).await);

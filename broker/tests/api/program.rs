@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 #[test]
-fn a_wall_clock_behind_the_store_is_told_and_can_be_accepted() {
+fn a_clock_behind_the_store_is_reported_and_can_be_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let start = |flags: &[&str]| {
         Process::start(
@@ -162,7 +162,7 @@ fn a_setting_that_is_no_text_is_not_absent() {
 }
 
 #[test]
-fn a_new_store_beside_an_old_key_issues_in_a_later_second_than_the_one_before() {
+fn a_new_store_beside_an_old_key_waits_for_the_next_second() {
     let folder = tempfile::tempdir().unwrap();
     let issued = || {
         let mut child = crate::PROGRAM

@@ -54,7 +54,7 @@ async fn an_agent_gets_its_identity_and_token() {
 }
 
 #[tokio::test]
-async fn missing_fields_are_named_and_burn_nothing() {
+async fn missing_fields_are_named_and_use_up_nothing() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await;
@@ -89,7 +89,7 @@ async fn missing_fields_are_named_and_burn_nothing() {
 }
 
 #[tokio::test]
-async fn segments_that_are_no_path_are_named_and_burn_nothing() {
+async fn bad_path_segments_are_named_and_use_up_nothing() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await;
@@ -131,7 +131,7 @@ async fn launch_tokens_must_be_known_unexpired_and_unused() {
 }
 
 #[tokio::test]
-async fn scope_over_the_ceiling_burns_neither_nonce_nor_launch_token() {
+async fn a_scope_too_wide_uses_up_no_nonce_or_launch_token() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({"allowed_scope": ["read:data:*"]})).await;
     let body = harness.registration(&launch_token, json!({})).await;
@@ -181,7 +181,7 @@ async fn a_nonce_is_ours_fresh_and_used_once() {
 }
 
 #[tokio::test]
-async fn launch_tokens_and_nonces_live_as_long_as_they_say_to_the_millisecond() {
+async fn launch_tokens_and_nonces_expire_to_the_millisecond() {
     let harness = Harness::new().await;
     // Not at the beginning of a second.
     harness.clock.advance_millis(1);
@@ -208,7 +208,7 @@ async fn launch_tokens_and_nonces_live_as_long_as_they_say_to_the_millisecond() 
 }
 
 #[tokio::test]
-async fn a_failed_proof_burns_the_nonce_and_not_the_launch_token() {
+async fn a_failed_proof_uses_up_the_nonce_not_the_launch_token() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let mut identity = [0_u8; 32];
@@ -299,7 +299,7 @@ async fn requested_ttl_only_shortens_and_the_ceiling_clamps() {
 }
 
 #[tokio::test]
-async fn the_names_of_attested_agents_are_not_for_people_s_launch_tokens() {
+async fn launch_tokens_of_people_cannot_name_attested_agents() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let answer = harness

@@ -119,7 +119,7 @@ async fn a_revoked_token_stays_refused_when_a_copy_is_put_back() {
 }
 
 #[tokio::test]
-async fn a_restore_noticed_by_a_wrong_clock_protects_all_the_same() {
+async fn a_restore_noticed_by_a_wrong_clock_still_protects() {
     let harness = start().await;
     let (_, token) = harness.agent(json!({})).await;
     let (harness, copy) = copied(harness).await;
@@ -227,7 +227,7 @@ async fn another_history_of_the_same_length_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_said_to_be_restored_begins_anew_once() {
+async fn a_store_declared_restored_begins_a_new_epoch_once() {
     let harness = start().await;
     let (_, token) = harness.agent(json!({})).await;
     let (harness, copy) = copied(harness).await;

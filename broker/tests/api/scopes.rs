@@ -64,7 +64,7 @@ async fn every_list_of_scopes_has_the_bounds_that_are_set() {
 }
 
 #[tokio::test]
-async fn a_registration_beyond_the_bounds_burns_nothing() {
+async fn a_registration_beyond_the_bounds_uses_up_nothing() {
     let harness = Harness::with(&[("AA_MAX_SCOPES", "3"), ("AA_MAX_SCOPE_BYTES", "40")]).await;
     let launch = harness.launch(json!({})).await;
     let mut body = harness.registration(&launch, json!({})).await;

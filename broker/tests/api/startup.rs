@@ -53,7 +53,7 @@ fn every_secret_that_will_not_do_has_its_line() {
 }
 
 #[test]
-fn a_postgresql_store_that_does_not_exist_yet_is_not_taken_for_the_file() {
+fn a_postgresql_url_is_not_taken_for_a_file_name() {
     let folder = tempfile::tempdir().unwrap();
     let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
     let text = refused(
@@ -251,7 +251,7 @@ fn a_store_that_another_broker_holds_is_fatal() {
 }
 
 #[test]
-fn a_store_that_cannot_open_is_told_and_stood_in_for() {
+fn a_store_that_cannot_open_is_replaced_by_memory() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data.db")).unwrap();
     let process = crate::PROGRAM.start(folder.path(), &[]);

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_restart_keeps_launch_tokens_sessions_revocations_and_the_trail() {
+async fn a_restart_keeps_tokens_sessions_revocations_and_trail() {
     let harness = Harness::new().await;
     let unused = harness.launch(json!({})).await;
     let used = harness.launch(json!({})).await;
@@ -111,7 +111,7 @@ async fn memory_only_forgets_everything_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_new_store_takes_no_nonce_that_an_earlier_one_may_have_used_up() {
+async fn a_new_store_accepts_no_nonce_of_an_earlier_one() {
     let harness = Harness::with(&[("AA_DB_PATH", "")]).await;
     let launch_token = harness.launch(json!({})).await;
     let mut body = harness.registration(&launch_token, json!({})).await;
@@ -158,7 +158,7 @@ async fn a_store_that_can_t_open_is_stood_in_for_by_memory() {
 }
 
 #[tokio::test]
-async fn tokens_of_before_a_run_on_memory_and_of_it_are_refused_once_the_store_is_back() {
+async fn after_a_run_in_memory_all_earlier_tokens_are_refused() {
     let harness = Harness::new().await;
     let (_, before) = harness.agent(json!({})).await;
     let setup = harness.stop().await;
@@ -260,7 +260,7 @@ async fn what_can_t_be_committed_is_503_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_later_is_unready_until_it_takes_writes_again() {
+async fn a_store_that_fails_later_is_unready_until_writes_succeed() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;
     let events = harness.events("").await.len();
@@ -353,7 +353,7 @@ async fn tokens_of_a_session_keep_its_id() {
 }
 
 #[tokio::test]
-async fn the_store_is_readable_by_its_owner_only_and_whole_after_a_stop() {
+async fn the_store_is_private_and_has_no_wal_after_a_stop() {
     use std::os::unix::fs::PermissionsExt;
     let harness = Harness::new().await;
     harness.agent(json!({})).await;

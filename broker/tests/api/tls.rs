@@ -115,7 +115,7 @@ async fn a_changed_certificate_is_served_and_a_broken_one_is_not() {
 }
 
 #[tokio::test]
-async fn mtls_lets_nobody_in_without_a_certificate() {
+async fn mtls_refuses_clients_without_a_certificate() {
     let authority = Authority::new();
     let mut settings = FILES.to_vec();
     settings[0].1 = "mtls";

@@ -220,7 +220,7 @@ fn new_connections_get_a_new_certificate_and_old_ones_live_on() {
 }
 
 #[test]
-fn a_new_client_ca_counts_for_new_connections_and_a_broken_one_does_not() {
+fn a_new_client_ca_is_used_and_a_broken_one_is_not() {
     let (server, old, new) = (Authority::new(), Authority::new(), Authority::new());
     let mut program = Program::start("mtls", |folder| {
         server.write(folder, "broker.test");

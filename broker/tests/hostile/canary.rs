@@ -320,7 +320,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_secret_is_in_logs_store_metrics_trail_errors_or_debug_output() {
+fn no_secret_is_in_logs_store_metrics_trail_or_debug() {
     for format in ["text", "json"] {
         let folder = tempfile::tempdir().unwrap();
         let mut canary = Canary::start(folder.path(), format);

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_users_of_one_launch_token_or_one_renewal_exactly_one_wins() {
+async fn of_parallel_registrations_or_renewals_exactly_one_wins() {
     let harness = Arc::new(Harness::new().await);
     let launch_token = harness.launch(json!({})).await;
     let mut bodies = Vec::new();
@@ -110,7 +110,7 @@ async fn broken_bodies_are_refused_and_nothing_else_happens() {
 }
 
 #[tokio::test]
-async fn idle_connections_keep_nobody_out() {
+async fn idle_connections_keep_no_client_out() {
     let harness = Harness::new().await;
     let mut idle = Vec::new();
     for _ in 0..4000 {

@@ -125,7 +125,7 @@ const NONCE_CONSUMED: &[(u16, &str)] = &[(401, "nonce already consumed")];
 const REVOKED: &[(u16, &str)] = &[(403, "token has been revoked"), (401, "token renewal failed")];
 
 #[test]
-fn one_of_64_users_of_a_launch_token_a_nonce_or_one_request_wins() {
+fn one_of_64_uses_of_a_launch_token_or_nonce_wins() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path());
     let mut tokens = Vec::new();
@@ -229,7 +229,7 @@ fn a_store_that_another_process_holds_up_makes_no_second_winner() {
 }
 
 #[test]
-fn a_store_that_takes_no_writes_burns_nothing_and_afterwards_one_wins() {
+fn a_store_without_writes_uses_up_nothing_and_then_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path());
     let launch = of_one_launch_token(&program);

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
 #[tokio::test]
-async fn no_forged_token_stands() {
+async fn no_forged_token_is_valid() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;
     let parts: Vec<&str> = token.split('.').collect();

@@ -26,7 +26,7 @@ fn text(value: &Value, member: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_sidecar_of_before_renews_three_times_without_a_proof() {
+async fn an_older_sidecar_renews_three_times_without_a_proof() {
     let world = World::new().await.with_policies().await;
     let (pod, keys) = (world.pod("pod-1"), Keys::new(1));
     let body = LAUNCH.replace("{public_key}", &keys.public());

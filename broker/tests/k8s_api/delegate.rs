@@ -214,7 +214,7 @@ async fn a_quarantined_pod_is_no_delegate() {
 }
 
 #[tokio::test]
-async fn revoking_a_delegated_token_quarantines_nobody() {
+async fn revoking_a_delegated_token_quarantines_no_pod() {
     let world = World::new().await.with_policies().await;
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (_, to) = agent(&world, "pod-2", 2).await;
@@ -230,7 +230,7 @@ async fn revoking_a_delegated_token_quarantines_nobody() {
 }
 
 #[tokio::test]
-async fn a_delegated_token_is_renewed_with_overlap_like_its_delegators() {
+async fn a_delegated_token_is_renewed_with_overlap_too() {
     let world = World::new().await.with_policies().await;
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (_, to) = agent(&world, "pod-2", 2).await;

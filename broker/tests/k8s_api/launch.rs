@@ -109,7 +109,7 @@ async fn a_pod_may_ask_for_less_and_never_for_more() {
 }
 
 #[tokio::test]
-async fn a_pod_launches_three_times_at_once_and_then_every_ten_seconds() {
+async fn a_pod_may_launch_thrice_and_then_every_ten_seconds() {
     let world = World::new().await.with_policies().await;
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
     for _ in 0..3 {

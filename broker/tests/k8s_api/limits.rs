@@ -90,7 +90,7 @@ async fn a_pod_delegates_sixty_times_at_once_and_then_each_second() {
 }
 
 #[tokio::test]
-async fn two_hundred_and_fifty_six_delegations_stand_under_a_session() {
+async fn a_session_may_have_256_open_delegations() {
     let world = World::new().await.with_policies().await;
     let own = world.agent(&world.pod("pod-1"), &Keys::new(1)).await;
     let mut children = Vec::new();
@@ -224,7 +224,7 @@ async fn a_hostile_pod_makes_the_trail_grow_within_its_bound() {
 }
 
 #[tokio::test]
-async fn a_pod_that_registers_again_and_again_keeps_few_bytes_each_time() {
+async fn repeated_registrations_of_a_pod_keep_few_bytes() {
     const TIMES: i64 = 60;
     let world = World::new().await.with_policies().await;
     let (pod, keys) = (world.pod("3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f"), Keys::new(1));

@@ -38,7 +38,7 @@ async fn the_end_of_a_pod_ends_everything_that_it_had() {
 }
 
 #[tokio::test]
-async fn a_pod_that_released_its_token_still_ends_under_its_correlation_id() {
+async fn a_pod_that_released_its_token_ends_with_its_orch_id() {
     let world = world().await;
     let token = world.agent(&world.pod("p1"), &Keys::new(1)).await;
     world.call("POST", "/v1/token/release", &token, &Value::Null).await.ok();
@@ -109,7 +109,7 @@ async fn a_pods_tombstone_is_kept_for_25_hours() {
 }
 
 #[tokio::test]
-async fn a_persons_revocation_stands_until_the_pod_is_released() {
+async fn a_persons_revocation_lasts_until_the_pod_is_released() {
     for level in ["token", "agent", "task"] {
         let world = world().await;
         let (pod, keys) = (world.pod("p1"), Keys::new(1));
@@ -150,7 +150,7 @@ async fn a_persons_revocation_stands_until_the_pod_is_released() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_meets_the_older_of_two_sessions_stops_the_pod_all_the_same() {
+async fn revoking_the_older_of_two_sessions_stops_the_pod_too() {
     let world = world().await;
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
     let former = world.agent(&pod, &keys).await;
@@ -236,7 +236,7 @@ fn lose_store(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_lost_store_is_told_by_its_epoch_and_filled_anew() {
+async fn a_lost_store_is_known_by_its_epoch_and_filled_again() {
     let world = world().await;
     let keys = Keys::new(1);
     let token = world.agent(&world.pod("p1"), &keys).await;

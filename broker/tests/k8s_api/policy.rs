@@ -357,7 +357,7 @@ async fn a_recreated_object_replaces_the_older_one() {
 }
 
 #[tokio::test]
-async fn one_request_tells_everything_that_the_broker_holds() {
+async fn one_request_lists_everything_that_the_broker_holds() {
     let world = World::new().await.with_policies().await;
     let keys = Keys::new(1);
     world.agent(&world.pod("p1"), &keys).await;

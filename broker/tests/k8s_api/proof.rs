@@ -214,7 +214,7 @@ async fn other_launches_need_no_proof_and_the_header_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_launch_that_says_it_in_another_way_is_refused() {
+async fn a_launch_with_a_malformed_renewal_proof_is_refused() {
     let world = World::new().await.with_policies().await;
     let pod = world.pod("pod-1");
     for wrong in [json!("true"), json!(1), json!([])] {

@@ -189,7 +189,7 @@ async fn a_pod_that_was_only_refused_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_repeated_revocation_counts_the_pod_and_tells_it_once() {
+async fn a_repeated_revocation_is_audited_once() {
     let world = world().await;
     let token = world.agent(&world.pod("p1"), &Keys::new(1)).await;
     for (sessions, _) in [(1, "first"), (0, "again")] {
@@ -250,7 +250,7 @@ async fn a_jti_of_long_ago_leads_to_its_pod_without_a_row_for_it() {
 }
 
 #[tokio::test]
-async fn two_pods_with_one_mark_are_told_apart_while_a_session_is_kept() {
+async fn pods_with_colliding_ids_are_told_apart_by_their_sessions() {
     let world = world().await;
     let pods = [
         "3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f",

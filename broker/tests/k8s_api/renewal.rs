@@ -28,7 +28,7 @@ async fn without_wishes_the_predecessor_is_dead_at_once() {
 }
 
 #[tokio::test]
-async fn the_predecessor_stands_for_the_overlap_and_not_longer_than_its_own_life() {
+async fn the_old_token_is_valid_for_the_overlap_at_most() {
     for (overlap, wait, stands) in [
         (10, 9_999, true),
         (10, 10_000, false),
@@ -49,7 +49,7 @@ async fn the_predecessor_stands_for_the_overlap_and_not_longer_than_its_own_life
 }
 
 #[tokio::test]
-async fn a_predecessor_in_overlap_renews_only_with_the_key_of_that_renewal() {
+async fn an_old_token_in_overlap_renews_only_with_the_same_key() {
     let Agent { world, token: first } = agent().await;
     let wishes = json!({"overlap_seconds": 10});
     let second = token(world.renew_with(&first, "key-1", &wishes).await);
@@ -68,7 +68,7 @@ async fn a_predecessor_in_overlap_renews_only_with_the_key_of_that_renewal() {
 }
 
 #[tokio::test]
-async fn a_retry_is_answered_for_60_seconds_although_its_bearer_no_longer_stands() {
+async fn a_retry_is_answered_for_60_s_though_its_bearer_expired() {
     let Agent { world, token: first } = agent().await;
     let second = token(world.renew_with(&first, "key-1", &Value::Null).await);
     assert!(!world.stands(&first).await);

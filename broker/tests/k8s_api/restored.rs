@@ -29,7 +29,7 @@ async fn put_back(world: World, copy: &[u8]) -> World {
 }
 
 #[tokio::test]
-async fn a_volume_that_was_put_back_is_noticed_by_the_controllers_mark() {
+async fn a_restored_volume_is_noticed_by_the_controllers_mark() {
     let world = World::new().await.with_policies().await;
     world.clock.advance_millis(999);
     let (pod, keys) = (world.pod("p1"), Keys::new(1));

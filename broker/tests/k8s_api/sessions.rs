@@ -55,7 +55,7 @@ async fn a_launch_token_works_once_for_its_own_key_and_ids() {
 }
 
 #[tokio::test]
-async fn a_refused_registration_burns_nothing() {
+async fn a_refused_registration_uses_up_nothing() {
     let world = world().await;
     let (keys, thief) = (Keys::new(1), Keys::new(2));
     let launched = World::launched(world.launch(&world.pod("p1"), &keys).await);
@@ -136,7 +136,7 @@ async fn policy_is_looked_at_again_at_registration() {
 }
 
 #[tokio::test]
-async fn narrowing_ends_at_once_what_is_no_longer_covered_and_nothing_else() {
+async fn narrowing_a_policy_ends_only_what_it_no_longer_covers() {
     let world = world().await;
     let keys = Keys::new(1);
     let wide = world.agent(&world.pod("p1"), &keys).await;
@@ -260,7 +260,7 @@ async fn suspension_ends_sessions_and_its_end_lets_pods_start_over() {
 }
 
 #[tokio::test]
-async fn two_registrations_never_leave_two_live_tokens_beyond_ten_seconds() {
+async fn two_registrations_leave_one_live_token_after_ten_seconds() {
     let world = world().await;
     let pod = world.pod("p1");
     let first = world.agent(&pod, &Keys::new(1)).await;
@@ -298,7 +298,7 @@ async fn a_third_registration_does_not_prolong_the_first() {
 }
 
 #[tokio::test]
-async fn the_third_supersession_in_ten_minutes_is_told_once() {
+async fn the_third_supersession_in_ten_minutes_is_reported_once() {
     let world = world().await;
     let pod = world.pod("p1");
     let feed = async || world.as_controller("GET", "/v1/k8s/denials", &Value::Null).await.ok()["denials"].clone();
@@ -348,7 +348,7 @@ async fn of_parallel_registrations_with_one_launch_token_one_wins() {
 }
 
 #[tokio::test]
-async fn of_parallel_registrations_of_one_pod_one_stands_after_ten_seconds() {
+async fn parallel_registrations_leave_one_session_after_10_s() {
     let world = world().await;
     let (pod, keys) = (world.pod("p1"), Keys::new(1));
     let tokens = futures_util::future::join_all((0..3).map(|_| world.agent(&pod, &keys))).await;

@@ -58,7 +58,7 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[tokio::test]
-async fn every_route_is_documented_and_every_documented_path_is_a_route() {
+async fn every_route_is_documented_and_every_path_is_a_route() {
     let whole = Whole::new().await;
     let documented = documented();
     assert_eq!(whole.paths(), documented.keys().cloned().collect());
@@ -87,7 +87,7 @@ fn documented_parameters() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn the_query_parameters_that_are_documented_are_those_that_are_read() {
+fn documented_query_parameters_are_those_that_are_read() {
     let mut read = BTreeMap::new();
     for reader in Reader::ALL {
         let operations: &[&str] = match reader {

@@ -104,7 +104,7 @@ mod tests {
     use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 
     #[test]
-    fn a_made_key_is_read_back_and_versions_1_and_2_are_the_same_key() {
+    fn a_new_key_is_read_back_in_pkcs8_versions_1_and_2() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/signing.key");
         let made = KeySet::load_or_create(&path, false, &SequenceEntropy::default()).unwrap();

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_issued_here_is_believed_to_the_letter_and_no_further() {
+    fn an_issued_token_is_trusted_only_byte_for_byte() {
         let (keys, verifier) = verifier();
         let foreign = KeySet::new(&[6; 32]).unwrap();
         // The header of our key, the signature of another: good only because it is remembered as ours.
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_does_not_fit_is_refused_whoever_signed_the_token() {
+    fn an_invalid_delegation_chain_is_refused_despite_signature() {
         let (keys, verifier) = verifier();
         let token = keys
             .sign(br#"{"sub":"a","jti":"b","exp":1001,"sid":"s","chain_hash":"x"}"#)

@@ -77,7 +77,7 @@ fn broken(verdict: &Verdict) -> (String, String) {
 }
 
 #[test]
-fn an_intact_trail_says_how_far_it_goes_and_how_far_it_is_signed() {
+fn an_intact_trail_reports_its_end_and_its_signed_end() {
     let events = trail(7, &[3, 5], KID);
     let verdict = from_start(&texts(&events), Expected::default());
     let wanted = Verdict {
@@ -142,7 +142,7 @@ fn every_change_is_found_at_the_event_that_it_was_made_to() {
 }
 
 #[test]
-fn a_trail_written_anew_has_no_signature() {
+fn a_rewritten_trail_has_no_signature() {
     // Without the key: the signature of the old trail, or none.
     for (signed, problem) in [
         (true, "it is a checkpoint of other events"),
@@ -172,7 +172,7 @@ fn a_trail_written_anew_has_no_signature() {
 }
 
 #[test]
-fn members_that_no_hash_covers_are_found_and_other_spellings_are_not_faults() {
+fn members_outside_the_hash_are_found_other_spellings_pass() {
     let mut lines = texts(&trail(3, &[], KID));
     assert!(lines[1].contains("\\u003cb\\u003e"), "{}", lines[1]);
     let value: Value = serde_json::from_str(&lines[1]).unwrap();
@@ -213,7 +213,7 @@ fn a_cut_off_end_is_found_by_what_was_noted() {
 }
 
 #[test]
-fn from_a_checkpoint_the_signature_stands_for_what_is_before() {
+fn a_checkpoints_signature_covers_what_is_before() {
     let events = trail(7, &[3], KID);
     let tail = texts(&events[2..]);
     let from_checkpoint = |texts: &[String], expected| walk(Verification::from(true, &keys, expected), texts);
@@ -232,7 +232,7 @@ fn from_a_checkpoint_the_signature_stands_for_what_is_before() {
 }
 
 #[test]
-fn a_checkpoint_of_an_unknown_key_needs_a_later_one_that_stands_for_it() {
+fn a_checkpoint_of_an_unknown_key_needs_a_later_known_one() {
     let mut events = trail(7, &[3, 5], "key-2");
     let foreign = texts(&events);
     for (anchored, from) in [(false, 0), (true, 2)] {

@@ -71,7 +71,7 @@ fn revoke_shows_what_it_hit_and_warns_of_nothing() {
 }
 
 #[test]
-fn every_command_logs_in_anew() {
+fn every_command_logs_in_again() {
     let broker = FakeBroker::plain(|call, bearer, body| {
         assert_eq!((call, bearer), ("POST /v1/revoke", ADMIN_TOKEN));
         assert_eq!(body, r#"{"level":"task","target":"pod-1"}"#);

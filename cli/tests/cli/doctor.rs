@@ -122,7 +122,7 @@ fn a_wrong_secret_and_a_store_in_memory_are_named() {
 }
 
 #[test]
-fn each_step_of_the_way_is_told_from_the_next() {
+fn each_step_of_the_connection_is_told_apart() {
     let ended = doctor("https://broker.invalid", &[]);
     assert_eq!(
         (ended.code, statuses(&ended)),

@@ -97,7 +97,7 @@ fn something_else_than_a_broker_is_said_to_be_no_broker() {
 }
 
 #[test]
-fn urls_that_cannot_work_are_named_and_passwords_in_them_are_not() {
+fn unusable_urls_are_shown_without_their_passwords() {
     for (url, wanted) in [
         ("broker:8443", "has no scheme; it must look like https://"),
         ("https://", "is not a URL"),

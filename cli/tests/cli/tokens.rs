@@ -21,7 +21,7 @@ fn releasing_a_token_twice_is_fine_and_needs_no_secret() {
 }
 
 #[test]
-fn a_token_need_not_stand_among_the_arguments() {
+fn a_token_can_be_read_from_standard_input() {
     let broker = RealBroker::new();
     let environment = [("AACTL_BROKER_URL", broker.url.as_str())];
     let token = format!("{}\n", broker.admin_token().expose());
@@ -46,7 +46,7 @@ fn a_token_too_long_for_a_header_is_warned_of() {
 }
 
 #[test]
-fn a_token_that_stands_shows_its_claims_and_another_fails() {
+fn a_valid_token_shows_its_claims_and_another_fails() {
     let broker = RealBroker::new();
     let environment = [("AACTL_BROKER_URL", broker.url.as_str())];
     let token = broker.admin_token();

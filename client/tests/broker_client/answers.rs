@@ -151,7 +151,7 @@ async fn the_brokers_clock_is_known_from_every_answer() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_says_what_was_in_the_way() {
+async fn a_request_without_an_answer_says_why() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = closed.local_addr().unwrap();
     drop(closed);

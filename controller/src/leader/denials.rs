@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn old_refusals_are_not_told_again() {
+    fn old_refusals_are_not_reported_again() {
         let now = OffsetDateTime::parse("2026-11-21T08:01:00Z", &Rfc3339).unwrap();
         assert!(recent("2026-11-21T08:00:01Z", now));
         assert!(recent("2026-11-21T08:01:05Z", now), "a clock that is ahead");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn somebody_elses_config_map_is_told_ever_more_rarely() {
+    async fn a_foreign_config_map_is_reported_ever_more_rarely() {
         let writes = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&writes);
         let service = tower::service_fn(move |request: Request<Body>| {

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_is_told_once_until_the_broker_answers_anew() {
+    async fn an_end_is_reported_once_until_the_broker_has_the_pod_again() {
         let known = KnownPods::default();
         let before = brokers(&[1]);
         tokio::time::advance(Duration::from_millis(1)).await;

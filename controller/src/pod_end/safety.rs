@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn most_of_small_namespaces_end_at_once_and_it_is_told() {
+    fn ends_of_most_of_a_small_namespace_are_reported_at_once() {
         // Without the other, neither loses more than ten.
         let all = [pods("a", 8), pods("b", 8)].concat();
         let decision = Safety::default().decide(&all, gone(&all), &[], Instant::now());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn one_namespace_delays_nobody_elses_ends() {
+    fn one_namespace_does_not_delay_the_ends_of_others() {
         let start = Instant::now();
         let others = [pods("a", 20), pods("b", 1)].concat();
         let theirs = [pods("a", 3), pods("b", 1)].concat();

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_condition_is_told_of_when_it_turns_false_and_back() {
+    fn a_second_condition_is_reported_when_it_changes() {
         let ready = Wanted::from(&Ready::new(Reason::Synced, "in force"));
         let told = |changes: &Changes| -> Vec<&str> { changes.flipped.iter().map(|wanted| wanted.reason).collect() };
         let first = changes(&[], &[ready.clone(), ca(true)], &[], Some(1), at(1)).unwrap();

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_deletion_tells_the_way_out() {
+    fn a_long_deletion_says_how_to_end_it() {
         assert!(!deleting(&away(), 599).message.contains("release-finalizer"));
         assert!(
             deleting(&away(), 600)

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_are_bounded_in_number_and_bytes() {
+    async fn waiting_requests_are_bounded_in_number_and_bytes() {
         let (_watch, namespaces) = Watch::new();
         for (bytes, places) in [(1000, 128), (3 * 1024 * 1024, 2), (usize::MAX, 1)] {
             let wait = || {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_watch_nobody_waits() {
+    async fn without_a_watch_no_request_waits() {
         let (watch, namespaces) = Watch::new();
         drop(watch);
         let start = Instant::now();

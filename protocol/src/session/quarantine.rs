@@ -86,7 +86,7 @@ mod tests {
     const JTI: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn each_level_leads_to_the_pod_in_its_way() {
+    fn each_revocation_level_leads_to_the_pod() {
         let agent = |orch: &str, task: &str| format!("spiffe://agentwrit.local/agent/{orch}/{task}/0123456789abcdef");
         let (pod, person) = (agent("k8s.shop.orders", "uid-1"), agent("orch", "uid-1"));
         for (level, target, wanted) in [
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_is_told_from_other_tasks() {
+    fn a_pod_uid_is_told_apart_from_other_tasks() {
         for (task, wanted) in [
             ("3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5f", true),
             ("3f0e8a52-6a0b-4f7e-9d2b-0a1b2c3d4e5g", false),

@@ -56,7 +56,7 @@ fn six_hops_are_one_too_many() {
 }
 
 #[test]
-fn a_retried_renewal_is_answered_with_the_current_token_for_a_minute() {
+fn a_retried_renewal_gets_the_current_token_for_a_minute() {
     let node = Node {
         jti: "new",
         iat: 1000,

@@ -446,7 +446,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
-    fn what_passes_is_what_must_stand_whatever_happens(ops in prop::collection::vec(op(), 1..80)) {
+    fn exactly_the_tokens_that_must_be_valid_are_valid(ops in prop::collection::vec(op(), 1..80)) {
         let mut world = World::new();
         for op in &ops {
             world.apply(op);

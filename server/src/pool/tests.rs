@@ -54,7 +54,7 @@ fn moments() -> impl Iterator<Item = Instant> {
 }
 
 #[test]
-fn one_source_may_use_what_nobody_else_wants() {
+fn one_source_may_use_what_is_free() {
     let pool = Pool::new(100, 0, 0);
     let held: Vec<Held> = moments()
         .take(10)
@@ -269,7 +269,7 @@ fn trust_is_for_one_address_and_for_so_much() {
 }
 
 #[test]
-fn of_equal_sources_the_idlest_goes_wherever_it_stands() {
+fn of_equal_sources_the_idlest_is_closed() {
     let pool = Pool::new(100, 0, 0);
     let mut moments = moments();
     // 100 sources hold as much as any other; the first ones are the idlest.

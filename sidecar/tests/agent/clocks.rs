@@ -16,7 +16,7 @@ fn a_suspended_machine_renews_as_soon_as_it_wakes() {
 }
 
 #[test]
-fn after_a_long_sleep_the_answer_tells_whether_the_token_lives() {
+fn after_a_clock_jump_the_answer_decides_about_the_token() {
     // A corrected clock: the token lives on.
     let mut pod = Pod::holding("a", 300);
     pod.wall.advance(7_200);

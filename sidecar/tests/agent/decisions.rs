@@ -6,7 +6,7 @@ use super::pod::{AWAY, Pod, denied};
 use agentwrit_sidecar::Event;
 
 #[test]
-fn a_changed_policy_costs_no_gap_when_the_old_token_still_stands() {
+fn a_changed_policy_leaves_no_gap_between_tokens() {
     let mut pod = Pod::holding("a", 300);
     pod.next_but_validation();
     assert_eq!(
@@ -21,7 +21,7 @@ fn a_changed_policy_costs_no_gap_when_the_old_token_still_stands() {
 }
 
 #[test]
-fn a_changed_policy_that_refuses_the_pod_ends_the_old_token_when_it_falls() {
+fn a_refused_policy_change_ends_the_token_once_it_is_invalid() {
     let mut pod = Pod::holding("a", 300);
     pod.next_but_validation();
     pod.not_renewed(denied(ErrorCode::PolicyChanged));
@@ -36,7 +36,7 @@ fn a_changed_policy_that_refuses_the_pod_ends_the_old_token_when_it_falls() {
 }
 
 #[test]
-fn a_persons_revocation_stands_until_it_is_lifted() {
+fn a_persons_revocation_lasts_until_it_is_lifted() {
     let mut pod = Pod::holding("a", 300);
     pod.next();
     pod.happens(Event::Validated(Ok(false)));

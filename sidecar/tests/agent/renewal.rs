@@ -74,7 +74,7 @@ fn a_token_outlives_an_absent_broker_until_it_expires() {
 }
 
 #[test]
-fn every_try_with_one_bearer_has_one_key_and_the_next_bearer_another() {
+fn each_bearer_has_one_idempotency_key_for_all_its_retries() {
     let mut pod = Pod::holding("a", 20);
     let at = |pod: &mut Pod, seconds: i64, event: Event| {
         pod.wall.advance(seconds);
@@ -96,7 +96,7 @@ fn every_try_with_one_bearer_has_one_key_and_the_next_bearer_another() {
 }
 
 #[test]
-fn a_refused_renewal_removes_no_token_that_still_stands() {
+fn a_refused_renewal_removes_no_valid_token() {
     for code in [
         ErrorCode::Superseded,
         ErrorCode::PolicyChanged,
@@ -140,7 +140,7 @@ fn a_stale_proof_is_corrected_and_tried_once_more_at_once() {
 }
 
 #[test]
-fn a_person_is_believed_after_a_stale_proof() {
+fn a_revocation_is_obeyed_after_a_stale_proof() {
     let mut pod = Pod::holding("a", 300);
     pod.next_but_validation();
     pod.not_renewed(denied(ErrorCode::ProofStale));

@@ -23,7 +23,7 @@ fn stands(pod: &mut Pod, answer: bool) -> Vec<String> {
 }
 
 #[test]
-fn a_restarted_process_registers_anew_and_replaces_the_file() {
+fn a_restarted_process_registers_and_replaces_the_file() {
     let mut pod = found();
     assert_eq!(stands(&mut pod, true), ["register"]);
     assert!(!pod.agent.is_ready(), "this process has written nothing yet");
@@ -39,7 +39,7 @@ fn a_restarted_process_registers_anew_and_replaces_the_file() {
 }
 
 #[test]
-fn a_found_token_that_no_longer_stands_is_removed_at_once() {
+fn a_found_token_that_is_invalid_is_removed_at_once() {
     let mut pod = found();
     assert_eq!(stands(&mut pod, false), ["remove", "say Dropped", "register"]);
     assert!(pod.agent.token().is_none());

@@ -20,7 +20,7 @@ fn a_pod_registers_writes_and_is_ready_only_then() {
 }
 
 #[test]
-fn a_broker_that_is_away_at_start_is_asked_again_with_growing_pauses() {
+fn a_broker_away_at_start_is_retried_with_growing_pauses() {
     let mut pod = Pod::new();
     pod.start(Found::Nothing);
     let mut pauses = Vec::new();
@@ -35,7 +35,7 @@ fn a_broker_that_is_away_at_start_is_asked_again_with_growing_pauses() {
 }
 
 #[test]
-fn a_refused_launch_is_told_and_tried_again_up_to_a_minute_later() {
+fn a_refused_launch_is_logged_and_retried_within_a_minute() {
     let mut pod = Pod::new();
     pod.start(Found::Nothing);
     let mut longest = 0;

@@ -24,7 +24,7 @@ fn being_stopped_without_a_token_exits_at_once() {
 }
 
 #[test]
-fn being_stopped_during_registration_waits_for_the_token_to_release_it() {
+fn a_stop_during_registration_waits_and_releases_the_token() {
     let mut pod = Pod::new();
     pod.start(Found::Nothing);
     assert_eq!(pod.happens(Event::Stop), ["say Stopping"]);
@@ -59,7 +59,7 @@ fn being_stopped_never_spins() {
 }
 
 #[test]
-fn being_stopped_while_the_broker_is_away_ends_within_eight_seconds() {
+fn a_stop_while_the_broker_is_away_takes_at_most_8_s() {
     let mut pod = Pod::holding("a", 300);
     pod.happens(Event::Stop);
     let mut passed = 0;

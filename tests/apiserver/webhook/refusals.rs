@@ -155,7 +155,7 @@ async fn refusals_reach_the_person_as_sentences() {
 }
 
 #[tokio::test]
-async fn an_unknown_launch_token_or_a_service_account_not_listed_is_a_warning_only() {
+async fn unknown_policies_and_unlisted_accounts_are_warnings_only() {
     let world = World::new("webhook").await;
     let shown = warnings_of(&world, &pod_json()).await.join("\n");
     assert!(shown.contains("LaunchToken reader does not exist"), "{shown}");

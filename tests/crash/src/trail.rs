@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_that_of_thirteen_values_with_zeros_for_absent_numbers() {
+    fn the_hash_covers_13_values_with_0_for_absent_numbers() {
         // By `printf ... | sha256sum`.
         let event = event(1, "p");
         let text = "p|evt-000001|2026-01-02T03:04:05Z|token_issued|a||||||0||0";

@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_stands_for_something_that_works() {
+    fn every_name_leads_to_something_that_works() {
         let mut world = World::new();
         for name in template::NAMES {
             assert!(!world.fill(name).is_empty(), "{name}");

@@ -77,7 +77,7 @@ def test_both_name_the_event_whose_member_was_changed(export, tmp_path):
     assert tried > 30
 
 
-def test_both_name_the_place_where_events_are_missing_or_out_of_order(export, tmp_path):
+def test_both_name_the_first_missing_or_misplaced_event(export, tmp_path):
     events, keys = export
     for index in range(0, len(events) - 1, 2):
         without = events[:index] + events[index + 1 :]

@@ -35,7 +35,7 @@ ALLOW = {
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 
-def test_health_tells_the_contract_version(broker: Broker) -> None:
+def test_health_has_the_contract_version(broker: Broker) -> None:
     assert ok(broker.get("/v1/health"))["version"] == "2.0.0"
 
 
@@ -116,7 +116,7 @@ def test_a_trailing_slash_is_another_path(broker: Broker) -> None:
         ("/v1/heal%74h?x=%2F", 200),
     ],
 )
-def test_paths_are_percent_decoded_but_encoded_slashes_do_not_match(broker: Broker, path: str, status: int) -> None:
+def test_paths_are_decoded_but_encoded_slashes_do_not_match(broker: Broker, path: str, status: int) -> None:
     assert broker.get(path).status == status
 
 
@@ -194,7 +194,7 @@ def test_an_unsafe_request_id_is_replaced(broker: Broker, inbound: str) -> None:
 # -- 1.2 security headers: wire.py holds them on every reply of this suite ---------------------------------------
 
 
-def test_security_headers_are_on_every_kind_of_response_and_hsts_is_not_on_plain_http(broker: Broker) -> None:
+def test_every_response_has_security_headers_and_no_hsts(broker: Broker) -> None:
     replies = every_status(broker, {})
     assert set(replies) == EVERY_STATUS
     for reply in replies.values():
@@ -259,7 +259,7 @@ def test_chunked_bodies_are_counted_decoded(broker: Broker) -> None:
     expect(reply, 413, "payload_too_large", "request body must not exceed 1 MB")
 
 
-def test_a_body_announced_too_large_is_refused_without_reading_it(broker: Broker) -> None:
+def test_a_body_announced_too_large_is_refused_unread(broker: Broker) -> None:
     with broker.connect() as sock:
         sock.sendall(b"POST /v1/revoke HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n")
         reply = parse(read_all(sock))[0]
@@ -302,7 +302,7 @@ def test_a_wrong_method_is_a_problem_with_the_allow_list(broker: Broker, path: s
             assert reply.json["error_code"] == "method_not_allowed"
 
 
-def test_unknown_paths_and_methods_see_no_auth_and_leave_no_audit(broker: Broker) -> None:
+def test_unknown_paths_and_methods_need_no_login_and_no_audit(broker: Broker) -> None:
     def strike() -> None:
         for path in ("/v1/nowhere", "/v1/admin/apps/", "/v1/admin/apps/x/y"):
             assert broker.get(path, headers={"Authorization": "nonsense"}).status == 404
@@ -350,7 +350,7 @@ def test_conflicting_lengths_are_not_smuggled(broker: Broker) -> None:
     assert broker.raw(both).count(b'"uptime"') == 0
 
 
-def test_header_blocks_below_a_mebibyte_are_served_and_above_are_refused(broker: Broker) -> None:
+def test_header_blocks_of_up_to_a_mebibyte_are_served(broker: Broker) -> None:
     def answer(size: int) -> bytes:
         line = b"X-Pad: " + b"a" * 8000 + b"\r\n"
         head = b"GET /v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + line * (size // len(line)) + b"\r\n"

@@ -120,7 +120,7 @@ def test_stars_in_action_and_resource_open_nothing(broker: Broker) -> None:
 
 
 @scoped
-def test_an_agent_that_holds_the_scope_all_the_same_is_refused(broker: Broker, method: str, path: str, scope: str) -> None:
+def test_an_agent_with_the_scope_is_still_refused(broker: Broker, method: str, path: str, scope: str) -> None:
     """§20.1 W7: the guards check the kind of subject too. Such a token needs the broker's key to exist."""
     token = broker.forge.token(scope=[scope])
     expect(broker.call(method, path, raw=b"{", token=token), 403, "insufficient_scope")
@@ -133,7 +133,7 @@ def test_the_body_is_looked_at_after_all_checks(broker: Broker) -> None:
     expect(broker.post("/v1/revoke", raw=b"not-json", token=broker.admin), 400, "invalid_request")
 
 
-def test_what_clients_are_told_does_not_depend_on_why_verification_failed(broker: Broker) -> None:
+def test_answers_do_not_tell_why_verification_failed(broker: Broker) -> None:
     forge = broker.forge
     now = int(time.time())
     tokens = {

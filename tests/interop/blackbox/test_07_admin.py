@@ -53,7 +53,7 @@ def test_only_the_very_secret_logs_in(broker: Broker, secret: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["x", "short", "change-me-in-production", "123456789012345"])
-def test_a_presented_secret_below_policy_may_hear_so(broker: Broker, secret: str) -> None:
+def test_a_presented_secret_below_policy_may_be_called_so(broker: Broker, secret: str) -> None:
     problem = expect(broker.login(secret), 401, "unauthorized")
     assert problem["detail"] in ("invalid credentials", "admin secret does not meet security requirements")
 
@@ -75,7 +75,7 @@ def test_a_login_needs_a_secret(broker: Broker, body: dict) -> None:
         {"secret": SECRET, "client_secret": "x"},
     ],
 )
-def test_the_legacy_shape_is_told_the_new_one(broker: Broker, body: dict) -> None:
+def test_the_legacy_shape_is_refused_naming_the_new_one(broker: Broker, body: dict) -> None:
     reply, events = broker.during(lambda: broker.elsewhere().post("/v1/admin/auth", body))
     expect(reply, 400, "invalid_request", contains='{"secret":')
     assert events == []
@@ -90,7 +90,7 @@ def test_empty_legacy_members_beside_the_secret_do_no_harm(broker: Broker) -> No
     assert broker.elsewhere().post("/v1/admin/auth", {"secret": SECRET, "client_id": "", "client_secret": ""}).status == 200
 
 
-def test_logins_are_limited_to_a_burst_of_ten_per_address_before_the_body_is_looked_at(broker: Broker) -> None:
+def test_logins_are_limited_to_ten_per_address_before_parsing(broker: Broker) -> None:
     for body in (b"{", b'{"secret":"%s"}' % WRONG.encode(), b'{"secret":"%s"}' % SECRET.encode()):
         caller = broker.elsewhere()
 
@@ -108,7 +108,7 @@ def test_logins_are_limited_to_a_burst_of_ten_per_address_before_the_body_is_loo
         assert broker.elsewhere().post("/v1/admin/auth", raw=body).status != 429
 
 
-def test_a_limited_login_is_neither_audited_as_failed_nor_counted(broker: Broker) -> None:
+def test_a_limited_login_is_not_audited_or_counted_as_failed(broker: Broker) -> None:
     caller = broker.elsewhere()
     for _ in range(12):
         caller.post("/v1/admin/auth", raw=b"{")
@@ -117,7 +117,7 @@ def test_a_limited_login_is_neither_audited_as_failed_nor_counted(broker: Broker
     assert moved.get('admin_auth_total{status="failure"}', 0) <= 1
 
 
-def test_the_forwarded_header_of_a_stranger_neither_escapes_nor_moves_the_limit(broker: Broker) -> None:
+def test_a_strangers_forwarded_header_does_not_move_the_limit(broker: Broker) -> None:
     """§20.1 W6: without AA_TRUSTED_PROXIES nobody is believed."""
     caller = broker.elsewhere()
     statuses = [caller.post("/v1/admin/auth", raw=b"{", headers={"X-Forwarded-For": f"10.0.0.{n}"}).status for n in range(14)]
@@ -136,7 +136,7 @@ def test_presented_secrets_are_compared_whole(start: Start) -> None:
     expect(broker.login("s" * 71), 401, "unauthorized", "invalid credentials")
 
 
-def test_the_lifetime_of_admin_tokens_is_a_setting_under_the_ceiling(start: Start) -> None:
+def test_the_admin_token_lifetime_is_a_setting_with_a_ceiling(start: Start) -> None:
     assert ok(start(AA_ADMIN_TOKEN_TTL="77").login())["expires_in"] == 77
     assert ok(start(AA_ADMIN_TOKEN_TTL="600", AA_MAX_TTL="120").login())["expires_in"] == 120
 
@@ -276,7 +276,7 @@ def test_a_scope_of_three_parts_is_taken_as_it_is(broker: Broker, scope: str) ->
 
 
 @pytest.mark.parametrize("scope", ["admin:revoke:*", "admin:x:y", "app:launch-tokens:*", "app:x:y", "admin:*:*"])
-def test_reserved_families_are_for_nobody(broker: Broker, scope: str) -> None:
+def test_reserved_families_are_refused(broker: Broker, scope: str) -> None:
     """§20.1 W7."""
     expect(broker.launch(["read:data:x", scope]), 403, "forbidden")
 

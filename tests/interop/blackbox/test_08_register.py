@@ -49,7 +49,7 @@ def test_a_registration_is_audited_in_order(broker: Broker) -> None:
     assert reply.json["access_token"] not in details(events)
 
 
-def test_the_app_of_the_launch_token_is_told_in_the_trail(broker: Broker) -> None:
+def test_the_app_of_the_launch_token_is_in_the_trail(broker: Broker) -> None:
     app = broker.app()
     launch = ok(broker.launch(token=broker.app_token(app), path="/v1/app/launch-tokens"), 201)["launch_token"]
     reply, events = broker.during(lambda: broker.register(launch))
@@ -113,7 +113,7 @@ def test_a_consumed_launch_token(broker: Broker) -> None:
 
 
 @pytest.mark.real_time("a launch token lives one second at least")
-def test_an_expired_launch_token_and_nothing_else_is_burned(broker: Broker) -> None:
+def test_an_expired_launch_token_uses_up_nothing_else(broker: Broker) -> None:
     launch = broker.launch_token(ttl=1)
     many = broker.launch_token(ttl=1, single_use=False)
     used = broker.launch_token(ttl=1)
@@ -128,7 +128,7 @@ def test_an_expired_launch_token_and_nothing_else_is_burned(broker: Broker) -> N
     ok(send(broker, {**body, "launch_token": broker.launch_token()}))
 
 
-def test_a_failed_launch_token_burns_no_nonce(broker: Broker) -> None:
+def test_a_failed_launch_token_uses_up_no_nonce(broker: Broker) -> None:
     body = broker.registration("0" * 64)
     expect(send(broker, body), 401, "unauthorized", contains=NOT_FOUND)
     ok(send(broker, {**body, "launch_token": broker.launch_token()}))
@@ -137,7 +137,7 @@ def test_a_failed_launch_token_burns_no_nonce(broker: Broker) -> None:
 # -- step 4: scope ---------------------------------------------------------------------------------------------------
 
 
-def test_a_scope_beyond_the_launch_token_burns_nothing_and_is_audited(broker: Broker) -> None:
+def test_a_scope_too_wide_is_audited_and_uses_up_nothing(broker: Broker) -> None:
     body = broker.registration(orch_id="orch-over", task_id="task-over")
     for asked in (["write:data:x"], ["read:data:x", "write:data:x"], ["read:data"], ["not a scope"], [""], ["*:*:*"], ["admin:revoke:*"]):
         reply, events = broker.during(lambda: send(broker, {**body, "requested_scope": asked}))
@@ -174,7 +174,7 @@ def test_a_nonce_serves_once(broker: Broker) -> None:
     assert any(text in again["detail"] for text in ("nonce already consumed", NO_NONCE)), again
 
 
-def test_a_nonce_failure_burns_no_launch_token(broker: Broker) -> None:
+def test_a_nonce_failure_uses_up_no_launch_token(broker: Broker) -> None:
     launch = broker.launch_token()
     expect(broker.register(launch, nonce="0" * 64), 401, "unauthorized", contains=NO_NONCE)
     ok(broker.register(launch))
@@ -307,7 +307,7 @@ ILLEGAL = ["a b", "a/b", "a:b", "a%20b", "é", ".", "..", "a\x00", "a\n", "/", "
 
 @pytest.mark.parametrize("name", ["orch_id", "task_id"])
 @pytest.mark.parametrize("value", ILLEGAL)
-def test_an_illegal_id_names_its_field_and_burns_nothing(broker: Broker, name: str, value: str) -> None:
+def test_an_illegal_id_is_named_and_uses_up_nothing(broker: Broker, name: str, value: str) -> None:
     """§20.1 W5: before step 3, so whatever else is wrong."""
     whole = broker.registration()
     expect(send(broker, {**whole, name: value}), 400, "invalid_request", contains=name)
@@ -368,7 +368,7 @@ def test_the_ceiling_clamps_and_zero_is_none(start: Start, ceiling: str, granted
 # -- uses and races ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_one_key_may_register_often_and_is_another_instance_each_time(broker: Broker) -> None:
+def test_each_registration_of_one_key_is_another_instance(broker: Broker) -> None:
     key = Ed25519PrivateKey.generate()
     launch = broker.launch_token(single_use=False)
     ids = {ok(broker.register(launch, key=key))["agent_id"] for _ in range(4)}
@@ -376,7 +376,7 @@ def test_one_key_may_register_often_and_is_another_instance_each_time(broker: Br
     assert len({agent_id.rsplit("/", 1)[0] for agent_id in ids}) == 1
 
 
-def test_of_parallel_users_of_one_single_use_launch_token_one_wins(broker: Broker) -> None:
+def test_of_parallel_uses_of_a_launch_token_one_wins(broker: Broker) -> None:
     launch = broker.launch_token()
     bodies = [broker.registration(launch) for _ in range(32)]
     replies = at_once(32, lambda number: send(broker, bodies[number]))

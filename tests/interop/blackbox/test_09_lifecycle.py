@@ -68,7 +68,7 @@ def test_renewals_may_follow_each_other(broker: Broker) -> None:
     assert len(seen) == 11
 
 
-def test_a_renewal_is_audited_and_counted_but_is_no_issue_and_no_revocation(broker: Broker) -> None:
+def test_a_renewal_is_audited_and_counted_as_a_renewal_only(broker: Broker) -> None:
     agent = broker.agent(["renew:count:x"], orch_id="orch-e", task_id="task-e")
     moved, events = broker.during(lambda: broker.moved(lambda: ok(broker.renew(agent.token))))
     assert [(event["event_type"], event["outcome"], event["agent_id"], event["task_id"], event["orch_id"]) for event in events] == [
@@ -172,7 +172,7 @@ def test_releasing_the_predecessor_does_not_end_the_successor(broker: Broker) ->
     assert broker.stands(new)
 
 
-def test_of_parallel_releases_one_is_told_so(broker: Broker) -> None:
+def test_parallel_releases_are_audited_once_each(broker: Broker) -> None:
     agent = broker.agent()
     statuses = sorted(reply.status for reply in at_once(16, lambda _: broker.release(agent.token)))
     assert set(statuses) <= {204, 403} and 204 in statuses

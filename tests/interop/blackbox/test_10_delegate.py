@@ -141,7 +141,7 @@ def test_scope_may_narrow_and_never_grow(broker: Broker, held: list[str], asked:
     assert "resource" not in event
 
 
-def test_a_refused_scope_tells_the_depth_of_the_caller(broker: Broker) -> None:
+def test_a_refused_scope_has_the_depth_of_the_caller(broker: Broker) -> None:
     agent = broker.agent()
     token = broker.delegated(broker.delegated(agent.token, agent.id, ["read:data:*"]), agent.id, ["read:data:x"])
     reply, events = broker.during(lambda: broker.delegate(token, agent.id, ["read:data:y"]))
@@ -302,7 +302,7 @@ def test_a_family_shares_its_session(broker: Broker) -> None:
         ("sibling", {"root", "child", "grandchild"}),
     ],
 )
-def test_a_release_ends_the_descendants_never_ancestors_or_siblings(broker: Broker, released: str, left: set[str]) -> None:
+def test_a_release_ends_descendants_not_ancestors_or_siblings(broker: Broker, released: str, left: set[str]) -> None:
     tokens = family(broker)
     assert broker.release(tokens[released]).status == 204
     assert standing(broker, tokens) == left

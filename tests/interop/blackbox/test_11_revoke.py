@@ -84,7 +84,7 @@ def test_level_agent_hits_tokens_delegated_to_it(broker: Broker) -> None:
     assert broker.stands(other.token)
 
 
-def test_level_task_hits_the_task_whoever_orchestrates_it(broker: Broker) -> None:
+def test_level_task_ends_the_task_of_any_orchestrator(broker: Broker) -> None:
     task = unique("task")
     one, two, other = broker.agent(task_id=task, orch_id="o1"), broker.agent(task_id=task, orch_id="o2"), broker.agent(task_id=task + "x")
     broker.revoke("task", task)
@@ -105,7 +105,7 @@ def test_level_task_hits_no_token_without_a_task(broker: Broker) -> None:
     assert broker.validate(broker.admin)["valid"] is True
 
 
-def test_level_chain_hits_what_is_rooted_at_the_target_not_the_root_itself(broker: Broker) -> None:
+def test_level_chain_ends_what_the_target_delegated_not_itself(broker: Broker) -> None:
     root, middle = broker.agent(), broker.agent()
     first = broker.delegated(root.token, middle.id, ["read:data:*"])
     second = broker.delegated(first, root.id, ["read:data:*"])
@@ -140,7 +140,7 @@ def test_level_agent_never_locks_operators_out(broker: Broker, target: str) -> N
     assert broker.validate(broker.admin)["valid"] is True
 
 
-def test_there_is_no_way_back(broker: Broker) -> None:
+def test_a_revocation_cannot_be_withdrawn(broker: Broker) -> None:
     agent = broker.agent()
     broker.revoke("agent", agent.id)
     for method in ("DELETE", "GET", "PUT"):

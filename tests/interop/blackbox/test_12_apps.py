@@ -144,7 +144,7 @@ def test_of_parallel_registrations_of_one_name_one_wins(broker: Broker) -> None:
     assert sorted(reply.status for reply in replies) == [201] + [409] * 5
 
 
-def test_registration_and_its_end_are_audited_without_ids_or_secrets(broker: Broker) -> None:
+def test_app_registrations_are_audited_without_secrets(broker: Broker) -> None:
     def strike() -> tuple[str, str]:
         app = broker.app(["read:data:*"])
         ok(broker.put(f"{APPS}/{app.id}", {"scopes": ["read:data:x"], "token_ttl": 120}, token=broker.admin))
@@ -333,7 +333,7 @@ def test_a_login_needs_both(broker: Broker, body: dict) -> None:
     assert events == []
 
 
-def test_whoever_fails_to_log_in_hears_the_same_and_the_trail_knows_why(broker: Broker) -> None:
+def test_failed_logins_get_one_answer_and_the_trail_the_reason(broker: Broker) -> None:
     app, gone = broker.app(), broker.app()
     ok(broker.delete(f"{APPS}/{gone.id}", token=broker.admin))
     reasons = set()
@@ -386,7 +386,7 @@ def test_one_parser_serves_limit_and_handler(broker: Broker) -> None:
     assert [broker.elsewhere().post("/v1/app/auth", raw=variant).status for variant in variants] == [200, 200, 200, 429, 429]
 
 
-def test_many_client_ids_from_one_address_meet_a_limit_of_its_own(broker: Broker) -> None:
+def test_many_client_ids_from_one_address_have_a_limit(broker: Broker) -> None:
     """§20.1 W6: beside the client_id limit. How high it is we leave open; that it comes we do not."""
     caller = broker.elsewhere()
     for number in count():

@@ -109,7 +109,7 @@ def test_the_issuer_leads_to_the_key(start: Start) -> None:
 # Tokens signed by the broker's own key, so that exactly one thing about each is wrong.
 
 
-def test_a_forged_token_that_is_right_in_all_stands(broker: Broker) -> None:
+def test_a_token_signed_by_the_key_is_valid(broker: Broker) -> None:
     """What makes the cases below mean something. A token needs no record of its issue."""
     assert broker.stands(broker.forge.token())
     admin = broker.forge.token(sub="admin", scope=["admin:audit:*"], task_id=None, orch_id=None)

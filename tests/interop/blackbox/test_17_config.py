@@ -77,7 +77,7 @@ def test_a_bad_setting_is_fatal_and_named(refused: Refused, name: str, value: st
     assert [line for line in lines if name in line], lines
 
 
-def test_all_bad_settings_are_told_in_one_go(refused: Refused) -> None:
+def test_all_bad_settings_are_named_at_once(refused: Refused) -> None:
     """§20.1 W28."""
     bad = {"AA_PORT": "x", "AA_MAX_TTL": "-1", "AA_TRUST_DOMAIN": "A B", "AA_TLS_MODE": "ssl", "AA_TRUSTED_PROXIES": "x"}
     text = "\n".join(fatal(refused(env={**bad, "AA_ADMIN_SECRET": "short"})))

@@ -42,7 +42,7 @@ def test_a_file_without_a_secret(refused: Refused, tmp_path: Path) -> None:
         assert fatal(refused(env={"AA_ADMIN_SECRET": None, "AA_CONFIG_PATH": str(config)})) == [NO_SECRET]
 
 
-def test_an_empty_secret_in_the_environment_does_not_fall_through_to_the_file(refused: Refused, tmp_path: Path) -> None:
+def test_an_empty_secret_is_not_replaced_by_that_of_the_file(refused: Refused, tmp_path: Path) -> None:
     """§19 row 2."""
     config = write(tmp_path / "config", f"ADMIN_SECRET={FILE_SECRET}\n")
     assert fatal(refused(env={"AA_ADMIN_SECRET": "", "AA_CONFIG_PATH": str(config)})) == [NO_SECRET]

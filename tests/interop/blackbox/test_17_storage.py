@@ -34,7 +34,7 @@ def test_a_store_that_cannot_open_is_stood_in_for_by_memory(start: Start, tmp_pa
         assert [name for name in broker.metrics() if name.startswith("agentwrit_db_errors_total{")]
 
 
-def test_a_required_store_that_cannot_open_means_503_and_nothing_changed(start: Start, tmp_path: Path) -> None:
+def test_a_required_store_that_cannot_open_means_503(start: Start, tmp_path: Path) -> None:
     broker = start(AA_DB_PATH=str(tmp_path / "missing" / "data.db"), AA_STORE_REQUIRED="true")
     for reply in (broker.login(), broker.post("/v1/register", {"x": 1})):
         if reply.status != 400:

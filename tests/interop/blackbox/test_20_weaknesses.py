@@ -100,7 +100,7 @@ def test_the_trail_names_the_actor(broker: Broker, what: str) -> None:
 # -- W11: what strangers can make the broker keep ---------------------------------------------------------------------
 
 
-def test_many_idle_connections_hold_nobody_up(broker: Broker) -> None:
+def test_many_idle_connections_delay_no_client(broker: Broker) -> None:
     idle = [broker.connect() for _ in range(300)]
     try:
         assert broker.get("/v1/health").status == 200
@@ -110,7 +110,7 @@ def test_many_idle_connections_hold_nobody_up(broker: Broker) -> None:
             sock.close()
 
 
-def test_many_unfinished_requests_hold_nobody_up(broker: Broker) -> None:
+def test_many_unfinished_requests_delay_no_client(broker: Broker) -> None:
     slow = []
     try:
         for _ in range(100):
@@ -124,7 +124,7 @@ def test_many_unfinished_requests_hold_nobody_up(broker: Broker) -> None:
             sock.close()
 
 
-def test_unused_challenges_and_unknown_names_leave_no_metric_behind(broker: Broker) -> None:
+def test_challenges_and_unknown_names_leave_no_metric(broker: Broker) -> None:
     before = len(broker.metrics())
     for number in range(50):
         broker.nonce()
@@ -174,7 +174,7 @@ def test_expect_continue_is_answered_before_the_body(broker: Broker) -> None:
         assert read_all(sock).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_client_that_leaves_in_the_middle_hurts_nobody(broker: Broker) -> None:
+def test_a_client_that_leaves_early_hurts_no_other(broker: Broker) -> None:
     for cut in (b"POST /v1/regi", b"POST /v1/register HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"):
         for _ in range(20):
             with broker.connect() as sock:

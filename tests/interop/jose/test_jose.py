@@ -79,7 +79,7 @@ def test_a_token_verifies_and_says_what_the_broker_says(shared_broker, verify, k
     assert verified.claims["iss"] == "" and "aud" not in verified.claims
 
 
-def test_the_header_names_a_published_key_by_its_rfc_7638_thumbprint(shared_broker, verify):
+def test_the_kid_is_the_rfc_7638_thumbprint_of_a_published_key(shared_broker, verify):
     verified = verify(shared_broker, shared_broker.agent().token)
     jwk = published(shared_broker)
     assert verified.header == {"alg": "EdDSA", "typ": "JWT", "kid": jwk["kid"]}
@@ -88,7 +88,7 @@ def test_the_header_names_a_published_key_by_its_rfc_7638_thumbprint(shared_brok
     assert "d" not in jwk, "the private key is nobody's business"
 
 
-def test_issuer_and_audience_are_in_every_token_and_checked_by_the_library(broker_factory, verify):
+def test_the_library_checks_issuer_and_audience_of_every_token(broker_factory, verify):
     issuer, audience = "https://broker.interop.example", "orders"
     broker = broker_factory(env={"AA_ISSUER": issuer, "AA_AUDIENCE": audience})
     for kind in TOKENS.values():

@@ -68,7 +68,7 @@ def test_renewal_keeps_the_agent_and_ends_the_old_token(app):
     assert "jti" in changed and changed <= {"jti", "iat", "nbf", "exp"}
 
 
-def test_a_released_token_is_dead_at_once_and_a_second_release_is_nothing(app):
+def test_a_released_token_is_dead_and_may_be_released_again(app):
     agent = app.create_agent("orch", "task", ["read:data:x"])
     token = agent.access_token
     assert agent.release() is None

@@ -106,7 +106,7 @@ def test_a_nonce_used_twice(shared_broker):
     refused(shared_broker, shared_broker.registration(nonce=nonce), "nonce already consumed")
 
 
-def test_a_nonce_is_used_up_by_an_attempt_with_a_bad_signature_and_the_launch_token_is_not(shared_broker):
+def test_a_bad_signature_uses_up_the_nonce_not_the_launch_token(shared_broker):
     nonce, launch = shared_broker.challenge(), shared_broker.launch_token()
     bad = shared_broker.registration(nonce=nonce, launch_token=launch, signature=b64(bytes(64)))
     refused(shared_broker, bad, "nonce signature verification failed")

@@ -18,7 +18,7 @@ def test_a_wrong_admin_secret(broker):
         assert_problem(broker.post("/v1/admin/auth", {"secret": secret}), 401, "unauthorized", "invalid credentials")
 
 
-def test_the_admin_secret_that_everybody_knows(broker):
+def test_a_well_known_admin_secret(broker):
     answer = broker.post("/v1/admin/auth", {"secret": "change-me-in-production"})
     assert_problem(answer, 401, "unauthorized", "admin secret does not meet security requirements")
 

@@ -32,7 +32,7 @@ def test_no_admin_secret(refused, secret):
     assert_fatal(refused(env={"AA_ADMIN_SECRET": secret}), NO_SECRET)
 
 
-def test_an_empty_admin_secret_is_not_made_up_for_by_the_config_file(refused, tmp_path):
+def test_an_empty_admin_secret_is_not_replaced_by_the_file(refused, tmp_path):
     path = config(tmp_path, f"ADMIN_SECRET={ADMIN_SECRET}\n")
     assert_fatal(refused(env={"AA_ADMIN_SECRET": "", "AA_CONFIG_PATH": path}), NO_SECRET)
 

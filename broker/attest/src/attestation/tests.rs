@@ -106,7 +106,7 @@ fn kind(error: AttestError) -> DenialKind {
 }
 
 #[tokio::test]
-async fn the_controllers_review_is_believed_for_five_seconds() {
+async fn the_controllers_review_is_cached_for_five_seconds() {
     let server = Arc::new(Scripted::default());
     let (attestation, clock) = attestation(&server);
     for (advance, reviews) in [(0, 1), (5_000, 1), (1, 2), (-10_000, 2), (5_001, 3)] {

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_cant_read_tells_nothing_of_the_store() {
+    fn a_mark_that_the_system_cant_read_is_no_evidence() {
         let folder = tempfile::tempdir().unwrap();
         let error = MarkFile::at(folder.path()).read().unwrap_err();
         assert!(matches!(error, StoreError::Mark { .. }), "{error}");

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reserve_stands_again_before_others_write() {
+    fn the_reserve_is_refilled_before_others_write() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("data.db");
         let (space, others) = (space(), Cell::new(0));

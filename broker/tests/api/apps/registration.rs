@@ -7,7 +7,7 @@ fn lower_hex(text: &str, digits: usize) -> bool {
 }
 
 #[tokio::test]
-async fn a_registration_tells_ids_and_the_secret_once() {
+async fn a_registration_returns_ids_and_the_secret_once() {
     let harness = Harness::with(&[("AA_APP_TOKEN_TTL", "900")]).await;
     let admin = harness.admin().await;
     let body = json!({"name": "order-reader", "scopes": ["read:orders:*", "write:x:y:z"], "token_ttl": null});

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_delegated_token_never_outlives_the_delegating_one_however_often_it_is_renewed() {
+async fn a_renewed_delegated_token_does_not_outlive_its_delegator() {
     let harness = Harness::new().await;
     let (id, token) = agent(&harness, "read:data:*").await;
     let end = claims(&token)["exp"].as_i64().unwrap();
@@ -65,7 +65,7 @@ async fn a_parents_renewal_kills_no_child_and_a_parents_end_kills_all() {
 }
 
 #[tokio::test]
-async fn every_revocation_level_takes_the_descendants_along_and_survives_a_restart() {
+async fn every_revocation_level_ends_descendants_after_restart_too() {
     for (level, target, wanted) in [
         ("token", "root", [false, false, false, true]),
         ("token", "child", [true, false, false, true]),
@@ -120,7 +120,7 @@ async fn nothing_is_delegated_to_an_agent_that_a_person_revoked() {
 }
 
 #[tokio::test]
-async fn a_token_made_under_a_revocation_stays_dead_when_the_revocation_is_forgotten() {
+async fn a_token_issued_under_a_revocation_stays_dead_after_pruning() {
     let harness = Harness::with(&[("AA_MAX_TTL", "100")]).await;
     let (a, root) = harness
         .agent(json!({"task_id": "t1", "requested_scope": ["read:data:*"]}))
@@ -137,7 +137,7 @@ async fn a_token_made_under_a_revocation_stays_dead_when_the_revocation_is_forgo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delegation_and_the_release_of_its_delegator_never_leave_a_living_child() {
+async fn a_release_racing_a_delegation_leaves_no_living_child() {
     for _ in 0..8 {
         let harness = Harness::new().await;
         let (id, token) = agent(&harness, "read:data:*").await;

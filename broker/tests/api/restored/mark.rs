@@ -77,7 +77,7 @@ async fn without_a_mark_nothing_is_noticed_and_one_is_made() {
 }
 
 #[tokio::test]
-async fn a_mark_that_can_not_be_written_stops_nobody() {
+async fn a_mark_that_cannot_be_written_stops_no_request() {
     let harness = Harness::with(&[("AA_STORE_MARK", "{folder}/not/there/mark")]).await;
     let (_, token) = harness.agent(json!({})).await;
     revoke_token(&harness, &token).await;
@@ -141,7 +141,7 @@ async fn a_mark_that_comes_while_it_runs_counts_from_then_on() {
 }
 
 #[tokio::test]
-async fn what_a_new_store_issued_stands_when_the_mark_of_a_lost_one_comes() {
+async fn tokens_of_a_new_store_stay_valid_when_an_old_mark_comes() {
     let harness = start().await;
     let (_, token) = harness.agent(json!({})).await;
     harness.clock.advance(1);

@@ -148,7 +148,7 @@ async fn a_copy_of_a_pod_is_known_by_its_container_alone() {
 }
 
 #[tokio::test]
-async fn the_policy_must_exist_in_the_pods_own_namespace_and_list_its_service_account() {
+async fn the_policy_is_of_the_pods_namespace_and_service_account() {
     let world = World::new().await.with_policies().await;
     let elsewhere = Pod {
         namespace: "other".into(),
@@ -263,7 +263,7 @@ async fn an_api_server_that_is_away_is_503_and_never_403() {
 }
 
 #[tokio::test]
-async fn refusals_of_pods_are_fed_to_the_controller_and_those_of_strangers_are_not() {
+async fn only_refusals_of_real_pods_are_fed_to_the_controller() {
     let world = World::new().await.with_policies().await;
     let pod = Pod {
         policy: "absent".into(),

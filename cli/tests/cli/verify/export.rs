@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_export_verifies_without_a_broker_until_somebody_touches_it() {
+fn an_export_verifies_offline_until_it_is_changed() {
     let broker = busy();
     let path = broker.folder.path().join("events.jsonl").display().to_string();
     let ended = broker.awrit(&["audit", "export", "--file", &path]);

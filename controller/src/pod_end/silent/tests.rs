@@ -95,7 +95,7 @@ async fn what_a_new_list_doesnt_have_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_was_away_is_given_a_minute_to_hear() {
+async fn a_broker_that_was_away_gets_a_minute_to_catch_up() {
     let (silent, mut now) = (silent(), Instant::now());
     silent.observe(&Event::Apply(head(1, "true")), now);
     now += BROKER_AWAY_AFTER + Duration::from_secs(61);

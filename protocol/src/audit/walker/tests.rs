@@ -131,7 +131,7 @@ fn the_first_event_that_was_changed_is_named() {
 }
 
 #[test]
-fn what_was_chained_anew_is_found_at_the_next_checkpoint() {
+fn a_rewritten_chain_is_found_at_the_next_checkpoint() {
     let mut events = chain(12, &[5, 9], "mine");
     events[6].detail = "nothing happened".to_owned();
     reseal(&mut events, 6);

@@ -15,7 +15,7 @@ fn ended(reason: EndReason, overlap_until: Option<i64>) -> ViewChange {
 }
 
 #[test]
-fn before_it_is_loaded_nothing_is_known_and_older_tokens_are_forgotten() {
+fn an_unloaded_view_knows_no_token_and_old_ones_are_forgotten() {
     let view = RevocationView::default();
     assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Unknown);
     let view = RevocationView::loaded(1001, []);
