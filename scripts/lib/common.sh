@@ -37,7 +37,8 @@ run_step() {
   local title=$1 log=$2 start=$SECONDS status=0
   shift 2
   say "$title${ROUGH:+ ($ROUGH)} ..."
-  timed "$title" "$@" >"$log" 2>&1 || status=$?
+  # A command that calls die ends here, and its log is shown.
+  (timed "$title" "$@") >"$log" 2>&1 || status=$?
   if ((status)); then
     say "$title failed after $((SECONDS - start)) s (exit $status); the end of $log:" >&2
     tail -n 30 "$log" | sed 's/^/    /' >&2

@@ -2,11 +2,20 @@
 # What scripts/fresh-machine.sh runs on the fresh machine, as a person would.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export SCRIPT_NAME=fresh-machine AGENTWRIT_LEDGER=/root/ledger DEBIAN_FRONTEND=noninteractive
+SCRIPT_NAME=fresh-machine
+export AGENTWRIT_LEDGER=/root/ledger DEBIAN_FRONTEND=noninteractive
 # shellcheck source=scripts/lib/common.sh
 source scripts/lib/common.sh
 begin=$SECONDS
+trap tell_why EXIT
 mkdir -p /root/log
+
+# The machine is removed afterwards, and its logs with it.
+tell_why() {
+  local status=$?
+  ((status == 0)) || tail -n 20 /root/log/*.log "$AGENTWRIT_CACHE"/log/*.log 2>/dev/null | show
+  exit "$status"
+}
 
 there() { local name; for name in "$@"; do ! command -v "$name" >/dev/null 2>&1 || printf '%s ' "$name"; done; }
 
@@ -35,8 +44,7 @@ say "by hand, for a clone: apt-get install git make"
 KIND=download run_step "git and make" /root/log/by-hand.log \
   bash -c 'apt-get update -q && apt-get install -y -q --no-install-recommends git make ca-certificates'
 
-say "what setup.sh finds missing:"
-scripts/setup.sh --dry-run packages rust go node cluster | show
+say "then as make demo and make test do:"
 scripts/setup.sh packages rust go node </dev/null | show
 
 # As a new script of the same machine would find them.

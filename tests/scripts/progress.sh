@@ -29,6 +29,12 @@ ended 3
 says "a bad step failed after"
 says "    why"
 
+it "a step that calls die is told like one that fails"
+OUTPUT=$(run_step "a step" "$WORK/log" die -2 "no such program" 2>&1; echo "and on") && STATUS=0 || STATUS=$?
+says "a step failed after"
+says "    test: no such program"
+says "and on"
+
 it "what a step took is noted for the demo"
 AGENTWRIT_LEDGER=$WORK/ledger KIND=download run_step "a step" "$WORK/log" true >/dev/null
 AGENTWRIT_LEDGER=$WORK/ledger run_step "a build" "$WORK/log" true >/dev/null

