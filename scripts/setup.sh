@@ -31,7 +31,7 @@ dry_run=
 yes=${YES:-}
 
 main() {
-  local part plan
+  local part plan next=
   while (($#)); do
     case $1 in
       --yes) yes=1 ;;
@@ -44,13 +44,16 @@ main() {
     esac
     shift
   done
-  ((${#SELECTED[@]})) || SELECTED=(packages rust go node cluster checks)
+  if ((${#SELECTED[@]} == 0)); then
+    SELECTED=(packages rust go node cluster checks)
+    next="ready; next: make demo, or make help"
+  fi
   plan=$(for part in "${SELECTED[@]}"; do plan_of "$part"; done)
   tell "$plan"
   [[ -z $dry_run ]] || return 0
   [[ -z $plan ]] || agreed || die -2 "nothing was installed"
   for part in "${SELECTED[@]}"; do install_part "$part"; done
-  (($# + ${#SELECTED[@]} < 6)) || say "ready; next: make demo, or make help"
+  [[ -z $next ]] || say "$next"
 }
 
 plan_of() {
