@@ -34,7 +34,7 @@ restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 
 [plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ["/usr/lib/cni"]
+bin_dirs = ["/usr/lib/cni", "/usr/libexec/cni"]   # Debian, Fedora
 conf_dir = "$STATE/cni/net.d"
 
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
