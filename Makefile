@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images cluster-up cluster-down cluster-status install demo test test-full attack compat soak fresh-machine lint generate bench bench-broker fuzz mutants clean
+.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full attack compat soak fresh-machine lint generate bench bench-broker fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -11,13 +11,16 @@ setup: ## Bring what is missing: packages, Rust, Go, Node, the Kubernetes progra
 	@scripts/setup.sh
 
 build: ## Build the release binaries into target/release
-	@scripts/setup.sh packages rust && scripts/images.sh build
+	@scripts/setup.sh packages rust && scripts/images.sh --release build
 
-images: ## Build the container images and load them into the cluster if it is up
+images: ## Build the container images the quick way and load them into the cluster if it is up
 	@scripts/setup.sh packages rust && scripts/images.sh
 
+release: ## Build what is published: small and fast programs (target/release) and images (target/images) of them
+	@scripts/setup.sh packages rust && scripts/images.sh --release
+
 cluster-up: ## Start a real Kubernetes node (kind where Docker answers), print its KUBECONFIG
-	@scripts/setup.sh packages cluster && scripts/cluster.sh up
+	@scripts/setup.sh packages go cluster && scripts/cluster.sh up
 
 cluster-down: ## Stop the cluster and leave nothing behind
 	@scripts/cluster.sh down

@@ -30,5 +30,5 @@ say "${BASH_REMATCH[1]} passed, 0 failed"
 
 # What earlier runs left of attacks that failed.
 if [[ -d target/attack ]]; then find target/attack -mindepth 1 -maxdepth 1 -mmin +60 -exec rm -rf {} +; fi
-[[ -n $given ]] || scripts/images.sh build agentwrit-broker agentwrit-controller agentwrit-sidecar
+[[ -n $given ]] || scripts/images.sh --release build agentwrit-broker agentwrit-controller agentwrit-sidecar
 exec python3 -m attack "$@"

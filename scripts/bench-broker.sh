@@ -16,10 +16,11 @@ source "$REPO/scripts/lib/build.sh"
 [[ ${1:-} == --help ]] && { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0; }
 mkdir -p "$REPO/target/log"
 # Progress goes to stderr, so that --json can be piped.
+PROFILE=release
 run_step "bench program" "$REPO/target/log/build-bench-broker.log" build_binary agentwrit-bench bench-broker >&2
 broker=${BENCH_BROKER:-}
 if [[ -z $broker ]]; then
-  "$REPO/scripts/images.sh" build agentwrit-broker >&2
+  "$REPO/scripts/images.sh" --release build agentwrit-broker >&2
   broker=$REPO/target/release/agentwrit-broker
 fi
 folder=$REPO/target/bench-broker

@@ -23,7 +23,7 @@ main() {
   "$REPO/scripts/setup.sh"
   "$REPO/scripts/cluster.sh" status >/dev/null 2>&1 || "$REPO/scripts/cluster.sh" up
   eval "$("$REPO/scripts/cluster.sh" env)"
-  "$REPO/scripts/images.sh"
+  "$REPO/scripts/images.sh" --release
   "$REPO/scripts/install.sh"
   trap 'kubectl delete namespace "$NS" --wait=true >/dev/null 2>&1 || true; rm -rf "$WORK"' EXIT
   namespace

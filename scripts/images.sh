@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the static release binaries and, from them, the images.
-#   images.sh build [BINARY...]   binaries only: target/release/{agentwrit-broker,agentwrit-controller,agentwrit-sidecar,agentwrit-demo,awrit}
-#   images.sh                     binaries and images; loads them into the cluster if one is up
-#   images.sh load                load the images that exist into the cluster
+# Builds the static programs agentwrit-{broker,controller,sidecar,demo} and awrit and, from them, the images.
+#   images.sh [--release] build [BINARY...]   programs only: target/lean/NAME, or target/release/NAME
+#   images.sh [--release]                     programs and target/images/NAME.tar; loads them into the cluster if one is up
+#   images.sh load                            load the images that exist into the cluster
+# Without --release they are built the quick way, for the demo and the tests; scripts/lib/build.sh tells the difference.
 set -euo pipefail
 SCRIPT_NAME=images
 # shellcheck source=scripts/lib/common.sh
@@ -15,6 +16,8 @@ source "$REPO/scripts/lib/build.sh"
 IMAGE_DIR=$REPO/target/images
 # Only this machine's own: in any other registry, and none means Docker Hub, somebody else could hold the name.
 IMAGE_REGISTRY=localhost
+
+LEAN_ROUGH="about 4 min on two cores"
 
 # package|binary|image (- for none)|user|title|description
 PRODUCTS=(
@@ -32,14 +35,35 @@ build() {
   for wanted in "$@"; do
     [[ $known == *" $wanted "* ]] || die -2 "unknown binary \"$wanted\"; use one of:$known"
   done
-  mkdir -p "$REPO/target/release" "$REPO/target/log"
+  mkdir -p "$REPO/target/$PROFILE" "$REPO/target/log"
+  if [[ $PROFILE == release ]]; then build_one_by_one "$@"; else build_all; fi
+}
+
+build_all() {
+  local entry package binary both=()
+  for entry in "${PRODUCTS[@]}"; do
+    IFS='|' read -r package binary _ <<<"$entry"
+    both+=("$package|$binary")
+  done
+  ROUGH=$([[ -d $BUILD_DIR/$IMAGE_TARGET/$PROFILE ]] || echo "$LEAN_ROUGH") \
+    run_step "Rust programs" "$REPO/target/log/build-$PROFILE.log" build_together "${both[@]}"
+  for entry in "${PRODUCTS[@]}"; do
+    IFS='|' read -r _ binary _ <<<"$entry"
+    place "$binary"
+  done
+}
+
+build_one_by_one() {
+  local entry package binary
   for entry in "${PRODUCTS[@]}"; do
     IFS='|' read -r package binary _ <<<"$entry"
     (($# == 0)) || [[ " $* " == *" $binary "* ]] || continue
     run_step "$binary" "$REPO/target/log/build-$binary.log" build_binary "$package" "$binary"
-    cp --remove-destination --reflink=auto "$(built_binary "$binary")" "$REPO/target/release/$binary"
+    place "$binary"
   done
 }
+
+place() { cp --remove-destination --reflink=auto "$(built_binary "$1")" "$REPO/target/$PROFILE/$1"; }
 
 # image_of BINARY-FILE NAME USER TITLE DESCRIPTION: target/images/NAME.tar, unless its binary is the same as then.
 image_of() {
@@ -58,12 +82,14 @@ make_images() {
   local entry package binary name user title description
   IMAGE_VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$REPO/Cargo.toml")
   IMAGE_REVISION=$(git -C "$REPO" rev-parse HEAD 2>/dev/null || echo unknown)
+  # So that nobody takes a quick build for a release.
+  [[ $PROFILE == release ]] || IMAGE_VERSION+=+$PROFILE
   export IMAGE_VERSION IMAGE_REVISION
   mkdir -p "$IMAGE_DIR"
   for entry in "${PRODUCTS[@]}"; do
     IFS='|' read -r package binary name user title description <<<"$entry"
     [[ $name != - ]] || continue
-    image_of "$REPO/target/release/$binary" "$name" "$user" "$title" "$description"
+    image_of "$REPO/target/$PROFILE/$binary" "$name" "$user" "$title" "$description"
   done
 }
 
@@ -82,6 +108,10 @@ load() {
   for tar in "${tars[@]}"; do cp "$tar.hash" "$loaded/"; done
 }
 
+if [[ ${1:-} == --release ]]; then
+  PROFILE=release
+  shift
+fi
 case ${1:-all} in
   build) build "${@:2}" ;;
   load) load ;;

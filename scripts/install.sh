@@ -18,6 +18,7 @@ main() {
   local begin=$SECONDS
   "$REPO/scripts/cluster.sh" status >/dev/null || die "no cluster is up; start one by: make cluster-up"
   eval "$("$REPO/scripts/cluster.sh" env)"
+  say "the chart, until its pods are ready (about 30 s) ..."
   "$REPO/scripts/images.sh" load
   "$REPO/scripts/cluster.sh" reclaim-volumes
   namespace

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Clients that others wrote, in other languages, against the release broker.
+# Clients that others wrote, in other languages, against the broker.
 #   interop.sh [PART...]   of: the folders of tests/interop (default: all)
 # AGENTWRIT_BROKER=/path (and AGENTWRIT_AWRIT=/path) take a program that is there instead of building it;
 # PYTEST_ARGS adds arguments of pytest, such as PYTEST_ARGS='-k renew -x'.
@@ -31,8 +31,8 @@ wanted=()
 [[ -n ${AGENTWRIT_BROKER:-} ]] || wanted+=(agentwrit-broker)
 [[ -n ${AGENTWRIT_AWRIT:-} ]] || wanted+=(awrit)
 ((${#wanted[@]} == 0)) || "$REPO/scripts/images.sh" build "${wanted[@]}"
-AGENTWRIT_BROKER=$(realpath "${AGENTWRIT_BROKER:-$REPO/target/release/agentwrit-broker}")
-AGENTWRIT_AWRIT=$(realpath "${AGENTWRIT_AWRIT:-$REPO/target/release/awrit}")
+AGENTWRIT_BROKER=$(realpath "${AGENTWRIT_BROKER:-$REPO/target/lean/agentwrit-broker}")
+AGENTWRIT_AWRIT=$(realpath "${AGENTWRIT_AWRIT:-$REPO/target/lean/awrit}")
 export AGENTWRIT_BROKER AGENTWRIT_AWRIT
 [[ -x $AGENTWRIT_BROKER ]] || die -2 "AGENTWRIT_BROKER=$AGENTWRIT_BROKER is no program"
 [[ -x $AGENTWRIT_AWRIT ]] || die -2 "AGENTWRIT_AWRIT=$AGENTWRIT_AWRIT is no program"

@@ -52,9 +52,10 @@ mutants_tests() { PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 python3 -m unittest
 
 crash() { scripts/crash.sh; }
 
-soak() { scripts/soak.sh year; }
+# One build of the programs serves all stages from here on: the profile lean. make soak and make attack take the release.
+soak() { SOAK_PROFILE=lean scripts/soak.sh year; }
 
-attack() { scripts/attack.sh --short; }
+attack() { scripts/images.sh build && AGENTWRIT_BIN=$REPO/target/lean scripts/attack.sh --short; }
 
 apiserver() { with_cluster --api-only chart_and_apiserver; }
 

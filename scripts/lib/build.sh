@@ -1,22 +1,35 @@
 # shellcheck shell=bash
-# Static release binaries, one package at a time.
+# Static programs for the images, in one of two profiles of Cargo.toml:
+#   lean     for the demo and the tests: quick to build. All programs by one call of cargo, so that each dependency is built
+#            once, whichever of them a stage asks for.
+#   release  what is published and what is measured: small and fast, slow to link. One package at a time, so that features
+#            that another package asks for don't fatten a program; the sidecar with a profile of its own.
+PROFILE=${AGENTWRIT_PROFILE:-lean}
 
-# Shared by all checkouts of this machine, so that the dependencies are built for release once, not once a clone.
+# Shared by all checkouts of this machine, so that the dependencies are built once, not once a clone.
 BUILD_DIR=${AGENTWRIT_BUILD_DIR:-$AGENTWRIT_CACHE/target}
 
-# One package at a time: features that another package asks for must not fatten this binary. The linker
-# flag needs --target, or proc-macros would be built static as well.
+# The linker flag needs --target, or proc-macros would be built static as well.
 STATIC="-C target-feature=+crt-static"
-build_binary() {
-  local package=$1 binary=$2
-  (cd "$REPO" && RUSTFLAGS=$STATIC cargo build --profile "$(profile_of "$binary")" --locked --target "$IMAGE_TARGET" \
-    --target-dir "$BUILD_DIR" -p "$package" --bin "$binary")
+# cargo_static PROFILE ARGUMENTS...
+cargo_static() {
+  local profile=$1
+  shift
+  (cd "$REPO" && RUSTFLAGS=$STATIC cargo build --profile "$profile" --locked --target "$IMAGE_TARGET" --target-dir "$BUILD_DIR" "$@")
 }
 
-# Cargo.toml tells why the sidecar has a profile of its own.
+build_binary() { cargo_static "$(profile_of "$2")" -p "$1" --bin "$2"; }
+
+# build_together PACKAGE|BINARY...
+build_together() {
+  local entry arguments=()
+  for entry in "$@"; do arguments+=(-p "${entry%|*}" --bin "${entry#*|}"); done
+  cargo_static "$PROFILE" "${arguments[@]}"
+}
+
 profile_of() {
-  if [[ $1 == agentwrit-sidecar ]]; then echo sidecar; else echo release; fi
+  if [[ $PROFILE == release && $1 == agentwrit-sidecar ]]; then echo sidecar; else echo "$PROFILE"; fi
 }
 
-# Where build_binary has put it.
+# Where they are then.
 built_binary() { echo "$BUILD_DIR/$IMAGE_TARGET/$(profile_of "$1")/$1"; }

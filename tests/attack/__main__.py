@@ -117,7 +117,7 @@ def main() -> int:
     remove_stale_groups()
     for program in _PROGRAMS:
         if not (arguments.bin / program).is_file():
-            _wrong(f"there is no {arguments.bin / program}; scripts/images.sh build makes it")
+            _wrong(f"there is no {arguments.bin / program}; scripts/images.sh --release build makes it")
     if raise_open_files() < 12_000:
         print("attack: fewer than 12,000 open files are allowed (ulimit -Hn): attacks with more connections are weaker")
     size = FULL if arguments.full else SHORT

@@ -27,7 +27,7 @@ in every injected pod.
 {{- end -}}
 {{- end -}}
 {{- if $missing -}}
-{{- fail (printf "no image is named: set %s to where you pushed the images of \"make images\", such as ghcr.io/ORGANISATION/agentwrit-broker (docs/install.md)" (join ", " $missing)) -}}
+{{- fail (printf "no image is named: set %s to where you pushed the images of \"make release\", such as ghcr.io/ORGANISATION/agentwrit-broker (docs/install.md)" (join ", " $missing)) -}}
 {{- end -}}
 {{- end }}
 

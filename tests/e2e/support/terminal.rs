@@ -102,9 +102,9 @@ fn signal(name: &str, group: u32) -> bool {
 
 /// The program of this checkout.
 fn awrit(repo: &Path) -> PathBuf {
-    let built = ["release", "debug"].map(|folder| repo.join("target").join(folder).join("awrit"));
+    let built = ["lean", "release", "debug"].map(|folder| repo.join("target").join(folder).join("awrit"));
     let found = built.into_iter().find(|path| path.is_file());
-    found.expect("target/release/awrit is not there; run: scripts/images.sh build awrit")
+    found.expect("target/lean/awrit is not there; run: scripts/images.sh build")
 }
 
 #[tokio::test]
