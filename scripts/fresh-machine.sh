@@ -2,7 +2,8 @@
 # Proves that a machine with nothing on it needs nothing but our commands: makes a minimal Debian with debootstrap, copies
 # a clean clone of HEAD in, lets scripts/setup.sh bring what is missing, and builds and runs a first program of each language.
 # It ends with a table of what was missing, where it came from, and how long that took.
-#   fresh-machine.sh [--suite NAME] [--mirror URL] [--folder FOLDER] [--keep]
+#   fresh-machine.sh [--suite NAME] [--mirror URL] [--no-programs] [--folder FOLDER] [--keep]
+# --no-programs   ends when everything is installed, before the first program is built (3 minutes)
 # --suite   bookworm (default), trixie, or an Ubuntu's name with its --mirror
 # --folder  where to make it (default: a new folder under /var/tmp; 6 GB); --keep leaves it there
 # It needs root on Linux, and takes some 6 minutes. This machine stays as it is: everything happens in a mount namespace of
@@ -17,6 +18,7 @@ SUITE=bookworm
 MIRROR=http://deb.debian.org/debian
 FOLDER=
 KEEP=
+PROGRAMS=1
 
 main() {
   while (($#)); do
@@ -25,6 +27,7 @@ main() {
       --suite) SUITE=${2:?--suite needs a name} && shift ;;
       --mirror) MIRROR=${2:?--mirror needs a URL} && shift ;;
       --folder) FOLDER=${2:?--folder needs a path} && shift ;;
+      --no-programs) PROGRAMS= ;;
       --keep) KEEP=1 ;;
       *) die -2 "unknown argument \"$1\"; see --help" ;;
     esac
@@ -73,7 +76,7 @@ take_settings_along() {
   for file in /etc/pip.conf "$HOME/.config/pip/pip.conf" "$HOME/.cargo/config.toml"; do
     [[ ! -f $file ]] || { mkdir -p "$FOLDER$(dirname "${file/#$HOME//root}")" && cp "$file" "$FOLDER${file/#$HOME//root}"; }
   done
-  SETTINGS=(HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "TERM=${TERM:-dumb}" "AGENTWRIT_SUITE=$SUITE")
+  SETTINGS=(HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "TERM=${TERM:-dumb}" "PROGRAMS=$PROGRAMS")
   for name in $(compgen -e); do
     case $name in
       *_CA_BUNDLE | SSL_CERT_* | PIP_CERT | PIP_INDEX_URL | PIP_DEFAULT_TIMEOUT | NODE_EXTRA_CA_CERTS | GIT_SSL_CAINFO | *_proxy | *_PROXY | \

@@ -50,10 +50,13 @@ scripts/setup.sh packages rust go node </dev/null | show
 # As a new script of the same machine would find them.
 # shellcheck source=scripts/lib/common.sh
 source scripts/lib/common.sh
-first_program Rust "the sidecar, debug build" rust_program
-first_program Go "kubeconform" go_program
-first_program Node "the packages of tests/interop/jose" node_program
+if [[ -n $PROGRAMS ]]; then
+  first_program Rust "the sidecar, debug build" rust_program
+  first_program Go "kubeconform" go_program
+  first_program Node "the packages of tests/interop/jose" node_program
+
+fi
 
 say "what it took:"
 awk -F'|' '{printf "%-9s %-66s %4d s by the clock, %4d s of CPU\n", $1, substr($2, 1, 66), $3, $4}' "$AGENTWRIT_LEDGER" | show
-say "first programs of $(tr '\n' ' ' </root/languages)built and run; $((SECONDS - begin)) s in all"
+say "${PROGRAMS:+first programs of $(paste -sd' ' /root/languages) built and run; }$((SECONDS - begin)) s in all"
