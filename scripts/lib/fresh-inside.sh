@@ -54,7 +54,6 @@ if [[ -n $PROGRAMS ]]; then
   first_program Rust "the sidecar, debug build" rust_program
   first_program Go "kubeconform" go_program
   first_program Node "the packages of tests/interop/jose" node_program
-
 fi
 
 say "what it took:"
