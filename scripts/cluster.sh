@@ -48,9 +48,11 @@ choose_mode() {
     settings_api_only
     return
   fi
-  MODE=$(cluster_mode)
-  [[ -n $MODE ]] || die -2 "a cluster needs either a Docker engine that answers, or root on Linux; this is neither (as root: make cluster-up)"
   settings_node
+  # A cluster that is there stays of its kind, whether or not a Docker engine came or went meanwhile.
+  MODE=$(cat "$STATE/mode" 2>/dev/null || cluster_mode)
+  [[ -n $MODE ]] || die -2 "a cluster needs either a Docker engine that answers, or root on Linux; this is neither (as root: make cluster-up)"
+  [[ $MODE != kind ]] || docker_answers || die -2 "the cluster was made by kind, and no Docker engine answers now"
 }
 
 # One up or down at a time; the lock is the state folder itself, so it leaves no file.
@@ -65,6 +67,7 @@ locked() {
 cluster_up() {
   local begin=$SECONDS again=
   if is_up; then again=1; fi
+  printf '%s\n' "$MODE" >"$STATE/mode"
   case $MODE in
     kind) kind_up ;;
     api-only)

@@ -24,8 +24,12 @@ resident_mib() { awk '/^VmRSS:/ {printf "%d", $2 / 1024}' "/proc/$1/status" 2>/d
 cluster_status() {
   local name pid total=0 mib
   if [[ $MODE == kind ]]; then
-    if is_up; then say "up (kind)"; else say "not up (kind)"; return 1; fi
-    return 0
+    if is_up; then
+      say "up (kind); export KUBECONFIG=$KUBECONFIG_FILE"
+      return 0
+    fi
+    say "not up (kind); start it by: make cluster-up"
+    return 1
   fi
   for name in $(node_programs); do
     if is_running "$name"; then
