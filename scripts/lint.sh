@@ -34,7 +34,7 @@ shell_scripts() {
 # A step that holds its lines back would make them wait for ever.
 scripts_tests() {
   local test status=0
-  for test in setup progress rollout; do timeout 60 bash "tests/scripts/$test.sh" || status=$?; done
+  for test in setup progress rollout kind; do timeout 60 bash "tests/scripts/$test.sh" || status=$?; done
   return "$status"
 }
 
