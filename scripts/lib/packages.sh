@@ -14,6 +14,19 @@ FEDORA_PACKAGES=(
   gawk diffutils findutils tar gzip hostname which
 )
 
+# Where a Docker engine answers, kind is the node and the engine makes the images. And Docker's own packages (containerd.io)
+# conflict with the distribution's runc: apt-get would have to remove Docker.
+NODE_ONLY=" runc containernetworking-plugins iptables iptables-nft nftables conntrack conntrack-tools buildah "
+
+# wanted_packages NAME...: those of them that this machine needs, one a line.
+wanted_packages() {
+  local name node=1
+  if docker_answers; then node=; fi
+  for name in "$@"; do
+    [[ -z $node && $NODE_ONLY == *" $name "* ]] || printf '%s\n' "$name"
+  done
+}
+
 as_root() {
   if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi
 }
@@ -32,14 +45,14 @@ missing_packages() {
   local name
   case $(package_manager) in
     apt)
-      for name in "${DEBIAN_PACKAGES[@]}"; do
+      for name in $(wanted_packages "${DEBIAN_PACKAGES[@]}"); do
         # shellcheck disable=SC2016 # dpkg-query expands it, not the shell
         [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null) == ii* ]] || echo "$name"
       done
       ;;
     dnf)
       # --whatprovides: Fedora's curl may be curl-minimal.
-      for name in "${FEDORA_PACKAGES[@]}"; do
+      for name in $(wanted_packages "${FEDORA_PACKAGES[@]}"); do
         rpm -q --quiet --whatprovides "$name" >/dev/null 2>&1 || echo "$name"
       done
       ;;

@@ -34,6 +34,24 @@ archive() {
   tar -C "$MACHINE" -cf "$MACHINE/images/$1.tar" manifest.json
 }
 
+# ---- setup ----
+
+it "with Docker the packages of the node without it are not wanted"
+docker_machine
+has apt-get ''
+has dpkg-query 'echo un'
+script setup.sh --dry-run packages
+ended 0
+says "jq make openssl"
+says_not "runc"
+says_not "buildah"
+says_not "conntrack"
+
+it "without Docker they are"
+rm "$MACHINE/is/engine"
+script setup.sh --dry-run packages
+says "runc containernetworking-plugins iptables nftables iproute2 conntrack buildah"
+
 # ---- up ----
 
 it "up makes a cluster and waits for its node, DNS and storage"
