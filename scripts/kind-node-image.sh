@@ -2,7 +2,7 @@
 # Makes a node image for kind without any registry, in the Docker engine that answers (as root; Debian or Ubuntu):
 # a Debian by debootstrap, the base files that kind's own Go module carries, and Kubernetes programs from pinned Go
 # modules as the images that kubeadm starts. For machines that can't pull kindest/node; elsewhere it isn't needed.
-#   kind-node-image.sh           make localhost/agentwrit-kind-node:VERSION; its last line says how to use it
+#   kind-node-image.sh           make localhost/agentwrit-kind-node:dev; its last line says how to use it
 #   kind-node-image.sh --help
 # Where there is no engine either, scripts/kind-engine.sh makes one: its --help has the whole way.
 # What differs from kindest/node: pods are on a plain bridge (no kindnet, so one node, and no NetworkPolicy);
@@ -11,15 +11,13 @@ set -euo pipefail
 SCRIPT_NAME=kind-node-image
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
-# shellcheck source=scripts/lib/image.sh
-source "$REPO/scripts/lib/image.sh"
 # shellcheck source=scripts/lib/toolchains.sh
 source "$REPO/scripts/lib/toolchains.sh"
 # shellcheck source=scripts/lib/tools.sh
 source "$REPO/scripts/lib/tools.sh"
 
 CACHE=$AGENTWRIT_CACHE/kind
-IMAGE=localhost/agentwrit-kind-node:$K8S_VERSION
+IMAGE=localhost/agentwrit-kind-node:dev
 FILES=$REPO/tests/cluster/kind
 STEPS=7
 SUITE=bookworm   # the last whose systemd and runc work with cgroup v1
@@ -207,23 +205,25 @@ libraries_of() {
   chroot "$NODE" ldd "${@/#$WORK\/root\/kube-proxy/}" 2>/dev/null | grep -o '/lib[^ ]*' | grep -v ':$' | sort -u
 }
 
-# pack NAME IMAGE: what is in the folder NAME becomes a docker-archive.
+# pack NAME IMAGE: what is in the folder NAME becomes a docker-archive. In the engine it has a name of our own, so that
+# no image of the machine's owner loses his; preload gives it the right one.
+PART=localhost/agentwrit-kind-part
 pack() {
-  local folder=$WORK/root/$1 image=$2 container id
-  container=$(buildah_here from scratch)
-  buildah_here copy --quiet "$container" "$folder" / >/dev/null
-  buildah_here config --env PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --entrypoint "[\"/$1\"]" "$container"
-  id=$(buildah_here commit --quiet --timestamp 0 "$container")
-  buildah_here push --quiet "$id" "docker-archive:$WORK/images/$1.tar:$image"
-  buildah_here rm "$container" >/dev/null
-  buildah_here rmi --force "$id" >/dev/null
+  local folder=$WORK/root/$1 image=$2
+  tar -C "$folder" --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - . |
+    docker import --change 'ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' --change "ENTRYPOINT [\"/$1\"]" - "$PART:$1" >/dev/null
+  docker save --output "$WORK/images/$1.tar" "$PART:$1"
+  docker rmi "$PART:$1" >/dev/null
+  echo "$image" >"$WORK/images/$1.name"
   rm -rf "$folder"
   say "  $image"
 }
 
+ctr_of_the_node() { "$TOOLS_BIN/ctr" --address "$WORK/containerd.sock" --namespace k8s.io "$@"; }
+
 # As kind does it: imported and pinned, but not unpacked, which needs mounts.
 preload() {
-  local socket=$WORK/containerd.sock tar
+  local socket=$WORK/containerd.sock tar name
   cat >"$WORK/containerd.toml" <<TOML
 version = 3
 root = "$NODE/var/lib/containerd"
@@ -243,9 +243,13 @@ TOML
     sleep 0.1
   done
   for tar in "$WORK"/images/*.tar; do
-    "$TOOLS_BIN/ctr" --address "$socket" --namespace k8s.io images import --label io.cri-containerd.pinned=pinned \
-      --all-platforms --no-unpack --digests "$tar" >>"$AGENTWRIT_CACHE/log/kind-containerd.log" 2>&1 ||
-      die "containerd doesn't take $(basename "$tar"): see $AGENTWRIT_CACHE/log/kind-containerd.log"
+    name=$(basename "$tar" .tar)
+    {
+      ctr_of_the_node images import --label io.cri-containerd.pinned=pinned --all-platforms --no-unpack --digests "$tar" &&
+        ctr_of_the_node images tag "$PART:$name" "$(cat "$WORK/images/$name.name")" &&
+        ctr_of_the_node images delete "$PART:$name"
+    } >>"$AGENTWRIT_CACHE/log/kind-containerd.log" 2>&1 ||
+      die "containerd doesn't take $name: see $AGENTWRIT_CACHE/log/kind-containerd.log"
     rm -f "$tar"
   done
   kill "$CONTAINERD"
