@@ -258,12 +258,16 @@ TOML
 }
 
 import_image() {
+  local before
+  before=$(docker images --quiet "$IMAGE")
   tar -C "$NODE" --one-file-system --numeric-owner -cf - . | docker import - "$IMAGE-layer" >/dev/null
   # docker import knows no stop signal; DOCKER_BUILDKIT=0 because the newer builder would ask a registry for the layer.
   printf 'FROM %s\nENV container=docker\nSTOPSIGNAL SIGRTMIN+3\nENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]\n' "$IMAGE-layer" |
     DOCKER_BUILDKIT=0 docker build --quiet --tag "$IMAGE" - >/dev/null 2>"$AGENTWRIT_CACHE/log/kind-docker-build.log" ||
     die "docker build failed: see $AGENTWRIT_CACHE/log/kind-docker-build.log"
   docker rmi "$IMAGE-layer" >/dev/null
+  # Unless a cluster runs on it.
+  [[ -z $before ]] || docker rmi "$before" >/dev/null 2>&1 || true
 }
 
 main "$@"

@@ -43,7 +43,8 @@ image_by_buildah() {
   [[ -n $had_containers || $(id -u) != 0 ]] || rm -rf /var/lib/containers
 }
 
-# By import, not by build: it needs no builder plugin, and adds no attestations, which kind's containerd can't load.
+# By import, not by build: it needs no builder plugin, and adds no attestations. kind loads archives by "ctr images import
+# --all-platforms", and what has an attestation among its platforms can't be unpacked (containerd issue 8243).
 # Nothing is left in the engine: the archive is what gets loaded.
 image_by_docker() {
   local binary=$1 image=$2 tar=$3 name label changes
