@@ -40,6 +40,9 @@ main() {
   [[ $(id -u) == 0 ]] || die -2 "this needs root: debootstrap makes device files"
   docker_answers || die -2 "no Docker engine answers; start yours, or one by: scripts/kind-engine.sh up"
   mkdir -p "$CACHE" "$AGENTWRIT_CACHE/log"
+  # One at a time: the parts have the same names. The lock is the folder itself, so it leaves no file.
+  exec 7<"$CACHE"
+  flock -n 7 || die "another one is at work in $CACHE"
   WORK=$(mktemp -d "$CACHE/work.XXXXXX")
   trap clean_up EXIT
   NODE=$WORK/node
