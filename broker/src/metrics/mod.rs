@@ -20,7 +20,13 @@ use self::live_agents::LiveAgents;
 /// Distinct scope labels before `other`.
 const SCOPE_LABELS: usize = 100;
 /// What `/v1/metrics` and `/metrics` answer with.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+
+/// Registers a collector.
+fn added<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
 
 /// Every metric of the broker, in a registry of its own.
 #[derive(Debug)]
@@ -66,7 +72,7 @@ pub struct Metrics {
     pub audit_export_failures: IntCounter,
     /// Denials that the trail holds only as a number.
     pub denials_suppressed: IntCounter,
-    /// Requests whose handler panicked: a defect of ours, each of them.
+    /// Requests whose handler panicked, which is a defect of ours.
     pub handler_panics: IntCounter,
 }
 
@@ -85,33 +91,43 @@ impl Metrics {
                 .const_label("version", env!("CARGO_PKG_VERSION")),
         )?;
         build.set(1);
-        let add = |collector: Box<dyn Collector>| registry.register(collector);
-        let counters = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
-        let metrics = Self {
+        registry.register(Box::new(build))?;
+        let counter = |name: &str, help: &str| added(&registry, IntCounter::new(name, help)?);
+        let gauge = |name: &str, help: &str| added(&registry, IntGauge::new(name, help)?);
+        let counters = |name: &str, help: &str, label: &str| {
+            added(&registry, IntCounterVec::new(Opts::new(name, help), &[label])?)
+        };
+        Ok(Self {
             scope_labels: Mutex::new(HashSet::new()),
             tokens_issued: counters("tokens_issued_total", "Tokens signed, by first scope", "scope")?,
             tokens_revoked: counters("tokens_revoked_total", "Revocations and releases", "level")?,
             registrations: counters("registrations_total", "Registrations of agents", "status")?,
             admin_auth: counters("admin_auth_total", "Admin logins", "status")?,
-            launch_tokens_created: IntCounter::new("launch_tokens_created_total", "Launch tokens made")?,
-            active_agents: IntGauge::new("active_agents", "Agents with a live session")?,
+            launch_tokens_created: counter("launch_tokens_created_total", "Launch tokens made")?,
+            active_agents: gauge("active_agents", "Agents with a live session")?,
             live_agents: LiveAgents::default(),
-            request_duration: HistogramVec::new(
-                HistogramOpts::new("request_duration_seconds", "Time to answer a request"),
-                &["endpoint"],
+            request_duration: added(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new("request_duration_seconds", "Time to answer a request"),
+                    &["endpoint"],
+                )?,
             )?,
-            clock_skew: IntCounter::new("clock_skew_total", "Tokens refused because their nbf is in the future")?,
+            clock_skew: counter("clock_skew_total", "Tokens refused because their nbf is in the future")?,
             audit_events: counters("audit_events_total", "Audit events committed", "event_type")?,
-            audit_write_duration: Histogram::with_opts(
-                HistogramOpts::new(
-                    "audit_write_duration_seconds",
-                    "Time of a transaction with audit events",
-                )
-                .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1]),
+            audit_write_duration: added(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "audit_write_duration_seconds",
+                        "Time of a transaction with audit events",
+                    )
+                    .buckets(vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1]),
+                )?,
             )?,
             db_errors: counters("db_errors_total", "Failed store operations", "operation")?,
-            audit_events_loaded: IntGauge::new("audit_events_loaded", "Audit events found at start")?,
-            store_free_bytes: IntGauge::new(
+            audit_events_loaded: gauge("audit_events_loaded", "Audit events found at start")?,
+            store_free_bytes: gauge(
                 "store_free_bytes",
                 "Bytes that the disk of the store has left, beside the reserve",
             )?,
@@ -120,47 +136,25 @@ impl Metrics {
                 "Times that the store was found or declared to be a restored one: revoke again what was revoked since its copy",
                 "rule",
             )?,
-            audit_bytes: IntGauge::new("audit_bytes", "Bytes that the audit trail takes of the store, about")?,
-            audit_segments: IntGauge::new("audit_segments", "Sealed segments of the audit trail that are kept")?,
+            audit_bytes: gauge("audit_bytes", "Bytes that the audit trail takes of the store, about")?,
+            audit_segments: gauge("audit_segments", "Sealed segments of the audit trail that are kept")?,
             audit_segments_dropped: counters(
                 "audit_segments_dropped_total",
                 "Segments of the audit trail that were dropped, by whether they were exported before",
                 "exported",
             )?,
-            audit_export_failures: IntCounter::new(
+            audit_export_failures: counter(
                 "audit_export_failures_total",
                 "Exports of segments of the audit trail that failed or take too long; each is tried again",
             )?,
-            denials_suppressed: IntCounter::new(
+            denials_suppressed: counter(
                 "denials_suppressed_total",
                 "Denials that the audit trail holds only as a number",
             )?,
-            handler_panics: IntCounter::new("handler_panics_total", "Requests whose handler panicked")?,
+            handler_panics: counter("handler_panics_total", "Requests whose handler panicked")?,
             registry: registry.clone(),
             process,
-        };
-        add(Box::new(build))?;
-        add(Box::new(metrics.tokens_issued.clone()))?;
-        add(Box::new(metrics.tokens_revoked.clone()))?;
-        add(Box::new(metrics.registrations.clone()))?;
-        add(Box::new(metrics.admin_auth.clone()))?;
-        add(Box::new(metrics.launch_tokens_created.clone()))?;
-        add(Box::new(metrics.active_agents.clone()))?;
-        add(Box::new(metrics.request_duration.clone()))?;
-        add(Box::new(metrics.clock_skew.clone()))?;
-        add(Box::new(metrics.audit_events.clone()))?;
-        add(Box::new(metrics.audit_write_duration.clone()))?;
-        add(Box::new(metrics.db_errors.clone()))?;
-        add(Box::new(metrics.audit_events_loaded.clone()))?;
-        add(Box::new(metrics.store_free_bytes.clone()))?;
-        add(Box::new(metrics.store_restored.clone()))?;
-        add(Box::new(metrics.audit_bytes.clone()))?;
-        add(Box::new(metrics.audit_segments.clone()))?;
-        add(Box::new(metrics.audit_segments_dropped.clone()))?;
-        add(Box::new(metrics.audit_export_failures.clone()))?;
-        add(Box::new(metrics.denials_suppressed.clone()))?;
-        add(Box::new(metrics.handler_panics.clone()))?;
-        Ok(metrics)
+        })
     }
 
     /// Registers a metric of another part; its name gets the prefix `agentwrit_`.
@@ -182,7 +176,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts the live agents anew, unless that was done within the last second.
+    /// Counts the live agents again, unless that was done within the last second.
     pub(crate) async fn update_live_agents(&self, clock: &dyn Clock, store: &Store) {
         self.live_agents.update(clock, &self.active_agents, store).await;
     }
