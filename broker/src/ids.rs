@@ -6,11 +6,11 @@ use agentwrit_protocol::{Clock, Entropy, EntropyError, lower_hex};
 
 use agentwrit_store::session::{ID_TIME_DIGITS, pod_mark};
 
-/// Prefixes of the same so many milliseconds stand beside each other in their index: with 6,000 a second on a few pages.
-/// After 18 hours they begin again.
+/// Ids made within so many milliseconds are neighbours in their index: with 6,000 a second on a few pages. The count
+/// begins again after 18 hours.
 const PREFIX_MILLIS: i64 = 64;
 
-/// Makes ids that nobody else has.
+/// Makes new ids.
 pub struct IdGenerator {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,

@@ -7,15 +7,20 @@
 
 pub mod broker;
 pub mod config;
-
 pub mod http;
-pub mod ids;
+mod ids;
 pub mod limits;
 pub mod logging;
-pub mod metrics;
-pub mod passwords;
+mod metrics;
+mod passwords;
 pub mod process;
-pub mod service;
+mod service;
 pub mod system;
 #[cfg(test)]
 mod testing;
+
+/// Parsers that the fuzz targets call without a request around them.
+pub mod parsers {
+    pub use crate::service::audit::filter;
+    pub use crate::service::k8s::policy::input::{InputError, Write, parse_scope};
+}

@@ -23,7 +23,7 @@ use crate::config::{AdminSecret, BCRYPT_BYTES, equal};
 const APP_SECRET_BYTES: RangeInclusive<usize> = 64..=64;
 /// Bytes of the admin's secret.
 const ADMIN_SECRET_BYTES: RangeInclusive<usize> = 1..=BCRYPT_BYTES;
-/// Cost of comparisons with nobody's hash in the admin's line.
+/// bcrypt cost of comparisons with the dummy hash for the admin.
 const ADMIN_COST: u32 = 12;
 /// bcrypt cost of the secrets of apps. Tests take a lower one.
 pub(crate) const APP_COST: u32 = 12;
@@ -31,12 +31,11 @@ pub(crate) const APP_COST: u32 = 12;
 const NO_ONES_HASH: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
 /// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s. Sources take turns.
 const WAITING_PER_RUNNING: usize = 32;
-/// Secrets remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Why a secret could not be hashed or compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
+pub(crate) enum SecretError {
     /// More logins wait than are let wait.
     #[error("too many logins wait")]
     Busy,
@@ -53,8 +52,7 @@ struct Remembered {
     stored: String,
 }
 
-/// Hashes and compares.
-pub struct HashedSecrets {
+pub(crate) struct HashedSecrets {
     key: [u8; 32],
     cost: u32,
     /// Lengths that a secret can have: nothing that bcrypt would cut short reaches it.
@@ -62,7 +60,6 @@ pub struct HashedSecrets {
     dummy: Sensitive,
     /// Comparisons that run or wait.
     comparing: Turns,
-    /// Registrations under way.
     registering: Semaphore,
     remembered: Mutex<HashMap<String, Remembered>>,
 }
@@ -70,7 +67,7 @@ pub struct HashedSecrets {
 impl HashedSecrets {
     /// Secrets of apps. `key` is random and never leaves the process; `cost` is that of bcrypt. Logins use at most
     /// half of the processors.
-    pub fn of_apps(key: [u8; 32], cost: u32) -> Self {
+    pub(crate) fn of_apps(key: [u8; 32], cost: u32) -> Self {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         Self::with(key, cost, APP_SECRET_BYTES, (cores / 2).max(1))
     }
@@ -88,17 +85,14 @@ impl HashedSecrets {
     }
 
     /// Runs a few registrations at a time, so that of many parallel ones of one name only the first hash a secret.
-    pub async fn in_turn<T>(&self, registration: impl Future<Output = T>) -> T {
+    pub(crate) async fn in_turn<T>(&self, registration: impl Future<Output = T>) -> T {
         // Never closed; and a turn is a courtesy.
         let _turn = self.registering.acquire().await;
         registration.await
     }
 
     /// The hash to store of a new secret.
-    ///
-    /// # Errors
-    /// When it can't be made.
-    pub async fn hash(&self, secret: &Sensitive) -> Result<Sensitive, SecretError> {
+    pub(crate) async fn hash(&self, secret: &Sensitive) -> Result<Sensitive, SecretError> {
         let (secret, cost) = (secret.clone(), self.cost);
         let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(secret.expose(), cost)).await;
         let hash = hashed
@@ -109,10 +103,7 @@ impl HashedSecrets {
 
     /// Whether a secret that `source` presented is the one whose hash is stored; takes the same time when nothing is
     /// stored.
-    ///
-    /// # Errors
-    /// When it can't be said.
-    pub async fn matches(
+    pub(crate) async fn matches(
         &self,
         client_id: &str,
         presented: Sensitive,
@@ -139,7 +130,7 @@ impl HashedSecrets {
     }
 
     /// Remembers a secret that was made here, with its hash: the first login needs no comparison either.
-    pub fn made(&self, client_id: &str, secret: &Sensitive, stored: &Sensitive) {
+    pub(crate) fn made(&self, client_id: &str, secret: &Sensitive, stored: &Sensitive) {
         if let Some(digest) = self.digest(client_id, secret.expose()) {
             self.remember(client_id, digest, stored);
         }
@@ -161,7 +152,7 @@ impl HashedSecrets {
     }
 
     /// Forgets what was found right for a client.
-    pub fn forget(&self, client_id: &str) {
+    pub(crate) fn forget(&self, client_id: &str) {
         self.lock().remove(client_id);
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 /// How long a count of the live agents serves further scrapes.
 const COUNT_SERVES: Duration = Duration::from_secs(1);
-/// A count that fails is told at most once in this time.
+/// A count that fails is logged at most once in this time.
 const FAILURE_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts the live agents for scrapes: counting reads every live session, on connections that logins need too.
@@ -33,7 +33,7 @@ impl LiveAgents {
     }
 
     /// Sets the gauge unless it was set, or could not be, less than a second ago. Scrapes at the same time wait for one
-    /// count. A count that fails leaves the gauge as it is; its error is given when it is to be told.
+    /// count. A count that fails leaves the gauge as it is; its error is returned when it is to be logged.
     async fn refresh(
         &self,
         clock: &dyn Clock,

@@ -15,7 +15,7 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// Works until the task is dropped.
 pub async fn run(broker: AppState) {
-    // Beside each other: a slow export holds nothing else up, and a long trail neither.
+    // Concurrently: neither a slow export nor a long trail holds the rest up.
     tokio::join!(tend(&broker), keep_short(&broker), broker.retention.run());
 }
 
@@ -34,7 +34,7 @@ async fn tend(broker: &Broker) {
     let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
     let mut clock_timer = tokio::time::interval_at(now, CLOCK_EVERY);
     clock_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // At once, so that a start with a wrong clock is told of before anything is answered.
+    // At once, so that a wrong clock is logged before anything is answered.
     let mut clock_is_wrong = clock_watch::watch(broker, false);
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,12 +47,12 @@ async fn tend(broker: &Broker) {
     }
 }
 
-/// Forgets what can never matter again.
+/// Removes what can never matter again.
 pub async fn prune(broker: &Broker) {
     broker.limits.prune();
     broker.tokens.view.prune(broker.judging.observe());
     let mut rows = 0_u64;
-    // A few rows at a time, so that whoever wants to commit meanwhile waits for few.
+    // A few rows at a time, so that other commits wait for few.
     loop {
         match broker.store.commit(Prune).await {
             Ok(0) => break,
@@ -68,7 +68,7 @@ pub async fn prune(broker: &Broker) {
     }
 }
 
-/// Events at the end of the trail that stand as they are served; those before are kept short.
+/// Events at the end of the trail that are stored as they are served; those before are kept in the short form.
 pub const WHOLE_EVENTS: i64 = 16_384;
 
 /// Brings the events but the last `keep` into the short form in which the trail is kept.

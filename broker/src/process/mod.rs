@@ -1,4 +1,4 @@
-//! The broker as a process: from the command line through assembly, listeners and housekeeping to the end.
+//! The broker as a process: its command line, assembly, listeners and housekeeping.
 
 pub mod assemble;
 mod clock_watch;

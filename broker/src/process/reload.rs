@@ -13,7 +13,7 @@ use crate::logging::Log;
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks again, for ever: every 10 s, and at once on a hangup signal. What was `found` is handed over each time; a
-/// problem is told once, and again after a signal.
+/// problem is logged once, and again after a signal.
 pub(crate) async fn keep_looking<T, E: Display>(
     mut hangup: Option<Signal>,
     mut look: impl FnMut() -> Result<T, E>,
@@ -45,7 +45,7 @@ pub(crate) async fn keep_looking<T, E: Display>(
     }
 }
 
-/// The next signal; never, when nobody listens for any.
+/// The next signal; never returns without one.
 async fn received(signal: Option<&mut Signal>) {
     let received = match signal {
         Some(signal) => signal.recv().await,
@@ -61,7 +61,7 @@ pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, hangup: Sig
     follow(source, hangup, |level| change(&log, level)).await;
 }
 
-/// Opens the file anew each time: the kubelet changes a mounted `ConfigMap` by swapping a symbolic link above it, which
+/// Opens the file again each time: the kubelet changes a mounted `ConfigMap` by swapping a symbolic link above it, which
 /// a watch on the file would never see.
 async fn follow(source: LevelSource, hangup: Signal, apply: impl FnMut(LogLevel)) {
     let tell = |problem: &str| {
@@ -79,7 +79,7 @@ fn change(log: &Log, level: LogLevel) {
         tracing::info!(target: "CFG", component = "LogLevel", from = before.as_str(), to = level.as_str(), "log level changed");
     };
     if level == LogLevel::Quiet {
-        // Afterwards nobody would hear it.
+        // Afterwards it would not be logged.
         tell();
         log.set_level(level);
     } else {

@@ -1,4 +1,4 @@
-//! From the command line to the last drained connection.
+//! The process entry point: parse arguments, load the configuration, serve, drain.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 const NOTHING_RESTORED: &str =
     "--restored says that the store's file was put back from a copy, but AA_DB_PATH is empty: there is no file";
 
-/// Why the broker ended before it was told to.
+/// Why the broker ended without a signal.
 #[derive(Debug, thiserror::Error)]
 enum Fatal {
     #[error(transparent)]

@@ -18,11 +18,11 @@ use crate::ids::IdGenerator;
 use crate::passwords::{AdminSecrets, SecretError};
 
 /// The scopes of an admin token, in this order.
-pub const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
+pub(crate) const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
 
 /// Why there is no admin token.
 #[derive(Debug, thiserror::Error)]
-pub enum AdminError {
+pub(crate) enum AdminError {
     /// `AA_ADMIN_AUTH=off`.
     #[error("admin login is off")]
     Off,
@@ -32,7 +32,6 @@ pub enum AdminError {
     /// Nor could it be: no broker starts with that one.
     #[error("admin secret does not meet security requirements")]
     Weak,
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
     /// The secret can't be compared now.

@@ -15,28 +15,18 @@ pub enum QueryError {
     #[error(
         "{name} {value:?} must be an RFC 3339 time such as 2026-01-02T03:04:05Z or 2026-01-02T03:04:05%2B01:00, with T and Z in upper case"
     )]
-    Moment {
-        /// `since` or `until`.
-        name: &'static str,
-        /// As given.
-        value: String,
-    },
+    Moment { name: &'static str, value: String },
     /// A number out of range.
     #[error("{name} {value:?} must be a whole number of at least {least}")]
     Number {
-        /// `limit` or `offset`.
         name: &'static str,
-        /// As given.
         value: String,
         /// The smallest that makes sense.
         least: i64,
     },
     /// A cursor that no page ended with.
     #[error("cursor {value:?} must be the id of an event such as evt-000123, or evt-000000 to begin with")]
-    Cursor {
-        /// As given.
-        value: String,
-    },
+    Cursor { value: String },
     /// Two ways to say where the page starts.
     #[error("cursor and offset exclude each other: leave offset out")]
     CursorAndOffset,

@@ -16,7 +16,7 @@ use super::session::token::TokenIssuer;
 
 /// What an `Authorization` header says.
 #[derive(Clone, Copy)]
-pub enum Authorization<'a> {
+pub(crate) enum Authorization<'a> {
     /// There is none, or it is empty.
     Missing,
     /// It is no bearer, or there are two.
@@ -27,7 +27,7 @@ pub enum Authorization<'a> {
 
 /// What an endpoint requires of a bearer.
 #[derive(Debug, Clone, Copy)]
-pub struct Requirement {
+pub(crate) struct Requirement {
     subject: Subject,
     refusal: RefusalDetail,
 }
@@ -52,20 +52,18 @@ enum Subject {
 }
 
 impl Requirement {
-    /// Any subject.
-    pub const ANY: Self = Self {
+    pub(crate) const ANY: Self = Self {
         subject: Subject::Any,
         refusal: RefusalDetail::Nothing,
     };
-    /// Any agent.
-    pub const AGENT: Self = Self {
+    pub(crate) const AGENT: Self = Self {
         subject: Subject::Agent,
         refusal: RefusalDetail::Nothing,
     };
 
     /// Any agent; for attested ones a refusal says why, and a retried renewal may pass: whether it repeats the stored
     /// idempotency key is decided in the transaction.
-    pub const fn renewal(is_retry: bool) -> Self {
+    pub(crate) const fn renewal(is_retry: bool) -> Self {
         Self {
             subject: Subject::Agent,
             refusal: RefusalDetail::Renewal { is_retry },
@@ -73,15 +71,15 @@ impl Requirement {
     }
 
     /// An admin whose token covers this scope.
-    pub const fn admin(scope: &'static str) -> Self {
+    pub(crate) const fn admin(scope: &'static str) -> Self {
         Self {
             subject: Subject::WithScope(SubjectKind::Admin, scope),
             refusal: RefusalDetail::Nothing,
         }
     }
 
-    /// An app whose token covers this scope; one that was deregistered is told so.
-    pub const fn app(scope: &'static str) -> Self {
+    /// An app whose token covers this scope; one that was deregistered gets a sentence of its own.
+    pub(crate) const fn app(scope: &'static str) -> Self {
         Self {
             subject: Subject::WithScope(SubjectKind::App, scope),
             refusal: RefusalDetail::Deregistration,
@@ -91,18 +89,17 @@ impl Requirement {
 
 /// A bearer that passed.
 #[derive(Debug, Clone)]
-pub struct Bearer {
-    /// Its claims.
-    pub claims: Arc<Claims>,
+pub(crate) struct Bearer {
+    pub(crate) claims: Arc<Claims>,
 }
 
 /// Why a bearer is refused.
 #[derive(Debug, thiserror::Error)]
-pub enum AuthorizeError {
+pub(crate) enum AuthorizeError {
     /// No token of ours.
     #[error("{0}")]
     Unauthorized(&'static str),
-    /// Revoked, ended or replaced; the code that the caller is told.
+    /// Revoked, ended or replaced, with the code on the wire.
     #[error("token has been revoked")]
     Revoked(ErrorCode),
     /// An app's token, and the app was deregistered.
@@ -114,18 +111,16 @@ pub enum AuthorizeError {
     /// The store has to say whether the token is revoked, and can't now.
     #[error("it is not known whether the token is revoked")]
     Unknown,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Checks bearers.
 #[derive(Clone, Copy)]
 pub(crate) struct Authorizer<'a> {
     pub(crate) tokens: &'a TokenIssuer,
     pub(crate) judging: &'a JudgingClock,
     pub(crate) denials: &'a DenialAuditor,
-    /// Counts tokens whose time has not come.
+    /// Counts tokens that are not valid yet.
     pub(crate) clock_skew: &'a IntCounter,
 }
 
@@ -228,7 +223,7 @@ impl Authorizer<'_> {
     }
 }
 
-/// The code for a renewal of a token that is revoked: attested agents are told what they must do next.
+/// The code for a renewal of a token that is revoked: it says what an attested agent must do next.
 pub(super) fn renewal_code(claims: &Claims, code: ErrorCode) -> ErrorCode {
     if claims.is_attested() {
         code

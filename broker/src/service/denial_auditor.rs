@@ -24,7 +24,7 @@ impl DenialAuditor {
         Self { store, limits, metrics }
     }
 
-    /// Of a caller without a verified credential: nobody waits for the commit.
+    /// Of a caller without a verified credential; does not wait for the commit.
     pub(crate) fn stranger(&self, source: IpAddr, denial: DenialDraft) {
         let denial = denial.source(&source.to_string());
         if let Some(event) = self.limits.pass(Asker::Source(source), denial)

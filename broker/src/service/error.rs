@@ -8,8 +8,7 @@ use super::session::token::SignError;
 
 /// A failure inside the broker, for which no request is to blame.
 #[derive(Debug, thiserror::Error)]
-pub enum Internal {
-    /// The store failed.
+pub(crate) enum Internal {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no randomness.
@@ -35,7 +34,7 @@ pub(crate) use from_internal;
 /// The caller comes too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{RATE_LIMITED}")]
-pub struct RateLimited {
+pub(crate) struct RateLimited {
     /// When it may try again, in seconds.
-    pub retry_after: u32,
+    pub(crate) retry_after: u32,
 }

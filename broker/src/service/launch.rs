@@ -28,7 +28,7 @@ const LONGEST_NAME: usize = 16 * 1024;
 
 /// Why there is no launch token.
 #[derive(Debug, thiserror::Error)]
-pub enum LaunchError {
+pub(crate) enum LaunchError {
     /// The app that asks is not registered, or not any more.
     #[error("app not found")]
     UnknownApp,
@@ -47,19 +47,16 @@ pub enum LaunchError {
     /// A scope that agents can't hold.
     #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
     Reserved(String),
-    /// No name.
     #[error("agent_name is required")]
     Name,
-    /// A name that nobody reads to its end; how long it is.
+    /// The name is too long; how long it is.
     #[error("agent_name of {0} characters is too long: it must be at most {LONGEST_NAME}")]
     NameLength(usize),
-    /// No scope.
     #[error("allowed_scope must not be empty")]
     Empty,
     /// A life too long.
     #[error("ttl must be at most {LONGEST_LIFE} seconds")]
     Life,
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
 }
@@ -70,7 +67,7 @@ from_internal!(LaunchError: StoreError, EntropyError);
 const CEILING_TOLD: usize = 512;
 
 impl LaunchError {
-    /// For the audit trail, where a ceiling of any length is told in few bytes.
+    /// For the audit trail, which repeats only the beginning of a long ceiling.
     fn in_trail(&self) -> String {
         match self {
             Self::Ceiling(allowed) => format!(
@@ -99,13 +96,11 @@ impl LaunchError {
     }
 }
 
-/// A launch token, told once.
+/// A launch token, shown only this once.
 #[derive(Debug)]
-pub struct Launched {
-    /// The token.
-    pub token: Sensitive,
-    /// What was stored.
-    pub stored: LaunchToken,
+pub(crate) struct Launched {
+    pub(crate) token: Sensitive,
+    pub(crate) stored: LaunchToken,
 }
 
 struct Wanted {
@@ -201,7 +196,7 @@ impl LaunchTokens<'_> {
         })
     }
 
-    /// Audits a refusal; an app that is no more was told in the trail when it was deregistered.
+    /// Audits a refusal, unless the app was deregistered: that is in the trail already.
     async fn deny(
         &self,
         error: &LaunchError,
@@ -286,7 +281,7 @@ impl LaunchTokens<'_> {
             (None, Err(error)) | (Some(_), Err(error @ (LaunchError::ScopeLength | LaunchError::ScopeLimits(_)))) => {
                 return Err(error);
             }
-            // What is wrong with the request is told only to an app that is there and under its ceiling.
+            // Only an app that is registered and under its ceiling learns what is wrong with the request.
             (Some(app), Err(error)) => return Err(self.store.read(app).await?.err().unwrap_or(error)),
             (app, Ok(prepared)) => self.store.commit(Mint { app, prepared }).await?,
         }?;

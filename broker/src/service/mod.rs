@@ -1,16 +1,16 @@
 //! The rules, one module per capability; nowhere else.
 
-pub mod admin;
-pub mod apps;
-pub mod audit;
-pub mod authorize;
-pub mod challenge;
-pub mod denial_auditor;
-pub mod error;
-pub mod k8s;
-pub mod launch;
-pub mod origin;
-pub mod rate_limit;
-pub mod scope_limits;
-pub mod session;
-pub mod stranger_reads;
+pub(crate) mod admin;
+pub(crate) mod apps;
+pub(crate) mod audit;
+pub(crate) mod authorize;
+pub(crate) mod challenge;
+pub(crate) mod denial_auditor;
+pub(crate) mod error;
+pub(crate) mod k8s;
+pub(crate) mod launch;
+pub(crate) mod origin;
+pub(crate) mod rate_limit;
+pub(crate) mod scope_limits;
+pub(crate) mod session;
+pub(crate) mod stranger_reads;

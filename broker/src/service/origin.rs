@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 /// The caller's address and what it asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct AuditOrigin<'a> {
+pub(crate) struct AuditOrigin<'a> {
     /// Network address of the caller.
-    pub source: IpAddr,
+    pub(crate) source: IpAddr,
     /// Path of the endpoint, decoded, without its query.
-    pub resource: &'a str,
+    pub(crate) resource: &'a str,
 }

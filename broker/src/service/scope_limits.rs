@@ -19,15 +19,14 @@ pub(super) fn is_too_long(scopes: &[String]) -> bool {
 
 /// The bounds of one list of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScopeLimits {
+pub(crate) struct ScopeLimits {
     items: usize,
     bytes: usize,
 }
 
 /// A list that is beyond its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TooManyScopes {
-    /// Too many items.
+pub(crate) enum TooManyScopes {
     #[error("{member} has {count} items: at most {most} are allowed")]
     Items {
         /// Member of the request.
@@ -53,13 +52,13 @@ pub enum TooManyScopes {
 
 impl ScopeLimits {
     /// For attested agents and all that descends from them: those of the custom resources.
-    pub const ATTESTED: Self = Self {
+    pub(crate) const ATTESTED: Self = Self {
         items: MAX_SCOPES,
         bytes: MAX_SCOPE_BYTES,
     };
 
-    /// What is configured for everybody else.
-    pub fn of(config: &Config) -> Self {
+    /// As configured, for all but attested agents.
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             items: config.max_scopes,
             bytes: config.max_scope_bytes,
@@ -68,7 +67,7 @@ impl ScopeLimits {
 
     /// Those of a session, by its orchestration: the prefix of attested agents can't be claimed by others.
     #[must_use]
-    pub fn of_orchestration(self, orch_id: &str) -> Self {
+    pub(crate) fn of_orchestration(self, orch_id: &str) -> Self {
         if orch_id.starts_with(ORCH_PREFIX) {
             Self::ATTESTED
         } else {
@@ -77,10 +76,7 @@ impl ScopeLimits {
     }
 
     /// Checks one list, without copying it.
-    ///
-    /// # Errors
-    /// Names the member and what is beyond its bound.
-    pub fn check(self, member: &'static str, scopes: &[String]) -> Result<(), TooManyScopes> {
+    pub(crate) fn check(self, member: &'static str, scopes: &[String]) -> Result<(), TooManyScopes> {
         if scopes.len() > self.items {
             return Err(TooManyScopes::Items {
                 member,

@@ -26,7 +26,7 @@ pub(crate) enum Message {
     Job(Box<dyn Job>),
     /// Try again to open a store that isn't.
     Reopen,
-    /// Compare the store with what somebody outside remembers of it.
+    /// Compare the store with what is remembered of it outside.
     Compare(Remembered, oneshot::Sender<Result<Compared>>),
     /// The broker stops: close the store and confirm.
     Close(oneshot::Sender<Result<()>>),
@@ -50,7 +50,7 @@ impl Committer {
     ) -> Self {
         let mut outage = Outage::default();
         if opened.is_none() {
-            // Whoever tried to open it has told.
+            // Logged where it was tried to open.
             outage.failed(shared.clock.monotonic());
         }
         Self {
@@ -84,7 +84,7 @@ impl Committer {
     fn gather(&mut self, first: Box<dyn Job>) -> Option<Message> {
         let mut jobs = vec![first];
         let mut next = None;
-        // Whoever is about to send something gets the processor first: a small batch costs nearly as much as a large one.
+        // Tasks that are about to send something get the processor first: a small batch costs nearly as much as a large one.
         std::thread::yield_now();
         while jobs.len() < BATCH {
             match self.queue.try_recv() {
@@ -184,7 +184,7 @@ impl Committer {
         }
     }
 
-    /// Lets the file outside the store say where it stands; a store in memory can't be put back from a copy.
+    /// Writes the mark of the store into the file outside it; a store in memory can't be put back from a copy.
     fn keep_mark(&self) {
         if matches!(self.kind, StoreLocation::File(_)) {
             self.shared.mark.keep(|| self.shared.status.mark());
@@ -211,7 +211,7 @@ impl Committer {
     }
 
     /// Ends the failed transaction. When it failed for more than its own content (the disk is full, the file is
-    /// gone, a COMMIT's outcome is unknown), the store is opened anew, with the chain and the view as they are there.
+    /// gone, a COMMIT's outcome is unknown), the store is opened again, with the chain and the view as they are there.
     fn roll_back(&mut self, error: &StoreError) {
         let Some(opened) = self.opened.as_mut() else { return };
         // "no transaction is active" when BEGIN itself failed, or SQLite has rolled back by itself.
@@ -228,7 +228,7 @@ impl Committer {
         }
     }
 
-    /// Compares the store with what somebody outside remembers of it; a restored one begins anew.
+    /// Compares the store with what is remembered of it outside; a restored one begins a new epoch.
     fn compare(&mut self, remembered: Remembered) -> Result<Compared> {
         let compared = self.compared(remembered);
         if let Err(error) = &compared

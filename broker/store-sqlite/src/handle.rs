@@ -36,7 +36,7 @@ pub struct SqliteStore {
     shared: Arc<Shared>,
     persistent: bool,
     fallback: Option<&'static str>,
-    /// Events that wait for their commit although nobody waits for it.
+    /// Events that are queued without a waiting caller.
     unconfirmed: Arc<AtomicUsize>,
 }
 
@@ -108,7 +108,7 @@ impl SqliteStore {
     }
 
     fn enqueue(&self, job: Box<dyn Job>) -> Result<()> {
-        // At once, for the committer may be busy with opening the store anew.
+        // At once, for the committer may be busy with opening the store again.
         if self.readers.is_some() && !self.connected() {
             return Err(StoreError::NotOpen);
         }
@@ -188,7 +188,7 @@ impl StoreBackend for SqliteStore {
     }
 
     async fn settle(&self) -> Result<()> {
-        // Whoever waits for an answer has seen a commit; only events that nobody waits for may still be queued.
+        // Callers that wait for an answer have seen a commit; only events without a waiting caller may still be queued.
         // In memory too: a batch is sealed after its last command, so that a read doesn't see the events of its own.
         if self.unconfirmed.load(Ordering::SeqCst) == 0 {
             return Ok(());

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use agentwrit_store::{EventDraft, Job, Result, Tx};
 
-/// Counts itself among the events that nobody waits for, until it is dropped.
+/// Counts itself among the events without a waiting caller, until it is dropped.
 pub(super) struct Unconfirmed(Arc<AtomicUsize>);
 
 impl Unconfirmed {
@@ -24,7 +24,7 @@ impl Drop for Unconfirmed {
     }
 }
 
-/// An event that nobody waits for.
+/// An event without a waiting caller.
 pub(super) struct Append {
     draft: Option<EventDraft>,
     /// Dropped with the job, after the commit.
@@ -56,7 +56,7 @@ impl Job for Append {
 pub(super) struct Flush(oneshot::Sender<Result<()>>);
 
 impl Flush {
-    /// The job, and where its end is told.
+    /// The job, and where its outcome goes.
     pub(super) fn new() -> (Self, oneshot::Receiver<Result<()>>) {
         let (reply, answer) = oneshot::channel();
         (Self(reply), answer)

@@ -25,8 +25,8 @@ use crate::disk::space::Space;
 use crate::facts;
 use crate::rows::segments::reusable_bytes;
 
-/// How long to wait for whoever else holds the write lock. Nobody should: ours is the one writer. A batch that fails
-/// waits up to three times (BEGIN, the probe, opening anew), and its callers with it.
+/// How long to wait while another process holds the write lock, which none should: ours is the one writer. A batch that
+/// fails waits up to three times (BEGIN, the probe, opening again), and its callers with it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 const CACHED_STATEMENTS: usize = 256;
 /// One thread uses a connection at a time; a path is a path, never a URI with options.

@@ -52,7 +52,7 @@ pub(super) struct Finding {
     pub(super) by: &'static str,
 }
 
-/// Which rule makes a store that stands at `present` a restored one, given what is remembered of it.
+/// Which rule makes a store with the mark `present` a restored one, given what is remembered of it.
 pub(super) fn judge(connection: &Connection, present: &StoreMark, remembered: &Remembered) -> Result<Option<Rule>> {
     let mark = match remembered {
         Remembered::Nothing => return Ok(None),
@@ -72,7 +72,7 @@ pub(super) fn judge(connection: &Connection, present: &StoreMark, remembered: &R
 }
 
 /// Makes a restored store one of its own: a new epoch, and all tokens and launch tokens of before are refused, since
-/// nobody knows which of them were revoked or used after the copy was made. The trail, the log and a metric tell of it.
+/// it isn't known which of them were revoked or used after the copy was made. The trail, the log and a metric tell of it.
 pub(super) fn begin_anew(
     connection: &mut Connection,
     head: &mut ChainHead,

@@ -1,4 +1,4 @@
-//! What a store holds of revocations, for whoever follows them, at its opening.
+//! What a store holds of revocations at its opening, for the revocation view.
 
 use agentwrit_protocol::Times;
 use agentwrit_store::{EndReason, FromStored, Result, Revocation, RevocationLevel, ViewChange};

@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) memory_run: MemoryRun,
     pub(crate) mark: MarkFile,
     pub(crate) retention: Retention,
-    /// Wakes who exports and drops segments.
+    /// Wakes the task that exports and drops segments.
     pub(crate) sealed: Notify,
     /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
     pub(crate) restored: AtomicBool,

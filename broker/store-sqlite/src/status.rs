@@ -1,4 +1,4 @@
-//! What everybody may ask about the store at any time.
+//! The status of the store, which can be read at any time.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,13 +9,13 @@ use agentwrit_store::{StoreError, StoreObserver};
 use crate::audit::chain::ChainHead;
 use crate::disk::space::Space;
 
-/// What everybody may ask about the store at any time.
+/// The status of the store, which can be read at any time.
 pub(crate) struct StoreStatus {
     pub(crate) open: AtomicBool,
     pub(crate) events: AtomicI64,
     /// How often the store was opened.
     pub(crate) openings: AtomicU64,
-    /// Where it stands; the epoch is empty before it was open.
+    /// Its mark; the epoch is empty before it was open.
     pub(crate) mark: RwLock<StoreMark>,
     /// Epoch of a store that this process made; empty when there is none.
     pub(crate) made: RwLock<String>,
@@ -55,7 +55,7 @@ impl StoreStatus {
         *self.made.write().unwrap_or_else(PoisonError::into_inner) = epoch;
     }
 
-    /// Takes note of where the store stands now.
+    /// Takes note of the mark of the store as it is now.
     pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
         *self.mark.write().unwrap_or_else(PoisonError::into_inner) = head.mark(epoch);
         self.events.store(head.events(), Ordering::SeqCst);
@@ -71,7 +71,7 @@ impl StoreStatus {
         }
     }
 
-    /// Where the store stands.
+    /// The mark of the store.
     pub(crate) fn mark(&self) -> StoreMark {
         self.mark.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -57,7 +57,7 @@ impl<'c> SqliteTx<'c> {
         seconds.saturating_add(i64::from(self.now.millisecond()))
     }
 
-    /// Tells whoever follows revocations of a change, with the commit.
+    /// Passes a change of revocations on to the listener, with the commit.
     pub(crate) fn view_change(&mut self, change: ViewChange) {
         self.changes.push(change);
     }

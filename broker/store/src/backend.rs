@@ -19,7 +19,7 @@ use super::{Compared, DiskSpace, EventDraft, Job, Result};
 ///   transaction, so that of two commands that would both use something up only one does.
 /// * **The chain.** The audit events of all commands form one chain without gaps: numbers from 1, each with the hash of
 ///   the one before, in the order of the commands and, within one, of its calls of `audit`. No two transactions may
-///   append to it at once: whoever appends holds the head until its commit. Checkpoints are appended as
+///   append to it at once: a writer holds the head until its commit. Checkpoints are appended as
 ///   `agentwrit_protocol::audit::MAX_UNSIGNED` and an hour at most without one demand, and the last signed statement is
 ///   kept outside the trail, so that a trail that was cut off is noticed at the next opening.
 /// * **Visibility.** Before the caller is answered the revocation listener has heard of the changes, in the order of
@@ -45,7 +45,7 @@ pub trait StoreBackend: Any + Send + Sync {
     /// When the store is not open or can't be read.
     async fn read(&self, job: Box<dyn Job>) -> Result<()>;
 
-    /// Takes an event that nobody waits for: a denial of a stranger. False when it wasn't taken, for there is little room
+    /// Takes an event without a wait for its commit: a denial of a stranger. False when it wasn't taken, for there is little room
     /// in the queue or on the disk, which strangers must not take from others.
     fn append(&self, draft: EventDraft) -> bool;
 
@@ -88,7 +88,7 @@ pub trait StoreBackend: Any + Send + Sync {
     /// The store's epoch: new at creation and at every restore; empty before the store was open.
     fn epoch(&self) -> String;
 
-    /// Compares the store with the text of a mark that somebody keeps outside it. A store that was put back from a
+    /// Compares the store with the text of a mark that is kept outside it. A store that was put back from a
     /// copy begins a new epoch and refuses all tokens of before.
     ///
     /// # Errors

@@ -83,7 +83,7 @@ pub trait Command: Send + 'static {
     /// Decides and writes.
     ///
     /// # Errors
-    /// Only when the store fails: everybody in the batch then hears 503 and nothing changed.
+    /// Only when the store fails: every command of the batch is then answered with 503, and nothing changed.
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome>;
 }
 

@@ -67,7 +67,7 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    /// The system can't read the store's mark, so that nobody knows whether the store was put back from a copy.
+    /// The system can't read the store's mark, so that it isn't known whether the store was put back from a copy.
     #[error(
         "the store's mark {path} can't be read ({source}): mend that, name another file in AA_STORE_MARK, or start once \
          with --restored"
@@ -97,7 +97,7 @@ pub enum StoreError {
     /// More commands wait than the queue holds.
     #[error("too many commands wait for the store")]
     QueueFull,
-    /// A command waited for something other than the store, which would hold up everybody.
+    /// A command waited for something other than the store, which would hold up all others.
     #[error("a command waited for something other than the store")]
     Waited,
     /// It hangs, or the committer is gone.

@@ -142,7 +142,7 @@ impl Store {
         self.backend.epoch()
     }
 
-    /// Compares the store with the text of a mark that somebody keeps outside it. A store that was put back from a
+    /// Compares the store with the text of a mark that is kept outside it. A store that was put back from a
     /// copy begins a new epoch and refuses all tokens of before.
     ///
     /// # Errors

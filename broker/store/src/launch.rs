@@ -102,7 +102,7 @@ pub trait LaunchTokens {
     async fn insert_launch_token(&mut self, token: &LaunchToken) -> Result<()>;
     /// The one with this hash, expired and consumed ones included while they are kept.
     async fn launch_token(&mut self, hash: &LaunchTokenHash) -> Result<Option<LaunchToken>>;
-    /// Uses it up; false when somebody else has.
+    /// Uses it up; false when that was done before.
     async fn consume_launch_token(&mut self, hash: &LaunchTokenHash) -> Result<bool>;
     /// The unused, unexpired ones made for pods.
     async fn unused_attested_launch_tokens(&mut self) -> Result<Vec<LaunchToken>>;

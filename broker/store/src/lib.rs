@@ -2,7 +2,7 @@
 //!
 //! A change is a [`Command`]; one committer gathers the commands that wait into one transaction and answers them
 //! after the commit, so that one fsync serves many callers. A rule-based refusal is an `Ok(outcome)`; an `Err` rolls
-//! the whole batch back, and everybody in it hears [`StoreError`], which is 503 on the wire.
+//! the whole batch back, and every command of it is answered with [`StoreError`], which is 503 on the wire.
 #![deny(missing_docs)]
 
 pub mod apps;

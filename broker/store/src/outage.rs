@@ -1,8 +1,8 @@
-//! A store that is away is told once, and then now and then: it is tried each second.
+//! A store that fails is tried each second, but logged once and then only now and then.
 
 use std::time::Duration;
 
-/// How often a failure that goes on is told.
+/// How often a failure that goes on is logged.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// The failures since the store was last well.

@@ -1,8 +1,8 @@
-//! What somebody outside a store remembers of it, by which a store that was put back from a copy is noticed.
+//! What is remembered of a store outside it, by which a store that was put back from a copy is noticed.
 
 use agentwrit_protocol::StoreMark;
 
-/// What somebody outside the store remembers of it.
+/// What is remembered of the store outside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remembered {
     /// Nothing: there is no mark yet.
@@ -26,8 +26,8 @@ impl Remembered {
 /// What a comparison with a mark found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
-    /// Where the store stands now.
+    /// The mark of the store as it is now.
     pub mark: StoreMark,
-    /// Whether it was found to be a restored one, and has begun anew.
+    /// Whether it was found to be a restored one, and has begun again.
     pub restored: bool,
 }

@@ -107,7 +107,7 @@ pub struct Delegated {
 pub struct Renewal {
     /// Its id.
     pub jti: String,
-    /// Until when it still stands, Unix milliseconds.
+    /// Until when it is still valid, Unix milliseconds.
     pub until: i64,
     /// Its last second, Unix time.
     pub exp: i64,
@@ -190,9 +190,9 @@ pub trait Sessions {
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Sessions of a pod that have not ended, expired ones included.
     async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
-    /// Forgets the scopes of a pod's sessions that have ended: nobody asks for them, and they are most of a row.
+    /// Removes the scopes of a pod's sessions that have ended: they are not needed any more, and are most of a row.
     async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()>;
-    /// Delegations to a pod's agents whose tokens still stand.
+    /// Delegations to a pod's agents whose tokens are still valid.
     async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of an orchestration (`k8s.<namespace>.<app>` for those of an AgentApp).
     async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>>;
@@ -205,12 +205,12 @@ pub trait Sessions {
     /// How many delegations under a session, or only below a delegation by the session itself, have not ended and have
     /// a token that has not expired, at most `most`.
     async fn count_open_delegations(&mut self, root: &str, below: Option<&str>, most: usize) -> Result<usize>;
-    /// Sessions of an agent, and delegations to it, whose tokens still stand: live, or superseded with an overlap that
+    /// Sessions of an agent, and delegations to it, whose tokens are still valid: live, or superseded with an overlap that
     /// is not over.
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>>;
-    /// Sessions and delegations of a task whose tokens still stand.
+    /// Sessions and delegations of a task whose tokens are still valid.
     async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>>;
-    /// The session or delegation whose current token, or predecessor in overlap, has this id and still stands.
+    /// The session or delegation whose current token, or predecessor in overlap, has this id and is still valid.
     async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>>;
     /// All live sessions of attested pods.
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>>;

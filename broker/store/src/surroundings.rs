@@ -20,7 +20,7 @@ pub trait CheckpointSigner: CheckpointKeys + Send + Sync {
     fn sign_detached(&self, message: &str) -> Result<String, BoxError>;
 }
 
-/// Is told what the store does, for metrics. Called on the store's own threads: it must not block.
+/// Hears what the store does, for metrics. Called on the store's own threads: it must not block.
 pub trait StoreObserver: Send + Sync {
     /// An operation failed.
     fn failed(&self, operation: &'static str);

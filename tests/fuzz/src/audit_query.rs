@@ -1,7 +1,7 @@
 //! The filter of the audit query.
 
 use agentwrit_broker::http::query::{Reader, parameters};
-use agentwrit_broker::service::audit::filter;
+use agentwrit_broker::parsers::filter;
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::timestamp::parse_rfc3339;
 use agentwrit_store::EventFilter;

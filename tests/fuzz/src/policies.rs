@@ -1,6 +1,6 @@
 //! Policy documents of the controller.
 
-use agentwrit_broker::service::k8s::policy::input::{InputError, Write};
+use agentwrit_broker::parsers::{InputError, Write};
 use agentwrit_json::{Trailing, read};
 use agentwrit_protocol::Scope;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PutPolicy, WriteOrder};

@@ -1,6 +1,6 @@
 //! Scope grammar, covering, SPIFFE ids and app names.
 
-use agentwrit_broker::service::k8s::policy::input::parse_scope;
+use agentwrit_broker::parsers::parse_scope;
 use agentwrit_protocol::apps::AppName;
 use agentwrit_protocol::{Scope, ScopeSet, SpiffeId};
 

@@ -10,14 +10,11 @@ use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManySco
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AppInputError {
-    /// No name.
+pub(crate) enum AppInputError {
     #[error("name is required")]
     NameMissing,
-    /// Not a name.
     #[error(transparent)]
     Name(#[from] AppNameError),
-    /// No scope.
     #[error("scopes must not be empty")]
     ScopesEmpty,
     /// A ceiling longer than any token could show.
@@ -42,7 +39,7 @@ pub enum AppInputError {
 
 impl AppInputError {
     /// The code on the wire.
-    pub const fn code(&self) -> ErrorCode {
+    pub(crate) const fn code(&self) -> ErrorCode {
         match self {
             Self::NameMissing | Self::Name(_) | Self::ScopesEmpty | Self::ScopesLength | Self::NothingToChange => {
                 ErrorCode::InvalidRequest
@@ -56,21 +53,21 @@ impl AppInputError {
 
 /// An app to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewApp {
-    /// Its name.
-    pub name: AppName,
+pub(crate) struct NewApp {
+    pub(crate) name: AppName,
     /// Its ceiling, not empty.
-    pub scopes: ScopeSet,
+    pub(crate) scopes: ScopeSet,
     /// Life of its tokens, seconds.
-    pub token_ttl: i64,
+    pub(crate) token_ttl: i64,
 }
 
 impl NewApp {
     /// Checks a registration; `default_ttl` is taken when it names no life of tokens.
-    ///
-    /// # Errors
-    /// The first rule that it breaks.
-    pub fn check(request: RegisterAppRequest, default_ttl: i64, limits: ScopeLimits) -> Result<Self, AppInputError> {
+    pub(crate) fn check(
+        request: RegisterAppRequest,
+        default_ttl: i64,
+        limits: ScopeLimits,
+    ) -> Result<Self, AppInputError> {
         let name = request.name.filter(|name| !name.is_empty());
         let name = name.ok_or(AppInputError::NameMissing)?;
         let scopes = request.scopes.filter(|scopes| !scopes.is_empty());
@@ -88,19 +85,16 @@ impl NewApp {
 
 /// What is to be changed: at least one of the two.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppChange {
+pub(crate) struct AppChange {
     /// The new ceiling, not empty.
-    pub scopes: Option<ScopeSet>,
+    pub(crate) scopes: Option<ScopeSet>,
     /// The new life of tokens, seconds.
-    pub token_ttl: Option<i64>,
+    pub(crate) token_ttl: Option<i64>,
 }
 
 impl AppChange {
     /// Checks a change as a whole: all of it will be done, or nothing.
-    ///
-    /// # Errors
-    /// The first rule that it breaks.
-    pub fn check(request: UpdateAppRequest, limits: ScopeLimits) -> Result<Self, AppInputError> {
+    pub(crate) fn check(request: UpdateAppRequest, limits: ScopeLimits) -> Result<Self, AppInputError> {
         let scopes = request.scopes.filter(|scopes| !scopes.is_empty());
         if scopes.is_none() && request.token_ttl.is_none() {
             return Err(AppInputError::NothingToChange);

@@ -19,21 +19,19 @@ use crate::service::stranger_reads::StrangerReads;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// The client is unknown, deregistered, or presents another secret: nobody hears which.
+pub(crate) enum LoginError {
+    /// The client is unknown, deregistered, or presents another secret: the answer does not say which.
     #[error("Authentication failed")]
     Credentials,
     /// The secret can't be compared now.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
 }
 
 from_internal!(LoginError: StoreError, EntropyError, SignError);
 
-/// Logs apps in.
 pub(crate) struct AppLogin<'a> {
     pub(crate) store: &'a Store,
     pub(crate) strangers: &'a StrangerReads,

@@ -1,7 +1,7 @@
 //! Apps: registration, look-up, change, deregistration (`docs/wire-contract.md` §12).
 
-pub mod input;
-pub mod login;
+pub(crate) mod input;
+pub(crate) mod login;
 
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;
@@ -24,14 +24,13 @@ const ATTEMPTS: usize = 4;
 
 /// Why an app is not registered, found or changed.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+pub(crate) enum AppError {
     /// The request breaks a rule.
     #[error(transparent)]
     Input(#[from] AppInputError),
     /// An active app has that name.
     #[error("an app named {0:?} is registered already")]
     NameTaken(String),
-    /// No such app.
     #[error("app not found")]
     NotFound,
     /// The secret can't be hashed.
@@ -40,7 +39,6 @@ pub enum AppError {
     /// Every id that was tried is taken.
     #[error("no free app id was found")]
     NoFreeId,
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
 }
@@ -49,11 +47,10 @@ from_internal!(AppError: StoreError, EntropyError);
 
 /// Who asks, for the trail.
 #[derive(Debug, Clone)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Subject of the bearer.
-    pub subject: String,
-    /// Network address.
-    pub source: String,
+    pub(crate) subject: String,
+    pub(crate) source: String,
 }
 
 impl Admin {
@@ -64,13 +61,12 @@ impl Admin {
     }
 }
 
-/// A new app and its secret, which is told this once.
+/// A new app and its secret, which is shown only this once.
 #[derive(Debug)]
-pub struct Registered {
-    /// As stored.
-    pub app: AppRecord,
+pub(crate) struct Registered {
+    pub(crate) app: AppRecord,
     /// 64 lower-hex characters.
-    pub client_secret: Sensitive,
+    pub(crate) client_secret: Sensitive,
 }
 
 /// The apps that may create launch tokens.

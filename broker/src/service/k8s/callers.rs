@@ -20,7 +20,7 @@ use crate::service::session::presented::RecentLaunchTokens;
 
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]
-pub enum K8sError {
+pub(crate) enum K8sError {
     /// A value is missing or out of range.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -33,7 +33,6 @@ pub enum K8sError {
     /// The API server gave no usable answer.
     #[error(transparent)]
     Attestor(#[from] AttestorError),
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
 }
@@ -51,11 +50,11 @@ impl From<WriteRefusal> for K8sError {
 
 /// One call as it came in.
 #[derive(Debug, Clone, Copy)]
-pub struct Incoming<'a> {
+pub(crate) struct Incoming<'a> {
     /// The `Authorization` header, when it is text.
-    pub authorization: Option<&'a str>,
+    pub(crate) authorization: Option<&'a str>,
     /// Network address of the caller.
-    pub source: IpAddr,
+    pub(crate) source: IpAddr,
 }
 
 /// Checks callers from the cluster, and launches pods.
@@ -71,7 +70,7 @@ pub(crate) struct Callers<'a> {
 }
 
 impl Callers<'_> {
-    /// The controller; anybody else is refused, and that is audited.
+    /// The controller; any other caller is refused, and that is audited.
     pub(crate) async fn controller(&self, call: Incoming<'_>) -> Result<Writer, K8sError> {
         let source = call.source.to_string();
         match self.attestation.controller(call.authorization, call.source).await {
@@ -139,7 +138,7 @@ impl Callers<'_> {
         };
         metrics.denied(kind.as_str());
         match caller {
-            // A stranger: it must not make anybody wait, and beyond its source's rate it is only counted.
+            // A stranger: nothing waits for its commit, and beyond its source's rate it is only counted.
             None => self.denials.stranger(source, anonymous(kind)),
             Some(caller) => {
                 let record = known(kind, *caller, asked, source);

@@ -16,29 +16,24 @@ const PAGE: i64 = 200;
 
 /// Who was refused what; empty strings are not known.
 #[derive(Debug, Clone, Copy)]
-pub struct PodDenial<'a> {
-    /// The precise kind.
-    pub kind: DenialKind,
+pub(crate) struct PodDenial<'a> {
+    pub(crate) kind: DenialKind,
     /// The pod, once the API server has vouched for it.
-    pub pod: Option<&'a LivePod>,
+    pub(crate) pod: Option<&'a LivePod>,
     /// LaunchToken that was named.
-    pub policy: &'a str,
+    pub(crate) policy: &'a str,
     /// `metadata.uid` of that LaunchToken.
-    pub policy_uid: &'a str,
-    /// Of the launch.
-    pub correlation_id: &'a str,
-    /// As claimed.
-    pub orch_id: &'a str,
-    /// As claimed.
-    pub task_id: &'a str,
+    pub(crate) policy_uid: &'a str,
+    pub(crate) correlation_id: &'a str,
+    pub(crate) orch_id: &'a str,
+    pub(crate) task_id: &'a str,
     /// ServiceAccount, once the API server has vouched for it.
-    pub actor: &'a str,
-    /// Network address.
-    pub source: &'a str,
+    pub(crate) actor: &'a str,
+    pub(crate) source: &'a str,
     /// What is special about this one, such as the scopes that were too many.
-    pub note: &'a str,
+    pub(crate) note: &'a str,
     /// What was asked for; for the trail alone.
-    pub asked: &'a str,
+    pub(crate) asked: &'a str,
 }
 
 impl PodDenial<'_> {
@@ -47,7 +42,7 @@ impl PodDenial<'_> {
     }
 
     /// The audit event of this refusal.
-    pub fn draft(&self, event: EventType) -> DenialDraft {
+    pub(crate) fn draft(&self, event: EventType) -> DenialDraft {
         let mut detail = self.sentence();
         if let Some(pod) = self.pod {
             detail = format!("{detail} Pod {}/{}", pod.namespace, pod.name);
@@ -68,7 +63,7 @@ impl PodDenial<'_> {
 }
 
 /// What happened, in a sentence or two.
-pub fn sentence(kind: DenialKind, note: &str) -> String {
+pub(crate) fn sentence(kind: DenialKind, note: &str) -> String {
     if note.is_empty() {
         kind.describe().to_owned()
     } else {
@@ -77,11 +72,8 @@ pub fn sentence(kind: DenialKind, note: &str) -> String {
 }
 
 /// Writes a refusal into the audit trail and, when it concerns a known pod, into the feed; each has its own rate, so
-/// that nobody but the pod itself can keep its refusals from the feed.
-///
-/// # Errors
-/// When the store fails.
-pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &PodDenial<'_>) -> Result<()> {
+/// that only the pod itself can keep its refusals from the feed.
+pub(crate) async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused: &PodDenial<'_>) -> Result<()> {
     if let Some(pod) = refused.pod
         && tx.gate().feeds(&pod.uid)
     {
@@ -92,10 +84,7 @@ pub async fn record(tx: &mut dyn Tx, asker: Asker<'_>, event: EventType, refused
 }
 
 /// Writes into the feed alone.
-///
-/// # Errors
-/// When the store fails.
-pub async fn feed(tx: &mut dyn Tx, pod: &LivePod, policy: &str, kind: DenialKind, note: &str) -> Result<()> {
+pub(crate) async fn feed(tx: &mut dyn Tx, pod: &LivePod, policy: &str, kind: DenialKind, note: &str) -> Result<()> {
     let message = if policy.is_empty() {
         sentence(kind, note)
     } else {
@@ -112,19 +101,16 @@ pub async fn feed(tx: &mut dyn Tx, pod: &LivePod, policy: &str, kind: DenialKind
 
 /// A refusal of a caller that the API server has vouched for, outside of any other command.
 #[derive(Debug)]
-pub struct RecordDenial {
-    /// The precise kind.
-    pub kind: DenialKind,
+pub(crate) struct RecordDenial {
+    pub(crate) kind: DenialKind,
     /// The pod, if the token is bound to one.
-    pub pod: Option<LivePod>,
+    pub(crate) pod: Option<LivePod>,
     /// LaunchToken that was named; may be empty.
-    pub policy: String,
-    /// ServiceAccount.
-    pub actor: String,
-    /// Network address.
-    pub source: String,
+    pub(crate) policy: String,
+    pub(crate) actor: String,
+    pub(crate) source: String,
     /// What was asked for; may be empty.
-    pub asked: String,
+    pub(crate) asked: String,
 }
 
 #[async_trait]
@@ -154,10 +140,7 @@ impl Command for RecordDenial {
 }
 
 /// The feed after the cursor that the query's parameters `given` name; of those with one name the last counts.
-///
-/// # Errors
-/// When the cursor is none, or the store fails.
-pub async fn read(store: &Store, given: &[(&str, String)]) -> std::result::Result<DenialsResponse, K8sError> {
+pub(crate) async fn read(store: &Store, given: &[(&str, String)]) -> std::result::Result<DenialsResponse, K8sError> {
     let after = match given.iter().rev().find(|(key, _)| *key == "after") {
         None => 0,
         Some((_, value)) => value

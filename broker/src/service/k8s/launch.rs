@@ -24,7 +24,7 @@ use crate::limits::Asker;
 use crate::service::scope_limits::ScopeLimits;
 
 /// Life of a launch token, seconds.
-pub const LAUNCH_TOKEN_SECONDS: i64 = 30;
+pub(crate) const LAUNCH_TOKEN_SECONDS: i64 = 30;
 /// One launch a pod each 10 s, three at once.
 const LAUNCH_INTERVAL_MS: i64 = 10_000;
 const LAUNCH_BURST: i64 = 3;
@@ -33,25 +33,21 @@ const MAX_NOTE_BYTES: usize = 512;
 
 /// What a pod asks for, every value in range.
 #[derive(Debug, Clone)]
-pub struct LaunchAsk {
+pub(crate) struct LaunchAsk {
     /// Name of the LaunchToken in the pod's namespace.
-    pub policy: String,
+    pub(crate) policy: String,
     /// Raw Ed25519 public key, standard base64 with padding.
-    pub public_key: String,
+    pub(crate) public_key: String,
     /// Less than all that is allowed.
-    pub scopes: Option<ScopeSet>,
+    pub(crate) scopes: Option<ScopeSet>,
     /// A shorter life, seconds.
-    pub ttl_seconds: Option<i64>,
+    pub(crate) ttl_seconds: Option<i64>,
     /// Whether the session's tokens are to be renewed only with a proof of possession.
-    pub renewal_proof: bool,
+    pub(crate) renewal_proof: bool,
 }
 
 impl LaunchAsk {
-    /// Checks a request.
-    ///
-    /// # Errors
-    /// Names the field that is wrong.
-    pub fn parse(namespace: &str, request: PodLaunchRequest) -> std::result::Result<Self, InputError> {
+    pub(crate) fn parse(namespace: &str, request: PodLaunchRequest) -> std::result::Result<Self, InputError> {
         let policy = request
             .policy
             .filter(|name| !name.is_empty())
@@ -128,7 +124,7 @@ fn checked_ttl(seconds: i64) -> std::result::Result<i64, InputError> {
 
 /// Launches a pod that was attested just now, if the policies allow it.
 #[derive(Debug)]
-pub struct LaunchPod {
+pub(crate) struct LaunchPod {
     pod: AttestedPod,
     ask: LaunchAsk,
     token: Sensitive,
@@ -139,10 +135,7 @@ pub struct LaunchPod {
 
 impl LaunchPod {
     /// Prepares a launch; `longest_ttl` is `AA_MAX_TTL` in seconds, 0 for none.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn new(
+    pub(crate) fn new(
         pod: AttestedPod,
         ask: LaunchAsk,
         longest_ttl: i64,

@@ -16,21 +16,21 @@ use super::denials::{self, PodDenial};
 use super::policy::rules::Pair;
 use crate::limits::Asker;
 
-/// How long a superseded session still stands, milliseconds.
-pub const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
-/// The third supersession within this time is told, milliseconds.
+/// How long a superseded session is still valid, milliseconds.
+pub(crate) const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
+/// The third supersession within this time is reported in the feed of denials, milliseconds.
 const SUPERSESSION_WINDOW_MS: i64 = 600_000;
-const SUPERSESSIONS_TOLD: i64 = 3;
+const SUPERSESSIONS_REPORTED: i64 = 3;
 
 /// A refusal by a rule, in the closed vocabulary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodRefusal {
-    /// What the caller is told.
-    pub code: ErrorCode,
+pub(crate) struct PodRefusal {
+    /// The code on the wire.
+    pub(crate) code: ErrorCode,
     /// The precise kind, for the audit trail.
-    pub error_kind: &'static str,
+    pub(crate) error_kind: &'static str,
     /// The sentence for the caller.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 impl From<DenialKind> for PodRefusal {
@@ -45,26 +45,20 @@ impl From<DenialKind> for PodRefusal {
 
 /// What a registration claims, as far as a pod's launch token binds it.
 #[derive(Debug, Clone, Copy)]
-pub struct RegisterClaim<'a> {
-    /// As sent.
-    pub orch_id: &'a str,
-    /// As sent.
-    pub task_id: &'a str,
+pub(crate) struct RegisterClaim<'a> {
+    pub(crate) orch_id: &'a str,
+    pub(crate) task_id: &'a str,
     /// As sent: standard base64.
-    pub public_key: &'a str,
-    /// As sent.
-    pub requested_scope: &'a [String],
+    pub(crate) public_key: &'a str,
+    pub(crate) requested_scope: &'a [String],
     /// Network address of the caller.
-    pub source: IpAddr,
+    pub(crate) source: IpAddr,
 }
 
-/// Whether a registration keeps to what its launch token was made for, and pod and policy still stand.
+/// Whether a registration keeps to what its launch token was made for, and pod and policy still allow it.
 ///
 /// A refusal is audited here (`registration_denied`); it burns nothing.
-///
-/// # Errors
-/// When the store fails.
-pub async fn check_register(
+pub(crate) async fn check_register(
     tx: &mut dyn Tx,
     launch: &LaunchToken,
     claim: &RegisterClaim<'_>,
@@ -128,7 +122,7 @@ async fn register_denial(
     Ok(pair.still_stands(bound, &allowed).err())
 }
 
-/// Compared by the bytes that they stand for: base64 has more than one text for them.
+/// Compares the decoded bytes: base64 has more than one text for them.
 fn same_key(claimed: &str, bound: &str) -> bool {
     let claimed: String = claimed.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     match (STANDARD.decode(claimed), STANDARD.decode(bound)) {
@@ -173,10 +167,7 @@ pub(crate) fn live_pod(bound: &Attested) -> LivePod {
 
 /// In the commit of a registration: the pod's former sessions, and what was delegated to them, end after 10 s, and the
 /// registration is counted.
-///
-/// # Errors
-/// When the store fails.
-pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str) -> Result<()> {
+pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str) -> Result<()> {
     let Some(bound) = &launch.attested else {
         return Ok(());
     };
@@ -209,7 +200,7 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     }
     if superseded {
         let since = tx.now_millis().saturating_sub(SUPERSESSION_WINDOW_MS);
-        if tx.count_supersession(&bound.pod_uid, since).await? == SUPERSESSIONS_TOLD {
+        if tx.count_supersession(&bound.pod_uid, since).await? == SUPERSESSIONS_REPORTED {
             denials::feed(
                 tx,
                 &live_pod(bound),
@@ -223,16 +214,13 @@ pub async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str)
     Ok(())
 }
 
-/// Whether pod and policies still stand behind a session that wants to go on.
-///
-/// # Errors
-/// When the store fails.
-pub async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<PodRefusal>> {
+/// Whether pod and policies still allow a session to be renewed.
+pub(crate) async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<PodRefusal>> {
     let Some(bound) = &session.attested else {
         return Ok(None);
     };
     let kind = match pod_denial(tx, &bound.pod_uid).await? {
-        // Its sessions ended with it; told as the end of a session is told.
+        // Its sessions ended with it, so the caller gets the code for an ended session.
         Some(DenialKind::PodEnded) => {
             return Ok(Some(PodRefusal {
                 code: ErrorCode::Revoked,

@@ -17,10 +17,7 @@ use crate::service::session::lineage::root;
 const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
 
 /// Ends what a pod held, when its controller says that it is gone.
-///
-/// # Errors
-/// When a value is missing or out of range, or the store fails.
-pub async fn end(
+pub(crate) async fn end(
     store: &Store,
     uid: String,
     request: impl FnOnce() -> std::result::Result<PodEndedRequest, InputError>,
@@ -52,10 +49,7 @@ pub async fn end(
 }
 
 /// Lifts the quarantine of a pod; `actor` is the person that does it.
-///
-/// # Errors
-/// When the UID is none, or the store fails.
-pub async fn release(
+pub(crate) async fn release(
     store: &Store,
     pod_uid: String,
     actor: &str,
@@ -72,15 +66,13 @@ pub async fn release(
 
 /// A pod is gone: its sessions end, what was delegated to it ends, its unused launch tokens are worth nothing, and none follows.
 #[derive(Debug, Clone)]
-pub struct EndPod {
-    /// Which pod.
-    pub pod: LivePod,
+pub(crate) struct EndPod {
+    pub(crate) pod: LivePod,
     /// `deleted`, `replaced`, `succeeded` or `failed`.
-    pub reason: String,
+    pub(crate) reason: String,
     /// ServiceAccount that says so.
-    pub actor: String,
-    /// Network address.
-    pub source: String,
+    pub(crate) actor: String,
+    pub(crate) source: String,
 }
 
 #[async_trait]
@@ -148,7 +140,6 @@ struct ReleasePod {
     pod_uid: String,
     /// Subject of the bearer.
     actor: String,
-    /// Network address.
     source: String,
 }
 

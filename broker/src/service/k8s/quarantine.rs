@@ -9,26 +9,24 @@ use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel
 
 use crate::service::session::lineage::root;
 
-/// How long the quarantine of a pod that nobody has seen is kept, milliseconds.
+/// How long the quarantine of a pod that never launched is kept, milliseconds.
 const UNSEEN_MS: i64 = 30 * 24 * 3_600_000;
 
 /// What a revocation came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reach {
+pub(crate) struct Reach {
     /// Sessions and delegations that ended by it.
-    pub sessions_ended: i64,
+    pub(crate) sessions_ended: i64,
     /// Pods that are in quarantine because of it, also those that were before.
-    pub pods_quarantined: i64,
+    pub(crate) pods_quarantined: i64,
 }
 
-/// A person's revocation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Person<'a> {
     pub(crate) level: RevocationLevel,
     pub(crate) target: &'a str,
     /// Subject of the bearer.
     pub(crate) actor: &'a str,
-    /// Network address.
     pub(crate) source: &'a str,
 }
 
@@ -96,7 +94,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_
             let event = EventDraft::success(EventType::TokenRevoked, detail);
             tx.audit(signed(event.of_session(&session)));
         } else if session.end_reason != Some(EndReason::Revoked) {
-            // It ended for a reason of its own, of which its tokens are told: from now on they are told of this one.
+            // It ended for another reason before: from now on its tokens are refused as revoked.
             tx.add_revocation(&Revocation {
                 level: RevocationLevel::Agent,
                 target: session.agent_id.clone(),
@@ -124,7 +122,8 @@ fn pod_name(session: Option<&Session>, pod_uid: &str) -> String {
     }
 }
 
-/// Lifts all that stands against a pod, so that it can register again; false when nothing did. What was revoked stays
+/// Lifts the quarantine of a pod and the revocations that name it, so that it can register again; false when there were
+/// none. What was revoked stays
 /// revoked: its sessions have ended.
 pub(crate) async fn lift(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
     let mut lifted = tx.release_pod(pod_uid).await?;

@@ -23,11 +23,10 @@ const MAX_CHAIN_BYTES: usize = 32 * 1024;
 
 /// A delegated token and its chain.
 #[derive(Debug)]
-pub struct DelegatedToken {
-    /// The token.
-    pub issued: Issued,
+pub(crate) struct DelegatedToken {
+    pub(crate) issued: Issued,
     /// Root first.
-    pub chain: Vec<DelegationRecord>,
+    pub(crate) chain: Vec<DelegationRecord>,
 }
 
 /// Why nothing is delegated.

@@ -21,13 +21,13 @@ const DEFAULT_TTL: i64 = 60;
 
 /// What is to be passed on, and to whom.
 #[derive(Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// SPIFFE id of the delegate; not empty.
-    pub delegate_to: String,
+    pub(crate) delegate_to: String,
     /// Not empty.
-    pub scope: Vec<String>,
+    pub(crate) scope: Vec<String>,
     /// Seconds; 0 and less count as absent.
-    pub ttl: Option<i64>,
+    pub(crate) ttl: Option<i64>,
 }
 
 /// A refusal by a rule.
@@ -115,7 +115,7 @@ impl Delegate {
         Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
     }
 
-    /// Takes a place among the delegations that may stand under the session, and below its delegate.
+    /// Takes a place among the delegations that may be open under the session, and below its delegate.
     async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), DelegationDenial>> {
         let below = self.limits.most_below(&self.bearer);
         if let Some((branch, most)) = below
@@ -192,8 +192,8 @@ impl Delegate {
     }
 }
 
-/// The session of an agent that may be delegated to from this session. One that a person revoked, or whose pod is gone, is unknown;
-/// and so is every agent on the other side of a namespace's border.
+/// The session of an agent that may be delegated to from this session. An agent counts as unknown when a person revoked
+/// it, when its pod is gone, or when it is of another namespace.
 async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<Option<Session>> {
     let Some(target) = tx.session_of_agent(agent).await? else {
         return Ok(None);

@@ -8,7 +8,6 @@ use agentwrit_store::{Draft, Result, Session, Tx};
 /// A node and those above it.
 pub(crate) struct StoredLineage {
     ancestors: Vec<Session>,
-    /// The node itself.
     pub(crate) node: Session,
 }
 
@@ -31,7 +30,6 @@ impl StoredLineage {
         Ok(node.map(|node| Self { ancestors, node }))
     }
 
-    /// The session itself.
     pub(crate) fn root(&self) -> &Session {
         self.ancestors.first().unwrap_or(&self.node)
     }

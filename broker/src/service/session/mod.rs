@@ -1,14 +1,14 @@
 //! A session from its registration to its end: tokens, renewals, delegations, release, revocation.
 
-pub mod delegate;
-pub mod delegation;
+pub(crate) mod delegate;
+pub(crate) mod delegation;
 pub(crate) mod lineage;
-pub mod presented;
-pub mod proof_of_possession;
-pub mod register;
-pub mod registration;
-pub mod release;
-pub mod renew;
-pub mod renewal_proof;
-pub mod revoke;
-pub mod token;
+pub(crate) mod presented;
+pub(crate) mod proof_of_possession;
+pub(crate) mod register;
+pub(crate) mod registration;
+pub(crate) mod release;
+pub(crate) mod renew;
+pub(crate) mod renewal_proof;
+pub(crate) mod revoke;
+pub(crate) mod token;

@@ -17,7 +17,7 @@ const MAX_REMEMBERED: usize = 4096;
 /// Launch tokens that could be used when this process last saw them, and the end of their lives in Unix milliseconds.
 /// For one of these the transaction is asked at once, without a look before it.
 #[derive(Debug, Default)]
-pub struct RecentLaunchTokens(Mutex<HashMap<LaunchTokenHash, i64>>);
+pub(crate) struct RecentLaunchTokens(Mutex<HashMap<LaunchTokenHash, i64>>);
 
 impl RecentLaunchTokens {
     /// Remembers one that was made or seen just now.

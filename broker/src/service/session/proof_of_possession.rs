@@ -1,4 +1,4 @@
-//! Proof of possession: an Ed25519 signature over the nonce, by a key that can be nobody else's.
+//! Proof of possession: an Ed25519 signature over the nonce.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine;
@@ -31,7 +31,7 @@ const fn near(first: u8, middle: u8, last: u8) -> [u8; 32] {
 
 /// Why a proof is none; the texts are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProofError {
+pub(crate) enum ProofError {
     /// The key is no standard base64 with padding.
     #[error("invalid Ed25519 public key: base64 decode failed")]
     KeyEncoding,
@@ -51,7 +51,7 @@ pub enum ProofError {
 
 impl ProofError {
     /// A static word for the audit trail.
-    pub const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::KeyEncoding => "public_key_encoding",
             Self::KeySize => "public_key_size",
@@ -79,10 +79,7 @@ fn is_weak(key: &[u8; 32]) -> bool {
 }
 
 /// Checks a proof over the decoded nonce: key first, then signature.
-///
-/// # Errors
-/// The first thing that is wrong.
-pub fn check(public_key: &str, signature: &str, nonce: &str) -> Result<(), ProofError> {
+pub(crate) fn check(public_key: &str, signature: &str, nonce: &str) -> Result<(), ProofError> {
     let key = decode(public_key).ok_or(ProofError::KeyEncoding)?;
     let key: [u8; 32] = key.try_into().map_err(|_| ProofError::KeySize)?;
     if is_weak(&key) {
@@ -179,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_signature_has_one_spelling() {
-        // L, the order of the base point (RFC 8032 §5.1): S and S + L verify alike where nobody looks.
+        // L, the order of the base point (RFC 8032 §5.1): S and S + L verify alike in a lax verifier.
         let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
         let key = SigningKey::from_bytes(&[3; 32]);
         let mut signature = key.sign(&[0xab; 32]).to_bytes();

@@ -33,7 +33,7 @@ use crate::service::stranger_reads::StrangerReads;
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
+pub(crate) enum RegisterError {
     /// A member is not there, or empty; nothing is burned.
     #[error(transparent)]
     Missing(#[from] Missing),
@@ -49,7 +49,6 @@ pub enum RegisterError {
     /// Refused by a rule.
     #[error(transparent)]
     Denied(RegistrationDenial),
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
 }
@@ -162,7 +161,7 @@ struct Registered {
 
 /// A refusal, and who audits it.
 enum Refused {
-    /// The caller has no launch token, so it is a stranger: audited after the transaction, and nobody waits for that.
+    /// The caller has no usable launch token, so it is a stranger: audited after the transaction.
     Unusable(Unusable),
     /// A later step: audited in the transaction.
     Audited(RegistrationDenial),

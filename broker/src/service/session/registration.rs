@@ -12,7 +12,7 @@ use crate::service::k8s::pod_binding::PodRefusal;
 /// A member that is not there, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("missing required field: {0}")]
-pub struct Missing(&'static str);
+pub(crate) struct Missing(&'static str);
 
 /// A registration as asked for: every member is there.
 pub(super) struct Registration {
@@ -69,7 +69,7 @@ impl Registration {
 
 /// Why a registration is refused; the texts are the contract's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RegistrationDenial {
+pub(crate) enum RegistrationDenial {
     /// No such launch token.
     #[error("launch token not found")]
     LaunchTokenUnknown,
@@ -98,7 +98,7 @@ pub enum RegistrationDenial {
 
 impl RegistrationDenial {
     /// The code on the wire.
-    pub fn code(&self) -> ErrorCode {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Self::Policy(refusal) => refusal.code,
             Self::Scope => ErrorCode::ScopeViolation,

@@ -16,18 +16,14 @@ use crate::service::origin::AuditOrigin;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Released {
+pub(crate) enum Released {
     /// The token is dead now.
     Done,
-    /// Somebody was first.
     Already,
 }
 
 /// Ends the bearer's session or delegation; an admin's or app's token is revoked by its id.
-///
-/// # Errors
-/// When the store fails.
-pub async fn release(
+pub(crate) async fn release(
     store: &Store,
     counted: &IntCounterVec,
     claims: &Claims,
@@ -53,7 +49,7 @@ struct Release {
 }
 
 impl Release {
-    /// Ends what the token stands for; or says why it was dead before.
+    /// Ends the token's session or delegation, or says why it had ended before.
     async fn end(&self, tx: &mut dyn Tx, lineage: Option<&StoredLineage>) -> StoreResult<Result<(), &'static str>> {
         let now = tx.now_millis();
         let Some(lineage) = lineage else {

@@ -29,7 +29,7 @@ const LONGEST_KEY: usize = 128;
 
 /// What an attested agent may ask of a renewal. Of others nothing is looked at: theirs is the default.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
+pub(crate) struct Wishes {
     overlap_seconds: i64,
     key: Option<String>,
     proof: PresentedProof,
@@ -37,7 +37,7 @@ pub struct Wishes {
 
 /// What is wrong with the wishes for a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WishError {
+pub(crate) enum WishError {
     /// The overlap is out of its range.
     #[error("overlap_seconds {0} must be from 0 to {LONGEST_OVERLAP}")]
     Overlap(i64),
@@ -49,10 +49,7 @@ pub enum WishError {
 impl Wishes {
     /// Checks what was asked for: how many seconds the predecessor goes on, the key that makes a retry safe (an empty
     /// one stands for one that is no text), and the proof of possession.
-    ///
-    /// # Errors
-    /// Names what is wrong.
-    pub fn new(overlap_seconds: i64, key: Option<&str>, proof: PresentedProof) -> Result<Self, WishError> {
+    pub(crate) fn new(overlap_seconds: i64, key: Option<&str>, proof: PresentedProof) -> Result<Self, WishError> {
         if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
             return Err(WishError::Overlap(overlap_seconds));
         }
@@ -69,11 +66,11 @@ impl Wishes {
 
 /// Why a token is not renewed.
 #[derive(Debug, thiserror::Error)]
-pub enum RenewError {
+pub(crate) enum RenewError {
     /// The session is too old, or unknown.
     #[error("token renewal failed")]
     Failed,
-    /// The session has ended, or a renewal has replaced the token; the code that the caller is told.
+    /// The session has ended, or a renewal has replaced the token; with the code on the wire.
     #[error("token has been revoked")]
     Revoked(ErrorCode),
     /// It is not proven that the caller holds the session's key.
@@ -90,7 +87,6 @@ pub enum RenewError {
     /// The session has renewed too often.
     #[error(transparent)]
     Rate(RateLimited),
-    /// A failure inside.
     #[error(transparent)]
     Internal(#[from] Internal),
 }

@@ -1,5 +1,5 @@
-//! Proof of possession at a renewal: whoever renews the token of an attested agent's session holds the key that the
-//! session was registered with, when its launch said so. A token that was copied can't be renewed then.
+//! Proof of possession at a renewal: when its launch asked for it, an attested agent's session is renewed only with a
+//! signature by the key that it was registered with. A token that was copied can't be renewed then.
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
@@ -13,8 +13,7 @@ use super::lineage::StoredLineage;
 
 /// The header as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum PresentedProof {
-    /// There is none.
+pub(crate) enum PresentedProof {
     #[default]
     Nothing,
     /// One line of text.
@@ -25,7 +24,7 @@ pub enum PresentedProof {
 
 /// Why a renewal is refused. Nothing is spent by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProofRefusal {
+pub(crate) enum ProofRefusal {
     /// The header is missing.
     #[error(
         "the token of this session is renewed only with the header {PROOF_HEADER}, signed by the key that it registered with"
@@ -49,7 +48,7 @@ pub enum ProofRefusal {
 
 impl ProofRefusal {
     /// The code on the wire, which is also the kind in the audit trail.
-    pub const fn code(self) -> ErrorCode {
+    pub(crate) const fn code(self) -> ErrorCode {
         match self {
             Self::Required => ErrorCode::ProofRequired,
             Self::Malformed(_) | Self::Signature => ErrorCode::ProofInvalid,
@@ -78,9 +77,6 @@ impl CheckedProof {
 }
 
 /// Checks the proof of a bearer whose session needs one. A delegated token is renewed by the contract's rule.
-///
-/// # Errors
-/// When the store fails.
 pub(super) async fn check_if_needed(
     store: &Store,
     clock: &dyn Clock,
@@ -209,7 +205,7 @@ mod tests {
     #[test]
     fn a_key_that_is_none_proves_nothing() {
         let proof = signed(&SigningKey::from_bytes(&[3; 32]), "agentwrit.local", "jti-1", NOW);
-        // The last is the identity, under which a signature could be made by anybody.
+        // The last is the identity, under which anybody can make a signature.
         let mut identity = [0; 32];
         identity[0] = 1;
         for key in [

@@ -12,24 +12,22 @@ use prometheus::IntCounterVec;
 
 use crate::service::k8s::quarantine::{self, Person};
 
-pub use crate::service::k8s::quarantine::Reach;
+pub(crate) use crate::service::k8s::quarantine::Reach;
 
 /// Longest target, characters; no SPIFFE id has more than 2048.
 const LONGEST_TARGET: usize = 16 * 1024;
 
 /// Why nothing is revoked.
 #[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
-    /// No such level.
+pub(crate) enum RevokeError {
     #[error("invalid revocation level: {0:?} must be token, agent, task or chain")]
     Level(String),
-    /// Revoking these subjects would lock everybody out.
+    /// Revoking these subjects would shut out every admin, or an app for good.
     #[error("target {0:?} can't be revoked at level agent: revoke its tokens instead")]
     Protected(String),
     /// Longer than anything that can be revoked; how long it is.
     #[error("target of {0} characters is too long: it must be at most {LONGEST_TARGET}")]
     Length(usize),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -38,7 +36,7 @@ pub enum RevokeError {
 pub(crate) struct Revoker<'a> {
     pub(crate) store: &'a Store,
     pub(crate) counted: &'a IntCounterVec,
-    /// Whether the pod that a target leads to is quarantined although no session of it stands: with attestation on.
+    /// Whether the pod that a target leads to is quarantined even without a live session: with attestation on.
     pub(crate) by_identity: bool,
 }
 
@@ -81,7 +79,7 @@ struct Revoke {
 }
 
 impl Revoke {
-    /// The sessions that stand and are ended by it. What a token that is presented later is refused for is decided by
+    /// The live sessions that end by it. Why a token that is presented later is refused is decided by
     /// [`RevocationLevel::hits`].
     async fn sessions_hit(&self, tx: &mut dyn Tx) -> StoreResult<Vec<Session>> {
         match self.level {

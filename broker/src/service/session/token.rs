@@ -1,4 +1,4 @@
-//! Tokens: signed from claims, and validated for anybody who asks.
+//! Tokens: signed from claims, and validated.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,22 +15,20 @@ use crate::metrics::Metrics;
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum SignError {
+pub(crate) enum SignError {
     /// The claims are no JSON.
     #[error("claims can't be written: {0}")]
     Json(#[from] serde_json::Error),
-    /// The key failed.
     #[error("token can't be signed: {0}")]
     Key(#[from] SigningError),
 }
 
 /// A signed token and its life.
 #[derive(Debug)]
-pub struct Issued {
-    /// The token.
-    pub token: Sensitive,
+pub(crate) struct Issued {
+    pub(crate) token: Sensitive,
     /// Seconds.
-    pub expires_in: i64,
+    pub(crate) expires_in: i64,
 }
 
 /// Signs tokens with the settings that all of them share, and says whether one is valid.
@@ -50,7 +48,6 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// Signs and counts.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<Issued, SignError> {
         let claims = &self.dated(claims);
         let token = self.keys.sign(&go_json::to_vec(claims.as_ref())?)?;
@@ -132,12 +129,9 @@ pub(crate) fn is_born_revoked(view: &View, claims: &Claims, times: Times) -> boo
     matches!(view.state(claims, times), TokenState::Ended(_))
 }
 
-/// What `/v1/token/validate` says.
 #[derive(Debug)]
-pub enum Validity {
-    /// With its claims.
+pub(crate) enum Validity {
     Valid(Verified),
-    /// Nobody hears why.
     Invalid,
     /// The store has not been loaded: nothing can be said.
     Unknown,

@@ -1,4 +1,4 @@
-//! Events of long ago in a short form. The text that is served is made anew from it, byte for byte: an event whose text
+//! Events of long ago in a short form. The text that is served is made again from it, byte for byte: an event whose text
 //! isn't what would be made stays as it is.
 
 use agentwrit_protocol::audit::AuditEvent;
@@ -14,7 +14,7 @@ use crate::facts;
 use crate::statements::{Statements, scalar};
 
 const SHORTEN: &str = "shorten_audit_events";
-/// Events that are shortened in one transaction: everybody waits for that.
+/// Events that are shortened in one transaction, for which all other commits wait.
 const AT_ONCE: i64 = 200;
 /// Shared rows that are looked at in one transaction, whether any event needs them.
 const SWEPT: i64 = 2_000;

@@ -1,4 +1,4 @@
-//! Room on the disk of the store, and who may still take some.
+//! Room on the disk of the store, and what may still be written.
 //!
 //! Free bytes | who may write
 //! --- | ---

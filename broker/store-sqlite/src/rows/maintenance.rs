@@ -11,7 +11,7 @@ const HOUR: i64 = 3600;
 /// How long a row is kept beyond its need, seconds: a clock that jumped forward and back within a day makes nothing of it
 /// forgotten.
 const KEPT: i64 = 25 * HOUR;
-/// Rows of one table that go in one transaction: everybody waits for that.
+/// Rows of one table that go in one transaction, for which all other commits wait.
 const PRUNED_AT_ONCE: i64 = 500;
 
 /// Removes some of the rows whose moment is before the first value.

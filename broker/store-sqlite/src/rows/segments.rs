@@ -11,7 +11,7 @@ use crate::facts;
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 
-/// Dropped rows that go in one transaction: everybody waits for that, and the WAL grows by it.
+/// Dropped rows that go in one transaction: all other commits wait for it, and the WAL grows by it.
 const SWEPT_AT_ONCE: i64 = 500;
 const COLUMNS: &str =
     "SELECT first, last, bytes, first_at, last_at, first_hash, head, file, sha256 FROM audit_segments";

@@ -36,7 +36,7 @@ macro_rules! live {
     };
 }
 
-/// Seconds that a row is kept for those who ask what became of it, counted from its last token's end.
+/// Seconds that a row is kept after its last token's end, so that its end can be looked up.
 const KEPT: i64 = 25 * 3600;
 /// `kept_until` is a multiple of this: a renewal that doesn't move it touches no index.
 const KEPT_STEP: i64 = 3600;
@@ -113,7 +113,7 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
 impl SqliteTx<'_> {
     /// Rows of a query made by [`live`] or [`standing`].
     fn sessions(&self, query: &str, value: &str) -> Result<Vec<Session>> {
-        // A token that has expired by one clock only may stand again: what ends sessions must find it.
+        // A token that has expired by one clock only may be valid again: what ends sessions must find it.
         let values = params![value, self.times.passed().div_euclid(1000), self.times.judged];
         self.connection.all(READ, query, values, from_row)
     }
@@ -124,7 +124,7 @@ impl SqliteTx<'_> {
         (overlap > 0).then(|| self.times.judged.saturating_add(overlap))
     }
 
-    /// Those whose tokens still stand, of the few whose ids have this prefix.
+    /// Those whose tokens are still valid, of the few whose ids have this prefix.
     fn standing_by_id_prefix(&self, prefix: &str) -> Result<Vec<Session>> {
         let condition = standing!("sid >= ?1 AND sid < ?1 || 'g'");
         self.sessions(condition, prefix)
@@ -259,7 +259,7 @@ impl Sessions for SqliteTx<'_> {
 
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
-        // By both clocks: a token that has expired by the wall clock alone may stand again.
+        // By both clocks: a token that has expired by the wall clock alone may be valid again.
         let values = params![pod_uid, self.times.passed().div_euclid(1000)];
         self.connection.all(READ, sql, values, from_row)
     }

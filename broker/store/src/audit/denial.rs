@@ -1,4 +1,4 @@
-//! Denials: whose they are, and who decides which of them the trail holds.
+//! Denials: by whom they are counted, and what decides which of them the trail holds.
 
 use std::net::IpAddr;
 
@@ -40,7 +40,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Decides which denials the trail holds, so that nobody fills the disk with them. The broker's limits are the one gate.
+/// Decides which denials the trail holds, so that they can't fill the disk. The broker's limits are the one gate.
 pub trait DenialGate: Send + Sync {
     /// Takes a turn of this asker; false when it has had its turns, and the denial was only counted.
     fn admits(&self, asker: Asker<'_>) -> bool;

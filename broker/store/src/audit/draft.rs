@@ -54,7 +54,7 @@ impl EventDraft {
         Self::new(event_type, Outcome::Success, detail.into())
     }
 
-    /// The one event that stands for so many denials that a gate has only counted.
+    /// The event that says how many denials were only counted.
     pub fn suppressed(denials: u64) -> Self {
         let draft = DenialDraft::denied(EventType::TokenAuthFailed, format!("suppressed={denials}"));
         draft.error_kind("suppressed").into_event()
@@ -134,7 +134,7 @@ impl<K> Draft<K> {
             .ids(&session.agent_id, &session.task_id, &session.orch_id)
     }
 
-    /// Sets the extra fields of a session, for an event about somebody that acts under it.
+    /// Sets the extra fields of a session, for an event about a subject that acts under it.
     #[must_use]
     pub fn within_session(mut self, session: &Session) -> Self {
         let extra = session.extra();
@@ -159,7 +159,7 @@ impl<K> Draft<K> {
         self
     }
 
-    /// Sets who did it: a subject or a ServiceAccount.
+    /// Sets the subject or ServiceAccount that did it.
     #[must_use]
     pub fn actor(mut self, actor: &str) -> Self {
         actor.clone_into(&mut self.extra.actor);

@@ -57,7 +57,7 @@ pub struct Write {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
-    /// Where this write stands.
+    /// Lease epoch and sequence.
     pub order: WriteOrder,
     /// Whether the policy may be used.
     pub state: PolicyState,
@@ -119,19 +119,13 @@ impl Write {
 }
 
 /// Checks namespace and name of a policy.
-///
-/// # Errors
-/// Names the one that is wrong.
-pub fn check_key(key: &PolicyKey) -> Checked<()> {
+pub(crate) fn check_key(key: &PolicyKey) -> Checked<()> {
     check_label("namespace", &key.namespace, MAX_LABEL_BYTES)?;
     check_label("name", &key.name, MAX_RESOURCE_NAME_BYTES)
 }
 
 /// Checks a UID.
-///
-/// # Errors
-/// When it is empty, too long, or holds what no UID holds.
-pub fn check_uid(uid: &str) -> Checked<()> {
+pub(crate) fn check_uid(uid: &str) -> Checked<()> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     if uid.is_empty() || uid.len() > MAX_UID_BYTES || !uid.bytes().all(legal) {
         return Err(InputError::new(format!(
@@ -142,10 +136,7 @@ pub fn check_uid(uid: &str) -> Checked<()> {
 }
 
 /// Checks the order of a write.
-///
-/// # Errors
-/// When a number is negative.
-pub fn check_order(order: WriteOrder) -> Checked<()> {
+pub(crate) fn check_order(order: WriteOrder) -> Checked<()> {
     check_number("order.lease_epoch", order.lease_epoch)?;
     check_number("order.sequence", order.sequence)
 }

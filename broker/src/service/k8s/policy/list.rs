@@ -12,18 +12,12 @@ use super::write::current_epoch;
 use crate::service::k8s::pod_binding::live_pod;
 
 /// Everything that the broker holds.
-///
-/// # Errors
-/// When the store fails.
-pub async fn list(store: &Store) -> Result<PolicyListResponse> {
+pub(crate) async fn list(store: &Store) -> Result<PolicyListResponse> {
     store.read(ListPolicies).await
 }
 
 /// Compares the mark that the controller remembers with the store's.
-///
-/// # Errors
-/// When the store fails.
-pub async fn compare_mark(store: &Store, request: &MarkRequest) -> Result<MarkResponse> {
+pub(crate) async fn compare_mark(store: &Store, request: &MarkRequest) -> Result<MarkResponse> {
     let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
     let compared = store.compare(remembered).await?;
     Ok(MarkResponse {

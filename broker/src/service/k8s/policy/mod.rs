@@ -1,7 +1,7 @@
 //! Policies: the custom resources AgentApp and LaunchToken as the controller writes them.
 
-pub mod input;
-pub mod list;
-pub mod removal;
-pub mod rules;
-pub mod write;
+pub(crate) mod input;
+pub(crate) mod list;
+pub(crate) mod removal;
+pub(crate) mod rules;
+pub(crate) mod write;

@@ -10,10 +10,7 @@ use super::write::{RemovePolicy, Writer};
 use crate::service::k8s::callers::K8sError;
 
 /// Removes a policy. `given` are the query's parameters; of those with one name the last counts.
-///
-/// # Errors
-/// When a parameter is missing or wrong, when a later write came first, or when the store fails.
-pub async fn remove(
+pub(crate) async fn remove(
     store: &Store,
     key: PolicyKey,
     given: &[(&str, String)],

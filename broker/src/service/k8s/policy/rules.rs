@@ -9,7 +9,7 @@ use agentwrit_store::{Attested, EndReason};
 
 /// What to do with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fence {
+pub(crate) enum Fence {
     /// It is the newest: take it.
     Apply,
     /// It was taken before: nothing to do.
@@ -21,7 +21,7 @@ pub enum Fence {
 /// Compares a write with what is there: epochs globally, (epoch, sequence) per object.
 ///
 /// `digest` is `None` for a removal, which never equals the write that is held.
-pub fn fence(current_epoch: i64, held: Option<&Policy>, order: WriteOrder, digest: Option<&str>) -> Fence {
+pub(crate) fn fence(current_epoch: i64, held: Option<&Policy>, order: WriteOrder, digest: Option<&str>) -> Fence {
     if order.lease_epoch < current_epoch {
         return Fence::Stale;
     }
@@ -39,7 +39,7 @@ pub fn fence(current_epoch: i64, held: Option<&Policy>, order: WriteOrder, diges
 }
 
 /// The accepted spec after a write: unchanged by one that withdraws.
-pub fn accept(held: Option<&Policy>, state: PolicyState, generation: i64, spec: PolicySpec) -> Option<Accepted> {
+pub(crate) fn accept(held: Option<&Policy>, state: PolicyState, generation: i64, spec: PolicySpec) -> Option<Accepted> {
     let before = held.and_then(|policy| policy.accepted.as_ref());
     if state == PolicyState::NotReady {
         return before.cloned();
@@ -66,7 +66,7 @@ fn same_for_sessions(before: &PolicySpec, after: &PolicySpec) -> bool {
 }
 
 /// Whether a write leaves less authority than the policy gave before: a worse state, or a narrower spec.
-pub fn takes_away(before: &Policy, after: &Policy) -> bool {
+pub(crate) fn takes_away(before: &Policy, after: &Policy) -> bool {
     let worse = |state| match state {
         PolicyState::Ready => 0,
         PolicyState::NotReady => 1,
@@ -99,17 +99,16 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
 
 /// AgentApp ∩ LaunchToken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effective {
+pub(crate) struct Effective {
     /// What both allow, in the LaunchToken's order.
-    pub scopes: ScopeSet,
+    pub(crate) scopes: ScopeSet,
     /// Longest life of a token, seconds.
-    pub max_ttl: i64,
+    pub(crate) max_ttl: i64,
     /// ServiceAccounts that a pod must run under.
-    pub service_accounts: Vec<String>,
-    /// The only `orch_id`.
-    pub orch_id: String,
+    pub(crate) service_accounts: Vec<String>,
+    pub(crate) orch_id: String,
     /// Free text.
-    pub agent_name: String,
+    pub(crate) agent_name: String,
 }
 
 impl Effective {
@@ -124,7 +123,7 @@ impl Effective {
     }
 
     /// Whether a session of this pod with these scopes would still be opened, life aside.
-    pub fn covers(&self, attested: &Attested, scope: &[String]) -> bool {
+    pub(crate) fn covers(&self, attested: &Attested, scope: &[String]) -> bool {
         attested.orch_id == self.orch_id
             && self.service_accounts.contains(&attested.service_account)
             && ScopeSet::parse(scope).is_ok_and(|scope| self.scopes.covers_all(&scope))
@@ -157,19 +156,15 @@ fn intersection(app: &[String], token: &[String]) -> ScopeSet {
 
 /// A LaunchToken with its AgentApp, as the store has them.
 #[derive(Debug, Clone)]
-pub struct Pair {
-    /// The LaunchToken.
-    pub token: Policy,
+pub(crate) struct Pair {
+    pub(crate) token: Policy,
     /// The AgentApp that its accepted spec names.
-    pub app: Option<Policy>,
+    pub(crate) app: Option<Policy>,
 }
 
 impl Pair {
     /// What a pod may be launched with now.
-    ///
-    /// # Errors
-    /// Why it may not be launched.
-    pub fn launchable(&self) -> Result<Effective, DenialKind> {
+    pub(crate) fn launchable(&self) -> Result<Effective, DenialKind> {
         match self.token.state {
             PolicyState::Ready => {}
             PolicyState::NotReady => return Err(DenialKind::LaunchTokenNotReady),
@@ -184,7 +179,7 @@ impl Pair {
     }
 
     /// What the last accepted specs allow, whether withdrawn or not.
-    pub fn effective(&self) -> Option<Effective> {
+    pub(crate) fn effective(&self) -> Option<Effective> {
         let token = self.token.accepted.as_ref()?.spec.launch_token()?;
         let app = self.app.as_ref()?.accepted.as_ref()?.spec.app()?;
         Some(Effective::of(&self.token.key.namespace, app, token))
@@ -199,7 +194,7 @@ impl Pair {
     }
 
     /// Whether a session must end now, and why: suspended, or no longer covered.
-    pub fn ends(&self, attested: &Attested, scope: &[String]) -> Option<EndReason> {
+    pub(crate) fn ends(&self, attested: &Attested, scope: &[String]) -> Option<EndReason> {
         if self.suspended().is_some() {
             return Some(EndReason::Suspended);
         }
@@ -210,10 +205,7 @@ impl Pair {
     }
 
     /// Whether a launch or session that was made under this pair may go on under it as it is now.
-    ///
-    /// # Errors
-    /// Why not: suspended, changed, or not the same objects any more.
-    pub fn still_stands(&self, attested: &Attested, scope: &[String]) -> Result<(), DenialKind> {
+    pub(crate) fn still_stands(&self, attested: &Attested, scope: &[String]) -> Result<(), DenialKind> {
         if self.token.uid != attested.policy_uid {
             return Err(DenialKind::PolicyRemoved);
         }

@@ -16,18 +16,16 @@ use crate::service::k8s::callers::K8sError;
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;
 
-/// Who writes.
 #[derive(Debug, Clone)]
-pub struct Writer {
+pub(crate) struct Writer {
     /// Full username of the controller's ServiceAccount.
-    pub actor: String,
-    /// Network address.
-    pub source: String,
+    pub(crate) actor: String,
+    pub(crate) source: String,
 }
 
 /// Why a write was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WriteRefusal {
+pub(crate) enum WriteRefusal {
     /// A value is out of its range.
     #[error(transparent)]
     Input(#[from] InputError),
@@ -46,22 +44,21 @@ pub enum WriteRefusal {
 }
 
 /// Answer to one write.
-pub type Written<T> = std::result::Result<T, WriteRefusal>;
+pub(crate) type Written<T> = std::result::Result<T, WriteRefusal>;
 
 /// Writes policies in order, each all or nothing, in one transaction.
 #[derive(Debug)]
-pub struct ApplyPolicies {
+pub(crate) struct ApplyPolicies {
     /// The writes; those refused already keep their place.
-    pub writes: Vec<std::result::Result<Write, InputError>>,
-    /// Who writes.
-    pub writer: Writer,
+    pub(crate) writes: Vec<std::result::Result<Write, InputError>>,
+    pub(crate) writer: Writer,
 }
 
 #[async_trait]
 impl Command for ApplyPolicies {
     type Outcome = Vec<Written<PutPolicyResponse>>;
-    /// Without a copy for another try, for it may be a megabyte: the controller tries again by itself.
-    /// Some of them do; when nothing else is written, the others are refused one by one.
+    /// Some of the writes do; when nothing else may be written, the others are refused one by one. Not repeated by the
+    /// store, for a copy may be a megabyte: the controller tries again by itself.
     const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
@@ -76,19 +73,16 @@ impl Command for ApplyPolicies {
     }
 }
 
-/// Writes one policy.
-///
-/// # Errors
-/// When the write is refused or the store fails.
-pub async fn put(store: &Store, write: Write, writer: Writer) -> std::result::Result<PutPolicyResponse, K8sError> {
+pub(crate) async fn put(
+    store: &Store,
+    write: Write,
+    writer: Writer,
+) -> std::result::Result<PutPolicyResponse, K8sError> {
     Ok(store.commit(ApplyPolicy { write, writer }).await??)
 }
 
 /// Writes policies in order, each with an answer of its own.
-///
-/// # Errors
-/// When the store fails.
-pub async fn put_all(
+pub(crate) async fn put_all(
     store: &Store,
     items: Vec<std::result::Result<Write, InputError>>,
     writer: Writer,
@@ -113,10 +107,7 @@ impl Command for ApplyPolicy {
 }
 
 /// The highest lease epoch of any write so far.
-///
-/// # Errors
-/// When the store fails.
-pub async fn current_epoch(tx: &mut dyn Tx) -> Result<i64> {
+pub(crate) async fn current_epoch(tx: &mut dyn Tx) -> Result<i64> {
     let Some(text) = tx.meta(MetaKey::LeaseEpoch).await? else {
         return Ok(0);
     };
@@ -198,7 +189,7 @@ fn answer(digest: String, app_id: Option<String>, revoked: i64) -> PutPolicyResp
     }
 }
 
-/// `app-<namespace>.<name>-<6 hex of the UID's hash>`: the same again when a lost store is filled anew.
+/// `app-<namespace>.<name>-<6 hex of the UID's hash>`: the same again when a lost store is filled from the cluster.
 fn app_id(key: &PolicyKey, uid: &str) -> String {
     let hash = lower_hex(Sha256::digest(uid.as_bytes()));
     format!("app-{}.{}-{}", key.namespace, key.name, hash.get(..6).unwrap_or(&hash))
@@ -304,17 +295,16 @@ async fn end(
 
 /// Removes a policy; leaves a tombstone for its UID.
 #[derive(Debug, Clone)]
-pub struct RemovePolicy {
+pub(crate) struct RemovePolicy {
     /// Where the policy is found.
-    pub key: PolicyKey,
+    pub(crate) key: PolicyKey,
     /// `metadata.uid` of the object that was deleted.
-    pub uid: String,
-    /// Where this write stands.
-    pub order: WriteOrder,
+    pub(crate) uid: String,
+    /// Lease epoch and sequence.
+    pub(crate) order: WriteOrder,
     /// Whether its sessions end now.
-    pub revoke: bool,
-    /// Who writes.
-    pub writer: Writer,
+    pub(crate) revoke: bool,
+    pub(crate) writer: Writer,
 }
 
 #[async_trait]
