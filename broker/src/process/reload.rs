@@ -10,35 +10,35 @@ use tokio::time::MissedTickBehavior;
 use crate::config::{LevelSource, LogLevel};
 use crate::logging::Log;
 
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-/// Looks again, for ever: every 10 s, and at once on a hangup signal. What was `found` is handed over each time; a
-/// problem is logged once, and again after a signal.
-pub(crate) async fn keep_looking<T, E: Display>(
+/// Runs `check` for ever: every 10 s, and at once on a hangup signal. `found` gets what it returns; a problem is reported
+/// once, and again after a signal.
+pub(crate) async fn check_regularly<T, E: Display>(
     mut hangup: Option<Signal>,
-    mut look: impl FnMut() -> Result<T, E>,
+    mut check: impl FnMut() -> Result<T, E>,
     mut found: impl FnMut(T),
-    mut tell: impl FnMut(&str),
+    mut report: impl FnMut(&str),
 ) {
-    let mut timer = tokio::time::interval(LOOK_EVERY);
+    let mut timer = tokio::time::interval(CHECK_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = None;
+    let mut reported = None;
     loop {
         tokio::select! {
             _ = timer.tick() => {}
-            () = received(hangup.as_mut()) => told = None,
+            () = received(hangup.as_mut()) => reported = None,
         }
-        match look() {
+        match check() {
             Ok(value) => {
-                told = None;
+                reported = None;
                 found(value);
             }
             Err(error) => {
                 let problem = error.to_string();
                 // Once, not every ten seconds.
-                if told.as_ref() != Some(&problem) {
-                    tell(&problem);
-                    told = Some(problem);
+                if reported.as_ref() != Some(&problem) {
+                    report(&problem);
+                    reported = Some(problem);
                 }
             }
         }
@@ -64,10 +64,10 @@ pub(crate) async fn follow_level(log: Arc<Log>, source: LevelSource, hangup: Sig
 /// Opens the file again each time: the kubelet changes a mounted `ConfigMap` by swapping a symbolic link above it, which
 /// a watch on the file would never see.
 async fn follow(source: LevelSource, hangup: Signal, apply: impl FnMut(LogLevel)) {
-    let tell = |problem: &str| {
+    let report = |problem: &str| {
         tracing::warn!(target: "CFG", component = "LogLevel", problem = %problem, "keeping the log level");
     };
-    keep_looking(Some(hangup), || source.current(), apply, tell).await;
+    check_regularly(Some(hangup), || source.current(), apply, report).await;
 }
 
 fn change(log: &Log, level: LogLevel) {
@@ -75,16 +75,16 @@ fn change(log: &Log, level: LogLevel) {
     if before == level {
         return;
     }
-    let tell = || {
+    let report = || {
         tracing::info!(target: "CFG", component = "LogLevel", from = before.as_str(), to = level.as_str(), "log level changed");
     };
     if level == LogLevel::Quiet {
         // Afterwards it would not be logged.
-        tell();
+        report();
         log.set_level(level);
     } else {
         log.set_level(level);
-        tell();
+        report();
     }
 }
 
@@ -127,18 +127,18 @@ mod tests {
         });
         let source = config.unwrap().level_source;
         let hangup = signal(SignalKind::hangup()).unwrap();
-        let (tell, mut told) = unbounded_channel();
-        let follower = tokio::spawn(follow(source, hangup, move |level| tell.send(level).unwrap()));
-        assert_eq!(told.recv().await, Some(LogLevel::Verbose));
+        let (report, mut reported) = unbounded_channel();
+        let follower = tokio::spawn(follow(source, hangup, move |level| report.send(level).unwrap()));
+        assert_eq!(reported.recv().await, Some(LogLevel::Verbose));
         for (version, word, wanted) in [
             ("..2026_11_21_2", "trace", LogLevel::Trace),
             ("..2026_11_21_3", "quiet", LogLevel::Quiet),
         ] {
             publish(folder.path(), version, &format!("MODE=production\nLOG_LEVEL={word}\n"));
             let swapped = Instant::now();
-            assert_eq!(told.recv().await, Some(wanted));
+            assert_eq!(reported.recv().await, Some(wanted));
             assert!(
-                swapped.elapsed() <= LOOK_EVERY + Duration::from_millis(1),
+                swapped.elapsed() <= CHECK_EVERY + Duration::from_millis(1),
                 "{:?}",
                 swapped.elapsed()
             );

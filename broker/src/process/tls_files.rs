@@ -3,7 +3,7 @@
 use agentwrit_server::tls::Tls;
 use tokio::signal::unix::Signal;
 
-use super::reload::keep_looking;
+use super::reload::check_regularly;
 
 /// Reads the TLS files again, for ever.
 pub(super) async fn watch(tls: Option<&Tls>, hangup: Option<Signal>) {
@@ -15,10 +15,10 @@ pub(super) async fn watch(tls: Option<&Tls>, hangup: Option<Signal>) {
             tracing::info!(target: "HTTP", component = "TLS", "certificate files have changed");
         }
     };
-    let tell = |problem: &str| {
+    let report = |problem: &str| {
         tracing::warn!(target: "HTTP", component = "TLS", error = %problem, "keeping the last good certificate");
     };
-    keep_looking(hangup, || tls.refresh(), found, tell).await;
+    check_regularly(hangup, || tls.refresh(), found, report).await;
 }
 
 #[cfg(test)]
@@ -30,7 +30,7 @@ mod tests {
     use rcgen::generate_simple_self_signed;
 
     use super::*;
-    use crate::process::reload::LOOK_EVERY;
+    use crate::process::reload::CHECK_EVERY;
 
     fn write(folder: &Path) {
         let made = generate_simple_self_signed(vec!["broker.test".to_owned()]).unwrap();
@@ -51,12 +51,12 @@ mod tests {
         let work = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             write(folder.path());
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             assert!(!tls.refresh().unwrap(), "they were read already");
             std::fs::write(folder.path().join("tls.crt"), "broken").unwrap();
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             write(folder.path());
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             assert!(!tls.refresh().unwrap(), "a broken file ends nothing");
         };
         tokio::select! {
