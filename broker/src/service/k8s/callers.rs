@@ -2,51 +2,20 @@
 
 use std::net::IpAddr;
 
-use agentwrit_attest::{AttestError, Attestation, AttestorError, BoundPod, Caller};
+use agentwrit_attest::{AttestError, Attestation, BoundPod, Caller};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{DenialKind, LivePod, PodLaunchRequest, PodLaunchResponse};
-use agentwrit_protocol::{Entropy, EntropyError, JudgingClock, error_chain};
-use agentwrit_store::{LaunchTokenHash, Store, StoreError};
+use agentwrit_protocol::{Entropy, JudgingClock, error_chain};
+use agentwrit_store::{LaunchTokenHash, Store};
 use prometheus::IntCounter;
 
 use super::denials::{PodDenial, RecordDenial};
+use super::error::K8sError;
 use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
-use super::pod_binding::PodRefusal;
 use super::policy::input::InputError;
-use super::policy::write::{WriteRefusal, Writer};
+use super::policy::write::Writer;
 use crate::service::denial_auditor::DenialAuditor;
-use crate::service::error::{Internal, from_internal};
 use crate::service::session::presented::RecentLaunchTokens;
-
-/// Why a call of the attestation and policy API failed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum K8sError {
-    /// A value is missing or out of range.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// Refused, in the closed vocabulary.
-    #[error("refused: {}", .0.error_kind)]
-    Refused(PodRefusal),
-    /// A policy write was not taken.
-    #[error(transparent)]
-    Write(WriteRefusal),
-    /// The API server gave no usable answer.
-    #[error(transparent)]
-    Attestor(#[from] AttestorError),
-    #[error(transparent)]
-    Internal(#[from] Internal),
-}
-
-from_internal!(K8sError: StoreError, EntropyError);
-
-impl From<WriteRefusal> for K8sError {
-    fn from(refusal: WriteRefusal) -> Self {
-        match refusal {
-            WriteRefusal::Input(error) => Self::Input(error),
-            refusal => Self::Write(refusal),
-        }
-    }
-}
 
 /// One call as it came in.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +108,9 @@ impl Callers<'_> {
         metrics.denied(kind.as_str());
         match caller {
             // A stranger: nothing waits for its commit, and beyond its source's rate it is only counted.
-            None => self.denials.stranger(source, anonymous(kind)),
+            None => self
+                .denials
+                .stranger(source, PodDenial::of(kind).draft(EventType::AttestationDenied)),
             Some(caller) => {
                 let record = known(kind, *caller, asked, source);
                 if let Err(error) = self.store.commit(record).await {
@@ -158,23 +129,6 @@ struct Asked {
     policy: String,
     /// In a few words.
     text: String,
-}
-
-fn anonymous(kind: DenialKind) -> agentwrit_store::DenialDraft {
-    let denial = PodDenial {
-        kind,
-        pod: None,
-        policy: "",
-        policy_uid: "",
-        correlation_id: "",
-        orch_id: "",
-        task_id: "",
-        actor: "",
-        source: "",
-        note: "",
-        asked: "",
-    };
-    denial.draft(EventType::AttestationDenied)
 }
 
 fn known(kind: DenialKind, caller: Caller, asked: Asked, source: IpAddr) -> RecordDenial {

@@ -7,7 +7,7 @@ use agentwrit_store::policy::NewDenial;
 use agentwrit_store::{Command, DenialDraft, Result, Store, Tx};
 use async_trait::async_trait;
 
-use super::callers::K8sError;
+use super::error::K8sError;
 use super::policy::input::InputError;
 use crate::limits::Asker;
 
@@ -37,6 +37,23 @@ pub(crate) struct PodDenial<'a> {
 }
 
 impl PodDenial<'_> {
+    /// Of which nothing is known but its kind.
+    pub(crate) const fn of(kind: DenialKind) -> Self {
+        Self {
+            kind,
+            pod: None,
+            policy: "",
+            policy_uid: "",
+            correlation_id: "",
+            orch_id: "",
+            task_id: "",
+            actor: "",
+            source: "",
+            note: "",
+            asked: "",
+        }
+    }
+
     fn sentence(&self) -> String {
         sentence(self.kind, self.note)
     }
@@ -119,17 +136,13 @@ impl Command for RecordDenial {
 
     async fn run(self, tx: &mut dyn Tx) -> Result<()> {
         let refused = PodDenial {
-            kind: self.kind,
             pod: self.pod.as_ref(),
             policy: &self.policy,
-            policy_uid: "",
-            correlation_id: "",
-            orch_id: "",
             task_id: self.pod.as_ref().map_or("", |pod| &pod.uid),
             actor: &self.actor,
             source: &self.source,
-            note: "",
             asked: &self.asked,
+            ..PodDenial::of(self.kind)
         };
         let asker = match &self.pod {
             Some(pod) => Asker::Pod(&pod.uid),

@@ -6,10 +6,10 @@ use agentwrit_store::policy::{Policy, PolicyKey};
 use agentwrit_store::{Command, Result, Tx};
 use async_trait::async_trait;
 
-use super::callers::K8sError;
+use super::error::{K8sError, WriteRefusal};
 use super::pods::EndPod;
 use super::policy::input::Write;
-use super::policy::write::{ApplyPolicies, RemovePolicy, WriteRefusal, Writer, current_epoch};
+use super::policy::write::{ApplyPolicies, RemovePolicy, Writer, current_epoch};
 use crate::broker::AppState;
 use crate::http::error::ApiError;
 use crate::testing::{broker, set_free};

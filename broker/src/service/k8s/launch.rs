@@ -16,8 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::VerifyingKey;
 
 use super::denials::{self, PodDenial, sentence};
+use super::error::PodRefusal;
 use super::launch_bucket::advance;
-use super::pod_binding::{PodRefusal, pair, pod_denial};
+use super::pod_binding::{pair, pod_denial};
 use super::policy::input::{InputError, check_key, parse_scope};
 use super::policy::rules::{Effective, Pair};
 use crate::limits::Asker;
@@ -342,17 +343,15 @@ impl LaunchPod {
         });
         let pod = self.live_pod();
         let refused = PodDenial {
-            kind,
             pod: Some(&pod),
             policy: &self.ask.policy,
             policy_uid: pair.map_or("", |pair| &pair.token.uid),
-            correlation_id: "",
-            orch_id: "",
             task_id: &self.pod.uid,
             actor: &self.pod.username,
             source: &self.source,
             note,
             asked: &self.ask.asked(&names),
+            ..PodDenial::of(kind)
         };
         denials::record(tx, Asker::Pod(&self.pod.uid), EventType::AttestationDenied, &refused).await?;
         let mut refusal = PodRefusal::from(kind);

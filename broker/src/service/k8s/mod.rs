@@ -4,6 +4,7 @@ pub(crate) mod callers;
 pub(crate) mod denials;
 #[cfg(test)]
 mod disk_full_tests;
+pub(crate) mod error;
 pub(crate) mod launch;
 mod launch_bucket;
 pub(crate) mod pod_binding;

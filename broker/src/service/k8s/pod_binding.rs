@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::denials::{self, PodDenial};
+use super::error::PodRefusal;
 use super::policy::rules::Pair;
 use crate::limits::Asker;
 
@@ -21,27 +22,6 @@ pub(crate) const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
 /// The third supersession within this time is reported in the feed of denials, milliseconds.
 const SUPERSESSION_WINDOW_MS: i64 = 600_000;
 const SUPERSESSIONS_REPORTED: i64 = 3;
-
-/// A refusal by a rule, in the closed vocabulary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PodRefusal {
-    /// The code on the wire.
-    pub(crate) code: ErrorCode,
-    /// The precise kind, for the audit trail.
-    pub(crate) error_kind: &'static str,
-    /// The sentence for the caller.
-    pub(crate) detail: String,
-}
-
-impl From<DenialKind> for PodRefusal {
-    fn from(kind: DenialKind) -> Self {
-        Self {
-            code: kind.code(),
-            error_kind: kind.as_str(),
-            detail: kind.detail().to_owned(),
-        }
-    }
-}
 
 /// What a registration claims, as far as a pod's launch token binds it.
 #[derive(Debug, Clone, Copy)]
@@ -69,17 +49,15 @@ pub(crate) async fn check_register(
     let pod = launch.attested.as_ref().map(live_pod);
     let bound = launch.attested.as_ref();
     let refused = PodDenial {
-        kind,
         pod: pod.as_ref(),
         policy: bound.map_or("", |bound| &bound.policy_name),
         policy_uid: bound.map_or("", |bound| &bound.policy_uid),
         correlation_id: &launch.correlation_id,
         orch_id: claim.orch_id,
         task_id: claim.task_id,
-        actor: "",
         source: &claim.source.to_string(),
-        note: "",
         asked: &asked(Some(claim.requested_scope), &launch.names()),
+        ..PodDenial::of(kind)
     };
     denials::record(tx, Asker::Source(claim.source), EventType::RegistrationDenied, &refused).await?;
     Ok(Some(kind.into()))

@@ -7,7 +7,7 @@ use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, Revo
 use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, Tx};
 use async_trait::async_trait;
 
-use super::callers::K8sError;
+use super::error::K8sError;
 use super::policy::input::{InputError, check_uid};
 use super::policy::write::Writer;
 use super::quarantine;

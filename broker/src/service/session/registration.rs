@@ -7,7 +7,7 @@ use agentwrit_protocol::{ErrorCode, Sensitive};
 use agentwrit_store::LaunchToken;
 
 use super::proof_of_possession::ProofError;
-use crate::service::k8s::pod_binding::PodRefusal;
+use crate::service::k8s::error::PodRefusal;
 
 /// A member that is not there, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -19,7 +19,8 @@ use crate::ids::IdGenerator;
 use crate::limits::{Asker, Doing, Limits};
 use crate::service::authorize::{code_of_end, renewal_code};
 use crate::service::error::{Internal, RateLimited, from_internal};
-use crate::service::k8s::pod_binding::{self, PodRefusal};
+use crate::service::k8s::error::PodRefusal;
+use crate::service::k8s::pod_binding;
 use crate::service::origin::AuditOrigin;
 
 /// Longest overlap, seconds.

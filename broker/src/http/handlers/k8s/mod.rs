@@ -17,9 +17,10 @@ use axum::routing::{get, post, put};
 use serde::Deserialize;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorization};
-use crate::service::k8s::callers::{Callers, Incoming, K8sError};
+use crate::service::k8s::callers::{Callers, Incoming};
+use crate::service::k8s::error::{K8sError, WriteRefusal};
 use crate::service::k8s::policy::input::InputError;
-use crate::service::k8s::policy::write::{WriteRefusal, Writer};
+use crate::service::k8s::policy::write::Writer;
 
 /// State of these handlers: attestation is there, or the routes aren't.
 #[derive(Clone)]

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use super::{Answer, K8s, body};
 use crate::http::query::{Reader, parameters};
 use crate::http::{ApiError, ApiRequest, reply};
-use crate::service::k8s::callers::K8sError;
+use crate::service::k8s::error::{K8sError, WriteRefusal};
 use crate::service::k8s::policy::input::{InputError, Write};
-use crate::service::k8s::policy::write::{self, WriteRefusal};
+use crate::service::k8s::policy::write;
 use crate::service::k8s::policy::{list, removal};
 
 /// `PUT /v1/k8s/policies/apps/{namespace}/{name}`.

@@ -7,7 +7,7 @@ use agentwrit_store::policy::PolicyKey;
 
 use super::input::{InputError, check_key, check_order, check_uid};
 use super::write::{RemovePolicy, Writer};
-use crate::service::k8s::callers::K8sError;
+use crate::service::k8s::error::K8sError;
 
 /// Removes a policy. `given` are the query's parameters; of those with one name the last counts.
 pub(crate) async fn remove(

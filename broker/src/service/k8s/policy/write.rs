@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::input::{InputError, Write};
 use super::rules::{Fence, Pair, accept, fence, takes_away};
-use crate::service::k8s::callers::K8sError;
+use crate::service::k8s::error::{K8sError, WriteRefusal};
 
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;
@@ -21,26 +21,6 @@ pub(crate) struct Writer {
     /// Full username of the controller's ServiceAccount.
     pub(crate) actor: String,
     pub(crate) source: String,
-}
-
-/// Why a write was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WriteRefusal {
-    /// A value is out of its range.
-    #[error(transparent)]
-    Input(#[from] InputError),
-    /// A later writer or write came first: 409 `stale_writer`.
-    #[error("a write with a higher lease epoch or sequence came first (current lease epoch: {current_epoch})")]
-    Stale {
-        /// The highest lease epoch seen.
-        current_epoch: i64,
-    },
-    /// The object was removed or replaced; its UID doesn't come back: 409 `conflict`.
-    #[error("the object with this uid was removed; a recreated object has another uid")]
-    Removed,
-    /// Only what takes authority away is written now, and this takes none: 503 `unavailable`.
-    #[error("the broker's disk is full, see /readyz: only what takes authority away is written; nothing was changed")]
-    NoRoom,
 }
 
 /// Answer to one write.
