@@ -26,7 +26,6 @@ pub(crate) enum AdminError {
     /// `AA_ADMIN_AUTH=off`.
     #[error("admin login is off")]
     Off,
-    /// The secret is not the right one.
     #[error("invalid credentials")]
     Credentials,
     /// Nor could it be: no broker starts with that one.
@@ -34,7 +33,6 @@ pub(crate) enum AdminError {
     Weak,
     #[error(transparent)]
     Internal(#[from] Internal),
-    /// The secret can't be compared now.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }

@@ -96,7 +96,6 @@ pub(crate) struct Bearer {
 /// Why a bearer is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthorizeError {
-    /// No token of ours.
     #[error("{0}")]
     Unauthorized(&'static str),
     /// Revoked, ended or replaced, with the code on the wire.
@@ -105,7 +104,6 @@ pub(crate) enum AuthorizeError {
     /// An app's token, and the app was deregistered.
     #[error("app not found")]
     Deregistered,
-    /// Another subject, or a scope is missing.
     #[error("{0}")]
     Insufficient(String),
     /// The store has to say whether the token is revoked, and can't now.

@@ -11,10 +11,8 @@ use super::session::token::SignError;
 pub(crate) enum Internal {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// A token can't be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
 }

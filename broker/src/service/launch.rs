@@ -29,22 +29,16 @@ const LONGEST_NAME: usize = 16 * 1024;
 /// Why there is no launch token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LaunchError {
-    /// The app that asks is not registered, or not any more.
     #[error("app not found")]
     UnknownApp,
-    /// An app asks for more than its agents may be allowed.
     #[error("allowed_scope exceeds the app's scope ceiling; allowed scopes: {}", .0.to_strings().join(" "))]
     Ceiling(ScopeSet),
-    /// More scopes than a token could show.
     #[error("allowed_scope must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
     ScopeLength,
-    /// More scopes, or longer ones, than are configured.
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
-    /// A scope is malformed.
     #[error(transparent)]
     Scope(#[from] ScopeError),
-    /// A scope that agents can't hold.
     #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
     Reserved(String),
     #[error("agent_name is required")]
@@ -54,7 +48,6 @@ pub(crate) enum LaunchError {
     NameLength(usize),
     #[error("allowed_scope must not be empty")]
     Empty,
-    /// A life too long.
     #[error("ttl must be at most {LONGEST_LIFE} seconds")]
     Life,
     #[error(transparent)]

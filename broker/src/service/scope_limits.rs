@@ -36,7 +36,6 @@ pub(crate) enum TooManyScopes {
         /// How many may be there.
         most: usize,
     },
-    /// An item that is too long.
     #[error("{member}[{index}] is {bytes} bytes long: at most {most} are allowed")]
     Bytes {
         /// Member of the request.

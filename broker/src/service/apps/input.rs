@@ -17,22 +17,16 @@ pub(crate) enum AppInputError {
     Name(#[from] AppNameError),
     #[error("scopes must not be empty")]
     ScopesEmpty,
-    /// A ceiling longer than any token could show.
     #[error("scopes must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
     ScopesLength,
-    /// More scopes, or longer ones, than are configured.
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
-    /// A scope is malformed.
     #[error(transparent)]
     Scope(#[from] ScopeError),
-    /// A scope that agents can't hold.
     #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
     Reserved(String),
-    /// A life of tokens out of range.
     #[error("token_ttl {0} must be from {SHORTEST_TTL} to {LONGEST_TTL} seconds")]
     Ttl(i64),
-    /// A change of nothing.
     #[error("scopes or token_ttl is required")]
     NothingToChange,
 }

@@ -23,7 +23,6 @@ pub(crate) enum LoginError {
     /// The client is unknown, deregistered, or presents another secret: the answer does not say which.
     #[error("Authentication failed")]
     Credentials,
-    /// The secret can't be compared now.
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]

@@ -25,18 +25,14 @@ const ATTEMPTS: usize = 4;
 /// Why an app is not registered, found or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppError {
-    /// The request breaks a rule.
     #[error(transparent)]
     Input(#[from] AppInputError),
-    /// An active app has that name.
     #[error("an app named {0:?} is registered already")]
     NameTaken(String),
     #[error("app not found")]
     NotFound,
-    /// The secret can't be hashed.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// Every id that was tried is taken.
     #[error("no free app id was found")]
     NoFreeId,
     #[error(transparent)]

@@ -32,7 +32,6 @@ impl From<DenialKind> for PodRefusal {
 /// Why a write was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WriteRefusal {
-    /// A value is out of its range.
     #[error(transparent)]
     Input(#[from] InputError),
     /// A later writer or write came first: 409 `stale_writer`.
@@ -52,16 +51,12 @@ pub(crate) enum WriteRefusal {
 /// Why a call of the attestation and policy API failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum K8sError {
-    /// A value is missing or out of range.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// Refused, in the closed vocabulary.
     #[error("refused: {}", .0.error_kind)]
     Refused(PodRefusal),
-    /// A policy write was not taken.
     #[error(transparent)]
     Write(WriteRefusal),
-    /// The API server gave no usable answer.
     #[error(transparent)]
     Attestor(#[from] AttestorError),
     #[error(transparent)]

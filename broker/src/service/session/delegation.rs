@@ -40,7 +40,6 @@ pub(crate) enum DelegationDenial {
     /// No such agent, or none that this one may delegate to.
     #[error("delegate agent not found")]
     Unknown,
-    /// The session has delegated too often.
     #[error(transparent)]
     Rate(RateLimited),
     /// As many delegations are open under the session as may be.

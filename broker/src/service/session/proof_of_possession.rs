@@ -32,16 +32,13 @@ const fn near(first: u8, middle: u8, last: u8) -> [u8; 32] {
 /// Why a proof is none; the texts are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProofError {
-    /// The key is no standard base64 with padding.
     #[error("invalid Ed25519 public key: base64 decode failed")]
     KeyEncoding,
-    /// The key has not 32 bytes.
     #[error("invalid Ed25519 public key: wrong key size")]
     KeySize,
     /// A small-order key: anything verifies under it.
     #[error("invalid Ed25519 public key: weak key")]
     KeyWeak,
-    /// The signature is no standard base64 with padding.
     #[error("nonce signature verification failed: base64 decode failed")]
     SignatureEncoding,
     /// The signature is not the key's over the nonce; 32 bytes that are no point of the curve have signed nothing.

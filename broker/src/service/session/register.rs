@@ -46,7 +46,6 @@ pub(crate) enum RegisterError {
     /// More scopes, or longer ones, than this agent may have; nothing is burned.
     #[error(transparent)]
     ScopeLimits(#[from] TooManyScopes),
-    /// Refused by a rule.
     #[error(transparent)]
     Denied(RegistrationDenial),
     #[error(transparent)]

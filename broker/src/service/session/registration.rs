@@ -70,28 +70,21 @@ impl Registration {
 /// Why a registration is refused; the texts are the contract's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegistrationDenial {
-    /// No such launch token.
     #[error("launch token not found")]
     LaunchTokenUnknown,
-    /// Its life is over.
     #[error("launch token expired")]
     LaunchTokenExpired,
-    /// It was used up.
     #[error("launch token already consumed")]
     LaunchTokenConsumed,
     /// What the launch token's policy says, audited already.
     #[error("{}", .0.detail)]
     Policy(PodRefusal),
-    /// More scope than allowed.
     #[error("requested scope exceeds allowed scope")]
     Scope,
-    /// Not our nonce, or over.
     #[error("nonce not found or expired")]
     NonceUnknown,
-    /// A nonce used before.
     #[error("nonce already consumed")]
     NonceConsumed,
-    /// No proof of possession.
     #[error(transparent)]
     Proof(ProofError),
 }

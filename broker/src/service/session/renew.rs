@@ -39,10 +39,8 @@ pub(crate) struct Wishes {
 /// What is wrong with the wishes for a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WishError {
-    /// The overlap is out of its range.
     #[error("overlap_seconds {0} must be from 0 to {LONGEST_OVERLAP}")]
     Overlap(i64),
-    /// The idempotency key is empty, too long, or no text.
     #[error("Idempotency-Key must be 1 to {LONGEST_KEY} visible ASCII characters")]
     Key,
 }
@@ -68,13 +66,11 @@ impl Wishes {
 /// Why a token is not renewed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RenewError {
-    /// The session is too old, or unknown.
     #[error("token renewal failed")]
     Failed,
     /// The session has ended, or a renewal has replaced the token; with the code on the wire.
     #[error("token has been revoked")]
     Revoked(ErrorCode),
-    /// It is not proven that the caller holds the session's key.
     #[error("{refusal}")]
     Proof {
         /// What is wrong with the proof.
@@ -82,10 +78,8 @@ pub(crate) enum RenewError {
         /// The time that it was judged by, Unix seconds.
         judged_at: i64,
     },
-    /// What the policy says.
     #[error("{}", .0.detail)]
     Policy(PodRefusal),
-    /// The session has renewed too often.
     #[error(transparent)]
     Rate(RateLimited),
     #[error(transparent)]

@@ -25,12 +25,10 @@ pub(crate) enum PresentedProof {
 /// Why a renewal is refused. Nothing is spent by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProofRefusal {
-    /// The header is missing.
     #[error(
         "the token of this session is renewed only with the header {PROOF_HEADER}, signed by the key that it registered with"
     )]
     Required,
-    /// The header is no proof.
     #[error(transparent)]
     Malformed(#[from] NotAProof),
     /// Another key, another token, another trust domain or another time was signed.
@@ -38,7 +36,6 @@ pub(crate) enum ProofRefusal {
         "the header {PROOF_HEADER} is not a signature of this session's key over this token and the time that it names"
     )]
     Signature,
-    /// The proof is right, and its time is too far from the broker's.
     #[error(
         "the time of the header {PROOF_HEADER} is {0} s from the broker's, at most {PROOF_WINDOW_SECONDS} are accepted: \
          sign the time of the header Date"

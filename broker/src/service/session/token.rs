@@ -16,7 +16,6 @@ use crate::metrics::Metrics;
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignError {
-    /// The claims are no JSON.
     #[error("claims can't be written: {0}")]
     Json(#[from] serde_json::Error),
     #[error("token can't be signed: {0}")]
