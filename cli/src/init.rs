@@ -1,8 +1,8 @@
 //! `awrit init`: a configuration file with a new admin secret, for a broker outside Kubernetes.
 
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::Entropy;
@@ -10,6 +10,7 @@ use agentwrit_protocol::system::SystemEntropy;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::Environment;
 use crate::args::InitArgs;
@@ -100,7 +101,7 @@ fn hash(secret: &str) -> Result<String, InitError> {
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<(), InitError> {
-    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else {
+    let (Some(_), Some(folder)) = (path.file_name(), path.parent()) else {
         return Err(InitError::NotAFile(path.to_owned()));
     };
     match path.symlink_metadata() {
@@ -118,33 +119,31 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), InitError> {
         made.map_err(failed(folder))?;
     }
     // A new file, renamed: no old permissions stay, no symlink is followed, and no reader sees half of it.
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".{}.new", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    let written = create(&temporary, text).and_then(|()| {
-        if force {
-            std::fs::rename(&temporary, path)
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let written = unnamed(folder, text).and_then(|file| {
+        let persisted = if force {
+            file.persist(path)
         } else {
-            // Unlike rename, a link never replaces what appeared meanwhile.
-            std::fs::hard_link(&temporary, path)
-        }
+            file.persist_noclobber(path)
+        };
+        persisted.map_err(|failure| failure.error)
     });
-    // After a rename there is nothing to remove.
-    let _ = std::fs::remove_file(&temporary);
     match written {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(InitError::Exists(path.to_owned())),
         Err(error) => Err(failed(path)(error)),
     }
 }
 
-fn create(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+/// A whole file in `folder` that hasn't its name yet, and goes when it gets none.
+fn unnamed(folder: &Path, text: &str) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.as_file().set_permissions(Permissions::from_mode(FILE_MODE))?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.as_file().sync_all()?;
+    Ok(file)
 }
