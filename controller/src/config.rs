@@ -31,36 +31,36 @@ pub enum LogFormat {
 pub struct Config {
     /// Namespace of the installation: Lease and Secrets are there.
     #[arg(long, env = "AGENTWRIT_NAMESPACE", value_parser = dns_label)]
-    pub namespace: String,
+    pub(crate) namespace: String,
 
     /// Name of this pod: holder of the Lease, and reporter of Events.
     #[arg(long, env = "AGENTWRIT_POD_NAME", value_parser = non_empty)]
-    pub pod_name: String,
+    pub(crate) pod_name: String,
 
     /// URL of the broker, for this controller and for the sidecars.
     #[arg(long, env = "AGENTWRIT_BROKER_URL", value_parser = non_empty)]
-    pub broker_url: String,
+    pub(crate) broker_url: String,
 
     /// Audience of the pods' ServiceAccount tokens, such as agentwrit://agentwrit-system/agentwrit.
     #[arg(long, env = "AGENTWRIT_ATTEST_AUDIENCE", value_parser = non_empty)]
-    pub attest_audience: String,
+    pub(crate) attest_audience: String,
 
     /// Image of the sidecar.
     #[arg(long, env = "AGENTWRIT_SIDECAR_IMAGE", value_parser = non_empty)]
-    pub sidecar_image: String,
+    pub(crate) sidecar_image: String,
 
     /// When the kubelet pulls it: Always, IfNotPresent or Never.
     #[arg(long, env = "AGENTWRIT_SIDECAR_PULL_POLICY", default_value = "IfNotPresent",
           value_parser = ["Always", "IfNotPresent", "Never"])]
-    pub sidecar_pull_policy: String,
+    pub(crate) sidecar_pull_policy: String,
 
     /// UID of the sidecar; left to the platform when unset (OpenShift).
     #[arg(long, env = "AGENTWRIT_SIDECAR_UID", value_parser = clap::value_parser!(i64).range(1..=4_294_967_294))]
-    pub sidecar_uid: Option<i64>,
+    pub(crate) sidecar_uid: Option<i64>,
 
     /// CPU and memory of the sidecars: resources of a container, in JSON. Pods may ask for others by annotations.
     #[arg(long, env = "AGENTWRIT_SIDECAR_RESOURCES", default_value = DEFAULT)]
-    pub sidecar_resources: Resources,
+    pub(crate) sidecar_resources: Resources,
 
     /// File with this controller's own ServiceAccount token for the broker.
     #[arg(
@@ -68,25 +68,25 @@ pub struct Config {
         env = "AGENTWRIT_IDENTITY_TOKEN_FILE",
         default_value = "/var/run/secrets/agentwrit.io/identity/token"
     )]
-    pub identity_token_file: PathBuf,
+    pub(crate) identity_token_file: PathBuf,
 
     /// Where the admission webhook listens, HTTPS; [::] is IPv6 and IPv4.
     #[arg(long, env = "AGENTWRIT_WEBHOOK_ADDRESS", default_value = "[::]:9443")]
-    pub webhook_address: SocketAddr,
+    pub(crate) webhook_address: SocketAddr,
 
     /// Further names and IP addresses in the webhook's certificate, for an API server that doesn't call it through
     /// the Service; separated by commas.
     #[arg(long, env = "AGENTWRIT_WEBHOOK_NAMES", value_delimiter = ',')]
-    pub webhook_names: Vec<String>,
+    pub(crate) webhook_names: Vec<String>,
 
     /// PEM file with the CA of the API server's client certificate: a client without a certificate of this CA can't
     /// call the webhook. Read again when it changes; an AdmissionConfiguration makes the API server use its certificate.
     #[arg(long, env = "AGENTWRIT_WEBHOOK_CLIENT_CA")]
-    pub webhook_client_ca: Option<PathBuf>,
+    pub(crate) webhook_client_ca: Option<PathBuf>,
 
     /// Where /livez, /readyz and /metrics listen, plain HTTP; [::] is IPv6 and IPv4.
     #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "[::]:9090")]
-    pub ops_address: SocketAddr,
+    pub(crate) ops_address: SocketAddr,
 
     /// Form of the log lines.
     #[arg(long, env = "AGENTWRIT_LOG_FORMAT", value_enum, default_value = "json")]
