@@ -13,11 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::metrics::{ApiCall, AttestMetrics};
 use crate::{Attestor, AttestorError, BoundPod, Caller, bearer, identity};
 
-/// Most questions in flight at the API server: those of all sources, and those of the controller's source, which
-/// nobody else can take.
+/// Most calls in flight at the API server: for all sources, and beside them some for the controller's source alone.
 const MAX_IN_FLIGHT: usize = 14;
 const MAX_CONTROLLER_IN_FLIGHT: usize = 2;
-/// Most questions that wait.
+/// Most calls that wait.
 const MAX_WAITING: usize = 2_048;
 /// How long after its last review the controller's source is still known as that, milliseconds.
 const CONTROLLER_SOURCE_MS: i64 = 600_000;

@@ -1,4 +1,4 @@
-//! What can be told about a ServiceAccount token without asking anybody: enough to spare the API server nonsense.
+//! What a ServiceAccount token shows without a call: enough to spare the API server nonsense.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ const _: () = assert!(
     "the leeway would make expiry meaningless"
 );
 
-/// The claims that are looked at; audiences where they stand, for there may be any number.
+/// The claims that are looked at; audiences in place, for there may be any number.
 #[derive(Deserialize)]
 struct Unverified<'a> {
     #[serde(borrow)]

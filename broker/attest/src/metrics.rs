@@ -21,7 +21,7 @@ pub(crate) enum ApiCall {
 }
 
 impl AttestMetrics {
-    /// Counters that nobody scrapes yet: whoever puts the broker together registers [`AttestMetrics::collectors`].
+    /// Counters that are not registered yet: that is for the broker, with [`AttestMetrics::collectors`].
     ///
     /// # Errors
     /// When a metric is defined wrongly.

@@ -34,7 +34,7 @@ pub enum SidecarPolicy {
     NoSidecar,
     /// It names none.
     Missing,
-    /// Its value comes from elsewhere: what the process is told can't be seen here.
+    /// Its value comes from elsewhere and can't be seen here.
     Unclear,
     /// This one.
     Named(String),
@@ -275,7 +275,7 @@ mod tests {
             SidecarPolicy::Unclear,
             "the API server takes no two of one name"
         );
-        // Not ours, whatever it is told: containers that run beside the application.
+        // Not ours, whatever its environment says: containers that run beside the application.
         let beside = json!({"spec": {"containers": ours(json!([reader]))}});
         assert_eq!(
             PodFacts::from_json(&beside.to_string()).unwrap().sidecar,

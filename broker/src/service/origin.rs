@@ -1,4 +1,4 @@
-//! Where a request comes from, as audit events tell it.
+//! Where a request comes from, as audit events have it.
 
 use std::net::IpAddr;
 

@@ -81,7 +81,7 @@ impl KeySet {
         let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#);
         Ok(Self {
             encoded_header: URL_SAFE_NO_PAD.encode(header),
-            // Kept: jsonwebtoken would derive the public key anew for each signature, which nearly doubles its cost.
+            // Kept: jsonwebtoken would derive the public key again for each signature, which nearly doubles its cost.
             signing: Ed25519KeyPair::from_seed_and_public_key(seed, &public).map_err(|_| KeyError::Refused)?,
             verifying: DecodingKey::from_ed_der(&public),
             nonce_key: mac(seed, b"agentwrit nonce v1"),

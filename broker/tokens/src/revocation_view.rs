@@ -46,7 +46,7 @@ impl View {
         }
     }
 
-    /// Whether a token with these claims stands.
+    /// The state of a token with these claims.
     pub fn state(&self, claims: &Claims, times: Times) -> TokenState {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.state(claims, times)

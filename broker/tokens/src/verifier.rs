@@ -76,7 +76,7 @@ impl TokenError {
 pub struct Verified {
     /// Its claims.
     pub claims: Arc<Claims>,
-    /// Whether it stands; never [`TokenState::IssuedBeforeStore`].
+    /// Its state; never [`TokenState::IssuedBeforeStore`].
     pub state: TokenState,
 }
 

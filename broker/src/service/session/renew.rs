@@ -47,7 +47,7 @@ pub(crate) enum WishError {
 
 impl Wishes {
     /// Checks what was asked for: how many seconds the predecessor goes on, the key that makes a retry safe (an empty
-    /// one stands for one that is no text), and the proof of possession.
+    /// one means one that is no text), and the proof of possession.
     pub(crate) fn new(overlap_seconds: i64, key: Option<&str>, proof: PresentedProof) -> Result<Self, WishError> {
         if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
             return Err(WishError::Overlap(overlap_seconds));
