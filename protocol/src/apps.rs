@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::excerpt::excerpt;
+#[cfg(feature = "openapi")]
+use crate::schema;
 use crate::sensitive::Sensitive;
 use crate::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 
@@ -34,6 +36,11 @@ pub struct AppNameError(String);
 
 /// An app's name: `^[a-z][a-z0-9](?:-?[a-z0-9]+)*$`, 2 to 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    schema(pattern = "^[a-z][a-z0-9](?:-?[a-z0-9]+)*$", examples("order-service"))
+)]
 pub struct AppName(String);
 
 impl AppName {
@@ -101,35 +108,43 @@ impl AppStatus {
     }
 }
 
-/// `POST /v1/admin/apps`.
+/// The body of `POST /v1/admin/apps`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RegisterAppRequest {
-    /// See [`AppName`].
+    /// The name of the app.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = AppName, required))]
     pub name: Option<String>,
     /// Ceiling of what its agents may be allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes, required))]
     pub scopes: Option<Vec<String>>,
     /// Life of its tokens, seconds, 60 to 86400; the broker's `AA_APP_TOKEN_TTL` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 86400, examples(1800)))]
     pub token_ttl: Option<i64>,
 }
 
-/// `POST /v1/admin/apps` → 201.
+/// The answer of `POST /v1/admin/apps`, with status 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterAppResponse {
     /// `app-<name>-<6 hex>`.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::AppId))]
     pub app_id: String,
     /// What the app logs in with.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::ClientId))]
     pub client_id: String,
     /// 64 lower-hex characters, told this once.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::HexSecret))]
     pub client_secret: Sensitive,
     /// Ceiling of what its agents may be allowed.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes))]
     pub scopes: Vec<String>,
     /// Life of its tokens, seconds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(1800)))]
     pub token_ttl: i64,
 }
 
@@ -138,83 +153,104 @@ pub struct RegisterAppResponse {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct App {
     /// `app-<name>-<6 hex>`.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::AppId))]
     pub app_id: String,
-    /// See [`AppName`].
+    /// The name of the app.
+    #[cfg_attr(feature = "openapi", schema(value_type = AppName))]
     pub name: String,
     /// What the app logs in with.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::ClientId))]
     pub client_id: String,
     /// Ceiling of what its agents may be allowed.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes))]
     pub scopes: Vec<String>,
     /// Life of its tokens, seconds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(1800)))]
     pub token_ttl: i64,
     /// Whether it may be used.
     pub status: AppStatus,
     /// RFC 3339, seconds, UTC.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Timestamp))]
     pub created_at: String,
     /// RFC 3339, seconds, UTC.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Timestamp))]
     pub updated_at: String,
 }
 
-/// `GET /v1/admin/apps` → 200.
+/// The answer of `GET /v1/admin/apps`, with status 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppsResponse {
     /// Newest first, deregistered ones among them.
     pub apps: Vec<App>,
     /// How many there are.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(1)))]
     pub total: i64,
 }
 
-/// `PUT /v1/admin/apps/{id}`: at least one member.
+/// The body of `PUT /v1/admin/apps/{id}`: at least one member.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct UpdateAppRequest {
     /// The new ceiling.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<schema::Scope>>))]
     pub scopes: Option<Vec<String>>,
     /// The new life of its tokens, seconds, 60 to 86400.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 86400, examples(1800)))]
     pub token_ttl: Option<i64>,
 }
 
-/// `DELETE /v1/admin/apps/{id}` → 200.
+/// The answer of `DELETE /v1/admin/apps/{id}`, with status 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RemoveAppResponse {
     /// As asked.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::AppId))]
     pub app_id: String,
     /// Always inactive.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^inactive$", examples("inactive")))]
     pub status: AppStatus,
     /// When it was deregistered first: RFC 3339, seconds, UTC.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Timestamp))]
     pub deregistered_at: String,
 }
 
-/// `POST /v1/app/auth`.
+/// The body of `POST /v1/app/auth`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct AppAuthRequest {
     /// As registration told it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required, min_length = 1, examples("os-4f2a9c071be6")))]
     pub client_id: Option<String>,
     /// As registration told it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required, min_length = 1, examples("the-client-secret")))]
     pub client_secret: Option<Sensitive>,
 }
 
-/// `POST /v1/app/auth` → 200.
+/// The answer of `POST /v1/app/auth`, with status 200.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppAuthResponse {
     /// The app's token.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Jwt))]
     pub access_token: Sensitive,
     /// Seconds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(1800)))]
     pub expires_in: i64,
     /// `Bearer`.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^Bearer$", examples("Bearer")))]
     pub token_type: String,
-    /// See [`APP_SCOPES`].
+    /// The scopes of every token of an app.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(
+        value_type = Vec<schema::Scope>, required, min_items = 1, example = json!(APP_SCOPES)
+    ))]
     pub scopes: Vec<String>,
 }
 

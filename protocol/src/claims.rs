@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::k8s::ORCH_PREFIX;
+#[cfg(feature = "openapi")]
+use crate::schema;
 use crate::scope::{ScopeError, ScopeSet};
 
 /// Who a token speaks for; endpoint guards check it beside the scope.
@@ -25,6 +27,7 @@ pub enum SubjectKind {
 pub struct Claims {
     /// Issuer; `""` when none is configured.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub iss: String,
     /// `admin`, `app:<app_id>` or an agent's SPIFFE id.
     pub sub: String,
@@ -35,17 +38,21 @@ pub struct Claims {
     pub exp: i64,
     /// First second in which the token is good, Unix time.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub nbf: i64,
     /// Second of issue, Unix time.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub iat: i64,
     /// Token id, 32 lower-hex characters.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex32))]
     pub jti: String,
     /// Session id; agents' tokens only, kept across renewals and delegations.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sid: String,
     /// Granted scopes, as requested, order kept.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes, required))]
     pub scope: Vec<String>,
     /// Task of the agent.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -58,9 +65,10 @@ pub struct Claims {
     pub delegation_chain: Vec<DelegationRecord>,
     /// Lower-hex SHA-256 of the chain as serialised here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64))]
     pub chain_hash: String,
     /// Ids of the delegations on the way from the session to this token, root first; beside the contract's claims, for
-    /// the broker alone. See [`crate::session::chain::NodeBinding`].
+    /// the broker alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegation_nodes: Vec<String>,
 }
@@ -98,13 +106,17 @@ impl Claims {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DelegationRecord {
     /// The delegating agent.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::SpiffeId))]
     pub agent: String,
     /// The delegating agent's scopes.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes))]
     pub scope: Vec<String>,
     /// When, RFC 3339 UTC with up to nine fraction digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PreciseTimestamp))]
     pub delegated_at: String,
     /// Ed25519 over `agent|scopes joined by ,|delegated_at`, 128 lower-hex characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex128, required))]
     pub signature: String,
 }
 

@@ -21,6 +21,8 @@ mod lower_hex;
 pub mod one_line;
 pub mod problem;
 pub mod renewal_proof;
+#[cfg(feature = "openapi")]
+pub mod schema;
 pub mod scope;
 pub mod sensitive;
 pub mod session;

@@ -126,25 +126,44 @@ pub const TYPE_PREFIX: &str = "urn:agentwrit:error:";
 pub struct Problem {
     /// `urn:agentwrit:error:` and the error code.
     #[serde(rename = "type")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(
+            required,
+            pattern = "^urn:agentwrit:error:[a-z_]+$",
+            examples("urn:agentwrit:error:not_found")
+        )
+    )]
     pub type_: String,
     /// Standard status text.
+    #[cfg_attr(feature = "openapi", schema(required, examples("Not Found")))]
     pub title: String,
     /// HTTP status.
+    #[cfg_attr(feature = "openapi", schema(required, minimum = 400, maximum = 599, examples(404)))]
     pub status: u16,
     /// What was wrong, for a person.
+    #[cfg_attr(feature = "openapi", schema(required, examples("app not found")))]
     pub detail: String,
     /// Request path without the query.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(required, examples("/v1/admin/apps/app-order-service-3f9a1c"))
+    )]
     pub instance: String,
     /// The code, for programs.
+    #[cfg_attr(feature = "openapi", schema(value_type = ErrorCode, required))]
     pub error_code: String,
     /// Equals the header `X-Request-ID`.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = crate::schema::RequestId, required))]
     pub request_id: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub hint: Option<String>,
     /// With `stale_writer`: the highest lease epoch that the broker has seen.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub current_epoch: Option<i64>,
 }
 

@@ -44,24 +44,6 @@ impl<'de> Deserialize<'de> for Sensitive {
     }
 }
 
-#[cfg(feature = "openapi")]
-mod schema {
-    use utoipa::openapi::RefOr;
-    use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
-
-    impl utoipa::PartialSchema for super::Sensitive {
-        fn schema() -> RefOr<Schema> {
-            let format = SchemaFormat::KnownFormat(KnownFormat::Password);
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .format(Some(format))
-                .into()
-        }
-    }
-
-    impl utoipa::ToSchema for super::Sensitive {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audit::GENESIS_HASH;
+#[cfg(feature = "openapi")]
+use crate::schema;
 
 /// Epoch of a store, and number and hash of the last event of its audit trail.
 ///
@@ -12,10 +14,13 @@ use crate::audit::GENESIS_HASH;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreMark {
     /// The store's epoch: 32 lower-hex digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex32))]
     pub epoch: String,
     /// Number of the last event; 0 before the first.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(1042)))]
     pub sequence: i64,
     /// Hash of that event: 64 lower-hex digits, all 0 before the first.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64))]
     pub head: String,
 }
 

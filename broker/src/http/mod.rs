@@ -7,6 +7,8 @@ pub mod error;
 pub mod handlers;
 mod layers;
 mod malformed_head;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod query;
 mod reply;
 pub mod request;

@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 use super::bounds::bound;
 use super::sanitise;
 use crate::lower_hex;
+#[cfg(feature = "openapi")]
+use crate::schema;
 
 /// Stands before the hash of the extra fields at the end of a detail.
 const EXT_HASH: &str = " ext_hash=";
@@ -21,10 +23,16 @@ fn is_zero(n: &i64) -> bool {
 #[serde(default)]
 pub struct AuditEvent {
     /// `evt-` and at least six decimal digits.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(required, pattern = "^evt-[0-9]{6,}$", examples("evt-000001"))
+    )]
     pub id: String,
     /// RFC 3339 UTC with up to nine fraction digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PreciseTimestamp, required))]
     pub timestamp: String,
     /// What happened, such as `token_issued`: a closed set.
+    #[cfg_attr(feature = "openapi", schema(value_type = super::EventType, required))]
     pub event_type: String,
     /// SPIFFE id, or the target of a revocation.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -36,18 +44,21 @@ pub struct AuditEvent {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub orch_id: String,
     /// What happened, sanitised; ends with ` ext_hash=<hex>` when an extra field is set.
+    #[cfg_attr(feature = "openapi", schema(required, examples("admin logged in")))]
     pub detail: String,
     /// Request path of a refused bearer.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub resource: String,
     /// `success` or `denied`.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Outcome))]
     pub outcome: String,
     /// Length of the delegation chain.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleg_depth: i64,
     /// Hash of the delegation chain.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64))]
     pub deleg_chain_hash: String,
     /// Never set by the broker; part of the hash.
     #[serde(skip_serializing_if = "is_zero")]
@@ -55,9 +66,11 @@ pub struct AuditEvent {
     /// Extra fields, chained through `ext_hash`.
     #[serde(flatten)]
     pub extra: ExtraFields,
-    /// See [`AuditEvent::compute_hash`].
+    /// SHA-256 of this event and of the hash before, in lower-case hexadecimal digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64, required))]
     pub hash: String,
     /// `hash` of the event before.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64, required))]
     pub prev_hash: String,
 }
 

@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::lower_hex;
 use crate::problem::Problem;
+#[cfg(feature = "openapi")]
+use crate::schema;
 use crate::sensitive::Sensitive;
 use crate::store_mark::StoreMark;
 use crate::wire::LaunchPolicy;
@@ -30,8 +32,10 @@ pub fn orch_id(namespace: &str, app: &str) -> String {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WriteOrder {
     /// `leaseTransitions` of the controller's Lease.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(3)))]
     pub lease_epoch: i64,
     /// Rises with every write under one epoch.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(17)))]
     pub sequence: i64,
 }
 
@@ -53,8 +57,10 @@ pub enum PolicyState {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppSpec {
     /// Ceiling of every LaunchToken of the app.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PolicyScopes))]
     pub scopes: Vec<String>,
     /// Caps every LaunchToken's `max_ttl_seconds`.
+    #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 86400, examples(3600)))]
     pub max_agent_ttl_seconds: i64,
 }
 
@@ -63,24 +69,31 @@ pub struct AppSpec {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LaunchTokenSpec {
     /// Name of the AgentApp in the same namespace.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PolicyName))]
     pub app: String,
     /// Free text, shown in the audit trail.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::ShortText))]
     pub agent_name: String,
     /// What pods may ask for.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PolicyScopes))]
     pub allowed_scopes: Vec<String>,
     /// Longest life of a pod's token, seconds.
+    #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 86400, examples(900)))]
     pub max_ttl_seconds: i64,
     /// ServiceAccounts that a pod must run under.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::ServiceAccountName>, min_items = 1, max_items = 16))]
     pub service_account_names: Vec<String>,
 }
 
-/// Body of `PUT /v1/k8s/policies/{apps|launch-tokens}/{namespace}/{name}`.
+/// The body of `PUT /v1/k8s/policies/{apps|launch-tokens}/{namespace}/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PutPolicy<S> {
     /// metadata.uid of the custom resource.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Uid))]
     pub uid: String,
     /// metadata.generation.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(4)))]
     pub generation: i64,
     /// Where this write stands.
     pub order: WriteOrder,
@@ -88,6 +101,7 @@ pub struct PutPolicy<S> {
     pub state: PolicyState,
     /// Why not, when `state` isn't `ready`; a condition reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<schema::ShortText>))]
     pub reason: Option<String>,
     /// What to enforce.
     pub spec: S,
@@ -106,17 +120,20 @@ pub type PutApp = PutPolicy<AppSpec>;
 /// A LaunchToken on its way to the broker.
 pub type PutLaunchToken = PutPolicy<LaunchTokenSpec>;
 
-/// Answer to a policy write.
+/// The answer to a policy write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PutPolicyResponse {
-    /// As [`PutPolicy::digest`].
+    /// SHA-256 of all that was written but the order, in lower-case hexadecimal digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64))]
     pub digest: String,
     /// For an AgentApp: its id among the broker's apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub app_id: Option<String>,
     /// Sessions that the write ended, because it no longer covers them.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required, minimum = 0, examples(0)))]
     pub revoked: i64,
 }
 
@@ -141,8 +158,10 @@ impl PolicyKind {
     }
 }
 
-/// One item of a bulk write. It is only written: serde would read one into a tree to find out its kind, so the broker
-/// reads kind, namespace and name first and then the write itself.
+/// One item of a bulk write.
+//
+// It is only written: serde would read one into a tree to find out its kind, so the broker reads kind, namespace and name
+// first and then the write itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -150,52 +169,63 @@ pub enum BulkItem {
     /// An AgentApp.
     App {
         /// metadata.namespace.
+        #[cfg_attr(feature = "openapi", schema(value_type = schema::Namespace))]
         namespace: String,
         /// metadata.name.
+        #[cfg_attr(feature = "openapi", schema(value_type = schema::PolicyName))]
         name: String,
         /// The write.
+        #[cfg_attr(feature = "openapi", schema(value_type = PutPolicy<AppSpec>))]
         #[serde(flatten)]
         put: PutApp,
     },
     /// A LaunchToken.
     LaunchToken {
         /// metadata.namespace.
+        #[cfg_attr(feature = "openapi", schema(value_type = schema::Namespace))]
         namespace: String,
         /// metadata.name.
+        #[cfg_attr(feature = "openapi", schema(value_type = schema::PolicyName))]
         name: String,
         /// The write.
+        #[cfg_attr(feature = "openapi", schema(value_type = PutPolicy<LaunchTokenSpec>))]
         #[serde(flatten)]
         put: PutLaunchToken,
     },
 }
 
-/// Body of `PUT /v1/k8s/policies`, at most 500 items and 1 MiB; apps before their launch tokens.
+/// The body of `PUT /v1/k8s/policies`, at most 500 items and 1 MiB; apps before their launch tokens.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkRequest {
     /// The writes, applied in order.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 500))]
     pub items: Vec<BulkItem>,
 }
 
-/// Result of one item of a bulk write.
+/// The result of one item of a bulk write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkResult {
-    /// As sent.
+    /// As it was sent.
     pub kind: PolicyKind,
-    /// As sent.
+    /// As it was sent.
+    #[cfg_attr(feature = "openapi", schema(examples("shop")))]
     pub namespace: String,
-    /// As sent.
+    /// As it was sent.
+    #[cfg_attr(feature = "openapi", schema(examples("orders")))]
     pub name: String,
     /// The answer of an accepted item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub accepted: Option<PutPolicyResponse>,
     /// The problem of a refused item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub problem: Option<Problem>,
 }
 
-/// Answer of `PUT /v1/k8s/policies`: 200, one result an item in the order sent.
+/// The answer of `PUT /v1/k8s/policies`: 200, one result an item in the order sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BulkResponse {
@@ -210,23 +240,31 @@ pub struct PolicySummary {
     /// Which kind.
     pub kind: PolicyKind,
     /// metadata.namespace.
+    #[cfg_attr(feature = "openapi", schema(examples("shop")))]
     pub namespace: String,
     /// metadata.name.
+    #[cfg_attr(feature = "openapi", schema(examples("orders")))]
     pub name: String,
     /// metadata.uid.
+    #[cfg_attr(feature = "openapi", schema(examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
     pub uid: String,
     /// metadata.generation.
+    #[cfg_attr(feature = "openapi", schema(examples(4)))]
     pub generation: i64,
-    /// As [`PutPolicy::digest`].
+    /// SHA-256 of all that was written but the order, in lower-case hexadecimal digits.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64))]
     pub digest: String,
     /// The last accepted write.
     pub order: WriteOrder,
     /// For an AgentApp: its id among the broker's apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub app_id: Option<String>,
     /// Live agents under it.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(2)))]
     pub active_agents: i64,
     /// Registrations ever made under it.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(9)))]
     pub issued: i64,
 }
 
@@ -235,20 +273,25 @@ pub struct PolicySummary {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LivePod {
     /// metadata.uid of the pod.
+    #[cfg_attr(feature = "openapi", schema(examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
     pub uid: String,
     /// metadata.namespace.
+    #[cfg_attr(feature = "openapi", schema(examples("shop")))]
     pub namespace: String,
     /// metadata.name.
+    #[cfg_attr(feature = "openapi", schema(examples("reader-x7k2p")))]
     pub name: String,
 }
 
-/// Answer of `GET /v1/k8s/policies`: enough to compare everything.
+/// The answer of `GET /v1/k8s/policies`: enough to compare everything.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicyListResponse {
     /// The store's epoch, as in the header.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex32))]
     pub epoch: String,
     /// The highest lease epoch seen.
+    #[cfg_attr(feature = "openapi", schema(examples(3)))]
     pub lease_epoch: i64,
     /// All policies.
     pub policies: Vec<PolicySummary>,
@@ -256,88 +299,107 @@ pub struct PolicyListResponse {
     pub pods: Vec<LivePod>,
 }
 
-/// Body of `POST /v1/k8s/mark`: what the caller remembers of the store.
+/// The body of `POST /v1/k8s/mark`: what the caller remembers of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MarkRequest {
     /// The text of the mark as it was kept, whatever it is; empty when there is none.
+    #[cfg_attr(feature = "openapi", schema(examples("")))]
     pub mark: String,
 }
 
-/// Answer of `POST /v1/k8s/mark`.
+/// The answer of `POST /v1/k8s/mark`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MarkResponse {
     /// Where the store stands now: the mark to keep.
     pub mark: StoreMark,
     /// Whether the mark showed that the store was put back from a copy, so that it has begun a new epoch.
+    #[cfg_attr(feature = "openapi", schema(examples(false)))]
     pub restored: bool,
 }
 
-/// Answer of `DELETE` of a policy and of `POST /v1/k8s/pods/{uid}/ended`.
+/// The answer of `DELETE` of a policy and of `POST /v1/k8s/pods/{uid}/ended`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RevokedResponse {
     /// Sessions that ended, and delegations to a pod that ended.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(1)))]
     pub revoked: i64,
 }
 
-/// Body of `POST /v1/k8s/launch-tokens`.
+/// The body of `POST /v1/k8s/launch-tokens`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct PodLaunchRequest {
     /// Name of the LaunchToken in the pod's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PolicyName, required))]
     pub policy: Option<String>,
     /// Raw Ed25519 public key, standard base64 with padding; only it can register with the launch token.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PublicKey, required))]
     pub public_key: Option<String>,
     /// Ask for less than the LaunchToken allows.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<schema::PodScopes>))]
     pub scopes: Option<Vec<String>>,
     /// Ask for a shorter life, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(600)))]
     pub ttl_seconds: Option<i64>,
     /// Whether the session's token is to be renewed only with the header `Agentwrit-Proof`: a token that was copied
     /// can't be renewed then.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(examples(true)))]
     pub renewal_proof: Option<bool>,
 }
 
-/// Answer of `POST /v1/k8s/launch-tokens`, 201.
+/// The answer of `POST /v1/k8s/launch-tokens`, 201.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodLaunchResponse {
     /// Single use, 30 s, bound to the key and the two ids.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::HexSecret))]
     pub launch_token: Sensitive,
     /// RFC 3339, seconds, UTC.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Timestamp))]
     pub expires_at: String,
     /// To register with.
+    #[cfg_attr(feature = "openapi", schema(pattern = r"^k8s\.", examples("k8s.shop.orders")))]
     pub orch_id: String,
     /// To register with: the pod's UID.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::Uid))]
     pub task_id: String,
     /// What to ask for at most.
     pub policy: LaunchPolicy,
 }
 
-/// Body of `POST /v1/k8s/pods/{uid}/ended`.
+/// The body of `POST /v1/k8s/pods/{uid}/ended`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodEndedRequest {
     /// metadata.namespace.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PodNamespace))]
     pub namespace: String,
     /// metadata.name.
+    #[cfg_attr(feature = "openapi", schema(value_type = schema::PodName))]
     pub name: String,
     /// Why: `deleted`, `replaced`, `succeeded` or `failed`.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", max_length = 256, examples("deleted"))
+    )]
     pub reason: String,
 }
 
-/// Answer of `POST /v1/k8s/pods/{uid}/release`.
+/// The answer of `POST /v1/k8s/pods/{uid}/release`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PodReleaseResponse {
     /// Whether the pod was quarantined until now.
+    #[cfg_attr(feature = "openapi", schema(examples(true)))]
     pub released: bool,
 }
 
@@ -346,30 +408,39 @@ pub struct PodReleaseResponse {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Denial {
     /// Rises with every refusal; pass the last one seen as `after`.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(8)))]
     pub cursor: i64,
     /// When, RFC 3339 UTC.
+    #[cfg_attr(feature = "openapi", schema(examples("2026-11-21T09:30:00Z")))]
     pub at: String,
     /// Namespace of the pod.
+    #[cfg_attr(feature = "openapi", schema(examples("shop")))]
     pub namespace: String,
     /// Name of the pod.
+    #[cfg_attr(feature = "openapi", schema(examples("reader-x7k2p")))]
     pub pod: String,
     /// UID of the pod.
+    #[cfg_attr(feature = "openapi", schema(examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
     pub pod_uid: String,
     /// LaunchToken that it named.
+    #[cfg_attr(feature = "openapi", schema(examples("reader")))]
     pub policy: String,
     /// The precise kind, as in the audit trail.
+    #[cfg_attr(feature = "openapi", schema(examples("pod_rate_limited")))]
     pub error_kind: String,
     /// A sentence for the Event; holds no secret and nothing of other namespaces.
+    #[cfg_attr(feature = "openapi", schema(examples("The pod registers too often.")))]
     pub message: String,
 }
 
-/// Answer of `GET /v1/k8s/denials?after=cursor`.
+/// The answer of `GET /v1/k8s/denials?after=cursor`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DenialsResponse {
     /// Oldest first.
     pub denials: Vec<Denial>,
     /// Pass as `after` next time.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(8)))]
     pub next: i64,
 }
 

@@ -12,7 +12,26 @@ use crate::http::{ApiError, ApiRequest, AppState, reply};
 use crate::service::admin::AdminError;
 use crate::service::error::Internal;
 
-/// `POST /v1/admin/auth`.
+/// Exchanges the admin secret for a token.
+///
+/// An address may ask 5 times a second, and 10 times at once. Every request counts, before anything else is looked at.
+/// Nothing but white space may follow the first value of the body.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v1/admin/auth", tag = "Admin", operation_id = "adminAuth",
+    request_body = AdminAuthRequest,
+    responses((
+        status = 200, body = AdminAuthResponse,
+        description = "A token with the scopes `admin:launch-tokens:*`, `admin:revoke:*` and `admin:audit:*`.",
+    )),
+    extensions(("x-refusals" = json!([
+        "rate_limited",
+        "invalid_request: client_id and client_secret are not accepted here: send {\"secret\": \"...\"}",
+        "invalid_request: secret is required",
+        "unauthorized: invalid credentials",
+        "forbidden: admin login is off (AA_ADMIN_AUTH)",
+        "unavailable",
+    ]))),
+))]
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     broker.rate_limits().admin_auth(call.origin(&call.path()))?;
     broker.admin_login().check_enabled()?;

@@ -11,7 +11,25 @@ use crate::passwords::SecretError;
 use crate::service::apps::login::LoginError;
 use crate::service::error::Internal;
 
-/// Trades an app's credentials for its token.
+/// Exchanges the credentials of an app for a token.
+///
+/// A client id may be used 10 times a minute, and 3 times at once; a body that names none counts for its address. An
+/// address may ask 10 times a second, and 50 times at once. Every request counts, before anything else is looked at.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v1/app/auth", tag = "Apps", operation_id = "appAuth",
+    request_body = AppAuthRequest,
+    responses((
+        status = 200, body = AppAuthResponse,
+        description = "A token that lives as long as the `token_ttl` of the app says.",
+    )),
+    extensions(("x-refusals" = json!([
+        "rate_limited",
+        "invalid_request: client_id and client_secret are required",
+        "unauthorized: Authentication failed",
+        "unavailable",
+        "unavailable: too many logins wait; nothing was changed",
+    ]))),
+))]
 pub(in crate::http) async fn auth(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     // The limiter goes by the same reading of the body as the login.
     let body = call.json::<AppAuthRequest>();

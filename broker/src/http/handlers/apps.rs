@@ -37,7 +37,34 @@ fn shown(app: AppRecord) -> App {
     }
 }
 
-/// `POST /v1/admin/apps`.
+#[cfg(feature = "openapi")]
+const REFUSALS: [&str; 6] = [
+    "invalid_request: scopes must be at most 32768 bytes of JSON",
+    "invalid_scope_format: scopes has 1001 items: at most 1000 are allowed",
+    "invalid_scope_format: scopes[0] is 8193 bytes long: at most 8192 are allowed",
+    "invalid_scope_format: scope \"read:orders\" is not of the form action:resource:identifier with three \
+     non-empty parts",
+    "invalid_ttl: token_ttl 59 must be from 60 to 86400 seconds",
+    "forbidden: scope \"admin:revoke:*\" is reserved: agents can't hold admin: and app: scopes",
+];
+
+/// Registers an app and makes its secret.
+///
+/// The name of a deregistered app is free again. An absent `token_ttl` means `AA_APP_TOKEN_TTL`.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v1/admin/apps", tag = "Apps", operation_id = "registerApp",
+    security(("bearer" = ["admin:launch-tokens:*"])),
+    request_body = RegisterAppRequest,
+    responses((status = 201, body = RegisterAppResponse, description = "The app. Its secret is told this once.")),
+    extensions(("x-refusals" = json!([
+        REFUSALS,
+        "invalid_request: scopes must not be empty",
+        "invalid_request: name is required",
+        "invalid_request: name \"X\" must be 2 to 64 characters of a-z, 0-9 and single inner hyphens, starting with a \
+         letter and then a letter or digit, such as order-reader",
+        "conflict: an app named \"order-service\" is registered already",
+    ]))),
+))]
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Answer {
     let admin = admin(&broker, &call).await?;
     let request: RegisterAppRequest = call.json()?;
@@ -52,7 +79,14 @@ pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiR
     Ok(reply(StatusCode::CREATED, &answer))
 }
 
-/// `GET /v1/admin/apps`.
+/// Lists every app, the newest first.
+///
+/// Deregistered apps are among them.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v1/admin/apps", tag = "Apps", operation_id = "listApps",
+    security(("bearer" = ["admin:launch-tokens:*"])),
+    responses((status = 200, body = AppsResponse, description = "All of them.")),
+))]
 pub(in crate::http) async fn list(State(broker): State<AppState>, call: ApiRequest) -> Answer {
     admin(&broker, &call).await?;
     let apps: Vec<App> = broker.apps().list().await?.into_iter().map(shown).collect();
@@ -60,7 +94,14 @@ pub(in crate::http) async fn list(State(broker): State<AppState>, call: ApiReque
     Ok(reply(StatusCode::OK, &AppsResponse { apps, total }))
 }
 
-/// `GET /v1/admin/apps/{id}`.
+/// Shows one app.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v1/admin/apps/{app_id}", tag = "Apps", operation_id = "getApp",
+    security(("bearer" = ["admin:launch-tokens:*"])),
+    params(crate::http::openapi::AppPath),
+    responses((status = 200, body = App, description = "The app.")),
+    extensions(("x-refusals" = json!(["not_found: app not found"]))),
+))]
 pub(in crate::http) async fn get(
     State(broker): State<AppState>,
     Path(app_id): Path<String>,
@@ -70,7 +111,22 @@ pub(in crate::http) async fn get(
     Ok(reply(StatusCode::OK, &shown(broker.apps().get(app_id).await?)))
 }
 
-/// `PUT /v1/admin/apps/{id}`.
+/// Changes an app.
+///
+/// All that the body names is changed, or nothing. An empty `scopes` counts as absent. What the app and its agents
+/// hold already stays as it is.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    put, path = "/v1/admin/apps/{app_id}", tag = "Apps", operation_id = "updateApp",
+    security(("bearer" = ["admin:launch-tokens:*"])),
+    params(crate::http::openapi::AppPath),
+    request_body = UpdateAppRequest,
+    responses((status = 200, body = App, description = "The app as it is now.")),
+    extensions(("x-refusals" = json!([
+        "not_found: app not found",
+        REFUSALS,
+        "invalid_request: scopes or token_ttl is required",
+    ]))),
+))]
 pub(in crate::http) async fn update(
     State(broker): State<AppState>,
     Path(app_id): Path<String>,
@@ -82,7 +138,16 @@ pub(in crate::http) async fn update(
     Ok(reply(StatusCode::OK, &shown(app)))
 }
 
-/// `DELETE /v1/admin/apps/{id}`.
+/// Deregisters an app for good.
+///
+/// Its tokens are revoked at once. A repeated request gets the same answer.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    delete, path = "/v1/admin/apps/{app_id}", tag = "Apps", operation_id = "removeApp",
+    security(("bearer" = ["admin:launch-tokens:*"])),
+    params(crate::http::openapi::AppPath),
+    responses((status = 200, body = RemoveAppResponse, description = "The app is inactive.")),
+    extensions(("x-refusals" = json!(["not_found: app not found"]))),
+))]
 pub(in crate::http) async fn remove(
     State(broker): State<AppState>,
     Path(app_id): Path<String>,

@@ -10,7 +10,26 @@ use crate::http::{ApiError, ApiRequest, AppState, authorize, query, reply_text};
 use crate::service::audit::{self, QueryError};
 use crate::service::authorize::Requirement;
 
-/// One page of the trail.
+/// Shows one page of the audit trail.
+///
+/// Events come in the order of their insertion. Filters are joined by AND. An empty value filters nothing, and a value
+/// that no event has gives an empty page.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v1/audit/events", tag = "Audit", operation_id = "auditEvents",
+    security(("bearer" = ["admin:audit:*"])),
+    params(crate::http::openapi::AuditQuery),
+    responses((
+        status = 200, body = agentwrit_protocol::wire::AuditEventsResponse,
+        description = "The page, and how many matches there are in all.",
+    )),
+    extensions(("x-refusals" = json!([
+        "invalid_request: since \"yesterday\" must be an RFC 3339 time such as 2026-01-02T03:04:05Z or \
+         2026-01-02T03:04:05%2B01:00, with T and Z in upper case",
+        "invalid_request: cursor \"5\" must be the id of an event such as evt-000123, or evt-000000 to begin with",
+        "invalid_request: cursor and offset exclude each other: leave offset out",
+        "invalid_request: limit \"0\" must be a whole number of at least 1",
+    ]))),
+))]
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     authorize(&broker, &call, Requirement::admin("admin:audit:*")).await?;
     let filter = audit::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;

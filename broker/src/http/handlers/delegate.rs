@@ -12,7 +12,30 @@ use crate::service::error::Internal;
 use crate::service::session::delegate::DelegateError;
 use crate::service::session::delegation::{DelegationDenial, Wanted};
 
-/// `POST /v1/delegate`.
+/// Passes part of the bearer's authority on to another agent.
+///
+/// A chain has at most five hops. The new token never outlives the bearer, and ends with it. A `ttl` of 0 or less
+/// means 60, and one over `AA_MAX_TTL` means that.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v1/delegate", tag = "Agents", operation_id = "delegate",
+    security(("bearer" = [])),
+    request_body = DelegateRequest,
+    responses((status = 200, body = DelegateResponse, description = "The delegate's token, and the chain within it.")),
+    extensions(("x-refusals" = json!([
+        "rate_limited",
+        "rate_limited: 256 delegations stand under this session, which is the most: wait until some expire, or release \
+         them",
+        "invalid_request: delegate_to is required",
+        "invalid_request: scope and delegation chain must be at most 32768 bytes of JSON each: ask for fewer scopes",
+        "invalid_request: scope is required and must not be empty",
+        "invalid_scope_format: scope has 1001 items: at most 1000 are allowed",
+        "invalid_scope_format: scope[0] is 8193 bytes long: at most 8192 are allowed",
+        "insufficient_scope: only tokens of agents can be renewed or delegated",
+        "scope_violation: delegation depth limit exceeded",
+        "scope_violation: delegated scope exceeds delegator scope",
+        "not_found: delegate agent not found",
+    ]))),
+))]
 pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     let bearer = authorize(&broker, &call, Requirement::AGENT).await?;
     let request: DelegateRequest = call.json()?;

@@ -6,16 +6,40 @@ use serde::Serialize;
 
 /// The discovery document. The broker has no authorization endpoint: it is there for those who check tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Discovery {
     /// `iss` of every token.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(pattern = "^https://", examples("https://broker.example.org"))
+    )]
     pub issuer: String,
     /// Where the key set is.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(
+            pattern = r"^https://.*/\.well-known/jwks\.json$",
+            examples("https://broker.example.org/.well-known/jwks.json")
+        )
+    )]
     pub jwks_uri: String,
     /// Required by the specification.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = Vec<String>, pattern = "^id_token$", min_items = 1, max_items = 1, examples("id_token"))
+    )]
     pub response_types_supported: [&'static str; 1],
     /// `sub` is the same for everybody.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = Vec<String>, pattern = "^public$", min_items = 1, max_items = 1, examples("public"))
+    )]
     pub subject_types_supported: [&'static str; 1],
     /// What tokens are signed with.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = Vec<String>, pattern = "^EdDSA$", min_items = 1, max_items = 1, examples("EdDSA"))
+    )]
     pub id_token_signing_alg_values_supported: [&'static str; 1],
 }
 

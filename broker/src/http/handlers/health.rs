@@ -21,10 +21,16 @@ pub fn health(broker: &Broker) -> HealthResponse {
 
 /// What `/readyz` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Readiness {
     /// `ready`, `degraded` (it answers, but some calls are refused) or `unready`.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(pattern = "^(ready|degraded|unready)$", examples("ready"))
+    )]
     pub status: &'static str,
     /// The product's version.
+    #[cfg_attr(feature = "openapi", schema(examples("0.1.0")))]
     pub version: &'static str,
     /// What is failing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -33,6 +39,7 @@ pub struct Readiness {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Failing>,
     /// The disk of the store; absent for a store in memory.
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<Disk>,
 }
@@ -46,6 +53,7 @@ impl Readiness {
 
 /// Room on the disk of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = DiskRoom))]
 pub struct Disk {
     /// Bytes that are left.
     pub free_bytes: u64,
@@ -55,14 +63,16 @@ pub struct Disk {
 
 const UNREADY: &str = "unready";
 
-/// A dependency that fails, or will.
+/// A dependency that fails, or will soon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = FailingDependency))]
 pub struct Failing {
     /// `store` or `clock`.
     pub dependency: &'static str,
     /// A word; never a driver's text.
     pub reason: &'static str,
     /// Both times when it is the clock, the bytes that are left when it is the disk.
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

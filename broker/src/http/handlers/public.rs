@@ -14,7 +14,14 @@ use crate::service::challenge;
 use crate::service::error::Internal;
 use crate::service::session::token::Validity;
 
-/// `GET /v1/challenge`.
+/// Makes a nonce to sign.
+///
+/// It is good for one registration within 30 s. An address may ask `AA_CHALLENGE_RATE` times a second.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v1/challenge", tag = "Agents", operation_id = "challenge",
+    responses((status = 200, body = agentwrit_protocol::wire::ChallengeResponse, description = "The nonce.")),
+    extensions(("x-refusals" = json!(["rate_limited"]))),
+))]
 pub(in crate::http) async fn challenge(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     broker.rate_limits().challenge(call.origin(&call.path()))?;
     let made = challenge::challenge(&broker.store, &broker.nonces, &broker.judging);
@@ -31,7 +38,18 @@ struct TokenInPlace<'a> {
     token: Option<&'a str>,
 }
 
-/// `POST /v1/token/validate`.
+/// Says whether a token stands now, and shows its claims.
+///
+/// The answer is 200 whatever the token is. The audience is not checked, and nothing is audited.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v1/token/validate", tag = "Tokens", operation_id = "validateToken",
+    request_body = ValidateRequest,
+    responses((
+        status = 200, body = ValidateResponse, description = "The claims of the token, or that it does not stand.",
+        example = json!({"valid": false, "error": "token is invalid or expired"}),
+    )),
+    extensions(("x-refusals" = json!(["invalid_request: token field is required", "unavailable"]))),
+))]
 pub(in crate::http) async fn validate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     let copy: Sensitive;
     let token = if let Some(TokenInPlace { token }) = call.borrowed_json() {
@@ -65,17 +83,37 @@ pub(in crate::http) async fn validate(State(broker): State<AppState>, call: ApiR
     }
 }
 
-/// `GET /v1/health`.
+/// Shows the state of the broker, always with 200.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v1/health", tag = "Operations", operation_id = "health",
+    responses((
+        status = 200, body = agentwrit_protocol::wire::HealthResponse,
+        description = "`db_connected` says whether a store on disk answers.",
+    )),
+))]
 pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response {
     reply(StatusCode::OK, &health::health(&broker))
 }
 
-/// `GET /.well-known/jwks.json`.
+/// Shows the keys that tokens are checked with.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/.well-known/jwks.json", tag = "Operations", operation_id = "jsonWebKeySet",
+    responses((status = 200, body = crate::http::openapi::JsonWebKeySet, description = "The key set.")),
+))]
 pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
     reply(StatusCode::OK, &broker.tokens.keys.jwks())
 }
 
-/// `GET /.well-known/openid-configuration`: how a resource server that knows the issuer finds the keys.
+/// Shows where the keys of the issuer are.
+///
+/// It is there only when `AA_ISSUER` is an https URL.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/.well-known/openid-configuration", tag = "Operations", operation_id = "openidConfiguration",
+    responses((status = 200, body = Discovery, description = "The discovery document.")),
+    extensions(("x-refusals" = json!([
+        "not_found: there is no discovery document: AA_ISSUER is not an https URL",
+    ]))),
+))]
 pub(in crate::http) async fn discovery(State(broker): State<AppState>) -> Result<Response, ApiError> {
     let document = Discovery::of(&broker.config.issuer).ok_or_else(|| {
         let detail = "there is no discovery document: AA_ISSUER is not an https URL";
@@ -84,7 +122,11 @@ pub(in crate::http) async fn discovery(State(broker): State<AppState>) -> Result
     Ok(reply(StatusCode::OK, &document))
 }
 
-/// `GET /openapi.json`: made and checked by `tests/openapi`.
+/// Shows this document.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/openapi.json", tag = "Operations", operation_id = "openapi",
+    responses((status = 200, body = Object, content_type = "application/json", description = "OpenAPI 3.1.")),
+))]
 pub(in crate::http) async fn openapi() -> Response {
     const DOCUMENT: &str = include_str!("../../../../docs/openapi.json");
     (

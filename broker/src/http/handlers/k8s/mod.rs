@@ -31,6 +31,24 @@ struct K8s {
 
 type Answer = Result<Response, ApiError>;
 
+/// The endpoints of this API, for the `OpenAPI` document.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(
+    policies::list,
+    policies::put_all,
+    policies::put_app,
+    policies::delete_app,
+    policies::put_launch_token,
+    policies::delete_launch_token,
+    policies::mark,
+    launch::launch,
+    pods::end,
+    pods::release,
+    denials::list,
+))]
+pub(in crate::http) struct Documented;
+
 /// The routes; none unless attestation is configured.
 pub fn routes(broker: &AppState) -> Router<AppState> {
     let Some(gate) = broker.attestation.clone() else {

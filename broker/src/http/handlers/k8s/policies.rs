@@ -18,7 +18,33 @@ use crate::service::k8s::policy::input::{InputError, Write};
 use crate::service::k8s::policy::write;
 use crate::service::k8s::policy::{list, removal};
 
-/// `PUT /v1/k8s/policies/apps/{namespace}/{name}`.
+#[cfg(feature = "openapi")]
+const WRITE_REFUSALS: [&str; 8] = [
+    "invalid_request: generation must be 0 or more, not -1",
+    "invalid_scope_format: spec.scopes has 65 items: at most 64 are allowed",
+    "invalid_scope_format: spec.scopes[0] is 257 bytes long: at most 256 are allowed",
+    "invalid_scope_format: spec.scopes \"read:orders\" must be action:resource:identifier",
+    "invalid_ttl: spec.max_agent_ttl_seconds must be 60 to 86400 seconds, not 5",
+    "forbidden: spec.scopes \"admin:x:y\": the families admin: and app: can't be granted to agents",
+    "conflict: the object was removed; its UID can't come back",
+    "stale_writer: a write with a higher order was accepted before",
+];
+
+/// Writes the policy of one AgentApp.
+///
+/// It is for the controller. All of it is written, or nothing; equal content is answered without a write.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    put, path = "/v1/k8s/policies/apps/{namespace}/{name}",
+    tag = "Kubernetes", operation_id = "putPolicyApp",
+    security(("serviceAccount" = [])),
+    params(crate::http::openapi::PolicyPath),
+    request_body = agentwrit_protocol::k8s::PutPolicy<agentwrit_protocol::k8s::AppSpec>,
+    responses((
+        status = 200, body = agentwrit_protocol::k8s::PutPolicyResponse,
+        description = "The policy is accepted.",
+    )),
+    extensions(("x-refusals" = json!(WRITE_REFUSALS))),
+))]
 pub(super) async fn put_app(
     State(k8s): State<K8s>,
     Path((namespace, name)): Path<(String, String)>,
@@ -33,7 +59,21 @@ pub(super) async fn put_app(
     ))
 }
 
-/// `PUT /v1/k8s/policies/launch-tokens/{namespace}/{name}`.
+/// Writes the policy of one LaunchToken.
+///
+/// It is for the controller. All of it is written, or nothing; equal content is answered without a write.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    put, path = "/v1/k8s/policies/launch-tokens/{namespace}/{name}",
+    tag = "Kubernetes", operation_id = "putPolicyLaunchToken",
+    security(("serviceAccount" = [])),
+    params(crate::http::openapi::PolicyPath),
+    request_body = agentwrit_protocol::k8s::PutPolicy<agentwrit_protocol::k8s::LaunchTokenSpec>,
+    responses((
+        status = 200, body = agentwrit_protocol::k8s::PutPolicyResponse,
+        description = "The policy is accepted.",
+    )),
+    extensions(("x-refusals" = json!(WRITE_REFUSALS))),
+))]
 pub(super) async fn put_launch_token(
     State(k8s): State<K8s>,
     Path((namespace, name)): Path<(String, String)>,
@@ -48,7 +88,23 @@ pub(super) async fn put_launch_token(
     ))
 }
 
-/// `DELETE /v1/k8s/policies/apps/{namespace}/{name}`.
+/// Removes the policy of one AgentApp.
+///
+/// It is for the controller. A tombstone for the UID stays; the request may be repeated.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    delete, path = "/v1/k8s/policies/apps/{namespace}/{name}",
+    tag = "Kubernetes", operation_id = "deletePolicyApp",
+    security(("serviceAccount" = [])),
+    params(crate::http::openapi::PolicyPath, crate::http::openapi::RemovalQuery),
+    responses((
+        status = 200, body = agentwrit_protocol::k8s::RevokedResponse,
+        description = "The policy is gone.",
+    )),
+    extensions(("x-refusals" = json!([
+        "invalid_request: query parameter uid is required",
+        "stale_writer: a write with a higher order was accepted before",
+    ]))),
+))]
 pub(super) async fn delete_app(
     State(k8s): State<K8s>,
     Path((namespace, name)): Path<(String, String)>,
@@ -57,7 +113,23 @@ pub(super) async fn delete_app(
     delete(&k8s, PolicyKey::app(&namespace, &name), &call).await
 }
 
-/// `DELETE /v1/k8s/policies/launch-tokens/{namespace}/{name}`.
+/// Removes the policy of one LaunchToken.
+///
+/// It is for the controller. A tombstone for the UID stays; the request may be repeated.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    delete, path = "/v1/k8s/policies/launch-tokens/{namespace}/{name}",
+    tag = "Kubernetes", operation_id = "deletePolicyLaunchToken",
+    security(("serviceAccount" = [])),
+    params(crate::http::openapi::PolicyPath, crate::http::openapi::RemovalQuery),
+    responses((
+        status = 200, body = agentwrit_protocol::k8s::RevokedResponse,
+        description = "The policy is gone.",
+    )),
+    extensions(("x-refusals" = json!([
+        "invalid_request: query parameter uid is required",
+        "stale_writer: a write with a higher order was accepted before",
+    ]))),
+))]
 pub(super) async fn delete_launch_token(
     State(k8s): State<K8s>,
     Path((namespace, name)): Path<(String, String)>,
@@ -73,13 +145,36 @@ async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
     Ok(reply(StatusCode::OK, &removed))
 }
 
-/// `GET /v1/k8s/policies`.
+/// Lists the digests of all policies, and the pods with sessions.
+///
+/// It is for the controller: one request is enough to compare everything.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/v1/k8s/policies", tag = "Kubernetes", operation_id = "listPolicies",
+    security(("serviceAccount" = [])),
+    responses((
+        status = 200, body = agentwrit_protocol::k8s::PolicyListResponse,
+        description = "All policies and pods.",
+    )),
+))]
 pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     Ok(reply(StatusCode::OK, &list::list(&k8s.broker.store).await?))
 }
 
-/// `POST /v1/k8s/mark`.
+/// Compares the store with what is remembered of it.
+///
+/// It is for the controller, which keeps the mark in its Lease. A store was put back from a copy when it stands before
+/// the mark, has another history, or never had the epoch of the mark. It then begins a new epoch, and refuses all
+/// tokens of before. A text that is no mark counts as a mark of an unknown epoch.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/v1/k8s/mark", tag = "Kubernetes", operation_id = "compareMark",
+    security(("serviceAccount" = [])),
+    request_body = MarkRequest,
+    responses((
+        status = 200, body = agentwrit_protocol::k8s::MarkResponse,
+        description = "The mark to keep from now on.",
+    )),
+))]
 pub(super) async fn mark(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
     let request: MarkRequest = body(&call)?;
@@ -137,7 +232,24 @@ fn malformed(misfit: &Misfit) -> K8sError {
     InputError::new(format!("malformed body: {misfit}")).into()
 }
 
-/// `PUT /v1/k8s/policies`: many writes in one request, each with a result of its own.
+/// Writes many policies in one request, each with a result of its own.
+///
+/// It is for the controller. Apps come before their launch tokens; a refused item does no harm to the others.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    put, path = "/v1/k8s/policies", tag = "Kubernetes", operation_id = "putPolicies",
+    security(("serviceAccount" = [])),
+    request_body = agentwrit_protocol::k8s::BulkRequest,
+    responses((
+        status = 200, body = BulkResponse, description = "One result for each item, in the order of the items.",
+        example = json!({"results": [{
+            "kind": "app",
+            "namespace": "shop",
+            "name": "orders",
+            "accepted": {"digest": "4f2a9c071be6d8534f2a9c071be6d8534f2a9c071be6d8534f2a9c071be6d853", "revoked": 0},
+        }]}),
+    )),
+    extensions(("x-refusals" = json!(["invalid_request: items must have 1 to 500 items, not 0"]))),
+))]
 pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Answer {
     let writer = k8s.controller(&call).await?;
     call.read_rest().await?;
