@@ -104,6 +104,27 @@ fn documented_query_parameters_are_those_that_are_read() {
 }
 
 #[tokio::test]
+async fn a_documented_scope_is_the_one_asked_for() {
+    let whole = Whole::new().await;
+    let token = whole.0.sign("app:nobody", &["read:orders:*"]);
+    let document = super::parsed();
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(scope) = operation["security"].pointer("/0/bearer/0") else {
+                continue;
+            };
+            let path = path.replace(['{', '}'], "");
+            let answer = whole.0.send_as(&token, &method.to_uppercase(), &path, "").await;
+            let detail = format!("token lacks required scope: {}", scope.as_str().unwrap());
+            answer.refused(403, "insufficient_scope", &detail);
+            asked += 1;
+        }
+    }
+    assert!(asked > 0, "no endpoint names a scope");
+}
+
+#[tokio::test]
 async fn the_committed_document_is_served() {
     let answer = Whole::new().await.0.get("/openapi.json").await;
     assert_eq!(answer.header("content-type"), "application/json");
