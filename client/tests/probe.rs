@@ -2,61 +2,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use agentwrit_client::{BrokerClient, ClientConfig, TlsFacts, TlsProblem, Trust};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::system::SystemClock;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use agentwrit_testkit::{Authority, Issued};
+use rcgen::KeyPair;
 use time::{Duration, OffsetDateTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let params = authority("root", 1000);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// A server with a certificate for `name`, good between these days from now.
-    fn acceptor(&self, name: &str, from: i64, to: i64) -> TlsAcceptor {
-        acceptor(&self.0, &[], name, from, to)
-    }
+fn root() -> Authority {
+    Authority::named("root", |params| params.not_after = in_days(1000))
 }
 
-fn authority(name: &str, ends: i64) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.not_after = in_days(ends);
-    params
-}
-
-fn acceptor(
-    issuer: &CertifiedIssuer<'static, KeyPair>,
-    above: &[CertificateDer<'static>],
-    name: &str,
-    from: i64,
-    to: i64,
-) -> TlsAcceptor {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    (params.not_before, params.not_after) = (in_days(from), in_days(to));
-    let leaf = params.signed_by(&key, issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let chain = [std::slice::from_ref(leaf.der()), above].concat();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+/// A certificate for `name`, good between these days from now.
+fn leaf(issuer: &Authority, name: &str, from: i64, to: i64) -> Issued {
+    issuer.issue_with(name, KeyPair::generate().unwrap(), |params| {
+        (params.not_before, params.not_after) = (in_days(from), in_days(to));
+    })
 }
 
 /// Whole seconds, as certificates count them.
@@ -81,7 +46,7 @@ async fn listener(tls: Option<TlsAcceptor>) -> SocketAddr {
 
 async fn probe(address: SocketAddr, trusted: &Authority) -> Result<TlsFacts, TlsProblem> {
     let client = BrokerClient::new(ClientConfig {
-        trust: Trust::Pem(trusted.0.pem().into_bytes()),
+        trust: Trust::Pem(trusted.pem().into_bytes()),
         ..ClientConfig::new(format!("https://localhost:{}", address.port()))
     })
     .unwrap();
@@ -94,10 +59,9 @@ async fn probe(address: SocketAddr, trusted: &Authority) -> Result<TlsFacts, Tls
 #[tokio::test]
 async fn the_end_of_a_chain_is_that_of_its_first_certificate_to_end() {
     for (middle_ends, leaf_ends, wanted) in [(365, 90, 90), (30, 90, 30)] {
-        let root = Authority::new();
-        let middle = authority("middle", middle_ends);
-        let middle = CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &root.0).unwrap();
-        let server = acceptor(&middle, std::slice::from_ref(middle.der()), "localhost", -1, leaf_ends);
+        let root = root();
+        let middle = root.below("middle", |params| params.not_after = in_days(middle_ends));
+        let server = leaf(&middle, "localhost", -1, leaf_ends).acceptor(&[middle.der()]);
         let facts = probe(listener(Some(server)).await, &root).await.unwrap();
         assert_eq!(facts.version, "TLS 1.3");
         let (expires, wanted) = (facts.expires.unwrap(), in_days(wanted));
@@ -107,26 +71,26 @@ async fn the_end_of_a_chain_is_that_of_its_first_certificate_to_end() {
 
 #[tokio::test]
 async fn each_fault_of_a_certificate_is_named() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (root(), root());
     let day = |days| in_days(days).date().to_string();
     let table = [
         (
-            authority.acceptor("localhost", -20, -10),
+            leaf(&authority, "localhost", -20, -10).acceptor(&[]),
             &authority,
             format!("a certificate of the broker's chain has expired on {}", day(-10)),
         ),
         (
-            authority.acceptor("localhost", 10, 20),
+            leaf(&authority, "localhost", 10, 20).acceptor(&[]),
             &authority,
             format!("a certificate of the broker's chain is not valid before {}", day(10)),
         ),
         (
-            authority.acceptor("broker.example", -1, 20),
+            leaf(&authority, "broker.example", -1, 20).acceptor(&[]),
             &authority,
             "the broker's certificate is not for \"localhost\" but for broker.example".to_owned(),
         ),
         (
-            authority.acceptor("localhost", -1, 20),
+            leaf(&authority, "localhost", -1, 20).acceptor(&[]),
             &other,
             "the broker's certificate is signed by an authority that isn't trusted".to_owned(),
         ),

@@ -5,6 +5,7 @@
 //! * [`Keys`], [`registration`], [`claims`]: what an agent does.
 //! * [`Answer`], [`send_over`]: one request, and what the broker answered.
 //!
+//! With the feature `tls`, [`Authority`]: certificates.
 //! With the feature `load`, [`load`]: clients and a broker process for the programs that measure or kill one.
 //!
 //! With the feature `broker`:
@@ -27,6 +28,8 @@
 
 mod answer;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificates;
 mod fake_broker;
 mod keys;
 #[cfg(feature = "load")]
@@ -36,6 +39,8 @@ mod watched;
 
 pub use answer::{Answer, send_over};
 pub use blocking::{Pending, Reply};
+#[cfg(feature = "tls")]
+pub use certificates::{Authority, Issued};
 pub use fake_broker::{Call, FakeBroker, FakeReply};
 pub use keys::{Keys, claims, registration, unsigned_token};
 pub use process::{Process, Program};

@@ -1,46 +1,22 @@
 //! TLS over real sockets.
 
-use agentwrit_testkit::{Harness, send_over};
-use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use agentwrit_testkit::{Authority, Harness, Issued, send_over};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub struct Authority(pub CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    pub fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    pub fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap(), key)
-    }
-
-    pub fn write(&self, folder: &Path, name: &str) {
-        let (certificate, key) = self.issue(name);
-        std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
-        std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
-    }
-}
-
 async fn connect(
     harness: &Harness,
     trusted: &Authority,
-    client: Option<(rcgen::Certificate, KeyPair)>,
+    client: Option<Issued>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.0.der().clone()).unwrap();
+    roots.add(trusted.der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -48,12 +24,7 @@ async fn connect(
     let builder = builder.with_root_certificates(roots);
     let config = match client {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-            builder
-                .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
-                .unwrap()
-        }
+        Some(own) => builder.with_client_auth_cert(vec![own.der()], own.key_der()).unwrap(),
     };
     let stream = TcpStream::connect(harness.address()).await?;
     TlsConnector::from(Arc::new(config))
@@ -63,8 +34,8 @@ async fn connect(
 
 fn folder_with(authority: &Authority) -> Arc<TempDir> {
     let folder = tempfile::tempdir().unwrap();
-    authority.write(folder.path(), "broker.test");
-    std::fs::write(folder.path().join("ca.crt"), authority.0.pem()).unwrap();
+    authority.issue("broker.test").write(folder.path(), "tls");
+    std::fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
     Arc::new(folder)
 }
 
@@ -102,14 +73,14 @@ async fn a_changed_certificate_is_served_and_a_broken_one_is_not() {
     };
     let tls = agentwrit_server::tls::Tls::load(files).unwrap();
     assert!(!tls.refresh().unwrap());
-    new.write(folder.path(), "broker.test");
+    new.issue("broker.test").write(folder.path(), "tls");
     assert!(tls.refresh().unwrap());
     assert!(!tls.refresh().unwrap());
     std::fs::write(folder.path().join("tls.crt"), "half a file").unwrap();
     let error = tls.refresh().unwrap_err();
     assert!(error.to_string().contains("tls.crt"), "{error}");
-    new.write(folder.path(), "broker.test");
-    let (other, _) = new.issue("broker.test");
+    new.issue("broker.test").write(folder.path(), "tls");
+    let other = new.issue("broker.test");
     std::fs::write(folder.path().join("tls.crt"), other.pem()).unwrap();
     assert!(tls.refresh().is_err(), "a certificate whose key is another");
 }

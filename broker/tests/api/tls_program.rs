@@ -1,18 +1,17 @@
 //! TLS of the real program: what may be negotiated, and files that change while it runs (`docs/wire-contract.md` §17.7).
 
-use agentwrit_testkit::Process;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
+use agentwrit_testkit::{Authority, Process};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm};
 use rustix::process::Signal;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{CipherSuite, ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned};
 
 use super::hello::{Hello, ServerSays};
-use super::tls::Authority;
 
 type Session = StreamOwned<ClientConnection, TcpStream>;
 
@@ -88,7 +87,7 @@ fn health(session: &mut Session) -> std::io::Result<()> {
 /// A client that trusts one authority; `shows` is a certificate of its own.
 fn client(trusted: &Authority, shows: Option<&Authority>, suites: &[u16]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.0.der().clone()).unwrap();
+    roots.add(trusted.der()).unwrap();
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     if !suites.is_empty() {
         provider
@@ -113,21 +112,15 @@ fn client(trusted: &Authority, shows: Option<&Authority>, suites: &[u16]) -> Arc
     Arc::new(match shows {
         None => builder.with_no_client_auth(),
         Some(issuer) => {
-            let (certificate, key) = issuer.issue("client");
-            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-            builder
-                .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
-                .unwrap()
+            let own = issuer.issue("client");
+            builder.with_client_auth_cert(vec![own.der()], own.key_der()).unwrap()
         }
     })
 }
 
 fn write_leaf(authority: &Authority, folder: &Path, algorithm: &'static SignatureAlgorithm) {
     let key = KeyPair::generate_for(algorithm).unwrap();
-    let params = CertificateParams::new(vec!["broker.test".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority.0).unwrap();
-    std::fs::write(folder.join("tls.crt"), certificate.pem()).unwrap();
-    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+    authority.issue_with("broker.test", key, |_| ()).write(folder, "tls");
 }
 
 #[test]
@@ -173,12 +166,14 @@ fn exactly_the_promised_versions_and_suites_can_be_negotiated() {
 #[test]
 fn new_connections_get_a_new_certificate_and_old_ones_live_on() {
     let (old, new) = (Authority::new(), Authority::new());
-    let mut program = Program::start("tls", |folder| old.write(folder, "broker.test"));
+    let mut program = Program::start("tls", |folder| {
+        old.issue("broker.test").write(folder, "tls");
+    });
     let (trusts_old, trusts_new) = (client(&old, None, &[]), client(&new, None, &[]));
     let mut first = program.connect(&trusts_old).unwrap();
     assert!(program.connect(&trusts_new).is_err());
 
-    new.write(program.folder.path(), "broker.test");
+    new.issue("broker.test").write(program.folder.path(), "tls");
     program.reload("certificate files have changed");
     let mut second = program.connect(&trusts_new).unwrap();
     // Whoever has a ticket from before still has to like the new one.
@@ -186,7 +181,7 @@ fn new_connections_get_a_new_certificate_and_old_ones_live_on() {
     health(&mut first).unwrap();
 
     let folder = program.folder.path().to_owned();
-    let (stranger, _) = new.issue("broker.test");
+    let stranger = new.issue("broker.test");
     let breaks: [(&str, Break); 4] = [
         (
             "tls.crt",
@@ -211,7 +206,7 @@ fn new_connections_get_a_new_certificate_and_old_ones_live_on() {
         assert!(line.contains(":WARN]") && line.contains(named), "{line}");
         program.connect(&trusts_new).unwrap();
     }
-    old.write(&folder, "broker.test");
+    old.issue("broker.test").write(&folder, "tls");
     program.reload("certificate files have changed");
     program.connect(&trusts_old).unwrap();
     for session in [&mut first, &mut second] {
@@ -223,8 +218,8 @@ fn new_connections_get_a_new_certificate_and_old_ones_live_on() {
 fn a_new_client_ca_is_used_and_a_broken_one_is_not() {
     let (server, old, new) = (Authority::new(), Authority::new(), Authority::new());
     let mut program = Program::start("mtls", |folder| {
-        server.write(folder, "broker.test");
-        std::fs::write(folder.join("ca.crt"), old.0.pem()).unwrap();
+        server.issue("broker.test").write(folder, "tls");
+        std::fs::write(folder.join("ca.crt"), old.pem()).unwrap();
     });
     let (of_old, of_new) = (client(&server, Some(&old), &[]), client(&server, Some(&new), &[]));
     let mut first = program.connect(&of_old).unwrap();
@@ -232,7 +227,7 @@ fn a_new_client_ca_is_used_and_a_broken_one_is_not() {
     assert!(program.connect(&client(&server, None, &[])).is_err());
 
     let ca = program.folder.path().join("ca.crt");
-    std::fs::write(&ca, new.0.pem()).unwrap();
+    std::fs::write(&ca, new.pem()).unwrap();
     program.reload("certificate files have changed");
     let mut second = program.connect(&of_new).unwrap();
     // Its ticket from before opens nothing.
@@ -247,7 +242,7 @@ fn a_new_client_ca_is_used_and_a_broken_one_is_not() {
         program.connect(&of_new).unwrap();
         assert!(program.connect(&of_old).is_err());
     }
-    std::fs::write(&ca, format!("{}{}", old.0.pem(), new.0.pem())).unwrap();
+    std::fs::write(&ca, format!("{}{}", old.pem(), new.pem())).unwrap();
     program.reload("certificate files have changed");
     for config in [&of_old, &of_new] {
         program.connect(config).unwrap();

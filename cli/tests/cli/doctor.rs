@@ -5,11 +5,10 @@ use std::net::TcpListener;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::system::SystemClock;
-use rcgen::CertificateParams;
 use time::Duration;
 
 use super::brokers::{FakeBroker, RealBroker};
-use super::certificates::Authority;
+use super::certificates::CaFiles;
 use super::support::{Ended, awrit};
 
 /// Status and result of each check, by name, in order.
@@ -249,11 +248,10 @@ fn a_broken_trail_is_named() {
 #[test]
 fn certificates_are_judged() {
     let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new(folder.path(), "ca");
+    let authority = CaFiles::new(folder.path(), "ca");
     let ca = authority.file();
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = SystemClock.now() + Duration::days(3);
-    let (certificate, key) = authority.issue_as("localhost", &params);
+    let in_three_days = SystemClock.now() + Duration::days(3);
+    let (certificate, key) = authority.issue_with("localhost", |params| params.not_after = in_three_days);
     let settings = [
         ("AA_TLS_MODE", "mtls"),
         ("AA_TLS_CERT", &certificate),
@@ -261,7 +259,7 @@ fn certificates_are_judged() {
         ("AA_TLS_CLIENT_CA", &ca),
     ];
     let (own, own_key) = authority.issue("operator");
-    let other = Authority::new(folder.path(), "other").file();
+    let other = CaFiles::new(folder.path(), "other").file();
     let broker = RealBroker::in_folder(folder, &settings);
     let own = ["--ca-cert", &ca, "--client-cert", &own, "--client-key", &own_key];
     let ended = doctor(&broker.url, &own);

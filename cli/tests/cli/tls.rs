@@ -1,13 +1,13 @@
 //! TLS and client certificates.
 
 use super::brokers::RealBroker;
-use super::certificates::Authority;
+use super::certificates::CaFiles;
 use super::support::{Ended, awrit};
 
 /// A broker in this TLS mode with a certificate for `host`, and the authority that signed it.
-fn broker(mode: &str, host: &str) -> (RealBroker, Authority) {
+fn broker(mode: &str, host: &str) -> (RealBroker, CaFiles) {
     let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new(folder.path(), "ca");
+    let authority = CaFiles::new(folder.path(), "ca");
     let (certificate, key) = authority.issue(host);
     let client_ca = authority.file();
     let mut settings = vec![
@@ -62,7 +62,7 @@ fn the_ca_comes_from_the_flag_or_the_environment() {
     let system = ("SSL_CERT_FILE", bundle);
     assert_eq!(run(&broker, &[system], &[]).code, 0);
     refused(&run(&broker, &[system, wrong[0]], &[]), "/nonexistent/ca.crt");
-    let other = Authority::new(broker.folder.path(), "other");
+    let other = CaFiles::new(broker.folder.path(), "other");
     refused(
         &run(&broker, &[], &["--ca-cert", &other.file()]),
         "invalid peer certificate",
@@ -93,7 +93,7 @@ fn a_broker_that_asks_for_a_certificate_gets_one() {
         &run(&broker, &[], &trusted),
         "asks for a client certificate that it trusts: --client-cert",
     );
-    let stranger = Authority::new(broker.folder.path(), "stranger").issue("stranger-operator");
+    let stranger = CaFiles::new(broker.folder.path(), "stranger").issue("stranger-operator");
     let own = ["--client-cert", &stranger.0, "--client-key", &stranger.1];
     refused(
         &run(&broker, &[], &[trusted.as_slice(), &own].concat()),

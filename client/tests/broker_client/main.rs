@@ -15,13 +15,12 @@ use agentwrit_protocol::apps::{AppStatus, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::k8s::{PodLaunchRequest, PolicyKind, WriteOrder};
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{ErrorCode, Sensitive};
+use agentwrit_testkit::Authority;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -120,40 +119,12 @@ fn answer(status: u16, body: &str) -> Option<Response<Full<Bytes>>> {
 
 const HEALTH: &str = r#"{"status":"ok","version":"2.0.0","uptime":1,"db_connected":true,"audit_events_count":0}"#;
 
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { issuer }
-    }
-
-    fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
-    }
-}
-
 async fn tls_server(authority: &Authority) -> Server {
-    Server::start(Some(authority.acceptor()), Arc::new(|_: &Seen| answer(200, HEALTH))).await
+    Server::start(
+        Some(authority.issue("localhost").acceptor(&[])),
+        Arc::new(|_: &Seen| answer(200, HEALTH)),
+    )
+    .await
 }
 
 fn https(server: &Server, trust: Trust) -> BrokerClient {

@@ -112,7 +112,7 @@ impl TlsSource for WebhookTls {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use agentwrit_testkit::{Authority, Issued};
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, RootCertStore};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -120,41 +120,17 @@ mod tests {
 
     use super::*;
 
-    struct Ca(CertifiedIssuer<'static, KeyPair>);
-
-    impl Ca {
-        fn new() -> Self {
-            let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-            Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-        }
-
-        fn issue(&self, name: &str) -> PemPair {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            PemPair {
-                certificate: params.signed_by(&key, &self.0).unwrap().pem(),
-                key: key.serialize_pem(),
-            }
-        }
-    }
-
     /// Whether a client with this certificate gets through.
-    async fn connects(tls: &WebhookTls, server: &Ca, client: Option<&PemPair>) -> bool {
+    async fn connects(tls: &WebhookTls, server: &Authority, client: Option<&Issued>) -> bool {
         let mut roots = RootCertStore::empty();
-        roots.add(server.0.der().clone()).unwrap();
+        roots.add(server.der()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
         let config = match client {
             None => builder.with_no_client_auth(),
-            Some(pair) => builder
-                .with_client_auth_cert(
-                    vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()],
-                    PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap(),
-                )
-                .unwrap(),
+            Some(own) => builder.with_client_auth_cert(vec![own.der()], own.key_der()).unwrap(),
         };
         let (ours, theirs) = duplex(64 * 1024);
         let accepting = async {
@@ -173,12 +149,17 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_api_servers_certificate_gets_through() {
-        let (server, apiserver, stranger) = (Ca::new(), Ca::new(), Ca::new());
+        let (server, apiserver, stranger) = (Authority::new(), Authority::new(), Authority::new());
         let leaf = Arc::new(Leaf::default());
-        leaf.set(&server.issue("webhook.test")).unwrap();
+        let issued = server.issue("webhook.test");
+        leaf.set(&PemPair {
+            certificate: issued.pem(),
+            key: issued.key_pem(),
+        })
+        .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.crt");
-        std::fs::write(&path, apiserver.0.pem()).unwrap();
+        std::fs::write(&path, apiserver.pem()).unwrap();
         let open = WebhookTls::load(Arc::clone(&leaf), None).unwrap();
         assert!(connects(&open, &server, None).await);
         let tls = WebhookTls::load(leaf, Some(path.clone())).unwrap();
@@ -193,7 +174,7 @@ mod tests {
             connects(&tls, &server, Some(&good)).await,
             "the last good content stays"
         );
-        std::fs::write(&path, stranger.0.pem()).unwrap();
+        std::fs::write(&path, stranger.pem()).unwrap();
         assert!(tls.refresh().unwrap());
         assert!(connects(&tls, &server, Some(&bad)).await && !connects(&tls, &server, Some(&good)).await);
     }
