@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_right_is_remembered_for_the_hash_and_the_client_that_it_was_right_for() {
+    async fn a_right_secret_is_remembered_by_hash_and_client() {
         let secrets = HashedSecrets::with([1; 32], 4, APP_SECRET_BYTES, 0);
         let secret = "5e".repeat(32);
         let hash = stored(&secret);
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobodys_hash_is_well_formed_and_costs_what_others_cost() {
+    async fn the_hash_for_unknown_clients_costs_as_much_as_others() {
         let secrets = HashedSecrets::of_apps([1; 32], 12);
         assert_eq!(bcrypt::verify("x", secrets.dummy.expose()).ok(), Some(false));
         let hash = secrets.hash(&"x".into()).await.unwrap();

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_goes_once_exported_and_a_full_disk_decides_otherwise() {
+    fn age_export_and_a_full_disk_decide_when_events_are_dropped() {
         let day = 86_400_000;
         for (full, export, exported, passed, starved, decision) in [
             (WhenFull::Drop, false, false, day, false, Decision::Stay),

@@ -200,7 +200,7 @@ fn secrets_are_never_in_what_is_said() {
 }
 
 #[test]
-fn a_database_url_is_refused_with_all_else_that_is_wrong_and_its_value_is_never_told() {
+fn a_database_url_is_refused_and_its_value_never_shown() {
     let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
     let text = failure(&[GOOD, url, ("AA_DB_PATH", "")]);
     assert_eq!(
@@ -302,7 +302,7 @@ fn what_is_risky_is_warned_about() {
 }
 
 #[test]
-fn the_audit_trail_is_kept_for_ever_unless_told_otherwise() {
+fn the_audit_trail_is_kept_for_ever_by_default() {
     assert_eq!(load(&[GOOD]).unwrap().retention, Retention::default());
     let settings = [
         GOOD,
@@ -466,7 +466,7 @@ fn a_level_may_come_with_a_file_that_was_not_there_at_first() {
 }
 
 #[test]
-fn log_levels_are_words_in_any_case_and_unknown_ones_mean_verbose() {
+fn log_levels_ignore_case_and_unknown_ones_mean_verbose() {
     for (word, wanted) in [
         ("quiet", LogLevel::Quiet),
         ("QUIET", LogLevel::Quiet),

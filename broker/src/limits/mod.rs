@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn app_logins_are_limited_by_client_else_by_source_and_by_source_beside() {
+    fn app_logins_are_limited_by_client_and_by_source() {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
         let limits = limits(&[], &clock);

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_was_queued_before_the_end_is_written_in_order() {
+    fn lines_queued_before_the_end_are_written_in_order() {
         let (output, lost, reader) = output(MOST, 1000);
         for n in 0..5000 {
             output.push(
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_nobody_reads_loses_lines_and_holds_up_nobody() {
+    fn an_unread_stream_loses_lines_and_blocks_no_caller() {
         let (output, lost, reader) = output(100, 0);
         for _ in 0..1000 {
             output.push("0123456789\n", Urgency::AtOnce);

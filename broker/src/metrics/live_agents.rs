@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_count_that_fails_leaves_the_last_and_is_told_each_ten_seconds() {
+    async fn a_failed_count_keeps_the_last_and_is_logged_each_10_s() {
         let world = World::new();
         world.scrape(Ok(7)).await;
         let mut told = 0;

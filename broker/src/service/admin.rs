@@ -140,7 +140,7 @@ mod tests {
     use crate::config::{AdminSecret, SecretSource};
 
     #[tokio::test]
-    async fn a_flood_of_wrong_secrets_does_not_shut_out_the_right_one() {
+    async fn a_known_secret_passes_while_wrong_ones_fill_the_queue() {
         let hash = bcrypt::hash("correct horse battery", 4).unwrap();
         let auth = AdminAuth::On(SecretSource::Environment(AdminSecret::Bcrypt(hash.as_str().into())));
         let mut secrets = AdminSecrets::new([1; 32], [2; 32]);

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn only_attested_agents_are_told_what_to_do_next() {
+    fn only_attested_agents_get_a_hint() {
         let plain = Claims::default();
         let attested = Claims {
             orch_id: agentwrit_protocol::k8s::orch_id("shop", "reader"),

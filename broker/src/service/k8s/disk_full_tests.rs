@@ -148,7 +148,7 @@ fn a_policy_without_room_is_for_another_try() {
 }
 
 #[tokio::test]
-async fn without_room_the_end_of_what_nobody_knows_leaves_nothing() {
+async fn on_a_full_disk_unknown_ends_are_not_recorded() {
     let broker = broker().await;
     let end = |uid: &str| EndPod {
         pod: LivePod {

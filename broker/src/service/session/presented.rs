@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn launch_tokens_are_remembered_until_they_end_and_never_too_many() {
+    fn launch_tokens_are_remembered_until_they_end_up_to_a_limit() {
         let recent = RecentLaunchTokens::default();
         let hash = |n: usize| LaunchTokenHash::of(&n.to_string());
         recent.add(hash(0), 1_000, 0);
