@@ -2,8 +2,6 @@
 
 pub(crate) mod callers;
 pub(crate) mod denials;
-#[cfg(test)]
-mod disk_full_tests;
 pub(crate) mod error;
 pub(crate) mod launch;
 mod launch_bucket;
@@ -11,3 +9,5 @@ pub(crate) mod pod_binding;
 pub(crate) mod pods;
 pub(crate) mod policy;
 pub(crate) mod quarantine;
+#[cfg(test)]
+mod tests;

@@ -228,5 +228,4 @@ impl Pair {
 }
 
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;
