@@ -38,6 +38,18 @@ scripts_tests() {
   return "$status"
 }
 
+# One place for the tests of a module (CONTRIBUTING.md), and names of tests that can be read at once.
+tests_in_order() {
+  local wrong=0 file
+  if git grep -nE '^ *#\[path\b' -- '*.rs'; then echo "no #[path]: a module is where its name says"; wrong=1; fi
+  if git ls-files '*_tests.rs' | grep .; then echo "tests of foo.rs are in foo.rs or in foo/tests.rs"; wrong=1; fi
+  while read -r file; do
+    if (($(wc -l <"$file") > 450)); then echo "$file: over 450 lines with its tests; move them into ${file%.rs}/tests.rs"; wrong=1; fi
+  done < <(git grep -lE '^mod tests \{' -- '*.rs')
+  if git grep -nE '^ *((async )?fn|def) [a-z0-9_]{61,}' -- '*.rs' 'tests/*.py'; then echo "names have at most 60 characters"; wrong=1; fi
+  return "$wrong"
+}
+
 documented_commands() { cargo build --quiet --locked -p agentwrit-cli && python3 scripts/docs-commands.py; }
 
 generated_crds() { cargo run --quiet --locked -p agentwrit-crds --bin generate-crds -- --check; }
@@ -58,6 +70,7 @@ check "dependencies fetched" fetch cargo fetch --locked --target "$IMAGE_TARGET"
 check "formatting" fmt cargo fmt --all --check
 check "shell scripts (shellcheck)" shell shell_scripts
 check "tests of the scripts" scripts scripts_tests
+check "where tests are, and their names" tests tests_in_order
 check "dependency arrows" arrows scripts/check-arrows.sh
 check "licences, bans, sources (cargo-deny)" deny licences_bans_sources
 advisories
