@@ -225,10 +225,11 @@ class Broker(Client):
         return int(self.audit(limit=1)["total"])
 
     def during(self, action: Callable[[], T]) -> tuple[T, list[dict[str, Any]]]:
-        """What the action answers, and the events that it left."""
+        """What the action answers, and the events that it left. Each thousandth event is followed by a checkpoint, which is not the action's."""
         before = self.count()
         answer = action()
-        return answer, self.audit(offset=before, limit=1000)["events"]
+        events = self.audit(offset=before, limit=1000)["events"]
+        return answer, [event for event in events if event["event_type"] != "audit_checkpoint"]
 
     def metrics(self) -> dict[str, float]:
         """Samples by their text, as `agentwrit_x_total{label="y"}`."""
