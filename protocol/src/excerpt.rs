@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_longer_is_cut_and_never_within_a_character() {
+    fn only_longer_text_is_cut_and_never_within_a_character() {
         for character in ["a", "é", "😀"] {
             let whole = character.repeat(EXCERPT);
             assert_eq!(excerpt(&whole), whole);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_misread_is_quoted_and_what_is_long_is_cut() {
+    fn confusing_text_is_quoted_and_long_text_is_cut() {
         for (item, shown) in [
             ("read:data:é", "read:data:é".to_owned()),
             ("", "\"\"".to_owned()),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_counts_all_scopes_and_names_names() {
+    fn a_summary_of_a_request_counts_scopes_and_names_targets() {
         let scopes: Vec<String> = (0..120).map(|n| format!("read:data:{n:03}")).collect();
         let text = asked(
             Some(&scopes),
@@ -242,7 +242,7 @@ mod tests {
         }
 
         #[test]
-        fn what_was_asked_for_is_bounded_whatever_it_is(
+        fn a_summary_of_a_request_is_bounded(
             scopes in proptest::collection::vec("\\PC{0,200}|[\\x00-\\x20]{0,200}|[a-z:]{3,40}", 0..20),
             names in proptest::collection::vec("\\PC{0,300}|[\\x00-\\x20]{0,300}", 4),
         ) {

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mark_is_refused_with_its_reason() {
+    fn a_malformed_mark_is_refused_with_its_reason() {
         let with = |change: &dyn Fn(&mut StoreMark)| {
             let mut changed = mark();
             change(&mut changed);

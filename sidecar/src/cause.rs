@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_or_the_system_says_is_not_repeated() {
+    fn text_of_the_broker_or_the_system_is_not_repeated() {
         let trouble = Notice::Trouble {
             request: BrokerRequest::Launch,
             symptom: "dns",

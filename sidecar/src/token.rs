@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_token_is_none() {
+    fn text_that_is_not_a_token_is_not_taken_for_one() {
         for text in ["", "a.b", "a.!!.c", "a.e30.c", "no dots"] {
             assert!(Issued::read(Sensitive::from(text)).is_none(), "{text}");
         }

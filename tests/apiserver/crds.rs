@@ -208,7 +208,7 @@ async fn the_widest_good_values_are_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_filled_in() {
+async fn defaults_are_filled_in() {
     let world = World::new("crds").await;
     let made = create(&world, &app()).await.unwrap();
     assert_eq!(

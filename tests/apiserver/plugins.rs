@@ -226,7 +226,7 @@ fn as_it_is_said_here(world: &World, says: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_would_break_the_injected_pod_is_refused() {
+async fn changes_that_break_the_injected_pod_are_refused() {
     for order in ORDERS.iter().filter(|order| order.meets_sidecar) {
         let world = among(order).await;
         for (says, patch) in table(REFUSED, "says") {

@@ -115,7 +115,7 @@ async fn ephemeral_containers_of_other_pods_are_allowed() {
 }
 
 #[tokio::test]
-async fn what_is_there_already_doesnt_keep_others_out() {
+async fn existing_debug_containers_do_not_block_later_ones() {
     let world = World::new("with-sidecar").await;
     create_pod(&world, pod("shop", true)).await;
     let old = debugger("old", &mounting("agentwrit-identity"));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_worth_a_review_passes_whole() {
+    fn a_token_worth_a_review_is_passed_on_unchanged() {
         let token = precheck(
             Some(&header(&format!(r#"{{"aud":["x","{OURS}"],"exp":1001}}"#))),
             OURS,

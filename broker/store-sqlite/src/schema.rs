@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_looks_for_is_found_through_an_index() {
+    fn every_lookup_of_a_command_uses_an_index() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection).unwrap();
         for (sql, index) in [

@@ -152,7 +152,7 @@ async fn a_refused_delegation_is_audited_with_scopes_and_target() {
 }
 
 #[tokio::test]
-async fn what_sounds_like_a_secret_is_masked_as_the_contract_says() {
+async fn text_that_looks_like_a_secret_is_masked() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({"agent_name": "secret-scanner"})).await;
     let ask = async |scope: Value| {

@@ -19,7 +19,7 @@ fn limited(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn what_is_not_set_limits_no_client_of_the_contract() {
+async fn limits_that_are_not_set_refuse_no_client() {
     let harness = Harness::new().await;
     let (id, mut current) = harness.agent(json!({})).await;
     for _ in 0..300 {

@@ -87,7 +87,7 @@ fn every_failure_of_the_configuration_is_listed() {
 }
 
 #[test]
-fn what_stops_the_start_is_one_fatal_line() {
+fn a_reason_not_to_start_is_one_fatal_line() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.key"), "rubbish").unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -113,7 +113,7 @@ fn read(file: &Path) -> Vec<AuditEvent> {
 }
 
 #[tokio::test]
-async fn what_is_exported_and_what_is_kept_are_one_chain() {
+async fn exported_and_kept_events_are_one_chain() {
     let harness = Harness::with(EXPORTED).await;
     let export = harness.folder.path().join("export");
     std::fs::create_dir(&export).unwrap();

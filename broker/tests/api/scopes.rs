@@ -78,7 +78,7 @@ async fn a_registration_beyond_the_bounds_uses_up_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_set_allows_a_thousand_scopes_and_8_kib() {
+async fn by_default_a_thousand_scopes_and_8_kib_are_allowed() {
     let harness = Harness::new().await;
     for (count, bytes) in [(1000, 14), (1, 8192)] {
         let (_, token) = harness.agent(json!({"requested_scope": scopes(count, bytes)})).await;

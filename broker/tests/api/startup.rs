@@ -165,7 +165,7 @@ fn files_are_looked_at_together() {
 }
 
 #[test]
-fn what_tls_needs_and_does_not_get_is_named() {
+fn missing_tls_settings_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let certified = rcgen::generate_simple_self_signed(vec!["broker.test".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["broker.test".to_owned()]).unwrap();

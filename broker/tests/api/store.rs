@@ -233,7 +233,7 @@ async fn a_required_store_that_can_t_open_means_503_until_it_does() {
 }
 
 #[tokio::test]
-async fn what_can_t_be_committed_is_503_and_changes_nothing() {
+async fn a_failed_commit_is_503_and_changes_nothing() {
     let harness = Harness::new().await;
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await.to_string();

@@ -206,7 +206,7 @@ fn persist(program: &Program, calls: &[Call], replies: Vec<Reply>) -> Vec<Reply>
 }
 
 #[test]
-fn a_store_that_another_process_holds_up_makes_no_second_winner() {
+fn a_store_locked_by_another_process_makes_no_second_winner() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path());
     let token = program.agent();

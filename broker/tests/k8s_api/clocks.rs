@@ -10,7 +10,7 @@ fn token(answer: Answer) -> String {
 }
 
 #[tokio::test]
-async fn what_ended_at_once_stays_ended_on_a_clock_set_back() {
+async fn ended_sessions_stay_ended_on_a_clock_set_back() {
     let mut world = World::new().await.with_policies().await;
     let ended = world.agent(&world.pod("p1"), &Keys::new(1)).await;
     let revoked = world.agent(&world.pod("p2"), &Keys::new(2)).await;

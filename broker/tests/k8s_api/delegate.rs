@@ -141,7 +141,7 @@ async fn assert_dead(world: &World, tokens: &[String], to: &str, what: &str) {
 }
 
 #[tokio::test]
-async fn what_a_pod_was_given_ends_with_the_pod() {
+async fn delegations_to_a_pod_end_with_the_pod() {
     for what in ["pod end", "token", "agent", "task", "chain"] {
         let world = World::new().await.with_policies().await;
         let (_, from) = agent(&world, "pod-1", 1).await;
@@ -165,7 +165,7 @@ async fn what_a_pod_was_given_ends_with_the_pod() {
 }
 
 #[tokio::test]
-async fn what_an_agent_was_given_ends_when_it_is_superseded() {
+async fn delegations_to_an_agent_end_when_it_is_superseded() {
     let world = World::new().await.with_policies().await;
     let (_, from) = agent(&world, "pod-1", 1).await;
     let (pod, to) = agent(&world, "pod-2", 2).await;

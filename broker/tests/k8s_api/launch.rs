@@ -126,7 +126,7 @@ async fn a_pod_may_launch_thrice_and_then_every_ten_seconds() {
 }
 
 #[tokio::test]
-async fn one_source_asks_so_often_and_no_more() {
+async fn launches_are_rate_limited_by_source() {
     let world = World::new().await.with_policies().await;
     let bearer = world.pod("p1").bearer_with(&json!({"forged": true}));
     let mut limited = None;

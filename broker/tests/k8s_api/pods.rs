@@ -193,7 +193,7 @@ async fn release_of_a_token_by_its_own_pod_is_no_quarantine() {
 }
 
 #[tokio::test]
-async fn what_was_decided_survives_a_restart() {
+async fn decisions_about_pods_survive_a_restart() {
     let world = world().await;
     let keys = Keys::new(1);
     let kept = world.agent(&world.pod("kept"), &keys).await;

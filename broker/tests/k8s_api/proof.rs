@@ -46,7 +46,7 @@ fn token(answer: Answer) -> String {
 }
 
 #[tokio::test]
-async fn a_session_whose_launch_said_so_renews_with_a_proof() {
+async fn a_session_launched_with_renewal_proof_renews_with_one() {
     let agent = Agent::new().await;
     let mut current = agent.token.clone();
     for _ in 0..3 {
@@ -75,7 +75,7 @@ async fn without_a_proof_nothing_is_renewed_and_nothing_spent() {
 }
 
 #[tokio::test]
-async fn what_is_no_proof_of_this_session_is_refused() {
+async fn a_wrong_proof_is_refused() {
     let agent = Agent::new().await;
     let world = &agent.world;
     let other = world.agent_with(&world.pod("pod-2"), &Keys::new(2), &json!(true)).await;
@@ -184,7 +184,7 @@ async fn a_session_that_has_ended_says_so_first() {
 }
 
 #[tokio::test]
-async fn what_a_launch_said_survives_a_restart() {
+async fn the_demand_for_a_proof_survives_a_restart() {
     let Agent {
         world,
         keys,

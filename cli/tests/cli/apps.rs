@@ -125,7 +125,7 @@ fn an_app_is_registered_looked_at_changed_and_removed() {
 }
 
 #[test]
-fn what_the_broker_refuses_is_shown_as_it_says_it() {
+fn refusals_of_the_broker_are_shown_in_its_words() {
     let broker = RealBroker::new();
     let register = |name: &str, scopes: &str, more: &[&str]| {
         let arguments = [&["app", "register", "--name", name, "--scopes", scopes], more].concat();

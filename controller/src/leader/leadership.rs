@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_lead_remembered_is_not_shown() {
+    fn an_earlier_term_of_leadership_is_not_shown() {
         let (_claim, claim_reader) = watch::channel(None);
         let (annotated, annotated_reader) = watch::channel(None);
         let leadership = Leadership {

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_are_replaced_when_their_time_names_or_ca_say_so() {
+    fn leaves_are_replaced_for_expiry_names_or_another_ca() {
         let authority = Authority::from_pem(&Authority::generate("a", now()).unwrap()).unwrap();
         let other = Authority::from_pem(&Authority::generate("a", now()).unwrap()).unwrap();
         let leaf = authority.issue(&names(), now()).unwrap().certificate;

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cant_be_written_is_tried_ever_more_rarely() {
+    async fn a_failed_write_is_retried_ever_more_rarely() {
         let (mut schedule, mut now) = (Schedule::default(), Instant::now());
         schedule.observe(needed(), now);
         let mut pauses = Vec::new();

@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn of_a_pod_only_the_head_is_kept() {
+    fn only_the_identity_of_a_pod_is_kept() {
         let head: PodHead = serde_json::from_value(json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
             "metadata": {

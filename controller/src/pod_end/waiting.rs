@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_leaves_makes_room() {
+    async fn a_pod_that_leaves_makes_room() {
         let mut waiting = Waiting::new(2);
         add(&mut waiting, 1, "a");
         add(&mut waiting, 2, "a");

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_wanted_nor_kept_goes() {
+    fn conditions_neither_wanted_nor_kept_are_removed() {
         let ready = Wanted::from(&Ready::new(Reason::Synced, "in force"));
         let both = changes(&[], &[ready.clone(), ca(true)], &[], Some(1), at(1)).unwrap();
         let wanted = std::slice::from_ref(&ready);

@@ -167,7 +167,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn of_a_namespace_one_label_and_one_annotation_are_kept() {
+    fn only_one_label_and_annotation_of_a_namespace_are_kept() {
         let mut namespace: PartialObjectMeta<Namespace> = serde_json::from_value(json!({"metadata": {
             "name": "shop",
             "labels": {"agentwrit.io/inject": "enabled", "other": "x"},

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_unknown_ones_some_are_kept() {
+    fn only_some_of_many_unknown_annotations_are_kept() {
         let members: Vec<String> = (0..1000).map(|n| format!("\"agentwrit.io/x{n}\": \"\"")).collect();
         let json = format!("{{{}}}", members.join(","));
         let annotations: Annotations<'_> = read(json.as_bytes()).unwrap();

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_review_is_refused_with_the_field() {
+    fn a_malformed_review_is_refused_with_its_field() {
         for (body, part) in [
             (
                 with("/apiVersion", json!("admission.k8s.io/v1beta1")),

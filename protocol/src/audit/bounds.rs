@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_honest_event_holds_is_not_cut() {
+    fn an_event_of_usual_size_is_not_cut() {
         let agent = format!(
             "spiffe://{}/agent/{}/{}/{}",
             "d".repeat(255),

@@ -86,7 +86,7 @@ fn the_source_that_holds_most_makes_room() {
 }
 
 #[test]
-fn what_works_goes_last_and_what_did_something_later() {
+fn the_idlest_connection_is_closed_first_a_busy_one_last() {
     let pool = Pool::new(40, 0, 0);
     let mut moments = moments();
     let working = admit(&pool, 1, 10, None).unwrap();

@@ -59,7 +59,7 @@ def invalid_tokens(broker: Broker) -> dict[str, str]:
     }
 
 
-def test_whatever_is_not_valid_gets_the_one_answer(broker: Broker) -> None:
+def test_every_invalid_token_gets_the_same_answer(broker: Broker) -> None:
     for name, token in invalid_tokens(broker).items():
         reply = broker.post("/v1/token/validate", {"token": token})
         assert reply.body == b'{"valid":false,"error":"token is invalid or expired"}\n', f"{name}: {reply}"

@@ -243,7 +243,7 @@ def test_launch_tokens_never_show_in_the_trail(broker: Broker) -> None:
     assert token not in details(events)
 
 
-def test_asking_twice_makes_two(broker: Broker) -> None:
+def test_asking_twice_makes_two_launch_tokens(broker: Broker) -> None:
     assert broker.launch_token() != broker.launch_token()
 
 

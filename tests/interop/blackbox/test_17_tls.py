@@ -117,7 +117,7 @@ def test_suites_of_tls_1_2(broker_factory: Callable[..., Process], pki: dict[str
 
 
 @pytest.mark.parametrize(("leaf", "kind"), [("server", "ECDSA"), ("rsa", "RSA")])
-def test_of_all_that_openssl_offers_only_the_promised_is_taken(broker_factory: Callable[..., Process], pki: dict[str, Path], leaf: str, kind: str) -> None:
+def test_of_all_openssl_suites_only_the_promised_are_accepted(broker_factory: Callable[..., Process], pki: dict[str, Path], leaf: str, kind: str) -> None:
     env = {**tls_env(pki, "tls"), "AA_TLS_CERT": str(pki[f"{leaf}.pem"]), "AA_TLS_KEY": str(pki[f"{leaf}.key"])}
     process = broker_factory(env=env, ca=pki["ca.pem"])
     address = process.url.split("//")[1]

@@ -33,7 +33,7 @@ class Lock:
         self.connection.close()
 
 
-def test_what_cannot_be_committed_is_503_and_has_not_happened(start: Start) -> None:
+def test_a_failed_commit_is_503_and_changes_nothing(start: Start) -> None:
     broker = start()
     agent, other = broker.agent(), broker.agent()
     admin, launch = broker.admin, broker.launch_token()

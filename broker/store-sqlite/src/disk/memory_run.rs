@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_another_path_nor_another_store_hides_the_note() {
+    fn another_path_or_store_does_not_hide_the_note() {
         let folder = tempfile::tempdir().unwrap();
         let with = |store: &str| {
             let store = StoreLocation::File(folder.path().join(store));

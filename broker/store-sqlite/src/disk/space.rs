@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_write_follows_the_free_bytes() {
+    fn the_free_bytes_decide_who_may_write() {
         let recorder = Arc::new(Recorder::default());
         let observer: Arc<dyn StoreObserver> = Arc::<Recorder>::clone(&recorder);
         let (space, bounds) = (Space::new(observer), Bounds::of(SIZE));

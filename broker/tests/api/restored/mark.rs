@@ -88,7 +88,7 @@ async fn a_mark_that_cannot_be_written_stops_no_request() {
 }
 
 #[tokio::test]
-async fn what_takes_authority_away_is_marked_before_its_answer() {
+async fn revocations_are_in_the_mark_before_their_answer() {
     let harness = start().await;
     let app: App = harness.app("orders", json!({})).await;
     assert!(!app.id.is_empty());

@@ -230,7 +230,7 @@ async fn each_state_of_the_policies_has_its_answer() {
 }
 
 #[tokio::test]
-async fn what_app_and_launch_token_do_not_both_allow_is_not_granted() {
+async fn only_scopes_of_both_app_and_launch_token_are_granted() {
     let world = World::new().await.with_policies().await;
     world
         .put_app(&world.app(2, "ready", &["read:orders:7", "write:orders:*"]))

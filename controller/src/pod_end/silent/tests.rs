@@ -83,7 +83,7 @@ async fn a_pod_that_hasnt_started_is_looked_at_ever_more_rarely() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_new_list_doesnt_have_is_forgotten() {
+async fn pods_missing_from_a_new_list_are_forgotten() {
     let (silent, now) = (silent(), Instant::now());
     for number in 1..=2 {
         silent.observe(&Event::Apply(head(number, "true")), now);

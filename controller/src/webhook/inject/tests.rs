@@ -228,7 +228,7 @@ fn only_chosen_containers_get_the_token() {
 }
 
 #[test]
-fn what_a_container_sets_itself_stays() {
+fn settings_of_the_container_itself_are_kept() {
     let pod = patched(&with(
         "/spec/containers",
         json!([{"name": "app", "image": "a", "env": [{"name": "AGENTWRIT_TOKEN_FILE", "value": "/x"}]}]),

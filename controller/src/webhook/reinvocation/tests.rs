@@ -68,14 +68,14 @@ fn sorted(mut pod: Value) -> Value {
 }
 
 #[test]
-fn what_platforms_add_or_rewrite_is_kept() {
+fn changes_by_platforms_are_kept() {
     for (what, pod) in cases(include_str!("cases/kept.json")) {
         assert_eq!(run(&pod), Ok(None), "{what}");
     }
 }
 
 #[test]
-fn what_is_missing_is_put_back() {
+fn missing_parts_are_put_back() {
     for (what, pod) in cases(include_str!("cases/put_back.json")) {
         assert!(run(&pod).unwrap().is_some(), "{what}");
         let whole = patched(&pod);
@@ -85,7 +85,7 @@ fn what_is_missing_is_put_back() {
 }
 
 #[test]
-fn what_contradicts_is_refused_with_field_and_right_value() {
+fn a_contradiction_is_refused_with_field_and_right_value() {
     for (says, pod) in cases(include_str!("cases/refused.json")) {
         let sentence = run(&pod).expect_err(&says);
         assert!(sentence.contains(&says), "{says}: {sentence}");

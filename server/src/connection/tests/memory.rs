@@ -91,7 +91,7 @@ async fn an_unread_answer_counts_until_its_connection_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_kernel_may_keep_of_small_answers_counts() {
+async fn kernel_buffers_of_small_answers_count() {
     let listener = Listener::new();
     let mut client = listener.connect();
     let request = format!(

@@ -86,7 +86,7 @@ fn event(texts: &[String], number: usize) -> AuditEvent {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn what_is_served_is_the_same_byte_for_byte(
+    fn shortened_events_are_served_byte_for_byte(
         texts in proptest::collection::vec("|\\PC{0,40}|[<>&\"=\\x00-\\x20]{0,20}| ext_hash=[0-9a-f]{64}", 2..9),
         number in 1..40_usize,
         keep in 0..10_i64,
