@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_json_ends_where_it_ends() {
+    fn a_json_value_ends_at_its_last_byte() {
         for (text, value) in [
             ("{}x", "{}"),
             (" [1, {\"a\" : []} ] ,", "[1, {\"a\" : []} ]"),
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn text_that_is_not_json_is_refused() {
         for text in [
             "",
             " ",

@@ -19,7 +19,7 @@ fn refusal<T: DeserializeOwned>(body: &str) -> String {
 }
 
 #[test]
-fn what_is_not_an_object_is_malformed_and_null_is_empty() {
+fn values_other_than_objects_are_malformed_and_null_is_empty() {
     for bad in [
         "",
         "{",
@@ -85,7 +85,7 @@ fn the_last_of_several_members_counts_whatever_the_others_are() {
 }
 
 #[test]
-fn what_is_unknown_is_ignored_whatever_it_is() {
+fn unknown_members_are_ignored_whatever_their_value() {
     let deep = format!("{}1{}", "[".repeat(9000), "]".repeat(9000));
     for ignored in [
         "1e999",
@@ -133,7 +133,7 @@ fn a_list_of_too_many_items_is_refused_by_name() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn a_member_of_the_wrong_type_is_named() {
     let good = r#"{"uid":"u","generation":1,"order":{"lease_epoch":1,"sequence":2},"state":"ready","spec":{"scopes":["a:b:c"],"max_agent_ttl_seconds":60}}"#;
     assert!(read::<PutApp>(good.as_bytes(), Trailing::Refused).is_ok());
     for (from, to, problem) in [

@@ -154,7 +154,7 @@ async fn dropped_by(world: &World) -> Vec<(DropRule, bool)> {
 }
 
 #[tokio::test]
-async fn what_is_too_old_goes_and_the_rest_stays() {
+async fn events_that_are_too_old_are_dropped_and_the_rest_kept() {
     let world = World::three_days(days(2)).await;
     world.retention.apply().await;
     assert_eq!(
@@ -263,7 +263,7 @@ async fn on_a_full_disk_the_oldest_go_when_that_is_wished_for() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_exported_stays_until_the_disk_is_full() {
+async fn events_without_an_export_stay_until_the_disk_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let export = folder.path().join("later");
     let world = World::three_days(exported_to(&export, WhenFull::Drop)).await;

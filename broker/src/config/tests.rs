@@ -282,7 +282,7 @@ fn the_config_file_is_found_and_the_environment_wins() {
 }
 
 #[test]
-fn what_is_risky_is_warned_about() {
+fn risky_settings_are_warned_about() {
     let config = load(&[
         GOOD,
         ("AA_BIND_ADDRESS", "0.0.0.0"),
