@@ -5,8 +5,8 @@
 //! * [`Keys`], [`registration`], [`claims`]: what an agent does.
 //! * [`Answer`], [`send_over`]: one request, and what the broker answered.
 //!
-//! With the feature `tls`, [`Authority`]: certificates.
-//! With the feature `load`, [`load`]: clients and a broker process for the programs that measure or kill one.
+//! With the feature `tls`, `Authority`: certificates.
+//! With the feature `load`, the module `load`: clients and a broker process for the programs that measure or kill one.
 //!
 //! With the feature `broker`:
 //! * `Setup`, `Broker`: the one way to start a broker in process, with a port of its own or without one.
