@@ -8,6 +8,7 @@ counts as reached. First come inputs that reach new edges, then those that reach
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # The test tests/corpus.rs holds it too.
@@ -29,14 +30,14 @@ def edges(features: frozenset[int] | set[int]) -> set[int]:
     return {feature // STEPS for feature in features}
 
 
-def pick(inputs: dict[Path, frozenset[int]], reached: set[int], limit: int) -> list[Path]:
+def pick(inputs: dict[Path, frozenset[int]], reached: set[int], limit: int, size: Callable[[Path], int]) -> list[Path]:
     """The inputs that add most to what is reached, best first."""
     picked: list[Path] = []
     left = dict(inputs)
     reached, taken = set(reached), edges(reached)
     while left and len(picked) < limit:
         # The smaller of two that add as much.
-        best = max(left, key=lambda file: (len(edges(left[file]) - taken), len(left[file] - reached), -file.stat().st_size, file.name))
+        best = max(left, key=lambda file: (len(edges(left[file]) - taken), len(left[file] - reached), -size(file), file.name))
         features = left.pop(best)
         if features <= reached:
             break
@@ -46,13 +47,31 @@ def pick(inputs: dict[Path, frozenset[int]], reached: set[int], limit: int) -> l
     return picked
 
 
+def selftest() -> None:
+    """What main relies on: new edges first, then more often taken ones, the smaller of equals, nothing without use, no more than the limit."""
+    control = "3\n1\nwide\noften\nnone\nSTARTED 0 9\nFT 0 8 16 24\nCOV 0 1 2 3\nSTARTED 1 9\nFT 1 9\nSTARTED 2 9\nFT 2\n"
+    inputs = features_of(control)
+    assert inputs == {Path("wide"): {8, 16, 24}, Path("often"): {9}, Path("none"): set()}, inputs
+    sizes = {"wide": 5, "often": 5, "none": 1, "same": 4}
+    size = lambda file: sizes[file.name]  # noqa: E731
+    for reached, limit, more, wanted in [
+        (set(), 9, {}, ["wide", "often"]),
+        (set(), 1, {}, ["wide"]),
+        ({8, 16, 24}, 9, {}, ["often"]),
+        (set(), 1, {Path("same"): frozenset({8, 16, 24})}, ["same"]),
+    ]:
+        picked = [file.name for file in pick({**inputs, **more}, reached, limit, size)]
+        assert picked == wanted, (picked, wanted)
+
+
 def main() -> None:
+    selftest()
     control, seeds, corpus = map(Path, sys.argv[1:])
     known = features_of(control.read_text())
     written = {file: features for file, features in known.items() if file.parent == seeds}
     found = {file: features for file, features in known.items() if file.parent != seeds}
     reached = set().union(*written.values())
-    picked = pick(found, reached, LIMIT)
+    picked = pick(found, reached, LIMIT, lambda file: file.stat().st_size)
     contents = [(file.name, file.read_bytes()) for file in picked]
     shutil.rmtree(corpus, ignore_errors=True)
     corpus.mkdir(parents=True)
