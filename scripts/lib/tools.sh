@@ -47,7 +47,10 @@ KIND_TOOLS=(
 )
 
 # What each takes on two cores, in seconds, when it is built after those before it: they share most packages.
-declare -A ROUGH_SECONDS=()
+declare -A ROUGH_SECONDS=(
+  [etcd]=35 [kube-apiserver]=180 [kubectl]=20 [kube-controller-manager]=65 [kube-scheduler]=10 [kubelet]=25 [kube-proxy]=10
+  [containerd]=60 [containerd-shim-runc-v2]=5 [ctr]=10 [helm]=60 [coredns]=45 [kind]=30 [kubeconform]=20
+)
 
 # The entries of this machine's kind of cluster: those that run or install something, and those that check manifests.
 cluster_tools() { all_tools | grep -v kubeconform; }
