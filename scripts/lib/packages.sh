@@ -27,8 +27,8 @@ wanted_packages() {
   done
 }
 
-# counted NUMBER WORD
-counted() { if (($1 == 1)); then echo "1 $2"; else echo "$1 $2s"; fi; }
+# how_many NUMBER WORD
+how_many() { if (($1 == 1)); then echo "1 $2"; else echo "$1 $2s"; fi; }
 
 as_root() {
   if [[ $(id -u) == 0 ]]; then "$@"; else sudo -n "$@"; fi
@@ -65,7 +65,7 @@ missing_packages() {
 plan_packages() {
   local missing
   mapfile -t missing < <(missing_packages)
-  ((${#missing[@]} == 0)) || printf '%s|%s|%s\n' "$(counted ${#missing[@]} package) (${missing[*]})" "$(package_source)" "up to 250 MB, 1 to 2 min"
+  ((${#missing[@]} == 0)) || printf '%s|%s|%s\n' "$(how_many ${#missing[@]} package) (${missing[*]})" "$(package_source)" "up to 250 MB, 1 to 2 min"
 }
 
 package_source() { if [[ $(package_manager) == apt ]]; then echo "apt-get"; else echo "dnf"; fi; }
@@ -94,10 +94,10 @@ install_packages() {
   shift
   if [[ $(package_manager) == apt ]]; then
     KIND=download run_step "package lists (apt-get update)" "$log-lists.log" as_root apt-get update -q
-    KIND=download ROUGH="1 to 2 min" run_step "$(counted $# package) by apt-get" "$log.log" \
+    KIND=download ROUGH="1 to 2 min" run_step "$(how_many $# package) by apt-get" "$log.log" \
       as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-remove "$@"
   else
-    KIND=download ROUGH="1 to 2 min" run_step "$(counted $# package) by dnf" "$log.log" \
+    KIND=download ROUGH="1 to 2 min" run_step "$(how_many $# package) by dnf" "$log.log" \
       as_root dnf install -y --setopt=install_weak_deps=False "$@"
   fi
 }

@@ -67,7 +67,7 @@ plan_tools() {
       seconds=$((seconds + ${ROUGH_SECONDS[$program]:-60}))
     fi
   done <<<"$1"
-  ((${#missing[@]} == 0)) || echo "$(counted ${#missing[@]} program) (${missing[*]})|source, as Go modules|$(about "$seconds") on two cores"
+  ((${#missing[@]} == 0)) || echo "$(how_many ${#missing[@]} program) (${missing[*]})|source, as Go modules|$(about "$seconds") on two cores"
 }
 
 # Seconds as a person would say them.
