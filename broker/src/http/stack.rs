@@ -14,14 +14,15 @@ use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 
 use super::client_address::client;
-use super::layers::access_log::AccessLogLayer;
-use super::layers::body_limit::{BodyLimitLayer, MAX_BODY, MAX_OPS_BODY};
-use super::layers::catch_panic::CatchPanicLayer;
-use super::layers::paths::PathsLayer;
-use super::layers::problem::ProblemLayer;
-use super::layers::request_id::{self, RequestIdLayer};
-use super::layers::security_headers::SecurityHeadersLayer;
-use super::layers::store_epoch::StoreEpochLayer;
+use super::layers::access_log::AccessLog;
+use super::layers::body_limit::{BodyLimit, MAX_BODY, MAX_OPS_BODY};
+use super::layers::catch_panic::CatchPanic;
+use super::layers::frame::Around;
+use super::layers::paths::Paths;
+use super::layers::problem::Problems;
+use super::layers::request_id::{self, RequestId};
+use super::layers::security_headers::SecurityHeaders;
+use super::layers::store_epoch::StoreEpoch;
 use super::malformed_head;
 use super::request::ApiRequest;
 use crate::broker::AppState;
@@ -34,7 +35,7 @@ pub struct HttpStack {
     broker: AppState,
     router: Router,
     max_body: usize,
-    headers: SecurityHeadersLayer,
+    headers: SecurityHeaders,
 }
 
 impl HttpStack {
@@ -45,14 +46,14 @@ impl HttpStack {
             broker,
             router,
             max_body: MAX_BODY,
-            headers: SecurityHeadersLayer { secure },
+            headers: SecurityHeaders { secure },
         }
     }
 
     /// The stack of the ops listener, which is always plain HTTP.
     pub fn plain(broker: AppState, router: Router) -> Self {
         Self {
-            headers: SecurityHeadersLayer { secure: false },
+            headers: SecurityHeaders { secure: false },
             max_body: MAX_OPS_BODY,
             ..Self::new(broker, router)
         }
@@ -77,17 +78,17 @@ impl HttpStack {
         request.extensions_mut().insert(arrived);
         // Outermost first. Made for each request, of references.
         let service = ServiceBuilder::new()
-            .layer(RequestIdLayer(broker.entropy.as_ref()))
-            .layer(AccessLogLayer {
+            .layer(Around(RequestId(broker.entropy.as_ref())))
+            .layer(Around(AccessLog {
                 clock: broker.clock.as_ref(),
                 durations: &broker.metrics.request_duration,
-            })
-            .layer(self.headers)
-            .layer(StoreEpochLayer(broker.attestation.as_ref().map(|_| &broker.store)))
-            .layer(ProblemLayer)
-            .layer(CatchPanicLayer(&broker.metrics.handler_panics))
-            .layer(BodyLimitLayer { most: self.max_body })
-            .layer(PathsLayer)
+            }))
+            .layer(Around(self.headers))
+            .layer(Around(StoreEpoch(broker.attestation.as_ref().map(|_| &broker.store))))
+            .layer(Around(Problems))
+            .layer(Around(CatchPanic(&broker.metrics.handler_panics)))
+            .layer(Around(BodyLimit { most: self.max_body }))
+            .layer(Around(Paths))
             .service(self.router.clone());
         match service.oneshot(request).await {
             Ok(response) => response,

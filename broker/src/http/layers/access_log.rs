@@ -1,57 +1,30 @@
 //! The access log, and the time to answer by endpoint.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use axum::response::Response;
 use http::{Method, Request, StatusCode, Uri};
 use prometheus::HistogramVec;
-use tower::{Layer, Service};
 
-use super::after::{After, Finish};
-use super::{Answered, paths};
+use super::frame::{Answered, Finish, Step};
+use super::paths;
 
 /// The layer.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct AccessLogLayer<'a> {
+pub(in crate::http) struct AccessLog<'a> {
     pub(in crate::http) clock: &'a dyn Clock,
     /// `agentwrit_request_duration_seconds`.
     pub(in crate::http) durations: &'a HistogramVec,
 }
 
-impl<'a, S> Layer<S> for AccessLogLayer<'a> {
-    type Service = AccessLog<'a, S>;
+impl<'a> Step for AccessLog<'a> {
+    type Finish = LogAnswer<'a>;
 
-    fn layer(&self, inner: S) -> Self::Service {
-        AccessLog { inner, with: *self }
-    }
-}
-
-/// See the module.
-#[derive(Clone)]
-pub(in crate::http) struct AccessLog<'a, S> {
-    inner: S,
-    with: AccessLogLayer<'a>,
-}
-
-impl<'a, S, B> Service<Request<B>> for AccessLog<'a, S>
-where
-    S: Service<Request<B>, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = After<S::Future, LogAnswer<'a>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn begin<B>(self, request: &mut Request<B>) -> LogAnswer<'a> {
         let answer = LogAnswer {
-            with: self.with,
-            started: self.with.clock.monotonic(),
+            with: self,
+            started: self.clock.monotonic(),
             method: shown_method(request.method()),
             uri: request.uri().clone(),
         };
@@ -62,30 +35,28 @@ where
             path = %printable(&paths::shown(answer.uri.path())),
             "request begins"
         );
-        After::new(self.inner.call(request), answer)
+        answer
     }
 }
 
 /// Logs the answer and how long it took.
 pub(in crate::http) struct LogAnswer<'a> {
-    with: AccessLogLayer<'a>,
+    with: AccessLog<'a>,
     started: Duration,
     method: Method,
     uri: Uri,
 }
 
 impl Finish<Answered> for LogAnswer<'_> {
-    type Output = Answered;
-
-    fn finish(self, answered: Answered) -> Answered {
-        let response = answered?;
+    fn finish(self, answered: Answered) -> Response {
+        let Ok(response) = answered;
         let latency = self.with.clock.monotonic().saturating_sub(self.started);
         self.with
             .durations
             .with_label_values(&[endpoint(self.uri.path())])
             .observe(latency.as_secs_f64());
         log(&self.method, &paths::shown(self.uri.path()), response.status(), latency);
-        Ok(response)
+        response
     }
 }
 

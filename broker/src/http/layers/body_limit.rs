@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_server::{BodyError, Connection, read_body};
@@ -15,9 +14,9 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::{HeaderMap, Method, Request};
 use hyper::body::Body as HttpBody;
-use tower::{Layer, Service};
+use tower::Service;
 
-use super::Answered;
+use super::frame::{Answered, Surround};
 use crate::http::error::ApiError;
 use crate::http::request::ApiRequest;
 
@@ -81,42 +80,21 @@ fn answer(error: BodyError, most: usize) -> ApiError {
 
 /// The layer of a listener that takes bodies of at most `most` bytes.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct BodyLimitLayer {
+pub(in crate::http) struct BodyLimit {
     pub(in crate::http) most: usize,
-}
-
-impl<S> Layer<S> for BodyLimitLayer {
-    type Service = BodyLimit<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        BodyLimit { inner, most: self.most }
-    }
-}
-
-/// See the module.
-#[derive(Clone)]
-pub(in crate::http) struct BodyLimit<S> {
-    inner: S,
-    most: usize,
 }
 
 /// A refusal, an answer, or an answer after a body that is still to be read; only then a future is boxed.
 type Limited<F> = Either<Ready<Answered>, Either<F, Pin<Box<dyn Future<Output = Answered> + Send>>>>;
 
-impl<S, B> Service<Request<B>> for BodyLimit<S>
+impl<S, B> Surround<S, B> for BodyLimit
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
 {
-    type Response = Response;
-    type Error = Infallible;
     type Future = Limited<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(self, inner: &mut S, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let arrived = ApiRequest::of(&mut parts.extensions);
         if let Some(problem) = arrived.connection.ambiguous() {
@@ -127,7 +105,7 @@ where
             BodyRule::Later => {
                 arrived.read_later(Body::new(body));
                 let request = Request::from_parts(parts, Body::empty());
-                return Either::Right(Either::Left(self.inner.call(request)));
+                return Either::Right(Either::Left(inner.call(request)));
             }
         };
         if body.is_end_stream() {
@@ -135,13 +113,13 @@ where
                 Some(Ok(body)) => {
                     arrived.body = body;
                     let request = Request::from_parts(parts, Body::empty());
-                    Either::Right(Either::Left(self.inner.call(request)))
+                    Either::Right(Either::Left(inner.call(request)))
                 }
                 Some(Err(error)) => refused(error),
                 None => refused(answer(BodyError::Unreadable, most).closing()),
             };
         }
-        let mut inner = self.inner.clone();
+        let mut inner = inner.clone();
         Either::Right(Either::Right(Box::pin(async move {
             let arrived = ApiRequest::of(&mut parts.extensions);
             match read(&parts.headers, body, most, &arrived.connection).await {

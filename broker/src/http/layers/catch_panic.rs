@@ -5,7 +5,6 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::task::{Context, Poll};
 
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -13,51 +12,30 @@ use futures_util::future::CatchUnwind;
 use http::{Request, Uri};
 use prometheus::IntCounter;
 use tower::util::Oneshot;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Service, ServiceExt};
 
 use super::access_log::printable;
-use super::after::{After, Finish};
-use super::{Answered, paths};
+use super::frame::{After, Answered, Finish, Surround};
+use super::paths;
 use crate::http::error::ApiError;
 
 /// The layer, with the counter of panics.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct CatchPanicLayer<'a>(pub(in crate::http) &'a IntCounter);
+pub(in crate::http) struct CatchPanic<'a>(pub(in crate::http) &'a IntCounter);
 
-impl<'a, S> Layer<S> for CatchPanicLayer<'a> {
-    type Service = CatchPanic<'a, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        CatchPanic { inner, panics: self.0 }
-    }
-}
-
-/// See the module.
-#[derive(Clone)]
-pub(in crate::http) struct CatchPanic<'a, S> {
-    inner: S,
-    panics: &'a IntCounter,
-}
-
-impl<'a, S, B> Service<Request<B>> for CatchPanic<'a, S>
+impl<'a, S, B> Surround<S, B> for CatchPanic<'a>
 where
     S: Service<Request<B>, Response = Response, Error = Infallible> + Clone,
 {
-    type Response = Response;
-    type Error = Infallible;
     // A oneshot calls the service where its panics are caught.
     type Future = After<CatchUnwind<AssertUnwindSafe<Oneshot<S, Request<B>>>>, AnswerPanic<'a>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(self, inner: &mut S, request: Request<B>) -> Self::Future {
         let answer = AnswerPanic {
-            panics: self.panics,
+            panics: self.0,
             uri: request.uri().clone(),
         };
-        let inner = AssertUnwindSafe(self.inner.clone().oneshot(request));
+        let inner = AssertUnwindSafe(inner.clone().oneshot(request));
         After::new(inner.catch_unwind(), answer)
     }
 }
@@ -69,14 +47,13 @@ pub(in crate::http) struct AnswerPanic<'a> {
 }
 
 impl Finish<Result<Answered, Box<dyn Any + Send>>> for AnswerPanic<'_> {
-    type Output = Answered;
-
-    fn finish(self, outcome: Result<Answered, Box<dyn Any + Send>>) -> Answered {
-        outcome.unwrap_or_else(|_| {
-            self.panics.inc();
-            let path = paths::shown(self.uri.path());
-            tracing::error!(target: "HTTP", component = "Panic", path = %printable(&path), "a handler panicked");
-            Ok(ApiError::internal("internal error").into_response())
-        })
+    fn finish(self, outcome: Result<Answered, Box<dyn Any + Send>>) -> Response {
+        if let Ok(Ok(response)) = outcome {
+            return response;
+        }
+        self.panics.inc();
+        let path = paths::shown(self.uri.path());
+        tracing::error!(target: "HTTP", component = "Panic", path = %printable(&path), "a handler panicked");
+        ApiError::internal("internal error").into_response()
     }
 }

@@ -1,4 +1,4 @@
-//! What is done to every request around the router, one tower layer a file. `stack.rs` has their order.
+//! What is done to every request around the router, one tower layer a file. `stack.rs` has their order, `frame.rs` tower's traits.
 //!
 //! They borrow what they need from the stack, so that nothing is boxed or counted for a layer. None is tower-http's: the
 //! contract wants a request id replaced that is not fit to be logged, and a panic logged with its path. tower-http's
@@ -6,18 +6,11 @@
 //! request more than one loop.
 
 pub(super) mod access_log;
-mod after;
 pub(super) mod body_limit;
 pub(super) mod catch_panic;
+pub(super) mod frame;
 pub(super) mod paths;
 pub(super) mod problem;
 pub(super) mod request_id;
 pub(super) mod security_headers;
 pub(super) mod store_epoch;
-
-use std::convert::Infallible;
-
-use axum::response::Response;
-
-/// What every layer ends with: a refusal is a response too.
-pub(super) type Answered = Result<Response, Infallible>;

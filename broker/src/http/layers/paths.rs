@@ -3,16 +3,15 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use tower::{Layer, Service};
+use tower::Service;
 
-use super::Answered;
+use super::frame::{Answered, Surround};
 use crate::http::request::ApiRequest;
 
 /// What a path in a `Location` must not hold as it is: `?` and `#` end it, browsers read a backslash as `/`.
@@ -97,33 +96,15 @@ fn clean(path: &str) -> String {
 
 /// The layer, below the one that reads bodies: a redirect is an answer to a whole request.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct PathsLayer;
+pub(in crate::http) struct Paths;
 
-impl<S> Layer<S> for PathsLayer {
-    type Service = Paths<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Paths(inner)
-    }
-}
-
-/// See the module.
-#[derive(Clone)]
-pub(in crate::http) struct Paths<S>(S);
-
-impl<S> Service<Request<Body>> for Paths<S>
+impl<S> Surround<S, Body> for Paths
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible>,
 {
-    type Response = Response;
-    type Error = Infallible;
     type Future = Either<S::Future, Ready<Answered>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(self, inner: &mut S, mut request: Request<Body>) -> Self::Future {
         let arrived = ApiRequest::of(request.extensions_mut());
         match arrived.take_route() {
             Route::AsIs => {}
@@ -139,7 +120,7 @@ where
                 }
             }
         }
-        Either::Left(self.0.call(request))
+        Either::Left(inner.call(request))
     }
 }
 

@@ -2,16 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use agentwrit_protocol::{Entropy, lower_hex};
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use tokio::task::futures::TaskLocalFuture;
-use tower::{Layer, Service};
+use tower::Service;
 
-use super::Answered;
-use super::after::{After, Finish};
+use super::frame::{After, Answered, Finish, Surround};
 use crate::http::request::ApiRequest;
 use crate::logging::within_request;
 
@@ -47,40 +45,19 @@ pub(in crate::http) fn set(headers: &mut HeaderMap, id: &str) {
 
 /// The layer.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct RequestIdLayer<'a>(pub(in crate::http) &'a dyn Entropy);
+pub(in crate::http) struct RequestId<'a>(pub(in crate::http) &'a dyn Entropy);
 
-impl<'a, S> Layer<S> for RequestIdLayer<'a> {
-    type Service = RequestId<'a, S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        RequestId { inner, entropy: self.0 }
-    }
-}
-
-/// See the module.
-#[derive(Clone)]
-pub(in crate::http) struct RequestId<'a, S> {
-    inner: S,
-    entropy: &'a dyn Entropy,
-}
-
-impl<S, B> Service<Request<B>> for RequestId<'_, S>
+impl<S, B> Surround<S, B> for RequestId<'_>
 where
     S: Service<Request<B>, Response = Response, Error = Infallible>,
 {
-    type Response = Response;
-    type Error = Infallible;
     // The layers below start within the id's scope, so that what they log first has it too.
     type Future = After<TaskLocalFuture<Arc<str>, S::Future>, SetRequestId>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let id: Arc<str> = of(request.headers(), self.entropy).into();
+    fn call(self, inner: &mut S, mut request: Request<B>) -> Self::Future {
+        let id: Arc<str> = of(request.headers(), self.0).into();
         ApiRequest::of(request.extensions_mut()).set_request_id(Arc::clone(&id));
-        let answered = within_request(Arc::clone(&id), || self.inner.call(request));
+        let answered = within_request(Arc::clone(&id), || inner.call(request));
         After::new(answered, SetRequestId(id))
     }
 }
@@ -89,12 +66,9 @@ where
 pub(in crate::http) struct SetRequestId(Arc<str>);
 
 impl Finish<Answered> for SetRequestId {
-    type Output = Answered;
-
-    fn finish(self, answered: Answered) -> Answered {
-        answered.map(|mut response| {
-            set(response.headers_mut(), &self.0);
-            response
-        })
+    fn finish(self, answered: Answered) -> Response {
+        let Ok(mut response) = answered;
+        set(response.headers_mut(), &self.0);
+        response
     }
 }

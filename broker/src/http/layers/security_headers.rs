@@ -1,14 +1,9 @@
 //! Headers that every answer carries, whatever it is.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
-use tower::{Layer, Service};
 
-use super::Answered;
-use super::after::{After, Finish};
+use super::frame::{Answered, Finish, Step};
 
 const FIXED: [(HeaderName, HeaderValue); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -19,11 +14,11 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSub
 
 /// The layer, and the headers themselves for an answer that passes none. A `secure` listener sends HSTS.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct SecurityHeadersLayer {
+pub(in crate::http) struct SecurityHeaders {
     pub(in crate::http) secure: bool,
 }
 
-impl SecurityHeadersLayer {
+impl SecurityHeaders {
     /// Puts the headers on an answer.
     pub(in crate::http) fn set(self, headers: &mut HeaderMap) {
         for (name, value) in FIXED {
@@ -35,44 +30,18 @@ impl SecurityHeadersLayer {
     }
 }
 
-impl<S> Layer<S> for SecurityHeadersLayer {
-    type Service = SecurityHeaders<S>;
+impl Step for SecurityHeaders {
+    type Finish = Self;
 
-    fn layer(&self, inner: S) -> Self::Service {
-        SecurityHeaders { inner, headers: *self }
+    fn begin<B>(self, _request: &mut Request<B>) -> Self {
+        self
     }
 }
 
-/// See the module.
-#[derive(Clone)]
-pub(in crate::http) struct SecurityHeaders<S> {
-    inner: S,
-    headers: SecurityHeadersLayer,
-}
-
-impl<S, B> Service<Request<B>> for SecurityHeaders<S>
-where
-    S: Service<Request<B>, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = After<S::Future, SecurityHeadersLayer>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        After::new(self.inner.call(request), self.headers)
-    }
-}
-
-impl Finish<Answered> for SecurityHeadersLayer {
-    type Output = Answered;
-
-    fn finish(self, answered: Answered) -> Answered {
-        let mut response = answered?;
+impl Finish<Answered> for SecurityHeaders {
+    fn finish(self, answered: Answered) -> Response {
+        let Ok(mut response) = answered;
         self.set(response.headers_mut());
-        Ok(response)
+        response
     }
 }
