@@ -44,7 +44,7 @@ SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-cor
 DATABASES="rusqlite libsqlite3-sys sqlx sqlx-core"
 NOBODY="ring rsa openssl openssl-sys native-tls"
 # The programs that ship; what only makes documents is in none of them.
-PROGRAMS="agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
+SHIPPED="agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 DOCUMENTS="utoipa utoipa-gen"
 
 listed() { [[ " $2 " == *" $1 "* ]]; }
@@ -114,7 +114,7 @@ check_tree agentwrit-json "$PURE_FORBIDDEN"
 check_tree agentwrit-store "$DATABASES"
 check_tree agentwrit-retention "$DATABASES"
 check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"
-for program in $PROGRAMS; do check_tree "$program" "$DOCUMENTS"; done
+for program in $SHIPPED; do check_tree "$program" "$DOCUMENTS"; done
 check_nobody
 ((failures == 0)) || die "$failures wrong dependencies"
 say "every dependency points the right way"
