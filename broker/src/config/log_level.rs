@@ -1,39 +1,8 @@
-//! How much is logged, and where that is said.
+//! Where it is said how much is logged.
 
 use std::path::{Path, PathBuf};
 
-use super::file;
-
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// FAIL only.
-    Quiet,
-    /// OK, WARN and FAIL.
-    Verbose,
-    /// TRACE too.
-    Trace,
-}
-
-impl LogLevel {
-    /// The level that a word names: in any case, and an unknown word means verbose.
-    pub fn of_word(word: &str) -> Self {
-        match word.to_ascii_lowercase().as_str() {
-            "quiet" => Self::Quiet,
-            "trace" => Self::Trace,
-            _ => Self::Verbose,
-        }
-    }
-
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Quiet => "quiet",
-            Self::Verbose => "verbose",
-            Self::Trace => "trace",
-        }
-    }
-}
+use super::{LogLevel, file};
 
 /// Where the level comes from: `LOG_LEVEL` in the config file, which can change while the broker runs; `AA_LOG_LEVEL`
 /// while the file has none.

@@ -13,24 +13,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use agentwrit_server::tls::TlsFiles;
-
 use agentwrit_store::{Retention, StoreLocation};
 
+pub use crate::logging::{LogFormat, LogLevel};
 pub use cidr::Cidr;
 pub use file::Mode;
-pub use log_level::{LevelSource, LogLevel};
+pub use log_level::LevelSource;
 pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{SETTINGS, Setting, help};
-
-/// What a log line looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `[AA:MODULE:LEVEL] time | COMPONENT | MESSAGE | context`.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Attestation of pods; off unless both of its settings are given.
 #[derive(Debug, Clone, PartialEq, Eq)]

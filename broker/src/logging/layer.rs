@@ -10,11 +10,11 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::LogFormat;
 use super::REQUEST_ID;
-use super::level::CurrentLevel;
+use super::level::{CurrentLevel, LogLevel};
 use super::line::Fields;
 use super::writer::{Output, Urgency};
-use crate::config::{LogFormat, LogLevel};
 
 /// Writes events as lines; FAIL to standard error, the rest to standard output.
 pub(super) struct Lines {

@@ -4,7 +4,36 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::{Level, Metadata};
 
-use crate::config::LogLevel;
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// FAIL only.
+    Quiet,
+    /// OK, WARN and FAIL.
+    Verbose,
+    /// TRACE too.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level that a word names: in any case, and an unknown word means verbose.
+    pub fn of_word(word: &str) -> Self {
+        match word.to_ascii_lowercase().as_str() {
+            "quiet" => Self::Quiet,
+            "trace" => Self::Trace,
+            _ => Self::Verbose,
+        }
+    }
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Verbose => "verbose",
+            Self::Trace => "trace",
+        }
+    }
+}
 
 /// Whether an event is ours: our targets are upper-case words, crates' are paths.
 pub(super) fn ours(metadata: &Metadata<'_>) -> bool {

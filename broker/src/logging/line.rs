@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
+use super::LogFormat;
 use super::level::ours;
-use crate::config::LogFormat;
 
 const fn level_word(level: Level) -> &'static str {
     match level {

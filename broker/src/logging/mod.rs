@@ -1,6 +1,6 @@
 //! Logging: lines of the contract's form or JSON objects, with the request id of the request they belong to.
 //!
-//! The module is an event's target, the component its field `component`. Nobody waits for a line to be written: each
+//! The module is an event's target, the component its field `component`. No caller waits for a line to be written: each
 //! stream has a thread (`writer`).
 
 mod layer;
@@ -24,9 +24,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::layer::{Lines, Stamps};
 use self::level::CurrentLevel;
+pub use self::level::LogLevel;
 pub use self::panic::log_panics;
 use self::writer::{Output, Urgency};
-use crate::config::{LogFormat, LogLevel};
+
+/// What a log line looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `[AA:MODULE:LEVEL] time | COMPONENT | MESSAGE | context`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 tokio::task_local! {
     static REQUEST_ID: Arc<str>;
@@ -92,11 +101,6 @@ impl Log {
     /// Writes a line of its own form to standard output.
     pub fn say(&self, line: &str) {
         self.out.push(&format!("{line}\n"), Urgency::AtOnce);
-    }
-
-    /// Writes a line of its own form to standard error.
-    pub fn complain(&self, line: &str) {
-        self.err.push(&format!("{line}\n"), Urgency::AtOnce);
     }
 
     /// Lines lost since the start: a metric to register.

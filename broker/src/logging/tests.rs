@@ -12,7 +12,7 @@ use super::REQUEST_ID;
 use super::layer::{Lines, Stamps};
 use super::level::CurrentLevel;
 use super::writer::Output;
-use crate::config::{LogFormat, LogLevel};
+use super::{LogFormat, LogLevel};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
