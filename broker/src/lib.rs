@@ -10,7 +10,6 @@ pub mod config;
 pub mod http;
 mod ids;
 pub mod limits;
-pub mod logging;
 mod metrics;
 mod passwords;
 pub mod process;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation};
 
-pub use crate::logging::{LogFormat, LogLevel};
+pub use agentwrit_logging::{LogFormat, LogLevel};
 pub use cidr::Cidr;
 pub use file::Mode;
 pub use log_level::LevelSource;

@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_logging::Log;
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{LevelSource, LogLevel};
-use crate::logging::Log;
 
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(10);
 

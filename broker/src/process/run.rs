@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_logging::{Log, log_panics};
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::wire::WIRE_VERSION;
@@ -19,7 +20,6 @@ use super::listeners::{ListenError, Server};
 use super::reload::follow_level;
 use super::seed::{SeedError, seed};
 use crate::config::{Config, help};
-use crate::logging::{Log, log_panics};
 use crate::system::BlockEntropy;
 
 /// How long threads that read files or compare secrets may go on after the end.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use agentwrit_logging::within_request;
 use agentwrit_protocol::{Entropy, lower_hex};
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
@@ -11,7 +12,6 @@ use tower::Service;
 
 use super::frame::{After, Answered, Finish, Surround};
 use crate::http::request::ApiRequest;
-use crate::logging::within_request;
 
 /// Header that every answer carries.
 pub(in crate::http) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -2,6 +2,7 @@
 //!
 //! The module is an event's target, the component its field `component`. No caller waits for a line to be written: each
 //! stream has a thread (`writer`).
+#![deny(missing_docs)]
 
 mod layer;
 mod level;
