@@ -23,6 +23,8 @@ pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{SETTINGS, Setting, help};
 
+use crate::limits;
+
 /// Attestation of pods; off unless both of its settings are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestConfig {
@@ -119,6 +121,17 @@ impl Config {
     /// Every failure, one sentence each, in the order of the settings.
     pub fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         parse::load(env)
+    }
+
+    /// What the rates and caps are made of.
+    pub(crate) fn limits(&self) -> limits::Settings {
+        limits::Settings {
+            challenge_rate: self.challenge_rate,
+            register_rate: self.register_rate,
+            denial_audit_rate: self.denial_audit_rate,
+            session_rate: self.session_rate,
+            max_open_delegations: self.max_open_delegations,
+        }
     }
 
     /// `ttl` under the ceiling, seconds.

@@ -7,10 +7,10 @@ use agentwrit_protocol::Clock;
 use agentwrit_server::Source;
 use agentwrit_store::{Asker, EventDraft};
 use governor::Quota;
+use prometheus::IntCounter;
 
 use super::divided::Divided;
 use super::limit::Limit;
-use crate::metrics::Metrics;
 
 /// The rates of audited denials, and how many were only counted.
 pub(super) struct Gate {
@@ -20,11 +20,11 @@ pub(super) struct Gate {
     delegates: Divided,
     feed: Limit,
     suppressed: AtomicU64,
-    metrics: Arc<Metrics>,
+    counter: IntCounter,
 }
 
 impl Gate {
-    pub(super) fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(quota: Option<Quota>, clock: &Arc<dyn Clock>, counter: IntCounter) -> Self {
         Self {
             sources: Limit::new(quota, clock),
             known: Limit::new(quota, clock),
@@ -32,7 +32,7 @@ impl Gate {
             delegates: Divided::new(quota, clock),
             feed: Limit::new(quota, clock),
             suppressed: AtomicU64::new(0),
-            metrics,
+            counter,
         }
     }
 
@@ -58,7 +58,7 @@ impl Gate {
     /// Counts a denial that the trail will hold only as a number.
     pub(super) fn suppress(&self) {
         self.suppressed.fetch_add(1, Ordering::Relaxed);
-        self.metrics.denials_suppressed.inc();
+        self.counter.inc();
     }
 
     /// How many were counted since the last call, and the event that says so.

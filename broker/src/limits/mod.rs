@@ -11,19 +11,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_attest::ReviewLimit;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Source;
 use agentwrit_store::{DenialDraft, DenialGate, EventDraft};
 use governor::Quota;
+use prometheus::IntCounter;
 
 use self::gate::Gate;
 use self::limit::Limit;
 use self::sessions::Sessions;
 pub use self::sessions::{Doing, Room};
-use crate::config::Config;
-use crate::metrics::Metrics;
 pub use agentwrit_store::Asker;
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
@@ -46,6 +44,21 @@ fn per_second(rate: u32, burst: u32) -> Option<Quota> {
     Some(Quota::per_second(rate).allow_burst(burst))
 }
 
+/// The limits that can be set; 0 is no limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Challenges of one source in a second.
+    pub challenge_rate: u32,
+    /// Registrations of one source in a second.
+    pub register_rate: u32,
+    /// Denials of one source, or one subject, that are audited in a second.
+    pub denial_audit_rate: u32,
+    /// Renewals, and delegations, of one session in a second; not of attested agents.
+    pub session_rate: u32,
+    /// Delegations that stand under one session; not of attested agents.
+    pub max_open_delegations: usize,
+}
+
 /// Every limit of the broker.
 pub struct Limits {
     admin_auth: Limit,
@@ -60,10 +73,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The limits that the configuration asks for.
-    pub fn new(config: &Config, clock: &Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+    /// The limits that the settings ask for. `suppressed` counts the denials that the trail holds only as a number.
+    pub fn new(settings: &Settings, clock: &Arc<dyn Clock>, suppressed: IntCounter) -> Self {
         let twice = |rate: u32| rate.saturating_mul(2);
-        let denials = per_second(config.denial_audit_rate, config.denial_audit_rate);
+        let denials = per_second(settings.denial_audit_rate, settings.denial_audit_rate);
         Self {
             admin_auth: Limit::new(per_second(ADMIN_AUTH_PER_SECOND, ADMIN_AUTH_BURST), clock),
             app_auth: Limit::new(
@@ -71,11 +84,14 @@ impl Limits {
                 clock,
             ),
             app_auth_source: Limit::new(per_second(APP_AUTH_PER_SECOND, APP_AUTH_SOURCE_BURST), clock),
-            challenge: Limit::new(per_second(config.challenge_rate, twice(config.challenge_rate)), clock),
-            register: Limit::new(per_second(config.register_rate, twice(config.register_rate)), clock),
+            challenge: Limit::new(
+                per_second(settings.challenge_rate, twice(settings.challenge_rate)),
+                clock,
+            ),
+            register: Limit::new(per_second(settings.register_rate, twice(settings.register_rate)), clock),
             reviews: Limit::new(per_second(REVIEWS_PER_SECOND, REVIEWS_BURST), clock),
-            gate: Gate::new(denials, clock, metrics),
-            sessions: Sessions::new(config, clock),
+            gate: Gate::new(denials, clock, suppressed),
+            sessions: Sessions::new(settings, clock),
             hits: Limit::new(Quota::with_period(HITS_EVERY), clock),
         }
     }
@@ -104,6 +120,11 @@ impl Limits {
     /// Whether this source may try another registration now.
     pub fn register(&self, source: IpAddr) -> bool {
         self.register.allows(Source::of(source))
+    }
+
+    /// Whether another `TokenReview` may be made for this source now.
+    pub fn review(&self, source: Source) -> bool {
+        self.reviews.allows(source)
     }
 
     /// The event of a denial; `None` when this asker has had so many of late that it is only counted.
@@ -179,12 +200,6 @@ impl Limits {
     }
 }
 
-impl ReviewLimit for Limits {
-    fn allows_review(&self, source: Source) -> bool {
-        self.reviews.allows(source)
-    }
-}
-
 impl DenialGate for Limits {
     fn admits(&self, asker: Asker<'_>) -> bool {
         self.gate.admits(asker)
@@ -201,19 +216,28 @@ mod tests {
     use agentwrit_protocol::audit::EventType;
     use agentwrit_protocol::clock::ManualClock;
 
-    fn limits(settings: &[(&str, &str)], clock: &Arc<dyn Clock>) -> Limits {
-        let lookup = |name: &str| {
-            let found = settings.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        let config = Config::load(&|name| lookup(name).or((name == "AA_ADMIN_AUTH").then(|| "off".to_owned())));
-        Limits::new(&config.unwrap(), clock, Arc::new(Metrics::new().unwrap()))
+    const SETTINGS: Settings = Settings {
+        challenge_rate: 1000,
+        register_rate: 1000,
+        denial_audit_rate: 1000,
+        session_rate: 0,
+        max_open_delegations: 10_000,
+    };
+
+    fn limits(settings: &Settings, clock: &Arc<dyn Clock>) -> Limits {
+        Limits::new(settings, clock, IntCounter::new("suppressed", "suppressed").unwrap())
     }
 
     #[test]
     fn the_addresses_of_one_network_share_a_bucket() {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(0));
-        let limits = limits(&[("AA_CHALLENGE_RATE", "1")], &clock);
+        let limits = limits(
+            &Settings {
+                challenge_rate: 1,
+                ..SETTINGS
+            },
+            &clock,
+        );
         let allowed = |text: &str| limits.challenge(text.parse().unwrap());
         assert!(allowed("2001:db8::1") && allowed("2001:db8::2"));
         assert!(!allowed("2001:db8::3"));
@@ -226,7 +250,7 @@ mod tests {
     fn app_logins_are_limited_by_client_and_by_source() {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
-        let limits = limits(&[], &clock);
+        let limits = limits(&SETTINGS, &clock);
         let source = IpAddr::from([192, 0, 2, 1]);
         let taken = |client: Option<&str>| (0..10).filter(|_| limits.app_auth(client, source)).count();
         assert_eq!((taken(Some("a")), taken(Some("b")), taken(None)), (3, 3, 3));
@@ -248,9 +272,9 @@ mod tests {
     fn reviews_are_limited_by_source() {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
-        let limits = limits(&[], &clock);
+        let limits = limits(&SETTINGS, &clock);
         let source = |last: u8| Source::of(IpAddr::from([192, 0, 2, last]));
-        let taken = |last: u8| (0..1000).filter(|_| limits.allows_review(source(last))).count();
+        let taken = |last: u8| (0..1000).filter(|_| limits.review(source(last))).count();
         assert_eq!((taken(1), taken(2)), (250, 250));
         manual.advance_millis(49);
         assert_eq!(taken(1), 0);
@@ -264,7 +288,13 @@ mod tests {
     fn denials_beyond_the_rate_are_counted_by_source_and_by_subject() {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
-        let limits = limits(&[("AA_DENIAL_AUDIT_RATE", "3")], &clock);
+        let limits = limits(
+            &Settings {
+                denial_audit_rate: 3,
+                ..SETTINGS
+            },
+            &clock,
+        );
         let source = IpAddr::from([192, 0, 2, 1]);
         let passes = |asker: Asker<'_>| {
             let denial = DenialDraft::denied(EventType::ScopeViolation, "no");

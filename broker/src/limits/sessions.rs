@@ -10,8 +10,7 @@ use agentwrit_protocol::claims::Claims;
 use governor::Quota;
 
 use super::divided::{Divided, Rate};
-use super::per_second;
-use crate::config::Config;
+use super::{Settings, per_second};
 
 /// Of a pod's own session: one renewal in this time. A sidecar renews at most each 8 s.
 const RENEWAL_EVERY: Duration = Duration::from_secs(2);
@@ -75,9 +74,9 @@ impl Rates {
 }
 
 impl Sessions {
-    pub(super) fn new(config: &Config, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(settings: &Settings, clock: &Arc<dyn Clock>) -> Self {
         let renewal = Quota::with_period(RENEWAL_EVERY).map(|quota| quota.allow_burst(RENEWAL_BURST));
-        let others = per_second(config.session_rate, config.session_rate.saturating_mul(2));
+        let others = per_second(settings.session_rate, settings.session_rate.saturating_mul(2));
         Self {
             attested: Rates {
                 renewals: Rate::new(renewal, clock),
@@ -89,7 +88,7 @@ impl Sessions {
                 delegated: Divided::new(others, clock),
                 delegations: Divided::new(others, clock),
             },
-            most_open: config.max_open_delegations,
+            most_open: settings.max_open_delegations,
             rooms: Rooms::new(clock),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, Settings};
+use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit, Settings};
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_retention::AuditRetention;
+use agentwrit_server::Source;
 use agentwrit_store::{Store, StoreError};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use agentwrit_tokens::key_set::{KeyError, KeySet};
@@ -73,7 +74,11 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         entropy.fill(key)?;
     }
     let judging = Arc::new(JudgingClock::new(Arc::clone(&clock)));
-    let limits = Arc::new(Limits::new(&config, &clock, Arc::clone(&metrics)));
+    let limits = Arc::new(Limits::new(
+        &config.limits(),
+        &clock,
+        metrics.denials_suppressed.clone(),
+    ));
     let surroundings = agentwrit_store::Surroundings {
         clock: Arc::clone(&clock),
         judging: Arc::clone(&judging),
@@ -98,7 +103,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     };
     let attestation = match &config.attest {
         Some(settings) => {
-            let limit = Arc::<Limits>::clone(&limits);
+            let limit = Arc::new(Reviews(Arc::clone(&limits)));
             Some(Arc::new(
                 attestation(settings, attestor, limit, &clock, &metrics).await?,
             ))
@@ -152,10 +157,19 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     }))
 }
 
+/// The limit of `TokenReview`s, as attestation asks for it.
+struct Reviews(Arc<Limits>);
+
+impl ReviewLimit for Reviews {
+    fn allows_review(&self, source: Source) -> bool {
+        self.0.review(source)
+    }
+}
+
 async fn attestation(
     config: &AttestConfig,
     attestor: Option<Arc<dyn Attestor>>,
-    limit: Arc<Limits>,
+    limit: Arc<Reviews>,
     clock: &Arc<dyn Clock>,
     registry: &Metrics,
 ) -> Result<Attestation, StartError> {
