@@ -9,7 +9,6 @@ pub mod broker;
 pub mod config;
 pub mod http;
 mod ids;
-pub mod limits;
 mod metrics;
 mod passwords;
 pub mod process;
@@ -17,6 +16,8 @@ mod service;
 pub mod system;
 #[cfg(test)]
 mod testing;
+
+pub(crate) use agentwrit_limits as limits;
 
 /// Parsers that the fuzz targets call without a request around them.
 pub mod parsers {

@@ -1,4 +1,5 @@
 //! Rate limits (token buckets of the governor crate, on the broker's clock) and what is done about denials.
+#![deny(missing_docs)]
 
 mod buckets;
 mod divided;
