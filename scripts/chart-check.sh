@@ -128,7 +128,7 @@ check_values_page() {
 # What the chart gives to the broker is a setting of its; every setting it has stands in docs/values.md.
 check_settings() {
   local setting known
-  known=$(grep -oE '^ +(setting\()?"AA_[A-Z_]+",' "$REPO/broker/src/config/settings.rs" | grep -oE 'AA_[A-Z_]+')
+  known=$(grep -oE '^ +[A-Z_]+ = "AA_[A-Z_]+",' "$REPO/broker/src/config/settings.rs" | grep -oE 'AA_[A-Z_]+')
   while read -r setting; do
     grep -qxF "$setting" <<<"$known" || die "the chart sets $setting, which the broker doesn't know"
   done < <(grep -oE '\bAA_[A-Z_]+' "$CHART/templates/broker/statefulset.yaml")

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use agentwrit_protocol::Sensitive;
 
 use super::LogLevel;
+use super::settings::CONFIG_PATH;
 
 /// Some editors put it first.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -57,7 +58,7 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn new(env: &dyn Fn(&str) -> Option<String>) -> Self {
         let given = |name: &str| env(name).filter(|path| !path.is_empty());
-        if let Some(path) = given("AA_CONFIG_PATH") {
+        if let Some(path) = given(CONFIG_PATH.name) {
             return Self {
                 paths: vec![PathBuf::from(path)],
                 required: true,

@@ -21,7 +21,7 @@ pub use file::Mode;
 pub use log_level::LevelSource;
 pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
-pub use settings::{SETTINGS, Setting, help};
+pub use settings::{Kind, SETTINGS, Setting, help};
 
 use crate::limits;
 

@@ -9,22 +9,12 @@ use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::spiffe::check_trust_domain;
 use agentwrit_server::tls::TlsFiles;
-use agentwrit_store::segment::LEAST_BOUND;
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
 use super::file::{ConfigFile, Mode, Places};
+use super::settings::{self as set, Setting};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
 use crate::passwords::APP_COST;
-
-/// Default of `AA_DEFAULT_TTL`, seconds.
-const DEFAULT_TTL: i64 = 300;
-
-/// More scopes don't fit into a list, whose JSON has 32 KiB at most: `"a:b:c",` are 8 bytes.
-const MOST_SCOPES: usize = 4096;
-/// Bytes of `a:b:c`.
-const SHORTEST_SCOPE: usize = 5;
-/// Bytes of a whole list.
-const LONGEST_SCOPE: usize = 32 * 1024;
 
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -32,98 +22,66 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn text(&self, name: &str) -> Option<String> {
-        (self.env)(name).filter(|value| !value.is_empty())
+    fn text(&self, setting: &Setting) -> Option<String> {
+        (self.env)(setting.name).filter(|value| !value.is_empty())
+    }
+
+    fn text_or_default(&self, setting: &Setting) -> String {
+        self.text(setting).unwrap_or_else(|| setting.default.to_owned())
     }
 
     fn fail(&mut self, failure: impl Into<String>) {
         self.failures.push(failure.into());
     }
 
-    fn parsed<T: FromStr>(&mut self, name: &str, default: T, wanted: &str, fits: impl Fn(&T) -> bool) -> T {
-        let Some(text) = self.text(name) else { return default };
-        match text.parse::<T>() {
-            Ok(value) if fits(&value) => value,
-            _ => {
-                self.fail(format!("{name}={text:?} must be {wanted}"));
-                default
-            }
-        }
-    }
-
-    fn seconds(&mut self, name: &str, default: i64, least: i64) -> i64 {
-        // Far below the end of i64, so that sums of moments and lives can't overflow.
-        const MOST: i64 = 1_000_000_000;
-        let wanted = format!("a whole number of seconds from {least} to {MOST}");
-        self.parsed(name, default, &wanted, |value| (least..=MOST).contains(value))
-    }
-
-    /// The default of every life, and what to say of one that is none.
-    fn default_ttl(&mut self) -> (i64, Option<String>) {
-        match self.seconds("AA_DEFAULT_TTL", DEFAULT_TTL, 0) {
-            0 => {
-                let warning = format!("AA_DEFAULT_TTL=0 is no life of a token: taken for its default, {DEFAULT_TTL}");
-                (DEFAULT_TTL, Some(warning))
-            }
-            ttl => (ttl, None),
-        }
+    /// The number of a setting, of the kind and with the default that the table says.
+    fn number<T: FromStr + Copy + TryInto<i64> + Default>(&mut self, setting: &Setting) -> T {
+        let read = |text: &str| {
+            let number: T = text.parse().ok()?;
+            setting.kind.takes(number.try_into().ok()?).then_some(number)
+        };
+        let text = self.text_or_default(setting);
+        read(&text).unwrap_or_else(|| {
+            self.fail(format!("{}={text:?} must be {}", setting.name, setting.kind.wanted()));
+            T::default()
+        })
     }
 
     /// The life of a kind of token; 0 means that of `AA_DEFAULT_TTL` (`docs/wire-contract.md` §13.4).
-    fn life(&mut self, name: &str, default: i64, default_ttl: i64) -> i64 {
-        match self.seconds(name, default, 0) {
+    fn life(&mut self, setting: &Setting, default_ttl: i64) -> i64 {
+        match self.number(setting) {
             0 => default_ttl,
             ttl => ttl,
         }
     }
 
     fn retention(&mut self) -> Retention {
-        const MOST_DAYS: i64 = 36_500;
-        // Far below the end of i64, so that sums of sizes can't overflow.
-        const MOST_BYTES: i64 = 1 << 50;
-        let days = "a whole number of days from 0 (for ever) to 36500";
-        let bytes = format!(
-            "0 (no bound) or a whole number of bytes from {LEAST_BOUND} to {MOST_BYTES}, without a unit: the trail goes in \
-             sixteen parts of at least 1 MiB"
-        );
         Retention {
-            days: self.parsed("AA_AUDIT_RETENTION_DAYS", 0, days, |days| {
-                (0..=MOST_DAYS).contains(days)
-            }),
-            max_bytes: self.parsed("AA_AUDIT_MAX_BYTES", 0, &bytes, |bytes| {
-                *bytes == 0 || (LEAST_BOUND..=MOST_BYTES).contains(bytes)
-            }),
-            export: self.text("AA_AUDIT_EXPORT_DIR").map(PathBuf::from),
+            days: self.number(&set::AUDIT_RETENTION_DAYS),
+            max_bytes: self.number(&set::AUDIT_MAX_BYTES),
+            export: self.text(&set::AUDIT_EXPORT_DIR).map(PathBuf::from),
             full: self.choice(
-                "AA_AUDIT_FULL",
-                WhenFull::Refuse,
-                &[("refuse", WhenFull::Refuse), ("drop", WhenFull::Drop)],
+                &set::AUDIT_FULL,
+                ("refuse", WhenFull::Refuse),
+                &[("drop", WhenFull::Drop)],
             ),
         }
     }
 
-    fn rate(&mut self, name: &str, default: u32) -> u32 {
-        let wanted = "a whole number per second from 0 (no limit) to 1000000000";
-        self.parsed(name, default, wanted, |value: &u32| *value <= 1_000_000_000)
-    }
-
-    fn count(&mut self, name: &str, default: usize, least: usize, most: usize) -> usize {
-        let wanted = format!("a whole number from {least} to {most}");
-        self.parsed(name, default, &wanted, |value| (least..=most).contains(value))
-    }
-
-    fn choice<T: Copy>(&mut self, name: &str, default: T, choices: &[(&str, T)]) -> T {
-        let Some(text) = self.text(name) else { return default };
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+    /// The value of a word; the first one's after an error.
+    fn choice<T: Copy>(&mut self, setting: &Setting, first: (&str, T), others: &[(&str, T)]) -> T {
+        let text = self.text_or_default(setting);
+        let choices = || std::iter::once(&first).chain(others);
+        if let Some((_, value)) = choices().find(|(word, _)| *word == text) {
             return *value;
         }
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        self.fail(format!("{name}={text:?} must be one of {}", words.join(", ")));
-        default
+        let words: Vec<&str> = choices().map(|(word, _)| *word).collect();
+        self.fail(format!("{}={text:?} must be one of {}", setting.name, words.join(", ")));
+        first.1
     }
 
-    fn flag(&mut self, name: &str, default: bool) -> bool {
-        self.choice(name, default, &[("true", true), ("false", false)])
+    fn flag(&mut self, setting: &Setting) -> bool {
+        self.choice(setting, ("true", true), &[("false", false)])
     }
 
     fn keep<T>(&mut self, result: Result<T, impl Display>) -> Option<T> {
@@ -132,10 +90,10 @@ impl Reader<'_> {
 
     /// `file` is `None` when there is one that can't be read: nobody knows what secret it holds.
     fn admin(&mut self, file: Option<&ConfigFile>) -> AdminAuth {
-        if !self.choice("AA_ADMIN_AUTH", true, &[("on", true), ("off", false)]) {
+        if !self.choice(&set::ADMIN_AUTH, ("on", true), &[("off", false)]) {
             return AdminAuth::Off;
         }
-        let (secret, from_file) = match (self.env)("AA_ADMIN_SECRET") {
+        let (secret, from_file) = match (self.env)(set::ADMIN_SECRET.name) {
             Some(secret) => (Some(Sensitive::from(secret)), None),
             None => match file {
                 Some(file) => (file.admin_secret.clone(), Some(&file.path)),
@@ -160,17 +118,16 @@ impl Reader<'_> {
 
     fn listen(&mut self) -> SocketAddr {
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let address = match self.text("AA_BIND_ADDRESS").as_deref() {
-            None | Some("localhost") => localhost,
-            Some(text) => text.parse().unwrap_or_else(|_| {
+        let address = match self.text_or_default(&set::BIND_ADDRESS).as_str() {
+            "localhost" => localhost,
+            text => text.parse().unwrap_or_else(|_| {
                 self.fail(format!(
                     "AA_BIND_ADDRESS={text:?} must be an IP address such as :: or 127.0.0.1"
                 ));
                 localhost
             }),
         };
-        let port = self.parsed("AA_PORT", 8080, "a port from 0 to 65535", |_: &u16| true);
-        SocketAddr::new(address, port)
+        SocketAddr::new(address, self.number(&set::PORT))
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {
@@ -181,27 +138,28 @@ impl Reader<'_> {
             Mtls,
         }
         let kind = self.choice(
-            "AA_TLS_MODE",
-            Kind::None,
-            &[("none", Kind::None), ("tls", Kind::Tls), ("mtls", Kind::Mtls)],
+            &set::TLS_MODE,
+            ("none", Kind::None),
+            &[("tls", Kind::Tls), ("mtls", Kind::Mtls)],
         );
         if kind == Kind::None {
             return None;
         }
-        let mut path = |name: &str| {
-            let text = self.text(name);
+        let mut path = |setting: &Setting| {
+            let text = self.text(setting);
             if text.is_none() {
+                let name = setting.name;
                 self.fail(format!("{name} must name a PEM file when AA_TLS_MODE is tls or mtls"));
             }
             PathBuf::from(text.unwrap_or_default())
         };
-        let (cert, key) = (path("AA_TLS_CERT"), path("AA_TLS_KEY"));
-        let client_ca = (kind == Kind::Mtls).then(|| path("AA_TLS_CLIENT_CA"));
+        let (cert, key) = (path(&set::TLS_CERT), path(&set::TLS_KEY));
+        let client_ca = (kind == Kind::Mtls).then(|| path(&set::TLS_CLIENT_CA));
         Some(TlsFiles { cert, key, client_ca })
     }
 
     fn attest(&mut self) -> Option<AttestConfig> {
-        match (self.text("AA_ATTEST_AUDIENCE"), self.text("AA_CONTROLLER_SUBJECT")) {
+        match (self.text(&set::ATTEST_AUDIENCE), self.text(&set::CONTROLLER_SUBJECT)) {
             (None, None) => None,
             (Some(audience), Some(controller_subject)) => {
                 let parts: Vec<&str> = controller_subject.split(':').collect();
@@ -229,20 +187,20 @@ impl Reader<'_> {
 
     fn store(&mut self) -> StoreLocation {
         // Its value holds a password: only the name is told.
-        if self.text("AA_DATABASE_URL").is_some() {
+        if (self.env)("AA_DATABASE_URL").is_some_and(|url| !url.is_empty()) {
             self.fail(
                 "AA_DATABASE_URL is set, but this broker has no PostgreSQL store: \
                  unset it, and name an SQLite file in AA_DB_PATH",
             );
         }
-        match (self.env)("AA_DB_PATH") {
+        match (self.env)(set::DB_PATH.name) {
             Some(path) if path.is_empty() => StoreLocation::Memory,
-            path => StoreLocation::File(PathBuf::from(path.unwrap_or_else(|| "./data.db".to_owned()))),
+            path => StoreLocation::File(PathBuf::from(path.unwrap_or_else(|| set::DB_PATH.default.to_owned()))),
         }
     }
 
     fn proxies(&mut self) -> Vec<Cidr> {
-        let Some(text) = self.text("AA_TRUSTED_PROXIES") else {
+        let Some(text) = self.text(&set::TRUSTED_PROXIES) else {
             return Vec::new();
         };
         let parsed = text.split(',').map(|item| {
@@ -271,26 +229,24 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     let log_level = file.and_then(|file| file.log_level);
     let level_source = LevelSource {
         places: places.paths,
-        environment: LogLevel::of_word(&reader.text("AA_LOG_LEVEL").unwrap_or_default()),
+        environment: LogLevel::of_word(&reader.text_or_default(&set::LOG_LEVEL)),
     };
     let admin = reader.admin(read.map(Option::unwrap_or_default).as_ref());
-    let ops = reader.text("AA_OPS_ADDRESS").and_then(|text| {
+    let ops = reader.text(&set::OPS_ADDRESS).and_then(|text| {
         let wanted =
             format!("AA_OPS_ADDRESS={text:?} must be an address and a port such as [::]:9090 or 127.0.0.1:9090");
         reader.keep(text.parse::<SocketAddr>().map_err(|_| wanted))
     });
-    let trust_domain = reader
-        .text("AA_TRUST_DOMAIN")
-        .unwrap_or_else(|| "agentwrit.local".to_owned());
+    let trust_domain = reader.text_or_default(&set::TRUST_DOMAIN);
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
-    let (default_ttl, no_default) = reader.default_ttl();
-    let signing_key_path = PathBuf::from(
-        reader
-            .text("AA_SIGNING_KEY_PATH")
-            .unwrap_or_else(|| "./signing.key".to_owned()),
-    );
+    let given_ttl: i64 = reader.number(&set::DEFAULT_TTL);
+    let default_ttl = match given_ttl {
+        0 => set::DEFAULT_TTL.default.parse().unwrap_or_default(),
+        ttl => ttl,
+    };
+    let signing_key_path = PathBuf::from(reader.text_or_default(&set::SIGNING_KEY_PATH));
     let store_mark = reader
-        .text("AA_STORE_MARK")
+        .text(&set::STORE_MARK)
         .map_or_else(|| beside(&signing_key_path, ".mark"), PathBuf::from);
     let mut config = Config {
         admin,
@@ -299,52 +255,50 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         log_level: log_level.unwrap_or(level_source.environment),
         level_source,
         log_format: reader.choice(
-            "AA_LOG_FORMAT",
-            LogFormat::Text,
-            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            &set::LOG_FORMAT,
+            ("text", LogFormat::Text),
+            &[("json", LogFormat::Json)],
         ),
         trust_domain,
         default_ttl,
-        max_ttl: reader.seconds("AA_MAX_TTL", 86_400, 0),
-        admin_token_ttl: reader.life("AA_ADMIN_TOKEN_TTL", 300, default_ttl),
-        app_token_ttl: reader.life("AA_APP_TOKEN_TTL", 1800, default_ttl),
+        max_ttl: reader.number(&set::MAX_TTL),
+        admin_token_ttl: reader.life(&set::ADMIN_TOKEN_TTL, default_ttl),
+        app_token_ttl: reader.life(&set::APP_TOKEN_TTL, default_ttl),
         secret_cost: APP_COST,
         accept_clock: false,
-        issuer: reader.text("AA_ISSUER").unwrap_or_default(),
-        audience: reader.text("AA_AUDIENCE").unwrap_or_default(),
+        issuer: reader.text_or_default(&set::ISSUER),
+        audience: reader.text_or_default(&set::AUDIENCE),
         signing_key_path,
-        signing_key_required: reader.flag("AA_SIGNING_KEY_REQUIRED", false),
+        signing_key_required: reader.flag(&set::SIGNING_KEY_REQUIRED),
         store: reader.store(),
-        store_required: reader.flag("AA_STORE_REQUIRED", false),
+        store_required: reader.flag(&set::STORE_REQUIRED),
         store_mark,
         restored: false,
         retention: reader.retention(),
-        seed_tokens: reader.text("AA_SEED_TOKENS").as_deref() == Some("true"),
+        seed_tokens: reader.text_or_default(&set::SEED_TOKENS) == "true",
         tls: reader.tls(),
-        api_metrics: reader.flag("AA_API_METRICS", true),
-        challenge_rate: reader.rate("AA_CHALLENGE_RATE", 1000),
-        register_rate: reader.rate("AA_REGISTER_RATE", 1000),
-        denial_audit_rate: reader.rate("AA_DENIAL_AUDIT_RATE", 1000),
+        api_metrics: reader.flag(&set::API_METRICS),
+        challenge_rate: reader.number(&set::CHALLENGE_RATE),
+        register_rate: reader.number(&set::REGISTER_RATE),
+        denial_audit_rate: reader.number(&set::DENIAL_AUDIT_RATE),
         trusted_proxies: reader.proxies(),
         attest: reader.attest(),
-        max_session_age: reader.seconds("AA_MAX_SESSION_AGE", 0, 0),
-        max_scopes: reader.count("AA_MAX_SCOPES", 1000, 1, MOST_SCOPES),
-        max_scope_bytes: reader.count("AA_MAX_SCOPE_BYTES", 8192, SHORTEST_SCOPE, LONGEST_SCOPE),
-        session_rate: reader.rate("AA_SESSION_RATE", 0),
-        max_open_delegations: reader.count("AA_MAX_OPEN_DELEGATIONS", 10_000, 0, 1_000_000),
-        nbf_skew: reader.parsed(
-            "AA_NBF_SKEW_SECONDS",
-            0,
-            "a whole number of seconds from 0 to 60",
-            |value| (0..=60).contains(value),
-        ),
+        max_session_age: reader.number(&set::MAX_SESSION_AGE),
+        max_scopes: reader.number(&set::MAX_SCOPES),
+        max_scope_bytes: reader.number(&set::MAX_SCOPE_BYTES),
+        session_rate: reader.number(&set::SESSION_RATE),
+        max_open_delegations: reader.number(&set::MAX_OPEN_DELEGATIONS),
+        nbf_skew: reader.number(&set::NBF_SKEW_SECONDS),
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);
     config.warnings.extend(unknown_mode.map(|word| {
         format!("MODE={word:?} in the config file is neither development nor production: taken for production")
     }));
-    config.warnings.extend(no_default);
+    if given_ttl == 0 {
+        let warning = format!("AA_DEFAULT_TTL=0 is no life of a token: taken for its default, {default_ttl}");
+        config.warnings.push(warning);
+    }
     if reader.failures.is_empty() {
         Ok(config)
     } else {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
+use super::settings::Kind;
 use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, SecretSource};
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
@@ -353,6 +354,20 @@ fn every_setting_is_in_the_help_once() {
     for setting in SETTINGS {
         assert_eq!(SETTINGS.iter().filter(|other| other.name == setting.name).count(), 1);
         assert!(super::help().contains(setting.about));
+    }
+}
+
+#[test]
+fn every_default_and_every_bound_is_that_of_the_table() {
+    for setting in SETTINGS {
+        if !matches!(setting.kind, Kind::Text | Kind::Word) {
+            let default = setting.default.parse().unwrap();
+            assert!(setting.kind.takes(default), "{}: {default}", setting.name);
+        }
+        if let Kind::Count(least, most) = setting.kind {
+            let bounds = format!("{least} to {most}");
+            assert!(setting.about.contains(&bounds), "{}: {bounds}", setting.name);
+        }
     }
 }
 
