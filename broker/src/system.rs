@@ -1,9 +1,8 @@
 //! Randomness, a block at a time.
 
-use std::sync::{Mutex, PoisonError};
-
 use agentwrit_protocol::system::SystemEntropy;
 use agentwrit_protocol::{Entropy, EntropyError};
+use parking_lot::Mutex;
 
 /// Bytes that are asked for at once: what one system call gives without being interrupted (getrandom(2)).
 const BLOCK: usize = 256;
@@ -39,7 +38,7 @@ impl<E: Entropy> Entropy for BlockEntropy<E> {
         if buffer.len() > BLOCK / 4 {
             return self.source.fill(buffer);
         }
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         if buffer.len() > BLOCK - left.used {
             // Used up first: after a failure nothing old is given out again.
             left.used = BLOCK;

@@ -1,11 +1,11 @@
 //! Token buckets for a bounded number of keys: the state store of governor's limiters.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
+use parking_lot::Mutex;
 
 /// Keys are hashes, so that one costs the same memory however long its text is. Keys beyond the bound share one
 /// bucket; those known before keep theirs, so that a flood of sources doesn't take it from them.
@@ -29,10 +29,6 @@ impl Buckets {
             states: Mutex::default(),
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, States> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl StateStore for Buckets {
@@ -42,7 +38,7 @@ impl StateStore for Buckets {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let mut states = self.lock();
+        let mut states = self.states.lock();
         let known = states.known.get(key).copied();
         let shared = known.is_none() && states.known.len() >= self.most;
         let (outcome, after) = f(if shared { states.overflow } else { known })?;
@@ -57,18 +53,18 @@ impl StateStore for Buckets {
 
 impl ShrinkableKeyedStateStore<u64> for Buckets {
     fn retain_recent(&self, drop_below: Nanos) {
-        self.lock().known.retain(|_, state| *state >= drop_below);
+        self.states.lock().known.retain(|_, state| *state >= drop_below);
     }
 
     fn shrink_to_fit(&self) {
-        self.lock().known.shrink_to_fit();
+        self.states.lock().known.shrink_to_fit();
     }
 
     fn len(&self) -> usize {
-        self.lock().known.len()
+        self.states.lock().known.len()
     }
 
     fn is_empty(&self) -> bool {
-        self.lock().known.is_empty()
+        self.states.lock().known.is_empty()
     }
 }

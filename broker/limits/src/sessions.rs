@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
 use governor::Quota;
+use parking_lot::Mutex;
 
 use super::divided::{Divided, Rate};
 use super::{Settings, per_second};
@@ -157,7 +158,7 @@ impl Rooms {
     /// Takes a place under this session.
     pub(super) fn take(&self, root: &str) -> Room {
         let now = self.clock.monotonic();
-        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roots = self.roots.lock();
         match roots.get_mut(root) {
             Some(counted) if counted.left > 0 => {
                 counted.left -= 1;
@@ -171,7 +172,7 @@ impl Rooms {
     /// Remembers how many places a count has found.
     pub(super) fn counted(&self, root: &str, left: usize) {
         let at = self.clock.monotonic();
-        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roots = self.roots.lock();
         if roots.len() >= MOST_ROOTS && !roots.contains_key(root) {
             // They are counted again when they next delegate.
             roots.clear();
@@ -183,7 +184,7 @@ impl Rooms {
     fn prune(&self) {
         const FORGOTTEN: Duration = Duration::from_mins(5);
         let now = self.clock.monotonic();
-        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut roots = self.roots.lock();
         roots.retain(|_, counted| now.saturating_sub(counted.at) < FORGOTTEN);
         roots.shrink_to_fit();
     }
@@ -218,7 +219,7 @@ mod tests {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
         let rooms = Rooms::new(&clock);
-        let len = |rooms: &Rooms| rooms.roots.lock().unwrap().len();
+        let len = |rooms: &Rooms| rooms.roots.lock().len();
         for number in 0..3 * MOST_ROOTS {
             rooms.counted(&number.to_string(), 1);
             assert!(len(&rooms) <= MOST_ROOTS);

@@ -1,9 +1,10 @@
 //! Between tracing and the streams.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -39,7 +40,7 @@ impl Stamps {
 
     pub(super) fn time(&self) -> Arc<str> {
         let now = self.clock.unix_seconds();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.0 != now {
             *last = (now, rfc3339_seconds(now).into());
         }

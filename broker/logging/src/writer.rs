@@ -5,9 +5,10 @@
 
 use std::io::Write;
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
 /// Bytes that wait at most.
@@ -39,21 +40,6 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     most: usize,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for<'a>(&self, queue: MutexGuard<'a, Queue>, time: Duration) -> MutexGuard<'a, Queue> {
-        let waited = self.changed.wait_timeout(queue, time);
-        waited.unwrap_or_else(PoisonError::into_inner).0
-    }
 }
 
 /// The queue of one stream.
@@ -92,7 +78,7 @@ impl Output {
 
     /// Queues a line, which ends with a line feed.
     pub(super) fn push(&self, line: &str, urgency: Urgency) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         if queue.closed || queue.waiting.len().saturating_add(line.len()) > self.shared.most {
             queue.lost += 1;
             self.lost.inc();
@@ -109,14 +95,11 @@ impl Output {
 
     /// Writes what waits, and ends the thread. Gives up when nobody reads the stream.
     pub(super) fn close(&self) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         queue.closed = true;
         self.shared.changed.notify_all();
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(queue, LAST_WRITE, |queue| !queue.done);
-        drop(waited);
+        let writing = |queue: &mut Queue| !queue.done;
+        self.shared.changed.wait_while_for(&mut queue, writing, LAST_WRITE);
     }
 }
 
@@ -124,12 +107,12 @@ impl Output {
 fn write_all(shared: &Shared, mut stream: impl Write, tell: &TellLost) {
     let mut writing = Vec::new();
     loop {
-        let mut queue = shared.lock();
+        let mut queue = shared.queue.lock();
         while queue.waiting.is_empty() && queue.lost == 0 && !queue.closed {
-            queue = shared.wait(queue);
+            shared.changed.wait(&mut queue);
         }
         if !queue.urgent && !queue.closed {
-            queue = shared.wait_for(queue, GATHER);
+            shared.changed.wait_for(&mut queue, GATHER);
         }
         mem::swap(&mut writing, &mut queue.waiting);
         let lost = mem::take(&mut queue.lost);
@@ -143,7 +126,7 @@ fn write_all(shared: &Shared, mut stream: impl Write, tell: &TellLost) {
         let _ = stream.write_all(&writing).and_then(|()| stream.flush());
         writing.clear();
         if closed {
-            shared.lock().done = true;
+            shared.queue.lock().done = true;
             shared.changed.notify_all();
             return;
         }

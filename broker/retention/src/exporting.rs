@@ -1,11 +1,11 @@
 //! Exports of sealed segments, one at a time, beside the drops: a folder that never answers holds up nothing else.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::audit::ExportedFile;
 use agentwrit_store::{Command, Outage, Result as StoreResult, Segment, Tx};
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{AuditRetention, export};
@@ -53,7 +53,7 @@ struct Stalled {
 
 impl Exporting {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Lets the exports be looked at.

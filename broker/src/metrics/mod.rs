@@ -3,9 +3,9 @@
 mod live_agents;
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
@@ -168,7 +168,7 @@ impl Metrics {
     /// Counts a token by its first scope; beyond 100 distinct ones the label is `other`.
     pub fn token_issued(&self, scope: &[String]) {
         let first = scope.first().map_or("none", String::as_str);
-        let mut labels = self.scope_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labels = self.scope_labels.lock();
         let known = labels.contains(first) || (labels.len() < SCOPE_LABELS && labels.insert(first.to_owned()));
         drop(labels);
         self.tokens_issued
