@@ -150,7 +150,7 @@ impl Reporter {
     /// [`Reporter::recovered`] for the controller's own pod.
     pub(crate) fn own_recovered(&self, reason: &'static str) {
         if self.recovered(reason, &self.own) {
-            tracing::info!(reason, "this is over");
+            tracing::info!(reason, "the error no longer occurs");
         }
     }
 

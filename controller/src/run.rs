@@ -50,7 +50,7 @@ pub enum RunError {
     #[error("the metrics can't be registered")]
     Metrics(#[from] prometheus::Error),
     /// A part that runs for ever ended, mostly by a panic; the process restarts rather than going on without it.
-    #[error("a part of the controller ended by itself: {0}")]
+    #[error("a task of the controller ended unexpectedly: {0}")]
     PartEnded(String),
 }
 

@@ -57,9 +57,9 @@ impl Cause {
 
 fn explained(symptom: &str) -> &'static str {
     match symptom {
-        "dns" => "the broker's name isn't found: the pod's DNS, or a NetworkPolicy that shuts it off",
+        "dns" => "the broker's name isn't found: the pod's DNS, or a NetworkPolicy that blocks it",
         "connection_refused" => "nothing listens there: the broker is down, or its Service has no endpoint",
-        "unreachable" => "there is no way to the broker's address",
+        "unreachable" => "there is no route to the broker's address",
         "timeout" => "no answer in time: mostly a NetworkPolicy, or the broker is overloaded",
         "tls" => "the broker's certificate isn't trusted: ConfigMap agentwrit-ca",
         "connection_closed" => "the connection was closed: a proxy or mesh on the way",

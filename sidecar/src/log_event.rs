@@ -139,7 +139,7 @@ fn advice(request: BrokerRequest, code: ErrorCode) -> &'static str {
         ErrorCode::InvalidRequest | ErrorCode::PayloadTooLarge | ErrorCode::Conflict | ErrorCode::StaleWriter => {
             "sidecar and broker may be of different versions: update both"
         }
-        ErrorCode::InternalError | ErrorCode::Unavailable => "look at the broker's log; the sidecar goes on trying",
+        ErrorCode::InternalError | ErrorCode::Unavailable => "look at the broker's log; the sidecar keeps trying",
     }
 }
 

@@ -48,7 +48,7 @@ impl BrokerSync {
                     REFRESH_EVERY
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "a look at the broker failed");
+                    tracing::debug!(%error, "reading the broker's list of policies failed");
                     PROBE_EVERY
                 }
             };

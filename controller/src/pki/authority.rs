@@ -81,7 +81,7 @@ impl Authority {
             certificate.is_ca() && certificate.public_key().subject_public_key.data.as_ref() == public.as_slice()
         })?;
         if !matches {
-            return Err("it is no CA certificate, or the private key is another one's".into());
+            return Err("it is no CA certificate, or the private key belongs to another one".into());
         }
         Ok(Self {
             certificate: pair.certificate.clone(),

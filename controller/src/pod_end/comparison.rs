@@ -106,7 +106,7 @@ impl Comparer {
             ends.context.reporter.own_recovered("PodEndsNotTold");
         }
         if let Some(error) = first.filter(|error| !matches!(error, BrokerError::NotLeader)) {
-            let doing = "telling the broker of pods' ends";
+            let doing = "reporting ended pods to the broker";
             ends.context
                 .reporter
                 .own_recurring(doing, "PodEndsNotTold", &error)

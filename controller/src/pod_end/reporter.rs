@@ -74,7 +74,7 @@ impl PodEndReporter {
             match error {
                 NotReported::Broker(BrokerError::NotLeader) => return None,
                 NotReported::Broker(error @ BrokerError::Refused { .. }) => {
-                    let doing = "telling the broker of a pod's end";
+                    let doing = "reporting an ended pod to the broker";
                     self.context
                         .reporter
                         .own_recurring(doing, "PodEndsNotTold", &error)
@@ -82,7 +82,7 @@ impl PodEndReporter {
                     return None;
                 }
                 NotReported::Broker(error) => {
-                    tracing::debug!(pod = pod.name, %error, "a pod's end waits for the broker");
+                    tracing::debug!(pod = pod.name, %error, "the report of an ended pod waits for the broker");
                 }
                 NotReported::Api(error) if pause.is_none() => {
                     let doing = "confirming a pod's end";

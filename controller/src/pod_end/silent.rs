@@ -266,7 +266,7 @@ impl SilentPodReporter {
             namespace = pod.namespace,
             pod = pod.name,
             uid = pod.uid,
-            "the broker has not heard of a pod whose sidecar is running"
+            "a pod's sidecar is running, but the broker got no request from it"
         );
         let note = note(pod, &self.broker_url);
         self.reporter

@@ -184,7 +184,7 @@ impl PolicyClient {
         if answer.restored {
             tracing::warn!(
                 epoch = answer.mark.epoch,
-                "the broker's store was put back from a copy: revoke again what was revoked since"
+                "the broker's store was restored from a copy: revoke again what was revoked since"
             );
         }
         self.leadership.remember(claim, answer.mark);

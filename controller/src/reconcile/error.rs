@@ -25,7 +25,7 @@ pub(crate) enum ReconcileError {
         error: String,
     },
     /// It failed a moment ago, and nothing has changed since.
-    #[error("writes for {namespace}/{name} rest after a failure")]
+    #[error("writes for {namespace}/{name} wait after a failure")]
     BackingOff { namespace: String, name: String },
 }
 

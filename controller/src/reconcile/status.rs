@@ -38,7 +38,7 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
         if matches!(error, ReconcileError::BackingOff { .. }) {
             return Ok(());
         }
-        let message = format!("The broker doesn't hear of this object: {}", chain(error));
+        let message = format!("This object isn't sent to the broker: {}", chain(error));
         let wanted = Wanted {
             type_: CONDITION_FINALIZER,
             is_true: false,
