@@ -21,7 +21,7 @@ main() {
   for tool in helm kubeconform kubectl jq; do
     command -v "$tool" >/dev/null || die "$tool is missing; run make setup"
   done
-  KUBERNETES=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$REPO/tests/tools/kubernetes/go.mod" | head -n1)
+  KUBERNETES=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$REPO/tests/tools/node/go.mod" | head -n1)
   kubernetes_schemas
   crd_schemas
   helm lint --strict --quiet --values "$IMAGES" "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
@@ -43,7 +43,7 @@ kubernetes_schemas() {
   local module document name
   KINDS=$SCHEMAS/$KUBERNETES-$(sha256sum <"$CASES/schema.jq" | cut -c1-12)
   [[ ! -f $KINDS/complete ]] || return 0
-  module=$(cd "$REPO/tests/tools/kubernetes" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
+  module=$(cd "$REPO/tests/tools/node" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)
   [[ -d $module ]] || die "the module k8s.io/kubernetes $KUBERNETES is not here; run make setup"
   mkdir -p "$KINDS"
   # Documents of one API version each; those without a version hold only discovery.

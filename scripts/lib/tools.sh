@@ -10,7 +10,7 @@ pinned() { awk -v name="$2" '$1 == name {print $2; exit} $1 == "require" && $2 =
 
 # Programs that are told their version by the linker report v0.0.0 otherwise. helm also takes from there
 # which Kubernetes version it renders for when it has no cluster to ask.
-K8S_VERSION=$(pinned kubernetes k8s.io/kubernetes)
+K8S_VERSION=$(pinned node k8s.io/kubernetes)
 K8S_MINOR=$(cut -d. -f2 <<<"$K8S_VERSION")
 K8S_FLAGS="-X k8s.io/component-base/version.gitVersion=$K8S_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$K8S_MINOR"
 CONTAINERD_FLAGS="-X github.com/containerd/containerd/v2/version.Version=$(pinned node github.com/containerd/containerd/v2)"
@@ -21,27 +21,27 @@ done
 
 # module|package|program|ldflags
 NODE_TOOLS=(
-  "etcd|go.etcd.io/etcd/server/v3|etcd|"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-scheduler|kube-scheduler|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kubelet|kubelet|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-proxy|kube-proxy|$K8S_FLAGS"
+  "node|go.etcd.io/etcd/server/v3|etcd|"
+  "node|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kube-scheduler|kube-scheduler|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kubelet|kubelet|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kube-proxy|kube-proxy|$K8S_FLAGS"
   "node|github.com/containerd/containerd/v2/cmd/containerd|containerd|$CONTAINERD_FLAGS"
   "node|github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2|containerd-shim-runc-v2|"
   "node|github.com/containerd/containerd/v2/cmd/ctr|ctr|"
   "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
-  "node|github.com/coredns/coredns|coredns|"
+  "node|./coredns|coredns|"
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
 # Where a Docker engine answers, kind brings the node; the API server alone still runs by itself.
 KIND_TOOLS=(
   "checks|sigs.k8s.io/kind|kind|"
-  "etcd|go.etcd.io/etcd/server/v3|etcd|"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
-  "kubernetes|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
+  "node|go.etcd.io/etcd/server/v3|etcd|"
+  "node|k8s.io/kubernetes/cmd/kube-apiserver|kube-apiserver|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
+  "node|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
   "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
@@ -73,10 +73,10 @@ plan_tools() {
 # Seconds as a person would say them.
 about() { if (($1 < 90)); then echo "about $((($1 + 9) / 10 * 10)) s"; else echo "about $((($1 + 30) / 60)) min"; fi; }
 
-# A hash of everything that decides what one program is: its module's pins, package, flags, Go release.
+# A hash of everything that decides what one program is: its module's pins and sources, package, flags, Go release.
 tool_stamp() {
   local module=$1 package=$2 flags=$3
-  { cat "$REPO/tests/tools/$module/go.mod" "$REPO/tests/tools/$module/go.sum"; echo "$package $flags $(go_release)"; } |
+  { find "$REPO/tests/tools/$module" -type f | LC_ALL=C sort | xargs cat; echo "$package $flags $(go_release)"; } |
     sha256sum | cut -d' ' -f1
 }
 
@@ -89,9 +89,10 @@ is_built() { [[ -x $TOOLS_BIN/$3 && $(cat "$TOOLS_BIN/.stamps/$3" 2>/dev/null) =
 
 build_tool() {
   local module=$1 package=$2 program=$3 flags=$4
-  # Built beside and moved, so that a running program's file is never written into.
+  # Built beside and moved, so that a running program's file is never written into. What a debugger reads isn't compiled,
+  # since the linker (-w) would leave it out.
   run_step "$program" "$AGENTWRIT_CACHE/log/build-$program.log" go_in "$module" \
-    go build -trimpath -buildvcs=false -ldflags "-s -w $flags" -o "$TOOLS_BIN/.$program.new" "$package"
+    go build -trimpath -buildvcs=false -gcflags=all=-dwarf=false -ldflags "-s -w $flags" -o "$TOOLS_BIN/.$program.new" "$package"
   mv -f "$TOOLS_BIN/.$program.new" "$TOOLS_BIN/$program"
   tool_stamp "$module" "$package" "$flags" >"$TOOLS_BIN/.stamps/$program"
 }
