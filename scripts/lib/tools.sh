@@ -13,7 +13,7 @@ pinned() { awk -v name="$2" '$1 == name {print $2; exit} $1 == "require" && $2 =
 K8S_VERSION=$(pinned node k8s.io/kubernetes)
 K8S_MINOR=$(cut -d. -f2 <<<"$K8S_VERSION")
 K8S_FLAGS="-X k8s.io/component-base/version.gitVersion=$K8S_VERSION -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$K8S_MINOR"
-CONTAINERD_FLAGS="-X github.com/containerd/containerd/v2/version.Version=$(pinned node github.com/containerd/containerd/v2)"
+CONTAINERD_FLAGS="-X github.com/containerd/containerd/v2/version.Version=$(pinned containerd github.com/containerd/containerd/v2)"
 HELM_FLAGS="-X helm.sh/helm/v3/internal/version.version=$(pinned node helm.sh/helm/v3)"
 for package in chartutil lint/rules; do
   HELM_FLAGS+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=$K8S_MINOR"
@@ -28,9 +28,9 @@ NODE_TOOLS=(
   "node|k8s.io/kubernetes/cmd/kube-scheduler|kube-scheduler|$K8S_FLAGS"
   "node|k8s.io/kubernetes/cmd/kubelet|kubelet|$K8S_FLAGS"
   "node|k8s.io/kubernetes/cmd/kube-proxy|kube-proxy|$K8S_FLAGS"
-  "node|github.com/containerd/containerd/v2/cmd/containerd|containerd|$CONTAINERD_FLAGS"
-  "node|github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2|containerd-shim-runc-v2|"
-  "node|github.com/containerd/containerd/v2/cmd/ctr|ctr|"
+  "containerd|github.com/containerd/containerd/v2/cmd/containerd|containerd|$CONTAINERD_FLAGS"
+  "containerd|github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2|containerd-shim-runc-v2|"
+  "containerd|github.com/containerd/containerd/v2/cmd/ctr|ctr|"
   "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
   "node|./coredns|coredns|"
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
