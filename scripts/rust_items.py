@@ -15,6 +15,8 @@ NO_CODE = re.compile(
 )
 TESTS = re.compile(r"#\[cfg\(test\)\]\s*(?:#\[[^\]]*\]\s*)*(?:pub(?:\([^)]*\))? )?(?:mod|impl|fn|use)\b[^;{]*(?P<end>[;{])")
 ITEM = re.compile(r"(?<!['\w])(?:fn|const(?! fn\b)|static|struct|enum|union|trait|type|macro_rules!)\s+(?:mut\s+)?(?P<name>[A-Za-z]\w*)")
+# What the table `settings!` makes a constant of.
+MADE = re.compile(r"^ {4}(?P<name>[A-Z][A-Z0-9_]+) = +,", re.MULTILINE)
 BLOCK = re.compile(r"^[ \t]*(?:pub(?:\([^)]*\))? )?(?:unsafe )?(?P<kind>impl|trait|enum)\b(?P<head>[^;{]*)\{", re.MULTILINE)
 VARIANT = re.compile(r"[\s#]*(?P<name>[A-Z]\w*)")
 
@@ -101,6 +103,7 @@ def items(text: str, *, tests: bool = False) -> Items:
                 members.add(marks[at]["name"])
                 inside.add(opening + 1 + at)
     found.free = {item["name"] for item in ITEM.finditer(code) if item.start() not in inside}
+    found.free |= {item["name"] for item in MADE.finditer(code)}
     return found
 
 

@@ -12,6 +12,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agentwrit_protocol::ttl::clamp_ttl;
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation};
 
@@ -136,6 +137,6 @@ impl Config {
 
     /// `ttl` under the ceiling, seconds.
     pub fn clamp_ttl(&self, ttl: i64) -> i64 {
-        if self.max_ttl > 0 { ttl.min(self.max_ttl) } else { ttl }
+        clamp_ttl(ttl, self.max_ttl)
     }
 }

@@ -9,6 +9,9 @@ use http::{HeaderValue, StatusCode};
 use crate::http::date::http_date;
 use crate::service::error::{Internal, RateLimited};
 
+/// What every refusal is (RFC 9457).
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
 /// What a handler refuses with; the problem layer adds path and request id.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -107,10 +110,7 @@ impl ApiError {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -4,6 +4,8 @@ use agentwrit_protocol::{ErrorCode, Problem, go_json};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::http::error::MEDIA_TYPE;
+
 /// Largest header block, bytes.
 pub(crate) const MAX_HEAD: usize = 1_048_576;
 /// Most lines of a header block: as many are set aside for each request.
@@ -27,7 +29,7 @@ pub(super) fn answer(status: StatusCode, headers: &HeaderMap, request_id: &str) 
     };
     let body = go_json::to_line(&problem);
     let mut bytes = format!(
-        "HTTP/1.1 {} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n",
+        "HTTP/1.1 {} {title}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n",
         status.as_u16(),
         body.len()
     )

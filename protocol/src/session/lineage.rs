@@ -2,6 +2,7 @@
 
 use super::chain::MAX_DEPTH;
 use super::{EndReason, end_of_second};
+use crate::ttl::clamp_ttl;
 
 /// How long a renewal can be asked for again with its key, milliseconds.
 const REPLAY_MILLIS: i64 = 60_000;
@@ -155,10 +156,6 @@ pub enum ReleaseDecision {
     Replaced,
 }
 
-fn clamp(ttl: i64, max_ttl: i64) -> i64 {
-    if max_ttl > 0 { ttl.min(max_ttl) } else { ttl }
-}
-
 impl<'a> Lineage<'a> {
     /// `node` under `ancestors`, the session's root first; none for the root itself.
     pub fn new(ancestors: Vec<Node<'a>>, node: Node<'a>) -> Self {
@@ -224,7 +221,7 @@ impl<'a> Lineage<'a> {
             return RenewalDecision::Refused(RenewRefusal::TooOld);
         }
         let iat = now.div_euclid(1000);
-        let ttl = clamp(self.node.exp.saturating_sub(self.node.iat), limits.max_ttl);
+        let ttl = clamp_ttl(self.node.exp.saturating_sub(self.node.iat), limits.max_ttl);
         let exp = iat.saturating_add(ttl);
         RenewalDecision::Granted(Granted {
             iat,
@@ -269,7 +266,7 @@ impl<'a> Lineage<'a> {
         let iat = now.div_euclid(1000);
         Ok(DelegationGrant {
             iat,
-            exp: iat.saturating_add(clamp(ttl, max_ttl)).min(exp),
+            exp: iat.saturating_add(clamp_ttl(ttl, max_ttl)).min(exp),
             ceiling: exp,
         })
     }

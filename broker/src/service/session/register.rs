@@ -7,6 +7,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, excerpt, told};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
+use agentwrit_protocol::ttl::clamp_ttl;
 use agentwrit_protocol::wire::RegisterRequest;
 use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, SpiffeId, SpiffeIdError, Times};
 use agentwrit_server::Source;
@@ -236,11 +237,8 @@ impl Register {
         if let Some(shorter) = self.wanted.requested_ttl.filter(|ttl| *ttl > 0) {
             ttl = ttl.min(shorter);
         }
-        if self.max_ttl > 0 {
-            ttl = ttl.min(self.max_ttl);
-        }
         let iat = tx.now_seconds();
-        let exp = iat.saturating_add(ttl);
+        let exp = iat.saturating_add(clamp_ttl(ttl, self.max_ttl));
         Session {
             sid: self.sid.clone(),
             agent_id: self.agent_id.clone(),
