@@ -149,5 +149,5 @@ fn a_panic_says_where_but_shows_no_formatted_text() {
         err.contains("reason=a literal, request_id=r-2") && err.contains("reason=not shown"),
         "{err}"
     );
-    assert!(err.contains("logging/tests.rs:") && !err.contains(token), "{err}");
+    assert!(err.contains("logging/src/tests.rs:") && !err.contains(token), "{err}");
 }

@@ -9,7 +9,7 @@ kind() { "$(tool kind)" "$@"; }
 # kind_silent ARGUMENTS...: what kind says only matters if it fails. (Its own --quiet would hide errors, too.)
 kind_silent() {
   local output
-  output=$(kind "$@" 2>&1) || { sed 's/^/    /' <<<"$output" >&2; return 1; }
+  output=$(kind "$@" 2>&1) || { printf '    %s\n' "${output//$'\n'/$'\n    '}" >&2; return 1; }
 }
 
 kind_exists() {
