@@ -124,7 +124,7 @@ impl Verifier {
     /// # Errors
     /// The first check of `docs/wire-contract.md` §13.3 that fails; revocation is in [`Verified::state`].
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
-        let claims = self.authentic(token)?;
+        let claims = self.cached_or_checked(token)?;
         let times = self.clock.times();
         if claims.exp < times.judged.div_euclid(1000) {
             // A step of the wall clock that may be taken back: the token must not come back with it.
@@ -154,8 +154,8 @@ impl Verifier {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims of a token with a good signature, from the cache when it was seen before.
-    fn authentic(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    /// The claims of a token that passes [`Self::check_signature_and_claims`], from the cache when it was seen before.
+    fn cached_or_checked(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Malformed);
         }
@@ -167,15 +167,16 @@ impl Verifier {
             }
             cache.issued.get(&key).is_some()
         };
-        let claims = Arc::new(self.parse(token, issued)?);
+        let claims = Arc::new(self.check_signature_and_claims(token, issued)?);
         if token.len() <= MAX_CACHED_BYTES {
             self.cache().claims.put(key, Arc::clone(&claims));
         }
         Ok(claims)
     }
 
-    /// Reads a token; one that was `issued` here has good signatures.
-    fn parse(&self, token: &str, issued: bool) -> Result<Claims, TokenError> {
+    /// Checks form, algorithm, key, signature, claims and delegation chain; the signatures of one that was `issued` here
+    /// are good.
+    fn check_signature_and_claims(&self, token: &str, issued: bool) -> Result<Claims, TokenError> {
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
