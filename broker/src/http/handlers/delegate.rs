@@ -10,7 +10,7 @@ use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::authorize::Requirement;
 use crate::service::error::Internal;
 use crate::service::session::delegate::DelegateError;
-use crate::service::session::delegation::{DelegationDenial, Wanted};
+use crate::service::session::delegate_command::{DelegationDenial, RequestedDelegation};
 
 /// Passes part of the bearer's authority on to another agent.
 ///
@@ -39,7 +39,7 @@ use crate::service::session::delegation::{DelegationDenial, Wanted};
 pub(in crate::http) async fn delegate(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     let bearer = authorize(&broker, &call, Requirement::AGENT).await?;
     let request: DelegateRequest = call.json()?;
-    let wanted = Wanted {
+    let wanted = RequestedDelegation {
         delegate_to: request
             .delegate_to
             .filter(|agent| !agent.is_empty())

@@ -1,4 +1,5 @@
 //! Delegation: an agent passes on part of its authority to another agent, for a while (`docs/wire-contract.md` §10).
+//! Here is what comes before and after the transaction, in `delegate_command` what it decides.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use agentwrit_protocol::{Clock, EntropyError, go_json};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::{Store, StoreError};
 
-use super::delegation::{Delegate, DelegationDenial, Prepared, Wanted, refused_by_claims};
+use super::delegate_command::{Delegate, DelegationDenial, Prepared, RequestedDelegation, refused_by_claims};
 use super::token::{Issued, SignError, TokenIssuer};
 use crate::ids::IdGenerator;
 use crate::limits::Limits;
@@ -60,7 +61,7 @@ impl Delegator<'_> {
     pub(crate) async fn delegate(
         &self,
         claims: &Claims,
-        wanted: Wanted,
+        wanted: RequestedDelegation,
         origin: AuditOrigin<'_>,
     ) -> Result<DelegatedToken, DelegateError> {
         // Looked at first: comparing the scopes copies them.
@@ -94,7 +95,7 @@ impl Delegator<'_> {
         })
     }
 
-    fn prepare(&self, claims: &Claims, wanted: &Wanted) -> Result<Prepared, DelegateError> {
+    fn prepare(&self, claims: &Claims, wanted: &RequestedDelegation) -> Result<Prepared, DelegateError> {
         let delegated_at = rfc3339_nanos(self.clock.now());
         let text = chain::signing_text(&claims.sub, &claims.scope, &delegated_at);
         let binding = NodeBinding {

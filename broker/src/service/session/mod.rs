@@ -1,7 +1,7 @@
 //! A session from its registration to its end: tokens, renewals, delegations, release, revocation.
 
 pub(crate) mod delegate;
-pub(crate) mod delegation;
+pub(crate) mod delegate_command;
 pub(crate) mod lineage;
 pub(crate) mod presented;
 pub(crate) mod proof_of_possession;

@@ -1,4 +1,4 @@
-//! Delegation in the transaction: the rules, the places under a session, the new node.
+//! What the transaction of a delegation decides: the rules, the places under a session, the new node.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const DEFAULT_TTL: i64 = 60;
 
 /// What is to be passed on, and to whom.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct RequestedDelegation {
     /// SPIFFE id of the delegate; not empty.
     pub(crate) delegate_to: String,
     /// Not empty.
@@ -57,7 +57,7 @@ pub(crate) enum DelegationDenial {
 }
 
 /// What the claims alone refuse, in the contract's order.
-pub(super) fn refused_by_claims(claims: &Claims, wanted: &Wanted) -> Option<DelegationDenial> {
+pub(super) fn refused_by_claims(claims: &Claims, wanted: &RequestedDelegation) -> Option<DelegationDenial> {
     if claims.delegation_chain.len() >= MAX_DEPTH {
         Some(DelegationDenial::TooDeep)
     } else if chain::narrows(&claims.scope, &wanted.scope) {
@@ -77,7 +77,7 @@ pub(super) struct Prepared {
 
 pub(super) struct Delegate {
     pub(super) bearer: Claims,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: RequestedDelegation,
     /// None when the claims alone refuse, or the delegate can't exist.
     pub(super) prepared: Option<Prepared>,
     pub(super) max_ttl: i64,
