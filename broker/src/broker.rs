@@ -25,7 +25,7 @@ use crate::service::launch::LaunchTokens;
 use crate::service::rate_limit::RateLimits;
 use crate::service::scope_limits::ScopeLimits;
 use crate::service::session::delegate::Delegator;
-use crate::service::session::presented::RecentLaunchTokens;
+use crate::service::session::launch_token_check::RecentLaunchTokens;
 use crate::service::session::register::Registrar;
 use crate::service::session::renew::Renewer;
 use crate::service::session::revoke::Revoker;

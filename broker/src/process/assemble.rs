@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::{AdminSecrets, HashedSecrets};
 use crate::service::denial_auditor::DenialAuditor;
-use crate::service::session::presented::RecentLaunchTokens;
+use crate::service::session::launch_token_check::RecentLaunchTokens;
 use crate::service::session::token::TokenIssuer;
 use crate::service::stranger_reads::StrangerReads;
 

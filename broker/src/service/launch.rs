@@ -15,7 +15,7 @@ use prometheus::IntCounter;
 use super::denial_auditor::DenialAuditor;
 use super::error::{Internal, from_internal};
 use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
-use super::session::presented::RecentLaunchTokens;
+use super::session::launch_token_check::RecentLaunchTokens;
 use crate::config::Config;
 use crate::ids::IdGenerator;
 

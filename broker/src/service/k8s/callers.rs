@@ -15,7 +15,7 @@ use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
 use super::policy::input::InputError;
 use super::policy::write::Writer;
 use crate::service::denial_auditor::DenialAuditor;
-use crate::service::session::presented::RecentLaunchTokens;
+use crate::service::session::launch_token_check::RecentLaunchTokens;
 
 /// One call as it came in.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 
 pub(crate) mod delegate;
 pub(crate) mod delegate_command;
+pub(crate) mod launch_token_check;
 pub(crate) mod lineage;
-pub(crate) mod presented;
 pub(crate) mod proof_of_possession;
 pub(crate) mod register;
 pub(crate) mod registration;

@@ -20,7 +20,7 @@ use agentwrit_tokens::revocation_view::View;
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
-use super::presented::{self, RecentLaunchTokens, Unusable};
+use super::launch_token_check::{self, RecentLaunchTokens, Unusable};
 use super::proof_of_possession::{self, ProofError};
 use super::registration::{Missing, Registration, RegistrationDenial};
 use super::token::{Issued, SignError, TokenIssuer, is_born_revoked};
@@ -277,7 +277,7 @@ impl Command for Register {
     const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
-        let launch = match presented::read(tx, &self.hash).await? {
+        let launch = match launch_token_check::read(tx, &self.hash).await? {
             Ok(launch) => launch,
             Err(unusable) => return Ok(Err(Refused::Unusable(unusable))),
         };
