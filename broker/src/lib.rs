@@ -21,6 +21,6 @@ pub(crate) use agentwrit_limits as limits;
 
 /// Parsers that the fuzz targets call without a request around them.
 pub mod parsers {
-    pub use crate::service::audit::filter;
+    pub use crate::service::audit_query::filter;
     pub use crate::service::k8s::policy::input::{InputError, Write, parse_scope};
 }

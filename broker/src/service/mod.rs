@@ -2,7 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod apps;
-pub(crate) mod audit;
+pub(crate) mod audit_query;
 pub(crate) mod authorize;
 pub(crate) mod challenge;
 pub(crate) mod denial_auditor;

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorize, query, reply_text};
-use crate::service::audit::{self, QueryError};
+use crate::service::audit_query::{self, QueryError};
 use crate::service::authorize::Requirement;
 
 /// Shows one page of the audit trail.
@@ -32,7 +32,7 @@ use crate::service::authorize::Requirement;
 ))]
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     authorize(&broker, &call, Requirement::admin("admin:audit:*")).await?;
-    let filter = audit::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;
+    let filter = audit_query::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;
     let asked = (filter.cursor, filter.offset, filter.limit);
     let page = broker.store.events(filter).await?;
     Ok(reply_text(StatusCode::OK, body(page, asked)))

@@ -1,4 +1,4 @@
-//! The audit query.
+//! The audit query, `GET /v1/audit/events`: its parameters, and the filter that they ask for.
 
 use agentwrit_protocol::audit::{AuditEvent, agent_as_told};
 use agentwrit_protocol::excerpt::excerpt;
