@@ -8,7 +8,7 @@ use governor::Quota;
 
 use super::limit::Limit;
 
-/// A rate, and in how many seconds one who has had its turns has another.
+/// A rate, and in how many seconds one who has used it up may try again.
 pub(super) struct Rate {
     limit: Limit,
     again: u32,
@@ -23,7 +23,7 @@ impl Rate {
         }
     }
 
-    pub(super) fn turn(&self, key: &str) -> Result<(), u32> {
+    pub(super) fn check_rate(&self, key: &str) -> Result<(), u32> {
         if self.limit.allows(key) {
             Ok(())
         } else {
@@ -55,9 +55,9 @@ impl Divided {
         }
     }
 
-    pub(super) fn turn(&self, key: &str, branch: Option<&str>) -> Result<(), u32> {
-        branch.map_or(Ok(()), |branch| self.branch.turn(branch))?;
-        self.all.turn(key)
+    pub(super) fn check_rate(&self, key: &str, branch: Option<&str>) -> Result<(), u32> {
+        branch.map_or(Ok(()), |branch| self.branch.check_rate(branch))?;
+        self.all.check_rate(key)
     }
 
     pub(super) fn prune(&self) {

@@ -36,13 +36,13 @@ impl Gate {
         }
     }
 
-    /// Takes a turn of this asker; false when it has had its turns, and the denial was only counted.
+    /// Counts one against this asker's rate; false when the rate is used up, and the denial was only counted.
     pub(super) fn admits(&self, asker: Asker<'_>) -> bool {
         let allowed = match asker {
             Asker::Source(address) => self.sources.allows(Source::of(address)),
             Asker::Known(name) => self.known.allows(name),
             Asker::Pod(uid) => self.pods.allows(uid),
-            Asker::Delegate { session, branch } => self.delegates.turn(session, Some(branch)).is_ok(),
+            Asker::Delegate { session, branch } => self.delegates.check_rate(session, Some(branch)).is_ok(),
         };
         if !allowed {
             self.suppress();
@@ -67,8 +67,8 @@ impl Gate {
         (suppressed > 0).then(|| (suppressed, EventDraft::suppressed(suppressed)))
     }
 
-    /// Counts those again that could not be told.
-    pub(super) fn untold(&self, suppressed: u64) {
+    /// Counts those again whose event could not be written.
+    pub(super) fn restore_suppressed(&self, suppressed: u64) {
         self.suppressed.fetch_add(suppressed, Ordering::Relaxed);
     }
 

@@ -22,7 +22,7 @@ use prometheus::IntCounter;
 use self::gate::Gate;
 use self::limit::Limit;
 use self::sessions::Sessions;
-pub use self::sessions::{Doing, Room};
+pub use self::sessions::{Room, SessionAction};
 pub use agentwrit_store::Asker;
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
@@ -139,12 +139,12 @@ impl Limits {
         self.hits.allows((Source::of(source), path))
     }
 
-    /// Takes a turn of the bearer of a verified token; else in how many seconds it may try again.
+    /// Counts one against the rate that the bearer of a verified token has for this action.
     ///
     /// # Errors
-    /// The seconds, when it has had its turns.
-    pub fn turn(&self, doing: Doing, bearer: &Claims) -> Result<(), u32> {
-        self.sessions.turn(doing, bearer)
+    /// When the rate is used up: in how many seconds the bearer may try again.
+    pub fn check_rate(&self, action: SessionAction, bearer: &Claims) -> Result<(), u32> {
+        self.sessions.check_rate(action, bearer)
     }
 
     /// How many delegations may stand under the session of a bearer; `None` for any number.
@@ -178,9 +178,9 @@ impl Limits {
         self.gate.take_suppressed()
     }
 
-    /// Counts those again that could not be told.
-    pub fn untold(&self, suppressed: u64) {
-        self.gate.untold(suppressed);
+    /// Counts those again whose event could not be written.
+    pub fn restore_suppressed(&self, suppressed: u64) {
+        self.gate.restore_suppressed(suppressed);
     }
 
     /// Forgets whose buckets are full again.
@@ -323,7 +323,7 @@ mod tests {
         let (suppressed, event) = limits.take_suppressed().unwrap();
         assert_eq!((suppressed, event.detail.as_str()), (7 + 7 + 27 + 10, "suppressed=51"));
         assert!(limits.take_suppressed().is_none());
-        limits.untold(suppressed);
+        limits.restore_suppressed(suppressed);
         assert_eq!(limits.take_suppressed().unwrap().0, 51);
         manual.advance(10);
         assert!(limits.audits_hit(source, "/v1/admin/auth") && passes(Asker::Known("a")));

@@ -31,9 +31,9 @@ const COUNTED_EVERY: Duration = Duration::from_secs(1);
 /// Sessions whose room is remembered.
 const MOST_ROOTS: usize = 10_000;
 
-/// What a session does.
+/// What the bearer of a token asks to do with its session; each has rates of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
+pub enum SessionAction {
     /// Renews its token, or one that it delegated.
     Renew,
     /// Delegates.
@@ -94,17 +94,17 @@ impl Sessions {
         }
     }
 
-    /// Takes a turn of the bearer; else in how many seconds it may try again.
-    pub(super) fn turn(&self, doing: Doing, bearer: &Claims) -> Result<(), u32> {
+    /// Counts one against the bearer's rate for this action; when that is used up, in how many seconds it may try again.
+    pub(super) fn check_rate(&self, action: SessionAction, bearer: &Claims) -> Result<(), u32> {
         let (rates, key) = if bearer.is_attested() {
             (&self.attested, &bearer.task_id)
         } else {
             (&self.others, &bearer.sid)
         };
-        match (doing, bearer.branch()) {
-            (Doing::Delegate, branch) => rates.delegations.turn(key, branch),
-            (Doing::Renew, Some(branch)) => rates.delegated.turn(key, Some(branch)),
-            (Doing::Renew, None) => rates.renewals.turn(key),
+        match (action, bearer.branch()) {
+            (SessionAction::Delegate, branch) => rates.delegations.check_rate(key, branch),
+            (SessionAction::Renew, Some(branch)) => rates.delegated.check_rate(key, Some(branch)),
+            (SessionAction::Renew, None) => rates.renewals.check_rate(key),
         }
     }
 

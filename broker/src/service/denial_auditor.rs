@@ -74,7 +74,7 @@ impl DenialAuditor {
         if let Some((suppressed, event)) = self.limits.take_suppressed()
             && !self.store.append(event)
         {
-            self.limits.untold(suppressed);
+            self.limits.restore_suppressed(suppressed);
             tracing::warn!(target: "AUDIT", component = "Denials", suppressed, "not even their number could be queued yet");
         }
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, enrich};
 use super::token::is_born_revoked;
-use crate::limits::{Asker, Doing, Limits, Room};
+use crate::limits::{Asker, Limits, Room, SessionAction};
 use crate::service::error::RateLimited;
 use crate::service::k8s::pod_binding::pod_denial;
 
@@ -108,7 +108,7 @@ impl Delegate {
         let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
             return Ok(Err(DelegationDenial::Unknown));
         };
-        if let Err(retry_after) = self.limits.turn(Doing::Delegate, bearer) {
+        if let Err(retry_after) = self.limits.check_rate(SessionAction::Delegate, bearer) {
             return Ok(Err(DelegationDenial::Rate(RateLimited { retry_after })));
         }
         Ok(self.find_room(tx).await?.map(|()| (granted, holder)))

@@ -16,7 +16,7 @@ use super::lineage::{StoredLineage, enrich};
 use super::renewal_proof::{self, CheckedProof, PresentedProof, ProofRefusal};
 use super::token::{Issued, SignError, TokenIssuer};
 use crate::ids::IdGenerator;
-use crate::limits::{Asker, Doing, Limits};
+use crate::limits::{Asker, Limits, SessionAction};
 use crate::service::authorize::{code_of_end, renewal_code};
 use crate::service::error::{Internal, RateLimited, from_internal};
 use crate::service::k8s::error::PodRefusal;
@@ -237,7 +237,7 @@ impl Renew {
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));
         }
-        if let Err(retry_after) = self.rates.turn(Doing::Renew, &self.bearer) {
+        if let Err(retry_after) = self.rates.check_rate(SessionAction::Renew, &self.bearer) {
             let event = DenialDraft::denied(EventType::TokenRenewalFailed, "the session renews too often");
             self.refuse(tx, Some(&lineage), event, "renewal_rate");
             return Ok(Decision::Rate(RateLimited { retry_after }));
