@@ -22,7 +22,7 @@ use prometheus::IntCounter;
 use self::gate::Gate;
 use self::limit::Limit;
 use self::sessions::Sessions;
-pub use self::sessions::{Room, SessionAction};
+pub use self::sessions::{Place, SessionAction};
 pub use agentwrit_store::Asker;
 
 const ADMIN_AUTH_PER_SECOND: u32 = 5;
@@ -159,13 +159,13 @@ impl Limits {
     }
 
     /// Takes a place for a delegation under this session, or below this delegation.
-    pub fn take_room(&self, root: &str) -> Room {
-        self.sessions.rooms().take(root)
+    pub fn take_place(&self, root: &str) -> Place {
+        self.sessions.open_delegations().take(root)
     }
 
     /// Remembers how many places under this session a count has found.
-    pub fn rooms_counted(&self, root: &str, left: usize) {
-        self.sessions.rooms().counted(root, left);
+    pub fn set_places_left(&self, root: &str, left: usize) {
+        self.sessions.open_delegations().set_left(root, left);
     }
 
     /// Counts a denial that the trail will hold only as a number.

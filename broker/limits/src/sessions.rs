@@ -28,7 +28,7 @@ const MOST_OPEN: usize = 256;
 const MOST_SHARED: usize = 1_024;
 /// The delegations under one session are counted no more often than this.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
-/// Sessions whose room is remembered.
+/// Sessions whose open delegations are remembered.
 const MOST_ROOTS: usize = 10_000;
 
 /// What the bearer of a token asks to do with its session; each has rates of its own.
@@ -40,15 +40,15 @@ pub enum SessionAction {
     Delegate,
 }
 
-/// Whether one more delegation may stand under a session.
+/// Whether there was a place for one more open delegation under a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Yes.
-    Left,
+pub enum Place {
+    /// Yes, and it is taken.
+    Taken,
     /// No.
-    Full,
-    /// Those that stand must be counted.
-    Unknown,
+    NoneLeft,
+    /// Those that are open must be counted first.
+    NotCounted,
 }
 
 /// The rates and caps of sessions.
@@ -56,7 +56,7 @@ pub(super) struct Sessions {
     attested: Rates,
     others: Rates,
     most_open: usize,
-    rooms: Rooms,
+    open_delegations: OpenDelegations,
 }
 
 /// The rates of one kind of agents. The session's own renewals have one that its delegates can't use up.
@@ -90,7 +90,7 @@ impl Sessions {
                 delegations: Divided::new(others, clock),
             },
             most_open: settings.max_open_delegations,
-            rooms: Rooms::new(clock),
+            open_delegations: OpenDelegations::new(clock),
         }
     }
 
@@ -124,20 +124,20 @@ impl Sessions {
         Some((bearer.branch()?, (most / 2).max(1)))
     }
 
-    pub(super) fn rooms(&self) -> &Rooms {
-        &self.rooms
+    pub(super) fn open_delegations(&self) -> &OpenDelegations {
+        &self.open_delegations
     }
 
     pub(super) fn prune(&self) {
         self.attested.prune();
         self.others.prune();
-        self.rooms.prune();
+        self.open_delegations.prune();
     }
 }
 
 /// How many delegations can be opened under a session before those that stand must be counted again. What ended
 /// meanwhile only makes more room than that, so that few delegations cost a count.
-pub(super) struct Rooms {
+pub(super) struct OpenDelegations {
     clock: Arc<dyn Clock>,
     roots: Mutex<HashMap<String, Counted>>,
 }
@@ -147,7 +147,7 @@ struct Counted {
     at: Duration,
 }
 
-impl Rooms {
+impl OpenDelegations {
     fn new(clock: &Arc<dyn Clock>) -> Self {
         Self {
             clock: Arc::clone(clock),
@@ -156,21 +156,21 @@ impl Rooms {
     }
 
     /// Takes a place under this session.
-    pub(super) fn take(&self, root: &str) -> Room {
+    pub(super) fn take(&self, root: &str) -> Place {
         let now = self.clock.monotonic();
         let mut roots = self.roots.lock();
         match roots.get_mut(root) {
             Some(counted) if counted.left > 0 => {
                 counted.left -= 1;
-                Room::Left
+                Place::Taken
             }
-            Some(counted) if now.saturating_sub(counted.at) < COUNTED_EVERY => Room::Full,
-            _ => Room::Unknown,
+            Some(counted) if now.saturating_sub(counted.at) < COUNTED_EVERY => Place::NoneLeft,
+            _ => Place::NotCounted,
         }
     }
 
     /// Remembers how many places a count has found.
-    pub(super) fn counted(&self, root: &str, left: usize) {
+    pub(super) fn set_left(&self, root: &str, left: usize) {
         let at = self.clock.monotonic();
         let mut roots = self.roots.lock();
         if roots.len() >= MOST_ROOTS && !roots.contains_key(root) {
@@ -200,37 +200,37 @@ mod tests {
     fn places_are_taken_until_a_count_is_due() {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
-        let rooms = Rooms::new(&clock);
-        assert_eq!(rooms.take("a"), Room::Unknown);
-        rooms.counted("a", 2);
+        let open = OpenDelegations::new(&clock);
+        assert_eq!(open.take("a"), Place::NotCounted);
+        open.set_left("a", 2);
         assert_eq!(
-            [rooms.take("a"), rooms.take("a"), rooms.take("a")],
-            [Room::Left, Room::Left, Room::Full]
+            [open.take("a"), open.take("a"), open.take("a")],
+            [Place::Taken, Place::Taken, Place::NoneLeft]
         );
-        assert_eq!(rooms.take("b"), Room::Unknown);
+        assert_eq!(open.take("b"), Place::NotCounted);
         manual.advance(1);
-        assert_eq!(rooms.take("a"), Room::Unknown);
-        rooms.counted("a", 0);
-        assert_eq!(rooms.take("a"), Room::Full);
+        assert_eq!(open.take("a"), Place::NotCounted);
+        open.set_left("a", 0);
+        assert_eq!(open.take("a"), Place::NoneLeft);
     }
 
     #[test]
-    fn the_table_of_rooms_is_bounded() {
+    fn the_table_of_open_delegations_is_bounded() {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
-        let rooms = Rooms::new(&clock);
-        let len = |rooms: &Rooms| rooms.roots.lock().len();
+        let open = OpenDelegations::new(&clock);
+        let len = |open: &OpenDelegations| open.roots.lock().len();
         for number in 0..3 * MOST_ROOTS {
-            rooms.counted(&number.to_string(), 1);
-            assert!(len(&rooms) <= MOST_ROOTS);
+            open.set_left(&number.to_string(), 1);
+            assert!(len(&open) <= MOST_ROOTS);
         }
         assert_eq!(
-            rooms.take("0"),
-            Room::Unknown,
+            open.take("0"),
+            Place::NotCounted,
             "counted again, so that nobody gets more than its cap"
         );
         manual.advance(300);
-        rooms.prune();
-        assert_eq!(len(&rooms), 0);
+        open.prune();
+        assert_eq!(len(&open), 0);
     }
 }

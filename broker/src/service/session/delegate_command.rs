@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, enrich};
 use super::token::is_born_revoked;
-use crate::limits::{Asker, Limits, Room, SessionAction};
+use crate::limits::{Asker, Limits, Place, SessionAction};
 use crate::service::error::RateLimited;
 use crate::service::k8s::pod_binding::pod_denial;
 
@@ -111,19 +111,19 @@ impl Delegate {
         if let Err(retry_after) = self.limits.check_rate(SessionAction::Delegate, bearer) {
             return Ok(Err(DelegationDenial::Rate(RateLimited { retry_after })));
         }
-        Ok(self.find_room(tx).await?.map(|()| (granted, holder)))
+        Ok(self.take_places(tx).await?.map(|()| (granted, holder)))
     }
 
-    /// Takes a place among the delegations that may be open under the session, and below its delegate.
-    async fn find_room(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), DelegationDenial>> {
+    /// Takes a place below the bearer's branch and one under the session, of those that open delegations may have.
+    async fn take_places(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), DelegationDenial>> {
         let below = self.limits.most_below(&self.bearer);
         if let Some((branch, most)) = below
-            && !self.takes_place(tx, Some(branch), most).await?
+            && !self.take_place(tx, Some(branch), most).await?
         {
             return Ok(Err(DelegationDenial::OpenBelow(most)));
         }
         if let Some(most) = self.limits.most_open(&self.bearer)
-            && !self.takes_place(tx, None, most).await?
+            && !self.take_place(tx, None, most).await?
         {
             return Ok(Err(DelegationDenial::Open(most)));
         }
@@ -131,15 +131,15 @@ impl Delegate {
     }
 
     /// Takes one of so many places, below a delegation or of all under the session; whether there was one.
-    async fn takes_place(&self, tx: &mut dyn Tx, below: Option<&str>, most: usize) -> StoreResult<bool> {
+    async fn take_place(&self, tx: &mut dyn Tx, below: Option<&str>, most: usize) -> StoreResult<bool> {
         let root = &self.bearer.sid;
         let of = below.unwrap_or(root);
-        let left = match self.limits.take_room(of) {
-            Room::Left => return Ok(true),
-            Room::Full => return Ok(false),
-            Room::Unknown => most.saturating_sub(tx.count_open_delegations(root, below, most).await?),
+        let left = match self.limits.take_place(of) {
+            Place::Taken => return Ok(true),
+            Place::NoneLeft => return Ok(false),
+            Place::NotCounted => most.saturating_sub(tx.count_open_delegations(root, below, most).await?),
         };
-        self.limits.rooms_counted(of, left.saturating_sub(1));
+        self.limits.set_places_left(of, left.saturating_sub(1));
         Ok(left > 0)
     }
 
