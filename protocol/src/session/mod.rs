@@ -20,7 +20,7 @@ mod lineage;
 mod quarantine;
 mod revocation;
 pub mod revocation_change;
-mod view;
+mod revocation_view;
 
 pub use chain::{ChainError, MAX_DEPTH, NodeBinding};
 
@@ -31,7 +31,7 @@ pub use lineage::{
 pub use quarantine::{PodBehind, has_uid_form, pod_of_agent};
 pub use revocation::{Revocation, RevocationLevel};
 pub use revocation_change::ViewChange;
-pub use view::{RevocationView, TokenState};
+pub use revocation_view::{RevocationView, TokenState};
 
 /// Why a node ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
