@@ -10,7 +10,7 @@ use agentwrit_store::{Store, StoreError};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use agentwrit_tokens::key_set::{KeyError, KeySet};
 use agentwrit_tokens::nonce::NonceIssuer;
-use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use agentwrit_tokens::verifier::Verifier;
 
 use super::store_surroundings::{ChainSigner, ViewFollower};
@@ -68,7 +68,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     let keys = KeySet::load_or_create(&config.signing_key_path, config.signing_key_required, entropy.as_ref())?;
     let keys = Arc::new(keys);
     let metrics = Arc::new(Metrics::new()?);
-    let view = Arc::new(View::unloaded());
+    let view = Arc::new(SharedRevocationView::unloaded());
     let (mut compare_key, mut client_key, mut admin_key) = ([0_u8; 32], [0_u8; 32], [0_u8; 32]);
     for key in [&mut compare_key, &mut client_key, &mut admin_key] {
         entropy.fill(key)?;

@@ -6,7 +6,7 @@ use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 
 use agentwrit_store::{BoxError, CheckpointSigner, RevocationListener, ViewChange};
 use agentwrit_tokens::key_set::KeySet;
-use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 
 /// Signs the audit chain with the signing key.
 pub(crate) struct ChainSigner(pub(crate) Arc<KeySet>);
@@ -28,7 +28,7 @@ impl CheckpointSigner for ChainSigner {
 }
 
 /// Keeps the revocation view up to date with the commits.
-pub(crate) struct ViewFollower(pub(crate) Arc<View>);
+pub(crate) struct ViewFollower(pub(crate) Arc<SharedRevocationView>);
 
 impl RevocationListener for ViewFollower {
     fn loaded(&self, min_iat: i64, changes: Vec<ViewChange>) {

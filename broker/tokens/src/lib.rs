@@ -9,6 +9,6 @@ mod key_file;
 pub mod key_set;
 mod mac;
 pub mod nonce;
-pub mod revocation_view;
+pub mod shared_revocation_view;
 mod token_cache;
 pub mod verifier;

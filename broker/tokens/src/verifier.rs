@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use crate::key_set::KeySet;
-use crate::revocation_view::View;
+use crate::shared_revocation_view::SharedRevocationView;
 use crate::token_cache::{TokenCache, digest};
 
 /// Longest token looked at, bytes.
@@ -101,7 +101,7 @@ impl Verified {
 /// Checks tokens.
 pub struct Verifier {
     keys: Arc<KeySet>,
-    view: Arc<View>,
+    view: Arc<SharedRevocationView>,
     clock: Arc<JudgingClock>,
     issuer: String,
     cache: Mutex<TokenCache>,
@@ -109,7 +109,7 @@ pub struct Verifier {
 
 impl Verifier {
     /// A verifier; an empty issuer is not enforced.
-    pub fn new(keys: Arc<KeySet>, view: Arc<View>, clock: Arc<JudgingClock>, issuer: String) -> Self {
+    pub fn new(keys: Arc<KeySet>, view: Arc<SharedRevocationView>, clock: Arc<JudgingClock>, issuer: String) -> Self {
         Self {
             keys,
             view,
@@ -225,7 +225,7 @@ mod tests {
 
     fn verifier() -> (Arc<KeySet>, Verifier) {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
-        let view = Arc::new(View::unloaded());
+        let view = Arc::new(SharedRevocationView::unloaded());
         view.load(0, []);
         let clock = judging(&Arc::new(ManualClock::at(1000)));
         (Arc::clone(&keys), Verifier::new(keys, view, clock, String::new()))
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_cached_signature_does_not_outlive_its_token() {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
-        let view = Arc::new(View::unloaded());
+        let view = Arc::new(SharedRevocationView::unloaded());
         view.load(0, []);
         let clock = Arc::new(ManualClock::at(1000));
         let verifier = Verifier::new(Arc::clone(&keys), view, judging(&clock), String::new());
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn an_expired_token_stays_expired_whatever_the_wall_clock_does() {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
-        let view = Arc::new(View::unloaded());
+        let view = Arc::new(SharedRevocationView::unloaded());
         view.load(0, []);
         let clock = Arc::new(ManualClock::at(1000));
         let verifier = Verifier::new(Arc::clone(&keys), Arc::clone(&view), judging(&clock), String::new());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_tokens::key_set::KeySet;
-use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use agentwrit_tokens::verifier::Verifier;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -39,7 +39,7 @@ thread_local! {
 
 fn checks() -> Checks {
     let keys = Arc::new(KeySet::new(&SEED).unwrap());
-    let view = Arc::new(View::unloaded());
+    let view = Arc::new(SharedRevocationView::unloaded());
     view.load(0, []);
     let clock = Arc::new(JudgingClock::new(Arc::new(ManualClock::at(NOW))));
     let verifier = Verifier::new(Arc::clone(&keys), view, clock, String::new());

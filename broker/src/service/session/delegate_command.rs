@@ -7,7 +7,7 @@ use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
 use agentwrit_protocol::session::{DelegationGrant, DelegationRefusal, EndReason, MAX_DEPTH, chain};
 use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, Tx};
-use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, enrich};
@@ -81,7 +81,7 @@ pub(super) struct Delegate {
     /// None when the claims alone refuse, or the delegate can't exist.
     pub(super) prepared: Option<Prepared>,
     pub(super) max_ttl: i64,
-    pub(super) view: Arc<View>,
+    pub(super) view: Arc<SharedRevocationView>,
     pub(super) limits: Arc<Limits>,
     pub(super) path: String,
     pub(super) source: String,

@@ -16,7 +16,7 @@ use agentwrit_store::{
     StoreError, Tx,
 };
 use agentwrit_tokens::nonce::{Nonce, NonceIssuer};
-use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
@@ -178,7 +178,7 @@ struct Register {
     jti: String,
     max_ttl: i64,
     source: IpAddr,
-    view: Arc<View>,
+    view: Arc<SharedRevocationView>,
     wanted: Arc<Registration>,
 }
 

@@ -8,7 +8,7 @@ use agentwrit_protocol::session::TokenState;
 use agentwrit_protocol::{Sensitive, Times, go_json};
 use agentwrit_store::Session;
 use agentwrit_tokens::key_set::{KeySet, SigningError};
-use agentwrit_tokens::revocation_view::View;
+use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use agentwrit_tokens::verifier::{Verified, Verifier};
 
 use crate::metrics::Metrics;
@@ -35,7 +35,7 @@ pub struct TokenIssuer {
     /// Signing keys.
     pub keys: Arc<KeySet>,
     /// What is revoked.
-    pub view: Arc<View>,
+    pub view: Arc<SharedRevocationView>,
     /// Checks of presented tokens.
     pub verifier: Verifier,
     pub(crate) metrics: Arc<Metrics>,
@@ -124,7 +124,7 @@ impl TokenIssuer {
 
 /// Whether a token with these claims would be born under a revocation. Its node is then ended with its opening: the
 /// revocation may be forgotten before the token expires, and the token must not come to life by that.
-pub(crate) fn is_born_revoked(view: &View, claims: &Claims, times: Times) -> bool {
+pub(crate) fn is_born_revoked(view: &SharedRevocationView, claims: &Claims, times: Times) -> bool {
     matches!(view.state(claims, times), TokenState::Ended(_))
 }
 

@@ -1,4 +1,4 @@
-//! The revocation view: everything that a token check needs besides the signature, in memory.
+//! The revocation view of the process: everything that a token check needs besides the signature, in memory.
 //!
 //! The committer changes it after each commit and before the answer; at start it is loaded from the store.
 
@@ -10,14 +10,14 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{RevocationLevel, RevocationView, TokenState};
 
-/// The view, shared by every request.
+/// The [`RevocationView`] that every request shares.
 #[derive(Debug, Default)]
-pub struct View {
+pub struct SharedRevocationView {
     entries: RwLock<RevocationView>,
     min_iat: AtomicI64,
 }
 
-impl View {
+impl SharedRevocationView {
     /// An empty view that knows nothing: every token is [`TokenState::Unknown`].
     pub fn unloaded() -> Self {
         Self::default()
