@@ -4,9 +4,9 @@ use percent_encoding::percent_decode_str;
 
 use agentwrit_store::FilterColumn;
 
-/// The endpoints that read a query string.
+/// The endpoints that read a query string, each with the parameters that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
+pub enum QueryEndpoint {
     /// The audit query.
     AuditEvents,
     /// The removal of a policy.
@@ -15,7 +15,7 @@ pub enum Reader {
     Denials,
 }
 
-impl Reader {
+impl QueryEndpoint {
     /// Every one.
     pub const ALL: [Self; 3] = [Self::AuditEvents, Self::RemovePolicy, Self::Denials];
 
@@ -32,14 +32,14 @@ impl Reader {
     }
 }
 
-/// The parameters that `reader` reads, in order, decoded; `+` is a space, as in HTML forms.
-pub fn parameters(query: &str, reader: Reader) -> Vec<(&'static str, String)> {
+/// The parameters that `endpoint` reads, in order, decoded; `+` is a space, as in HTML forms.
+pub fn parameters(query: &str, endpoint: QueryEndpoint) -> Vec<(&'static str, String)> {
     let decode = |text: &str| {
         percent_decode_str(&text.replace('+', " "))
             .decode_utf8_lossy()
             .into_owned()
     };
-    let names = reader.names();
+    let names = endpoint.names();
     query
         .split('&')
         .filter_map(|pair| {
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(
             parameters(
                 "uid=1&&%73equence=x%3Dy+z&revoke&lease_epoch=%ff&after=7",
-                Reader::RemovePolicy
+                QueryEndpoint::RemovePolicy
             ),
             [
                 ("uid", "1"),

@@ -97,7 +97,7 @@ mod tests {
     use crate::http::query;
 
     fn filtered(query: &str) -> Result<EventFilter, QueryError> {
-        filter(&query::parameters(query, query::Reader::AuditEvents))
+        filter(&query::parameters(query, query::QueryEndpoint::AuditEvents))
     }
 
     #[test]

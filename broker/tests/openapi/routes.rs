@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use agentwrit_broker::http::query::Reader;
+use agentwrit_broker::http::query::QueryEndpoint;
 use agentwrit_broker::http::router;
 use agentwrit_testkit::{Broker, Setup};
 
@@ -89,13 +89,13 @@ fn documented_parameters() -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn documented_query_parameters_are_those_that_are_read() {
     let mut read = BTreeMap::new();
-    for reader in Reader::ALL {
-        let operations: &[&str] = match reader {
-            Reader::AuditEvents => &["auditEvents"],
-            Reader::RemovePolicy => &["deletePolicyApp", "deletePolicyLaunchToken"],
-            Reader::Denials => &["listDenials"],
+    for endpoint in QueryEndpoint::ALL {
+        let operations: &[&str] = match endpoint {
+            QueryEndpoint::AuditEvents => &["auditEvents"],
+            QueryEndpoint::RemovePolicy => &["deletePolicyApp", "deletePolicyLaunchToken"],
+            QueryEndpoint::Denials => &["listDenials"],
         };
-        let names: BTreeSet<String> = reader.names().into_iter().map(str::to_owned).collect();
+        let names: BTreeSet<String> = endpoint.names().into_iter().map(str::to_owned).collect();
         for operation in operations {
             read.insert((*operation).to_owned(), names.clone());
         }

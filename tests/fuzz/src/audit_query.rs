@@ -1,6 +1,6 @@
 //! The filter of the audit query.
 
-use agentwrit_broker::http::query::{Reader, parameters};
+use agentwrit_broker::http::query::{QueryEndpoint, parameters};
 use agentwrit_broker::parsers::filter;
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::timestamp::parse_rfc3339;
@@ -16,7 +16,7 @@ use crate::world;
 /// each event finds.
 pub fn run(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let given = parameters(&text, Reader::AuditEvents);
+    let given = parameters(&text, QueryEndpoint::AuditEvents);
     let filter = filter(&given);
     if let Ok(filter) = &filter {
         assert!((1..=1000).contains(&filter.limit) && filter.offset >= 0);

@@ -32,7 +32,7 @@ use crate::service::authorize::Requirement;
 ))]
 pub(in crate::http) async fn events(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     authorize(&broker, &call, Requirement::admin("admin:audit:*")).await?;
-    let filter = audit_query::filter(&query::parameters(call.query(), query::Reader::AuditEvents))?;
+    let filter = audit_query::filter(&query::parameters(call.query(), query::QueryEndpoint::AuditEvents))?;
     let asked = (filter.cursor, filter.offset, filter.limit);
     let page = broker.store.events(filter).await?;
     Ok(reply_text(StatusCode::OK, body(page, asked)))

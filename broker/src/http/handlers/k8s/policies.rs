@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Answer, K8s, body};
-use crate::http::query::{Reader, parameters};
+use crate::http::query::{QueryEndpoint, parameters};
 use crate::http::{ApiError, ApiRequest, reply};
 use crate::service::k8s::error::{K8sError, WriteRefusal};
 use crate::service::k8s::policy::input::{InputError, Write};
@@ -140,7 +140,7 @@ pub(super) async fn delete_launch_token(
 
 async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
     let writer = k8s.controller(call).await?;
-    let given = parameters(call.query(), Reader::RemovePolicy);
+    let given = parameters(call.query(), QueryEndpoint::RemovePolicy);
     let removed = removal::remove(&k8s.broker.store, key, &given, writer).await?;
     Ok(reply(StatusCode::OK, &removed))
 }
