@@ -16,7 +16,7 @@ use crate::service::authorize::Requirement;
 
 type Answer = Result<Response, ApiError>;
 
-async fn admin(broker: &AppState, call: &ApiRequest) -> Result<Admin, ApiError> {
+async fn authorize_admin(broker: &AppState, call: &ApiRequest) -> Result<Admin, ApiError> {
     let bearer = authorize(broker, call, Requirement::admin("admin:launch-tokens:*")).await?;
     Ok(Admin {
         subject: bearer.claims.sub.clone(),
@@ -66,7 +66,7 @@ const REFUSALS: [&str; 6] = [
     ]))),
 ))]
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Answer {
-    let admin = admin(&broker, &call).await?;
+    let admin = authorize_admin(&broker, &call).await?;
     let request: RegisterAppRequest = call.json()?;
     let registered = broker.apps().register(request, admin).await?;
     let answer = RegisterAppResponse {
@@ -88,7 +88,7 @@ pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiR
     responses((status = 200, body = AppsResponse, description = "All of them.")),
 ))]
 pub(in crate::http) async fn list(State(broker): State<AppState>, call: ApiRequest) -> Answer {
-    admin(&broker, &call).await?;
+    authorize_admin(&broker, &call).await?;
     let apps: Vec<App> = broker.apps().list().await?.into_iter().map(shown).collect();
     let total = i64::try_from(apps.len()).unwrap_or(i64::MAX);
     Ok(reply(StatusCode::OK, &AppsResponse { apps, total }))
@@ -107,7 +107,7 @@ pub(in crate::http) async fn get(
     Path(app_id): Path<String>,
     call: ApiRequest,
 ) -> Answer {
-    admin(&broker, &call).await?;
+    authorize_admin(&broker, &call).await?;
     Ok(reply(StatusCode::OK, &shown(broker.apps().get(app_id).await?)))
 }
 
@@ -132,7 +132,7 @@ pub(in crate::http) async fn update(
     Path(app_id): Path<String>,
     call: ApiRequest,
 ) -> Answer {
-    let admin = admin(&broker, &call).await?;
+    let admin = authorize_admin(&broker, &call).await?;
     let request: UpdateAppRequest = call.json()?;
     let app = broker.apps().update(app_id, request, admin).await?;
     Ok(reply(StatusCode::OK, &shown(app)))
@@ -153,7 +153,7 @@ pub(in crate::http) async fn remove(
     Path(app_id): Path<String>,
     call: ApiRequest,
 ) -> Answer {
-    let admin = admin(&broker, &call).await?;
+    let admin = authorize_admin(&broker, &call).await?;
     let app = broker.apps().deregister(app_id, admin).await?;
     let answer = RemoveAppResponse {
         status: app.status(),
