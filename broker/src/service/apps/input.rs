@@ -71,7 +71,7 @@ impl NewApp {
         }
         Ok(Self {
             name: name.parse()?,
-            scopes: ceiling(&scopes, limits)?,
+            scopes: check_scopes(&scopes, limits)?,
             token_ttl: request.token_ttl.map_or(Ok(default_ttl), in_range)?,
         })
     }
@@ -94,13 +94,16 @@ impl AppChange {
             return Err(AppInputError::NothingToChange);
         }
         Ok(Self {
-            scopes: scopes.as_deref().map(|scopes| ceiling(scopes, limits)).transpose()?,
+            scopes: scopes
+                .as_deref()
+                .map(|scopes| check_scopes(scopes, limits))
+                .transpose()?,
             token_ttl: request.token_ttl.map(in_range).transpose()?,
         })
     }
 }
 
-fn ceiling(scopes: &[String], limits: ScopeLimits) -> Result<ScopeSet, AppInputError> {
+fn check_scopes(scopes: &[String], limits: ScopeLimits) -> Result<ScopeSet, AppInputError> {
     if is_too_long(scopes) {
         return Err(AppInputError::ScopesLength);
     }
