@@ -16,10 +16,15 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 /// Works until the task is dropped.
 pub async fn run(broker: AppState) {
     // Concurrently: neither a slow export nor a long trail holds the rest up.
-    tokio::join!(tend(&broker), keep_short(&broker), broker.retention.run());
+    tokio::join!(
+        run_timers(&broker),
+        shorten_trail_regularly(&broker),
+        broker.retention.run()
+    );
 }
 
-async fn keep_short(broker: &Broker) {
+/// A trail that is long takes its time, for which the timers don't wait.
+async fn shorten_trail_regularly(broker: &Broker) {
     let mut timer = tokio::time::interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -28,7 +33,8 @@ async fn keep_short(broker: &Broker) {
     }
 }
 
-async fn tend(broker: &Broker) {
+/// Watches the clock, writes how many denials were only counted, and prunes, each at its own interval.
+async fn run_timers(broker: &Broker) {
     let now = Instant::now();
     let mut denials = tokio::time::interval_at(now + DENIALS_EVERY, DENIALS_EVERY);
     let mut prune_timer = tokio::time::interval_at(now + PRUNE_EVERY, PRUNE_EVERY);
