@@ -62,7 +62,7 @@ impl DenialAuditor {
     }
 
     /// Of an admin or app; committed when this returns.
-    pub(crate) async fn known(&self, subject: &str, denial: DenialDraft) -> Result<()> {
+    pub(crate) async fn admin_or_app(&self, subject: &str, denial: DenialDraft) -> Result<()> {
         match self.limits.pass(Asker::Known(subject), denial) {
             Some(event) => self.store.record(event).await,
             None => Ok(()),

@@ -213,7 +213,7 @@ impl LaunchTokens<'_> {
             .actor(creator)
             .source(source)
             .error_kind(error.kind());
-        self.denials.known(creator, denial).await
+        self.denials.admin_or_app(creator, denial).await
     }
 
     /// The launch token of `AA_SEED_TOKENS`.
