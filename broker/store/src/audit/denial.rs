@@ -42,9 +42,10 @@ impl<'a> Asker<'a> {
 
 /// Decides which denials the trail holds, so that they can't fill the disk. The broker's limits are the one gate.
 pub trait DenialGate: Send + Sync {
-    /// Takes a turn of this asker; false when it has had its turns, and the denial was only counted.
+    /// Counts one against this asker's rate; false when the rate is used up, and the denial was only counted.
     fn admits(&self, asker: Asker<'_>) -> bool;
 
-    /// Takes a turn of this pod in the feed for the controller, whatever the trail does with the denial.
+    /// Counts one against this pod's rate in the feed for the controller; false when the rate is used up. What the trail
+    /// does with the denial makes no difference.
     fn feeds(&self, pod_uid: &str) -> bool;
 }

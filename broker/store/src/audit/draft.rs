@@ -54,7 +54,8 @@ impl EventDraft {
         Self::new(event_type, Outcome::Success, detail.into())
     }
 
-    /// The event that says how many denials were only counted.
+    /// The event that says how many denials were only counted. Its type is `token_auth_failed` whatever they were
+    /// denials of: the error kind `suppressed` tells it from the refusal of a token.
     pub fn suppressed(denials: u64) -> Self {
         let draft = DenialDraft::denied(EventType::TokenAuthFailed, format!("suppressed={denials}"));
         draft.error_kind("suppressed").into_event()
