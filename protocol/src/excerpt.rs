@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 /// Characters of a text that are repeated at most.
 pub const EXCERPT: usize = 256;
-/// Bytes that [`asked`] spends at most.
-pub const ASKED: usize = 1024;
-/// Bytes that an event spends on the scopes that it tells of.
-pub const SCOPES_TOLD: usize = 768;
+/// Bytes that [`describe_request`] spends at most.
+pub const REQUEST_DESCRIPTION_BYTES: usize = 1024;
+/// Bytes that an event spends on a list of scopes at most.
+pub const EVENT_SCOPES_BYTES: usize = 768;
 /// Bytes of one item of a list, or of one name, at most.
 const ITEM: usize = 120;
 const ELLIPSIS: &str = "…";
@@ -65,16 +65,16 @@ pub fn excerpt_list<S: AsRef<str>>(items: &[S], room: usize) -> String {
     text
 }
 
-/// The scopes joined by spaces where that takes no more than this room, else as [`excerpt_list`] tells them.
+/// The scopes joined by spaces where that takes no more than this room, else as [`excerpt_list`] lists them.
 ///
 /// ```
-/// use agentwrit_protocol::excerpt::told;
+/// use agentwrit_protocol::excerpt::list_scopes;
 ///
 /// let scopes = ["read:data:x", "read:data:y", "read:data:z"];
-/// assert_eq!(told(&scopes, 100), "read:data:x read:data:y read:data:z");
-/// assert_eq!(told(&scopes, 30), "read:data:x, … (+2)");
+/// assert_eq!(list_scopes(&scopes, 100), "read:data:x read:data:y read:data:z");
+/// assert_eq!(list_scopes(&scopes, 30), "read:data:x, … (+2)");
 /// ```
-pub fn told<S: AsRef<str>>(scopes: &[S], room: usize) -> String {
+pub fn list_scopes<S: AsRef<str>>(scopes: &[S], room: usize) -> String {
     let whole: usize = scopes.iter().map(|scope| scope.as_ref().len() + 1).sum();
     if whole > room.saturating_add(1) {
         return excerpt_list(scopes, room);
@@ -83,23 +83,23 @@ pub fn told<S: AsRef<str>>(scopes: &[S], room: usize) -> String {
     scopes.join(" ")
 }
 
-/// What was asked for, in at most [`ASKED`] bytes: the scopes, as far as they fit, and up to four names, each with what
-/// it is the name of. Empty names are left out. `None` asks for all that is allowed.
+/// What was asked for, in at most [`REQUEST_DESCRIPTION_BYTES`]: the scopes, as far as they fit, and up to four names,
+/// each with what it is the name of. Empty names are left out. `None` asks for all that is allowed.
 ///
 /// It has none of the separators after which [`crate::audit::sanitise`] masks what follows a word like "secret", so that
 /// a name with such a word masks nothing.
 ///
 /// ```
-/// use agentwrit_protocol::excerpt::asked;
+/// use agentwrit_protocol::excerpt::describe_request;
 ///
 /// let scopes = ["read:data:x".to_owned(), "write:data:x".to_owned()];
 /// assert_eq!(
-///     asked(Some(&scopes), &[("agent_name", "reader"), ("app", "")]),
+///     describe_request(Some(&scopes), &[("agent_name", "reader"), ("app", "")]),
 ///     "requested 2 scopes [read:data:x, write:data:x]; agent_name \"reader\"",
 /// );
-/// assert_eq!(asked(None, &[]), "requested all allowed scopes");
+/// assert_eq!(describe_request(None, &[]), "requested all allowed scopes");
 /// ```
-pub fn asked(scopes: Option<&[String]>, names: &[(&str, &str)]) -> String {
+pub fn describe_request(scopes: Option<&[String]>, names: &[(&str, &str)]) -> String {
     let mut about = String::new();
     for (what, name) in names.iter().filter(|(_, name)| !name.is_empty()) {
         // A String takes whatever is written to it.
@@ -111,7 +111,7 @@ pub fn asked(scopes: Option<&[String]>, names: &[(&str, &str)]) -> String {
         Some(1) => ("requested 1 scope [".to_owned(), "]"),
         Some(count) => (format!("requested {count} scopes ["), "]"),
     };
-    let room = ASKED.saturating_sub(text.len() + end.len() + about.len());
+    let room = REQUEST_DESCRIPTION_BYTES.saturating_sub(text.len() + end.len() + about.len());
     text.push_str(&excerpt_list(scopes.unwrap_or_default(), room));
     text.push_str(end);
     text.push_str(&about);
@@ -202,16 +202,16 @@ mod tests {
             (&"é".repeat(1000), format!("{}…", "é".repeat(58))),
             (&" ".repeat(1000), format!("\"{}…", " ".repeat(116))),
         ] {
-            assert_eq!(excerpt_list(&[item], ASKED), shown);
+            assert_eq!(excerpt_list(&[item], REQUEST_DESCRIPTION_BYTES), shown);
         }
-        assert_eq!(excerpt_list::<&str>(&[], ASKED), "");
+        assert_eq!(excerpt_list::<&str>(&[], REQUEST_DESCRIPTION_BYTES), "");
         assert_eq!(excerpt_list(&["read:data:x"], 3), "");
     }
 
     #[test]
     fn a_summary_of_a_request_counts_scopes_and_names_targets() {
         let scopes: Vec<String> = (0..120).map(|n| format!("read:data:{n:03}")).collect();
-        let text = asked(
+        let text = describe_request(
             Some(&scopes),
             &[("agent_name", "night \"shift\""), ("app", "app-orders-123456")],
         );
@@ -223,20 +223,29 @@ mod tests {
             text.ends_with("]; agent_name \"night \\\"shift\\\"\"; app \"app-orders-123456\""),
             "{text}"
         );
-        assert!(text.len() <= ASKED && text.contains(", … (+"), "{text}");
+        assert!(
+            text.len() <= REQUEST_DESCRIPTION_BYTES && text.contains(", … (+"),
+            "{text}"
+        );
         let detail = format!("refused, LaunchToken secret-scanner; {text}");
         assert_eq!(crate::audit::sanitise(&detail), detail);
-        assert_eq!(asked(Some(&[]), &[("agent_name", "")]), "requested no scopes");
-        assert_eq!(asked(Some(&["a:b:c".to_owned()]), &[]), "requested 1 scope [a:b:c]");
+        assert_eq!(
+            describe_request(Some(&[]), &[("agent_name", "")]),
+            "requested no scopes"
+        );
+        assert_eq!(
+            describe_request(Some(&["a:b:c".to_owned()]), &[]),
+            "requested 1 scope [a:b:c]"
+        );
     }
 
     proptest! {
         #[test]
-        fn told_scopes_are_bounded_and_whole_where_they_fit(
+        fn listed_scopes_are_bounded_and_whole_where_they_fit(
             scopes in proptest::collection::vec("\\PC{0,60}|[a-z:]{3,40}", 0..30),
             room in 10_usize..600,
         ) {
-            let (text, whole) = (told(&scopes, room), scopes.join(" "));
+            let (text, whole) = (list_scopes(&scopes, room), scopes.join(" "));
             prop_assert!(text.len() <= room, "{text}");
             prop_assert_eq!(text == whole, whole.len() <= room, "{}", text);
         }
@@ -247,8 +256,8 @@ mod tests {
             names in proptest::collection::vec("\\PC{0,300}|[\\x00-\\x20]{0,300}", 4),
         ) {
             let names: Vec<(&str, &str)> = names.iter().map(|name| ("delegate_to_whom", name.as_str())).collect();
-            let text = asked(Some(&scopes), &names);
-            prop_assert!(text.len() <= ASKED, "{} bytes: {text}", text.len());
+            let text = describe_request(Some(&scopes), &names);
+            prop_assert!(text.len() <= REQUEST_DESCRIPTION_BYTES, "{} bytes: {text}", text.len());
             let count = format!("requested {} scope", scopes.len());
             prop_assert!(scopes.is_empty() || text.starts_with(&count), "{text}");
             prop_assert!(scopes.is_empty() || text.contains(']'), "{text}");

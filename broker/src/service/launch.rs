@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive};
 use agentwrit_store::{
@@ -206,9 +206,9 @@ impl LaunchTokens<'_> {
             ("agent_name", request.agent_name.as_deref().unwrap_or_default()),
             ("app", creator.strip_prefix(SUBJECT_PREFIX).unwrap_or_default()),
         ];
-        let asked = asked(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
+        let description = describe_request(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
         let denial = DenialDraft::denied(event_type, error.in_trail())
-            .asked(&asked)
+            .with_request(&description)
             .ids(creator, "", "")
             .actor(creator)
             .source(source)
@@ -250,7 +250,7 @@ impl LaunchTokens<'_> {
         let detail = format!(
             "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
             excerpt(&stored.agent_name),
-            told(&stored.allowed_scope.to_strings(), SCOPES_TOLD),
+            list_scopes(&stored.allowed_scope.to_strings(), EVENT_SCOPES_BYTES),
             stored.max_ttl
         );
         let event = EventDraft::success(EventType::LaunchTokenIssued, detail)

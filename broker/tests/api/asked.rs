@@ -1,7 +1,7 @@
 //! What the event of a refusal says was asked for.
 
 use agentwrit_protocol::audit::AuditEvent;
-use agentwrit_protocol::excerpt::ASKED;
+use agentwrit_protocol::excerpt::REQUEST_DESCRIPTION_BYTES;
 use agentwrit_testkit::{Harness, registration};
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ async fn asked(harness: &Harness, event_type: &str) -> String {
     assert_eq!(event.hash, event.compute_hash());
     let detail = event.detail.split(" ext_hash=").next().unwrap();
     let (_, asked) = detail.split_once("; requested ").unwrap();
-    assert!(asked.len() < ASKED, "{} bytes", asked.len());
+    assert!(asked.len() < REQUEST_DESCRIPTION_BYTES, "{} bytes", asked.len());
     asked.to_owned()
 }
 
@@ -113,7 +113,7 @@ async fn a_refused_launch_token_says_scopes_name_and_app() {
     let event = harness.last("scope_ceiling_exceeded").await;
     let detail = event["detail"].as_str().unwrap();
     assert!(
-        detail.contains("allowed scopes: read:data:000, ") && detail.len() < 2 * ASKED,
+        detail.contains("allowed scopes: read:data:000, ") && detail.len() < 2 * REQUEST_DESCRIPTION_BYTES,
         "{detail}"
     );
 

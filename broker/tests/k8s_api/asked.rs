@@ -1,6 +1,6 @@
 //! What the event of a pod's refusal says was asked for.
 
-use agentwrit_protocol::excerpt::ASKED;
+use agentwrit_protocol::excerpt::REQUEST_DESCRIPTION_BYTES;
 use agentwrit_testkit::{Keys, World};
 use serde_json::{Value, json};
 
@@ -37,9 +37,12 @@ async fn a_refused_launch_says_policy_and_scopes() {
     assert!(told.contains(", … (+"), "{told}");
     // The same bound holds for the caller and for the Event that the controller writes.
     let detail = answer.body["detail"].as_str().unwrap();
-    assert!(detail.len() <= ASKED, "{}", detail.len());
+    assert!(detail.len() <= REQUEST_DESCRIPTION_BYTES, "{}", detail.len());
     let event = world.events("event_type=attestation_denied").await.pop().unwrap();
-    assert!(event["detail"].as_str().unwrap().len() <= 2 * ASKED, "{event}");
+    assert!(
+        event["detail"].as_str().unwrap().len() <= 2 * REQUEST_DESCRIPTION_BYTES,
+        "{event}"
+    );
 
     // Refused before the policy is looked at.
     world.cluster.change_pod("shop", "pod-p1", |pod| pod.terminating = true);

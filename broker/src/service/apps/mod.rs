@@ -5,7 +5,7 @@ pub(crate) mod login;
 
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::{Clock, EntropyError, Sensitive};
 use agentwrit_store::{
@@ -181,7 +181,7 @@ impl Command for Register {
             "app {} registered as client {}: scopes {}, token_ttl {}",
             app.app_id,
             app.client_id,
-            told(&app.scopes.to_strings(), SCOPES_TOLD),
+            list_scopes(&app.scopes.to_strings(), EVENT_SCOPES_BYTES),
             app.token_ttl
         );
         tx.audit(self.admin.event(EventType::AppRegistered, detail));
@@ -205,7 +205,8 @@ impl Command for Update {
         };
         let mut changes = Vec::new();
         if let Some(scopes) = self.change.scopes {
-            let text = |scopes: &agentwrit_protocol::ScopeSet| told(&scopes.to_strings(), SCOPES_TOLD / 2);
+            let text =
+                |scopes: &agentwrit_protocol::ScopeSet| list_scopes(&scopes.to_strings(), EVENT_SCOPES_BYTES / 2);
             changes.push(format!("scopes set to {} (were {})", text(&scopes), text(&app.scopes)));
             app.scopes = scopes;
         }

@@ -47,7 +47,7 @@ impl Callers<'_> {
                 actor: caller.username,
                 source,
             }),
-            Err(error) => Err(self.refused(error, Asked::default(), call.source).await),
+            Err(error) => Err(self.refused(error, RequestAsRead::default(), call.source).await),
         }
     }
 
@@ -60,7 +60,7 @@ impl Callers<'_> {
         let source = call.source.to_string();
         let (caller, bound) = match self.attestation.pod_caller(call.authorization, call.source).await {
             Ok(known) => known,
-            Err(error) => return Err(self.refused(error, Asked::default(), call.source).await),
+            Err(error) => return Err(self.refused(error, RequestAsRead::default(), call.source).await),
         };
         let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
         let living = self
@@ -70,11 +70,11 @@ impl Callers<'_> {
         let pod = match living {
             Ok(pod) => pod,
             Err(error) => {
-                let asked = Asked {
-                    text: ask.asked(&[]),
+                let request = RequestAsRead {
+                    description: ask.describe_request(&[]),
                     policy: ask.policy,
                 };
-                return Err(self.refused(error, asked, call.source).await);
+                return Err(self.refused(error, request, call.source).await);
             }
         };
         let launch = LaunchPod::new(pod, ask, self.max_ttl, source, self.entropy)?;
@@ -95,7 +95,7 @@ impl Callers<'_> {
         }
     }
 
-    async fn refused(&self, error: AttestError, asked: Asked, source: IpAddr) -> K8sError {
+    async fn refused(&self, error: AttestError, request: RequestAsRead, source: IpAddr) -> K8sError {
         let metrics = self.attestation.metrics();
         let (kind, caller) = match error {
             AttestError::Denied { kind, caller } => (kind, caller),
@@ -112,7 +112,7 @@ impl Callers<'_> {
                 .denials
                 .stranger(source, PodDenial::of(kind).draft(EventType::AttestationDenied)),
             Some(caller) => {
-                let record = known(kind, *caller, asked, source);
+                let record = known(kind, *caller, request, source);
                 if let Err(error) = self.store.commit(record).await {
                     return error.into();
                 }
@@ -124,14 +124,14 @@ impl Callers<'_> {
 
 /// What a caller asked for, as far as that was read: a stranger's body isn't.
 #[derive(Default)]
-struct Asked {
+struct RequestAsRead {
     /// LaunchToken that was named.
     policy: String,
     /// In a few words.
-    text: String,
+    description: String,
 }
 
-fn known(kind: DenialKind, caller: Caller, asked: Asked, source: IpAddr) -> RecordDenial {
+fn known(kind: DenialKind, caller: Caller, request: RequestAsRead, source: IpAddr) -> RecordDenial {
     let live = |pod: BoundPod| LivePod {
         uid: pod.uid,
         namespace: caller.namespace.clone(),
@@ -140,9 +140,9 @@ fn known(kind: DenialKind, caller: Caller, asked: Asked, source: IpAddr) -> Reco
     RecordDenial {
         kind,
         pod: caller.pod.clone().map(live),
-        policy: asked.policy,
+        policy: request.policy,
         actor: caller.username,
         source: source.to_string(),
-        asked: asked.text,
+        request: request.description,
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct PodDenial<'a> {
     /// What is special about this one, such as the scopes that were too many.
     pub(crate) note: &'a str,
     /// What was asked for; for the trail alone.
-    pub(crate) asked: &'a str,
+    pub(crate) request: &'a str,
 }
 
 impl PodDenial<'_> {
@@ -50,7 +50,7 @@ impl PodDenial<'_> {
             actor: "",
             source: "",
             note: "",
-            asked: "",
+            request: "",
         }
     }
 
@@ -68,7 +68,7 @@ impl PodDenial<'_> {
             }
         }
         DenialDraft::denied(event, detail)
-            .asked(self.asked)
+            .with_request(self.request)
             .ids("", self.task_id, self.orch_id)
             .actor(self.actor)
             .source(self.source)
@@ -127,7 +127,7 @@ pub(crate) struct RecordDenial {
     pub(crate) actor: String,
     pub(crate) source: String,
     /// What was asked for; may be empty.
-    pub(crate) asked: String,
+    pub(crate) request: String,
 }
 
 #[async_trait]
@@ -141,7 +141,7 @@ impl Command for RecordDenial {
             task_id: self.pod.as_ref().map_or("", |pod| &pod.uid),
             actor: &self.actor,
             source: &self.source,
-            asked: &self.asked,
+            request: &self.request,
             ..PodDenial::of(self.kind)
         };
         let asker = match &self.pod {

@@ -2,7 +2,7 @@
 
 use agentwrit_attest::AttestedPod;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, excerpt, excerpt_list, told};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
@@ -77,10 +77,10 @@ impl LaunchAsk {
 }
 
 impl LaunchAsk {
-    /// For the audit trail.
-    pub(crate) fn asked(&self, names: &[(&str, &str)]) -> String {
+    /// What was asked for, for the audit trail.
+    pub(crate) fn describe_request(&self, names: &[(&str, &str)]) -> String {
         let scopes = self.scopes.as_ref().map(ScopeSet::to_strings);
-        asked(scopes.as_deref(), names)
+        describe_request(scopes.as_deref(), names)
     }
 }
 
@@ -313,7 +313,7 @@ impl LaunchPod {
             if bound.node.is_empty() { "unknown" } else { &bound.node },
             bound.policy_name,
             launch.agent_name,
-            told(&allowed_scope, SCOPES_TOLD),
+            list_scopes(&allowed_scope, EVENT_SCOPES_BYTES),
             launch.max_ttl
         );
         let draft = EventDraft::success(EventType::LaunchTokenIssued, detail)
@@ -350,7 +350,7 @@ impl LaunchPod {
             actor: &self.pod.username,
             source: &self.source,
             note,
-            asked: &self.ask.asked(&names),
+            request: &self.ask.describe_request(&names),
             ..PodDenial::of(kind)
         };
         denials::record(tx, Asker::Pod(&self.pod.uid), EventType::AttestationDenied, &refused).await?;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::asked;
+use agentwrit_protocol::excerpt::describe_request;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
 use agentwrit_store::policy::PolicyKey;
@@ -56,7 +56,7 @@ pub(crate) async fn check_register(
         orch_id: claim.orch_id,
         task_id: claim.task_id,
         source: &claim.source.to_string(),
-        asked: &asked(Some(claim.requested_scope), &launch.names()),
+        request: &describe_request(Some(claim.requested_scope), &launch.names()),
         ..PodDenial::of(kind)
     };
     denials::record(tx, Asker::Source(claim.source), EventType::RegistrationDenied, &refused).await?;

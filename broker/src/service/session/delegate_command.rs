@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, asked, told};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, list_scopes};
 use agentwrit_protocol::session::{DelegationGrant, DelegationRefusal, EndReason, MAX_DEPTH, chain};
 use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, Tx};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
@@ -148,7 +148,7 @@ impl Delegate {
         let violation = || {
             let to = [("delegate_to", self.wanted.delegate_to.as_str())];
             DenialDraft::denied(EventType::DelegationAttenuationViolation, text.as_str())
-                .asked(&asked(Some(&self.wanted.scope), &to))
+                .with_request(&describe_request(Some(&self.wanted.scope), &to))
         };
         let event = match denial {
             DelegationDenial::Revoked(kind) => DenialDraft::denied(EventType::TokenRevokedAccess, text.as_str())
@@ -246,7 +246,7 @@ impl Command for Delegate {
             "token {} delegated for {} s: {}",
             claims.jti,
             claims.exp - claims.iat,
-            told(&claims.scope, SCOPES_TOLD)
+            list_scopes(&claims.scope, EVENT_SCOPES_BYTES)
         );
         let event = EventDraft::success(EventType::DelegationCreated, detail)
             .of_session(&session)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, excerpt, told};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, excerpt, list_scopes};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::ttl::clamp_ttl;
 use agentwrit_protocol::wire::RegisterRequest;
@@ -141,13 +141,13 @@ impl Registrar<'_> {
     fn refuse_stranger(&self, wanted: &Registration, unusable: Unusable, source: IpAddr) -> RegisterError {
         let Unusable { denial, launch } = unusable;
         // The ids are only claimed, so they are no members of the event.
-        let asked = wanted.asked(
+        let request = wanted.describe_request(
             launch.as_deref(),
             &[("orch_id", &wanted.orch_id), ("task_id", &wanted.task_id)],
         );
         let event = DenialDraft::denied(EventType::RegistrationDenied, denial.to_string());
         self.denials
-            .stranger(source, event.asked(&asked).error_kind(denial.kind()));
+            .stranger(source, event.with_request(&request).error_kind(denial.kind()));
         RegisterError::Denied(denial)
     }
 }
@@ -202,7 +202,7 @@ impl Register {
             EventType::RegistrationDenied
         };
         let event = DenialDraft::denied(kind, denial.to_string())
-            .asked(&self.wanted.asked(Some(launch), &[]))
+            .with_request(&self.wanted.describe_request(Some(launch), &[]))
             .error_kind(denial.kind());
         tx.deny(Asker::Source(self.source), self.denial(launch, event));
         denial
@@ -312,7 +312,7 @@ impl Command for Register {
             "token {} issued for {} s: {}",
             session.jti,
             session.exp - session.iat,
-            told(&session.scope, SCOPES_TOLD)
+            list_scopes(&session.scope, EVENT_SCOPES_BYTES)
         );
         let issued = EventDraft::success(EventType::TokenIssued, detail);
         tx.audit(issued.of_session(&session).source(&source));

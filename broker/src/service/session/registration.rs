@@ -1,6 +1,6 @@
 //! What a registration asks for, and why it is refused.
 
-use agentwrit_protocol::excerpt::asked;
+use agentwrit_protocol::excerpt::describe_request;
 use agentwrit_protocol::wire::RegisterRequest;
 use agentwrit_protocol::{ErrorCode, Sensitive};
 
@@ -59,11 +59,11 @@ impl Registration {
         Ok(complete)
     }
 
-    /// For the audit trail.
-    pub(super) fn asked(&self, launch: Option<&LaunchToken>, claimed: &[(&str, &str)]) -> String {
+    /// What was asked for, for the audit trail.
+    pub(super) fn describe_request(&self, launch: Option<&LaunchToken>, claimed: &[(&str, &str)]) -> String {
         let mut names = launch.map_or_else(Vec::new, LaunchToken::names);
         names.extend_from_slice(claimed);
-        asked(Some(&self.requested_scope), &names)
+        describe_request(Some(&self.requested_scope), &names)
     }
 }
 

@@ -117,13 +117,14 @@ impl<K> Draft<K> {
         self
     }
 
-    /// Adds to the detail what was asked for, as [`agentwrit_protocol::excerpt::asked`] tells it; nothing when empty.
+    /// Adds to the detail what was asked for, as [`agentwrit_protocol::excerpt::describe_request`] puts it; nothing
+    /// when empty.
     #[must_use]
-    pub fn asked(mut self, asked: &str) -> Self {
-        if !asked.is_empty() {
+    pub fn with_request(mut self, description: &str) -> Self {
+        if !description.is_empty() {
             self.detail.truncate(self.detail.trim_end_matches('.').len());
             self.detail.push_str("; ");
-            self.detail.push_str(asked);
+            self.detail.push_str(description);
         }
         self
     }

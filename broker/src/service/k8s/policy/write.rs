@@ -1,7 +1,7 @@
 //! Policies as the controller writes them: fenced, all or nothing, and felt at once by the sessions under them.
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{SCOPES_TOLD, told};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
 use agentwrit_protocol::lower_hex;
 use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
@@ -190,7 +190,10 @@ fn description(policy: &Policy) -> String {
 }
 
 fn in_force(scopes: &[String], ttl: i64) -> String {
-    format!("in force: scopes {}, at most {ttl} s", told(scopes, SCOPES_TOLD))
+    format!(
+        "in force: scopes {}, at most {ttl} s",
+        list_scopes(scopes, EVENT_SCOPES_BYTES)
+    )
 }
 
 fn stamped(event: EventType, detail: String, policy_uid: &str, writer: &Writer) -> EventDraft {
