@@ -45,6 +45,7 @@ impl Identity {
         })
     }
 }
+
 /// A second that no token was issued in yet: tokens date themselves in whole ones.
 pub(super) fn next_second(shared: &Shared) -> i64 {
     let times = shared.judging.observe();
@@ -90,10 +91,9 @@ fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result
     connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
 }
 
-/// Reads epoch and `min_iat`, or makes them for a new store; notes the longest TTL ever in force. What was revoked is
-/// not all in a `forgetful` store: `min_iat` is then now. A wall clock that a person accepts begins a new epoch, and
-/// the trail tells of it.
-pub(super) fn identify(
+/// Reads epoch and `min_iat`, or begins an epoch: of a new store, or because a person accepts the wall clock, of which
+/// the trail tells. What was revoked is not all in a `forgetful` store: it keeps its epoch, and `min_iat` is then now.
+pub(super) fn read_or_begin_epoch(
     connection: &mut Connection,
     head: &mut ChainHead,
     shared: &Shared,
@@ -107,24 +107,9 @@ pub(super) fn identify(
     let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
     let mut links = None;
     let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
-        let epoch = new_epoch(shared)?;
-        let min_iat = next_second(shared);
-        remember_epoch(&transaction, old)?;
-        facts::write(&transaction, MetaKey::Epoch, &epoch)?;
-        facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        facts::keep_high_water(&transaction, shared.judging.observe().mark)?;
-        end_the_future(&transaction, shared.judging.observe(), min_iat)?;
-        let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
-        let event = EventDraft::success(EventType::ClockAccepted, detail);
-        links = Some(append_event(&transaction, head, shared, event)?);
-        tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
-            "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
-        Identity {
-            epoch,
-            min_iat,
-            fresh: true,
-            made: false,
-        }
+        let (identity, accepted) = begin_epoch_of_accepted_clock(&transaction, head, shared, old, &times)?;
+        links = Some(accepted);
+        identity
     } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
         let min_iat = next_second(shared);
         facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
@@ -137,30 +122,9 @@ pub(super) fn identify(
     } else if let Some((epoch, _)) = known {
         Identity::of(&transaction, epoch)?
     } else {
-        let epoch = new_epoch(shared)?;
-        // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
-        // made with the store has signed nothing before it.
-        let first = shared.first.swap(false, Ordering::SeqCst);
-        let min_iat = if first { 0 } else { next_second(shared) };
-        facts::write(&transaction, MetaKey::Epoch, &epoch)?;
-        facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
-        shared.status.made(epoch.clone());
-        Identity {
-            epoch,
-            min_iat,
-            fresh: !first,
-            made: true,
-        }
+        begin_first_epoch(&transaction, shared)?
     };
-    let known = read(MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
-    let longest = match known {
-        Some(known) if known == 0 || shared.max_ttl == 0 => 0,
-        Some(known) => known.max(shared.max_ttl),
-        None => shared.max_ttl,
-    };
-    if known != Some(longest) {
-        facts::write(&transaction, MetaKey::LongestTtl, &longest.to_string())?;
-    }
+    keep_longest_ttl(&transaction, shared.max_ttl)?;
     transaction.commit().during(OPEN)?;
     if let Some(links) = links {
         shared.observer.audited(&links.event_types());
@@ -168,6 +132,65 @@ pub(super) fn identify(
     }
     shared.accept_clock.store(false, Ordering::SeqCst);
     Ok(identity)
+}
+
+fn begin_epoch_of_accepted_clock(
+    connection: &Connection,
+    head: &ChainHead,
+    shared: &Shared,
+    old: &str,
+    times: &str,
+) -> Result<(Identity, Links)> {
+    let epoch = new_epoch(shared)?;
+    let min_iat = next_second(shared);
+    remember_epoch(connection, old)?;
+    facts::write(connection, MetaKey::Epoch, &epoch)?;
+    facts::write(connection, MetaKey::MinIat, &min_iat.to_string())?;
+    facts::keep_high_water(connection, shared.judging.observe().mark)?;
+    end_the_future(connection, shared.judging.observe(), min_iat)?;
+    let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
+    let event = EventDraft::success(EventType::ClockAccepted, detail);
+    let links = append_event(connection, head, shared, event)?;
+    tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
+        "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
+    let identity = Identity {
+        epoch,
+        min_iat,
+        fresh: true,
+        made: false,
+    };
+    Ok((identity, links))
+}
+
+fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identity> {
+    let epoch = new_epoch(shared)?;
+    // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
+    // made with the store has signed nothing before it.
+    let first = shared.first.swap(false, Ordering::SeqCst);
+    let min_iat = if first { 0 } else { next_second(shared) };
+    facts::write(connection, MetaKey::Epoch, &epoch)?;
+    facts::write(connection, MetaKey::MinIat, &min_iat.to_string())?;
+    shared.status.made(epoch.clone());
+    Ok(Identity {
+        epoch,
+        min_iat,
+        fresh: !first,
+        made: true,
+    })
+}
+
+/// Notes the longest TTL that was ever in force; 0 is no bound.
+fn keep_longest_ttl(connection: &Connection, max_ttl: i64) -> Result<()> {
+    let known = facts::read(connection, MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
+    let longest = match known {
+        Some(known) if known == 0 || max_ttl == 0 => 0,
+        Some(known) => known.max(max_ttl),
+        None => max_ttl,
+    };
+    if known != Some(longest) {
+        facts::write(connection, MetaKey::LongestTtl, &longest.to_string())?;
+    }
+    Ok(())
 }
 
 /// The epochs that the store had before, and those of marks that were taken note of.

@@ -13,7 +13,7 @@ use agentwrit_store::{MetaKey, Remembered, Result, StoreError, StoreLocation};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::Operation;
-use super::identity::identify;
+use super::identity::read_or_begin_epoch;
 use super::restored::{Finding, Rule, begin_anew, judge};
 use super::revocation_changes::load_changes;
 use super::schema::migrate;
@@ -168,7 +168,7 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     if let (Some(epoch), StoreLocation::File(_)) = (&known, kind) {
         found = finding(&connection, &head.mark(epoch.clone()), shared)?;
     }
-    let mut identity = identify(&mut connection, &mut head, shared, forgetful)?;
+    let mut identity = read_or_begin_epoch(&mut connection, &mut head, shared, forgetful)?;
     probe(&mut connection)?;
     if matches!(kind, StoreLocation::File(_)) {
         if known.is_none() {
