@@ -74,7 +74,7 @@ async fn a_pod_delegates_sixty_times_at_once_and_then_each_second() {
     let own = world.agent(&world.pod("pod-1"), &Keys::new(1)).await;
     let child = token(delegate(&world, &own, 200).await);
     for number in 1..60 {
-        // Its descendants take its turns.
+        // What its descendants delegate counts against its rate too.
         token(delegate(&world, if number % 2 == 0 { &own } else { &child }, 20).await);
     }
     limited(&delegate(&world, &own, 20).await, "1");
