@@ -94,7 +94,8 @@ impl Sessions {
         }
     }
 
-    /// Counts one against the bearer's rate for this action; when that is used up, in how many seconds it may try again.
+    /// Counts one against the bearer's rate for this action; when that is used up, in how many seconds it may try
+    /// again.
     pub(super) fn check_rate(&self, action: SessionAction, bearer: &Claims) -> Result<(), u32> {
         let (rates, key) = if bearer.is_attested() {
             (&self.attested, &bearer.task_id)

@@ -174,8 +174,8 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// Checks form, algorithm, key, signature, claims and delegation chain; the signatures of one that was `issued` here
-    /// are good.
+    /// Checks form, algorithm, key, signature, claims and delegation chain; the signatures of a token that was `issued`
+    /// here are good.
     fn check_signature_and_claims(&self, token: &str, issued: bool) -> Result<Claims, TokenError> {
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =

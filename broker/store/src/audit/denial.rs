@@ -45,7 +45,7 @@ pub trait DenialGate: Send + Sync {
     /// Counts one against this asker's rate; false when the rate is used up, and the denial was only counted.
     fn admits(&self, asker: Asker<'_>) -> bool;
 
-    /// Counts one against this pod's rate in the feed for the controller; false when the rate is used up. What the trail
-    /// does with the denial makes no difference.
+    /// Counts one against this pod's rate in the feed for the controller, whatever the trail does with the denial;
+    /// false when the rate is used up.
     fn feeds(&self, pod_uid: &str) -> bool;
 }
