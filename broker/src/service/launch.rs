@@ -138,7 +138,7 @@ impl LaunchTokens<'_> {
             asked: (!is_too_long(asked)).then(|| ScopeSet::parse(asked).ok()).flatten(),
         });
         let prepared = self
-            .check(&request)
+            .check(&request, app.is_some())
             .and_then(|wanted| self.prepare(wanted, creator, source));
         match self.mint(app, prepared).await {
             Err(error) => {
@@ -149,10 +149,14 @@ impl LaunchTokens<'_> {
         }
     }
 
-    fn check(&self, request: &LaunchTokenRequest) -> Result<Wanted, LaunchError> {
+    fn check(&self, request: &LaunchTokenRequest, by_app: bool) -> Result<Wanted, LaunchError> {
         let asked = request.allowed_scope.as_deref().unwrap_or_default();
         if is_too_long(asked) {
             return Err(LaunchError::ScopeLength);
+        }
+        // Before the scopes are read: a malformed one would be a matter of the app's ceiling.
+        if by_app {
+            self.scope_limits.check("allowed_scope", asked)?;
         }
         let allowed_scope = ScopeSet::parse(asked)?;
         self.scope_limits.check("allowed_scope", asked)?;

@@ -64,6 +64,19 @@ async fn every_list_of_scopes_has_the_bounds_that_are_set() {
 }
 
 #[tokio::test]
+async fn an_apps_list_is_bounded_before_its_scopes_are_read() {
+    let harness = Harness::with(&[("AA_MAX_SCOPES", "3"), ("AA_MAX_SCOPE_BYTES", "40")]).await;
+    let app = harness.app("orders", json!({})).await;
+    let token = harness.app_token(&app).await;
+    let malformed = |count: usize| json!({"agent_name": "a", "allowed_scope": vec!["read"; count]}).to_string();
+    let path = "/v1/app/launch-tokens";
+    let answer = harness.post_as(&token, path, malformed(4)).await;
+    answer.refused_like(400, "invalid_scope_format", "allowed_scope has 4 items: at most 3 are");
+    let answer = harness.post_as(&token, path, malformed(3)).await;
+    answer.refused_like(403, "forbidden", "ceiling");
+}
+
+#[tokio::test]
 async fn a_registration_beyond_the_bounds_uses_up_nothing() {
     let harness = Harness::with(&[("AA_MAX_SCOPES", "3"), ("AA_MAX_SCOPE_BYTES", "40")]).await;
     let launch = harness.launch(json!({})).await;
