@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from mutants.draw import Mutant, drawn, listed
-from mutants.judge import MISSED, SUITES, UNVIABLE, NotJudged, Tree, judge
+from mutants.judge import MISSED, UNVIABLE, Tree, judge
 from mutants.results import Argued, Results, Score, sample_of, score
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -55,9 +55,7 @@ class Run:
         """One tree's share of the work."""
         try:
             tree.refresh()
-            say(f"{tree.folder.name}: builds and runs the tests without a mutant (minutes when cold)")
-            for suite in dict.fromkeys(suite for suites in SUITES.values() for suite in suites):
-                tree.passes(suite)
+            say(f"{tree.folder.name}: before its first mutant each suite is built and run without one (minutes when cold)")
             while (mutant := self.next()) is not None:
                 verdict = judge(tree, mutant)
                 self.results.add(mutant, verdict)

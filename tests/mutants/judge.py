@@ -63,6 +63,7 @@ class Tree:
         self.folder = folder
         self.source = folder / "source"
         self.log = folder / "log"
+        self.passed: set[Suite] = set()
 
     def refresh(self) -> None:
         """Makes the copy what the checkout is. Files that are the same keep their times, so little is built anew."""
@@ -89,13 +90,16 @@ class Tree:
         return os.environ | given
 
     def passes(self, suite: Suite) -> None:
-        """Builds and runs a suite on the source as it is: what fails without a mutant would count as a find."""
+        """Builds and runs a suite on the source as it is, once: what fails without a mutant would count as a find."""
+        if suite in self.passed:
+            return
         command = ["cargo", "test", "--locked", *(f"--package={name}" for name in suite.packages), *suite.arguments()]
         log = self.log / "baseline.log"
         with log.open("wb") as out:
             done = subprocess.run(command, cwd=self.source, env=self.environment(), stdout=out, stderr=out, check=False)
         if done.returncode:
             raise NotJudged(f"{' '.join(command)} fails without any mutant; see {log}")
+        self.passed.add(suite)
 
     def try_suite(self, mutant: Mutant, suite: Suite) -> str:
         """What becomes of the mutant under a suite: the tests stop at the first that fails."""
@@ -138,6 +142,7 @@ def judge(tree: Tree, mutant: Mutant) -> Verdict:
     begin = time.monotonic()
     suites = SUITES[mutant.package]
     for number, suite in enumerate(suites, start=1):
+        tree.passes(suite)
         result = tree.try_suite(mutant, suite)
         if result != MISSED:
             break
