@@ -30,6 +30,12 @@ const WRITE_REFUSALS: [&str; 8] = [
     "stale_writer: a write with a higher order was accepted before",
 ];
 
+#[cfg(feature = "openapi")]
+const REMOVAL_REFUSALS: [&str; 2] = [
+    "invalid_request: query parameter uid is required",
+    "stale_writer: a write with a higher order was accepted before",
+];
+
 /// Writes the policy of one AgentApp.
 ///
 /// It is for the controller. All of it is written, or nothing; equal content is answered without a write.
@@ -50,13 +56,8 @@ pub(super) async fn put_app(
     Path((namespace, name)): Path<(String, String)>,
     call: ApiRequest,
 ) -> Answer {
-    let writer = k8s.controller(&call).await?;
-    let put: PutApp = body(&call)?;
-    let write = Write::app(PolicyKey::app(&namespace, &name), put)?;
-    Ok(reply(
-        StatusCode::OK,
-        &write::put(&k8s.broker.store, write, writer).await?,
-    ))
+    let key = PolicyKey::app(&namespace, &name);
+    put(&k8s, &call, |call| Write::app(key, body::<PutApp>(call)?)).await
 }
 
 /// Writes the policy of one LaunchToken.
@@ -79,13 +80,18 @@ pub(super) async fn put_launch_token(
     Path((namespace, name)): Path<(String, String)>,
     call: ApiRequest,
 ) -> Answer {
-    let writer = k8s.controller(&call).await?;
-    let put: PutLaunchToken = body(&call)?;
-    let write = Write::launch_token(PolicyKey::launch_token(&namespace, &name), put)?;
-    Ok(reply(
-        StatusCode::OK,
-        &write::put(&k8s.broker.store, write, writer).await?,
-    ))
+    let key = PolicyKey::launch_token(&namespace, &name);
+    put(&k8s, &call, |call| {
+        Write::launch_token(key, body::<PutLaunchToken>(call)?)
+    })
+    .await
+}
+
+/// The body is read once its caller is known.
+async fn put(k8s: &K8s, call: &ApiRequest, read: impl FnOnce(&ApiRequest) -> Result<Write, InputError>) -> Answer {
+    let writer = k8s.controller(call).await?;
+    let written = write::put(&k8s.broker.store, read(call)?, writer).await?;
+    Ok(reply(StatusCode::OK, &written))
 }
 
 /// Removes the policy of one AgentApp.
@@ -100,10 +106,7 @@ pub(super) async fn put_launch_token(
         status = 200, body = agentwrit_protocol::k8s::RevokedResponse,
         description = "The policy is gone.",
     )),
-    extensions(("x-refusals" = json!([
-        "invalid_request: query parameter uid is required",
-        "stale_writer: a write with a higher order was accepted before",
-    ]))),
+    extensions(("x-refusals" = json!(REMOVAL_REFUSALS))),
 ))]
 pub(super) async fn delete_app(
     State(k8s): State<K8s>,
@@ -125,10 +128,7 @@ pub(super) async fn delete_app(
         status = 200, body = agentwrit_protocol::k8s::RevokedResponse,
         description = "The policy is gone.",
     )),
-    extensions(("x-refusals" = json!([
-        "invalid_request: query parameter uid is required",
-        "stale_writer: a write with a higher order was accepted before",
-    ]))),
+    extensions(("x-refusals" = json!(REMOVAL_REFUSALS))),
 ))]
 pub(super) async fn delete_launch_token(
     State(k8s): State<K8s>,
