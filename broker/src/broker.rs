@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_attest::Attestation;
+use agentwrit_limits::Limits;
 use agentwrit_protocol::session::RenewLimits;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use agentwrit_retention::AuditRetention;
@@ -12,7 +13,6 @@ use agentwrit_tokens::nonce::NonceIssuer;
 
 use crate::config::Config;
 use crate::ids::IdGenerator;
-use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::{AdminSecrets, HashedSecrets};
 use crate::service::admin::AdminLogin;

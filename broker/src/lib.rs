@@ -17,8 +17,6 @@ pub mod system;
 #[cfg(test)]
 mod testing;
 
-pub(crate) use agentwrit_limits as limits;
-
 /// Parsers that the fuzz targets call without a request around them.
 pub mod parsers {
     pub use crate::service::audit_query::filter;

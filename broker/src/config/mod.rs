@@ -24,8 +24,6 @@ pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{Kind, SETTINGS, Setting, help};
 
-use crate::limits;
-
 /// Attestation of pods; off unless both of its settings are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestConfig {
@@ -125,8 +123,8 @@ impl Config {
     }
 
     /// What the rates and caps are made of.
-    pub(crate) fn limits(&self) -> limits::Settings {
-        limits::Settings {
+    pub(crate) fn limits(&self) -> agentwrit_limits::Settings {
+        agentwrit_limits::Settings {
             challenge_rate: self.challenge_rate,
             register_rate: self.register_rate,
             denial_audit_rate: self.denial_audit_rate,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit, Settings};
+use agentwrit_limits::Limits;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_server::Source;
@@ -17,7 +18,6 @@ use super::store_surroundings::{ChainSigner, ViewFollower};
 use crate::broker::{AppState, Broker};
 use crate::config::{AttestConfig, Config};
 use crate::ids::IdGenerator;
-use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::passwords::{AdminSecrets, HashedSecrets};
 use crate::service::denial_auditor::DenialAuditor;

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use agentwrit_limits::Limits;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_store::{Asker, Command, DenialDraft, EventDraft, Result, Store, Tx};
 use async_trait::async_trait;
 
 use super::origin::AuditOrigin;
-use crate::limits::Limits;
 use crate::metrics::Metrics;
 
 /// Audits denials outside of other commands.

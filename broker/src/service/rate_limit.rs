@@ -1,9 +1,10 @@
 //! Limits of endpoints that need no credential: the first check of each. A refusal is audited now and then.
 
+use agentwrit_limits::Limits;
+
 use super::denial_auditor::DenialAuditor;
 use super::error::RateLimited;
 use super::origin::AuditOrigin;
-use crate::limits::Limits;
 
 #[derive(Clone, Copy)]
 pub(crate) struct RateLimits<'a> {

@@ -1,5 +1,6 @@
 //! Refusals of pods: in the audit trail, and in the feed from which the controller writes Events.
 
+use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{DenialsResponse, LivePod};
@@ -9,7 +10,6 @@ use async_trait::async_trait;
 
 use super::error::K8sError;
 use super::policy::input::InputError;
-use crate::limits::Asker;
 
 /// Most refusals in one answer of the feed.
 const PAGE: i64 = 200;

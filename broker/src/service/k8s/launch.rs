@@ -1,6 +1,7 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
 use agentwrit_attest::AttestedPod;
+use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::k8s::DenialKind;
@@ -21,7 +22,6 @@ use super::launch_bucket::advance;
 use super::pod_binding::{pair, pod_denial};
 use super::policy::input::{InputError, check_key, parse_scope};
 use super::policy::rules::{Effective, Pair};
-use crate::limits::Asker;
 use crate::service::scope_limits::ScopeLimits;
 
 /// Life of a launch token, seconds.

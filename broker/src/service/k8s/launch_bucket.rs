@@ -1,5 +1,5 @@
 //! The token bucket of a pod's launches. It is kept with the pod in the store, where all brokers of a store see it; the
-//! limits in memory are in `crate::limits`.
+//! limits in memory are in `agentwrit_limits`.
 
 /// The bucket after taking one token, or `None` when it is empty.
 ///

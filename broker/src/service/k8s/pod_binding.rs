@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use agentwrit_limits::Asker;
 use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::describe_request;
@@ -15,7 +16,6 @@ use base64::engine::general_purpose::STANDARD;
 use super::denials::{self, PodDenial};
 use super::error::PodRefusal;
 use super::policy::rules::Pair;
-use crate::limits::Asker;
 
 /// How long a superseded session is still valid, milliseconds.
 pub(crate) const SUPERSESSION_OVERLAP_MS: i64 = 10_000;

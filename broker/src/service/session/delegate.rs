@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use agentwrit_limits::Limits;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::session::{NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
@@ -14,7 +15,6 @@ use agentwrit_store::{Store, StoreError};
 use super::delegate_command::{Delegate, DelegationDenial, Prepared, RequestedDelegation, refused_by_claims};
 use super::token::{Issued, SignError, TokenIssuer};
 use crate::ids::IdGenerator;
-use crate::limits::Limits;
 use crate::service::error::{Internal, from_internal};
 use crate::service::origin::AuditOrigin;
 use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentwrit_limits::{Asker, Limits, Place, SessionAction};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, list_scopes};
@@ -12,7 +13,6 @@ use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, enrich};
 use super::token::is_born_revoked;
-use crate::limits::{Asker, Limits, Place, SessionAction};
 use crate::service::error::RateLimited;
 use crate::service::k8s::pod_binding::pod_denial;
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, excerpt, list_scopes};
@@ -25,7 +26,6 @@ use super::proof_of_possession::{self, ProofError};
 use super::registration::{Missing, Registration, RegistrationDenial};
 use super::token::{Issued, SignError, TokenIssuer, is_born_revoked};
 use crate::ids::IdGenerator;
-use crate::limits::Asker;
 use crate::service::denial_auditor::DenialAuditor;
 use crate::service::error::{Internal, from_internal};
 use crate::service::k8s::pod_binding::{self, RegisterClaim};

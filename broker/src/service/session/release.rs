@@ -1,5 +1,6 @@
 //! Release: an agent gives its token back, and its session or delegation ends with all below it.
 
+use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
@@ -11,7 +12,6 @@ use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
 use super::lineage::{StoredLineage, enrich};
-use crate::limits::Asker;
 use crate::service::origin::AuditOrigin;
 
 /// What came of it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentwrit_limits::{Asker, Limits, SessionAction};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, RenewalDecision};
@@ -16,7 +17,6 @@ use super::lineage::{StoredLineage, enrich};
 use super::renewal_proof::{self, CheckedProof, PresentedProof, ProofRefusal};
 use super::token::{Issued, SignError, TokenIssuer};
 use crate::ids::IdGenerator;
-use crate::limits::{Asker, Limits, SessionAction};
 use crate::service::authorize::{code_of_end, renewal_code};
 use crate::service::error::{Internal, RateLimited, from_internal};
 use crate::service::k8s::error::PodRefusal;
