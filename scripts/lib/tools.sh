@@ -33,7 +33,6 @@ NODE_TOOLS=(
   "containerd|github.com/containerd/containerd/v2/cmd/ctr|ctr|"
   "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
   "node|./coredns|coredns|"
-  "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
 # Where a Docker engine answers, kind brings the node; the API server alone still runs by itself.
 KIND_TOOLS=(
@@ -43,6 +42,9 @@ KIND_TOOLS=(
   "node|k8s.io/kubernetes/cmd/kube-controller-manager|kube-controller-manager|$K8S_FLAGS"
   "node|k8s.io/kubernetes/cmd/kubectl|kubectl|$K8S_FLAGS"
   "node|helm.sh/helm/v3/cmd/helm|helm|$HELM_FLAGS"
+)
+# What checks manifests, whatever runs them.
+CHECK_TOOLS=(
   "checks|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|"
 )
 
@@ -53,9 +55,8 @@ declare -A ROUGH_SECONDS=(
 )
 
 # The entries of this machine's kind of cluster: those that run or install something, and those that check manifests.
-cluster_tools() { all_tools | grep -v kubeconform; }
-check_tools() { all_tools | grep kubeconform; }
-all_tools() { if docker_answers; then printf '%s\n' "${KIND_TOOLS[@]}"; else printf '%s\n' "${NODE_TOOLS[@]}"; fi; }
+cluster_tools() { if docker_answers; then printf '%s\n' "${KIND_TOOLS[@]}"; else printf '%s\n' "${NODE_TOOLS[@]}"; fi; }
+check_tools() { printf '%s\n' "${CHECK_TOOLS[@]}"; }
 
 # plan_tools ENTRIES: what of them would be built.
 plan_tools() {
