@@ -4,7 +4,7 @@ use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::wire::LaunchTokenRequest;
-use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive};
+use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, Sensitive};
 use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Store,
     StoreError, Tx,
@@ -14,7 +14,7 @@ use prometheus::IntCounter;
 
 use super::denial_auditor::DenialAuditor;
 use super::error::{Internal, from_internal};
-use super::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
+use super::scope_limits::{CeilingError, ScopeLimits, is_too_long};
 use super::session::launch_token_check::RecentLaunchTokens;
 use crate::config::Config;
 use crate::ids::IdGenerator;
@@ -33,14 +33,8 @@ pub(crate) enum LaunchError {
     UnknownApp,
     #[error("allowed_scope exceeds the app's scope ceiling; allowed scopes: {}", .0.to_strings().join(" "))]
     Ceiling(ScopeSet),
-    #[error("allowed_scope must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
-    ScopeLength,
     #[error(transparent)]
-    ScopeLimits(#[from] TooManyScopes),
-    #[error(transparent)]
-    Scope(#[from] ScopeError),
-    #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
-    Reserved(String),
+    Scopes(#[from] CeilingError),
     #[error("agent_name is required")]
     Name,
     /// The name is too long; how long it is.
@@ -75,10 +69,7 @@ impl LaunchError {
         match self {
             Self::UnknownApp => "unknown_app",
             Self::Ceiling(_) => "scope_ceiling",
-            Self::ScopeLength => "scope_length",
-            Self::ScopeLimits(_) => "scope_limits",
-            Self::Scope(_) => "invalid_scope_format",
-            Self::Reserved(_) => "reserved_scope",
+            Self::Scopes(error) => error.kind(),
             Self::Name => "missing_agent_name",
             Self::NameLength(_) => "agent_name_length",
             Self::Empty => "empty_allowed_scope",
@@ -151,18 +142,13 @@ impl LaunchTokens<'_> {
 
     fn check(&self, request: &LaunchTokenRequest, by_app: bool) -> Result<Wanted, LaunchError> {
         let asked = request.allowed_scope.as_deref().unwrap_or_default();
-        if is_too_long(asked) {
-            return Err(LaunchError::ScopeLength);
-        }
         // Before the scopes are read: a malformed one would be a matter of the app's ceiling.
-        if by_app {
-            self.scope_limits.check("allowed_scope", asked)?;
+        if by_app && !is_too_long(asked) {
+            self.scope_limits
+                .check("allowed_scope", asked)
+                .map_err(CeilingError::from)?;
         }
-        let allowed_scope = ScopeSet::parse(asked)?;
-        self.scope_limits.check("allowed_scope", asked)?;
-        if let Some(scope) = allowed_scope.first_reserved() {
-            return Err(LaunchError::Reserved(excerpt(scope.as_str())));
-        }
+        let allowed_scope = self.scope_limits.ceiling("allowed_scope", asked)?;
         let agent_name = request.agent_name.as_deref().unwrap_or_default();
         if agent_name.is_empty() {
             return Err(LaunchError::Name);
@@ -224,7 +210,7 @@ impl LaunchTokens<'_> {
     pub(crate) async fn create_seed(&self) -> Result<Launched, LaunchError> {
         let wanted = Wanted {
             agent_name: "seed".to_owned(),
-            allowed_scope: ScopeSet::parse(["*:*:*"])?,
+            allowed_scope: ScopeSet::parse(["*:*:*"]).map_err(CeilingError::from)?,
             max_ttl: self.config.clamp_ttl(3600),
             life: 3600,
             single_use: true,
@@ -275,7 +261,8 @@ impl LaunchTokens<'_> {
     ) -> Result<Launched, LaunchError> {
         let launched = match (app, prepared) {
             // Nothing to ask the store for, or too much.
-            (None, Err(error)) | (Some(_), Err(error @ (LaunchError::ScopeLength | LaunchError::ScopeLimits(_)))) => {
+            (None, Err(error))
+            | (Some(_), Err(error @ LaunchError::Scopes(CeilingError::Length(_) | CeilingError::Limits(_)))) => {
                 return Err(error);
             }
             // Only an app that is registered and under its ceiling learns what is wrong with the request.

@@ -1,8 +1,9 @@
 //! How many scopes a list may have, how long each may be, and how long the whole list.
 
-use agentwrit_protocol::go_json;
+use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
+use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet, go_json};
 
 use crate::config::Config;
 
@@ -49,7 +50,55 @@ pub(crate) enum TooManyScopes {
     },
 }
 
+/// What is wrong with a list of scopes that is to be the ceiling of an app or of a launch token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CeilingError {
+    /// The list is too long as JSON; the member of the request.
+    #[error("{0} must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
+    Length(&'static str),
+    #[error(transparent)]
+    Limits(#[from] TooManyScopes),
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
+    Reserved(String),
+}
+
+impl CeilingError {
+    /// The code on the wire.
+    pub(crate) const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Length(_) => ErrorCode::InvalidRequest,
+            Self::Limits(_) | Self::Scope(_) => ErrorCode::InvalidScopeFormat,
+            Self::Reserved(_) => ErrorCode::Forbidden,
+        }
+    }
+
+    /// The word in the audit trail.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Length(_) => "scope_length",
+            Self::Limits(_) => "scope_limits",
+            Self::Scope(_) => "invalid_scope_format",
+            Self::Reserved(_) => "reserved_scope",
+        }
+    }
+}
+
 impl ScopeLimits {
+    /// Reads the ceiling of an app or of a launch token.
+    pub(crate) fn ceiling(self, member: &'static str, scopes: &[String]) -> Result<ScopeSet, CeilingError> {
+        if is_too_long(scopes) {
+            return Err(CeilingError::Length(member));
+        }
+        let ceiling = ScopeSet::parse(scopes)?;
+        self.check(member, scopes)?;
+        match ceiling.first_reserved() {
+            Some(scope) => Err(CeilingError::Reserved(excerpt(scope.as_str()))),
+            None => Ok(ceiling),
+        }
+    }
+
     /// For attested agents and all that descends from them: those of the custom resources.
     pub(crate) const ATTESTED: Self = Self {
         items: MAX_SCOPES,

@@ -87,11 +87,9 @@ async fn launch(broker: AppState, call: ApiRequest, requirement: Requirement) ->
 impl From<LaunchError> for ApiError {
     fn from(error: LaunchError) -> Self {
         let code = match error {
-            LaunchError::UnknownApp | LaunchError::Ceiling(_) | LaunchError::Reserved(_) => ErrorCode::Forbidden,
-            LaunchError::Scope(_) | LaunchError::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
-            LaunchError::ScopeLength | LaunchError::Name | LaunchError::NameLength(_) | LaunchError::Empty => {
-                ErrorCode::InvalidRequest
-            }
+            LaunchError::UnknownApp | LaunchError::Ceiling(_) => ErrorCode::Forbidden,
+            LaunchError::Scopes(ref error) => error.code(),
+            LaunchError::Name | LaunchError::NameLength(_) | LaunchError::Empty => ErrorCode::InvalidRequest,
             LaunchError::Life => ErrorCode::InvalidTtl,
             LaunchError::Internal(error) => return error.into(),
         };

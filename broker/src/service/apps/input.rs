@@ -3,10 +3,9 @@
 use agentwrit_protocol::apps::{
     AppName, AppNameError, LONGEST_TTL, RegisterAppRequest, SHORTEST_TTL, UpdateAppRequest,
 };
-use agentwrit_protocol::excerpt::excerpt;
-use agentwrit_protocol::{ErrorCode, ScopeError, ScopeSet};
+use agentwrit_protocol::{ErrorCode, ScopeSet};
 
-use crate::service::scope_limits::{MAX_SCOPE_LIST_BYTES, ScopeLimits, TooManyScopes, is_too_long};
+use crate::service::scope_limits::{CeilingError, ScopeLimits};
 
 /// What is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,14 +16,8 @@ pub(crate) enum AppInputError {
     Name(#[from] AppNameError),
     #[error("scopes must not be empty")]
     ScopesEmpty,
-    #[error("scopes must be at most {MAX_SCOPE_LIST_BYTES} bytes of JSON")]
-    ScopesLength,
     #[error(transparent)]
-    ScopeLimits(#[from] TooManyScopes),
-    #[error(transparent)]
-    Scope(#[from] ScopeError),
-    #[error("scope {0:?} is reserved: agents can't hold admin: and app: scopes")]
-    Reserved(String),
+    Scopes(#[from] CeilingError),
     #[error("token_ttl {0} must be from {SHORTEST_TTL} to {LONGEST_TTL} seconds")]
     Ttl(i64),
     #[error("scopes or token_ttl is required")]
@@ -35,11 +28,8 @@ impl AppInputError {
     /// The code on the wire.
     pub(crate) const fn code(&self) -> ErrorCode {
         match self {
-            Self::NameMissing | Self::Name(_) | Self::ScopesEmpty | Self::ScopesLength | Self::NothingToChange => {
-                ErrorCode::InvalidRequest
-            }
-            Self::Scope(_) | Self::ScopeLimits(_) => ErrorCode::InvalidScopeFormat,
-            Self::Reserved(_) => ErrorCode::Forbidden,
+            Self::NameMissing | Self::Name(_) | Self::ScopesEmpty | Self::NothingToChange => ErrorCode::InvalidRequest,
+            Self::Scopes(error) => error.code(),
             Self::Ttl(_) => ErrorCode::InvalidTtl,
         }
     }
@@ -71,7 +61,7 @@ impl NewApp {
         }
         Ok(Self {
             name: name.parse()?,
-            scopes: check_scopes(&scopes, limits)?,
+            scopes: limits.ceiling("scopes", &scopes)?,
             token_ttl: request.token_ttl.map_or(Ok(default_ttl), in_range)?,
         })
     }
@@ -96,22 +86,10 @@ impl AppChange {
         Ok(Self {
             scopes: scopes
                 .as_deref()
-                .map(|scopes| check_scopes(scopes, limits))
+                .map(|scopes| limits.ceiling("scopes", scopes))
                 .transpose()?,
             token_ttl: request.token_ttl.map(in_range).transpose()?,
         })
-    }
-}
-
-fn check_scopes(scopes: &[String], limits: ScopeLimits) -> Result<ScopeSet, AppInputError> {
-    if is_too_long(scopes) {
-        return Err(AppInputError::ScopesLength);
-    }
-    let parsed = ScopeSet::parse(scopes)?;
-    limits.check("scopes", scopes)?;
-    match parsed.first_reserved() {
-        Some(scope) => Err(AppInputError::Reserved(excerpt(scope.as_str()))),
-        None => Ok(parsed),
     }
 }
 
@@ -126,6 +104,7 @@ fn in_range(ttl: i64) -> Result<i64, AppInputError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::scope_limits::MAX_SCOPE_LIST_BYTES;
 
     fn request(name: &str, scopes: &[&str], token_ttl: Option<i64>) -> RegisterAppRequest {
         RegisterAppRequest {
@@ -204,11 +183,11 @@ mod tests {
         }
         assert!(matches!(
             change(Some(&["read:data"]), Some(0)),
-            Err(AppInputError::Scope(_))
+            Err(AppInputError::Scopes(CeilingError::Scope(_)))
         ));
         assert!(matches!(
             change(Some(&["admin:x:y"]), Some(60)),
-            Err(AppInputError::Reserved(_))
+            Err(AppInputError::Scopes(CeilingError::Reserved(_)))
         ));
     }
 }
