@@ -25,8 +25,6 @@ const APP_SECRET_BYTES: RangeInclusive<usize> = 64..=64;
 const ADMIN_SECRET_BYTES: RangeInclusive<usize> = 1..=BCRYPT_BYTES;
 /// bcrypt cost of comparisons with the dummy hash for the admin.
 const ADMIN_COST: u32 = 12;
-/// bcrypt cost of the secrets of apps. Tests take a lower one.
-pub(crate) const APP_COST: u32 = 12;
 /// Salt and digest of what clients that don't exist are compared with: well-formed, and of no known secret.
 const NO_ONES_HASH: &str = "Q1fJ0yGZVnKw7mXc5uLhTeR3bS8oPdA9iHtE2vYgNxMkFjWqUzC6a";
 /// Comparisons that may wait for each one that runs: at a quarter of a second each, 8 s. Sources take turns.

@@ -14,7 +14,9 @@ use agentwrit_store::{Retention, StoreLocation, WhenFull};
 use super::file::{ConfigFile, Mode, Places};
 use super::settings::{self as set, Setting};
 use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
-use crate::passwords::APP_COST;
+
+/// bcrypt cost of the secrets of apps: no setting.
+const APP_COST: u32 = 12;
 
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
