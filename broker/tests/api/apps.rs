@@ -216,6 +216,48 @@ async fn a_change_is_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn only_members_that_change_are_audited() {
+    let harness = Harness::new().await;
+    let admin = harness.admin().await;
+    let app = harness
+        .app("shop", json!({"scopes": ["a:b:c", "d:e:f"], "token_ttl": 100}))
+        .await;
+    let same = json!(["a:b:c", "d:e:f"]);
+    for (body, audited) in [
+        (json!({"scopes": same}), &[] as &[&str]),
+        (json!({"token_ttl": 100}), &[]),
+        (json!({"scopes": same, "token_ttl": 100}), &[]),
+        (
+            json!({"scopes": same, "token_ttl": 200}),
+            &["token_ttl set to 200 (was 100)"],
+        ),
+        (
+            json!({"scopes": ["d:e:f", "a:b:c"], "token_ttl": 200}),
+            &["scopes set to d:e:f a:b:c (were a:b:c d:e:f)"],
+        ),
+    ] {
+        let before = harness.events("event_type=app_updated").await.len();
+        harness.clock.advance(1);
+        let answer = harness.send_as(&admin, "PUT", &path(&app), body.to_string()).await.ok();
+        assert_eq!(answer, harness.get_as(&admin, &path(&app)).await.ok(), "{body}");
+        for (member, value) in body.as_object().unwrap() {
+            assert_eq!(&answer[member], value, "{body}");
+        }
+        let events = harness.events("event_type=app_updated").await;
+        let details: Vec<&str> = events[before..]
+            .iter()
+            .map(|event| event["detail"].as_str().unwrap())
+            .collect();
+        assert_eq!(details.len(), audited.len(), "{body}: {details:?}");
+        for (detail, wanted) in details.iter().zip(audited) {
+            assert!(detail.contains(wanted), "{body}: {detail}");
+        }
+    }
+    let after = harness.get_as(&admin, &path(&app)).await.ok();
+    assert_eq!(after["updated_at"], "2027-01-15T08:00:05Z", "every PUT is an update");
+}
+
+#[tokio::test]
 async fn deregistration_is_final_and_can_be_repeated() {
     let harness = Harness::new().await;
     let admin = harness.admin().await;

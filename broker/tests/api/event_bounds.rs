@@ -20,7 +20,9 @@ async fn the_largest_inputs_make_events_of_bounded_size() {
     let admin = harness.admin().await;
     let app = harness.app("orders", json!({"scopes": scopes()})).await;
     let change = format!("/v1/admin/apps/{}", app.id);
-    let put = json!({"scopes": scopes()}).to_string();
+    let mut reordered = scopes();
+    reordered.as_array_mut().unwrap().reverse();
+    let put = json!({"scopes": reordered}).to_string();
     harness.send_as(&admin, "PUT", &change, put).await.ok();
     let app_token = harness.app_token(&app).await;
     let name = "\u{1}".repeat(16_384);

@@ -204,13 +204,13 @@ impl Command for Update {
             return Ok(None);
         };
         let mut changes = Vec::new();
-        if let Some(scopes) = self.change.scopes {
+        if let Some(scopes) = self.change.scopes.filter(|scopes| *scopes != app.scopes) {
             let text =
                 |scopes: &agentwrit_protocol::ScopeSet| list_scopes(&scopes.to_strings(), EVENT_SCOPES_BYTES / 2);
             changes.push(format!("scopes set to {} (were {})", text(&scopes), text(&app.scopes)));
             app.scopes = scopes;
         }
-        if let Some(ttl) = self.change.token_ttl {
+        if let Some(ttl) = self.change.token_ttl.filter(|ttl| *ttl != app.token_ttl) {
             changes.push(format!("token_ttl set to {ttl} (was {})", app.token_ttl));
             app.token_ttl = ttl;
         }

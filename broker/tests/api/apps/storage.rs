@@ -15,7 +15,7 @@ async fn parallel_readers_and_writers_are_all_served() {
                     0 => harness.get_as(&admin, APPS).await.status,
                     1 => harness.get_as(&admin, &place).await.status,
                     _ => {
-                        let body = json!({"scopes": ["read:data:*"], "token_ttl": 60 + n}).to_string();
+                        let body = json!({"scopes": [format!("read:data:{n}")], "token_ttl": 60 + n}).to_string();
                         harness.send_as(&admin, "PUT", &place, body).await.status
                     }
                 }
