@@ -65,18 +65,19 @@ impl LaunchError {
         }
     }
 
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::UnknownApp => "unknown_app",
-            Self::Ceiling(_) => "scope_ceiling",
+    /// The type and `error_kind` of its event; None when it is not audited.
+    const fn audited_as(&self) -> Option<(EventType, &'static str)> {
+        let kind = match self {
+            // That the app was deregistered is in the trail already; and what fails in here is no denial.
+            Self::UnknownApp | Self::Internal(_) => return None,
+            Self::Ceiling(_) => return Some((EventType::ScopeCeilingExceeded, "scope_ceiling")),
             Self::Scopes(error) => error.kind(),
             Self::Name => "missing_agent_name",
             Self::NameLength(_) => "agent_name_length",
             Self::Empty => "empty_allowed_scope",
             Self::Life => "invalid_ttl",
-            Self::Internal(Internal::Store(_)) => "unavailable",
-            Self::Internal(_) => "entropy",
-        }
+        };
+        Some((EventType::LaunchTokenDenied, kind))
     }
 }
 
@@ -179,7 +180,7 @@ impl LaunchTokens<'_> {
         })
     }
 
-    /// Audits a refusal, unless the app was deregistered: that is in the trail already.
+    /// Audits a denial.
     async fn deny(
         &self,
         error: &LaunchError,
@@ -187,10 +188,8 @@ impl LaunchTokens<'_> {
         creator: &str,
         source: &str,
     ) -> Result<(), StoreError> {
-        let event_type = match error {
-            LaunchError::UnknownApp | LaunchError::Internal(Internal::Store(_)) => return Ok(()),
-            LaunchError::Ceiling(_) => EventType::ScopeCeilingExceeded,
-            _ => EventType::LaunchTokenDenied,
+        let Some((event_type, kind)) = error.audited_as() else {
+            return Ok(());
         };
         let names = [
             ("agent_name", request.agent_name.as_deref().unwrap_or_default()),
@@ -202,7 +201,7 @@ impl LaunchTokens<'_> {
             .ids(creator, "", "")
             .actor(creator)
             .source(source)
-            .error_kind(error.kind());
+            .error_kind(kind);
         self.denials.admin_or_app(creator, denial).await
     }
 

@@ -33,6 +33,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod nbf_skew;
+mod no_randomness;
 mod program;
 mod public;
 mod register;
