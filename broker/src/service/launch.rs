@@ -4,7 +4,7 @@ use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::wire::LaunchTokenRequest;
-use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, Sensitive};
+use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive};
 use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Store,
     StoreError, Tx,
@@ -14,7 +14,7 @@ use prometheus::IntCounter;
 
 use super::denial_auditor::DenialAuditor;
 use super::error::{Internal, from_internal};
-use super::scope_limits::{CeilingError, ScopeLimits, is_too_long};
+use super::scope_limits::{CeilingError, ScopeLimits, check_length};
 use super::session::launch_token_check::RecentLaunchTokens;
 use crate::config::Config;
 use crate::ids::IdGenerator;
@@ -124,32 +124,46 @@ impl LaunchTokens<'_> {
         creator: &str,
         source: &str,
     ) -> Result<Launched, LaunchError> {
-        let asked = request.allowed_scope.as_deref().unwrap_or_default();
-        let app = creator.strip_prefix(SUBJECT_PREFIX).map(|app_id| AppCeiling {
-            app_id: app_id.to_owned(),
-            asked: (!is_too_long(asked)).then(|| ScopeSet::parse(asked).ok()).flatten(),
-        });
-        let prepared = self
-            .check(&request, app.is_some())
-            .and_then(|wanted| self.prepare(wanted, creator, source));
-        match self.mint(app, prepared).await {
-            Err(error) => {
-                self.deny(&error, &request, creator, source).await?;
-                Err(error)
-            }
-            launched => launched,
+        let launched = self.attempt(&request, creator, source).await;
+        if let Err(error) = &launched {
+            self.deny(error, &request, creator, source).await?;
         }
+        launched
     }
 
-    fn check(&self, request: &LaunchTokenRequest, by_app: bool) -> Result<Wanted, LaunchError> {
+    async fn attempt(
+        &self,
+        request: &LaunchTokenRequest,
+        creator: &str,
+        source: &str,
+    ) -> Result<Launched, LaunchError> {
         let asked = request.allowed_scope.as_deref().unwrap_or_default();
-        // Before the scopes are read: a malformed one would be a matter of the app's ceiling.
-        if by_app && !is_too_long(asked) {
+        check_length("allowed_scope", asked)?;
+        let app_id = creator.strip_prefix(SUBJECT_PREFIX);
+        if app_id.is_some() {
+            // On the app's path the bounds come before the app and its ceiling.
             self.scope_limits
                 .check("allowed_scope", asked)
                 .map_err(CeilingError::from)?;
         }
-        let allowed_scope = self.scope_limits.ceiling("allowed_scope", asked)?;
+        let scopes = ScopeSet::parse(asked);
+        let app = app_id.map(|app_id| AppCeiling {
+            app_id: app_id.to_owned(),
+            asked: scopes.as_ref().ok().cloned(),
+        });
+        let prepared = self
+            .check(request, scopes)
+            .and_then(|wanted| self.prepare(wanted, creator, source));
+        match (app, prepared) {
+            // Only an app that is registered and under its ceiling learns what is wrong with the request.
+            (Some(app), Err(error)) => Err(self.store.read(app).await?.err().unwrap_or(error)),
+            (app, prepared) => self.mint(app, prepared?).await,
+        }
+    }
+
+    fn check(&self, request: &LaunchTokenRequest, scopes: Result<ScopeSet, ScopeError>) -> Result<Wanted, LaunchError> {
+        let asked = request.allowed_scope.as_deref().unwrap_or_default();
+        let allowed_scope = self.scope_limits.admit("allowed_scope", asked, scopes)?;
         let agent_name = request.agent_name.as_deref().unwrap_or_default();
         if agent_name.is_empty() {
             return Err(LaunchError::Name);
@@ -214,7 +228,7 @@ impl LaunchTokens<'_> {
             life: 3600,
             single_use: true,
         };
-        self.mint(None, self.prepare(wanted, "seed", "")).await
+        self.mint(None, self.prepare(wanted, "seed", "")?).await
     }
 
     fn prepare(&self, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
@@ -253,21 +267,8 @@ impl LaunchTokens<'_> {
         })
     }
 
-    async fn mint(
-        &self,
-        app: Option<AppCeiling>,
-        prepared: Result<Prepared, LaunchError>,
-    ) -> Result<Launched, LaunchError> {
-        let launched = match (app, prepared) {
-            // Nothing to ask the store for, or too much.
-            (None, Err(error))
-            | (Some(_), Err(error @ LaunchError::Scopes(CeilingError::Length(_) | CeilingError::Limits(_)))) => {
-                return Err(error);
-            }
-            // Only an app that is registered and under its ceiling learns what is wrong with the request.
-            (Some(app), Err(error)) => return Err(self.store.read(app).await?.err().unwrap_or(error)),
-            (app, Ok(prepared)) => self.store.commit(Mint { app, prepared }).await?,
-        }?;
+    async fn mint(&self, app: Option<AppCeiling>, prepared: Prepared) -> Result<Launched, LaunchError> {
+        let launched = self.store.commit(Mint { app, prepared }).await??;
         let LaunchToken { hash, expires_at, .. } = &launched.stored;
         let now = self.judging.times().judged;
         self.recent.add(hash.clone(), *expires_at, now);

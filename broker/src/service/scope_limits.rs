@@ -18,6 +18,14 @@ pub(super) fn is_too_long(scopes: &[String]) -> bool {
     least > MAX_SCOPE_LIST_BYTES || go_json::to_vec(scopes).map_or(0, |json| json.len()) > MAX_SCOPE_LIST_BYTES
 }
 
+/// Checks that a ceiling is at most [`MAX_SCOPE_LIST_BYTES`] long.
+pub(super) fn check_length(member: &'static str, scopes: &[String]) -> Result<(), CeilingError> {
+    if is_too_long(scopes) {
+        return Err(CeilingError::Length(member));
+    }
+    Ok(())
+}
+
 /// The bounds of one list of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ScopeLimits {
@@ -88,10 +96,18 @@ impl CeilingError {
 impl ScopeLimits {
     /// Reads the ceiling of an app or of a launch token.
     pub(crate) fn ceiling(self, member: &'static str, scopes: &[String]) -> Result<ScopeSet, CeilingError> {
-        if is_too_long(scopes) {
-            return Err(CeilingError::Length(member));
-        }
-        let ceiling = ScopeSet::parse(scopes)?;
+        check_length(member, scopes)?;
+        self.admit(member, scopes, ScopeSet::parse(scopes))
+    }
+
+    /// Takes a list of allowed length as a ceiling; `parsed` is what parsing it gave.
+    pub(super) fn admit(
+        self,
+        member: &'static str,
+        scopes: &[String],
+        parsed: Result<ScopeSet, ScopeError>,
+    ) -> Result<ScopeSet, CeilingError> {
+        let ceiling = parsed?;
         self.check(member, scopes)?;
         match ceiling.first_reserved() {
             Some(scope) => Err(CeilingError::Reserved(excerpt(scope.as_str()))),
