@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agentwrit_json::{self as json, Trailing};
+use agentwrit_protocol::claims::Claims;
 use agentwrit_server::Connection;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::layers::body_limit::{self, MAX_BODY};
 use super::layers::paths::{self, Route};
+use crate::service::actor::Actor;
 use crate::service::origin::AuditOrigin;
 
 /// Everything of a request that a handler may want. The layers write into it what they find out.
@@ -109,6 +111,14 @@ impl ApiRequest {
     /// The client's address as text, for the audit trail.
     pub fn source_text(&self) -> String {
         self.source.to_string()
+    }
+
+    /// Who asks, with the claims of its bearer.
+    pub(super) fn actor(&self, bearer: &Claims) -> Actor {
+        Actor {
+            subject: bearer.sub.clone(),
+            source: self.source_text(),
+        }
     }
 
     /// What audit events tell of it; `path` is [`ApiRequest::path`].

@@ -1,5 +1,6 @@
 //! The rules, one module per capability; nowhere else.
 
+pub(crate) mod actor;
 pub(crate) mod admin;
 pub(crate) mod apps;
 pub(crate) mod audit_query;

@@ -11,17 +11,15 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
-use crate::service::apps::{Admin, AppError};
+use crate::service::actor::Actor;
+use crate::service::apps::AppError;
 use crate::service::authorize::Requirement;
 
 type Answer = Result<Response, ApiError>;
 
-async fn authorize_admin(broker: &AppState, call: &ApiRequest) -> Result<Admin, ApiError> {
+async fn authorize_admin(broker: &AppState, call: &ApiRequest) -> Result<Actor, ApiError> {
     let bearer = authorize(broker, call, Requirement::admin("admin:launch-tokens:*")).await?;
-    Ok(Admin {
-        subject: bearer.claims.sub.clone(),
-        source: call.source_text(),
-    })
+    Ok(call.actor(&bearer.claims))
 }
 
 fn shown(app: AppRecord) -> App {
@@ -66,9 +64,9 @@ const REFUSALS: [&str; 6] = [
     ]))),
 ))]
 pub(in crate::http) async fn register(State(broker): State<AppState>, call: ApiRequest) -> Answer {
-    let admin = authorize_admin(&broker, &call).await?;
+    let actor = authorize_admin(&broker, &call).await?;
     let request: RegisterAppRequest = call.json()?;
-    let registered = broker.apps().register(request, admin).await?;
+    let registered = broker.apps().register(request, actor).await?;
     let answer = RegisterAppResponse {
         app_id: registered.app.app_id,
         client_id: registered.app.client_id,
@@ -132,9 +130,9 @@ pub(in crate::http) async fn update(
     Path(app_id): Path<String>,
     call: ApiRequest,
 ) -> Answer {
-    let admin = authorize_admin(&broker, &call).await?;
+    let actor = authorize_admin(&broker, &call).await?;
     let request: UpdateAppRequest = call.json()?;
-    let app = broker.apps().update(app_id, request, admin).await?;
+    let app = broker.apps().update(app_id, request, actor).await?;
     Ok(reply(StatusCode::OK, &shown(app)))
 }
 
@@ -153,8 +151,8 @@ pub(in crate::http) async fn remove(
     Path(app_id): Path<String>,
     call: ApiRequest,
 ) -> Answer {
-    let admin = authorize_admin(&broker, &call).await?;
-    let app = broker.apps().deregister(app_id, admin).await?;
+    let actor = authorize_admin(&broker, &call).await?;
+    let app = broker.apps().deregister(app_id, actor).await?;
     let answer = RemoveAppResponse {
         status: app.status(),
         app_id: app.app_id,

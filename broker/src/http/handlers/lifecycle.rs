@@ -165,7 +165,7 @@ pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: ApiReq
     };
     let reach = broker
         .revoker()
-        .revoke(&level, &target, &bearer.claims.sub, &call.source_text())
+        .revoke(&level, &target, call.actor(&bearer.claims))
         .await?;
     // The contract's body, byte for byte, where no pods are attested.
     let attesting = broker.attestation.is_some();

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use self::input::{AppChange, AppInputError, NewApp};
 use crate::ids::IdGenerator;
 use crate::passwords::{HashedSecrets, SecretError};
+use crate::service::actor::Actor;
 use crate::service::error::{Internal, from_internal};
 use crate::service::scope_limits::ScopeLimits;
 
@@ -41,22 +42,6 @@ pub(crate) enum AppError {
 
 from_internal!(AppError: StoreError, EntropyError);
 
-/// Who asks, for the trail.
-#[derive(Debug, Clone)]
-pub(crate) struct Admin {
-    /// Subject of the bearer.
-    pub(crate) subject: String,
-    pub(crate) source: String,
-}
-
-impl Admin {
-    fn event(&self, event_type: EventType, detail: String) -> EventDraft {
-        EventDraft::success(event_type, detail)
-            .actor(&self.subject)
-            .source(&self.source)
-    }
-}
-
 /// A new app and its secret, which is shown only this once.
 #[derive(Debug)]
 pub(crate) struct Registered {
@@ -77,12 +62,12 @@ pub(crate) struct Apps<'a> {
 }
 
 impl Apps<'_> {
-    pub(crate) async fn register(&self, request: RegisterAppRequest, admin: Admin) -> Result<Registered, AppError> {
+    pub(crate) async fn register(&self, request: RegisterAppRequest, actor: Actor) -> Result<Registered, AppError> {
         let wanted = NewApp::check(request, self.token_ttl, self.scope_limits)?;
-        self.secrets.in_turn(self.enter(wanted, admin)).await
+        self.secrets.in_turn(self.enter(wanted, actor)).await
     }
 
-    async fn enter(&self, wanted: NewApp, admin: Admin) -> Result<Registered, AppError> {
+    async fn enter(&self, wanted: NewApp, actor: Actor) -> Result<Registered, AppError> {
         // Decided again in the transaction; here it saves the hash.
         let name = wanted.name.to_string();
         let asked = name.clone();
@@ -107,8 +92,8 @@ impl Apps<'_> {
                 updated_at: now,
                 deregistered_at: None,
             };
-            let admin = admin.clone();
-            match self.store.commit(Register { app, admin }).await? {
+            let actor = actor.clone();
+            match self.store.commit(Register { app, actor }).await? {
                 Entered::Done(app) => {
                     self.secrets.made(&app.client_id, &client_secret, &app.secret_hash);
                     return Ok(Registered { app, client_secret });
@@ -137,17 +122,17 @@ impl Apps<'_> {
         &self,
         app_id: String,
         request: UpdateAppRequest,
-        admin: Admin,
+        actor: Actor,
     ) -> Result<AppRecord, AppError> {
         let change = AppChange::check(request, self.scope_limits)?;
-        let command = Update { app_id, change, admin };
+        let command = Update { app_id, change, actor };
         self.store.commit(command).await?.ok_or(AppError::NotFound)
     }
 
     /// Deregisters an app for good and revokes its tokens; again changes nothing.
-    pub(crate) async fn deregister(&self, app_id: String, admin: Admin) -> Result<AppRecord, AppError> {
+    pub(crate) async fn deregister(&self, app_id: String, actor: Actor) -> Result<AppRecord, AppError> {
         let longest = LONGEST_TTL.max(self.token_ttl);
-        let command = Deregister { app_id, admin, longest };
+        let command = Deregister { app_id, actor, longest };
         let app = self.store.commit(command).await?.ok_or(AppError::NotFound)?;
         self.secrets.forget(&app.client_id);
         Ok(app)
@@ -162,7 +147,7 @@ enum Entered {
 
 struct Register {
     app: AppRecord,
-    admin: Admin,
+    actor: Actor,
 }
 
 #[async_trait]
@@ -184,7 +169,7 @@ impl Command for Register {
             list_scopes(&app.scopes.to_strings(), EVENT_SCOPES_BYTES),
             app.token_ttl
         );
-        tx.audit(self.admin.event(EventType::AppRegistered, detail));
+        tx.audit(self.actor.sign(EventDraft::success(EventType::AppRegistered, detail)));
         Ok(Entered::Done(app))
     }
 }
@@ -192,7 +177,7 @@ impl Command for Register {
 struct Update {
     app_id: String,
     change: AppChange,
-    admin: Admin,
+    actor: Actor,
 }
 
 #[async_trait]
@@ -218,7 +203,7 @@ impl Command for Update {
         tx.update_app(&app).await?;
         for change in changes {
             let detail = format!("app {}: {change}", app.app_id);
-            tx.audit(self.admin.event(EventType::AppUpdated, detail));
+            tx.audit(self.actor.sign(EventDraft::success(EventType::AppUpdated, detail)));
         }
         Ok(Some(app))
     }
@@ -227,7 +212,7 @@ impl Command for Update {
 #[derive(Clone)]
 struct Deregister {
     app_id: String,
-    admin: Admin,
+    actor: Actor,
     /// Longest life that an app's tokens can be given, seconds.
     longest: i64,
 }
@@ -261,7 +246,7 @@ impl Command for Deregister {
         };
         tx.add_revocation(&revocation).await?;
         let detail = format!("app {} deregistered: its tokens are revoked", app.app_id);
-        tx.audit(self.admin.event(EventType::AppDeregistered, detail));
+        tx.audit(self.actor.sign(EventDraft::success(EventType::AppDeregistered, detail)));
         Ok(Some(app))
     }
 }

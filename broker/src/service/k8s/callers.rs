@@ -13,7 +13,7 @@ use super::denials::{PodDenial, RecordDenial};
 use super::error::K8sError;
 use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
 use super::policy::input::InputError;
-use super::policy::write::Writer;
+use crate::service::actor::Actor;
 use crate::service::denial_auditor::DenialAuditor;
 use crate::service::session::launch_token_check::RecentLaunchTokens;
 
@@ -40,11 +40,11 @@ pub(crate) struct Callers<'a> {
 
 impl Callers<'_> {
     /// The controller; any other caller is refused, and that is audited.
-    pub(crate) async fn controller(&self, call: Incoming<'_>) -> Result<Writer, K8sError> {
+    pub(crate) async fn controller(&self, call: Incoming<'_>) -> Result<Actor, K8sError> {
         let source = call.source.to_string();
         match self.attestation.controller(call.authorization, call.source).await {
-            Ok(caller) => Ok(Writer {
-                actor: caller.username,
+            Ok(caller) => Ok(Actor {
+                subject: caller.username,
                 source,
             }),
             Err(error) => Err(self.refused(error, RequestAsRead::default(), call.source).await),

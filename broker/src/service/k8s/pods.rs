@@ -1,7 +1,5 @@
 //! The end of a pod, and the end of its quarantine.
 
-use std::net::IpAddr;
-
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
 use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, Tx};
@@ -9,8 +7,8 @@ use async_trait::async_trait;
 
 use super::error::K8sError;
 use super::policy::input::{InputError, check_uid};
-use super::policy::write::Writer;
 use super::quarantine;
+use crate::service::actor::Actor;
 use crate::service::session::lineage::root;
 
 /// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
@@ -21,7 +19,7 @@ pub(crate) async fn end(
     store: &Store,
     uid: String,
     request: impl FnOnce() -> std::result::Result<PodEndedRequest, InputError>,
-    writer: Writer,
+    actor: Actor,
 ) -> std::result::Result<RevokedResponse, K8sError> {
     check_uid(&uid)?;
     let request = request()?;
@@ -42,8 +40,7 @@ pub(crate) async fn end(
             name: request.name,
         },
         reason: request.reason,
-        actor: writer.actor,
-        source: writer.source,
+        actor,
     };
     Ok(store.commit(ended).await?)
 }
@@ -52,16 +49,10 @@ pub(crate) async fn end(
 pub(crate) async fn release(
     store: &Store,
     pod_uid: String,
-    actor: &str,
-    source: IpAddr,
+    actor: Actor,
 ) -> std::result::Result<PodReleaseResponse, K8sError> {
     check_uid(&pod_uid)?;
-    let release = ReleasePod {
-        pod_uid,
-        actor: actor.to_owned(),
-        source: source.to_string(),
-    };
-    Ok(store.commit(release).await?)
+    Ok(store.commit(ReleasePod { pod_uid, actor }).await?)
 }
 
 /// A pod is gone: its sessions end, what was delegated to it ends, its unused launch tokens are worth nothing, and none follows.
@@ -70,9 +61,7 @@ pub(crate) struct EndPod {
     pub(crate) pod: LivePod,
     /// `deleted`, `replaced`, `succeeded` or `failed`.
     pub(crate) reason: String,
-    /// ServiceAccount that says so.
-    pub(crate) actor: String,
-    pub(crate) source: String,
+    pub(crate) actor: Actor,
 }
 
 #[async_trait]
@@ -98,7 +87,7 @@ impl Command for EndPod {
             let detail = format!("pod {}/{} ended: {}", self.pod.namespace, self.pod.name, self.reason);
             EventDraft::success(EventType::PodEnded, detail)
         };
-        let signed = |draft: EventDraft| draft.pod_uid(&self.pod.uid).actor(&self.actor).source(&self.source);
+        let signed = |draft: EventDraft| self.actor.sign(draft.pod_uid(&self.pod.uid));
         let mut revoked: i64 = 0;
         for session in tx.live_sessions_by_pod(&self.pod.uid).await? {
             if tx.end_session(&session, EndReason::PodEnded, now).await? {
@@ -111,7 +100,7 @@ impl Command for EndPod {
                 revoked = revoked.saturating_add(1);
                 let root = root(tx, &held).await?;
                 let draft = event().of_session(&held).within_session(&root);
-                tx.audit(draft.actor(&self.actor).source(&self.source));
+                tx.audit(self.actor.sign(draft));
             }
         }
         if revoked == 0 && first_time {
@@ -138,9 +127,7 @@ async fn holds_any_of(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
 struct ReleasePod {
     /// `metadata.uid`.
     pod_uid: String,
-    /// Subject of the bearer.
-    actor: String,
-    source: String,
+    actor: Actor,
 }
 
 #[async_trait]
@@ -155,7 +142,7 @@ impl Command for ReleasePod {
                 Some(session) => event.of_session(&session),
                 None => event.ids("", &self.pod_uid, ""),
             };
-            tx.audit(draft.pod_uid(&self.pod_uid).actor(&self.actor).source(&self.source));
+            tx.audit(self.actor.sign(draft.pod_uid(&self.pod_uid)));
         }
         Ok(PodReleaseResponse { released })
     }

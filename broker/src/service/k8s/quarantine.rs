@@ -7,6 +7,7 @@ use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
 use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
+use crate::service::actor::Actor;
 use crate::service::session::lineage::root;
 
 /// How long the quarantine of a pod that never launched is kept, milliseconds.
@@ -21,27 +22,17 @@ pub(crate) struct Reach {
     pub(crate) pods_quarantined: i64,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Person<'a> {
-    pub(crate) level: RevocationLevel,
-    pub(crate) target: &'a str,
-    /// Subject of the bearer.
-    pub(crate) actor: &'a str,
-    pub(crate) source: &'a str,
-}
-
-/// The pods behind a target that have not ended: those of the sessions that it hits, and with `by_identity` the one that
-/// the target itself leads to.
+/// The pods behind a revocation that have not ended: those of the sessions that it hits, and the one that its target
+/// itself leads to when this is given.
 pub(crate) async fn pods_behind(
     tx: &mut dyn Tx,
-    person: Person<'_>,
     hit: &[Session],
-    by_identity: bool,
+    target: Option<PodBehind<'_>>,
 ) -> Result<BTreeSet<String>> {
     let of_session = |session: &Session| session.attested.as_ref().map(|bound| bound.pod_uid.clone());
     let mut pods: BTreeSet<String> = hit.iter().filter_map(of_session).collect();
-    if by_identity {
-        pods.extend(named(tx, person).await?);
+    if let Some(target) = target {
+        pods.extend(named(tx, target).await?);
     }
     let mut standing = BTreeSet::new();
     for pod in pods {
@@ -52,8 +43,8 @@ pub(crate) async fn pods_behind(
     Ok(standing)
 }
 
-async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Vec<String>> {
-    match PodBehind::of(person.level, person.target) {
+async fn named(tx: &mut dyn Tx, target: PodBehind<'_>) -> Result<Vec<String>> {
+    match target {
         PodBehind::Agent(uid) => Ok(vec![uid]),
         PodBehind::Token(jti) => tx.pods_of_token(jti).await,
         PodBehind::Task(task) => {
@@ -65,11 +56,11 @@ async fn named(tx: &mut dyn Tx, person: Person<'_>) -> Result<Vec<String>> {
 }
 
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
-pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_>) -> Result<i64> {
+pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, actor: &Actor) -> Result<i64> {
     let now = tx.times().judged;
-    let signed = |event: EventDraft| event.pod_uid(pod_uid).actor(person.actor).source(person.source);
+    let signed = |event: EventDraft| actor.sign(event.pod_uid(pod_uid));
     if tx
-        .quarantine_pod(pod_uid, person.actor, now.saturating_add(UNSEEN_MS))
+        .quarantine_pod(pod_uid, &actor.subject, now.saturating_add(UNSEEN_MS))
         .await?
     {
         let last = tx.last_session_of_pod(pod_uid).await?;
@@ -109,7 +100,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, person: Person<'_
             let detail = format!("delegation revoked with its holder, pod {pod_uid}, which is quarantined");
             let event = EventDraft::success(EventType::TokenRevoked, detail).of_session(&held);
             let event = event.within_session(&root(tx, &held).await?);
-            tx.audit(event.actor(person.actor).source(person.source));
+            tx.audit(actor.sign(event));
         }
     }
     Ok(ended)

@@ -9,16 +9,17 @@ use async_trait::async_trait;
 use super::error::{K8sError, WriteRefusal};
 use super::pods::EndPod;
 use super::policy::input::Write;
-use super::policy::write::{ApplyPolicies, RemovePolicy, Writer, current_epoch};
+use super::policy::write::{ApplyPolicies, RemovePolicy, current_epoch};
 use crate::broker::AppState;
 use crate::http::error::ApiError;
+use crate::service::actor::Actor;
 use crate::testing::{broker, set_free};
 
 const PLENTY: u64 = 1 << 40;
 
-fn writer() -> Writer {
-    Writer {
-        actor: "controller".into(),
+fn controller() -> Actor {
+    Actor {
+        subject: "controller".into(),
         source: "192.0.2.1".into(),
     }
 }
@@ -50,7 +51,7 @@ async fn taken(broker: &AppState, writes: Vec<Write>) -> Vec<bool> {
     let writes = writes.into_iter().map(Ok).collect();
     let apply = ApplyPolicies {
         writes,
-        writer: writer(),
+        actor: controller(),
     };
     let answers = broker.store.commit(apply).await.unwrap();
     let taken = answers.into_iter().map(|answer| {
@@ -157,15 +158,14 @@ async fn on_a_full_disk_unknown_ends_are_not_recorded() {
             name: uid.to_owned(),
         },
         reason: "deleted".into(),
-        actor: "controller".into(),
-        source: "192.0.2.1".into(),
+        actor: controller(),
     };
     let remove = |uid: &str, sequence| RemovePolicy {
         key: PolicyKey::app("shop", uid.trim_start_matches("uid-")),
         uid: uid.to_owned(),
         order: order(sequence),
         revoke: true,
-        writer: writer(),
+        actor: controller(),
     };
     broker.store.commit(Know(end("known").pod)).await.unwrap();
     assert_eq!(

@@ -3,6 +3,7 @@
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::revocation_change::ViewChange;
+use agentwrit_protocol::session::PodBehind;
 use agentwrit_store::{
     Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, Store,
     StoreError, Tx,
@@ -10,7 +11,8 @@ use agentwrit_store::{
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
-use crate::service::k8s::quarantine::{self, Person};
+use crate::service::actor::Actor;
+use crate::service::k8s::quarantine;
 
 pub(crate) use crate::service::k8s::quarantine::Reach;
 
@@ -41,13 +43,7 @@ pub(crate) struct Revoker<'a> {
 }
 
 impl Revoker<'_> {
-    pub(crate) async fn revoke(
-        &self,
-        level: &str,
-        target: &str,
-        actor: &str,
-        source: &str,
-    ) -> Result<Reach, RevokeError> {
+    pub(crate) async fn revoke(&self, level: &str, target: &str, actor: Actor) -> Result<Reach, RevokeError> {
         let level = RevocationLevel::from_text(level).ok_or_else(|| RevokeError::Level(excerpt(level)))?;
         if level == RevocationLevel::Agent && (target == "admin" || target.starts_with("app:")) {
             return Err(RevokeError::Protected(excerpt(target)));
@@ -60,8 +56,7 @@ impl Revoker<'_> {
             by_identity: self.by_identity,
             level,
             target: target.to_owned(),
-            actor: actor.to_owned(),
-            source: source.to_owned(),
+            actor,
         };
         let reach = self.store.commit(command).await?;
         self.counted.with_label_values(&[level.as_str()]).inc();
@@ -74,8 +69,7 @@ struct Revoke {
     by_identity: bool,
     level: RevocationLevel,
     target: String,
-    actor: String,
-    source: String,
+    actor: Actor,
 }
 
 impl Revoke {
@@ -142,15 +136,10 @@ impl Command for Revoke {
         if let [session] = sessions.as_slice() {
             event = event.of_session(session);
         }
-        tx.audit(event.ids(&self.target, "", "").actor(&self.actor).source(&self.source));
-        let person = Person {
-            level: self.level,
-            target: &self.target,
-            actor: &self.actor,
-            source: &self.source,
-        };
-        for pod in quarantine::pods_behind(tx, person, &sessions, self.by_identity).await? {
-            let ended = quarantine::quarantine(tx, &pod, person).await?;
+        tx.audit(self.actor.sign(event.ids(&self.target, "", "")));
+        let target = self.by_identity.then(|| PodBehind::of(self.level, &self.target));
+        for pod in quarantine::pods_behind(tx, &sessions, target).await? {
+            let ended = quarantine::quarantine(tx, &pod, &self.actor).await?;
             reach.sessions_ended = reach.sessions_ended.saturating_add(ended);
             reach.pods_quarantined = reach.pods_quarantined.saturating_add(1);
         }

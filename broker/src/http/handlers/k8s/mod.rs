@@ -17,10 +17,10 @@ use axum::routing::{get, post, put};
 use serde::Deserialize;
 
 use crate::http::{ApiError, ApiRequest, AppState, authorization};
+use crate::service::actor::Actor;
 use crate::service::k8s::callers::{Callers, Incoming};
 use crate::service::k8s::error::{K8sError, WriteRefusal};
 use crate::service::k8s::policy::input::InputError;
-use crate::service::k8s::policy::write::Writer;
 
 /// State of these handlers: attestation is there, or the routes aren't.
 #[derive(Clone)]
@@ -82,10 +82,10 @@ impl K8s {
     }
 
     /// The controller, or a refusal.
-    async fn controller(&self, call: &ApiRequest) -> Result<Writer, ApiError> {
-        let writer = self.callers().controller(incoming(call)).await?;
+    async fn controller(&self, call: &ApiRequest) -> Result<Actor, ApiError> {
+        let actor = self.callers().controller(incoming(call)).await?;
         call.connection.trust();
-        Ok(writer)
+        Ok(actor)
     }
 }
 

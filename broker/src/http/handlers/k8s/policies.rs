@@ -89,8 +89,8 @@ pub(super) async fn put_launch_token(
 
 /// The body is read once its caller is known.
 async fn put(k8s: &K8s, call: &ApiRequest, read: impl FnOnce(&ApiRequest) -> Result<Write, InputError>) -> Answer {
-    let writer = k8s.controller(call).await?;
-    let written = write::put(&k8s.broker.store, read(call)?, writer).await?;
+    let actor = k8s.controller(call).await?;
+    let written = write::put(&k8s.broker.store, read(call)?, actor).await?;
     Ok(reply(StatusCode::OK, &written))
 }
 
@@ -139,9 +139,9 @@ pub(super) async fn delete_launch_token(
 }
 
 async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
-    let writer = k8s.controller(call).await?;
+    let actor = k8s.controller(call).await?;
     let given = parameters(call.query(), QueryEndpoint::RemovePolicy);
-    let removed = removal::remove(&k8s.broker.store, key, &given, writer).await?;
+    let removed = removal::remove(&k8s.broker.store, key, &given, actor).await?;
     Ok(reply(StatusCode::OK, &removed))
 }
 
@@ -251,7 +251,7 @@ fn malformed(misfit: &Misfit) -> K8sError {
     extensions(("x-refusals" = json!(["invalid_request: items must have 1 to 500 items, not 0"]))),
 ))]
 pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Answer {
-    let writer = k8s.controller(&call).await?;
+    let actor = k8s.controller(&call).await?;
     call.read_rest().await?;
     let Items { items } = body(&call)?;
     let items = || items.items().map_err(|misfit| malformed(&misfit.in_member("items")));
@@ -268,7 +268,7 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Ans
         puts.push(address.write(item));
         addresses.push(address);
     }
-    let answers = write::put_all(&k8s.broker.store, puts, writer).await?;
+    let answers = write::put_all(&k8s.broker.store, puts, actor).await?;
     let results = addresses
         .into_iter()
         .zip(answers)

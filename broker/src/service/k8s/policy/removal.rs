@@ -6,7 +6,8 @@ use agentwrit_store::Store;
 use agentwrit_store::policy::PolicyKey;
 
 use super::input::{InputError, check_key, check_order, check_uid};
-use super::write::{RemovePolicy, Writer};
+use super::write::RemovePolicy;
+use crate::service::actor::Actor;
 use crate::service::k8s::error::K8sError;
 
 /// Removes a policy. `given` are the query's parameters; of those with one name the last counts.
@@ -14,12 +15,12 @@ pub(crate) async fn remove(
     store: &Store,
     key: PolicyKey,
     given: &[(&str, String)],
-    writer: Writer,
+    actor: Actor,
 ) -> Result<RevokedResponse, K8sError> {
-    Ok(store.commit(removal(key, given, writer)?).await??)
+    Ok(store.commit(removal(key, given, actor)?).await??)
 }
 
-fn removal(key: PolicyKey, given: &[(&str, String)], writer: Writer) -> Result<RemovePolicy, InputError> {
+fn removal(key: PolicyKey, given: &[(&str, String)], actor: Actor) -> Result<RemovePolicy, InputError> {
     check_key(&key)?;
     let text = |name: &str| {
         let found = given
@@ -60,6 +61,6 @@ fn removal(key: PolicyKey, given: &[(&str, String)], writer: Writer) -> Result<R
         uid,
         order,
         revoke,
-        writer,
+        actor,
     })
 }

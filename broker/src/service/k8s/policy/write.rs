@@ -11,17 +11,11 @@ use sha2::{Digest, Sha256};
 
 use super::input::{InputError, Write};
 use super::rules::{Fence, Pair, accept, fence, takes_away};
+use crate::service::actor::Actor;
 use crate::service::k8s::error::{K8sError, WriteRefusal};
 
 /// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;
-
-#[derive(Debug, Clone)]
-pub(crate) struct Writer {
-    /// Full username of the controller's ServiceAccount.
-    pub(crate) actor: String,
-    pub(crate) source: String,
-}
 
 /// Answer to one write.
 pub(crate) type Written<T> = std::result::Result<T, WriteRefusal>;
@@ -31,7 +25,7 @@ pub(crate) type Written<T> = std::result::Result<T, WriteRefusal>;
 pub(crate) struct ApplyPolicies {
     /// The writes; those refused already keep their place.
     pub(crate) writes: Vec<std::result::Result<Write, InputError>>,
-    pub(crate) writer: Writer,
+    pub(crate) actor: Actor,
 }
 
 #[async_trait]
@@ -45,7 +39,7 @@ impl Command for ApplyPolicies {
         let mut answers = Vec::with_capacity(self.writes.len());
         for write in self.writes {
             answers.push(match write {
-                Ok(write) => apply(tx, write, &self.writer).await?,
+                Ok(write) => apply(tx, write, &self.actor).await?,
                 Err(error) => Err(error.into()),
             });
         }
@@ -53,27 +47,23 @@ impl Command for ApplyPolicies {
     }
 }
 
-pub(crate) async fn put(
-    store: &Store,
-    write: Write,
-    writer: Writer,
-) -> std::result::Result<PutPolicyResponse, K8sError> {
-    Ok(store.commit(ApplyPolicy { write, writer }).await??)
+pub(crate) async fn put(store: &Store, write: Write, actor: Actor) -> std::result::Result<PutPolicyResponse, K8sError> {
+    Ok(store.commit(ApplyPolicy { write, actor }).await??)
 }
 
 /// Writes policies in order, each with an answer of its own.
 pub(crate) async fn put_all(
     store: &Store,
     items: Vec<std::result::Result<Write, InputError>>,
-    writer: Writer,
+    actor: Actor,
 ) -> Result<Vec<Written<PutPolicyResponse>>> {
-    store.commit(ApplyPolicies { writes: items, writer }).await
+    store.commit(ApplyPolicies { writes: items, actor }).await
 }
 
 /// Writes one policy. The controller tries again by itself.
 struct ApplyPolicy {
     write: Write,
-    writer: Writer,
+    actor: Actor,
 }
 
 #[async_trait]
@@ -82,7 +72,7 @@ impl Command for ApplyPolicy {
     const TAKES_AUTHORITY: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
-        apply(tx, self.write, &self.writer).await
+        apply(tx, self.write, &self.actor).await
     }
 }
 
@@ -104,7 +94,7 @@ async fn raise_epoch(tx: &mut dyn Tx, current: i64, order: WriteOrder) -> Result
     Ok(())
 }
 
-async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written<PutPolicyResponse>> {
+async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<PutPolicyResponse>> {
     let current_epoch = current_epoch(tx).await?;
     let held = tx.policy(&write.key).await?;
     match fence(current_epoch, held.as_ref(), write.order, Some(&write.digest)) {
@@ -150,14 +140,14 @@ async fn apply(tx: &mut dyn Tx, write: Write, writer: &Writer) -> Result<Written
     };
     endings.extend(uncovered);
     if changed {
-        tx.audit(stamped(
+        tx.audit(signed(
             EventType::PolicyApplied,
             description(&policy),
             &policy.uid,
-            writer,
+            actor,
         ));
     }
-    let revoked = end(tx, endings, EventType::PolicyApplied, &policy.key, writer).await?;
+    let revoked = end(tx, endings, EventType::PolicyApplied, &policy.key, actor).await?;
     Ok(Ok(answer(policy.digest, policy.app_id, revoked)))
 }
 
@@ -196,11 +186,8 @@ fn in_force(scopes: &[String], ttl: i64) -> String {
     )
 }
 
-fn stamped(event: EventType, detail: String, policy_uid: &str, writer: &Writer) -> EventDraft {
-    EventDraft::success(event, detail)
-        .policy_uid(policy_uid)
-        .actor(&writer.actor)
-        .source(&writer.source)
+fn signed(event: EventType, detail: String, policy_uid: &str, actor: &Actor) -> EventDraft {
+    actor.sign(EventDraft::success(event, detail).policy_uid(policy_uid))
 }
 
 /// The object that a recreated one takes the place of: its UID gets a tombstone, what was made under it ends.
@@ -261,7 +248,7 @@ async fn end(
     endings: Vec<(Session, EndReason)>,
     event: EventType,
     key: &PolicyKey,
-    writer: &Writer,
+    actor: &Actor,
 ) -> Result<i64> {
     let now = tx.now_millis();
     let mut ended: i64 = 0;
@@ -270,7 +257,7 @@ async fn end(
             ended = ended.saturating_add(1);
             let detail = format!("session ended by {key}: {}", reason.as_str());
             let policy_uid = session.attested.as_ref().map_or("", |bound| &bound.policy_uid);
-            tx.audit(stamped(event, detail, policy_uid, writer).of_session(&session));
+            tx.audit(signed(event, detail, policy_uid, actor).of_session(&session));
         }
     }
     Ok(ended)
@@ -287,7 +274,7 @@ pub(crate) struct RemovePolicy {
     pub(crate) order: WriteOrder,
     /// Whether its sessions end now.
     pub(crate) revoke: bool,
-    pub(crate) writer: Writer,
+    pub(crate) actor: Actor,
 }
 
 #[async_trait]
@@ -325,7 +312,7 @@ impl Command for RemovePolicy {
                 "its sessions last until they expire"
             };
             let detail = format!("{} is removed; {sessions}", self.key);
-            tx.audit(stamped(EventType::PolicyRemoved, detail, &self.uid, &self.writer));
+            tx.audit(signed(EventType::PolicyRemoved, detail, &self.uid, &self.actor));
         }
         let mut revoked = 0;
         if self.revoke {
@@ -341,7 +328,7 @@ impl Command for RemovePolicy {
                 .into_iter()
                 .map(|session| (session, EndReason::PolicyRemoved))
                 .collect();
-            revoked = end(tx, endings, EventType::PolicyRemoved, &self.key, &self.writer).await?;
+            revoked = end(tx, endings, EventType::PolicyRemoved, &self.key, &self.actor).await?;
         }
         Ok(Ok(RevokedResponse { revoked }))
     }
