@@ -45,7 +45,12 @@ impl IdGenerator {
     /// # Errors
     /// When there is no randomness.
     pub fn new_id_prefix_for_pod(&self, pod_uid: &str) -> Result<String, EntropyError> {
-        let when = self.clock.unix_millis().div_euclid(PREFIX_MILLIS).rem_euclid(0x10_0000);
+        let when = self
+            .clock
+            .unix_millis()
+            .get()
+            .div_euclid(PREFIX_MILLIS)
+            .rem_euclid(0x10_0000);
         let mut prefix = format!("{when:0ID_TIME_DIGITS$x}");
         prefix.push_str(pod_mark(pod_uid).unwrap_or_default());
         let random = self.random_hex::<8>()?;

@@ -161,7 +161,7 @@ fn expiry(ca: &[u8], chain: &[CertificateDer<'_>], name: &ServerName<'_>, clock:
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
         .ok()?;
-    let now = Duration::from_secs(u64::try_from(clock.unix_seconds()).ok()?);
+    let now = Duration::from_secs(u64::try_from(clock.unix_seconds().get()).ok()?);
     let mut asked = UnixTime::since_unix_epoch(now.checked_add(FAR_AHEAD)?);
     let mut end = None;
     for _ in 0..MAX_CHAIN {

@@ -12,16 +12,16 @@ use crate::excerpt::excerpt;
 #[cfg(feature = "openapi")]
 use crate::schema;
 use crate::sensitive::Sensitive;
-use crate::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
+use crate::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS, Ttl};
 
 /// The scopes of an app's token, in this order.
 pub const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];
 /// What comes before the app's id in the `sub` of its tokens.
 pub const SUBJECT_PREFIX: &str = "app:";
-/// Shortest life of an app's token that can be asked for, seconds.
-pub const SHORTEST_TTL: i64 = MIN_POLICY_TTL_SECONDS;
-/// Longest life of an app's token that can be asked for, seconds.
-pub const LONGEST_TTL: i64 = MAX_TTL_SECONDS;
+/// Shortest life of an app's token that can be asked for.
+pub const SHORTEST_TTL: Ttl = Ttl::seconds(MIN_POLICY_TTL_SECONDS);
+/// Longest life of an app's token that can be asked for.
+pub const LONGEST_TTL: Ttl = Ttl::seconds(MAX_TTL_SECONDS);
 
 /// Bytes of the shortest and the longest name.
 const NAME_LENGTH: std::ops::RangeInclusive<usize> = 2..=64;
@@ -144,8 +144,8 @@ pub struct RegisterAppResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes))]
     pub scopes: Vec<String>,
     /// Life of its tokens, seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(1800)))]
-    pub token_ttl: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 1, examples(1800)))]
+    pub token_ttl: Ttl,
 }
 
 /// An app as `GET` and `PUT` answer it.
@@ -165,8 +165,8 @@ pub struct App {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes))]
     pub scopes: Vec<String>,
     /// Life of its tokens, seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(1800)))]
-    pub token_ttl: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 1, examples(1800)))]
+    pub token_ttl: Ttl,
     /// Whether it may be used.
     pub status: AppStatus,
     /// RFC 3339, seconds, UTC.
@@ -241,8 +241,8 @@ pub struct AppAuthResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Jwt))]
     pub access_token: Sensitive,
     /// Seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(1800)))]
-    pub expires_in: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0, examples(1800)))]
+    pub expires_in: Ttl,
     /// `Bearer`.
     #[cfg_attr(feature = "openapi", schema(pattern = "^Bearer$", examples("Bearer")))]
     pub token_type: String,
@@ -302,7 +302,7 @@ mod tests {
             name: "n".into(),
             client_id: "c".into(),
             scopes: vec!["read:data:*".into()],
-            token_ttl: 60,
+            token_ttl: Ttl::seconds(60),
             status: AppStatus::Inactive,
             created_at: "x".into(),
             updated_at: "y".into(),

@@ -9,6 +9,7 @@ use crate::k8s::ORCH_PREFIX;
 #[cfg(feature = "openapi")]
 use crate::schema;
 use crate::scope::{ScopeError, ScopeSet};
+use crate::time::UnixSeconds;
 
 /// Who a token speaks for; endpoint guards check it beside the scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +36,16 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aud: Vec<String>,
     /// Last second in which the token is good, Unix time.
-    pub exp: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
+    pub exp: UnixSeconds,
     /// First second in which the token is good, Unix time.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(required))]
-    pub nbf: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, required))]
+    pub nbf: UnixSeconds,
     /// Second of issue, Unix time.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(required))]
-    pub iat: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, required))]
+    pub iat: UnixSeconds,
     /// Token id, 32 lower-hex characters.
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex32))]
     pub jti: String,
@@ -182,9 +184,9 @@ mod tests {
             iss: String::new(),
             sub: "admin".into(),
             aud: vec![],
-            exp: 2,
-            nbf: 1,
-            iat: 1,
+            exp: UnixSeconds::new(2),
+            nbf: UnixSeconds::new(1),
+            iat: UnixSeconds::new(1),
             jti: "ab".into(),
             sid: String::new(),
             scope: vec!["admin:audit:*".into()],

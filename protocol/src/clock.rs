@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::time::{UnixMillis, UnixSeconds};
+
 #[cfg(any(test, feature = "test-util"))]
 pub use manual::{ManualClock, SequenceEntropy};
 
@@ -16,23 +18,21 @@ pub trait Clock: Send + Sync {
     /// The current time, UTC.
     fn now(&self) -> OffsetDateTime;
 
-    /// Seconds since the Unix epoch, as JWT `NumericDate`s count them (RFC 7519 §2).
-    fn unix_seconds(&self) -> i64 {
-        self.now().unix_timestamp()
+    /// The same in whole seconds.
+    fn unix_seconds(&self) -> UnixSeconds {
+        UnixSeconds::new(self.now().unix_timestamp())
     }
 
-    /// Milliseconds since the Unix epoch.
-    fn unix_millis(&self) -> i64 {
+    /// The same in milliseconds.
+    fn unix_millis(&self) -> UnixMillis {
         let now = self.now();
-        now.unix_timestamp()
-            .saturating_mul(1000)
-            .saturating_add(i64::from(now.millisecond()))
+        UnixSeconds::new(now.unix_timestamp()).start() + Duration::from_millis(now.millisecond().into())
     }
 
     /// Time since a fixed moment, for intervals and rate limits. System clocks override it with a reading that
     /// doesn't jump with the wall clock.
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.unix_millis()).unwrap_or(0))
+        self.unix_millis().since(UnixMillis::default())
     }
 }
 

@@ -5,73 +5,95 @@
 //! moves with the monotonic clock, so setting the wall clock back stretches no life.
 //!
 //! The mark is never behind the wall clock by more than a step that has yet to prove itself: when the wall clock jumps
-//! forward by more than [`LONGEST_STEP_MILLIS`], the mark takes that over only after [`STEP_STANDS_MILLIS`]. A machine that
+//! forward by more than [`LONGEST_STEP`], the mark takes that over only after [`STEP_STANDS`]. A machine that
 //! boots with a wrong date and is corrected soon after thus leaves no trace in the mark.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::time::UnixMillis;
 
-/// A forward step of the wall clock beyond this is believed only after it has stood for a while, milliseconds.
-pub const LONGEST_STEP_MILLIS: i64 = 60_000;
-/// How long a forward step must stand, milliseconds of monotonic time.
-pub const STEP_STANDS_MILLIS: i64 = 600_000;
-/// A mark that is further ahead of the wall clock than this says that one of the two is wrong, milliseconds.
-pub const LONGEST_LAG_MILLIS: i64 = 300_000;
+/// A forward step of the wall clock beyond this is believed only after it has stood for a while.
+pub const LONGEST_STEP: Duration = Duration::from_secs(60);
+/// How long a forward step must stand, by the monotonic clock.
+pub const STEP_STANDS: Duration = Duration::from_secs(600);
+/// A mark that is further ahead of the wall clock than this says that one of the two is wrong.
+pub const LONGEST_LAG: Duration = Duration::from_secs(300);
 
-/// There is no mark, or no step, yet.
-const NONE: i64 = i64::MIN;
-
-/// One look at the clocks. Unix milliseconds.
+/// One look at the clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Times {
     /// The wall clock: by it tokens are issued.
-    pub wall: i64,
+    pub wall: UnixMillis,
     /// The high-water mark.
-    pub mark: i64,
+    pub mark: UnixMillis,
     /// The latest of wall clock, mark, and a step that has yet to prove itself: by it tokens are judged.
-    pub judged: i64,
+    pub judged: UnixMillis,
 }
 
 impl Times {
     /// Clocks that agree.
-    pub const fn at(millis: i64) -> Self {
+    pub const fn at(moment: UnixMillis) -> Self {
         Self {
-            wall: millis,
-            mark: millis,
-            judged: millis,
+            wall: moment,
+            mark: moment,
+            judged: moment,
         }
     }
 
     /// What both clocks have passed: what ended before it can't come back by a jump of one of them.
-    pub fn passed(&self) -> i64 {
+    pub fn passed(&self) -> UnixMillis {
         self.wall.min(self.mark)
     }
 
     /// Whether the wall clock is so far behind the mark that nothing can be issued by it.
     pub fn is_behind(&self) -> bool {
-        self.mark.saturating_sub(self.wall) > LONGEST_LAG_MILLIS
+        self.mark.since(self.wall) > LONGEST_LAG
+    }
+}
+
+/// A wall clock and the monotonic clock, put down as the moment at which the monotonic clock stood at zero: two that run
+/// alike keep it, and of two readings the later one has the later start. There may be none yet.
+#[derive(Debug)]
+struct Start(AtomicI64);
+
+impl Start {
+    /// What stands for none: earlier than every start.
+    const NONE: UnixMillis = UnixMillis::MIN;
+
+    const fn none() -> Self {
+        Self(AtomicI64::new(Self::NONE.get()))
+    }
+
+    fn get(&self) -> Option<UnixMillis> {
+        let start = UnixMillis::new(self.0.load(Ordering::SeqCst));
+        (start != Self::NONE).then_some(start)
+    }
+
+    fn set(&self, start: UnixMillis) {
+        self.0.store(start.get(), Ordering::SeqCst);
+    }
+
+    fn clear(&self) {
+        self.set(Self::NONE);
+    }
+
+    /// Moves it forward, never back.
+    fn raise(&self, start: UnixMillis) {
+        self.0.fetch_max(start.get(), Ordering::SeqCst);
     }
 }
 
 /// Wall clock and high-water mark together. Reading takes no lock unless the mark has to move.
 pub struct JudgingClock {
     clock: Arc<dyn Clock>,
-    /// What the mark is ahead of the monotonic clock.
-    mark: AtomicI64,
-    /// The same of a forward step that has yet to prove itself.
-    step: AtomicI64,
-    /// Since when that step has stood, monotonic milliseconds. Held while mark or step change.
-    step_since: Mutex<i64>,
-}
-
-fn later(offset: i64, monotonic: i64) -> i64 {
-    if offset == NONE {
-        NONE
-    } else {
-        monotonic.saturating_add(offset)
-    }
+    mark: Start,
+    /// A forward step that has yet to prove itself.
+    step: Start,
+    /// Since when that step has stood, by the monotonic clock. Held while mark or step change.
+    step_since: Mutex<Duration>,
 }
 
 impl JudgingClock {
@@ -79,32 +101,30 @@ impl JudgingClock {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            mark: AtomicI64::new(NONE),
-            step: AtomicI64::new(NONE),
-            step_since: Mutex::new(0),
+            mark: Start::none(),
+            step: Start::none(),
+            step_since: Mutex::new(Duration::ZERO),
         }
     }
 
-    fn clocks(&self) -> (i64, i64) {
-        let monotonic = i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX);
+    fn clocks(&self) -> (UnixMillis, Duration) {
+        let monotonic = self.clock.monotonic();
         (self.clock.unix_millis(), monotonic)
     }
 
-    /// Takes the mark of a store over, Unix milliseconds; without one the wall clock is the first mark. A mark that is
-    /// later already stays.
-    pub fn load(&self, stored: Option<i64>) {
+    /// Takes the mark of a store over; without one the wall clock is the first mark. A mark that is later already stays.
+    pub fn load(&self, stored: Option<UnixMillis>) {
         let (wall, monotonic) = self.clocks();
         let _moving = self.step_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let offset = stored.unwrap_or(wall).saturating_sub(monotonic);
-        self.mark.fetch_max(offset, Ordering::SeqCst);
+        self.mark.raise(stored.unwrap_or(wall) - monotonic);
     }
 
     /// A person says that the wall clock is right: it is the mark from now on.
     pub fn accept_wall(&self) {
         let (wall, monotonic) = self.clocks();
         let _moving = self.step_since.lock().unwrap_or_else(PoisonError::into_inner);
-        self.mark.store(wall.saturating_sub(monotonic), Ordering::SeqCst);
-        self.step.store(NONE, Ordering::SeqCst);
+        self.mark.set(wall - monotonic);
+        self.step.clear();
     }
 
     /// Looks at the clocks. Whatever is judged by the answer calls this anew: the mark follows what it sees.
@@ -112,8 +132,8 @@ impl JudgingClock {
         let (wall, monotonic) = self.clocks();
         let times = self.read(wall, monotonic);
         let is_ahead = wall > times.mark && wall >= times.judged;
-        let taken_back = times.judged > times.mark && times.judged.saturating_sub(wall) > LONGEST_LAG_MILLIS;
-        if (is_ahead || taken_back) && self.mark.load(Ordering::SeqCst) != NONE {
+        let taken_back = times.judged > times.mark && times.judged.since(wall) > LONGEST_LAG;
+        if (is_ahead || taken_back) && self.mark.get().is_some() {
             self.follow(wall, monotonic);
             return self.read(wall, monotonic);
         }
@@ -123,46 +143,44 @@ impl JudgingClock {
     /// The same, and looks whether a step has stood long enough. To be called now and then, also when nothing is judged.
     pub fn observe(&self) -> Times {
         let (wall, monotonic) = self.clocks();
-        if self.mark.load(Ordering::SeqCst) != NONE {
+        if self.mark.get().is_some() {
             self.follow(wall, monotonic);
         }
         self.read(wall, monotonic)
     }
 
-    fn read(&self, wall: i64, monotonic: i64) -> Times {
-        let mark = later(self.mark.load(Ordering::SeqCst), monotonic);
-        let step = later(self.step.load(Ordering::SeqCst), monotonic);
-        let mark = if mark == NONE { wall } else { mark };
+    fn read(&self, wall: UnixMillis, monotonic: Duration) -> Times {
+        let mark = self.mark.get().map_or(wall, |mark| mark + monotonic);
+        let judged = wall.max(mark);
+        let step = self.step.get().map(|step| step + monotonic);
         Times {
             wall,
             mark,
-            judged: wall.max(mark).max(step),
+            judged: step.map_or(judged, |step| judged.max(step)),
         }
     }
 
     /// Moves the mark as far as the wall clock is believed.
-    fn follow(&self, wall: i64, monotonic: i64) {
+    fn follow(&self, wall: UnixMillis, monotonic: Duration) {
         let mut since = self.step_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = wall.saturating_sub(monotonic);
-        let step = self.step.load(Ordering::SeqCst);
-        if step != NONE {
-            let taken_back = step.saturating_sub(ahead) > LONGEST_LAG_MILLIS;
-            let stood = monotonic.saturating_sub(*since) >= STEP_STANDS_MILLIS;
+        let start = wall - monotonic;
+        if let Some(step) = self.step.get() {
+            let taken_back = step.since(start) > LONGEST_LAG;
+            let stood = monotonic.saturating_sub(*since) >= STEP_STANDS;
             if taken_back {
-                self.step.store(NONE, Ordering::SeqCst);
+                self.step.clear();
             } else if stood {
-                self.mark.fetch_max(step, Ordering::SeqCst);
-                self.step.store(NONE, Ordering::SeqCst);
-            } else if ahead.saturating_sub(step) <= LONGEST_STEP_MILLIS {
-                self.step.fetch_max(ahead, Ordering::SeqCst);
+                self.mark.raise(step);
+                self.step.clear();
+            } else if start.since(step) <= LONGEST_STEP {
+                self.step.raise(start);
                 return;
             }
         }
-        let mark = self.mark.load(Ordering::SeqCst);
-        if ahead.saturating_sub(mark) <= LONGEST_STEP_MILLIS {
-            self.mark.fetch_max(ahead, Ordering::SeqCst);
+        if self.mark.get().is_none_or(|mark| start.since(mark) <= LONGEST_STEP) {
+            self.mark.raise(start);
         } else {
-            self.step.store(ahead, Ordering::SeqCst);
+            self.step.set(start);
             *since = monotonic;
         }
     }
@@ -174,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::time::UnixSeconds;
 
     const START: i64 = 1_800_000_000;
 
@@ -186,7 +205,7 @@ mod tests {
 
     /// Seconds since the start: wall clock, mark, what is judged by.
     fn seconds(times: Times) -> (i64, i64, i64) {
-        let since = |millis: i64| millis / 1000 - START;
+        let since = |moment: UnixMillis| moment.get() / 1000 - START;
         (since(times.wall), since(times.mark), since(times.judged))
     }
 
@@ -265,10 +284,10 @@ mod tests {
         assert_eq!(seconds(judging.times()), (0, 0, 0), "nothing is known yet");
         manual.jump(100);
         assert_eq!(seconds(judging.observe()), (100, 100, 100), "nothing is known yet");
-        judging.load(Some((START - 5000) * 1000));
+        judging.load(Some(UnixSeconds::new(START - 5000).start()));
         assert_eq!(seconds(judging.times()), (100, -5000, 100), "the broker was down");
-        judging.load(Some((START + 400) * 1000));
-        judging.load(Some(START * 1000));
+        judging.load(Some(UnixSeconds::new(START + 400).start()));
+        judging.load(Some(UnixSeconds::new(START).start()));
         assert_eq!(seconds(judging.times()), (100, 400, 400), "the later one stays");
         manual.advance(5);
         assert_eq!(seconds(judging.times()), (105, 405, 405));
@@ -291,16 +310,16 @@ mod tests {
                 manual.jump(jumps);
                 let now = judging.observe();
                 prop_assert_eq!(now, judging.times(), "a look changes nothing");
-                let passed = passes * 1000;
+                let passed = Duration::from_secs(passes.unsigned_abs());
                 prop_assert!(now.mark >= before.mark + passed);
                 prop_assert!(now.judged >= now.wall && now.judged >= now.mark);
                 step_age = if before.judged > before.mark { step_age + passes } else { 0 };
-                let small = before.mark + passed + LONGEST_STEP_MILLIS;
-                let stood = step_age >= 600 && now.mark <= before.judged + passed + LONGEST_STEP_MILLIS;
+                let small = before.mark + passed + LONGEST_STEP;
+                let stood = step_age >= 600 && now.mark <= before.judged + passed + LONGEST_STEP;
                 prop_assert!(now.mark <= small || stood, "{before:?} {now:?}");
                 if now.judged < before.judged + passed {
-                    let fell = before.judged + passed - now.wall;
-                    prop_assert!(fell > LONGEST_LAG_MILLIS && before.judged > before.mark, "{before:?} {now:?}");
+                    let fell = (before.judged + passed).since(now.wall);
+                    prop_assert!(fell > LONGEST_LAG && before.judged > before.mark, "{before:?} {now:?}");
                 }
                 before = now;
             }

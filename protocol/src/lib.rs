@@ -30,11 +30,13 @@ pub mod spiffe;
 pub mod store_mark;
 #[cfg(feature = "system")]
 pub mod system;
+pub mod time;
 pub mod timestamp;
 pub mod ttl;
 pub mod wall_clock;
 pub mod wire;
 
+pub use self::time::{UnixMillis, UnixSeconds};
 pub use clock::{Clock, Entropy, EntropyError};
 pub use error_chain::error_chain;
 pub use judging::{JudgingClock, Times};
@@ -45,3 +47,4 @@ pub use sensitive::Sensitive;
 pub use session::revocation_change;
 pub use spiffe::{SpiffeId, SpiffeIdError};
 pub use store_mark::StoreMark;
+pub use ttl::Ttl;

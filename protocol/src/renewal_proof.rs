@@ -10,10 +10,13 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::time::UnixSeconds;
+use crate::ttl::Ttl;
+
 /// The header of a renewal that carries the proof.
 pub const PROOF_HEADER: &str = "Agentwrit-Proof";
-/// How far the time of a proof may be from the broker's, seconds, in either direction.
-pub const PROOF_WINDOW_SECONDS: i64 = 60;
+/// How far the time of a proof may be from the broker's, in either direction.
+pub const PROOF_WINDOW: Ttl = Ttl::seconds(60);
 /// First line of the text; tells it from anything else that the key may ever sign.
 const PURPOSE: &str = "agentwrit-renewal-v1";
 /// Bytes of a nonce, the other value that the same key signs.
@@ -28,11 +31,10 @@ const MAX_TIME_DIGITS: usize = 12;
 pub struct RenewalText(String);
 
 impl RenewalText {
-    /// The text for one token at one time (Unix seconds); `None` when a part is empty or not plain ASCII, the time is
-    /// negative, or the whole is so short that it could be a nonce. No trust domain and jti of a broker are.
-    pub fn new(trust_domain: &str, jti: &str, time: i64) -> Option<Self> {
+    /// The text for one token at one time; `None` when a part is empty or not plain ASCII, the time is before 1970, or the whole is so short that it could be a nonce. No trust domain and jti of a broker are.
+    pub fn new(trust_domain: &str, jti: &str, time: UnixSeconds) -> Option<Self> {
         let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
-        if !plain(trust_domain) || !plain(jti) || time < 0 {
+        if !plain(trust_domain) || !plain(jti) || time < UnixSeconds::default() {
             return None;
         }
         let text = format!("{PURPOSE}\n{trust_domain}\n{jti}\n{time}");
@@ -40,7 +42,7 @@ impl RenewalText {
     }
 
     /// The text for a token of the agent with this SPIFFE id, whose trust domain it names.
-    pub fn of(agent_id: &str, jti: &str, time: i64) -> Option<Self> {
+    pub fn of(agent_id: &str, jti: &str, time: UnixSeconds) -> Option<Self> {
         let (trust_domain, _) = agent_id.strip_prefix("spiffe://")?.split_once('/')?;
         Self::new(trust_domain, jti, time)
     }
@@ -54,8 +56,8 @@ impl RenewalText {
 /// A proof as the header carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenewalProof {
-    /// The time that was signed, Unix seconds.
-    pub time: i64,
+    /// The time that was signed.
+    pub time: UnixSeconds,
     /// Ed25519.
     pub signature: [u8; 64],
 }
@@ -77,16 +79,16 @@ impl RenewalProof {
         if !digits || (time.len() > 1 && time.starts_with('0')) {
             return Err(NotAProof);
         }
-        let time = time.parse().map_err(|_| NotAProof)?;
+        let time = time.parse().map(UnixSeconds::new).map_err(|_| NotAProof)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| NotAProof)?;
         let signature = signature.try_into().map_err(|_| NotAProof)?;
         Ok(Self { time, signature })
     }
 
-    /// Seconds between this proof's time and the broker's, when they are too many.
-    pub fn stale_by(&self, broker_seconds: i64) -> Option<i64> {
-        let off = self.time.saturating_sub(broker_seconds);
-        (off.saturating_abs() > PROOF_WINDOW_SECONDS).then_some(off)
+    /// From the broker's time to this proof's, when that is too much; negative when the proof's is earlier.
+    pub fn stale_by(&self, broker: UnixSeconds) -> Option<Ttl> {
+        let (off, behind) = (self.time - broker, broker - self.time);
+        (off.max(behind) > PROOF_WINDOW).then_some(off)
     }
 }
 
@@ -105,12 +107,13 @@ mod tests {
 
     #[test]
     fn the_text_names_purpose_domain_token_and_time() {
-        let text = RenewalText::new("agentwrit.local", JTI, 1_800_000_000).unwrap();
+        let time = UnixSeconds::new(1_800_000_000);
+        let text = RenewalText::new("agentwrit.local", JTI, time).unwrap();
         let wanted = format!("agentwrit-renewal-v1\nagentwrit.local\n{JTI}\n1800000000");
         assert_eq!(text.as_bytes(), wanted.as_bytes());
         let agent = "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0001";
-        assert_eq!(RenewalText::of(agent, JTI, 1_800_000_000), Some(text));
-        assert_eq!(RenewalText::of("admin", JTI, 1), None);
+        assert_eq!(RenewalText::of(agent, JTI, time), Some(text));
+        assert_eq!(RenewalText::of("admin", JTI, time), None);
         for (domain, jti, time) in [
             ("", JTI, 1),
             ("d", "", 1),
@@ -122,14 +125,15 @@ mod tests {
             // 32 bytes in all.
             ("abcd", "efgh", 1),
         ] {
-            assert_eq!(RenewalText::new(domain, jti, time), None, "{domain:?} {jti:?} {time}");
+            let text = RenewalText::new(domain, jti, UnixSeconds::new(time));
+            assert_eq!(text, None, "{domain:?} {jti:?} {time}");
         }
     }
 
     #[test]
     fn a_header_has_one_spelling() {
         let proof = RenewalProof {
-            time: 1_800_000_000,
+            time: UnixSeconds::new(1_800_000_000),
             signature: [0xfb; 64],
         };
         let good = proof.to_string();
@@ -167,18 +171,19 @@ mod tests {
     #[test]
     fn sixty_seconds_either_way_are_in_time() {
         let at = |time| RenewalProof {
-            time,
+            time: UnixSeconds::new(time),
             signature: [0; 64],
         };
         for (time, wanted) in [(940, None), (1060, None), (939, Some(-61)), (1061, Some(61))] {
-            assert_eq!(at(time).stale_by(1000), wanted);
+            let stale_by = at(time).stale_by(UnixSeconds::new(1000));
+            assert_eq!(stale_by.map(Ttl::get), wanted);
         }
     }
 
     proptest! {
         #[test]
         fn no_text_has_the_length_of_a_nonce(domain in "[!-~]{0,12}", jti in "[!-~]{0,12}", time in 0..100_000_000_000_i64) {
-            if let Some(text) = RenewalText::new(&domain, &jti, time) {
+            if let Some(text) = RenewalText::new(&domain, &jti, UnixSeconds::new(time)) {
                 prop_assert_ne!(text.as_bytes().len(), NONCE_BYTES);
             }
         }
@@ -187,6 +192,7 @@ mod tests {
         fn what_is_written_reads_back(time in 0..=999_999_999_999_i64, half: [u8; 32]) {
             let mut signature = [0; 64];
             signature[..32].copy_from_slice(&half);
+            let time = UnixSeconds::new(time);
             let proof = RenewalProof { time, signature };
             prop_assert_eq!(RenewalProof::parse(&proof.to_string()), Ok(proof));
         }
@@ -196,7 +202,7 @@ mod tests {
             one in ("[!-~]{1,20}", "[!-~]{1,40}", 0..3_000_000_000_i64),
             other in ("[!-~]{1,20}", "[!-~]{1,40}", 0..3_000_000_000_i64),
         ) {
-            let text = |(domain, jti, time): &(String, String, i64)| RenewalText::new(domain, jti, *time);
+            let text = |(domain, jti, time): &(String, String, i64)| RenewalText::new(domain, jti, UnixSeconds::new(*time));
             if let (Some(a), Some(b)) = (text(&one), text(&other)) {
                 prop_assert_eq!(a == b, one == other);
             }

@@ -3,6 +3,8 @@
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
+use crate::time::UnixSeconds;
+
 /// Unix nanoseconds; the ends of the range for moments outside of the years 1678 to 2262.
 pub fn nanos(moment: OffsetDateTime) -> i64 {
     let nanos = moment.unix_timestamp_nanos();
@@ -10,8 +12,8 @@ pub fn nanos(moment: OffsetDateTime) -> i64 {
 }
 
 /// RFC 3339, UTC, whole seconds.
-pub fn rfc3339_seconds(unix_seconds: i64) -> String {
-    rfc3339_nanos(OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH))
+pub fn rfc3339_seconds(second: UnixSeconds) -> String {
+    rfc3339_nanos(OffsetDateTime::from_unix_timestamp(second.get()).unwrap_or(OffsetDateTime::UNIX_EPOCH))
 }
 
 /// RFC 3339, UTC, up to nine fraction digits with trailing zeros removed.

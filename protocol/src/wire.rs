@@ -9,6 +9,7 @@ use crate::claims::{Claims, DelegationRecord};
 #[cfg(feature = "openapi")]
 use crate::schema;
 use crate::sensitive::Sensitive;
+use crate::ttl::Ttl;
 
 /// Version of this contract; the product's own is in `--version`, `/readyz` and a metric.
 pub const WIRE_VERSION: &str = "2.0.0";
@@ -21,8 +22,8 @@ pub struct ChallengeResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex64))]
     pub nonce: String,
     /// Seconds until the nonce is refused.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 30, examples(30)))]
-    pub expires_in: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 1, maximum = 30, examples(30)))]
+    pub expires_in: Ttl,
 }
 
 /// The body of `POST /v1/register`.
@@ -75,8 +76,8 @@ pub struct RegisterResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Jwt))]
     pub access_token: Sensitive,
     /// Seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(300)))]
-    pub expires_in: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0, examples(300)))]
+    pub expires_in: Ttl,
 }
 
 /// The body of `POST /v1/token/validate`.
@@ -129,8 +130,8 @@ pub struct RenewResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Jwt))]
     pub access_token: Sensitive,
     /// Seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(300)))]
-    pub expires_in: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0, examples(300)))]
+    pub expires_in: Ttl,
 }
 
 /// The body of `POST /v1/delegate`.
@@ -160,8 +161,8 @@ pub struct DelegateResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Jwt))]
     pub access_token: Sensitive,
     /// Seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(60)))]
-    pub expires_in: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0, examples(60)))]
+    pub expires_in: Ttl,
     /// Who delegated to whom, root first.
     pub delegation_chain: Vec<DelegationRecord>,
 }
@@ -234,8 +235,8 @@ pub struct AdminAuthResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Jwt))]
     pub access_token: Sensitive,
     /// Seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(300)))]
-    pub expires_in: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 0, examples(300)))]
+    pub expires_in: Ttl,
     /// `Bearer`.
     #[cfg_attr(feature = "openapi", schema(pattern = "^Bearer$", examples("Bearer")))]
     pub token_type: String,
@@ -275,8 +276,8 @@ pub struct LaunchPolicy {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes))]
     pub allowed_scope: Vec<String>,
     /// Longest life of the agent's token, seconds.
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, examples(300)))]
-    pub max_ttl: i64,
+    #[cfg_attr(feature = "openapi", schema(value_type = i64, minimum = 1, examples(300)))]
+    pub max_ttl: Ttl,
 }
 
 /// The answer of `POST /v1/admin/launch-tokens`, with status 201.

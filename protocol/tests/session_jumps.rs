@@ -10,17 +10,18 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::clock::{Clock, ManualClock};
 use agentwrit_protocol::session::*;
-use agentwrit_protocol::{JudgingClock, Times};
+use agentwrit_protocol::{JudgingClock, Times, Ttl, UnixSeconds};
 use proptest::prelude::*;
 
-const LIFE: i64 = 900;
-const OVERLAP: i64 = 10_000;
-/// Longer than any token lives, milliseconds.
-const REVOKED_FOR: i64 = 1_000_000;
+const LIFE: Ttl = Ttl::seconds(900);
+const OVERLAP: Duration = Duration::from_secs(10);
+/// Longer than any token lives.
+const REVOKED_FOR: Duration = Duration::from_secs(1_000);
 
 /// One thing that happens. Numbers choose among the tokens.
 #[derive(Debug, Clone)]
@@ -62,8 +63,8 @@ struct Token {
     /// It was refused for good; by a step of the wall clock that the mark has not taken over when false, which a restart
     /// forgets.
     refused: Option<bool>,
-    /// When its life is over, monotonic milliseconds; unknown when the wall clock ran ahead of the mark at its issue.
-    over: Option<i64>,
+    /// When its life is over, by the monotonic clock; unknown when the wall clock ran ahead of the mark at its issue.
+    over: Option<Duration>,
 }
 
 struct World {
@@ -83,14 +84,10 @@ impl World {
         Self {
             clock,
             judging,
-            view: RevocationView::loaded(0, []),
+            view: RevocationView::loaded(UnixSeconds::new(0), []),
             stored: Vec::new(),
             tokens: Vec::new(),
         }
-    }
-
-    fn monotonic(&self) -> i64 {
-        i64::try_from(self.clock.monotonic().as_millis()).unwrap()
     }
 
     fn change(&mut self, change: ViewChange) {
@@ -106,7 +103,7 @@ impl World {
             sid: claims.sid,
             reason,
             overlap_until,
-            until: end_of_second(claims.exp),
+            until: claims.exp.end(),
         };
         match op {
             Op::Issue => self.issue(times),
@@ -125,7 +122,7 @@ impl World {
                     jti: "next".into(),
                     previous: claims.jti,
                     overlap_until: overlap.then_some(times.judged + OVERLAP),
-                    until: end_of_second(claims.exp),
+                    until: claims.exp.end(),
                 });
             }
             Op::Revoke(level, number) => {
@@ -159,7 +156,7 @@ impl World {
                 let judging = JudgingClock::new(Arc::<ManualClock>::clone(&self.clock));
                 judging.load(Some(times.mark));
                 self.judging = judging;
-                self.view = RevocationView::loaded(0, self.stored.clone());
+                self.view = RevocationView::loaded(UnixSeconds::new(0), self.stored.clone());
                 for token in &mut self.tokens {
                     token.refused = token.refused.filter(|for_good| *for_good);
                 }
@@ -171,7 +168,7 @@ impl World {
         if times.is_behind() {
             return;
         }
-        let iat = times.wall.div_euclid(1000);
+        let iat = times.wall.second();
         let number = self.tokens.len();
         let claims = Claims {
             sub: format!("agent-{}", number % 5),
@@ -187,7 +184,8 @@ impl World {
         if self.view.state(&claims, times) != TokenState::Active {
             return;
         }
-        let over = (times.wall <= times.mark).then(|| self.monotonic() + (LIFE + 1) * 1000);
+        let over =
+            (times.wall <= times.mark).then(|| self.clock.monotonic() + LIFE.duration() + Duration::from_secs(1));
         self.tokens.push(Token {
             claims,
             refused: None,
@@ -198,19 +196,19 @@ impl World {
     /// What a verifier does, and whether that agrees with the account.
     fn check(&mut self) {
         let times = self.judging.times();
-        let now = self.monotonic();
+        let now = self.clock.monotonic();
         for token in &mut self.tokens {
             let claims = &token.claims;
-            let refused = if claims.exp < times.judged.div_euclid(1000) {
-                let by_mark = claims.exp < times.mark.div_euclid(1000);
+            let refused = if claims.exp < times.judged.second() {
+                let by_mark = claims.exp < times.mark.second();
                 if !by_mark {
                     self.view.apply(ViewChange::Expired {
                         jti: claims.jti.clone(),
-                        until: end_of_second(claims.exp),
+                        until: claims.exp.end(),
                     });
                 }
                 Some(by_mark)
-            } else if times.wall.div_euclid(1000) < claims.nbf {
+            } else if times.wall.second() < claims.nbf {
                 None
             } else if self.view.state(claims, times) == TokenState::Active {
                 assert_eq!(token.refused, None, "{claims:?} comes back to life, {times:?}");

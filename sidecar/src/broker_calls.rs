@@ -51,7 +51,11 @@ pub(crate) async fn register(client: &BrokerClient, config: &Config, key: &Agent
         requested_ttl: config.ttl_seconds,
     };
     let registered = client.register(&request).await.map_err(at(BrokerRequest::Register))?;
-    read(BrokerRequest::Register, registered.access_token, registered.expires_in)
+    read(
+        BrokerRequest::Register,
+        registered.access_token,
+        registered.expires_in.get(),
+    )
 }
 
 /// Renews a token, with a proof that this process holds its key; `time` is the broker's, Unix seconds.
@@ -74,7 +78,7 @@ pub(crate) async fn renew(
         .renew(&held.token, renewal)
         .await
         .map_err(|error| Failure::new(BrokerRequest::Renew, &error))?;
-    read(BrokerRequest::Renew, renewed.access_token, renewed.expires_in)
+    read(BrokerRequest::Renew, renewed.access_token, renewed.expires_in.get())
 }
 
 fn read(request: BrokerRequest, token: Sensitive, expires_in: i64) -> Result<Issued, Failure> {

@@ -4,7 +4,7 @@
 //! [`RenewalText`] never is. So no signature of a renewal can register, nor that of a registration renew.
 
 use agentwrit_protocol::renewal_proof::{RenewalProof, RenewalText};
-use agentwrit_protocol::{Entropy, EntropyError};
+use agentwrit_protocol::{Entropy, EntropyError, UnixSeconds};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
@@ -67,6 +67,7 @@ impl AgentKey {
     /// The proof that the caller holds this key, for the renewal of an agent's token; `time` is the broker's, Unix
     /// seconds. `None` when no broker can have made a token with these ids.
     pub(crate) fn prove(&self, agent_id: &str, jti: &str, time: i64) -> Option<RenewalProof> {
+        let time = UnixSeconds::new(time);
         let text = RenewalText::of(agent_id, jti, time)?;
         Some(RenewalProof {
             time,
@@ -101,7 +102,7 @@ mod tests {
         let key = AgentKey::generate(&SequenceEntropy::default()).unwrap();
         let agent = "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0001";
         let proof = key.prove(agent, "jti-1", 1_800_000_000).unwrap();
-        assert_eq!(proof.time, 1_800_000_000);
+        assert_eq!(proof.time, UnixSeconds::new(1_800_000_000));
         key.0
             .verifying_key()
             .verify_strict(

@@ -54,8 +54,10 @@ impl Log {
             Level::Warn => "WARN",
         };
         let text = one_line(text);
-        self.sink
-            .line(&format!("{} {level} {text}", timestamp(self.clock.unix_seconds())));
+        self.sink.line(&format!(
+            "{} {level} {text}",
+            timestamp(self.clock.unix_seconds().get())
+        ));
     }
 }
 

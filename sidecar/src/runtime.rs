@@ -91,7 +91,7 @@ impl Runtime {
 
     fn now(&self) -> Now {
         Now {
-            wall: self.clock.unix_millis(),
+            wall: self.clock.unix_millis().get(),
             mono: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX),
         }
     }
@@ -140,7 +140,7 @@ impl Runtime {
                 Box::pin(async move { Event::Registered(broker_calls::register(&client, &config, &key).await) })
             }
             Action::Renew { held, idempotency_key } => {
-                let time = broker_time.at(clock.unix_seconds());
+                let time = broker_time.at(clock.unix_seconds().get());
                 Box::pin(async move {
                     Event::Renewed(broker_calls::renew(&client, &key, &held, idempotency_key.as_deref(), time).await)
                 })
@@ -162,7 +162,7 @@ impl Runtime {
         Some(Box::pin(async move {
             let event = asked.await;
             if let Some(time) = client.take_time() {
-                broker_time.heard(time, clock.unix_seconds());
+                broker_time.heard(time, clock.unix_seconds().get());
             }
             event
         }))

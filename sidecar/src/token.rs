@@ -26,14 +26,14 @@ impl Issued {
     /// Reads a token's claims; `None` when it isn't a token or is never valid.
     pub fn read(token: Sensitive) -> Option<Self> {
         let claims: Claims = unverified(token.expose())?;
-        let life = claims.exp.checked_sub(claims.iat)?;
+        let life = claims.exp.get().checked_sub(claims.iat.get())?;
         (life > 0).then(|| Self {
             token,
             agent_id: claims.sub,
             jti: claims.jti,
             task_id: claims.task_id,
             scopes: claims.scope.len(),
-            exp: claims.exp,
+            exp: claims.exp.get(),
             life,
         })
     }

@@ -192,7 +192,7 @@ impl Broker {
     fn is_current(&self, token: &str) -> bool {
         let claims = claims(token);
         let moment = |name: &str| claims[name].as_i64().unwrap();
-        (moment("iat")..=moment("exp")).contains(&self.clock.unix_seconds())
+        (moment("iat")..=moment("exp")).contains(&self.clock.unix_seconds().get())
     }
 
     /// The admin's token was refused: the next call logs in again.

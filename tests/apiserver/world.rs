@@ -162,7 +162,7 @@ async fn serve(started: mpsc::Sender<Shared>) {
         .with_env_filter("warn,agentwrit_controller=info")
         .try_init();
     let client = client().await;
-    let run_name = format!("{:x}", SystemClock.unix_millis() & 0xff_ffff);
+    let run_name = format!("{:x}", SystemClock.unix_millis().get() & 0xff_ffff);
     let release = format!("awt-system-{run_name}");
     install_crds(&client).await;
     let namespace = serde_json::from_value(json!({"metadata": {"name": release}})).unwrap();

@@ -1,5 +1,6 @@
 //! Whose token it is, what it allows, and for how long.
 
+use agentwrit_protocol::Ttl;
 use agentwrit_protocol::inject;
 
 use crate::support::cluster::{SYSTEM, shared};
@@ -27,7 +28,7 @@ async fn the_token_names_the_pod_and_holds_what_was_asked_for() {
         claims.sub
     );
     assert_eq!(claims.scope, ["read:orders:42"]);
-    assert_eq!(claims.exp - claims.iat, 30);
+    assert_eq!(claims.exp - claims.iat, Ttl::seconds(30));
     assert_eq!(claims.iss, format!("https://agentwrit-broker.{SYSTEM}.svc:8443"));
     assert_eq!(claims.aud, ["agentwrit:agentwrit.local"]);
     assert_eq!(

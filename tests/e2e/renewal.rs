@@ -1,5 +1,6 @@
 //! A token lives seconds, its pod much longer.
 
+use agentwrit_protocol::Ttl;
 use agentwrit_protocol::inject;
 
 use crate::support::broker::Broker;
@@ -27,7 +28,7 @@ async fn the_token_is_renewed_in_time_while_the_pod_runs() {
     let broker = shop.broker().await;
     let first = shop.token("reader").unwrap();
     let before = broker.claims(&first).await.unwrap();
-    assert_eq!(before.exp - before.iat, 10);
+    assert_eq!(before.exp - before.iat, Ttl::seconds(10));
     shop.log_line("reader", "app", &["the token was renewed"], seconds(20))
         .await;
     eventually("the first token is refused", seconds(20), async || {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use agentwrit_protocol::inject::IDENTITY_TOKEN_SECONDS;
 use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_protocol::{Ttl, UnixSeconds};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::SecretString;
@@ -13,11 +14,11 @@ use serde_json::value::RawValue;
 
 /// Longest bearer that is looked at, bytes.
 const MAX_BEARER_BYTES: usize = 8 * 1024;
-/// How far broker's and API server's clocks may differ, seconds; the API server decides in the end.
-const CLOCK_LEEWAY: i64 = 30;
+/// How far broker's and API server's clocks may differ; the API server decides in the end.
+const CLOCK_LEEWAY: Ttl = Ttl::seconds(30);
 
 const _: () = assert!(
-    CLOCK_LEEWAY < IDENTITY_TOKEN_SECONDS,
+    CLOCK_LEEWAY.get() < IDENTITY_TOKEN_SECONDS,
     "the leeway would make expiry meaningless"
 );
 
@@ -64,8 +65,8 @@ impl<'de> Visitor<'de> for Among<'_> {
     }
 }
 
-/// The bearer of an `Authorization` header, when it may be worth a review at `now` (Unix seconds).
-pub(crate) fn precheck(header: Option<&str>, audience: &str, now: i64) -> Result<SecretString, DenialKind> {
+/// The bearer of an `Authorization` header, when it may be worth a review at `now`.
+pub(crate) fn precheck(header: Option<&str>, audience: &str, now: UnixSeconds) -> Result<SecretString, DenialKind> {
     let token = header
         .and_then(|text| text.strip_prefix("Bearer "))
         .filter(|token| !token.is_empty())
@@ -78,7 +79,7 @@ pub(crate) fn precheck(header: Option<&str>, audience: &str, now: i64) -> Result
     // NumericDate may have a fraction (RFC 7519 §2); its seconds fit an f64 without loss.
     let expires = time::OffsetDateTime::UNIX_EPOCH
         .checked_add(time::Duration::checked_seconds_f64(claims.exp).unwrap_or(time::Duration::ZERO));
-    if expires.is_none_or(|at| at.unix_timestamp().saturating_add(CLOCK_LEEWAY) < now) {
+    if expires.is_none_or(|at| UnixSeconds::new(at.unix_timestamp()) + CLOCK_LEEWAY < now) {
         return Err(DenialKind::BearerExpired);
     }
     Ok(SecretString::from(token))
@@ -114,7 +115,7 @@ mod tests {
     }
 
     fn check(payload: &str) -> Result<(), DenialKind> {
-        precheck(Some(&header(payload)), OURS, 1_000).map(|_| ())
+        precheck(Some(&header(payload)), OURS, UnixSeconds::new(1_000)).map(|_| ())
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod tests {
         let token = precheck(
             Some(&header(&format!(r#"{{"aud":["x","{OURS}"],"exp":1001}}"#))),
             OURS,
-            1_000,
+            UnixSeconds::new(1_000),
         )
         .unwrap();
         assert_eq!(token.expose_secret().split('.').count(), 3);
@@ -164,7 +165,7 @@ mod tests {
             assert_eq!(check(payload), Err(DenialKind::BearerMalformed), "{payload:?}");
         }
         for text in ["Bearer a.b", "Bearer a.b.c.d", "Bearer ..", "Bearer é.b.c"] {
-            let refused = precheck(Some(text), OURS, 1_000).unwrap_err();
+            let refused = precheck(Some(text), OURS, UnixSeconds::new(1_000)).unwrap_err();
             assert!(
                 matches!(refused, DenialKind::BearerMalformed | DenialKind::BearerMissing),
                 "{text}"
@@ -179,10 +180,13 @@ mod tests {
 
     #[test]
     fn only_the_bearer_scheme_counts() {
-        assert_eq!(precheck(None, OURS, 0).unwrap_err(), DenialKind::BearerMissing);
+        assert_eq!(
+            precheck(None, OURS, UnixSeconds::default()).unwrap_err(),
+            DenialKind::BearerMissing
+        );
         for text in ["", "Bearer", "Bearer ", "bearer a.b.c", "Basic a.b.c"] {
             assert_eq!(
-                precheck(Some(text), OURS, 0).unwrap_err(),
+                precheck(Some(text), OURS, UnixSeconds::default()).unwrap_err(),
                 DenialKind::BearerMissing,
                 "{text:?}"
             );

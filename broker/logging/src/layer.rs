@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_protocol::{Clock, UnixSeconds};
 use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
@@ -29,12 +29,13 @@ pub(super) struct Lines {
 /// The time as lines have it, written once a second.
 pub(super) struct Stamps {
     clock: Arc<dyn Clock>,
-    last: Mutex<(i64, Arc<str>)>,
+    last: Mutex<(UnixSeconds, Arc<str>)>,
 }
 
 impl Stamps {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let last = Mutex::new((0, rfc3339_seconds(0).into()));
+        let first = UnixSeconds::default();
+        let last = Mutex::new((first, rfc3339_seconds(first).into()));
         Self { clock, last }
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::Times;
-use agentwrit_protocol::judging::LONGEST_STEP_MILLIS;
+use agentwrit_protocol::judging::LONGEST_STEP;
+use agentwrit_protocol::{Times, UnixMillis};
 
 use agentwrit_store::Segment;
 
@@ -15,8 +15,8 @@ const BETWEEN: Duration = Duration::from_mins(5);
 /// What is remembered of the clock and of the last segment that went by age. Moments are monotonic.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// What the wall clock that is believed is ahead of the monotonic one, milliseconds.
-    ahead: Option<i64>,
+    /// When the monotonic clock stood at zero, by the wall clock that is believed.
+    start: Option<UnixMillis>,
     stepped: Option<Duration>,
     dropped: Option<Duration>,
     /// Whether the log says that several are due.
@@ -30,13 +30,11 @@ pub(super) struct Rested(Option<Duration>);
 impl Pace {
     /// Looks at the clocks.
     pub(super) fn look(&mut self, times: Times, now: Duration) {
-        let monotonic = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        let ahead = times.passed().saturating_sub(monotonic);
-        let stepped = |before: i64| ahead.saturating_sub(before) > LONGEST_STEP_MILLIS;
-        if self.ahead.is_some_and(stepped) {
+        let start = times.passed() - now;
+        if self.start.is_some_and(|before| start.since(before) > LONGEST_STEP) {
             self.stepped = Some(now);
         }
-        self.ahead = Some(ahead);
+        self.start = Some(start);
     }
 
     pub(super) fn dropped(&mut self, now: Duration) {
@@ -67,6 +65,8 @@ impl Rested {
 
 #[cfg(test)]
 mod tests {
+    use agentwrit_protocol::UnixSeconds;
+
     use super::*;
 
     fn spanning(nanos: i64) -> Segment {
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn none_goes_in_the_first_hour_of_a_process_or_of_a_step() {
         let at = |seconds: u64| Duration::from_secs(seconds);
-        let wall = |seconds: i64| Times::at(seconds * 1000);
+        let wall = |seconds: i64| Times::at(UnixSeconds::new(seconds).start());
         let mut pace = Pace::default();
         pace.look(wall(1_000_100), at(100));
         for (now, goes) in [(100, false), (3_699, false), (3_700, true)] {

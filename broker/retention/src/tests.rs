@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agentwrit_protocol::Ttl;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_store::testing::surroundings;
@@ -73,7 +74,7 @@ impl World {
             mark: folder.path().join("data.db.mark"),
             signing_key: folder.path().join("signing.key"),
             key_is_new: true,
-            max_ttl: 0,
+            max_ttl: Ttl::default(),
             retention: policy.clone(),
             declared: Declared::default(),
         };

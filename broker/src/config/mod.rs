@@ -12,7 +12,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use agentwrit_protocol::ttl::clamp_ttl;
+use agentwrit_protocol::Ttl;
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation};
 
@@ -51,14 +51,14 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Trust domain of SPIFFE ids.
     pub trust_domain: String,
-    /// Default life of agents' tokens, seconds.
-    pub default_ttl: i64,
-    /// Ceiling of every token's life, seconds; 0 = none.
-    pub max_ttl: i64,
-    /// Life of admin tokens, seconds.
-    pub admin_token_ttl: i64,
-    /// Life of the tokens of apps that were registered without one, seconds.
-    pub app_token_ttl: i64,
+    /// Default life of agents' tokens.
+    pub default_ttl: Ttl,
+    /// Ceiling of every token's life; 0 = none.
+    pub max_ttl: Ttl,
+    /// Life of admin tokens.
+    pub admin_token_ttl: Ttl,
+    /// Life of the tokens of apps that were registered without one.
+    pub app_token_ttl: Ttl,
     /// bcrypt cost of apps' secrets; no setting, but tests take a lower one.
     pub secret_cost: u32,
     /// A flag and no setting: the wall clock is right, although the store has seen a later time.
@@ -97,8 +97,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Cidr>,
     /// Attestation of pods.
     pub attest: Option<AttestConfig>,
-    /// Longest life of a session, seconds; 0 = no limit.
-    pub max_session_age: i64,
+    /// Longest life of a session; 0 = no limit.
+    pub max_session_age: Ttl,
     /// Most scopes in one list, for all but attested agents.
     pub max_scopes: usize,
     /// Longest scope, bytes, for all but attested agents.
@@ -107,8 +107,8 @@ pub struct Config {
     pub session_rate: u32,
     /// Delegations that stand under one session, but for attested agents; 0 = no limit.
     pub max_open_delegations: usize,
-    /// How long before `iat` every token is good already, by its `nbf`, seconds.
-    pub nbf_skew: i64,
+    /// How long before `iat` every token is good already, by its `nbf`.
+    pub nbf_skew: Ttl,
     /// What to say at start, as WARN.
     pub warnings: Vec<String>,
 }
@@ -133,8 +133,8 @@ impl Config {
         }
     }
 
-    /// `ttl` under the ceiling, seconds.
-    pub fn clamp_ttl(&self, ttl: i64) -> i64 {
-        clamp_ttl(ttl, self.max_ttl)
+    /// `ttl` under the ceiling.
+    pub fn clamp_ttl(&self, ttl: Ttl) -> Ttl {
+        ttl.capped_at(self.max_ttl)
     }
 }

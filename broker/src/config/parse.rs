@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::spiffe::check_trust_domain;
+use agentwrit_protocol::{Sensitive, Ttl};
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
@@ -49,12 +49,14 @@ impl Reader<'_> {
         })
     }
 
+    fn seconds(&mut self, setting: &Setting) -> Ttl {
+        Ttl::seconds(self.number(setting))
+    }
+
     /// The life of a kind of token; 0 means that of `AA_DEFAULT_TTL` (`docs/wire-contract.md` §13.4).
-    fn life(&mut self, setting: &Setting, default_ttl: i64) -> i64 {
-        match self.number(setting) {
-            0 => default_ttl,
-            ttl => ttl,
-        }
+    fn life(&mut self, setting: &Setting, default_ttl: Ttl) -> Ttl {
+        let ttl = self.seconds(setting);
+        if ttl == Ttl::default() { default_ttl } else { ttl }
     }
 
     fn retention(&mut self) -> Retention {
@@ -241,11 +243,11 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     });
     let trust_domain = reader.text_or_default(&set::TRUST_DOMAIN);
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
-    let given_ttl: i64 = reader.number(&set::DEFAULT_TTL);
-    let default_ttl = match given_ttl {
+    let given_ttl = reader.number(&set::DEFAULT_TTL);
+    let default_ttl = Ttl::seconds(match given_ttl {
         0 => set::DEFAULT_TTL.default.parse().unwrap_or_default(),
         ttl => ttl,
-    };
+    });
     let signing_key_path = PathBuf::from(reader.text_or_default(&set::SIGNING_KEY_PATH));
     let store_mark = reader
         .text(&set::STORE_MARK)
@@ -263,7 +265,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         ),
         trust_domain,
         default_ttl,
-        max_ttl: reader.number(&set::MAX_TTL),
+        max_ttl: reader.seconds(&set::MAX_TTL),
         admin_token_ttl: reader.life(&set::ADMIN_TOKEN_TTL, default_ttl),
         app_token_ttl: reader.life(&set::APP_TOKEN_TTL, default_ttl),
         secret_cost: APP_COST,
@@ -285,12 +287,12 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         denial_audit_rate: reader.number(&set::DENIAL_AUDIT_RATE),
         trusted_proxies: reader.proxies(),
         attest: reader.attest(),
-        max_session_age: reader.number(&set::MAX_SESSION_AGE),
+        max_session_age: reader.seconds(&set::MAX_SESSION_AGE),
         max_scopes: reader.number(&set::MAX_SCOPES),
         max_scope_bytes: reader.number(&set::MAX_SCOPE_BYTES),
         session_rate: reader.number(&set::SESSION_RATE),
         max_open_delegations: reader.number(&set::MAX_OPEN_DELEGATIONS),
-        nbf_skew: reader.number(&set::NBF_SKEW_SECONDS),
+        nbf_skew: reader.seconds(&set::NBF_SKEW_SECONDS),
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);
@@ -323,7 +325,7 @@ fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
     if mode == Some(Mode::Development) || (mode.is_none() && !config.store_required) {
         warnings.push("MODE=development, the default: MODE=production in the config file ends this warning".to_owned());
     }
-    if config.max_ttl > 0 && config.default_ttl > config.max_ttl {
+    if config.max_ttl.is_positive() && config.default_ttl > config.max_ttl {
         warnings.push("AA_DEFAULT_TTL exceeds AA_MAX_TTL".to_owned());
     }
     if let Some(store) = config.store.path()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use agentwrit_protocol::Ttl;
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
 
 use super::settings::Kind;
@@ -30,15 +31,15 @@ fn defaults_are_the_contracts() {
     let config = load(&[GOOD]).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(
-        (
+        [
             config.default_ttl,
             config.max_ttl,
             config.admin_token_ttl,
             config.app_token_ttl,
             config.max_session_age,
             config.nbf_skew
-        ),
-        (300, 86_400, 300, 1800, 0, 0)
+        ],
+        [300, 86_400, 300, 1800, 0, 0].map(Ttl::seconds)
     );
     assert_eq!(
         (
@@ -69,7 +70,10 @@ fn defaults_are_the_contracts() {
             .warnings
             .is_empty()
     );
-    assert_eq!((config.clamp_ttl(100_000), config.secret_cost), (86_400, 12));
+    assert_eq!(
+        (config.clamp_ttl(Ttl::seconds(100_000)), config.secret_cost),
+        (Ttl::seconds(86_400), 12)
+    );
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn empty_is_unset_but_for_the_two_that_say_something() {
         ("AA_DB_PATH", ""),
     ])
     .unwrap();
-    assert_eq!((config.max_ttl, config.store), (86_400, StoreLocation::Memory));
+    assert_eq!((config.max_ttl.get(), config.store), (86_400, StoreLocation::Memory));
     assert_eq!(
         failure(&[("AA_ADMIN_SECRET", "")]),
         "AA_ADMIN_SECRET must be set (non-empty)"
@@ -157,7 +161,7 @@ fn lives_of_zero_are_the_default_one() {
     for (default, wanted) in [("", 300), ("0", 300), ("600", 600)] {
         let config = load(&[GOOD, zero[0], zero[1], ("AA_DEFAULT_TTL", default)]).unwrap();
         let lives = [config.default_ttl, config.admin_token_ttl, config.app_token_ttl];
-        assert_eq!(lives, [wanted; 3], "{default:?}");
+        assert_eq!(lives, [Ttl::seconds(wanted); 3], "{default:?}");
         let warned = config
             .warnings
             .iter()

@@ -1,7 +1,7 @@
 //! Errors on their way to `application/problem+json`.
 
 use agentwrit_json::Unreadable;
-use agentwrit_protocol::{ErrorCode, Problem, go_json};
+use agentwrit_protocol::{ErrorCode, Problem, UnixSeconds, go_json};
 use agentwrit_store::StoreError;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
@@ -17,7 +17,7 @@ pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 pub struct ApiError {
     problem: Box<Problem>,
     retry_after: Option<u32>,
-    date: Option<i64>,
+    date: Option<UnixSeconds>,
     closes: bool,
 }
 
@@ -66,8 +66,8 @@ impl ApiError {
 
     /// Sets `Date` to the time that the refusal was decided by, Unix seconds.
     #[must_use]
-    pub fn date(mut self, unix_seconds: i64) -> Self {
-        self.date = Some(unix_seconds);
+    pub fn date(mut self, moment: UnixSeconds) -> Self {
+        self.date = Some(moment);
         self
     }
 

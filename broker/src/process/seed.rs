@@ -1,7 +1,7 @@
 //! `AA_SEED_TOKENS`: a launch token and an admin token for a first try.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::{Sensitive, Ttl};
 
 use crate::broker::Broker;
 use crate::service::admin;
@@ -26,7 +26,7 @@ impl From<Internal> for SeedError {
 pub async fn seed(broker: &Broker) -> Result<(Sensitive, Sensitive), SeedError> {
     let launched = broker.launch_tokens().create_seed().await?;
     // Under the ceiling like every token: a revocation is kept for the longest life that the ceiling allows.
-    let ttl = broker.config.clamp_ttl(3600);
+    let ttl = broker.config.clamp_ttl(Ttl::seconds(3600));
     let claims = admin::claims(&broker.tokens, &broker.ids, broker.clock.as_ref(), ttl).map_err(Internal::from)?;
     // Good for every broker of these keys, whatever its audience.
     let claims = Claims {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 
 use agentwrit_store::{BoxError, CheckpointSigner, RevocationListener, ViewChange};
@@ -31,7 +32,7 @@ impl CheckpointSigner for ChainSigner {
 pub(crate) struct ViewFollower(pub(crate) Arc<SharedRevocationView>);
 
 impl RevocationListener for ViewFollower {
-    fn loaded(&self, min_iat: i64, changes: Vec<ViewChange>) {
+    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
         self.0.load(min_iat, changes);
     }
 

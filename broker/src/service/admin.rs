@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::{Clock, EntropyError, Sensitive};
+use agentwrit_protocol::{Clock, EntropyError, Sensitive, Ttl};
 use agentwrit_server::Source;
 use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, Store, StoreError, Tx};
 use async_trait::async_trait;
@@ -49,8 +49,8 @@ pub(crate) struct AdminLogin<'a> {
     pub(crate) tokens: &'a TokenIssuer,
     pub(crate) denials: &'a DenialAuditor,
     pub(crate) counted: &'a IntCounterVec,
-    /// Life of the token, seconds.
-    pub(crate) ttl: i64,
+    /// Life of the token.
+    pub(crate) ttl: Ttl,
 }
 
 impl AdminLogin<'_> {
@@ -101,7 +101,7 @@ pub(crate) fn claims(
     tokens: &TokenIssuer,
     ids: &IdGenerator,
     clock: &dyn Clock,
-    ttl: i64,
+    ttl: Ttl,
 ) -> Result<Claims, EntropyError> {
     Ok(tokens.claims(
         "admin",

@@ -3,7 +3,7 @@
 use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::wire::ChallengeResponse;
 use agentwrit_store::{Store, StoreError};
-use agentwrit_tokens::nonce::{NONCE_SECONDS, NonceIssuer};
+use agentwrit_tokens::nonce::{NONCE_TTL, NonceIssuer};
 
 use super::error::Internal;
 
@@ -18,6 +18,6 @@ pub(crate) fn challenge(
     }
     Ok(ChallengeResponse {
         nonce: nonces.issue(&store.epoch(), judging.times().judged)?,
-        expires_in: NONCE_SECONDS,
+        expires_in: NONCE_TTL,
     })
 }

@@ -4,7 +4,7 @@ use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::wire::LaunchTokenRequest;
-use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive};
+use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive, Ttl};
 use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Store,
     StoreError, Tx,
@@ -19,10 +19,10 @@ use super::session::launch_token_check::RecentLaunchTokens;
 use crate::config::Config;
 use crate::ids::IdGenerator;
 
-/// Life of a launch token when none is asked for, seconds.
-const DEFAULT_LIFE: i64 = 30;
-/// Longest life of a launch token, seconds.
-const LONGEST_LIFE: i64 = 86_400;
+/// Life of a launch token when none is asked for.
+const DEFAULT_LIFE: Ttl = Ttl::seconds(30);
+/// Longest life of a launch token.
+const LONGEST_LIFE: Ttl = Ttl::seconds(86_400);
 /// Longest name of an agent, characters.
 const LONGEST_NAME: usize = 16 * 1024;
 
@@ -91,8 +91,8 @@ pub(crate) struct Launched {
 struct Wanted {
     agent_name: String,
     allowed_scope: ScopeSet,
-    max_ttl: i64,
-    life: i64,
+    max_ttl: Ttl,
+    life: Ttl,
     single_use: bool,
 }
 
@@ -175,7 +175,7 @@ impl LaunchTokens<'_> {
         if allowed_scope.is_empty() {
             return Err(LaunchError::Empty);
         }
-        let life = request.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_LIFE);
+        let life = request.ttl.filter(|ttl| *ttl > 0).map_or(DEFAULT_LIFE, Ttl::seconds);
         if life > LONGEST_LIFE {
             return Err(LaunchError::Life);
         }
@@ -183,8 +183,8 @@ impl LaunchTokens<'_> {
         let max_ttl = request
             .max_ttl
             .filter(|ttl| *ttl > 0)
-            .unwrap_or(self.config.default_ttl)
-            .min(1_000_000_000);
+            .map_or(self.config.default_ttl, Ttl::seconds)
+            .min(Ttl::seconds(1_000_000_000));
         Ok(Wanted {
             agent_name: agent_name.to_owned(),
             allowed_scope,
@@ -224,8 +224,8 @@ impl LaunchTokens<'_> {
         let wanted = Wanted {
             agent_name: "seed".to_owned(),
             allowed_scope: ScopeSet::parse(["*:*:*"]).map_err(CeilingError::from)?,
-            max_ttl: self.config.clamp_ttl(3600),
-            life: 3600,
+            max_ttl: self.config.clamp_ttl(Ttl::seconds(3600)),
+            life: Ttl::seconds(3600),
             single_use: true,
         };
         self.mint(None, self.prepare(wanted, "seed", "")?).await
@@ -233,11 +233,7 @@ impl LaunchTokens<'_> {
 
     fn prepare(&self, wanted: Wanted, creator: &str, source: &str) -> Result<Prepared, LaunchError> {
         let token = self.ids.random_hex::<32>()?;
-        let expires_at = self
-            .judging
-            .times()
-            .judged
-            .saturating_add(wanted.life.saturating_mul(1000));
+        let expires_at = self.judging.times().judged + wanted.life;
         let stored = LaunchToken {
             hash: LaunchTokenHash::of(&token),
             agent_name: wanted.agent_name,

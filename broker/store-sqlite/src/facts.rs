@@ -1,5 +1,6 @@
 //! Facts about the store: rows of the table `meta`.
 
+use agentwrit_protocol::UnixMillis;
 use agentwrit_store::{MetaKey, Result, StoreError};
 use rusqlite::Connection;
 
@@ -18,18 +19,21 @@ pub(crate) fn write(connection: &Connection, key: MetaKey, value: &str) -> Resul
     connection.change("write_meta", sql, [key.as_str(), value]).map(drop)
 }
 
-/// The high-water mark, Unix milliseconds; `None` in a store that has none yet.
-pub(crate) fn high_water(connection: &Connection) -> Result<Option<i64>> {
+/// The high-water mark; `None` in a store that has none yet.
+pub(crate) fn high_water(connection: &Connection) -> Result<Option<UnixMillis>> {
     let Some(text) = read(connection, MetaKey::HighWater)? else {
         return Ok(None);
     };
-    text.parse().map(Some).map_err(|_| StoreError::Corrupt {
-        what: "high_water",
-        why: format!("{text:?} is no number"),
-    })
+    text.parse()
+        .map(UnixMillis::new)
+        .map(Some)
+        .map_err(|_| StoreError::Corrupt {
+            what: "high_water",
+            why: format!("{text:?} is no number"),
+        })
 }
 
 /// Keeps the high-water mark for the next start.
-pub(crate) fn keep_high_water(connection: &Connection, mark: i64) -> Result<()> {
+pub(crate) fn keep_high_water(connection: &Connection, mark: UnixMillis) -> Result<()> {
     write(connection, MetaKey::HighWater, &mark.to_string())
 }

@@ -150,7 +150,7 @@ impl SqliteStore {
 impl StoreBackend for SqliteStore {
     fn submit(&self, job: Box<dyn Job>) -> Result<()> {
         let status = &self.shared.status;
-        if job.issues() && is_wrong(self.shared.judging.times(), status.min_iat.load(Ordering::SeqCst)) {
+        if job.issues() && is_wrong(self.shared.judging.times(), status.min_iat()) {
             return Err(StoreError::Clock);
         }
         if !job.uses_reserves() && self.refuses() {

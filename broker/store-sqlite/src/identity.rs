@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
-use agentwrit_protocol::{Clock, Entropy, Times, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, Times, Ttl, UnixSeconds, lower_hex};
 use agentwrit_store::{EventDraft, MetaKey, Result, StoreError};
 use rusqlite::Connection;
 
@@ -21,8 +21,8 @@ const OPEN: &str = "open";
 /// What a store says of itself.
 pub(super) struct Identity {
     pub(super) epoch: String,
-    /// Unix second: older tokens are refused.
-    pub(super) min_iat: i64,
+    /// Older tokens are refused.
+    pub(super) min_iat: UnixSeconds,
     /// Whether that is now, and nothing was issued since.
     pub(super) fresh: bool,
     /// Whether this process made the store: it is no copy, so that what it has issued stands.
@@ -33,7 +33,7 @@ impl Identity {
     /// That of a store in use.
     pub(super) fn of(connection: &Connection, epoch: String) -> Result<Self> {
         let text = facts::read(connection, MetaKey::MinIat)?.unwrap_or_default();
-        let min_iat = text.parse().map_err(|_| StoreError::Corrupt {
+        let min_iat = text.parse().map(UnixSeconds::new).map_err(|_| StoreError::Corrupt {
             what: "min_iat",
             why: format!("{text:?} is no number"),
         })?;
@@ -47,15 +47,14 @@ impl Identity {
 }
 
 /// A second that no token was issued in yet: tokens date themselves in whole ones.
-pub(super) fn next_second(shared: &Shared) -> i64 {
+pub(super) fn next_second(shared: &Shared) -> UnixSeconds {
     let times = shared.judging.observe();
-    let next = times.judged.div_euclid(1000).saturating_add(1);
+    let next = times.judged.second() + Ttl::seconds(1);
     // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
-    if times.judged.saturating_sub(times.wall) >= 1000 {
+    if times.judged.since(times.wall) >= Duration::from_secs(1) {
         return next;
     }
-    let left = next.saturating_mul(1000).saturating_sub(times.wall).unsigned_abs();
-    std::thread::sleep(Duration::from_millis(left));
+    std::thread::sleep(next.start().since(times.wall));
     shared.clock.unix_seconds()
 }
 
@@ -67,7 +66,7 @@ pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
 
 /// Takes the wall clock for right when the mark is too far ahead of it, and answers both times; otherwise there is
 /// nothing to accept.
-fn accept_clock(shared: &Shared, min_iat: i64) -> Option<String> {
+fn accept_clock(shared: &Shared, min_iat: UnixSeconds) -> Option<String> {
     let times = shared.judging.observe();
     if !is_wrong(times, min_iat) {
         tracing::warn!(target: "STORE", component = "Clock",
@@ -81,14 +80,16 @@ fn accept_clock(shared: &Shared, min_iat: i64) -> Option<String> {
 
 /// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
 /// the clock gets there.
-fn end_the_future(connection: &Connection, times: Times, min_iat: i64) -> Result<()> {
+fn end_the_future(connection: &Connection, times: Times, min_iat: UnixSeconds) -> Result<()> {
     const OPERATION: &str = "end_session";
     let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat >= ?2 OR ended_at > ?1";
-    connection.change(OPERATION, sql, [times.wall, min_iat])?;
+    connection.change(OPERATION, sql, [times.wall.get(), min_iat.get()])?;
     let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
-    connection.change(OPERATION, sql, [times.wall])?;
+    connection.change(OPERATION, sql, [times.wall.get()])?;
     let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";
-    connection.change(OPERATION, sql, [AT_ONCE, times.wall]).map(drop)
+    connection
+        .change(OPERATION, sql, [AT_ONCE.get(), times.wall.get()])
+        .map(drop)
 }
 
 /// Reads epoch and `min_iat`, or begins an epoch: of a new store, or because a person accepts the wall clock, of which
@@ -102,7 +103,8 @@ pub(super) fn read_or_begin_epoch(
     let transaction = begin(connection, OPEN)?;
     let read = |key| facts::read(&transaction, key);
     let known = read(MetaKey::Epoch)?.zip(read(MetaKey::MinIat)?);
-    let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok()).unwrap_or(0);
+    let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok());
+    let min_iat = min_iat.map(UnixSeconds::new).unwrap_or_default();
     let asked = shared.accept_clock.load(Ordering::SeqCst);
     let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
     let mut links = None;
@@ -167,7 +169,11 @@ fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identit
     // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
     // made with the store has signed nothing before it.
     let first = shared.first.swap(false, Ordering::SeqCst);
-    let min_iat = if first { 0 } else { next_second(shared) };
+    let min_iat = if first {
+        UnixSeconds::default()
+    } else {
+        next_second(shared)
+    };
     facts::write(connection, MetaKey::Epoch, &epoch)?;
     facts::write(connection, MetaKey::MinIat, &min_iat.to_string())?;
     shared.status.made(epoch.clone());
@@ -180,10 +186,12 @@ fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identit
 }
 
 /// Notes the longest TTL that was ever in force; 0 is no bound.
-fn keep_longest_ttl(connection: &Connection, max_ttl: i64) -> Result<()> {
-    let known = facts::read(connection, MetaKey::LongestTtl)?.and_then(|text| text.parse::<i64>().ok());
+fn keep_longest_ttl(connection: &Connection, max_ttl: Ttl) -> Result<()> {
+    const NO_BOUND: Ttl = Ttl::seconds(0);
+    let known = facts::read(connection, MetaKey::LongestTtl)?.and_then(|text| text.parse().ok());
+    let known = known.map(Ttl::seconds);
     let longest = match known {
-        Some(known) if known == 0 || max_ttl == 0 => 0,
+        Some(known) if known == NO_BOUND || max_ttl == NO_BOUND => NO_BOUND,
         Some(known) => known.max(max_ttl),
         None => max_ttl,
     };

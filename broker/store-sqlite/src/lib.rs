@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod audit;
+mod columns;
 mod committer;
 mod disk;
 mod error;

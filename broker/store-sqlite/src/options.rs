@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use agentwrit_protocol::Ttl;
 use agentwrit_store::{Retention, StoreLocation};
 
 /// How the store is to be opened.
@@ -17,8 +18,8 @@ pub struct OpenOptions {
     pub signing_key: PathBuf,
     /// Whether the signing key was made just now, so that no store can have been beside it before.
     pub key_is_new: bool,
-    /// `AA_MAX_TTL`, seconds; 0 = no bound.
-    pub max_ttl: i64,
+    /// `AA_MAX_TTL`; 0 = no bound.
+    pub max_ttl: Ttl,
     /// How long the audit trail is kept.
     pub retention: Retention,
     /// What a person says at this start.

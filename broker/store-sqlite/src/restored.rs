@@ -101,9 +101,9 @@ pub(super) fn begin_anew(
         // Also for commands that wait already, and whose bearers were looked at before: agents start over.
         let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded' \
                    WHERE ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > ?1)";
-        transaction.change(OPERATION, sql, [AT_ONCE])?;
+        transaction.change(OPERATION, sql, [AT_ONCE.get()])?;
         let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
-        transaction.change(OPERATION, sql, [shared.clock.unix_millis()])?;
+        transaction.change(OPERATION, sql, [shared.clock.unix_millis().get()])?;
     }
     let event = EventDraft::success(EventType::StoreRestored, detail.clone());
     let links = append_event(&transaction, head, shared, event)?;

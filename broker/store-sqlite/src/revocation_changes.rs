@@ -1,9 +1,10 @@
 //! What a store holds of revocations at its opening, for the revocation view.
 
-use agentwrit_protocol::Times;
+use agentwrit_protocol::{Times, UnixMillis, UnixSeconds};
 use agentwrit_store::{EndReason, FromStored, Result, Revocation, RevocationLevel, ViewChange};
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
+use super::columns;
 use super::error::Operation;
 use super::statements::Statements;
 use crate::rows::session::kept_until;
@@ -12,22 +13,22 @@ use crate::rows::session::kept_until;
 pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<ViewChange>> {
     const SESSIONS: &str = "load_sessions";
     const REVOCATIONS: &str = "load_revocations";
-    let passed_seconds = times.passed().div_euclid(1000);
-    let overlap_until = |moment: i64| (moment > times.judged).then_some(moment);
+    let passed = times.passed().second();
+    let overlap_until = |moment| Some(UnixMillis::new(moment)).filter(|moment| *moment > times.judged);
+    let end_of = |row: &Row<'_>, last_exp| row.get(last_exp).map(UnixSeconds::new).map(UnixSeconds::end);
     let mut changes = connection.all(
         SESSIONS,
         "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
          WHERE ended_at IS NOT NULL AND last_exp >= ?",
-        [passed_seconds],
+        [passed.get()],
         |row| {
             let reason: String = row.get(1).during(SESSIONS)?;
             let reason = EndReason::from_stored(&reason)?;
-            let moment: i64 = row.get(2).during(SESSIONS)?;
             Ok(ViewChange::SessionEnded {
                 sid: row.get(0).during(SESSIONS)?,
                 reason,
-                overlap_until: overlap_until(moment).filter(|_| reason == EndReason::Superseded),
-                until: ViewChange::end_of_second(row.get(3).during(SESSIONS)?),
+                overlap_until: overlap_until(row.get(2).during(SESSIONS)?).filter(|_| reason == EndReason::Superseded),
+                until: end_of(row, 3).during(SESSIONS)?,
             })
         },
     )?;
@@ -35,27 +36,27 @@ pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<
         SESSIONS,
         "SELECT sid, jti, prev_jti, prev_over, last_exp FROM sessions \
          WHERE kept_until >= ? AND prev_jti IS NOT NULL AND last_exp >= ?",
-        [kept_until(passed_seconds), passed_seconds],
+        [kept_until(passed).get(), passed.get()],
         |row| {
             Ok(ViewChange::Renewed {
                 node: row.get(0).during(SESSIONS)?,
                 jti: row.get(1).during(SESSIONS)?,
                 previous: row.get(2).during(SESSIONS)?,
                 overlap_until: overlap_until(row.get(3).during(SESSIONS)?),
-                until: ViewChange::end_of_second(row.get(4).during(SESSIONS)?),
+                until: end_of(row, 4).during(SESSIONS)?,
             })
         },
     )?);
     changes.extend(connection.all(
         REVOCATIONS,
         "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= ?",
-        [times.passed()],
+        [times.passed().get()],
         |row| {
             let level: String = row.get(0).during(REVOCATIONS)?;
             Ok(ViewChange::Revoked(Revocation {
                 level: RevocationLevel::from_stored(&level)?,
                 target: row.get(1).during(REVOCATIONS)?,
-                until: row.get(2).during(REVOCATIONS)?,
+                until: columns::any_millis(row, 2).during(REVOCATIONS)?,
             }))
         },
     )?);

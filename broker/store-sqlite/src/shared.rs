@@ -1,9 +1,9 @@
 //! What the parts of the store share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl, UnixSeconds};
 use agentwrit_store::segment::Retention;
 use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<dyn DenialGate>,
     pub(crate) status: StoreStatus,
     pub(crate) matches: FilterCache,
-    pub(crate) max_ttl: i64,
+    pub(crate) max_ttl: Ttl,
     pub(crate) memory_run: MemoryRun,
     pub(crate) mark: MarkFile,
     pub(crate) retention: Retention,
@@ -73,8 +73,8 @@ impl Shared {
     }
 
     /// Replaces what is known of revocations by what the store holds.
-    pub(super) fn load_revocations(&self, min_iat: i64, changes: Vec<ViewChange>) {
+    pub(super) fn load_revocations(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
         self.revocations.loaded(min_iat, changes);
-        self.status.min_iat.store(min_iat, Ordering::SeqCst);
+        self.status.set_min_iat(min_iat);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use agentwrit_protocol::StoreMark;
+use agentwrit_protocol::{StoreMark, UnixSeconds};
 use agentwrit_store::{StoreError, StoreObserver};
 
 use crate::audit::chain::ChainHead;
@@ -20,8 +20,7 @@ pub(crate) struct StoreStatus {
     /// Epoch of a store that this process made; empty when there is none.
     pub(crate) made: RwLock<String>,
     pub(crate) failure: RwLock<Option<&'static str>>,
-    /// Unix second: tokens that were issued before are refused.
-    pub(crate) min_iat: AtomicI64,
+    min_iat: AtomicI64,
     pub(crate) space: Space,
     /// Whether only what takes authority away is done, since the trail can't be exported and nothing may be dropped.
     pub(crate) refusing: AtomicBool,
@@ -41,6 +40,15 @@ impl StoreStatus {
             space: Space::new(observer),
             refusing: AtomicBool::default(),
         }
+    }
+
+    /// Tokens that were issued before are refused.
+    pub(crate) fn min_iat(&self) -> UnixSeconds {
+        UnixSeconds::new(self.min_iat.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn set_min_iat(&self, min_iat: UnixSeconds) {
+        self.min_iat.store(min_iat.get(), Ordering::SeqCst);
     }
 
     pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {

@@ -1,8 +1,9 @@
 //! One command's view of the open transaction.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Times};
+use agentwrit_protocol::{Clock, Times, UnixMillis};
 use agentwrit_store::segment::Segment;
 use agentwrit_store::{
     AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, StoreError, TxClock,
@@ -51,12 +52,6 @@ impl<'c> SqliteTx<'c> {
         }
     }
 
-    /// Milliseconds since the Unix epoch at the start of the command.
-    pub(crate) fn millis(&self) -> i64 {
-        let seconds = self.now.unix_timestamp().saturating_mul(1000);
-        seconds.saturating_add(i64::from(self.now.millisecond()))
-    }
-
     /// Passes a change of revocations on to the listener, with the commit.
     pub(crate) fn view_change(&mut self, change: ViewChange) {
         self.changes.push(change);
@@ -88,8 +83,8 @@ impl TxClock for SqliteTx<'_> {
         self.times
     }
 
-    fn now_millis(&self) -> i64 {
-        self.millis()
+    fn now_millis(&self) -> UnixMillis {
+        self.now_seconds().start() + Duration::from_millis(self.now.millisecond().into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
 use agentwrit_store::{Retention, Store, StoreLocation, Surroundings};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
@@ -36,7 +37,7 @@ impl Opener for Embedded {
             mark: file("data.db.mark"),
             signing_key: file("signing.key"),
             key_is_new: true,
-            max_ttl: 0,
+            max_ttl: Ttl::default(),
             retention: Retention::default(),
             declared: Declared::default(),
         };

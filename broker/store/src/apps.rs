@@ -1,7 +1,7 @@
 //! Apps as stored.
 
 use agentwrit_protocol::apps::{AppStatus, SUBJECT_PREFIX};
-use agentwrit_protocol::{ScopeSet, Sensitive};
+use agentwrit_protocol::{ScopeSet, Sensitive, Ttl, UnixSeconds};
 use async_trait::async_trait;
 
 use super::Result;
@@ -19,14 +19,14 @@ pub struct AppRecord {
     pub secret_hash: Sensitive,
     /// Ceiling of what its agents may be allowed.
     pub scopes: ScopeSet,
-    /// Life of its tokens, seconds.
-    pub token_ttl: i64,
-    /// Unix seconds.
-    pub created_at: i64,
-    /// Unix seconds.
-    pub updated_at: i64,
-    /// Unix seconds; `None` while it is active.
-    pub deregistered_at: Option<i64>,
+    /// Life of its tokens.
+    pub token_ttl: Ttl,
+    /// When it was registered.
+    pub created_at: UnixSeconds,
+    /// When it was changed last.
+    pub updated_at: UnixSeconds,
+    /// When it was deregistered; `None` while it is active.
+    pub deregistered_at: Option<UnixSeconds>,
 }
 
 impl AppRecord {

@@ -1,6 +1,6 @@
 //! Launch tokens: what one registration may be made with.
 
-use agentwrit_protocol::{ScopeSet, lower_hex};
+use agentwrit_protocol::{ScopeSet, Ttl, UnixMillis, lower_hex};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -72,14 +72,14 @@ pub struct LaunchToken {
     pub agent_name: String,
     /// Ceiling of what the agent may ask for.
     pub allowed_scope: ScopeSet,
-    /// Longest life of the agent's token, seconds.
-    pub max_ttl: i64,
+    /// Longest life of the agent's token.
+    pub max_ttl: Ttl,
     /// Whether one registration uses it up.
     pub single_use: bool,
-    /// When its life is over, Unix milliseconds.
-    pub expires_at: i64,
-    /// When it was used up, Unix milliseconds.
-    pub consumed_at: Option<i64>,
+    /// When its life is over.
+    pub expires_at: UnixMillis,
+    /// When it was used up.
+    pub consumed_at: Option<UnixMillis>,
     /// Subject that made it.
     pub created_by: String,
     /// Carried by every later event of the session; empty for launch tokens made by people.

@@ -1,5 +1,6 @@
 //! Policies of the custom resources, and what the broker remembers about pods.
 
+use agentwrit_protocol::UnixMillis;
 use agentwrit_protocol::k8s::{AppSpec, Denial, LaunchTokenSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -159,14 +160,14 @@ pub trait Policies {
     async fn remove_policy(&mut self, key: &PolicyKey) -> Result<()>;
     /// Counts one registration under the policy with this UID.
     async fn count_issued(&mut self, policy_uid: &str) -> Result<()>;
-    /// Remembers until `until` (Unix milliseconds) that no policy with this UID may come back.
-    async fn tombstone_policy(&mut self, uid: &str, until: i64) -> Result<()>;
+    /// Remembers until `until` that no policy with this UID may come back.
+    async fn tombstone_policy(&mut self, uid: &str, until: UnixMillis) -> Result<()>;
     /// Whether a policy with this UID was removed.
     async fn policy_has_tombstone(&mut self, uid: &str) -> Result<bool>;
 
-    /// Remembers until `until` (Unix milliseconds) that a pod ended, and forgets all else about it; false when it had
+    /// Remembers until `until` that a pod ended, and forgets all else about it; false when it had
     /// ended before.
-    async fn tombstone_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool>;
+    async fn tombstone_pod(&mut self, pod_uid: &str, until: UnixMillis) -> Result<bool>;
     /// Whether a pod has ended.
     async fn pod_has_tombstone(&mut self, pod_uid: &str) -> Result<bool>;
     /// Whether anything may be given to a pod.
@@ -182,21 +183,21 @@ pub trait Policies {
     async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()>;
     /// UIDs of the pods one of whose sessions has or had the token with this id: one, but where marks are the same.
     async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>>;
-    /// Quarantines a pod until it has a tombstone; one that isn't known until `until` (Unix milliseconds). False when it was
+    /// Quarantines a pod until it has a tombstone; one that isn't known until `until`. False when it was
     /// quarantined for as long before.
-    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool>;
+    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: UnixMillis) -> Result<bool>;
     /// Whether a pod is quarantined.
     async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool>;
     /// Lifts the quarantine; false when there was none.
     async fn release_pod(&mut self, pod_uid: &str) -> Result<bool>;
-    /// When the pod's bucket of launches is full again, Unix milliseconds.
-    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<i64>>;
+    /// When the pod's bucket of launches is full again.
+    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<UnixMillis>>;
     /// Sets it.
-    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: i64) -> Result<()>;
+    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: UnixMillis) -> Result<()>;
     /// The pod's youngest session, ended or not.
     async fn last_session_of_pod(&mut self, pod_uid: &str) -> Result<Option<Session>>;
-    /// Counts a supersession of the pod's session; the number of those since `since` (Unix milliseconds), this one included.
-    async fn count_supersession(&mut self, pod_uid: &str, since: i64) -> Result<i64>;
+    /// Counts a supersession of the pod's session; the number of those since `since`, this one included.
+    async fn count_supersession(&mut self, pod_uid: &str, since: UnixMillis) -> Result<i64>;
 
     /// Adds a refusal to the feed.
     async fn add_denial(&mut self, denial: &NewDenial) -> Result<()>;

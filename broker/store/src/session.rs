@@ -3,6 +3,7 @@
 
 use agentwrit_protocol::audit::ExtraFields;
 use agentwrit_protocol::session::{End, Node, Previous};
+use agentwrit_protocol::{UnixMillis, UnixSeconds};
 use async_trait::async_trait;
 
 use super::launch::Attested;
@@ -65,18 +66,18 @@ pub struct Session {
     pub scope: Vec<String>,
     /// Id of the current token.
     pub jti: String,
-    /// Issue of the current token, Unix seconds.
-    pub iat: i64,
-    /// Last second of the current token, Unix time.
-    pub exp: i64,
-    /// Last second of any token that it ever had, Unix time.
-    pub last_exp: i64,
+    /// Issue of the current token.
+    pub iat: UnixSeconds,
+    /// Last second of the current token.
+    pub exp: UnixSeconds,
+    /// Last second of any token that it ever had.
+    pub last_exp: UnixSeconds,
     /// The token before.
     pub previous: Option<Renewal>,
-    /// When the session was opened, Unix milliseconds.
-    pub created_at: i64,
-    /// When it ended or will end, Unix milliseconds.
-    pub ended_at: Option<i64>,
+    /// When the session was opened.
+    pub created_at: UnixMillis,
+    /// When it ended or will end.
+    pub ended_at: Option<UnixMillis>,
     /// Why it ended.
     pub end_reason: Option<EndReason>,
     /// Made at launch; empty for agents launched by people.
@@ -96,8 +97,8 @@ pub struct Delegated {
     pub root: String,
     /// Ids of the delegations from the session to this one, itself last.
     pub nodes: Vec<String>,
-    /// Last second of the delegating token, Unix time: no token of this delegation outlives it.
-    pub ceiling: i64,
+    /// Last second of the delegating token: no token of this delegation outlives it.
+    pub ceiling: UnixSeconds,
     /// UID of the pod of the agent that holds it, for an attested one: what a pod was given ends with it.
     pub holder_pod: Option<String>,
 }
@@ -107,10 +108,10 @@ pub struct Delegated {
 pub struct Renewal {
     /// Its id.
     pub jti: String,
-    /// Until when it is still valid, Unix milliseconds.
-    pub until: i64,
-    /// Its last second, Unix time.
-    pub exp: i64,
+    /// Until when it is still valid.
+    pub until: UnixMillis,
+    /// Its last second.
+    pub exp: UnixSeconds,
     /// The Idempotency-Key of the renewal.
     pub key: Option<String>,
 }
@@ -120,13 +121,17 @@ impl Session {
     /// the clock says.
     fn end(&self) -> Option<End> {
         let (at, reason) = self.ended_at.zip(self.end_reason)?;
-        let at = if reason == EndReason::Superseded { at } else { i64::MIN };
+        let at = if reason == EndReason::Superseded {
+            at
+        } else {
+            UnixMillis::MIN
+        };
         Some(End { reason, at })
     }
 
-    /// Whether the session has ended at this moment (Unix milliseconds).
-    pub fn ended(&self, now_millis: i64) -> Option<EndReason> {
-        self.end().filter(|end| end.at <= now_millis).map(|end| end.reason)
+    /// Whether the session has ended at this moment.
+    pub fn ended(&self, now: UnixMillis) -> Option<EndReason> {
+        self.end().filter(|end| end.at <= now).map(|end| end.reason)
     }
 
     /// The extra fields that every event of this session carries.
@@ -175,13 +180,13 @@ pub trait Sessions {
         &mut self,
         session: &Session,
         jti: &str,
-        iat: i64,
-        exp: i64,
+        iat: UnixSeconds,
+        exp: UnixSeconds,
         previous: &Renewal,
     ) -> Result<bool>;
-    /// Ends a session at `effective_at` (Unix milliseconds, may be in the future) and tells the view.
+    /// Ends a session at `effective_at`, which may be in the future, and tells the view.
     /// False when it has ended already, or ends no later for a reason of its own.
-    async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: i64) -> Result<bool>;
+    async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool>;
     /// Live sessions that a LaunchToken object opened.
     async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>>;
     /// Live sessions of a pod.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::audit::CheckpointKeys;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, UnixSeconds};
 
 use super::{BoxError, DenialGate, ViewChange};
 
@@ -38,9 +38,9 @@ pub trait StoreObserver: Send + Sync {
 
 /// Follows the revocations in the store, for checks of tokens that don't ask it.
 pub trait RevocationListener: Send + Sync {
-    /// The store was opened or has begun a new epoch: these changes replace all that was known. Tokens issued before the
-    /// Unix second `min_iat` are refused.
-    fn loaded(&self, min_iat: i64, changes: Vec<ViewChange>);
+    /// The store was opened or has begun a new epoch: these changes replace all that was known. Tokens issued before `min_iat`
+    /// are refused.
+    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>);
     /// These changes were committed. Called before the callers of the commit are answered, in the order of commits.
     fn changed(&self, changes: Vec<ViewChange>);
 }

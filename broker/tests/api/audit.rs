@@ -1,5 +1,6 @@
 //! The trail.
 
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::audit::{AuditEvent, EventType, GENESIS_HASH};
 use agentwrit_store::EventDraft;
 use agentwrit_testkit::{Answer, Harness, START};
@@ -91,7 +92,7 @@ async fn pages_are_bounded_and_ordered() {
 #[tokio::test]
 async fn times_are_inclusive_at_both_ends() {
     let harness = Harness::new().await;
-    let at = |seconds: i64| agentwrit_protocol::timestamp::rfc3339_seconds(START + seconds);
+    let at = |seconds: i64| agentwrit_protocol::timestamp::rfc3339_seconds(UnixSeconds::new(START + seconds));
     for _ in 0..3 {
         harness.get("/v1/audit/events").await;
         // A query waits for the events before it; the clock moves after that.

@@ -80,7 +80,7 @@ async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
 #[tokio::test]
 async fn a_store_as_old_as_its_key_refuses_no_token_for_its_age() {
     let harness = Harness::new().await;
-    let now = harness.clock.unix_seconds();
+    let now = harness.clock.unix_seconds().get();
     let sign = |claims: String| harness.state.tokens.keys.sign(claims.as_bytes()).unwrap();
     let old = sign(format!(
         r#"{{"sub":"a","jti":"b","iat":{},"exp":{}}}"#,

@@ -33,7 +33,7 @@ impl Agent {
 
     fn now(&self) -> i64 {
         use agentwrit_protocol::Clock as _;
-        self.world.clock.unix_seconds()
+        self.world.clock.unix_seconds().get()
     }
 }
 

@@ -1,18 +1,19 @@
 //! Agents that register and renew, as the broker's own commands write it: the same rows and the same events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_broker::broker::AppState;
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::{Clock, Ttl};
 use agentwrit_store::session::{ID_PREFIX, id_prefix};
 use agentwrit_store::{Attested, Command, EventDraft, Renewal, Result, Session, Tx};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
-/// Life of a token, seconds.
-const TTL: i64 = 300;
+/// Life of a token.
+const TTL: Ttl = Ttl::seconds(300);
 /// Agents that one command does it for: what waits on its way to the store is not what is tested.
 const TOGETHER: usize = 10;
 
@@ -20,7 +21,7 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
     let prefix = broker.ids.new_id_prefix().unwrap();
     let sid = broker.ids.random_id(&prefix).unwrap();
     let now = clock.unix_seconds();
-    let pod_uid = format!("4f2c1d{number:02x}-0000-4000-8000-{now:012x}");
+    let pod_uid = format!("4f2c1d{number:02x}-0000-4000-8000-{:012x}", now.get());
     let attested = Attested {
         policy_uid: "7d0a3c51-93a5-4a53-a1d3-1c2b6f5e9b01".to_owned(),
         app_uid: "7d0a3c51-93a5-4a53-a1d3-1c2b6f5e9b02".to_owned(),
@@ -99,7 +100,7 @@ impl Command for Renew {
             let session = tx.session(&sid).await?.unwrap();
             let previous = Renewal {
                 jti: session.jti.clone(),
-                until: millis + 5_000,
+                until: millis + Duration::from_secs(5),
                 exp: session.exp,
                 key: None,
             };

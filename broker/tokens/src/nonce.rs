@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::{Entropy, EntropyError, lower_hex};
+use agentwrit_protocol::{Entropy, EntropyError, Ttl, UnixMillis, lower_hex};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::mac::mac;
 
-/// Life of a nonce, seconds.
-pub const NONCE_SECONDS: i64 = 30;
+/// Life of a nonce.
+pub const NONCE_TTL: Ttl = Ttl::seconds(30);
 
 /// A nonce of ours, before it is known whether it was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce {
     /// 64 lower-hex characters, as on the wire.
     pub text: String,
-    /// When its life is over, Unix milliseconds.
-    pub expires_at: i64,
+    /// When its life is over.
+    pub expires_at: UnixMillis,
 }
 
 /// Makes nonces and knows them again. Those of a store are sealed with its `epoch`: a new store has forgotten which
@@ -40,11 +40,11 @@ impl NonceIssuer {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn issue(&self, epoch: &str, now_millis: i64) -> Result<String, EntropyError> {
+    pub fn issue(&self, epoch: &str, now: UnixMillis) -> Result<String, EntropyError> {
         let mut head = [0_u8; 16];
         let (random, expiry) = head.split_at_mut(10);
         self.entropy.fill(random)?;
-        let [_, _, bytes @ ..] = now_millis.saturating_add(NONCE_SECONDS * 1000).to_be_bytes();
+        let [_, _, bytes @ ..] = (now + NONCE_TTL).get().to_be_bytes();
         expiry.copy_from_slice(&bytes);
         Ok(lower_hex([head, mac(&self.key(epoch), &head)].as_flattened()))
     }
@@ -61,7 +61,7 @@ impl NonceIssuer {
         let expires_at = expiry.iter().fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
         Some(Nonce {
             text: text.to_owned(),
-            expires_at,
+            expires_at: UnixMillis::new(expires_at),
         })
     }
 }
@@ -74,12 +74,12 @@ mod tests {
     #[test]
     fn only_our_own_nonces_are_read() {
         let nonces = NonceIssuer::new([1; 32], Arc::new(SequenceEntropy::default()));
-        let text = nonces.issue("epoch", 1_000_000).unwrap();
+        let text = nonces.issue("epoch", UnixMillis::new(1_000_000)).unwrap();
         assert_eq!(
             nonces.read("epoch", &text),
             Some(Nonce {
                 text: text.clone(),
-                expires_at: 1_030_000
+                expires_at: UnixMillis::new(1_030_000)
             })
         );
         assert_eq!(nonces.read("other", &text), None);
@@ -93,6 +93,6 @@ mod tests {
             forged.replace_range(position..=position, digit);
             assert_eq!(nonces.read("epoch", &forged), None, "{position}");
         }
-        assert_ne!(nonces.issue("epoch", 1_000_000).unwrap(), text);
+        assert_ne!(nonces.issue("epoch", UnixMillis::new(1_000_000)).unwrap(), text);
     }
 }

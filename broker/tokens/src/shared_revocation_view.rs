@@ -5,10 +5,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use agentwrit_protocol::Times;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{RevocationLevel, RevocationView, TokenState};
+use agentwrit_protocol::{Times, UnixSeconds};
 
 /// The [`RevocationView`] that every request shares.
 #[derive(Debug, Default)]
@@ -24,15 +24,15 @@ impl SharedRevocationView {
     }
 
     /// Replaces everything by what a store holds.
-    pub fn load(&self, min_iat: i64, changes: impl IntoIterator<Item = ViewChange>) {
+    pub fn load(&self, min_iat: UnixSeconds, changes: impl IntoIterator<Item = ViewChange>) {
         let fresh = RevocationView::loaded(min_iat, changes);
         *self.entries.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        self.min_iat.store(min_iat, Ordering::SeqCst);
+        self.min_iat.store(min_iat.get(), Ordering::SeqCst);
     }
 
-    /// Unix second: tokens that were issued before are refused.
-    pub fn min_iat(&self) -> i64 {
-        self.min_iat.load(Ordering::SeqCst)
+    /// Tokens that were issued before are refused.
+    pub fn min_iat(&self) -> UnixSeconds {
+        UnixSeconds::new(self.min_iat.load(Ordering::SeqCst))
     }
 
     /// Takes committed changes in.
@@ -63,7 +63,7 @@ impl SharedRevocationView {
     pub fn note_expired(&self, claims: &Claims) {
         self.apply(vec![ViewChange::Expired {
             jti: claims.jti.clone(),
-            until: ViewChange::end_of_second(claims.exp),
+            until: claims.exp.end(),
         }]);
     }
 

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{ChainError, TokenState, chain};
+use agentwrit_protocol::{JudgingClock, UnixSeconds};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -126,14 +126,14 @@ impl Verifier {
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let claims = self.cached_or_checked(token)?;
         let times = self.clock.times();
-        if claims.exp < times.judged.div_euclid(1000) {
+        if claims.exp < times.judged.second() {
             // A step of the wall clock that may be taken back: the token must not come back with it.
-            if claims.exp >= times.mark.div_euclid(1000) {
+            if claims.exp >= times.mark.second() {
                 self.view.note_expired(&claims);
             }
             return Err(TokenError::Expired);
         }
-        if claims.nbf != 0 && times.wall.div_euclid(1000) < claims.nbf {
+        if claims.nbf != UnixSeconds::default() && times.wall.second() < claims.nbf {
             return Err(TokenError::NotYetValid);
         }
         if !self.issuer.is_empty() && claims.iss != self.issuer {
@@ -205,7 +205,7 @@ impl Verifier {
         // As a text: of bytes the parser looks only at members that it knows.
         let decoded = str::from_utf8(&decoded).map_err(|_| TokenError::Malformed)?;
         let claims: Claims = serde_json::from_str(decoded).map_err(|_| TokenError::Malformed)?;
-        if claims.sub.is_empty() || claims.jti.is_empty() || claims.exp <= 0 {
+        if claims.sub.is_empty() || claims.jti.is_empty() || claims.exp <= UnixSeconds::default() {
             return Err(TokenError::MissingClaim);
         }
         chain::check(&claims, |text, signature| {
@@ -226,7 +226,7 @@ mod tests {
     fn verifier() -> (Arc<KeySet>, Verifier) {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
-        view.load(0, []);
+        view.load(UnixSeconds::default(), []);
         let clock = judging(&Arc::new(ManualClock::at(1000)));
         (Arc::clone(&keys), Verifier::new(keys, view, clock, String::new()))
     }
@@ -241,7 +241,7 @@ mod tests {
     fn a_cached_signature_does_not_outlive_its_token() {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
-        view.load(0, []);
+        view.load(UnixSeconds::default(), []);
         let clock = Arc::new(ManualClock::at(1000));
         let verifier = Verifier::new(Arc::clone(&keys), view, judging(&clock), String::new());
         let token = keys.sign(br#"{"sub":"a","jti":"b","exp":1001}"#).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     fn an_expired_token_stays_expired_whatever_the_wall_clock_does() {
         let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
-        view.load(0, []);
+        view.load(UnixSeconds::default(), []);
         let clock = Arc::new(ManualClock::at(1000));
         let verifier = Verifier::new(Arc::clone(&keys), Arc::clone(&view), judging(&clock), String::new());
         let token = |jti: &str| {
@@ -282,7 +282,7 @@ mod tests {
         // What the mark expires anyway needs no note.
         clock.advance(1);
         assert!(verifier.verify(&token("late")).is_err());
-        view.prune(Times::at(2_000_000));
+        view.prune(Times::at(UnixSeconds::new(2_000).start()));
         clock.jump(-50);
         assert_eq!(verifier.verify(&token("late")).unwrap_err(), TokenError::Expired);
     }

@@ -38,7 +38,7 @@ pub(super) fn register(args: AppRegisterArgs, context: &mut Context<'_, '_>) -> 
             ("CLIENT_ID", app.client_id.clone()),
             ("CLIENT_SECRET", app.client_secret.expose().to_owned()),
             ("SCOPES", app.scopes.join(",")),
-            ("TOKEN_TTL", seconds(app.token_ttl)),
+            ("TOKEN_TTL", seconds(app.token_ttl.get())),
         ]
     })?;
     context
@@ -65,7 +65,7 @@ pub(super) fn list(context: &mut Context<'_, '_>) -> Result<(), CliError> {
             app.client_id.clone(),
             app.status.as_str().to_owned(),
             app.scopes.join(","),
-            seconds(app.token_ttl),
+            seconds(app.token_ttl.get()),
             app.created_at.clone(),
         ]
     };
@@ -86,7 +86,7 @@ pub(super) fn get(args: &AppGetArgs, context: &mut Context<'_, '_>) -> Result<()
             ("CLIENT_ID", app.client_id.clone()),
             ("STATUS", app.status.as_str().to_owned()),
             ("SCOPES", app.scopes.join(",")),
-            ("TOKEN_TTL", seconds(app.token_ttl)),
+            ("TOKEN_TTL", seconds(app.token_ttl.get())),
             ("CREATED", app.created_at.clone()),
             ("UPDATED", app.updated_at.clone()),
         ]
@@ -112,7 +112,7 @@ pub(super) fn update(args: AppUpdateArgs, context: &mut Context<'_, '_>) -> Resu
         let row = [
             app.app_id.clone(),
             app.scopes.join(","),
-            seconds(app.token_ttl),
+            seconds(app.token_ttl.get()),
             app.updated_at.clone(),
         ];
         vec![row]

@@ -38,15 +38,15 @@ impl<'a> BrokerChecks<'a> {
 
     /// All checks; `full` verifies the whole trail.
     pub(super) async fn check(mut self, secret: Option<&Sensitive>, full: bool, output: &mut Output<'_>) -> Report {
-        let before = self.clock.unix_millis();
+        let before = self.clock.unix_millis().get();
         let Some(health) = self.http().await else {
             self.report.skip_all(&CHECKS, NOT_ASKED);
             return self.report;
         };
         let date = health
             .date
-            .map(|date| Skew::of(date.unix_timestamp(), before, self.clock.unix_millis()));
-        let before = self.clock.unix_millis();
+            .map(|date| Skew::of(date.unix_timestamp(), before, self.clock.unix_millis().get()));
+        let before = self.clock.unix_millis().get();
         // Ahead of its line in the report: the time of its token is needed when there is no Date header.
         let login = match secret {
             Some(secret) => Some(self.client.admin_auth(secret).await.map(|answer| answer.access_token)),
@@ -54,7 +54,7 @@ impl<'a> BrokerChecks<'a> {
         };
         let token = login.as_ref().and_then(|login| login.as_ref().ok());
         let issued = token.and_then(issued_at);
-        let issued = issued.map(|second| Skew::of(second, before, self.clock.unix_millis()));
+        let issued = issued.map(|second| Skew::of(second, before, self.clock.unix_millis().get()));
         self.skew(date.or(issued));
         self.version(&health.value).await;
         self.store(&health.value).await;

@@ -161,7 +161,7 @@ fn shortened() -> RealBroker {
         ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
     ]);
     std::fs::create_dir(setup.folder.path().join("export")).unwrap();
-    let clock = Arc::new(ManualClock::at(SystemClock.unix_seconds() - 10 * 86_400));
+    let clock = Arc::new(ManualClock::at(SystemClock.unix_seconds().get() - 10 * 86_400));
     setup.clock = Arc::clone(&clock);
     let work = async {
         let broker = setup.assemble().await.unwrap();

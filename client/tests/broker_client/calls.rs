@@ -18,7 +18,7 @@ async fn renewal_sends_overlap_and_key_and_nothing_when_not_asked() {
         )
         .await
         .unwrap();
-    assert_eq!((renewed.access_token.expose(), renewed.expires_in), ("new", 300));
+    assert_eq!((renewed.access_token.expose(), renewed.expires_in.get()), ("new", 300));
     let seen = server.last();
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/v1/token/renew"));
     assert_eq!(seen.body, r#"{"overlap_seconds":10}"#);
@@ -122,7 +122,7 @@ async fn app_calls_send_what_the_contract_asks_for() {
         .app_auth("or-0123456789ab", &Sensitive::from("5ec2e7"))
         .await
         .unwrap();
-    assert_eq!((issued.expires_in, issued.scopes.len()), (1800, 0));
+    assert_eq!((issued.expires_in.get(), issued.scopes.len()), (1800, 0));
     assert_eq!(
         last(),
         (

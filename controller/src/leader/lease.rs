@@ -188,7 +188,7 @@ impl Elector {
     }
 
     fn record(&self, present: Option<Lease>, epoch: i64, acquire: bool) -> Lease {
-        let now = MicroTime(Timestamp::from_second(self.clock.unix_seconds()).unwrap_or(Timestamp::UNIX_EPOCH));
+        let now = MicroTime(Timestamp::from_second(self.clock.unix_seconds().get()).unwrap_or(Timestamp::UNIX_EPOCH));
         let mut lease = present.unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
                 name: Some(LEASE_NAME.to_owned()),

@@ -243,7 +243,7 @@ impl SilentPodReporter {
             // The comparison of pods reports an API server that doesn't answer.
             return self.silent.later(&pod.uid, None, Instant::now());
         };
-        match seen(&pod.uid, found.as_ref(), self.clock.unix_seconds()) {
+        match seen(&pod.uid, found.as_ref(), self.clock.unix_seconds().get()) {
             Seen::Gone => self.silent.settle(&pod.uid),
             Seen::NotYet(rest) => self.silent.later(&pod.uid, rest, Instant::now()),
             Seen::Silent if self.report(pod).await => self.silent.settle(&pod.uid),

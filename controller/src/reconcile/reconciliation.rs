@@ -133,7 +133,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             .deletion_timestamp
             .as_ref()
             .map_or(0, |at| at.0.as_second());
-        let waited = self.context.clock.unix_seconds().saturating_sub(since);
+        let waited = self.context.clock.unix_seconds().get().saturating_sub(since);
         let conditions = [Wanted::from(&deleting(&error, waited))];
         self.write_status(&conditions, &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE], None)
             .await?;

@@ -1,6 +1,7 @@
 //! Whether a `LaunchToken`'s tokens fit into a header of common servers.
 
 use agentwrit_crds::{CONDITION_TOKEN_SIZE, LaunchToken};
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::claims::{Claims, too_long_for_a_header};
 use agentwrit_protocol::k8s::orch_id;
 use kube::ResourceExt;
@@ -14,7 +15,7 @@ const SAMPLE_TRUST_DOMAIN: &str = "agentwrit.example.org";
 /// As long as a pod's UID.
 const SAMPLE_UID: &str = "00000000-0000-0000-0000-000000000000";
 /// As long as any moment of the next centuries.
-const SAMPLE_TIME: i64 = 1_800_000_000;
+const SAMPLE_TIME: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
 /// What to say of a token with all scopes, if it is longer than a header line of common servers.
 pub(crate) fn warning(token: &LaunchToken, issuer: &str) -> Option<Wanted> {

@@ -90,15 +90,16 @@ impl Entropy for SequenceEntropy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::{UnixMillis, UnixSeconds};
 
     #[test]
     fn manual_clock_counts_in_seconds_and_milliseconds() {
         let clock = ManualClock::at(1_000);
         clock.advance_millis(1_500);
-        assert_eq!(clock.unix_seconds(), 1_001);
-        assert_eq!(clock.unix_millis(), 1_001_500);
+        assert_eq!(clock.unix_seconds(), UnixSeconds::new(1_001));
+        assert_eq!(clock.unix_millis(), UnixMillis::new(1_001_500));
         clock.advance(-2);
-        assert_eq!(clock.unix_millis(), 999_500);
+        assert_eq!(clock.unix_millis(), UnixMillis::new(999_500));
     }
 
     #[test]
@@ -106,12 +107,15 @@ mod tests {
         let clock = ManualClock::at(1_000);
         clock.jump(500);
         clock.advance(3);
-        assert_eq!((clock.unix_seconds(), clock.monotonic().as_secs()), (1_503, 1_003));
+        assert_eq!(
+            (clock.unix_seconds().get(), clock.monotonic().as_secs()),
+            (1_503, 1_003)
+        );
         clock.jump(-900);
         clock.advance(-1);
-        assert_eq!((clock.unix_seconds(), clock.monotonic().as_secs()), (602, 1_003));
+        assert_eq!((clock.unix_seconds().get(), clock.monotonic().as_secs()), (602, 1_003));
         clock.set_wall(7);
-        assert_eq!((clock.unix_seconds(), clock.monotonic().as_secs()), (7, 1_003));
+        assert_eq!((clock.unix_seconds().get(), clock.monotonic().as_secs()), (7, 1_003));
     }
 
     #[test]

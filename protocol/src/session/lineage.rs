@@ -1,21 +1,24 @@
 //! What may happen to a node of a session, decided from the nodes on the way to it.
 
-use super::chain::MAX_DEPTH;
-use super::{EndReason, end_of_second};
-use crate::ttl::clamp_ttl;
+use std::time::Duration;
 
-/// How long a renewal can be asked for again with its key, milliseconds.
-const REPLAY_MILLIS: i64 = 60_000;
+use super::EndReason;
+use super::chain::MAX_DEPTH;
+use crate::time::{UnixMillis, UnixSeconds};
+use crate::ttl::Ttl;
+
+/// How long a renewal can be asked for again with its key.
+const REPLAY: Duration = Duration::from_secs(60);
 
 /// The direct predecessor of a node's current token.
 #[derive(Debug, Clone, Copy)]
 pub struct Previous<'a> {
     /// Its id.
     pub jti: &'a str,
-    /// Until when it still stands, Unix milliseconds.
-    pub until: i64,
-    /// Its last second, Unix time.
-    pub exp: i64,
+    /// Until when it still stands.
+    pub until: UnixMillis,
+    /// Its last second.
+    pub exp: UnixSeconds,
     /// The Idempotency-Key of the renewal that replaced it.
     pub key: Option<&'a str>,
 }
@@ -25,8 +28,8 @@ pub struct Previous<'a> {
 pub struct End {
     /// Why.
     pub reason: EndReason,
-    /// From when on its tokens are refused, Unix milliseconds.
-    pub at: i64,
+    /// From when on its tokens are refused.
+    pub at: UnixMillis,
 }
 
 /// A session (its root) or a delegation, as the rules see it.
@@ -34,16 +37,16 @@ pub struct End {
 pub struct Node<'a> {
     /// Id of the current token.
     pub jti: &'a str,
-    /// Issue of the current token, Unix seconds.
-    pub iat: i64,
-    /// Last second of the current token, Unix time.
-    pub exp: i64,
+    /// Issue of the current token.
+    pub iat: UnixSeconds,
+    /// Last second of the current token.
+    pub exp: UnixSeconds,
     /// The token before.
     pub previous: Option<Previous<'a>>,
     /// Of a delegation: the `exp` of the delegating token, which no token of this node outlives.
-    pub ceiling: Option<i64>,
-    /// When it was opened, Unix milliseconds.
-    pub opened_at: i64,
+    pub ceiling: Option<UnixSeconds>,
+    /// When it was opened.
+    pub opened_at: UnixMillis,
     /// Its end, when there is one.
     pub end: Option<End>,
 }
@@ -71,8 +74,8 @@ pub enum Standing {
 /// What a renewal may ask for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RenewWish<'a> {
-    /// How long the predecessor still stands, milliseconds.
-    pub overlap_millis: i64,
+    /// How long the predecessor still stands.
+    pub overlap: Duration,
     /// Makes a retry safe; only honoured where `retries` is true.
     pub key: Option<&'a str>,
     /// Whether keys are honoured for this session.
@@ -82,21 +85,21 @@ pub struct RenewWish<'a> {
 /// What the configuration says about renewals.
 #[derive(Debug, Clone, Copy)]
 pub struct RenewLimits {
-    /// Longest life of a token, seconds; 0 = no ceiling.
-    pub max_ttl: i64,
-    /// Longest life of a session, seconds; 0 = no limit.
-    pub max_session_age: i64,
+    /// Longest life of a token; 0 = no ceiling.
+    pub max_ttl: Ttl,
+    /// Longest life of a session; 0 = no limit.
+    pub max_session_age: Ttl,
 }
 
 /// A renewal that may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Granted {
-    /// Issue of the new token, Unix seconds.
-    pub iat: i64,
-    /// Its last second, Unix time.
-    pub exp: i64,
-    /// Until when the predecessor still stands, Unix milliseconds.
-    pub predecessor_until: i64,
+    /// Issue of the new token.
+    pub iat: UnixSeconds,
+    /// Its last second.
+    pub exp: UnixSeconds,
+    /// Until when the predecessor still stands.
+    pub predecessor_until: UnixMillis,
 }
 
 /// Why a token is not renewed.
@@ -126,12 +129,12 @@ pub enum RenewalDecision {
 /// A delegation that may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DelegationGrant {
-    /// Issue of the token, Unix seconds.
-    pub iat: i64,
-    /// Its last second, Unix time.
-    pub exp: i64,
-    /// What no renewal of it outlives, Unix seconds.
-    pub ceiling: i64,
+    /// Issue of the token.
+    pub iat: UnixSeconds,
+    /// Its last second.
+    pub exp: UnixSeconds,
+    /// What no renewal of it outlives.
+    pub ceiling: UnixSeconds,
 }
 
 /// Why nothing is delegated.
@@ -176,8 +179,8 @@ impl<'a> Lineage<'a> {
         self.ancestors.len()
     }
 
-    /// Why it has ended at this moment (Unix milliseconds), if it has: the outermost reason.
-    pub fn ended(&self, now: i64) -> Option<EndReason> {
+    /// Why it has ended at this moment, if it has: the outermost reason.
+    pub fn ended(&self, now: UnixMillis) -> Option<EndReason> {
         self.nodes()
             .filter_map(|node| node.end)
             .find(|end| end.at <= now)
@@ -185,7 +188,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// How a token of this node stands at this moment.
-    pub fn standing(&self, jti: &str, now: i64) -> Standing {
+    pub fn standing(&self, jti: &str, now: UnixMillis) -> Standing {
         if let Some(reason) = self.ended(now) {
             return Standing::Ended(reason);
         }
@@ -199,7 +202,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Decides about the renewal of a token at this moment.
-    pub fn renew(&self, jti: &str, now: i64, wish: RenewWish<'_>, limits: RenewLimits) -> RenewalDecision {
+    pub fn renew(&self, jti: &str, now: UnixMillis, wish: RenewWish<'_>, limits: RenewLimits) -> RenewalDecision {
         if let Some(reason) = self.ended(now) {
             return RenewalDecision::Refused(RenewRefusal::Ended(reason));
         }
@@ -213,47 +216,41 @@ impl<'a> Lineage<'a> {
                 RenewalDecision::Refused(RenewRefusal::Replaced)
             };
         }
-        let oldest = self
-            .root()
-            .opened_at
-            .saturating_add(limits.max_session_age.saturating_mul(1000));
-        if limits.max_session_age > 0 && now >= oldest {
+        let oldest = self.root().opened_at + limits.max_session_age;
+        if limits.max_session_age.is_positive() && now >= oldest {
             return RenewalDecision::Refused(RenewRefusal::TooOld);
         }
-        let iat = now.div_euclid(1000);
-        let ttl = clamp_ttl(self.node.exp.saturating_sub(self.node.iat), limits.max_ttl);
-        let exp = iat.saturating_add(ttl);
+        let iat = now.second();
+        let exp = iat + (self.node.exp - self.node.iat).capped_at(limits.max_ttl);
         RenewalDecision::Granted(Granted {
             iat,
             exp: self.node.ceiling.map_or(exp, |ceiling| exp.min(ceiling)),
-            predecessor_until: now
-                .saturating_add(wish.overlap_millis)
-                .min(end_of_second(self.node.exp)),
+            predecessor_until: (now + wish.overlap).min(self.node.exp.end()),
         })
     }
 
     /// Whether this repeats the renewal that made the current token.
-    fn is_retry(&self, jti: &str, now: i64, wish: RenewWish<'_>) -> bool {
-        let renewed_at = self.node.iat.saturating_mul(1000);
+    fn is_retry(&self, jti: &str, now: UnixMillis, wish: RenewWish<'_>) -> bool {
         wish.retries
             && wish.key.is_some()
-            && now.saturating_sub(renewed_at) <= REPLAY_MILLIS
-            && self.node.previous.is_some_and(|previous| {
-                previous.jti == jti && previous.key == wish.key && now < end_of_second(previous.exp)
-            })
+            && now.since(self.node.iat.start()) <= REPLAY
+            && self
+                .node
+                .previous
+                .is_some_and(|previous| previous.jti == jti && previous.key == wish.key && now < previous.exp.end())
     }
 
-    /// Decides about a delegation by a token with this `exp`, for `ttl` seconds.
+    /// Decides about a delegation by a token with this `exp`.
     ///
     /// # Errors
     /// When the token doesn't stand, or the chain is as long as it may be.
     pub fn delegate(
         &self,
         jti: &str,
-        exp: i64,
-        now: i64,
-        ttl: i64,
-        max_ttl: i64,
+        exp: UnixSeconds,
+        now: UnixMillis,
+        ttl: Ttl,
+        max_ttl: Ttl,
     ) -> Result<DelegationGrant, DelegationRefusal> {
         match self.standing(jti, now) {
             Standing::Ended(reason) => return Err(DelegationRefusal::Ended(reason)),
@@ -263,16 +260,16 @@ impl<'a> Lineage<'a> {
         if self.depth() >= MAX_DEPTH {
             return Err(DelegationRefusal::TooDeep);
         }
-        let iat = now.div_euclid(1000);
+        let iat = now.second();
         Ok(DelegationGrant {
             iat,
-            exp: iat.saturating_add(clamp_ttl(ttl, max_ttl)).min(exp),
+            exp: (iat + ttl.capped_at(max_ttl)).min(exp),
             ceiling: exp,
         })
     }
 
     /// Decides about giving a token back.
-    pub fn release(&self, jti: &str, now: i64) -> ReleaseDecision {
+    pub fn release(&self, jti: &str, now: UnixMillis) -> ReleaseDecision {
         match self.standing(jti, now) {
             Standing::Ended(reason) => ReleaseDecision::Ended(reason),
             Standing::Replaced => ReleaseDecision::Replaced,

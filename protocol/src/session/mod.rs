@@ -82,8 +82,3 @@ impl EndReason {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 }
-
-/// The first millisecond in which a token with this `exp` (Unix seconds) has expired.
-pub const fn end_of_second(exp: i64) -> i64 {
-    exp.saturating_add(1).saturating_mul(1000)
-}

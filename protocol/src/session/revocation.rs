@@ -1,6 +1,7 @@
 //! Revocations by a person, at four levels, and what each of them hits.
 
 use crate::claims::Claims;
+use crate::time::UnixMillis;
 
 /// What a revocation names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,6 @@ pub struct Revocation {
     pub level: RevocationLevel,
     /// jti, subject, task id, or the chain's root.
     pub target: String,
-    /// When it may be forgotten, Unix milliseconds; never when `None`.
-    pub until: Option<i64>,
+    /// When it may be forgotten; never when `None`.
+    pub until: Option<UnixMillis>,
 }

@@ -2,8 +2,9 @@
 //! needs to know the other.
 
 use super::{EndReason, Revocation, RevocationLevel};
+use crate::time::UnixMillis;
 
-/// A change that a commit publishes. Moments are Unix milliseconds.
+/// A change that a commit publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ViewChange {
     /// A session or a delegation ends, and with it all below it.
@@ -14,9 +15,9 @@ pub enum ViewChange {
         reason: EndReason,
         /// The end of its overlap, from when on its tokens are refused. An end without an overlap has no moment: it
         /// holds whatever the clock says.
-        overlap_until: Option<i64>,
+        overlap_until: Option<UnixMillis>,
         /// When the last token that it can hit has expired.
-        until: i64,
+        until: UnixMillis,
     },
     /// A renewal gave a session or a delegation its next token: of those that it had, only the direct predecessor
     /// stands, until its overlap is over.
@@ -28,16 +29,16 @@ pub enum ViewChange {
         /// Id of the token before.
         previous: String,
         /// The end of the predecessor's overlap, from when on it is refused; at once when there is none.
-        overlap_until: Option<i64>,
+        overlap_until: Option<UnixMillis>,
         /// When the last token that the node ever had has expired.
-        until: i64,
+        until: UnixMillis,
     },
     /// A token was refused because it had expired, and stays so whatever the clock says later.
     Expired {
         /// Which.
         jti: String,
         /// When it has expired by both clocks.
-        until: i64,
+        until: UnixMillis,
     },
     /// A person revoked.
     Revoked(Revocation),
@@ -48,11 +49,4 @@ pub enum ViewChange {
         /// As in the revocation.
         target: String,
     },
-}
-
-impl ViewChange {
-    /// The first millisecond in which a token with this `exp` (Unix seconds) has expired.
-    pub const fn end_of_second(exp: i64) -> i64 {
-        super::end_of_second(exp)
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{EndReason, Revocation, RevocationLevel, ViewChange};
 use crate::claims::Claims;
 use crate::judging::Times;
+use crate::time::{UnixMillis, UnixSeconds};
 
 /// Whether a token stands, as far as revocation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +28,19 @@ pub enum TokenState {
 /// taken back later revives nothing.
 #[derive(Debug)]
 struct Over {
-    overlap_until: Option<i64>,
+    overlap_until: Option<UnixMillis>,
     seen: AtomicBool,
 }
 
 impl Over {
-    const fn new(overlap_until: Option<i64>) -> Self {
+    const fn new(overlap_until: Option<UnixMillis>) -> Self {
         Self {
             overlap_until,
             seen: AtomicBool::new(false),
         }
     }
 
-    fn is_over(&self, judged: i64) -> bool {
+    fn is_over(&self, judged: UnixMillis) -> bool {
         let Some(until) = self.overlap_until else {
             return true;
         };
@@ -54,7 +55,7 @@ impl Over {
     }
 
     /// Brings the end forward, never back.
-    fn hasten(&mut self, overlap_until: Option<i64>) -> bool {
+    fn hasten(&mut self, overlap_until: Option<UnixMillis>) -> bool {
         let sooner = match (self.overlap_until, overlap_until) {
             (None, _) => false,
             (Some(_), None) => true,
@@ -71,7 +72,7 @@ impl Over {
 struct Ending {
     reason: EndReason,
     over: Over,
-    until: i64,
+    until: UnixMillis,
 }
 
 /// The tokens of a node that was renewed: one entry, however many there were.
@@ -80,11 +81,11 @@ struct Current {
     jti: String,
     previous: String,
     over: Over,
-    until: i64,
+    until: UnixMillis,
 }
 
 impl Current {
-    fn stands(&self, jti: &str, judged: i64) -> bool {
+    fn stands(&self, jti: &str, judged: UnixMillis) -> bool {
         self.jti == jti || (self.previous == jti && !self.over.is_over(judged))
     }
 }
@@ -93,19 +94,19 @@ impl Current {
 #[derive(Debug, Default)]
 pub struct RevocationView {
     loaded: bool,
-    min_iat: i64,
+    min_iat: UnixSeconds,
     ended: HashMap<String, Ending>,
     renewed: HashMap<String, Current>,
-    expired: HashMap<String, i64>,
-    tokens: HashMap<String, Option<i64>>,
-    agents: HashMap<String, Option<i64>>,
-    tasks: HashMap<String, Option<i64>>,
-    chains: HashMap<String, Option<i64>>,
+    expired: HashMap<String, UnixMillis>,
+    tokens: HashMap<String, Option<UnixMillis>>,
+    agents: HashMap<String, Option<UnixMillis>>,
+    tasks: HashMap<String, Option<UnixMillis>>,
+    chains: HashMap<String, Option<UnixMillis>>,
 }
 
 impl RevocationView {
-    /// What a store holds; tokens issued before `min_iat` (Unix seconds) are older than it.
-    pub fn loaded(min_iat: i64, changes: impl IntoIterator<Item = ViewChange>) -> Self {
+    /// What a store holds; tokens issued before `min_iat` are older than it.
+    pub fn loaded(min_iat: UnixSeconds, changes: impl IntoIterator<Item = ViewChange>) -> Self {
         let mut view = Self {
             loaded: true,
             min_iat,
@@ -117,7 +118,7 @@ impl RevocationView {
         view
     }
 
-    const fn level(&self, level: RevocationLevel) -> &HashMap<String, Option<i64>> {
+    const fn level(&self, level: RevocationLevel) -> &HashMap<String, Option<UnixMillis>> {
         match level {
             RevocationLevel::Token => &self.tokens,
             RevocationLevel::Agent => &self.agents,
@@ -126,7 +127,7 @@ impl RevocationView {
         }
     }
 
-    const fn level_mut(&mut self, level: RevocationLevel) -> &mut HashMap<String, Option<i64>> {
+    const fn level_mut(&mut self, level: RevocationLevel) -> &mut HashMap<String, Option<UnixMillis>> {
         match level {
             RevocationLevel::Token => &mut self.tokens,
             RevocationLevel::Agent => &mut self.agents,

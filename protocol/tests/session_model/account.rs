@@ -6,7 +6,7 @@ impl World {
     /// Whether this token must be valid.
     fn stands(&self, token: &Token) -> bool {
         let path = self.path(token.row);
-        let alive = self.now < end_of_second(token.claims.exp);
+        let alive = self.now < token.claims.exp.end();
         let replaced = token.replaced_from.is_some_and(|from| from <= self.now);
         let killed = self
             .killed

@@ -10,17 +10,17 @@ fn a_renewal_ends_no_child_and_a_release_no_sibling() {
         Op::Delegate {
             token: 0,
             to: 0,
-            ttl: 9,
+            ttl: Ttl::seconds(9),
         },
         Op::Delegate {
             token: 0,
             to: 0,
-            ttl: 9,
+            ttl: Ttl::seconds(9),
         },
         Op::Delegate {
             token: 1,
             to: 0,
-            ttl: 9,
+            ttl: Ttl::seconds(9),
         },
         Op::Renew {
             token: 0,
@@ -49,7 +49,7 @@ fn six_hops_are_one_too_many() {
         world.apply(&Op::Delegate {
             token: hop,
             to: 0,
-            ttl: 9,
+            ttl: Ttl::seconds(9),
         });
     }
     assert_eq!(world.tokens.len(), 1 + MAX_DEPTH);
@@ -59,20 +59,20 @@ fn six_hops_are_one_too_many() {
 fn a_retried_renewal_gets_the_current_token_for_a_minute() {
     let node = Node {
         jti: "new",
-        iat: 1000,
-        exp: 1300,
+        iat: UnixSeconds::new(1000),
+        exp: UnixSeconds::new(1300),
         previous: Some(Previous {
             jti: "old",
-            until: 1_000_500,
-            exp: 1200,
+            until: UnixMillis::new(1_000_500),
+            exp: UnixSeconds::new(1200),
             key: Some("k"),
         }),
         ceiling: None,
-        opened_at: 0,
+        opened_at: UnixMillis::new(0),
         end: None,
     };
     let wish = |key, retries| RenewWish {
-        overlap_millis: 0,
+        overlap: Duration::ZERO,
         key,
         retries,
     };
@@ -117,7 +117,7 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
             Node {
                 end: Some(End {
                     reason: EndReason::Revoked,
-                    at: 1_000_000,
+                    at: UnixMillis::new(1_000_000),
                 }),
                 ..node
             },
@@ -130,7 +130,7 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
             Node {
                 end: Some(End {
                     reason: EndReason::Superseded,
-                    at: 1_000_001,
+                    at: UnixMillis::new(1_000_001),
                 }),
                 ..node
             },
@@ -141,7 +141,7 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
     ];
     for (what, node, wish, now, wanted) in table {
         assert_eq!(
-            Lineage::new(vec![], node).renew("old", now, wish, LIMITS),
+            Lineage::new(vec![], node).renew("old", UnixMillis::new(now), wish, LIMITS),
             wanted,
             "{what}"
         );
@@ -150,26 +150,26 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
 
 #[test]
 fn a_session_may_have_a_longest_age_which_its_delegations_share() {
-    let node = |opened_at, ceiling| Node {
+    let node = |opened_at, ceiling: Option<i64>| Node {
         jti: "j",
-        iat: 1000,
-        exp: 1300,
+        iat: UnixSeconds::new(1000),
+        exp: UnixSeconds::new(1300),
         previous: None,
-        ceiling,
-        opened_at,
+        ceiling: ceiling.map(UnixSeconds::new),
+        opened_at: UnixMillis::new(opened_at),
         end: None,
     };
     let limits = RenewLimits {
-        max_ttl: 100,
-        max_session_age: 50,
+        max_ttl: Ttl::seconds(100),
+        max_session_age: Ttl::seconds(50),
     };
     let (root, child) = (node(1_000_000, None), node(1_040_000, Some(1120)));
-    let renewed = |now, lineage: Lineage<'_>| lineage.renew("j", now, RenewWish::default(), limits);
+    let renewed = |now, lineage: Lineage<'_>| lineage.renew("j", UnixMillis::new(now), RenewWish::default(), limits);
     let granted = |iat, exp| {
         RenewalDecision::Granted(Granted {
-            iat,
-            exp,
-            predecessor_until: iat * 1000,
+            iat: UnixSeconds::new(iat),
+            exp: UnixSeconds::new(exp),
+            predecessor_until: UnixSeconds::new(iat).start(),
         })
     };
     assert_eq!(renewed(1_049_000, Lineage::new(vec![], root)), granted(1049, 1149));

@@ -12,16 +12,19 @@
 mod account;
 mod examples;
 
+use std::time::Duration;
+
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::judging::Times;
 use agentwrit_protocol::session::*;
+use agentwrit_protocol::{Ttl, UnixMillis, UnixSeconds};
 use proptest::prelude::*;
 
-const MAX_TTL: i64 = 40;
-const OVERLAP: i64 = 2_000;
+const MAX_TTL: Ttl = Ttl::seconds(40);
+const OVERLAP: Duration = Duration::from_secs(2);
 const LIMITS: RenewLimits = RenewLimits {
     max_ttl: MAX_TTL,
-    max_session_age: 0,
+    max_session_age: Ttl::seconds(0),
 };
 
 /// A node as a store would keep it.
@@ -31,12 +34,12 @@ struct Row {
     parent: Option<usize>,
     agent: String,
     jti: String,
-    iat: i64,
-    exp: i64,
-    last_exp: i64,
-    previous: Option<(String, i64, i64)>,
-    ceiling: Option<i64>,
-    opened_at: i64,
+    iat: UnixSeconds,
+    exp: UnixSeconds,
+    last_exp: UnixSeconds,
+    previous: Option<(String, UnixMillis, UnixSeconds)>,
+    ceiling: Option<UnixSeconds>,
+    opened_at: UnixMillis,
     end: Option<End>,
 }
 
@@ -46,10 +49,10 @@ struct Token {
     row: usize,
     claims: Claims,
     /// Until when the last second of the token that its node was delegated by; none for sessions.
-    inherited_exp: Option<i64>,
-    /// When a renewal made it useless, Unix milliseconds.
-    replaced_from: Option<i64>,
-    issued_at: i64,
+    inherited_exp: Option<UnixSeconds>,
+    /// When a renewal made it useless.
+    replaced_from: Option<UnixMillis>,
+    issued_at: UnixMillis,
 }
 
 /// One thing that happens. Numbers choose among what is there.
@@ -57,12 +60,12 @@ struct Token {
 enum Op {
     Register,
     Renew { token: usize, overlap: bool },
-    Delegate { token: usize, to: usize, ttl: i64 },
+    Delegate { token: usize, to: usize, ttl: Ttl },
     Release { token: usize },
     Revoke { level: RevocationLevel, token: usize },
     Supersede { token: usize },
     EndPod { token: usize },
-    Pass { millis: i64 },
+    Pass { time: Duration },
     Prune,
 }
 
@@ -71,13 +74,14 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => Just(Op::Register),
         5 => (token.clone(), any::<bool>()).prop_map(|(token, overlap)| Op::Renew { token, overlap }),
-        6 => (token.clone(), token.clone(), 1_i64..60).prop_map(|(token, to, ttl)| Op::Delegate { token, to, ttl }),
+        6 => (token.clone(), token.clone(), 1_i64..60)
+            .prop_map(|(token, to, ttl)| Op::Delegate { token, to, ttl: Ttl::seconds(ttl) }),
         2 => token.clone().prop_map(|token| Op::Release { token }),
         2 => (prop::sample::select(RevocationLevel::ALL.to_vec()), token.clone())
             .prop_map(|(level, token)| Op::Revoke { level, token }),
         1 => token.clone().prop_map(|token| Op::Supersede { token }),
         1 => token.prop_map(|token| Op::EndPod { token }),
-        4 => (1_i64..9_000).prop_map(|millis| Op::Pass { millis }),
+        4 => (1_u64..9_000).prop_map(|millis| Op::Pass { time: Duration::from_millis(millis) }),
         1 => Just(Op::Prune),
     ]
 }
@@ -85,24 +89,24 @@ fn op() -> impl Strategy<Value = Op> {
 /// The rules and the view, put together as a broker does it; and beside them the account.
 #[derive(Default)]
 struct World {
-    now: i64,
+    now: UnixMillis,
     made: usize,
     rows: Vec<Row>,
     tokens: Vec<Token>,
     view: RevocationView,
     /// Account: rows killed, with the moment, in the order of events.
-    killed: Vec<(usize, i64)>,
+    killed: Vec<(usize, UnixMillis)>,
     /// Account: agents whose session was superseded or whose pod ended, with the moment.
-    gone: Vec<(String, i64)>,
+    gone: Vec<(String, UnixMillis)>,
     /// Account: what people revoked, and until when it hits tokens that are issued.
-    revoked: Vec<(RevocationLevel, String, i64)>,
+    revoked: Vec<(RevocationLevel, String, UnixMillis)>,
 }
 
 impl World {
     fn new() -> Self {
         Self {
-            now: 1_000_000,
-            view: RevocationView::loaded(0, []),
+            now: UnixMillis::new(1_000_000),
+            view: RevocationView::loaded(UnixSeconds::new(0), []),
             ..Self::default()
         }
     }
@@ -143,7 +147,14 @@ impl World {
         Lineage::new(nodes, last)
     }
 
-    fn open(&mut self, parent: Option<usize>, agent: String, iat: i64, exp: i64, ceiling: Option<i64>) -> usize {
+    fn open(
+        &mut self,
+        parent: Option<usize>,
+        agent: String,
+        iat: UnixSeconds,
+        exp: UnixSeconds,
+        ceiling: Option<UnixSeconds>,
+    ) -> usize {
         let row = Row {
             id: self.name("node"),
             parent,
@@ -162,7 +173,7 @@ impl World {
     }
 
     /// The current token of a row.
-    fn issue(&mut self, row: usize, inherited_exp: Option<i64>) {
+    fn issue(&mut self, row: usize, inherited_exp: Option<UnixSeconds>) {
         let path = self.path(row);
         let record = |row: &usize| DelegationRecord {
             agent: self.rows[*row].agent.clone(),
@@ -196,17 +207,16 @@ impl World {
 
     /// Whether a bearer passes: times and view, as at every use.
     fn passes(&self, token: &Token) -> bool {
-        self.now < end_of_second(token.claims.exp)
-            && self.view.state(&token.claims, Times::at(self.now)) == TokenState::Active
+        self.now < token.claims.exp.end() && self.view.state(&token.claims, Times::at(self.now)) == TokenState::Active
     }
 
-    fn end(&mut self, row: usize, reason: EndReason, at: i64) {
+    fn end(&mut self, row: usize, reason: EndReason, at: UnixMillis) {
         self.end_row(row, reason, at);
         self.killed.push((row, at));
     }
 
     /// The session of a root ends, and with it what was delegated to its agent.
-    fn end_holder(&mut self, root: usize, reason: EndReason, at: i64) {
+    fn end_holder(&mut self, root: usize, reason: EndReason, at: UnixMillis) {
         let agent = self.rows[root].agent.clone();
         for row in 0..self.rows.len() {
             if self.rows[row].agent == agent {
@@ -217,7 +227,7 @@ impl World {
     }
 
     /// As the broker does it.
-    fn end_row(&mut self, row: usize, reason: EndReason, at: i64) {
+    fn end_row(&mut self, row: usize, reason: EndReason, at: UnixMillis) {
         let known = self.rows[row].end;
         if known.is_none_or(|end| at < end.at) {
             self.rows[row].end = Some(End { reason, at });
@@ -225,7 +235,7 @@ impl World {
                 sid: self.rows[row].id.clone(),
                 reason,
                 overlap_until: (at > self.now).then_some(at),
-                until: end_of_second(self.rows[row].last_exp),
+                until: self.rows[row].last_exp.end(),
             });
         }
     }
@@ -235,13 +245,13 @@ impl World {
         match op {
             Op::Register => {
                 let agent = self.name("agent");
-                let iat = self.now / 1000;
-                let row = self.open(None, agent, iat, iat + 20, None);
+                let iat = self.now.second();
+                let row = self.open(None, agent, iat, iat + Ttl::seconds(20), None);
                 self.issue(row, None);
             }
             Op::Renew { token, overlap } => {
                 let Some(index) = chosen(token) else { return };
-                self.renew(index, if *overlap { OVERLAP } else { 0 });
+                self.renew(index, if *overlap { OVERLAP } else { Duration::ZERO });
             }
             Op::Delegate { token, to, ttl } => {
                 let Some((index, to)) = chosen(token).zip(chosen(to)) else {
@@ -265,25 +275,25 @@ impl World {
             Op::Supersede { token } => {
                 let Some(index) = chosen(token) else { return };
                 let root = self.path(self.tokens[index].row)[0];
-                self.end_holder(root, EndReason::Superseded, self.now + 10_000);
+                self.end_holder(root, EndReason::Superseded, self.now + Duration::from_secs(10));
             }
             Op::EndPod { token } => {
                 let Some(index) = chosen(token) else { return };
                 let root = self.path(self.tokens[index].row)[0];
                 self.end_holder(root, EndReason::PodEnded, self.now);
             }
-            Op::Pass { millis } => self.now += millis,
+            Op::Pass { time } => self.now = self.now + *time,
             Op::Prune => self.view.prune(Times::at(self.now)),
         }
     }
 
-    fn renew(&mut self, index: usize, overlap_millis: i64) {
+    fn renew(&mut self, index: usize, overlap: Duration) {
         let token = self.tokens[index].clone();
         if !self.passes(&token) {
             return;
         }
         let wish = RenewWish {
-            overlap_millis,
+            overlap,
             ..RenewWish::default()
         };
         match self.lineage(token.row).renew(&token.claims.jti, self.now, wish, LIMITS) {
@@ -308,7 +318,7 @@ impl World {
                     jti: jti.clone(),
                     previous: before.0.clone(),
                     overlap_until: (before.1 > self.now).then_some(before.1),
-                    until: end_of_second(row.last_exp.max(granted.exp)),
+                    until: row.last_exp.max(granted.exp).end(),
                 });
                 (row.jti, row.iat, row.exp) = (jti, granted.iat, granted.exp);
                 row.last_exp = row.last_exp.max(granted.exp);
@@ -326,7 +336,7 @@ impl World {
         }
     }
 
-    fn delegate(&mut self, index: usize, to: usize, ttl: i64) {
+    fn delegate(&mut self, index: usize, to: usize, ttl: Ttl) {
         let token = self.tokens[index].clone();
         let delegate = self.tokens[to].claims.sub.clone();
         let barred = self
@@ -374,7 +384,8 @@ impl World {
             .filter(|row| match level {
                 RevocationLevel::Token => {
                     let row = &self.rows[*row];
-                    let overlapping = |(jti, until, _): &(String, i64, i64)| *jti == target && self.now < *until;
+                    let overlapping =
+                        |(jti, until, _): &(String, UnixMillis, UnixSeconds)| *jti == target && self.now < *until;
                     row.jti == target || row.previous.as_ref().is_some_and(overlapping)
                 }
                 RevocationLevel::Agent => self.rows[*row].agent == target,
@@ -388,7 +399,7 @@ impl World {
         for row in hit {
             self.end(row, EndReason::Revoked, self.now);
         }
-        let until = end_of_second(self.now / 1000 + MAX_TTL);
+        let until = (self.now.second() + MAX_TTL).end();
         self.view.apply(ViewChange::Revoked(Revocation {
             level,
             target: target.clone(),

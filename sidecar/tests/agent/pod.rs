@@ -39,8 +39,8 @@ impl Pod {
 
     pub fn happens(&mut self, event: Event) -> Vec<String> {
         let now = Now {
-            wall: self.wall.unix_millis(),
-            mono: self.mono.unix_millis(),
+            wall: self.wall.unix_millis().get(),
+            mono: self.mono.unix_millis().get(),
         };
         self.agent.handle(now, event).iter().map(shown).collect()
     }
@@ -50,7 +50,7 @@ impl Pod {
     }
 
     pub fn issued(&self, jti: &str, life: i64) -> Issued {
-        Issued::read(unsigned_token(self.wall.unix_seconds(), life, jti)).unwrap()
+        Issued::read(unsigned_token(self.wall.unix_seconds().get(), life, jti)).unwrap()
     }
 
     pub fn registered(&mut self, jti: &str, life: i64) -> Vec<String> {
@@ -85,13 +85,13 @@ impl Pod {
     /// Lets time pass, at the agent's own deadlines, until it wants something; answers what and after how many
     /// seconds, at most a day.
     pub fn next(&mut self) -> (Vec<String>, i64) {
-        let begin = self.mono.unix_millis();
+        let begin = self.mono.unix_millis().get();
         loop {
-            let step = (self.agent.deadline() - self.mono.unix_millis()).max(1);
+            let step = (self.agent.deadline() - self.mono.unix_millis().get()).max(1);
             self.wall.advance_millis(step);
             self.mono.advance_millis(step);
             let wanted = self.happens(Event::Tick);
-            let passed = self.mono.unix_millis() - begin;
+            let passed = self.mono.unix_millis().get() - begin;
             assert!(passed < 86_400_000, "nothing happens for a day");
             if !wanted.is_empty() {
                 return (wanted, passed / 1_000);
@@ -101,11 +101,11 @@ impl Pod {
 
     /// As `next`, answering every validation with "it stands".
     pub fn next_but_validation(&mut self) -> (Vec<String>, i64) {
-        let begin = self.mono.unix_millis();
+        let begin = self.mono.unix_millis().get();
         loop {
             let (wanted, _) = self.next();
             if !wanted.iter().all(|want| want.starts_with("validate")) {
-                return (wanted, (self.mono.unix_millis() - begin) / 1_000);
+                return (wanted, (self.mono.unix_millis().get() - begin) / 1_000);
             }
             assert_eq!(self.happens(Event::Validated(Ok(true))), [""; 0]);
         }

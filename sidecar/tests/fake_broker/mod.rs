@@ -106,7 +106,7 @@ impl FakeBroker {
         let mut later = state.issued.iter().skip_while(|(issued, _)| issued != token);
         let known = later.next().is_some();
         let superseded = later.next().map(|(_, at)| *at);
-        known && superseded.is_none_or(|at| self.answers.clock.unix_millis() < at + 10_000)
+        known && superseded.is_none_or(|at| self.answers.clock.unix_millis().get() < at + 10_000)
     }
 }
 
@@ -116,7 +116,7 @@ impl Answers {
     }
 
     fn unix_seconds(&self) -> i64 {
-        self.clock.unix_seconds() + self.state().ahead
+        self.clock.unix_seconds().get() + self.state().ahead
     }
 
     fn answer(&self, call: &Call) -> FakeReply {
@@ -133,7 +133,7 @@ impl Answers {
 
     /// A token that looks like the `number`-th.
     fn token(&self, number: usize) -> String {
-        let iat = self.clock.unix_seconds();
+        let iat = self.clock.unix_seconds().get();
         let claims = json!({
             "iss": "", "sub": format!("spiffe://d/agent/k8s.shop.orders/{POD}/0001"), "exp": iat + self.life,
             "nbf": iat, "iat": iat, "jti": format!("jti-{number}"), "scope": ["read:orders:*"], "task_id": POD,
@@ -147,7 +147,7 @@ impl Answers {
     fn issue(&self) -> Value {
         let mut state = self.state();
         let token = self.token(state.issued.len() + 1);
-        state.issued.push((token.clone(), self.clock.unix_millis()));
+        state.issued.push((token.clone(), self.clock.unix_millis().get()));
         json!({
             "agent_id": format!("spiffe://d/agent/k8s.shop.orders/{POD}/0001"),
             "access_token": token,

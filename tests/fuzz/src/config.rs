@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use agentwrit_broker::config::Config;
+use agentwrit_protocol::Ttl;
 
 /// The secret that must never be told.
 const CANARY: &str = "canary-QZ7x-never-told";
@@ -45,11 +46,12 @@ pub fn run(input: &[u8]) {
 
 /// What the broker counts on.
 fn sound(config: &Config) {
-    assert!(config.default_ttl > 0 && config.admin_token_ttl > 0);
-    assert!(config.max_ttl >= 0 && config.max_session_age >= 0);
-    for ttl in [1, 300, i64::MAX] {
+    const NONE: Ttl = Ttl::seconds(0);
+    assert!(config.default_ttl > NONE && config.admin_token_ttl > NONE);
+    assert!(config.max_ttl >= NONE && config.max_session_age >= NONE);
+    for ttl in [1, 300, i64::MAX].map(Ttl::seconds) {
         let clamped = config.clamp_ttl(ttl);
-        assert!(clamped <= ttl && (config.max_ttl == 0 || clamped <= config.max_ttl));
+        assert!(clamped <= ttl && (config.max_ttl == NONE || clamped <= config.max_ttl));
     }
     assert!(!format!("{config:?}").contains(CANARY));
     if let Some(attest) = &config.attest {

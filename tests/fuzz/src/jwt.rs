@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::{JudgingClock, UnixSeconds};
 use agentwrit_tokens::key_set::KeySet;
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use agentwrit_tokens::verifier::Verifier;
@@ -13,13 +13,13 @@ use ed25519_dalek::{Signer, SigningKey};
 use serde::Deserialize;
 
 const SEED: [u8; 32] = [7; 32];
-const NOW: i64 = 1_800_000_000;
+const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
 /// What is looked at again of what was signed; the rest may be anything that is skipped.
 #[derive(Deserialize)]
 struct Signed {
     sub: String,
-    exp: i64,
+    exp: UnixSeconds,
 }
 
 #[derive(Deserialize)]
@@ -40,8 +40,8 @@ thread_local! {
 fn checks() -> Checks {
     let keys = Arc::new(KeySet::new(&SEED).unwrap());
     let view = Arc::new(SharedRevocationView::unloaded());
-    view.load(0, []);
-    let clock = Arc::new(JudgingClock::new(Arc::new(ManualClock::at(NOW))));
+    view.load(UnixSeconds::default(), []);
+    let clock = Arc::new(JudgingClock::new(Arc::new(ManualClock::at(NOW.get()))));
     let verifier = Verifier::new(Arc::clone(&keys), view, clock, String::new());
     Checks { keys, verifier }
 }

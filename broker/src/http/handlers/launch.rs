@@ -75,7 +75,7 @@ async fn launch(broker: AppState, call: ApiRequest, requirement: Requirement) ->
         .await?;
     let answer = LaunchTokenResponse {
         launch_token: launched.token,
-        expires_at: rfc3339_seconds(launched.stored.expires_at.div_euclid(1000)),
+        expires_at: rfc3339_seconds(launched.stored.expires_at.second()),
         policy: LaunchPolicy {
             allowed_scope: launched.stored.allowed_scope.to_strings(),
             max_ttl: launched.stored.max_ttl,

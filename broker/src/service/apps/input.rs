@@ -3,7 +3,7 @@
 use agentwrit_protocol::apps::{
     AppName, AppNameError, LONGEST_TTL, RegisterAppRequest, SHORTEST_TTL, UpdateAppRequest,
 };
-use agentwrit_protocol::{ErrorCode, ScopeSet};
+use agentwrit_protocol::{ErrorCode, ScopeSet, Ttl};
 
 use crate::service::scope_limits::{CeilingError, ScopeLimits};
 
@@ -41,15 +41,15 @@ pub(crate) struct NewApp {
     pub(crate) name: AppName,
     /// Its ceiling, not empty.
     pub(crate) scopes: ScopeSet,
-    /// Life of its tokens, seconds.
-    pub(crate) token_ttl: i64,
+    /// Life of its tokens.
+    pub(crate) token_ttl: Ttl,
 }
 
 impl NewApp {
     /// Checks a registration; `default_ttl` is taken when it names no life of tokens.
     pub(crate) fn check(
         request: RegisterAppRequest,
-        default_ttl: i64,
+        default_ttl: Ttl,
         limits: ScopeLimits,
     ) -> Result<Self, AppInputError> {
         let name = request.name.filter(|name| !name.is_empty());
@@ -72,8 +72,8 @@ impl NewApp {
 pub(crate) struct AppChange {
     /// The new ceiling, not empty.
     pub(crate) scopes: Option<ScopeSet>,
-    /// The new life of tokens, seconds.
-    pub(crate) token_ttl: Option<i64>,
+    /// The new life of tokens.
+    pub(crate) token_ttl: Option<Ttl>,
 }
 
 impl AppChange {
@@ -93,11 +93,12 @@ impl AppChange {
     }
 }
 
-fn in_range(ttl: i64) -> Result<i64, AppInputError> {
+fn in_range(seconds: i64) -> Result<Ttl, AppInputError> {
+    let ttl = Ttl::seconds(seconds);
     if (SHORTEST_TTL..=LONGEST_TTL).contains(&ttl) {
         Ok(ttl)
     } else {
-        Err(AppInputError::Ttl(ttl))
+        Err(AppInputError::Ttl(seconds))
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn code(request: RegisterAppRequest) -> String {
-        let error = NewApp::check(request, 1800, ScopeLimits::ATTESTED).unwrap_err();
+        let error = NewApp::check(request, Ttl::seconds(1800), ScopeLimits::ATTESTED).unwrap_err();
         format!("{} {error}", error.code())
     }
 
@@ -160,8 +161,13 @@ mod tests {
             let given = code(request.clone());
             assert!(given.starts_with(wanted), "{request:?}: {given}");
         }
-        let good = NewApp::check(request("ab", &["read:data:*"], None), 1800, ScopeLimits::ATTESTED).unwrap();
-        assert_eq!((good.name.as_str(), good.token_ttl), ("ab", 1800));
+        let good = NewApp::check(
+            request("ab", &["read:data:*"], None),
+            Ttl::seconds(1800),
+            ScopeLimits::ATTESTED,
+        )
+        .unwrap();
+        assert_eq!((good.name.as_str(), good.token_ttl), ("ab", Ttl::seconds(1800)));
     }
 
     #[test]

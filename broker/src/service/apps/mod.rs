@@ -6,8 +6,7 @@ pub(crate) mod login;
 use agentwrit_protocol::apps::{LONGEST_TTL, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
-use agentwrit_protocol::revocation_change::ViewChange;
-use agentwrit_protocol::{Clock, EntropyError, Sensitive};
+use agentwrit_protocol::{Clock, EntropyError, Sensitive, Ttl};
 use agentwrit_store::{
     AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, StoreError, Tx,
 };
@@ -57,8 +56,8 @@ pub(crate) struct Apps<'a> {
     pub(crate) clock: &'a dyn Clock,
     pub(crate) ids: &'a IdGenerator,
     pub(crate) scope_limits: ScopeLimits,
-    /// Life of an app's tokens when none is asked for, seconds.
-    pub(crate) token_ttl: i64,
+    /// Life of an app's tokens when none is asked for.
+    pub(crate) token_ttl: Ttl,
 }
 
 impl Apps<'_> {
@@ -213,8 +212,8 @@ impl Command for Update {
 struct Deregister {
     app_id: String,
     actor: Actor,
-    /// Longest life that an app's tokens can be given, seconds.
-    longest: i64,
+    /// Longest life that an app's tokens can be given.
+    longest: Ttl,
 }
 
 #[async_trait]
@@ -236,13 +235,13 @@ impl Command for Deregister {
         let now = tx.now_seconds();
         (app.updated_at, app.deregistered_at) = (now, Some(now));
         tx.update_app(&app).await?;
-        let latest = tx.times().judged.div_euclid(1000);
+        let latest = tx.times().judged.second();
         // No token of the app was ever issued for longer, whatever AA_MAX_TTL is.
         let longest = self.longest.max(app.token_ttl);
         let revocation = Revocation {
             level: RevocationLevel::Agent,
             target: app.subject(),
-            until: Some(ViewChange::end_of_second(latest.saturating_add(longest))),
+            until: Some((latest + longest).end()),
         };
         tx.add_revocation(&revocation).await?;
         let detail = format!("app {} deregistered: its tokens are revoked", app.app_id);

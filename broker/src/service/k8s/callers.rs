@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use agentwrit_attest::{AttestError, Attestation, BoundPod, Caller};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{DenialKind, LivePod, PodLaunchRequest, PodLaunchResponse};
-use agentwrit_protocol::{Entropy, JudgingClock, error_chain};
+use agentwrit_protocol::{Entropy, JudgingClock, Ttl, error_chain};
 use agentwrit_store::{LaunchTokenHash, Store};
 use prometheus::IntCounter;
 
 use super::denials::{PodDenial, RecordDenial};
 use super::error::K8sError;
-use super::launch::{LAUNCH_TOKEN_SECONDS, LaunchAsk, LaunchPod};
+use super::launch::{LAUNCH_TOKEN_TTL, LaunchAsk, LaunchPod};
 use super::policy::input::InputError;
 use crate::service::actor::Actor;
 use crate::service::denial_auditor::DenialAuditor;
@@ -35,7 +35,7 @@ pub(crate) struct Callers<'a> {
     pub(crate) recent: &'a RecentLaunchTokens,
     pub(crate) denials: &'a DenialAuditor,
     pub(crate) created: &'a IntCounter,
-    pub(crate) max_ttl: i64,
+    pub(crate) max_ttl: Ttl,
 }
 
 impl Callers<'_> {
@@ -82,8 +82,7 @@ impl Callers<'_> {
             Ok(launched) => {
                 let now = self.judging.times().judged;
                 let hash = LaunchTokenHash::of(launched.launch_token.expose());
-                let end = now.saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000));
-                self.recent.add(hash, end, now);
+                self.recent.add(hash, now + LAUNCH_TOKEN_TTL, now);
                 self.attestation.metrics().launched();
                 self.created.inc();
                 Ok(launched)

@@ -1,5 +1,7 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
+use std::time::Duration;
+
 use agentwrit_attest::AttestedPod;
 use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
@@ -8,7 +10,7 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::LaunchPolicy;
-use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, lower_hex};
+use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, Ttl, lower_hex};
 use agentwrit_store::policy::PolicyKey;
 use agentwrit_store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
 use async_trait::async_trait;
@@ -24,11 +26,11 @@ use super::policy::input::{InputError, check_key, parse_scope};
 use super::policy::rules::{Effective, Pair};
 use crate::service::scope_limits::ScopeLimits;
 
-/// Life of a launch token, seconds.
-pub(crate) const LAUNCH_TOKEN_SECONDS: i64 = 30;
+/// Life of a launch token.
+pub(crate) const LAUNCH_TOKEN_TTL: Ttl = Ttl::seconds(30);
 /// One launch a pod each 10 s, three at once.
-const LAUNCH_INTERVAL_MS: i64 = 10_000;
-const LAUNCH_BURST: i64 = 3;
+const LAUNCH_INTERVAL: Duration = Duration::from_secs(10);
+const LAUNCH_BURST: u32 = 3;
 /// Bytes that the list in a note takes at most.
 const MAX_NOTE_BYTES: usize = 512;
 
@@ -41,8 +43,8 @@ pub(crate) struct LaunchAsk {
     pub(crate) public_key: String,
     /// Less than all that is allowed.
     pub(crate) scopes: Option<ScopeSet>,
-    /// A shorter life, seconds.
-    pub(crate) ttl_seconds: Option<i64>,
+    /// A shorter life.
+    pub(crate) ttl: Option<Ttl>,
     /// Whether the session's tokens are to be renewed only with a proof of possession.
     pub(crate) renewal_proof: bool,
 }
@@ -70,7 +72,7 @@ impl LaunchAsk {
                 .as_deref()
                 .map(checked_scopes)
                 .transpose()?,
-            ttl_seconds: request.ttl_seconds.map(checked_ttl).transpose()?,
+            ttl: request.ttl_seconds.map(checked_ttl).transpose()?,
             renewal_proof: request.renewal_proof.unwrap_or(false),
         })
     }
@@ -113,9 +115,9 @@ fn checked_scopes(items: &[String]) -> std::result::Result<ScopeSet, InputError>
         .collect()
 }
 
-fn checked_ttl(seconds: i64) -> std::result::Result<i64, InputError> {
+fn checked_ttl(seconds: i64) -> std::result::Result<Ttl, InputError> {
     if seconds >= 1 {
-        return Ok(seconds);
+        return Ok(Ttl::seconds(seconds));
     }
     Err(InputError {
         code: ErrorCode::InvalidTtl,
@@ -130,16 +132,16 @@ pub(crate) struct LaunchPod {
     ask: LaunchAsk,
     token: Sensitive,
     correlation_id: String,
-    longest_ttl: i64,
+    longest_ttl: Ttl,
     source: String,
 }
 
 impl LaunchPod {
-    /// Prepares a launch; `longest_ttl` is `AA_MAX_TTL` in seconds, 0 for none.
+    /// Prepares a launch; `longest_ttl` is `AA_MAX_TTL`, 0 for none.
     pub(crate) fn new(
         pod: AttestedPod,
         ask: LaunchAsk,
-        longest_ttl: i64,
+        longest_ttl: Ttl,
         source: String,
         entropy: &dyn Entropy,
     ) -> std::result::Result<Self, EntropyError> {
@@ -176,7 +178,7 @@ impl Command for LaunchPod {
 
 struct Grant {
     scopes: ScopeSet,
-    max_ttl: i64,
+    max_ttl: Ttl,
     agent_name: String,
     attested: Attested,
 }
@@ -210,7 +212,7 @@ impl LaunchPod {
             Err(denied) => return Ok(Err(denied)),
         };
         let full_at = tx.launches_full_at(&self.pod.uid).await?;
-        let Some(full_at) = advance(full_at, tx.now_millis(), LAUNCH_INTERVAL_MS, LAUNCH_BURST) else {
+        let Some(full_at) = advance(full_at, tx.now_millis(), LAUNCH_INTERVAL, LAUNCH_BURST) else {
             return Ok(Err((DenialKind::PodRateLimited, String::new())));
         };
         tx.set_launches_full_at(&self.pod.uid, full_at).await?;
@@ -230,12 +232,8 @@ impl LaunchPod {
             return Err((DenialKind::ServiceAccountNotAllowed, note));
         }
         let scopes = self.scopes(&effective)?;
-        let shortest = [
-            Some(effective.max_ttl),
-            self.ask.ttl_seconds,
-            Some(self.longest_ttl).filter(|ttl| *ttl > 0),
-        ];
-        let max_ttl = shortest.into_iter().flatten().min().unwrap_or(effective.max_ttl);
+        let asked = self.ask.ttl.unwrap_or(effective.max_ttl);
+        let max_ttl = asked.min(effective.max_ttl).capped_at(self.longest_ttl);
         let generation = |policy: &agentwrit_store::policy::Policy| {
             policy
                 .accepted
@@ -287,17 +285,14 @@ impl LaunchPod {
 
     async fn issue(self, tx: &mut dyn Tx, grant: Grant) -> Result<PodLaunchResponse> {
         tx.know_pod(&self.live_pod()).await?;
-        let expires_at = tx.now_seconds().saturating_add(LAUNCH_TOKEN_SECONDS);
+        let expires_at = tx.now_seconds() + LAUNCH_TOKEN_TTL;
         let launch = LaunchToken {
             hash: LaunchTokenHash::of(self.token.expose()),
             agent_name: grant.agent_name,
             allowed_scope: grant.scopes,
             max_ttl: grant.max_ttl,
             single_use: true,
-            expires_at: tx
-                .times()
-                .judged
-                .saturating_add(LAUNCH_TOKEN_SECONDS.saturating_mul(1000)),
+            expires_at: tx.times().judged + LAUNCH_TOKEN_TTL,
             consumed_at: None,
             created_by: self.pod.username.clone(),
             correlation_id: self.correlation_id,

@@ -1,6 +1,7 @@
 //! What registration, renewal and revocation must ask about attested pods.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use agentwrit_limits::Asker;
 use agentwrit_protocol::ErrorCode;
@@ -17,10 +18,10 @@ use super::denials::{self, PodDenial};
 use super::error::PodRefusal;
 use super::policy::rules::Pair;
 
-/// How long a superseded session is still valid, milliseconds.
-pub(crate) const SUPERSESSION_OVERLAP_MS: i64 = 10_000;
-/// The third supersession within this time is reported in the feed of denials, milliseconds.
-const SUPERSESSION_WINDOW_MS: i64 = 600_000;
+/// How long a superseded session is still valid.
+pub(crate) const SUPERSESSION_OVERLAP: Duration = Duration::from_secs(10);
+/// The third supersession within this time is reported in the feed of denials.
+const SUPERSESSION_WINDOW: Duration = Duration::from_mins(10);
 const SUPERSESSIONS_REPORTED: i64 = 3;
 
 /// What a registration claims, as far as a pod's launch token binds it.
@@ -154,7 +155,7 @@ pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid
     tx.count_issued(&bound.policy_uid).await?;
     tx.count_issued(&bound.app_uid).await?;
     tx.forget_scopes_of_pod(&bound.pod_uid).await?;
-    let effective_at = tx.now_millis().saturating_add(SUPERSESSION_OVERLAP_MS);
+    let effective_at = tx.now_millis() + SUPERSESSION_OVERLAP;
     let mut superseded = false;
     for session in tx.unended_sessions_by_pod(&bound.pod_uid).await? {
         if session.sid == new_sid || !tx.end_session(&session, EndReason::Superseded, effective_at).await? {
@@ -169,7 +170,7 @@ pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid
             "pod {}/{} registered again; the former token stands for {} s more",
             bound.namespace,
             bound.pod_name,
-            SUPERSESSION_OVERLAP_MS / 1000
+            SUPERSESSION_OVERLAP.as_secs()
         );
         tx.audit(EventDraft::success(EventType::AgentSuperseded, detail).of_session(&session));
     }
@@ -177,7 +178,7 @@ pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid
         tx.end_session(&held, EndReason::Superseded, effective_at).await?;
     }
     if superseded {
-        let since = tx.now_millis().saturating_sub(SUPERSESSION_WINDOW_MS);
+        let since = tx.now_millis() - SUPERSESSION_WINDOW;
         if tx.count_supersession(&bound.pod_uid, since).await? == SUPERSESSIONS_REPORTED {
             denials::feed(
                 tx,

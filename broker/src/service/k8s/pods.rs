@@ -1,5 +1,7 @@
 //! The end of a pod, and the end of its quarantine.
 
+use std::time::Duration;
+
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
 use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, Tx};
@@ -11,8 +13,8 @@ use super::quarantine;
 use crate::service::actor::Actor;
 use crate::service::session::lineage::root;
 
-/// How long an ended pod is remembered, milliseconds: an hour more than the longest token lives.
-const POD_TOMBSTONE_MS: i64 = 25 * 3_600_000;
+/// How long an ended pod is remembered: an hour more than the longest token lives.
+const POD_TOMBSTONE: Duration = Duration::from_hours(25);
 
 /// Ends what a pod held, when its controller says that it is gone.
 pub(crate) async fn end(
@@ -80,7 +82,7 @@ impl Command for EndPod {
         }
         let now = tx.now_millis();
         let first_time = tx
-            .tombstone_pod(&self.pod.uid, tx.times().judged.saturating_add(POD_TOMBSTONE_MS))
+            .tombstone_pod(&self.pod.uid, tx.times().judged + POD_TOMBSTONE)
             .await?;
         // Its unused launch tokens stay until they expire: the tombstone refuses them, and says why.
         let event = || {

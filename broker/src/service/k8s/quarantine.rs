@@ -1,17 +1,17 @@
 //! Quarantine: what a person's revocation means for the pod behind its target, whatever state its session is in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
 use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
 use crate::service::actor::Actor;
 use crate::service::session::lineage::root;
 
-/// How long the quarantine of a pod that never launched is kept, milliseconds.
-const UNSEEN_MS: i64 = 30 * 24 * 3_600_000;
+/// How long the quarantine of a pod that never launched is kept.
+const UNSEEN: Duration = Duration::from_hours(30 * 24);
 
 /// What a revocation came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,10 +59,7 @@ async fn named(tx: &mut dyn Tx, target: PodBehind<'_>) -> Result<Vec<String>> {
 pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, actor: &Actor) -> Result<i64> {
     let now = tx.times().judged;
     let signed = |event: EventDraft| actor.sign(event.pod_uid(pod_uid));
-    if tx
-        .quarantine_pod(pod_uid, &actor.subject, now.saturating_add(UNSEEN_MS))
-        .await?
-    {
+    if tx.quarantine_pod(pod_uid, &actor.subject, now + UNSEEN).await? {
         let last = tx.last_session_of_pod(pod_uid).await?;
         let detail = format!(
             "{} is quarantined until it is replaced or released",
@@ -89,7 +86,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, actor: &Actor) ->
             tx.add_revocation(&Revocation {
                 level: RevocationLevel::Agent,
                 target: session.agent_id.clone(),
-                until: Some(ViewChange::end_of_second(session.last_exp)),
+                until: Some(session.last_exp.end()),
             })
             .await?;
         }

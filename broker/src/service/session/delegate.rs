@@ -8,7 +8,7 @@ use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::session::{NodeBinding, chain};
 use agentwrit_protocol::spiffe::MAX_ID_BYTES;
 use agentwrit_protocol::timestamp::rfc3339_nanos;
-use agentwrit_protocol::{Clock, EntropyError, go_json};
+use agentwrit_protocol::{Clock, EntropyError, Ttl, go_json};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::{Store, StoreError};
 
@@ -54,7 +54,7 @@ pub(crate) struct Delegator<'a> {
     pub(crate) tokens: &'a TokenIssuer,
     pub(crate) limits: &'a Arc<Limits>,
     pub(crate) scope_limits: ScopeLimits,
-    pub(crate) max_ttl: i64,
+    pub(crate) max_ttl: Ttl,
 }
 
 impl Delegator<'_> {

@@ -7,6 +7,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, list_scopes};
 use agentwrit_protocol::session::{DelegationGrant, DelegationRefusal, EndReason, MAX_DEPTH, chain};
+use agentwrit_protocol::{Ttl, UnixSeconds};
 use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, Tx};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use async_trait::async_trait;
@@ -16,8 +17,8 @@ use super::token::is_born_revoked;
 use crate::service::error::RateLimited;
 use crate::service::k8s::pod_binding::pod_denial;
 
-/// Life of a delegated token when none is asked for, seconds.
-const DEFAULT_TTL: i64 = 60;
+/// Life of a delegated token when none is asked for.
+const DEFAULT_TTL: Ttl = Ttl::seconds(60);
 
 /// What is to be passed on, and to whom.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub(super) struct Delegate {
     pub(super) wanted: RequestedDelegation,
     /// None when the claims alone refuse, or the delegate can't exist.
     pub(super) prepared: Option<Prepared>,
-    pub(super) max_ttl: i64,
+    pub(super) max_ttl: Ttl,
     pub(super) view: Arc<SharedRevocationView>,
     pub(super) limits: Arc<Limits>,
     pub(super) path: String,
@@ -94,7 +95,7 @@ impl Delegate {
         lineage: &StoredLineage,
     ) -> StoreResult<Result<(DelegationGrant, Session), DelegationDenial>> {
         let bearer = &self.bearer;
-        let ttl = self.wanted.ttl.filter(|ttl| *ttl > 0).unwrap_or(DEFAULT_TTL);
+        let ttl = self.wanted.ttl.filter(|ttl| *ttl > 0).map_or(DEFAULT_TTL, Ttl::seconds);
         let rules = lineage.rules();
         let granted = match rules.delegate(&bearer.jti, bearer.exp, tx.now_millis(), ttl, self.max_ttl) {
             Ok(granted) => granted,
@@ -239,8 +240,8 @@ impl Command for Delegate {
         let ending = holder.ended_at.zip(holder.end_reason);
         if let (Some(_), Some((at, reason))) = (&holder.attested, ending) {
             // The row has the moment on the clock that is judged by.
-            let left = at.saturating_sub(tx.times().judged);
-            tx.end_session(&session, reason, now.saturating_add(left)).await?;
+            let left = at.since(tx.times().judged);
+            tx.end_session(&session, reason, now + left).await?;
         }
         let detail = format!(
             "token {} delegated for {} s: {}",
@@ -258,7 +259,7 @@ impl Command for Delegate {
 }
 
 /// The new delegation as it is stored.
-fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: i64, holder: &Session) -> Session {
+fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: UnixSeconds, holder: &Session) -> Session {
     Session {
         sid: claims.delegation_nodes.last().cloned().unwrap_or_default(),
         agent_id: claims.sub.clone(),

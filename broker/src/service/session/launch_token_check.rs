@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::{Sensitive, UnixMillis};
 use agentwrit_server::Source;
 use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, Store, StoreError, Tx};
 use async_trait::async_trait;
@@ -14,17 +14,17 @@ use crate::service::stranger_reads::StrangerReads;
 /// Most launch tokens that are remembered.
 const MAX_REMEMBERED: usize = 4096;
 
-/// Launch tokens that could be used when this process last saw them, and the end of their lives in Unix milliseconds.
+/// Launch tokens that could be used when this process last saw them, and the end of their lives.
 /// For one of these the transaction is asked at once, without a look before it.
 #[derive(Debug, Default)]
-pub(crate) struct RecentLaunchTokens(Mutex<HashMap<LaunchTokenHash, i64>>);
+pub(crate) struct RecentLaunchTokens(Mutex<HashMap<LaunchTokenHash, UnixMillis>>);
 
 impl RecentLaunchTokens {
     /// Remembers one that was made or seen just now.
-    pub(crate) fn add(&self, hash: LaunchTokenHash, expires_at: i64, now_millis: i64) {
+    pub(crate) fn add(&self, hash: LaunchTokenHash, expires_at: UnixMillis, now: UnixMillis) {
         let mut recent = self.lock();
         if recent.len() >= MAX_REMEMBERED {
-            recent.retain(|_, end| *end > now_millis);
+            recent.retain(|_, end| *end > now);
         }
         if recent.len() >= MAX_REMEMBERED {
             recent.clear();
@@ -46,7 +46,7 @@ impl RecentLaunchTokens {
         presented: &Sensitive,
         hash: &LaunchTokenHash,
         source: Source,
-        now: i64,
+        now: UnixMillis,
     ) -> Result<Option<Unusable>> {
         // A store in memory has no readers: its writer would be asked twice.
         if !store.persistent() || self.has(hash, now) {
@@ -67,11 +67,11 @@ impl RecentLaunchTokens {
         }
     }
 
-    fn has(&self, hash: &LaunchTokenHash, now_millis: i64) -> bool {
-        self.lock().get(hash).is_some_and(|end| *end > now_millis)
+    fn has(&self, hash: &LaunchTokenHash, now: UnixMillis) -> bool {
+        self.lock().get(hash).is_some_and(|end| *end > now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LaunchTokenHash, i64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LaunchTokenHash, UnixMillis>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,19 +153,20 @@ mod tests {
     fn launch_tokens_are_remembered_until_they_end_up_to_a_limit() {
         let recent = RecentLaunchTokens::default();
         let hash = |n: usize| LaunchTokenHash::of(&n.to_string());
-        recent.add(hash(0), 1_000, 0);
-        assert!(recent.has(&hash(0), 999) && !recent.has(&hash(0), 1_000) && !recent.has(&hash(1), 0));
+        let at = UnixMillis::new;
+        recent.add(hash(0), at(1_000), at(0));
+        assert!(recent.has(&hash(0), at(999)) && !recent.has(&hash(0), at(1_000)) && !recent.has(&hash(1), at(0)));
         recent.remove(&hash(0));
-        assert!(!recent.has(&hash(0), 0));
+        assert!(!recent.has(&hash(0), at(0)));
         for n in 0..MAX_REMEMBERED {
-            recent.add(hash(n), 1_000, 0);
+            recent.add(hash(n), at(1_000), at(0));
         }
         // Those that have ended make room, and if none has, all do.
-        recent.add(hash(MAX_REMEMBERED), 5_000, 1_000);
+        recent.add(hash(MAX_REMEMBERED), at(5_000), at(1_000));
         assert_eq!(recent.lock().len(), 1);
         for n in 0..2 * MAX_REMEMBERED {
-            recent.add(hash(n), 5_000, 1_000);
-            assert!(recent.has(&hash(n), 1_000) && recent.lock().len() <= MAX_REMEMBERED);
+            recent.add(hash(n), at(5_000), at(1_000));
+            assert!(recent.has(&hash(n), at(1_000)) && recent.lock().len() <= MAX_REMEMBERED);
         }
     }
 }

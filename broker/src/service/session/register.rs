@@ -8,9 +8,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, excerpt, list_scopes};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
-use agentwrit_protocol::ttl::clamp_ttl;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, SpiffeId, SpiffeIdError, Times};
+use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, SpiffeId, SpiffeIdError, Times, Ttl};
 use agentwrit_server::Source;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, Store,
@@ -68,7 +67,7 @@ pub(crate) struct Registrar<'a> {
     pub(crate) counted: &'a IntCounterVec,
     pub(crate) trust_domain: &'a str,
     pub(crate) scope_limits: ScopeLimits,
-    pub(crate) max_ttl: i64,
+    pub(crate) max_ttl: Ttl,
 }
 
 impl Registrar<'_> {
@@ -176,7 +175,7 @@ struct Register {
     proof: Result<(), ProofError>,
     sid: String,
     jti: String,
-    max_ttl: i64,
+    max_ttl: Ttl,
     source: IpAddr,
     view: Arc<SharedRevocationView>,
     wanted: Arc<Registration>,
@@ -235,10 +234,10 @@ impl Register {
     fn session(&self, tx: &dyn Tx, launch: &LaunchToken) -> Session {
         let mut ttl = launch.max_ttl;
         if let Some(shorter) = self.wanted.requested_ttl.filter(|ttl| *ttl > 0) {
-            ttl = ttl.min(shorter);
+            ttl = ttl.min(Ttl::seconds(shorter));
         }
         let iat = tx.now_seconds();
-        let exp = iat.saturating_add(clamp_ttl(ttl, self.max_ttl));
+        let exp = iat + ttl.capped_at(self.max_ttl);
         Session {
             sid: self.sid.clone(),
             agent_id: self.agent_id.clone(),

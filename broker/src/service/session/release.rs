@@ -3,7 +3,6 @@
 use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::ReleaseDecision;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, Tx,
@@ -73,7 +72,7 @@ impl Release {
         let entry = Revocation {
             level: RevocationLevel::Token,
             target: self.bearer.jti.clone(),
-            until: Some(ViewChange::end_of_second(self.bearer.exp)),
+            until: Some(self.bearer.exp.end()),
         };
         tx.add_revocation(&entry).await?;
         Ok(Ok(()))

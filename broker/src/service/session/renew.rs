@@ -1,12 +1,13 @@
 //! Renewal: a session's next token. A change of session state, not a revocation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_limits::{Asker, Limits, SessionAction};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, RenewalDecision};
-use agentwrit_protocol::{Clock, EntropyError, ErrorCode};
+use agentwrit_protocol::{Clock, EntropyError, ErrorCode, Ttl, UnixSeconds};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, Store, StoreError, Tx,
@@ -23,15 +24,15 @@ use crate::service::k8s::error::PodRefusal;
 use crate::service::k8s::pod_binding;
 use crate::service::origin::AuditOrigin;
 
-/// Longest overlap, seconds.
-const LONGEST_OVERLAP: i64 = 30;
+/// Longest overlap.
+const LONGEST_OVERLAP: Ttl = Ttl::seconds(30);
 /// Longest idempotency key, bytes.
 const LONGEST_KEY: usize = 128;
 
 /// What an attested agent may ask of a renewal. Of others nothing is looked at: theirs is the default.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wishes {
-    overlap_seconds: i64,
+    overlap: Ttl,
     key: Option<String>,
     proof: PresentedProof,
 }
@@ -49,14 +50,15 @@ impl Wishes {
     /// Checks what was asked for: how many seconds the predecessor goes on, the key that makes a retry safe (an empty
     /// one means one that is no text), and the proof of possession.
     pub(crate) fn new(overlap_seconds: i64, key: Option<&str>, proof: PresentedProof) -> Result<Self, WishError> {
-        if !(0..=LONGEST_OVERLAP).contains(&overlap_seconds) {
+        let overlap = Ttl::seconds(overlap_seconds);
+        if !(Ttl::default()..=LONGEST_OVERLAP).contains(&overlap) {
             return Err(WishError::Overlap(overlap_seconds));
         }
         if key.is_some_and(|key| !(1..=LONGEST_KEY).contains(&key.len())) {
             return Err(WishError::Key);
         }
         Ok(Self {
-            overlap_seconds,
+            overlap,
             key: key.map(str::to_owned),
             proof,
         })
@@ -75,8 +77,8 @@ pub(crate) enum RenewError {
     Proof {
         /// What is wrong with the proof.
         refusal: ProofRefusal,
-        /// The time that it was judged by, Unix seconds.
-        judged_at: i64,
+        /// The time that it was judged by.
+        judged_at: UnixSeconds,
     },
     #[error("{}", .0.detail)]
     Policy(PodRefusal),
@@ -155,7 +157,7 @@ struct Renew {
 
 impl Renew {
     /// The bearer's claims with the session's current token in place of its own.
-    fn current(&self, jti: &str, iat: i64, exp: i64) -> Box<Claims> {
+    fn current(&self, jti: &str, iat: UnixSeconds, exp: UnixSeconds) -> Box<Claims> {
         Box::new(Claims {
             jti: jti.to_owned(),
             iat,
@@ -215,10 +217,10 @@ impl Renew {
         }
         let honoured = lineage.root().attested.is_some();
         let wish = RenewWish {
-            overlap_millis: if honoured {
-                self.wishes.overlap_seconds.saturating_mul(1000)
+            overlap: if honoured {
+                self.wishes.overlap.duration()
             } else {
-                0
+                Duration::ZERO
             },
             key: self.wishes.key.as_deref(),
             retries: honoured,

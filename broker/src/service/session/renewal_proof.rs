@@ -2,8 +2,8 @@
 //! signature by the key that it was registered with. A token that was copied can't be renewed then.
 
 use agentwrit_protocol::claims::Claims;
-use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW_SECONDS, RenewalProof, RenewalText};
-use agentwrit_protocol::{Clock, ErrorCode};
+use agentwrit_protocol::renewal_proof::{NotAProof, PROOF_HEADER, PROOF_WINDOW, RenewalProof, RenewalText};
+use agentwrit_protocol::{Clock, ErrorCode, Ttl, UnixSeconds};
 use agentwrit_store::{Store, StoreError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,10 +37,10 @@ pub(crate) enum ProofRefusal {
     )]
     Signature,
     #[error(
-        "the time of the header {PROOF_HEADER} is {0} s from the broker's, at most {PROOF_WINDOW_SECONDS} are accepted: \
+        "the time of the header {PROOF_HEADER} is {0} s from the broker's, at most {PROOF_WINDOW} are accepted: \
          sign the time of the header Date"
     )]
-    Stale(i64),
+    Stale(Ttl),
 }
 
 impl ProofRefusal {
@@ -95,7 +95,7 @@ pub(super) async fn check_if_needed(
     Ok(CheckedProof(Some(check(&bound.public_key, bearer, brought, now))))
 }
 
-fn check(public_key: &str, bearer: &Claims, brought: &PresentedProof, now: i64) -> Result<(), ProofRefusal> {
+fn check(public_key: &str, bearer: &Claims, brought: &PresentedProof, now: UnixSeconds) -> Result<(), ProofRefusal> {
     let proof = match brought {
         PresentedProof::Nothing => return Err(ProofRefusal::Required),
         PresentedProof::Unreadable => return Err(NotAProof.into()),
@@ -126,7 +126,7 @@ mod tests {
     use ed25519_dalek::{Signer as _, SigningKey};
     use proptest::prelude::*;
 
-    const NOW: i64 = 1_800_000_000;
+    const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
     fn bearer(jti: &str) -> Claims {
         Claims {
@@ -140,7 +140,7 @@ mod tests {
         STANDARD.encode(key.verifying_key().as_bytes())
     }
 
-    fn signed(key: &SigningKey, domain: &str, jti: &str, time: i64) -> RenewalProof {
+    fn signed(key: &SigningKey, domain: &str, jti: &str, time: UnixSeconds) -> RenewalProof {
         let text = RenewalText::new(domain, jti, time).unwrap();
         RenewalProof {
             time,
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(found(&PresentedProof::Unreadable), Err(NotAProof.into()));
         assert_eq!(found(&PresentedProof::Line(format!("{good}="))), Err(NotAProof.into()));
         let moved = RenewalProof {
-            time: NOW + 1,
+            time: NOW + Ttl::seconds(1),
             ..good.clone()
         };
         for wrong in [
@@ -183,19 +183,16 @@ mod tests {
     #[test]
     fn a_right_proof_outside_of_the_window_is_stale() {
         let key = SigningKey::from_bytes(&[3; 32]);
-        for (time, wanted) in [
-            (NOW - 60, Ok(())),
-            (NOW + 60, Ok(())),
-            (NOW - 61, Err(ProofRefusal::Stale(-61))),
-            (NOW + 61, Err(ProofRefusal::Stale(61))),
-            (0, Err(ProofRefusal::Stale(-NOW))),
-        ] {
-            let proof = signed(&key, "agentwrit.local", "jti-1", time);
-            assert_eq!(
-                check(&public(&key), &bearer("jti-1"), &line(&proof), NOW),
-                wanted,
-                "{time}"
-            );
+        for (off, is_stale) in [(-60, false), (60, false), (-61, true), (61, true), (-NOW.get(), true)] {
+            let off = Ttl::seconds(off);
+            let proof = signed(&key, "agentwrit.local", "jti-1", NOW + off);
+            let wanted = if is_stale {
+                Err(ProofRefusal::Stale(off))
+            } else {
+                Ok(())
+            };
+            let result = check(&public(&key), &bearer("jti-1"), &line(&proof), NOW);
+            assert_eq!(result, wanted, "{off}");
         }
     }
 
@@ -227,7 +224,7 @@ mod tests {
             seed: [u8; 32], old in "[0-9a-f]{32}", new in "[0-9a-f]{32}", off in -60..=60_i64,
         ) {
             let key = SigningKey::from_bytes(&seed);
-            let seen = line(&signed(&key, "agentwrit.local", &old, NOW + off));
+            let seen = line(&signed(&key, "agentwrit.local", &old, NOW + Ttl::seconds(off)));
             prop_assert_eq!(check(&public(&key), &bearer(&old), &seen, NOW), Ok(()));
             if old != new {
                 let result = check(&public(&key), &bearer(&new), &seen, NOW);

@@ -2,8 +2,8 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::excerpt;
-use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::PodBehind;
+use agentwrit_protocol::{Ttl, UnixMillis};
 use agentwrit_store::{
     Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, Store,
     StoreError, Tx,
@@ -89,17 +89,18 @@ impl Revoke {
     }
 
     /// When the last token that this can hit has expired.
-    async fn until(&self, tx: &mut dyn Tx, sessions: &[Session]) -> StoreResult<Option<i64>> {
+    async fn until(&self, tx: &mut dyn Tx, sessions: &[Session]) -> StoreResult<Option<UnixMillis>> {
         if let (RevocationLevel::Token, Some(session)) = (self.level, sessions.first()) {
-            return Ok(Some(ViewChange::end_of_second(session.last_exp)));
+            return Ok(Some(session.last_exp.end()));
         }
         let longest = tx
             .meta(MetaKey::LongestTtl)
             .await?
-            .and_then(|text| text.parse::<i64>().ok())
-            .unwrap_or(0);
-        let end = ViewChange::end_of_second(tx.times().judged.div_euclid(1000).saturating_add(longest));
-        Ok((longest > 0).then_some(end))
+            .and_then(|text| text.parse().ok())
+            .map(Ttl::seconds)
+            .unwrap_or_default();
+        let end = (tx.times().judged.second() + longest).end();
+        Ok(longest.is_positive().then_some(end))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::TokenState;
-use agentwrit_protocol::{Sensitive, Times, go_json};
+use agentwrit_protocol::{Sensitive, Times, Ttl, UnixSeconds, go_json};
 use agentwrit_store::Session;
 use agentwrit_tokens::key_set::{KeySet, SigningError};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
@@ -26,8 +26,7 @@ pub(crate) enum SignError {
 #[derive(Debug)]
 pub(crate) struct Issued {
     pub(crate) token: Sensitive,
-    /// Seconds.
-    pub(crate) expires_in: i64,
+    pub(crate) expires_in: Ttl,
 }
 
 /// Signs tokens with the settings that all of them share, and says whether one is valid.
@@ -42,8 +41,8 @@ pub struct TokenIssuer {
     pub(crate) issuer: String,
     /// Empty: tokens have no audience, and none is asked for.
     pub(crate) audience: String,
-    /// Seconds that `nbf` is before `iat`: a verifier whose clock is that far behind takes the token all the same.
-    pub(crate) nbf_skew: i64,
+    /// How long `nbf` is before `iat`: a verifier whose clock is that far behind takes the token all the same.
+    pub(crate) nbf_skew: Ttl,
 }
 
 impl TokenIssuer {
@@ -54,16 +53,16 @@ impl TokenIssuer {
         self.metrics.token_issued(&claims.scope);
         Ok(Issued {
             token: Sensitive::from(token),
-            expires_in: claims.exp.saturating_sub(claims.iat),
+            expires_in: claims.exp - claims.iat,
         })
     }
 
     fn dated<'c>(&self, claims: &'c Claims) -> Cow<'c, Claims> {
-        if self.nbf_skew == 0 {
+        if self.nbf_skew == Ttl::default() {
             return Cow::Borrowed(claims);
         }
         Cow::Owned(Claims {
-            nbf: claims.iat.saturating_sub(self.nbf_skew),
+            nbf: claims.iat - self.nbf_skew,
             ..claims.clone()
         })
     }
@@ -87,12 +86,12 @@ impl TokenIssuer {
     }
 
     /// Claims of a token without a session: of an admin or an app.
-    pub(crate) fn claims(&self, sub: &str, scope: &[&str], jti: String, now: i64, ttl: i64) -> Claims {
+    pub(crate) fn claims(&self, sub: &str, scope: &[&str], jti: String, now: UnixSeconds, ttl: Ttl) -> Claims {
         Claims {
             iss: self.issuer.clone(),
             sub: sub.to_owned(),
             aud: self.audience(),
-            exp: now.saturating_add(ttl),
+            exp: now + ttl,
             nbf: now,
             iat: now,
             jti,

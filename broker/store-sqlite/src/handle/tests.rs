@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Command, EventFilter, Retention, Store, Tx};
 
@@ -15,7 +16,7 @@ async fn in_memory() -> Store {
         mark: "not/there/mark".into(),
         signing_key: "not/there/signing.key".into(),
         key_is_new: true,
-        max_ttl: 0,
+        max_ttl: Ttl::default(),
         retention: Retention::default(),
         declared: Declared::default(),
     };

@@ -1,10 +1,11 @@
 //! Rows of apps.
 
-use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::{Sensitive, Ttl, UnixSeconds};
 use agentwrit_store::{AppRecord, Apps, Result};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
+use crate::columns;
 use crate::error::Operation;
 use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
@@ -14,16 +15,17 @@ const READ: &str = "read_app";
 
 fn from_row(row: &Row<'_>) -> Result<AppRecord> {
     let text = |column| row.get::<_, String>(column).during(READ);
+    let seconds = |column| row.get(column).map(UnixSeconds::new).during(READ);
     Ok(AppRecord {
         app_id: text("app_id")?,
         name: text("name")?,
         client_id: text("client_id")?,
         secret_hash: Sensitive::from(text("secret_hash")?),
         scopes: from_json("app's scopes", &text("scopes")?)?,
-        token_ttl: row.get("token_ttl").during(READ)?,
-        created_at: row.get("created_at").during(READ)?,
-        updated_at: row.get("updated_at").during(READ)?,
-        deregistered_at: row.get("deregistered_at").during(READ)?,
+        token_ttl: row.get("token_ttl").map(Ttl::seconds).during(READ)?,
+        created_at: seconds("created_at")?,
+        updated_at: seconds("updated_at")?,
+        deregistered_at: columns::any_seconds(row, "deregistered_at").during(READ)?,
     })
 }
 
@@ -40,10 +42,10 @@ impl Apps for SqliteTx<'_> {
                 app.client_id,
                 app.secret_hash.expose(),
                 to_json("app's scopes", &app.scopes)?,
-                app.token_ttl,
-                app.created_at,
-                app.updated_at,
-                app.deregistered_at,
+                app.token_ttl.get(),
+                app.created_at.get(),
+                app.updated_at.get(),
+                app.deregistered_at.map(UnixSeconds::get),
             ],
         )?;
         Ok(inserted == 1)
@@ -76,9 +78,9 @@ impl Apps for SqliteTx<'_> {
             "UPDATE apps SET scopes = ?, token_ttl = ?, updated_at = ?, deregistered_at = ? WHERE app_id = ?",
             params![
                 to_json("app's scopes", &app.scopes)?,
-                app.token_ttl,
-                app.updated_at,
-                app.deregistered_at,
+                app.token_ttl.get(),
+                app.updated_at.get(),
+                app.deregistered_at.map(UnixSeconds::get),
                 app.app_id,
             ],
         )?;

@@ -1,9 +1,11 @@
 //! Rows of launch tokens.
 
-use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError};
+use agentwrit_protocol::{Ttl, UnixMillis};
+use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
+use crate::columns;
 use crate::error::Operation;
 use crate::statements::Statements;
 use crate::tx::SqliteTx;
@@ -39,10 +41,10 @@ fn from_row(row: &Row<'_>) -> Result<LaunchToken> {
         hash: LaunchTokenHash::from_stored(text("hash")?),
         agent_name: text("agent_name")?,
         allowed_scope: from_json("allowed scope", &allowed_scope)?,
-        max_ttl: row.get("max_ttl").during(READ)?,
+        max_ttl: row.get("max_ttl").map(Ttl::seconds).during(READ)?,
         single_use: row.get("single_use").during(READ)?,
-        expires_at: row.get("expires_at").during(READ)?,
-        consumed_at: row.get("consumed_at").during(READ)?,
+        expires_at: row.get("expires_at").map(UnixMillis::new).during(READ)?,
+        consumed_at: columns::any_millis(row, "consumed_at").during(READ)?,
         created_by: text("created_by")?,
         correlation_id: text("correlation_id")?,
         attested: attested(bound)?,
@@ -61,10 +63,10 @@ impl LaunchTokens for SqliteTx<'_> {
                 token.hash.as_str(),
                 token.agent_name,
                 to_json("allowed scope", &token.allowed_scope)?,
-                token.max_ttl,
+                token.max_ttl.get(),
                 token.single_use,
-                token.expires_at,
-                token.consumed_at,
+                token.expires_at.get(),
+                token.consumed_at.map(UnixMillis::get),
                 token.created_by,
                 token.correlation_id,
                 bound.map(|bound| &bound.policy_uid),
@@ -82,12 +84,12 @@ impl LaunchTokens for SqliteTx<'_> {
 
     async fn consume_launch_token(&mut self, hash: &LaunchTokenHash) -> Result<bool> {
         let sql = "UPDATE launch_tokens SET consumed_at = ? WHERE hash = ? AND consumed_at IS NULL";
-        let values = params![self.millis(), hash.as_str()];
+        let values = params![self.now_millis().get(), hash.as_str()];
         Ok(self.connection.change("consume_launch_token", sql, values)? == 1)
     }
 
     async fn unused_attested_launch_tokens(&mut self) -> Result<Vec<LaunchToken>> {
         let sql = "SELECT * FROM launch_tokens WHERE pod_uid IS NOT NULL AND consumed_at IS NULL AND expires_at >= ?";
-        self.connection.all(READ, sql, [self.millis()], from_row)
+        self.connection.all(READ, sql, [self.now_millis().get()], from_row)
     }
 }

@@ -1,5 +1,7 @@
 //! What is pruned, and what is kept short.
 
+use std::time::Duration;
+
 use agentwrit_store::{Maintenance, Policies, Result};
 use async_trait::async_trait;
 
@@ -7,10 +9,10 @@ use crate::audit::short;
 use crate::statements::Statements;
 use crate::tx::SqliteTx;
 
-const HOUR: i64 = 3600;
-/// How long a row is kept beyond its need, seconds: a clock that jumped forward and back within a day makes nothing of it
+const HOUR: Duration = Duration::from_hours(1);
+/// How long a row is kept beyond its need: a clock that jumped forward and back within a day makes nothing of it
 /// forgotten.
-const KEPT: i64 = 25 * HOUR;
+const KEPT: Duration = Duration::from_hours(25);
 /// Rows of one table that go in one transaction, for which all other commits wait.
 const PRUNED_AT_ONCE: i64 = 500;
 
@@ -36,15 +38,15 @@ macro_rules! prune {
 #[async_trait]
 impl Maintenance for SqliteTx<'_> {
     async fn prune(&mut self) -> Result<u64> {
-        let millis = self.times.passed();
-        let seconds = millis.div_euclid(1000);
+        let passed = self.times.passed();
+        let long_passed = (passed - KEPT).get();
         let statements = [
             // A launch token answers "expired" or "already consumed" for an hour, then "not found".
-            (prune!("launch_tokens", "id", "expires_at"), millis - HOUR * 1000),
-            (prune!("nonces", "until, nonce", "until"), millis - KEPT * 1000),
-            (prune!("revocations", "level, target", "until"), millis - KEPT * 1000),
+            (prune!("launch_tokens", "id", "expires_at"), (passed - HOUR).get()),
+            (prune!("nonces", "until, nonce", "until"), long_passed),
+            (prune!("revocations", "level, target", "until"), long_passed),
             // `kept_until` is so long after the end already.
-            (prune!("sessions", "id", "kept_until"), seconds),
+            (prune!("sessions", "id", "kept_until"), passed.second().get()),
         ];
         let mut rows = 0_u64;
         for (statement, limit) in statements {

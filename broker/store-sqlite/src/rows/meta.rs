@@ -1,5 +1,6 @@
 //! Rows of facts about the store, and consumed nonces.
 
+use agentwrit_protocol::UnixMillis;
 use agentwrit_store::{Meta, MetaKey, Nonces, Result};
 use async_trait::async_trait;
 use rusqlite::params;
@@ -21,9 +22,11 @@ impl Meta for SqliteTx<'_> {
 
 #[async_trait]
 impl Nonces for SqliteTx<'_> {
-    async fn consume_nonce(&mut self, nonce: &str, until: i64) -> Result<bool> {
+    async fn consume_nonce(&mut self, nonce: &str, until: UnixMillis) -> Result<bool> {
         let sql = "INSERT INTO nonces (nonce, until) VALUES (?, ?) ON CONFLICT DO NOTHING";
-        let rows = self.connection.change("consume_nonce", sql, params![nonce, until])?;
+        let rows = self
+            .connection
+            .change("consume_nonce", sql, params![nonce, until.get()])?;
         Ok(rows == 1)
     }
 }

@@ -1,10 +1,13 @@
 //! Rows of policies.
 
+use std::time::Duration;
+
+use agentwrit_protocol::UnixMillis;
 use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrder};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
 use agentwrit_store::session::{id_prefix, mark_in, pod_mark};
-use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError};
+use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
 
@@ -17,8 +20,8 @@ use crate::tx::SqliteTx;
 const MAX_UNMARKED_SESSIONS: i64 = 100;
 /// Rows that the feed of refusals keeps.
 const MAX_DENIALS: i64 = 1_000;
-/// How long a supersession counts, milliseconds; longer than any window that is asked for.
-const SUPERSESSION_MS: i64 = 3_600_000;
+/// How long a supersession counts; longer than any window that is asked for.
+const SUPERSESSION: Duration = Duration::from_hours(1);
 const READ_POLICY: &str = "read_policy";
 const READ_POD: &str = "read_pod";
 const READ_DENIALS: &str = "read_denials";
@@ -181,10 +184,10 @@ impl Policies for SqliteTx<'_> {
         self.connection.change("save_policy", sql, [policy_uid]).map(drop)
     }
 
-    async fn tombstone_policy(&mut self, uid: &str, until: i64) -> Result<()> {
+    async fn tombstone_policy(&mut self, uid: &str, until: UnixMillis) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO buried_policies (uid, until) VALUES (?, ?)";
         self.connection
-            .change("bury_policy", sql, params![uid, until])
+            .change("bury_policy", sql, params![uid, until.get()])
             .map(drop)
     }
 
@@ -192,7 +195,7 @@ impl Policies for SqliteTx<'_> {
         self.any(READ_POLICY, "SELECT 1 FROM buried_policies WHERE uid = ?", [uid])
     }
 
-    async fn tombstone_pod(&mut self, pod_uid: &str, until: i64) -> Result<bool> {
+    async fn tombstone_pod(&mut self, pod_uid: &str, until: UnixMillis) -> Result<bool> {
         for sql in [
             "DELETE FROM quarantined_pods WHERE pod_uid = ?",
             "DELETE FROM pod_sessions WHERE pod = (SELECT id FROM pods WHERE uid = ?)",
@@ -201,7 +204,7 @@ impl Policies for SqliteTx<'_> {
             self.connection.change("bury_pod", sql, [pod_uid])?;
         }
         let sql = "INSERT INTO buried_pods (pod_uid, until) VALUES (?, ?) ON CONFLICT DO NOTHING";
-        self.changed("bury_pod", sql, params![pod_uid, until])
+        self.changed("bury_pod", sql, params![pod_uid, until.get()])
     }
 
     async fn pod_has_tombstone(&mut self, pod_uid: &str) -> Result<bool> {
@@ -212,7 +215,7 @@ impl Policies for SqliteTx<'_> {
         let sql = "SELECT EXISTS (SELECT 1 FROM buried_pods WHERE pod_uid = ?1), \
                    EXISTS (SELECT 1 FROM quarantined_pods WHERE pod_uid = ?1) OR EXISTS (SELECT 1 FROM revocations \
                    WHERE level = ?2 AND target = ?1 AND (until IS NULL OR until > ?3))";
-        let values = params![pod_uid, RevocationLevel::Task.as_str(), self.times.passed()];
+        let values = params![pod_uid, RevocationLevel::Task.as_str(), self.times.passed().get()];
         let found = self.connection.first(READ_POD, sql, values, |row| {
             let is = |column| row.get::<_, bool>(column).during(READ_POD);
             Ok((is(0)?, is(1)?))
@@ -278,13 +281,13 @@ impl Policies for SqliteTx<'_> {
         Ok(Vec::new())
     }
 
-    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: i64) -> Result<bool> {
+    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: UnixMillis) -> Result<bool> {
         self.changed(
             "quarantine_pod",
             "INSERT INTO quarantined_pods (pod_uid, since, by, until) \
              SELECT ?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM pods WHERE uid = ?1), NULL, ?4) WHERE true \
              ON CONFLICT DO UPDATE SET until = MAX(until, excluded.until) WHERE until < excluded.until",
-            params![pod_uid, self.millis(), by, until],
+            params![pod_uid, self.now_millis().get(), by, until.get()],
         )
     }
 
@@ -297,15 +300,16 @@ impl Policies for SqliteTx<'_> {
         self.changed("release_pod", sql, [pod_uid])
     }
 
-    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<i64>> {
+    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<UnixMillis>> {
         let sql = "SELECT full_at FROM pod_launches WHERE pod_uid = ?";
-        self.connection.first(READ_POD, sql, [pod_uid], scalar(READ_POD))
+        let full_at = self.connection.first(READ_POD, sql, [pod_uid], scalar(READ_POD))?;
+        Ok(full_at.map(UnixMillis::new))
     }
 
-    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: i64) -> Result<()> {
+    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: UnixMillis) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO pod_launches (pod_uid, full_at) VALUES (?, ?)";
         self.connection
-            .change("save_pod", sql, params![pod_uid, full_at])
+            .change("save_pod", sql, params![pod_uid, full_at.get()])
             .map(drop)
     }
 
@@ -318,14 +322,14 @@ impl Policies for SqliteTx<'_> {
         }
     }
 
-    async fn count_supersession(&mut self, pod_uid: &str, since: i64) -> Result<i64> {
+    async fn count_supersession(&mut self, pod_uid: &str, since: UnixMillis) -> Result<i64> {
         let sql = "INSERT INTO pod_supersessions (pod_uid, at) VALUES (?, ?)";
         self.connection
-            .change("save_pod", sql, params![pod_uid, self.millis()])?;
+            .change("save_pod", sql, params![pod_uid, self.now_millis().get()])?;
         let sql = "SELECT COUNT(*) FROM pod_supersessions WHERE pod_uid = ? AND at >= ?";
         let count = self
             .connection
-            .first(READ_POD, sql, params![pod_uid, since], scalar(READ_POD))?;
+            .first(READ_POD, sql, params![pod_uid, since.get()], scalar(READ_POD))?;
         Ok(count.unwrap_or_default())
     }
 
@@ -335,7 +339,7 @@ impl Policies for SqliteTx<'_> {
             OPERATION,
             "INSERT INTO denials (at, namespace, pod, pod_uid, policy, error_kind, message) VALUES (?, ?, ?, ?, ?, ?, ?)",
             params![
-                rfc3339_seconds(self.now.unix_timestamp()),
+                rfc3339_seconds(self.now_seconds()),
                 denial.pod.namespace,
                 denial.pod.name,
                 denial.pod.uid,
@@ -374,13 +378,10 @@ impl Policies for SqliteTx<'_> {
             ("DELETE FROM buried_pods WHERE until < ?", now),
             ("DELETE FROM quarantined_pods WHERE until < ?", now),
             ("DELETE FROM pod_launches WHERE full_at < ?", now),
-            (
-                "DELETE FROM pod_supersessions WHERE at < ?",
-                now.saturating_sub(SUPERSESSION_MS),
-            ),
+            ("DELETE FROM pod_supersessions WHERE at < ?", now - SUPERSESSION),
         ];
         for (statement, limit) in statements {
-            self.connection.change("prune", statement, [limit])?;
+            self.connection.change("prune", statement, [limit.get()])?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Rows of revocations.
 
+use agentwrit_protocol::UnixMillis;
 use agentwrit_store::ViewChange;
 use agentwrit_store::{Result, Revocation, RevocationLevel, Revocations};
 use async_trait::async_trait;
@@ -16,7 +17,11 @@ impl Revocations for SqliteTx<'_> {
             "save_revocation",
             "INSERT INTO revocations (level, target, until) VALUES (?, ?, ?) ON CONFLICT (level, target) DO UPDATE SET \
              until = CASE WHEN until IS NULL OR excluded.until IS NULL THEN NULL ELSE MAX(until, excluded.until) END",
-            params![revocation.level.as_str(), revocation.target, revocation.until],
+            params![
+                revocation.level.as_str(),
+                revocation.target,
+                revocation.until.map(UnixMillis::get)
+            ],
         )?;
         self.view_change(ViewChange::Revoked(revocation.clone()));
         Ok(())
@@ -25,7 +30,7 @@ impl Revocations for SqliteTx<'_> {
     async fn is_revoked(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {
         const OPERATION: &str = "read_revocation";
         let sql = "SELECT 1 FROM revocations WHERE level = ? AND target = ? AND (until IS NULL OR until > ?)";
-        let values = params![level.as_str(), target, self.times.passed()];
+        let values = params![level.as_str(), target, self.times.passed().get()];
         let found = self
             .connection
             .first(OPERATION, sql, values, scalar::<i64>(OPERATION))?;

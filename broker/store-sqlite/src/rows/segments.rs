@@ -1,7 +1,7 @@
 //! Rows of the trail's segments.
 
 use agentwrit_protocol::audit::ExportedFile;
-use agentwrit_store::{MetaKey, Result, Segment, Segments, StoreError};
+use agentwrit_store::{MetaKey, Result, Segment, Segments, StoreError, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
@@ -49,7 +49,7 @@ impl Segments for SqliteTx<'_> {
         let Some(mut oldest) = self.connection.first(READ, &sql, [], segment)? else {
             return Ok(None);
         };
-        let passed = self.times.passed().saturating_mul(1_000_000);
+        let passed = self.times.passed().get().saturating_mul(1_000_000);
         if oldest.last_at > passed {
             // Its events were dated by a clock that was ahead. What comes after them is later all the same.
             let sql = "SELECT first_at FROM audit_segments WHERE first > ? AND first_at <= ? ORDER BY first LIMIT 1";
@@ -77,7 +77,7 @@ impl Segments for SqliteTx<'_> {
 
     async fn note_export(&mut self, first: i64, file: &ExportedFile) -> Result<()> {
         let sql = "UPDATE audit_segments SET exported_at = ?, file = ?, sha256 = ? WHERE first = ?";
-        let values = params![self.millis(), file.name, file.sha256, first];
+        let values = params![self.now_millis().get(), file.name, file.sha256, first];
         self.connection.change(WRITE, sql, values).map(drop)
     }
 

@@ -1,11 +1,13 @@
 //! Rows of sessions.
 
+use agentwrit_protocol::{Ttl, UnixMillis, UnixSeconds};
 use agentwrit_store::ViewChange;
 use agentwrit_store::session::{ID_PREFIX, id_prefix};
-use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions};
+use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
+use crate::columns;
 use crate::error::Operation;
 use crate::rows::launch::{attested, from_json, to_json};
 use crate::statements::{Statements, scalar};
@@ -13,7 +15,7 @@ use crate::tx::SqliteTx;
 
 const READ: &str = "read_session";
 /// The moment of a predecessor that has no overlap.
-pub(crate) const AT_ONCE: i64 = 0;
+pub(crate) const AT_ONCE: UnixMillis = UnixMillis::new(0);
 
 /// Whether a session has not ended at the moment of a placeholder. Only a superseded one has an overlap, and thus a
 /// moment that counts; any other end holds whatever the clock says.
@@ -36,14 +38,15 @@ macro_rules! live {
     };
 }
 
-/// Seconds that a row is kept after its last token's end, so that its end can be looked up.
-const KEPT: i64 = 25 * 3600;
-/// `kept_until` is a multiple of this: a renewal that doesn't move it touches no index.
+/// How long a row is kept after its last token's end, so that its end can be looked up.
+const KEPT: Ttl = Ttl::seconds(25 * 3600);
+/// `kept_until` is a multiple of so many seconds: a renewal that doesn't move it touches no index.
 const KEPT_STEP: i64 = 3600;
 
-/// Until when a row is kept at least, Unix seconds.
-pub(crate) const fn kept_until(last_exp: i64) -> i64 {
-    (last_exp.saturating_add(KEPT).div_euclid(KEPT_STEP) + 1).saturating_mul(KEPT_STEP)
+/// Until when a row is kept at least.
+pub(crate) fn kept_until(last_exp: UnixSeconds) -> UnixSeconds {
+    let steps = (last_exp + KEPT).get().div_euclid(KEPT_STEP) + 1;
+    UnixSeconds::new(steps.saturating_mul(KEPT_STEP))
 }
 
 /// The id prefix of the session of this agent; `None` when it is the id of no agent.
@@ -68,8 +71,14 @@ macro_rules! standing {
 fn from_row(row: &Row<'_>) -> Result<Session> {
     let text = |column| row.get::<_, String>(column).during(READ);
     let optional = |column| row.get::<_, Option<String>>(column).during(READ);
-    let number = |column| row.get::<_, Option<i64>>(column).during(READ);
-    let previous = match (optional("prev_jti")?, number("prev_until")?, number("prev_exp")?) {
+    let seconds = |column| row.get(column).map(UnixSeconds::new).during(READ);
+    let any_seconds = |column| columns::any_seconds(row, column).during(READ);
+    let any_millis = |column| columns::any_millis(row, column).during(READ);
+    let previous = match (
+        optional("prev_jti")?,
+        any_millis("prev_until")?,
+        any_seconds("prev_exp")?,
+    ) {
         (Some(jti), Some(until), Some(exp)) => Some(Renewal {
             jti,
             until,
@@ -78,7 +87,7 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
         }),
         _ => None,
     };
-    let delegated = match (optional("root")?, optional("nodes")?, number("ceiling")?) {
+    let delegated = match (optional("root")?, optional("nodes")?, any_seconds("ceiling")?) {
         (Some(root), Some(nodes), Some(ceiling)) => Some(Delegated {
             root,
             nodes: from_json("delegation nodes", &nodes)?,
@@ -94,12 +103,12 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
         task_id: text("task_id")?,
         scope: from_json("session scope", &text("scope")?)?,
         jti: text("jti")?,
-        iat: row.get("iat").during(READ)?,
-        exp: row.get("exp").during(READ)?,
-        last_exp: row.get("last_exp").during(READ)?,
+        iat: seconds("iat")?,
+        exp: seconds("exp")?,
+        last_exp: seconds("last_exp")?,
         previous,
-        created_at: row.get("created_at").during(READ)?,
-        ended_at: number("ended_at")?,
+        created_at: row.get("created_at").map(UnixMillis::new).during(READ)?,
+        ended_at: any_millis("ended_at")?,
         end_reason: optional("end_reason")?
             .map(|text| EndReason::from_stored(&text))
             .transpose()?,
@@ -114,14 +123,14 @@ impl SqliteTx<'_> {
     /// Rows of a query made by [`live`] or [`standing`].
     fn sessions(&self, query: &str, value: &str) -> Result<Vec<Session>> {
         // A token that has expired by one clock only may be valid again: what ends sessions must find it.
-        let values = params![value, self.times.passed().div_euclid(1000), self.times.judged];
+        let values = params![value, self.times.passed().second().get(), self.times.judged.get()];
         self.connection.all(READ, query, values, from_row)
     }
 
     /// An overlap that the wall clock was asked about, on the clock that is judged by; `None` when there is none.
-    fn overlap_until(&self, wall_millis: i64) -> Option<i64> {
-        let overlap = wall_millis.saturating_sub(self.millis());
-        (overlap > 0).then(|| self.times.judged.saturating_add(overlap))
+    fn overlap_until(&self, wall: UnixMillis) -> Option<UnixMillis> {
+        let overlap = wall.since(self.now_millis());
+        (!overlap.is_zero()).then(|| self.times.judged + overlap)
     }
 
     /// Those whose tokens are still valid, of the few whose ids have this prefix.
@@ -152,21 +161,21 @@ impl Sessions for SqliteTx<'_> {
                 session.task_id,
                 to_json("session scope", &session.scope)?,
                 session.jti,
-                session.iat,
-                session.exp,
-                session.created_at,
+                session.iat.get(),
+                session.exp.get(),
+                session.created_at.get(),
                 session.correlation_id,
                 bound.map(|bound| &bound.policy_uid),
                 bound.map(|bound| &bound.pod_uid),
                 bound.map(|bound| to_json("attestation", bound)).transpose()?,
-                session.last_exp,
-                kept_until(session.last_exp),
+                session.last_exp.get(),
+                kept_until(session.last_exp).get(),
                 delegated.map(|delegated| &delegated.root),
                 delegated
                     .map(|delegated| to_json("delegation nodes", &delegated.nodes))
                     .transpose()?,
                 delegated.map(above),
-                delegated.map(|delegated| delegated.ceiling),
+                delegated.map(|delegated| delegated.ceiling.get()),
                 session.barred,
                 delegated.and_then(|delegated| delegated.holder_pod.as_ref()),
             ],
@@ -183,8 +192,8 @@ impl Sessions for SqliteTx<'_> {
         &mut self,
         session: &Session,
         jti: &str,
-        iat: i64,
-        exp: i64,
+        iat: UnixSeconds,
+        exp: UnixSeconds,
         previous: &Renewal,
     ) -> Result<bool> {
         let overlap_until = self.overlap_until(previous.until);
@@ -194,13 +203,13 @@ impl Sessions for SqliteTx<'_> {
              prev_exp = ?6, renew_key = ?7, prev_over = ?8 WHERE sid = ?9 AND jti = ?10",
             params![
                 jti,
-                iat,
-                exp,
+                iat.get(),
+                exp.get(),
                 previous.jti,
-                previous.until,
-                previous.exp,
+                previous.until.get(),
+                previous.exp.get(),
                 previous.key,
-                overlap_until.unwrap_or(AT_ONCE),
+                overlap_until.unwrap_or(AT_ONCE).get(),
                 session.sid,
                 session.jti
             ],
@@ -211,24 +220,24 @@ impl Sessions for SqliteTx<'_> {
         if kept_until(exp) > kept_until(session.last_exp) {
             let sql = "UPDATE sessions SET kept_until = ? WHERE sid = ?";
             self.connection
-                .change("renew_session", sql, params![kept_until(exp), session.sid])?;
+                .change("renew_session", sql, params![kept_until(exp).get(), session.sid])?;
         }
         self.view_change(ViewChange::Renewed {
             node: session.sid.clone(),
             jti: jti.to_owned(),
             previous: previous.jti.clone(),
             overlap_until,
-            until: ViewChange::end_of_second(exp.max(session.last_exp)),
+            until: exp.max(session.last_exp).end(),
         });
         Ok(true)
     }
 
-    async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: i64) -> Result<bool> {
+    async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool> {
         let overlap_until = match reason {
             EndReason::Superseded => self.overlap_until(effective_at),
             _ => None,
         };
-        let ended_at = overlap_until.unwrap_or(self.times.judged);
+        let ended_at = overlap_until.unwrap_or(self.times.judged).get();
         let rows = self.connection.change(
             "end_session",
             concat!(
@@ -244,7 +253,7 @@ impl Sessions for SqliteTx<'_> {
             sid: session.sid.clone(),
             reason,
             overlap_until,
-            until: ViewChange::end_of_second(session.last_exp),
+            until: session.last_exp.end(),
         });
         Ok(true)
     }
@@ -260,19 +269,19 @@ impl Sessions for SqliteTx<'_> {
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
         // By both clocks: a token that has expired by the wall clock alone may be valid again.
-        let values = params![pod_uid, self.times.passed().div_euclid(1000)];
+        let values = params![pod_uid, self.times.passed().second().get()];
         self.connection.all(READ, sql, values, from_row)
     }
 
     async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND (ended_at IS NULL OR ended_at > ?)";
-        let values = params![pod_uid, self.millis()];
+        let values = params![pod_uid, self.now_millis().get()];
         self.connection.all(READ, sql, values, from_row)
     }
 
     async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()> {
         let sql = "UPDATE sessions SET scope = '[]' WHERE pod_uid = ? AND ended_at <= ? AND scope <> '[]'";
-        let values = params![pod_uid, self.times.passed()];
+        let values = params![pod_uid, self.times.passed().get()];
         self.connection.change("forget_scopes", sql, values).map(drop)
     }
 
@@ -314,7 +323,7 @@ impl Sessions for SqliteTx<'_> {
                    AND (?4 IS NULL OR substr(nodes, 1, length(?4)) = ?4) LIMIT ?3";
         // Of what descends from it, the JSON begins so.
         let begins = below.map(|below| format!("[\"{below}\","));
-        let now = self.times.judged.div_euclid(1000);
+        let now = self.times.judged.second().get();
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let open: Vec<i64> =
             self.connection
@@ -340,7 +349,7 @@ impl Sessions for SqliteTx<'_> {
         if jti.len() <= ID_PREFIX {
             return Ok(None);
         }
-        let now = self.millis();
+        let now = self.now_millis();
         let is_of = |session: &Session| {
             let before = session.previous.as_ref();
             session.jti == jti || before.is_some_and(|previous| previous.jti == jti && previous.until > now)
@@ -357,8 +366,8 @@ impl Sessions for SqliteTx<'_> {
         // The first condition is that of an index.
         let sql =
             "SELECT COUNT(*) FROM sessions WHERE kept_until >= ? AND ended_at IS NULL AND root IS NULL AND exp >= ?";
-        let now = self.times.judged.div_euclid(1000);
-        let values = [kept_until(now), now];
+        let now = self.times.judged.second();
+        let values = [kept_until(now).get(), now.get()];
         let count = self.connection.first(OPERATION, sql, values, scalar(OPERATION))?;
         Ok(count.unwrap_or_default())
     }

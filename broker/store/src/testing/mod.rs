@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 use agentwrit_protocol::clock::ManualClock;
-use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, UnixSeconds, lower_hex};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -117,8 +117,8 @@ impl StoreObserver for Recorder {
 }
 
 impl RevocationListener for Recorder {
-    fn loaded(&self, min_iat: i64, changes: Vec<ViewChange>) {
-        self.min_iat.store(min_iat, Ordering::SeqCst);
+    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
+        self.min_iat.store(min_iat.get(), Ordering::SeqCst);
         *lock(&self.changes) = changes;
     }
 

@@ -192,7 +192,9 @@ impl World {
                     None
                 }
                 Err(TokenError::NotYetValid) => None,
-                Err(TokenError::Expired) if claims(&known.token)["exp"].as_i64().unwrap() >= times.mark / 1000 => {
+                Err(TokenError::Expired)
+                    if claims(&known.token)["exp"].as_i64().unwrap() >= times.mark.second().get() =>
+                {
                     Some(Refused::ByStep)
                 }
                 // What a step has expired is remembered as spent.

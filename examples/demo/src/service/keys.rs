@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentwrit_client::{BrokerClient, Jwks};
-use agentwrit_protocol::Clock;
+use agentwrit_protocol::{Clock, Ttl, UnixSeconds};
 use axum::http::StatusCode;
 use jsonwebtoken::DecodingKey;
 use tokio::sync::Mutex;
 
-/// Keys are asked for again after this many seconds, so that a retired one is forgotten.
-const MAX_AGE_SECONDS: i64 = 300;
-/// An unknown kid asks the broker at most this often, in seconds: tokens are made by strangers, too.
-const MIN_AGE_SECONDS: i64 = 5;
+/// Keys are asked for again after this time, so that a retired one is forgotten.
+const MAX_AGE: Ttl = Ttl::seconds(300);
+/// An unknown kid asks the broker at most this often: tokens are made by strangers, too.
+const MIN_AGE: Ttl = Ttl::seconds(5);
 
 /// Where key sets come from.
 pub trait KeySource: Send + Sync {
@@ -42,8 +42,8 @@ impl KeySource for BrokerClient {
 
 struct Cached {
     keys: HashMap<String, Arc<DecodingKey>>,
-    /// When the broker was last asked, Unix seconds; with or without success.
-    asked_at: Option<i64>,
+    /// When the broker was last asked, with or without success.
+    asked_at: Option<UnixSeconds>,
     failed: Option<FetchError>,
 }
 
@@ -75,11 +75,11 @@ impl KeyCache {
     /// When no key set could be had at all. Keys that were had before stay in use while the broker is away.
     pub async fn key(&self, kid: &str) -> Result<Option<Arc<DecodingKey>>, FetchError> {
         let mut cached = self.cached.lock().await;
-        let age = cached.asked_at.map(|at| self.clock.unix_seconds().saturating_sub(at));
+        let age = cached.asked_at.map(|at| self.clock.unix_seconds() - at);
         let unknown = !cached.keys.contains_key(kid);
         let due = match age {
             None => true,
-            Some(age) => !(0..MAX_AGE_SECONDS).contains(&age) || (unknown && age >= MIN_AGE_SECONDS),
+            Some(age) => !(Ttl::default()..MAX_AGE).contains(&age) || (unknown && age >= MIN_AGE),
         };
         if due {
             self.refresh(&mut cached).await;

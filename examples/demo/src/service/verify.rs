@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::claims::{Claims, SubjectKind};
-use agentwrit_protocol::{Clock, Scope, ScopeSet, SpiffeId};
+use agentwrit_protocol::{Clock, Scope, ScopeSet, SpiffeId, Ttl, UnixSeconds};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
 
 use crate::service::keys::{FetchError, KeyCache};
 
-/// Seconds that this service's clock may be behind the broker's: a fresh token is then good although its `nbf` is still
+/// How far this service's clock may be behind the broker's: a fresh token is then good although its `nbf` is still
 /// to come.
-const CLOCK_LEEWAY: i64 = 5;
+const CLOCK_LEEWAY: Ttl = Ttl::seconds(5);
 
 /// What every token must say.
 #[derive(Debug, Clone, Default)]
@@ -120,11 +120,11 @@ impl Verifier {
     fn check_claims(&self, claims: &Claims) -> Result<(), Denial> {
         let refused = |reason: String| Err(Denial::Token(reason));
         let now = self.clock.unix_seconds();
-        if claims.exp <= 0 || now > claims.exp {
-            return refused(format!("it expired {} s ago", now.saturating_sub(claims.exp)));
+        if claims.exp <= UnixSeconds::default() || now > claims.exp {
+            return refused(format!("it expired {} s ago", now - claims.exp));
         }
-        if now.saturating_add(CLOCK_LEEWAY) < claims.nbf {
-            return refused(format!("it is good only in {} s", claims.nbf.saturating_sub(now)));
+        if now + CLOCK_LEEWAY < claims.nbf {
+            return refused(format!("it is good only in {} s", claims.nbf - now));
         }
         if claims.iss != self.expected.issuer {
             return refused("it was issued by somebody else".to_owned());

@@ -1,5 +1,9 @@
 use super::*;
 
+fn at(millis: i64) -> Times {
+    Times::at(UnixMillis::new(millis))
+}
+
 fn claims(sid: &str, jti: &str) -> Claims {
     let text = format!(r#"{{"sub":"agent","exp":2000,"iat":1000,"jti":"{jti}","sid":"{sid}","task_id":"t"}}"#);
     serde_json::from_str(&text).unwrap()
@@ -9,28 +13,25 @@ fn ended(reason: EndReason, overlap_until: Option<i64>) -> ViewChange {
     ViewChange::SessionEnded {
         sid: "s".into(),
         reason,
-        overlap_until,
-        until: ViewChange::end_of_second(2000),
+        overlap_until: overlap_until.map(UnixMillis::new),
+        until: UnixSeconds::new(2000).end(),
     }
 }
 
 #[test]
 fn an_unloaded_view_knows_no_token_and_old_ones_are_forgotten() {
     let view = RevocationView::default();
-    assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Unknown);
-    let view = RevocationView::loaded(1001, []);
-    assert_eq!(
-        view.state(&claims("s", "j"), Times::at(0)),
-        TokenState::IssuedBeforeStore
-    );
-    let view = RevocationView::loaded(1000, []);
-    assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Active);
+    assert_eq!(view.state(&claims("s", "j"), at(0)), TokenState::Unknown);
+    let view = RevocationView::loaded(UnixSeconds::new(1001), []);
+    assert_eq!(view.state(&claims("s", "j"), at(0)), TokenState::IssuedBeforeStore);
+    let view = RevocationView::loaded(UnixSeconds::new(1000), []);
+    assert_eq!(view.state(&claims("s", "j"), at(0)), TokenState::Active);
 }
 
 #[test]
 fn an_overlap_ends_at_its_moment_and_the_earlier_end_wins() {
-    let mut view = RevocationView::loaded(0, [ended(EndReason::Superseded, Some(500))]);
-    let state = |view: &RevocationView, sid, now| view.state(&claims(sid, "j"), Times::at(now));
+    let mut view = RevocationView::loaded(UnixSeconds::new(0), [ended(EndReason::Superseded, Some(500))]);
+    let state = |view: &RevocationView, sid, now| view.state(&claims(sid, "j"), at(now));
     assert_eq!(state(&view, "s", 499), TokenState::Active);
     view.apply(ended(EndReason::Superseded, Some(600)));
     assert_eq!(state(&view, "s", 500), TokenState::Ended(EndReason::Superseded));
@@ -43,9 +44,9 @@ fn an_overlap_ends_at_its_moment_and_the_earlier_end_wins() {
 
 #[test]
 fn no_clock_revives_what_has_ended() {
-    let view = RevocationView::loaded(0, [ended(EndReason::PodEnded, None)]);
+    let view = RevocationView::loaded(UnixSeconds::new(0), [ended(EndReason::PodEnded, None)]);
     assert_eq!(
-        view.state(&claims("s", "j"), Times::at(i64::MIN)),
+        view.state(&claims("s", "j"), at(i64::MIN)),
         TokenState::Ended(EndReason::PodEnded)
     );
     // An overlap that was seen over stays over; one that nobody looked at is as the clock says.
@@ -53,22 +54,22 @@ fn no_clock_revives_what_has_ended() {
         node: node.into(),
         jti: "next".into(),
         previous: "j".into(),
-        overlap_until: Some(500),
-        until: 9000,
+        overlap_until: Some(UnixMillis::new(500)),
+        until: UnixMillis::new(9000),
     };
     let overlaps = [
         ended(EndReason::Superseded, Some(500)),
         renewed("other"),
         renewed("another"),
     ];
-    let view = RevocationView::loaded(0, overlaps);
+    let view = RevocationView::loaded(UnixSeconds::new(0), overlaps);
     let seen = TokenState::Ended(EndReason::Superseded);
-    assert_eq!(view.state(&claims("s", "x"), Times::at(400)), TokenState::Active);
-    assert_eq!(view.state(&claims("s", "x"), Times::at(500)), seen);
-    assert_eq!(view.state(&claims("s", "x"), Times::at(400)), seen);
-    assert_eq!(view.state(&claims("other", "j"), Times::at(500)), TokenState::Renewed);
-    assert_eq!(view.state(&claims("other", "j"), Times::at(400)), TokenState::Renewed);
-    assert_eq!(view.state(&claims("another", "j"), Times::at(400)), TokenState::Active);
+    assert_eq!(view.state(&claims("s", "x"), at(400)), TokenState::Active);
+    assert_eq!(view.state(&claims("s", "x"), at(500)), seen);
+    assert_eq!(view.state(&claims("s", "x"), at(400)), seen);
+    assert_eq!(view.state(&claims("other", "j"), at(500)), TokenState::Renewed);
+    assert_eq!(view.state(&claims("other", "j"), at(400)), TokenState::Renewed);
+    assert_eq!(view.state(&claims("another", "j"), at(400)), TokenState::Active);
 }
 
 #[test]
@@ -76,21 +77,21 @@ fn a_jump_forward_and_back_forgets_no_revocation() {
     let revoked = ViewChange::Revoked(Revocation {
         level: RevocationLevel::Task,
         target: "t".into(),
-        until: Some(2000),
+        until: Some(UnixMillis::new(2000)),
     });
-    let mut view = RevocationView::loaded(0, [revoked, ended(EndReason::Released, None)]);
+    let mut view = RevocationView::loaded(UnixSeconds::new(0), [revoked, ended(EndReason::Released, None)]);
     let forward = Times {
-        wall: 1_000_000_000,
-        judged: 1_000_000_000,
-        ..Times::at(1000)
+        wall: UnixMillis::new(1_000_000_000),
+        judged: UnixMillis::new(1_000_000_000),
+        ..at(1000)
     };
     view.prune(forward);
     let of_task = view.state(&claims("x", "j"), forward);
     assert_eq!(of_task, TokenState::Ended(EndReason::Revoked));
     assert_eq!(view.len(), 2);
     let back = Times {
-        wall: 1000,
-        ..Times::at(1_000_000_000)
+        wall: UnixMillis::new(1000),
+        ..at(1_000_000_000)
     };
     view.prune(back);
     assert_eq!(view.len(), 2, "nor does a mark that was set forward");
@@ -102,13 +103,13 @@ fn the_end_of_a_delegation_ends_what_is_below_it() {
         delegation_nodes: vec!["a".into(), "s".into(), "b".into()],
         ..claims("root", "j")
     };
-    let view = RevocationView::loaded(0, [ended(EndReason::Released, None)]);
-    assert_eq!(view.state(&below, Times::at(0)), TokenState::Ended(EndReason::Released));
+    let view = RevocationView::loaded(UnixSeconds::new(0), [ended(EndReason::Released, None)]);
+    assert_eq!(view.state(&below, at(0)), TokenState::Ended(EndReason::Released));
     let beside = Claims {
         delegation_nodes: vec!["a".into(), "c".into()],
         ..claims("root", "j")
     };
-    assert_eq!(view.state(&beside, Times::at(0)), TokenState::Active);
+    assert_eq!(view.state(&beside, at(0)), TokenState::Active);
 }
 
 #[test]
@@ -117,12 +118,12 @@ fn a_node_takes_one_entry_however_often_it_is_renewed() {
         node: "s".into(),
         jti: format!("j{number}"),
         previous: format!("j{}", number - 1),
-        overlap_until,
-        until: 9000,
+        overlap_until: Some(UnixMillis::new(overlap_until)),
+        until: UnixMillis::new(9000),
     };
-    let mut view = RevocationView::loaded(0, (1..=1000).map(|number| renewal(number, Some(500))));
+    let mut view = RevocationView::loaded(UnixSeconds::new(0), (1..=1000).map(|number| renewal(number, 500)));
     assert_eq!(view.len(), 1);
-    let state = |view: &RevocationView, jti: &str, now| view.state(&claims("s", jti), Times::at(now));
+    let state = |view: &RevocationView, jti: &str, now| view.state(&claims("s", jti), at(now));
     assert_eq!(state(&view, "j1000", 499), TokenState::Active);
     assert_eq!(state(&view, "j999", 499), TokenState::Active, "in overlap");
     for number in 0..999 {
@@ -135,12 +136,12 @@ fn a_node_takes_one_entry_however_often_it_is_renewed() {
     }
     // Told once more, as after a restart: an overlap only gets shorter.
     assert_eq!(state(&view, "j999", 500), TokenState::Renewed);
-    view.apply(renewal(1000, Some(800)));
+    view.apply(renewal(1000, 800));
     assert_eq!(state(&view, "j999", 400), TokenState::Renewed);
     // A delegation under the same session is a node of its own.
     let mut delegated = claims("s", "d0");
     delegated.delegation_nodes = vec!["node".into()];
-    assert_eq!(view.state(&delegated, Times::at(0)), TokenState::Active);
+    assert_eq!(view.state(&delegated, at(0)), TokenState::Active);
 }
 
 #[test]
@@ -169,25 +170,25 @@ fn each_level_hits_what_it_names() {
     for (level, target, hit) in table {
         let target = target.to_owned();
         let view = RevocationView::loaded(
-            0,
+            UnixSeconds::new(0),
             [ViewChange::Revoked(Revocation {
                 level,
                 target,
                 until: None,
             })],
         );
-        let ended = view.state(&delegated, Times::at(0)) == TokenState::Ended(EndReason::Revoked);
+        let ended = view.state(&delegated, at(0)) == TokenState::Ended(EndReason::Revoked);
         assert_eq!(ended, hit, "{level:?}");
     }
 }
 
 #[test]
 fn entries_go_when_they_can_hit_nothing_more() {
-    let revoked = |level, target: &str, until| {
+    let revoked = |level, target: &str, until: Option<i64>| {
         ViewChange::Revoked(Revocation {
             level,
             target: target.into(),
-            until,
+            until: until.map(UnixMillis::new),
         })
     };
     let renewed = ViewChange::Renewed {
@@ -195,30 +196,33 @@ fn entries_go_when_they_can_hit_nothing_more() {
         jti: "x".into(),
         previous: "j".into(),
         overlap_until: None,
-        until: 10,
+        until: UnixMillis::new(10),
     };
     let expired = ViewChange::Expired {
         jti: "y".into(),
-        until: 10,
+        until: UnixMillis::new(10),
     };
-    let mut view = RevocationView::loaded(0, [renewed, expired, revoked(RevocationLevel::Agent, "nobody", None)]);
-    assert_eq!(view.state(&claims("s", "j"), Times::at(0)), TokenState::Renewed);
-    assert_eq!(view.state(&claims("z", "y"), Times::at(0)), TokenState::Renewed);
+    let mut view = RevocationView::loaded(
+        UnixSeconds::new(0),
+        [renewed, expired, revoked(RevocationLevel::Agent, "nobody", None)],
+    );
+    assert_eq!(view.state(&claims("s", "j"), at(0)), TokenState::Renewed);
+    assert_eq!(view.state(&claims("z", "y"), at(0)), TokenState::Renewed);
     view.apply(revoked(RevocationLevel::Task, "t", Some(20)));
     assert_eq!(
-        view.state(&claims("s", "x"), Times::at(0)),
+        view.state(&claims("s", "x"), at(0)),
         TokenState::Ended(EndReason::Revoked)
     );
-    view.prune(Times::at(10));
+    view.prune(at(10));
     assert!(view.renewed.is_empty() && view.expired.is_empty());
     view.apply(revoked(RevocationLevel::Task, "t", Some(5)));
-    view.prune(Times::at(19));
+    view.prune(at(19));
     assert_eq!(
-        view.state(&claims("s", "x"), Times::at(19)),
+        view.state(&claims("s", "x"), at(19)),
         TokenState::Ended(EndReason::Revoked),
         "not shortened"
     );
-    view.prune(Times::at(20));
-    assert_eq!(view.state(&claims("s", "x"), Times::at(20)), TokenState::Active);
+    view.prune(at(20));
+    assert_eq!(view.state(&claims("s", "x"), at(20)), TokenState::Active);
     assert_eq!(view.agents.len(), 1, "never forgotten");
 }

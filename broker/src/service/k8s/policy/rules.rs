@@ -1,7 +1,7 @@
 //! What policies allow: pure decisions over plain data.
 
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, WriteOrder, orch_id};
-use agentwrit_protocol::{Scope, ScopeSet};
+use agentwrit_protocol::{Scope, ScopeSet, Ttl};
 
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_store::policy::{Accepted, Policy, PolicySpec};
@@ -102,8 +102,8 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
 pub(crate) struct Effective {
     /// What both allow, in the LaunchToken's order.
     pub(crate) scopes: ScopeSet,
-    /// Longest life of a token, seconds.
-    pub(crate) max_ttl: i64,
+    /// Longest life of a token.
+    pub(crate) max_ttl: Ttl,
     /// ServiceAccounts that a pod must run under.
     pub(crate) service_accounts: Vec<String>,
     pub(crate) orch_id: String,
@@ -115,7 +115,7 @@ impl Effective {
     fn of(namespace: &str, app: &AppSpec, token: &LaunchTokenSpec) -> Self {
         Self {
             scopes: intersection(&app.scopes, &token.allowed_scopes),
-            max_ttl: app.max_agent_ttl_seconds.min(token.max_ttl_seconds),
+            max_ttl: Ttl::seconds(app.max_agent_ttl_seconds.min(token.max_ttl_seconds)),
             service_accounts: token.service_account_names.clone(),
             orch_id: orch_id(namespace, &token.app),
             agent_name: token.agent_name.clone(),

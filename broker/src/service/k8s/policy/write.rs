@@ -1,5 +1,7 @@
 //! Policies as the controller writes them: fenced, all or nothing, and felt at once by the sessions under them.
 
+use std::time::Duration;
+
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
@@ -14,8 +16,8 @@ use super::rules::{Fence, Pair, accept, fence, takes_away};
 use crate::service::actor::Actor;
 use crate::service::k8s::error::{K8sError, WriteRefusal};
 
-/// How long a removed object's UID is remembered, milliseconds: no writer's queue is as old as 30 days.
-const POLICY_TOMBSTONE_MS: i64 = 30 * 24 * 3_600_000;
+/// How long a removed object's UID is remembered: no writer's queue is as old as 30 days.
+const POLICY_TOMBSTONE: Duration = Duration::from_hours(30 * 24);
 
 /// Answer to one write.
 pub(crate) type Written<T> = std::result::Result<T, WriteRefusal>;
@@ -204,7 +206,7 @@ async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReaso
 }
 
 async fn tombstone(tx: &mut dyn Tx, uid: &str) -> Result<()> {
-    let until = tx.times().judged.saturating_add(POLICY_TOMBSTONE_MS);
+    let until = tx.times().judged + POLICY_TOMBSTONE;
     tx.tombstone_policy(uid, until).await
 }
 

@@ -1,7 +1,7 @@
 //! The repositories.
 
 use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
-use agentwrit_protocol::{ScopeSet, Sensitive};
+use agentwrit_protocol::{ScopeSet, Sensitive, Ttl, UnixSeconds};
 
 use super::{Bench, Opener};
 use crate::policy::{Accepted, Policy, PolicyKey, PolicySpec};
@@ -10,6 +10,11 @@ use crate::{
     AppRecord, EndReason, LaunchToken, LaunchTokenHash, PodStanding, Renewal, Revocation, RevocationLevel, Session,
     ViewChange,
 };
+
+/// So many seconds after the start.
+fn after(seconds: i64) -> UnixSeconds {
+    UnixSeconds::new(START + seconds)
+}
 
 fn scopes() -> ScopeSet {
     ScopeSet::parse(["read:data:*"]).unwrap()
@@ -20,9 +25,9 @@ pub(super) fn launch_token(text: &str) -> LaunchToken {
         hash: LaunchTokenHash::of(text),
         agent_name: "agent".to_owned(),
         allowed_scope: scopes(),
-        max_ttl: 300,
+        max_ttl: Ttl::seconds(300),
         single_use: true,
-        expires_at: (START + 60) * 1000,
+        expires_at: after(60).start(),
         consumed_at: None,
         created_by: "admin".to_owned(),
         correlation_id: String::new(),
@@ -41,11 +46,11 @@ fn session(sid: &str, jti: &str) -> Session {
         task_id: "task".to_owned(),
         scope: vec!["read:data:*".to_owned()],
         jti: jti.to_owned(),
-        iat: START,
-        exp: START + 300,
-        last_exp: START + 300,
+        iat: after(0),
+        exp: after(300),
+        last_exp: after(300),
         previous: None,
-        created_at: START * 1000,
+        created_at: after(0).start(),
         ended_at: None,
         end_reason: None,
         correlation_id: String::new(),
@@ -75,13 +80,12 @@ pub async fn a_session_is_renewed_once_and_ends_once(opener: &dyn Opener) {
             Box::pin(async move {
                 let previous = Renewal {
                     jti: JTI.to_owned(),
-                    until: START * 1000,
-                    exp: START + 300,
+                    until: after(0).start(),
+                    exp: after(300),
                     key: Some("key".to_owned()),
                 };
                 let session = session(SID, JTI);
-                tx.renew_session(&session, NEXT, START + 1, START + 600, &previous)
-                    .await
+                tx.renew_session(&session, NEXT, after(1), after(600), &previous).await
             })
         })
     };
@@ -91,7 +95,7 @@ pub async fn a_session_is_renewed_once_and_ends_once(opener: &dyn Opener) {
     let found = find().await.unwrap().unwrap();
     assert_eq!(
         (found.jti.as_str(), found.exp, found.last_exp),
-        (NEXT, START + 600, START + 600)
+        (NEXT, after(600), after(600))
     );
     assert_eq!(found.previous.unwrap().key.as_deref(), Some("key"));
     let renewed = bench.recorder.take_changes();
@@ -109,7 +113,7 @@ pub async fn a_session_is_renewed_once_and_ends_once(opener: &dyn Opener) {
     };
     assert!(end().await.unwrap() && !end().await.unwrap());
     let found = find().await.unwrap().unwrap();
-    assert_eq!(found.ended(START * 1000), Some(EndReason::Released));
+    assert_eq!(found.ended(after(0).start()), Some(EndReason::Released));
     let ended = bench.recorder.take_changes();
     assert!(
         matches!(ended.as_slice(), [ViewChange::SessionEnded { .. }]),
@@ -153,9 +157,9 @@ pub async fn the_name_of_an_active_app_is_taken(opener: &dyn Opener) {
         client_id: "client".to_owned(),
         secret_hash: Sensitive::from("hash".to_owned()),
         scopes: scopes(),
-        token_ttl: 300,
-        created_at: START,
-        updated_at: START,
+        token_ttl: Ttl::seconds(300),
+        created_at: after(0),
+        updated_at: after(0),
         deregistered_at: None,
     };
     let inserted = || {
@@ -170,7 +174,7 @@ pub async fn the_name_of_an_active_app_is_taken(opener: &dyn Opener) {
     };
     assert!(taken().await.unwrap());
     let gone = AppRecord {
-        deregistered_at: Some(START + 1),
+        deregistered_at: Some(after(1)),
         ..app.clone()
     };
     bench
@@ -187,7 +191,7 @@ pub async fn the_name_of_an_active_app_is_taken(opener: &dyn Opener) {
 /// Until it expires.
 pub async fn a_nonce_is_burned_once(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
-    let burn = || bench.commit(|tx| Box::pin(async move { tx.consume_nonce("n", (START + 30) * 1000).await }));
+    let burn = || bench.commit(|tx| Box::pin(async move { tx.consume_nonce("n", after(30).start()).await }));
     assert!(burn().await.unwrap() && !burn().await.unwrap());
 }
 
@@ -260,10 +264,10 @@ pub async fn a_tombstone_of_a_pod_stays(opener: &dyn Opener) {
     };
     assert_eq!(state().await.unwrap(), (true, PodStanding::Stands));
     let quarantine =
-        || bench.commit(|tx| Box::pin(async move { tx.quarantine_pod(UID, "admin", (START + 3600) * 1000).await }));
+        || bench.commit(|tx| Box::pin(async move { tx.quarantine_pod(UID, "admin", after(3600).start()).await }));
     assert!(quarantine().await.unwrap() && !quarantine().await.unwrap());
     assert_eq!(state().await.unwrap(), (true, PodStanding::Quarantined));
-    let end = || bench.commit(|tx| Box::pin(async move { tx.tombstone_pod(UID, (START + 3600) * 1000).await }));
+    let end = || bench.commit(|tx| Box::pin(async move { tx.tombstone_pod(UID, after(3600).start()).await }));
     let (first, again) = (end().await.unwrap(), end().await.unwrap());
     assert_ne!(first, again, "only one of them left the tombstone");
     assert_eq!(
@@ -280,7 +284,7 @@ pub async fn a_pod_whose_task_is_revoked_is_quarantined(opener: &dyn Opener) {
     let revocation = Revocation {
         level: RevocationLevel::Task,
         target: UID.to_owned(),
-        until: Some((START + 60) * 1000),
+        until: Some(after(60).start()),
     };
     let revoked = bench.commit(move |tx| Box::pin(async move { tx.add_revocation(&revocation).await }));
     revoked.await.unwrap();
@@ -293,7 +297,7 @@ pub async fn a_pod_whose_task_is_revoked_is_quarantined(opener: &dyn Opener) {
 /// And the listener hears of both.
 pub async fn a_revocation_extends_and_can_be_lifted(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
-    for until in [Some((START + 1) * 1000), None, Some((START + 2) * 1000)] {
+    for until in [Some(after(1).start()), None, Some(after(2).start())] {
         let revocation = Revocation {
             level: RevocationLevel::Agent,
             target: "a".to_owned(),

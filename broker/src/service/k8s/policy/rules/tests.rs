@@ -129,11 +129,11 @@ fn both_must_allow_a_scope() {
 #[test]
 fn the_shorter_life_counts() {
     let mut pair = pair();
-    assert_eq!(pair.effective().unwrap().max_ttl, 300);
+    assert_eq!(pair.effective().unwrap().max_ttl, Ttl::seconds(300));
     let mut spec = app_spec(&["read:orders:*"]);
     spec.max_agent_ttl_seconds = 60;
     pair.app.as_mut().unwrap().accepted.as_mut().unwrap().spec = PolicySpec::App(spec);
-    assert_eq!(pair.effective().unwrap().max_ttl, 60);
+    assert_eq!(pair.effective().unwrap().max_ttl, Ttl::seconds(60));
 }
 
 #[test]
