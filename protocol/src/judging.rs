@@ -16,11 +16,11 @@ use crate::clock::Clock;
 use crate::time::UnixMillis;
 
 /// A forward step of the wall clock beyond this is believed only after it has stood for a while.
-pub const LONGEST_STEP: Duration = Duration::from_secs(60);
+pub const LONGEST_STEP: Duration = Duration::from_mins(1);
 /// How long a forward step must stand, by the monotonic clock.
-pub const STEP_STANDS: Duration = Duration::from_secs(600);
+pub const STEP_STANDS: Duration = Duration::from_mins(10);
 /// A mark that is further ahead of the wall clock than this says that one of the two is wrong.
-pub const LONGEST_LAG: Duration = Duration::from_secs(300);
+pub const LONGEST_LAG: Duration = Duration::from_mins(5);
 
 /// One look at the clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::time::{UnixMillis, UnixSeconds};
 use crate::ttl::Ttl;
 
 /// How long a renewal can be asked for again with its key.
-const REPLAY: Duration = Duration::from_secs(60);
+const REPLAY: Duration = Duration::from_mins(1);
 
 /// The direct predecessor of a node's current token.
 #[derive(Debug, Clone, Copy)]
