@@ -1,8 +1,9 @@
 //! TLS from files, which can be read again when they change, and the parts of it that other sources of certificates use.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -157,7 +158,7 @@ impl Tls {
     /// As for [`Tls::load`].
     pub fn refresh(&self) -> Result<bool, TlsError> {
         let fresh = load(&self.files)?;
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.write();
         let changed = loaded.contents != fresh.contents;
         if changed {
             *loaded = fresh;
@@ -168,10 +169,6 @@ impl Tls {
 
 impl TlsSource for Tls {
     fn acceptor(&self) -> TlsAcceptor {
-        self.loaded
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .acceptor
-            .clone()
+        self.loaded.read().acceptor.clone()
     }
 }

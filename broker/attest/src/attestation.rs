@@ -1,12 +1,13 @@
 //! How the API server is asked: cheap checks first, a limit per source, few questions at a time, nothing kept for pods.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_server::{Source, Turn, Turns};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -132,7 +133,7 @@ impl Attestation {
         if caller.username != self.settings.controller_subject {
             return Err(denied(DenialKind::NotController, Some(caller)));
         }
-        *self.controller.lock().unwrap_or_else(PoisonError::into_inner) = Some(Believed {
+        *self.controller.lock() = Some(Believed {
             token: hash,
             address: address.to_canonical(),
             since_ms: self.ticks(),
@@ -201,7 +202,7 @@ impl Attestation {
     }
 
     fn believed(&self, hash: &[u8; 32]) -> Option<Caller> {
-        let believed = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
+        let believed = self.controller.lock();
         let age = |since: i64| self.ticks().saturating_sub(since);
         believed
             .as_ref()
@@ -244,7 +245,7 @@ impl Attestation {
     }
 
     fn is_controllers(&self, address: IpAddr) -> bool {
-        let believed = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
+        let believed = self.controller.lock();
         believed.as_ref().is_some_and(|entry| {
             let age = self.ticks().saturating_sub(entry.since_ms);
             entry.address == address.to_canonical() && (0..=CONTROLLER_SOURCE_MS).contains(&age)

@@ -1,9 +1,10 @@
 //! What a test's events look like.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agentwrit_protocol::clock::ManualClock;
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
@@ -19,7 +20,7 @@ struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -47,7 +48,7 @@ fn logged(level: LogLevel, format: LogFormat, events: impl FnOnce(&CurrentLevel)
     tracing::subscriber::with_default(Registry::default().with(lines), || events(&level));
     to_out.close();
     to_err.close();
-    let text = |sink: Sink| String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let text = |sink: Sink| String::from_utf8(sink.0.lock().clone()).unwrap();
     (text(out), text(err))
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use agentwrit_json::{self as json, Trailing};
 use agentwrit_protocol::claims::Claims;
@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, Uri};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -140,7 +141,7 @@ impl ApiRequest {
     /// The answer to a body that is too large, can't be read, or has no room.
     pub async fn read_rest(&mut self) -> Result<(), ApiError> {
         if let Some(unread) = self.unread.take() {
-            let unread = std::mem::take(&mut *unread.lock().unwrap_or_else(PoisonError::into_inner));
+            let unread = std::mem::take(&mut *unread.lock());
             self.body = body_limit::read(&self.headers, unread, MAX_BODY, &self.connection).await?;
         }
         Ok(())

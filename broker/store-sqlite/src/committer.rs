@@ -1,6 +1,6 @@
 //! The one writer: a thread of its own that gathers the commands that wait into one transaction.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::Checkpoint;
@@ -256,13 +256,7 @@ impl Committer {
                 by: "the controller's Lease",
             };
             let mut before = Identity::of(&opened.connection, present.epoch)?;
-            let made = self
-                .shared
-                .status
-                .made
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
+            let made = self.shared.status.made.read().clone();
             before.made = made == before.epoch && matches!(rule, Rule::UnknownEpoch | Rule::UnreadableMark);
             let Opened { connection, head, .. } = opened;
             let identity = begin_anew(connection, head, &before, &finding, &self.shared)?;

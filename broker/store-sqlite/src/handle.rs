@@ -2,8 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::wall_clock::is_wrong;
@@ -219,7 +219,7 @@ impl StoreBackend for SqliteStore {
 
     fn failure(&self) -> Option<&'static str> {
         let status = &self.shared.status;
-        let failure = *status.failure.read().unwrap_or_else(PoisonError::into_inner);
+        let failure = *status.failure.read();
         self.fallback.or(failure)
     }
 
@@ -257,7 +257,7 @@ impl StoreBackend for SqliteStore {
     }
 
     fn epoch(&self) -> String {
-        let mark = self.shared.status.mark.read().unwrap_or_else(PoisonError::into_inner);
+        let mark = self.shared.status.mark.read();
         mark.epoch.clone()
     }
 

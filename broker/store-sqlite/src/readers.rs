@@ -1,10 +1,11 @@
 //! A few read-only connections beside the committer's, each used by one thread at a time.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_store::{Result, StoreError};
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
@@ -58,7 +59,7 @@ impl Readers {
             connection.change("begin_read", "BEGIN", [])?;
             let found = work(&mut connection)?;
             connection.change("end_read", "ROLLBACK", [])?;
-            lock(&idle).push(Idle { opening, connection });
+            idle.lock().push(Idle { opening, connection });
             drop(permit);
             Ok(found)
         });
@@ -73,18 +74,14 @@ impl Readers {
             .acquire_many(u32::try_from(READERS).unwrap_or(u32::MAX))
             .await;
         self.permits.close();
-        lock(&self.idle).clear();
+        self.idle.lock().clear();
         drop(all);
     }
 }
 
-fn lock(idle: &Mutex<Vec<Idle>>) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// An idle connection of this opening; those of earlier ones are closed.
 fn take(idle: &Mutex<Vec<Idle>>, opening: u64) -> Option<Connection> {
-    let mut idle = lock(idle);
+    let mut idle = idle.lock();
     idle.retain(|idle| idle.opening == opening);
     idle.pop().map(|idle| idle.connection)
 }

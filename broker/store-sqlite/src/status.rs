@@ -1,10 +1,11 @@
 //! The status of the store, which can be read at any time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use agentwrit_protocol::{StoreMark, UnixSeconds};
 use agentwrit_store::{StoreError, StoreObserver};
+use parking_lot::RwLock;
 
 use crate::audit::chain::ChainHead;
 use crate::disk::space::Space;
@@ -52,7 +53,7 @@ impl StoreStatus {
     }
 
     pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {
-        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.failure.write() = None;
         self.stands(epoch, head);
         self.openings.fetch_add(1, Ordering::SeqCst);
         self.open.store(true, Ordering::SeqCst);
@@ -60,32 +61,32 @@ impl StoreStatus {
 
     /// Takes note that this process made a store of this epoch.
     pub(crate) fn made(&self, epoch: String) {
-        *self.made.write().unwrap_or_else(PoisonError::into_inner) = epoch;
+        *self.made.write() = epoch;
     }
 
     /// Takes note of the mark of the store as it is now.
     pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
-        *self.mark.write().unwrap_or_else(PoisonError::into_inner) = head.mark(epoch);
+        *self.mark.write() = head.mark(epoch);
         self.events.store(head.events(), Ordering::SeqCst);
     }
 
     /// Takes note of what a batch has appended.
     pub(super) fn advanced(&self, head: &ChainHead) {
         self.events.store(head.events(), Ordering::SeqCst);
-        let noted = self.mark.read().unwrap_or_else(PoisonError::into_inner).sequence;
+        let noted = self.mark.read().sequence;
         if noted != head.sequence {
-            let mut mark = self.mark.write().unwrap_or_else(PoisonError::into_inner);
+            let mut mark = self.mark.write();
             *mark = head.mark(std::mem::take(&mut mark.epoch));
         }
     }
 
     /// The mark of the store.
     pub(crate) fn mark(&self) -> StoreMark {
-        self.mark.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.mark.read().clone()
     }
 
     pub(crate) fn failed(&self, error: &StoreError) {
-        *self.failure.write().unwrap_or_else(PoisonError::into_inner) = Some(error.kind());
+        *self.failure.write() = Some(error.kind());
         self.open.store(false, Ordering::SeqCst);
     }
 }

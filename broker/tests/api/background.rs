@@ -1,8 +1,9 @@
 //! What the broker does by itself, now and then.
 
 use agentwrit_testkit::Harness;
+use parking_lot::Mutex;
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agentwrit_broker::process::housekeeping;
 use serde_json::json;
@@ -18,7 +19,7 @@ impl<S: Subscriber> Layer<S> for Told {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut line = event.metadata().target().to_owned();
         event.record(&mut |field: &Field, value: &dyn Debug| write!(line, " {field}={value:?}").unwrap());
-        self.0.lock().unwrap().push(line);
+        self.0.lock().push(line);
     }
 }
 
@@ -30,7 +31,7 @@ async fn pruned_rows_are_logged_with_their_number() {
     let told = Told::default();
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(told.clone()));
     let lines = || -> Vec<String> {
-        let all = told.0.lock().unwrap();
+        let all = told.0.lock();
         all.iter().filter(|line| line.contains("pruned")).cloned().collect()
     };
     housekeeping::prune(&harness.state).await;

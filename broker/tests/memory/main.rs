@@ -17,14 +17,13 @@ mod bodies;
 mod endpoints;
 mod world;
 
-use std::sync::{Mutex, PoisonError};
-
 use agentwrit_attest::PodFacts;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Request;
+use parking_lot::Mutex;
 use peak_alloc::PeakAlloc;
 
 use bodies::{FAMILIES, Family, Tried};
@@ -121,7 +120,7 @@ impl Costs {
 }
 
 fn run(test: impl AsyncFnOnce(World)) {
-    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = COUNTED.lock();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -251,7 +250,7 @@ fn no_bearer_costs_more_than_six_times_its_bytes() {
 /// kept; while a member is passed by, the parser keeps its name, or a byte for each level of nesting.
 #[test]
 fn no_pod_costs_more_than_three_times_its_bytes() {
-    let _alone = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = COUNTED.lock();
     for member in [
         "\"x\":@",
         "\"labels\":@",

@@ -3,12 +3,12 @@
 //! The committer changes it after each commit and before the answer; at start it is loaded from the store.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{RevocationLevel, RevocationView, TokenState};
 use agentwrit_protocol::{Times, UnixSeconds};
+use parking_lot::RwLock;
 
 /// The [`RevocationView`] that every request shares.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl SharedRevocationView {
     /// Replaces everything by what a store holds.
     pub fn load(&self, min_iat: UnixSeconds, changes: impl IntoIterator<Item = ViewChange>) {
         let fresh = RevocationView::loaded(min_iat, changes);
-        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.entries.write() = fresh;
         self.min_iat.store(min_iat.get(), Ordering::SeqCst);
     }
 
@@ -40,7 +40,7 @@ impl SharedRevocationView {
         if changes.is_empty() {
             return;
         }
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.write();
         for change in changes {
             entries.apply(change);
         }
@@ -48,13 +48,13 @@ impl SharedRevocationView {
 
     /// The state of a token with these claims.
     pub fn state(&self, claims: &Claims, times: Times) -> TokenState {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.read();
         entries.state(claims, times)
     }
 
     /// Whether a revocation of this level hits a token with these claims.
     pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, times: Times) -> bool {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.read();
         entries.is_revoked(level, claims, times)
     }
 
@@ -69,12 +69,12 @@ impl SharedRevocationView {
 
     /// How many entries it has.
     pub fn entries(&self) -> usize {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.entries.read().len()
     }
 
     /// Forgets entries that can hit no token any more.
     pub fn prune(&self, times: Times) {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.write();
         entries.prune(times);
     }
 }

@@ -1,12 +1,13 @@
 //! Token checks in the order of `docs/wire-contract.md` §13.3.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{ChainError, TokenState, chain};
 use agentwrit_protocol::{JudgingClock, UnixSeconds};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 
 use crate::key_set::KeySet;
@@ -151,7 +152,7 @@ impl Verifier {
     }
 
     fn cache(&self) -> MutexGuard<'_, TokenCache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cache.lock()
     }
 
     /// The claims of a token that passes [`Self::check_signature_and_claims`], from the cache when it was seen before.

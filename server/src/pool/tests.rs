@@ -12,7 +12,7 @@ struct Thing {
 
 impl Evictable for Thing {
     fn idle_since(&self) -> Instant {
-        self.idle_since.lock().unwrap().unwrap_or_else(Instant::now)
+        self.idle_since.lock().unwrap_or_else(Instant::now)
     }
 
     fn evict(&self) {
@@ -31,7 +31,7 @@ impl Held {
     }
 
     fn idle_since(&self, moment: Option<Instant>) {
-        *self.thing.idle_since.lock().unwrap() = moment;
+        *self.thing.idle_since.lock() = moment;
     }
 }
 

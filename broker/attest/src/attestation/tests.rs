@@ -72,7 +72,7 @@ struct Counted {
 
 impl ReviewLimit for Counted {
     fn allows_review(&self, source: Source) -> bool {
-        let mut taken = self.taken.lock().unwrap();
+        let mut taken = self.taken.lock();
         let taken = taken.entry(source).or_default();
         *taken += 1;
         self.most.is_none_or(|most| *taken <= most)

@@ -1,12 +1,12 @@
 //! Step 3 of a registration (`docs/wire-contract.md` §8): the launch token that is presented.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::{Sensitive, UnixMillis};
 use agentwrit_server::Source;
 use agentwrit_store::{Command, LaunchToken, LaunchTokenHash, Result, Store, StoreError, Tx};
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::registration::RegistrationDenial;
 use crate::service::stranger_reads::StrangerReads;
@@ -72,7 +72,7 @@ impl RecentLaunchTokens {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LaunchTokenHash, UnixMillis>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -3,10 +3,11 @@
 //! The trail grows at its end and goes at its beginning: a repeated query reads only what was added since, and leaves out
 //! what was dropped.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use agentwrit_store::EventFilter;
 use agentwrit_store::FilterColumn;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Numbers of matches that are kept of one filter: 16 KiB.
 pub(crate) const KNOWN: usize = 2000;
@@ -112,7 +113,7 @@ pub(crate) struct FilterCache(Mutex<Vec<(Key, Arc<Known>)>>);
 
 impl FilterCache {
     fn lock(&self) -> MutexGuard<'_, Vec<(Key, Arc<Known>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// What is known of a filter, if it isn't ahead of this head, in a trail whose events up to `gone` were dropped.

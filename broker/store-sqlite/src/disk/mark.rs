@@ -7,11 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_store::{Remembered, Result, StoreError};
+use parking_lot::Mutex;
 
 use crate::disk::files::sync_folder_of;
 
@@ -62,7 +62,7 @@ impl MarkFile {
     /// Writes what `present` says at this moment, durably, unless the file says so already. The log tells when that
     /// fails, and when it works again.
     pub(crate) fn keep(&self, present: impl FnOnce() -> StoreMark) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         // Asked under the lock, so that a later mark is never overwritten by an earlier one.
         let mark = present();
         if kept.written.as_ref() == Some(&mark) {

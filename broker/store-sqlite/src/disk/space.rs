@@ -12,10 +12,11 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_store::{DiskSpace, StoreObserver};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::reserve::Reserve;
 
@@ -119,7 +120,6 @@ impl Space {
         self.reserve
             .get_or_init(|| Mutex::new(Reserve::new(beside(store, ".reserve"))))
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the disk of the store in this file, and makes the reserve when there is room for it; says in the log
@@ -229,7 +229,7 @@ impl Space {
         let Some(reserve) = self.reserve.get() else {
             return false;
         };
-        let reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        let reserve = reserve.lock();
         let part = self.wanted.load(Ordering::Relaxed).div_ceil(PARTS);
         let released = reserve.release(part).unwrap_or_else(|error| {
             tracing::error!(target: "STORE", component = "Space", error = %error, "the reserve can't be given up");

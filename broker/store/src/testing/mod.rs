@@ -3,13 +3,14 @@
 
 pub mod suite;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, UnixSeconds, lower_hex};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -18,10 +19,6 @@ use crate::{
 
 /// Unix second of the clock at the beginning.
 pub const START: i64 = 1_800_000_000;
-
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Characters of a signature, as those of Ed25519 have in base64url.
 const SIGNATURE_LENGTH: usize = 86;
@@ -82,29 +79,31 @@ impl Recorder {
 
     /// The types of the events that were committed since the last call.
     pub fn take_audited(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.audited))
+        std::mem::take(&mut *self.audited.lock())
     }
 
     /// The operations that failed since the last call.
     pub fn take_failed(&self) -> Vec<&'static str> {
-        std::mem::take(&mut lock(&self.failed))
+        std::mem::take(&mut *self.failed.lock())
     }
 
     /// The changes of revocations since the last load or call.
     pub fn take_changes(&self) -> Vec<ViewChange> {
-        std::mem::take(&mut lock(&self.changes))
+        std::mem::take(&mut *self.changes.lock())
     }
 }
 
 impl StoreObserver for Recorder {
     fn failed(&self, operation: &'static str) {
-        lock(&self.failed).push(operation);
+        self.failed.lock().push(operation);
     }
 
     fn audit_write_took(&self, _duration: Duration) {}
 
     fn audited(&self, event_types: &[&str]) {
-        lock(&self.audited).extend(event_types.iter().map(|text| (*text).to_owned()));
+        self.audited
+            .lock()
+            .extend(event_types.iter().map(|text| (*text).to_owned()));
     }
 
     fn trail_takes(&self, _bytes: i64, _segments: i64) {}
@@ -119,11 +118,11 @@ impl StoreObserver for Recorder {
 impl RevocationListener for Recorder {
     fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
         self.min_iat.store(min_iat.get(), Ordering::SeqCst);
-        *lock(&self.changes) = changes;
+        *self.changes.lock() = changes;
     }
 
     fn changed(&self, changes: Vec<ViewChange>) {
-        lock(&self.changes).extend(changes);
+        self.changes.lock().extend(changes);
     }
 }
 
