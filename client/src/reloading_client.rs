@@ -1,7 +1,6 @@
 //! An HTTP client that is built again when a file that it was built from has changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 
 use crate::config::{ClientCertificate, ClientConfig, ConfigError, Trust};
 use crate::error::Error;
@@ -68,14 +68,14 @@ impl ReloadingClient {
     /// Replaces CA certificates that come from no file; the old ones stay when these can't be used.
     pub(crate) fn set_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
         crate::trust::roots(pem).map_err(ConfigError::Ca)?;
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         current.set_ca(pem.to_vec());
         Ok(())
     }
 
     /// The connections for what the files hold now.
     pub(crate) fn connections(&self) -> Result<Connections, Error> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         self.read_files(&mut current)?;
         if let Some(connections) = &current.connections {
             return Ok(connections.clone());
@@ -87,7 +87,7 @@ impl ReloadingClient {
 
     /// What a connection of its own would be made with now.
     pub(crate) fn material(&self) -> Result<Material, Error> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock();
         self.read_files(&mut current)?;
         Ok(current.material.clone())
     }

@@ -1,7 +1,7 @@
 //! One request and its answer: connection, credential, deadline, bound.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::k8s::EPOCH_HEADER;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -177,7 +178,7 @@ impl BrokerClient {
     /// The broker's clock (Unix seconds), by the header `Date` of the newest answer, refusals included, and the time
     /// since. `None` when there was no answer since the last call of this.
     pub fn take_time(&self) -> Option<i64> {
-        let mut kept = self.inner.date.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.inner.date.lock();
         let (date, came) = kept.take()?;
         let since = i64::try_from(came.elapsed().as_secs()).unwrap_or(i64::MAX);
         Some(date.unix_timestamp().saturating_add(since))
@@ -228,7 +229,7 @@ impl BrokerClient {
         })?;
         let (parts, body) = response.into_parts();
         if let Some(date) = date(&parts.headers) {
-            *self.inner.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, Instant::now()));
+            *self.inner.date.lock() = Some((date, Instant::now()));
         }
         let limit = self.inner.config.max_response_bytes;
         let body = match Limited::new(body, limit).collect().await {

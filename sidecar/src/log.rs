@@ -70,13 +70,13 @@ pub(crate) fn timestamp(unix_seconds: i64) -> String {
 mod tests {
     use super::*;
     use agentwrit_protocol::clock::ManualClock;
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     struct Lines(Mutex<Vec<String>>);
 
     impl Sink for Lines {
         fn line(&self, line: &str) {
-            self.0.lock().unwrap().push(line.to_owned());
+            self.0.lock().push(line.to_owned());
         }
     }
 
@@ -86,6 +86,6 @@ mod tests {
         let sink: Arc<dyn Sink> = lines.clone();
         let log = Log::new(Arc::new(ManualClock::at(0)), sink);
         log.write(Level::Warn, "refused: a\nb");
-        assert_eq!(*lines.0.lock().unwrap(), ["1970-01-01T00:00:00Z WARN refused: a b"]);
+        assert_eq!(*lines.0.lock(), ["1970-01-01T00:00:00Z WARN refused: a b"]);
     }
 }

@@ -12,13 +12,14 @@ mod fake_broker;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::SequenceEntropy;
 use agentwrit_sidecar::{Config, Listeners, Log, Sink, StartError, run};
 use fake_broker::{FakeBroker, POD, problem};
+use parking_lot::Mutex;
 use serde_json::json;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -42,7 +43,7 @@ struct Lines(Mutex<Vec<String>>);
 
 impl Sink for Lines {
     fn line(&self, line: &str) {
-        self.0.lock().unwrap().push(line.to_owned());
+        self.0.lock().push(line.to_owned());
     }
 }
 
@@ -83,7 +84,7 @@ impl Pod {
     }
 
     fn log(&self) -> String {
-        self.lines.0.lock().unwrap().join("\n")
+        self.lines.0.lock().join("\n")
     }
 
     fn start(&self) -> Process {

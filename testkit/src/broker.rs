@@ -1,8 +1,8 @@
 //! A broker in this process, and what everybody asks of it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::http::{HttpStack, router};
@@ -17,6 +17,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -177,12 +178,12 @@ impl Broker {
 
     /// An admin's token; asked for again only when it expires, because logins are limited.
     pub async fn admin(&self) -> String {
-        let kept = self.admin.lock().unwrap().clone();
+        let kept = self.admin.lock().clone();
         match kept {
             Some(token) if self.is_current(&token) => token,
             _ => {
                 let token = self.login().await;
-                *self.admin.lock().unwrap() = Some(token.clone());
+                *self.admin.lock() = Some(token.clone());
                 token
             }
         }
@@ -197,7 +198,7 @@ impl Broker {
 
     /// The admin's token was refused: the next call logs in again.
     pub fn forget_admin(&self) {
-        *self.admin.lock().unwrap() = None;
+        *self.admin.lock() = None;
     }
 
     pub async fn login(&self) -> String {

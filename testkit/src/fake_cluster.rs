@@ -1,13 +1,13 @@
 //! The Kubernetes of the tests.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentwrit_attest::{Attestor, AttestorError, PodFacts, Review, SidecarPolicy};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
@@ -88,16 +88,16 @@ impl FakeCluster {
     }
 
     pub fn put_pod(&self, namespace: &str, name: &str, facts: PodFacts) {
-        self.pods.lock().unwrap().insert((namespace.into(), name.into()), facts);
+        self.pods.lock().insert((namespace.into(), name.into()), facts);
     }
 
     pub fn change_pod(&self, namespace: &str, name: &str, change: impl FnOnce(&mut PodFacts)) {
-        let mut pods = self.pods.lock().unwrap();
+        let mut pods = self.pods.lock();
         change(pods.get_mut(&(namespace.into(), name.into())).unwrap());
     }
 
     pub fn remove_pod(&self, namespace: &str, name: &str) {
-        let mut pods = self.pods.lock().unwrap();
+        let mut pods = self.pods.lock();
         pods.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
@@ -142,7 +142,7 @@ impl Attestor for FakeCluster {
 
     async fn pod(&self, namespace: &str, name: &str) -> Result<Option<PodFacts>, AttestorError> {
         self.answers()?;
-        let pods = self.pods.lock().unwrap();
+        let pods = self.pods.lock();
         Ok(pods.get(&(namespace.to_owned(), name.to_owned())).cloned())
     }
 }

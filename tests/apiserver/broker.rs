@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use agentwrit_client::{BrokerClient, ClientConfig, Identity};
 use agentwrit_protocol::k8s::{
@@ -12,6 +12,7 @@ use agentwrit_protocol::k8s::{
 };
 use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
 use agentwrit_testkit::{Call, FakeBroker, FakeReply};
+use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 
 /// How requests that concern a namespace fail.
@@ -72,7 +73,7 @@ impl Broker {
     }
 
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap()
+        self.memory.lock()
     }
 
     pub fn app(&self, namespace: &str, name: &str) -> Option<PutApp> {

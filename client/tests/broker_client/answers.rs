@@ -10,7 +10,7 @@ async fn connections_are_kept_alive() {
     for _ in 0..5 {
         client.health().await.unwrap();
     }
-    assert_eq!(*server.connections.lock().unwrap(), 1);
+    assert_eq!(*server.connections.lock(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ mod trust;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class, ClientConfig, Error, Identity, Renewal, Trust};
@@ -21,6 +21,7 @@ use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -51,7 +52,7 @@ impl Server {
         let (log, count) = (Arc::clone(&seen), Arc::clone(&connections));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                *count.lock().unwrap() += 1;
+                *count.lock() += 1;
                 let (log, reply, tls) = (Arc::clone(&log), Arc::clone(&reply), tls.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
@@ -65,7 +66,7 @@ impl Server {
                                 headers: parts.headers,
                                 body: String::from_utf8(body.to_vec()).unwrap(),
                             };
-                            log.lock().unwrap().push(seen.clone());
+                            log.lock().push(seen.clone());
                             match reply(&seen) {
                                 Some(response) => Ok::<_, Infallible>(response),
                                 None => std::future::pending().await,
@@ -106,7 +107,7 @@ impl Server {
     }
 
     fn last(&self) -> Seen {
-        self.seen.lock().unwrap().last().unwrap().clone()
+        self.seen.lock().last().unwrap().clone()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Which namespaces need the CA `ConfigMap`, when each is looked at, and what came of it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -47,7 +48,7 @@ pub(crate) struct CaBundles(Arc<Mutex<HashMap<String, CaBundleState>>>);
 
 impl CaBundles {
     fn all(&self) -> MutexGuard<'_, HashMap<String, CaBundleState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// `None` while this namespace wasn't looked at.

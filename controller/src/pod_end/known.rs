@@ -1,11 +1,11 @@
 //! What the watch, the suspected ends and the comparison know together about pods.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agentwrit_protocol::k8s::LivePod;
 use kube::Resource;
 use kube::runtime::watcher::Event;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ struct State {
 
 impl KnownPods {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Takes in an event of the watch; answers the pod that may have ended.

@@ -3,8 +3,8 @@
 mod policy;
 mod view;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
@@ -12,6 +12,7 @@ use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::{
     Denial, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary, PutPolicy, WriteOrder,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -81,8 +82,8 @@ impl PolicyClient {
         }
     }
 
-    fn view(&self) -> std::sync::MutexGuard<'_, View> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock()
     }
 
     fn order(&self) -> Result<WriteOrder, BrokerError> {

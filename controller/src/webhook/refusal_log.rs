@@ -1,9 +1,10 @@
 //! How many refusals become log lines: a client that makes pods or reaches the port must not be able to fill the log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use parking_lot::Mutex;
 
 /// Lines within one [`WINDOW`].
 const LINES_PER_WINDOW: u32 = 10;
@@ -44,7 +45,7 @@ impl RefusalLog {
     /// Whether this refusal is written: `Some` with the number of those before it that were left out.
     pub(crate) fn admit(&self) -> Option<u64> {
         let now = self.clock.monotonic();
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         // A clock that went back begins a new window too.
         if now.checked_sub(window.start).is_none_or(|age| age >= WINDOW) {
             window.start = now;

@@ -1,7 +1,6 @@
 //! Tests of the webhook's HTTP interface: requests of the API server, and of others.
 
 use std::io::Write;
-use std::sync::Mutex;
 
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_server::Connection;
@@ -9,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request as HttpRequest;
 use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
@@ -248,7 +248,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -267,7 +267,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Lines {
     fn take(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let bytes = std::mem::take(&mut *self.0.lock());
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }
 }

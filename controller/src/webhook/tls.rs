@@ -1,10 +1,11 @@
 //! TLS of the webhook: a leaf that is replaced while serving, and client certificates if they are asked for.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use agentwrit_server::TlsSource;
 use agentwrit_server::tls::{TlsError, client_verifier, provider};
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -32,14 +33,14 @@ impl Leaf {
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| error.to_string())?;
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
         let certified = Arc::new(CertifiedKey::new(certificates, key));
-        *self.present.write().unwrap_or_else(PoisonError::into_inner) = Some(certified);
+        *self.present.write() = Some(certified);
         Ok(())
     }
 }
 
 impl ResolvesServerCert for Leaf {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.present.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.present.read().clone()
     }
 }
 
@@ -94,7 +95,7 @@ impl WebhookTls {
     /// Reads the file again; true when it had changed. On an error its last good content stays.
     pub(crate) fn refresh(&self) -> Result<bool, TlsError> {
         let fresh = load(&self.leaf, self.client_ca.as_deref())?;
-        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = self.loaded.write();
         let changed = loaded.client_ca != fresh.client_ca;
         if changed {
             *loaded = fresh;
@@ -105,7 +106,7 @@ impl WebhookTls {
 
 impl TlsSource for WebhookTls {
     fn acceptor(&self) -> TlsAcceptor {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.loaded.read();
         loaded.acceptor.clone()
     }
 }

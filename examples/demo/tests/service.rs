@@ -3,7 +3,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentwrit_client::{Jwk, Jwks};
@@ -15,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ed25519_dalek::{Signer, SigningKey};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -32,7 +32,7 @@ struct Keys {
 impl KeySource for Keys {
     fn fetch(&self) -> Pin<Box<dyn Future<Output = Result<Jwks, FetchError>> + Send + '_>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let published = self.published.lock().unwrap();
+        let published = self.published.lock();
         let keys = published
             .iter()
             .map(|(kid, key)| Jwk {
@@ -66,7 +66,7 @@ fn world() -> World {
 
 fn world_expecting(expected: Expected) -> World {
     let keys = Arc::new(Keys::default());
-    keys.published.lock().unwrap().push(("k1".into(), signing_key(1)));
+    keys.published.lock().push(("k1".into(), signing_key(1)));
     let clock = Arc::new(ManualClock::at(NOW));
     let verifier = Verifier::new(KeyCache::new(keys.clone(), clock.clone()), expected, clock.clone());
     World {
@@ -268,7 +268,7 @@ async fn an_unknown_kid_fetches_the_keys_again_within_a_limit() {
     let world = world();
     assert_eq!(world.get(&token(&claims())).await.0, StatusCode::OK);
     assert_eq!(world.keys.asked.load(Ordering::SeqCst), 1);
-    world.keys.published.lock().unwrap().push(("k2".into(), signing_key(2)));
+    world.keys.published.lock().push(("k2".into(), signing_key(2)));
     let rotated = token_with(
         &json!({"alg": "EdDSA", "typ": "JWT", "kid": "k2"}),
         &claims(),
@@ -292,7 +292,7 @@ async fn keys_are_kept_while_the_broker_is_away_and_retired_ones_go() {
     assert_eq!(world.get(&long).await.0, StatusCode::OK);
     assert_eq!(world.keys.asked.load(Ordering::SeqCst), 2);
     world.keys.away.store(false, Ordering::SeqCst);
-    world.keys.published.lock().unwrap().clear();
+    world.keys.published.lock().clear();
     world.clock.advance(301);
     assert_eq!(world.get(&long).await.0, StatusCode::UNAUTHORIZED);
 }

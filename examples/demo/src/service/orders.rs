@@ -1,8 +1,6 @@
 //! The goods: a list of orders, in memory.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 const MOST: usize = 1000;
@@ -34,12 +32,12 @@ impl Orders {
     }
 
     pub(crate) fn list(&self) -> Vec<Order> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     /// The new order; `None` when the shop is full.
     pub(crate) fn add(&self, new: NewOrder) -> Option<Order> {
-        let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = self.0.lock();
         if orders.len() >= MOST {
             return None;
         }
