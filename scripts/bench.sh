@@ -13,9 +13,6 @@ RENEWALS=${BENCH_RENEWALS:-100}
 NS=agentwrit-bench
 SYSTEM=agentwrit-system
 WORK=$(mktemp -d)
-# The image that does nothing: our own on the node, the one that every kind node carries otherwise.
-IDLE_IMAGE=local/pause:1
-[[ $(cluster_mode) == kind ]] && IDLE_IMAGE=registry.k8s.io/pause:3.10
 
 main() {
   [[ ${1:-} == --help ]] && { sed -n '2,7s/^# \{0,1\}//p' "$0"; return 0; }
@@ -23,6 +20,9 @@ main() {
   "$REPO/scripts/setup.sh"
   "$REPO/scripts/cluster.sh" status >/dev/null 2>&1 || "$REPO/scripts/cluster.sh" up
   eval "$("$REPO/scripts/cluster.sh" env)"
+  # The image that does nothing: our own on the node, the one that every kind node carries otherwise.
+  IDLE_IMAGE=local/pause:1
+  [[ $("$REPO/scripts/cluster.sh" mode) != kind ]] || IDLE_IMAGE=registry.k8s.io/pause:3.10
   "$REPO/scripts/images.sh" --release
   "$REPO/scripts/install.sh"
   trap 'kubectl delete namespace "$NS" --wait=true >/dev/null 2>&1 || true; rm -rf "$WORK"' EXIT

@@ -5,6 +5,7 @@
 #   cluster.sh down [--api-only]    stop it and leave nothing behind
 #   cluster.sh status [--api-only]  what runs; exit 1 when it is not up
 #   cluster.sh env [--api-only]     shell lines for KUBECONFIG and PATH
+#   cluster.sh mode                 kind or node: what the cluster was made as, or would be
 #   cluster.sh load-image TAR...    put docker-archive files into the node's image store
 #   cluster.sh reclaim-volumes      offer released volumes again, emptied
 # --api-only: etcd, API server and controller manager alone, beside the whole node, and without root.
@@ -36,9 +37,10 @@ main() {
     down) locked cluster_down ;;
     status) cluster_status ;;
     env) cluster_env ;;
+    mode) printf '%s\n' "$MODE" ;;
     load-image) load_images "${arguments[@]}" ;;
     reclaim-volumes) [[ $MODE != node ]] || reclaim_volumes ;;
-    *) die -2 "unknown command \"$command\"; use up, down, status, env, load-image or reclaim-volumes" ;;
+    *) die -2 "unknown command \"$command\"; use up, down, status, env, mode, load-image or reclaim-volumes" ;;
   esac
 }
 

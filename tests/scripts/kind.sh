@@ -158,6 +158,8 @@ echo node >"$(state)/mode"
 cluster status
 ended 1
 says "cluster: not up (node)"
+cluster mode
+check "it is a node" "$OUTPUT" equals node
 called_not "kind"
 
 it "neither engine nor root is one sentence"
