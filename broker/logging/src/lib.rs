@@ -67,8 +67,8 @@ impl Log {
             .map_err(io::Error::other)?;
         let output = |stream: Box<dyn io::Write + Send>| {
             let clock = Arc::clone(clock);
-            let tell = Box::new(move |count| lost_line(format, &rfc3339_seconds(clock.unix_seconds()), count));
-            Output::to(stream, lost.clone(), tell)
+            let line = Box::new(move |count| lost_line(format, &rfc3339_seconds(clock.unix_seconds()), count));
+            Output::to(stream, lost.clone(), line)
         };
         let log = Self {
             level: Arc::new(CurrentLevel::new(level)),

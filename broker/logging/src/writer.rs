@@ -1,7 +1,7 @@
 //! One output stream, written by a thread of its own, so that nobody else waits for a pipe or a disk.
 //!
 //! The queue is a buffer of bytes: a line costs its caller a copy under a short lock. The thread gathers for some
-//! milliseconds and writes what is there at once. A full buffer loses lines rather than time; they are counted and told.
+//! milliseconds and writes what is there at once. A full buffer loses lines rather than time; they are counted and logged.
 
 use std::io::Write;
 use std::mem;
@@ -49,20 +49,24 @@ pub(super) struct Output {
     lost: IntCounter,
 }
 
-/// How a number of lost lines is told.
-pub(super) type TellLost = Box<dyn Fn(u64) -> String + Send>;
+/// The line that says how many lines were lost.
+pub(super) type LostLine = Box<dyn Fn(u64) -> String + Send>;
 
 impl Output {
     /// Starts the thread that writes to `stream`.
-    pub(super) fn to(stream: impl Write + Send + 'static, lost: IntCounter, tell: TellLost) -> std::io::Result<Self> {
-        Self::bounded(MOST, stream, lost, tell)
+    pub(super) fn to(
+        stream: impl Write + Send + 'static,
+        lost: IntCounter,
+        lost_line: LostLine,
+    ) -> std::io::Result<Self> {
+        Self::bounded(MOST, stream, lost, lost_line)
     }
 
     fn bounded(
         most: usize,
         stream: impl Write + Send + 'static,
         lost: IntCounter,
-        tell: TellLost,
+        lost_line: LostLine,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -72,7 +76,7 @@ impl Output {
         let written = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&written, stream, &tell))?;
+            .spawn(move || write_all(&written, stream, &lost_line))?;
         Ok(Self { shared, lost })
     }
 
@@ -104,7 +108,7 @@ impl Output {
 }
 
 /// The thread: until the queue is closed and empty.
-fn write_all(shared: &Shared, mut stream: impl Write, tell: &TellLost) {
+fn write_all(shared: &Shared, mut stream: impl Write, lost_line: &LostLine) {
     let mut writing = Vec::new();
     loop {
         let mut queue = shared.queue.lock();
@@ -120,7 +124,7 @@ fn write_all(shared: &Shared, mut stream: impl Write, tell: &TellLost) {
         let closed = queue.closed;
         drop(queue);
         if lost > 0 {
-            writing.extend_from_slice(tell(lost).as_bytes());
+            writing.extend_from_slice(lost_line(lost).as_bytes());
         }
         // Nowhere to complain when the stream is closed.
         let _ = stream.write_all(&writing).and_then(|()| stream.flush());
@@ -157,9 +161,9 @@ mod tests {
     fn output(most: usize, writes_ahead: usize) -> (Output, IntCounter, mpsc::Receiver<Vec<u8>>) {
         let (sender, reader) = mpsc::sync_channel(writes_ahead);
         let lost = IntCounter::new("lost", "lost").unwrap();
-        let tell = Box::new(|lost| format!("lost {lost}\n"));
+        let lost_line = Box::new(|lost| format!("lost {lost}\n"));
         (
-            Output::bounded(most, Pipe(sender), lost.clone(), tell).unwrap(),
+            Output::bounded(most, Pipe(sender), lost.clone(), lost_line).unwrap(),
             lost,
             reader,
         )
@@ -204,10 +208,10 @@ mod tests {
         output.close();
         drop(output);
         let written = written.join().unwrap();
-        // Told at once or in two parts: that is when the thread first ran.
-        let told = written.lines().filter_map(|line| line.strip_prefix("lost "));
+        // In one line or two: that depends on when the thread first ran.
+        let logged = written.lines().filter_map(|line| line.strip_prefix("lost "));
         assert_eq!(
-            told.map(|n| n.parse::<u64>().unwrap()).sum::<u64>(),
+            logged.map(|n| n.parse::<u64>().unwrap()).sum::<u64>(),
             dropped,
             "{written}"
         );

@@ -140,7 +140,7 @@ impl AuditRetention {
             };
             match self.store.read(find.clone()).await? {
                 Oldest::Stays => {
-                    pace.told = false;
+                    pace.warned = false;
                     break self.store.refuse(false);
                 }
                 Oldest::Waits => {
@@ -175,13 +175,13 @@ impl AuditRetention {
         let Some(since) = self.policy.kept_since(self.judging.times().passed().get()) else {
             return Ok(());
         };
-        if pace.told {
+        if pace.warned {
             return Ok(());
         }
         let due = self.store.query(move |tx| tx.segments_before(since)).await?;
         let due = due.saturating_add(gone);
         if due > 1 {
-            pace.told = true;
+            pace.warned = true;
             tracing::warn!(target: "AUDIT", component = "Retention", segments = due, days = self.policy.days,
                 "several audit segments are too old at once: they go one by one, none in the first hour after a start or a \
                  step of the clock; look at the clock, and stop the broker if it is wrong");

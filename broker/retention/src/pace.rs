@@ -19,8 +19,8 @@ pub(super) struct Pace {
     start: Option<UnixMillis>,
     stepped: Option<Duration>,
     dropped: Option<Duration>,
-    /// Whether the log says that several are due.
-    pub(super) told: bool,
+    /// Whether the log has the warning that several are due.
+    pub(super) warned: bool,
 }
 
 /// For how long none has gone by age; `None` while none may.

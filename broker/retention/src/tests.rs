@@ -203,7 +203,7 @@ async fn a_clock_that_is_wrong_takes_little_of_the_trail() {
     }
     world.retention.apply().await;
     assert_eq!(dropped_by(&world).await, [(DropRule::Age, false)]);
-    assert!(world.retention.pace.lock().await.told);
+    assert!(world.retention.pace.lock().await.warned);
     world.clock.advance(299);
     world.retention.apply().await;
     assert_eq!(dropped_by(&world).await.len(), 1);

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 /// How long a count of the live agents serves further scrapes.
 const COUNT_SERVES: Duration = Duration::from_secs(1);
 /// A count that fails is logged at most once in this time.
-const FAILURE_TOLD_EVERY: Duration = Duration::from_secs(10);
+const FAILURE_LOGGED_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts the live agents for scrapes: counting reads every live session, on connections that logins need too.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct LiveAgents(Mutex<Counted>);
 #[derive(Debug, Default)]
 struct Counted {
     last: Option<Duration>,
-    told: Option<Duration>,
+    last_logged: Option<Duration>,
 }
 
 impl LiveAgents {
@@ -54,9 +54,9 @@ impl LiveAgents {
                 gauge.set(live);
                 None
             }
-            Err(_) if is_recent(counted.told, FAILURE_TOLD_EVERY) => None,
+            Err(_) if is_recent(counted.last_logged, FAILURE_LOGGED_EVERY) => None,
             Err(error) => {
-                counted.told = counted.last;
+                counted.last_logged = counted.last;
                 Some(error)
             }
         }
@@ -122,14 +122,14 @@ mod tests {
     async fn a_failed_count_keeps_the_last_and_is_logged_each_10_s() {
         let world = World::new();
         world.scrape(Ok(7)).await;
-        let mut told = 0;
+        let mut logged = 0;
         for _ in 0..20 {
             world.clock.advance(1);
             let failed = join_all((0..8).map(|_| world.scrape(Err(StoreError::QueueFull)))).await;
-            told += failed.iter().flatten().count();
+            logged += failed.iter().flatten().count();
         }
         // One count a second, failed or not.
-        assert_eq!((world.seen(), told), ((21, 7), 2));
+        assert_eq!((world.seen(), logged), ((21, 7), 2));
         world.clock.advance(1);
         assert!(world.scrape(Ok(3)).await.is_none());
         assert_eq!(world.seen(), (22, 3));

@@ -1,6 +1,6 @@
 //! The audit query, `GET /v1/audit/events`: its parameters, and the filter that they ask for.
 
-use agentwrit_protocol::audit::{AuditEvent, agent_as_told};
+use agentwrit_protocol::audit::{AuditEvent, agent_as_audited};
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::timestamp::parse_rfc3339;
 use agentwrit_store::{EventFilter, FilterColumn};
@@ -70,7 +70,7 @@ pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> 
     }
     let exact = FilterColumn::ALL
         .into_iter()
-        .filter_map(|column| value(column.as_str()).map(|value| (column, as_told(column, value))))
+        .filter_map(|column| value(column.as_str()).map(|value| (column, as_audited(column, value))))
         .collect();
     Ok(EventFilter {
         exact,
@@ -83,9 +83,9 @@ pub fn filter(parameters: &[(&str, String)]) -> Result<EventFilter, QueryError> 
 }
 
 /// What the trail holds of a value: of a long one the beginning.
-fn as_told(column: FilterColumn, value: &str) -> String {
+fn as_audited(column: FilterColumn, value: &str) -> String {
     if column == FilterColumn::AgentId {
-        agent_as_told(value).into_owned()
+        agent_as_audited(value).into_owned()
     } else {
         value.to_owned()
     }

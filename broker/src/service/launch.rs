@@ -51,7 +51,7 @@ pub(crate) enum LaunchError {
 from_internal!(LaunchError: StoreError, EntropyError);
 
 /// Bytes of an app's scopes that an event repeats at most.
-const CEILING_TOLD: usize = 512;
+const CEILING_EXCERPT_BYTES: usize = 512;
 
 impl LaunchError {
     /// For the audit trail, which repeats only the beginning of a long ceiling.
@@ -59,7 +59,7 @@ impl LaunchError {
         match self {
             Self::Ceiling(allowed) => format!(
                 "allowed_scope exceeds the app's scope ceiling; allowed scopes: {}",
-                excerpt_list(&allowed.to_strings(), CEILING_TOLD)
+                excerpt_list(&allowed.to_strings(), CEILING_EXCERPT_BYTES)
             ),
             other => other.to_string(),
         }

@@ -154,7 +154,7 @@ impl Committer {
                     job.finish(Ok(()));
                 }
                 if let Some(checkpoint) = checkpoint {
-                    tell(&checkpoint);
+                    log_checkpoint(&checkpoint);
                 }
             }
             Err((culprit, error)) => {
@@ -303,7 +303,7 @@ impl Committer {
             .statement(self.shared.clock.now(), self.shared.signer.as_ref())
             .and_then(|statement| remember(&opened.connection, &statement).map(|()| statement));
         match signed {
-            Ok(statement) => tell(&statement),
+            Ok(statement) => log_checkpoint(&statement),
             Err(error) => self.report(&error),
         }
     }
@@ -333,8 +333,8 @@ impl Committer {
     }
 }
 
-/// Tells the log, which is kept elsewhere than the store, how long the trail is.
-fn tell(checkpoint: &Checkpoint) {
+/// Writes the length of the trail into the log, which is kept elsewhere than the store.
+fn log_checkpoint(checkpoint: &Checkpoint) {
     tracing::info!(target: "AUDIT", component = "Checkpoint", sequence = checkpoint.sequence, head = checkpoint.head,
         kid = checkpoint.kid, signature = checkpoint.signature, "audit trail signed");
 }

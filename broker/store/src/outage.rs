@@ -9,20 +9,23 @@ const AGAIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub struct Outage {
     failures: u64,
-    untold: u64,
-    told: Option<Duration>,
+    unlogged: u64,
+    last_logged: Option<Duration>,
 }
 
 impl Outage {
-    /// Counts a failure at this monotonic moment; when a line is due, how many failures it tells of.
+    /// Counts a failure at this monotonic moment; when a line is due, how many failures it is about.
     pub fn failed(&mut self, now: Duration) -> Option<u64> {
         self.failures = self.failures.saturating_add(1);
-        self.untold = self.untold.saturating_add(1);
-        if self.told.is_some_and(|told| now.saturating_sub(told) < AGAIN) {
+        self.unlogged = self.unlogged.saturating_add(1);
+        if self
+            .last_logged
+            .is_some_and(|logged| now.saturating_sub(logged) < AGAIN)
+        {
             return None;
         }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.last_logged = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 
     /// Ends it; how many failures there were.

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 
 const SECRET: &str = "c4n4ry-admin-secret-of-the-test";
 
-/// A program that is told secrets, and what it told.
+/// A program that gets secrets, and what it answered.
 struct Canary {
     watched: Watched,
     /// By name.
     secrets: Vec<(&'static str, String)>,
     /// Bodies that go to somebody who must not learn a secret from them.
-    told: String,
+    answers: String,
     /// What `{:?}` makes of bodies that carry secrets.
     debug: String,
 }
@@ -48,7 +48,7 @@ impl Canary {
         Self {
             watched,
             secrets,
-            told: String::new(),
+            answers: String::new(),
             debug: String::new(),
         }
     }
@@ -72,9 +72,9 @@ impl Canary {
     }
 
     /// A call whose answer must hold no secret.
-    fn tell(&mut self, line: &str, token: &str, body: &str) -> u16 {
+    fn call(&mut self, line: &str, token: &str, body: &str) -> u16 {
         let reply = self.watched.ask(line, token, body);
-        self.told += &reply.body;
+        self.answers += &reply.body;
         reply.status
     }
 
@@ -120,7 +120,7 @@ impl Canary {
         for token in [&delegated, &renewed, &other] {
             let body = json!({ "token": token }).to_string();
             self.show::<ValidateRequest>(&body);
-            assert_eq!(self.tell("POST /v1/token/validate", "", &body), 200);
+            assert_eq!(self.call("POST /v1/token/validate", "", &body), 200);
         }
         let unused = self.ok::<LaunchTokenResponse>(
             "POST /v1/app/launch-tokens",
@@ -128,13 +128,13 @@ impl Canary {
             &json!({"agent_name": "b", "allowed_scope": ["read:data:y"]}),
         );
         self.keep("a launch token that nobody used", &unused.text("launch_token"));
-        assert_eq!(self.tell("POST /v1/token/release", &other, ""), 204);
+        assert_eq!(self.call("POST /v1/token/release", &other, ""), 204);
         // Right ones in the wrong places.
         for body in [
             json!({"client_id": credentials["client_id"], "client_secret": format!("{secret}x")}),
             json!({"client_id": credentials["client_id"], "client_secret": {"a": secret}}),
         ] {
-            assert!(self.tell("POST /v1/app/auth", "", &body.to_string()) >= 400);
+            assert!(self.call("POST /v1/app/auth", "", &body.to_string()) >= 400);
         }
         for token in [&admin, &login, &renewed, &other, &agent] {
             for line in [
@@ -144,13 +144,13 @@ impl Canary {
                 "POST /v1/k8s/launch-tokens",
                 "GET /v1/k8s/denials",
             ] {
-                self.tell(&format!("{line}{}access_token={token}", joint(line)), token, "");
+                self.call(&format!("{line}{}access_token={token}", joint(line)), token, "");
             }
         }
         let gone = format!("DELETE /v1/admin/apps/{}", app.text("app_id"));
-        assert_eq!(self.tell(&gone, &admin, ""), 200);
+        assert_eq!(self.call(&gone, &admin, ""), 200);
         for token in [admin, login] {
-            self.tell("GET /v1/admin/apps", &token, "");
+            self.call("GET /v1/admin/apps", &token, "");
         }
     }
 
@@ -177,7 +177,7 @@ impl Canary {
                 "spec": spec,
             });
             let line = format!("PUT /v1/k8s/policies/{place}");
-            assert_eq!(self.tell(&line, &controller, &put.to_string()), 200);
+            assert_eq!(self.call(&line, &controller, &put.to_string()), 200);
         }
         let wish = json!({"policy": "reader", "public_key": Keys::default().public()});
         let launched = self.ok::<PodLaunchResponse>("POST /v1/k8s/launch-tokens", &pod, &wish);
@@ -206,7 +206,7 @@ impl Canary {
                 "POST /v1/k8s/pods/none/ended",
                 "POST /v1/k8s/pods/none/release",
             ] {
-                self.tell(
+                self.call(
                     line,
                     &stranger,
                     &json!({"policy": "other", "public_key": "x"}).to_string(),
@@ -215,7 +215,7 @@ impl Canary {
         }
         let end = json!({"namespace": "shop", "name": "pod-1", "reason": "deleted"}).to_string();
         let line = format!("POST /v1/k8s/pods/{}/ended", self::pod().uid);
-        assert_eq!(self.tell(&line, &controller, &end), 200);
+        assert_eq!(self.call(&line, &controller, &end), 200);
     }
 
     /// Wrong bodies and wrong bearers with the mark in them.
@@ -249,7 +249,7 @@ impl Canary {
         ] {
             for token in ["", "c4n4ry.c4n4ry.c4n4ry", &forged] {
                 for body in &bodies {
-                    self.tell(&format!("POST {path}?secret={SECRET}"), token, body);
+                    self.call(&format!("POST {path}?secret={SECRET}"), token, body);
                 }
             }
         }
@@ -275,7 +275,7 @@ impl Canary {
             "GET /openapi.json",
             "GET /.well-known/jwks.json",
         ] {
-            assert_eq!(self.tell(line, &admin, ""), 200, "{line}");
+            assert_eq!(self.call(line, &admin, ""), 200, "{line}");
         }
     }
 }
@@ -331,7 +331,7 @@ fn no_secret_is_in_logs_store_metrics_trail_or_debug() {
         let Canary {
             watched,
             secrets,
-            told,
+            answers,
             debug,
         } = canary;
         let running = files(folder.path());
@@ -349,7 +349,7 @@ fn no_secret_is_in_logs_store_metrics_trail_or_debug() {
             "the log was on"
         );
         assert!(
-            told.contains("\"event_type\":\"delegation_created\""),
+            answers.contains("\"event_type\":\"delegation_created\""),
             "the trail was read"
         );
         assert!(
@@ -359,7 +359,7 @@ fn no_secret_is_in_logs_store_metrics_trail_or_debug() {
         let mut places = running;
         places.extend(files(folder.path()));
         places.extend(
-            [("stdout", out), ("stderr", err), ("answers", told), ("Debug", debug)].map(|(n, t)| (n.into(), t)),
+            [("stdout", out), ("stderr", err), ("answers", answers), ("Debug", debug)].map(|(n, t)| (n.into(), t)),
         );
         assert!(secrets.len() > 15, "{}", secrets.len());
         for (place, text) in &places {

@@ -140,7 +140,7 @@ async fn run(scenario: &Scenario) {
     watch.trail(&broker).await;
     watch.whole_trail(&broker).await;
     broker.store.close().await.unwrap();
-    watch.tell("done");
+    watch.report("done");
 }
 
 #[test]

@@ -20,7 +20,7 @@ const RESERVE: u64 = 32 * MIB;
 const GROWTH: u64 = 24 * MIB;
 const PAGE: i64 = 1000;
 /// Each line of progress is after so many events.
-const TOLD_EVERY: i64 = 100_000;
+const REPORT_EVERY: i64 = 100_000;
 
 pub struct Watch {
     store: PathBuf,
@@ -36,7 +36,7 @@ pub struct Watch {
     /// Tells how long it took, for people.
     time: SystemClock,
     begun: Duration,
-    told: i64,
+    reported: i64,
 }
 
 /// Resident bytes of this process.
@@ -70,7 +70,7 @@ impl Watch {
             drops: 0,
             largest: 0,
             resident: None,
-            told: 0,
+            reported: 0,
         }
     }
 
@@ -140,9 +140,9 @@ impl Watch {
             }
             assert!(self.drops > before);
         }
-        if self.events() - self.told >= TOLD_EVERY {
-            self.told = self.events();
-            self.tell("so far");
+        if self.events() - self.reported >= REPORT_EVERY {
+            self.reported = self.events();
+            self.report("so far");
         }
     }
 
@@ -169,7 +169,7 @@ impl Watch {
         );
     }
 
-    pub fn tell(&self, what: &str) {
+    pub fn report(&self, what: &str) {
         println!(
             "soak: {what}: {} events, {} drops, file at most {} MiB of {} MiB, {} MiB resident, {} s",
             self.events(),

@@ -76,7 +76,7 @@ fn escaped(character: char) -> usize {
 }
 
 /// An `agent_id` as it stands in an event: a query that names one which was cut looks for this.
-pub fn agent_as_told(agent_id: &str) -> Cow<'_, str> {
+pub fn agent_as_audited(agent_id: &str) -> Cow<'_, str> {
     if width(agent_id) <= AGENT {
         return Cow::Borrowed(agent_id);
     }
@@ -122,8 +122,8 @@ mod tests {
         assert_eq!(event.agent_id.len(), AGENT);
         assert!(event.detail.ends_with("<… (10000 bytes)"), "{}", event.detail);
         assert!(bytes(&event) <= MAX_EVENT_BYTES && bytes(&event) > MAX_EVENT_BYTES - FRAME);
-        assert_eq!(agent_as_told(&"x".repeat(16 * 1024)), event.agent_id);
-        assert_eq!(agent_as_told("admin"), "admin");
+        assert_eq!(agent_as_audited(&"x".repeat(16 * 1024)), event.agent_id);
+        assert_eq!(agent_as_audited("admin"), "admin");
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod event_type;
 mod sanitise;
 mod walker;
 
-pub use bounds::{MAX_EVENT_BYTES, agent_as_told};
+pub use bounds::{MAX_EVENT_BYTES, agent_as_audited};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointKeys, MAX_UNSIGNED, SignatureCheck};
 pub use dropped::{DropRule, DroppedSegment, ExportedFile};
 pub use event::{AuditEvent, ExtraFields};

@@ -6,7 +6,7 @@ use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::audit::EventType;
 
 use super::rows::launch_token;
-use super::trail::{all, tell, verify};
+use super::trail::{all, audit_events, verify};
 use super::{Bench, Issue, Opener, TakeAway};
 use crate::testing::{HashSigner, surroundings};
 use crate::{LaunchTokenHash, MetaKey, Revocation, RevocationLevel, StoreError, ViewChange};
@@ -41,7 +41,7 @@ pub async fn what_was_committed_is_there_after_a_new_opening(opener: &dyn Opener
     let bench = Bench::open(opener).await;
     assert!(bench.store.persistent());
     let epoch = bench.store.epoch();
-    tell(&bench, 3).await;
+    audit_events(&bench, 3).await;
     let revocation = Revocation {
         level: RevocationLevel::Task,
         target: "t".to_owned(),
@@ -63,7 +63,7 @@ pub async fn what_was_committed_is_there_after_a_new_opening(opener: &dyn Opener
         .store
         .query(|tx| Box::pin(async move { tx.launch_token(&LaunchTokenHash::of("a")).await }));
     assert!(found.await.unwrap().is_some());
-    tell(&bench, 1).await;
+    audit_events(&bench, 1).await;
     let found = all(&bench).await;
     verify(&found);
     assert_eq!(found.len(), 4);
@@ -94,7 +94,7 @@ pub async fn a_mark_of_an_unknown_epoch_makes_a_new_epoch(opener: &dyn Opener) {
 pub async fn the_mark_of_where_it_stands_changes_nothing(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
     let first = bench.store.compare(None).await.unwrap();
-    tell(&bench, 3).await;
+    audit_events(&bench, 3).await;
     let second = bench.store.compare(Some(&first.mark.text())).await.unwrap();
     assert_eq!((second.restored, second.mark.sequence), (false, 3));
     let third = bench.store.compare(Some(&second.mark.text())).await.unwrap();
@@ -104,7 +104,7 @@ pub async fn the_mark_of_where_it_stands_changes_nothing(opener: &dyn Opener) {
 /// With a checkpoint of the new key.
 pub async fn a_chain_that_another_key_signed_goes_on(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
-    tell(&bench, 3).await;
+    audit_events(&bench, 3).await;
     bench.store.close().await.unwrap();
     let (mut around, clock, recorder) = surroundings();
     around.signer = Arc::new(HashSigner("other"));
@@ -113,7 +113,7 @@ pub async fn a_chain_that_another_key_signed_goes_on(opener: &dyn Opener) {
         clock,
         recorder,
     };
-    tell(&bench, 1).await;
+    audit_events(&bench, 1).await;
     let types: Vec<_> = all(&bench).await.into_iter().map(|event| event.event_type).collect();
     assert_eq!(types.len(), 5);
     assert!(types.iter().any(|name| name == EventType::AuditCheckpoint.as_str()));

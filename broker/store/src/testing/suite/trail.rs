@@ -21,9 +21,9 @@ fn events(page: &EventPage) -> Vec<AuditEvent> {
     serde_json::from_str(&page.events).unwrap()
 }
 
-/// So many events, told by their numbers from 0.
-pub(super) async fn tell(bench: &Bench, count: usize) {
-    let told = bench.commit(move |tx| {
+/// Writes so many events; their details are numbers from 0.
+pub(super) async fn audit_events(bench: &Bench, count: usize) {
+    let written = bench.commit(move |tx| {
         Box::pin(async move {
             for number in 0..count {
                 let draft = EventDraft::success(EventType::AdminAuth, number.to_string());
@@ -32,7 +32,7 @@ pub(super) async fn tell(bench: &Bench, count: usize) {
             Ok(())
         })
     });
-    told.await.unwrap();
+    written.await.unwrap();
 }
 
 pub(super) fn verify(events: &[AuditEvent]) {
@@ -47,7 +47,11 @@ pub(super) fn verify(events: &[AuditEvent]) {
 /// Without gaps, from the first number on, in the order of the commands.
 pub async fn the_events_of_all_commands_are_one_chain(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
-    tokio::join!(tell(&bench, 3), tell(&bench, 3), tell(&bench, 3));
+    tokio::join!(
+        audit_events(&bench, 3),
+        audit_events(&bench, 3),
+        audit_events(&bench, 3)
+    );
     let found = all(&bench).await;
     verify(&found);
     let details: Vec<_> = found.iter().map(|event| event.detail.as_str()).collect();
@@ -72,7 +76,7 @@ pub async fn a_page_holds_what_was_appended_before_it(opener: &dyn Opener) {
 /// By offset and by cursor, with the number of all matches.
 pub async fn a_query_filters_and_pages(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
-    tell(&bench, 10).await;
+    audit_events(&bench, 10).await;
     let filter = EventFilter {
         exact: vec![(FilterColumn::TaskId, "odd".to_owned())],
         limit: 2,
@@ -127,7 +131,7 @@ pub async fn a_denial_that_the_gate_refuses_is_not_in_the_trail(opener: &dyn Ope
 pub async fn a_long_trail_is_signed_in_between(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
     let most = usize::try_from(MAX_UNSIGNED).unwrap();
-    tell(&bench, most + 1).await;
+    audit_events(&bench, most + 1).await;
     let found = all(&bench).await;
     verify(&found);
     assert_eq!(found.len(), most + 2);
