@@ -7,7 +7,9 @@ use agentwrit_protocol::Ttl;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_store::testing::surroundings;
-use agentwrit_store::{Command, EventDraft, EventFilter, FilterColumn, Segment, StoreError, Tx, WhenFull};
+use agentwrit_store::{
+    Command, EventDraft, EventFilter, FilterColumn, Segment, StoreError, TakesAuthority, Tx, WhenFull,
+};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -26,11 +28,11 @@ struct Write<const TAKES_AUTHORITY: bool>;
 #[async_trait]
 impl<const TAKES_AUTHORITY: bool> Command for Write<TAKES_AUTHORITY> {
     type Outcome = ();
-    const TAKES_AUTHORITY: bool = TAKES_AUTHORITY;
-
-    fn again(&self) -> Option<Self> {
-        TAKES_AUTHORITY.then_some(Self)
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = if TAKES_AUTHORITY {
+        TakesAuthority::Again(|_| Self)
+    } else {
+        TakesAuthority::No
+    };
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.audit(EventDraft::success(EventType::AdminAuth, "x".repeat(1000)));

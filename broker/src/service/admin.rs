@@ -6,7 +6,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::{Clock, EntropyError, Sensitive, Ttl};
 use agentwrit_server::Source;
-use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, Store, StoreError, Tx};
+use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, Store, StoreError, TakesAuthority, Tx};
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
@@ -120,11 +120,7 @@ impl Command for Login {
     type Outcome = ();
     const ISSUES: bool = true;
     /// A person who wants to revoke logs in first.
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(Self::clone);
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<()> {
         tx.audit(self.0);

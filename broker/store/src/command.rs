@@ -52,33 +52,49 @@ impl<T> Tx for T where
 {
 }
 
+/// Whether a command takes authority away, and what the store does for it then when the disk is full.
+pub enum TakesAuthority<C> {
+    /// It doesn't.
+    No,
+    /// It may use the reserve. What it carries is too large to be kept for another try, so its caller tries again.
+    Once,
+    /// It may use the reserve, and is tried again with a copy when a part of that was given up for it.
+    Again(fn(&C) -> C),
+}
+
+impl<C> TakesAuthority<C> {
+    /// Whether it does.
+    pub const fn is_yes(&self) -> bool {
+        !matches!(self, Self::No)
+    }
+
+    /// The copy for another try.
+    pub fn copy(&self, command: &C) -> Option<C> {
+        match self {
+            Self::Again(copy) => Some(copy(command)),
+            Self::No | Self::Once => None,
+        }
+    }
+}
+
 /// One atomic piece of work on the store, decided by a rule.
 ///
 /// It may wait for nothing but the transaction: while it runs, others wait for it. On the embedded store a transaction's
 /// futures are ready at once, and a command that waits for anything else fails its batch; on a database behind a network
 /// each of them is a round trip, so a command asks for as little as its rule needs.
 #[async_trait]
-pub trait Command: Send + 'static {
+pub trait Command: Sized + Send + 'static {
     /// What the caller hears after the commit; refusals by a rule are part of it.
     type Outcome: Send + 'static;
 
     /// Whether it takes authority away: such commands have room in the queue and on the disk that no other can take.
-    /// Small ones are tried again when the disk was full, see [`Command::again`].
-    const TAKES_AUTHORITY: bool = false;
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::No;
 
     /// Whether it makes room on the disk: such commands may use what is kept for taking authority away.
     const MAKES_ROOM: bool = false;
 
     /// Whether it issues something that lives by the wall clock: refused while that is wrong.
     const ISSUES: bool = false;
-
-    /// The same once more, for another try with room from the reserve. Only what takes authority away has one.
-    fn again(&self) -> Option<Self>
-    where
-        Self: Sized,
-    {
-        None
-    }
 
     /// Decides and writes.
     ///

@@ -56,7 +56,7 @@ impl<C: Command> Slot<C> {
     pub(super) fn new(command: C) -> (Box<Self>, oneshot::Receiver<Result<C::Outcome>>) {
         let (reply, answer) = oneshot::channel();
         let slot = Self {
-            again: command.again(),
+            again: C::TAKES_AUTHORITY.copy(&command),
             command: Some(command),
             outcome: None,
             reply,
@@ -68,7 +68,7 @@ impl<C: Command> Slot<C> {
 #[async_trait]
 impl<C: Command> Job for Slot<C> {
     fn takes_authority(&self) -> bool {
-        C::TAKES_AUTHORITY
+        C::TAKES_AUTHORITY.is_yes()
     }
 
     fn makes_room(&self) -> bool {
@@ -91,7 +91,7 @@ impl<C: Command> Job for Slot<C> {
     }
 
     fn rewind(&mut self) -> bool {
-        self.command = self.again.as_ref().and_then(C::again);
+        self.command = self.again.as_ref().and_then(|command| C::TAKES_AUTHORITY.copy(command));
         self.outcome = None;
         self.command.is_some()
     }

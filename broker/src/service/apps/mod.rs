@@ -8,7 +8,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::{Clock, EntropyError, Sensitive, Ttl};
 use agentwrit_store::{
-    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, StoreError, Tx,
+    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, StoreError,
+    TakesAuthority, Tx,
 };
 use async_trait::async_trait;
 
@@ -219,11 +220,7 @@ struct Deregister {
 #[async_trait]
 impl Command for Deregister {
     type Outcome = Option<AppRecord>;
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(Self::clone);
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Option<AppRecord>> {
         let Some(mut app) = tx.app(&self.app_id).await? else {

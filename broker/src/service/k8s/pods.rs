@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
-use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, Tx};
+use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, TakesAuthority, Tx};
 use async_trait::async_trait;
 
 use super::error::K8sError;
@@ -69,11 +69,7 @@ pub(crate) struct EndPod {
 #[async_trait]
 impl Command for EndPod {
     type Outcome = RevokedResponse;
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(Self::clone);
 
     async fn run(self, tx: &mut dyn Tx) -> Result<RevokedResponse> {
         // A tenant's pods come and go: those that the broker holds nothing of must not use up the room for the others.

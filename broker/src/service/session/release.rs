@@ -5,7 +5,8 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::ReleaseDecision;
 use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, Tx,
+    Command, DenialDraft, EndReason, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store,
+    TakesAuthority, Tx,
 };
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
@@ -82,11 +83,7 @@ impl Release {
 #[async_trait]
 impl Command for Release {
     type Outcome = Released;
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(Self::clone);
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Released> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;

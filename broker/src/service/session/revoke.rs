@@ -6,7 +6,7 @@ use agentwrit_protocol::session::PodBehind;
 use agentwrit_protocol::{Ttl, UnixMillis};
 use agentwrit_store::{
     Command, EndReason, EventDraft, MetaKey, Result as StoreResult, Revocation, RevocationLevel, Session, Store,
-    StoreError, Tx,
+    StoreError, TakesAuthority, Tx,
 };
 use async_trait::async_trait;
 use prometheus::IntCounterVec;
@@ -107,11 +107,7 @@ impl Revoke {
 #[async_trait]
 impl Command for Revoke {
     type Outcome = Reach;
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(Self::clone);
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Reach> {
         let sessions = self.sessions_hit(tx).await?;

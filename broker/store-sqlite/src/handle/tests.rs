@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::surroundings;
-use agentwrit_store::{Command, EventFilter, Retention, Store, Tx};
+use agentwrit_store::{Command, EventFilter, Retention, Store, TakesAuthority, Tx};
 
 use super::*;
 use crate::options::Declared;
@@ -83,11 +83,7 @@ struct End;
 #[async_trait]
 impl Command for End {
     type Outcome = ();
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(Self)
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(|_| Self);
 
     async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
         Ok(())

@@ -7,7 +7,9 @@ use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
 use agentwrit_protocol::lower_hex;
 use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
-use agentwrit_store::{Command, EndReason, EventDraft, MetaKey, Result, Session, Store, StoreError, Tx};
+use agentwrit_store::{
+    Command, EndReason, EventDraft, MetaKey, Result, Session, Store, StoreError, TakesAuthority, Tx,
+};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
@@ -35,7 +37,7 @@ impl Command for ApplyPolicies {
     type Outcome = Vec<Written<PutPolicyResponse>>;
     /// Some of the writes do; when nothing else may be written, the others are refused one by one. Not repeated by the
     /// store, for a copy may be a megabyte: the controller tries again by itself.
-    const TAKES_AUTHORITY: bool = true;
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Once;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let mut answers = Vec::with_capacity(self.writes.len());
@@ -71,7 +73,7 @@ struct ApplyPolicy {
 #[async_trait]
 impl Command for ApplyPolicy {
     type Outcome = Written<PutPolicyResponse>;
-    const TAKES_AUTHORITY: bool = true;
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Once;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         apply(tx, self.write, &self.actor).await
@@ -282,11 +284,7 @@ pub(crate) struct RemovePolicy {
 #[async_trait]
 impl Command for RemovePolicy {
     type Outcome = Written<RevokedResponse>;
-    const TAKES_AUTHORITY: bool = true;
-
-    fn again(&self) -> Option<Self> {
-        Some(self.clone())
-    }
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Again(Self::clone);
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let current_epoch = current_epoch(tx).await?;

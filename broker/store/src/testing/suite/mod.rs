@@ -20,7 +20,7 @@ use async_trait::async_trait;
 
 use super::{Recorder, surroundings};
 use crate::command::Closure;
-use crate::{Command, Result, Store, Surroundings, Tx, TxFuture};
+use crate::{Command, Result, Store, Surroundings, TakesAuthority, Tx, TxFuture};
 
 /// Opens one store of an implementation, as often as it is asked to; a store that is open is closed first by the caller.
 #[async_trait]
@@ -75,7 +75,7 @@ struct TakeAway;
 #[async_trait]
 impl Command for TakeAway {
     type Outcome = ();
-    const TAKES_AUTHORITY: bool = true;
+    const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Once;
 
     async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
         Ok(())
