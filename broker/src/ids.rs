@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::{Clock, Entropy, EntropyError, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, EntropyError, PodUid, lower_hex};
 
 use agentwrit_store::session::{ID_TIME_DIGITS, pod_mark};
 
@@ -37,14 +37,18 @@ impl IdGenerator {
     /// # Errors
     /// When there is no randomness.
     pub fn new_id_prefix(&self) -> Result<String, EntropyError> {
-        self.new_id_prefix_for_pod("")
+        self.id_prefix(None)
     }
 
     /// That of a session of this pod, with its mark; of any other session when the UID has none.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn new_id_prefix_for_pod(&self, pod_uid: &str) -> Result<String, EntropyError> {
+    pub fn new_id_prefix_for_pod(&self, pod_uid: &PodUid) -> Result<String, EntropyError> {
+        self.id_prefix(Some(pod_uid))
+    }
+
+    fn id_prefix(&self, pod_uid: Option<&PodUid>) -> Result<String, EntropyError> {
         let when = self
             .clock
             .unix_millis()
@@ -52,7 +56,7 @@ impl IdGenerator {
             .div_euclid(PREFIX_MILLIS)
             .rem_euclid(0x10_0000);
         let mut prefix = format!("{when:0ID_TIME_DIGITS$x}");
-        prefix.push_str(pod_mark(pod_uid).unwrap_or_default());
+        prefix.push_str(pod_uid.and_then(pod_mark).unwrap_or_default());
         let random = self.random_hex::<8>()?;
         prefix.push_str(random.get(prefix.len()..).unwrap_or_default());
         Ok(prefix)
@@ -62,7 +66,7 @@ impl IdGenerator {
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn random_id(&self, prefix: &str) -> Result<String, EntropyError> {
-        Ok(format!("{prefix}{}", self.random_hex::<8>()?))
+    pub fn random_id<T: From<String>>(&self, prefix: &str) -> Result<T, EntropyError> {
+        Ok(format!("{prefix}{}", self.random_hex::<8>()?).into())
     }
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{Jti, OrchId, SessionId, TaskId};
 use crate::k8s::ORCH_PREFIX;
 #[cfg(feature = "openapi")]
 use crate::schema;
@@ -48,20 +49,23 @@ pub struct Claims {
     pub iat: UnixSeconds,
     /// Token id, 32 lower-hex characters.
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Hex32))]
-    pub jti: String,
+    pub jti: Jti,
     /// Session id; agents' tokens only, kept across renewals and delegations.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub sid: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub sid: SessionId,
     /// Granted scopes, as requested, order kept.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Scopes, required))]
     pub scope: Vec<String>,
     /// Task of the agent.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub task_id: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub task_id: TaskId,
     /// Orchestration of the agent.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub orch_id: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub orch_id: OrchId,
     /// Who delegated to whom, root first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegation_chain: Vec<DelegationRecord>,
@@ -72,7 +76,8 @@ pub struct Claims {
     /// Ids of the delegations on the way from the session to this token, root first; beside the contract's claims, for
     /// the broker alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub delegation_nodes: Vec<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub delegation_nodes: Vec<SessionId>,
 }
 
 /// What a token says of itself, for its holder: nothing is checked but the form. `None` when it has another form.
@@ -143,8 +148,8 @@ impl Claims {
     }
 
     /// The delegation by the session itself that the bearer descends from; none for the session's own token.
-    pub fn branch(&self) -> Option<&str> {
-        self.delegation_nodes.first().map(String::as_str)
+    pub fn branch(&self) -> Option<&SessionId> {
+        self.delegation_nodes.first()
     }
 
     /// Bytes of a token with these claims.
@@ -188,10 +193,10 @@ mod tests {
             nbf: UnixSeconds::new(1),
             iat: UnixSeconds::new(1),
             jti: "ab".into(),
-            sid: String::new(),
+            sid: SessionId::default(),
             scope: vec!["admin:audit:*".into()],
-            task_id: String::new(),
-            orch_id: String::new(),
+            task_id: TaskId::default(),
+            orch_id: OrchId::default(),
             delegation_chain: vec![],
             chain_hash: String::new(),
             delegation_nodes: vec![],

@@ -10,6 +10,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::ids::Jti;
 use crate::time::UnixSeconds;
 use crate::ttl::Ttl;
 
@@ -32,7 +33,7 @@ pub struct RenewalText(String);
 
 impl RenewalText {
     /// The text for one token at one time; `None` when a part is empty or not plain ASCII, the time is before 1970, or the whole is so short that it could be a nonce. No trust domain and jti of a broker are.
-    pub fn new(trust_domain: &str, jti: &str, time: UnixSeconds) -> Option<Self> {
+    pub fn new(trust_domain: &str, jti: &Jti, time: UnixSeconds) -> Option<Self> {
         let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
         if !plain(trust_domain) || !plain(jti) || time < UnixSeconds::default() {
             return None;
@@ -42,7 +43,7 @@ impl RenewalText {
     }
 
     /// The text for a token of the agent with this SPIFFE id, whose trust domain it names.
-    pub fn of(agent_id: &str, jti: &str, time: UnixSeconds) -> Option<Self> {
+    pub fn of(agent_id: &str, jti: &Jti, time: UnixSeconds) -> Option<Self> {
         let (trust_domain, _) = agent_id.strip_prefix("spiffe://")?.split_once('/')?;
         Self::new(trust_domain, jti, time)
     }
@@ -107,13 +108,13 @@ mod tests {
 
     #[test]
     fn the_text_names_purpose_domain_token_and_time() {
-        let time = UnixSeconds::new(1_800_000_000);
-        let text = RenewalText::new("agentwrit.local", JTI, time).unwrap();
+        let (token, time) = (Jti::from(JTI), UnixSeconds::new(1_800_000_000));
+        let text = RenewalText::new("agentwrit.local", &token, time).unwrap();
         let wanted = format!("agentwrit-renewal-v1\nagentwrit.local\n{JTI}\n1800000000");
         assert_eq!(text.as_bytes(), wanted.as_bytes());
         let agent = "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0001";
-        assert_eq!(RenewalText::of(agent, JTI, time), Some(text));
-        assert_eq!(RenewalText::of("admin", JTI, time), None);
+        assert_eq!(RenewalText::of(agent, &token, time), Some(text));
+        assert_eq!(RenewalText::of("admin", &token, time), None);
         for (domain, jti, time) in [
             ("", JTI, 1),
             ("d", "", 1),
@@ -125,7 +126,7 @@ mod tests {
             // 32 bytes in all.
             ("abcd", "efgh", 1),
         ] {
-            let text = RenewalText::new(domain, jti, UnixSeconds::new(time));
+            let text = RenewalText::new(domain, &jti.into(), UnixSeconds::new(time));
             assert_eq!(text, None, "{domain:?} {jti:?} {time}");
         }
     }
@@ -183,7 +184,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_has_the_length_of_a_nonce(domain in "[!-~]{0,12}", jti in "[!-~]{0,12}", time in 0..100_000_000_000_i64) {
-            if let Some(text) = RenewalText::new(&domain, &jti, UnixSeconds::new(time)) {
+            if let Some(text) = RenewalText::new(&domain, &jti.into(), UnixSeconds::new(time)) {
                 prop_assert_ne!(text.as_bytes().len(), NONCE_BYTES);
             }
         }
@@ -202,7 +203,9 @@ mod tests {
             one in ("[!-~]{1,20}", "[!-~]{1,40}", 0..3_000_000_000_i64),
             other in ("[!-~]{1,20}", "[!-~]{1,40}", 0..3_000_000_000_i64),
         ) {
-            let text = |(domain, jti, time): &(String, String, i64)| RenewalText::new(domain, jti, UnixSeconds::new(*time));
+            let text = |(domain, jti, time): &(String, String, i64)| {
+                RenewalText::new(domain, &jti.as_str().into(), UnixSeconds::new(*time))
+            };
             if let (Some(a), Some(b)) = (text(&one), text(&other)) {
                 prop_assert_eq!(a == b, one == other);
             }

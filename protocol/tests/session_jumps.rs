@@ -128,8 +128,8 @@ impl World {
             Op::Revoke(level, number) => {
                 let Some(claims) = chosen(number) else { return };
                 let target = match level {
-                    RevocationLevel::Token => claims.jti,
-                    RevocationLevel::Task => claims.task_id,
+                    RevocationLevel::Token => claims.jti.into(),
+                    RevocationLevel::Task => claims.task_id.into(),
                     RevocationLevel::Agent | RevocationLevel::Chain => claims.sub,
                 };
                 // As a store does: whatever it hits ends, and what is issued later is born under it.
@@ -172,9 +172,9 @@ impl World {
         let number = self.tokens.len();
         let claims = Claims {
             sub: format!("agent-{}", number % 5),
-            sid: format!("session-{number}"),
-            jti: format!("token-{number}"),
-            task_id: format!("task-{}", number % 3),
+            sid: format!("session-{number}").into(),
+            jti: format!("token-{number}").into(),
+            task_id: format!("task-{}", number % 3).into(),
             iat,
             nbf: iat,
             exp: iat + LIFE,

@@ -41,8 +41,8 @@ pub(crate) async fn register(client: &BrokerClient, config: &Config, key: &Agent
         nonce: Some(challenge.nonce),
         public_key: Some(key.public()),
         signature: Some(key.sign_nonce(&nonce)),
-        orch_id: Some(launched.orch_id),
-        task_id: Some(launched.task_id),
+        orch_id: Some(launched.orch_id.into()),
+        task_id: Some(launched.task_id.into()),
         requested_scope: Some(if config.scopes.is_empty() {
             launched.policy.allowed_scope
         } else {

@@ -68,7 +68,7 @@ impl AgentKey {
     /// seconds. `None` when no broker can have made a token with these ids.
     pub(crate) fn prove(&self, agent_id: &str, jti: &str, time: i64) -> Option<RenewalProof> {
         let time = UnixSeconds::new(time);
-        let text = RenewalText::of(agent_id, jti, time)?;
+        let text = RenewalText::of(agent_id, &jti.into(), time)?;
         Some(RenewalProof {
             time,
             signature: self.0.sign(text.as_bytes()).to_bytes(),

@@ -30,8 +30,8 @@ impl Issued {
         (life > 0).then(|| Self {
             token,
             agent_id: claims.sub,
-            jti: claims.jti,
-            task_id: claims.task_id,
+            jti: claims.jti.into(),
+            task_id: claims.task_id.into(),
             scopes: claims.scope.len(),
             exp: claims.exp.get(),
             life,

@@ -77,7 +77,7 @@ impl FakeCluster {
     /// Has this pod running.
     pub fn run_pod(&self, pod: &Pod) {
         let facts = PodFacts {
-            uid: pod.uid.clone(),
+            uid: pod.uid.as_str().into(),
             terminating: false,
             phase: "Running".into(),
             service_account: pod.service_account.clone(),

@@ -319,7 +319,7 @@ fn ended(broker: &Broker, uid: String, request: PodEndedRequest) -> FakeReply {
     if let Some(response) = fault(&mut memory, &request.namespace, None) {
         return response;
     }
-    memory.pods.retain(|pod| pod.uid != uid);
+    memory.pods.retain(|pod| pod.uid.as_str() != uid);
     memory.ended.push((uid, request));
     answer(&memory, RevokedResponse { revoked: 1 })
 }

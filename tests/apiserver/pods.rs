@@ -288,7 +288,7 @@ async fn a_refused_pods_event_names_policy_and_service_account() {
             at: SystemClock.now().format(&Rfc3339).unwrap(),
             namespace: world.namespace.clone(),
             pod: "shop".into(),
-            pod_uid: uid.clone(),
+            pod_uid: uid.as_str().into(),
             policy: "reader".into(),
             error_kind: "service_account_not_allowed".into(),
             message: "The pod's ServiceAccount is not listed.".into(),

@@ -71,7 +71,7 @@ async fn both_kinds_become_ready_and_the_broker_holds_them() {
     assert_eq!(token_becomes(&world, "Synced").await.status, "True");
 
     let put = world.broker.app(&world.namespace, "orders").unwrap();
-    assert_eq!(put.uid, app.uid().unwrap());
+    assert_eq!(put.uid.as_str(), app.uid().unwrap());
     assert_eq!((put.state, put.generation), (PolicyState::Ready, 1));
     assert_eq!(
         (put.spec.scopes, put.spec.max_agent_ttl_seconds),

@@ -143,7 +143,7 @@ async fn after_a_lost_volume_old_tokens_are_dead_and_pods_recover() {
     })
     .await;
     assert_ne!(again.sid, claims.sid, "a new session");
-    assert_eq!(again.task_id, uid);
+    assert_eq!(again.task_id.as_str(), uid);
     shop.pod_ready("reader", Duration::from_secs(20)).await;
     let pod = shop.pod("reader").await;
     assert_eq!(

@@ -32,8 +32,8 @@ async fn the_token_names_the_pod_and_holds_what_was_asked_for() {
     assert_eq!(claims.iss, format!("https://agentwrit-broker.{SYSTEM}.svc:8443"));
     assert_eq!(claims.aud, ["agentwrit:agentwrit.local"]);
     assert_eq!(
-        (claims.task_id, claims.orch_id),
-        (uid.clone(), format!("k8s.{}.orders", shop.namespace))
+        (claims.task_id.as_str(), claims.orch_id.as_str()),
+        (uid.as_str(), format!("k8s.{}.orders", shop.namespace).as_str())
     );
     assert!(!claims.sid.is_empty());
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::k8s::DenialKind;
+use agentwrit_protocol::{Clock, PodUid};
 use agentwrit_server::{Source, Turn, Turns};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
@@ -69,7 +69,7 @@ pub struct AttestedPod {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: PodUid,
     /// Node that it runs on; empty when not known.
     pub node: String,
 }

@@ -1,5 +1,6 @@
 //! From the API server's answers to who the caller is: pure decisions.
 
+use agentwrit_protocol::PodUid;
 use agentwrit_protocol::k8s::DenialKind;
 
 use crate::{PodFacts, Review, SidecarPolicy};
@@ -23,7 +24,7 @@ pub struct BoundPod {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: PodUid,
     /// `spec.nodeName`, where the API server tells.
     pub node: Option<String>,
 }
@@ -49,7 +50,7 @@ pub(super) fn caller(review: Review, audience: &str) -> Result<Caller, DenialKin
     let pod = match (review.pod_name, review.pod_uid) {
         (Some(name), Some(uid)) if !name.is_empty() && !uid.is_empty() => Some(BoundPod {
             name,
-            uid,
+            uid: uid.into(),
             node: review.node,
         }),
         _ => None,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use agentwrit_protocol::PodUid;
 use agentwrit_protocol::inject::{CONTAINER_NAME, ENV_LAUNCH_TOKEN};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodFacts {
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: PodUid,
     /// Whether `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// `status.phase`.
@@ -51,7 +52,7 @@ struct PodView {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
-    uid: String,
+    uid: PodUid,
     deletion_timestamp: Option<IgnoredAny>,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentwrit_protocol::Clock;
+use agentwrit_protocol::{Clock, PodUid};
 use agentwrit_server::Source;
 use agentwrit_store::{Asker, EventDraft};
 use governor::Quota;
@@ -51,7 +51,7 @@ impl Gate {
     }
 
     /// Whether a denial of this pod goes into the feed for the controller, whatever the trail does with it.
-    pub(super) fn feeds(&self, pod_uid: &str) -> bool {
+    pub(super) fn feeds(&self, pod_uid: &PodUid) -> bool {
         self.feed.allows(pod_uid)
     }
 

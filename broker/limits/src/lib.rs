@@ -12,8 +12,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::{Clock, PodUid, SessionId};
 use agentwrit_server::Source;
 use agentwrit_store::{DenialDraft, DenialGate, EventDraft};
 use governor::Quota;
@@ -154,17 +154,17 @@ impl Limits {
 
     /// The delegation by the session itself that a bearer descends from, and how many may stand below it; `None` for
     /// as many as under the session.
-    pub fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b str, usize)> {
+    pub fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b SessionId, usize)> {
         self.sessions.most_below(bearer)
     }
 
     /// Takes a place for a delegation under this session, or below this delegation.
-    pub fn take_place(&self, root: &str) -> Place {
+    pub fn take_place(&self, root: &SessionId) -> Place {
         self.sessions.open_delegations().take(root)
     }
 
     /// Remembers how many places under this session a count has found.
-    pub fn set_places_left(&self, root: &str, left: usize) {
+    pub fn set_places_left(&self, root: &SessionId, left: usize) {
         self.sessions.open_delegations().set_left(root, left);
     }
 
@@ -206,7 +206,7 @@ impl DenialGate for Limits {
         self.gate.admits(asker)
     }
 
-    fn feeds(&self, pod_uid: &str) -> bool {
+    fn feeds(&self, pod_uid: &PodUid) -> bool {
         self.gate.feeds(pod_uid)
     }
 }
@@ -310,16 +310,15 @@ mod tests {
         );
         assert!(limits.audits_hit(source, "/v1/register"));
         assert!(
-            passes(Asker::Pod("a")),
+            passes(Asker::Pod(&"a".into())),
             "no token hides what the pod's launches are refused for"
         );
-        let delegate = |branch| Asker::Delegate { session: "a", branch };
-        assert_eq!(
-            (taken(delegate("b")), taken(delegate("c")), taken(delegate("d"))),
-            (1, 1, 1),
-            "half of the rate at most"
-        );
-        assert_eq!(taken(delegate("e")), 0, "all delegates of one session");
+        let of_delegate = |branch: &str| {
+            let branch = &branch.into();
+            taken(Asker::Delegate { session: "a", branch })
+        };
+        assert_eq!(["b", "c", "d"].map(of_delegate), [1; 3], "half of the rate at most");
+        assert_eq!(of_delegate("e"), 0, "all delegates of one session");
         let (suppressed, event) = limits.take_suppressed().unwrap();
         assert_eq!((suppressed, event.detail.as_str()), (7 + 7 + 27 + 10, "suppressed=51"));
         assert!(limits.take_suppressed().is_none());

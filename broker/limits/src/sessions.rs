@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::{Clock, SessionId};
 use governor::Quota;
 use parking_lot::Mutex;
 
@@ -97,13 +97,13 @@ impl Sessions {
     /// Counts one against the bearer's rate for this action; when that is used up, in how many seconds it may try
     /// again.
     pub(super) fn check_rate(&self, action: SessionAction, bearer: &Claims) -> Result<(), u32> {
-        let (rates, key) = if bearer.is_attested() {
+        let (rates, key): (_, &str) = if bearer.is_attested() {
             (&self.attested, &bearer.task_id)
         } else {
             (&self.others, &bearer.sid)
         };
         match (action, bearer.branch()) {
-            (SessionAction::Delegate, branch) => rates.delegations.check_rate(key, branch),
+            (SessionAction::Delegate, branch) => rates.delegations.check_rate(key, branch.map(SessionId::as_str)),
             (SessionAction::Renew, Some(branch)) => rates.delegated.check_rate(key, Some(branch)),
             (SessionAction::Renew, None) => rates.renewals.check_rate(key),
         }
@@ -120,7 +120,7 @@ impl Sessions {
     }
 
     /// The branch of a bearer, and how many delegations may stand below it; `None` for as many as under the session.
-    pub(super) fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b str, usize)> {
+    pub(super) fn most_below<'b>(&self, bearer: &'b Claims) -> Option<(&'b SessionId, usize)> {
         let most = self.most_open(bearer).filter(|most| *most <= MOST_SHARED)?;
         Some((bearer.branch()?, (most / 2).max(1)))
     }
@@ -140,7 +140,7 @@ impl Sessions {
 /// meanwhile only makes more room than that, so that few delegations cost a count.
 pub(super) struct OpenDelegations {
     clock: Arc<dyn Clock>,
-    roots: Mutex<HashMap<String, Counted>>,
+    roots: Mutex<HashMap<SessionId, Counted>>,
 }
 
 struct Counted {
@@ -157,7 +157,7 @@ impl OpenDelegations {
     }
 
     /// Takes a place under this session.
-    pub(super) fn take(&self, root: &str) -> Place {
+    pub(super) fn take(&self, root: &SessionId) -> Place {
         let now = self.clock.monotonic();
         let mut roots = self.roots.lock();
         match roots.get_mut(root) {
@@ -171,14 +171,14 @@ impl OpenDelegations {
     }
 
     /// Remembers how many places a count has found.
-    pub(super) fn set_left(&self, root: &str, left: usize) {
+    pub(super) fn set_left(&self, root: &SessionId, left: usize) {
         let at = self.clock.monotonic();
         let mut roots = self.roots.lock();
         if roots.len() >= MOST_ROOTS && !roots.contains_key(root) {
             // They are counted again when they next delegate.
             roots.clear();
         }
-        roots.insert(root.to_owned(), Counted { left, at });
+        roots.insert(root.clone(), Counted { left, at });
     }
 
     /// Forgets sessions that have not been counted for a while.
@@ -202,17 +202,17 @@ mod tests {
         let manual = Arc::new(ManualClock::at(0));
         let clock: Arc<dyn Clock> = manual.clone();
         let open = OpenDelegations::new(&clock);
-        assert_eq!(open.take("a"), Place::NotCounted);
-        open.set_left("a", 2);
+        assert_eq!(open.take(&"a".into()), Place::NotCounted);
+        open.set_left(&"a".into(), 2);
         assert_eq!(
-            [open.take("a"), open.take("a"), open.take("a")],
+            [open.take(&"a".into()), open.take(&"a".into()), open.take(&"a".into())],
             [Place::Taken, Place::Taken, Place::NoneLeft]
         );
-        assert_eq!(open.take("b"), Place::NotCounted);
+        assert_eq!(open.take(&"b".into()), Place::NotCounted);
         manual.advance(1);
-        assert_eq!(open.take("a"), Place::NotCounted);
-        open.set_left("a", 0);
-        assert_eq!(open.take("a"), Place::NoneLeft);
+        assert_eq!(open.take(&"a".into()), Place::NotCounted);
+        open.set_left(&"a".into(), 0);
+        assert_eq!(open.take(&"a".into()), Place::NoneLeft);
     }
 
     #[test]
@@ -222,11 +222,11 @@ mod tests {
         let open = OpenDelegations::new(&clock);
         let len = |open: &OpenDelegations| open.roots.lock().len();
         for number in 0..3 * MOST_ROOTS {
-            open.set_left(&number.to_string(), 1);
+            open.set_left(&number.to_string().into(), 1);
             assert!(len(&open) <= MOST_ROOTS);
         }
         assert_eq!(
-            open.take("0"),
+            open.take(&"0".into()),
             Place::NotCounted,
             "counted again, so that nobody gets more than its cap"
         );

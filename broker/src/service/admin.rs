@@ -106,7 +106,7 @@ pub(crate) fn claims(
     Ok(tokens.claims(
         "admin",
         &ADMIN_SCOPES,
-        ids.random_hex::<16>()?,
+        ids.random_hex::<16>()?.into(),
         clock.unix_seconds(),
         ttl,
     ))

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use agentwrit_limits::Limits;
+use agentwrit_protocol::SessionId;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_store::{Asker, Command, DenialDraft, EventDraft, Result, Store, Tx};
@@ -50,7 +51,9 @@ impl DenialAuditor {
     /// Of a verified bearer, with what its session knows; committed when this returns.
     pub(crate) async fn bearer(&self, origin: AuditOrigin<'_>, claims: &Claims, denial: DenialDraft) -> Result<()> {
         let denial = denial
-            .ids(&claims.sub, &claims.task_id, &claims.orch_id)
+            .agent(&claims.sub)
+            .task(&claims.task_id)
+            .orchestration(&claims.orch_id)
             .resource(origin.resource)
             .actor(&claims.sub)
             .source(&origin.source.to_string());
@@ -82,7 +85,7 @@ impl DenialAuditor {
 
 struct AuditBearer {
     event: EventDraft,
-    sid: String,
+    sid: SessionId,
 }
 
 #[async_trait]

@@ -212,7 +212,7 @@ impl LaunchTokens<'_> {
         let description = describe_request(Some(request.allowed_scope.as_deref().unwrap_or_default()), &names);
         let denial = DenialDraft::denied(event_type, error.in_trail())
             .with_request(&description)
-            .ids(creator, "", "")
+            .agent(creator)
             .actor(creator)
             .source(source)
             .error_kind(kind);

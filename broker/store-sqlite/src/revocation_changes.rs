@@ -14,6 +14,7 @@ pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<
     const SESSIONS: &str = "load_sessions";
     const REVOCATIONS: &str = "load_revocations";
     let passed = times.passed().second();
+    let text = |row: &Row<'_>, column| row.get::<_, String>(column).during(SESSIONS);
     let overlap_until = |moment| Some(UnixMillis::new(moment)).filter(|moment| *moment > times.judged);
     let end_of = |row: &Row<'_>, last_exp| row.get(last_exp).map(UnixSeconds::new).map(UnixSeconds::end);
     let mut changes = connection.all(
@@ -25,7 +26,7 @@ pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<
             let reason: String = row.get(1).during(SESSIONS)?;
             let reason = EndReason::from_stored(&reason)?;
             Ok(ViewChange::SessionEnded {
-                sid: row.get(0).during(SESSIONS)?,
+                sid: text(row, 0)?.into(),
                 reason,
                 overlap_until: overlap_until(row.get(2).during(SESSIONS)?).filter(|_| reason == EndReason::Superseded),
                 until: end_of(row, 3).during(SESSIONS)?,
@@ -39,9 +40,9 @@ pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<
         [kept_until(passed).get(), passed.get()],
         |row| {
             Ok(ViewChange::Renewed {
-                node: row.get(0).during(SESSIONS)?,
-                jti: row.get(1).during(SESSIONS)?,
-                previous: row.get(2).during(SESSIONS)?,
+                node: text(row, 0)?.into(),
+                jti: text(row, 1)?.into(),
+                previous: text(row, 2)?.into(),
                 overlap_until: overlap_until(row.get(3).during(SESSIONS)?),
                 until: end_of(row, 4).during(SESSIONS)?,
             })

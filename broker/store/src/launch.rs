@@ -1,6 +1,6 @@
 //! Launch tokens: what one registration may be made with.
 
-use agentwrit_protocol::{ScopeSet, Ttl, UnixMillis, lower_hex};
+use agentwrit_protocol::{OrchId, PodUid, PolicyUid, ScopeSet, TaskId, Ttl, UnixMillis, lower_hex};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -32,15 +32,15 @@ impl LaunchTokenHash {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attested {
     /// metadata.uid of the LaunchToken object.
-    pub policy_uid: String,
+    pub policy_uid: PolicyUid,
     /// metadata.uid of its AgentApp.
-    pub app_uid: String,
+    pub app_uid: PolicyUid,
     /// Namespace of policy and pod.
     pub namespace: String,
     /// metadata.name of the LaunchToken object.
     pub policy_name: String,
     /// metadata.uid of the pod.
-    pub pod_uid: String,
+    pub pod_uid: PodUid,
     /// metadata.name of the pod.
     pub pod_name: String,
     /// The node that the pod runs on.
@@ -50,9 +50,9 @@ pub struct Attested {
     /// Raw Ed25519 public key, standard base64 with padding: the only one that may register.
     pub public_key: String,
     /// The only `orch_id` that may register.
-    pub orch_id: String,
+    pub orch_id: OrchId,
     /// The only `task_id` that may register.
-    pub task_id: String,
+    pub task_id: TaskId,
     /// Generation of the LaunchToken object that was in force.
     pub policy_generation: i64,
     /// Generation of the AgentApp that was in force.

@@ -1,7 +1,7 @@
 //! Policies of the custom resources, and what the broker remembers about pods.
 
-use agentwrit_protocol::UnixMillis;
 use agentwrit_protocol::k8s::{AppSpec, Denial, LaunchTokenSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
+use agentwrit_protocol::{Jti, PodUid, PolicyUid, SessionId, UnixMillis};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,7 @@ pub struct Policy {
     /// Where it is found.
     pub key: PolicyKey,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: PolicyUid,
     /// `metadata.generation` of the last write.
     pub generation: i64,
     /// The last write.
@@ -159,45 +159,45 @@ pub trait Policies {
     /// Removes a policy.
     async fn remove_policy(&mut self, key: &PolicyKey) -> Result<()>;
     /// Counts one registration under the policy with this UID.
-    async fn count_issued(&mut self, policy_uid: &str) -> Result<()>;
+    async fn count_issued(&mut self, policy_uid: &PolicyUid) -> Result<()>;
     /// Remembers until `until` that no policy with this UID may come back.
-    async fn tombstone_policy(&mut self, uid: &str, until: UnixMillis) -> Result<()>;
+    async fn tombstone_policy(&mut self, uid: &PolicyUid, until: UnixMillis) -> Result<()>;
     /// Whether a policy with this UID was removed.
-    async fn policy_has_tombstone(&mut self, uid: &str) -> Result<bool>;
+    async fn policy_has_tombstone(&mut self, uid: &PolicyUid) -> Result<bool>;
 
     /// Remembers until `until` that a pod ended, and forgets all else about it; false when it had
     /// ended before.
-    async fn tombstone_pod(&mut self, pod_uid: &str, until: UnixMillis) -> Result<bool>;
+    async fn tombstone_pod(&mut self, pod_uid: &PodUid, until: UnixMillis) -> Result<bool>;
     /// Whether a pod has ended.
-    async fn pod_has_tombstone(&mut self, pod_uid: &str) -> Result<bool>;
+    async fn pod_has_tombstone(&mut self, pod_uid: &PodUid) -> Result<bool>;
     /// Whether anything may be given to a pod.
-    async fn pod_standing(&mut self, pod_uid: &str) -> Result<PodStanding>;
+    async fn pod_standing(&mut self, pod_uid: &PodUid) -> Result<PodStanding>;
     /// Remembers a pod until it has a tombstone, and keeps its quarantine as long.
     async fn know_pod(&mut self, pod: &LivePod) -> Result<()>;
     /// Whether a pod is remembered.
-    async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool>;
+    async fn pod_is_known(&mut self, pod_uid: &PodUid) -> Result<bool>;
     /// The pods that are remembered.
     async fn known_pods(&mut self) -> Result<Vec<LivePod>>;
     /// Remembers whose session this is, until the pod has a tombstone; the pod must be known. A session whose id has the
     /// pod's mark takes no row.
-    async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()>;
+    async fn know_session_of_pod(&mut self, pod_uid: &PodUid, sid: &SessionId) -> Result<()>;
     /// UIDs of the pods one of whose sessions has or had the token with this id: one, but where marks are the same.
-    async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>>;
+    async fn pods_of_token(&mut self, jti: &Jti) -> Result<Vec<PodUid>>;
     /// Quarantines a pod until it has a tombstone; one that isn't known until `until`. False when it was
     /// quarantined for as long before.
-    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: UnixMillis) -> Result<bool>;
+    async fn quarantine_pod(&mut self, pod_uid: &PodUid, by: &str, until: UnixMillis) -> Result<bool>;
     /// Whether a pod is quarantined.
-    async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool>;
+    async fn pod_is_quarantined(&mut self, pod_uid: &PodUid) -> Result<bool>;
     /// Lifts the quarantine; false when there was none.
-    async fn release_pod(&mut self, pod_uid: &str) -> Result<bool>;
+    async fn release_pod(&mut self, pod_uid: &PodUid) -> Result<bool>;
     /// When the pod's bucket of launches is full again.
-    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<UnixMillis>>;
+    async fn launches_full_at(&mut self, pod_uid: &PodUid) -> Result<Option<UnixMillis>>;
     /// Sets it.
-    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: UnixMillis) -> Result<()>;
+    async fn set_launches_full_at(&mut self, pod_uid: &PodUid, full_at: UnixMillis) -> Result<()>;
     /// The pod's youngest session, ended or not.
-    async fn last_session_of_pod(&mut self, pod_uid: &str) -> Result<Option<Session>>;
+    async fn last_session_of_pod(&mut self, pod_uid: &PodUid) -> Result<Option<Session>>;
     /// Counts a supersession of the pod's session; the number of those since `since`, this one included.
-    async fn count_supersession(&mut self, pod_uid: &str, since: UnixMillis) -> Result<i64>;
+    async fn count_supersession(&mut self, pod_uid: &PodUid, since: UnixMillis) -> Result<i64>;
 
     /// Adds a refusal to the feed.
     async fn add_denial(&mut self, denial: &NewDenial) -> Result<()>;

@@ -3,7 +3,7 @@
 
 use agentwrit_protocol::audit::ExtraFields;
 use agentwrit_protocol::session::{End, Node, Previous};
-use agentwrit_protocol::{UnixMillis, UnixSeconds};
+use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, UnixMillis, UnixSeconds};
 use async_trait::async_trait;
 
 use super::launch::Attested;
@@ -33,7 +33,7 @@ const POD_MARK: usize = 8;
 /// The digits of this pod in the ids of its sessions. Kubernetes' UIDs are random, and 32 bits tell pods apart: where two
 /// pods of one time have the same digits, or an id of no pod has them by chance, a kept session decides, else all of them
 /// are taken. `None` for a UID that does not consist of hexadecimal digits and `-`.
-pub fn pod_mark(uid: &str) -> Option<&str> {
+pub fn pod_mark(uid: &PodUid) -> Option<&str> {
     let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let mark = uid.get(..POD_MARK)?;
     (mark.bytes().all(digit) && uid.bytes().all(|b| digit(b) || b == b'-')).then_some(mark)
@@ -54,18 +54,18 @@ pub fn id_prefix(id: &str) -> &str {
 pub struct Session {
     /// Id: of a session 32 lower-hex characters, the claim `sid`; of a delegation 48, the last of `delegation_nodes`.
     /// It begins with its [`id_prefix`].
-    pub sid: String,
+    pub sid: SessionId,
     /// SPIFFE id of the agent.
     pub agent_id: String,
     /// Orchestration.
-    pub orch_id: String,
+    pub orch_id: OrchId,
     /// Task; the pod's UID for attested agents.
-    pub task_id: String,
+    pub task_id: TaskId,
     /// Granted scopes, as requested; none for a delegation, whose token has them, nor for a pod's session some time after
     /// its end.
     pub scope: Vec<String>,
     /// Id of the current token.
-    pub jti: String,
+    pub jti: Jti,
     /// Issue of the current token.
     pub iat: UnixSeconds,
     /// Last second of the current token.
@@ -94,20 +94,20 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delegated {
     /// The session's id.
-    pub root: String,
+    pub root: SessionId,
     /// Ids of the delegations from the session to this one, itself last.
-    pub nodes: Vec<String>,
+    pub nodes: Vec<SessionId>,
     /// Last second of the delegating token: no token of this delegation outlives it.
     pub ceiling: UnixSeconds,
     /// UID of the pod of the agent that holds it, for an attested one: what a pod was given ends with it.
-    pub holder_pod: Option<String>,
+    pub holder_pod: Option<PodUid>,
 }
 
 /// The direct predecessor of a session's current token.
 #[derive(Debug, Clone)]
 pub struct Renewal {
     /// Its id.
-    pub jti: String,
+    pub jti: Jti,
     /// Until when it is still valid.
     pub until: UnixMillis,
     /// Its last second.
@@ -141,8 +141,8 @@ impl Session {
             ..ExtraFields::default()
         };
         if let Some(attested) = &self.attested {
-            extra.pod_uid.clone_from(&attested.pod_uid);
-            extra.policy_uid.clone_from(&attested.policy_uid);
+            extra.pod_uid = attested.pod_uid.to_string();
+            extra.policy_uid = attested.policy_uid.to_string();
         }
         extra
     }
@@ -173,13 +173,13 @@ pub trait Sessions {
     /// Opens one.
     async fn insert_session(&mut self, session: &Session) -> Result<()>;
     /// The one with this id, ended ones included while they are kept.
-    async fn session(&mut self, sid: &str) -> Result<Option<Session>>;
+    async fn session(&mut self, sid: &SessionId) -> Result<Option<Session>>;
     /// Puts a new current token in place of `session.jti`; false when that is no longer the current one. An overlap of
     /// the predecessor before ends.
     async fn renew_session(
         &mut self,
         session: &Session,
-        jti: &str,
+        jti: &Jti,
         iat: UnixSeconds,
         exp: UnixSeconds,
         previous: &Renewal,
@@ -188,35 +188,40 @@ pub trait Sessions {
     /// False when it has ended already, or ends no later for a reason of its own.
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool>;
     /// Live sessions that a LaunchToken object opened.
-    async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>>;
+    async fn live_sessions_by_policy(&mut self, policy_uid: &PolicyUid) -> Result<Vec<Session>>;
     /// Live sessions of a pod.
-    async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    async fn live_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>>;
     /// Sessions of a pod that may have tokens that have not expired, ended ones included.
-    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>>;
     /// Sessions of a pod that have not ended, expired ones included.
-    async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    async fn unended_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>>;
     /// Removes the scopes of a pod's sessions that have ended: they are not needed any more, and are most of a row.
-    async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()>;
+    async fn forget_scopes_of_pod(&mut self, pod_uid: &PodUid) -> Result<()>;
     /// Delegations to a pod's agents whose tokens are still valid.
-    async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>>;
+    async fn standing_delegations_to_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>>;
     /// Live sessions of an orchestration (`k8s.<namespace>.<app>` for those of an AgentApp).
-    async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>>;
+    async fn live_sessions_by_orch(&mut self, orch_id: &OrchId) -> Result<Vec<Session>>;
     /// The session that an agent's registration opened, ended or not.
     async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>>;
     /// Notes that a person revoked an agent: see [`Session::barred`].
     async fn bar_agent(&mut self, agent_id: &str) -> Result<()>;
     /// The delegations made by a session itself that have not ended.
-    async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>>;
+    async fn standing_delegations_of(&mut self, sid: &SessionId) -> Result<Vec<Session>>;
     /// How many delegations under a session, or only below a delegation by the session itself, have not ended and have
     /// a token that has not expired, at most `most`.
-    async fn count_open_delegations(&mut self, root: &str, below: Option<&str>, most: usize) -> Result<usize>;
+    async fn count_open_delegations(
+        &mut self,
+        root: &SessionId,
+        below: Option<&SessionId>,
+        most: usize,
+    ) -> Result<usize>;
     /// Sessions of an agent, and delegations to it, whose tokens are still valid: live, or superseded with an overlap that
     /// is not over.
     async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>>;
     /// Sessions and delegations of a task whose tokens are still valid.
-    async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>>;
+    async fn standing_sessions_by_task(&mut self, task_id: &TaskId) -> Result<Vec<Session>>;
     /// The session or delegation whose current token, or predecessor in overlap, has this id and is still valid.
-    async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>>;
+    async fn standing_session_by_jti(&mut self, jti: &Jti) -> Result<Option<Session>>;
     /// All live sessions of attested pods.
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>>;
     /// How many sessions are live.

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 /// Puts this many events into the trail and waits for them.
 pub async fn fill(harness: &Harness, events: usize, task: &str) {
     for number in 0..events {
-        let draft = EventDraft::success(EventType::TokenAuthFailed, format!("event {number}")).ids("", task, "");
+        let draft = EventDraft::success(EventType::TokenAuthFailed, format!("event {number}")).task(&task.into());
         while !harness.state.store.append(draft.clone()) {
             tokio::task::yield_now().await;
         }

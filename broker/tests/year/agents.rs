@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentwrit_broker::broker::AppState;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::clock::ManualClock;
-use agentwrit_protocol::{Clock, Ttl};
+use agentwrit_protocol::{Clock, Jti, PodUid, SessionId, TaskId, Ttl};
 use agentwrit_store::session::{ID_PREFIX, id_prefix};
 use agentwrit_store::{Attested, Command, EventDraft, Renewal, Result, Session, Tx};
 use async_trait::async_trait;
@@ -21,10 +21,10 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
     let prefix = broker.ids.new_id_prefix().unwrap();
     let sid = broker.ids.random_id(&prefix).unwrap();
     let now = clock.unix_seconds();
-    let pod_uid = format!("4f2c1d{number:02x}-0000-4000-8000-{:012x}", now.get());
+    let pod_uid = PodUid::from(format!("4f2c1d{number:02x}-0000-4000-8000-{:012x}", now.get()));
     let attested = Attested {
-        policy_uid: "7d0a3c51-93a5-4a53-a1d3-1c2b6f5e9b01".to_owned(),
-        app_uid: "7d0a3c51-93a5-4a53-a1d3-1c2b6f5e9b02".to_owned(),
+        policy_uid: "7d0a3c51-93a5-4a53-a1d3-1c2b6f5e9b01".into(),
+        app_uid: "7d0a3c51-93a5-4a53-a1d3-1c2b6f5e9b02".into(),
         namespace: "shop".to_owned(),
         policy_name: "orders-reader".to_owned(),
         pod_uid: pod_uid.clone(),
@@ -32,16 +32,16 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
         node: "worker-17.example.org".to_owned(),
         service_account: "orders".to_owned(),
         public_key: "A".repeat(44),
-        orch_id: "k8s.shop.orders".to_owned(),
-        task_id: pod_uid.clone(),
+        orch_id: "k8s.shop.orders".into(),
+        task_id: TaskId::from(&pod_uid),
         policy_generation: 3,
         app_generation: 2,
         renewal_proof: true,
     };
     Session {
         agent_id: format!("spiffe://agentwrit.local/agent/k8s.shop.orders/{pod_uid}/{prefix}"),
-        orch_id: "k8s.shop.orders".to_owned(),
-        task_id: pod_uid,
+        orch_id: "k8s.shop.orders".into(),
+        task_id: TaskId::from(&pod_uid),
         scope: vec!["read:orders:*".to_owned(), "write:invoices:eu".to_owned()],
         jti: broker.ids.random_id(&prefix).unwrap(),
         iat: now,
@@ -64,9 +64,9 @@ struct Register(Vec<Session>);
 
 #[async_trait]
 impl Command for Register {
-    type Outcome = Vec<String>;
+    type Outcome = Vec<SessionId>;
 
-    async fn run(self, tx: &mut dyn Tx) -> Result<Vec<String>> {
+    async fn run(self, tx: &mut dyn Tx) -> Result<Vec<SessionId>> {
         for session in &self.0 {
             tx.insert_session(session).await?;
             for (event_type, detail) in [
@@ -88,7 +88,7 @@ impl Command for Register {
 }
 
 /// Gives sessions their next tokens.
-struct Renew(Vec<(String, String)>);
+struct Renew(Vec<(SessionId, Jti)>);
 
 #[async_trait]
 impl Command for Renew {
@@ -114,7 +114,7 @@ impl Command for Renew {
 }
 
 /// Registers so many agents; ids of their sessions.
-pub async fn register(broker: &AppState, clock: &Arc<ManualClock>, agents: usize) -> Vec<String> {
+pub async fn register(broker: &AppState, clock: &Arc<ManualClock>, agents: usize) -> Vec<SessionId> {
     let all: Vec<Session> = (0..agents).map(|number| session(broker, clock, number)).collect();
     let commands = all
         .chunks(TOGETHER)
@@ -124,7 +124,7 @@ pub async fn register(broker: &AppState, clock: &Arc<ManualClock>, agents: usize
 }
 
 /// Renews all.
-pub async fn renew(broker: &AppState, sessions: &[String]) {
+pub async fn renew(broker: &AppState, sessions: &[SessionId]) {
     debug_assert!(sessions.iter().all(|sid| sid.len() > ID_PREFIX));
     let commands = sessions.chunks(TOGETHER).map(|some| {
         let renewals = some

@@ -71,11 +71,11 @@ fn rows(claims: &Claims) -> Vec<(&'static str, String)> {
         ("EXP", moment(claims.exp.get())),
         ("NBF", moment(claims.nbf.get())),
         ("IAT", moment(claims.iat.get())),
-        ("JTI", claims.jti.clone()),
-        ("SID", claims.sid.clone()),
+        ("JTI", claims.jti.to_string()),
+        ("SID", claims.sid.to_string()),
         ("SCOPE", claims.scope.join(",")),
-        ("TASK_ID", claims.task_id.clone()),
-        ("ORCH_ID", claims.orch_id.clone()),
+        ("TASK_ID", claims.task_id.to_string()),
+        ("ORCH_ID", claims.orch_id.to_string()),
         ("DELEGATION_CHAIN", chain.join(" > ")),
     ];
     rows.retain(|(_, value)| !value.is_empty());

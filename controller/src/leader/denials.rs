@@ -53,7 +53,7 @@ async fn report(context: &Context, denial: &Denial) {
         kind: Some("Pod".into()),
         namespace: Some(denial.namespace.clone()),
         name: Some(denial.pod.clone()),
-        uid: Some(denial.pod_uid.clone()),
+        uid: Some(denial.pod_uid.to_string()),
         ..ObjectReference::default()
     };
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());

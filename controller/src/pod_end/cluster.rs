@@ -57,7 +57,7 @@ pub(super) async fn confirm_all(client: &Client, pods: Vec<LivePod>) -> Confirme
     while let Some((pod, answer)) = reads.next().await {
         match answer {
             Some(Ok(Some(reason))) => confirmed.gone.push(Gone { pod, reason }),
-            Some(Ok(None)) => confirmed.running.push(pod.uid),
+            Some(Ok(None)) => confirmed.running.push(pod.uid.into()),
             Some(Err(error)) => {
                 confirmed.unread += 1;
                 confirmed.error.get_or_insert(error);

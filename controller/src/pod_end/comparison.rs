@@ -203,7 +203,7 @@ mod tests {
 
     fn pod(namespace: &str, number: usize) -> LivePod {
         LivePod {
-            uid: format!("{namespace}{number}"),
+            uid: format!("{namespace}{number}").into(),
             namespace: namespace.into(),
             name: format!("pod-{number}"),
         }
@@ -285,7 +285,7 @@ mod tests {
     fn no_namespace_waits_for_all_pods_of_another() {
         let mut pods: Vec<LivePod> = (1..=3).map(|number| pod("a", number)).collect();
         pods.push(pod("b", 1));
-        let order: Vec<String> = in_turns(pods).into_iter().map(|pod| pod.uid).collect();
+        let order: Vec<String> = in_turns(pods).into_iter().map(|pod| pod.uid.into()).collect();
         assert_eq!(order, ["a1", "b1", "a2", "a3"]);
     }
 }

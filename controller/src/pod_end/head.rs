@@ -94,7 +94,7 @@ impl PodHead {
     /// As the broker names pods.
     pub(super) fn live(&self) -> LivePod {
         LivePod {
-            uid: self.uid().unwrap_or_default(),
+            uid: self.uid().unwrap_or_default().into(),
             namespace: self.namespace().unwrap_or_default(),
             name: self.name_any(),
         }

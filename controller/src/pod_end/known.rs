@@ -75,7 +75,7 @@ impl KnownPods {
     /// Records what the broker holds.
     pub(super) fn set_held(&self, list: &BrokersPods) {
         let mut state = self.state();
-        state.held = list.pods.iter().map(|pod| pod.uid.clone()).collect();
+        state.held = list.pods.iter().map(|pod| pod.uid.to_string()).collect();
         // A list requested after our report shows by itself whether the report took effect.
         state.reported.retain(|_, reported| *reported > list.asked);
     }

@@ -116,7 +116,7 @@ impl PodEndReporter {
         tracing::info!(
             namespace = pod.namespace,
             pod = pod.name,
-            uid = pod.uid,
+            uid = pod.uid.as_str(),
             reason,
             revoked,
             "a pod ended"

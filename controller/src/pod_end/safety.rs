@@ -75,7 +75,7 @@ impl Safety {
         let mut whole = Count::default();
         let mut namespaces: BTreeMap<&str, Count> = BTreeMap::new();
         for pod in all {
-            let is_gone = found.contains(pod.uid.as_str()) || self.waiting.contains_key(&pod.uid);
+            let is_gone = found.contains(pod.uid.as_str()) || self.waiting.contains_key(pod.uid.as_str());
             for count in [&mut whole, namespaces.entry(&pod.namespace).or_default()] {
                 count.all += 1;
                 count.gone += usize::from(is_gone);
@@ -96,12 +96,12 @@ impl Safety {
         };
         let mut any_new = false;
         for gone in gone {
-            any_new |= !self.waiting.contains_key(&gone.pod.uid);
-            match self.waiting.get(&gone.pod.uid) {
+            any_new |= !self.waiting.contains_key(gone.pod.uid.as_str());
+            match self.waiting.get(gone.pod.uid.as_str()) {
                 Some(since) if is_due(*since, now) => decision.end.push(gone),
                 Some(_) => {}
                 None if waits(&gone.pod.namespace) => {
-                    self.waiting.insert(gone.pod.uid, now);
+                    self.waiting.insert(gone.pod.uid.into(), now);
                     decision.held_back += 1;
                 }
                 None => decision.end.push(gone),
@@ -126,7 +126,7 @@ mod tests {
 
     fn pods(namespace: &str, count: usize) -> Vec<LivePod> {
         let pod = |number| LivePod {
-            uid: format!("{namespace}-{number}"),
+            uid: format!("{namespace}-{number}").into(),
             namespace: namespace.into(),
             name: format!("pod-{number}"),
         };
@@ -217,7 +217,7 @@ mod tests {
         let (mut safety, start) = (Safety::default(), Instant::now());
         let all = pods("a", 11);
         assert_eq!(decide(&mut safety, &all, &all, start), (0, 11));
-        let uids: Vec<String> = all.iter().map(|pod| pod.uid.clone()).collect();
+        let uids: Vec<String> = all.iter().map(|pod| pod.uid.to_string()).collect();
         let due = start + SECOND_COMPARISON;
         assert!(safety.decide(&all, Vec::new(), &uids, due).end.is_empty());
         assert!(safety.waiting.is_empty());

@@ -260,13 +260,13 @@ impl SilentPodReporter {
             kind: Some("Pod".into()),
             namespace: Some(pod.namespace.clone()),
             name: Some(pod.name.clone()),
-            uid: Some(pod.uid.clone()),
+            uid: Some(pod.uid.to_string()),
             ..ObjectReference::default()
         };
         tracing::warn!(
             namespace = pod.namespace,
             pod = pod.name,
-            uid = pod.uid,
+            uid = pod.uid.as_str(),
             "a pod's sidecar is running, but the broker got no request from it"
         );
         let note = note(pod, &self.broker_url);

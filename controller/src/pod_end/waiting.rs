@@ -92,7 +92,7 @@ mod tests {
 
     fn add(waiting: &mut Waiting, number: u128, namespace: &str) -> bool {
         let pod = LivePod {
-            uid: number.to_string(),
+            uid: number.to_string().into(),
             namespace: namespace.into(),
             name: format!("pod-{number}"),
         };

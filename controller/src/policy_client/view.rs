@@ -24,11 +24,11 @@ impl View {
         // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
         // than its deletionPolicy wants.
         self.removed
-            .retain(|uid| list.policies.iter().any(|policy| policy.uid == *uid));
+            .retain(|uid| list.policies.iter().any(|policy| policy.uid.as_str() == uid));
         let held = list
             .policies
             .iter()
-            .filter(|policy| !self.removed.contains(&policy.uid));
+            .filter(|policy| !self.removed.contains(policy.uid.as_str()));
         self.policies = held.map(|policy| (PolicyKey::from(policy), policy.clone())).collect();
     }
 
@@ -58,7 +58,7 @@ mod tests {
             kind: PolicyKind::LaunchToken,
             namespace: "shop".into(),
             name: format!("token-{uid}"),
-            uid: (*uid).to_owned(),
+            uid: (*uid).into(),
             generation: 1,
             digest: "d".into(),
             order: WriteOrder {

@@ -149,7 +149,7 @@ fn uncovered(token: &LaunchToken, app: &AgentApp) -> Vec<String> {
 
 fn put<K: ResourceExt, S>(object: &K, state: PolicyState, reason: Option<Reason>, spec: S) -> PutPolicy<S> {
     PutPolicy {
-        uid: object.uid().unwrap_or_default(),
+        uid: object.uid().unwrap_or_default().into(),
         generation: object.meta().generation.unwrap_or_default(),
         order: WriteOrder {
             lease_epoch: 0,

@@ -44,10 +44,10 @@ fn claims(token: &LaunchToken, issuer: &str) -> Claims {
         exp: SAMPLE_TIME,
         nbf: SAMPLE_TIME,
         iat: SAMPLE_TIME,
-        jti: "0".repeat(32),
-        sid: "0".repeat(32),
+        jti: "0".repeat(32).into(),
+        sid: "0".repeat(32).into(),
         scope: token.spec.allowed_scopes.clone(),
-        task_id: SAMPLE_UID.to_owned(),
+        task_id: SAMPLE_UID.into(),
         orch_id: orch,
         ..Claims::default()
     }

@@ -5,6 +5,7 @@ mod denial_kind;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::ids::{OrchId, PodUid, PolicyUid, TaskId};
 use crate::lower_hex;
 use crate::problem::Problem;
 #[cfg(feature = "openapi")]
@@ -23,8 +24,8 @@ pub const MAX_BULK_ITEMS: usize = 500;
 pub const ORCH_PREFIX: &str = "k8s.";
 
 /// `orch_id` of an app's agents: `k8s.<namespace>.<app>`.
-pub fn orch_id(namespace: &str, app: &str) -> String {
-    format!("{ORCH_PREFIX}{namespace}.{app}")
+pub fn orch_id(namespace: &str, app: &str) -> OrchId {
+    format!("{ORCH_PREFIX}{namespace}.{app}").into()
 }
 
 /// Where a write stands among all writes: epochs are compared globally, (epoch, sequence) per object.
@@ -91,7 +92,7 @@ pub struct LaunchTokenSpec {
 pub struct PutPolicy<S> {
     /// metadata.uid of the custom resource.
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Uid))]
-    pub uid: String,
+    pub uid: PolicyUid,
     /// metadata.generation.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(4)))]
     pub generation: i64,
@@ -246,8 +247,8 @@ pub struct PolicySummary {
     #[cfg_attr(feature = "openapi", schema(examples("orders")))]
     pub name: String,
     /// metadata.uid.
-    #[cfg_attr(feature = "openapi", schema(examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
-    pub uid: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
+    pub uid: PolicyUid,
     /// metadata.generation.
     #[cfg_attr(feature = "openapi", schema(examples(4)))]
     pub generation: i64,
@@ -273,8 +274,8 @@ pub struct PolicySummary {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LivePod {
     /// metadata.uid of the pod.
-    #[cfg_attr(feature = "openapi", schema(examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
-    pub uid: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
+    pub uid: PodUid,
     /// metadata.namespace.
     #[cfg_attr(feature = "openapi", schema(examples("shop")))]
     pub namespace: String,
@@ -367,11 +368,11 @@ pub struct PodLaunchResponse {
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Timestamp))]
     pub expires_at: String,
     /// To register with.
-    #[cfg_attr(feature = "openapi", schema(pattern = r"^k8s\.", examples("k8s.shop.orders")))]
-    pub orch_id: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = r"^k8s\.", examples("k8s.shop.orders")))]
+    pub orch_id: OrchId,
     /// To register with: the pod's UID.
     #[cfg_attr(feature = "openapi", schema(value_type = schema::Uid))]
-    pub task_id: String,
+    pub task_id: TaskId,
     /// What to ask for at most.
     pub policy: LaunchPolicy,
 }
@@ -420,8 +421,8 @@ pub struct Denial {
     #[cfg_attr(feature = "openapi", schema(examples("reader-x7k2p")))]
     pub pod: String,
     /// UID of the pod.
-    #[cfg_attr(feature = "openapi", schema(examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
-    pub pod_uid: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, examples("7f2c8c1e-0b7d-4f3a-9a55-2f1d0c6b8e90")))]
+    pub pod_uid: PodUid,
     /// LaunchToken that it named.
     #[cfg_attr(feature = "openapi", schema(examples("reader")))]
     pub policy: String,

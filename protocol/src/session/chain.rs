@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::claims::{Claims, DelegationRecord};
 use crate::go_json;
+use crate::ids::SessionId;
 use crate::lower_hex;
 use crate::scope::ScopeSet;
 
@@ -71,7 +72,7 @@ pub fn chain_hash(chain: &[DelegationRecord]) -> serde_json::Result<String> {
 #[derive(Debug, Clone, Copy)]
 pub struct NodeBinding<'a> {
     /// Id of the delegating node: the session's `sid`, or another delegation's node.
-    pub parent: &'a str,
+    pub parent: &'a SessionId,
     /// Who delegates.
     pub delegator: &'a str,
     /// To whom.
@@ -87,7 +88,7 @@ impl NodeBinding<'_> {
     ///
     /// # Errors
     /// When the scopes can't be written as JSON.
-    pub fn node_id(&self, random: &str) -> serde_json::Result<String> {
+    pub fn node_id(&self, random: &str) -> serde_json::Result<SessionId> {
         let bound = (
             LABEL,
             self.parent,
@@ -99,7 +100,7 @@ impl NodeBinding<'_> {
         );
         let digest = Sha256::digest(go_json::to_vec(&bound)?);
         let binding = digest.get(..BINDING_BYTES).unwrap_or_default();
-        Ok(format!("{random}{}", lower_hex(binding)))
+        Ok(format!("{random}{}", lower_hex(binding)).into())
     }
 }
 
@@ -131,7 +132,7 @@ pub fn check(claims: &Claims, verify: impl Fn(&str, &str) -> bool) -> Result<(),
         .skip(1)
         .map(|record| (record.agent.as_str(), record.scope.as_slice()))
         .chain(std::iter::once((claims.sub.as_str(), claims.scope.as_slice())));
-    let mut parent = claims.sid.as_str();
+    let mut parent = &claims.sid;
     for ((record, (delegate, scope)), node) in chain.iter().zip(granted).zip(&claims.delegation_nodes) {
         let text = signing_text(&record.agent, &record.scope, &record.delegated_at);
         if !verify(&text, &record.signature) {
@@ -194,7 +195,7 @@ mod tests {
             let delegated_at = format!("2026-01-02T03:04:0{hop}Z");
             let delegate = format!("a{}", hop + 1);
             let binding = NodeBinding {
-                parent: claims.delegation_nodes.last().map_or("session", String::as_str),
+                parent: claims.delegation_nodes.last().unwrap_or(&claims.sid),
                 delegator: &claims.sub,
                 delegate: &delegate,
                 scope: &scopes,
@@ -232,7 +233,7 @@ mod tests {
         let rehash = |claims: &mut Claims| claims.chain_hash = chain_hash(&claims.delegation_chain).unwrap();
         let table: [(&str, Change, ChainError); 11] = [
             ("no hash", |c| c.chain_hash.clear(), ChainError::Incomplete),
-            ("no session", |c| c.sid.clear(), ChainError::Incomplete),
+            ("no session", |c| c.sid = SessionId::default(), ChainError::Incomplete),
             ("no nodes", |c| c.delegation_nodes.clear(), ChainError::Incomplete),
             ("a hop less", |c| drop(c.delegation_chain.pop()), ChainError::Incomplete),
             (

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::EndReason;
 use super::chain::MAX_DEPTH;
+use crate::ids::Jti;
 use crate::time::{UnixMillis, UnixSeconds};
 use crate::ttl::Ttl;
 
@@ -14,7 +15,7 @@ const REPLAY: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, Copy)]
 pub struct Previous<'a> {
     /// Its id.
-    pub jti: &'a str,
+    pub jti: &'a Jti,
     /// Until when it still stands.
     pub until: UnixMillis,
     /// Its last second.
@@ -36,7 +37,7 @@ pub struct End {
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
     /// Id of the current token.
-    pub jti: &'a str,
+    pub jti: &'a Jti,
     /// Issue of the current token.
     pub iat: UnixSeconds,
     /// Last second of the current token.
@@ -188,7 +189,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// How a token of this node stands at this moment.
-    pub fn standing(&self, jti: &str, now: UnixMillis) -> Standing {
+    pub fn standing(&self, jti: &Jti, now: UnixMillis) -> Standing {
         if let Some(reason) = self.ended(now) {
             return Standing::Ended(reason);
         }
@@ -202,7 +203,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Decides about the renewal of a token at this moment.
-    pub fn renew(&self, jti: &str, now: UnixMillis, wish: RenewWish<'_>, limits: RenewLimits) -> RenewalDecision {
+    pub fn renew(&self, jti: &Jti, now: UnixMillis, wish: RenewWish<'_>, limits: RenewLimits) -> RenewalDecision {
         if let Some(reason) = self.ended(now) {
             return RenewalDecision::Refused(RenewRefusal::Ended(reason));
         }
@@ -230,7 +231,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Whether this repeats the renewal that made the current token.
-    fn is_retry(&self, jti: &str, now: UnixMillis, wish: RenewWish<'_>) -> bool {
+    fn is_retry(&self, jti: &Jti, now: UnixMillis, wish: RenewWish<'_>) -> bool {
         wish.retries
             && wish.key.is_some()
             && now.since(self.node.iat.start()) <= REPLAY
@@ -246,7 +247,7 @@ impl<'a> Lineage<'a> {
     /// When the token doesn't stand, or the chain is as long as it may be.
     pub fn delegate(
         &self,
-        jti: &str,
+        jti: &Jti,
         exp: UnixSeconds,
         now: UnixMillis,
         ttl: Ttl,
@@ -269,7 +270,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// Decides about giving a token back.
-    pub fn release(&self, jti: &str, now: UnixMillis) -> ReleaseDecision {
+    pub fn release(&self, jti: &Jti, now: UnixMillis) -> ReleaseDecision {
         match self.standing(jti, now) {
             Standing::Ended(reason) => ReleaseDecision::Ended(reason),
             Standing::Replaced => ReleaseDecision::Replaced,

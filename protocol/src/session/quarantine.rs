@@ -1,6 +1,7 @@
 //! Which pod stands behind the target of a person's revocation (`docs/kubernetes-api.md` §4, "Quarantine").
 
 use super::RevocationLevel;
+use crate::ids::{Jti, PodUid};
 use crate::k8s::ORCH_PREFIX;
 use crate::spiffe::SpiffeId;
 
@@ -13,11 +14,11 @@ const MAX_UID_BYTES: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodBehind<'a> {
     /// The target names an attested agent, and so its pod: the pod's UID.
-    Agent(String),
+    Agent(PodUid),
     /// The target is a task: the UID of a pod that is known or has the form of one, else some other agent's task.
     Task(&'a str),
     /// The target is a token: the pod of the session that had it.
-    Token(&'a str),
+    Token(Jti),
     /// No pod can be behind it.
     Nothing,
 }
@@ -28,7 +29,7 @@ impl<'a> PodBehind<'a> {
         match level {
             RevocationLevel::Agent | RevocationLevel::Chain => pod_of_agent(target).map_or(Self::Nothing, Self::Agent),
             RevocationLevel::Task if is_uid(target) => Self::Task(target),
-            RevocationLevel::Token if is_jti(target) => Self::Token(target),
+            RevocationLevel::Token if is_jti(target) => Self::Token(target.into()),
             RevocationLevel::Task | RevocationLevel::Token => Self::Nothing,
         }
     }
@@ -36,9 +37,9 @@ impl<'a> PodBehind<'a> {
 
 /// The UID of the pod that an attested agent's SPIFFE id names; `None` for every other agent. An `orch_id` that starts
 /// with `k8s.` is only given to attested pods.
-pub fn pod_of_agent(agent_id: &str) -> Option<String> {
+pub fn pod_of_agent(agent_id: &str) -> Option<PodUid> {
     let id = SpiffeId::parse(agent_id).ok()?;
-    (id.orch_id().starts_with(ORCH_PREFIX) && is_uid(id.task_id())).then(|| id.task_id().to_owned())
+    (id.orch_id().starts_with(ORCH_PREFIX) && is_uid(id.task_id())).then(|| id.task_id().into())
 }
 
 /// Whether a task that is no known pod's UID has the form of one, as the API server makes them: RFC 9562 §4, in lower case.
@@ -72,7 +73,7 @@ mod tests {
             let attested = orch.starts_with("k8s.") && task.len() <= MAX_UID_BYTES;
             let behind = PodBehind::of(RevocationLevel::Agent, id.as_str());
             prop_assert_eq!(&behind, &PodBehind::of(RevocationLevel::Chain, id.as_str()));
-            prop_assert_eq!(behind, if attested { PodBehind::Agent(task) } else { PodBehind::Nothing });
+            prop_assert_eq!(behind, if attested { PodBehind::Agent(task.into()) } else { PodBehind::Nothing });
         }
 
         #[test]
@@ -98,7 +99,7 @@ mod tests {
             (RevocationLevel::Task, "uid-1", PodBehind::Task("uid-1")),
             (RevocationLevel::Task, "no uid", PodBehind::Nothing),
             (RevocationLevel::Task, pod.as_str(), PodBehind::Nothing),
-            (RevocationLevel::Token, JTI, PodBehind::Token(JTI)),
+            (RevocationLevel::Token, JTI, PodBehind::Token(JTI.into())),
             (RevocationLevel::Token, "uid-1", PodBehind::Nothing),
             (RevocationLevel::Token, &JTI.to_uppercase(), PodBehind::Nothing),
         ] {

@@ -2,6 +2,7 @@
 //! needs to know the other.
 
 use super::{EndReason, Revocation, RevocationLevel};
+use crate::ids::{Jti, SessionId};
 use crate::time::UnixMillis;
 
 /// A change that a commit publishes.
@@ -10,7 +11,7 @@ pub enum ViewChange {
     /// A session or a delegation ends, and with it all below it.
     SessionEnded {
         /// Id of the session or of the delegation.
-        sid: String,
+        sid: SessionId,
         /// Why.
         reason: EndReason,
         /// The end of its overlap, from when on its tokens are refused. An end without an overlap has no moment: it
@@ -23,11 +24,11 @@ pub enum ViewChange {
     /// stands, until its overlap is over.
     Renewed {
         /// Id of the session or of the delegation.
-        node: String,
+        node: SessionId,
         /// Id of the token that is current now.
-        jti: String,
+        jti: Jti,
         /// Id of the token before.
-        previous: String,
+        previous: Jti,
         /// The end of the predecessor's overlap, from when on it is refused; at once when there is none.
         overlap_until: Option<UnixMillis>,
         /// When the last token that the node ever had has expired.
@@ -36,7 +37,7 @@ pub enum ViewChange {
     /// A token was refused because it had expired, and stays so whatever the clock says later.
     Expired {
         /// Which.
-        jti: String,
+        jti: Jti,
         /// When it has expired by both clocks.
         until: UnixMillis,
     },

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{EndReason, Revocation, RevocationLevel, ViewChange};
 use crate::claims::Claims;
+use crate::ids::{Jti, SessionId};
 use crate::judging::Times;
 use crate::time::{UnixMillis, UnixSeconds};
 
@@ -78,15 +79,15 @@ struct Ending {
 /// The tokens of a node that was renewed: one entry, however many there were.
 #[derive(Debug)]
 struct Current {
-    jti: String,
-    previous: String,
+    jti: Jti,
+    previous: Jti,
     over: Over,
     until: UnixMillis,
 }
 
 impl Current {
-    fn stands(&self, jti: &str, judged: UnixMillis) -> bool {
-        self.jti == jti || (self.previous == jti && !self.over.is_over(judged))
+    fn stands(&self, jti: &Jti, judged: UnixMillis) -> bool {
+        self.jti == *jti || (self.previous == *jti && !self.over.is_over(judged))
     }
 }
 
@@ -95,9 +96,9 @@ impl Current {
 pub struct RevocationView {
     loaded: bool,
     min_iat: UnixSeconds,
-    ended: HashMap<String, Ending>,
-    renewed: HashMap<String, Current>,
-    expired: HashMap<String, UnixMillis>,
+    ended: HashMap<SessionId, Ending>,
+    renewed: HashMap<SessionId, Current>,
+    expired: HashMap<Jti, UnixMillis>,
     tokens: HashMap<String, Option<UnixMillis>>,
     agents: HashMap<String, Option<UnixMillis>>,
     tasks: HashMap<String, Option<UnixMillis>>,

@@ -14,9 +14,9 @@ impl World {
             .any(|(row, at)| path.contains(row) && *at <= self.now);
         let revoked = self.revoked.iter().any(|(level, target, until)| {
             let names = match level {
-                RevocationLevel::Token => *target == token.claims.jti,
+                RevocationLevel::Token => token.claims.jti.as_str() == target,
                 RevocationLevel::Agent => path.iter().any(|row| self.rows[*row].agent == *target),
-                RevocationLevel::Task => token.claims.task_id == *target,
+                RevocationLevel::Task => token.claims.task_id.as_str() == target,
                 RevocationLevel::Chain => path.len() > 1 && self.rows[path[0]].agent == *target,
             };
             names && token.issued_at < *until

@@ -57,12 +57,13 @@ fn six_hops_are_one_too_many() {
 
 #[test]
 fn a_retried_renewal_gets_the_current_token_for_a_minute() {
+    let (new, old) = (Jti::from("new"), Jti::from("old"));
     let node = Node {
-        jti: "new",
+        jti: &new,
         iat: UnixSeconds::new(1000),
         exp: UnixSeconds::new(1300),
         previous: Some(Previous {
-            jti: "old",
+            jti: &old,
             until: UnixMillis::new(1_000_500),
             exp: UnixSeconds::new(1200),
             key: Some("k"),
@@ -141,7 +142,7 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
     ];
     for (what, node, wish, now, wanted) in table {
         assert_eq!(
-            Lineage::new(vec![], node).renew("old", UnixMillis::new(now), wish, LIMITS),
+            Lineage::new(vec![], node).renew(&old, UnixMillis::new(now), wish, LIMITS),
             wanted,
             "{what}"
         );
@@ -150,8 +151,9 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
 
 #[test]
 fn a_session_may_have_a_longest_age_which_its_delegations_share() {
+    let jti = Jti::from("j");
     let node = |opened_at, ceiling: Option<i64>| Node {
-        jti: "j",
+        jti: &jti,
         iat: UnixSeconds::new(1000),
         exp: UnixSeconds::new(1300),
         previous: None,
@@ -164,7 +166,7 @@ fn a_session_may_have_a_longest_age_which_its_delegations_share() {
         max_session_age: Ttl::seconds(50),
     };
     let (root, child) = (node(1_000_000, None), node(1_040_000, Some(1120)));
-    let renewed = |now, lineage: Lineage<'_>| lineage.renew("j", UnixMillis::new(now), RenewWish::default(), limits);
+    let renewed = |now, lineage: Lineage<'_>| lineage.renew(&jti, UnixMillis::new(now), RenewWish::default(), limits);
     let granted = |iat, exp| {
         RenewalDecision::Granted(Granted {
             iat: UnixSeconds::new(iat),

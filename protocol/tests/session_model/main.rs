@@ -17,7 +17,7 @@ use std::time::Duration;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::judging::Times;
 use agentwrit_protocol::session::*;
-use agentwrit_protocol::{Ttl, UnixMillis, UnixSeconds};
+use agentwrit_protocol::{Jti, SessionId, Ttl, UnixMillis, UnixSeconds};
 use proptest::prelude::*;
 
 const MAX_TTL: Ttl = Ttl::seconds(40);
@@ -30,14 +30,14 @@ const LIMITS: RenewLimits = RenewLimits {
 /// A node as a store would keep it.
 #[derive(Debug, Clone)]
 struct Row {
-    id: String,
+    id: SessionId,
     parent: Option<usize>,
     agent: String,
-    jti: String,
+    jti: Jti,
     iat: UnixSeconds,
     exp: UnixSeconds,
     last_exp: UnixSeconds,
-    previous: Option<(String, UnixMillis, UnixSeconds)>,
+    previous: Option<(Jti, UnixMillis, UnixSeconds)>,
     ceiling: Option<UnixSeconds>,
     opened_at: UnixMillis,
     end: Option<End>,
@@ -156,10 +156,10 @@ impl World {
         ceiling: Option<UnixSeconds>,
     ) -> usize {
         let row = Row {
-            id: self.name("node"),
+            id: self.name("node").into(),
             parent,
             agent,
-            jti: self.name("jti"),
+            jti: self.name("jti").into(),
             iat,
             exp,
             last_exp: exp,
@@ -186,7 +186,7 @@ impl World {
             iat: current.iat,
             exp: current.exp,
             sid: self.rows[path[0]].id.clone(),
-            task_id: format!("task-{}", path[0] % 3),
+            task_id: format!("task-{}", path[0] % 3).into(),
             delegation_chain: path[..path.len() - 1].iter().map(record).collect(),
             delegation_nodes: path[1..].iter().map(|row| self.rows[*row].id.clone()).collect(),
             ..Claims::default()
@@ -302,7 +302,7 @@ impl World {
                     self.rows[token.row].jti, token.claims.jti,
                     "only the current token is renewed"
                 );
-                let jti = self.name("jti");
+                let jti = Jti::from(self.name("jti"));
                 // Only the direct predecessor stands in overlap.
                 if let Some((older, until, _)) = self.rows[token.row].previous.clone()
                     && until > self.now
@@ -371,9 +371,9 @@ impl World {
     fn revoke(&mut self, level: RevocationLevel, index: usize) {
         let claims = self.tokens[index].claims.clone();
         let target = match level {
-            RevocationLevel::Token => claims.jti,
+            RevocationLevel::Token => claims.jti.into(),
             RevocationLevel::Agent => claims.sub,
-            RevocationLevel::Task => claims.task_id,
+            RevocationLevel::Task => claims.task_id.into(),
             RevocationLevel::Chain => claims
                 .delegation_chain
                 .first()
@@ -385,8 +385,8 @@ impl World {
                 RevocationLevel::Token => {
                     let row = &self.rows[*row];
                     let overlapping =
-                        |(jti, until, _): &(String, UnixMillis, UnixSeconds)| *jti == target && self.now < *until;
-                    row.jti == target || row.previous.as_ref().is_some_and(overlapping)
+                        |(jti, until, _): &(Jti, UnixMillis, UnixSeconds)| jti.as_str() == target && self.now < *until;
+                    row.jti.as_str() == target || row.previous.as_ref().is_some_and(overlapping)
                 }
                 RevocationLevel::Agent => self.rows[*row].agent == target,
                 RevocationLevel::Task => format!("task-{}", self.path(*row)[0] % 3) == target,

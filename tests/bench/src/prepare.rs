@@ -132,8 +132,8 @@ pub fn unseen(folder: &Path, like: &str, count: usize) -> Result<Vec<String>> {
     claims.exp = UnixSeconds::new(moment::unix_seconds() + 3600);
     let mut tokens = Vec::with_capacity(count);
     for number in 0..count {
-        claims.jti = format!("{number:032x}");
-        claims.sid = format!("{:032x}", usize::MAX - number);
+        claims.jti = format!("{number:032x}").into();
+        claims.sid = format!("{:032x}", usize::MAX - number).into();
         let payload = serde_json::to_vec(&claims).map_err(|error| Failure::Broker(format!("claims: {error}")))?;
         let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
         let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).to_bytes());

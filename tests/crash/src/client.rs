@@ -236,7 +236,7 @@ impl Client {
     async fn revoke(&mut self, connection: &mut Connection, index: usize) -> Result<()> {
         let admin = self.access.admin.clone();
         let agent = self.begin(index, Doubt::Revocation)?;
-        let jti = claims(&agent.token)?.jti;
+        let jti = String::from(claims(&agent.token)?.jti);
         agent.revoked = Some(jti.clone());
         let body = format!(r#"{{"level":"token","target":"{jti}"}}"#);
         let bytes = request("POST", "/v1/revoke", &admin, &body);

@@ -69,7 +69,7 @@ impl AppLogin<'_> {
         };
         let (jti, now) = (self.ids.random_hex::<16>()?, self.clock.unix_seconds());
         let ttl = self.config.clamp_ttl(app.token_ttl);
-        let claims = self.tokens.claims(&app.subject(), &APP_SCOPES, jti, now, ttl);
+        let claims = self.tokens.claims(&app.subject(), &APP_SCOPES, jti.into(), now, ttl);
         let detail = format!("app {} logged in, jti {}", app.app_id, claims.jti);
         let event = EventDraft::success(EventType::AppAuthenticated, detail)
             .actor(&claims.sub)

@@ -4,6 +4,7 @@ use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{DenialsResponse, LivePod};
+use agentwrit_protocol::{OrchId, PolicyUid, TaskId};
 use agentwrit_store::policy::NewDenial;
 use agentwrit_store::{Command, DenialDraft, Result, Store, Tx};
 use async_trait::async_trait;
@@ -23,10 +24,10 @@ pub(crate) struct PodDenial<'a> {
     /// LaunchToken that was named.
     pub(crate) policy: &'a str,
     /// `metadata.uid` of that LaunchToken.
-    pub(crate) policy_uid: &'a str,
+    pub(crate) policy_uid: Option<&'a PolicyUid>,
     pub(crate) correlation_id: &'a str,
-    pub(crate) orch_id: &'a str,
-    pub(crate) task_id: &'a str,
+    pub(crate) orch_id: Option<&'a OrchId>,
+    pub(crate) task_id: Option<&'a TaskId>,
     /// ServiceAccount, once the API server has vouched for it.
     pub(crate) actor: &'a str,
     pub(crate) source: &'a str,
@@ -43,10 +44,10 @@ impl PodDenial<'_> {
             kind,
             pod: None,
             policy: "",
-            policy_uid: "",
+            policy_uid: None,
             correlation_id: "",
-            orch_id: "",
-            task_id: "",
+            orch_id: None,
+            task_id: None,
             actor: "",
             source: "",
             note: "",
@@ -67,15 +68,25 @@ impl PodDenial<'_> {
                 detail = format!("{detail}, LaunchToken {}", self.policy);
             }
         }
-        DenialDraft::denied(event, detail)
+        let mut draft = DenialDraft::denied(event, detail)
             .with_request(self.request)
-            .ids("", self.task_id, self.orch_id)
             .actor(self.actor)
             .source(self.source)
             .correlation_id(self.correlation_id)
-            .policy_uid(self.policy_uid)
-            .pod_uid(self.pod.map_or("", |pod| &pod.uid))
-            .error_kind(self.kind.as_str())
+            .error_kind(self.kind.as_str());
+        if let Some(task) = self.task_id {
+            draft = draft.task(task);
+        }
+        if let Some(orchestration) = self.orch_id {
+            draft = draft.orchestration(orchestration);
+        }
+        if let Some(policy) = self.policy_uid {
+            draft = draft.policy_uid(policy);
+        }
+        if let Some(pod) = self.pod {
+            draft = draft.pod_uid(&pod.uid);
+        }
+        draft
     }
 }
 
@@ -135,10 +146,11 @@ impl Command for RecordDenial {
     type Outcome = ();
 
     async fn run(self, tx: &mut dyn Tx) -> Result<()> {
+        let task = self.pod.as_ref().map(|pod| TaskId::from(&pod.uid));
         let refused = PodDenial {
             pod: self.pod.as_ref(),
             policy: &self.policy,
-            task_id: self.pod.as_ref().map_or("", |pod| &pod.uid),
+            task_id: task.as_ref(),
             actor: &self.actor,
             source: &self.source,
             request: &self.request,
@@ -186,7 +198,7 @@ mod tests {
         async fn run(self, tx: &mut dyn Tx) -> Result<()> {
             for number in 0..self.1 {
                 let pod = LivePod {
-                    uid: number.to_string(),
+                    uid: number.to_string().into(),
                     namespace: self.0.to_owned(),
                     name: number.to_string(),
                 };

@@ -10,7 +10,7 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::LaunchPolicy;
-use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, Ttl, lower_hex};
+use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, TaskId, Ttl, lower_hex};
 use agentwrit_store::policy::PolicyKey;
 use agentwrit_store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
 use async_trait::async_trait;
@@ -255,7 +255,7 @@ impl LaunchPod {
                 service_account: self.pod.service_account.clone(),
                 public_key: self.ask.public_key.clone(),
                 orch_id: effective.orch_id,
-                task_id: self.pod.uid.clone(),
+                task_id: TaskId::from(&self.pod.uid),
                 policy_generation: generation(&pair.token),
                 app_generation: generation(app),
                 renewal_proof: self.ask.renewal_proof,
@@ -312,7 +312,8 @@ impl LaunchPod {
             launch.max_ttl
         );
         let draft = EventDraft::success(EventType::LaunchTokenIssued, detail)
-            .ids("", &bound.task_id, &bound.orch_id)
+            .task(&bound.task_id)
+            .orchestration(&bound.orch_id)
             .actor(&launch.created_by)
             .source(&self.source)
             .correlation_id(&launch.correlation_id)
@@ -340,8 +341,8 @@ impl LaunchPod {
         let refused = PodDenial {
             pod: Some(&pod),
             policy: &self.ask.policy,
-            policy_uid: pair.map_or("", |pair| &pair.token.uid),
-            task_id: &self.pod.uid,
+            policy_uid: pair.map(|pair| &pair.token.uid),
+            task_id: Some(&TaskId::from(&self.pod.uid)),
             actor: &self.pod.username,
             source: &self.source,
             note,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agentwrit_limits::Asker;
-use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::describe_request;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
+use agentwrit_protocol::{ErrorCode, OrchId, PodUid, SessionId, TaskId};
 use agentwrit_store::policy::PolicyKey;
 use agentwrit_store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
 use base64::Engine as _;
@@ -27,8 +27,8 @@ const SUPERSESSIONS_REPORTED: i64 = 3;
 /// What a registration claims, as far as a pod's launch token binds it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RegisterClaim<'a> {
-    pub(crate) orch_id: &'a str,
-    pub(crate) task_id: &'a str,
+    pub(crate) orch_id: &'a OrchId,
+    pub(crate) task_id: &'a TaskId,
     /// As sent: standard base64.
     pub(crate) public_key: &'a str,
     pub(crate) requested_scope: &'a [String],
@@ -52,10 +52,10 @@ pub(crate) async fn check_register(
     let refused = PodDenial {
         pod: pod.as_ref(),
         policy: bound.map_or("", |bound| &bound.policy_name),
-        policy_uid: bound.map_or("", |bound| &bound.policy_uid),
+        policy_uid: bound.map(|bound| &bound.policy_uid),
         correlation_id: &launch.correlation_id,
-        orch_id: claim.orch_id,
-        task_id: claim.task_id,
+        orch_id: Some(claim.orch_id),
+        task_id: Some(claim.task_id),
         source: &claim.source.to_string(),
         request: &describe_request(Some(claim.requested_scope), &launch.names()),
         ..PodDenial::of(kind)
@@ -75,10 +75,10 @@ async fn register_denial(
             .starts_with(ORCH_PREFIX)
             .then_some(DenialKind::ReservedOrchId));
     };
-    if claim.orch_id != bound.orch_id {
+    if *claim.orch_id != bound.orch_id {
         return Ok(Some(DenialKind::OrchIdMismatch));
     }
-    if claim.task_id != bound.task_id {
+    if *claim.task_id != bound.task_id {
         return Ok(Some(DenialKind::TaskIdMismatch));
     }
     if !same_key(claim.public_key, &bound.public_key) {
@@ -111,7 +111,7 @@ fn same_key(claimed: &str, bound: &str) -> bool {
 }
 
 /// Whether the pod has ended or is quarantined.
-pub(crate) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &str) -> Result<Option<DenialKind>> {
+pub(crate) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &PodUid) -> Result<Option<DenialKind>> {
     Ok(match tx.pod_standing(pod_uid).await? {
         PodStanding::Stands => None,
         PodStanding::Ended => Some(DenialKind::PodEnded),
@@ -146,7 +146,7 @@ pub(crate) fn live_pod(bound: &Attested) -> LivePod {
 
 /// In the commit of a registration: the pod's former sessions, and what was delegated to them, end after 10 s, and the
 /// registration is counted.
-pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &str) -> Result<()> {
+pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid: &SessionId) -> Result<()> {
     let Some(bound) = &launch.attested else {
         return Ok(());
     };
@@ -158,7 +158,7 @@ pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid
     let effective_at = tx.now_millis() + SUPERSESSION_OVERLAP;
     let mut superseded = false;
     for session in tx.unended_sessions_by_pod(&bound.pod_uid).await? {
-        if session.sid == new_sid || !tx.end_session(&session, EndReason::Superseded, effective_at).await? {
+        if session.sid == *new_sid || !tx.end_session(&session, EndReason::Superseded, effective_at).await? {
             continue;
         }
         // One that has expired only ends so that nothing is delegated to it any more.

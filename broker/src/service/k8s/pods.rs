@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::k8s::{LivePod, PodEndedRequest, PodReleaseResponse, RevokedResponse};
+use agentwrit_protocol::{PodUid, TaskId};
 use agentwrit_store::{Command, EndReason, EventDraft, Result, Store, TakesAuthority, Tx};
 use async_trait::async_trait;
 
@@ -19,7 +20,7 @@ const POD_TOMBSTONE: Duration = Duration::from_hours(25);
 /// Ends what a pod held, when its controller says that it is gone.
 pub(crate) async fn end(
     store: &Store,
-    uid: String,
+    uid: PodUid,
     request: impl FnOnce() -> std::result::Result<PodEndedRequest, InputError>,
     actor: Actor,
 ) -> std::result::Result<RevokedResponse, K8sError> {
@@ -50,7 +51,7 @@ pub(crate) async fn end(
 /// Lifts the quarantine of a pod; `actor` is the person that does it.
 pub(crate) async fn release(
     store: &Store,
-    pod_uid: String,
+    pod_uid: PodUid,
     actor: Actor,
 ) -> std::result::Result<PodReleaseResponse, K8sError> {
     check_uid(&pod_uid)?;
@@ -104,7 +105,7 @@ impl Command for EndPod {
         if revoked == 0 && first_time {
             let draft = match tx.last_session_of_pod(&self.pod.uid).await? {
                 Some(session) => event().of_session(&session),
-                None => event().ids("", &self.pod.uid, ""),
+                None => event().task(&TaskId::from(&self.pod.uid)),
             };
             tx.audit(signed(draft));
         }
@@ -114,7 +115,7 @@ impl Command for EndPod {
 
 /// Whether the broker holds anything of a pod: itself, as from its first launch on, a session, a delegation to it, or
 /// its quarantine.
-async fn holds_any_of(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
+async fn holds_any_of(tx: &mut dyn Tx, pod_uid: &PodUid) -> Result<bool> {
     Ok(tx.pod_is_known(pod_uid).await?
         || tx.pod_is_quarantined(pod_uid).await?
         || tx.last_session_of_pod(pod_uid).await?.is_some()
@@ -124,7 +125,7 @@ async fn holds_any_of(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
 /// A person lifts the quarantine of a pod.
 struct ReleasePod {
     /// `metadata.uid`.
-    pod_uid: String,
+    pod_uid: PodUid,
     actor: Actor,
 }
 
@@ -138,7 +139,7 @@ impl Command for ReleasePod {
             let event = EventDraft::success(EventType::PodReleased, "the pod's quarantine is lifted");
             let draft = match tx.last_session_of_pod(&self.pod_uid).await? {
                 Some(session) => event.of_session(&session),
-                None => event.ids("", &self.pod_uid, ""),
+                None => event.task(&TaskId::from(&self.pod_uid)),
             };
             tx.audit(self.actor.sign(draft.pod_uid(&self.pod_uid)));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
+use agentwrit_protocol::{PodUid, TaskId};
 use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
 use crate::service::actor::Actor;
@@ -28,9 +29,9 @@ pub(crate) async fn pods_behind(
     tx: &mut dyn Tx,
     hit: &[Session],
     target: Option<PodBehind<'_>>,
-) -> Result<BTreeSet<String>> {
+) -> Result<BTreeSet<PodUid>> {
     let of_session = |session: &Session| session.attested.as_ref().map(|bound| bound.pod_uid.clone());
-    let mut pods: BTreeSet<String> = hit.iter().filter_map(of_session).collect();
+    let mut pods: BTreeSet<PodUid> = hit.iter().filter_map(of_session).collect();
     if let Some(target) = target {
         pods.extend(named(tx, target).await?);
     }
@@ -43,20 +44,21 @@ pub(crate) async fn pods_behind(
     Ok(standing)
 }
 
-async fn named(tx: &mut dyn Tx, target: PodBehind<'_>) -> Result<Vec<String>> {
+async fn named(tx: &mut dyn Tx, target: PodBehind<'_>) -> Result<Vec<PodUid>> {
     match target {
         PodBehind::Agent(uid) => Ok(vec![uid]),
-        PodBehind::Token(jti) => tx.pods_of_token(jti).await,
+        PodBehind::Token(jti) => tx.pods_of_token(&jti).await,
         PodBehind::Task(task) => {
-            let is_pod = has_uid_form(task) || tx.pod_is_known(task).await?;
-            Ok(is_pod.then(|| task.to_owned()).into_iter().collect())
+            let uid = PodUid::from(task);
+            let is_pod = has_uid_form(task) || tx.pod_is_known(&uid).await?;
+            Ok(is_pod.then_some(uid).into_iter().collect())
         }
         PodBehind::Nothing => Ok(Vec::new()),
     }
 }
 
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
-pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, actor: &Actor) -> Result<i64> {
+pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor) -> Result<i64> {
     let now = tx.times().judged;
     let signed = |event: EventDraft| actor.sign(event.pod_uid(pod_uid));
     if tx.quarantine_pod(pod_uid, &actor.subject, now + UNSEEN).await? {
@@ -68,7 +70,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, actor: &Actor) ->
         let event = EventDraft::success(EventType::PodQuarantined, detail);
         tx.audit(signed(match &last {
             Some(session) => event.of_session(session),
-            None => event.ids("", pod_uid, ""),
+            None => event.task(&TaskId::from(pod_uid)),
         }));
     }
     let mut ended: i64 = 0;
@@ -103,7 +105,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &str, actor: &Actor) ->
     Ok(ended)
 }
 
-fn pod_name(session: Option<&Session>, pod_uid: &str) -> String {
+fn pod_name(session: Option<&Session>, pod_uid: &PodUid) -> String {
     match session.and_then(|session| session.attested.as_ref()) {
         Some(bound) => format!("pod {}/{}", bound.namespace, bound.pod_name),
         None => format!("pod {pod_uid}"),
@@ -113,11 +115,11 @@ fn pod_name(session: Option<&Session>, pod_uid: &str) -> String {
 /// Lifts the quarantine of a pod and the revocations that name it, so that it can register again; false when there were
 /// none. What was revoked stays
 /// revoked: its sessions have ended.
-pub(crate) async fn lift(tx: &mut dyn Tx, pod_uid: &str) -> Result<bool> {
+pub(crate) async fn lift(tx: &mut dyn Tx, pod_uid: &PodUid) -> Result<bool> {
     let mut lifted = tx.release_pod(pod_uid).await?;
     lifted |= tx.lift_revocation(RevocationLevel::Task, pod_uid).await?;
     for agent in tx.revoked_targets(RevocationLevel::Agent).await? {
-        if pod_of_agent(&agent).as_deref() == Some(pod_uid) {
+        if pod_of_agent(&agent).as_ref() == Some(pod_uid) {
             lifted |= tx.lift_revocation(RevocationLevel::Agent, &agent).await?;
         }
     }

@@ -33,7 +33,7 @@ fn order(sequence: i64) -> WriteOrder {
 
 fn app(name: &str, sequence: i64, state: PolicyState, scopes: &[&str]) -> Write {
     let put = PutPolicy {
-        uid: format!("uid-{name}"),
+        uid: format!("uid-{name}").into(),
         generation: sequence,
         order: order(sequence),
         state,
@@ -71,8 +71,8 @@ impl Command for Held {
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
         let policies = tx.policies().await?;
         let epoch = current_epoch(tx).await?;
-        let pod = tx.pod_has_tombstone(self.0).await?;
-        Ok((policies, epoch, pod, tx.policy_has_tombstone(self.0).await?))
+        let pod = tx.pod_has_tombstone(&self.0.into()).await?;
+        Ok((policies, epoch, pod, tx.policy_has_tombstone(&self.0.into()).await?))
     }
 }
 
@@ -153,7 +153,7 @@ async fn on_a_full_disk_unknown_ends_are_not_recorded() {
     let broker = broker().await;
     let end = |uid: &str| EndPod {
         pod: LivePod {
-            uid: uid.to_owned(),
+            uid: uid.into(),
             namespace: "shop".into(),
             name: uid.to_owned(),
         },
@@ -162,7 +162,7 @@ async fn on_a_full_disk_unknown_ends_are_not_recorded() {
     };
     let remove = |uid: &str, sequence| RemovePolicy {
         key: PolicyKey::app("shop", uid.trim_start_matches("uid-")),
-        uid: uid.to_owned(),
+        uid: uid.into(),
         order: order(sequence),
         revoke: true,
         actor: controller(),

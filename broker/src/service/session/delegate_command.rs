@@ -7,7 +7,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, list_scopes};
 use agentwrit_protocol::session::{DelegationGrant, DelegationRefusal, EndReason, MAX_DEPTH, chain};
-use agentwrit_protocol::{Ttl, UnixSeconds};
+use agentwrit_protocol::{Jti, SessionId, Ttl, UnixSeconds};
 use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, Tx};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use async_trait::async_trait;
@@ -70,8 +70,8 @@ pub(super) fn refused_by_claims(claims: &Claims, wanted: &RequestedDelegation) -
 
 /// What is made and signed before the transaction.
 pub(super) struct Prepared {
-    pub(super) jti: String,
-    pub(super) node: String,
+    pub(super) jti: Jti,
+    pub(super) node: SessionId,
     pub(super) chain: Vec<DelegationRecord>,
     pub(super) chain_hash: String,
 }
@@ -132,7 +132,7 @@ impl Delegate {
     }
 
     /// Takes one of so many places, below a delegation or of all under the session; whether there was one.
-    async fn take_place(&self, tx: &mut dyn Tx, below: Option<&str>, most: usize) -> StoreResult<bool> {
+    async fn take_place(&self, tx: &mut dyn Tx, below: Option<&SessionId>, most: usize) -> StoreResult<bool> {
         let root = &self.bearer.sid;
         let of = below.unwrap_or(root);
         let left = match self.limits.take_place(of) {

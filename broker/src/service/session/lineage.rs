@@ -49,7 +49,10 @@ impl StoredLineage {
 pub(crate) fn enrich<K>(event: Draft<K>, bearer: &Claims, lineage: Option<&StoredLineage>) -> Draft<K> {
     match lineage {
         Some(lineage) => lineage.enrich(event),
-        None => event.ids(&bearer.sub, &bearer.task_id, &bearer.orch_id),
+        None => event
+            .agent(&bearer.sub)
+            .task(&bearer.task_id)
+            .orchestration(&bearer.orch_id),
     }
 }
 

@@ -9,7 +9,7 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, excerpt, list_scopes};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{EntropyError, JudgingClock, ScopeSet, SpiffeId, SpiffeIdError, Times, Ttl};
+use agentwrit_protocol::{EntropyError, Jti, JudgingClock, ScopeSet, SessionId, SpiffeId, SpiffeIdError, Times, Ttl};
 use agentwrit_server::Source;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, Store,
@@ -93,9 +93,11 @@ impl Registrar<'_> {
         let wanted = Arc::new(wanted);
         // The task of an attested agent is its pod's UID, which the transaction makes sure of.
         let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
-        let instance = self
-            .ids
-            .new_id_prefix_for_pod(if attested { &wanted.task_id } else { "" })?;
+        let instance = if attested {
+            self.ids.new_id_prefix_for_pod(&wanted.task_id.as_str().into())?
+        } else {
+            self.ids.new_id_prefix()?
+        };
         let agent = SpiffeId::agent(self.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
         let hash = LaunchTokenHash::of(wanted.launch_token.expose());
         let unusable = self.recent.precheck(
@@ -173,8 +175,8 @@ struct Register {
     scope: Option<ScopeSet>,
     nonce: Option<Nonce>,
     proof: Result<(), ProofError>,
-    sid: String,
-    jti: String,
+    sid: SessionId,
+    jti: Jti,
     max_ttl: Ttl,
     source: IpAddr,
     view: Arc<SharedRevocationView>,
@@ -185,7 +187,8 @@ impl Register {
     /// An event about this attempt, with what the launch token knows.
     fn denial(&self, launch: &LaunchToken, event: DenialDraft) -> DenialDraft {
         let event = event
-            .ids("", &self.wanted.task_id, &self.wanted.orch_id)
+            .task(&self.wanted.task_id)
+            .orchestration(&self.wanted.orch_id)
             .source(&self.source.to_string())
             .correlation_id(&launch.correlation_id);
         match &launch.attested {

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::excerpt::describe_request;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{ErrorCode, Sensitive};
+use agentwrit_protocol::{ErrorCode, OrchId, Sensitive, TaskId};
 
 use agentwrit_store::LaunchToken;
 
@@ -24,9 +24,9 @@ pub(super) struct Registration {
     /// Ed25519 over the decoded nonce, base64.
     pub(super) signature: String,
     /// Second segment of the SPIFFE id.
-    pub(super) orch_id: String,
+    pub(super) orch_id: OrchId,
     /// Third segment of the SPIFFE id.
-    pub(super) task_id: String,
+    pub(super) task_id: TaskId,
     /// Not empty.
     pub(super) requested_scope: Vec<String>,
     /// Seconds; 0 and less count as absent.
@@ -48,8 +48,8 @@ impl Registration {
             nonce: text(request.nonce, "nonce")?,
             public_key: text(request.public_key, "public_key")?,
             signature: text(request.signature, "signature")?,
-            orch_id: text(request.orch_id, "orch_id")?,
-            task_id: text(request.task_id, "task_id")?,
+            orch_id: text(request.orch_id, "orch_id")?.into(),
+            task_id: text(request.task_id, "task_id")?.into(),
             requested_scope: request.requested_scope.unwrap_or_default(),
             requested_ttl: request.requested_ttl,
         };

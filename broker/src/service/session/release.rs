@@ -72,7 +72,7 @@ impl Release {
         }
         let entry = Revocation {
             level: RevocationLevel::Token,
-            target: self.bearer.jti.clone(),
+            target: self.bearer.jti.to_string(),
             until: Some(self.bearer.exp.end()),
         };
         tx.add_revocation(&entry).await?;

@@ -7,7 +7,7 @@ use agentwrit_limits::{Asker, Limits, SessionAction};
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish, RenewalDecision};
-use agentwrit_protocol::{Clock, EntropyError, ErrorCode, Ttl, UnixSeconds};
+use agentwrit_protocol::{Clock, EntropyError, ErrorCode, Jti, Ttl, UnixSeconds};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, Store, StoreError, Tx,
@@ -148,7 +148,7 @@ struct Renew {
     proof: CheckedProof,
     bearer: Claims,
     wishes: Wishes,
-    jti: String,
+    jti: Jti,
     rates: Arc<Limits>,
     limits: RenewLimits,
     path: String,
@@ -157,9 +157,9 @@ struct Renew {
 
 impl Renew {
     /// The bearer's claims with the session's current token in place of its own.
-    fn current(&self, jti: &str, iat: UnixSeconds, exp: UnixSeconds) -> Box<Claims> {
+    fn current(&self, jti: &Jti, iat: UnixSeconds, exp: UnixSeconds) -> Box<Claims> {
         Box::new(Claims {
-            jti: jti.to_owned(),
+            jti: jti.clone(),
             iat,
             nbf: iat,
             exp,

@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn signed(key: &SigningKey, domain: &str, jti: &str, time: UnixSeconds) -> RenewalProof {
-        let text = RenewalText::new(domain, jti, time).unwrap();
+        let text = RenewalText::new(domain, &jti.into(), time).unwrap();
         RenewalProof {
             time,
             signature: key.sign(text.as_bytes()).to_bytes(),

@@ -77,9 +77,12 @@ impl Revoke {
     /// [`RevocationLevel::hits`].
     async fn sessions_hit(&self, tx: &mut dyn Tx) -> StoreResult<Vec<Session>> {
         match self.level {
-            RevocationLevel::Token => Ok(tx.standing_session_by_jti(&self.target).await?.into_iter().collect()),
+            RevocationLevel::Token => {
+                let jti = self.target.as_str().into();
+                Ok(tx.standing_session_by_jti(&jti).await?.into_iter().collect())
+            }
             RevocationLevel::Agent => tx.standing_sessions_by_agent(&self.target).await,
-            RevocationLevel::Task => tx.standing_sessions_by_task(&self.target).await,
+            RevocationLevel::Task => tx.standing_sessions_by_task(&self.target.as_str().into()).await,
             // Hits what the target delegated, never the target's own session.
             RevocationLevel::Chain => match tx.session_of_agent(&self.target).await? {
                 Some(session) => tx.standing_delegations_of(&session.sid).await,
@@ -131,9 +134,9 @@ impl Command for Revoke {
         let detail = format!("revoked at level {}: {}", self.level.as_str(), self.target);
         let mut event = EventDraft::success(EventType::TokenRevoked, detail);
         if let [session] = sessions.as_slice() {
-            event = event.of_session(session);
+            event = event.within_session(session);
         }
-        tx.audit(self.actor.sign(event.ids(&self.target, "", "")));
+        tx.audit(self.actor.sign(event.agent(&self.target)));
         let target = self.by_identity.then(|| PodBehind::of(self.level, &self.target));
         for pod in quarantine::pods_behind(tx, &sessions, target).await? {
             let ended = quarantine::quarantine(tx, &pod, &self.actor).await?;

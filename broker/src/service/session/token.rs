@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::TokenState;
-use agentwrit_protocol::{Sensitive, Times, Ttl, UnixSeconds, go_json};
+use agentwrit_protocol::{Jti, Sensitive, Times, Ttl, UnixSeconds, go_json};
 use agentwrit_store::Session;
 use agentwrit_tokens::key_set::{KeySet, SigningError};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
@@ -86,7 +86,7 @@ impl TokenIssuer {
     }
 
     /// Claims of a token without a session: of an admin or an app.
-    pub(crate) fn claims(&self, sub: &str, scope: &[&str], jti: String, now: UnixSeconds, ttl: Ttl) -> Claims {
+    pub(crate) fn claims(&self, sub: &str, scope: &[&str], jti: Jti, now: UnixSeconds, ttl: Ttl) -> Claims {
         Claims {
             iss: self.issuer.clone(),
             sub: sub.to_owned(),

@@ -69,8 +69,8 @@ impl LaunchTokens for SqliteTx<'_> {
                 token.consumed_at.map(UnixMillis::get),
                 token.created_by,
                 token.correlation_id,
-                bound.map(|bound| &bound.policy_uid),
-                bound.map(|bound| &bound.pod_uid),
+                bound.map(|bound| bound.policy_uid.as_str()),
+                bound.map(|bound| bound.pod_uid.as_str()),
                 bound.map(|bound| to_json("attestation", bound)).transpose()?,
             ],
         )?;

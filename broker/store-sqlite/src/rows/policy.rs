@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::UnixMillis;
 use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrder};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_protocol::{Jti, PodUid, PolicyUid, SessionId, UnixMillis};
 use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
 use agentwrit_store::session::{id_prefix, mark_in, pod_mark};
 use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError, TxClock};
@@ -75,7 +75,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
             namespace: text("namespace")?,
             name: text("name")?,
         },
-        uid: text("uid")?,
+        uid: text("uid")?.into(),
         generation: number("generation")?,
         order: WriteOrder {
             lease_epoch: number("lease_epoch")?,
@@ -94,7 +94,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
 
 fn pod_from_row(row: &Row<'_>) -> Result<LivePod> {
     Ok(LivePod {
-        uid: row.get("uid").during(READ_POD)?,
+        uid: row.get("uid").map(|uid: String| uid.into()).during(READ_POD)?,
         namespace: row.get("namespace").during(READ_POD)?,
         name: row.get("name").during(READ_POD)?,
     })
@@ -107,7 +107,7 @@ fn denial_from_row(row: &Row<'_>) -> Result<Denial> {
         at: text("at")?,
         namespace: text("namespace")?,
         pod: text("pod")?,
-        pod_uid: text("pod_uid")?,
+        pod_uid: text("pod_uid")?.into(),
         policy: text("policy")?,
         error_kind: text("error_kind")?,
         message: text("message")?,
@@ -155,7 +155,7 @@ impl Policies for SqliteTx<'_> {
                 kind_text(policy.key.kind),
                 policy.key.namespace,
                 policy.key.name,
-                policy.uid,
+                policy.uid.as_str(),
                 policy.generation,
                 policy.order.lease_epoch,
                 policy.order.sequence,
@@ -179,43 +179,57 @@ impl Policies for SqliteTx<'_> {
         self.connection.change("remove_policy", sql, values).map(drop)
     }
 
-    async fn count_issued(&mut self, policy_uid: &str) -> Result<()> {
+    async fn count_issued(&mut self, policy_uid: &PolicyUid) -> Result<()> {
         let sql = "UPDATE policies SET issued = issued + 1 WHERE uid = ?";
-        self.connection.change("save_policy", sql, [policy_uid]).map(drop)
-    }
-
-    async fn tombstone_policy(&mut self, uid: &str, until: UnixMillis) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO buried_policies (uid, until) VALUES (?, ?)";
         self.connection
-            .change("bury_policy", sql, params![uid, until.get()])
+            .change("save_policy", sql, [policy_uid.as_str()])
             .map(drop)
     }
 
-    async fn policy_has_tombstone(&mut self, uid: &str) -> Result<bool> {
-        self.any(READ_POLICY, "SELECT 1 FROM buried_policies WHERE uid = ?", [uid])
+    async fn tombstone_policy(&mut self, uid: &PolicyUid, until: UnixMillis) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO buried_policies (uid, until) VALUES (?, ?)";
+        self.connection
+            .change("bury_policy", sql, params![uid.as_str(), until.get()])
+            .map(drop)
     }
 
-    async fn tombstone_pod(&mut self, pod_uid: &str, until: UnixMillis) -> Result<bool> {
+    async fn policy_has_tombstone(&mut self, uid: &PolicyUid) -> Result<bool> {
+        self.any(
+            READ_POLICY,
+            "SELECT 1 FROM buried_policies WHERE uid = ?",
+            [uid.as_str()],
+        )
+    }
+
+    async fn tombstone_pod(&mut self, pod_uid: &PodUid, until: UnixMillis) -> Result<bool> {
         for sql in [
             "DELETE FROM quarantined_pods WHERE pod_uid = ?",
             "DELETE FROM pod_sessions WHERE pod = (SELECT id FROM pods WHERE uid = ?)",
             "DELETE FROM pods WHERE uid = ?",
         ] {
-            self.connection.change("bury_pod", sql, [pod_uid])?;
+            self.connection.change("bury_pod", sql, [pod_uid.as_str()])?;
         }
         let sql = "INSERT INTO buried_pods (pod_uid, until) VALUES (?, ?) ON CONFLICT DO NOTHING";
-        self.changed("bury_pod", sql, params![pod_uid, until.get()])
+        self.changed("bury_pod", sql, params![pod_uid.as_str(), until.get()])
     }
 
-    async fn pod_has_tombstone(&mut self, pod_uid: &str) -> Result<bool> {
-        self.any(READ_POD, "SELECT 1 FROM buried_pods WHERE pod_uid = ?", [pod_uid])
+    async fn pod_has_tombstone(&mut self, pod_uid: &PodUid) -> Result<bool> {
+        self.any(
+            READ_POD,
+            "SELECT 1 FROM buried_pods WHERE pod_uid = ?",
+            [pod_uid.as_str()],
+        )
     }
 
-    async fn pod_standing(&mut self, pod_uid: &str) -> Result<PodStanding> {
+    async fn pod_standing(&mut self, pod_uid: &PodUid) -> Result<PodStanding> {
         let sql = "SELECT EXISTS (SELECT 1 FROM buried_pods WHERE pod_uid = ?1), \
                    EXISTS (SELECT 1 FROM quarantined_pods WHERE pod_uid = ?1) OR EXISTS (SELECT 1 FROM revocations \
                    WHERE level = ?2 AND target = ?1 AND (until IS NULL OR until > ?3))";
-        let values = params![pod_uid, RevocationLevel::Task.as_str(), self.times.passed().get()];
+        let values = params![
+            pod_uid.as_str(),
+            RevocationLevel::Task.as_str(),
+            self.times.passed().get()
+        ];
         let found = self.connection.first(READ_POD, sql, values, |row| {
             let is = |column| row.get::<_, bool>(column).during(READ_POD);
             Ok((is(0)?, is(1)?))
@@ -229,15 +243,15 @@ impl Policies for SqliteTx<'_> {
 
     async fn know_pod(&mut self, pod: &LivePod) -> Result<()> {
         let sql = "INSERT INTO pods (uid, namespace, name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
-        if self.changed("save_pod", sql, [&pod.uid, &pod.namespace, &pod.name])? {
+        if self.changed("save_pod", sql, [pod.uid.as_str(), &pod.namespace, &pod.name])? {
             let sql = "UPDATE quarantined_pods SET until = NULL WHERE pod_uid = ?";
-            self.changed("save_pod", sql, [&pod.uid])?;
+            self.changed("save_pod", sql, [pod.uid.as_str()])?;
         }
         Ok(())
     }
 
-    async fn pod_is_known(&mut self, pod_uid: &str) -> Result<bool> {
-        self.any(READ_POD, "SELECT 1 FROM pods WHERE uid = ?", [pod_uid])
+    async fn pod_is_known(&mut self, pod_uid: &PodUid) -> Result<bool> {
+        self.any(READ_POD, "SELECT 1 FROM pods WHERE uid = ?", [pod_uid.as_str()])
     }
 
     async fn known_pods(&mut self) -> Result<Vec<LivePod>> {
@@ -245,25 +259,29 @@ impl Policies for SqliteTx<'_> {
         self.connection.all(READ_POD, sql, [], pod_from_row)
     }
 
-    async fn know_session_of_pod(&mut self, pod_uid: &str, sid: &str) -> Result<()> {
+    async fn know_session_of_pod(&mut self, pod_uid: &PodUid, sid: &SessionId) -> Result<()> {
         if pod_mark(pod_uid) == Some(mark_in(sid)) {
             return Ok(());
         }
         let sql = "INSERT INTO pod_sessions (stem, pod) SELECT unhex(?1), id FROM pods WHERE uid = ?2 \
                    AND (SELECT COUNT(*) FROM pod_sessions WHERE pod = id) < ?3";
         self.connection
-            .change("save_pod", sql, params![id_prefix(sid), pod_uid, MAX_UNMARKED_SESSIONS])
+            .change(
+                "save_pod",
+                sql,
+                params![id_prefix(sid), pod_uid.as_str(), MAX_UNMARKED_SESSIONS],
+            )
             .map(drop)
     }
 
-    async fn pods_of_token(&mut self, jti: &str) -> Result<Vec<String>> {
+    async fn pods_of_token(&mut self, jti: &Jti) -> Result<Vec<PodUid>> {
         let prefix = id_prefix(jti);
         // A session that is kept knows for sure, also that it is no pod's.
         let kept = "SELECT coalesce(pod_uid, '') FROM sessions WHERE sid >= ?1 AND sid < ?1 || 'g'";
         let kept: Vec<String> = self.connection.all(READ_POD, kept, [prefix], scalar(READ_POD))?;
         if !kept.is_empty() {
             let mut pods = Vec::new();
-            for uid in kept {
+            for uid in kept.into_iter().map(PodUid::from) {
                 if !pods.contains(&uid) && self.pod_is_known(&uid).await? {
                     pods.push(uid);
                 }
@@ -275,61 +293,69 @@ impl Policies for SqliteTx<'_> {
         for (sql, key) in [(by_row, prefix), (by_mark, mark_in(jti))] {
             let pods: Vec<String> = self.connection.all(READ_POD, sql, [key], scalar(READ_POD))?;
             if !pods.is_empty() {
-                return Ok(pods);
+                return Ok(pods.into_iter().map(PodUid::from).collect());
             }
         }
         Ok(Vec::new())
     }
 
-    async fn quarantine_pod(&mut self, pod_uid: &str, by: &str, until: UnixMillis) -> Result<bool> {
+    async fn quarantine_pod(&mut self, pod_uid: &PodUid, by: &str, until: UnixMillis) -> Result<bool> {
         self.changed(
             "quarantine_pod",
             "INSERT INTO quarantined_pods (pod_uid, since, by, until) \
              SELECT ?1, ?2, ?3, iif(EXISTS (SELECT 1 FROM pods WHERE uid = ?1), NULL, ?4) WHERE true \
              ON CONFLICT DO UPDATE SET until = MAX(until, excluded.until) WHERE until < excluded.until",
-            params![pod_uid, self.now_millis().get(), by, until.get()],
+            params![pod_uid.as_str(), self.now_millis().get(), by, until.get()],
         )
     }
 
-    async fn pod_is_quarantined(&mut self, pod_uid: &str) -> Result<bool> {
-        self.any(READ_POD, "SELECT 1 FROM quarantined_pods WHERE pod_uid = ?", [pod_uid])
+    async fn pod_is_quarantined(&mut self, pod_uid: &PodUid) -> Result<bool> {
+        self.any(
+            READ_POD,
+            "SELECT 1 FROM quarantined_pods WHERE pod_uid = ?",
+            [pod_uid.as_str()],
+        )
     }
 
-    async fn release_pod(&mut self, pod_uid: &str) -> Result<bool> {
+    async fn release_pod(&mut self, pod_uid: &PodUid) -> Result<bool> {
         let sql = "DELETE FROM quarantined_pods WHERE pod_uid = ?";
-        self.changed("release_pod", sql, [pod_uid])
+        self.changed("release_pod", sql, [pod_uid.as_str()])
     }
 
-    async fn launches_full_at(&mut self, pod_uid: &str) -> Result<Option<UnixMillis>> {
+    async fn launches_full_at(&mut self, pod_uid: &PodUid) -> Result<Option<UnixMillis>> {
         let sql = "SELECT full_at FROM pod_launches WHERE pod_uid = ?";
-        let full_at = self.connection.first(READ_POD, sql, [pod_uid], scalar(READ_POD))?;
+        let full_at = self
+            .connection
+            .first(READ_POD, sql, [pod_uid.as_str()], scalar(READ_POD))?;
         Ok(full_at.map(UnixMillis::new))
     }
 
-    async fn set_launches_full_at(&mut self, pod_uid: &str, full_at: UnixMillis) -> Result<()> {
+    async fn set_launches_full_at(&mut self, pod_uid: &PodUid, full_at: UnixMillis) -> Result<()> {
         let sql = "INSERT OR REPLACE INTO pod_launches (pod_uid, full_at) VALUES (?, ?)";
         self.connection
-            .change("save_pod", sql, params![pod_uid, full_at.get()])
+            .change("save_pod", sql, params![pod_uid.as_str(), full_at.get()])
             .map(drop)
     }
 
-    async fn last_session_of_pod(&mut self, pod_uid: &str) -> Result<Option<Session>> {
+    async fn last_session_of_pod(&mut self, pod_uid: &PodUid) -> Result<Option<Session>> {
         let sql = "SELECT sid FROM sessions WHERE pod_uid = ? ORDER BY created_at DESC LIMIT 1";
-        let sid: Option<String> = self.connection.first(READ_POD, sql, [pod_uid], scalar(READ_POD))?;
+        let sid: Option<String> = self
+            .connection
+            .first(READ_POD, sql, [pod_uid.as_str()], scalar(READ_POD))?;
         match sid {
-            Some(sid) => self.session(&sid).await,
+            Some(sid) => self.session(&sid.into()).await,
             None => Ok(None),
         }
     }
 
-    async fn count_supersession(&mut self, pod_uid: &str, since: UnixMillis) -> Result<i64> {
+    async fn count_supersession(&mut self, pod_uid: &PodUid, since: UnixMillis) -> Result<i64> {
         let sql = "INSERT INTO pod_supersessions (pod_uid, at) VALUES (?, ?)";
         self.connection
-            .change("save_pod", sql, params![pod_uid, self.now_millis().get()])?;
+            .change("save_pod", sql, params![pod_uid.as_str(), self.now_millis().get()])?;
         let sql = "SELECT COUNT(*) FROM pod_supersessions WHERE pod_uid = ? AND at >= ?";
         let count = self
             .connection
-            .first(READ_POD, sql, params![pod_uid, since.get()], scalar(READ_POD))?;
+            .first(READ_POD, sql, params![pod_uid.as_str(), since.get()], scalar(READ_POD))?;
         Ok(count.unwrap_or_default())
     }
 
@@ -342,7 +368,7 @@ impl Policies for SqliteTx<'_> {
                 rfc3339_seconds(self.now_seconds()),
                 denial.pod.namespace,
                 denial.pod.name,
-                denial.pod.uid,
+                denial.pod.uid.as_str(),
                 denial.policy,
                 denial.error_kind,
                 denial.message,

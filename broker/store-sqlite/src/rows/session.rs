@@ -1,6 +1,6 @@
 //! Rows of sessions.
 
-use agentwrit_protocol::{Ttl, UnixMillis, UnixSeconds};
+use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, Ttl, UnixMillis, UnixSeconds};
 use agentwrit_store::ViewChange;
 use agentwrit_store::session::{ID_PREFIX, id_prefix};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions, TxClock};
@@ -80,7 +80,7 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
         any_seconds("prev_exp")?,
     ) {
         (Some(jti), Some(until), Some(exp)) => Some(Renewal {
-            jti,
+            jti: jti.into(),
             until,
             exp,
             key: optional("renew_key")?,
@@ -89,20 +89,20 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
     };
     let delegated = match (optional("root")?, optional("nodes")?, any_seconds("ceiling")?) {
         (Some(root), Some(nodes), Some(ceiling)) => Some(Delegated {
-            root,
+            root: root.into(),
             nodes: from_json("delegation nodes", &nodes)?,
             ceiling,
-            holder_pod: optional("holder_pod")?,
+            holder_pod: optional("holder_pod")?.map(PodUid::from),
         }),
         _ => None,
     };
     Ok(Session {
-        sid: text("sid")?,
+        sid: text("sid")?.into(),
         agent_id: text("agent_id")?,
-        orch_id: text("orch_id")?,
-        task_id: text("task_id")?,
+        orch_id: text("orch_id")?.into(),
+        task_id: text("task_id")?.into(),
         scope: from_json("session scope", &text("scope")?)?,
-        jti: text("jti")?,
+        jti: text("jti")?.into(),
         iat: seconds("iat")?,
         exp: seconds("exp")?,
         last_exp: seconds("last_exp")?,
@@ -147,7 +147,7 @@ impl Sessions for SqliteTx<'_> {
         let delegated = session.delegated.as_ref();
         let above = |delegated: &Delegated| {
             let mut nodes = delegated.nodes.iter().rev().skip(1);
-            nodes.next().unwrap_or(&delegated.root).clone()
+            nodes.next().unwrap_or(&delegated.root).to_string()
         };
         self.connection.change(
             "insert_session",
@@ -155,43 +155,43 @@ impl Sessions for SqliteTx<'_> {
              policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred, holder_pod) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
-                session.sid,
+                session.sid.as_str(),
                 session.agent_id,
-                session.orch_id,
-                session.task_id,
+                session.orch_id.as_str(),
+                session.task_id.as_str(),
                 to_json("session scope", &session.scope)?,
-                session.jti,
+                session.jti.as_str(),
                 session.iat.get(),
                 session.exp.get(),
                 session.created_at.get(),
                 session.correlation_id,
-                bound.map(|bound| &bound.policy_uid),
-                bound.map(|bound| &bound.pod_uid),
+                bound.map(|bound| bound.policy_uid.as_str()),
+                bound.map(|bound| bound.pod_uid.as_str()),
                 bound.map(|bound| to_json("attestation", bound)).transpose()?,
                 session.last_exp.get(),
                 kept_until(session.last_exp).get(),
-                delegated.map(|delegated| &delegated.root),
+                delegated.map(|delegated| delegated.root.as_str()),
                 delegated
                     .map(|delegated| to_json("delegation nodes", &delegated.nodes))
                     .transpose()?,
                 delegated.map(above),
                 delegated.map(|delegated| delegated.ceiling.get()),
                 session.barred,
-                delegated.and_then(|delegated| delegated.holder_pod.as_ref()),
+                delegated.and_then(|delegated| delegated.holder_pod.as_deref()),
             ],
         )?;
         Ok(())
     }
 
-    async fn session(&mut self, sid: &str) -> Result<Option<Session>> {
+    async fn session(&mut self, sid: &SessionId) -> Result<Option<Session>> {
         self.connection
-            .first(READ, "SELECT * FROM sessions WHERE sid = ?", [sid], from_row)
+            .first(READ, "SELECT * FROM sessions WHERE sid = ?", [sid.as_str()], from_row)
     }
 
     async fn renew_session(
         &mut self,
         session: &Session,
-        jti: &str,
+        jti: &Jti,
         iat: UnixSeconds,
         exp: UnixSeconds,
         previous: &Renewal,
@@ -202,16 +202,16 @@ impl Sessions for SqliteTx<'_> {
             "UPDATE sessions SET jti = ?1, iat = ?2, exp = ?3, last_exp = MAX(last_exp, ?3), prev_jti = ?4, prev_until = ?5, \
              prev_exp = ?6, renew_key = ?7, prev_over = ?8 WHERE sid = ?9 AND jti = ?10",
             params![
-                jti,
+                jti.as_str(),
                 iat.get(),
                 exp.get(),
-                previous.jti,
+                previous.jti.as_str(),
                 previous.until.get(),
                 previous.exp.get(),
                 previous.key,
                 overlap_until.unwrap_or(AT_ONCE).get(),
-                session.sid,
-                session.jti
+                session.sid.as_str(),
+                session.jti.as_str()
             ],
         )?;
         if rows == 0 {
@@ -219,12 +219,15 @@ impl Sessions for SqliteTx<'_> {
         }
         if kept_until(exp) > kept_until(session.last_exp) {
             let sql = "UPDATE sessions SET kept_until = ? WHERE sid = ?";
-            self.connection
-                .change("renew_session", sql, params![kept_until(exp).get(), session.sid])?;
+            self.connection.change(
+                "renew_session",
+                sql,
+                params![kept_until(exp).get(), session.sid.as_str()],
+            )?;
         }
         self.view_change(ViewChange::Renewed {
             node: session.sid.clone(),
-            jti: jti.to_owned(),
+            jti: jti.clone(),
             previous: previous.jti.clone(),
             overlap_until,
             until: exp.max(session.last_exp).end(),
@@ -244,7 +247,7 @@ impl Sessions for SqliteTx<'_> {
                 "UPDATE sessions SET ended_at = ?, end_reason = ? WHERE sid = ? AND ",
                 not_ended!()
             ),
-            params![ended_at, reason.as_str(), session.sid, ended_at],
+            params![ended_at, reason.as_str(), session.sid.as_str(), ended_at],
         )?;
         if rows == 0 {
             return Ok(false);
@@ -258,38 +261,38 @@ impl Sessions for SqliteTx<'_> {
         Ok(true)
     }
 
-    async fn live_sessions_by_policy(&mut self, policy_uid: &str) -> Result<Vec<Session>> {
+    async fn live_sessions_by_policy(&mut self, policy_uid: &PolicyUid) -> Result<Vec<Session>> {
         self.sessions(standing!("policy_uid = ?"), policy_uid)
     }
 
-    async fn live_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+    async fn live_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
         self.sessions(standing!("pod_uid = ?"), pod_uid)
     }
 
-    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND last_exp >= ?";
         // By both clocks: a token that has expired by the wall clock alone may be valid again.
-        let values = params![pod_uid, self.times.passed().second().get()];
+        let values = params![pod_uid.as_str(), self.times.passed().second().get()];
         self.connection.all(READ, sql, values, from_row)
     }
 
-    async fn unended_sessions_by_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+    async fn unended_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
         let sql = "SELECT * FROM sessions WHERE pod_uid = ? AND (ended_at IS NULL OR ended_at > ?)";
-        let values = params![pod_uid, self.now_millis().get()];
+        let values = params![pod_uid.as_str(), self.now_millis().get()];
         self.connection.all(READ, sql, values, from_row)
     }
 
-    async fn forget_scopes_of_pod(&mut self, pod_uid: &str) -> Result<()> {
+    async fn forget_scopes_of_pod(&mut self, pod_uid: &PodUid) -> Result<()> {
         let sql = "UPDATE sessions SET scope = '[]' WHERE pod_uid = ? AND ended_at <= ? AND scope <> '[]'";
-        let values = params![pod_uid, self.times.passed().get()];
+        let values = params![pod_uid.as_str(), self.times.passed().get()];
         self.connection.change("forget_scopes", sql, values).map(drop)
     }
 
-    async fn standing_delegations_to_pod(&mut self, pod_uid: &str) -> Result<Vec<Session>> {
+    async fn standing_delegations_to_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
         self.sessions(standing!("holder_pod = ?"), pod_uid)
     }
 
-    async fn live_sessions_by_orch(&mut self, orch_id: &str) -> Result<Vec<Session>> {
+    async fn live_sessions_by_orch(&mut self, orch_id: &OrchId) -> Result<Vec<Session>> {
         self.sessions(
             standing!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?"),
             orch_id,
@@ -313,11 +316,16 @@ impl Sessions for SqliteTx<'_> {
         self.connection.change("bar_agent", sql, [prefix, agent_id]).map(drop)
     }
 
-    async fn standing_delegations_of(&mut self, sid: &str) -> Result<Vec<Session>> {
+    async fn standing_delegations_of(&mut self, sid: &SessionId) -> Result<Vec<Session>> {
         self.sessions(standing!("parent = ?"), sid)
     }
 
-    async fn count_open_delegations(&mut self, root: &str, below: Option<&str>, most: usize) -> Result<usize> {
+    async fn count_open_delegations(
+        &mut self,
+        root: &SessionId,
+        below: Option<&SessionId>,
+        most: usize,
+    ) -> Result<usize> {
         const OPERATION: &str = "count_delegations";
         let sql = "SELECT 1 FROM sessions WHERE root = ?1 AND ended_at IS NULL AND last_exp >= ?2 \
                    AND (?4 IS NULL OR substr(nodes, 1, length(?4)) = ?4) LIMIT ?3";
@@ -325,9 +333,12 @@ impl Sessions for SqliteTx<'_> {
         let begins = below.map(|below| format!("[\"{below}\","));
         let now = self.times.judged.second().get();
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let open: Vec<i64> =
-            self.connection
-                .all(OPERATION, sql, params![root, now, most, begins], scalar(OPERATION))?;
+        let open: Vec<i64> = self.connection.all(
+            OPERATION,
+            sql,
+            params![root.as_str(), now, most, begins],
+            scalar(OPERATION),
+        )?;
         Ok(open.len())
     }
 
@@ -341,18 +352,18 @@ impl Sessions for SqliteTx<'_> {
         Ok(found)
     }
 
-    async fn standing_sessions_by_task(&mut self, task_id: &str) -> Result<Vec<Session>> {
+    async fn standing_sessions_by_task(&mut self, task_id: &TaskId) -> Result<Vec<Session>> {
         self.sessions(standing!("task_id = ?"), task_id)
     }
 
-    async fn standing_session_by_jti(&mut self, jti: &str) -> Result<Option<Session>> {
+    async fn standing_session_by_jti(&mut self, jti: &Jti) -> Result<Option<Session>> {
         if jti.len() <= ID_PREFIX {
             return Ok(None);
         }
         let now = self.now_millis();
         let is_of = |session: &Session| {
             let before = session.previous.as_ref();
-            session.jti == jti || before.is_some_and(|previous| previous.jti == jti && previous.until > now)
+            session.jti == *jti || before.is_some_and(|previous| previous.jti == *jti && previous.until > now)
         };
         Ok(self.standing_by_id_prefix(id_prefix(jti))?.into_iter().find(is_of))
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use agentwrit_protocol::claims::Claims;
+use agentwrit_protocol::{PodUid, SessionId};
 
 /// Whose denials count together. Nobody can use up what another one's denials pass by: who holds a delegated token
 /// hides neither the denials of the session nor those of its other delegates, and no token hides those of a launch.
@@ -13,20 +14,20 @@ pub enum Asker<'a> {
     /// Who a token or the API server vouches for, other than a pod: a session, a subject, a ServiceAccount.
     Known(&'a str),
     /// A pod by its UID, when the API server vouches for it.
-    Pod(&'a str),
+    Pod(&'a PodUid),
     /// Who holds a token that a session delegated.
     Delegate {
         /// The session, or its pod.
         session: &'a str,
         /// The delegation by the session itself that the token descends from.
-        branch: &'a str,
+        branch: &'a SessionId,
     },
 }
 
 impl<'a> Asker<'a> {
     /// The bearer of a verified token. An attested agent counts by its pod, however often it registers.
     pub fn bearer(claims: &'a Claims) -> Self {
-        let session = if claims.is_attested() {
+        let session: &str = if claims.is_attested() {
             &claims.task_id
         } else if claims.sid.is_empty() {
             &claims.sub
@@ -47,5 +48,5 @@ pub trait DenialGate: Send + Sync {
 
     /// Counts one against this pod's rate in the feed for the controller, whatever the trail does with the denial;
     /// false when the rate is used up.
-    fn feeds(&self, pod_uid: &str) -> bool;
+    fn feeds(&self, pod_uid: &PodUid) -> bool;
 }

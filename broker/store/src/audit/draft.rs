@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use agentwrit_protocol::audit::{EventType, ExtraFields, Outcome};
 use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::{OrchId, PodUid, PolicyUid, TaskId};
 
 use super::{Asker, DenialGate};
 use crate::session::Session;
@@ -108,12 +109,24 @@ impl<K> Draft<K> {
         }
     }
 
-    /// Sets agent, task and orchestration.
+    /// Sets the SPIFFE id of the agent, or the target of a revocation.
     #[must_use]
-    pub fn ids(mut self, agent_id: &str, task_id: &str, orch_id: &str) -> Self {
+    pub fn agent(mut self, agent_id: &str) -> Self {
         agent_id.clone_into(&mut self.agent_id);
-        task_id.clone_into(&mut self.task_id);
-        orch_id.clone_into(&mut self.orch_id);
+        self
+    }
+
+    /// Sets the task.
+    #[must_use]
+    pub fn task(mut self, task_id: &TaskId) -> Self {
+        task_id.as_str().clone_into(&mut self.task_id);
+        self
+    }
+
+    /// Sets the orchestration.
+    #[must_use]
+    pub fn orchestration(mut self, orch_id: &OrchId) -> Self {
+        orch_id.as_str().clone_into(&mut self.orch_id);
         self
     }
 
@@ -133,7 +146,9 @@ impl<K> Draft<K> {
     #[must_use]
     pub fn of_session(self, session: &Session) -> Self {
         self.within_session(session)
-            .ids(&session.agent_id, &session.task_id, &session.orch_id)
+            .agent(&session.agent_id)
+            .task(&session.task_id)
+            .orchestration(&session.orch_id)
     }
 
     /// Sets the extra fields of a session, for an event about a subject that acts under it.
@@ -184,15 +199,15 @@ impl<K> Draft<K> {
 
     /// Sets the pod.
     #[must_use]
-    pub fn pod_uid(mut self, uid: &str) -> Self {
-        uid.clone_into(&mut self.extra.pod_uid);
+    pub fn pod_uid(mut self, uid: &PodUid) -> Self {
+        uid.as_str().clone_into(&mut self.extra.pod_uid);
         self
     }
 
     /// Sets the policy.
     #[must_use]
-    pub fn policy_uid(mut self, uid: &str) -> Self {
-        uid.clone_into(&mut self.extra.policy_uid);
+    pub fn policy_uid(mut self, uid: &PolicyUid) -> Self {
+        uid.as_str().clone_into(&mut self.extra.policy_uid);
         self
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 use agentwrit_protocol::clock::ManualClock;
-use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, UnixSeconds, lower_hex};
+use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, PodUid, UnixSeconds, lower_hex};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -135,7 +135,7 @@ impl DenialGate for OpenGate {
         !matches!(asker, Asker::Source(address) if address == std::net::IpAddr::from([192, 0, 2, 1]))
     }
 
-    fn feeds(&self, _pod_uid: &str) -> bool {
+    fn feeds(&self, _pod_uid: &PodUid) -> bool {
         true
     }
 }

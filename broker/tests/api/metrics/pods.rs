@@ -10,7 +10,7 @@ use super::meter::Meter;
 pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
     let uid = "p1";
     let facts = PodFacts {
-        uid: uid.to_owned(),
+        uid: uid.into(),
         phase: "Running".to_owned(),
         service_account: "reader".to_owned(),
         sidecar: SidecarPolicy::Named("reader".to_owned()),

@@ -25,7 +25,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 async fn append(harness: &Harness, count: usize) {
     for number in 0..count {
         let task = if number % 2 == 0 { "even" } else { "odd" };
-        let draft = EventDraft::success(EventType::TokenAuthFailed, "x").ids("", task, "");
+        let draft = EventDraft::success(EventType::TokenAuthFailed, "x").task(&task.into());
         assert!(harness.state.store.append(draft));
     }
     page(harness, EventFilter::default()).await;

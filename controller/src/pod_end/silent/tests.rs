@@ -213,7 +213,7 @@ fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
 #[test]
 fn the_note_fits_into_an_event() {
     let long = LivePod {
-        uid: uid(1),
+        uid: uid(1).into(),
         namespace: "n".repeat(63),
         name: "p".repeat(63),
     };

@@ -94,7 +94,7 @@ async fn allow(state: &AppState, headers: &HeaderMap, method: &str, needed: &str
         Ok(claims) => {
             tracing::info!(
                 agent = claims.sub,
-                jti = claims.jti,
+                jti = claims.jti.as_str(),
                 "{method} {PATH} allowed by {needed}"
             );
             Ok(claims)

@@ -116,8 +116,8 @@ fn the_end_of_a_delegation_ends_what_is_below_it() {
 fn a_node_takes_one_entry_however_often_it_is_renewed() {
     let renewal = |number: i64, overlap_until| ViewChange::Renewed {
         node: "s".into(),
-        jti: format!("j{number}"),
-        previous: format!("j{}", number - 1),
+        jti: format!("j{number}").into(),
+        previous: format!("j{}", number - 1).into(),
         overlap_until: Some(UnixMillis::new(overlap_until)),
         until: UnixMillis::new(9000),
     };

@@ -26,7 +26,7 @@ use crate::service::k8s::pods;
 ))]
 pub(super) async fn end(State(k8s): State<K8s>, Path(uid): Path<String>, call: ApiRequest) -> Answer {
     let actor = k8s.controller(&call).await?;
-    let revoked = pods::end(&k8s.broker.store, uid, || body(&call), actor).await?;
+    let revoked = pods::end(&k8s.broker.store, uid.into(), || body(&call), actor).await?;
     Ok(reply(StatusCode::OK, &revoked))
 }
 
@@ -47,6 +47,6 @@ pub(super) async fn end(State(k8s): State<K8s>, Path(uid): Path<String>, call: A
 ))]
 pub(super) async fn release(State(k8s): State<K8s>, Path(uid): Path<String>, call: ApiRequest) -> Answer {
     let person = authorize(&k8s.broker, &call, Requirement::admin("admin:revoke:*")).await?;
-    let released = pods::release(&k8s.broker.store, uid, call.actor(&person.claims)).await?;
+    let released = pods::release(&k8s.broker.store, uid.into(), call.actor(&person.claims)).await?;
     Ok(reply(StatusCode::OK, &released))
 }

@@ -5,7 +5,7 @@ use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
-use agentwrit_protocol::{ErrorCode, Scope};
+use agentwrit_protocol::{ErrorCode, PolicyUid, Scope};
 use agentwrit_store::policy::{PolicyKey, PolicySpec};
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ pub struct Write {
     /// Where the policy is found.
     pub key: PolicyKey,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: PolicyUid,
     /// `metadata.generation`.
     pub generation: i64,
     /// Lease epoch and sequence.
@@ -257,7 +257,7 @@ mod tests {
     fn each_wrong_value_is_named() {
         type Change = fn(&mut PutPolicy<LaunchTokenSpec>);
         let table: [(Change, ErrorCode, &str); 16] = [
-            (|p| p.uid.clear(), ErrorCode::InvalidRequest, "uid"),
+            (|p| p.uid = PolicyUid::default(), ErrorCode::InvalidRequest, "uid"),
             (|p| p.generation = -1, ErrorCode::InvalidRequest, "generation"),
             (
                 |p| p.order.lease_epoch = -1,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use agentwrit_protocol::k8s::{
     LivePod, MarkRequest, MarkResponse, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
 };
+use agentwrit_protocol::{OrchId, PodUid, PolicyUid};
 use agentwrit_store::{Command, MetaKey, Result, Store, Tx};
 use async_trait::async_trait;
 
@@ -35,9 +36,9 @@ impl Command for ListPolicies {
 
     async fn run(self, tx: &mut dyn Tx) -> Result<PolicyListResponse> {
         let sessions = tx.live_attested_sessions().await?;
-        let mut by_policy: HashMap<String, i64> = HashMap::new();
-        let mut by_orch: HashMap<String, i64> = HashMap::new();
-        let mut pods: BTreeMap<String, LivePod> = BTreeMap::new();
+        let mut by_policy: HashMap<PolicyUid, i64> = HashMap::new();
+        let mut by_orch: HashMap<OrchId, i64> = HashMap::new();
+        let mut pods: BTreeMap<PodUid, LivePod> = BTreeMap::new();
         let mut remember = |pod: LivePod| {
             pods.entry(pod.uid.clone()).or_insert(pod);
         };
@@ -60,16 +61,17 @@ impl Command for ListPolicies {
         for pod in tx.known_pods().await? {
             remember(pod);
         }
-        let count = |counts: &HashMap<String, i64>, key: &str| counts.get(key).copied().unwrap_or(0);
         let policies = tx
             .policies()
             .await?
             .into_iter()
             .map(|policy| PolicySummary {
                 active_agents: match policy.key.kind {
-                    PolicyKind::App => count(&by_orch, &orch_id(&policy.key.namespace, &policy.key.name)),
-                    PolicyKind::LaunchToken => count(&by_policy, &policy.uid),
-                },
+                    PolicyKind::App => by_orch.get(&orch_id(&policy.key.namespace, &policy.key.name)),
+                    PolicyKind::LaunchToken => by_policy.get(&policy.uid),
+                }
+                .copied()
+                .unwrap_or_default(),
                 kind: policy.key.kind,
                 namespace: policy.key.namespace,
                 name: policy.key.name,

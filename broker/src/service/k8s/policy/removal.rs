@@ -1,5 +1,6 @@
 //! The removal of a policy, as its query string asks for it.
 
+use agentwrit_protocol::PolicyUid;
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{RevokedResponse, WriteOrder};
 use agentwrit_store::Store;
@@ -39,7 +40,7 @@ fn removal(key: PolicyKey, given: &[(&str, String)], actor: Actor) -> Result<Rem
             ))
         })
     };
-    let uid = text("uid")?.to_owned();
+    let uid = PolicyUid::from(text("uid")?);
     check_uid(&uid)?;
     let order = WriteOrder {
         lease_epoch: number("lease_epoch")?,

@@ -1,7 +1,7 @@
 //! What policies allow: pure decisions over plain data.
 
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, WriteOrder, orch_id};
-use agentwrit_protocol::{Scope, ScopeSet, Ttl};
+use agentwrit_protocol::{OrchId, Scope, ScopeSet, Ttl};
 
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_store::policy::{Accepted, Policy, PolicySpec};
@@ -106,7 +106,7 @@ pub(crate) struct Effective {
     pub(crate) max_ttl: Ttl,
     /// ServiceAccounts that a pod must run under.
     pub(crate) service_accounts: Vec<String>,
-    pub(crate) orch_id: String,
+    pub(crate) orch_id: OrchId,
     /// Free text.
     pub(crate) agent_name: String,
 }

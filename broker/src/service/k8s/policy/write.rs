@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
-use agentwrit_protocol::lower_hex;
+use agentwrit_protocol::{PolicyUid, lower_hex};
 use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
 use agentwrit_store::{
     Command, EndReason, EventDraft, MetaKey, Result, Session, Store, StoreError, TakesAuthority, Tx,
@@ -144,12 +144,8 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
     };
     endings.extend(uncovered);
     if changed {
-        tx.audit(signed(
-            EventType::PolicyApplied,
-            description(&policy),
-            &policy.uid,
-            actor,
-        ));
+        let event = signed(EventType::PolicyApplied, description(&policy), actor);
+        tx.audit(event.policy_uid(&policy.uid));
     }
     let revoked = end(tx, endings, EventType::PolicyApplied, &policy.key, actor).await?;
     Ok(Ok(answer(policy.digest, policy.app_id, revoked)))
@@ -164,7 +160,7 @@ fn answer(digest: String, app_id: Option<String>, revoked: i64) -> PutPolicyResp
 }
 
 /// `app-<namespace>.<name>-<6 hex of the UID's hash>`: the same again when a lost store is filled from the cluster.
-fn app_id(key: &PolicyKey, uid: &str) -> String {
+fn app_id(key: &PolicyKey, uid: &PolicyUid) -> String {
     let hash = lower_hex(Sha256::digest(uid.as_bytes()));
     format!("app-{}.{}-{}", key.namespace, key.name, hash.get(..6).unwrap_or(&hash))
 }
@@ -190,8 +186,8 @@ fn in_force(scopes: &[String], ttl: i64) -> String {
     )
 }
 
-fn signed(event: EventType, detail: String, policy_uid: &str, actor: &Actor) -> EventDraft {
-    actor.sign(EventDraft::success(event, detail).policy_uid(policy_uid))
+fn signed(event: EventType, detail: String, actor: &Actor) -> EventDraft {
+    actor.sign(EventDraft::success(event, detail))
 }
 
 /// The object that a recreated one takes the place of: its UID gets a tombstone, what was made under it ends.
@@ -207,7 +203,7 @@ async fn replace(tx: &mut dyn Tx, old: &Policy) -> Result<Vec<(Session, EndReaso
         .collect())
 }
 
-async fn tombstone(tx: &mut dyn Tx, uid: &str) -> Result<()> {
+async fn tombstone(tx: &mut dyn Tx, uid: &PolicyUid) -> Result<()> {
     let until = tx.times().judged + POLICY_TOMBSTONE;
     tx.tombstone_policy(uid, until).await
 }
@@ -260,8 +256,7 @@ async fn end(
         if tx.end_session(&session, reason, now).await? {
             ended = ended.saturating_add(1);
             let detail = format!("session ended by {key}: {}", reason.as_str());
-            let policy_uid = session.attested.as_ref().map_or("", |bound| &bound.policy_uid);
-            tx.audit(signed(event, detail, policy_uid, actor).of_session(&session));
+            tx.audit(signed(event, detail, actor).of_session(&session));
         }
     }
     Ok(ended)
@@ -273,7 +268,7 @@ pub(crate) struct RemovePolicy {
     /// Where the policy is found.
     pub(crate) key: PolicyKey,
     /// `metadata.uid` of the object that was deleted.
-    pub(crate) uid: String,
+    pub(crate) uid: PolicyUid,
     /// Lease epoch and sequence.
     pub(crate) order: WriteOrder,
     /// Whether its sessions end now.
@@ -312,7 +307,8 @@ impl Command for RemovePolicy {
                 "its sessions last until they expire"
             };
             let detail = format!("{} is removed; {sessions}", self.key);
-            tx.audit(signed(EventType::PolicyRemoved, detail, &self.uid, &self.actor));
+            let event = signed(EventType::PolicyRemoved, detail, &self.actor);
+            tx.audit(event.policy_uid(&self.uid));
         }
         let mut revoked = 0;
         if self.revoke {

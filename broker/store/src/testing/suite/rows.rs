@@ -37,15 +37,15 @@ pub(super) fn launch_token(text: &str) -> LaunchToken {
 
 fn session(sid: &str, jti: &str) -> Session {
     Session {
-        sid: sid.to_owned(),
+        sid: sid.into(),
         agent_id: format!(
             "spiffe://agentwrit.local/agent/orch/task/{}",
             crate::session::id_prefix(sid)
         ),
-        orch_id: "orch".to_owned(),
-        task_id: "task".to_owned(),
+        orch_id: "orch".into(),
+        task_id: "task".into(),
         scope: vec!["read:data:*".to_owned()],
-        jti: jti.to_owned(),
+        jti: jti.into(),
         iat: after(0),
         exp: after(300),
         last_exp: after(300),
@@ -79,19 +79,24 @@ pub async fn a_session_is_renewed_once_and_ends_once(opener: &dyn Opener) {
         bench.commit(|tx| {
             Box::pin(async move {
                 let previous = Renewal {
-                    jti: JTI.to_owned(),
+                    jti: JTI.into(),
                     until: after(0).start(),
                     exp: after(300),
                     key: Some("key".to_owned()),
                 };
                 let session = session(SID, JTI);
-                tx.renew_session(&session, NEXT, after(1), after(600), &previous).await
+                tx.renew_session(&session, &NEXT.into(), after(1), after(600), &previous)
+                    .await
             })
         })
     };
     let (a, b) = tokio::join!(renew(), renew());
     assert!(a.unwrap() != b.unwrap(), "exactly one");
-    let find = || bench.store.query(|tx| Box::pin(async move { tx.session(SID).await }));
+    let find = || {
+        bench
+            .store
+            .query(|tx| Box::pin(async move { tx.session(&SID.into()).await }))
+    };
     let found = find().await.unwrap().unwrap();
     assert_eq!(
         (found.jti.as_str(), found.exp, found.last_exp),
@@ -106,7 +111,7 @@ pub async fn a_session_is_renewed_once_and_ends_once(opener: &dyn Opener) {
     let end = || {
         bench.commit(|tx| {
             Box::pin(async move {
-                let session = tx.session(SID).await?.unwrap();
+                let session = tx.session(&SID.into()).await?.unwrap();
                 tx.end_session(&session, EndReason::Released, tx.now_millis()).await
             })
         })
@@ -130,10 +135,10 @@ pub async fn a_session_is_found_by_each_of_its_ids(opener: &dyn Opener) {
             Box::pin(async move {
                 let agent = session(SID, JTI).agent_id;
                 Ok([
-                    tx.standing_session_by_jti(JTI).await?.is_some(),
+                    tx.standing_session_by_jti(&JTI.into()).await?.is_some(),
                     tx.session_of_agent(&agent).await?.is_some(),
                     !tx.standing_sessions_by_agent(&agent).await?.is_empty(),
-                    !tx.standing_sessions_by_task("task").await?.is_empty(),
+                    !tx.standing_sessions_by_task(&"task".into()).await?.is_empty(),
                     tx.count_live_sessions().await? == 1,
                 ])
             })
@@ -204,7 +209,7 @@ pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
     };
     let first = Policy {
         key: PolicyKey::app("shop", "shop"),
-        uid: "uid".to_owned(),
+        uid: "uid".into(),
         generation: 1,
         order: WriteOrder {
             lease_epoch: 1,
@@ -249,7 +254,7 @@ pub async fn a_tombstone_of_a_pod_stays(opener: &dyn Opener) {
     const UID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
     let bench = Bench::open(opener).await;
     let pod = LivePod {
-        uid: UID.to_owned(),
+        uid: UID.into(),
         namespace: "shop".to_owned(),
         name: "pod".to_owned(),
     };
@@ -258,16 +263,17 @@ pub async fn a_tombstone_of_a_pod_stays(opener: &dyn Opener) {
         .await
         .unwrap();
     let state = || {
-        bench
-            .store
-            .query(|tx| Box::pin(async move { Ok((tx.pod_is_known(UID).await?, tx.pod_standing(UID).await?)) }))
+        bench.store.query(|tx| {
+            Box::pin(async move { Ok((tx.pod_is_known(&UID.into()).await?, tx.pod_standing(&UID.into()).await?)) })
+        })
     };
     assert_eq!(state().await.unwrap(), (true, PodStanding::Stands));
-    let quarantine =
-        || bench.commit(|tx| Box::pin(async move { tx.quarantine_pod(UID, "admin", after(3600).start()).await }));
+    let quarantine = || {
+        bench.commit(|tx| Box::pin(async move { tx.quarantine_pod(&UID.into(), "admin", after(3600).start()).await }))
+    };
     assert!(quarantine().await.unwrap() && !quarantine().await.unwrap());
     assert_eq!(state().await.unwrap(), (true, PodStanding::Quarantined));
-    let end = || bench.commit(|tx| Box::pin(async move { tx.tombstone_pod(UID, after(3600).start()).await }));
+    let end = || bench.commit(|tx| Box::pin(async move { tx.tombstone_pod(&UID.into(), after(3600).start()).await }));
     let (first, again) = (end().await.unwrap(), end().await.unwrap());
     assert_ne!(first, again, "only one of them left the tombstone");
     assert_eq!(
@@ -288,7 +294,11 @@ pub async fn a_pod_whose_task_is_revoked_is_quarantined(opener: &dyn Opener) {
     };
     let revoked = bench.commit(move |tx| Box::pin(async move { tx.add_revocation(&revocation).await }));
     revoked.await.unwrap();
-    let standing = || bench.store.query(|tx| tx.pod_standing(UID));
+    let standing = || {
+        bench
+            .store
+            .query(|tx| Box::pin(async move { tx.pod_standing(&UID.into()).await }))
+    };
     assert_eq!(standing().await.unwrap(), PodStanding::Quarantined);
     bench.clock.advance(61);
     assert_eq!(standing().await.unwrap(), PodStanding::Stands);

@@ -27,7 +27,7 @@ pub(super) async fn audit_events(bench: &Bench, count: usize) {
         Box::pin(async move {
             for number in 0..count {
                 let draft = EventDraft::success(EventType::AdminAuth, number.to_string());
-                tx.audit(draft.ids("", if number % 2 == 0 { "even" } else { "odd" }, ""));
+                tx.audit(draft.task(&if number % 2 == 0 { "even" } else { "odd" }.into()));
             }
             Ok(())
         })
