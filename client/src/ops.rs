@@ -1,9 +1,9 @@
 //! What a broker says about itself: health with its clock, readiness, version.
 
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::wire::HealthResponse;
 use http::Method;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use crate::error::Error;
 use crate::transport::{BrokerClient, Call};
@@ -13,8 +13,8 @@ use crate::transport::{BrokerClient, Call};
 pub struct Dated<T> {
     /// The answer.
     pub value: T,
-    /// The header `Date`, whole seconds; `None` when there is none that can be read.
-    pub date: Option<OffsetDateTime>,
+    /// The header `Date`; `None` when there is none that can be read.
+    pub date: Option<UnixSeconds>,
 }
 
 /// `GET /readyz` → 200 or 503.

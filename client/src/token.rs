@@ -1,11 +1,11 @@
 //! The token API (`docs/wire-contract.md` §§6-11 and §16).
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::{
     AdminAuthRequest, AdminAuthResponse, ChallengeResponse, HealthResponse, LaunchTokenRequest, LaunchTokenResponse,
     RegisterRequest, RegisterResponse, RenewRequest, RenewResponse, RevokeRequest, RevokeResponse, ValidateRequest,
     ValidateResponse,
 };
+use agentwrit_protocol::{Sensitive, Ttl};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -25,7 +25,7 @@ pub(crate) fn escape(value: &str) -> String {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Renewal<'a> {
     /// How long the old token is still valid, 0 to 30 seconds.
-    pub overlap_seconds: Option<i64>,
+    pub overlap: Option<Ttl>,
     /// Asking again with it within 60 s answers the same token.
     pub idempotency_key: Option<&'a str>,
     /// The header `Agentwrit-Proof`: see [`agentwrit_protocol::renewal_proof`].
@@ -59,9 +59,9 @@ impl BrokerClient {
             .bearer(token)
             .idempotency_key(renewal.idempotency_key)
             .proof(renewal.proof);
-        if let Some(overlap_seconds) = renewal.overlap_seconds {
+        if let Some(overlap) = renewal.overlap {
             call = call.json(&RenewRequest {
-                overlap_seconds: Some(overlap_seconds),
+                overlap_seconds: Some(overlap.get()),
             })?;
         }
         self.send(call).await?.read()

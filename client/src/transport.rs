@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::k8s::EPOCH_HEADER;
 use agentwrit_protocol::renewal_proof::PROOF_HEADER;
-use agentwrit_protocol::{Problem, Sensitive, error_chain};
+use agentwrit_protocol::{Problem, Sensitive, Ttl, UnixSeconds, error_chain};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
@@ -29,7 +29,7 @@ struct Inner {
     base: Base,
     http: ReloadingClient,
     /// The header `Date` of the newest answer, and when it came.
-    date: Mutex<Option<(OffsetDateTime, Instant)>>,
+    date: Mutex<Option<(UnixSeconds, Instant)>>,
 }
 
 /// A client of one broker; cheap to clone, all clones share connections and trust.
@@ -125,7 +125,7 @@ impl Answer {
     }
 
     /// The server's clock when it answered, RFC 9110 §5.6.7.
-    pub(crate) fn date(&self) -> Option<OffsetDateTime> {
+    pub(crate) fn date(&self) -> Option<UnixSeconds> {
         date(&self.headers)
     }
 
@@ -175,13 +175,13 @@ impl BrokerClient {
         self.inner.config.timeout
     }
 
-    /// The broker's clock (Unix seconds), by the header `Date` of the newest answer, refusals included, and the time
+    /// The broker's clock, by the header `Date` of the newest answer, refusals included, and the time
     /// since. `None` when there was no answer since the last call of this.
-    pub fn take_time(&self) -> Option<i64> {
+    pub fn take_time(&self) -> Option<UnixSeconds> {
         let mut kept = self.inner.date.lock();
         let (date, came) = kept.take()?;
         let since = i64::try_from(came.elapsed().as_secs()).unwrap_or(i64::MAX);
-        Some(date.unix_timestamp().saturating_add(since))
+        Some(date + Ttl::seconds(since))
     }
 
     /// Whether what is sent can be read on its way: plain HTTP to another host, which the settings allow.
@@ -275,9 +275,10 @@ impl BrokerClient {
 }
 
 /// The header `Date` (RFC 9110 §5.6.7).
-fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
+fn date(headers: &HeaderMap) -> Option<UnixSeconds> {
     let text = headers.get(DATE)?.to_str().ok()?;
-    httpdate::parse_http_date(text).ok().map(OffsetDateTime::from)
+    let date = OffsetDateTime::from(httpdate::parse_http_date(text).ok()?);
+    Some(UnixSeconds::new(date.unix_timestamp()))
 }
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<&Sensitive>) -> Error {

@@ -1,9 +1,9 @@
 //! What the sidecar asks of the broker with its key: launch, challenge and register; renew.
 
 use agentwrit_client::{BrokerClient, Class, Renewal};
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::PodLaunchRequest;
 use agentwrit_protocol::wire::RegisterRequest;
+use agentwrit_protocol::{Sensitive, Ttl};
 
 use crate::agent::{Failure, OVERLAP_SECONDS};
 use crate::config::Config;
@@ -70,7 +70,7 @@ pub(crate) async fn renew(
         .prove(&held.agent_id, &held.jti, time)
         .map(|proof| proof.to_string());
     let renewal = Renewal {
-        overlap_seconds: Some(OVERLAP_SECONDS),
+        overlap: Some(Ttl::seconds(OVERLAP_SECONDS)),
         idempotency_key,
         proof: proof.as_deref(),
     };

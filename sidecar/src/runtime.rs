@@ -162,7 +162,7 @@ impl Runtime {
         Some(Box::pin(async move {
             let event = asked.await;
             if let Some(time) = client.take_time() {
-                broker_time.heard(time, clock.unix_seconds().get());
+                broker_time.heard(time.get(), clock.unix_seconds().get());
             }
             event
         }))

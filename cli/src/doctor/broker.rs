@@ -45,7 +45,7 @@ impl<'a> BrokerChecks<'a> {
         };
         let date = health
             .date
-            .map(|date| Skew::of(date.unix_timestamp(), before, self.clock.unix_millis().get()));
+            .map(|date| Skew::of(date.get(), before, self.clock.unix_millis().get()));
         let before = self.clock.unix_millis().get();
         // Ahead of its line in the report: the time of its token is needed when there is no Date header.
         let login = match secret {

@@ -135,14 +135,14 @@ async fn the_brokers_clock_is_known_from_every_answer() {
     let client = server.client();
     assert_eq!(client.take_time(), None);
     client.health().await.unwrap();
-    assert_eq!(client.take_time(), Some(784_111_777));
+    assert_eq!(client.take_time(), Some(UnixSeconds::new(784_111_777)));
     assert_eq!(client.take_time(), None, "each answer once");
     client.clone().challenge().await.unwrap_err();
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(9)).await;
     assert_eq!(
         client.take_time(),
-        Some(784_111_787),
+        Some(UnixSeconds::new(784_111_787)),
         "of a refusal to another clone, nine seconds ago"
     );
     tokio::time::resume();

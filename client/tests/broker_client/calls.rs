@@ -11,14 +11,17 @@ async fn renewal_sends_overlap_and_key_and_nothing_when_not_asked() {
         .renew(
             &token,
             Renewal {
-                overlap_seconds: Some(10),
+                overlap: Some(Ttl::seconds(10)),
                 idempotency_key: Some("key-1"),
                 proof: Some("v1;t=1;sig=AA"),
             },
         )
         .await
         .unwrap();
-    assert_eq!((renewed.access_token.expose(), renewed.expires_in.get()), ("new", 300));
+    assert_eq!(
+        (renewed.access_token.expose(), renewed.expires_in),
+        ("new", Ttl::seconds(300))
+    );
     let seen = server.last();
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/v1/token/renew"));
     assert_eq!(seen.body, r#"{"overlap_seconds":10}"#);

@@ -14,7 +14,7 @@ use agentwrit_client::{BrokerClient, Class, ClientConfig, Error, Identity, Renew
 use agentwrit_protocol::apps::{AppStatus, RegisterAppRequest, UpdateAppRequest};
 use agentwrit_protocol::k8s::{PodLaunchRequest, PolicyKind, WriteOrder};
 use agentwrit_protocol::wire::LaunchTokenRequest;
-use agentwrit_protocol::{ErrorCode, Sensitive};
+use agentwrit_protocol::{ErrorCode, Sensitive, Ttl, UnixSeconds};
 use agentwrit_testkit::Authority;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
