@@ -3,9 +3,9 @@
 use agentwrit_client::{BrokerClient, Class, Renewal};
 use agentwrit_protocol::k8s::PodLaunchRequest;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{Sensitive, Ttl};
+use agentwrit_protocol::{Sensitive, Ttl, UnixSeconds};
 
-use crate::agent::{Failure, OVERLAP_SECONDS};
+use crate::agent::{Failure, OVERLAP};
 use crate::config::Config;
 use crate::key::{AgentKey, Nonce};
 use crate::request::BrokerRequest;
@@ -29,7 +29,7 @@ pub(crate) async fn register(client: &BrokerClient, config: &Config, key: &Agent
         policy: Some(config.launch_token.clone()),
         public_key: Some(key.public()),
         scopes: (!config.scopes.is_empty()).then(|| config.scopes.clone()),
-        ttl_seconds: config.ttl_seconds,
+        ttl_seconds: config.ttl.map(Ttl::get),
         renewal_proof: Some(true),
     };
     let launched = client.pod_launch(&launch).await.map_err(at(BrokerRequest::Launch))?;
@@ -48,29 +48,25 @@ pub(crate) async fn register(client: &BrokerClient, config: &Config, key: &Agent
         } else {
             config.scopes.clone()
         }),
-        requested_ttl: config.ttl_seconds,
+        requested_ttl: config.ttl.map(Ttl::get),
     };
     let registered = client.register(&request).await.map_err(at(BrokerRequest::Register))?;
-    read(
-        BrokerRequest::Register,
-        registered.access_token,
-        registered.expires_in.get(),
-    )
+    read(BrokerRequest::Register, registered.access_token, registered.expires_in)
 }
 
-/// Renews a token, with a proof that this process holds its key; `time` is the broker's, Unix seconds.
+/// Renews a token, with a proof that this process holds its key; `time` is the broker's.
 pub(crate) async fn renew(
     client: &BrokerClient,
     key: &AgentKey,
     held: &Issued,
     idempotency_key: Option<&str>,
-    time: i64,
+    time: UnixSeconds,
 ) -> Result<Issued, Failure> {
     let proof = key
         .prove(&held.agent_id, &held.jti, time)
         .map(|proof| proof.to_string());
     let renewal = Renewal {
-        overlap: Some(Ttl::seconds(OVERLAP_SECONDS)),
+        overlap: Some(OVERLAP),
         idempotency_key,
         proof: proof.as_deref(),
     };
@@ -78,9 +74,9 @@ pub(crate) async fn renew(
         .renew(&held.token, renewal)
         .await
         .map_err(|error| Failure::new(BrokerRequest::Renew, &error))?;
-    read(BrokerRequest::Renew, renewed.access_token, renewed.expires_in.get())
+    read(BrokerRequest::Renew, renewed.access_token, renewed.expires_in)
 }
 
-fn read(request: BrokerRequest, token: Sensitive, expires_in: i64) -> Result<Issued, Failure> {
+fn read(request: BrokerRequest, token: Sensitive, expires_in: Ttl) -> Result<Issued, Failure> {
     Issued::answered(token, expires_in).ok_or_else(|| malformed(request, "the broker's answer holds no valid token"))
 }

@@ -74,6 +74,7 @@ fn explained(symptom: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const STAGES: [BrokerRequest; 6] = [
         BrokerRequest::Launch,
@@ -122,13 +123,13 @@ mod tests {
             request: BrokerRequest::Launch,
             symptom: "dns",
             text: "secret detail".into(),
-            retry_ms: 1,
+            pause: Duration::from_secs(1),
         };
         let refused = Notice::Refused {
             request: BrokerRequest::Launch,
             code: ErrorCode::ServiceAccountNotAllowed,
             detail: "secret detail".into(),
-            retry_ms: 1,
+            pause: Duration::from_secs(1),
         };
         for (notice, word) in [(trouble, "dns"), (refused, "service_account_not_allowed")] {
             let line = Cause::of(&notice).unwrap().line();

@@ -11,7 +11,7 @@ use agentwrit_protocol::inject::{
     IDENTITY_TOKEN_FILE, MIN_TTL_SECONDS, TOKEN_FILE,
 };
 use agentwrit_protocol::scope::Scope;
-use agentwrit_protocol::ttl::MAX_TTL_SECONDS;
+use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, Ttl};
 
 /// The sidecar's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Config {
     pub launch_token: String,
     /// What to ask for; empty means all that the LaunchToken allows.
     pub scopes: Vec<String>,
-    /// Life to ask for, seconds; `None` means what the LaunchToken allows.
-    pub ttl_seconds: Option<i64>,
+    /// Life to ask for; `None` means what the LaunchToken allows.
+    pub ttl: Option<Ttl>,
     /// Where the token endpoint listens; `None` means that it is off.
     pub endpoint: Option<SocketAddr>,
     /// Where the health listener listens.
@@ -67,7 +67,7 @@ impl Config {
             ));
         }
         let scopes = scopes(&value(ENV_SCOPES), &mut wrong);
-        let ttl_seconds = ttl(&value(ENV_TTL_SECONDS), &mut wrong);
+        let ttl = ttl(&value(ENV_TTL_SECONDS), &mut wrong);
         let endpoint = match value(ENV_ENDPOINT_ENABLED).as_str() {
             "" | "true" => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, ENDPOINT_PORT))),
             "false" => None,
@@ -83,7 +83,7 @@ impl Config {
             broker_url,
             launch_token,
             scopes,
-            ttl_seconds,
+            ttl,
             endpoint,
             health: SocketAddr::from((Ipv6Addr::UNSPECIFIED, HEALTH_PORT)),
             token_file: PathBuf::from(TOKEN_FILE),
@@ -107,12 +107,12 @@ fn scopes(text: &str, wrong: &mut Vec<String>) -> Vec<String> {
     scopes
 }
 
-fn ttl(text: &str, wrong: &mut Vec<String>) -> Option<i64> {
+fn ttl(text: &str, wrong: &mut Vec<String>) -> Option<Ttl> {
     if text.is_empty() {
         return None;
     }
     match text.parse() {
-        Ok(seconds) if (MIN_TTL_SECONDS..=MAX_TTL_SECONDS).contains(&seconds) => Some(seconds),
+        Ok(seconds) if (MIN_TTL_SECONDS..=MAX_TTL_SECONDS).contains(&seconds) => Some(Ttl::seconds(seconds)),
         _ => {
             wrong.push(format!(
                 "{ENV_TTL_SECONDS} is {text:?}: it must be a number of seconds from {MIN_TTL_SECONDS} to \
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn the_least_is_url_and_policy() {
         let config = read(&[(ENV_BROKER_URL, "https://b:8443"), (ENV_LAUNCH_TOKEN, "order-reader")]).unwrap();
-        assert_eq!((config.scopes.len(), config.ttl_seconds), (0, None));
+        assert_eq!((config.scopes.len(), config.ttl), (0, None));
         assert_eq!(config.endpoint.unwrap().to_string(), "127.0.0.1:15080");
         assert_eq!(config.health.to_string(), "[::]:15081");
     }
@@ -153,7 +153,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(config.scopes, ["read:orders:*", "write:orders:7"]);
-        assert_eq!((config.ttl_seconds, config.endpoint), (Some(60), None));
+        assert_eq!((config.ttl, config.endpoint), (Some(Ttl::seconds(60)), None));
     }
 
     #[test]

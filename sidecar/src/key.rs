@@ -64,10 +64,9 @@ impl AgentKey {
         STANDARD.encode(self.0.sign(&nonce.0).to_bytes())
     }
 
-    /// The proof that the caller holds this key, for the renewal of an agent's token; `time` is the broker's, Unix
-    /// seconds. `None` when no broker can have made a token with these ids.
-    pub(crate) fn prove(&self, agent_id: &str, jti: &str, time: i64) -> Option<RenewalProof> {
-        let time = UnixSeconds::new(time);
+    /// The proof that the caller holds this key, for the renewal of an agent's token; `time` is the broker's.
+    /// `None` when no broker can have made a token with these ids.
+    pub(crate) fn prove(&self, agent_id: &str, jti: &str, time: UnixSeconds) -> Option<RenewalProof> {
         let text = RenewalText::of(agent_id, &jti.into(), time)?;
         Some(RenewalProof {
             time,
@@ -101,8 +100,9 @@ mod tests {
     fn a_proof_is_over_domain_token_and_time() {
         let key = AgentKey::generate(&SequenceEntropy::default()).unwrap();
         let agent = "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0001";
-        let proof = key.prove(agent, "jti-1", 1_800_000_000).unwrap();
-        assert_eq!(proof.time, UnixSeconds::new(1_800_000_000));
+        let time = UnixSeconds::new(1_800_000_000);
+        let proof = key.prove(agent, "jti-1", time).unwrap();
+        assert_eq!(proof.time, time);
         key.0
             .verifying_key()
             .verify_strict(
@@ -110,7 +110,7 @@ mod tests {
                 &Signature::from_bytes(&proof.signature),
             )
             .unwrap();
-        assert_eq!(key.prove(agent, "", 1), None);
+        assert_eq!(key.prove(agent, "", time), None);
     }
 
     #[test]

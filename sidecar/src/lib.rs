@@ -26,6 +26,6 @@ pub use log::{Log, Sink, Stdout};
 pub use run::{Listeners, StartError, from_environment, run, terminated};
 
 // For the tests of the agent's decisions.
-pub use agent::{Action, Agent, Event, Failure, Found, Holding, Notice, Now};
+pub use agent::{Action, Agent, Event, Failure, Found, Holding, Jump, Notice, Now};
 pub use request::BrokerRequest;
 pub use token::Issued;

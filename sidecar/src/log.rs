@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::one_line::one_line;
 use agentwrit_protocol::timestamp::rfc3339_nanos;
+use agentwrit_protocol::{Clock, UnixSeconds};
 use time::OffsetDateTime;
 
 /// How much a line matters.
@@ -54,16 +54,14 @@ impl Log {
             Level::Warn => "WARN",
         };
         let text = one_line(text);
-        self.sink.line(&format!(
-            "{} {level} {text}",
-            timestamp(self.clock.unix_seconds().get())
-        ));
+        let time = timestamp(self.clock.unix_seconds());
+        self.sink.line(&format!("{time} {level} {text}"));
     }
 }
 
 /// RFC 3339 in UTC; the number itself when it is out of range.
-pub(crate) fn timestamp(unix_seconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(unix_seconds).map_or_else(|_| unix_seconds.to_string(), rfc3339_nanos)
+pub(crate) fn timestamp(second: UnixSeconds) -> String {
+    OffsetDateTime::from_unix_timestamp(second.get()).map_or_else(|_| second.to_string(), rfc3339_nanos)
 }
 
 #[cfg(test)]

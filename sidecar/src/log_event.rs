@@ -1,8 +1,10 @@
 //! How the agent's notices read in the log: one line for each, with what a person can do about a refusal.
 
+use std::time::Duration;
+
 use agentwrit_protocol::ErrorCode;
 
-use crate::agent::{Holding, Notice};
+use crate::agent::{Holding, Jump, Notice};
 use crate::log::{Level, timestamp};
 use crate::request::BrokerRequest;
 
@@ -35,7 +37,7 @@ fn level(notice: &Notice) -> Level {
         | Notice::NoLongerValid
         | Notice::Dropped { .. }
         | Notice::Quarantined { .. }
-        | Notice::ClockJumped { .. }
+        | Notice::ClockJumped(_)
         | Notice::WriteFailed { .. }
         | Notice::NotReleased { .. } => Level::Warn,
     }
@@ -43,10 +45,10 @@ fn level(notice: &Notice) -> Level {
 
 fn text(notice: &Notice, policy: &str) -> String {
     match notice {
-        Notice::Found { seconds_left } => {
+        Notice::Found { left } => {
             format!(
-                "found the token of a former process, good for {seconds_left} s: it stays until this process has one \
-                 of its own"
+                "found the token of a former process, good for {} s: it stays until this process has one of its own",
+                left.as_secs()
             )
         }
         Notice::FoundInvalid => "found a token file without a valid token: removing it".to_owned(),
@@ -56,19 +58,16 @@ fn text(notice: &Notice, policy: &str) -> String {
             request,
             code,
             detail,
-            retry_ms,
+            pause,
         } => format!(
             "the broker refused to {request} under LaunchToken {policy:?}: {code}: {detail}. To do: {}. Next try in {}",
             advice(*request, *code),
-            seconds(*retry_ms)
+            seconds(*pause)
         ),
         Notice::Trouble {
-            request,
-            text,
-            retry_ms,
-            ..
+            request, text, pause, ..
         } => {
-            format!("could not {request}: {text}. Next try in {}", seconds(*retry_ms))
+            format!("could not {request}: {text}. Next try in {}", seconds(*pause))
         }
         Notice::NoLongerValid => "the broker no longer accepts the token: asking for the reason".to_owned(),
         Notice::Dropped { reason } => format!("removed the token file, not ready: {reason}"),
@@ -79,13 +78,12 @@ fn text(notice: &Notice, policy: &str) -> String {
                  is replaced or released by `awrit pod release {uid}`; asking once a minute"
             )
         }
-        Notice::ClockJumped { millis } => {
-            format!("the clock jumped by {}: renewing now", seconds(*millis))
-        }
-        Notice::WriteFailed { reason, retry_ms } => {
+        Notice::ClockJumped(Jump::Forward(by)) => format!("the clock jumped by {}: renewing now", seconds(*by)),
+        Notice::ClockJumped(Jump::Backward(by)) => format!("the clock jumped by -{}: renewing now", seconds(*by)),
+        Notice::WriteFailed { reason, pause } => {
             format!(
                 "could not write the token file: {reason}. Next try in {}",
-                seconds(*retry_ms)
+                seconds(*pause)
             )
         }
         Notice::Stopping => "stopping".to_owned(),
@@ -143,15 +141,15 @@ fn advice(request: BrokerRequest, code: ErrorCode) -> &'static str {
     }
 }
 
-fn seconds(millis: i64) -> String {
-    let sign = if millis < 0 { "-" } else { "" };
-    let millis = millis.unsigned_abs();
-    format!("{sign}{}.{} s", millis / 1000, millis % 1000 / 100)
+/// To a tenth, cut off.
+fn seconds(length: Duration) -> String {
+    format!("{}.{} s", length.as_secs(), length.subsec_millis() / 100)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agentwrit_protocol::UnixSeconds;
 
     #[test]
     fn a_refusal_names_policy_code_and_remedy() {
@@ -160,7 +158,7 @@ mod tests {
                 request: BrokerRequest::Launch,
                 code: *code,
                 detail: "because".into(),
-                retry_ms: 1_500,
+                pause: Duration::from_millis(1_500),
             };
             let line = LogEvent::of(&notice, "order-reader").text;
             for part in ["\"order-reader\"", code.as_str(), "because", "To do: ", "in 1.5 s"] {
@@ -171,7 +169,14 @@ mod tests {
 
     #[test]
     fn times_are_readable() {
-        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
-        assert_eq!(seconds(-2_100), "-2.1 s");
+        assert_eq!(timestamp(UnixSeconds::new(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(timestamp(UnixSeconds::new(i64::MAX)), i64::MAX.to_string());
+        let jumped = |jump| LogEvent::of(&Notice::ClockJumped(jump), "order-reader").text;
+        for (jump, wanted) in [
+            (Jump::Backward(Duration::from_millis(2_199)), "-2.1 s"),
+            (Jump::Forward(Duration::from_mins(10)), "600.0 s"),
+        ] {
+            assert_eq!(jumped(jump), format!("the clock jumped by {wanted}: renewing now"));
+        }
     }
 }

@@ -73,7 +73,7 @@ impl Runtime {
         let mut stopping = false;
         let mut event = Event::Started(self.file.find());
         while !self.handle(event) {
-            let due = self.start + Duration::from_millis(u64::try_from(self.agent.deadline()).unwrap_or(0));
+            let due = self.start + self.agent.deadline();
             let deadline = due.max(Instant::now() + SHORTEST_PAUSE);
             event = tokio::select! {
                 event = answer(&mut self.pending) => {
@@ -91,8 +91,8 @@ impl Runtime {
 
     fn now(&self) -> Now {
         Now {
-            wall: self.clock.unix_millis().get(),
-            mono: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX),
+            wall: self.clock.unix_millis(),
+            mono: self.start.elapsed(),
         }
     }
 
@@ -140,7 +140,7 @@ impl Runtime {
                 Box::pin(async move { Event::Registered(broker_calls::register(&client, &config, &key).await) })
             }
             Action::Renew { held, idempotency_key } => {
-                let time = broker_time.at(clock.unix_seconds().get());
+                let time = broker_time.at(clock.unix_seconds());
                 Box::pin(async move {
                     Event::Renewed(broker_calls::renew(&client, &key, &held, idempotency_key.as_deref(), time).await)
                 })
@@ -162,7 +162,7 @@ impl Runtime {
         Some(Box::pin(async move {
             let event = asked.await;
             if let Some(time) = client.take_time() {
-                broker_time.heard(time.get(), clock.unix_seconds().get());
+                broker_time.heard(time, clock.unix_seconds());
             }
             event
         }))

@@ -1,4 +1,4 @@
-//! When things are due: back-off and jitter, in milliseconds.
+//! When things are due: back-off and jitter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,29 +6,32 @@ use std::time::Duration;
 use agentwrit_protocol::{Entropy, lower_hex};
 
 /// First pause after a failure.
-const FIRST_PAUSE_MS: i64 = 1_000;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Between two validations: with the answer and the renewal that follows, a revocation is felt within 30 s.
 pub(crate) const VALIDATION: Pause = Pause::of_seconds(24, 29);
 /// Between two registrations of a quarantined pod.
 pub(crate) const QUARANTINE: Pause = Pause::of_seconds(54, 60);
 /// Longest pause after a refusal.
-pub(crate) const REFUSED_CAP_MS: i64 = 60_000;
+pub(crate) const REFUSED_CAP: Duration = Duration::from_mins(1);
 /// Longest pause while the broker is away.
-pub(crate) const AWAY_CAP_MS: i64 = 30_000;
+pub(crate) const AWAY_CAP: Duration = Duration::from_secs(30);
+/// A token is renewed when this share of its life, in thousandths, is over; the span is drawn on top.
+const RENEWAL_SHARE: u32 = 750;
+const RENEWAL_SPAN: u32 = 100;
 
 /// The bounds of a pause that is drawn by chance, both included.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pause {
-    shortest_ms: i64,
-    longest_ms: i64,
+    shortest: Duration,
+    longest: Duration,
 }
 
 impl Pause {
-    const fn of_seconds(shortest: i64, longest: i64) -> Self {
+    const fn of_seconds(shortest: u64, longest: u64) -> Self {
         Self {
-            shortest_ms: shortest * 1_000,
-            longest_ms: longest * 1_000,
+            shortest: Duration::from_secs(shortest),
+            longest: Duration::from_secs(longest),
         }
     }
 }
@@ -44,31 +47,42 @@ impl Schedule {
         Self { entropy }
     }
 
-    /// A value between `low` and `high`, both included; the middle when the generator fails.
-    pub(crate) fn between(&self, low: i64, high: i64) -> i64 {
-        let span = high.saturating_sub(low).max(0);
+    /// A number from 0 to `most`, both included; the middle when the generator fails.
+    fn up_to(&self, most: u64) -> u64 {
         let mut bytes = [0_u8; 4];
         let draw = match self.entropy.fill(&mut bytes) {
-            Ok(()) => i64::from(u32::from_le_bytes(bytes)),
-            Err(_) => i64::from(u32::MAX / 2),
+            Ok(()) => u32::from_le_bytes(bytes),
+            Err(_) => u32::MAX / 2,
         };
-        low + i64::try_from(i128::from(draw) * i128::from(span) / i128::from(u32::MAX)).unwrap_or(0)
+        u64::try_from(u128::from(draw) * u128::from(most) / u128::from(u32::MAX)).unwrap_or(most)
     }
 
-    /// A pause within its bounds, milliseconds.
-    pub(crate) fn draw(&self, pause: Pause) -> i64 {
-        self.between(pause.shortest_ms, pause.longest_ms)
+    /// A pause within its bounds, in whole milliseconds from the shortest on.
+    pub(crate) fn draw(&self, Pause { shortest, longest }: Pause) -> Duration {
+        let span = longest.saturating_sub(shortest).as_millis();
+        shortest.saturating_add(Duration::from_millis(
+            self.up_to(u64::try_from(span).unwrap_or(u64::MAX)),
+        ))
+    }
+
+    /// How old a token with this life becomes before it is renewed.
+    pub(crate) fn renewal_age(&self, life: Duration) -> Duration {
+        let drawn = u32::try_from(self.up_to(RENEWAL_SPAN.into())).unwrap_or(RENEWAL_SPAN);
+        life.saturating_mul(RENEWAL_SHARE + drawn) / 1_000
     }
 
     /// The pause after the `failures`-th failure in a row: doubles from 1 s up to `cap`, the upper half by chance,
     /// and never shorter than what the broker asked for.
-    pub(crate) fn back_off(&self, failures: u32, cap: i64, asked: Option<Duration>) -> i64 {
-        let doubled = FIRST_PAUSE_MS.saturating_mul(1_i64 << failures.saturating_sub(1).min(16));
-        let pause = doubled.min(cap);
-        let asked = asked.map_or(0, |asked| {
-            i64::try_from(asked.as_millis()).unwrap_or(i64::MAX).min(cap * 10)
-        });
-        self.between(pause / 2, pause).max(asked)
+    pub(crate) fn back_off(&self, failures: u32, cap: Duration, asked: Option<Duration>) -> Duration {
+        let longest = FIRST_PAUSE
+            .saturating_mul(1 << failures.saturating_sub(1).min(16))
+            .min(cap);
+        let pause = Pause {
+            shortest: longest / 2,
+            longest,
+        };
+        self.draw(pause)
+            .max(asked.unwrap_or_default().min(cap.saturating_mul(10)))
     }
 
     /// Sixteen unpredictable bytes in hex; `None` when the generator fails.
@@ -86,25 +100,27 @@ mod tests {
     #[test]
     fn back_off_doubles_to_its_cap_and_heeds_the_broker() {
         let schedule = Schedule::new(Arc::new(SequenceEntropy::default()));
+        let back_off = |failures, asked| schedule.back_off(failures, Duration::from_mins(1), asked);
         for (failures, low, high) in [
             (1, 500, 1_000),
             (2, 1_000, 2_000),
             (5, 8_000, 16_000),
             (60, 30_000, 60_000),
         ] {
-            let pause = schedule.back_off(failures, 60_000, None);
+            let pause = back_off(failures, None).as_millis();
             assert!((low..=high).contains(&pause), "{failures}: {pause}");
         }
-        assert_eq!(schedule.back_off(1, 60_000, Some(Duration::from_secs(20))), 20_000);
-        assert!(schedule.back_off(1, 60_000, Some(Duration::from_secs(u64::MAX))) <= 600_000);
+        assert_eq!(back_off(1, Some(Duration::from_secs(20))), Duration::from_secs(20));
+        assert_eq!(back_off(1, Some(Duration::MAX)), Duration::from_mins(10));
     }
 
     #[test]
     fn draws_stay_in_range_and_differ() {
         let schedule = Schedule::new(Arc::new(SequenceEntropy::default()));
-        let draws: Vec<i64> = (0..50).map(|_| schedule.between(10, 20)).collect();
-        assert!(draws.iter().all(|draw| (10..=20).contains(draw)));
-        assert!(draws.iter().any(|draw| *draw != 15));
+        let pause = Pause::of_seconds(10, 20);
+        let draws: Vec<Duration> = (0..50).map(|_| schedule.draw(pause)).collect();
+        assert!(draws.iter().all(|draw| (pause.shortest..=pause.longest).contains(draw)));
+        assert!(draws.iter().any(|draw| *draw != Duration::from_secs(15)));
         assert_ne!(schedule.random_key(), schedule.random_key());
     }
 }

@@ -1,7 +1,7 @@
 //! What a token says about itself; the broker checks it, we only read it.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::claims::{Claims, unverified};
+use agentwrit_protocol::{Sensitive, Ttl, UnixSeconds};
 
 /// A token as the broker gave it, with what is needed to keep it fresh.
 #[derive(Debug, Clone)]
@@ -16,32 +16,32 @@ pub struct Issued {
     pub task_id: String,
     /// How many scopes it holds.
     pub scopes: usize,
-    /// Last second in which it is good, Unix time.
-    pub exp: i64,
-    /// Whole life, seconds, at least 1.
-    pub life: i64,
+    /// Last second in which it is good.
+    pub exp: UnixSeconds,
+    /// Whole life, at least 1 s.
+    pub life: Ttl,
 }
 
 impl Issued {
     /// Reads a token's claims; `None` when it isn't a token or is never valid.
     pub fn read(token: Sensitive) -> Option<Self> {
         let claims: Claims = unverified(token.expose())?;
-        let life = claims.exp.get().checked_sub(claims.iat.get())?;
-        (life > 0).then(|| Self {
+        let life = claims.exp - claims.iat;
+        life.is_positive().then(|| Self {
             token,
             agent_id: claims.sub,
             jti: claims.jti.into(),
             task_id: claims.task_id.into(),
             scopes: claims.scope.len(),
-            exp: claims.exp.get(),
+            exp: claims.exp,
             life,
         })
     }
 
     /// The same with the life from the broker's answer; `None` when that is not above 0.
-    pub(crate) fn answered(token: Sensitive, expires_in: i64) -> Option<Self> {
+    pub(crate) fn answered(token: Sensitive, expires_in: Ttl) -> Option<Self> {
         let issued = Self::read(token)?;
-        (expires_in > 0).then_some(Self {
+        expires_in.is_positive().then_some(Self {
             life: expires_in,
             ..issued
         })
@@ -57,7 +57,10 @@ mod tests {
     #[test]
     fn claims_are_read_from_the_middle_part() {
         let issued = Issued::read(unsigned_token(100, 300, "a")).unwrap();
-        assert_eq!((issued.life, issued.scopes, issued.task_id.as_str()), (300, 1, "pod-1"));
+        assert_eq!(
+            (issued.life, issued.scopes, issued.task_id.as_str()),
+            (Ttl::seconds(300), 1, "pod-1")
+        );
     }
 
     #[test]
@@ -66,6 +69,9 @@ mod tests {
             assert!(Issued::read(Sensitive::from(text)).is_none(), "{text}");
         }
         assert!(Issued::read(unsigned_token(100, 0, "a")).is_none());
-        assert!(Issued::answered(unsigned_token(100, 5, "a"), 0).is_none());
+        for expires_in in [0, -1, i64::MIN] {
+            let answered = Issued::answered(unsigned_token(100, 5, "a"), Ttl::seconds(expires_in));
+            assert!(answered.is_none(), "{expires_in}");
+        }
     }
 }

@@ -90,6 +90,7 @@ fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use agentwrit_protocol::UnixSeconds;
     use agentwrit_testkit::unsigned_token;
 
     use super::*;
@@ -110,7 +111,7 @@ mod tests {
         let Found::Token(issued) = file.find() else {
             panic!("the token is not found")
         };
-        assert_eq!(issued.exp, 400);
+        assert_eq!(issued.exp, UnixSeconds::new(400));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         file.remove().unwrap();
         file.remove().unwrap();

@@ -47,7 +47,7 @@ async fn sidecar(folder: &Path, broker_url: String) {
         broker_url,
         launch_token: "order-reader".to_owned(),
         scopes: Vec::new(),
-        ttl_seconds: None,
+        ttl: None,
         endpoint: Some(any()),
         health: any(),
         token_file: folder.join("token"),

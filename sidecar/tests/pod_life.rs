@@ -93,7 +93,7 @@ impl Pod {
             broker_url: format!("http://{}", self.broker.address),
             launch_token: "order-reader".to_owned(),
             scopes: Vec::new(),
-            ttl_seconds: None,
+            ttl: None,
             endpoint: Some(any()),
             health: any(),
             token_file: self.file(),

@@ -1,6 +1,8 @@
 //! What the agent wants done, and what it has to say.
 
-use agentwrit_protocol::{ErrorCode, Sensitive};
+use std::time::Duration;
+
+use agentwrit_protocol::{ErrorCode, Sensitive, UnixSeconds};
 
 use crate::request::BrokerRequest;
 use crate::token::Issued;
@@ -36,8 +38,8 @@ pub enum Action {
 pub enum Notice {
     /// A token of a former process is in the volume.
     Found {
-        /// Seconds until it expires.
-        seconds_left: i64,
+        /// How long it is still good.
+        left: Duration,
     },
     /// What is in the volume is not a valid token.
     FoundInvalid,
@@ -53,8 +55,8 @@ pub enum Notice {
         code: ErrorCode,
         /// The broker's sentence.
         detail: String,
-        /// Milliseconds until the next try.
-        retry_ms: i64,
+        /// Pause before the next try.
+        pause: Duration,
     },
     /// No useful answer.
     Trouble {
@@ -64,8 +66,8 @@ pub enum Notice {
         symptom: &'static str,
         /// What went wrong.
         text: String,
-        /// Milliseconds until the next try.
-        retry_ms: i64,
+        /// Pause before the next try.
+        pause: Duration,
     },
     /// The broker says that the token is no longer valid.
     NoLongerValid,
@@ -80,16 +82,13 @@ pub enum Notice {
         pod_uid: String,
     },
     /// Wall clock and monotonic clock disagree: a suspend, or a corrected clock.
-    ClockJumped {
-        /// Milliseconds, negative when backwards.
-        millis: i64,
-    },
+    ClockJumped(Jump),
     /// The token file can't be written.
     WriteFailed {
         /// The system's reason.
         reason: String,
-        /// Milliseconds until the next try.
-        retry_ms: i64,
+        /// Pause before the next try.
+        pause: Duration,
     },
     /// Told to stop.
     Stopping,
@@ -102,6 +101,15 @@ pub enum Notice {
     },
 }
 
+/// How far the wall clock moved while the monotonic one didn't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jump {
+    /// To a later time.
+    Forward(Duration),
+    /// To an earlier time.
+    Backward(Duration),
+}
+
 /// An agent's token: its id, its scopes, its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
@@ -109,6 +117,6 @@ pub struct Holding {
     pub agent_id: String,
     /// How many scopes.
     pub scopes: usize,
-    /// Last second of the token, Unix time.
-    pub exp: i64,
+    /// Last second of the token.
+    pub exp: UnixSeconds,
 }

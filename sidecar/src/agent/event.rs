@@ -1,17 +1,20 @@
 //! What happens to an agent.
 
+use std::time::Duration;
+
 use agentwrit_client::{Class, Error};
+use agentwrit_protocol::UnixMillis;
 
 use crate::request::BrokerRequest;
 use crate::token::Issued;
 
-/// A reading of both clocks, milliseconds.
+/// A reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Unix time.
-    pub wall: i64,
-    /// Since the start of the process; doesn't jump, and doesn't advance during a suspend.
-    pub mono: i64,
+    /// The wall clock.
+    pub wall: UnixMillis,
+    /// Time since the start of the process; doesn't jump, and doesn't advance during a suspend.
+    pub mono: Duration,
 }
 
 /// Why a request failed.

@@ -10,21 +10,22 @@ mod state;
 mod transitions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentwrit_protocol::{Entropy, Sensitive};
+use agentwrit_protocol::{Entropy, Sensitive, Ttl};
 
-pub use self::action::{Action, Holding, Notice};
+pub use self::action::{Action, Holding, Jump, Notice};
 pub use self::event::{Event, Failure, Found, Now};
 
 use self::state::{ExpiresBy, Origin, State};
 use crate::schedule::Schedule;
 
-/// Seconds for which the predecessor of a renewed token is still valid.
-pub(crate) const OVERLAP_SECONDS: i64 = 10;
+/// How long the predecessor of a renewed token is still valid.
+pub(crate) const OVERLAP: Ttl = Ttl::seconds(10);
 /// Longest time between two looks at the clocks.
-const CLOCK_CHECK_MS: i64 = 5_000;
-/// A larger disagreement of the clocks is a jump.
-const JUMP_MS: i64 = 2_000;
+const CLOCK_CHECK: Duration = Duration::from_secs(5);
+/// Clocks that disagree by more have jumped.
+const AGREEMENT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
@@ -75,10 +76,10 @@ impl Agent {
         self.state.held().is_some_and(|held| held.origin == Origin::Written)
     }
 
-    /// When [`Agent::handle`] must be called at the latest, on the monotonic clock, milliseconds.
-    pub fn deadline(&self) -> i64 {
-        let mut soonest = self.last.map_or(0, |last| last.mono).saturating_add(CLOCK_CHECK_MS);
-        let mut consider = |at: i64| soonest = soonest.min(at);
+    /// When [`Agent::handle`] must be called at the latest, on the monotonic clock.
+    pub fn deadline(&self) -> Duration {
+        let mut soonest = self.last.unwrap_or_default().mono.saturating_add(CLOCK_CHECK);
+        let mut consider = |at: Duration| soonest = soonest.min(at);
         if let Some(held) = self.state.held() {
             consider(held.expires.mono);
             // While stopping, nothing is written or validated any more: those times would pass and never be served.
@@ -123,15 +124,20 @@ impl Agent {
 
     fn watch_clocks(&mut self, now: Now) -> Option<Action> {
         let last = self.last.replace(now)?;
-        let millis = (now.wall - last.wall) - (now.mono - last.mono);
-        if millis.abs() <= JUMP_MS {
+        let expected = last.wall + now.mono.saturating_sub(last.mono);
+        let (ahead, behind) = (now.wall.since(expected), expected.since(now.wall));
+        let jump = if ahead > AGREEMENT {
+            Jump::Forward(ahead)
+        } else if behind > AGREEMENT {
+            Jump::Backward(behind)
+        } else {
             return None;
-        }
+        };
         if let State::Holding { held, renew_at } = &mut self.state {
             *renew_at = now.mono;
             held.expires_by = ExpiresBy::MonotonicClock;
         }
-        Some(Action::Tell(Notice::ClockJumped { millis }))
+        Some(Action::Tell(Notice::ClockJumped(jump)))
     }
 
     /// Drops the token when it has expired.

@@ -1,5 +1,7 @@
 //! SIGTERM: give the token back, remove the file, end.
 
+use std::time::Duration;
+
 use agentwrit_client::Class;
 
 use super::action::{Action, Notice};
@@ -8,11 +10,11 @@ use super::state::State;
 use super::{Agent, Request};
 
 /// Longest time from SIGTERM to the end.
-const STOP_MS: i64 = 8_000;
+const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// Longest wait for the answer of a registration or renewal: the token that it may bring must be released too.
-const WAIT_MS: i64 = 3_000;
+const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 /// Pause between two tries to release.
-const AGAIN_MS: i64 = 1_000;
+const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn stop(&mut self, now: Now) -> Vec<Action> {
@@ -21,8 +23,8 @@ impl Agent {
         }
         self.state = State::Stopping {
             held: self.take_state().into_held(),
-            until: now.mono.saturating_add(STOP_MS),
-            wait: now.mono.saturating_add(WAIT_MS),
+            until: now.mono.saturating_add(STOP_LIMIT),
+            wait: now.mono.saturating_add(ANSWER_LIMIT),
             release_at: now.mono,
         };
         vec![Action::Tell(Notice::Stopping)]
@@ -61,7 +63,7 @@ impl Agent {
         let notice = match result {
             Ok(()) => Notice::Released,
             Err(failure) => {
-                let again = now.mono.saturating_add(AGAIN_MS);
+                let again = now.mono.saturating_add(RELEASE_PAUSE);
                 if !matches!(failure.class, Class::Denied(_)) && again < *until {
                     *release_at = again;
                     return Vec::new();

@@ -1,11 +1,14 @@
 //! The agent's states, and the token that it holds in some of them.
 
+use std::time::Duration;
+
 use agentwrit_protocol::Sensitive;
 
 use super::event::Now;
 use crate::schedule::Schedule;
 use crate::token::Issued;
 
+/// The moments in it are of the monotonic clock ([`Now::mono`]).
 #[derive(Debug)]
 pub(super) enum State {
     /// Before [`super::Event::Started`].
@@ -13,23 +16,23 @@ pub(super) enum State {
     /// Wants a first token, or another in place of `old`, which may still be accepted.
     Registering {
         old: Option<Held>,
-        at: i64,
+        at: Duration,
     },
     /// Holds one and keeps it fresh.
     Holding {
         held: Held,
-        renew_at: i64,
+        renew_at: Duration,
     },
     /// Revoked by a person: tries to register now and then, until it is released.
     Quarantined {
-        at: i64,
+        at: Duration,
     },
     /// Stopping: gives the token back.
     Stopping {
         held: Option<Held>,
-        until: i64,
-        wait: i64,
-        release_at: i64,
+        until: Duration,
+        wait: Duration,
+        release_at: Duration,
     },
     Stopped,
 }
@@ -83,7 +86,7 @@ pub(super) struct Held {
     pub(super) expires_by: ExpiresBy,
     pub(super) origin: Origin,
     pub(super) standing: Standing,
-    pub(super) validate_at: i64,
+    pub(super) validate_at: Duration,
     /// The log already says that validation gets no answer.
     pub(super) outage_logged: bool,
     pub(super) renewal: Renewal,
@@ -96,7 +99,7 @@ pub(super) enum Origin {
     /// that process was given another just before its end, this one is valid for the overlap only.
     Found { recheck: bool },
     /// This process got it, and writes it at `write_at`; `None` while it is being written.
-    Received { write_at: Option<i64> },
+    Received { write_at: Option<Duration> },
     /// This process got it and wrote it.
     Written,
 }
@@ -129,13 +132,13 @@ pub(super) struct Renewal {
 }
 
 impl Held {
-    /// A token with `life_ms` left from `since`.
-    pub(super) fn new(issued: Issued, origin: Origin, since: Now, life_ms: i64, validate_at: i64) -> Self {
+    /// A token with `life` left from `since`.
+    pub(super) fn new(issued: Issued, origin: Origin, since: Now, life: Duration, validate_at: Duration) -> Self {
         Self {
             issued,
             expires: Now {
-                wall: since.wall.saturating_add(life_ms),
-                mono: since.mono.saturating_add(life_ms),
+                wall: since.wall + life,
+                mono: since.mono.saturating_add(life),
             },
             expires_by: ExpiresBy::EitherClock,
             origin,

@@ -1,17 +1,19 @@
 //! What each event changes.
 
+use std::time::Duration;
+
 use agentwrit_client::Class;
 use agentwrit_protocol::ErrorCode;
 
 use super::action::{Action, Holding, Notice};
 use super::event::{Event, Failure, Found, Now};
 use super::state::{ExpiresBy, Held, Origin, Standing, State};
-use super::{Agent, OVERLAP_SECONDS};
-use crate::schedule::{AWAY_CAP_MS, QUARANTINE, REFUSED_CAP_MS, VALIDATION};
+use super::{Agent, OVERLAP};
+use crate::schedule::{AWAY_CAP, QUARANTINE, REFUSED_CAP, VALIDATION};
 use crate::token::Issued;
 
 /// Shortest pause between renewals near a token's end.
-const LAST_TRIES_MS: i64 = 500;
+const LAST_TRIES: Duration = Duration::from_millis(500);
 
 const REJECTED: &str = "the broker no longer accepts it";
 
@@ -45,14 +47,11 @@ impl Agent {
     fn started(&mut self, now: Now, found: Found) -> Vec<Action> {
         let (old, actions) = match found {
             Found::Nothing => (None, Vec::new()),
-            Found::Token(issued) if issued.exp.saturating_mul(1_000) > now.wall => {
-                let left = issued.exp.saturating_mul(1_000).saturating_sub(now.wall);
+            Found::Token(issued) if issued.exp.start() > now.wall => {
+                let left = issued.exp.start().since(now.wall);
                 self.pod_uid.clone_from(&issued.task_id);
                 let held = Held::new(issued, Origin::Found { recheck: true }, now, left, now.mono);
-                let notice = Notice::Found {
-                    seconds_left: left / 1_000,
-                };
-                (Some(held), vec![Action::Tell(notice)])
+                (Some(held), vec![Action::Tell(Notice::Found { left })])
             }
             Found::Token(_) | Found::Invalid => (None, vec![Action::Tell(Notice::FoundInvalid), Action::Remove]),
         };
@@ -62,7 +61,7 @@ impl Agent {
 
     /// A token from the broker: keep it, write it, plan its renewal. Its life counts from `since`.
     fn accept(&mut self, now: Now, since: Now, issued: Issued) -> Holding {
-        let life = issued.life.saturating_mul(1_000);
+        let life = issued.life.duration();
         let holding = Holding {
             agent_id: issued.agent_id.clone(),
             scopes: issued.scopes,
@@ -70,18 +69,18 @@ impl Agent {
         };
         self.pod_uid.clone_from(&issued.task_id);
         self.failures = 0;
-        let share = (!self.is_stopping()).then(|| self.schedule.between(750, 850));
+        let renewal_age = (!self.is_stopping()).then(|| self.schedule.renewal_age(life));
         let origin = Origin::Received {
             write_at: Some(now.mono),
         };
-        let validate_at = now.mono + self.schedule.draw(VALIDATION);
+        let validate_at = now.mono.saturating_add(self.schedule.draw(VALIDATION));
         let held = Held::new(issued, origin, since, life, validate_at);
-        match (&mut self.state, share) {
+        match (&mut self.state, renewal_age) {
             (State::Stopping { held: slot, .. }, _) => *slot = Some(held),
-            (_, Some(share)) => {
+            (_, Some(age)) => {
                 self.state = State::Holding {
                     held,
-                    renew_at: since.mono.saturating_add(life.saturating_mul(share) / 1_000),
+                    renew_at: since.mono.saturating_add(age),
                 }
             }
             (_, None) => {}
@@ -99,9 +98,9 @@ impl Agent {
         }
         let pause = match (&self.state, failure.class) {
             (State::Quarantined { .. }, _) => self.schedule.draw(QUARANTINE),
-            (_, Class::Retry(after)) => self.schedule.back_off(self.failures, AWAY_CAP_MS, after),
-            (_, Class::RateLimited(after)) => self.schedule.back_off(self.failures, REFUSED_CAP_MS, after),
-            (_, Class::Denied(_)) => self.schedule.back_off(self.failures, REFUSED_CAP_MS, None),
+            (_, Class::Retry(after)) => self.schedule.back_off(self.failures, AWAY_CAP, after),
+            (_, Class::RateLimited(after)) => self.schedule.back_off(self.failures, REFUSED_CAP, after),
+            (_, Class::Denied(_)) => self.schedule.back_off(self.failures, REFUSED_CAP, None),
         };
         let at = now.mono.saturating_add(pause);
         self.state = match self.take_state() {
@@ -133,11 +132,11 @@ impl Agent {
                 held.renewal.time_corrected = true;
                 held.renewal.tries = held.renewal.tries.saturating_sub(1);
                 *renew_at = now.mono;
-                vec![tell(failure, 0)]
+                vec![tell(failure, Duration::ZERO)]
             }
             Class::Denied(code) => self.renewal_refused(now, code, failure),
             Class::Retry(after) | Class::RateLimited(after) => {
-                let cap = (held.expires.mono.saturating_sub(now.mono) / 4).clamp(LAST_TRIES_MS, AWAY_CAP_MS);
+                let cap = (held.expires.mono.saturating_sub(now.mono) / 4).clamp(LAST_TRIES, AWAY_CAP);
                 let pause = self.schedule.back_off(self.failures, cap, after);
                 *renew_at = now.mono.saturating_add(pause);
                 vec![tell(failure, pause)]
@@ -151,8 +150,8 @@ impl Agent {
             | ErrorCode::Superseded
             | ErrorCode::PolicyChanged
             | ErrorCode::Unauthorized
-            | ErrorCode::NotFound => 0,
-            _ => self.schedule.back_off(1, REFUSED_CAP_MS, None),
+            | ErrorCode::NotFound => Duration::ZERO,
+            _ => self.schedule.back_off(1, REFUSED_CAP, None),
         };
         // After a try whose answer was lost, our token may be the predecessor of one that the broker has already given:
         // then `revoked` isn't a person's decision. If it is, the launch that follows is refused with the same code.
@@ -185,7 +184,7 @@ impl Agent {
                 held.outage_logged = false;
                 if held.origin == (Origin::Found { recheck: true }) {
                     held.origin = Origin::Found { recheck: false };
-                    held.validate_at = now.mono.saturating_add(OVERLAP_SECONDS * 1_000);
+                    held.validate_at = now.mono.saturating_add(OVERLAP.duration());
                 }
                 Vec::new()
             }
@@ -221,11 +220,11 @@ impl Agent {
             }
             Err(reason) => {
                 self.write_failures = self.write_failures.saturating_add(1);
-                let retry_ms = self.schedule.back_off(self.write_failures, AWAY_CAP_MS, None);
+                let pause = self.schedule.back_off(self.write_failures, AWAY_CAP, None);
                 held.origin = Origin::Received {
-                    write_at: Some(now.mono.saturating_add(retry_ms)),
+                    write_at: Some(now.mono.saturating_add(pause)),
                 };
-                vec![Action::Tell(Notice::WriteFailed { reason, retry_ms })]
+                vec![Action::Tell(Notice::WriteFailed { reason, pause })]
             }
         }
     }
@@ -250,7 +249,7 @@ impl Agent {
     }
 }
 
-fn tell(failure: Failure, retry_ms: i64) -> Action {
+fn tell(failure: Failure, pause: Duration) -> Action {
     let Failure {
         request,
         class,
@@ -262,13 +261,13 @@ fn tell(failure: Failure, retry_ms: i64) -> Action {
             request,
             code,
             detail: text,
-            retry_ms,
+            pause,
         },
         Class::Retry(_) | Class::RateLimited(_) => Notice::Trouble {
             request,
             symptom,
             text,
-            retry_ms,
+            pause,
         },
     })
 }

@@ -1,11 +1,12 @@
 //! Clocks that jump.
 
-use agentwrit_protocol::ErrorCode;
+use std::time::Duration;
+
 use agentwrit_protocol::clock::Clock;
+use agentwrit_protocol::{ErrorCode, Ttl, UnixSeconds};
 
 use super::pod::{AWAY, Pod, denied, failure};
-use agentwrit_sidecar::BrokerRequest;
-use agentwrit_sidecar::Event;
+use agentwrit_sidecar::{BrokerRequest, Event, Found, Issued};
 
 #[test]
 fn a_suspended_machine_renews_as_soon_as_it_wakes() {
@@ -55,5 +56,29 @@ fn a_clock_set_back_renews_and_lengthens_nothing() {
             _ => break,
         }
     }
-    assert_eq!(pod.mono.unix_seconds().get(), 300);
+    assert_eq!(pod.mono.monotonic(), Duration::from_mins(5));
+}
+
+#[test]
+fn a_life_without_end_and_clocks_far_off_do_no_harm() {
+    let endless = |issued| Issued {
+        exp: UnixSeconds::new(i64::MAX),
+        life: Ttl::seconds(i64::MAX),
+        ..issued
+    };
+    for wall in [0, 250_000_000_000] {
+        let mut pod = Pod::new();
+        pod.wall.set_wall(wall);
+        let found = endless(pod.issued("old", 300));
+        assert_eq!(pod.start(Found::Token(found)), ["say Found", "validate old"]);
+        assert_eq!(pod.happens(Event::Validated(Ok(true))), ["register"]);
+        let issued = endless(pod.issued("a", 300));
+        assert_eq!(
+            pod.happens(Event::Registered(Ok(issued))),
+            ["say Registered", "write a"]
+        );
+        pod.written();
+        assert_eq!(pod.next().0, ["validate a"]);
+        assert!(pod.agent.is_ready());
+    }
 }

@@ -4,6 +4,7 @@ use agentwrit_client::Class;
 use agentwrit_protocol::clock::{Clock, ManualClock, SequenceEntropy};
 use agentwrit_protocol::{ErrorCode, Sensitive};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_sidecar::BrokerRequest;
 use agentwrit_sidecar::Issued;
@@ -39,8 +40,8 @@ impl Pod {
 
     pub fn happens(&mut self, event: Event) -> Vec<String> {
         let now = Now {
-            wall: self.wall.unix_millis().get(),
-            mono: self.mono.unix_millis().get(),
+            wall: self.wall.unix_millis(),
+            mono: self.mono.monotonic(),
         };
         self.agent.handle(now, event).iter().map(shown).collect()
     }
@@ -75,37 +76,47 @@ impl Pod {
         self.happens(Event::Renewed(Err(failure(BrokerRequest::Renew, class))))
     }
 
+    /// Both clocks move on, by whole milliseconds.
+    fn pass(&self, length: Duration) {
+        let millis = length.as_millis().try_into().unwrap();
+        self.wall.advance_millis(millis);
+        self.mono.advance_millis(millis);
+    }
+
+    /// Time since this reading of the monotonic clock.
+    pub fn passed(&self, since: Duration) -> Duration {
+        self.mono.monotonic().checked_sub(since).unwrap()
+    }
+
     /// Both clocks move on and the deadline is looked at.
-    pub fn after(&mut self, seconds: i64) -> Vec<String> {
-        self.wall.advance(seconds);
-        self.mono.advance(seconds);
+    pub fn after(&mut self, seconds: u64) -> Vec<String> {
+        self.pass(Duration::from_secs(seconds));
         self.happens(Event::Tick)
     }
 
     /// Lets time pass, at the agent's own deadlines, until it wants something; answers what and after how many
     /// seconds, at most a day.
-    pub fn next(&mut self) -> (Vec<String>, i64) {
-        let begin = self.mono.unix_millis().get();
+    pub fn next(&mut self) -> (Vec<String>, u64) {
+        let begin = self.mono.monotonic();
         loop {
-            let step = (self.agent.deadline() - self.mono.unix_millis().get()).max(1);
-            self.wall.advance_millis(step);
-            self.mono.advance_millis(step);
+            let step = self.agent.deadline().saturating_sub(self.mono.monotonic());
+            self.pass(step.max(Duration::from_millis(1)));
             let wanted = self.happens(Event::Tick);
-            let passed = self.mono.unix_millis().get() - begin;
-            assert!(passed < 86_400_000, "nothing happens for a day");
+            let passed = self.passed(begin);
+            assert!(passed < Duration::from_hours(24), "nothing happens for a day");
             if !wanted.is_empty() {
-                return (wanted, passed / 1_000);
+                return (wanted, passed.as_secs());
             }
         }
     }
 
     /// As `next`, answering every validation with "it stands".
-    pub fn next_but_validation(&mut self) -> (Vec<String>, i64) {
-        let begin = self.mono.unix_millis().get();
+    pub fn next_but_validation(&mut self) -> (Vec<String>, u64) {
+        let begin = self.mono.monotonic();
         loop {
             let (wanted, _) = self.next();
             if !wanted.iter().all(|want| want.starts_with("validate")) {
-                return (wanted, (self.mono.unix_millis().get() - begin) / 1_000);
+                return (wanted, self.passed(begin).as_secs());
             }
             assert_eq!(self.happens(Event::Validated(Ok(true))), [""; 0]);
         }

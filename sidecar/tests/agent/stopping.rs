@@ -40,7 +40,7 @@ fn a_stop_during_registration_waits_and_releases_the_token() {
 
 #[test]
 fn being_stopped_never_spins() {
-    let later = |pod: &Pod| pod.agent.deadline() > pod.mono.unix_millis().get();
+    let later = |pod: &Pod| pod.agent.deadline() > pod.mono.monotonic();
     let mut pod = Pod::new();
     pod.start(Found::Nothing);
     pod.happens(Event::Stop);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agentwrit_protocol::Clock;
+use agentwrit_protocol::{Clock, Ttl, UnixMillis, UnixSeconds};
 use agentwrit_testkit::{Call, FakeReply, claims};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,23 +15,25 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 pub(crate) const POD: &str = "0b5c6a52-pod";
+/// How long a token still stands after its renewal.
+const OVERLAP: Ttl = Ttl::seconds(10);
 const NONCE: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 #[derive(Default)]
 struct State {
     scripts: HashMap<String, VecDeque<(u16, Value)>>,
-    /// Tokens, and when they were issued, Unix milliseconds.
-    issued: Vec<(String, i64)>,
+    /// Tokens, and when they were issued.
+    issued: Vec<(String, UnixMillis)>,
     /// Of the last registration, base64.
     public_key: String,
-    /// Seconds that its clock is ahead of the pod's.
-    ahead: i64,
+    /// How far its clock is ahead of the pod's.
+    ahead: Ttl,
 }
 
 /// What it answers, and by which clock.
 #[derive(Clone)]
 struct Answers {
-    life: i64,
+    life: Ttl,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct FakeBroker {
 impl FakeBroker {
     pub(crate) async fn start(clock: Arc<dyn Clock>, life: i64) -> Self {
         let answers = Answers {
-            life,
+            life: Ttl::seconds(life),
             clock,
             state: Arc::default(),
         };
@@ -78,7 +80,7 @@ impl FakeBroker {
 
     /// Its clock is so many seconds ahead of the pod's.
     pub(crate) fn ahead(&self, seconds: i64) {
-        self.answers.state().ahead = seconds;
+        self.answers.state().ahead = Ttl::seconds(seconds);
     }
 
     pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
@@ -107,7 +109,7 @@ impl FakeBroker {
         let mut later = state.issued.iter().skip_while(|(issued, _)| issued != token);
         let known = later.next().is_some();
         let superseded = later.next().map(|(_, at)| *at);
-        known && superseded.is_none_or(|at| self.answers.clock.unix_millis().get() < at + 10_000)
+        known && superseded.is_none_or(|at| self.answers.clock.unix_millis() < at + OVERLAP)
     }
 }
 
@@ -116,14 +118,14 @@ impl Answers {
         self.state.lock()
     }
 
-    fn unix_seconds(&self) -> i64 {
-        self.clock.unix_seconds().get() + self.state().ahead
+    fn unix_seconds(&self) -> UnixSeconds {
+        self.clock.unix_seconds() + self.state().ahead
     }
 
     fn answer(&self, call: &Call) -> FakeReply {
         let scripted = self.state().scripts.get_mut(&call.path).and_then(VecDeque::pop_front);
         let (status, value) = scripted.unwrap_or_else(|| self.happy(call));
-        let date = OffsetDateTime::from_unix_timestamp(self.unix_seconds()).unwrap();
+        let date = OffsetDateTime::from_unix_timestamp(self.unix_seconds().get()).unwrap();
         let date = date.format(&Rfc2822).unwrap().replace("+0000", "GMT");
         let reply = FakeReply::json(status, &value).header("date", date);
         if status == 429 || status == 503 {
@@ -134,7 +136,7 @@ impl Answers {
 
     /// A token that looks like the `number`-th.
     fn token(&self, number: usize) -> String {
-        let iat = self.clock.unix_seconds().get();
+        let iat = self.clock.unix_seconds();
         let claims = json!({
             "iss": "", "sub": format!("spiffe://d/agent/k8s.shop.orders/{POD}/0001"), "exp": iat + self.life,
             "nbf": iat, "iat": iat, "jti": format!("jti-{number}"), "scope": ["read:orders:*"], "task_id": POD,
@@ -148,7 +150,7 @@ impl Answers {
     fn issue(&self) -> Value {
         let mut state = self.state();
         let token = self.token(state.issued.len() + 1);
-        state.issued.push((token.clone(), self.clock.unix_millis().get()));
+        state.issued.push((token.clone(), self.clock.unix_millis()));
         json!({
             "agent_id": format!("spiffe://d/agent/k8s.shop.orders/{POD}/0001"),
             "access_token": token,
@@ -169,7 +171,8 @@ impl Answers {
             .unwrap()
             .verify_strict(text.as_bytes(), &Signature::from_slice(&signature).unwrap())
             .unwrap();
-        (time.parse::<i64>().unwrap() - self.unix_seconds()).abs() <= 60
+        let off = UnixSeconds::new(time.parse().unwrap()) - self.unix_seconds();
+        off.get().abs() <= 60
     }
 
     fn happy(&self, call: &Call) -> (u16, Value) {
