@@ -7,6 +7,7 @@ mod backoff;
 mod config;
 mod context;
 mod http;
+mod kubernetes_time;
 mod leader;
 mod metrics;
 mod pki;

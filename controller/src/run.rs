@@ -113,7 +113,7 @@ pub async fn run(
     };
     metrics
         .ca_not_after
-        .set(not_after(authority.certificate()).unwrap_or_default());
+        .set(not_after(authority.certificate()).unwrap_or_default().get());
 
     let (elector, leadership) = Elector::new(
         system.client.clone(),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use agentwrit_protocol::{Clock, StoreMark};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 
 use super::leadership::{Claim, Leadership, Seen};
 use super::lease_step::{Memory, Step, decide};
+use crate::kubernetes_time::timestamp;
 use crate::metrics::Metrics;
 use crate::report::{Categorised, Category, Reporter};
 
@@ -188,7 +188,7 @@ impl Elector {
     }
 
     fn record(&self, present: Option<Lease>, epoch: i64, acquire: bool) -> Lease {
-        let now = MicroTime(Timestamp::from_second(self.clock.unix_seconds().get()).unwrap_or(Timestamp::UNIX_EPOCH));
+        let now = MicroTime(timestamp(self.clock.unix_seconds()));
         let mut lease = present.unwrap_or_else(|| Lease {
             metadata: ObjectMeta {
                 name: Some(LEASE_NAME.to_owned()),

@@ -1,5 +1,6 @@
 //! The certificate authority of the installation, and the leaves that it signs.
 
+use agentwrit_protocol::{Ttl, UnixSeconds};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -7,7 +8,7 @@ use rcgen::{
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::PkiError;
 
@@ -118,11 +119,11 @@ impl Authority {
     }
 
     /// Why a stored leaf has to be replaced, if it has to be.
-    pub(crate) fn stale(&self, leaf: &str, names: &[String], now: OffsetDateTime) -> Option<String> {
+    pub(crate) fn stale(&self, leaf: &str, names: &[String], now: UnixSeconds) -> Option<String> {
         let checked = with_certificate(leaf, |leaf| {
             let validity = leaf.validity();
-            let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-            if now.unix_timestamp() >= to - (to - from) / 3 {
+            let (from, to) = (second(validity.not_before), second(validity.not_after));
+            if now >= to - Ttl::seconds((to - from).get() / 3) {
                 return Some("less than a third of its life is left".to_owned());
             }
             if names_of(leaf) != names.iter().cloned().collect() {
@@ -137,11 +138,15 @@ impl Authority {
     }
 }
 
-/// When a certificate expires, Unix seconds.
+/// When a certificate expires.
 ///
 /// Fails when it can't be read.
-pub(crate) fn not_after(pem: &str) -> Result<i64, String> {
-    with_certificate(pem, |certificate| certificate.validity().not_after.timestamp())
+pub(crate) fn not_after(pem: &str) -> Result<UnixSeconds, String> {
+    with_certificate(pem, |certificate| second(certificate.validity().not_after))
+}
+
+fn second(time: ASN1Time) -> UnixSeconds {
+    UnixSeconds::new(time.timestamp())
 }
 
 fn names_of(leaf: &X509Certificate<'_>) -> std::collections::BTreeSet<String> {
@@ -179,8 +184,10 @@ fn name(common_name: &str) -> DistinguishedName {
 mod tests {
     use super::*;
 
+    const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
+
     fn now() -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
+        OffsetDateTime::from_unix_timestamp(NOW.get()).unwrap()
     }
 
     fn names() -> Vec<String> {
@@ -192,11 +199,9 @@ mod tests {
         let pair = Authority::generate("agentwrit-system", now()).unwrap();
         let authority = Authority::from_pem(&pair).unwrap();
         let leaf = authority.issue(&names(), now()).unwrap();
-        assert_eq!(authority.stale(&leaf.certificate, &names(), now()), None);
-        assert_eq!(
-            not_after(&leaf.certificate).unwrap(),
-            (now() + LEAF_LIFE).unix_timestamp()
-        );
+        assert_eq!(authority.stale(&leaf.certificate, &names(), NOW), None);
+        let life = Ttl::seconds(LEAF_LIFE.whole_seconds());
+        assert_eq!(not_after(&leaf.certificate), Ok(NOW + life));
     }
 
     #[test]
@@ -204,16 +209,16 @@ mod tests {
         let authority = Authority::from_pem(&Authority::generate("a", now()).unwrap()).unwrap();
         let other = Authority::from_pem(&Authority::generate("a", now()).unwrap()).unwrap();
         let leaf = authority.issue(&names(), now()).unwrap().certificate;
-        let why = |authority: &Authority, names: &[String], days| {
+        let why = |authority: &Authority, names: &[String], days: i64| {
             authority
-                .stale(&leaf, names, now() + Duration::days(days))
+                .stale(&leaf, names, NOW + Ttl::seconds(days * 86_400))
                 .unwrap_or_default()
         };
         assert_eq!(why(&authority, &names(), 59), "");
         assert!(why(&authority, &names(), 60).contains("third"));
         assert!(why(&authority, &["other".to_owned()], 1).contains("names"));
         assert!(why(&other, &names(), 1).contains("another CA"));
-        assert!(authority.stale("garbage", &names(), now()).is_some());
+        assert!(authority.stale("garbage", &names(), NOW).is_some());
     }
 
     #[test]

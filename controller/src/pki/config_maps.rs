@@ -145,7 +145,7 @@ fn doing(namespace: &str) -> String {
 fn slow(namespace: &str) -> PkiError {
     PkiError::Slow {
         doing: doing(namespace),
-        seconds: API_TIMEOUT.as_secs(),
+        limit: API_TIMEOUT,
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod secrets;
 pub(crate) mod signing_key;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -86,12 +87,12 @@ pub enum PkiError {
         source: Box<kube::Error>,
     },
     /// The API server took too long.
-    #[error("{doing} took more than {seconds} s")]
+    #[error("{doing} took more than {} s", limit.as_secs())]
     Slow {
         /// What we were doing.
         doing: String,
         /// How long we waited.
-        seconds: u64,
+        limit: Duration,
     },
 }
 

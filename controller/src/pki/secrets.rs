@@ -90,7 +90,7 @@ impl Secrets {
             });
         }
         let leaf = text(&stored, CERTIFICATE).unwrap_or_default();
-        let Some(why) = authority.stale(&leaf, &names, clock.now()) else {
+        let Some(why) = authority.stale(&leaf, &names, clock.unix_seconds()) else {
             return Ok(());
         };
         let pair = authority.issue(&names, clock.now())?;

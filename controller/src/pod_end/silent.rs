@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::inject::CONTAINER_NAME;
 use agentwrit_protocol::k8s::LivePod;
+use agentwrit_protocol::{Clock, UnixSeconds};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::runtime::events::EventType;
 use kube::runtime::watcher::Event;
@@ -22,6 +22,7 @@ use super::head::PodHead;
 use super::known::number_of;
 use super::waiting::{Wait, Waiting};
 use super::{API_TIMEOUT, BrokersPods, known};
+use crate::kubernetes_time::second;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -185,7 +186,7 @@ enum Seen {
     Silent,
 }
 
-fn seen(uid: &str, pod: Option<&Pod>, unix_seconds: i64) -> Seen {
+fn seen(uid: &str, pod: Option<&Pod>, now: UnixSeconds) -> Seen {
     let Some(pod) = pod.filter(|pod| pod.meta().uid.as_deref() == Some(uid)) else {
         return Seen::Gone;
     };
@@ -203,8 +204,8 @@ fn seen(uid: &str, pod: Option<&Pod>, unix_seconds: i64) -> Seen {
     let Some(started) = started else {
         return Seen::NotYet(None);
     };
-    let runs = u64::try_from(unix_seconds.saturating_sub(started.0.as_second())).unwrap_or(0);
-    match REPORT_AFTER.checked_sub(Duration::from_secs(runs)) {
+    let runs = (now - second(started)).duration();
+    match REPORT_AFTER.checked_sub(runs) {
         Some(rest) if !rest.is_zero() => Seen::NotYet(Some(rest)),
         _ => Seen::Silent,
     }
@@ -244,7 +245,7 @@ impl SilentPodReporter {
             // The comparison of pods reports an API server that doesn't answer.
             return self.silent.later(&pod.uid, None, Instant::now());
         };
-        match seen(&pod.uid, found.as_ref(), self.clock.unix_seconds().get()) {
+        match seen(&pod.uid, found.as_ref(), self.clock.unix_seconds()) {
             Seen::Gone => self.silent.settle(&pod.uid),
             Seen::NotYet(rest) => self.silent.later(&pod.uid, rest, Instant::now()),
             Seen::Silent if self.report(pod).await => self.silent.settle(&pod.uid),

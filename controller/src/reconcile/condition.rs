@@ -1,9 +1,10 @@
 //! The conditions of an object, computed as plain data.
 
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
+use agentwrit_protocol::UnixSeconds;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
-use time::OffsetDateTime;
+
+use crate::kubernetes_time::timestamp;
 
 /// Why an object is ready or not; the closed set of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +136,7 @@ pub(crate) fn change(
     conditions: &[Condition],
     wanted: &Wanted,
     generation: Option<i64>,
-    now: OffsetDateTime,
+    now: UnixSeconds,
 ) -> Option<Change> {
     let before = find(conditions, wanted.type_);
     let same_status = before.is_some_and(|c| c.status == wanted.status());
@@ -148,7 +149,7 @@ pub(crate) fn change(
     }
     let last_transition_time = match before {
         Some(before) if same_status => before.last_transition_time.clone(),
-        _ => Time(Timestamp::from_second(now.unix_timestamp()).unwrap_or(Timestamp::UNIX_EPOCH)),
+        _ => Time(timestamp(now)),
     };
     Some(Change {
         condition: Condition {
@@ -181,7 +182,7 @@ pub(crate) fn changes(
     wanted: &[Wanted],
     kept: &[&str],
     generation: Option<i64>,
-    now: OffsetDateTime,
+    now: UnixSeconds,
 ) -> Option<Changes> {
     let (mut all, mut flipped, mut is_new) = (Vec::new(), Vec::new(), false);
     for type_ in TYPES {
@@ -214,12 +215,12 @@ pub(crate) fn changes(
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+    fn change(conditions: &[Condition], ready: &Ready, generation: Option<i64>, now: UnixSeconds) -> Option<Change> {
+        super::change(conditions, &Wanted::from(ready), generation, now)
     }
 
-    fn change(conditions: &[Condition], ready: &Ready, generation: Option<i64>, now: OffsetDateTime) -> Option<Change> {
-        super::change(conditions, &Wanted::from(ready), generation, now)
+    fn at(seconds: i64) -> UnixSeconds {
+        UnixSeconds::new(seconds)
     }
 
     fn seconds(change: &Change) -> i64 {

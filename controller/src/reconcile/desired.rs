@@ -165,9 +165,9 @@ fn put<K: ResourceExt, S>(object: &K, state: PolicyState, reason: Option<Reason>
 mod tests {
     use super::*;
     use agentwrit_crds::{AgentAppSpec, AgentAppStatus, AppReference, DeletionPolicy};
+    use agentwrit_protocol::UnixSeconds;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
-    use time::OffsetDateTime;
 
     fn app(scopes: &[&str]) -> AgentApp {
         let mut app = AgentApp::new(
@@ -211,7 +211,7 @@ mod tests {
         let mut was_refused = good.clone();
         let refusal = Ready::new(Reason::BrokerRefused, "no");
         let change =
-            crate::reconcile::condition::change(&[], &(&refusal).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
+            crate::reconcile::condition::change(&[], &(&refusal).into(), Some(2), UnixSeconds::default()).unwrap();
         was_refused.status = Some(AgentAppStatus {
             conditions: vec![change.condition],
             ..AgentAppStatus::default()
@@ -243,7 +243,7 @@ mod tests {
         let mut app = app(&["read:orders:*"]);
         let away = Ready::new(Reason::BrokerUnavailable, "away");
         let change =
-            crate::reconcile::condition::change(&[], &(&away).into(), Some(2), OffsetDateTime::UNIX_EPOCH).unwrap();
+            crate::reconcile::condition::change(&[], &(&away).into(), Some(2), UnixSeconds::default()).unwrap();
         app.status = Some(AgentAppStatus {
             conditions: vec![change.condition],
             ..AgentAppStatus::default()

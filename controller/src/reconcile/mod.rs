@@ -22,6 +22,7 @@ pub(crate) mod watches;
 use std::sync::Arc;
 
 use agentwrit_crds::{AgentApp, LaunchToken};
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::inject::ANNOTATION_RELEASE_FINALIZER;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -29,6 +30,7 @@ use kube::{Resource, ResourceExt};
 use tokio::task::JoinSet;
 
 use crate::context::{Context, ReconcileFeeds};
+use crate::kubernetes_time::second;
 use crate::leader::broker_sync::BrokerSync;
 pub(crate) use error::ReconcileError;
 use policy_resource::PolicyResource;
@@ -44,7 +46,7 @@ const STATUS_MANAGER: &str = "agentwrit-controller";
 pub(crate) struct Version {
     uid: String,
     generation: Option<i64>,
-    deleted_at: Option<i64>,
+    deleted_at: Option<UnixSeconds>,
     release: Option<String>,
 }
 
@@ -54,7 +56,7 @@ impl Version {
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation,
-            deleted_at: meta.deletion_timestamp.as_ref().map(|at| at.0.as_second()),
+            deleted_at: meta.deletion_timestamp.as_ref().map(second),
             release: object.annotations().get(ANNOTATION_RELEASE_FINALIZER).cloned(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
 use agentwrit_protocol::excerpt::truncate;
 use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
+use agentwrit_protocol::{Ttl, UnixSeconds};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -15,12 +16,13 @@ use super::condition::{Ready, Reason, Wanted};
 use super::policy_resource::PolicyResource;
 use super::{ReconcileError, STATUS_MANAGER, Version};
 use crate::context::Context;
+use crate::kubernetes_time::second;
 use crate::pki::config_maps::MAX_MESSAGE;
 use crate::policy_client::{BrokerError, PolicyKey, PolicySpec};
 use crate::report::chain;
 
 /// A broker that stays away this long shows in the condition of an object that is being deleted.
-const LONG_DELETION: i64 = 600;
+const LONG_DELETION: Ttl = Ttl::seconds(600);
 
 /// One object under reconciliation.
 pub(super) struct Reconciliation<'a, K> {
@@ -132,8 +134,8 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             .meta()
             .deletion_timestamp
             .as_ref()
-            .map_or(0, |at| at.0.as_second());
-        let waited = self.context.clock.unix_seconds().get().saturating_sub(since);
+            .map_or(UnixSeconds::default(), second);
+        let waited = self.context.clock.unix_seconds() - since;
         let conditions = [Wanted::from(&deleting(&error, waited))];
         self.write_status(&conditions, &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE], None)
             .await?;
@@ -208,14 +210,14 @@ fn not_held(desired: &Ready, error: &BrokerError) -> Ready {
 }
 
 /// What the condition says while an object can't be deleted.
-fn deleting(error: &BrokerError, waited_seconds: i64) -> Ready {
+fn deleting(error: &BrokerError, waited: Ttl) -> Ready {
     let why = match error {
         BrokerError::Refused { detail, .. } => format!("the broker refused to remove the policy: {detail}"),
         BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale => {
             "the broker can't be reached".to_owned()
         }
     };
-    let way_out = if waited_seconds >= LONG_DELETION {
+    let way_out = if waited >= LONG_DELETION {
         format!(
             " This has lasted over 10 minutes; the annotation {ANNOTATION_RELEASE_FINALIZER}: \"true\" deletes the object \
              without the broker."
@@ -260,11 +262,10 @@ mod tests {
 
     #[test]
     fn a_long_deletion_says_how_to_end_it() {
-        assert!(!deleting(&away(), 599).message.contains("release-finalizer"));
-        assert!(
-            deleting(&away(), 600)
-                .message
-                .contains("agentwrit.io/release-finalizer")
-        );
+        let message = |seconds| deleting(&away(), Ttl::seconds(seconds)).message;
+        for short in [i64::MIN, -1, 0, 599] {
+            assert!(!message(short).contains("release-finalizer"), "{short}");
+        }
+        assert!(message(600).contains("agentwrit.io/release-finalizer"));
     }
 }

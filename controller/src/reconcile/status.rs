@@ -96,7 +96,7 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
     ) -> Result<Vec<Wanted>, ReconcileError> {
         let generation = self.object.meta().generation;
         let present = self.object.conditions();
-        let changes = condition::changes(present, wanted, kept, generation, self.context.clock.now());
+        let changes = condition::changes(present, wanted, kept, generation, self.context.clock.unix_seconds());
         let app_id = app_id.or(self.object.app_id());
         if changes.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
             return Ok(Vec::new());

@@ -8,7 +8,7 @@ use agentwrit_protocol::inject::{
     ANNOTATION_SCOPES, ANNOTATION_START_GATE, ANNOTATION_TTL_SECONDS, CONTAINER_NAME, MIN_TTL_SECONDS,
 };
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
-use agentwrit_protocol::ttl::MAX_TTL_SECONDS;
+use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, Ttl};
 use agentwrit_protocol::{Scope, ScopeError};
 
 use super::annotations::Annotations;
@@ -28,8 +28,8 @@ pub(crate) struct InjectionRequest {
     pub(crate) from_namespace: bool,
     /// The scopes to ask for, as a comma list; `None` for all.
     pub(crate) scopes: Option<String>,
-    /// The life to ask for, seconds; `None` for the longest.
-    pub(crate) ttl_seconds: Option<i64>,
+    /// The life to ask for; `None` for the longest.
+    pub(crate) ttl: Option<Ttl>,
     /// The containers that get the token; `None` for all.
     pub(crate) containers: Option<BTreeSet<String>>,
     /// Whether the localhost endpoint is open: unless it is said, only where all containers get the token.
@@ -68,7 +68,7 @@ impl InjectionRequest {
             launch_token,
             from_namespace,
             scopes: pod.get(ANNOTATION_SCOPES).map(scopes).transpose()?,
-            ttl_seconds: pod.get(ANNOTATION_TTL_SECONDS).map(ttl_seconds).transpose()?,
+            ttl: pod.get(ANNOTATION_TTL_SECONDS).map(ttl).transpose()?,
             endpoint: endpoint.unwrap_or(containers.is_none()),
             containers,
             resources: resources.with(pod)?,
@@ -136,10 +136,11 @@ fn scopes(text: &str) -> Result<String, Refusal> {
     Ok(list)
 }
 
-fn ttl_seconds(text: &str) -> Result<i64, Refusal> {
+fn ttl(text: &str) -> Result<Ttl, Refusal> {
     text.parse::<i64>()
         .ok()
         .filter(|seconds| (MIN_TTL_SECONDS..=MAX_TTL_SECONDS).contains(seconds))
+        .map(Ttl::seconds)
         .ok_or_else(|| {
             Refusal::annotation(
                 ANNOTATION_TTL_SECONDS,
@@ -249,7 +250,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(request.scopes.as_deref(), Some("read:orders:1,read:orders:a:b"));
-        assert_eq!(request.ttl_seconds, Some(10));
+        assert_eq!(request.ttl, Some(Ttl::seconds(10)));
         assert!(!request.endpoint);
         assert!(request.gives_to("app") && request.gives_to("prepare") && !request.gives_to("log"));
     }

@@ -61,9 +61,7 @@ pub(crate) fn sidecar_env(settings: &SidecarSettings, request: &InjectionRequest
         request.launch_token.clone(),
         request.endpoint.to_string(),
         request.scopes.clone().unwrap_or_default(),
-        request
-            .ttl_seconds
-            .map_or_else(String::new, |seconds| seconds.to_string()),
+        request.ttl.map_or_else(String::new, |ttl| ttl.to_string()),
     ]
 }
 

@@ -1,3 +1,4 @@
+use agentwrit_protocol::Ttl;
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::inject::LABEL_INJECTED;
 
@@ -185,7 +186,7 @@ fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
             "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
         }]}))
     };
-    let start = 1_767_225_600;
+    let start = UnixSeconds::new(1_767_225_600);
     let table = vec![
         (None, "u", 0, Seen::Gone),
         (Some(running(CONTAINER_NAME)), "other", 60, Seen::Gone),
@@ -200,10 +201,17 @@ fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
         ),
         (Some(running(CONTAINER_NAME)), "u", 60, Seen::Silent),
         (Some(running(CONTAINER_NAME)), "u", -5, Seen::NotYet(Some(REPORT_AFTER))),
+        (
+            Some(running(CONTAINER_NAME)),
+            "u",
+            i64::MIN,
+            Seen::NotYet(Some(REPORT_AFTER)),
+        ),
+        (Some(running(CONTAINER_NAME)), "u", i64::MAX, Seen::Silent),
     ];
     for (pod, uid, seconds, wanted) in table {
         assert_eq!(
-            seen(uid, pod.as_ref(), start + seconds),
+            seen(uid, pod.as_ref(), start + Ttl::seconds(seconds)),
             wanted,
             "{pod:?} after {seconds} s"
         );
