@@ -79,7 +79,7 @@ impl Context<'_, '_> {
         Ok(BrokerClient::new(ClientConfig {
             trust,
             certificate: self.certificate()?,
-            timeout: Duration::from_secs(self.global.timeout),
+            timeout: self.global.timeout,
             // Brokers next door are reached so, by docker compose for one; the warning is awrit's.
             allow_plain_http: true,
             max_response_bytes: MAX_RESPONSE_BYTES,

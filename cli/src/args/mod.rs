@@ -6,7 +6,9 @@ mod local;
 mod token;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use app::{AppCommand, AppGetArgs, AppRegisterArgs, AppRemoveArgs, AppUpdateArgs};
@@ -63,8 +65,11 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) insecure_http: bool,
     /// Seconds to wait for each answer
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) timeout: u64,
+    #[arg(
+        long, global = true, value_name = "SECONDS", default_value = "10",
+        value_parser = clap::value_parser!(u64).range(1..=3600).map(Duration::from_secs),
+    )]
+    pub(crate) timeout: Duration,
 }
 
 impl Global {

@@ -1,5 +1,6 @@
 //! `awrit app`.
 
+use agentwrit_protocol::Ttl;
 use agentwrit_protocol::apps::{App, RegisterAppRequest, UpdateAppRequest};
 
 use super::{given, required, segment};
@@ -19,7 +20,7 @@ fn scopes(list: &str, output: &mut Output<'_>) -> Result<Vec<String>, CliError> 
     Ok(list.split(',').map(str::to_owned).collect())
 }
 
-fn seconds(ttl: i64) -> String {
+fn seconds(ttl: Ttl) -> String {
     format!("{ttl}s")
 }
 
@@ -38,7 +39,7 @@ pub(super) fn register(args: AppRegisterArgs, context: &mut Context<'_, '_>) -> 
             ("CLIENT_ID", app.client_id.clone()),
             ("CLIENT_SECRET", app.client_secret.expose().to_owned()),
             ("SCOPES", app.scopes.join(",")),
-            ("TOKEN_TTL", seconds(app.token_ttl.get())),
+            ("TOKEN_TTL", seconds(app.token_ttl)),
         ]
     })?;
     context
@@ -65,7 +66,7 @@ pub(super) fn list(context: &mut Context<'_, '_>) -> Result<(), CliError> {
             app.client_id.clone(),
             app.status.as_str().to_owned(),
             app.scopes.join(","),
-            seconds(app.token_ttl.get()),
+            seconds(app.token_ttl),
             app.created_at.clone(),
         ]
     };
@@ -86,7 +87,7 @@ pub(super) fn get(args: &AppGetArgs, context: &mut Context<'_, '_>) -> Result<()
             ("CLIENT_ID", app.client_id.clone()),
             ("STATUS", app.status.as_str().to_owned()),
             ("SCOPES", app.scopes.join(",")),
-            ("TOKEN_TTL", seconds(app.token_ttl.get())),
+            ("TOKEN_TTL", seconds(app.token_ttl)),
             ("CREATED", app.created_at.clone()),
             ("UPDATED", app.updated_at.clone()),
         ]
@@ -112,7 +113,7 @@ pub(super) fn update(args: AppUpdateArgs, context: &mut Context<'_, '_>) -> Resu
         let row = [
             app.app_id.clone(),
             app.scopes.join(","),
-            seconds(app.token_ttl.get()),
+            seconds(app.token_ttl),
             app.updated_at.clone(),
         ];
         vec![row]

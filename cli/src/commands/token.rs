@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::claims::{Claims, MAX_HEADER_LINE, too_long_for_a_header};
 use agentwrit_protocol::timestamp::rfc3339_nanos;
+use agentwrit_protocol::{Sensitive, UnixSeconds};
 use serde_json::json;
 
 use super::required;
@@ -68,9 +68,9 @@ fn rows(claims: &Claims) -> Vec<(&'static str, String)> {
         ("ISS", claims.iss.clone()),
         ("SUB", claims.sub.clone()),
         ("AUD", claims.aud.join(",")),
-        ("EXP", moment(claims.exp.get())),
-        ("NBF", moment(claims.nbf.get())),
-        ("IAT", moment(claims.iat.get())),
+        ("EXP", moment(claims.exp)),
+        ("NBF", moment(claims.nbf)),
+        ("IAT", moment(claims.iat)),
         ("JTI", claims.jti.to_string()),
         ("SID", claims.sid.to_string()),
         ("SCOPE", claims.scope.join(",")),
@@ -83,10 +83,10 @@ fn rows(claims: &Claims) -> Vec<(&'static str, String)> {
 }
 
 /// Seconds since 1970, and as people write them.
-fn moment(seconds: i64) -> String {
-    match time::OffsetDateTime::from_unix_timestamp(seconds) {
-        Ok(moment) => format!("{seconds} ({})", rfc3339_nanos(moment)),
-        Err(_) => seconds.to_string(),
+fn moment(second: UnixSeconds) -> String {
+    match time::OffsetDateTime::from_unix_timestamp(second.get()) {
+        Ok(moment) => format!("{second} ({})", rfc3339_nanos(moment)),
+        Err(_) => second.to_string(),
     }
 }
 

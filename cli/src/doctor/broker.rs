@@ -1,9 +1,11 @@
 //! The broker itself: http, clock, version, store, keys, login, audit.
 
+use std::time::Duration;
+
 use agentwrit_client::{BrokerClient, Dated, Error, Jwks, Readiness};
 use agentwrit_protocol::claims::unverified;
 use agentwrit_protocol::wire::HealthResponse;
-use agentwrit_protocol::{Clock, Sensitive};
+use agentwrit_protocol::{Clock, Sensitive, UnixSeconds};
 use serde::Deserialize;
 
 use super::report::Report;
@@ -12,10 +14,10 @@ use crate::audit_verify::{Expected, Progress, Start, Trail, Verdict, Verificatio
 use crate::error::CliError;
 use crate::output::Output;
 
-/// Seconds that do no harm.
-const SMALL_SKEW: i64 = 1;
-/// Seconds from which on short-lived tokens die early or are not valid yet.
-const LARGE_SKEW: i64 = 30;
+/// This much does no harm.
+const SMALL_SKEW: Duration = Duration::from_secs(1);
+/// From here on short-lived tokens die early or are not valid yet.
+const LARGE_SKEW: Duration = Duration::from_secs(30);
 /// The wire contract that this program speaks.
 const CONTRACT: &str = "2.";
 /// What only a broker that answers can be asked.
@@ -38,15 +40,13 @@ impl<'a> BrokerChecks<'a> {
 
     /// All checks; `full` verifies the whole trail.
     pub(super) async fn check(mut self, secret: Option<&Sensitive>, full: bool, output: &mut Output<'_>) -> Report {
-        let before = self.clock.unix_millis().get();
+        let before = self.clock.unix_millis();
         let Some(health) = self.http().await else {
             self.report.skip_all(&CHECKS, NOT_ASKED);
             return self.report;
         };
-        let date = health
-            .date
-            .map(|date| Skew::of(date.get(), before, self.clock.unix_millis().get()));
-        let before = self.clock.unix_millis().get();
+        let date = health.date.map(|date| Skew::of(date, before, self.clock.unix_millis()));
+        let before = self.clock.unix_millis();
         // Ahead of its line in the report: the time of its token is needed when there is no Date header.
         let login = match secret {
             Some(secret) => Some(self.client.admin_auth(secret).await.map(|answer| answer.access_token)),
@@ -54,7 +54,7 @@ impl<'a> BrokerChecks<'a> {
         };
         let token = login.as_ref().and_then(|login| login.as_ref().ok());
         let issued = token.and_then(issued_at);
-        let issued = issued.map(|second| Skew::of(second, before, self.clock.unix_millis().get()));
+        let issued = issued.map(|second| Skew::of(second, before, self.clock.unix_millis()));
         self.skew(date.or(issued));
         self.version(&health.value).await;
         self.store(&health.value).await;
@@ -102,17 +102,20 @@ impl<'a> BrokerChecks<'a> {
             let reason = "the broker sends no Date header; with AACTL_ADMIN_SECRET the time is read from its token";
             return self.report.skip("clock", reason);
         };
-        let seconds = skew.least().unsigned_abs().div_ceil(1000);
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        if seconds <= SMALL_SKEW {
+        let (apart, direction) = match skew {
+            Skew::None => (Duration::ZERO, ""),
+            Skew::Ahead(by) => (by, "behind"),
+            Skew::Behind(by) => (by, "ahead of"),
+        };
+        if apart <= SMALL_SKEW {
             return self
                 .report
                 .ok("clock", "this machine and the broker agree, to the second");
         }
-        let direction = if skew.least() > 0 { "behind" } else { "ahead of" };
+        let seconds = apart.as_millis().div_ceil(1000);
         let result = format!("this machine is {seconds} s {direction} the broker");
         let advice = "set both by NTP: tokens are good from their first to their last second, without leeway";
-        if seconds <= LARGE_SKEW {
+        if apart <= LARGE_SKEW {
             self.report.warn("clock", result, advice);
         } else {
             self.report.fail("clock", result, advice);
@@ -250,10 +253,10 @@ fn minor(version: &str) -> &str {
 }
 
 /// The second in which a token was issued, unverified: only its own issuer's clock is asked for.
-fn issued_at(token: &Sensitive) -> Option<i64> {
+fn issued_at(token: &Sensitive) -> Option<UnixSeconds> {
     #[derive(Deserialize)]
     struct Claims {
-        iat: i64,
+        iat: UnixSeconds,
     }
     unverified::<Claims>(token.expose()).map(|claims| claims.iat)
 }

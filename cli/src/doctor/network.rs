@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use agentwrit_client::{BrokerClient, TlsFacts, TlsProblem};
 use agentwrit_protocol::Clock;
+use time::Duration;
 use tokio::net::TcpStream;
 
 use super::report::Report;
 
 /// A certificate that ends so soon should have been renewed.
-const SOON_DAYS: i64 = 7;
+const SOON: Duration = Duration::days(7);
 const PORT_FORWARD: &str =
     "check AACTL_BROKER_URL; in a cluster: kubectl -n agentwrit-system port-forward service/agentwrit-broker 8443:8443";
 
@@ -96,12 +97,13 @@ async fn secure(client: &BrokerClient, stream: TcpStream, clock: &dyn Clock, rep
             version,
             expires: Some(expires),
         }) => {
-            let days = (expires - clock.now()).whole_days();
+            let left = expires - clock.now();
             let result = format!(
-                "{version}, the certificate is trusted until {} ({days} days)",
-                expires.date()
+                "{version}, the certificate is trusted until {} ({} days)",
+                expires.date(),
+                left.whole_days()
             );
-            if days < SOON_DAYS {
+            if left < SOON {
                 let advice = "renew it: in a cluster the controller does, see its log (kubectl -n agentwrit-system logs \
                               deployment/agentwrit-controller)";
                 report.warn("tls", result, advice);
