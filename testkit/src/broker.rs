@@ -8,8 +8,8 @@ use agentwrit_broker::broker::AppState;
 use agentwrit_broker::http::{HttpStack, router};
 use agentwrit_broker::process::assemble::StartError;
 use agentwrit_broker::process::listeners::Server;
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::{Clock, UnixSeconds};
 use agentwrit_server::tls::Tls;
 use agentwrit_store::StoreError;
 use axum::body::Body;
@@ -192,8 +192,8 @@ impl Broker {
     /// Whether the clock stands within a token's life.
     fn is_current(&self, token: &str) -> bool {
         let claims = claims(token);
-        let moment = |name: &str| claims[name].as_i64().unwrap();
-        (moment("iat")..=moment("exp")).contains(&self.clock.unix_seconds().get())
+        let moment = |name: &str| UnixSeconds::new(claims[name].as_i64().unwrap());
+        (moment("iat")..=moment("exp")).contains(&self.clock.unix_seconds())
     }
 
     /// The admin's token was refused: the next call logs in again.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use agentwrit_protocol::UnixSeconds;
+
 /// A monotonic reading.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Instant {
@@ -14,9 +16,9 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Unix time, whole seconds.
-pub fn unix_seconds() -> i64 {
-    i64::try_from(unix().as_secs()).unwrap_or(i64::MAX)
+/// The current second.
+pub fn unix_seconds() -> UnixSeconds {
+    UnixSeconds::new(i64::try_from(unix().as_secs()).unwrap_or(i64::MAX))
 }
 
 /// A count for arithmetic; exact up to 2^32, which no run of ours reaches.

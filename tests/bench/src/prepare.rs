@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentwrit_protocol::UnixSeconds;
+use agentwrit_protocol::Ttl;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_testkit::Keys;
 use agentwrit_testkit::load::agent::{self, claims};
@@ -129,7 +129,7 @@ pub fn unseen(folder: &Path, like: &str, count: usize) -> Result<Vec<String>> {
         SigningKey::from_pkcs8_pem(pem.trim()).map_err(|error| Failure::Broker(format!("signing key: {error}")))?;
     let header = like.split('.').next().unwrap_or_default();
     let mut claims: Claims = claims(like)?;
-    claims.exp = UnixSeconds::new(moment::unix_seconds() + 3600);
+    claims.exp = moment::unix_seconds() + Ttl::seconds(3600);
     let mut tokens = Vec::with_capacity(count);
     for number in 0..count {
         claims.jti = format!("{number:032x}").into();

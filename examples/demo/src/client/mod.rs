@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::TypedValueParser as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -31,8 +32,8 @@ pub struct Settings {
     #[arg(long, env = "DEMO_SERVICE_URL", default_value = "http://orders:8080")]
     pub service_url: String,
     /// Seconds between two rounds.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub interval: u64,
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600).map(Duration::from_secs))]
+    pub interval: Duration,
     /// One round, then exit: 0 when the read was allowed.
     #[arg(long)]
     pub once: bool,
@@ -65,7 +66,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             return if allowed { Ok(()) } else { Err(Error::NotAllowed) };
         }
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(settings.interval)) => {}
+            () = tokio::time::sleep(settings.interval) => {}
             () = &mut stop => return Ok(()),
         }
     }
