@@ -1,11 +1,13 @@
 //! One request over a connection of its own, and the answer.
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use http::{HeaderMap, Request};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::HeaderMap;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+
+use crate::http::{Head, request};
 
 /// An answer of the broker.
 #[derive(Debug, Clone)]
@@ -18,13 +20,27 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(parts: http::response::Parts, body: &[u8]) -> Self {
+    pub(crate) fn new(status: u16, headers: HeaderMap, body: &[u8]) -> Self {
         Self {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
+            status,
+            headers,
             text: String::from_utf8(body.to_vec()).unwrap(),
             body: serde_json::from_slice(body).unwrap_or(Value::Null),
         }
+    }
+
+    /// The answer to this method, once these bytes are all of it.
+    pub(crate) fn parse(method: &str, bytes: &[u8]) -> Option<Self> {
+        let (head, headers) = Head::with_headers(method, bytes).unwrap()?;
+        let body = bytes.get(head.body_at..head.end)?;
+        Some(Self::new(head.status, headers, body))
+    }
+
+    /// A member of the body that must be a text.
+    #[track_caller]
+    pub fn member(&self, name: &str) -> String {
+        let text = self.body[name].as_str().map(str::to_owned);
+        text.unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
     /// The body, which must be JSON.
@@ -91,23 +107,29 @@ pub async fn send_over<S>(
     body: impl Into<Bytes>,
 ) -> Answer
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let driver = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "broker");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    let request = request(method, path, headers, &body.into());
+    let (mut reader, mut writer) = split(stream);
+    let write = pin!(async {
+        // The broker may answer, and close, before it has read everything.
+        if writer.write_all(&request).await.is_ok() {
+            writer.flush().await.ok();
+        }
+    });
+    let mut read = pin!(async {
+        let mut bytes = Vec::new();
+        loop {
+            let count = reader.read_buf(&mut bytes).await.unwrap();
+            assert!(count > 0, "the connection ended within an answer");
+            if let Some(answer) = Answer::parse(method, &bytes) {
+                return answer;
+            }
+        }
+    });
+    tokio::select! {
+        biased;
+        answer = &mut read => answer,
+        () = write => read.await,
     }
-    let response = sender
-        .send_request(request.body(Full::new(body.into())).unwrap())
-        .await
-        .unwrap();
-    let (parts, body) = response.into_parts();
-    let bytes = body.collect().await.unwrap().to_bytes();
-    drop(sender);
-    driver.abort();
-    Answer::new(parts, &bytes)
 }

@@ -137,7 +137,8 @@ impl Broker {
         }
         let request = request.body(Body::from(body.into())).unwrap();
         let (parts, body) = self.serve(request, PEER).await.into_parts();
-        Answer::new(parts, &body.collect().await.unwrap().to_bytes())
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer::new(parts.status.as_u16(), parts.headers, &body)
     }
 
     pub async fn send_as(&self, token: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {

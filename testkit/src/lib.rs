@@ -31,6 +31,7 @@ mod blocking;
 #[cfg(feature = "tls")]
 mod certificates;
 mod fake_broker;
+mod http;
 mod keys;
 #[cfg(feature = "load")]
 pub mod load;
@@ -38,7 +39,7 @@ mod process;
 mod watched;
 
 pub use answer::{Answer, send_over};
-pub use blocking::{Pending, Reply};
+pub use blocking::Pending;
 #[cfg(feature = "tls")]
 pub use certificates::{Authority, Issued};
 pub use fake_broker::{Call, FakeBroker, FakeReply};

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ADMIN_SECRET;
-use crate::blocking::{Pending, Reply};
+use crate::answer::Answer;
+use crate::blocking::Pending;
 
 /// The broker's program: `Program(env!("CARGO_BIN_EXE_agentwrit-broker"))` in its own tests.
 #[derive(Debug, Clone, Copy)]
@@ -93,10 +94,10 @@ impl Process {
     }
 
     /// One request on a connection of its own.
-    pub fn ask(&self, line: &str, token: &str, body: &str) -> Reply {
+    pub fn ask(&self, line: &str, token: &str, body: &str) -> Answer {
         let mut pending = self.ready(line, token, body);
         pending.send();
-        pending.reply()
+        pending.answer()
     }
 
     pub fn pid(&self) -> Pid {

@@ -21,7 +21,7 @@ impl Watched {
 
     fn finish(&mut self) -> Option<(String, String)> {
         let process = self.0.take()?;
-        let metrics = process.ask("GET /v1/metrics", "", "").body;
+        let metrics = process.ask("GET /v1/metrics", "", "").text;
         assert!(
             metrics.contains("\nagentwrit_handler_panics_total 0\n"),
             "handlers panicked: {metrics}"

@@ -1,6 +1,6 @@
 //! A full disk: as a limit on the size of the program's files that the test moves, and as a small file system.
 
-use agentwrit_testkit::{ADMIN_SECRET, Process, Reply, claims};
+use agentwrit_testkit::{ADMIN_SECRET, Answer, Process, claims};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
         ]);
     let process = Process::start(&mut command);
     let login = json!({"secret": ADMIN_SECRET}).to_string();
-    let admin = &process.ask("POST /v1/admin/auth", "", &login).text("access_token");
+    let admin = &process.ask("POST /v1/admin/auth", "", &login).member("access_token");
     let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
     let launch = || process.ask("POST /v1/admin/launch-tokens", admin, &body).status;
     let size = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
@@ -53,8 +53,8 @@ fn on_a_full_disk_it_is_unready_until_there_is_room_again() {
         assert!(made < 10_000, "the limit is never reached");
     }
     for _ in 0..3 {
-        let Reply { status, body } = ready();
-        assert!(status == 503 && body.contains("\"dependency\":\"store\""), "{body}");
+        let Answer { status, text, .. } = ready();
+        assert!(status == 503 && text.contains("\"dependency\":\"store\""), "{text}");
         assert_eq!(launch(), 503);
     }
     assert_eq!(
@@ -173,7 +173,7 @@ fn admin(process: &Process) -> String {
     // Logins have a rate.
     let reply = std::iter::repeat_with(ask).find(|reply| reply.status != 429).unwrap();
     assert_eq!(reply.status, 200, "{reply:?}");
-    reply.text("access_token")
+    reply.member("access_token")
 }
 
 /// An admin's token ends a token by its id.

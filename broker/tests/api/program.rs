@@ -30,7 +30,7 @@ fn a_clock_behind_the_store_is_reported_and_can_be_accepted() {
     let process = start(&[]);
     let ready = process.ask("GET /readyz", "", "");
     assert!(
-        ready.status == 503 && ready.body.contains("2100-01-01T00:00:00Z"),
+        ready.status == 503 && ready.text.contains("2100-01-01T00:00:00Z"),
         "{ready:?}"
     );
     process.signal(rustix::process::Signal::TERM);

@@ -257,7 +257,7 @@ fn a_store_that_cannot_open_is_replaced_by_memory() {
     let process = crate::PROGRAM.start(folder.path(), &[]);
     let health = process.ask("GET /v1/health", "", "");
     assert!(
-        health.status == 200 && health.body.contains("\"db_connected\":false"),
+        health.status == 200 && health.text.contains("\"db_connected\":false"),
         "{health:?}"
     );
     process.signal(rustix::process::Signal::TERM);

@@ -1,6 +1,6 @@
 //! Secrets with a mark in them, and every place where the mark must not be.
 
-use agentwrit_testkit::{AUDIENCE, ApiServer, CONTROLLER, Keys, Pod, Reply, Watched, registration};
+use agentwrit_testkit::{AUDIENCE, Answer, ApiServer, CONTROLLER, Keys, Pod, Watched, registration};
 use std::fmt::{Debug, Write};
 use std::path::Path;
 
@@ -59,10 +59,10 @@ impl Canary {
     }
 
     /// A call that succeeds; its answer, as the wire type that it is, goes into the Debug output.
-    fn ok<T: DeserializeOwned + Debug>(&mut self, line: &str, token: &str, body: &Value) -> Reply {
+    fn ok<T: DeserializeOwned + Debug>(&mut self, line: &str, token: &str, body: &Value) -> Answer {
         let reply = self.watched.ask(line, token, &text(body));
         assert!((200..300).contains(&reply.status), "{line}: {reply:?}");
-        self.show::<T>(&reply.body);
+        self.show::<T>(&reply.text);
         reply
     }
 
@@ -74,12 +74,12 @@ impl Canary {
     /// A call whose answer must hold no secret.
     fn call(&mut self, line: &str, token: &str, body: &str) -> u16 {
         let reply = self.watched.ask(line, token, body);
-        self.answers += &reply.body;
+        self.answers += &reply.text;
         reply.status
     }
 
     fn nonce(&self) -> String {
-        self.watched.ask("GET /v1/challenge", "", "").text("nonce")
+        self.watched.ask("GET /v1/challenge", "", "").member("nonce")
     }
 
     /// Registers with a launch token: SPIFFE id and token.
@@ -87,7 +87,7 @@ impl Canary {
         let body = registration(launch_token, &self.nonce(), changes);
         self.show::<RegisterRequest>(&body.to_string());
         let reply = self.ok::<RegisterResponse>("POST /v1/register", "", &body);
-        (reply.text("agent_id"), self.keep(name, &reply.text("access_token")))
+        (reply.member("agent_id"), self.keep(name, &reply.member("access_token")))
     }
 
     /// Every word of the token API, from login to release.
@@ -95,28 +95,28 @@ impl Canary {
         let login = json!({ "secret": SECRET });
         self.show::<AdminAuthRequest>(&login.to_string());
         let admin = self.ok::<AdminAuthResponse>("POST /v1/admin/auth", "", &login);
-        let admin = self.keep("the admin's token", &admin.text("access_token"));
+        let admin = self.keep("the admin's token", &admin.member("access_token"));
         let wish = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]});
         let launch = self.ok::<LaunchTokenResponse>("POST /v1/admin/launch-tokens", &admin, &wish);
-        let launch = self.keep("an admin's launch token", &launch.text("launch_token"));
+        let launch = self.keep("an admin's launch token", &launch.member("launch_token"));
         let (_, agent) = self.register("an agent's token", &launch, json!({}));
 
         let app = json!({"name": "shop", "scopes": ["read:data:*"]});
         let app = self.ok::<RegisterAppResponse>("POST /v1/admin/apps", &admin, &app);
-        let secret = self.keep("the client secret", &app.text("client_secret"));
-        let credentials = json!({"client_id": app.text("client_id"), "client_secret": secret});
+        let secret = self.keep("the client secret", &app.member("client_secret"));
+        let credentials = json!({"client_id": app.member("client_id"), "client_secret": secret});
         self.show::<AppAuthRequest>(&credentials.to_string());
         let login = self.ok::<AppAuthResponse>("POST /v1/app/auth", "", &credentials);
-        let login = self.keep("the app's token", &login.text("access_token"));
+        let login = self.keep("the app's token", &login.member("access_token"));
         let launch = self.ok::<LaunchTokenResponse>("POST /v1/app/launch-tokens", &login, &wish);
-        let launch = self.keep("an app's launch token", &launch.text("launch_token"));
+        let launch = self.keep("an app's launch token", &launch.member("launch_token"));
         let (delegate, other) = self.register("an app's agent's token", &launch, json!({"task_id": "t2"}));
 
         let wish = json!({"delegate_to": delegate, "scope": ["read:data:x"]});
         let delegated = self.ok::<DelegateResponse>("POST /v1/delegate", &agent, &wish);
-        let delegated = self.keep("a delegated token", &delegated.text("access_token"));
+        let delegated = self.keep("a delegated token", &delegated.member("access_token"));
         let renewed = self.ok::<RenewResponse>("POST /v1/token/renew", &agent, &Value::Null);
-        let renewed = self.keep("a renewed token", &renewed.text("access_token"));
+        let renewed = self.keep("a renewed token", &renewed.member("access_token"));
         for token in [&delegated, &renewed, &other] {
             let body = json!({ "token": token }).to_string();
             self.show::<ValidateRequest>(&body);
@@ -127,7 +127,7 @@ impl Canary {
             &login,
             &json!({"agent_name": "b", "allowed_scope": ["read:data:y"]}),
         );
-        self.keep("a launch token that nobody used", &unused.text("launch_token"));
+        self.keep("a launch token that nobody used", &unused.member("launch_token"));
         assert_eq!(self.call("POST /v1/token/release", &other, ""), 204);
         // Right ones in the wrong places.
         for body in [
@@ -147,7 +147,7 @@ impl Canary {
                 self.call(&format!("{line}{}access_token={token}", joint(line)), token, "");
             }
         }
-        let gone = format!("DELETE /v1/admin/apps/{}", app.text("app_id"));
+        let gone = format!("DELETE /v1/admin/apps/{}", app.member("app_id"));
         assert_eq!(self.call(&gone, &admin, ""), 200);
         for token in [admin, login] {
             self.call("GET /v1/admin/apps", &token, "");
@@ -181,15 +181,15 @@ impl Canary {
         }
         let wish = json!({"policy": "reader", "public_key": Keys::default().public()});
         let launched = self.ok::<PodLaunchResponse>("POST /v1/k8s/launch-tokens", &pod, &wish);
-        let launch = self.keep("a pod's launch token", &launched.text("launch_token"));
+        let launch = self.keep("a pod's launch token", &launched.member("launch_token"));
         let changes = json!({
-            "orch_id": launched.text("orch_id"), "task_id": launched.text("task_id"),
+            "orch_id": launched.member("orch_id"), "task_id": launched.member("task_id"),
             "requested_scope": ["read:orders:*"],
         });
         let (_, token) = self.register("a pod's token", &launch, changes);
         let overlap = json!({"overlap_seconds": 30});
         let renewed = self.ok::<RenewResponse>("POST /v1/token/renew", &token, &overlap);
-        self.keep("a pod's renewed token", &renewed.text("access_token"));
+        self.keep("a pod's renewed token", &renewed.member("access_token"));
         // Whom the cluster doesn't know, and who may not.
         for stranger in [
             marked(&self::pod().bearer_with(&json!({"forged": true})), "c4n4ry-forged"),
@@ -262,7 +262,7 @@ impl Canary {
         let admin = loop {
             let reply = self.watched.ask("POST /v1/admin/auth", "", &login.to_string());
             if reply.status == 200 {
-                break reply.text("access_token");
+                break reply.member("access_token");
             }
         };
         self.keep("another token of the admin", &admin);

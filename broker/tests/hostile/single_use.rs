@@ -1,7 +1,7 @@
 //! What serves once, used by 64 at the same time over as many connections of the real program: one wins, also when
 //! the store is slow or away.
 
-use agentwrit_testkit::{ADMIN_SECRET, Reply, Watched, registration};
+use agentwrit_testkit::{ADMIN_SECRET, Answer, Watched, registration};
 use std::path::Path;
 use std::sync::Barrier;
 
@@ -22,7 +22,7 @@ impl Program {
     fn start(folder: &Path) -> Self {
         let watched = Watched::new(crate::PROGRAM.start(folder, &[]));
         let secret = json!({ "secret": ADMIN_SECRET }).to_string();
-        let admin = watched.ask("POST /v1/admin/auth", "", &secret).text("access_token");
+        let admin = watched.ask("POST /v1/admin/auth", "", &secret).member("access_token");
         Self { watched, admin }
     }
 
@@ -31,18 +31,18 @@ impl Program {
         let reply = self
             .watched
             .ask("POST /v1/admin/launch-tokens", &self.admin, &wish.to_string());
-        reply.text("launch_token")
+        reply.member("launch_token")
     }
 
     fn nonce(&self) -> String {
-        self.watched.ask("GET /v1/challenge", "", "").text("nonce")
+        self.watched.ask("GET /v1/challenge", "", "").member("nonce")
     }
 
     fn agent(&self) -> String {
         let body = registration(&self.launch(true), &self.nonce(), json!({}));
         self.watched
             .ask("POST /v1/register", "", &body.to_string())
-            .text("access_token")
+            .member("access_token")
     }
 
     fn stands(&self, token: &str) -> bool {
@@ -58,12 +58,12 @@ impl Program {
     }
 
     /// All at once, over connections that are open before the first request leaves.
-    fn crowd(&self, calls: &[Call]) -> Vec<Reply> {
+    fn crowd(&self, calls: &[Call]) -> Vec<Answer> {
         self.crowd_while(calls, || ())
     }
 
     /// The same; `meanwhile` runs when every request has been written.
-    fn crowd_while(&self, calls: &[Call], meanwhile: impl FnOnce()) -> Vec<Reply> {
+    fn crowd_while(&self, calls: &[Call], meanwhile: impl FnOnce()) -> Vec<Answer> {
         let start = Barrier::new(calls.len());
         let sent = Barrier::new(calls.len() + 1);
         std::thread::scope(|scope| {
@@ -76,7 +76,7 @@ impl Program {
                         start.wait();
                         ready.send();
                         sent.wait();
-                        ready.reply()
+                        ready.answer()
                     })
                 })
                 .collect();
@@ -89,10 +89,10 @@ impl Program {
 
 /// The one that won; all others heard one of these.
 #[track_caller]
-fn winner(replies: Vec<Reply>, won: &[u16], lost: &[(u16, &str)]) -> Reply {
+fn winner(replies: Vec<Answer>, won: &[u16], lost: &[(u16, &str)]) -> Answer {
     let (mut winners, losers): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| won.contains(&reply.status));
     for reply in &losers {
-        let detail = reply.text("detail");
+        let detail = reply.member("detail");
         assert!(
             lost.iter()
                 .any(|(status, text)| reply.status == *status && detail.contains(text)),
@@ -129,12 +129,12 @@ fn one_of_64_uses_of_a_launch_token_or_nonce_wins() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path());
     let mut tokens = Vec::new();
-    tokens.push(winner(program.crowd(&of_one_launch_token(&program)), &[200], CONSUMED).text("access_token"));
-    tokens.push(winner(program.crowd(&of_one_nonce(&program)), &[200], NONCE_CONSUMED).text("access_token"));
+    tokens.push(winner(program.crowd(&of_one_launch_token(&program)), &[200], CONSUMED).member("access_token"));
+    tokens.push(winner(program.crowd(&of_one_nonce(&program)), &[200], NONCE_CONSUMED).member("access_token"));
     let one = registration(&program.launch(true), &program.nonce(), json!({}));
     let calls = registrations((0..CROWD).map(|_| one.clone()));
     let either = [CONSUMED, NONCE_CONSUMED].concat();
-    tokens.push(winner(program.crowd(&calls), &[200], &either).text("access_token"));
+    tokens.push(winner(program.crowd(&calls), &[200], &either).member("access_token"));
     for token in &tokens {
         assert!(program.stands(token));
     }
@@ -154,7 +154,7 @@ fn one_of_64_renewals_or_releases_of_a_token_wins() {
     let (renew, release) = ("POST /v1/token/renew", "POST /v1/token/release");
 
     let token = program.agent();
-    let renewed = winner(program.crowd(&calls(&token, [renew, renew])), &[200], REVOKED).text("access_token");
+    let renewed = winner(program.crowd(&calls(&token, [renew, renew])), &[200], REVOKED).member("access_token");
     assert!(program.stands(&renewed) && !program.stands(&token));
     assert_eq!(program.count("event_type=token_renewed"), 1);
 
@@ -172,7 +172,7 @@ fn one_of_64_renewals_or_releases_of_a_token_wins() {
         3
     );
     if won.status == 200 {
-        assert!(program.stands(&won.text("access_token")));
+        assert!(program.stands(&won.member("access_token")));
     }
 }
 
@@ -191,8 +191,8 @@ fn one_of_64_apps_gets_a_name() {
 }
 
 /// Asks again for those who heard that the store is away, as clients do, until nobody did.
-fn persist(program: &Program, calls: &[Call], replies: Vec<Reply>) -> Vec<Reply> {
-    let mut heard: Vec<(Call, Reply)> = calls.iter().cloned().zip(replies).collect();
+fn persist(program: &Program, calls: &[Call], replies: Vec<Answer>) -> Vec<Answer> {
+    let mut heard: Vec<(Call, Answer)> = calls.iter().cloned().zip(replies).collect();
     loop {
         let (away, mut settled): (Vec<_>, Vec<_>) = heard.into_iter().partition(|(_, reply)| reply.status == 503);
         if away.is_empty() {
@@ -238,7 +238,10 @@ fn a_store_without_writes_uses_up_nothing_and_then_one_wins() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     for calls in [&launch, &nonce] {
         for reply in program.crowd(calls) {
-            assert_eq!((reply.status, reply.text("error_code").as_str()), (503, "unavailable"));
+            assert_eq!(
+                (reply.status, reply.member("error_code").as_str()),
+                (503, "unavailable")
+            );
         }
     }
     other.execute_batch("ROLLBACK").unwrap();
