@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-use crate::http::{Head, request};
+use crate::http::{header_map, parse, request};
 
 /// An answer of the broker.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Answer {
 
     /// The answer to this method, once these bytes are all of it.
     pub(crate) fn parse(method: &str, bytes: &[u8]) -> Option<Self> {
-        let (head, headers) = Head::with_headers(method, bytes).unwrap()?;
+        let (head, headers) = parse(method, bytes, header_map).unwrap()?;
         let body = bytes.get(head.body_at..head.end)?;
         Some(Self::new(head.status, headers, body))
     }

@@ -31,26 +31,9 @@ pub(crate) struct Head {
     pub(crate) end: usize,
 }
 
-impl Head {
-    /// The head of the answer to this method, once it is whole. Only answers with a length are understood: the broker
-    /// sends no others.
-    pub(crate) fn parse(method: &str, bytes: &[u8]) -> Result<Option<Self>, String> {
-        Ok(parse(method, bytes, |_| ())?.map(|(head, ())| head))
-    }
-
-    /// The same, with the headers.
-    pub(crate) fn with_headers(method: &str, bytes: &[u8]) -> Result<Option<(Self, HeaderMap)>, String> {
-        parse(method, bytes, |headers| {
-            let header = |header: &httparse::Header<'_>| {
-                let name = HeaderName::from_bytes(header.name.as_bytes()).unwrap();
-                (name, HeaderValue::from_bytes(header.value).unwrap())
-            };
-            headers.iter().map(header).collect()
-        })
-    }
-}
-
-fn parse<T>(
+/// The head of the answer to this method, once it is whole, with what `read` makes of its headers. Only answers with a
+/// length are understood: the broker sends no others.
+pub(crate) fn parse<T>(
     method: &str,
     bytes: &[u8],
     read: impl FnOnce(&[httparse::Header<'_>]) -> T,
@@ -81,6 +64,15 @@ fn parse<T>(
     Ok(Some((head, read(response.headers))))
 }
 
+/// For [`parse`]: all headers.
+pub(crate) fn header_map(headers: &[httparse::Header<'_>]) -> HeaderMap {
+    let header = |header: &httparse::Header<'_>| {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).unwrap();
+        (name, HeaderValue::from_bytes(header.value).unwrap())
+    };
+    headers.iter().map(header).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,18 +93,17 @@ mod tests {
     #[test]
     fn a_head_is_read_when_it_is_whole_and_must_have_a_length() {
         let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
-        assert!(Head::parse("GET", &whole[..30]).unwrap().is_none());
-        let head = Head::parse("GET", whole).unwrap().unwrap();
+        assert!(parse("GET", &whole[..30], |_| ()).unwrap().is_none());
+        let (head, headers) = parse("GET", whole, header_map).unwrap().unwrap();
         assert_eq!((head.status, head.body_at, head.end), (200, 38, 41));
-        let (_, headers) = Head::with_headers("GET", whole).unwrap().unwrap();
         assert_eq!(headers["content-length"], "3");
         let ends = |method: &str, bytes: &[u8]| {
-            let head = Head::parse(method, bytes).unwrap().unwrap();
+            let (head, ()) = parse(method, bytes, |_| ()).unwrap().unwrap();
             head.end == head.body_at
         };
         assert!(ends("HEAD", whole), "no body follows");
         assert!(ends("GET", b"HTTP/1.1 204 No Content\r\n\r\n"));
-        assert!(Head::parse("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
-        assert!(Head::parse("GET", b"rubbish\r\n\r\n").is_err());
+        assert!(parse("GET", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", |_| ()).is_err());
+        assert!(parse("GET", b"rubbish\r\n\r\n", |_| ()).is_err());
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::failure::{Failure, Result};
-use crate::http::{self, Head};
+use crate::http;
 
 const FIRST_BUFFER: usize = 16 * 1024;
 /// How much of an unexpected body an error shows, bytes.
@@ -89,7 +89,7 @@ impl Connection {
         let head = loop {
             self.read().await?;
             // Of a HEAD it would wait for the body: nobody here asks so.
-            if let Some(head) = Head::parse("GET", &self.buffer).map_err(Failure::Connection)? {
+            if let Some((head, ())) = http::parse("GET", &self.buffer, |_| ()).map_err(Failure::Connection)? {
                 break head;
             }
         };
