@@ -8,9 +8,11 @@
 //! forward by more than [`LONGEST_STEP`], the mark takes that over only after [`STEP_STANDS`]. A machine that
 //! boots with a wrong date and is corrected soon after thus leaves no trace in the mark.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::time::UnixMillis;
@@ -115,14 +117,14 @@ impl JudgingClock {
     /// Takes the mark of a store over; without one the wall clock is the first mark. A mark that is later already stays.
     pub fn load(&self, stored: Option<UnixMillis>) {
         let (wall, monotonic) = self.clocks();
-        let _moving = self.step_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moving = self.step_since.lock();
         self.mark.raise(stored.unwrap_or(wall) - monotonic);
     }
 
     /// A person says that the wall clock is right: it is the mark from now on.
     pub fn accept_wall(&self) {
         let (wall, monotonic) = self.clocks();
-        let _moving = self.step_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moving = self.step_since.lock();
         self.mark.set(wall - monotonic);
         self.step.clear();
     }
@@ -162,7 +164,7 @@ impl JudgingClock {
 
     /// Moves the mark as far as the wall clock is believed.
     fn follow(&self, wall: UnixMillis, monotonic: Duration) {
-        let mut since = self.step_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.step_since.lock();
         let start = wall - monotonic;
         if let Some(step) = self.step.get() {
             let taken_back = step.since(start) > LONGEST_LAG;
