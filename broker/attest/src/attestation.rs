@@ -19,12 +19,12 @@ const MAX_IN_FLIGHT: usize = 14;
 const MAX_CONTROLLER_IN_FLIGHT: usize = 2;
 /// Most calls that wait.
 const MAX_WAITING: usize = 2_048;
-/// How long after its last review the controller's source is still known as that, milliseconds.
-const CONTROLLER_SOURCE_MS: i64 = 600_000;
+/// How long after its last review the controller's source is still known as that.
+const CONTROLLER_SOURCE: Duration = Duration::from_mins(10);
 /// Longest wait for one of them to be answered before ours is asked.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the controller's own review is believed, milliseconds.
-const CONTROLLER_CACHE_MS: i64 = 5_000;
+/// How long the controller's own review is believed.
+const CONTROLLER_CACHE: Duration = Duration::from_secs(5);
 
 /// How often a source may have the API server asked; the program's rate limits decide it.
 pub trait ReviewLimit: Send + Sync {
@@ -77,7 +77,8 @@ pub struct AttestedPod {
 struct Believed {
     token: [u8; 32],
     address: IpAddr,
-    since_ms: i64,
+    /// By the monotonic clock.
+    since: Duration,
     caller: Caller,
 }
 
@@ -136,7 +137,7 @@ impl Attestation {
         *self.controller.lock() = Some(Believed {
             token: hash,
             address: address.to_canonical(),
-            since_ms: self.ticks(),
+            since: self.clock.monotonic(),
             caller: caller.clone(),
         });
         Ok(caller)
@@ -196,17 +197,16 @@ impl Attestation {
             .map_err(|kind| denied(kind, None))
     }
 
-    /// Milliseconds that don't jump with the wall clock.
-    fn ticks(&self) -> i64 {
-        i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX)
+    /// How long ago the controller was reviewed.
+    fn age(&self, believed: &Believed) -> Duration {
+        self.clock.monotonic().saturating_sub(believed.since)
     }
 
     fn believed(&self, hash: &[u8; 32]) -> Option<Caller> {
         let believed = self.controller.lock();
-        let age = |since: i64| self.ticks().saturating_sub(since);
         believed
             .as_ref()
-            .filter(|entry| entry.token == *hash && (0..=CONTROLLER_CACHE_MS).contains(&age(entry.since_ms)))
+            .filter(|entry| entry.token == *hash && self.age(entry) <= CONTROLLER_CACHE)
             .map(|entry| entry.caller.clone())
     }
 
@@ -246,10 +246,9 @@ impl Attestation {
 
     fn is_controllers(&self, address: IpAddr) -> bool {
         let believed = self.controller.lock();
-        believed.as_ref().is_some_and(|entry| {
-            let age = self.ticks().saturating_sub(entry.since_ms);
-            entry.address == address.to_canonical() && (0..=CONTROLLER_SOURCE_MS).contains(&age)
-        })
+        believed
+            .as_ref()
+            .is_some_and(|entry| entry.address == address.to_canonical() && self.age(entry) <= CONTROLLER_SOURCE)
     }
 }
 
