@@ -37,7 +37,7 @@ pub mod ttl;
 pub mod wall_clock;
 pub mod wire;
 
-pub use self::time::{UnixMillis, UnixSeconds};
+pub use self::time::{UnixMillis, UnixNanos, UnixSeconds};
 pub use clock::{Clock, Entropy, EntropyError};
 pub use error_chain::error_chain;
 pub use ids::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId};

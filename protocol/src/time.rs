@@ -1,4 +1,4 @@
-//! Moments with their unit in the type: a second is never taken for a millisecond.
+//! Moments with their unit in the type: a second is never taken for a millisecond, nor that for a nanosecond.
 //!
 //! Sums and differences stop at the ends of the range, so that a number from outside, whatever it is, does no harm.
 
@@ -7,11 +7,14 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::ttl::Ttl;
 
 /// Milliseconds of a second.
 const MILLIS: i64 = 1000;
+/// Nanoseconds of a millisecond.
+const NANOS_OF_MILLI: i64 = 1_000_000;
 
 /// Whole seconds since the Unix epoch, as JWT `NumericDate`s count them (RFC 7519 §2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,9 +69,60 @@ impl UnixMillis {
         UnixSeconds(self.0.div_euclid(MILLIS))
     }
 
+    /// The first nanosecond of this millisecond.
+    pub const fn start(self) -> UnixNanos {
+        UnixNanos(self.0.saturating_mul(NANOS_OF_MILLI))
+    }
+
     /// How long ago `earlier` was at this moment; zero when it is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// Nanoseconds since the Unix epoch: the moments of the audit trail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixNanos(i64);
+
+impl UnixNanos {
+    /// The earliest moment: before every other.
+    pub const MIN: Self = Self(i64::MIN);
+    /// The latest moment: after every other.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// So many nanoseconds after the Unix epoch; before it when negative.
+    pub const fn new(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// The number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was at this moment; zero when it is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl From<OffsetDateTime> for UnixNanos {
+    /// The ends of the range for moments outside of the years 1678 to 2262.
+    fn from(moment: OffsetDateTime) -> Self {
+        let nanos = moment.unix_timestamp_nanos();
+        Self(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
+    }
+}
+
+impl Sub<Duration> for UnixNanos {
+    type Output = Self;
+
+    fn sub(self, length: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -194,6 +248,23 @@ mod tests {
             moments
         );
         assert_eq!(format!("{} {} {}", moments.0, moments.1, moments.2), "-3 4 5");
+    }
+
+    #[test]
+    fn nanoseconds_have_the_same_ends_and_lengths() {
+        let (early, late) = (UnixNanos::new(-500), UnixMillis::new(2).start());
+        assert_eq!(late, UnixNanos::new(2_000_000));
+        assert_eq!(
+            (late.since(early), early.since(late)),
+            (Duration::from_nanos(2_000_500), Duration::ZERO)
+        );
+        assert_eq!(late - Duration::from_nanos(1), UnixNanos::new(1_999_999));
+        assert_eq!(early - Duration::MAX, UnixNanos::MIN);
+        assert_eq!(UnixMillis::MAX.start(), UnixNanos::MAX);
+        let year = |year| OffsetDateTime::UNIX_EPOCH.replace_year(year).unwrap();
+        assert_eq!(UnixNanos::from(year(1600)), UnixNanos::MIN);
+        assert_eq!(UnixNanos::from(year(2300)), UnixNanos::MAX);
+        assert_eq!(UnixNanos::from(year(1970)), UnixNanos::default());
     }
 
     proptest! {

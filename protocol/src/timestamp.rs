@@ -3,13 +3,7 @@
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::time::UnixSeconds;
-
-/// Unix nanoseconds; the ends of the range for moments outside of the years 1678 to 2262.
-pub fn nanos(moment: OffsetDateTime) -> i64 {
-    let nanos = moment.unix_timestamp_nanos();
-    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
-}
+use crate::time::{UnixNanos, UnixSeconds};
 
 /// RFC 3339, UTC, whole seconds.
 pub fn rfc3339_seconds(second: UnixSeconds) -> String {
@@ -22,14 +16,14 @@ pub fn rfc3339_nanos(moment: OffsetDateTime) -> String {
     moment.to_offset(UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
 }
 
-/// Unix nanoseconds of an RFC 3339 text; `None` when it is none. Of what RFC 3339 leaves open the form that Go takes:
+/// The moment of an RFC 3339 text; `None` when it is none. Of what RFC 3339 leaves open the form that Go takes:
 /// `T` between date and time, `Z` in upper case, no leap second.
-pub fn parse_rfc3339(text: &str) -> Option<i64> {
+pub fn parse_rfc3339(text: &str) -> Option<UnixNanos> {
     let bytes = text.as_bytes();
     if bytes.get(10) != Some(&b'T') || bytes.contains(&b'z') || bytes.get(17..19) == Some(b"60".as_slice()) {
         return None;
     }
-    OffsetDateTime::parse(text, &Rfc3339).ok().map(nanos)
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(UnixNanos::from)
 }
 
 #[cfg(test)]
@@ -45,9 +39,9 @@ mod tests {
         ] {
             let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
             assert_eq!(rfc3339_nanos(moment), wanted);
-            assert_eq!(parse_rfc3339(wanted).map(i128::from), Some(nanos));
+            assert_eq!(parse_rfc3339(wanted), Some(UnixNanos::from(moment)));
         }
-        assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(0));
+        assert_eq!(parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(UnixNanos::default()));
         for none in [
             "1970-01-01T01:00:00 01:00",
             "1970-01-01 00:00:00Z",

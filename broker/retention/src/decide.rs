@@ -1,5 +1,6 @@
 //! Whether the oldest segment goes.
 
+use agentwrit_protocol::UnixMillis;
 use agentwrit_protocol::audit::DropRule;
 
 use agentwrit_store::{Retention, Segment, WhenFull};
@@ -20,8 +21,8 @@ pub(super) enum Decision {
 pub(super) struct Circumstances {
     /// Bytes that all sealed segments take.
     pub(super) sealed: i64,
-    /// What both clocks have passed, Unix milliseconds.
-    pub(super) passed: i64,
+    /// What both clocks have passed.
+    pub(super) passed: UnixMillis,
     /// The disk is down to its reserve, and the store's file has no free room of its own.
     pub(super) starved: bool,
     /// Whether something may go by age now. Where room is needed it may at any time.
@@ -54,6 +55,7 @@ pub(super) fn decide(retention: &Retention, oldest: &Segment, now: &Circumstance
 mod tests {
     use std::path::PathBuf;
 
+    use agentwrit_protocol::UnixNanos;
     use agentwrit_protocol::audit::ExportedFile;
 
     use super::*;
@@ -63,8 +65,8 @@ mod tests {
             first: 1,
             last: 9,
             bytes: 7,
-            first_at: 0,
-            last_at: 0,
+            first_at: UnixNanos::new(0),
+            last_at: UnixNanos::new(0),
             first_hash: String::new(),
             head: String::new(),
             exported: exported.then(|| ExportedFile {
@@ -128,7 +130,7 @@ mod tests {
             };
             let now = Circumstances {
                 sealed: 0,
-                passed,
+                passed: UnixMillis::new(passed),
                 starved,
                 paced: true,
                 exporting: false,

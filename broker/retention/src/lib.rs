@@ -172,7 +172,7 @@ impl AuditRetention {
 
     /// Says once that several segments are due by age, of which `gone` went just now.
     async fn warn_waiting(&self, pace: &mut Pace, gone: i64) -> StoreResult<()> {
-        let Some(since) = self.policy.kept_since(self.judging.times().passed().get()) else {
+        let Some(since) = self.policy.kept_since(self.judging.times().passed()) else {
             return Ok(());
         };
         if pace.warned {

@@ -32,7 +32,7 @@ impl FindOldest {
         };
         let now = Circumstances {
             sealed: tx.sealed_bytes().await?,
-            passed: tx.times().passed().get(),
+            passed: tx.times().passed(),
             // The file doesn't shrink, but what it has free is room all the same.
             starved: self.scarce && tx.reusable_bytes().await? < self.policy.cut().bytes,
             paced: self.rested.enough_for(&segment),

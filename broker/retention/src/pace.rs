@@ -55,17 +55,15 @@ impl Rested {
     /// Whether this segment may go by age. Half of the time that its events span is enough, so that a trail that grows
     /// fast is dropped as fast.
     pub(super) fn enough_for(self, segment: &Segment) -> bool {
-        let half = match u64::try_from(segment.last_at.saturating_sub(segment.first_at)) {
-            Ok(nanos) if nanos > 0 => Duration::from_nanos(nanos / 2),
-            _ => BETWEEN,
-        };
+        let span = segment.last_at.since(segment.first_at);
+        let half = if span.is_zero() { BETWEEN } else { span / 2 };
         self.0.is_some_and(|rested| rested >= half.min(BETWEEN))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use agentwrit_protocol::UnixSeconds;
+    use agentwrit_protocol::{UnixNanos, UnixSeconds};
 
     use super::*;
 
@@ -74,8 +72,8 @@ mod tests {
             first: 1,
             last: 9,
             bytes: 7,
-            first_at: 0,
-            last_at: nanos,
+            first_at: UnixNanos::new(0),
+            last_at: UnixNanos::new(nanos),
             first_hash: String::new(),
             head: String::new(),
             exported: None,

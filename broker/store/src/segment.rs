@@ -1,14 +1,16 @@
 //! The audit trail in segments: where it is cut, and how long its parts are kept.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use agentwrit_protocol::audit::{DropRule, ExportedFile};
+use agentwrit_protocol::{UnixMillis, UnixNanos};
 use async_trait::async_trait;
 
 use super::Result;
 
 const MIB: i64 = 1024 * 1024;
-const DAY_NANOS: i64 = 86_400 * 1_000_000_000;
+const DAY: Duration = Duration::from_hours(24);
 /// Segments that the bound is divided into.
 const SHARES: i64 = 16;
 const SMALLEST: i64 = MIB;
@@ -56,15 +58,15 @@ impl Default for Retention {
 pub struct Cut {
     /// At so many bytes.
     pub bytes: i64,
-    /// At this age of its first event, nanoseconds.
-    pub nanos: Option<i64>,
+    /// At this age of its first event.
+    pub age: Option<Duration>,
 }
 
 impl Retention {
-    /// The moment from which on events are kept, Unix nanoseconds; `None` without a bound of days.
-    pub fn kept_since(&self, passed: i64) -> Option<i64> {
-        let passed = passed.saturating_mul(1_000_000);
-        (self.days > 0).then(|| passed.saturating_sub(self.days.saturating_mul(DAY_NANOS)))
+    /// The moment from which on events are kept; `None` without a bound of days.
+    pub fn kept_since(&self, passed: UnixMillis) -> Option<UnixNanos> {
+        let days = u32::try_from(self.days).unwrap_or(u32::MAX);
+        (self.days > 0).then(|| passed.start() - DAY.saturating_mul(days))
     }
 
     /// When the segment that grows is sealed.
@@ -76,7 +78,7 @@ impl Retention {
             } else {
                 UNBOUND
             },
-            nanos: (self.days > 0).then_some(DAY_NANOS),
+            age: (self.days > 0).then_some(DAY),
         }
     }
 }
@@ -90,10 +92,10 @@ pub struct Segment {
     pub last: i64,
     /// What its events take in the file, about.
     pub bytes: i64,
-    /// Unix nanoseconds of its first event.
-    pub first_at: i64,
-    /// Unix nanoseconds of its latest event.
-    pub last_at: i64,
+    /// When its first event was.
+    pub first_at: UnixNanos,
+    /// When its latest event was.
+    pub last_at: UnixNanos,
     /// `hash` of its first event.
     pub first_hash: String,
     /// `hash` of its last event.
@@ -103,14 +105,14 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Whether its latest event is older than the days; `passed` is what both clocks have passed, Unix milliseconds.
-    pub fn is_aged(&self, retention: &Retention, passed: i64) -> bool {
+    /// Whether its latest event is older than the days; `passed` is what both clocks have passed.
+    pub fn is_aged(&self, retention: &Retention, passed: UnixMillis) -> bool {
         retention.kept_since(passed).is_some_and(|since| self.last_at < since)
     }
 
     /// The rule by which it goes when it is the oldest one and the sealed segments take `sealed` bytes. By age nothing
     /// goes without `passed`.
-    pub fn rule(&self, retention: &Retention, sealed: i64, passed: Option<i64>) -> Option<DropRule> {
+    pub fn rule(&self, retention: &Retention, sealed: i64, passed: Option<UnixMillis>) -> Option<DropRule> {
         if passed.is_some_and(|passed| self.is_aged(retention, passed)) {
             return Some(DropRule::Age);
         }
@@ -128,8 +130,8 @@ pub trait Segments {
     async fn oldest_segment(&mut self) -> Result<Option<Segment>>;
     /// The oldest one that isn't exported.
     async fn unexported_segment(&mut self) -> Result<Option<Segment>>;
-    /// How many segments have only events from before this moment, Unix nanoseconds.
-    async fn segments_before(&mut self, nanos: i64) -> Result<i64>;
+    /// How many segments have only events from before this moment.
+    async fn segments_before(&mut self, moment: UnixNanos) -> Result<i64>;
     /// What all sealed segments take in the file, about.
     async fn sealed_bytes(&mut self) -> Result<i64>;
     /// Notes that a segment was exported.
@@ -153,8 +155,8 @@ mod tests {
             first: 1,
             last: 9,
             bytes: 7,
-            first_at: 0,
-            last_at: DAY_NANOS,
+            first_at: UnixNanos::new(0),
+            last_at: UnixNanos::new(86_400 * 1_000_000_000),
             first_hash: String::new(),
             head: String::new(),
             exported: None,
@@ -171,13 +173,13 @@ mod tests {
             };
             let cut = retention.cut();
             assert!(cut.bytes >= bytes * MIB && cut.bytes < (bytes + 1) * MIB, "{max_bytes}");
-            assert_eq!(cut.nanos, None);
+            assert_eq!(cut.age, None);
         }
         let retention = Retention {
             days: 90,
             ..Retention::default()
         };
-        assert_eq!(retention.cut().nanos, Some(DAY_NANOS));
+        assert_eq!(retention.cut().age, Some(DAY));
     }
 
     #[test]
@@ -197,11 +199,11 @@ mod tests {
             (60 * MIB + 1, 3 * day + 1, Some(DropRule::Age)),
         ] {
             assert_eq!(
-                segment().rule(&retention, sealed, Some(passed)),
+                segment().rule(&retention, sealed, Some(UnixMillis::new(passed))),
                 rule,
                 "{sealed} {passed}"
             );
-            assert_eq!(segment().rule(&none, sealed, Some(passed)), None);
+            assert_eq!(segment().rule(&none, sealed, Some(UnixMillis::new(passed))), None);
             let by_bytes = rule.filter(|_| sealed > 60 * MIB).map(|_| DropRule::Bytes);
             assert_eq!(segment().rule(&retention, sealed, None), by_bytes, "{sealed}");
         }

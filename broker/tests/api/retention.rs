@@ -56,7 +56,7 @@ async fn kept(harness: &Harness) -> Vec<AuditEvent> {
 }
 
 fn second(event: &AuditEvent) -> i64 {
-    parse_rfc3339(&event.timestamp).unwrap() / 1_000_000_000
+    parse_rfc3339(&event.timestamp).unwrap().get() / 1_000_000_000
 }
 
 fn number(event: &AuditEvent) -> i64 {

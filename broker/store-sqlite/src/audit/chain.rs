@@ -1,11 +1,11 @@
 //! The chain's head: what a batch appends to it, and how it is checked at start.
 
-use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::audit::{
     AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, EventType, GENESIS_HASH, MAX_UNSIGNED, Outcome,
     SignatureCheck, Step,
 };
-use agentwrit_protocol::timestamp::{nanos, rfc3339_nanos};
+use agentwrit_protocol::timestamp::rfc3339_nanos;
+use agentwrit_protocol::{StoreMark, UnixNanos};
 use agentwrit_store::segment::{Cut, Segment};
 use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
 use rusqlite::Connection;
@@ -31,8 +31,8 @@ pub(crate) struct ChainHead {
     checkpoint: i64,
     /// Number of the last event that the last signed statement covers.
     signed: i64,
-    /// Unix nanoseconds of the first event after the last checkpoint.
-    unsigned_since: Option<i64>,
+    /// When the first event after the last checkpoint was.
+    unsigned_since: Option<UnixNanos>,
     /// Whether the last checkpoint is of a key that is gone.
     foreign: bool,
     /// What is kept of the trail that it is the end of.
@@ -98,8 +98,8 @@ impl ChainHead {
     }
 
     fn overdue(&self, now: OffsetDateTime) -> bool {
-        let oldest = self.unsigned_since.unwrap_or(i64::MAX);
-        self.foreign || nanos(now.saturating_sub(LONGEST_UNSIGNED)) >= oldest
+        let oldest = self.unsigned_since.unwrap_or(UnixNanos::MAX);
+        self.foreign || UnixNanos::from(now.saturating_sub(LONGEST_UNSIGNED)) >= oldest
     }
 
     fn full(&self) -> bool {
@@ -120,12 +120,12 @@ pub(crate) fn seal(
         ..Links::default()
     };
     for (at, draft) in drafts {
-        if links.head.full() || links.head.kept.is_due(cut, nanos(at)) {
+        if links.head.full() || links.head.kept.is_due(cut, at.into()) {
             links.sign(at, signer, cut)?;
         }
         links.append(at, event(draft))?;
     }
-    if links.head.overdue(now) || links.head.kept.is_due(cut, nanos(now)) {
+    if links.head.overdue(now) || links.head.kept.is_due(cut, now.into()) {
         links.sign(now, signer, cut)?;
     }
     Ok(links)
@@ -156,21 +156,21 @@ impl Links {
 
     fn append(&mut self, at: OffsetDateTime, mut event: AuditEvent) -> Result<()> {
         let sequence = self.head.sequence.saturating_add(1);
-        let at_nanos = nanos(at);
         event.timestamp = rfc3339_nanos(at);
+        let at = UnixNanos::from(at);
         event.seal(sequence, &self.head.hash);
         self.head.sequence = sequence;
         self.head.hash.clone_from(&event.hash);
-        self.head.unsigned_since.get_or_insert(at_nanos);
+        self.head.unsigned_since.get_or_insert(at);
         let json = text(&event)?;
         let sealed = SealedEvent {
             sequence,
-            at_nanos,
+            at,
             event,
             json,
         };
         let cost = Sizes::of_event(&sealed).cost();
-        self.head.kept.appended(at_nanos, cost, &self.head.hash);
+        self.head.kept.appended(at, cost, &self.head.hash);
         self.events.push(sealed);
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Links {
     /// Appends a checkpoint; when a segment is due to be sealed, the next begins with it.
     fn sign(&mut self, at: OffsetDateTime, signer: &dyn CheckpointSigner, cut: Cut) -> Result<()> {
         let checkpoint = self.head.statement(at, signer)?;
-        if self.head.kept.is_due(cut, nanos(at)) {
+        if self.head.kept.is_due(cut, at.into()) {
             let segment = self.head.kept.seal(self.head.sequence, &self.head.hash);
             self.sealed.push(segment);
         }
@@ -233,7 +233,7 @@ pub(crate) fn remember(connection: &Connection, checkpoint: &Checkpoint) -> Resu
 /// One row of the trail.
 struct Row {
     sequence: i64,
-    at_nanos: i64,
+    at: UnixNanos,
     json: String,
 }
 
@@ -249,7 +249,7 @@ fn tail(connection: &Connection) -> Result<(Vec<Row>, bool)> {
         let event_type: String = row.get(2).during(VERIFY)?;
         tail.push(Row {
             sequence: row.get(0).during(VERIFY)?,
-            at_nanos: row.get(1).during(VERIFY)?,
+            at: row.get(1).map(UnixNanos::new).during(VERIFY)?,
             json: row.get(3).during(VERIFY)?,
         });
         if let Some(row) = tail.last_mut().filter(|row| row.json.is_empty()) {
@@ -292,7 +292,7 @@ pub(crate) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner
         let step = walker.feed_json(&row.json, signer).map_err(StoreError::BrokenChain)?;
         match step {
             Step::Event => {
-                head.unsigned_since.get_or_insert(row.at_nanos);
+                head.unsigned_since.get_or_insert(row.at);
             }
             Step::Signed | Step::UnknownKey => {
                 head.checkpoint = row.sequence;

@@ -1,5 +1,6 @@
 //! Rows of the audit trail.
 
+use agentwrit_protocol::UnixNanos;
 use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
 use agentwrit_store::Result;
 use agentwrit_store::StoreError;
@@ -21,7 +22,7 @@ const ENTRY: i64 = 16;
 /// An event with its number and its hash, ready for its row.
 pub(crate) struct SealedEvent {
     pub(crate) sequence: i64,
-    pub(crate) at_nanos: i64,
+    pub(crate) at: UnixNanos,
     pub(crate) event: AuditEvent,
     /// The event as it is served.
     pub(crate) json: String,
@@ -116,7 +117,7 @@ pub(crate) fn insert(connection: &Connection, events: &[SealedEvent]) -> Result<
             INSERT,
             params![
                 sealed.sequence,
-                sealed.at_nanos,
+                sealed.at.get(),
                 event.event_type,
                 event.outcome,
                 event.agent_id,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use agentwrit_protocol::UnixNanos;
 use agentwrit_store::EventFilter;
 use agentwrit_store::FilterColumn;
 use parking_lot::{Mutex, MutexGuard};
@@ -97,8 +98,8 @@ impl Known {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     exact: Vec<(FilterColumn, String)>,
-    since: Option<i64>,
-    until: Option<i64>,
+    since: Option<UnixNanos>,
+    until: Option<UnixNanos>,
 }
 
 impl Key {

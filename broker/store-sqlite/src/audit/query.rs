@@ -41,7 +41,7 @@ impl Condition {
         for (sql, moment) in [(" AND at >= ?", filter.since), (" AND at <= ?", filter.until)] {
             if let Some(moment) = moment {
                 condition.sql.push_str(sql);
-                condition.values.push(Value::Integer(moment));
+                condition.values.push(Value::Integer(moment.get()));
             }
         }
         condition

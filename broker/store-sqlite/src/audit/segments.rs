@@ -1,5 +1,6 @@
 //! Where the trail is cut into segments, and what is kept of it.
 
+use agentwrit_protocol::UnixNanos;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_store::segment::{Cut, Segment};
 use agentwrit_store::{MetaKey, Result, StoreError};
@@ -51,8 +52,8 @@ pub(crate) struct Growing {
     first: i64,
     events: i64,
     bytes: i64,
-    first_at: i64,
-    last_at: i64,
+    first_at: UnixNanos,
+    last_at: UnixNanos,
     first_hash: String,
 }
 
@@ -62,13 +63,13 @@ impl Growing {
             first,
             events: 0,
             bytes: 0,
-            first_at: 0,
-            last_at: i64::MIN,
+            first_at: UnixNanos::default(),
+            last_at: UnixNanos::MIN,
             first_hash: String::new(),
         }
     }
 
-    fn add(&mut self, at: i64, bytes: i64) {
+    fn add(&mut self, at: UnixNanos, bytes: i64) {
         if self.events == 0 {
             self.first_at = at;
         }
@@ -77,12 +78,12 @@ impl Growing {
         self.last_at = self.last_at.max(at);
     }
 
-    fn is_due(&self, cut: Cut, now: i64) -> bool {
+    fn is_due(&self, cut: Cut, now: UnixNanos) -> bool {
         // A checkpoint alone stands for what was sealed before it: it isn't sealed again and again.
         let least = if self.first == 1 { 1 } else { 2 };
         // One that begins in the future was begun by a clock that was wrong.
-        let aged = |nanos| now.saturating_sub(self.first_at).saturating_abs() >= nanos;
-        self.bytes >= cut.bytes || (self.events >= least && cut.nanos.is_some_and(aged))
+        let aged = |age| now.since(self.first_at).max(self.first_at.since(now)) >= age;
+        self.bytes >= cut.bytes || (self.events >= least && cut.age.is_some_and(aged))
     }
 }
 
@@ -115,7 +116,7 @@ impl Kept {
     }
 
     /// Takes note of an event that was appended.
-    pub(crate) fn appended(&mut self, at: i64, bytes: i64, hash: &str) {
+    pub(crate) fn appended(&mut self, at: UnixNanos, bytes: i64, hash: &str) {
         if self.growing.events == 0 {
             hash.clone_into(&mut self.growing.first_hash);
         }
@@ -123,7 +124,7 @@ impl Kept {
     }
 
     /// Whether the next event has to be the checkpoint that a new segment begins with.
-    pub(crate) fn is_due(&self, cut: Cut, now: i64) -> bool {
+    pub(crate) fn is_due(&self, cut: Cut, now: UnixNanos) -> bool {
         self.growing.is_due(cut, now)
     }
 
@@ -172,8 +173,8 @@ pub(crate) fn insert(connection: &Connection, segments: &[Segment]) -> Result<()
                 segment.first,
                 segment.last,
                 segment.bytes,
-                segment.first_at,
-                segment.last_at,
+                segment.first_at.get(),
+                segment.last_at.get(),
                 segment.first_hash,
                 segment.head,
             ],
@@ -232,7 +233,7 @@ fn grow(connection: &Connection, kept: &mut Kept, cut: Cut) -> Result<Vec<Segmen
     let mut sealed = Vec::new();
     while let Some(row) = rows.next().during(READ)? {
         let number: i64 = row.get(0).during(READ)?;
-        let at: i64 = row.get(1).during(READ)?;
+        let at = row.get(1).map(UnixNanos::new).during(READ)?;
         let event_type: String = row.get(2).during(READ)?;
         let boundary = event_type == EventType::AuditCheckpoint.as_str();
         if boundary && kept.growing.bytes >= cut.bytes {

@@ -1,6 +1,7 @@
 //! Events of long ago in a short form. The text that is served is made again from it, byte for byte: an event whose text
 //! isn't what would be made stays as it is.
 
+use agentwrit_protocol::UnixNanos;
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_store::{MetaKey, Result};
 use rusqlite::{Connection, ToSql, params};
@@ -33,10 +34,10 @@ pub(crate) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)
     let until = head.flatten().unwrap_or(0).saturating_sub(keep);
     let sql =
         format!("SELECT seq, at, json, {SIZES} FROM audit_events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?");
-    let rows: Vec<(i64, i64, String, i64)> = connection.all(SHORTEN, &sql, [done, until, AT_ONCE], |row| {
-        let number = |index| row.get(index).during(SHORTEN);
-        let cost = Sizes::of_row(row, 3)?.cost();
-        Ok((number(0)?, number(1)?, row.get(2).during(SHORTEN)?, cost))
+    let rows: Vec<(i64, UnixNanos, String, i64)> = connection.all(SHORTEN, &sql, [done, until, AT_ONCE], |row| {
+        let sequence = row.get(0).during(SHORTEN)?;
+        let at = row.get(1).map(UnixNanos::new).during(SHORTEN)?;
+        Ok((sequence, at, row.get(2).during(SHORTEN)?, Sizes::of_row(row, 3)?.cost()))
     })?;
     // All of them leave their pages before any comes back: a row that only shrinks leaves its page as large as it is.
     let mut short = Vec::with_capacity(rows.len());
@@ -68,7 +69,7 @@ fn cost_of(connection: &Connection, sequence: i64) -> Result<i64> {
 }
 
 /// The short form of an event; `None` when its text could not be made from that.
-fn shortened(sequence: i64, at: i64, json: &str) -> Option<Short> {
+fn shortened(sequence: i64, at: UnixNanos, json: &str) -> Option<Short> {
     let event = serde_json::from_str::<AuditEvent>(json).ok()?;
     let short = Short::of(&event)?;
     let made = short.restored(sequence, at).and_then(|event| text(&event)).ok()?;
@@ -76,7 +77,7 @@ fn shortened(sequence: i64, at: i64, json: &str) -> Option<Short> {
 }
 
 /// Writes it; what the shared row takes that it needs, unless that was there.
-fn insert(connection: &Connection, sequence: i64, at: i64, short: &Short) -> Result<i64> {
+fn insert(connection: &Connection, sequence: i64, at: UnixNanos, short: &Short) -> Result<i64> {
     let (who, shared) = who_id(connection, short)?;
     connection.change(
         SHORTEN,
@@ -85,7 +86,7 @@ fn insert(connection: &Connection, sequence: i64, at: i64, short: &Short) -> Res
          VALUES (?, ?, ?, ?, '', '', '', '', '', '', '', ?, '', ?, ?, ?, ?, ?, ?, ?)",
         params![
             sequence,
-            at,
+            at.get(),
             short.event_type,
             short.outcome,
             short.extra.error_kind,

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::audit::{AuditEvent, ExtraFields};
 use agentwrit_protocol::timestamp::rfc3339_nanos;
-use agentwrit_protocol::{go_json, lower_hex};
+use agentwrit_protocol::{UnixNanos, go_json, lower_hex};
 use agentwrit_store::{Result, StoreError};
 use rusqlite::{Connection, Row};
 use time::OffsetDateTime;
@@ -79,8 +79,8 @@ impl Short {
     }
 
     /// The event as it was sealed.
-    pub(crate) fn restored(&self, sequence: i64, at: i64) -> Result<AuditEvent> {
-        let at = OffsetDateTime::from_unix_timestamp_nanos(at.into()).map_err(corrupt)?;
+    pub(crate) fn restored(&self, sequence: i64, at: UnixNanos) -> Result<AuditEvent> {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(at.get().into()).map_err(corrupt)?;
         let mut detail = self.detail.clone();
         if let Some(hash) = self.extra.hash() {
             detail.push_str(&ext_hash(&hash));
@@ -141,7 +141,7 @@ pub(crate) fn expanded(connection: &Connection, sequence: i64) -> Result<String>
                deleg_chain_hash, w.agent_id, w.task_id, w.orch_id, w.actor, w.source, w.correlation_id, w.policy_uid, \
                w.pod_uid FROM audit_events e JOIN audit_who w ON w.id = e.who WHERE seq = ?";
     let found = connection.first(READ, sql, [sequence], |row| {
-        from_row(row)?.restored(sequence, row.get("at").during(READ)?)
+        from_row(row)?.restored(sequence, row.get("at").map(UnixNanos::new).during(READ)?)
     })?;
     text(&found.ok_or_else(|| corrupt(format_args!("event {sequence} has neither a text nor a short form")))?)
 }

@@ -1,5 +1,6 @@
 //! Rows of the trail's segments.
 
+use agentwrit_protocol::UnixNanos;
 use agentwrit_protocol::audit::ExportedFile;
 use agentwrit_store::{MetaKey, Result, Segment, Segments, StoreError, TxClock};
 use async_trait::async_trait;
@@ -25,8 +26,8 @@ fn segment(row: &Row<'_>) -> Result<Segment> {
         first: row.get(0).during(READ)?,
         last: row.get(1).during(READ)?,
         bytes: row.get(2).during(READ)?,
-        first_at: row.get(3).during(READ)?,
-        last_at: row.get(4).during(READ)?,
+        first_at: row.get(3).map(UnixNanos::new).during(READ)?,
+        last_at: row.get(4).map(UnixNanos::new).during(READ)?,
         first_hash: row.get(5).during(READ)?,
         head: row.get(6).during(READ)?,
         exported: match exported {
@@ -49,12 +50,14 @@ impl Segments for SqliteTx<'_> {
         let Some(mut oldest) = self.connection.first(READ, &sql, [], segment)? else {
             return Ok(None);
         };
-        let passed = self.times.passed().get().saturating_mul(1_000_000);
+        let passed = self.times.passed().start();
         if oldest.last_at > passed {
             // Its events were dated by a clock that was ahead. What comes after them is later all the same.
             let sql = "SELECT first_at FROM audit_segments WHERE first > ? AND first_at <= ? ORDER BY first LIMIT 1";
-            let later = self.connection.first(READ, sql, [oldest.first, passed], scalar(READ))?;
-            oldest.last_at = later.unwrap_or(oldest.last_at);
+            let later = self
+                .connection
+                .first(READ, sql, [oldest.first, passed.get()], scalar(READ))?;
+            oldest.last_at = later.map_or(oldest.last_at, UnixNanos::new);
         }
         Ok(Some(oldest))
     }
@@ -64,9 +67,9 @@ impl Segments for SqliteTx<'_> {
         self.connection.first(READ, &sql, [], segment)
     }
 
-    async fn segments_before(&mut self, nanos: i64) -> Result<i64> {
+    async fn segments_before(&mut self, moment: UnixNanos) -> Result<i64> {
         let sql = "SELECT COUNT(*) FROM audit_segments WHERE last_at < ?";
-        let found = self.connection.first(READ, sql, [nanos], scalar(READ))?;
+        let found = self.connection.first(READ, sql, [moment.get()], scalar(READ))?;
         Ok(found.unwrap_or_default())
     }
 

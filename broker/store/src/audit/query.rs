@@ -1,5 +1,6 @@
 //! Reading the trail.
 
+use agentwrit_protocol::UnixNanos;
 use async_trait::async_trait;
 
 use crate::Result;
@@ -9,10 +10,10 @@ use crate::Result;
 pub struct EventFilter {
     /// (column, value) pairs that must match exactly.
     pub exact: Vec<(FilterColumn, String)>,
-    /// Earliest moment, inclusive, Unix nanoseconds.
-    pub since: Option<i64>,
-    /// Latest moment, inclusive, Unix nanoseconds.
-    pub until: Option<i64>,
+    /// Earliest moment, inclusive.
+    pub since: Option<UnixNanos>,
+    /// Latest moment, inclusive.
+    pub until: Option<UnixNanos>,
     /// Only events after the one with this number; nothing is skipped then.
     pub cursor: Option<i64>,
     /// Rows to skip.

@@ -24,14 +24,14 @@ fn append(connection: &Connection, events: Vec<AuditEvent>) {
     let mut prev_hash = GENESIS_HASH.to_owned();
     let mut sealed = Vec::new();
     for (sequence, mut event) in (1..).zip(events) {
-        let at_nanos = 1_800_000_000_000_000_000 + sequence * 1_234_567;
-        event.timestamp = rfc3339_nanos(OffsetDateTime::from_unix_timestamp_nanos(at_nanos.into()).unwrap());
+        let at = 1_800_000_000_000_000_000 + sequence * 1_234_567;
+        event.timestamp = rfc3339_nanos(OffsetDateTime::from_unix_timestamp_nanos(at.into()).unwrap());
         event.seal(sequence, &prev_hash);
         prev_hash.clone_from(&event.hash);
         let json = text(&event).unwrap();
         sealed.push(SealedEvent {
             sequence,
-            at_nanos,
+            at: UnixNanos::new(at),
             event,
             json,
         });
