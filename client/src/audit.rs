@@ -1,7 +1,7 @@
 //! Filters of the audit query (`docs/wire-contract.md` §15.5 and the extra fields of `docs/kubernetes-api.md` §4).
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::wire::AuditEventsResponse;
+use agentwrit_protocol::{PodUid, PolicyUid, Sensitive, TaskId};
 use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ pub struct AuditQuery {
     /// SPIFFE id, exact.
     pub agent_id: Option<String>,
     /// Task, exact.
-    pub task_id: Option<String>,
+    pub task_id: Option<TaskId>,
     /// Event type, exact.
     pub event_type: Option<String>,
     /// `success` or `denied`.
@@ -34,9 +34,9 @@ pub struct AuditQuery {
     /// Where it came from, exact.
     pub source: Option<String>,
     /// metadata.uid of the AgentApp or LaunchToken.
-    pub policy_uid: Option<String>,
+    pub policy_uid: Option<PolicyUid>,
     /// metadata.uid of the pod.
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<PodUid>,
     /// Most events to answer, 1 to 1000.
     pub limit: Option<i64>,
     /// Events to skip.
@@ -61,24 +61,24 @@ impl AuditQuery {
     /// `?` and the escaped filters, or nothing.
     pub(crate) fn to_query(&self) -> String {
         let texts = [
-            ("agent_id", &self.agent_id),
-            ("task_id", &self.task_id),
-            ("event_type", &self.event_type),
-            ("outcome", &self.outcome),
-            ("since", &self.since),
-            ("until", &self.until),
-            ("correlation_id", &self.correlation_id),
-            ("error_kind", &self.error_kind),
-            ("actor", &self.actor),
-            ("source", &self.source),
-            ("policy_uid", &self.policy_uid),
-            ("pod_uid", &self.pod_uid),
-            ("cursor", &self.cursor),
+            ("agent_id", self.agent_id.as_deref()),
+            ("task_id", self.task_id.as_deref()),
+            ("event_type", self.event_type.as_deref()),
+            ("outcome", self.outcome.as_deref()),
+            ("since", self.since.as_deref()),
+            ("until", self.until.as_deref()),
+            ("correlation_id", self.correlation_id.as_deref()),
+            ("error_kind", self.error_kind.as_deref()),
+            ("actor", self.actor.as_deref()),
+            ("source", self.source.as_deref()),
+            ("policy_uid", self.policy_uid.as_deref()),
+            ("pod_uid", self.pod_uid.as_deref()),
+            ("cursor", self.cursor.as_deref()),
         ];
         let numbers = [("limit", self.limit), ("offset", self.offset)];
         let texts = texts
             .into_iter()
-            .filter_map(|(key, value)| value.as_ref().map(|value| (key, escape(value))));
+            .filter_map(|(key, value)| value.map(|value| (key, escape(value))));
         let numbers = numbers
             .into_iter()
             .filter_map(|(key, value)| value.map(|value| (key, value.to_string())));

@@ -1,11 +1,11 @@
 //! The attestation and policy API (`docs/kubernetes-api.md` §4); the bearer is the client's own identity.
 
-use agentwrit_protocol::Sensitive;
 use agentwrit_protocol::k8s::{
     BulkItem, BulkRequest, BulkResponse, DenialsResponse, MarkRequest, MarkResponse, PodEndedRequest, PodLaunchRequest,
     PodLaunchResponse, PodReleaseResponse, PolicyKind, PolicyListResponse, PutApp, PutLaunchToken, PutPolicyResponse,
     RevokedResponse, WriteOrder,
 };
+use agentwrit_protocol::{PodUid, PolicyUid, Sensitive};
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -79,7 +79,7 @@ impl BrokerClient {
         kind: PolicyKind,
         namespace: &str,
         name: &str,
-        uid: &str,
+        uid: &PolicyUid,
         order: WriteOrder,
         revoke: bool,
     ) -> Result<Epoched<RevokedResponse>, Error> {
@@ -126,7 +126,7 @@ impl BrokerClient {
     }
 
     /// `POST /v1/k8s/pods/{uid}/ended`: the pod is gone, and its authority with it.
-    pub async fn pod_ended(&self, uid: &str, request: &PodEndedRequest) -> Result<Epoched<RevokedResponse>, Error> {
+    pub async fn pod_ended(&self, uid: &PodUid, request: &PodEndedRequest) -> Result<Epoched<RevokedResponse>, Error> {
         let path = format!("/v1/k8s/pods/{}/ended", escape(uid));
         self.attested(Method::POST, path, Some(request)).await
     }
@@ -138,7 +138,7 @@ impl BrokerClient {
     }
 
     /// `POST /v1/k8s/pods/{uid}/release`: a person lifts the pod's quarantine; needs `admin:revoke:*`.
-    pub async fn pod_release(&self, token: &Sensitive, uid: &str) -> Result<PodReleaseResponse, Error> {
+    pub async fn pod_release(&self, token: &Sensitive, uid: &PodUid) -> Result<PodReleaseResponse, Error> {
         let path = format!("/v1/k8s/pods/{}/release", escape(uid));
         self.send(Call::new(Method::POST, path).bearer(token)).await?.read()
     }

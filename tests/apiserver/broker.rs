@@ -371,7 +371,8 @@ async fn the_clients_calls_are_understood() {
     broker.fail("shop", Some(Fault::Away));
     assert!(client.put_app("shop", "orders", &put(2)).await.is_err());
     broker.fail("shop", None);
-    let removed = client.delete_policy(PolicyKind::App, "shop", "orders", "u", order(2), true);
+    let uid = "u".into();
+    let removed = client.delete_policy(PolicyKind::App, "shop", "orders", &uid, order(2), true);
     removed.await.unwrap();
     assert!(broker.removals_of("shop")[0].revoke && broker.app("shop", "orders").is_none());
     let mark = MarkRequest { mark: "x".into() };
@@ -382,6 +383,6 @@ async fn the_clients_calls_are_understood() {
         name: "reader".into(),
         reason: "deleted".into(),
     };
-    client.pod_ended("u1", &end).await.unwrap();
+    client.pod_ended(&"u1".into(), &end).await.unwrap();
     assert_eq!(broker.end_of("u1").unwrap().name, end.name);
 }

@@ -39,7 +39,8 @@ async fn a_persons_revocation_holds_until_the_pod_is_released() {
     assert!(types.iter().any(|found| found == "pod_quarantined"), "{types:?}");
 
     // The sidecar asks once a minute.
-    let released = broker.client.pod_release(&broker.admin, &uid).await.unwrap();
+    let released = broker.client.pod_release(&broker.admin, &uid.as_str().into()).await;
+    let released = released.unwrap();
     assert!(released.released);
     shop.pod_ready("reader", seconds(100)).await;
     let again = broker.claims(&shop.token("reader").unwrap()).await.unwrap();

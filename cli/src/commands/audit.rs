@@ -12,7 +12,7 @@ use crate::session::Context;
 pub(super) fn events(args: EventsArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let query = AuditQuery {
         agent_id: given(args.agent_id),
-        task_id: given(args.task_id),
+        task_id: given(args.task_id).map(Into::into),
         event_type: given(args.event_type),
         outcome: given(args.outcome),
         since: given(args.since),
@@ -21,8 +21,8 @@ pub(super) fn events(args: EventsArgs, context: &mut Context<'_, '_>) -> Result<
         error_kind: given(args.error_kind),
         actor: given(args.actor),
         source: given(args.source),
-        policy_uid: given(args.policy_uid),
-        pod_uid: given(args.pod_uid),
+        policy_uid: given(args.policy_uid).map(Into::into),
+        pod_uid: given(args.pod_uid).map(Into::into),
         limit: args.limit.filter(|limit| *limit > 0),
         offset: args.offset.filter(|offset| *offset > 0),
         cursor: given(args.cursor),

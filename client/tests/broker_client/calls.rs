@@ -47,7 +47,7 @@ async fn policy_calls_escape_names_and_carry_the_epoch() {
         sequence: 9,
     };
     let answer = client
-        .delete_policy(PolicyKind::LaunchToken, "shop", "a/b", "u&x", order, true)
+        .delete_policy(PolicyKind::LaunchToken, "shop", "a/b", &"u&x".into(), order, true)
         .await
         .unwrap();
     assert_eq!((answer.value.revoked, answer.epoch.as_str()), (2, "epoch-1"));

@@ -251,7 +251,7 @@ impl PolicyClient {
         }
         let answer = self
             .client
-            .delete_policy(key.kind, &key.namespace, &key.name, uid, order, revoke)
+            .delete_policy(key.kind, &key.namespace, &key.name, &uid.into(), order, revoke)
             .await;
         match answer {
             Ok(answer) => {

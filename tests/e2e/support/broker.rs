@@ -64,7 +64,7 @@ impl Broker {
     /// Everything that was recorded of a pod, oldest first.
     pub(crate) async fn trail(&self, pod_uid: &str) -> Vec<AuditEvent> {
         let query = AuditQuery {
-            pod_uid: Some(pod_uid.to_owned()),
+            pod_uid: Some(pod_uid.into()),
             limit: Some(1000),
             ..AuditQuery::default()
         };
