@@ -1,5 +1,7 @@
 //! Sequences that are worth reading.
 
+use agentwrit_protocol::{Jti, UnixMillis, UnixSeconds};
+
 use super::*;
 
 #[test]
