@@ -10,6 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+# A line and a column, from 1.
+Place = tuple[int, int]
+Span = tuple[Place, Place]
 POSITION = re.compile(r"^(?P<file>[^:]+):\d+:\d+: (?P<change>.*)$", re.DOTALL)
 
 
@@ -23,6 +26,11 @@ class Mutant:
     file: str
     # What its function was when the mutant was listed: a result counts for that text only, wherever it stands.
     digest: str
+    # What is changed, into what, and the function around it.
+    span: Span
+    replacement: str
+    function: Span | None
+    function_name: str
     # The same change can be made at several places of one function.
     copy: int = 0
     # The same change can be made in functions of one name.
@@ -44,11 +52,18 @@ class Mutant:
         return hashlib.sha256(f"{seed} {self.package} {self.namesake} {self.change}".encode()).hexdigest()
 
 
-def digest_of(item: dict, lines: list[str]) -> str:
+def span_of(item: dict | None) -> Span | None:
+    """The span of something that cargo-mutants lists, if it has one."""
+    if item is None:
+        return None
+    start, end = ((place["line"], place["column"]) for place in (item["span"]["start"], item["span"]["end"]))
+    return start, end
+
+
+def digest_of(function: Span | None, lines: list[str]) -> str:
     """A hash of the function that the mutant is in; of the whole file when it is in none."""
-    if (function := item.get("function")) is not None:
-        span = function["span"]
-        lines = lines[span["start"]["line"] - 1 : span["end"]["line"]]
+    if function is not None:
+        lines = lines[function[0][0] - 1 : function[1][0]]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -62,7 +77,10 @@ def parse(listing: str, root: Path) -> list[Mutant]:
         file = item["file"]
         if file not in sources:
             sources[file] = (root / file).read_text().splitlines()
-        mutant = Mutant(item["name"], item["package"], file, digest_of(item, sources[file]))
+        function = span_of(item.get("function"))
+        digest = digest_of(function, sources[file])
+        name = item["function"]["function_name"] if function else ""
+        mutant = Mutant(item["name"], item["package"], file, digest, span_of(item), item["replacement"], function, name)
         copy, namesake = (mutant.digest, mutant.change), (mutant.package, mutant.change)
         mutants.append(replace(mutant, copy=copies[copy], namesake=namesakes[namesake]))
         copies[copy] += 1

@@ -1,149 +1,181 @@
-"""Runs the tests against one mutant, in a copy of the checkout that stays built."""
+"""Runs the tests against one mutant, and says whether one of them fails."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
+import signal
 import subprocess
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from mutants.draw import Mutant
+from mutants.tree import Program, Tree
 
 CAUGHT, TIMEOUT, MISSED, UNVIABLE = "caught", "timeout", "missed", "unviable"
-# What cargo-mutants calls them in outcomes.json.
-OUTCOMES = {"CaughtMutant": CAUGHT, "Timeout": TIMEOUT, "MissedMutant": MISSED, "Unviable": UNVIABLE}
-
-BUILD_SECONDS = 1_200
-TEST_SECONDS = 300
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Tests that are run together."""
-
-    packages: tuple[str, ...]
-    targets: tuple[str, ...]
-
-    def arguments(self) -> list[str]:
-        """For `cargo test`, but for the packages."""
-        return [part for target in self.targets for part in (["--lib"] if target == "lib" else ["--test", target])]
-
-
-BROKER = Suite(("agentwrit-broker",), ("lib", "api", "k8s_api", "openapi"))
-# What stands on the protocol beside the broker.
-PROGRAMS = Suite(
-    ("agentwrit-client", "agentwrit-cli", "agentwrit-sidecar", "agentwrit-controller", "agentwrit-crds"),
-    ("lib", "broker_client", "cli", "agent"),
-)
-# The first suite is the quickest that finds most; what it misses is given to the next one.
-SUITES = {
-    "agentwrit-protocol": (Suite(("agentwrit-protocol",), ("lib", "session_model", "session_jumps")), BROKER, PROGRAMS),
-    "agentwrit-broker": (BROKER, Suite(("agentwrit-broker", "agentwrit-cli"), ("hostile", "memory", "cli"))),
-}
+FAILED = re.compile(r"^test (?P<name>\S+).* \.\.\. FAILED$")
+# A program that runs longer than this, and than some times what it takes without a mutant, hangs.
+SHORTEST_TIMEOUT = 60.0
+TIMEOUT_FACTOR = 6
 
 
 class NotJudged(Exception):
-    """cargo-mutants could not say what became of a mutant."""
-
-
-def exact(name: str) -> str:
-    """A regular expression (of Rust's crate `regex`) that is this name and no other."""
-    return "^" + re.sub(r"([\\.+*?()|\[\]{}^$#&~\-])", r"\\\1", name) + "$"
-
-
-class Tree:
-    """A copy of the checkout with a target folder of its own."""
-
-    def __init__(self, checkout: Path, folder: Path) -> None:
-        self.checkout = checkout
-        self.folder = folder
-        self.source = folder / "source"
-        self.log = folder / "log"
-        self.passed: set[Suite] = set()
-
-    def refresh(self) -> None:
-        """Makes the copy what the checkout is. Files that are the same keep their times, so little is built anew."""
-        self.source.mkdir(parents=True, exist_ok=True)
-        self.log.mkdir(exist_ok=True)
-        names = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=self.checkout, capture_output=True, check=True,
-        ).stdout  # fmt: skip
-        wanted = {name for name in names.decode().split("\0") if name and (self.checkout / name).is_file()}
-        for name in wanted:
-            here, there = self.checkout / name, self.source / name
-            if not there.is_file() or there.read_bytes() != here.read_bytes():
-                there.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(here, there)
-        for file in [file for file in self.source.rglob("*") if file.is_file() and ".git" not in file.parts]:
-            relative = str(file.relative_to(self.source))
-            if relative not in wanted and not relative.startswith(("target/", "mutants.out")):
-                file.unlink()
-
-    def environment(self) -> dict[str, str]:
-        """For cargo: warnings of a mutant are no failure, and debug information would only slow the linker."""
-        given = {"CARGO_TARGET_DIR": str(self.folder / "target"), "CARGO_PROFILE_DEV_DEBUG": "0", "RUSTFLAGS": "--cap-lints=allow"}
-        return os.environ | given
-
-    def passes(self, suite: Suite) -> None:
-        """Builds and runs a suite on the source as it is, once: what fails without a mutant would count as a find."""
-        if suite in self.passed:
-            return
-        command = ["cargo", "test", "--locked", *(f"--package={name}" for name in suite.packages), *suite.arguments()]
-        log = self.log / "baseline.log"
-        with log.open("wb") as out:
-            done = subprocess.run(command, cwd=self.source, env=self.environment(), stdout=out, stderr=out, check=False)
-        if done.returncode:
-            raise NotJudged(f"{' '.join(command)} fails without any mutant; see {log}")
-        self.passed.add(suite)
-
-    def try_suite(self, mutant: Mutant, suite: Suite) -> str:
-        """What becomes of the mutant under a suite: the tests stop at the first that fails."""
-        out = self.folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        command = [
-            "cargo", "mutants", "--in-place", "--baseline=skip", "--no-times", "--colors=never", "--dir", str(self.source),
-            "--output", str(out), "--timeout", str(TEST_SECONDS), "--build-timeout", str(BUILD_SECONDS),
-            "--package", mutant.package, "--file", mutant.file, "--re", exact(mutant.name),
-            "--test-package", ",".join(suite.packages), "--", "--locked", *suite.arguments(),
-        ]  # fmt: skip
-        log = self.log / "last.log"
-        with log.open("wb") as text:
-            subprocess.run(command, cwd=self.source, env=self.environment(), stdout=text, stderr=text, check=False)
-        return outcome(out / "mutants.out" / "outcomes.json", log)
-
-
-def outcome(file: Path, log: Path) -> str:
-    """Reads outcomes.json of a run of one mutant."""
-    try:
-        runs = [run for run in json.loads(file.read_text())["outcomes"] if run["scenario"] != "Baseline"]
-        (run,) = runs
-        return OUTCOMES[run["summary"]]
-    except (OSError, ValueError, KeyError) as problem:
-        raise NotJudged(f"no outcome ({type(problem).__name__}: {problem}); see {log}") from problem
+    """The tests say nothing about mutants: they fail without one."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant, and how long it took."""
+    """What became of a mutant, in how many test programs, and how long it took."""
 
     outcome: str
-    suites: int
+    programs: int
     seconds: float
+    test: str = ""
 
 
-def judge(tree: Tree, mutant: Mutant) -> Verdict:
-    """Gives the mutant to one suite after the other, until one catches it."""
+class Running:
+    """A test program that runs, with its children in a process group of its own."""
+
+    def __init__(self, program: Program, tree: Tree, given: dict[str, str], timeout: float, arguments: tuple[str, ...] = ()) -> None:
+        self.process = subprocess.Popen(
+            [program.executable, *arguments], cwd=program.folder, env=tree.environment() | given, text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self.hung = False
+        self.timer = threading.Timer(timeout, self.time_out)
+        self.timer.start()
+
+    def time_out(self) -> None:
+        """Ends a program that hangs."""
+        self.hung = True
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the program and what it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def failures(self) -> Iterator[str]:
+        """The names of the tests that fail, as they do."""
+        for line in self.process.stdout:
+            if found := FAILED.match(line.rstrip()):
+                yield found["name"]
+
+    def end(self) -> int:
+        """Waits for the program; its exit code."""
+        code = self.process.wait()
+        self.timer.cancel()
+        self.kill()
+        self.process.stdout.close()
+        return code
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a test program without a mutant."""
+
+    program: Program
+    seconds: float
+    # The switches that each of its tests comes by.
+    reached: dict[str, frozenset[int]]
+
+    def expected(self, tests: tuple[str, ...]) -> float:
+        """How long some of its tests take, about."""
+        return self.seconds * len(tests) / max(1, len(self.reached))
+
+    def timeout(self, tests: tuple[str, ...]) -> float:
+        """When some of its tests hang."""
+        return max(SHORTEST_TIMEOUT, TIMEOUT_FACTOR * self.expected(tests))
+
+    def tests(self, number: int | None) -> tuple[str, ...]:
+        """The tests that come by a mutant; all of them for one without a switch."""
+        return tuple(test for test, switches in self.reached.items() if number is None or number in switches)
+
+
+def traced(program: Program, tree: Tree, test: str) -> frozenset[int]:
+    """Runs a test without a mutant, and notes the switches that it comes by. What fails then would count as a find."""
+    with tempfile.NamedTemporaryFile(dir=tree.folder, prefix="reached-") as file:
+        running = Running(program, tree, {"AGENTWRIT_MUTANTS_REACHED": file.name}, 10 * SHORTEST_TIMEOUT, ("--exact", test))
+        failed = list(running.failures())
+        code = running.end()
+        if code or failed:
+            raise NotJudged(f"{program.name} {test} fails without any mutant (exit code {code})")
+        return frozenset(map(int, file.read().split()))
+
+
+def names_of(program: Program, tree: Tree) -> list[str]:
+    """The tests of a program."""
+    listing = subprocess.run(
+        [program.executable, "--list", "--format", "terse"], cwd=program.folder, env=tree.environment(), capture_output=True, check=True
+    ).stdout  # fmt: skip
+    return [line.removesuffix(": test") for line in listing.decode().splitlines() if line.endswith(": test")]
+
+
+def look(program: Program, tree: Tree, workers: int) -> Known:
+    """Runs the tests of a program one by one, without a mutant; once for each build of it."""
     begin = time.monotonic()
-    suites = SUITES[mutant.package]
-    for number, suite in enumerate(suites, start=1):
-        tree.passes(suite)
-        result = tree.try_suite(mutant, suite)
-        if result != MISSED:
-            break
-    return Verdict(result, number, round(time.monotonic() - begin, 1))
+    build = program.executable.stat()
+    file = tree.folder / "known" / f"{program.executable.name}-{build.st_mtime_ns}-{build.st_size}.json"
+    if file.exists():
+        seconds, stored = json.loads(file.read_text())
+        return Known(program, seconds, {test: frozenset(numbers) for test, numbers in stored.items()})
+    names = names_of(program, tree)
+    with ThreadPoolExecutor(workers) as pool:
+        reached = dict(zip(names, pool.map(lambda test: traced(program, tree, test), names)))
+    known = Known(program, time.monotonic() - begin, reached)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps([known.seconds, {test: sorted(numbers) for test, numbers in reached.items()}]))
+    return known
+
+
+def order(known: list[Known], number: int | None) -> list[tuple[Known, tuple[str, ...]]]:
+    """The programs with tests that come by a mutant, and those tests; those that will be done first come first."""
+    chosen = [(each, tests) for each in known if (tests := each.tests(number))]
+    return sorted(chosen, key=lambda pair: pair[0].expected(pair[1]))
+
+
+class Judge:
+    """Judges mutants that are built."""
+
+    def __init__(self, tree: Tree, known: list[Known]) -> None:
+        self.tree = tree
+        self.known = known
+
+    def fails_alone(self, each: Known, given: dict[str, str], test: str) -> bool:
+        """Whether a test fails again when it runs by itself: one that fails on a busy machine has found nothing."""
+        running = Running(each.program, self.tree, given, each.timeout((test,)), ("--exact", test))
+        failed = list(running.failures())
+        return bool(running.end()) or bool(failed)
+
+    def run(self, each: Known, given: dict[str, str], tests: tuple[str, ...]) -> tuple[str, str]:
+        """What becomes of a mutant under some tests of a program, and the test that caught it."""
+        running = Running(each.program, self.tree, given, each.timeout(tests), ("--exact", *tests))
+        tried = set()
+        for test in running.failures():
+            tried.add(test)
+            if self.fails_alone(each, given, test):
+                running.kill()
+                running.end()
+                return CAUGHT, test
+        code = running.end()
+        if running.hung:
+            return TIMEOUT, ""
+        # A program that ended without naming a test has crashed.
+        return (CAUGHT, "(the program ends)") if code and not tried else (MISSED, "")
+
+    def judge(self, number: int | None) -> Verdict:
+        """Runs one program after the other until one catches the mutant; `None` is the one that is built in."""
+        begin = time.monotonic()
+        given = {} if number is None else {"AGENTWRIT_MUTANT": str(number)}
+        chosen = order(self.known, number)
+        for count, (each, tests) in enumerate(chosen, start=1):
+            outcome, test = self.run(each, given, tests)
+            if outcome != MISSED:
+                return Verdict(outcome, count, round(time.monotonic() - begin, 1), f"{each.program.name} {test}".strip())
+        return Verdict(MISSED, len(chosen), round(time.monotonic() - begin, 1))
