@@ -4,7 +4,7 @@
 //! [`RenewalText`] never is. So no signature of a renewal can register, nor that of a registration renew.
 
 use agentwrit_protocol::renewal_proof::{RenewalProof, RenewalText};
-use agentwrit_protocol::{Entropy, EntropyError, UnixSeconds};
+use agentwrit_protocol::{Entropy, EntropyError, Jti, UnixSeconds};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
@@ -66,8 +66,8 @@ impl AgentKey {
 
     /// The proof that the caller holds this key, for the renewal of an agent's token; `time` is the broker's.
     /// `None` when no broker can have made a token with these ids.
-    pub(crate) fn prove(&self, agent_id: &str, jti: &str, time: UnixSeconds) -> Option<RenewalProof> {
-        let text = RenewalText::of(agent_id, &jti.into(), time)?;
+    pub(crate) fn prove(&self, agent_id: &str, jti: &Jti, time: UnixSeconds) -> Option<RenewalProof> {
+        let text = RenewalText::of(agent_id, jti, time)?;
         Some(RenewalProof {
             time,
             signature: self.0.sign(text.as_bytes()).to_bytes(),
@@ -101,7 +101,7 @@ mod tests {
         let key = AgentKey::generate(&SequenceEntropy::default()).unwrap();
         let agent = "spiffe://agentwrit.local/agent/k8s.shop.orders/pod-1/0001";
         let time = UnixSeconds::new(1_800_000_000);
-        let proof = key.prove(agent, "jti-1", time).unwrap();
+        let proof = key.prove(agent, &"jti-1".into(), time).unwrap();
         assert_eq!(proof.time, time);
         key.0
             .verifying_key()
@@ -110,7 +110,7 @@ mod tests {
                 &Signature::from_bytes(&proof.signature),
             )
             .unwrap();
-        assert_eq!(key.prove(agent, "", time), None);
+        assert_eq!(key.prove(agent, &"".into(), time), None);
     }
 
     #[test]

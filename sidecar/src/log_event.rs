@@ -72,7 +72,11 @@ fn text(notice: &Notice, policy: &str) -> String {
         Notice::NoLongerValid => "the broker no longer accepts the token: asking for the reason".to_owned(),
         Notice::Dropped { reason } => format!("removed the token file, not ready: {reason}"),
         Notice::Quarantined { pod_uid } => {
-            let uid = if pod_uid.is_empty() { "<pod UID>" } else { pod_uid };
+            let uid = if pod_uid.is_empty() {
+                "<pod UID>"
+            } else {
+                pod_uid.as_str()
+            };
             format!(
                 "a person revoked this pod's agent (LaunchToken {policy:?}, code revoked): not ready until the pod \
                  is replaced or released by `awrit pod release {uid}`; asking once a minute"

@@ -1,7 +1,7 @@
 //! What a token says about itself; the broker checks it, we only read it.
 
 use agentwrit_protocol::claims::{Claims, unverified};
-use agentwrit_protocol::{Sensitive, Ttl, UnixSeconds};
+use agentwrit_protocol::{Jti, PodUid, Sensitive, Ttl, UnixSeconds};
 
 /// A token as the broker gave it, with what is needed to keep it fresh.
 #[derive(Debug, Clone)]
@@ -11,9 +11,9 @@ pub struct Issued {
     /// The agent's SPIFFE id.
     pub agent_id: String,
     /// The token's id.
-    pub jti: String,
+    pub jti: Jti,
     /// The pod's UID, as the broker knows it.
-    pub task_id: String,
+    pub pod_uid: PodUid,
     /// How many scopes it holds.
     pub scopes: usize,
     /// Last second in which it is good.
@@ -30,8 +30,8 @@ impl Issued {
         life.is_positive().then(|| Self {
             token,
             agent_id: claims.sub,
-            jti: claims.jti.into(),
-            task_id: claims.task_id.into(),
+            jti: claims.jti,
+            pod_uid: String::from(claims.task_id).into(),
             scopes: claims.scope.len(),
             exp: claims.exp,
             life,
@@ -58,7 +58,7 @@ mod tests {
     fn claims_are_read_from_the_middle_part() {
         let issued = Issued::read(unsigned_token(100, 300, "a")).unwrap();
         assert_eq!(
-            (issued.life, issued.scopes, issued.task_id.as_str()),
+            (issued.life, issued.scopes, issued.pod_uid.as_str()),
             (Ttl::seconds(300), 1, "pod-1")
         );
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::{ErrorCode, Sensitive, UnixSeconds};
+use agentwrit_protocol::{ErrorCode, PodUid, Sensitive, UnixSeconds};
 
 use crate::request::BrokerRequest;
 use crate::token::Issued;
@@ -79,7 +79,7 @@ pub enum Notice {
     /// A person revoked this agent: nothing to do but ask now and then.
     Quarantined {
         /// UID of the pod; empty when unknown.
-        pod_uid: String,
+        pod_uid: PodUid,
     },
     /// Wall clock and monotonic clock disagree: a suspend, or a corrected clock.
     ClockJumped(Jump),

@@ -12,7 +12,7 @@ mod transitions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::{Entropy, Sensitive, Ttl};
+use agentwrit_protocol::{Entropy, PodUid, Sensitive, Ttl};
 
 pub use self::action::{Action, Holding, Jump, Notice};
 pub use self::event::{Event, Failure, Found, Now};
@@ -48,7 +48,7 @@ pub struct Agent {
     under_way: Option<UnderWay>,
     failures: u32,
     write_failures: u32,
-    pod_uid: String,
+    pod_uid: PodUid,
     last: Option<Now>,
 }
 
@@ -61,7 +61,7 @@ impl Agent {
             under_way: None,
             failures: 0,
             write_failures: 0,
-            pod_uid: String::new(),
+            pod_uid: PodUid::default(),
             last: None,
         }
     }

@@ -49,7 +49,7 @@ impl Agent {
             Found::Nothing => (None, Vec::new()),
             Found::Token(issued) if issued.exp.start() > now.wall => {
                 let left = issued.exp.start().since(now.wall);
-                self.pod_uid.clone_from(&issued.task_id);
+                self.pod_uid.clone_from(&issued.pod_uid);
                 let held = Held::new(issued, Origin::Found { recheck: true }, now, left, now.mono);
                 (Some(held), vec![Action::Tell(Notice::Found { left })])
             }
@@ -67,7 +67,7 @@ impl Agent {
             scopes: issued.scopes,
             exp: issued.exp,
         };
-        self.pod_uid.clone_from(&issued.task_id);
+        self.pod_uid.clone_from(&issued.pod_uid);
         self.failures = 0;
         let renewal_age = (!self.is_stopping()).then(|| self.schedule.renewal_age(life));
         let origin = Origin::Received {

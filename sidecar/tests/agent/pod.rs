@@ -147,7 +147,7 @@ fn shown(action: &Action) -> String {
         Action::Register => "register".to_owned(),
         Action::Renew { held, idempotency_key } => {
             assert_eq!(idempotency_key.as_ref().unwrap().len(), 32);
-            assert_eq!(jti(&held.token), held.jti);
+            assert_eq!(jti(&held.token), held.jti.as_str());
             format!("renew {}", held.jti)
         }
         Action::Validate(token) => format!("validate {}", jti(token)),
