@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use agentwrit_protocol::PodUid;
 use agentwrit_protocol::k8s::LivePod;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -17,8 +18,8 @@ use super::{API_TIMEOUT, CONCURRENCY, Gone, NOT_FINISHED, PAGE, PodError};
 #[derive(Debug, Default)]
 pub(super) struct Confirmed {
     pub(crate) gone: Vec<Gone>,
-    /// UIDs of those that run.
-    pub(crate) running: Vec<String>,
+    /// Those that run.
+    pub(crate) running: Vec<PodUid>,
     /// How many could not be read.
     pub(crate) unread: usize,
     /// Why the first of them couldn't.
@@ -57,7 +58,7 @@ pub(super) async fn confirm_all(client: &Client, pods: Vec<LivePod>) -> Confirme
     while let Some((pod, answer)) = reads.next().await {
         match answer {
             Some(Ok(Some(reason))) => confirmed.gone.push(Gone { pod, reason }),
-            Some(Ok(None)) => confirmed.running.push(pod.uid.into()),
+            Some(Ok(None)) => confirmed.running.push(pod.uid),
             Some(Err(error)) => {
                 confirmed.unread += 1;
                 confirmed.error.get_or_insert(error);
@@ -108,11 +109,11 @@ fn failed(doing: &'static str, source: kube::Error) -> PodError {
     }
 }
 
-fn ended(uid: &str, found: Option<&Pod>) -> Option<&'static str> {
+fn ended(uid: &PodUid, found: Option<&Pod>) -> Option<&'static str> {
     let Some(pod) = found else {
         return Some("deleted");
     };
-    if pod.metadata.uid.as_deref() != Some(uid) {
+    if pod.metadata.uid.as_deref() != Some(uid.as_str()) {
         return Some("replaced");
     }
     match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
@@ -188,12 +189,13 @@ mod tests {
     #[test]
     fn only_absence_another_uid_or_a_final_phase_is_an_end() {
         let found = |uid, phase| serde_json::from_value::<Pod>(object(uid, phase)).unwrap();
-        assert_eq!(ended("a", None), Some("deleted"));
-        assert_eq!(ended("a", Some(&found("b", "Running"))), Some("replaced"));
-        assert_eq!(ended("a", Some(&found("a", "Succeeded"))), Some("succeeded"));
-        assert_eq!(ended("a", Some(&found("a", "Failed"))), Some("failed"));
+        let a = PodUid::from("a");
+        assert_eq!(ended(&a, None), Some("deleted"));
+        assert_eq!(ended(&a, Some(&found("b", "Running"))), Some("replaced"));
+        assert_eq!(ended(&a, Some(&found("a", "Succeeded"))), Some("succeeded"));
+        assert_eq!(ended(&a, Some(&found("a", "Failed"))), Some("failed"));
         for phase in ["Pending", "Running", "Unknown"] {
-            assert_eq!(ended("a", Some(&found("a", phase))), None, "{phase}, being deleted");
+            assert_eq!(ended(&a, Some(&found("a", phase))), None, "{phase}, being deleted");
         }
     }
 
@@ -207,7 +209,7 @@ mod tests {
         let pods = ["hidden", "gone", "runs"].map(pod).to_vec();
         let confirmed = confirm_all(&client, pods).await;
         let gone: Vec<&str> = confirmed.gone.iter().map(|gone| gone.pod.uid.as_str()).collect();
-        assert_eq!((gone, confirmed.running), (vec!["gone"], vec!["runs".to_owned()]));
+        assert_eq!((gone, confirmed.running), (vec!["gone"], vec![PodUid::from("runs")]));
         assert_eq!(confirmed.unread, 1);
         assert!(matches!(confirmed.error, Some(PodError::Api { .. })));
     }

@@ -199,6 +199,7 @@ fn in_turns_by<T>(items: Vec<T>, namespace_of: impl Fn(&T) -> String) -> Vec<T> 
 mod tests {
     use super::super::cluster::fake::{api_server, no_pods, status};
     use super::*;
+    use agentwrit_protocol::PodUid;
     use serde_json::json;
 
     fn pod(namespace: &str, number: usize) -> LivePod {
@@ -285,7 +286,7 @@ mod tests {
     fn no_namespace_waits_for_all_pods_of_another() {
         let mut pods: Vec<LivePod> = (1..=3).map(|number| pod("a", number)).collect();
         pods.push(pod("b", 1));
-        let order: Vec<String> = in_turns(pods).into_iter().map(|pod| pod.uid.into()).collect();
+        let order: Vec<PodUid> = in_turns(pods).into_iter().map(|pod| pod.uid).collect();
         assert_eq!(order, ["a1", "b1", "a2", "a3"]);
     }
 }

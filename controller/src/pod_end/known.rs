@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use agentwrit_protocol::PodUid;
 use agentwrit_protocol::k8s::LivePod;
 use kube::Resource;
 use kube::runtime::watcher::Event;
@@ -25,12 +26,12 @@ struct State {
     present: Option<HashSet<u128>>,
     /// The same, of a list that is under way.
     listing: HashSet<u128>,
-    /// UIDs of the pods that the broker held when it was last asked.
-    held: HashSet<String>,
+    /// The pods that the broker held when it was last asked.
+    held: HashSet<PodUid>,
     /// When ends were reported to the broker since then.
-    reported: HashMap<String, Instant>,
+    reported: HashMap<PodUid, Instant>,
     /// Ends that are being confirmed or reported.
-    under_way: HashSet<String>,
+    under_way: HashSet<PodUid>,
 }
 
 impl KnownPods {
@@ -53,7 +54,11 @@ impl KnownPods {
                     present.remove(&number);
                 }
                 // An unlabelled pod that the broker began to hold after its last list: the next refresh finds it.
-                let is_held = pod.meta().uid.as_ref().is_some_and(|uid| state.held.contains(uid));
+                let is_held = pod
+                    .meta()
+                    .uid
+                    .as_ref()
+                    .is_some_and(|uid| state.held.contains(uid.as_str()));
                 return (is_held || pod.is_labelled()).then(|| pod.live());
             }
             Event::Init => state.listing.clear(),
@@ -75,7 +80,7 @@ impl KnownPods {
     /// Records what the broker holds.
     pub(super) fn set_held(&self, list: &BrokersPods) {
         let mut state = self.state();
-        state.held = list.pods.iter().map(|pod| pod.uid.to_string()).collect();
+        state.held = list.pods.iter().map(|pod| pod.uid.clone()).collect();
         // A list requested after our report shows by itself whether the report took effect.
         state.reported.retain(|_, reported| *reported > list.asked);
     }
@@ -89,22 +94,22 @@ impl KnownPods {
     }
 
     /// Whether this end was reported after the broker's list was requested.
-    pub(super) fn is_reported(&self, uid: &str) -> bool {
+    pub(super) fn is_reported(&self, uid: &PodUid) -> bool {
         self.state().reported.contains_key(uid)
     }
 
     /// Claims this end, unless it is claimed already or was just reported.
-    pub(super) fn begin(&self, uid: &str) -> bool {
+    pub(super) fn begin(&self, uid: &PodUid) -> bool {
         let mut state = self.state();
-        !state.reported.contains_key(uid) && state.under_way.insert(uid.to_owned())
+        !state.reported.contains_key(uid) && state.under_way.insert(uid.clone())
     }
 
     /// Ends what [`KnownPods::begin`] began.
-    pub(super) fn finish(&self, uid: &str, reported: Option<Instant>) {
+    pub(super) fn finish(&self, uid: &PodUid, reported: Option<Instant>) {
         let mut state = self.state();
         state.under_way.remove(uid);
         if let Some(at) = reported {
-            state.reported.insert(uid.to_owned(), at);
+            state.reported.insert(uid.clone(), at);
         }
     }
 }
@@ -131,8 +136,8 @@ mod tests {
     use serde_json::json;
     use std::time::Duration;
 
-    fn uid(number: u8) -> String {
-        format!("00000000-0000-4000-8000-0000000000{number:02x}")
+    fn uid(number: u8) -> PodUid {
+        format!("00000000-0000-4000-8000-0000000000{number:02x}").into()
     }
 
     fn pod(number: u8, label: Option<&str>) -> PodHead {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use agentwrit_protocol::PodUid;
 use agentwrit_protocol::k8s::LivePod;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ const SECOND_COMPARISON: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(super) struct Safety {
     /// When each was first found gone.
-    waiting: HashMap<String, Instant>,
+    waiting: HashMap<PodUid, Instant>,
     /// When it was last reported that most are gone.
     reported: Option<Instant>,
 }
@@ -57,25 +58,25 @@ impl Count {
 
 impl Safety {
     /// Whether the pod waits, and its second comparison isn't due yet.
-    pub(super) fn rests(&self, uid: &str, now: Instant) -> bool {
+    pub(super) fn rests(&self, uid: &PodUid, now: Instant) -> bool {
         self.waiting.get(uid).is_some_and(|since| !is_due(*since, now))
     }
 
     /// Decides about the pods `gone` of all the broker's pods. What has waited for its second comparison ends. Of the
     /// others, a namespace's wait when most of the broker's pods are gone, and would be so whichever *other* namespace
     /// were left out (with [`ALWAYS_ALLOWED`] too): one namespace can't delay the end of another's pods.
-    pub(super) fn decide(&mut self, all: &[LivePod], gone: Vec<Gone>, running: &[String], now: Instant) -> Decision {
+    pub(super) fn decide(&mut self, all: &[LivePod], gone: Vec<Gone>, running: &[PodUid], now: Instant) -> Decision {
         for uid in running {
             self.waiting.remove(uid);
         }
-        let held: HashSet<&str> = all.iter().map(|pod| pod.uid.as_str()).collect();
-        self.waiting.retain(|uid, _| held.contains(uid.as_str()));
+        let held: HashSet<&PodUid> = all.iter().map(|pod| &pod.uid).collect();
+        self.waiting.retain(|uid, _| held.contains(uid));
 
-        let found: HashSet<&str> = gone.iter().map(|gone| gone.pod.uid.as_str()).collect();
+        let found: HashSet<&PodUid> = gone.iter().map(|gone| &gone.pod.uid).collect();
         let mut whole = Count::default();
         let mut namespaces: BTreeMap<&str, Count> = BTreeMap::new();
         for pod in all {
-            let is_gone = found.contains(pod.uid.as_str()) || self.waiting.contains_key(pod.uid.as_str());
+            let is_gone = found.contains(&pod.uid) || self.waiting.contains_key(&pod.uid);
             for count in [&mut whole, namespaces.entry(&pod.namespace).or_default()] {
                 count.all += 1;
                 count.gone += usize::from(is_gone);
@@ -96,12 +97,12 @@ impl Safety {
         };
         let mut any_new = false;
         for gone in gone {
-            any_new |= !self.waiting.contains_key(gone.pod.uid.as_str());
-            match self.waiting.get(gone.pod.uid.as_str()) {
+            any_new |= !self.waiting.contains_key(&gone.pod.uid);
+            match self.waiting.get(&gone.pod.uid) {
                 Some(since) if is_due(*since, now) => decision.end.push(gone),
                 Some(_) => {}
                 None if waits(&gone.pod.namespace) => {
-                    self.waiting.insert(gone.pod.uid.into(), now);
+                    self.waiting.insert(gone.pod.uid, now);
                     decision.held_back += 1;
                 }
                 None => decision.end.push(gone),
@@ -217,7 +218,7 @@ mod tests {
         let (mut safety, start) = (Safety::default(), Instant::now());
         let all = pods("a", 11);
         assert_eq!(decide(&mut safety, &all, &all, start), (0, 11));
-        let uids: Vec<String> = all.iter().map(|pod| pod.uid.to_string()).collect();
+        let uids: Vec<PodUid> = all.iter().map(|pod| pod.uid.clone()).collect();
         let due = start + SECOND_COMPARISON;
         assert!(safety.decide(&all, Vec::new(), &uids, due).end.is_empty());
         assert!(safety.waiting.is_empty());

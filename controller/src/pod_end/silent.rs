@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::inject::CONTAINER_NAME;
 use agentwrit_protocol::k8s::LivePod;
-use agentwrit_protocol::{Clock, UnixSeconds};
+use agentwrit_protocol::{Clock, PodUid, UnixSeconds};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::runtime::events::EventType;
 use kube::runtime::watcher::Event;
@@ -108,7 +108,7 @@ impl SilentPods {
     }
 
     /// The broker has heard of this pod.
-    pub(crate) fn settle(&self, uid: &str) {
+    pub(crate) fn settle(&self, uid: &PodUid) {
         self.state().settle(uid);
     }
 
@@ -130,7 +130,7 @@ impl SilentPods {
     }
 
     /// The pod isn't to be reported yet: it is due again after `rest`, or after twice the last pause.
-    fn later(&self, uid: &str, rest: Option<Duration>, now: Instant) {
+    fn later(&self, uid: &PodUid, rest: Option<Duration>, now: Instant) {
         let mut state = self.state();
         if let Some(wait) = known::number(uid).and_then(|number| state.waiting.get_mut(number)) {
             if rest.is_none() {
@@ -142,7 +142,7 @@ impl SilentPods {
 }
 
 impl State {
-    fn settle(&mut self, uid: &str) {
+    fn settle(&mut self, uid: &PodUid) {
         if let Some(number) = known::number(uid)
             && self.waiting.remove(number)
         {
@@ -186,8 +186,8 @@ enum Seen {
     Silent,
 }
 
-fn seen(uid: &str, pod: Option<&Pod>, now: UnixSeconds) -> Seen {
-    let Some(pod) = pod.filter(|pod| pod.meta().uid.as_deref() == Some(uid)) else {
+fn seen(uid: &PodUid, pod: Option<&Pod>, now: UnixSeconds) -> Seen {
+    let Some(pod) = pod.filter(|pod| pod.meta().uid.as_deref() == Some(uid.as_str())) else {
         return Seen::Gone;
     };
     let status = pod.status.as_ref();

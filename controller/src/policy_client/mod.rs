@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
-use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::{
     Denial, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary, PutPolicy, WriteOrder,
 };
+use agentwrit_protocol::{ErrorCode, PolicyUid};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -244,14 +244,14 @@ impl PolicyClient {
     }
 
     /// Removes a policy from the broker; with `revoke`, its sessions end.
-    pub(crate) async fn remove(&self, key: &PolicyKey, uid: &str, revoke: bool) -> Result<(), BrokerError> {
+    pub(crate) async fn remove(&self, key: &PolicyKey, uid: &PolicyUid, revoke: bool) -> Result<(), BrokerError> {
         let order = self.order()?;
         if self.view().removed.contains(uid) {
             return Ok(());
         }
         let answer = self
             .client
-            .delete_policy(key.kind, &key.namespace, &key.name, &uid.into(), order, revoke)
+            .delete_policy(key.kind, &key.namespace, &key.name, uid, order, revoke)
             .await;
         match answer {
             Ok(answer) => {

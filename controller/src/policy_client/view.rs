@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use agentwrit_protocol::PolicyUid;
 use agentwrit_protocol::k8s::{PolicyListResponse, PolicySummary};
 use tokio::time::Instant;
 
@@ -11,8 +12,8 @@ use super::PolicyKey;
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) policies: HashMap<PolicyKey, PolicySummary>,
-    /// UIDs of removed policies that a list under way may still show.
-    pub(super) removed: HashSet<String>,
+    /// Removed policies that a list under way may still show.
+    pub(super) removed: HashSet<PolicyUid>,
     pub(super) epoch: String,
     pub(super) unreachable: Option<Unreachable>,
     pub(super) answered: bool,
@@ -24,17 +25,17 @@ impl View {
         // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
         // than its deletionPolicy wants.
         self.removed
-            .retain(|uid| list.policies.iter().any(|policy| policy.uid.as_str() == uid));
+            .retain(|uid| list.policies.iter().any(|policy| policy.uid == *uid));
         let held = list
             .policies
             .iter()
-            .filter(|policy| !self.removed.contains(policy.uid.as_str()));
+            .filter(|policy| !self.removed.contains(&policy.uid));
         self.policies = held.map(|policy| (PolicyKey::from(policy), policy.clone())).collect();
     }
 
-    pub(super) fn remove(&mut self, key: &PolicyKey, uid: &str) {
-        self.removed.insert(uid.to_owned());
-        if self.policies.get(key).is_some_and(|held| held.uid == uid) {
+    pub(super) fn remove(&mut self, key: &PolicyKey, uid: &PolicyUid) {
+        self.removed.insert(uid.clone());
+        if self.policies.get(key).is_some_and(|held| held.uid == *uid) {
             self.policies.remove(key);
         }
     }
@@ -82,7 +83,7 @@ mod tests {
         let mut view = View::default();
         view.update(&list(&["a", "b"]));
         let key = view.policies.keys().find(|key| key.name == "token-a").unwrap().clone();
-        view.remove(&key, "a");
+        view.remove(&key, &"a".into());
         view.update(&list(&["a", "b"]));
         assert!(
             !view.policies.contains_key(&key),

@@ -22,8 +22,8 @@ pub(crate) mod watches;
 use std::sync::Arc;
 
 use agentwrit_crds::{AgentApp, LaunchToken};
-use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::inject::ANNOTATION_RELEASE_FINALIZER;
+use agentwrit_protocol::{PolicyUid, UnixSeconds};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
@@ -44,7 +44,7 @@ const STATUS_MANAGER: &str = "agentwrit-controller";
 /// resourceVersion, for that changes with each status that we write ourselves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Version {
-    uid: String,
+    uid: PolicyUid,
     generation: Option<i64>,
     deleted_at: Option<UnixSeconds>,
     release: Option<String>,
@@ -54,7 +54,7 @@ impl Version {
     pub(crate) fn of<K: Resource>(object: &K) -> Self {
         let meta = object.meta();
         Self {
-            uid: meta.uid.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default().into(),
             generation: meta.generation,
             deleted_at: meta.deletion_timestamp.as_ref().map(second),
             release: object.annotations().get(ANNOTATION_RELEASE_FINALIZER).cloned(),

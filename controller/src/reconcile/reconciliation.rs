@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
 use agentwrit_protocol::excerpt::truncate;
 use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
-use agentwrit_protocol::{Ttl, UnixSeconds};
+use agentwrit_protocol::{PolicyUid, Ttl, UnixSeconds};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -83,7 +83,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Action::await_change());
         }
-        let uid = self.object.uid().unwrap_or_default();
+        let uid = PolicyUid::from(self.object.uid().unwrap_or_default());
         let removed = self
             .context
             .broker

@@ -9,8 +9,8 @@ use super::super::cluster::fake::{api_server, status};
 use crate::leader::lease::Elector;
 use serde_json::{Value, json};
 
-fn uid(number: u8) -> String {
-    format!("00000000-0000-4000-8000-0000000000{number:02x}")
+fn uid(number: u8) -> PodUid {
+    format!("00000000-0000-4000-8000-0000000000{number:02x}").into()
 }
 
 fn head(number: u8, label: &str) -> PodHead {
@@ -211,7 +211,7 @@ fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
     ];
     for (pod, uid, seconds, wanted) in table {
         assert_eq!(
-            seen(uid, pod.as_ref(), start + Ttl::seconds(seconds)),
+            seen(&uid.into(), pod.as_ref(), start + Ttl::seconds(seconds)),
             wanted,
             "{pod:?} after {seconds} s"
         );
@@ -221,7 +221,7 @@ fn only_a_sidecar_that_has_run_for_a_minute_is_silent() {
 #[test]
 fn the_note_fits_into_an_event() {
     let long = LivePod {
-        uid: uid(1).into(),
+        uid: uid(1),
         namespace: "n".repeat(63),
         name: "p".repeat(63),
     };
