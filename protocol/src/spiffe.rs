@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::excerpt::excerpt;
+use crate::ids::{OrchId, TaskId};
 
 /// The longest path segment, in bytes.
 pub const MAX_SEGMENT_BYTES: usize = 253;
@@ -76,7 +77,16 @@ impl SpiffeId {
     ///
     /// # Errors
     /// Names the part that is illegal.
-    pub fn agent(trust_domain: &str, orch_id: &str, task_id: &str, instance: &str) -> Result<Self, SpiffeIdError> {
+    pub fn agent(
+        trust_domain: &str,
+        orch_id: &OrchId,
+        task_id: &TaskId,
+        instance: &str,
+    ) -> Result<Self, SpiffeIdError> {
+        Self::of_parts(trust_domain, orch_id, task_id, instance)
+    }
+
+    fn of_parts(trust_domain: &str, orch_id: &str, task_id: &str, instance: &str) -> Result<Self, SpiffeIdError> {
         check_trust_domain(trust_domain)?;
         check_segment("orch_id", orch_id)?;
         check_segment("task_id", task_id)?;
@@ -108,7 +118,7 @@ impl SpiffeId {
             parts.next(),
         ) {
             (Some(domain), Some("agent"), Some(orch), Some(task), Some(instance), None) => {
-                Self::agent(domain, orch, task, instance)
+                Self::of_parts(domain, orch, task, instance)
             }
             _ => Err(malformed()),
         }
@@ -150,10 +160,10 @@ mod tests {
     #[test]
     fn illegal_segments_are_named() {
         for bad in ["", ".", "..", "a b", "a/b", "a:b", "a%b", "ä", &"x".repeat(254)] {
-            let error = SpiffeId::agent("agentwrit.local", bad, "t", "0123456789abcdef").unwrap_err();
+            let error = SpiffeId::agent("agentwrit.local", &bad.into(), &"t".into(), "0123456789abcdef").unwrap_err();
             assert!(error.to_string().starts_with("orch_id "), "{bad:?}: {error}");
         }
-        let error = SpiffeId::agent("agentwrit.local", "o", "a b", "0123456789abcdef").unwrap_err();
+        let error = SpiffeId::agent("agentwrit.local", &"o".into(), &"a b".into(), "0123456789abcdef").unwrap_err();
         assert!(error.to_string().starts_with("task_id "));
     }
 
@@ -184,7 +194,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_come_back(orch in "[A-Za-z0-9_-]{1,40}", task in "[A-Za-z0-9_-]{1,40}") {
-            let id = SpiffeId::agent("agentwrit.local", &orch, &task, "0123456789abcdef").unwrap();
+            let id = SpiffeId::agent("agentwrit.local", &orch.as_str().into(), &task.as_str().into(), "0123456789abcdef").unwrap();
             let read = SpiffeId::parse(id.as_str()).unwrap();
             prop_assert_eq!((read.orch_id(), read.task_id()), (orch.as_str(), task.as_str()));
             prop_assert_eq!(read, id);

@@ -69,7 +69,7 @@ mod tests {
             orch in "(k8s\\.)?[a-z]{1,8}(\\.[a-z]{1,8})?", task in "[A-Za-z0-9._-]{1,140}", instance in "[0-9a-f]{16}",
         ) {
             prop_assume!(task != "." && task != "..");
-            let id = SpiffeId::agent("agentwrit.local", &orch, &task, &instance).unwrap();
+            let id = SpiffeId::agent("agentwrit.local", &orch.as_str().into(), &task.as_str().into(), &instance).unwrap();
             let attested = orch.starts_with("k8s.") && task.len() <= MAX_UID_BYTES;
             let behind = PodBehind::of(RevocationLevel::Agent, id.as_str());
             prop_assert_eq!(&behind, &PodBehind::of(RevocationLevel::Chain, id.as_str()));

@@ -68,7 +68,7 @@ fn spiffe_id(text: &str) {
     }
     let mut parts = text.splitn(2, ' ');
     let (orch, task) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    if let Ok(id) = SpiffeId::agent("agentwrit.local", orch, task, "4f2a9c071be6d853") {
+    if let Ok(id) = SpiffeId::agent("agentwrit.local", &orch.into(), &task.into(), "4f2a9c071be6d853") {
         assert_eq!((id.orch_id(), id.task_id()), (orch, task));
         assert_eq!(SpiffeId::parse(id.as_str()).unwrap(), id);
     }
