@@ -178,6 +178,14 @@ mod tests {
     }
 
     #[test]
+    fn scopes_are_listed_whole_as_long_as_they_fit() {
+        let scopes = ["read:data:x", "read:data:y"];
+        let whole = scopes.join(" ");
+        assert_eq!(list_scopes(&scopes, whole.len()), whole);
+        assert_eq!(list_scopes(&scopes, whole.len() - 1), "read:data:x, … (+1)");
+    }
+
+    #[test]
     fn a_list_says_how_many_were_left_out() {
         let scopes: Vec<String> = (0..120).map(|n| format!("read:data:{n:03}")).collect();
         let text = excerpt_list(&scopes, 60);

@@ -232,6 +232,14 @@ mod tests {
     }
 
     #[test]
+    fn nanoseconds_of_far_moments_are_the_ends_of_the_range() {
+        let moment = |seconds| UnixNanos::from(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
+        assert_eq!(moment(-1), UnixNanos::new(-1_000_000_000));
+        assert_eq!(moment(-10_000_000_000), UnixNanos::MIN);
+        assert_eq!(moment(10_000_000_000), UnixNanos::MAX);
+    }
+
+    #[test]
     fn time_since_a_later_moment_is_none() {
         let (early, late) = (UnixMillis::new(-500), UnixMillis::new(1_000));
         assert_eq!(late.since(early), Duration::from_millis(1_500));

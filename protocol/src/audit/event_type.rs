@@ -1,7 +1,5 @@
 //! The closed set of event types, and the outcome.
 
-use std::fmt;
-
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
         /// The closed set of event types.
@@ -91,12 +89,6 @@ event_types! {
     AuditCheckpoint = "audit_checkpoint",
     /// A segment of the trail was dropped, exported before or not.
     AuditSegmentDropped = "audit_segment_dropped",
-}
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// `success` or `denied`.

@@ -273,6 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_chain_is_no_token_without_one() {
+        assert_eq!(check(&token(0), verifies), Ok(()));
+        for change in [(|c| c.chain_hash = "0".repeat(64)) as Change, |c| {
+            c.delegation_nodes.push("0".into())
+        }] {
+            let mut claims = token(0);
+            change(&mut claims);
+            assert_eq!(check(&claims, verifies), Err(ChainError::Incomplete), "{claims:?}");
+        }
+    }
+
+    #[test]
     fn the_hash_is_of_the_contracts_json() {
         let record = DelegationRecord {
             agent: "a".into(),
