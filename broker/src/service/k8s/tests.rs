@@ -1,7 +1,7 @@
 //! What a tenant's objects and pods may still write when only what takes authority away is written.
 
-use agentwrit_protocol::ErrorCode;
 use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyState, PutPolicy, WriteOrder};
+use agentwrit_protocol::{ErrorCode, UnixMillis};
 use agentwrit_store::policy::{Policy, PolicyKey};
 use agentwrit_store::{Command, Result, Tx};
 use async_trait::async_trait;
@@ -83,6 +83,17 @@ impl Command for Know {
     type Outcome = ();
     async fn run(self, tx: &mut dyn Tx) -> Result<()> {
         tx.know_pod(&self.0).await
+    }
+}
+
+/// A quarantine by a person, of a pod that never launched.
+struct Quarantine(&'static str);
+
+#[async_trait]
+impl Command for Quarantine {
+    type Outcome = bool;
+    async fn run(self, tx: &mut dyn Tx) -> Result<bool> {
+        tx.quarantine_pod(&self.0.into(), "admin", UnixMillis::MAX).await
     }
 }
 
@@ -168,6 +179,7 @@ async fn on_a_full_disk_unknown_ends_are_not_recorded() {
         actor: controller(),
     };
     broker.store.commit(Know(end("known").pod)).await.unwrap();
+    assert!(broker.store.commit(Quarantine("quarantined")).await.unwrap());
     assert_eq!(
         taken(&broker, vec![app("a", 1, PolicyState::Ready, &["read:a:*"])]).await,
         [true]
@@ -180,12 +192,13 @@ async fn on_a_full_disk_unknown_ends_are_not_recorded() {
     }
     assert_eq!(broker.store.event_count(), events);
     broker.store.commit(end("known")).await.unwrap();
+    broker.store.commit(end("quarantined")).await.unwrap();
     broker.store.commit(remove("uid-a", 2)).await.unwrap().unwrap();
-    assert_eq!(broker.store.event_count(), events + 2, "what is held ends");
+    assert_eq!(broker.store.event_count(), events + 3, "what is held ends");
     set_full(&broker, true, false);
     let (_, epoch, pod, policy) = held(&broker, "pod-1").await;
     assert_eq!((epoch, pod, policy), (1, false, false));
-    assert!(held(&broker, "known").await.2 && held(&broker, "uid-a").await.3);
+    assert!(held(&broker, "known").await.2 && held(&broker, "quarantined").await.2 && held(&broker, "uid-a").await.3);
     broker.store.commit(end("pod-1")).await.unwrap();
-    assert_eq!(broker.store.event_count(), events + 3);
+    assert_eq!(broker.store.event_count(), events + 4);
 }

@@ -43,6 +43,51 @@ fn an_overlap_ends_at_its_moment_and_the_earlier_end_wins() {
 }
 
 #[test]
+fn of_two_ends_the_earlier_holds_whichever_is_known_first() {
+    for ends in [[500, 600], [600, 500]] {
+        let ends = ends.map(|until| ended(EndReason::Superseded, Some(until)));
+        let view = RevocationView::loaded(UnixSeconds::new(0), ends);
+        let state = |now| view.state(&claims("s", "j"), at(now));
+        assert_eq!(state(499), TokenState::Active);
+        assert_eq!(state(500), TokenState::Ended(EndReason::Superseded));
+    }
+}
+
+#[test]
+fn entries_are_forgotten_when_their_last_token_has_expired() {
+    let revoked = Revocation {
+        level: RevocationLevel::Token,
+        target: "j".into(),
+        until: Some(UnixMillis::new(700)),
+    };
+    let changes = [
+        ViewChange::SessionEnded {
+            sid: "s".into(),
+            reason: EndReason::Revoked,
+            overlap_until: None,
+            until: UnixMillis::new(700),
+        },
+        ViewChange::Renewed {
+            node: "n".into(),
+            jti: "next".into(),
+            previous: "j".into(),
+            overlap_until: None,
+            until: UnixMillis::new(700),
+        },
+        ViewChange::Expired {
+            jti: "j".into(),
+            until: UnixMillis::new(700),
+        },
+        ViewChange::Revoked(revoked),
+    ];
+    let mut view = RevocationView::loaded(UnixSeconds::new(0), changes);
+    view.prune(at(699));
+    assert_eq!((view.len(), view.is_empty()), (4, false));
+    view.prune(at(700));
+    assert_eq!((view.len(), view.is_empty()), (0, true));
+}
+
+#[test]
 fn no_clock_revives_what_has_ended() {
     let view = RevocationView::loaded(UnixSeconds::new(0), [ended(EndReason::PodEnded, None)]);
     assert_eq!(
