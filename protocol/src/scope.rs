@@ -188,6 +188,15 @@ impl ScopeSet {
     }
 }
 
+impl<'a> IntoIterator for &'a ScopeSet {
+    type Item = &'a Scope;
+    type IntoIter = std::slice::Iter<'a, Scope>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(iter: I) -> Self {
         Self(iter.into_iter().collect())
@@ -252,6 +261,7 @@ mod tests {
     fn a_set_counts_its_scopes() {
         let set = ScopeSet::parse(["read:data:x", "read:data:y"]).unwrap();
         assert_eq!((set.len(), set.is_empty()), (2, false));
+        assert_eq!((&set).into_iter().count(), 2);
         assert_eq!((ScopeSet::default().len(), ScopeSet::default().is_empty()), (0, true));
     }
 

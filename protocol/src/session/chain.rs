@@ -275,9 +275,11 @@ mod tests {
     #[test]
     fn what_is_left_of_a_chain_is_no_token_without_one() {
         assert_eq!(check(&token(0), verifies), Ok(()));
-        for change in [(|c| c.chain_hash = "0".repeat(64)) as Change, |c| {
-            c.delegation_nodes.push("0".into())
-        }] {
+        let table: [Change; 2] = [
+            |c| c.chain_hash = "0".repeat(64),
+            |c| c.delegation_nodes.push("0".into()),
+        ];
+        for change in table {
             let mut claims = token(0);
             change(&mut claims);
             assert_eq!(check(&claims, verifies), Err(ChainError::Incomplete), "{claims:?}");
