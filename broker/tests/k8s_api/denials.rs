@@ -69,3 +69,60 @@ async fn no_delegate_hides_a_refusal_of_its_pod() {
     let feed = world.as_controller("GET", "/v1/k8s/denials", &Value::Null).await.ok();
     assert_eq!(feed["denials"].as_array().unwrap().len(), 1);
 }
+
+/// What the newest event of this type says of whom it is about, and where from.
+async fn whose(world: &World, event_type: &str) -> Value {
+    let events = world.events(&format!("event_type={event_type}")).await;
+    let event = events.last().unwrap();
+    let members = [
+        "error_kind",
+        "pod_uid",
+        "policy_uid",
+        "task_id",
+        "orch_id",
+        "actor",
+        "source",
+    ];
+    Value::from(members.map(|member| event[member].clone()).to_vec())
+}
+
+#[tokio::test]
+async fn the_event_of_a_refusal_says_whose_it_is_and_where_from() {
+    let world = World::new().await.with_policies().await;
+    let (pod, keys) = (world.pod("p1"), Keys::new(1));
+    let actor = "system:serviceaccount:shop:reader";
+    let ask = json!({"policy": "reader", "public_key": keys.public(), "scopes": ["write:orders:7"]});
+    let answer = world.call("POST", "/v1/k8s/launch-tokens", &pod.bearer(), &ask).await;
+    assert_eq!(answer.refusal(), (403, "forbidden"));
+    assert_eq!(
+        whose(&world, "attestation_denied").await,
+        json!(["scope_not_allowed", "p1", "ltok-uid", "p1", null, actor, "10.0.0.7"]),
+        "a launch"
+    );
+
+    let gone = world.pod("p2");
+    world.cluster.remove_pod("shop", "pod-p2");
+    world.launch(&gone, &keys).await;
+    assert_eq!(
+        whose(&world, "attestation_denied").await,
+        json!(["pod_not_found", "p2", null, "p2", null, actor, "10.0.0.7"]),
+        "a pod that is not there"
+    );
+
+    let launched = World::launched(world.launch(&pod, &keys).await);
+    let refused = world.register_with(&launched, &Keys::new(2), &json!({})).await;
+    assert_eq!(refused.refusal(), (403, "forbidden"));
+    assert_eq!(
+        whose(&world, "registration_denied").await,
+        json!([
+            "key_mismatch",
+            "p1",
+            "ltok-uid",
+            "p1",
+            "k8s.shop.orders",
+            null,
+            "10.0.0.7"
+        ]),
+        "a registration"
+    );
+}

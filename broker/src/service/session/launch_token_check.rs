@@ -132,6 +132,36 @@ impl Command for Look {
 mod tests {
     use super::*;
 
+    /// The hash of a launch token by its number.
+    fn hash(number: usize) -> LaunchTokenHash {
+        LaunchTokenHash::of(&format!("{number:064x}"))
+    }
+
+    #[test]
+    fn expired_launch_tokens_are_forgotten_when_there_are_many() {
+        let (recent, early, late) = (RecentLaunchTokens::default(), UnixMillis::new(10), UnixMillis::new(20));
+        for number in 0..MAX_REMEMBERED {
+            let end = if number % 2 == 0 { early } else { late };
+            recent.add(hash(number), end, UnixMillis::new(0));
+        }
+        assert_eq!(recent.lock().len(), MAX_REMEMBERED, "none is forgotten before");
+        recent.add(hash(MAX_REMEMBERED), late, early);
+        assert_eq!(recent.lock().len(), MAX_REMEMBERED / 2 + 1);
+        let has = |number| recent.has(&hash(number), early);
+        assert_eq!((has(0), has(1), has(MAX_REMEMBERED)), (false, true, true));
+    }
+
+    #[test]
+    fn no_more_launch_tokens_are_remembered_than_the_bound() {
+        let (recent, late) = (RecentLaunchTokens::default(), UnixMillis::new(20));
+        for number in 0..=MAX_REMEMBERED {
+            recent.add(hash(number), late, UnixMillis::new(0));
+            assert!(recent.lock().len() <= MAX_REMEMBERED);
+        }
+        assert!(recent.has(&hash(MAX_REMEMBERED), UnixMillis::new(19)));
+        assert!(!recent.has(&hash(MAX_REMEMBERED), late), "it has expired");
+    }
+
     #[test]
     fn a_launch_token_is_64_lower_hex_characters() {
         let good = "0123456789abcdef".repeat(4);
