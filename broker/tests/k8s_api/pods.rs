@@ -138,6 +138,8 @@ async fn a_persons_revocation_lasts_until_the_pod_is_released() {
             (events.len(), &events[0]["pod_uid"], &events[0]["actor"]),
             (1, &json!("p1"), &json!("admin"))
         );
+        let detail = events[0]["detail"].as_str().unwrap();
+        assert!(detail.starts_with("pod shop/pod-p1 is quarantined"), "{detail}");
         world.launch(&world.pod("p2"), &keys).await.ok();
 
         assert_eq!(world.release_pod("p1").await, json!({"released": true}));

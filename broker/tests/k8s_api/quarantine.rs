@@ -137,6 +137,8 @@ async fn a_pod_never_seen_is_kept_out_for_thirty_days() {
         assert_eq!(answer["pods_quarantined"], 1, "{level}");
         let events = world.events("event_type=pod_quarantined").await;
         assert_eq!((events.len(), &events[0]["pod_uid"]), (1, &json!(uid)));
+        let detail = events[0]["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&format!("pod {uid} is quarantined")), "{detail}");
         world.clock.advance(30 * 86_400 - 60);
         world.tidy().await;
         assert_revoked(&world, &world.pod(uid), &[], level).await;
