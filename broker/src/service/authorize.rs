@@ -298,6 +298,28 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_renewed_token_passes_for_a_retry_of_an_attested_agent() {
+        let broker = broker().await;
+        let attested = Claims {
+            orch_id: agentwrit_protocol::k8s::orch_id("shop", "reader"),
+            ..Claims::default()
+        };
+        let plain = Claims::default();
+        for (claims, requirement, passes) in [
+            (&attested, Requirement::renewal(true), true),
+            (&attested, Requirement::renewal(false), false),
+            (&attested, Requirement::AGENT, false),
+            (&plain, Requirement::renewal(true), false),
+        ] {
+            let refusal = requirement.refusal;
+            let checked = broker
+                .authorizer()
+                .check_not_revoked(ORIGIN, refusal, claims, TokenState::Renewed);
+            assert_eq!(checked.await.is_ok(), passes, "{refusal:?} {:?}", claims.orch_id);
+        }
+    }
+
     #[test]
     fn only_attested_agents_get_a_hint() {
         let plain = Claims::default();
