@@ -278,7 +278,7 @@ impl BrokerClient {
 fn date(headers: &HeaderMap) -> Option<UnixSeconds> {
     let text = headers.get(DATE)?.to_str().ok()?;
     let date = OffsetDateTime::from(httpdate::parse_http_date(text).ok()?);
-    Some(UnixSeconds::new(date.unix_timestamp()))
+    Some(date.into())
 }
 
 fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], secret: Option<&Sensitive>) -> Error {

@@ -20,13 +20,12 @@ pub trait Clock: Send + Sync {
 
     /// The same in whole seconds.
     fn unix_seconds(&self) -> UnixSeconds {
-        UnixSeconds::new(self.now().unix_timestamp())
+        self.now().into()
     }
 
     /// The same in milliseconds.
     fn unix_millis(&self) -> UnixMillis {
-        let now = self.now();
-        UnixSeconds::new(now.unix_timestamp()).start() + Duration::from_millis(now.millisecond().into())
+        self.now().into()
     }
 
     /// Time since a fixed moment, for intervals and rate limits. System clocks override it with a reading that

@@ -107,6 +107,20 @@ impl UnixNanos {
     }
 }
 
+impl From<OffsetDateTime> for UnixSeconds {
+    /// The second that the moment lies in.
+    fn from(moment: OffsetDateTime) -> Self {
+        Self(moment.unix_timestamp())
+    }
+}
+
+impl From<OffsetDateTime> for UnixMillis {
+    /// The millisecond that the moment lies in.
+    fn from(moment: OffsetDateTime) -> Self {
+        UnixSeconds::from(moment).start() + Duration::from_millis(moment.millisecond().into())
+    }
+}
+
 impl From<OffsetDateTime> for UnixNanos {
     /// The ends of the range for moments outside of the years 1678 to 2262.
     fn from(moment: OffsetDateTime) -> Self {
@@ -232,14 +246,6 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_of_far_moments_are_the_ends_of_the_range() {
-        let moment = |seconds| UnixNanos::from(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
-        assert_eq!(moment(-1), UnixNanos::new(-1_000_000_000));
-        assert_eq!(moment(-10_000_000_000), UnixNanos::MIN);
-        assert_eq!(moment(10_000_000_000), UnixNanos::MAX);
-    }
-
-    #[test]
     fn time_since_a_later_moment_is_none() {
         let (early, late) = (UnixMillis::new(-500), UnixMillis::new(1_000));
         assert_eq!(late.since(early), Duration::from_millis(1_500));
@@ -273,6 +279,25 @@ mod tests {
         assert_eq!(UnixNanos::from(year(1600)), UnixNanos::MIN);
         assert_eq!(UnixNanos::from(year(2300)), UnixNanos::MAX);
         assert_eq!(UnixNanos::from(year(1970)), UnixNanos::default());
+    }
+
+    #[test]
+    fn a_date_lies_in_its_second_and_its_millisecond() {
+        let moment = |nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+        for (nanos, millis, seconds) in [
+            (1_234_567_890, 1_234, 1),
+            (0, 0, 0),
+            (-1, -1, -1),
+            (-1_000_000_000, -1_000, -1),
+        ] {
+            let moment = moment(nanos);
+            assert_eq!(UnixNanos::from(moment).get(), i64::try_from(nanos).unwrap());
+            assert_eq!(
+                (UnixMillis::from(moment).get(), UnixSeconds::from(moment).get()),
+                (millis, seconds),
+                "{nanos}"
+            );
+        }
     }
 
     proptest! {

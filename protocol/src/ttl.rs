@@ -16,6 +16,9 @@ pub const MAX_TTL_SECONDS: i64 = 86_400;
 pub struct Ttl(i64);
 
 impl Ttl {
+    /// No time; in settings that have 0 for it, no bound.
+    pub const ZERO: Self = Self(0);
+
     /// So many seconds.
     pub const fn seconds(seconds: i64) -> Self {
         Self(seconds)

@@ -79,7 +79,7 @@ pub(crate) fn precheck(header: Option<&str>, audience: &str, now: UnixSeconds) -
     // NumericDate may have a fraction (RFC 7519 §2); its seconds fit an f64 without loss.
     let expires = time::OffsetDateTime::UNIX_EPOCH
         .checked_add(time::Duration::checked_seconds_f64(claims.exp).unwrap_or(time::Duration::ZERO));
-    if expires.is_none_or(|at| UnixSeconds::new(at.unix_timestamp()) + CLOCK_LEEWAY < now) {
+    if expires.is_none_or(|at| UnixSeconds::from(at) + CLOCK_LEEWAY < now) {
         return Err(DenialKind::BearerExpired);
     }
     Ok(SecretString::from(token))

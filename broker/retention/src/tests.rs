@@ -75,7 +75,7 @@ impl World {
             mark: folder.path().join("data.db.mark"),
             signing_key: folder.path().join("signing.key"),
             key_is_new: true,
-            max_ttl: Ttl::default(),
+            max_ttl: Ttl::ZERO,
             retention: policy.clone(),
             declared: Declared::default(),
         };

@@ -56,7 +56,7 @@ impl Reader<'_> {
     /// The life of a kind of token; 0 means that of `AA_DEFAULT_TTL` (`docs/wire-contract.md` §13.4).
     fn life(&mut self, setting: &Setting, default_ttl: Ttl) -> Ttl {
         let ttl = self.seconds(setting);
-        if ttl == Ttl::default() { default_ttl } else { ttl }
+        if ttl == Ttl::ZERO { default_ttl } else { ttl }
     }
 
     fn retention(&mut self) -> Retention {

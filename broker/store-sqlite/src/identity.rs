@@ -187,11 +187,10 @@ fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identit
 
 /// Notes the longest TTL that was ever in force; 0 is no bound.
 fn keep_longest_ttl(connection: &Connection, max_ttl: Ttl) -> Result<()> {
-    const NO_BOUND: Ttl = Ttl::seconds(0);
     let known = facts::read(connection, MetaKey::LongestTtl)?.and_then(|text| text.parse().ok());
     let known = known.map(Ttl::seconds);
     let longest = match known {
-        Some(known) if known == NO_BOUND || max_ttl == NO_BOUND => NO_BOUND,
+        Some(known) if known == Ttl::ZERO || max_ttl == Ttl::ZERO => Ttl::ZERO,
         Some(known) => known.max(max_ttl),
         None => max_ttl,
     };

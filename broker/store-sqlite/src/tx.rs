@@ -1,9 +1,8 @@
 //! One command's view of the open transaction.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Times, UnixMillis};
+use agentwrit_protocol::{Clock, Times};
 use agentwrit_store::segment::Segment;
 use agentwrit_store::{
     AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, StoreError, TxClock,
@@ -81,10 +80,6 @@ impl TxClock for SqliteTx<'_> {
 
     fn times(&self) -> Times {
         self.times
-    }
-
-    fn now_millis(&self) -> UnixMillis {
-        self.now_seconds().start() + Duration::from_millis(self.now.millisecond().into())
     }
 }
 

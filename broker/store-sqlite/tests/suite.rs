@@ -37,7 +37,7 @@ impl Opener for Embedded {
             mark: file("data.db.mark"),
             signing_key: file("signing.key"),
             key_is_new: true,
-            max_ttl: Ttl::default(),
+            max_ttl: Ttl::ZERO,
             retention: Retention::default(),
             declared: Declared::default(),
         };

@@ -8,10 +8,12 @@ pub trait TxClock {
     /// The wall clock.
     fn now(&self) -> OffsetDateTime;
     /// The same in milliseconds.
-    fn now_millis(&self) -> UnixMillis;
+    fn now_millis(&self) -> UnixMillis {
+        self.now().into()
+    }
     /// The same in whole seconds.
     fn now_seconds(&self) -> UnixSeconds {
-        UnixSeconds::new(self.now().unix_timestamp())
+        self.now().into()
     }
     /// The clocks that tokens are judged by.
     fn times(&self) -> Times;

@@ -46,12 +46,11 @@ pub fn run(input: &[u8]) {
 
 /// What the broker counts on.
 fn sound(config: &Config) {
-    const NONE: Ttl = Ttl::seconds(0);
-    assert!(config.default_ttl > NONE && config.admin_token_ttl > NONE);
-    assert!(config.max_ttl >= NONE && config.max_session_age >= NONE);
+    assert!(config.default_ttl > Ttl::ZERO && config.admin_token_ttl > Ttl::ZERO);
+    assert!(config.max_ttl >= Ttl::ZERO && config.max_session_age >= Ttl::ZERO);
     for ttl in [1, 300, i64::MAX].map(Ttl::seconds) {
         let clamped = config.clamp_ttl(ttl);
-        assert!(clamped <= ttl && (config.max_ttl == NONE || clamped <= config.max_ttl));
+        assert!(clamped <= ttl && (config.max_ttl == Ttl::ZERO || clamped <= config.max_ttl));
     }
     assert!(!format!("{config:?}").contains(CANARY));
     if let Some(attest) = &config.attest {

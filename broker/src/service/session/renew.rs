@@ -51,7 +51,7 @@ impl Wishes {
     /// one means one that is no text), and the proof of possession.
     pub(crate) fn new(overlap_seconds: i64, key: Option<&str>, proof: PresentedProof) -> Result<Self, WishError> {
         let overlap = Ttl::seconds(overlap_seconds);
-        if !(Ttl::default()..=LONGEST_OVERLAP).contains(&overlap) {
+        if !(Ttl::ZERO..=LONGEST_OVERLAP).contains(&overlap) {
             return Err(WishError::Overlap(overlap_seconds));
         }
         if key.is_some_and(|key| !(1..=LONGEST_KEY).contains(&key.len())) {

@@ -58,7 +58,7 @@ impl TokenIssuer {
     }
 
     fn dated<'c>(&self, claims: &'c Claims) -> Cow<'c, Claims> {
-        if self.nbf_skew == Ttl::default() {
+        if self.nbf_skew == Ttl::ZERO {
             return Cow::Borrowed(claims);
         }
         Cow::Owned(Claims {

@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::StoreLocation;
@@ -45,7 +44,7 @@ impl MemoryRun {
         let text = format!(
             "Since {} a broker has run on memory, because its store could not open. The next start with the store \
              refuses all tokens of before, and removes this file.\n",
-            rfc3339_seconds(UnixSeconds::new(now.unix_timestamp()))
+            rfc3339_seconds(now.into())
         );
         let mut noted = Err(io::Error::from(io::ErrorKind::NotFound));
         for place in &self.places {

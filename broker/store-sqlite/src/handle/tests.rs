@@ -16,7 +16,7 @@ async fn in_memory() -> Store {
         mark: "not/there/mark".into(),
         signing_key: "not/there/signing.key".into(),
         key_is_new: true,
-        max_ttl: Ttl::default(),
+        max_ttl: Ttl::ZERO,
         retention: Retention::default(),
         declared: Declared::default(),
     };

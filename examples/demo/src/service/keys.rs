@@ -79,7 +79,7 @@ impl KeyCache {
         let unknown = !cached.keys.contains_key(kid);
         let due = match age {
             None => true,
-            Some(age) => !(Ttl::default()..MAX_AGE).contains(&age) || (unknown && age >= MIN_AGE),
+            Some(age) => !(Ttl::ZERO..MAX_AGE).contains(&age) || (unknown && age >= MIN_AGE),
         };
         if due {
             self.refresh(&mut cached).await;
