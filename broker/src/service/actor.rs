@@ -1,5 +1,6 @@
 //! Who changes something, as its audit events have it.
 
+use agentwrit_protocol::audit::EventType;
 use agentwrit_store::EventDraft;
 
 /// A person, or the controller.
@@ -13,7 +14,12 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// An event of what it did.
-    pub(crate) fn sign(&self, event: EventDraft) -> EventDraft {
+    pub(crate) fn event(&self, event_type: EventType, detail: String) -> EventDraft {
+        self.attributed(EventDraft::success(event_type, detail))
+    }
+
+    /// The event, as of what it did.
+    pub(crate) fn attributed(&self, event: EventDraft) -> EventDraft {
         event.actor(&self.subject).source(&self.source)
     }
 }

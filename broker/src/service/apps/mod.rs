@@ -8,8 +8,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::{Clock, EntropyError, Sensitive, Ttl};
 use agentwrit_store::{
-    AppRecord, Command, EventDraft, Result as StoreResult, Revocation, RevocationLevel, Store, StoreError,
-    TakesAuthority, Tx,
+    AppRecord, Command, Result as StoreResult, Revocation, RevocationLevel, Store, StoreError, TakesAuthority, Tx,
 };
 use async_trait::async_trait;
 
@@ -169,7 +168,7 @@ impl Command for Register {
             list_scopes(&app.scopes.to_strings(), EVENT_SCOPES_BYTES),
             app.token_ttl
         );
-        tx.audit(self.actor.sign(EventDraft::success(EventType::AppRegistered, detail)));
+        tx.audit(self.actor.event(EventType::AppRegistered, detail));
         Ok(Entered::Done(app))
     }
 }
@@ -203,7 +202,7 @@ impl Command for Update {
         tx.update_app(&app).await?;
         for change in changes {
             let detail = format!("app {}: {change}", app.app_id);
-            tx.audit(self.actor.sign(EventDraft::success(EventType::AppUpdated, detail)));
+            tx.audit(self.actor.event(EventType::AppUpdated, detail));
         }
         Ok(Some(app))
     }
@@ -242,7 +241,7 @@ impl Command for Deregister {
         };
         tx.add_revocation(&revocation).await?;
         let detail = format!("app {} deregistered: its tokens are revoked", app.app_id);
-        tx.audit(self.actor.sign(EventDraft::success(EventType::AppDeregistered, detail)));
+        tx.audit(self.actor.event(EventType::AppDeregistered, detail));
         Ok(Some(app))
     }
 }

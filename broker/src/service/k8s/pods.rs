@@ -86,12 +86,12 @@ impl Command for EndPod {
             let detail = format!("pod {}/{} ended: {}", self.pod.namespace, self.pod.name, self.reason);
             EventDraft::success(EventType::PodEnded, detail)
         };
-        let signed = |draft: EventDraft| self.actor.sign(draft.pod_uid(&self.pod.uid));
+        let attributed = |draft: EventDraft| self.actor.attributed(draft.pod_uid(&self.pod.uid));
         let mut revoked: i64 = 0;
         for session in tx.live_sessions_by_pod(&self.pod.uid).await? {
             if tx.end_session(&session, EndReason::PodEnded, now).await? {
                 revoked = revoked.saturating_add(1);
-                tx.audit(signed(event().of_session(&session)));
+                tx.audit(attributed(event().of_session(&session)));
             }
         }
         for held in tx.standing_delegations_to_pod(&self.pod.uid).await? {
@@ -99,7 +99,7 @@ impl Command for EndPod {
                 revoked = revoked.saturating_add(1);
                 let root = root(tx, &held).await?;
                 let draft = event().of_session(&held).within_session(&root);
-                tx.audit(self.actor.sign(draft));
+                tx.audit(self.actor.attributed(draft));
             }
         }
         if revoked == 0 && first_time {
@@ -107,7 +107,7 @@ impl Command for EndPod {
                 Some(session) => event().of_session(&session),
                 None => event().task(&TaskId::from(&self.pod.uid)),
             };
-            tx.audit(signed(draft));
+            tx.audit(attributed(draft));
         }
         Ok(RevokedResponse { revoked })
     }
@@ -141,7 +141,7 @@ impl Command for ReleasePod {
                 Some(session) => event.of_session(&session),
                 None => event.task(&TaskId::from(&self.pod_uid)),
             };
-            tx.audit(self.actor.sign(draft.pod_uid(&self.pod_uid)));
+            tx.audit(self.actor.attributed(draft.pod_uid(&self.pod_uid)));
         }
         Ok(PodReleaseResponse { released })
     }

@@ -60,7 +60,7 @@ async fn named(tx: &mut dyn Tx, target: PodBehind<'_>) -> Result<Vec<PodUid>> {
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
 pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor) -> Result<i64> {
     let now = tx.times().judged;
-    let signed = |event: EventDraft| actor.sign(event.pod_uid(pod_uid));
+    let attributed = |event: EventDraft| actor.attributed(event.pod_uid(pod_uid));
     if tx.quarantine_pod(pod_uid, &actor.subject, now + UNSEEN).await? {
         let last = tx.last_session_of_pod(pod_uid).await?;
         let detail = format!(
@@ -68,7 +68,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor)
             pod_name(last.as_ref(), pod_uid)
         );
         let event = EventDraft::success(EventType::PodQuarantined, detail);
-        tx.audit(signed(match &last {
+        tx.audit(attributed(match &last {
             Some(session) => event.of_session(session),
             None => event.task(&TaskId::from(pod_uid)),
         }));
@@ -82,7 +82,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor)
                 pod_name(Some(&session), pod_uid)
             );
             let event = EventDraft::success(EventType::TokenRevoked, detail);
-            tx.audit(signed(event.of_session(&session)));
+            tx.audit(attributed(event.of_session(&session)));
         } else if session.end_reason != Some(EndReason::Revoked) {
             // It ended for another reason before: from now on its tokens are refused as revoked.
             tx.add_revocation(&Revocation {
@@ -99,7 +99,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor)
             let detail = format!("delegation revoked with its holder, pod {pod_uid}, which is quarantined");
             let event = EventDraft::success(EventType::TokenRevoked, detail).of_session(&held);
             let event = event.within_session(&root(tx, &held).await?);
-            tx.audit(actor.sign(event));
+            tx.audit(actor.attributed(event));
         }
     }
     Ok(ended)

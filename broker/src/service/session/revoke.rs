@@ -136,7 +136,7 @@ impl Command for Revoke {
         if let [session] = sessions.as_slice() {
             event = event.within_session(session);
         }
-        tx.audit(self.actor.sign(event.agent(&self.target)));
+        tx.audit(self.actor.attributed(event.agent(&self.target)));
         let target = self.by_identity.then(|| PodBehind::of(self.level, &self.target));
         for pod in quarantine::pods_behind(tx, &sessions, target).await? {
             let ended = quarantine::quarantine(tx, &pod, &self.actor).await?;

@@ -7,9 +7,7 @@ use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, list_scopes};
 use agentwrit_protocol::k8s::{PolicyKind, PolicyState, PutPolicyResponse, RevokedResponse, WriteOrder, orch_id};
 use agentwrit_protocol::{PolicyUid, lower_hex};
 use agentwrit_store::policy::{Policy, PolicyKey, PolicySpec};
-use agentwrit_store::{
-    Command, EndReason, EventDraft, MetaKey, Result, Session, Store, StoreError, TakesAuthority, Tx,
-};
+use agentwrit_store::{Command, EndReason, MetaKey, Result, Session, Store, StoreError, TakesAuthority, Tx};
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
@@ -144,7 +142,7 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
     };
     endings.extend(uncovered);
     if changed {
-        let event = signed(EventType::PolicyApplied, description(&policy), actor);
+        let event = actor.event(EventType::PolicyApplied, description(&policy));
         tx.audit(event.policy_uid(&policy.uid));
     }
     let revoked = end(tx, endings, EventType::PolicyApplied, &policy.key, actor).await?;
@@ -184,10 +182,6 @@ fn in_force(scopes: &[String], ttl: i64) -> String {
         "in force: scopes {}, at most {ttl} s",
         list_scopes(scopes, EVENT_SCOPES_BYTES)
     )
-}
-
-fn signed(event: EventType, detail: String, actor: &Actor) -> EventDraft {
-    actor.sign(EventDraft::success(event, detail))
 }
 
 /// The object that a recreated one takes the place of: its UID gets a tombstone, what was made under it ends.
@@ -256,7 +250,7 @@ async fn end(
         if tx.end_session(&session, reason, now).await? {
             ended = ended.saturating_add(1);
             let detail = format!("session ended by {key}: {}", reason.as_str());
-            tx.audit(signed(event, detail, actor).of_session(&session));
+            tx.audit(actor.event(event, detail).of_session(&session));
         }
     }
     Ok(ended)
@@ -307,7 +301,7 @@ impl Command for RemovePolicy {
                 "its sessions last until they expire"
             };
             let detail = format!("{} is removed; {sessions}", self.key);
-            let event = signed(EventType::PolicyRemoved, detail, &self.actor);
+            let event = self.actor.event(EventType::PolicyRemoved, detail);
             tx.audit(event.policy_uid(&self.uid));
         }
         let mut revoked = 0;
