@@ -32,23 +32,12 @@ impl IdGenerator {
         Ok(lower_hex(bytes))
     }
 
-    /// The beginning of an id (see [`agentwrit_store::session::ID_PREFIX`]): 5 digits of the time, 11 random ones.
+    /// The beginning of an id (see [`agentwrit_store::session::ID_PREFIX`]): 5 digits of the time, 11 random ones. That of
+    /// a session of a pod has the pod's mark after the time, when its UID has one.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn new_id_prefix(&self) -> Result<String, EntropyError> {
-        self.id_prefix(None)
-    }
-
-    /// That of a session of this pod, with its mark; of any other session when the UID has none.
-    ///
-    /// # Errors
-    /// When there is no randomness.
-    pub fn new_id_prefix_for_pod(&self, pod_uid: &PodUid) -> Result<String, EntropyError> {
-        self.id_prefix(Some(pod_uid))
-    }
-
-    fn id_prefix(&self, pod_uid: Option<&PodUid>) -> Result<String, EntropyError> {
+    pub fn new_id_prefix(&self, pod_uid: Option<&PodUid>) -> Result<String, EntropyError> {
         let when = self
             .clock
             .unix_millis()

@@ -18,7 +18,7 @@ const TTL: Ttl = Ttl::seconds(300);
 const TOGETHER: usize = 10;
 
 fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
-    let prefix = broker.ids.new_id_prefix().unwrap();
+    let prefix = broker.ids.new_id_prefix(None).unwrap();
     let sid = broker.ids.random_id(&prefix).unwrap();
     let now = clock.unix_seconds();
     let pod_uid = PodUid::from(format!("4f2c1d{number:02x}-0000-4000-8000-{:012x}", now.get()));

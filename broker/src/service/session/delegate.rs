@@ -105,7 +105,9 @@ impl Delegator<'_> {
             scope: &wanted.scope,
             delegated_at: &delegated_at,
         };
-        let node = binding.node_id(&self.ids.new_id_prefix()?).map_err(SignError::from)?;
+        let node = binding
+            .node_id(&self.ids.new_id_prefix(None)?)
+            .map_err(SignError::from)?;
         let mut records = claims.delegation_chain.clone();
         records.push(DelegationRecord {
             agent: claims.sub.clone(),

@@ -9,7 +9,9 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, excerpt, list_scopes};
 use agentwrit_protocol::k8s::ORCH_PREFIX;
 use agentwrit_protocol::wire::RegisterRequest;
-use agentwrit_protocol::{EntropyError, Jti, JudgingClock, ScopeSet, SessionId, SpiffeId, SpiffeIdError, Times, Ttl};
+use agentwrit_protocol::{
+    EntropyError, Jti, JudgingClock, PodUid, ScopeSet, SessionId, SpiffeId, SpiffeIdError, Times, Ttl,
+};
 use agentwrit_server::Source;
 use agentwrit_store::{
     Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, Store,
@@ -93,11 +95,8 @@ impl Registrar<'_> {
         let wanted = Arc::new(wanted);
         // The task of an attested agent is its pod's UID, which the transaction makes sure of.
         let attested = wanted.orch_id.starts_with(ORCH_PREFIX);
-        let instance = if attested {
-            self.ids.new_id_prefix_for_pod(&wanted.task_id.as_str().into())?
-        } else {
-            self.ids.new_id_prefix()?
-        };
+        let pod_uid = attested.then(|| PodUid::from(wanted.task_id.as_str()));
+        let instance = self.ids.new_id_prefix(pod_uid.as_ref())?;
         let agent = SpiffeId::agent(self.trust_domain, &wanted.orch_id, &wanted.task_id, &instance)?;
         let hash = LaunchTokenHash::of(wanted.launch_token.expose());
         let unusable = self.recent.precheck(
