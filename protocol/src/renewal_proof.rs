@@ -32,7 +32,8 @@ const MAX_TIME_DIGITS: usize = 12;
 pub struct RenewalText(String);
 
 impl RenewalText {
-    /// The text for one token at one time; `None` when a part is empty or not plain ASCII, the time is before 1970, or the whole is so short that it could be a nonce. No trust domain and jti of a broker are.
+    /// The text for one token at one time; `None` when a part is empty or not plain ASCII, the time is before 1970, or the
+    /// whole is so short that it could be a nonce. No trust domain and jti of a broker are.
     pub fn new(trust_domain: &str, jti: &Jti, time: UnixSeconds) -> Option<Self> {
         let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic());
         if !plain(trust_domain) || !plain(jti) || time < UnixSeconds::default() {

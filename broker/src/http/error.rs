@@ -64,7 +64,7 @@ impl ApiError {
         self
     }
 
-    /// Sets `Date` to the time that the refusal was decided by, Unix seconds.
+    /// Sets `Date` to the time that the refusal was decided by.
     #[must_use]
     pub fn date(mut self, moment: UnixSeconds) -> Self {
         self.date = Some(moment);

@@ -165,8 +165,7 @@ pub trait Policies {
     /// Whether a policy with this UID was removed.
     async fn policy_has_tombstone(&mut self, uid: &PolicyUid) -> Result<bool>;
 
-    /// Remembers until `until` that a pod ended, and forgets all else about it; false when it had
-    /// ended before.
+    /// Remembers until `until` that a pod ended, and forgets all else about it; false when it had ended before.
     async fn tombstone_pod(&mut self, pod_uid: &PodUid, until: UnixMillis) -> Result<bool>;
     /// Whether a pod has ended.
     async fn pod_has_tombstone(&mut self, pod_uid: &PodUid) -> Result<bool>;
@@ -183,8 +182,8 @@ pub trait Policies {
     async fn know_session_of_pod(&mut self, pod_uid: &PodUid, sid: &SessionId) -> Result<()>;
     /// UIDs of the pods one of whose sessions has or had the token with this id: one, but where marks are the same.
     async fn pods_of_token(&mut self, jti: &Jti) -> Result<Vec<PodUid>>;
-    /// Quarantines a pod until it has a tombstone; one that isn't known until `until`. False when it was
-    /// quarantined for as long before.
+    /// Quarantines a pod until it has a tombstone; one that isn't known until `until`. False when it was quarantined for as
+    /// long before.
     async fn quarantine_pod(&mut self, pod_uid: &PodUid, by: &str, until: UnixMillis) -> Result<bool>;
     /// Whether a pod is quarantined.
     async fn pod_is_quarantined(&mut self, pod_uid: &PodUid) -> Result<bool>;

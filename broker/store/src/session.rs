@@ -141,8 +141,8 @@ impl Session {
             ..ExtraFields::default()
         };
         if let Some(attested) = &self.attested {
-            extra.pod_uid = attested.pod_uid.to_string();
-            extra.policy_uid = attested.policy_uid.to_string();
+            attested.pod_uid.as_str().clone_into(&mut extra.pod_uid);
+            attested.policy_uid.as_str().clone_into(&mut extra.policy_uid);
         }
         extra
     }

@@ -38,8 +38,8 @@ pub trait StoreObserver: Send + Sync {
 
 /// Follows the revocations in the store, for checks of tokens that don't ask it.
 pub trait RevocationListener: Send + Sync {
-    /// The store was opened or has begun a new epoch: these changes replace all that was known. Tokens issued before `min_iat`
-    /// are refused.
+    /// The store was opened or has begun a new epoch: these changes replace all that was known. Tokens issued before
+    /// `min_iat` are refused.
     fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>);
     /// These changes were committed. Called before the callers of the commit are answered, in the order of commits.
     fn changed(&self, changes: Vec<ViewChange>);
