@@ -278,34 +278,3 @@ impl<'a> Lineage<'a> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overlap_is_over_at_its_end() {
-        let (current, before) = (Jti::from("current"), Jti::from("before"));
-        let node = Node {
-            jti: &current,
-            iat: UnixSeconds::new(10),
-            exp: UnixSeconds::new(20),
-            previous: Some(Previous {
-                jti: &before,
-                until: UnixMillis::new(12_000),
-                exp: UnixSeconds::new(15),
-                key: None,
-            }),
-            ceiling: None,
-            opened_at: UnixMillis::new(0),
-            end: None,
-        };
-        let lineage = Lineage::new(Vec::new(), node);
-        let standing = |millis| lineage.standing(&before, UnixMillis::new(millis));
-        assert_eq!(
-            (standing(11_999), standing(12_000)),
-            (Standing::Overlap, Standing::Replaced)
-        );
-        assert_eq!(lineage.standing(&current, UnixMillis::new(12_000)), Standing::Current);
-    }
-}

@@ -57,15 +57,14 @@ fn six_hops_are_one_too_many() {
     assert_eq!(world.tokens.len(), 1 + MAX_DEPTH);
 }
 
-#[test]
-fn a_retried_renewal_gets_the_current_token_for_a_minute() {
-    let (new, old) = (Jti::from("new"), Jti::from("old"));
-    let node = Node {
-        jti: &new,
+/// A session that was renewed in second 1000; the token before has an overlap of half a second.
+fn renewed<'a>(new: &'a Jti, old: &'a Jti) -> Node<'a> {
+    Node {
+        jti: new,
         iat: UnixSeconds::new(1000),
         exp: UnixSeconds::new(1300),
         previous: Some(Previous {
-            jti: &old,
+            jti: old,
             until: UnixMillis::new(1_000_500),
             exp: UnixSeconds::new(1200),
             key: Some("k"),
@@ -73,7 +72,25 @@ fn a_retried_renewal_gets_the_current_token_for_a_minute() {
         ceiling: None,
         opened_at: UnixMillis::new(0),
         end: None,
-    };
+    }
+}
+
+#[test]
+fn an_overlap_is_over_at_its_end() {
+    let (new, old) = (Jti::from("new"), Jti::from("old"));
+    let lineage = Lineage::new(Vec::new(), renewed(&new, &old));
+    let standing = |jti, millis| lineage.standing(jti, UnixMillis::new(millis));
+    assert_eq!(
+        (standing(&old, 1_000_499), standing(&old, 1_000_500)),
+        (Standing::Overlap, Standing::Replaced)
+    );
+    assert_eq!(standing(&new, 1_000_500), Standing::Current);
+}
+
+#[test]
+fn a_retried_renewal_gets_the_current_token_for_a_minute() {
+    let (new, old) = (Jti::from("new"), Jti::from("old"));
+    let node = renewed(&new, &old);
     let wish = |key, retries| RenewWish {
         overlap: Duration::ZERO,
         key,
