@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutants.draw import Mutant
-from mutants.weave import SWITCH, Source, Woven, is_const, weave
+from mutants.weave import SWITCH, Source, Woven, weave
 
 # The crate that all others stand on: it has the switch.
 ROOT = "agentwrit-protocol"
@@ -44,7 +44,6 @@ class Program:
     """A test program."""
 
     name: str
-    package: str
     executable: Path
     # Where cargo would run it.
     folder: Path
@@ -117,7 +116,7 @@ class Tree:
                 target = "lib" if "lib" in message["target"]["kind"] else message["target"]["name"]
                 if target in JUDGES.get(package, ()):
                     executable = Path(message["executable"])
-                    programs.append(Program(f"{package}/{target}", package, executable, manifest.parent))
+                    programs.append(Program(f"{package}/{target}", executable, manifest.parent))
         wanted = {f"{package}/{target}" for package, names in JUDGES.items() for target in names}
         if missing := wanted - {program.name for program in programs}:
             raise NotBuilt(f"cargo built no test program for {', '.join(sorted(missing))}")
@@ -166,7 +165,7 @@ class Loom:
             by_file[self.mutants[number].file][number] = self.mutants[number]
         for file, source in self.sources.items():
             path = "crate" if self.mutants_package(file) == ROOT else ROOT.replace("-", "_")
-            self.woven[file] = weave(source.text, by_file[file], path)
+            self.woven[file] = weave(source, by_file[file], path)
             text = self.woven[file].text
             self.tree.write(file, self.with_switch(file, text).encode())
         if ROOT_FILE not in self.sources:
@@ -201,7 +200,7 @@ class Loom:
         name = re.compile(rf"(?:^|::){found[1]}$")
         return {
             number for number in self.active
-            if is_const(self.sources[self.mutants[number].file], self.mutants[number])
+            if self.sources[self.mutants[number].file].const(self.mutants[number]) is not None
             and name.search(self.mutants[number].function_name)
         }  # fmt: skip
 

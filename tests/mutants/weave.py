@@ -13,7 +13,6 @@ Which one is on is said by the environment, when a test runs.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -49,6 +48,7 @@ pub mod mutant_switch {
 NOT_CODE = re.compile(
     r"""//[^\n]*|/\*|b?r(?P<hashes>\#*)"|b?"(?:[^"\\]|\\.)*"|b?'(?:[^'\\]|\\(?:u\{[^}]*\}|x..|.))'|[{}]""", re.DOTALL
 )
+CONST = re.compile(r"\bconst\s+(?=fn\b)")
 
 
 def block_comment_end(text: str, at: int) -> int:
@@ -112,10 +112,6 @@ class Source:
         line, column = place
         return self.starts[line - 1] + column - 1
 
-    def line(self, offset: int) -> int:
-        """Which line an offset is in."""
-        return bisect_right(self.starts, offset)
-
     def changed(self, mutant: Mutant) -> str:
         """The whole text with the mutant, and nothing else changed."""
         start, end = map(self.offset, mutant.span)
@@ -136,31 +132,29 @@ class Source:
         return start + inner[0], start + inner[1]
 
 
-def is_const(source: Source, mutant: Mutant) -> bool:
-    """Whether the mutant's function can be called while compiling, when no switch can be read."""
-    if mutant.function is None:
-        return False
-    start = source.offset(mutant.function[0])
-    return re.match(r"[^{]*?\bconst\s+fn\b", source.text[start:]) is not None
+    def const(self, mutant: Mutant) -> tuple[int, int] | None:
+        """Where the word `const` of the mutant's function stands: it can be called while compiling, when no switch can be read."""
+        if (body := self.body(mutant)) is None:
+            return None
+        found = CONST.search(self.text, self.offset(mutant.function[0]), body[0])
+        return found.span() if found else None
 
 
-def weave(text: str, mutants: dict[int, Mutant], path: str) -> Woven:
+def weave(source: Source, mutants: dict[int, Mutant], path: str) -> Woven:
     """The file with these mutants, by number, behind switches; `path` is that of the crate which has the switch."""
-    source = Source(text)
+    text = source.text
     # Where, what is taken away, and what comes there instead; for which mutant.
     edits: list[tuple[int, int, str, int | None]] = []
-    plain: set[int] = set()
+    plain: set[tuple[int, int]] = set()
     for number, mutant in mutants.items():
         body = source.body(mutant)
         assert body is not None, mutant.name
         start, end = map(source.offset, mutant.span)
         copy = text[body[0] : start] + mutant.replacement + text[end : body[1]]
         edits.append((body[0], body[0], f"\nif {path}::{MODULE}::is_on({number}) {{ return {{{copy}\n}}; }}\n", number))
-        begin = source.offset(mutant.function[0])
-        const = re.compile(r"\bconst\s+(?=fn\b)").search(text, begin, body[0])
-        if const and const.start() not in plain:
-            plain.add(const.start())
-            edits.append((const.start(), const.end(), "", None))
+        if (const := source.const(mutant)) is not None and const not in plain:
+            plain.add(const)
+            edits.append((*const, "", None))
     pieces: list[str] = []
     regions: list[Region] = []
     at, line = 0, 1
