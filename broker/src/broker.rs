@@ -1,6 +1,7 @@
 //! The broker's parts, and the services that are made of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agentwrit_attest::Attestation;
@@ -63,12 +64,19 @@ pub struct Broker {
     pub(crate) recent_launch_tokens: RecentLaunchTokens,
     pub(crate) app_secrets: HashedSecrets,
     pub(crate) admin_secrets: AdminSecrets,
+    /// Whether the process is on its way to its end.
+    pub(crate) stopping: AtomicBool,
 }
 
 /// State of the routers.
 pub type AppState = Arc<Broker>;
 
 impl Broker {
+    /// From now on it isn't ready: the process ends.
+    pub(crate) fn stop_serving(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
     pub(crate) fn rate_limits(&self) -> RateLimits<'_> {
         RateLimits {
             limits: &self.limits,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use agentwrit_broker::broker::AppState;
 use agentwrit_broker::http::{HttpStack, router};
 use agentwrit_broker::process::assemble::StartError;
-use agentwrit_broker::process::listeners::Server;
+use agentwrit_broker::process::listeners::{Ended, Server};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, UnixSeconds};
 use agentwrit_server::tls::Tls;
@@ -49,7 +49,7 @@ struct Port {
     address: SocketAddr,
     ops: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), StoreError>>,
+    task: JoinHandle<Result<Ended, StoreError>>,
 }
 
 /// Looks, at the end of every test, whether a handler has panicked.
@@ -72,6 +72,7 @@ impl Port {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.serve(async move {
             stopped.await.ok();
+            std::future::pending()
         }));
         Self {
             address,
@@ -103,7 +104,7 @@ impl Broker {
     pub async fn stop(self) -> Setup {
         if let Some(port) = self.port {
             port.stop.send(()).unwrap();
-            port.task.await.unwrap().unwrap();
+            assert_eq!(port.task.await.unwrap().unwrap(), Ended::InOrder);
         } else {
             self.state.store.close().await.unwrap();
         }

@@ -1,6 +1,7 @@
 //! Putting the broker together.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit, Settings};
 use agentwrit_limits::Limits;
@@ -154,6 +155,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         recent_launch_tokens: RecentLaunchTokens::default(),
         retention,
         attestation,
+        stopping: AtomicBool::new(false),
     }))
 }
 

@@ -12,10 +12,12 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use super::{housekeeping, tls_files};
-use crate::broker::AppState;
+use crate::broker::{AppState, Broker};
 use crate::http::{HttpStack, MAX_HEAD, MAX_HEADERS, router};
 
 const DRAIN: Duration = Duration::from_secs(10);
+/// What probes and scrapes that are under way get once everything else is done.
+const LAST_PROBES: Duration = Duration::from_secs(1);
 /// Connections of the ops listener, apart from those of the API, so that probes get through.
 const OPS_CONNECTIONS: usize = 256;
 /// Largest header block on the ops listener, bytes, and most lines of it.
@@ -29,6 +31,15 @@ pub struct ListenError {
     address: SocketAddr,
     #[source]
     source: std::io::Error,
+}
+
+/// How a broker came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// What was under way was answered, or had its time; the store is closed.
+    InOrder,
+    /// Somebody could not wait: connections were cut, and the store was left as after a crash.
+    AtOnce,
 }
 
 /// Open sockets that are not served yet.
@@ -117,36 +128,78 @@ impl Server {
         self.ops.as_ref().map(Listener::address).transpose()
     }
 
-    /// Answers until `stop`; then drains for up to 10 s and closes the store within another 10 s.
+    /// Answers until `stop`; then drains for up to 10 s and closes the store within another 10 s, while the ops listener
+    /// says that the broker is stopping. When what `stop` gives is there too, it ends at once.
     ///
     /// # Errors
     /// When the store could not be closed.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), StoreError> {
-        let (stopping, _) = watch::channel(());
-        let api = Arc::new(HttpStack::new(Arc::clone(&self.broker), router::api(&self.broker)));
-        let ops = Arc::new(HttpStack::plain(Arc::clone(&self.broker), router::ops(&self.broker)));
-        let work = async {
-            tokio::join!(
-                self.api.serve(&api, &stopping),
-                async {
-                    if let Some(listener) = &self.ops {
-                        listener.serve(&ops, &stopping).await;
-                    }
-                },
-                tls_files::watch(self.tls.as_deref(), self.hangup),
-                housekeeping::run(Arc::clone(&self.broker)),
-            );
+    pub async fn serve<H: Future<Output = ()>>(self, stop: impl Future<Output = H>) -> Result<Ended, StoreError> {
+        let Self {
+            broker,
+            tls,
+            api,
+            ops,
+            hangup,
+        } = self;
+        let (api_stops, ops_stops) = (watch::Sender::new(()), watch::Sender::new(()));
+        let answer = Arc::new(HttpStack::new(Arc::clone(&broker), router::api(&broker)));
+        let probe = Arc::new(HttpStack::plain(Arc::clone(&broker), router::ops(&broker)));
+        let probes = async {
+            match &ops {
+                Some(listener) => listener.serve(&probe, &ops_stops).await,
+                None => std::future::pending().await,
+            }
         };
-        tokio::select! {
-            () = work => {}
-            () = stop => {}
+        let serving = async {
+            let work = async {
+                tokio::join!(
+                    api.serve(&answer, &api_stops),
+                    tls_files::watch(tls.as_deref(), hangup),
+                    housekeeping::run(Arc::clone(&broker)),
+                );
+            };
+            let hurry = tokio::select! {
+                () = work => None,
+                hurry = stop => Some(hurry),
+            };
+            broker.stop_serving();
+            drop(api);
+            let hurried = async {
+                match hurry {
+                    Some(hurry) => hurry.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                closed = drain(&broker, &api_stops) => closed.map(|()| Ended::InOrder),
+                () = hurried => Ok(Ended::AtOnce),
+            }
+        };
+        // Probes are answered to the end: whoever asks for readiness must hear that it is over.
+        let ended = tokio::select! {
+            () = probes => Ok(Ended::InOrder),
+            ended = serving => ended,
+        };
+        drop(ops);
+        if matches!(ended, Ok(Ended::InOrder)) {
+            all_closed(&ops_stops, LAST_PROBES).await;
         }
-        drop((self.api, self.ops));
-        // No receiver, no connection.
-        if stopping.send(()).is_ok() && tokio::time::timeout(DRAIN, stopping.closed()).await.is_err() {
-            tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
-        }
-        self.broker.denials.flush_suppressed();
-        self.broker.store.close().await
+        ended
     }
+}
+
+/// Lets requests finish, then commits what waits and closes the store.
+async fn drain(broker: &Broker, stops: &watch::Sender<()>) -> Result<(), StoreError> {
+    if !all_closed(stops, DRAIN).await {
+        tracing::warn!(target: "HTTP", component = "Shutdown", "connections were still busy after 10 s");
+    }
+    broker.denials.flush_suppressed();
+    broker.store.close().await
+}
+
+/// Tells connections to end after the request that is under way; whether they did in time.
+async fn all_closed(stop: &watch::Sender<()>, within: Duration) -> bool {
+    // No receiver, no connection.
+    stop.send(()).is_err() || tokio::time::timeout(within, stop.closed()).await.is_ok()
 }

@@ -16,7 +16,7 @@ use agentwrit_tokens::key_set::KeySet;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::assemble::{StartError, Surroundings, assemble};
-use super::listeners::{ListenError, Server};
+use super::listeners::{Ended, ListenError, Server};
 use super::reload::follow_level;
 use super::seed::{SeedError, seed};
 use crate::config::{Config, help};
@@ -41,6 +41,11 @@ enum Fatal {
     Seed(#[from] SeedError),
     #[error("close database: {0}")]
     Close(#[source] StoreError),
+    #[error(
+        "a second signal ended it before all was done: connections were cut, and what had no answer yet may have \
+         happened or not; what was answered is in the store"
+    )]
+    Hurried,
     #[error("{0}")]
     System(#[from] std::io::Error),
 }
@@ -115,7 +120,12 @@ fn logged(config: Config) -> ExitCode {
         .and_then(|runtime| {
             let ended = runtime.block_on(run(config, clock, Arc::clone(&log)));
             // A thread that a disk holds up would hold up the end too.
-            runtime.shutdown_timeout(LAST_THREADS);
+            let wait = if matches!(ended, Err(Fatal::Hurried)) {
+                Duration::ZERO
+            } else {
+                LAST_THREADS
+            };
+            runtime.shutdown_timeout(wait);
             ended
         });
     log.close();
@@ -165,16 +175,27 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
     log.say(&format!(
         "AgentWrit broker v{WIRE_VERSION} listening on {address}{suffix}"
     ));
-    server
+    let ended = server
         .serve(async move {
             let name = tokio::select! {
                 _ = terminate.recv() => "terminated",
                 _ = interrupt.recv() => "interrupt",
             };
             log.say(&format!("Shutting down gracefully (signal: {name})"));
+            async move {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "terminated",
+                    _ = interrupt.recv() => "interrupt",
+                };
+                log.say(&format!("Ending at once (second signal: {name})"));
+            }
         })
         .await
-        .map_err(Fatal::Close)
+        .map_err(Fatal::Close)?;
+    match ended {
+        Ended::InOrder => Ok(()),
+        Ended::AtOnce => Err(Fatal::Hurried),
+    }
 }
 
 /// Reads the files that the settings name, so that one run shows all that is wrong with them.

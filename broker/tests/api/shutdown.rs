@@ -1,44 +1,75 @@
 //! Signals: the end, and the log level.
 
-use agentwrit_testkit::{ADMIN_SECRET, Process};
+use agentwrit_testkit::{ADMIN_SECRET, Answer, Pending, Process, claims};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::process::Signal;
+use serde_json::json;
+
+const BODY: &str = "{\"token\":\"x\"}";
+
+/// A request that is under way: the broker has its head and waits for the rest of its body.
+fn half_sent(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = BODY.len();
+    let head = format!("POST /v1/token/validate HTTP/1.1\r\nhost: b\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&BODY.as_bytes()[..4]).unwrap();
+    stream
+}
+
+/// A connection that has had one answer and is kept open. Connections of before are known to the broker then.
+fn kept(process: &mut Process) -> TcpStream {
+    let mut stream = TcpStream::connect(process.address).unwrap();
+    let request = b"GET /v1/health HTTP/1.1\r\nhost: b\r\nx-request-id: one\r\n\r\n";
+    stream.write_all(request).unwrap();
+    process.line_with("request_id=one");
+    stream
+}
+
+fn to_its_end(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// An address that is free now.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+fn get(address: SocketAddr, path: &str) -> Answer {
+    let mut pending = Pending::new(address, &format!("GET {path}"), "", "");
+    pending.send();
+    pending.answer()
+}
 
 #[test]
 fn a_signal_ends_it_after_the_requests_in_flight() {
     for (signal, name) in [(Signal::TERM, "terminated"), (Signal::INT, "interrupt")] {
         let folder = tempfile::tempdir().unwrap();
         let mut process = crate::PROGRAM.start(folder.path(), &[("AA_LOG_LEVEL", "trace")]);
-        let body = "{\"token\":\"x\"}";
-        let mut busy = TcpStream::connect(process.address).unwrap();
-        let head = format!(
-            "POST /v1/token/validate HTTP/1.1\r\nhost: b\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        busy.write_all(head.as_bytes()).unwrap();
-        busy.write_all(&body.as_bytes()[..4]).unwrap();
-        let mut idle = TcpStream::connect(process.address).unwrap();
-        idle.write_all(b"GET /v1/health HTTP/1.1\r\nhost: b\r\nx-request-id: one\r\n\r\n")
-            .unwrap();
-        // Both connections are there: this one came last.
-        process.line_with("request_id=one");
+        let mut busy = half_sent(process.address);
+        let mut idle = kept(&mut process);
         process.signal(signal);
         process.line_with(&format!("Shutting down gracefully (signal: {name})"));
-        let mut rest = Vec::new();
-        idle.read_to_end(&mut rest).unwrap();
+        let rest = to_its_end(&mut idle);
         assert!(
-            rest.starts_with(b"HTTP/1.1 200 "),
+            rest.starts_with("HTTP/1.1 200 "),
             "an idle connection is closed: {rest:?}"
         );
         assert!(TcpStream::connect(process.address).is_err(), "nobody new is let in");
-        busy.write_all(&body.as_bytes()[4..]).unwrap();
-        let mut answer = String::new();
-        busy.read_to_string(&mut answer).unwrap();
+        busy.write_all(&BODY.as_bytes()[4..]).unwrap();
+        let answer = to_its_end(&mut busy);
         assert!(
             answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"valid\":false"),
             "{answer}"
+        );
+        assert!(
+            answer.contains("connection: close"),
+            "nothing more goes over it: {answer}"
         );
         let (code, out, err) = process.end();
         assert_eq!((code, err.as_str()), (Some(0), ""));
@@ -47,6 +78,79 @@ fn a_signal_ends_it_after_the_requests_in_flight() {
             "the last lines are written: {out}"
         );
         assert!(!folder.path().join("data.db-wal").exists(), "the store was closed");
+    }
+}
+
+#[test]
+fn a_broker_that_drains_is_alive_and_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let ops = free_address();
+    let address = ops.to_string();
+    let settings = [("AA_LOG_LEVEL", "trace"), ("AA_OPS_ADDRESS", address.as_str())];
+    let mut process = crate::PROGRAM.start(folder.path(), &settings);
+    let ready = get(ops, "/readyz");
+    assert_eq!(
+        (ready.status, &ready.body["status"]),
+        (200, &json!("ready")),
+        "{ready:?}"
+    );
+    let mut busy = half_sent(process.address);
+    let mut idle = kept(&mut process);
+    process.signal(Signal::TERM);
+    // From the end of this connection on the broker drains.
+    to_its_end(&mut idle);
+    let ready = get(ops, "/readyz");
+    let failing = json!([{"dependency": "process", "reason": "stopping"}]);
+    assert_eq!((ready.status, &ready.body["failing"]), (503, &failing), "{ready:?}");
+    assert_eq!(get(ops, "/livez").status, 200);
+    assert!(get(ops, "/metrics").text.contains("agentwrit_active_agents"));
+    // A probe that hangs doesn't keep it from its end.
+    let mut probe = TcpStream::connect(ops).unwrap();
+    probe.write_all(b"GET /readyz HTTP/1.1\r\n").unwrap();
+    busy.write_all(&BODY.as_bytes()[4..]).unwrap();
+    assert!(to_its_end(&mut busy).starts_with("HTTP/1.1 200 "));
+    let (code, _, err) = process.end();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(TcpStream::connect(ops).is_err());
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_and_loses_nothing() {
+    for (first, second, name) in [
+        (Signal::TERM, Signal::TERM, "terminated"),
+        (Signal::TERM, Signal::INT, "interrupt"),
+        (Signal::INT, Signal::TERM, "terminated"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = crate::PROGRAM.start(folder.path(), &[("AA_LOG_LEVEL", "trace")]);
+        let login = json!({"secret": ADMIN_SECRET}).to_string();
+        let admin = process.ask("POST /v1/admin/auth", "", &login).member("access_token");
+        let target = claims(&admin)["jti"].clone();
+        let mut busy = half_sent(process.address);
+        let mut idle = kept(&mut process);
+        // The last thing that was answered: the token takes itself away.
+        let revoke = json!({"level": "token", "target": target}).to_string();
+        assert_eq!(process.ask("POST /v1/revoke", &admin, &revoke).status, 200);
+        process.signal(first);
+        to_its_end(&mut idle);
+        process.line_with("Shutting down gracefully");
+        process.signal(second);
+        process.line_with(&format!("Ending at once (second signal: {name})"));
+        // It would wait ten seconds for this one, and say so.
+        let mut cut = Vec::new();
+        busy.read_to_end(&mut cut).ok();
+        assert!(cut.is_empty(), "{cut:?}");
+        let (code, out, err) = process.end();
+        assert_eq!(code, Some(1), "{out}{err}");
+        assert!(
+            err.starts_with("FATAL: a second signal ended it") && err.lines().count() == 1,
+            "{err}"
+        );
+        assert!(!out.contains("still busy"), "{out}");
+        let process = crate::PROGRAM.start(folder.path(), &[]);
+        let answer = process.ask("POST /v1/token/validate", "", &json!({"token": admin}).to_string());
+        assert_eq!(answer.body["valid"], false, "{answer:?}");
+        assert_eq!(process.ask("POST /v1/admin/auth", "", &login).status, 200);
     }
 }
 

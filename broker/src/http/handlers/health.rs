@@ -1,5 +1,7 @@
 //! Health and readiness.
 
+use std::sync::atomic::Ordering;
+
 use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
 use agentwrit_protocol::wire::{HealthResponse, WIRE_VERSION};
 use agentwrit_store::{DiskSpace, StoreError};
@@ -67,7 +69,7 @@ const UNREADY: &str = "unready";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = FailingDependency))]
 pub struct Failing {
-    /// `store` or `clock`.
+    /// `store`, `clock`, or `process` when it is on its way to its end.
     pub dependency: &'static str,
     /// A word; never a driver's text.
     pub reason: &'static str,
@@ -112,7 +114,12 @@ pub fn readiness(broker: &Broker) -> Readiness {
         reason: "clock",
         detail: Some(disagreement(times, min_iat)),
     });
-    let mut failing: Vec<Failing> = store.into_iter().chain(clock).collect();
+    let stopping = broker.stopping.load(Ordering::SeqCst).then_some(Failing {
+        dependency: "process",
+        reason: "stopping",
+        detail: None,
+    });
+    let mut failing: Vec<Failing> = stopping.into_iter().chain(store).chain(clock).collect();
     let room = broker.store.disk_space();
     let disk = |full: bool| room.filter(|room| room.scarce && room.full == full).map(of_disk);
     let trail = broker.store.refuses().then(|| Failing {
