@@ -121,7 +121,9 @@ def awrit() -> str:
 
 def parsed(program: str, words: list[str]) -> str:
     """What the program says against these arguments; nothing if it knows them."""
-    code, said = run([program, *words, "--help"])
+    # What follows is the command of the container.
+    own = words[: words.index("--")] if "--" in words else words
+    code, said = run([program, *own, "--help"])
     name = words[0] if words and not words[0].startswith("-") else ""
     if code != 0 or re.search(r"^error:|^Error:", said, re.M):
         return said.strip().splitlines()[0] if said.strip() else f"exit code {code}"

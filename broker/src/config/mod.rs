@@ -122,6 +122,14 @@ impl Config {
         parse::load(env)
     }
 
+    /// Where the store is; no other setting is read.
+    ///
+    /// # Errors
+    /// When the settings name no store that this broker has.
+    pub fn store_alone(env: &dyn Fn(&str) -> Option<String>) -> Result<StoreLocation, Vec<String>> {
+        parse::store(env)
+    }
+
     /// What the rates and caps are made of.
     pub(crate) fn limits(&self) -> agentwrit_limits::Settings {
         agentwrit_limits::Settings {

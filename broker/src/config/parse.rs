@@ -310,6 +310,20 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     }
 }
 
+/// The store, for who needs nothing else.
+pub(super) fn store(env: &dyn Fn(&str) -> Option<String>) -> Result<StoreLocation, Vec<String>> {
+    let mut reader = Reader {
+        env,
+        failures: Vec::new(),
+    };
+    let store = reader.store();
+    if reader.failures.is_empty() {
+        Ok(store)
+    } else {
+        Err(reader.failures)
+    }
+}
+
 /// Whether two files are in one folder, as far as their names tell.
 fn same_folder(one: &Path, other: &Path) -> bool {
     let folder = |path| std::path::absolute(folder_of(path)).ok();

@@ -1,6 +1,8 @@
 //! The broker as a process: its command line, assembly, listeners and housekeeping.
 
+mod arguments;
 pub mod assemble;
+mod backup;
 mod clock_watch;
 pub mod housekeeping;
 pub mod listeners;

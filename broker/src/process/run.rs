@@ -1,5 +1,6 @@
 //! The process entry point: parse arguments, load the configuration, serve, drain.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,11 +16,13 @@ use agentwrit_store::{StoreError, StoreLocation};
 use agentwrit_tokens::key_set::KeySet;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::arguments::{self, BackupTask, Task};
 use super::assemble::{StartError, Surroundings, assemble};
+use super::backup;
 use super::listeners::{Ended, ListenError, Server};
 use super::reload::follow_level;
 use super::seed::{SeedError, seed};
-use crate::config::{Config, help};
+use crate::config::Config;
 use crate::system::BlockEntropy;
 
 /// How long threads that read files or compare secrets may go on after the end.
@@ -68,32 +71,22 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// The whole program.
-pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
-    let (mut restored, mut accept_clock) = (false, false);
-    for argument in arguments {
-        match argument.as_str() {
-            "--restored" => restored = true,
-            "--accept-clock" => accept_clock = true,
-            "--help" | "-h" => {
-                say(std::io::stdout(), &help());
-                return ExitCode::SUCCESS;
-            }
-            "--version" | "-V" => {
-                say(
-                    std::io::stdout(),
-                    concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION")),
-                );
-                return ExitCode::SUCCESS;
-            }
-            other => {
-                say(
-                    std::io::stderr(),
-                    &format!("unknown argument {other:?}: see agentwrit-broker --help"),
-                );
-                return ExitCode::from(2);
-            }
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    match arguments::parse(arguments) {
+        Ok(Task::Serve { restored, accept_clock }) => serve(restored, accept_clock),
+        Ok(Task::Backup(task)) => copy(&task),
+        Ok(Task::Say(text)) => {
+            say(std::io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            say(std::io::stderr(), &text);
+            ExitCode::from(2)
         }
     }
+}
+
+fn serve(restored: bool, accept_clock: bool) -> ExitCode {
     match Config::load(&environment) {
         Ok(config) if restored && config.store == StoreLocation::Memory => fatal(&[NOTHING_RESTORED.to_owned()]),
         Ok(config) => logged(Config {
@@ -101,6 +94,15 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             restored,
             ..config
         }),
+        Err(failures) => fatal(&failures),
+    }
+}
+
+fn copy(task: &BackupTask) -> ExitCode {
+    let done = Config::store_alone(&environment)
+        .and_then(|store| backup::run(task, store, Arc::new(SystemClock)).map_err(|error| vec![error.to_string()]));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failures) => fatal(&failures),
     }
 }

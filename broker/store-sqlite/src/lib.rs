@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 mod audit;
+mod backup;
 mod columns;
 mod committer;
 mod disk;
@@ -24,6 +25,7 @@ mod transaction;
 mod tx;
 mod upkeep;
 
+pub use backup::{BackupError, Copied, Stage, Watcher, backup};
 pub use handle::SqliteStore;
 pub use options::{Declared, OpenOptions};
 pub use readers::READERS;

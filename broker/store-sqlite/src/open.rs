@@ -22,6 +22,7 @@ use super::statements::{Statements, begin};
 use crate::audit::chain::{ChainHead, verify_tail};
 use crate::audit::segments;
 use crate::disk::space::Space;
+use crate::disk::stale_wal;
 use crate::facts;
 use crate::rows::segments::reusable_bytes;
 
@@ -151,6 +152,10 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     let lock = match kind {
         StoreLocation::File(path) => {
             let lock = lock(path)?;
+            if shared.status.openings.load(Ordering::SeqCst) == 0 && stale_wal::remove(path)? {
+                tracing::warn!(target: "STORE", component = "Restore",
+                    "the store was put back from a copy, and the WAL beside it was of another: it is removed");
+            }
             create(path)?;
             Some(lock)
         }

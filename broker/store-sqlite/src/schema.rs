@@ -21,6 +21,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0011_current_tokens.sql"),
     include_str!("schema/0012_short_events.sql"),
 ];
+/// The schema that they lead to.
+pub(crate) const LATEST: usize = MIGRATIONS.len();
 const READ_VERSION: &str = "read_schema_version";
 
 /// Brings the schema up to date.
@@ -29,10 +31,10 @@ pub(super) fn migrate(connection: &Connection) -> Result<()> {
         .first(READ_VERSION, "PRAGMA user_version", [], scalar(READ_VERSION))?
         .unwrap_or_default();
     let done = usize::try_from(version).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
+    if done > LATEST {
         return Err(StoreError::Corrupt {
             what: "schema version",
-            why: format!("{version} is newer than this broker's {}", MIGRATIONS.len()),
+            why: format!("{version} is newer than this broker's {LATEST}"),
         });
     }
     for (index, script) in MIGRATIONS.iter().enumerate().skip(done) {

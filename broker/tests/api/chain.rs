@@ -1,6 +1,6 @@
 //! Signed checkpoints, and what a start does about a trail that was changed.
 
-use agentwrit_testkit::{ADMIN_SECRET, Harness};
+use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
 use std::sync::Arc;
 
 use agentwrit_broker::process::housekeeping;
@@ -216,6 +216,51 @@ async fn rows_in_other_places_than_their_events_are_noticed() {
     let move_last = "UPDATE audit_events SET seq = seq + 1 WHERE seq = (SELECT MAX(seq) FROM audit_events)";
     let (_harness, reason) = after(harness, run(move_last)).await;
     assert_eq!(reason, Some(json!("broken_chain")));
+}
+
+#[test]
+fn a_changed_event_keeps_the_store_of_a_killed_broker_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || crate::PROGRAM.start(folder.path(), &[("AA_STORE_REQUIRED", "true")]);
+    let login = json!({"secret": ADMIN_SECRET}).to_string();
+    let process = start();
+    let admin = || process.ask("POST /v1/admin/auth", "", &login).member("access_token");
+    let (token, revoked) = (admin(), admin());
+    let revoke = json!({"level": "token", "target": claims(&revoked)["jti"]}).to_string();
+    assert_eq!(process.ask("POST /v1/revoke", &token, &revoke).status, 200);
+    // kill -9: nothing was signed at the end.
+    drop(process);
+    let path = folder.path().join("data.db");
+    let change = |from: &str, to: &str| {
+        let sql = "UPDATE audit_events SET json = replace(json, ?1, ?2) WHERE seq = 2";
+        let connection = Connection::open(&path).unwrap();
+        assert_eq!(connection.execute(sql, [from, to]).unwrap(), 1);
+    };
+    change("admin_auth", "admin_aunt");
+    let process = start();
+    let ready = process.ask("GET /readyz", "", "");
+    let failing = json!([{"dependency": "store", "reason": "broken_chain"}]);
+    assert_eq!((ready.status, &ready.body["failing"]), (503, &failing));
+    // Nobody's token counts, which is what a revocation would do; and there is nobody who could revoke.
+    for bearer in [&token, &revoked] {
+        let answer = process.ask("POST /v1/token/validate", "", &json!({"token": bearer}).to_string());
+        assert_eq!(answer.refusal(), (503, "unavailable"), "{answer:?}");
+        let answer = process.ask("POST /v1/revoke", bearer, &revoke);
+        assert_eq!(answer.refusal(), (503, "unavailable"), "{answer:?}");
+    }
+    assert_eq!(process.ask("POST /v1/admin/auth", "", &login).status, 503);
+    process.signal(rustix::process::Signal::TERM);
+    let (code, _, err) = process.end();
+    assert_eq!(code, Some(0), "{err}");
+    let told = err.lines().find(|line| line.contains("store can't be opened"));
+    assert!(told.is_some_and(|line| line.contains("evt-000002")), "{err}");
+    change("admin_aunt", "admin_auth");
+    let process = start();
+    let stands = |token: &str| {
+        let answer = process.ask("POST /v1/token/validate", "", &json!({"token": token}).to_string());
+        answer.body["valid"].as_bool().unwrap()
+    };
+    assert!(stands(&token) && !stands(&revoked), "the file is as it was");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod apps;
 mod asked;
 mod audit;
 mod background;
+mod backup;
 mod bearer;
 mod busy;
 mod chain;

@@ -49,13 +49,13 @@ class Reader:
         for variable, name in (("AGENTWRIT_BROKER", "agentwrit-broker"), ("AGENTWRIT_AWRIT", "awrit")):
             (folder / "target" / "release" / name).symlink_to(program(variable))
         self.folder = folder
-        self.ports = {"8080": free_port(), "8443": free_port()}
+        self.ports = {"8080": free_port(), "8081": free_port(), "8443": free_port()}
         self.running: subprocess.Popen[str] | None = None
 
     def run(self, text: str, until: str | None) -> str:
         """What the block printed, up to the line with `until` if it doesn't end by itself."""
         # The tests keep to the loopback.
-        text = re.sub(r"\b(8080|8443)\b", lambda port: self.ports[port[0]], text).replace("0.0.0.0", "127.0.0.1")
+        text = re.sub(r"\b(8080|8081|8443)\b", lambda port: self.ports[port[0]], text).replace("0.0.0.0", "127.0.0.1")
         script = f"[ ! -e {EXPORTS} ] || . ./{EXPORTS}\n{text}\nexport -p > {EXPORTS}"
         if until:
             self.stop()
@@ -100,5 +100,28 @@ def test_the_commands_work_as_written(pages, tmp_path):
         reader.stop()
 
 
+def test_a_backup_is_made_and_put_back_as_written(tmp_path):
+    """With docs/broker.md's first terminal open, and its second one; what the copy doesn't know is done between the two."""
+    reader = Reader(tmp_path)
+    started, logged_in = [block for block in blocks_of(__file__) if block["page"] == "docs/broker.md"][:2]
+    copy, *rest = [block for block in blocks_of(__file__) if block["page"] == "docs/backup.md"]
+    assert len(rest) == 6
+    try:
+        reader.run(started["text"], started["until"])
+        reader.run(logged_in["text"], None)
+        for block in (copy, *rest):
+            printed = reader.run(block["text"], block.get("until"))
+            for words in block.get("prints", []):
+                assert words in printed, f"{block['first']}\n{printed}"
+            if block is copy:
+                # Each of them is a login and a revocation: the page's number of the last event that was copied is behind them.
+                for number in range(3):
+                    reader.run(f"target/release/awrit revoke --level agent --target spiffe://agentwrit.local/agent/o/t/{number}", None)
+    finally:
+        reader.stop()
+    assert len(list((tmp_path / "backups").glob("agentwrit-*.db"))) == 2
+    assert not list(tmp_path.glob("**/*.partial"))
+
+
 def test_no_listed_block_is_left_out():
-    assert {block["page"] for block in blocks_of(__file__)} == {"README.md", "docs/broker.md", "docs/openapi.md"}
+    assert {block["page"] for block in blocks_of(__file__)} == {"README.md", "docs/backup.md", "docs/broker.md", "docs/openapi.md"}

@@ -1,8 +1,8 @@
 //! The chain's head: what a batch appends to it, and how it is checked at start.
 
 use agentwrit_protocol::audit::{
-    AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, EventType, GENESIS_HASH, MAX_UNSIGNED, Outcome,
-    SignatureCheck, Step,
+    AuditEvent, Break, BreakKind, ChainWalker, Checkpoint, CheckpointKeys, EventType, GENESIS_HASH, MAX_UNSIGNED,
+    Outcome, SignatureCheck, Step,
 };
 use agentwrit_protocol::timestamp::rfc3339_nanos;
 use agentwrit_protocol::{StoreMark, UnixNanos};
@@ -268,10 +268,10 @@ fn tail(connection: &Connection) -> Result<(Vec<Row>, bool)> {
 ///
 /// # Errors
 /// [`StoreError::BrokenChain`] naming the first event that doesn't fit, or the first that is missing at the end.
-pub(crate) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner) -> Result<ChainHead> {
+pub(crate) fn verify_tail(connection: &Connection, keys: &dyn CheckpointKeys) -> Result<ChainHead> {
     let known = remembered(connection)?;
     if let Some(known) = &known
-        && known.check(signer) == SignatureCheck::Invalid
+        && known.check(keys) == SignatureCheck::Invalid
     {
         return Err(broken(known.sequence, BreakKind::Signature));
     }
@@ -289,7 +289,7 @@ pub(crate) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner
     let mut walker = known.iter().cloned().fold(walker, ChainWalker::expecting);
     let mut head = ChainHead::default();
     for row in rows {
-        let step = walker.feed_json(&row.json, signer).map_err(StoreError::BrokenChain)?;
+        let step = walker.feed_json(&row.json, keys).map_err(StoreError::BrokenChain)?;
         match step {
             Step::Event => {
                 head.unsigned_since.get_or_insert(row.at);
@@ -314,7 +314,7 @@ pub(crate) fn verify_tail(connection: &Connection, signer: &dyn CheckpointSigner
         // A checkpoint and the memory of it are written together.
         return Err(broken(head.checkpoint, BreakKind::Forgotten));
     }
-    let foreign = |known: &Checkpoint| known.check(signer) == SignatureCheck::UnknownKey;
+    let foreign = |known: &Checkpoint| known.check(keys) == SignatureCheck::UnknownKey;
     head.foreign = known.as_ref().is_some_and(foreign);
     if head.foreign {
         tracing::warn!(target: "AUDIT", component = "Checkpoint", sequence = head.signed,

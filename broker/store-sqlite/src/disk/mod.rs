@@ -1,7 +1,8 @@
 //! The files beside the store's own, and the room on its disk.
 
-mod files;
+pub(crate) mod files;
 pub(crate) mod mark;
 pub(crate) mod memory_run;
 mod reserve;
 pub(crate) mod space;
+pub(crate) mod stale_wal;

@@ -52,6 +52,19 @@ fn size_and_free(store: &Path) -> rustix::io::Result<(u64, u64)> {
     Ok((bytes(disk.f_blocks), bytes(disk.f_bavail)))
 }
 
+/// Bytes that the file `copy` may take of its disk. On the disk of a store the room is left alone in which its broker
+/// writes everything.
+pub(crate) fn room_for_copy(copy: &Path, store: &Path) -> rustix::io::Result<u64> {
+    let (size, free) = size_and_free(copy)?;
+    let disk = |file| rustix::fs::stat(folder_of(file)).map(|found| found.st_dev);
+    Ok(room(size, free, disk(copy)? == disk(store)?))
+}
+
+fn room(size: u64, free: u64, of_a_store: bool) -> u64 {
+    let kept = if of_a_store { Bounds::of(size).scarce } else { 0 };
+    free.saturating_sub(kept)
+}
+
 /// The room of one store. A store in memory has none to look at, and is never full.
 pub(crate) struct Space {
     free: AtomicU64,
@@ -270,6 +283,13 @@ mod tests {
         assert_eq!(Bounds::of(512 * MIB), mib(64, 32, 8));
         assert_eq!(Bounds::of(64 * MIB), mib(8, 8, 2));
         assert_eq!(Bounds::of(0), mib(0, 0, 0));
+    }
+
+    #[test]
+    fn a_copy_beside_a_store_leaves_its_broker_the_room_to_write() {
+        assert_eq!(room(1 << 40, 100 * MIB, true), 36 * MIB);
+        assert_eq!(room(1 << 40, 100 * MIB, false), 100 * MIB);
+        assert_eq!(room(1 << 40, 10 * MIB, true), 0);
     }
 
     #[test]
