@@ -35,7 +35,7 @@ stage() {
 # Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
 count() {
   awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
-    /^(lint|generate|mutants|crash|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
+    /^(lint|generate|mutants|crash|restore|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
     END {printf "%d %d\n", p, f}' "$1"
 }
 
@@ -50,7 +50,12 @@ unit() {
 # What a mutation score rests on; the score itself takes hours (make mutants).
 mutants_tests() { PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover --start-directory tests/mutants --top-level-directory tests; }
 
-crash() { scripts/crash.sh; }
+crash() {
+  local status=0
+  scripts/crash.sh || status=$?
+  scripts/restore.sh --short || status=$?
+  return "$status"
+}
 
 # One build of the programs serves all stages from here on: the profile lean. make soak and make attack take the release.
 soak() { SOAK_PROFILE=lean scripts/soak.sh year; }

@@ -4,6 +4,7 @@
 //! * [`Program`], [`Process`], [`Watched`]: a broker as a child process.
 //! * [`Keys`], [`registration`], [`claims`]: what an agent does.
 //! * [`Answer`], [`send_over`]: one request, and what the broker answered.
+//! * [`Pod`], [`ApiServer`]: pods, and the Kubernetes that a broker in a child process asks about them.
 //!
 //! With the feature `tls`, `Authority`: certificates.
 //! With the feature `load`, the module `load`: clients and a broker process for the programs that measure or kill one.
@@ -13,7 +14,7 @@
 //! * `ThreadedBroker`: such a broker for tests without a runtime.
 //! * `Harness`: such a broker on a port, and people, apps and agents that call it.
 //! * `World`: such a broker in a cluster, with policies and pods.
-//! * `FakeCluster`: the Kubernetes that it asks; `ApiServer` is the same over HTTP, for a child process.
+//! * `FakeCluster`: the Kubernetes that it asks.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,6 +28,7 @@
 )]
 
 mod answer;
+mod api_server;
 mod blocking;
 #[cfg(feature = "tls")]
 mod certificates;
@@ -35,20 +37,21 @@ mod http;
 mod keys;
 #[cfg(feature = "load")]
 pub mod load;
+mod pod;
 mod process;
 mod watched;
 
 pub use answer::{Answer, send_over};
+pub use api_server::ApiServer;
 pub use blocking::Pending;
 #[cfg(feature = "tls")]
 pub use certificates::{Authority, Issued};
 pub use fake_broker::{Call, FakeBroker, FakeReply};
 pub use keys::{Keys, claims, registration, unsigned_token};
+pub use pod::{AUDIENCE, CONTROLLER, Pod, controller, service_account_token};
 pub use process::{Process, Program};
 pub use watched::Watched;
 
-#[cfg(feature = "broker")]
-mod api_server;
 #[cfg(feature = "broker")]
 mod broker;
 #[cfg(feature = "broker")]
@@ -63,11 +66,9 @@ mod threaded;
 mod world;
 
 #[cfg(feature = "broker")]
-pub use api_server::ApiServer;
-#[cfg(feature = "broker")]
 pub use broker::Broker;
 #[cfg(feature = "broker")]
-pub use fake_cluster::{AUDIENCE, CONTROLLER, FakeCluster, Pod, controller, service_account_token};
+pub use fake_cluster::FakeCluster;
 #[cfg(feature = "broker")]
 pub use harness::{App, Harness};
 #[cfg(feature = "broker")]

@@ -13,7 +13,8 @@ use agentwrit_protocol::{Clock, Entropy};
 use tempfile::TempDir;
 
 use crate::broker::Broker;
-use crate::fake_cluster::{AUDIENCE, CONTROLLER, FakeCluster};
+use crate::fake_cluster::FakeCluster;
+use crate::pod::{AUDIENCE, CONTROLLER};
 use crate::{ADMIN_SECRET, START};
 
 /// What a broker is started with, and started with again after its end.

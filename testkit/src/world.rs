@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::broker::Broker;
-use crate::fake_cluster::{FakeCluster, Pod, controller};
+use crate::fake_cluster::FakeCluster;
 use crate::keys::Keys;
+use crate::pod::{Pod, controller};
 use crate::setup::Setup;
 
 /// What a launch answered.

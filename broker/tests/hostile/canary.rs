@@ -30,7 +30,7 @@ struct Canary {
 impl Canary {
     fn start(folder: &Path, format: &str) -> Self {
         let kubeconfig = folder.join("kubeconfig");
-        ApiServer::start(pod()).write_kubeconfig(&kubeconfig);
+        ApiServer::start([pod()]).write_kubeconfig(&kubeconfig);
         let settings = [
             ("AA_ADMIN_SECRET", SECRET),
             ("AA_LOG_LEVEL", "trace"),

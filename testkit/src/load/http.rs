@@ -1,10 +1,10 @@
 //! HTTP/1.1 over one kept connection, with as little work as can be: the client must not be what limits.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::failure::{Failure, Result};
 use crate::http;
@@ -66,14 +66,26 @@ impl Connection {
     /// # Errors
     /// When nobody listens.
     pub async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| Failure::Connection(error.to_string()))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| Failure::Connection(error.to_string()))?;
+        Self::over(TcpStream::connect(address).await)
+    }
+
+    /// Connects as another caller than the other programs here: from an address of its own, such as one of 127.0.0.0/8.
+    ///
+    /// # Errors
+    /// When the address is not of this machine, or nobody listens.
+    pub async fn open_from(own: Ipv4Addr, address: SocketAddr) -> Result<Self> {
+        let connect = async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((own, 0).into())?;
+            socket.connect(address).await
+        };
+        Self::over(connect.await)
+    }
+
+    fn over(connected: std::io::Result<TcpStream>) -> Result<Self> {
+        let ready = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         Ok(Self {
-            stream,
+            stream: ready.map_err(|error| Failure::Connection(error.to_string()))?,
             buffer: Vec::with_capacity(FIRST_BUFFER),
         })
     }

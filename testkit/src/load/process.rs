@@ -53,6 +53,8 @@ pub struct Settings {
     pub cores: Option<(usize, usize)>,
     /// Variables beyond those that every broker here gets.
     pub environment: Vec<(&'static str, String)>,
+    /// Its arguments.
+    pub arguments: Vec<&'static str>,
 }
 
 /// A running broker; killed when dropped.
@@ -100,6 +102,7 @@ fn command(settings: &Settings, address: SocketAddr) -> Result<Command> {
         .env("AA_LOG_LEVEL", "quiet")
         .env("AA_PORT", address.port().to_string())
         .envs(settings.environment.iter().map(|(name, value)| (name, value)))
+        .args(&settings.arguments)
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(both);

@@ -93,6 +93,7 @@ impl Bench {
                 .iter()
                 .map(|(name, value)| (*name, (*value).to_owned()))
                 .collect(),
+            arguments: vec![],
         };
         Ok((Broker::start(&settings).await?, settings))
     }

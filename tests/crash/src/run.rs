@@ -9,6 +9,7 @@ use agentwrit_testkit::load::http::{Connection, request};
 use agentwrit_testkit::load::process::{Broker, Settings};
 use fastrand::Rng;
 use serde::Deserialize;
+use tokio::task::JoinHandle;
 
 use crate::check::{Findings, Which, check};
 use crate::client::{AGENT_TTL, Access, Client};
@@ -21,6 +22,8 @@ const CLIENTS: usize = 24;
 /// The broker dies this long after the clients have begun, milliseconds.
 const EARLIEST_MS: usize = 100;
 const LATEST_MS: usize = 800;
+/// Findings shown of one proof.
+const SHOWN: usize = 20;
 /// Purpose of the generator that chooses the moments.
 const MOMENTS: u64 = u64::MAX;
 /// The finding when the broker itself refuses the store.
@@ -51,7 +54,8 @@ pub struct Summary {
 /// Who hears what happens.
 pub type Progress<'a> = &'a dyn Fn(&str);
 
-struct Run {
+/// A broker that is loaded, and what its clients know.
+pub(crate) struct Run {
     settings: Settings,
     random: Rng,
     seed: u64,
@@ -61,6 +65,9 @@ struct Run {
     ledgers: Vec<Ledger>,
     trail: Trail,
 }
+
+/// Clients at work.
+pub(crate) type Clients = Vec<JoinHandle<Result<Ledger>>>;
 
 #[derive(Deserialize)]
 struct App {
@@ -80,6 +87,7 @@ fn settings(options: &Options, folder: PathBuf) -> Settings {
         cores: None,
         // A store that can't open must not be stood in for by memory.
         environment: vec![("AA_STORE_REQUIRED", "true".into())],
+        arguments: vec![],
     }
 }
 
@@ -140,7 +148,7 @@ pub async fn self_test(options: &Options, progress: Progress<'_>) -> Result<Summ
     broker.stop().await?;
     for tamper in TAMPERS {
         let folder = options.folder.join(tamper.name);
-        copy(&run.settings.folder, &folder)?;
+        copy_folder(&run.settings.folder, &folder)?;
         (tamper.apply)(&folder.join("data.db"), &run.ledgers)?;
         let findings = run.check_copy(options, folder).await?;
         summary.proof(tamper, &findings, progress);
@@ -158,6 +166,15 @@ impl Summary {
         for text in &findings.texts {
             progress(&format!("  {text}"));
         }
+    }
+
+    /// Counts a proof that has these findings.
+    pub(crate) fn count_texts(&mut self, texts: &[String], progress: Progress<'_>) {
+        let findings = Findings {
+            texts: texts.iter().take(SHOWN).cloned().collect(),
+            count: texts.len(),
+        };
+        self.count(&findings, progress);
     }
 
     fn proof(&mut self, tamper: &Tamper, findings: &Findings, progress: Progress<'_>) {
@@ -179,7 +196,7 @@ impl Summary {
 }
 
 impl Run {
-    async fn begin(options: &Options) -> Result<(Self, Broker)> {
+    pub(crate) async fn begin(options: &Options) -> Result<(Self, Broker)> {
         let settings = settings(options, options.folder.join("broker"));
         let broker = Broker::start(&settings).await?;
         let mut connection = Connection::open(broker.address).await?;
@@ -199,8 +216,46 @@ impl Run {
         Ok((run, broker))
     }
 
-    /// Loads the broker and kills it at a random moment; returns that moment.
-    async fn load_and_kill(&mut self, broker: &mut Broker, round: usize) -> Result<usize> {
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.settings.folder
+    }
+
+    /// Admin token.
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// Launch token for any number of registrations.
+    pub(crate) fn launch(&self) -> &str {
+        &self.launch
+    }
+
+    /// What was confirmed to the clients, once they have ended.
+    pub(crate) fn ledgers(&self) -> &[Ledger] {
+        &self.ledgers
+    }
+
+    /// Starts the broker again, with these arguments.
+    pub(crate) async fn start_with(&self, arguments: Vec<&'static str>) -> Result<Broker> {
+        let settings = Settings {
+            arguments,
+            ..self.settings.clone()
+        };
+        Broker::start(&settings).await
+    }
+
+    /// Starts a broker on other files.
+    pub(crate) async fn start_in(&self, folder: PathBuf) -> Result<Broker> {
+        let settings = Settings {
+            folder,
+            ..self.settings.clone()
+        };
+        Broker::start(&settings).await
+    }
+
+    /// Loads the broker until it dies.
+    pub(crate) async fn start_clients(&mut self, broker: &Broker, round: usize) -> Result<Clients> {
         let mut connection = Connection::open(broker.address).await?;
         let probe = connection.send(&request("POST", "/v1/delegate", "", "{}")).await?;
         let access = Access {
@@ -217,15 +272,27 @@ impl Run {
             let client = Client::new(number, access.clone(), ledger, random);
             clients.push(tokio::spawn(client.work()));
         }
-        let millis = self.random.usize(EARLIEST_MS..LATEST_MS);
-        tokio::time::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or_default())).await;
-        broker.kill()?;
+        Ok(clients)
+    }
+
+    /// Waits for the clients of a broker that is dead, and takes their ledgers.
+    pub(crate) async fn end_clients(&mut self, clients: Clients) -> Result<()> {
         for client in clients {
             let ledger = client
                 .await
                 .map_err(|error| Failure::Broker(format!("a client: {error}")))??;
             self.ledgers.push(ledger);
         }
+        Ok(())
+    }
+
+    /// Loads the broker and kills it at a random moment; returns that moment.
+    async fn load_and_kill(&mut self, broker: &mut Broker, round: usize) -> Result<usize> {
+        let clients = self.start_clients(broker, round).await?;
+        let millis = self.random.usize(EARLIEST_MS..LATEST_MS);
+        tokio::time::sleep(Duration::from_millis(u64::try_from(millis).unwrap_or_default())).await;
+        broker.kill()?;
+        self.end_clients(clients).await?;
         Ok(millis)
     }
 
@@ -276,7 +343,7 @@ async fn app_token(connection: &mut Connection, admin: &str) -> Result<Option<St
 }
 
 /// Copies the files of a stopped broker.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     let failed = |error| Failure::System {
         what: format!("copy {} to {}", from.display(), to.display()),
         source: error,

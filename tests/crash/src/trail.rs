@@ -148,6 +148,12 @@ impl Trail {
             .map(|(_, agent)| agent.as_str())
     }
 
+    /// How many events two trails have in common, from the first one on.
+    pub fn common(&self, other: &Self) -> usize {
+        let pairs = self.hashes.iter().zip(&other.hashes);
+        pairs.take_while(|(one, another)| one == another).count()
+    }
+
     /// Says where another reading of the same trail differs.
     pub fn differs(&self, later: &Self) -> Option<String> {
         let pairs = self.hashes.iter().zip(&later.hashes);
@@ -204,6 +210,8 @@ mod tests {
             assert!(!trail(broken.clone()).findings().is_empty(), "{broken:?}");
         }
         assert!(good.differs(&good).is_none());
+        assert_eq!((good.common(&good), good.common(&Trail::default())), (2, 0));
+        assert_eq!(good.common(&trail(vec![first.clone(), event(3, &first.hash)])), 1);
         assert!(good.differs(&trail(vec![first.clone()])).is_some());
         assert!(good.differs(&trail(vec![second, first])).is_some());
     }

@@ -1,0 +1,75 @@
+//! `restore-broker`: backups that are put back. See `scripts/restore.sh`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agentwrit_crash::restore::{Pods, copies, pods};
+use agentwrit_crash::run::{Options, Summary};
+use agentwrit_testkit::load::failure::Result;
+use agentwrit_testkit::load::moment;
+use clap::Parser;
+
+/// Copies a broker's store under load, kills the broker, puts the copy back, and has pods register again.
+#[derive(Parser)]
+#[command(name = "restore-broker", version)]
+struct Cli {
+    /// The broker's program.
+    #[arg(long)]
+    broker: PathBuf,
+    /// A new folder, for the stores.
+    #[arg(long)]
+    folder: PathBuf,
+    /// Pods that have to have tokens again.
+    #[arg(long, default_value_t = 10_000)]
+    agents: usize,
+    /// How many times faster their time goes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pace: u32,
+    /// Repeats the choices of an earlier run; not its timing.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn say(text: &str) {
+    // Nobody to tell is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "restore: {text}");
+}
+
+async fn run(cli: Cli) -> Result<Summary> {
+    let options = Options {
+        program: cli.broker,
+        folder: cli.folder,
+        rounds: 1,
+        seed: cli.seed.unwrap_or_else(|| moment::unix().as_secs()),
+    };
+    say(&format!("seed {}", options.seed));
+    let of_copies = copies(&options, &say).await?;
+    let (agents, pace) = (cli.agents, cli.pace);
+    let of_pods = pods(&options, Pods { agents, pace }, &say).await?;
+    Ok(Summary {
+        passed: of_copies.passed + of_pods.passed,
+        failed: of_copies.failed + of_pods.failed,
+    })
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let summary = runtime.block_on(run(cli)).unwrap_or_else(|error| {
+        say(&error.to_string());
+        Summary { passed: 0, failed: 1 }
+    });
+    say(&format!("{} passed, {} failed", summary.passed, summary.failed));
+    if summary.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
