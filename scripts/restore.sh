@@ -2,7 +2,7 @@
 # Copies a broker's store under load by "agentwrit-broker backup", kills the broker with SIGKILL, puts the copy back, and
 # checks that nothing of before counts any more, that the audit chain verifies and tells of it, and that 10,000 simulated
 # pods, with sidecars' pauses, have tokens again within 60 s of the start; their arrivals are shown.
-#   restore.sh [--short]   --short: 1,000 pods whose time goes ten times as fast, and a debug build; part of make test
+#   restore.sh [--short]   --short: 300 pods whose time goes ten times as fast, and a debug build; part of make test
 # RESTORE_AGENTS= and RESTORE_PACE= give other numbers; CRASH_BROKER= a broker program that is there instead of building one
 set -euo pipefail
 SCRIPT_NAME=restore
@@ -16,7 +16,7 @@ target=${CARGO_TARGET_DIR:-$REPO/target}
 cargo build --quiet --locked -p agentwrit-crash --bin restore-broker
 broker=${CRASH_BROKER:-}
 if [[ ${1:-} == --short ]]; then
-  agents=1000 pace=10
+  agents=300 pace=10
   if [[ -z $broker ]]; then
     cargo build --quiet --locked -p agentwrit-broker
     broker=$target/debug/agentwrit-broker

@@ -65,6 +65,7 @@ impl Drop for NoPanics {
 }
 
 impl Port {
+    #[allow(clippy::async_yields_async, reason = "nobody has a broker of a test end at once")]
     fn open(state: &AppState) -> Self {
         let tls = state.config.tls.clone().map(|files| Tls::load(files).unwrap());
         let server = Server::bind(Arc::clone(state), tls).unwrap();

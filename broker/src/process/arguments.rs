@@ -74,7 +74,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
             Some("--accept-clock") => accept_clock = true,
             Some("--help" | "-h") => return Ok(Task::Say(help())),
             Some("--version" | "-V") => return Ok(Task::Say(VERSION.to_owned())),
-            _ => return Err(format!("unknown argument {argument:?}: {SEE}")),
+            _ => return Err(format!("unknown argument {:?}: {SEE}", argument.to_string_lossy())),
         }
     }
     Ok(Task::Serve { restored, accept_clock })
@@ -94,7 +94,8 @@ fn backup(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
                 ));
             }
             _ if file.is_some() => {
-                return Err(format!("backup: one FILE, and {argument:?} is another: {SEE_BACKUP}"));
+                let another = argument.to_string_lossy();
+                return Err(format!("backup: one FILE, and {another:?} is another: {SEE_BACKUP}"));
             }
             _ => file = Some(PathBuf::from(argument)),
         }

@@ -23,7 +23,7 @@ const MIB: u64 = 1024 * 1024;
 /// Why there is no backup: lines after `FATAL: `.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
-    /// AA_DB_PATH is empty.
+    /// There is no file: `AA_DB_PATH` is empty.
     #[error("AA_DB_PATH is empty: a store in memory can't be copied; name the file of the broker in AA_DB_PATH")]
     Memory,
     /// The copy.
@@ -74,13 +74,13 @@ impl<'a> Report<'a> {
 ///
 /// # Errors
 /// When there is none.
-pub(super) fn run(task: &BackupTask, store: StoreLocation, clock: Arc<dyn Clock>) -> Result<(), Failed> {
+pub(super) fn run(task: &BackupTask, store: StoreLocation, clock: &Arc<dyn Clock>) -> Result<(), Failed> {
     let StoreLocation::File(store) = store else {
         return Err(Failed::Memory);
     };
     let begun = clock.monotonic();
     let stopped = Arc::new(AtomicBool::new(false));
-    let watcher = watcher(Arc::clone(&clock), Arc::clone(&stopped), |line| {
+    let watcher = watcher(Arc::clone(clock), Arc::clone(&stopped), |line| {
         // Nobody to tell is no reason to stop.
         let _ = writeln!(std::io::stderr(), "{line}");
     });

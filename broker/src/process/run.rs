@@ -99,8 +99,9 @@ fn serve(restored: bool, accept_clock: bool) -> ExitCode {
 }
 
 fn copy(task: &BackupTask) -> ExitCode {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let done = Config::store_alone(&environment)
-        .and_then(|store| backup::run(task, store, Arc::new(SystemClock)).map_err(|error| vec![error.to_string()]));
+        .and_then(|store| backup::run(task, store, &clock).map_err(|error| vec![error.to_string()]));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => fatal(&failures),
@@ -138,6 +139,10 @@ fn logged(config: Config) -> ExitCode {
     }
 }
 
+#[allow(
+    clippy::async_yields_async,
+    reason = "what ends the drain at once is waited for by who drains"
+)]
 async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(), Fatal> {
     // Before the sockets: a signal during the start must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -99,6 +99,9 @@ fn a_running_broker_is_copied_and_says_nothing_of_it() {
     assert_eq!(run(folder.path(), &["three.db"], &[]).0, Some(0));
 }
 
+/// Arguments, settings, and what the line begins with.
+type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn a_backup_that_can_not_be_says_why_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +109,7 @@ fn a_backup_that_can_not_be_says_why_in_one_line() {
     drop(started(folder.path(), &[]));
     fs::write(folder.path().join("other"), "x").unwrap();
     let here = folder.path().join("copy.db");
-    let table: [(&[&str], &[(&str, &str)], &str); 7] = [
+    let table: [Row<'_>; 7] = [
         (
             &["copy.db"],
             &[("AA_DB_PATH", "")],

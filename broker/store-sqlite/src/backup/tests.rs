@@ -307,7 +307,7 @@ async fn a_backup_that_is_stopped_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_killed_backup_left_is_taken_over_and_a_live_one_is_not() {
+async fn a_killed_backups_file_is_taken_over_and_a_live_ones_is_not() {
     let folder = store_of(3).await;
     let partial = folder.path().join("copy.db.partial");
     fs::write(&partial, vec![7; 1 << 20]).unwrap();

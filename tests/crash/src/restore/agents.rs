@@ -3,10 +3,11 @@
 //! Each does what a sidecar does (`sidecar/src/schedule.rs`): it has its token checked every 24 to 29 seconds, tries a
 //! renewal when that says no, and then launches and registers; what fails is tried again, later and later.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentwrit_protocol::k8s::PodLaunchResponse;
 use agentwrit_protocol::wire::{RegisterResponse, ValidateResponse};
@@ -37,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const STARTS: usize = 400;
 /// Until all have tokens: at the beginning, and what is promised after a restore.
 const PATIENCE: Duration = Duration::from_mins(10);
-const PROMISED: Duration = Duration::from_secs(60);
+const PROMISED: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const COPY: &str = "copy.db";
 
@@ -56,12 +57,14 @@ struct World {
     pace: u32,
     /// The token of each.
     tokens: Mutex<Vec<Option<String>>>,
-    /// Registrations that were answered, with when they were first asked for.
+    /// When registrations were first asked for.
+    asked: Mutex<Vec<Instant>>,
+    /// Those that were answered.
     arrivals: Mutex<Vec<Arrival>>,
     /// Tokens that the broker has called invalid, and renewals that it has refused.
     rejected: AtomicU64,
-    /// Answers of failure on the way to a token.
-    failures: AtomicU64,
+    /// What went wrong on the way to a token, and how often.
+    failures: Mutex<BTreeMap<String, u64>>,
 }
 
 impl World {
@@ -142,6 +145,7 @@ impl Agent {
     /// Registers, however often it takes; the token.
     async fn registered(&mut self) -> String {
         let asked = moment::now();
+        self.world.asked.lock().push(asked);
         let mut longest = FIRST_PAUSE;
         loop {
             match self.register().await {
@@ -150,8 +154,8 @@ impl Agent {
                     self.world.arrivals.lock().push(Arrival { asked, done });
                     return token;
                 }
-                Err(_) => self.world.failures.fetch_add(1, Ordering::SeqCst),
-            };
+                Err(error) => *self.world.failures.lock().entry(kind(&error)).or_default() += 1,
+            }
             let half = longest / 2;
             let drawn = half.mul_f64(self.random.f64());
             self.pause(half + drawn).await;
@@ -190,6 +194,19 @@ impl Agent {
     }
 }
 
+/// A failure without what differs each time.
+fn kind(failure: &Failure) -> String {
+    match failure {
+        Failure::Answer { what, status, body } => {
+            let code = body
+                .split_once("\"error_code\":\"")
+                .and_then(|(_, rest)| rest.split('"').next());
+            format!("{what} {status} {}", code.unwrap_or_default())
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Has so many pods register, puts a backup back under them, and waits until all have tokens again.
 ///
 /// # Errors
@@ -209,9 +226,10 @@ pub async fn pods(options: &Options, pods: Pods, progress: Progress<'_>) -> Resu
         broker: listens.clone(),
         pace: pods.pace,
         tokens: Mutex::new(vec![None; pods.agents]),
+        asked: Mutex::default(),
         arrivals: Mutex::default(),
         rejected: AtomicU64::new(0),
-        failures: AtomicU64::new(0),
+        failures: Mutex::default(),
     });
     let controller = Controller::new(listens);
     controller.push().await?;
@@ -239,9 +257,10 @@ pub async fn pods(options: &Options, pods: Pods, progress: Progress<'_>) -> Resu
     let old: Vec<String> = world.tokens.lock().iter().flatten().cloned().collect();
     broker.kill()?;
     put_back(&settings.folder, COPY)?;
+    world.asked.lock().clear();
     world.arrivals.lock().clear();
     world.rejected.store(0, Ordering::SeqCst);
-    world.failures.store(0, Ordering::SeqCst);
+    world.failures.lock().clear();
     let declared = Settings {
         arguments: vec!["--restored"],
         ..settings.clone()
@@ -250,7 +269,12 @@ pub async fn pods(options: &Options, pods: Pods, progress: Progress<'_>) -> Resu
     let begun = moment::now();
     address.send_replace(broker.address);
     let in_time = world.all_arrived(pods.agents, PROMISED / pods.pace).await;
-    let report = Report::new(begun, &world.arrivals.lock(), world.failures.load(Ordering::SeqCst));
+    let report = Report::new(
+        begun,
+        &world.asked.lock(),
+        &world.arrivals.lock(),
+        &world.failures.lock(),
+    );
     report.lines(pods.pace).iter().for_each(|line| progress(line));
     let mut findings = Vec::new();
     if !in_time {

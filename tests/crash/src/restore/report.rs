@@ -1,5 +1,6 @@
 //! How the pods came back.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// One pod's way to a token.
@@ -20,21 +21,28 @@ pub(super) struct Report {
     done: Vec<Duration>,
     /// The shortest first.
     took: Vec<Duration>,
-    failures: u64,
+    /// What went wrong on the way, and how often.
+    failures: Vec<(String, u64)>,
 }
 
 impl Report {
-    pub(super) fn new(begun: Instant, arrivals: &[Arrival], failures: u64) -> Self {
-        let sorted = |of: fn(&Arrival, Instant) -> Duration| {
-            let mut all: Vec<Duration> = arrivals.iter().map(|arrival| of(arrival, begun)).collect();
+    pub(super) fn new(
+        begun: Instant,
+        asked: &[Instant],
+        arrivals: &[Arrival],
+        failures: &BTreeMap<String, u64>,
+    ) -> Self {
+        let sorted = |mut all: Vec<Duration>| {
             all.sort();
             all
         };
+        let since = |moment: &Instant| moment.saturating_duration_since(begun);
+        let took = |arrival: &Arrival| arrival.done.saturating_duration_since(arrival.asked);
         Self {
-            asked: sorted(|arrival, begun| arrival.asked.saturating_duration_since(begun)),
-            done: sorted(|arrival, begun| arrival.done.saturating_duration_since(begun)),
-            took: sorted(|arrival, _| arrival.done.saturating_duration_since(arrival.asked)),
-            failures,
+            asked: sorted(asked.iter().map(since).collect()),
+            done: sorted(arrivals.iter().map(|arrival| since(&arrival.done)).collect()),
+            took: sorted(arrivals.iter().map(took).collect()),
+            failures: failures.iter().map(|(kind, count)| (kind.clone(), *count)).collect(),
         }
     }
 
@@ -43,8 +51,9 @@ impl Report {
         // A twelfth of what is promised, at most as many lines.
         let span = Duration::from_secs(5) / pace;
         let mut lines = vec![format!(
-            "{} pods, whose time goes {pace} times as fast; from the moment when the broker listened:",
-            self.done.len()
+            "{} of {} pods, whose time goes {pace} times as fast; from the moment when the broker listened:",
+            self.done.len(),
+            self.asked.len()
         )];
         let end = self.done.last().copied().unwrap_or_default();
         let mut from = Duration::ZERO;
@@ -69,9 +78,10 @@ impl Report {
             ms(500),
             ms(990),
             ms(1000),
-            self.failures,
+            self.failures.iter().map(|(_, count)| count).sum::<u64>(),
             end.as_secs_f64()
         ));
+        lines.extend(self.failures.iter().map(|(kind, count)| format!("{count:5} x {kind}")));
         lines
     }
 
@@ -88,7 +98,7 @@ fn most_within_a_second(moments: &[Duration]) -> usize {
     for (last, moment) in moments.iter().enumerate() {
         while moments
             .get(first)
-            .is_some_and(|from| *moment - *from >= Duration::from_secs(1))
+            .is_some_and(|from| moment.saturating_sub(*from) >= Duration::from_secs(1))
         {
             first += 1;
         }
@@ -120,8 +130,15 @@ mod tests {
                 done: at(done),
             })
             .into();
-        let lines = Report::new(begun, &arrivals, 3).lines(1);
-        assert_eq!(lines.len(), 4, "{lines:?}");
+        let failures = BTreeMap::from([("launch 503 unavailable".to_owned(), 3)]);
+        let lines = Report::new(
+            begun,
+            &arrivals.iter().map(|arrival| arrival.asked).collect::<Vec<_>>(),
+            &arrivals,
+            &failures,
+        )
+        .lines(1);
+        assert_eq!(lines.len(), 5, "{lines:?}");
         assert!(lines[1].ends_with("    3 ask,     3 have tokens again"), "{lines:?}");
         assert!(lines[2].ends_with("    1 ask,     1 have tokens again"), "{lines:?}");
         for words in [
@@ -133,5 +150,6 @@ mod tests {
         ] {
             assert!(lines[3].contains(words), "{words}: {}", lines[3]);
         }
+        assert_eq!(lines[4], "    3 x launch 503 unavailable");
     }
 }
