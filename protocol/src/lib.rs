@@ -28,6 +28,7 @@ pub mod scope;
 pub mod sensitive;
 pub mod session;
 pub mod spiffe;
+pub mod status_list;
 pub mod store_mark;
 #[cfg(feature = "system")]
 pub mod system;
