@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::system::SystemEntropy;
 use agentwrit_store_sqlite::SqliteStore;
 
@@ -27,6 +28,7 @@ pub(crate) async fn broker() -> AppState {
         clock: Arc::new(ManualClock::at(1_800_000_000)),
         entropy: Arc::new(SystemEntropy),
         attestor: None,
+        status_lists: Bounds::default(),
     };
     assemble(config.unwrap(), surroundings).await.unwrap()
 }

@@ -8,6 +8,7 @@ use agentwrit_broker::broker::AppState;
 use agentwrit_broker::config::Config;
 use agentwrit_broker::process::assemble::{StartError, Surroundings, assemble};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::{Clock, Entropy};
 use tempfile::TempDir;
@@ -32,6 +33,8 @@ pub struct Setup {
     pub accept_clock: bool,
     /// As with the flag `--restored`.
     pub restored: bool,
+    /// How many status indexes there are.
+    pub status_lists: Bounds,
 }
 
 impl Setup {
@@ -51,6 +54,7 @@ impl Setup {
             cluster: None,
             accept_clock: false,
             restored: false,
+            status_lists: Bounds::default(),
         };
         setup.set(&[
             ("AA_ADMIN_SECRET", ADMIN_SECRET),
@@ -111,6 +115,7 @@ impl Setup {
             clock,
             entropy: Arc::clone(&self.entropy),
             attestor: self.cluster.clone().map(|cluster| -> Arc<dyn Attestor> { cluster }),
+            status_lists: self.status_lists,
         };
         assemble(self.config(), surroundings).await
     }

@@ -127,13 +127,14 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let cause = match error {
-            StoreError::Clock => Some("the broker's clock is wrong"),
-            StoreError::DiskFull => Some("the broker's disk is full"),
-            StoreError::AuditFull => Some("the audit trail is full and can't be exported"),
+            StoreError::Clock => Some("the broker's clock is wrong, see /readyz"),
+            StoreError::DiskFull => Some("the broker's disk is full, see /readyz"),
+            StoreError::AuditFull => Some("the audit trail is full and can't be exported, see /readyz"),
+            StoreError::StatusListsFull => Some("all status lists are full until sessions expire"),
             _ => None,
         };
         if let Some(cause) = cause {
-            let detail = format!("{cause}, see /readyz; nothing was changed");
+            let detail = format!("{cause}; nothing was changed");
             return Self::new(ErrorCode::Unavailable, detail).retry_after(1);
         }
         // The committer has logged the cause.

@@ -60,6 +60,10 @@ pub struct Metrics {
     pub audit_events_loaded: IntGauge,
     /// Bytes that the disk of the store has left, beside the reserve.
     pub store_free_bytes: IntGauge,
+    /// Status lists that are open.
+    pub status_lists: IntGauge,
+    /// Indexes that are free in them.
+    pub status_indexes_free: IntGauge,
     /// Times that the store was found or declared to be a restored one, by rule.
     pub store_restored: IntCounterVec,
     /// What the trail takes of the store, about.
@@ -130,6 +134,11 @@ impl Metrics {
             store_free_bytes: gauge(
                 "store_free_bytes",
                 "Bytes that the disk of the store has left, beside the reserve",
+            )?,
+            status_lists: gauge("status_lists", "Status lists that are open, of at most 64")?,
+            status_indexes_free: gauge(
+                "status_indexes_free",
+                "Free indexes of the open status lists: with 64 lists and fewer than 65536, nothing is registered or delegated",
             )?,
             store_restored: counters(
                 "store_restored_total",
@@ -218,6 +227,11 @@ impl StoreObserver for Metrics {
 
     fn disk_free(&self, bytes: u64) {
         self.store_free_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn status_indexes(&self, lists: u32, free: u32) {
+        self.status_lists.set(lists.into());
+        self.status_indexes_free.set(free.into());
     }
 }
 

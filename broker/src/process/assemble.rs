@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit, Settings};
 use agentwrit_limits::Limits;
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_server::Source;
@@ -54,6 +55,8 @@ pub struct Surroundings {
     pub entropy: Arc<dyn Entropy>,
     /// Kubernetes, when it isn't the one the process runs in.
     pub attestor: Option<Arc<dyn Attestor>>,
+    /// How many status indexes there are: the default but in tests.
+    pub status_lists: Bounds,
 }
 
 /// Reads the key, opens the store, and puts the broker together.
@@ -65,6 +68,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         clock,
         entropy,
         attestor,
+        status_lists,
     } = surroundings;
     let keys = KeySet::load_or_create(&config.signing_key_path, config.signing_key_required, entropy.as_ref())?;
     let keys = Arc::new(keys);
@@ -88,6 +92,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         observer: Arc::<Metrics>::clone(&metrics),
         revocations: Arc::new(ViewFollower(Arc::clone(&view))),
         gate: Arc::<Limits>::clone(&limits),
+        status_lists,
     };
     let options = OpenOptions {
         location: config.store.clone(),

@@ -61,8 +61,8 @@ pub async fn prune(broker: &Broker) {
     // A few rows at a time, so that other commits wait for few.
     loop {
         match broker.store.commit(Prune).await {
-            Ok(0) => break,
-            Ok(more) => rows = rows.saturating_add(more),
+            Ok(Pruned { freed: 0, rows: 0 }) => break,
+            Ok(pruned) => rows = rows.saturating_add(pruned.rows),
             Err(error) => {
                 tracing::warn!(target: "STORE", component = "Prune", error = %error, "not everything was pruned");
                 break;
@@ -106,12 +106,22 @@ impl Command for Shorten {
 
 struct Prune;
 
+struct Pruned {
+    /// Sessions whose status indexes were given back, or would have been.
+    freed: u64,
+    /// Rows that are gone.
+    rows: u64,
+}
+
 #[async_trait]
 impl Command for Prune {
-    type Outcome = u64;
+    type Outcome = Pruned;
     const MAKES_ROOM: bool = true;
 
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<u64> {
-        tx.prune().await
+    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Pruned> {
+        // First: a row isn't removed before its index was given back.
+        let freed = tx.free_status_indexes().await?;
+        let rows = tx.prune().await?;
+        Ok(Pruned { freed, rows })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agentwrit_logging::{Log, log_panics};
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::wire::WIRE_VERSION;
 use agentwrit_server::raise_limit;
@@ -161,6 +162,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
         clock,
         entropy: Arc::new(BlockEntropy::new(SystemEntropy)),
         attestor: None,
+        status_lists: Bounds::default(),
     };
     let broker = assemble(config, surroundings).await?;
     let server = Server::bind(Arc::clone(&broker), tls)?.reload_on(tls_hangup);

@@ -137,6 +137,11 @@ impl Committer {
                 } = published.links;
                 opened.head = head;
                 opened.mark_kept = published.mark_kept.or(opened.mark_kept);
+                if !published.refused.is_empty() && opened.indexes.is_first_refusal() {
+                    tracing::error!(target: "STORE", component = "StatusIndex",
+                        "all status lists are full: nothing is registered or delegated until indexes are free again, an \
+                         hour or two after the last tokens of their sessions have expired");
+                }
                 self.shared.status.advanced(&opened.head);
                 let kept = &opened.head.kept;
                 self.shared.observer.trail_takes(kept.bytes(), kept.segments);
@@ -150,8 +155,12 @@ impl Committer {
                     // Before the answer: a copy from before this commit must not pass for the store.
                     self.keep_mark();
                 }
-                for job in jobs {
-                    job.finish(Ok(()));
+                for (index, job) in jobs.into_iter().enumerate() {
+                    job.finish(if published.refused.contains(&index) {
+                        Err(StoreError::StatusListsFull)
+                    } else {
+                        Ok(())
+                    });
                 }
                 if let Some(checkpoint) = checkpoint {
                     log_checkpoint(&checkpoint);

@@ -170,7 +170,7 @@ impl StoreBackend for SqliteStore {
         let opening = self.shared.status.openings.load(Ordering::SeqCst);
         let done = readers
             .run(opening, move |connection| {
-                let mut tx = SqliteTx::new(connection, &shared);
+                let mut tx = SqliteTx::new(connection, &shared, None);
                 ready(job.run(&mut tx))?;
                 Ok(job)
             })

@@ -84,6 +84,9 @@ fn end_the_future(connection: &Connection, times: Times, min_iat: UnixSeconds) -
     const OPERATION: &str = "end_session";
     let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'revoked' WHERE iat >= ?2 OR ended_at > ?1";
     connection.change(OPERATION, sql, [times.wall.get(), min_iat.get()])?;
+    // The tokens of all others are refused by `min_iat`: so is every index that anything holds.
+    let sql = "UPDATE sessions SET status_set_at = ?1 WHERE status_set_at IS NULL OR status_set_at > ?1";
+    connection.change(OPERATION, sql, [AT_ONCE.get()])?;
     let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
     connection.change(OPERATION, sql, [times.wall.get()])?;
     let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";

@@ -10,6 +10,7 @@ mod error;
 mod facts;
 mod handle;
 mod identity;
+mod indexes;
 mod jobs;
 mod open;
 mod options;

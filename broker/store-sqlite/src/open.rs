@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::Operation;
 use super::identity::read_or_begin_epoch;
+use super::indexes::Indexes;
 use super::restored::{Finding, Rule, begin_anew, judge};
 use super::revocation_changes::load_changes;
 use super::schema::migrate;
@@ -39,6 +40,8 @@ const OWNER_ONLY: u32 = 0o600;
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) head: ChainHead,
+    /// Which status indexes are held.
+    pub(crate) indexes: Indexes,
     /// When the high-water mark was last kept, monotonic.
     pub(crate) mark_kept: Option<Duration>,
     _lock: Option<StoreLock>,
@@ -185,6 +188,7 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
         shared.restored.store(false, Ordering::SeqCst);
     }
     let changes = load_changes(&connection, shared.judging.observe())?;
+    let indexes = Indexes::load(&connection, shared)?;
     note_reusable(&connection, shared)?;
     shared.matches.clear();
     shared.load_revocations(identity.min_iat, changes);
@@ -201,6 +205,7 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     Ok(Opened {
         connection,
         head,
+        indexes,
         mark_kept: None,
         _lock: lock,
     })

@@ -99,7 +99,7 @@ pub(super) fn begin_anew(
     facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
     if !before.made {
         // Also for commands that wait already, and whose bearers were looked at before: agents start over.
-        let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded' \
+        let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded', status_set_at = ?1 \
                    WHERE ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > ?1)";
         transaction.change(OPERATION, sql, [AT_ONCE.get()])?;
         let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0010_open_delegations.sql"),
     include_str!("schema/0011_current_tokens.sql"),
     include_str!("schema/0012_short_events.sql"),
+    include_str!("schema/0013_status.sql"),
 ];
 /// The schema that they lead to.
 pub(crate) const LATEST: usize = MIGRATIONS.len();
@@ -211,8 +212,26 @@ mod tests {
             ),
             ("SELECT * FROM sessions WHERE parent = ? AND last_exp >= ?", "parent=?"),
             (
-                "SELECT 1 FROM sessions WHERE root = ? AND ended_at IS NULL AND last_exp >= ? LIMIT ?",
+                "SELECT 1 FROM sessions WHERE root = ? AND (ended_at IS NULL OR end_reason = 'superseded') AND ended_at IS NULL \
+                 AND last_exp >= ? LIMIT ?",
                 "root=? AND last_exp>?",
+            ),
+            (
+                "UPDATE sessions SET status_set_at = ? WHERE root = ? AND (ended_at IS NULL OR end_reason = 'superseded') \
+                 AND last_exp >= ?",
+                "root=? AND last_exp>?",
+            ),
+            (
+                "SELECT id, status FROM sessions WHERE kept_until = ? AND id > ? ORDER BY id LIMIT ?",
+                "kept_until=? AND rowid>?",
+            ),
+            (
+                "SELECT MIN(kept_until) FROM sessions WHERE kept_until > ? AND kept_until <= ?",
+                "kept_until>? AND kept_until<?",
+            ),
+            (
+                "SELECT status FROM sessions WHERE kept_until > ? AND status IS NOT NULL ORDER BY kept_until DESC, id DESC",
+                "kept_until>?",
             ),
             (
                 "SELECT * FROM sessions WHERE holder_pod = ? AND last_exp >= ?",

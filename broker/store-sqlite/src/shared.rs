@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl, UnixSeconds};
 use agentwrit_store::segment::Retention;
 use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn StoreObserver>,
     pub(crate) revocations: Arc<dyn RevocationListener>,
     pub(crate) gate: Arc<dyn DenialGate>,
+    pub(crate) status_lists: Bounds,
     pub(crate) status: StoreStatus,
     pub(crate) matches: FilterCache,
     pub(crate) max_ttl: Ttl,
@@ -50,6 +52,7 @@ impl Shared {
             observer,
             revocations,
             gate,
+            status_lists,
         } = surroundings;
         Self {
             clock,
@@ -60,6 +63,7 @@ impl Shared {
             observer,
             revocations,
             gate,
+            status_lists,
             matches: FilterCache::default(),
             max_ttl: options.max_ttl,
             memory_run: MemoryRun::beside(&options.signing_key, &options.location),

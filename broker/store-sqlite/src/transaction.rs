@@ -21,6 +21,8 @@ const MARK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a commit publishes.
 pub(super) struct Published {
+    /// Of the jobs: those that open something, for which there was no status index. They have not run.
+    pub(super) refused: Vec<usize>,
     pub(super) links: Links,
     pub(super) changes: Vec<ViewChange>,
     /// When the high-water mark was kept with it, monotonic.
@@ -33,15 +35,35 @@ pub(super) fn transaction(
     shared: &Shared,
     jobs: &mut [Box<dyn Job>],
 ) -> std::result::Result<Published, (usize, StoreError)> {
-    let connection = &mut opened.connection;
+    let done = run(opened, shared, jobs);
+    match &done {
+        Ok(_) => opened.indexes.committed(shared),
+        Err(_) => opened.indexes.rolled_back(),
+    }
+    done
+}
+
+fn run(
+    opened: &mut Opened,
+    shared: &Shared,
+    jobs: &mut [Box<dyn Job>],
+) -> std::result::Result<Published, (usize, StoreError)> {
+    let Opened {
+        connection, indexes, ..
+    } = opened;
     let last = jobs.len().saturating_sub(1);
     connection
         .change("begin", "BEGIN IMMEDIATE", [])
         .map_err(|error| (0, error))?;
     let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     let mut saved = Saved::default();
+    let mut refused = Vec::new();
     for (index, job) in jobs.iter_mut().enumerate() {
-        let mut tx = SqliteTx::new(connection, shared);
+        if job.opens() && indexes.is_full() {
+            refused.push(index);
+            continue;
+        }
+        let mut tx = SqliteTx::new(connection, shared, Some(&mut *indexes));
         ready(job.run(&mut tx)).map_err(|error| (index, error))?;
         drafts.extend(tx.drafts);
         changes.extend(tx.changes);
@@ -70,6 +92,7 @@ pub(super) fn transaction(
     }
     connection.change(COMMIT, "COMMIT", []).map_err(|error| (last, error))?;
     Ok(Published {
+        refused,
         links,
         changes,
         mark_kept: is_due.then_some(now),

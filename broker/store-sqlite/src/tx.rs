@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
+use super::indexes::Indexes;
 use super::shared::Shared;
 use super::status::StoreStatus;
 use crate::audit::filter_cache::FilterCache;
@@ -27,6 +28,8 @@ pub(crate) struct SqliteTx<'c> {
     matches: &'c FilterCache,
     gate: &'c dyn DenialGate,
     status: &'c StoreStatus,
+    /// None for one that only reads.
+    pub(crate) indexes: Option<&'c mut Indexes>,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
     /// Segments that were taken out of the trail.
@@ -36,7 +39,7 @@ pub(crate) struct SqliteTx<'c> {
 }
 
 impl<'c> SqliteTx<'c> {
-    pub(crate) fn new(connection: &'c mut Connection, shared: &'c Shared) -> Self {
+    pub(crate) fn new(connection: &'c mut Connection, shared: &'c Shared, indexes: Option<&'c mut Indexes>) -> Self {
         Self {
             connection,
             now: shared.clock.now(),
@@ -44,6 +47,7 @@ impl<'c> SqliteTx<'c> {
             matches: &shared.matches,
             gate: shared.gate.as_ref(),
             status: &shared.status,
+            indexes,
             drafts: Vec::new(),
             changes: Vec::new(),
             dropped: Vec::new(),

@@ -24,6 +24,18 @@ use super::{Compared, DiskSpace, EventDraft, Job, Result};
 ///   kept outside the trail, so that a trail that was cut off is noticed at the next opening.
 /// * **Visibility.** Before the caller is answered the revocation listener has heard of the changes, in the order of
 ///   commits. A read sees everything whose caller was answered before it began.
+/// * **Status indexes** ([`super::StatusLists`]). Whatever opens a session or a delegation gives it, in the same
+///   transaction, an index that none holds whose tokens may live, drawn evenly from all free ones of the open lists
+///   (`agentwrit_protocol::status_list::Bounds` says when the next list is opened, and when they are full). A transaction
+///   that fails, or a process that dies, has drawn nothing. An index is given back no earlier than
+///   `agentwrit_protocol::status_list::free_from` the row's `last_exp`, by the earlier of both clocks, and within two hours of
+///   that. While the lists are full, commands that open ([`super::Command::OPENS`]) are refused with
+///   [`StoreError::StatusListsFull`](super::StoreError::StatusListsFull) and have not run; their batch goes on without them.
+///   A store with one writer may keep in memory what is held. One with many keeps it in the rows: a column with a unique
+///   index, which is NULL again once the index is free; a draw takes a random place, and another when the insertion meets one
+///   that is held, which keeps it even, for a bounded number of times.
+///   An end sets the bits of the session and of all below it in its own transaction, at one moment; also an end in bulk, of
+///   a restored store or an accepted clock.
 /// * **Taking authority away** ([`super::Command::TAKES_AUTHORITY`]) works as long as anything does: such commands have
 ///   places in the queue and room on the disk that others can't use, are not refused while the trail can't be exported,
 ///   and the mark outside the store is written before they are answered, so that a copy of before can't pass for the

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Apps, AuditQuery, AuditSink, LaunchTokens, Maintenance, Meta, Nonces, Policies, Result, Revocations, Segments,
-    Sessions, TxClock,
+    Sessions, StatusLists, TxClock,
 };
 
 /// How much may be written.
@@ -20,6 +20,7 @@ pub trait Tx:
     Apps
     + LaunchTokens
     + Sessions
+    + StatusLists
     + Revocations
     + Nonces
     + Policies
@@ -38,6 +39,7 @@ impl<T> Tx for T where
     T: Apps
         + LaunchTokens
         + Sessions
+        + StatusLists
         + Revocations
         + Nonces
         + Policies
@@ -95,6 +97,10 @@ pub trait Command: Sized + Send + 'static {
 
     /// Whether it issues something that lives by the wall clock: refused while that is wrong.
     const ISSUES: bool = false;
+
+    /// Whether it opens a session or a delegation, which takes a status index: refused while the status lists are full. One
+    /// that says nothing of it and opens one all the same fails its batch then.
+    const OPENS: bool = false;
 
     /// Decides and writes.
     ///

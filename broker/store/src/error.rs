@@ -94,6 +94,9 @@ pub enum StoreError {
     /// The audit trail can't be exported, the disk is down to its reserve, and `AA_AUDIT_FULL=refuse` says to drop nothing.
     #[error("the audit trail can't be exported and the disk is nearly full: only what takes authority away is done")]
     AuditFull,
+    /// All status lists are full: nothing is registered or delegated.
+    #[error("all status lists are full: nothing is registered or delegated until indexes are free again")]
+    StatusListsFull,
     /// More commands wait than the queue holds.
     #[error("too many commands wait for the store")]
     QueueFull,
@@ -127,6 +130,7 @@ impl StoreError {
             Self::RolledBack => "rolled_back",
             Self::NotOpen => "not_open",
             Self::AuditFull => "audit_full",
+            Self::StatusListsFull => "status_lists_full",
             Self::QueueFull => "queue_full",
             Self::Waited => "waited",
             Self::NotClosed { .. } => "not_closed",

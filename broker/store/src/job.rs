@@ -21,6 +21,10 @@ pub trait Job: Send {
     fn issues(&self) -> bool {
         false
     }
+    /// See [`Command::OPENS`].
+    fn opens(&self) -> bool {
+        false
+    }
     /// Whether it may take the last places of the queue and the last bytes of the disk.
     fn uses_reserves(&self) -> bool {
         self.takes_authority() || self.makes_room()
@@ -77,6 +81,10 @@ impl<C: Command> Job for Slot<C> {
 
     fn issues(&self) -> bool {
         C::ISSUES
+    }
+
+    fn opens(&self) -> bool {
+        C::OPENS
     }
 
     async fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {

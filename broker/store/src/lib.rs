@@ -25,6 +25,7 @@ mod remembered;
 pub mod revocation;
 pub mod segment;
 pub mod session;
+pub mod status;
 mod stored_word;
 mod surroundings;
 #[cfg(feature = "testing")]
@@ -53,5 +54,6 @@ pub use remembered::{Compared, Remembered};
 pub use revocation::{Revocation, RevocationLevel, Revocations};
 pub use segment::{Retention, Segment, Segments, WhenFull};
 pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
+pub use status::StatusLists;
 pub use stored_word::FromStored;
 pub use surroundings::{CheckpointSigner, RevocationListener, StoreObserver, Surroundings};

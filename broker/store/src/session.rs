@@ -3,6 +3,7 @@
 
 use agentwrit_protocol::audit::ExtraFields;
 use agentwrit_protocol::session::{End, Node, Previous};
+use agentwrit_protocol::status_list::StatusIndex;
 use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, UnixMillis, UnixSeconds};
 use async_trait::async_trait;
 
@@ -88,6 +89,9 @@ pub struct Session {
     pub delegated: Option<Delegated>,
     /// A person revoked its agent: nothing may be delegated to it any more.
     pub barred: bool,
+    /// Its index in the status lists, given by the store; `None` before, and in a row of an earlier schema until its next
+    /// renewal.
+    pub status: Option<StatusIndex>,
 }
 
 /// Where a delegation hangs.
@@ -170,12 +174,17 @@ impl Session {
 /// in a moment, because a later one superseded it, is still live.
 #[async_trait]
 pub trait Sessions {
-    /// Opens one.
-    async fn insert_session(&mut self, session: &Session) -> Result<()>;
+    /// Opens one, with a status index of its own, which it is told of. A delegation under a session or a delegation that is
+    /// to end later gets the moment of its bit from that.
+    ///
+    /// # Errors
+    /// [`StoreError::StatusListsFull`](super::StoreError::StatusListsFull) while the lists are full: see
+    /// [`Command::OPENS`](super::Command::OPENS).
+    async fn insert_session(&mut self, session: &mut Session) -> Result<()>;
     /// The one with this id, ended ones included while they are kept.
     async fn session(&mut self, sid: &SessionId) -> Result<Option<Session>>;
     /// Puts a new current token in place of `session.jti`; false when that is no longer the current one. An overlap of
-    /// the predecessor before ends.
+    /// the predecessor before ends. A session that has no status index gets one, unless the lists are full.
     async fn renew_session(
         &mut self,
         session: &Session,
@@ -184,7 +193,9 @@ pub trait Sessions {
         exp: UnixSeconds,
         previous: &Renewal,
     ) -> Result<bool>;
-    /// Ends a session at `effective_at`, which may be in the future, and tells the view.
+    /// Ends a session at `effective_at`, which may be in the future, tells the view, and sets its bit in the status list
+    /// and those of all below it that may have tokens which have not expired: from the end of its overlap on, or, when it
+    /// has none, whatever the clock says. A bit that is set for an earlier moment stays.
     /// False when it has ended already, or ends no later for a reason of its own.
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool>;
     /// Live sessions that a LaunchToken object opened.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::audit::CheckpointKeys;
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, UnixSeconds};
 
 use super::{BoxError, DenialGate, ViewChange};
@@ -34,6 +35,8 @@ pub trait StoreObserver: Send + Sync {
     fn restored(&self, rule: &'static str);
     /// The disk of the store has so many bytes left.
     fn disk_free(&self, bytes: u64);
+    /// So many status lists are open, and so many indexes free in them.
+    fn status_indexes(&self, lists: u32, free: u32);
 }
 
 /// Follows the revocations in the store, for checks of tokens that don't ask it.
@@ -62,4 +65,6 @@ pub struct Surroundings {
     pub revocations: Arc<dyn RevocationListener>,
     /// Decides which denials the audit trail holds.
     pub gate: Arc<dyn DenialGate>,
+    /// How many status indexes there are: the default but in tests.
+    pub status_lists: Bounds,
 }

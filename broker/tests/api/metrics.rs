@@ -229,6 +229,7 @@ async fn agent(meter: &mut Meter) -> String {
             "active_agents",
             "event agent_registered",
             "event token_issued",
+            "status_indexes_free",
         ])
         .await;
     meter.harness.register("unknown", json!({})).await;
@@ -247,7 +248,9 @@ async fn agent(meter: &mut Meter) -> String {
     let wish = |scope: &str| json!({"delegate_to": delegate_to, "scope": [scope]}).to_string();
     let answer = meter.harness.post_as(&token, "/v1/delegate", wish("read:data:x")).await;
     let delegated = text(&answer.ok(), "access_token");
-    meter.moved(&[issued, "event delegation_created"]).await;
+    meter
+        .moved(&[issued, "event delegation_created", "status_indexes_free"])
+        .await;
     let over = meter.harness.post_as(&token, "/v1/delegate", wish("read:data:y")).await;
     assert_eq!(over.status, 403);
     meter.moved(&["event delegation_attenuation_violation"]).await;

@@ -55,6 +55,7 @@ fn session(broker: &AppState, clock: &ManualClock, number: usize) -> Session {
         attested: Some(attested),
         delegated: None,
         barred: false,
+        status: None,
         sid,
     }
 }
@@ -66,8 +67,10 @@ struct Register(Vec<Session>);
 impl Command for Register {
     type Outcome = Vec<SessionId>;
 
-    async fn run(self, tx: &mut dyn Tx) -> Result<Vec<SessionId>> {
-        for session in &self.0 {
+    const OPENS: bool = true;
+
+    async fn run(mut self, tx: &mut dyn Tx) -> Result<Vec<SessionId>> {
+        for session in &mut self.0 {
             tx.insert_session(session).await?;
             for (event_type, detail) in [
                 (

@@ -214,6 +214,7 @@ async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<
 impl Command for Delegate {
     type Outcome = Result<Claims, DelegationDenial>;
     const ISSUES: bool = true;
+    const OPENS: bool = true;
 
     async fn run(mut self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;
@@ -230,8 +231,8 @@ impl Command for Delegate {
             }
         };
         let claims = self.claims(prepared, granted);
-        let session = node(tx, &lineage, &claims, granted.ceiling, &holder);
-        tx.insert_session(&session).await?;
+        let mut session = node(tx, &lineage, &claims, granted.ceiling, &holder);
+        tx.insert_session(&mut session).await?;
         let now = tx.now_millis();
         if is_born_revoked(&self.view, &claims, tx.times()) {
             tx.end_session(&session, EndReason::Revoked, now).await?;
@@ -283,5 +284,6 @@ fn node(tx: &dyn Tx, lineage: &StoredLineage, claims: &Claims, ceiling: UnixSeco
             holder_pod: holder.attested.as_ref().map(|bound| bound.pod_uid.clone()),
         }),
         barred: false,
+        status: None,
     }
 }

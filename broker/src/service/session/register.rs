@@ -258,6 +258,7 @@ impl Register {
             attested: launch.attested.clone(),
             delegated: None,
             barred: false,
+            status: None,
         }
     }
 
@@ -276,6 +277,7 @@ impl Register {
 impl Command for Register {
     type Outcome = Result<Registered, Refused>;
     const ISSUES: bool = true;
+    const OPENS: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let launch = match launch_token_check::read(tx, &self.hash).await? {
@@ -295,8 +297,8 @@ impl Command for Register {
         if let Err(denial) = self.decide(tx, &launch).await? {
             return Ok(Err(Refused::Audited(denial)));
         }
-        let session = self.session(tx, &launch);
-        tx.insert_session(&session).await?;
+        let mut session = self.session(tx, &launch);
+        tx.insert_session(&mut session).await?;
         let now = tx.now_millis();
         if self.is_born_revoked(&session, tx.times()) {
             tx.end_session(&session, EndReason::Revoked, now).await?;

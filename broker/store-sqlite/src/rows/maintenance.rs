@@ -45,8 +45,11 @@ impl Maintenance for SqliteTx<'_> {
             (prune!("launch_tokens", "id", "expires_at"), (passed - HOUR).get()),
             (prune!("nonces", "until, nonce", "until"), long_passed),
             (prune!("revocations", "level, target", "until"), long_passed),
-            // `kept_until` is so long after the end already.
-            (prune!("sessions", "id", "kept_until"), passed.second().get()),
+            // `kept_until` is so long after the end already. Before a row goes its status index is taken back.
+            (
+                prune!("sessions", "id", "kept_until"),
+                passed.second().min(self.swept_until()).get(),
+            ),
         ];
         let mut rows = 0_u64;
         for (statement, limit) in statements {

@@ -8,3 +8,4 @@ mod policy;
 mod revocation;
 pub(crate) mod segments;
 pub(crate) mod session;
+mod status;

@@ -1,5 +1,6 @@
 //! Rows of sessions.
 
+use agentwrit_protocol::status_list::StatusIndex;
 use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, Ttl, UnixMillis, UnixSeconds};
 use agentwrit_store::ViewChange;
 use agentwrit_store::session::{ID_PREFIX, id_prefix};
@@ -9,6 +10,7 @@ use rusqlite::{Row, params};
 
 use crate::columns;
 use crate::error::Operation;
+use crate::indexes::status_index;
 use crate::rows::launch::{attested, from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
@@ -39,9 +41,9 @@ macro_rules! live {
 }
 
 /// How long a row is kept after its last token's end, so that its end can be looked up.
-const KEPT: Ttl = Ttl::seconds(25 * 3600);
+pub(crate) const KEPT: Ttl = Ttl::seconds(25 * 3600);
 /// `kept_until` is a multiple of so many seconds: a renewal that doesn't move it touches no index.
-const KEPT_STEP: i64 = 3600;
+pub(crate) const KEPT_STEP: i64 = 3600;
 
 /// Until when a row is kept at least.
 pub(crate) fn kept_until(last_exp: UnixSeconds) -> UnixSeconds {
@@ -116,6 +118,7 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
         attested: attested(optional("attested")?)?,
         delegated,
         barred: row.get("barred").during(READ)?,
+        status: status_index(row, "status", READ)?,
     })
 }
 
@@ -142,7 +145,10 @@ impl SqliteTx<'_> {
 
 #[async_trait]
 impl Sessions for SqliteTx<'_> {
-    async fn insert_session(&mut self, session: &Session) -> Result<()> {
+    async fn insert_session(&mut self, session: &mut Session) -> Result<()> {
+        // Without them the transaction takes no insertion either.
+        session.status = self.indexes.as_mut().map(|indexes| indexes.draw()).transpose()?;
+        let session = &*session;
         let bound = session.attested.as_ref();
         let delegated = session.delegated.as_ref();
         let above = |delegated: &Delegated| {
@@ -152,8 +158,9 @@ impl Sessions for SqliteTx<'_> {
         self.connection.change(
             "insert_session",
             "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
-             policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred, holder_pod) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, barred, holder_pod, status, \
+             status_set_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+             ?20, ?21, ?22, (SELECT status_set_at FROM sessions WHERE sid = ?18))",
             params![
                 session.sid.as_str(),
                 session.agent_id,
@@ -178,6 +185,7 @@ impl Sessions for SqliteTx<'_> {
                 delegated.map(|delegated| delegated.ceiling.get()),
                 session.barred,
                 delegated.and_then(|delegated| delegated.holder_pod.as_deref()),
+                session.status.map(StatusIndex::number),
             ],
         )?;
         Ok(())
@@ -217,6 +225,9 @@ impl Sessions for SqliteTx<'_> {
         if rows == 0 {
             return Ok(false);
         }
+        if session.status.is_none() {
+            self.give_status_index(&session.sid)?;
+        }
         if kept_until(exp) > kept_until(session.last_exp) {
             let sql = "UPDATE sessions SET kept_until = ? WHERE sid = ?";
             self.connection.change(
@@ -241,17 +252,20 @@ impl Sessions for SqliteTx<'_> {
             _ => None,
         };
         let ended_at = overlap_until.unwrap_or(self.times.judged).get();
+        let set_at = overlap_until.unwrap_or(AT_ONCE);
         let rows = self.connection.change(
             "end_session",
             concat!(
-                "UPDATE sessions SET ended_at = ?, end_reason = ? WHERE sid = ? AND ",
+                "UPDATE sessions SET ended_at = ?1, end_reason = ?2, \
+                 status_set_at = MIN(coalesce(status_set_at, ?4), ?4) WHERE sid = ?3 AND ",
                 not_ended!()
             ),
-            params![ended_at, reason.as_str(), session.sid.as_str(), ended_at],
+            params![ended_at, reason.as_str(), session.sid.as_str(), set_at.get(), ended_at],
         )?;
         if rows == 0 {
             return Ok(false);
         }
+        self.set_bits_below(session, set_at)?;
         self.view_change(ViewChange::SessionEnded {
             sid: session.sid.clone(),
             reason,
@@ -327,7 +341,8 @@ impl Sessions for SqliteTx<'_> {
         most: usize,
     ) -> Result<usize> {
         const OPERATION: &str = "count_delegations";
-        let sql = "SELECT 1 FROM sessions WHERE root = ?1 AND ended_at IS NULL AND last_exp >= ?2 \
+        let sql = "SELECT 1 FROM sessions WHERE root = ?1 AND (ended_at IS NULL OR end_reason = 'superseded') \
+                   AND ended_at IS NULL AND last_exp >= ?2 \
                    AND (?4 IS NULL OR substr(nodes, 1, length(?4)) = ?4) LIMIT ?3";
         // Of what descends from it, the JSON begins so.
         let begins = below.map(|below| format!("[\"{below}\","));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, PodUid, UnixSeconds, lower_hex};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -60,6 +61,7 @@ impl CheckpointSigner for HashSigner {
 #[derive(Debug, Default)]
 pub struct Recorder {
     free: AtomicU64,
+    status_indexes: Mutex<(u32, u32)>,
     min_iat: AtomicI64,
     audited: Mutex<Vec<String>>,
     failed: Mutex<Vec<&'static str>>,
@@ -70,6 +72,11 @@ impl Recorder {
     /// The bytes that the disk had left at the last look.
     pub fn free_bytes(&self) -> u64 {
         self.free.load(Ordering::SeqCst)
+    }
+
+    /// Open status lists, and free indexes in them.
+    pub fn status_indexes(&self) -> (u32, u32) {
+        *self.status_indexes.lock()
     }
 
     /// As of the last load.
@@ -112,6 +119,10 @@ impl StoreObserver for Recorder {
 
     fn disk_free(&self, bytes: u64) {
         self.free.store(bytes, Ordering::SeqCst);
+    }
+
+    fn status_indexes(&self, lists: u32, free: u32) {
+        *self.status_indexes.lock() = (lists, free);
     }
 }
 
@@ -172,6 +183,7 @@ pub fn surroundings() -> (Surroundings, Arc<ManualClock>, Arc<Recorder>) {
         observer: Arc::<Recorder>::clone(&recorder),
         revocations: Arc::<Recorder>::clone(&recorder),
         gate: Arc::new(OpenGate),
+        status_lists: Bounds::default(),
     };
     (surroundings, manual, recorder)
 }

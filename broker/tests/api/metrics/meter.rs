@@ -45,6 +45,8 @@ impl Meter {
             let Some(name) = series.strip_prefix("agentwrit_") else {
                 continue;
             };
+            // It counts down: what is taken is what moves it by one.
+            let moved = if name == "status_indexes_free" { -moved } else { moved };
             if moved != 0 && !timed.iter().any(|timed| name.starts_with(timed)) {
                 let event = name.strip_prefix("audit_events_total{event_type=\"");
                 let name = event.map_or(name.to_owned(), |event| {

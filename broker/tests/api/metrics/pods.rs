@@ -62,6 +62,7 @@ pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
             "tokens_issued_total{scope=\"read:data:x\"}",
             "event agent_registered",
             "event token_issued",
+            "status_indexes_free",
         ];
         // The second takes the place of the first.
         wanted.push(["active_agents", "event agent_superseded"][agents.len() - 1]);

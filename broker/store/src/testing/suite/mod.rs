@@ -11,11 +11,14 @@
 pub mod commits;
 pub mod lives;
 pub mod rows;
+pub mod status;
+pub mod status_bits;
 pub mod trail;
 
 use std::sync::Arc;
 
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::status_list::Bounds;
 use async_trait::async_trait;
 
 use super::{Recorder, surroundings};
@@ -42,7 +45,13 @@ pub struct Bench {
 impl Bench {
     /// Opens the store.
     pub async fn open(opener: &dyn Opener) -> Self {
-        let (surroundings, clock, recorder) = surroundings();
+        Self::open_with(opener, Bounds::default()).await
+    }
+
+    /// Opens the store with so many status indexes.
+    pub async fn open_with(opener: &dyn Opener, status_lists: Bounds) -> Self {
+        let (mut surroundings, clock, recorder) = surroundings();
+        surroundings.status_lists = status_lists;
         Self {
             store: opener.open(surroundings).await,
             clock,
@@ -119,6 +128,13 @@ macro_rules! store_suite {
             rows::a_tombstone_of_a_pod_stays,
             rows::a_pod_whose_task_is_revoked_is_quarantined,
             rows::a_revocation_extends_and_can_be_lifted,
+            status::each_session_has_a_status_index_of_its_own,
+            status::a_command_that_fails_gives_its_indexes_back,
+            status::full_lists_refuse_what_opens_and_nothing_else,
+            status::an_index_is_free_an_hour_after_the_last_token,
+            status::an_index_is_freed_by_the_earlier_of_both_clocks,
+            status_bits::an_end_sets_the_bits_of_all_below,
+            status_bits::a_superseded_session_is_set_when_its_overlap_ends,
             lives::nothing_is_issued_while_the_clock_is_wrong,
             lives::a_store_that_refuses_still_takes_authority_away,
         );
@@ -142,6 +158,8 @@ macro_rules! lasting_store_suite {
             lives::a_mark_of_an_unknown_epoch_makes_a_new_epoch,
             lives::the_mark_of_where_it_stands_changes_nothing,
             lives::a_chain_that_another_key_signed_goes_on,
+            status::a_new_opening_holds_the_same_indexes,
+            status_bits::a_restored_store_sets_all_bits,
         );
     };
 }

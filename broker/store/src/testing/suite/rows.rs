@@ -35,7 +35,7 @@ pub(super) fn launch_token(text: &str) -> LaunchToken {
     }
 }
 
-fn session(sid: &str, jti: &str) -> Session {
+pub(super) fn session(sid: &str, jti: &str) -> Session {
     Session {
         sid: sid.into(),
         agent_id: format!(
@@ -57,6 +57,7 @@ fn session(sid: &str, jti: &str) -> Session {
         attested: None,
         delegated: None,
         barred: false,
+        status: None,
     }
 }
 
@@ -66,7 +67,7 @@ const NEXT: &str = "000010000000000100000000000000cc";
 
 async fn registered(bench: &Bench) {
     bench
-        .commit(|tx| Box::pin(async move { tx.insert_session(&session(SID, JTI)).await }))
+        .commit(|tx| Box::pin(async move { tx.insert_session(&mut session(SID, JTI)).await }))
         .await
         .unwrap();
 }
