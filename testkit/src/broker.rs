@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use crate::answer::{Answer, send_over};
 use crate::keys::claims;
 use crate::setup::Setup;
+use crate::status_bit;
 use crate::{ADMIN_SECRET, START};
 
 /// Who calls a broker without a network.
@@ -227,11 +228,18 @@ impl Broker {
         answer["nonce"].as_str().unwrap().to_owned()
     }
 
-    /// Whether a token is valid.
+    /// Whether a token is valid; its status bit must say nothing else.
     pub async fn stands(&self, token: &str) -> bool {
+        let bit = status_bit::of(&self.state.store, token).await;
         let body = json!({"token": token}).to_string();
         let answer = self.post("/v1/token/validate", body).await.ok();
-        answer["valid"].as_bool().unwrap()
+        let stands = answer["valid"].as_bool().unwrap();
+        // What is refused offline is refused here.
+        assert!(
+            !(stands && bit == Some(true)),
+            "the status bit of a token that stands is set"
+        );
+        stands
     }
 
     pub async fn renew(&self, token: &str) -> Answer {

@@ -61,6 +61,8 @@ mod harness;
 #[cfg(feature = "broker")]
 mod setup;
 #[cfg(feature = "broker")]
+mod status_bit;
+#[cfg(feature = "broker")]
 mod threaded;
 #[cfg(feature = "broker")]
 mod world;

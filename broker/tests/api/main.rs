@@ -44,6 +44,7 @@ mod revoke;
 mod scopes;
 mod shutdown;
 mod startup;
+mod status_lists;
 mod store;
 mod tls;
 mod tls_program;
