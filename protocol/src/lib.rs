@@ -27,6 +27,7 @@ pub mod schema;
 pub mod scope;
 pub mod sensitive;
 pub mod session;
+pub mod signing_keys;
 pub mod spiffe;
 pub mod status_list;
 pub mod store_mark;

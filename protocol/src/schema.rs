@@ -87,6 +87,14 @@ pub struct Hex64(pub String);
 )]
 pub struct Hex128(pub String);
 
+/// 32 bytes in base64url without padding: the thumbprint of a key (RFC 7638), or the key itself.
+#[derive(ToSchema)]
+#[schema(
+    pattern = "^[A-Za-z0-9_-]{43}$",
+    examples("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")
+)]
+pub struct Thumbprint(pub String);
+
 /// A raw Ed25519 public key, in standard base64 with padding.
 #[derive(ToSchema)]
 #[schema(
