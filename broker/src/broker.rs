@@ -10,6 +10,7 @@ use agentwrit_protocol::session::RenewLimits;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_store::Store;
+use agentwrit_tokens::key_source::KeySource;
 use agentwrit_tokens::nonce::NonceIssuer;
 
 use crate::config::Config;
@@ -31,6 +32,8 @@ use crate::service::session::register::Registrar;
 use crate::service::session::renew::Renewer;
 use crate::service::session::revoke::Revoker;
 use crate::service::session::token::TokenIssuer;
+use crate::service::signing_keys::person::KeyAdmin;
+use crate::service::signing_keys::{Followed, KeyFollower};
 use crate::service::stranger_reads::StrangerReads;
 
 /// Put together once and shared by every request. A service gets the parts that it uses from the method of its name.
@@ -60,6 +63,7 @@ pub struct Broker {
     pub(crate) attestation: Option<Arc<Attestation>>,
     /// Monotonic reading at start.
     pub(crate) started: Duration,
+    pub(crate) followed_keys: Followed,
     pub(crate) strangers: StrangerReads,
     pub(crate) recent_launch_tokens: RecentLaunchTokens,
     pub(crate) app_secrets: HashedSecrets,
@@ -167,6 +171,27 @@ impl Broker {
             denials: &self.denials,
             created: &self.metrics.launch_tokens_created,
             max_ttl: self.config.max_ttl,
+        }
+    }
+
+    pub(crate) fn key_follower(&self) -> KeyFollower<'_> {
+        KeyFollower {
+            source: &self.config.signing_keys,
+            keys: &self.tokens.keys,
+            verifier: &self.tokens.verifier,
+            store: &self.store,
+            judging: &self.judging,
+            entropy: self.entropy.as_ref(),
+            times: self.config.key_times(),
+            followed: &self.followed_keys,
+        }
+    }
+
+    pub(crate) fn key_admin(&self) -> KeyAdmin<'_> {
+        KeyAdmin {
+            store: &self.store,
+            follower: self.key_follower(),
+            rotates: matches!(self.config.signing_keys, KeySource::Folder(_)),
         }
     }
 

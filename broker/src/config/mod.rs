@@ -13,8 +13,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use agentwrit_protocol::Ttl;
+use agentwrit_protocol::apps::LONGEST_TTL;
+use agentwrit_protocol::signing_keys::KeyTimes;
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation};
+use agentwrit_tokens::key_source::KeySource;
 
 pub use agentwrit_logging::{LogFormat, LogLevel};
 pub use cidr::Cidr;
@@ -23,6 +26,9 @@ pub use log_level::LevelSource;
 pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{Kind, SETTINGS, Setting, help};
+
+/// Longest that verifiers may keep the public keys.
+const LONGEST_CACHED: Ttl = Ttl::seconds(300);
 
 /// Attestation of pods; off unless both of its settings are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +73,12 @@ pub struct Config {
     pub issuer: String,
     /// `aud`; empty = none.
     pub audience: String,
-    /// PEM file of the signing key.
-    pub signing_key_path: PathBuf,
+    /// Where the signing keys are.
+    pub signing_keys: KeySource,
     /// A missing key is FATAL rather than made.
     pub signing_key_required: bool,
+    /// How long a new signing key is published before it signs.
+    pub key_publish_ahead: Ttl,
     /// Where the store is.
     pub store: StoreLocation,
     /// Answer 503 rather than fall back to memory.
@@ -139,6 +147,19 @@ impl Config {
             session_rate: self.session_rate,
             max_open_delegations: self.max_open_delegations,
         }
+    }
+
+    /// What the life of signing keys depends on.
+    pub(crate) fn key_times(&self) -> KeyTimes {
+        KeyTimes {
+            publish_ahead: self.key_publish_ahead,
+            longest_unremembered: LONGEST_TTL.max(self.app_token_ttl).max(self.admin_token_ttl),
+        }
+    }
+
+    /// How long verifiers may keep the public keys: a new one reaches them before it signs.
+    pub(crate) fn jwks_max_age(&self) -> Ttl {
+        Ttl::seconds(self.key_publish_ahead.get() / 2).capped_at(LONGEST_CACHED)
     }
 
     /// `ttl` under the ceiling.

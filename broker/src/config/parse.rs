@@ -10,6 +10,7 @@ use agentwrit_protocol::spiffe::check_trust_domain;
 use agentwrit_protocol::{Sensitive, Ttl};
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
+use agentwrit_tokens::key_source::KeySource;
 
 use super::file::{ConfigFile, Mode, Places};
 use super::settings::{self as set, Setting};
@@ -248,10 +249,10 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         0 => set::DEFAULT_TTL.default.parse().unwrap_or_default(),
         ttl => ttl,
     });
-    let signing_key_path = PathBuf::from(reader.text_or_default(&set::SIGNING_KEY_PATH));
+    let signing_keys = KeySource::at(Path::new(&reader.text_or_default(&set::SIGNING_KEY_PATH)));
     let store_mark = reader
         .text(&set::STORE_MARK)
-        .map_or_else(|| beside(&signing_key_path, ".mark"), PathBuf::from);
+        .map_or_else(|| beside(signing_keys.path(), ".mark"), PathBuf::from);
     let mut config = Config {
         admin,
         listen: reader.listen(),
@@ -272,8 +273,9 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         accept_clock: false,
         issuer: reader.text_or_default(&set::ISSUER),
         audience: reader.text_or_default(&set::AUDIENCE),
-        signing_key_path,
+        signing_keys,
         signing_key_required: reader.flag(&set::SIGNING_KEY_REQUIRED),
+        key_publish_ahead: reader.seconds(&set::KEY_PUBLISH_SECONDS),
         store: reader.store(),
         store_required: reader.flag(&set::STORE_REQUIRED),
         store_mark,

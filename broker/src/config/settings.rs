@@ -152,9 +152,13 @@ settings! {
     NBF_SKEW_SECONDS = "AA_NBF_SKEW_SECONDS", Seconds(60), "0", "5",
         "nbf of every token is this many seconds before iat, for verifiers whose clock is behind; 0 to 60";
     SIGNING_KEY_PATH = "AA_SIGNING_KEY_PATH", Text, "./signing.key", "/data/signing.key",
-        "PEM file (PKCS#8, Ed25519); made when missing";
+        "PEM file (PKCS#8, Ed25519), made when missing; or, ending with /, a folder of such files that end with .key: a \
+         key set, which can be rotated";
     SIGNING_KEY_REQUIRED = "AA_SIGNING_KEY_REQUIRED", Word, "false", "true",
         "true: a missing key is fatal rather than made";
+    KEY_PUBLISH_SECONDS = "AA_KEY_PUBLISH_SECONDS", Seconds(MOST_SECONDS), "600", "3600",
+        "how long a new signing key is published before it signs, seconds; /.well-known/jwks.json may be kept half as \
+         long, but no longer than 300 s";
     DB_PATH = "AA_DB_PATH", Text, "./data.db", "/data/data.db",
         "SQLite file; explicitly empty: memory only";
     STORE_REQUIRED = "AA_STORE_REQUIRED", Word, "false", "true",

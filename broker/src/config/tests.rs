@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
+use agentwrit_tokens::key_source::KeySource;
 
 use super::settings::Kind;
 use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS};
@@ -52,7 +53,8 @@ fn defaults_are_the_contracts() {
         ("agentwrit.local", "", "")
     );
     assert_eq!(config.store, StoreLocation::File(PathBuf::from("./data.db")));
-    assert_eq!(config.signing_key_path, PathBuf::from("./signing.key"));
+    assert_eq!(config.signing_keys, KeySource::File(PathBuf::from("./signing.key")));
+    assert_eq!(config.key_publish_ahead, Ttl::seconds(600));
     assert_eq!(
         (config.tls.clone(), config.log_level, config.log_format),
         (None, LogLevel::Verbose, LogFormat::Text)

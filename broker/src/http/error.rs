@@ -128,6 +128,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let cause = match error {
             StoreError::Clock => Some("the broker's clock is wrong, see /readyz"),
+            StoreError::SigningKey => Some("the broker holds no key that may sign tokens, see /readyz"),
             StoreError::DiskFull => Some("the broker's disk is full, see /readyz"),
             StoreError::AuditFull => Some("the audit trail is full and can't be exported, see /readyz"),
             StoreError::StatusListsFull => Some("all status lists are full until sessions expire"),

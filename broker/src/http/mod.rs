@@ -1,6 +1,7 @@
 //! HTTP: extractors, handlers, problem responses. Rules live in the services, not here.
 
 mod authorization;
+mod cached;
 mod client_address;
 mod date;
 pub mod error;

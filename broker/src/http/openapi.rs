@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFo
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, OpenApi, PartialSchema, ToSchema};
 
-use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, launch, lifecycle, ops, public, register};
+use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, keys, launch, lifecycle, ops, public, register};
 
 /// The endpoints as their handlers describe them.
 pub fn endpoints() -> utoipa::openapi::OpenApi {
@@ -21,6 +21,7 @@ pub fn endpoints() -> utoipa::openapi::OpenApi {
         public::validate, lifecycle::renew, lifecycle::release, lifecycle::revoke,
         admin::auth, launch::admin,
         apps::register, apps::list, apps::get, apps::update, apps::remove, app_auth::auth, launch::app,
+        keys::list, keys::rotate, keys::retire,
         audit::events,
         public::health, public::jwks, public::discovery, public::openapi, ops::livez, ops::readyz, ops::metrics,
     ),
@@ -30,6 +31,7 @@ pub fn endpoints() -> utoipa::openapi::OpenApi {
         (name = "Tokens", description = "What can be done with a token, and to it."),
         (name = "Admin", description = "Logins and launch tokens, for people."),
         (name = "Apps", description = "Programs that launch agents: their registration, login and launch tokens."),
+        (name = "Keys", description = "The keys that tokens are signed with: looked at, rotated, retired."),
         (name = "Audit", description = "The hash-chained trail of everything that happened."),
         (name = "Kubernetes", description = "Policies and attestation of pods, for the controller and the sidecars."),
         (name = "Operations", description = "Keys, probes, metrics, this document."),
@@ -89,6 +91,15 @@ pub struct AppPath {
     /// The id that registration told.
     #[param(min_length = 1, example = "app-order-service-3f9a1c")]
     pub app_id: String,
+}
+
+/// The path of a signing key.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct KeyPath {
+    /// The id of the key.
+    #[param(value_type = schema::Thumbprint)]
+    pub kid: String,
 }
 
 /// The path of a pod.

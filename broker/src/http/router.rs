@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use http::Method;
 
 use super::error::ApiError;
-use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, launch, lifecycle, ops, public, register};
+use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, keys, launch, lifecycle, ops, public, register};
 use super::layers::access_log::shown_method;
 use crate::broker::AppState;
 
@@ -31,6 +31,9 @@ pub fn api(broker: &AppState) -> Router {
             "/v1/admin/apps/{app_id}",
             get(apps::get).put(apps::update).delete(apps::remove),
         )
+        .route("/v1/admin/keys", get(keys::list))
+        .route("/v1/admin/keys/rotate", post(keys::rotate))
+        .route("/v1/admin/keys/{kid}/retire", post(keys::retire))
         .route("/v1/app/auth", post(app_auth::auth))
         .route("/v1/app/launch-tokens", post(launch::app))
         .route("/v1/audit/events", get(audit::events));

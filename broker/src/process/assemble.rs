@@ -11,7 +11,8 @@ use agentwrit_retention::AuditRetention;
 use agentwrit_server::Source;
 use agentwrit_store::{Store, StoreError};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
-use agentwrit_tokens::key_set::{KeyError, KeySet};
+use agentwrit_tokens::key_set::{KeySet, KeySnapshot};
+use agentwrit_tokens::key_source::KeyError;
 use agentwrit_tokens::nonce::NonceIssuer;
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use agentwrit_tokens::verifier::Verifier;
@@ -25,6 +26,7 @@ use crate::passwords::{AdminSecrets, HashedSecrets};
 use crate::service::denial_auditor::DenialAuditor;
 use crate::service::session::launch_token_check::RecentLaunchTokens;
 use crate::service::session::token::TokenIssuer;
+use crate::service::signing_keys::Followed;
 use crate::service::stranger_reads::StrangerReads;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
@@ -70,8 +72,10 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         attestor,
         status_lists,
     } = surroundings;
-    let keys = KeySet::load_or_create(&config.signing_key_path, config.signing_key_required, entropy.as_ref())?;
-    let keys = Arc::new(keys);
+    let held = config
+        .signing_keys
+        .load_or_create(config.signing_key_required, entropy.as_ref())?;
+    let keys = Arc::new(KeySet::new(KeySnapshot::provisional(held.pairs)));
     let metrics = Arc::new(Metrics::new()?);
     let view = Arc::new(SharedRevocationView::unloaded());
     let (mut compare_key, mut client_key, mut admin_key) = ([0_u8; 32], [0_u8; 32], [0_u8; 32]);
@@ -88,24 +92,15 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         clock: Arc::clone(&clock),
         judging: Arc::clone(&judging),
         entropy: Arc::clone(&entropy),
-        signer: Arc::new(ChainSigner(Arc::clone(&keys))),
+        signer: Arc::new(ChainSigner {
+            keys: Arc::clone(&keys),
+            judging: Arc::clone(&judging),
+            times: config.key_times(),
+        }),
         observer: Arc::<Metrics>::clone(&metrics),
         revocations: Arc::new(ViewFollower(Arc::clone(&view))),
         gate: Arc::<Limits>::clone(&limits),
         status_lists,
-    };
-    let options = OpenOptions {
-        location: config.store.clone(),
-        required: config.store_required,
-        mark: config.store_mark.clone(),
-        signing_key: config.signing_key_path.clone(),
-        key_is_new: keys.made(),
-        max_ttl: config.max_ttl,
-        retention: config.retention.clone(),
-        declared: Declared {
-            restored: config.restored,
-            accept_clock: config.accept_clock,
-        },
     };
     let attestation = match &config.attest {
         Some(settings) => {
@@ -116,7 +111,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         }
         None => None,
     };
-    let store = Store::new(SqliteStore::open(options, surroundings).await?);
+    let store = Store::new(SqliteStore::open(open_options(&config, held.made), surroundings).await?);
     metrics.audit_events_loaded.set(store.event_count());
     tracing::info!(target: "STORE", component = "Load", count = store.event_count(), "audit events loaded");
     let retention = AuditRetention::new(
@@ -138,15 +133,16 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         issuer: config.issuer.clone(),
         audience: config.audience.clone(),
         nbf_skew: config.nbf_skew,
-        keys,
+        keys: Arc::clone(&keys),
         view,
     };
-    Ok(Arc::new(Broker {
+    let broker = Arc::new(Broker {
         denials: DenialAuditor::new(store.clone(), Arc::clone(&limits), Arc::clone(&metrics)),
         limits,
         started: clock.monotonic(),
         ids: IdGenerator::new(Arc::clone(&clock), Arc::clone(&entropy)),
-        nonces: NonceIssuer::new(*tokens.keys.nonce_key(), Arc::clone(&entropy)),
+        nonces: NonceIssuer::new(keys, Arc::clone(&entropy)),
+        followed_keys: Followed::default(),
         app_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
         admin_secrets: AdminSecrets::new(compare_key, admin_key),
         config,
@@ -161,7 +157,28 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         retention,
         attestation,
         stopping: AtomicBool::new(false),
-    }))
+    });
+    // Before anything is signed. A store that can't be opened yet is looked at each second.
+    if let Err(error) = broker.key_follower().follow().await {
+        tracing::warn!(target: "KEYS", component = "Follow", error = %error, "the signing keys are not known to the store yet");
+    }
+    Ok(broker)
+}
+
+fn open_options(config: &Config, key_is_new: bool) -> OpenOptions {
+    OpenOptions {
+        location: config.store.clone(),
+        required: config.store_required,
+        mark: config.store_mark.clone(),
+        signing_key: config.signing_keys.path().to_owned(),
+        key_is_new,
+        max_ttl: config.max_ttl,
+        retention: config.retention.clone(),
+        declared: Declared {
+            restored: config.restored,
+            accept_clock: config.accept_clock,
+        },
+    }
 }
 
 /// The limit of `TokenReview`s, as attestation asks for it.

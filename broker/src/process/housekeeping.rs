@@ -8,8 +8,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::clock_watch;
 use crate::broker::{AppState, Broker};
+use crate::service::signing_keys::FollowError;
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
+const KEYS_EVERY: Duration = Duration::from_secs(1);
 const CLOCK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
@@ -19,6 +21,7 @@ pub async fn run(broker: AppState) {
     tokio::join!(
         run_timers(&broker),
         shorten_trail_regularly(&broker),
+        follow_keys(&broker),
         broker.retention.run()
     );
 }
@@ -30,6 +33,32 @@ async fn shorten_trail_regularly(broker: &Broker) {
     loop {
         timer.tick().await;
         shorten(broker, WHOLE_EVENTS).await;
+    }
+}
+
+/// Looks once which keys there are.
+///
+/// # Errors
+/// What is wrong with them, in words. A store that is away is logged by itself.
+pub async fn look_at_keys(broker: &Broker) -> Result<(), String> {
+    match broker.key_follower().follow().await {
+        Ok(()) | Err(FollowError::Store(_)) => Ok(()),
+        Err(problem) => Err(problem.to_string()),
+    }
+}
+
+/// Looks each second which keys there are. A problem is logged when it begins.
+async fn follow_keys(broker: &Broker) {
+    let mut timer = tokio::time::interval(KEYS_EVERY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut logged = None;
+    loop {
+        timer.tick().await;
+        let text = look_at_keys(broker).await.err();
+        if let Some(problem) = text.as_deref().filter(|text| logged.as_deref() != Some(*text)) {
+            tracing::warn!(target: "KEYS", component = "Follow", problem, "the signing keys stay as they are");
+        }
+        logged = text;
     }
 }
 

@@ -14,7 +14,6 @@ use agentwrit_protocol::wire::WIRE_VERSION;
 use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
 use agentwrit_store::{StoreError, StoreLocation};
-use agentwrit_tokens::key_set::KeySet;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::{self, BackupTask, Task};
@@ -214,7 +213,7 @@ fn check_files(config: &Config) -> (Option<Tls>, Vec<String>) {
         failures.push(error.to_string());
         None
     });
-    if let Err(error) = KeySet::check(&config.signing_key_path, config.signing_key_required) {
+    if let Err(error) = config.signing_keys.load(config.signing_key_required) {
         failures.push(error.to_string());
     }
     (tls, failures)

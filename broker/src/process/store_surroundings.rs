@@ -2,29 +2,47 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
+use agentwrit_protocol::signing_keys::{KeyTimes, SigningKeys};
+use agentwrit_protocol::{JudgingClock, UnixSeconds};
 
-use agentwrit_store::{BoxError, CheckpointSigner, RevocationListener, ViewChange};
-use agentwrit_tokens::key_set::KeySet;
+use agentwrit_store::{BoxError, CheckpointSigner, RevocationListener, SignedStatement, SigningKey, ViewChange};
+use agentwrit_tokens::key_set::{KeySet, Signed};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 
-/// Signs the audit chain with the signing key.
-pub(crate) struct ChainSigner(pub(crate) Arc<KeySet>);
+use crate::service::signing_keys::snapshot;
+
+/// Signs the audit chain with the signing keys.
+pub(crate) struct ChainSigner {
+    pub(crate) keys: Arc<KeySet>,
+    pub(crate) judging: Arc<JudgingClock>,
+    pub(crate) times: KeyTimes,
+}
 
 impl CheckpointKeys for ChainSigner {
     fn check(&self, kid: &str, message: &str, signature: &str) -> SignatureCheck {
-        self.0.check(kid, message, signature)
+        self.keys.check(kid, message, signature)
     }
 }
 
 impl CheckpointSigner for ChainSigner {
-    fn kid(&self) -> &str {
-        self.0.kid()
+    fn sign(&self, message: &str) -> Result<SignedStatement, BoxError> {
+        let Signed { kid, signature } = self.keys.sign_statement(message)?;
+        Ok(SignedStatement { kid, signature })
     }
 
-    fn sign_detached(&self, message: &str) -> Result<String, BoxError> {
-        Ok(self.0.sign_detached(message)?)
+    fn learn(&self, keys: &[SigningKey]) {
+        // Of a new store nothing is known yet.
+        if !keys.is_empty() {
+            let now = self.judging.times().judged.second();
+            let held = self.keys.current().held().to_vec();
+            let known = SigningKeys(keys.to_vec());
+            self.keys.replace(snapshot(held, &known, now, self.times));
+        }
+    }
+
+    fn can_sign_tokens(&self) -> bool {
+        self.keys.can_sign()
     }
 }
 

@@ -3,7 +3,7 @@
 use agentwrit_protocol::JudgingClock;
 use agentwrit_protocol::wire::ChallengeResponse;
 use agentwrit_store::{Store, StoreError};
-use agentwrit_tokens::nonce::{NONCE_TTL, NonceIssuer};
+use agentwrit_tokens::nonce::{NONCE_TTL, NonceError, NonceIssuer};
 
 use super::error::Internal;
 
@@ -17,7 +17,12 @@ pub(crate) fn challenge(
         return Err(StoreError::NotOpen.into());
     }
     Ok(ChallengeResponse {
-        nonce: nonces.issue(&store.epoch(), judging.times().judged)?,
+        nonce: nonces
+            .issue(&store.epoch(), judging.times().judged)
+            .map_err(|error| match error {
+                NonceError::Entropy(error) => Internal::from(error),
+                NonceError::Key(_) => StoreError::SigningKey.into(),
+            })?,
         expires_in: NONCE_TTL,
     })
 }

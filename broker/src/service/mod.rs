@@ -14,4 +14,5 @@ pub(crate) mod origin;
 pub(crate) mod rate_limit;
 pub(crate) mod scope_limits;
 pub(crate) mod session;
+pub(crate) mod signing_keys;
 pub(crate) mod stranger_reads;

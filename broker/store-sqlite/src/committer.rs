@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::Clock;
+use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::audit::Checkpoint;
 use agentwrit_store::Outage;
-use agentwrit_store::{Compared, Job, Remembered, Result, StoreError, StoreLocation};
+use agentwrit_store::{Compared, EventDraft, Job, Remembered, Result, StoreError, StoreLocation};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Operation;
 use super::identity::Identity;
 use super::open::{Opened, lacks_room, open, probe};
-use super::restored::{Finding, Rule, begin_anew, judge};
+use super::restored::{Finding, Rule, begin_anew, begin_by_person, judge};
 use super::revocation_changes::load_changes;
 use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
@@ -28,6 +29,8 @@ pub(crate) enum Message {
     Reopen,
     /// Compare the store with what is remembered of it outside.
     Compare(Remembered, oneshot::Sender<Result<Compared>>),
+    /// A person begins an epoch, with this event.
+    BeginEpoch(Box<EventDraft>, oneshot::Sender<Result<StoreMark>>),
     /// The broker stops: close the store and confirm.
     Close(oneshot::Sender<Result<()>>),
 }
@@ -75,6 +78,12 @@ impl Committer {
                         tracing::trace!(target: "STORE", component = "Mark", "nobody waits for the answer");
                     }
                 }
+                Message::BeginEpoch(event, reply) => {
+                    let begun = self.begin_epoch(*event);
+                    if reply.send(begun).is_err() {
+                        tracing::trace!(target: "STORE", component = "Epoch", "nobody waits for the answer");
+                    }
+                }
                 Message::Close(done) => return self.close(done),
             }
         }
@@ -89,7 +98,7 @@ impl Committer {
         while jobs.len() < BATCH {
             match self.queue.try_recv() {
                 Ok(Message::Job(job)) => jobs.push(job),
-                Ok(message @ (Message::Close(_) | Message::Compare(..))) => {
+                Ok(message @ (Message::Close(_) | Message::Compare(..) | Message::BeginEpoch(..))) => {
                     next = Some(message);
                     break;
                 }
@@ -269,15 +278,44 @@ impl Committer {
             before.made = made == before.epoch && matches!(rule, Rule::UnknownEpoch | Rule::UnreadableMark);
             let Opened { connection, head, .. } = opened;
             let identity = begin_anew(connection, head, &before, &finding, &self.shared)?;
-            let changes = load_changes(connection, self.shared.judging.observe())?;
-            self.shared.load_revocations(identity.min_iat, changes);
-            self.shared.status.stands(identity.epoch, head);
-            self.keep_mark();
+            self.stand_by(identity)?;
         }
         Ok(Compared {
             mark: self.shared.status.mark(),
             restored: rule.is_some(),
         })
+    }
+
+    /// Begins an epoch for a person.
+    fn begin_epoch(&mut self, event: EventDraft) -> Result<StoreMark> {
+        let begun = self.begun_epoch(event);
+        if let Err(error) = &begun
+            && self.opened.take().is_some()
+        {
+            // As for a comparison.
+            self.report(error);
+            self.reopen();
+        }
+        begun
+    }
+
+    fn begun_epoch(&mut self, event: EventDraft) -> Result<StoreMark> {
+        let opened = self.opened.as_mut().ok_or(StoreError::NotOpen)?;
+        let Opened { connection, head, .. } = opened;
+        let before = Identity::of(connection, self.shared.status.mark().epoch)?;
+        let identity = begin_by_person(connection, head, &before, event, &self.shared)?;
+        self.stand_by(identity)?;
+        Ok(self.shared.status.mark())
+    }
+
+    /// Tells everybody of the epoch that has begun.
+    fn stand_by(&mut self, identity: Identity) -> Result<()> {
+        let opened = self.opened.as_mut().ok_or(StoreError::NotOpen)?;
+        let changes = load_changes(&opened.connection, self.shared.judging.observe())?;
+        self.shared.load_revocations(identity.min_iat, changes);
+        self.shared.status.stands(identity.epoch, &opened.head);
+        self.keep_mark();
+        Ok(())
     }
 
     fn retry(&mut self) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::wall_clock::is_wrong;
 use agentwrit_store::{
     Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, StoreLocation, Surroundings,
@@ -153,6 +154,9 @@ impl StoreBackend for SqliteStore {
         if job.issues() && is_wrong(self.shared.judging.times(), status.min_iat()) {
             return Err(StoreError::Clock);
         }
+        if job.issues() && !self.shared.signer.can_sign_tokens() {
+            return Err(StoreError::SigningKey);
+        }
         if !job.uses_reserves() && self.refuses() {
             return Err(StoreError::AuditFull);
         }
@@ -265,6 +269,12 @@ impl StoreBackend for SqliteStore {
         let remembered = mark.map_or(Remembered::Nothing, Remembered::from_text);
         let (reply, answer) = oneshot::channel();
         self.send(Message::Compare(remembered, reply))?;
+        answer.await.map_err(|_| StoreError::NotOpen)?
+    }
+
+    async fn begin_epoch(&self, event: EventDraft) -> Result<StoreMark> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::BeginEpoch(Box::new(event), reply))?;
         answer.await.map_err(|_| StoreError::NotOpen)?
     }
 

@@ -89,6 +89,9 @@ fn end_the_future(connection: &Connection, times: Times, min_iat: UnixSeconds) -
     connection.change(OPERATION, sql, [AT_ONCE.get()])?;
     let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
     connection.change(OPERATION, sql, [times.wall.get()])?;
+    // A key that it has dated ahead would not sign until then.
+    let sql = "UPDATE signing_keys SET published_at = ?1, signs_from = ?1 WHERE published_at > ?1";
+    connection.change(OPERATION, sql, [times.wall.second().get()])?;
     let sql = "UPDATE sessions SET prev_over = ?1 WHERE prev_over > ?2";
     connection
         .change(OPERATION, sql, [AT_ONCE.get(), times.wall.get()])

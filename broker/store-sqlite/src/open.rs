@@ -26,6 +26,7 @@ use crate::disk::space::Space;
 use crate::disk::stale_wal;
 use crate::facts;
 use crate::rows::segments::reusable_bytes;
+use crate::rows::signing_keys;
 
 /// How long to wait while another process holds the write lock, which none should: ours is the one writer. A batch that
 /// fails waits up to three times (BEGIN, the probe, opening again), and its callers with it.
@@ -168,6 +169,7 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     migrate(&connection)?;
     shared.judging.load(facts::high_water(&connection)?);
     let forgetful = matches!(kind, StoreLocation::File(_)) && shared.memory_run.noted();
+    shared.signer.learn(&signing_keys::all(&connection)?);
     let mut head = verify_tail(&connection, shared.signer.as_ref())?;
     head.kept = segments::load(&mut connection, shared.retention.cut())?;
     // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.

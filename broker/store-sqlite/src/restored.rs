@@ -80,23 +80,63 @@ pub(super) fn begin_anew(
     finding: &Finding,
     shared: &Shared,
 ) -> Result<Identity> {
+    let epoch = new_epoch(shared)?;
+    let present = head.mark(before.epoch.clone());
+    let detail = describe(finding, &present, &epoch);
+    let event = EventDraft::success(EventType::StoreRestored, detail.clone());
+    // The mark has been taken note of: seen once more, it says nothing new.
+    let noted = match &finding.remembered {
+        Remembered::Mark(mark) => Some(mark.epoch.as_str()),
+        _ => None,
+    };
+    let identity = begin_epoch(connection, head, before, (epoch, noted), event, shared)?;
+    let rule = finding.rule.as_str();
+    shared.observer.restored(rule);
+    tracing::warn!(target: "STORE", component = "Restore", rule, detail,
+        "the store was put back from a copy: all tokens of before are refused; revoke, and deregister, once more \
+         what was since the copy was made");
+    Ok(identity)
+}
+
+/// Begins an epoch because a person says so, with this event.
+pub(super) fn begin_by_person(
+    connection: &mut Connection,
+    head: &mut ChainHead,
+    before: &Identity,
+    mut event: EventDraft,
+    shared: &Shared,
+) -> Result<Identity> {
+    let epoch = new_epoch(shared)?;
+    event.detail = format!("{}; old epoch={}; new epoch={epoch}", event.detail, before.epoch);
+    let identity = begin_epoch(connection, head, before, (epoch, None), event, shared)?;
+    tracing::warn!(target: "STORE", component = "Epoch", epoch = identity.epoch,
+        "a person began a new epoch: all tokens of before are refused");
+    Ok(identity)
+}
+
+/// Refuses all tokens and launch tokens of before, with the event that tells of it, under a new epoch; `noted` is
+/// another epoch that is known from now on.
+fn begin_epoch(
+    connection: &mut Connection,
+    head: &mut ChainHead,
+    before: &Identity,
+    (epoch, noted): (String, Option<&str>),
+    event: EventDraft,
+    shared: &Shared,
+) -> Result<Identity> {
     let now = if before.fresh || before.made {
         before.min_iat
     } else {
         next_second(shared)
     };
     let min_iat = now.max(before.min_iat);
-    let epoch = new_epoch(shared)?;
-    let present = head.mark(before.epoch.clone());
-    let detail = describe(finding, &present, &epoch);
     let transaction = begin(connection, OPERATION)?;
-    remember_epoch(&transaction, &before.epoch)?;
-    // The mark has been taken note of: seen once more, it says nothing new.
-    if let Remembered::Mark(mark) = &finding.remembered {
-        remember_epoch(&transaction, &mark.epoch)?;
+    for known in std::iter::once(before.epoch.as_str()).chain(noted) {
+        remember_epoch(&transaction, known)?;
     }
     facts::write(&transaction, MetaKey::Epoch, &epoch)?;
     facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
+    facts::write(&transaction, MetaKey::EpochDue, "")?;
     if !before.made {
         // Also for commands that wait already, and whose bearers were looked at before: agents start over.
         let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded', status_set_at = ?1 \
@@ -105,16 +145,10 @@ pub(super) fn begin_anew(
         let sql = "UPDATE launch_tokens SET expires_at = ?1 WHERE expires_at > ?1";
         transaction.change(OPERATION, sql, [shared.clock.unix_millis().get()])?;
     }
-    let event = EventDraft::success(EventType::StoreRestored, detail.clone());
     let links = append_event(&transaction, head, shared, event)?;
     transaction.commit().during(OPERATION)?;
     shared.observer.audited(&links.event_types());
     *head = links.head;
-    let rule = finding.rule.as_str();
-    shared.observer.restored(rule);
-    tracing::warn!(target: "STORE", component = "Restore", rule, detail,
-        "the store was put back from a copy: all tokens of before are refused; revoke, and deregister, once more \
-         what was since the copy was made");
     Ok(Identity {
         epoch,
         min_iat,

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0011_current_tokens.sql"),
     include_str!("schema/0012_short_events.sql"),
     include_str!("schema/0013_status.sql"),
+    include_str!("schema/0014_signing_keys.sql"),
 ];
 /// The schema that they lead to.
 pub(crate) const LATEST: usize = MIGRATIONS.len();

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use agentwrit_protocol::StoreMark;
 use async_trait::async_trait;
 
 use super::{Compared, DiskSpace, EventDraft, Job, Result};
@@ -48,7 +49,8 @@ pub trait StoreBackend: Any + Send + Sync {
     ///
     /// # Errors
     /// When it can't be taken; it is then dropped without having run. With
-    /// [`StoreError::Clock`](super::StoreError::Clock) when it issues something while the wall clock is wrong.
+    /// [`StoreError::Clock`](super::StoreError::Clock) when it issues something while the wall clock is wrong, with
+    /// [`StoreError::SigningKey`](super::StoreError::SigningKey) when it does while no token can be signed.
     fn submit(&self, job: Box<dyn Job>) -> Result<()>;
 
     /// Runs a job that only reads, and finishes it. It doesn't hold up commits where that can be avoided.
@@ -106,6 +108,13 @@ pub trait StoreBackend: Any + Send + Sync {
     /// # Errors
     /// When the store is not open or fails.
     async fn compare(&self, mark: Option<&str>) -> Result<Compared>;
+
+    /// Begins a new epoch because a person says so, with this event: all tokens and launch tokens of before are
+    /// refused, and agents start over. `EpochDue` is emptied. Also while the store only takes authority away.
+    ///
+    /// # Errors
+    /// When the store is not open or fails.
+    async fn begin_epoch(&self, event: EventDraft) -> Result<StoreMark>;
 
     /// Commits what waits, closes the store, and answers when that is done; once.
     ///

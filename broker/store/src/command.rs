@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Apps, AuditQuery, AuditSink, LaunchTokens, Maintenance, Meta, Nonces, Policies, Result, Revocations, Segments,
-    Sessions, StatusLists, TxClock,
+    Sessions, SigningKeyRecords, StatusLists, TxClock,
 };
 
 /// How much may be written.
@@ -25,6 +25,7 @@ pub trait Tx:
     + Nonces
     + Policies
     + Meta
+    + SigningKeyRecords
     + Maintenance
     + Segments
     + AuditSink
@@ -44,6 +45,8 @@ impl<T> Tx for T where
         + Nonces
         + Policies
         + Meta
+        + SigningKeyRecords
+        + SigningKeyRecords
         + Maintenance
         + Segments
         + AuditSink

@@ -82,6 +82,9 @@ pub enum StoreError {
     /// The wall clock is behind the high-water mark: nothing is issued by it.
     #[error("the wall clock is more than five minutes behind the store's high-water mark: nothing is issued")]
     Clock,
+    /// No key is held that may sign tokens: nothing is issued.
+    #[error("no signing key is held that may sign tokens: nothing is issued")]
+    SigningKey,
     /// The disk is full: what is left is for what takes authority away.
     #[error("the disk is full: only what takes authority away is still written")]
     DiskFull,
@@ -126,6 +129,7 @@ impl StoreError {
             Self::File { .. } => "file",
             Self::Mark { .. } => "mark",
             Self::Clock => "clock",
+            Self::SigningKey => "signing_key",
             Self::DiskFull => "disk_full",
             Self::RolledBack => "rolled_back",
             Self::NotOpen => "not_open",

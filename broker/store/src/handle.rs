@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use agentwrit_protocol::StoreMark;
 use async_trait::async_trait;
 
 use super::command::{Closure, TxFuture};
@@ -149,6 +150,15 @@ impl Store {
     /// When the store is not open or fails.
     pub async fn compare(&self, mark: Option<&str>) -> Result<Compared> {
         self.backend.compare(mark).await
+    }
+
+    /// Begins a new epoch because a person says so, with this event: all tokens and launch tokens of before are
+    /// refused, and agents start over.
+    ///
+    /// # Errors
+    /// When the store is not open or fails.
+    pub async fn begin_epoch(&self, event: EventDraft) -> Result<StoreMark> {
+        self.backend.begin_epoch(event).await
     }
 
     /// Commits what waits, closes the store, and answers when that is done; once.

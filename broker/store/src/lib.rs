@@ -25,6 +25,7 @@ mod remembered;
 pub mod revocation;
 pub mod segment;
 pub mod session;
+pub mod signing_keys;
 pub mod status;
 mod stored_word;
 mod surroundings;
@@ -32,6 +33,7 @@ mod surroundings;
 pub mod testing;
 
 pub use agentwrit_protocol::revocation_change::ViewChange;
+pub use agentwrit_protocol::signing_keys::SigningKey;
 pub use apps::{AppRecord, Apps};
 pub use audit::{
     Asker, AuditQuery, AuditSink, DenialDraft, DenialGate, Draft, EventDraft, EventFilter, EventPage, FilterColumn,
@@ -54,6 +56,7 @@ pub use remembered::{Compared, Remembered};
 pub use revocation::{Revocation, RevocationLevel, Revocations};
 pub use segment::{Retention, Segment, Segments, WhenFull};
 pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
+pub use signing_keys::SigningKeyRecords;
 pub use status::StatusLists;
 pub use stored_word::FromStored;
-pub use surroundings::{CheckpointSigner, RevocationListener, StoreObserver, Surroundings};
+pub use surroundings::{CheckpointSigner, RevocationListener, SignedStatement, StoreObserver, Surroundings};

@@ -27,6 +27,11 @@ pub enum MetaKey {
     Shortened,
     /// Id of the last shared row of events that was looked at, whether any event needs it.
     WhoSwept,
+    /// A person's wish for another signing key: how many there were, and the Unix second.
+    KeyRotation,
+    /// Set while a leaked signing key is retired and the epoch that its end begins has not begun: id of the key, and who
+    /// retired it. The new epoch empties it.
+    EpochDue,
     /// Written to see whether the store takes a write; means nothing.
     WriteProbe,
 }
@@ -45,6 +50,8 @@ impl MetaKey {
             Self::AuditFirst => "audit_first",
             Self::Shortened => "shortened",
             Self::WhoSwept => "who_swept",
+            Self::KeyRotation => "key_rotation",
+            Self::EpochDue => "epoch_due",
             Self::WriteProbe => "write_probe",
         }
     }

@@ -7,18 +7,30 @@ use agentwrit_protocol::audit::CheckpointKeys;
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, UnixSeconds};
 
-use super::{BoxError, DenialGate, ViewChange};
+use super::{BoxError, DenialGate, SigningKey, ViewChange};
+
+/// A signature over a text, and the key that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedStatement {
+    /// Id of the key.
+    pub kid: String,
+    /// base64url without padding.
+    pub signature: String,
+}
 
 /// Signs checkpoints of the audit chain, and checks those that it or another key has signed.
 pub trait CheckpointSigner: CheckpointKeys + Send + Sync {
-    /// Id of the key that it signs with.
-    fn kid(&self) -> &str;
-
-    /// The signature over a text, base64url without padding.
+    /// Signs a text.
     ///
     /// # Errors
     /// When the cryptographic library fails.
-    fn sign_detached(&self, message: &str) -> Result<String, BoxError>;
+    fn sign(&self, message: &str) -> Result<SignedStatement, BoxError>;
+
+    /// Learns the public keys of a store that is being opened, before its trail is checked.
+    fn learn(&self, keys: &[SigningKey]);
+
+    /// Whether tokens can be signed: a command that issues something is refused otherwise.
+    fn can_sign_tokens(&self) -> bool;
 }
 
 /// Hears what the store does, for metrics. Called on the store's own threads: it must not block.

@@ -30,6 +30,7 @@ mod event_bounds;
 mod exposition;
 mod front;
 mod hello;
+mod keys;
 mod lifecycle;
 mod limits;
 mod metrics;

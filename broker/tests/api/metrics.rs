@@ -34,9 +34,10 @@ const CONTRACT: [(&str, &str, &str); 12] = [
     ("agentwrit_db_errors_total", "counter", "operation"),
     ("agentwrit_audit_events_loaded", "gauge", ""),
 ];
-const ENDPOINTS: [&str; 21] = [
+const ENDPOINTS: [&str; 22] = [
     "admin_apps",
     "admin_auth",
+    "admin_keys",
     "admin_launch_tokens",
     "app_auth",
     "app_launch_tokens",
@@ -75,6 +76,7 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
     let held = meter.harness.events("").await.len();
     assert!(held >= 1000, "{held}");
     retained(&mut meter).await;
+    keys(&mut meter).await;
 
     let all = Exposition::of(&meter.harness).await;
     let set = |values: &[&'static str]| values.iter().copied().collect::<BTreeSet<_>>();
@@ -213,6 +215,27 @@ async fn admin(meter: &mut Meter) {
     let answer = meter.harness.post_as(&admin, "/v1/admin/launch-tokens", "{}").await;
     assert_eq!(answer.status, 400);
     meter.moved(&["event launch_token_denied"]).await;
+}
+
+/// Another signing key, and the end of all tokens of the first.
+async fn keys(meter: &mut Meter) {
+    meter.deltas().await;
+    let first = meter.harness.state.tokens.keys.kid();
+    let admin = meter.harness.admin().await;
+    let answer = meter.harness.post_as(&admin, "/v1/admin/keys/rotate", "").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let path = format!("/v1/admin/keys/{first}/retire");
+    meter.harness.post_as(&admin, &path, r#"{"now":true}"#).await.ok();
+    let deltas = meter.deltas().await;
+    for (event, count) in [
+        ("key_rotation_requested", 1),
+        ("key_published", 2),
+        ("key_retired", 1),
+        ("epoch_begun", 1),
+    ] {
+        assert_eq!(deltas.get(&format!("event {event}")), Some(&count), "{deltas:?}");
+    }
+    meter.harness.forget_admin();
 }
 
 /// Registrations, renewals, delegations and releases; the token of an agent that still lives.

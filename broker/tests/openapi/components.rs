@@ -76,7 +76,14 @@ pub fn add_to(components: &mut Components) {
             reference::<RequestId>(),
         ),
         always("X-Content-Type-Options", "No sniffing.", constant("nosniff")),
-        always("Cache-Control", "Nothing may be kept.", constant("no-store")),
+        always(
+            "Cache-Control",
+            "`no-store`, but for public documents that may be kept for a while.",
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^(no-store|public, max-age=[0-9]+)$"))
+                .examples(["no-store"]),
+        ),
         always("X-Frame-Options", "Not in a frame.", constant("DENY")),
         sometimes(
             "Strict-Transport-Security",

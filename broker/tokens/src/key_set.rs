@@ -1,179 +1,214 @@
-//! The signing key: thumbprint, JWKS, signatures, and the keys derived from it.
+//! The keys that tokens are signed with and checked against: one signs, others are published before or after it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
-use agentwrit_protocol::lower_hex;
-use aws_lc_rs::signature::{Ed25519KeyPair, Signature};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::SigningKey;
-use jsonwebtoken::{Algorithm, DecodingKey};
-use sha2::{Digest, Sha256};
+use parking_lot::RwLock;
 
-use crate::mac::mac;
+pub use crate::key_pair::{KeyPair, PublicKey, RefusedKey, SigningError};
 
-/// A signature in base64url without padding, bytes.
-const ENCODED_SIGNATURE: usize = 86;
-
-/// Why there is no signing key.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// `AA_SIGNING_KEY_REQUIRED` and no file.
-    #[error("signing key: {path} does not exist and AA_SIGNING_KEY_REQUIRED is true")]
-    Missing {
-        /// The file.
-        path: String,
-    },
-    /// The file can't be read or made.
-    #[error("signing key: {path}: {source}")]
-    File {
-        /// The file.
-        path: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file holds something else.
-    #[error("signing key: {path} must be a PEM block PRIVATE KEY with an Ed25519 key in PKCS#8")]
-    Format {
-        /// The file.
-        path: String,
-    },
-    /// No randomness to make one.
-    #[error("signing key: {0}")]
-    Entropy(#[from] agentwrit_protocol::EntropyError),
-    /// The cryptographic library refused it.
-    #[error("signing key: the library refuses it")]
-    Refused,
+/// Which keys there are at one time. It never changes: [`KeySet::replace`]
+/// puts another one in its place.
+#[derive(Debug, Clone, Default)]
+pub struct KeySnapshot {
+    /// Keys that this process can sign with, the newest first.
+    held: Vec<Arc<KeyPair>>,
+    /// The one of them that signs tokens.
+    signer: Option<Arc<KeyPair>>,
+    /// Tokens that were signed with these are accepted; the newest first.
+    published: Vec<PublicKey>,
+    /// Id of the key that a token without `kid` is taken to be of.
+    active: String,
+    /// Every key that ever was, for the statements in the audit trail.
+    all: BTreeMap<String, PublicKey>,
 }
 
-/// The cryptographic library failed to sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the library can't sign")]
-pub struct SigningError;
-
-/// The keys that tokens are signed with and checked against.
-pub struct KeySet {
-    kid: String,
-    x: String,
-    encoded_header: String,
-    signing: Ed25519KeyPair,
-    verifying: DecodingKey,
-    nonce_key: [u8; 32],
-    pub(crate) made: bool,
-}
-
-impl std::fmt::Debug for KeySet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeySet").field("kid", &self.kid).finish_non_exhaustive()
+impl KeySnapshot {
+    /// The keys that are held, the newest first; the one of them that signs; the published ones, the newest first, of
+    /// which `active` is the one that signs, here or elsewhere; and those of before.
+    pub fn of(
+        held: Vec<Arc<KeyPair>>,
+        signer: Option<&Arc<KeyPair>>,
+        published: Vec<PublicKey>,
+        active: &str,
+        former: impl IntoIterator<Item = PublicKey>,
+    ) -> Self {
+        let public = held.iter().map(|pair| pair.public().clone());
+        let all = former.into_iter().chain(public).chain(published.iter().cloned());
+        Self {
+            all: all.map(|key| (key.kid().to_owned(), key)).collect(),
+            signer: signer.cloned(),
+            active: active.to_owned(),
+            published,
+            held,
+        }
     }
+
+    /// Keys that are held, in the order in which they were given.
+    pub fn held(&self) -> &[Arc<KeyPair>] {
+        &self.held
+    }
+
+    /// Whether the key with this id is held.
+    pub fn holds(&self, kid: &str) -> bool {
+        self.held.iter().any(|pair| pair.kid() == kid)
+    }
+
+    /// The keys before the store is known: one key does everything, and of several it isn't known yet which signs.
+    pub fn provisional(held: Vec<Arc<KeyPair>>) -> Self {
+        let only = match held.as_slice() {
+            [only] => Some(Arc::clone(only)),
+            _ => None,
+        };
+        let published = held.iter().map(|pair| pair.public().clone()).collect();
+        let active = only.as_ref().map_or("", |only| only.kid());
+        Self::of(held, only.as_ref(), published, active, [])
+    }
+
+    /// The published key with this id; none, or an empty one, means the active key.
+    fn published(&self, kid: Option<&str>) -> Option<&PublicKey> {
+        let kid = kid.filter(|kid| !kid.is_empty()).unwrap_or(&self.active);
+        self.published.iter().find(|key| key.kid() == kid)
+    }
+}
+
+/// The keys as the whole process shares them; they are replaced while it runs.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    current: RwLock<Arc<KeySnapshot>>,
+}
+
+/// A statement that was signed, and the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// Id of the key.
+    pub kid: String,
+    /// base64url without padding.
+    pub signature: String,
 }
 
 impl KeySet {
-    /// The key set of one seed.
+    /// A set that begins with these keys.
+    pub fn new(keys: KeySnapshot) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(keys)),
+        }
+    }
+
+    /// The set of one seed.
     ///
     /// # Errors
     /// When the cryptographic library refuses it.
-    pub fn new(seed: &[u8; 32]) -> Result<Self, KeyError> {
-        let public = SigningKey::from_bytes(seed).verifying_key().to_bytes();
-        let x = URL_SAFE_NO_PAD.encode(public);
-        let thumbprint = Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
-        let kid = URL_SAFE_NO_PAD.encode(thumbprint);
-        let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":"{kid}"}}"#);
-        Ok(Self {
-            encoded_header: URL_SAFE_NO_PAD.encode(header),
-            // Kept: jsonwebtoken would derive the public key again for each signature, which nearly doubles its cost.
-            signing: Ed25519KeyPair::from_seed_and_public_key(seed, &public).map_err(|_| KeyError::Refused)?,
-            verifying: DecodingKey::from_ed_der(&public),
-            nonce_key: mac(seed, b"agentwrit nonce v1"),
-            made: false,
-            kid,
-            x,
-        })
+    pub fn of_seed(seed: &[u8; 32]) -> Result<Self, RefusedKey> {
+        let held = vec![Arc::new(KeyPair::new(seed)?)];
+        Ok(Self::new(KeySnapshot::provisional(held)))
     }
 
-    fn signature(&self, message: &[u8]) -> Result<Signature, SigningError> {
-        self.signing.try_sign(message).map_err(|_| SigningError)
+    /// The keys as they are now.
+    pub fn current(&self) -> Arc<KeySnapshot> {
+        Arc::clone(&self.current.read())
     }
 
-    /// Signs a text that is no JWT; the signature is base64url without padding.
-    ///
-    /// # Errors
-    /// When the cryptographic library fails.
-    pub fn sign_detached(&self, message: &str) -> Result<String, SigningError> {
-        Ok(URL_SAFE_NO_PAD.encode(self.signature(message.as_bytes())?))
+    /// Puts other keys in their place.
+    pub fn replace(&self, keys: KeySnapshot) {
+        *self.current.write() = Arc::new(keys);
+    }
+
+    fn signer(&self) -> Result<Arc<KeyPair>, SigningError> {
+        self.current().signer.clone().ok_or(SigningError::NoKey)
+    }
+
+    /// Whether a key is held that may sign tokens now.
+    pub fn can_sign(&self) -> bool {
+        self.current.read().signer.is_some()
+    }
+
+    /// Id of the key that signs tokens, here or elsewhere.
+    pub fn kid(&self) -> String {
+        self.current.read().active.clone()
     }
 
     /// Signs a compact JWT over this payload.
     ///
     /// # Errors
-    /// When the cryptographic library fails.
+    /// When the cryptographic library fails, or no key may sign.
     pub fn sign(&self, payload: &[u8]) -> Result<String, SigningError> {
-        let length = self.encoded_header.len() + payload.len() * 4 / 3 + ENCODED_SIGNATURE + 4;
-        let mut token = String::with_capacity(length);
-        token.push_str(&self.encoded_header);
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(payload, &mut token);
-        let signature = self.signature(token.as_bytes())?;
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Ok(token)
-    }
-
-    /// Whether `signature` (base64url) is ours over `message`.
-    pub fn verify(&self, message: &str, signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &self.verifying, Algorithm::EdDSA).unwrap_or(false)
+        self.signer()?.sign(payload)
     }
 
     /// Signs a text: 128 lower-hex characters.
     ///
     /// # Errors
-    /// When the cryptographic library fails.
+    /// When the cryptographic library fails, or no key may sign.
     pub fn sign_text(&self, text: &str) -> Result<String, SigningError> {
-        Ok(lower_hex(self.signature(text.as_bytes())?))
+        self.signer()?.sign_text(text)
     }
 
-    /// Whether `signature` (lower hex) is ours over `text`.
-    pub fn verify_text(&self, text: &str, signature: &str) -> bool {
-        let strict = signature.len() == 128 && !signature.bytes().any(|byte| byte.is_ascii_uppercase());
-        strict && hex::decode(signature).is_ok_and(|bytes| self.verify(text, &URL_SAFE_NO_PAD.encode(bytes)))
+    /// Signs a statement about the audit trail. Also with a key that may sign no tokens: the trail must go on, or
+    /// nothing could be revoked.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails, or no key at all is held.
+    pub fn sign_statement(&self, message: &str) -> Result<Signed, SigningError> {
+        let keys = self.current();
+        let pair = keys.signer.as_ref().or_else(|| keys.held.first());
+        let pair = pair.ok_or(SigningError::NoKey)?;
+        Ok(Signed {
+            kid: pair.kid().to_owned(),
+            signature: pair.sign_detached(message)?,
+        })
     }
 
-    /// Whether a token with this `kid` may be ours; none means the active key.
+    /// Whether tokens with this `kid` are accepted; none means the active key.
     pub fn knows(&self, kid: Option<&str>) -> bool {
-        kid.is_none_or(|kid| kid.is_empty() || kid == self.kid)
+        self.current.read().published(kid).is_some()
     }
 
-    /// Whether the key was made just now, so that there are no tokens of before.
-    pub fn made(&self) -> bool {
-        self.made
+    /// Whether the published key `kid` made `signature` (base64url) over `message`.
+    pub fn verify(&self, kid: Option<&str>, message: &str, signature: &str) -> bool {
+        let keys = self.current();
+        keys.published(kid).is_some_and(|key| key.verify(message, signature))
     }
 
-    /// RFC 7638 thumbprint of the active key.
-    pub fn kid(&self) -> &str {
-        &self.kid
+    /// Whether any published key made `signature` (lower hex) over `text`: the entries of a delegation chain name none.
+    pub fn verify_text(&self, text: &str, signature: &str) -> bool {
+        let keys = self.current();
+        keys.published.iter().any(|key| key.verify_text(text, signature))
     }
 
-    /// What the keys of nonces are derived from.
-    pub fn nonce_key(&self) -> &[u8; 32] {
-        &self.nonce_key
+    /// What the keys of nonces are derived from: the first is that of new ones.
+    pub(crate) fn nonce_keys(&self) -> Vec<[u8; 32]> {
+        let keys = self.current();
+        let first = keys.signer.iter();
+        let others = keys
+            .held
+            .iter()
+            .filter(|pair| keys.published(Some(pair.kid())).is_some());
+        let mut roots: Vec<[u8; 32]> = Vec::new();
+        for pair in first.chain(others) {
+            if !roots.contains(pair.nonce_key()) {
+                roots.push(*pair.nonce_key());
+            }
+        }
+        roots
     }
 
-    /// The JSON Web Key Set (RFC 7517, RFC 8037).
+    /// The JSON Web Key Set (RFC 7517, RFC 8037): every published key, the active one first.
     pub fn jwks(&self) -> serde_json::Value {
-        serde_json::json!({"keys": [{
-            "kty": "OKP", "crv": "Ed25519", "x": self.x, "kid": self.kid, "alg": "EdDSA", "use": "sig",
-        }]})
+        let keys = self.current();
+        let (active, others): (Vec<_>, Vec<_>) = keys.published.iter().partition(|key| key.kid() == keys.active);
+        let all: Vec<_> = active.into_iter().chain(others).map(PublicKey::jwk).collect();
+        serde_json::json!({ "keys": all })
     }
 }
 
 impl CheckpointKeys for KeySet {
     fn check(&self, kid: &str, message: &str, signature: &str) -> SignatureCheck {
-        if kid != self.kid {
-            SignatureCheck::UnknownKey
-        } else if self.verify(message, signature) {
-            SignatureCheck::Valid
-        } else {
-            SignatureCheck::Invalid
+        match self.current().all.get(kid) {
+            None => SignatureCheck::UnknownKey,
+            Some(key) if key.verify(message, signature) => SignatureCheck::Valid,
+            Some(_) => SignatureCheck::Invalid,
         }
     }
 }
@@ -182,37 +217,56 @@ impl CheckpointKeys for KeySet {
 mod tests {
     use super::*;
 
-    #[test]
-    fn signatures_verify_and_the_kid_is_the_thumbprint_of_rfc_8037() {
-        // RFC 8037, appendix A.3: the thumbprint of the key of A.1.
-        let seed: [u8; 32] = URL_SAFE_NO_PAD
-            .decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
-            .unwrap()
-            .try_into()
-            .unwrap();
-        let keys = KeySet::new(&seed).unwrap();
-        assert_eq!(keys.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-        let token = keys.sign(b"{}").unwrap();
-        let (message, signature) = token.rsplit_once('.').unwrap();
-        assert!(keys.verify(message, signature));
-        assert!(!keys.verify("x", signature));
-        assert!(!KeySet::new(&[1; 32]).unwrap().verify(message, signature));
-        let signature = keys.sign_text("a|b|c").unwrap();
-        assert!(keys.verify_text("a|b|c", &signature) && !keys.verify_text("a|b|d", &signature));
-        for other in [
-            signature.to_uppercase(),
-            format!("{signature}00"),
-            String::new(),
-            "x".repeat(128),
-        ] {
-            assert!(!keys.verify_text("a|b|c", &other), "{other}");
-        }
+    fn pair(seed: u8) -> Arc<KeyPair> {
+        Arc::new(KeyPair::new(&[seed; 32]).unwrap())
     }
 
     #[test]
-    fn the_key_of_nonces_is_derived_from_the_seed() {
-        // Computed with Python's hmac: a restart must take the nonces of before.
-        let wanted = "9251d2e35538da81653d8fe55f921dc00ae80fa3e8bc214c8218b67492697336";
-        assert_eq!(hex::encode(KeySet::new(&[5; 32]).unwrap().nonce_key()), wanted);
+    fn the_key_set_document_begins_with_the_active_key() {
+        let (old, new) = (pair(1), pair(2));
+        let public = vec![new.public().clone(), old.public().clone()];
+        let keys = KeySet::new(KeySnapshot::of(vec![old.clone()], Some(&old), public, old.kid(), []));
+        let jwks = keys.jwks();
+        let kids: Vec<_> = jwks["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| key["kid"].as_str().unwrap())
+            .collect();
+        assert_eq!(kids, [old.kid(), new.kid()]);
+        assert_eq!(jwks["keys"][1]["x"], new.public().x());
+        assert_eq!(keys.kid(), old.kid());
+    }
+
+    #[test]
+    fn without_a_key_that_signs_tokens_the_trail_is_still_signed() {
+        let held = pair(1);
+        let other = pair(2).public().clone();
+        let kid = other.kid().to_owned();
+        let keys = KeySet::new(KeySnapshot::of(vec![held.clone()], None, vec![other], &kid, []));
+        assert!(!keys.can_sign());
+        assert_eq!(keys.sign(b"{}"), Err(SigningError::NoKey));
+        assert_eq!(keys.sign_text("x"), Err(SigningError::NoKey));
+        let signed = keys.sign_statement("x").unwrap();
+        assert_eq!(signed.kid, held.kid());
+        assert_eq!(keys.check(held.kid(), "x", &signed.signature), SignatureCheck::Valid);
+        assert_eq!(keys.check(held.kid(), "y", &signed.signature), SignatureCheck::Invalid);
+        assert_eq!(keys.check("z", "x", &signed.signature), SignatureCheck::UnknownKey);
+        assert!(
+            !keys.verify(Some(held.kid()), "x", &signed.signature),
+            "no token of it is accepted"
+        );
+        assert_eq!(KeySet::default().sign_statement("x"), Err(SigningError::NoKey));
+    }
+
+    #[test]
+    fn entries_of_a_chain_may_be_of_any_published_key() {
+        let (old, new) = (pair(1), pair(2));
+        let public = vec![new.public().clone(), old.public().clone()];
+        let keys = KeySet::new(KeySnapshot::of(vec![new.clone()], Some(&new), public, new.kid(), []));
+        for pair in [&old, &new] {
+            assert!(keys.verify_text("a|b|c", &pair.sign_text("a|b|c").unwrap()));
+        }
+        assert!(!keys.verify_text("a|b|c", &pair(3).sign_text("a|b|c").unwrap()));
     }
 }

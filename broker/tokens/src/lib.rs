@@ -6,7 +6,9 @@
 #![deny(missing_docs)]
 
 mod key_file;
+mod key_pair;
 pub mod key_set;
+pub mod key_source;
 mod mac;
 pub mod nonce;
 pub mod shared_revocation_view;

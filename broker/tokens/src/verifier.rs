@@ -151,6 +151,11 @@ impl Verifier {
         self.cache().issued.put(digest(token), ());
     }
 
+    /// Forgets which signatures were good: a key is published no more.
+    pub fn forget(&self) {
+        *self.cache() = TokenCache::default();
+    }
+
     fn cache(&self) -> MutexGuard<'_, TokenCache> {
         self.cache.lock()
     }
@@ -189,7 +194,8 @@ impl Verifier {
         if parsed.alg != "EdDSA" {
             return Err(TokenError::Algorithm);
         }
-        if !self.keys.knows(parsed.kid.as_deref()) {
+        let kid = parsed.kid.as_deref();
+        if !self.keys.knows(kid) {
             return Err(TokenError::UnknownKey);
         }
         // Strict: one token has one spelling.
@@ -199,7 +205,7 @@ impl Verifier {
         let message = token
             .get(..header.len() + 1 + payload.len())
             .ok_or(TokenError::Malformed)?;
-        if !issued && !self.keys.verify(message, signature) {
+        if !issued && !self.keys.verify(kid, message, signature) {
             return Err(TokenError::Signature);
         }
         let decoded = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Malformed)?;
@@ -220,12 +226,13 @@ impl Verifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_set::{KeyPair, KeySnapshot};
     use agentwrit_protocol::Times;
     use agentwrit_protocol::clock::ManualClock;
     use proptest::prelude::*;
 
     fn verifier() -> (Arc<KeySet>, Verifier) {
-        let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
+        let keys = Arc::new(KeySet::of_seed(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
         view.load(UnixSeconds::default(), []);
         let clock = judging(&Arc::new(ManualClock::at(1000)));
@@ -240,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_cached_signature_does_not_outlive_its_token() {
-        let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
+        let keys = Arc::new(KeySet::of_seed(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
         view.load(UnixSeconds::default(), []);
         let clock = Arc::new(ManualClock::at(1000));
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_expired_token_stays_expired_whatever_the_wall_clock_does() {
-        let keys = Arc::new(KeySet::new(&[5; 32]).unwrap());
+        let keys = Arc::new(KeySet::of_seed(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
         view.load(UnixSeconds::default(), []);
         let clock = Arc::new(ManualClock::at(1000));
@@ -302,7 +309,7 @@ mod tests {
     #[test]
     fn an_issued_token_is_trusted_only_byte_for_byte() {
         let (keys, verifier) = verifier();
-        let foreign = KeySet::new(&[6; 32]).unwrap();
+        let foreign = KeyPair::new(&[6; 32]).unwrap();
         // The header of our key, the signature of another: good only because it is remembered as ours.
         let ours = keys.sign(br#"{"sub":"a","jti":"b","exp":1001}"#).unwrap();
         let (message, _) = ours.rsplit_once('.').unwrap();
@@ -312,6 +319,78 @@ mod tests {
         assert!(verifier.verify(&token).is_ok());
         let other = format!("{message}.{}", foreign.sign_detached("x").unwrap());
         assert_eq!(verifier.verify(&other).unwrap_err(), TokenError::Signature);
+    }
+
+    #[test]
+    fn tokens_of_every_published_key_are_accepted_and_of_no_other() {
+        let (keys, verifier) = verifier();
+        let payload = br#"{"sub":"a","jti":"b","exp":1001}"#;
+        let before = keys.sign(payload).unwrap();
+        verifier.verify(&before).unwrap();
+        let [old, new] = [5, 6].map(|seed| Arc::new(KeyPair::new(&[seed; 32]).unwrap()));
+        let held = vec![Arc::clone(&new), Arc::clone(&old)];
+        let published = |pairs: &[&Arc<KeyPair>]| pairs.iter().map(|pair| pair.public().clone()).collect();
+        let next = new.sign(payload).unwrap();
+        assert_eq!(verifier.verify(&next).unwrap_err(), TokenError::UnknownKey);
+        // Published first: another replica may sign with it already.
+        keys.replace(KeySnapshot::of(
+            held.clone(),
+            Some(&old),
+            published(&[&new, &old]),
+            old.kid(),
+            [],
+        ));
+        assert!(verifier.verify(&next).is_ok() && keys.sign(payload).unwrap() == before);
+        keys.replace(KeySnapshot::of(
+            held.clone(),
+            Some(&new),
+            published(&[&new, &old]),
+            new.kid(),
+            [],
+        ));
+        assert!(verifier.verify(&before).is_ok() && keys.sign(payload).unwrap() == next);
+        // Signed by one key under the name of the other.
+        let (message, _) = next.rsplit_once('.').unwrap();
+        let mixed = format!("{message}.{}", old.sign_detached(message).unwrap());
+        assert_eq!(verifier.verify(&mixed).unwrap_err(), TokenError::Signature);
+        keys.replace(KeySnapshot::of(
+            held,
+            Some(&new),
+            published(&[&new]),
+            new.kid(),
+            [old.public().clone()],
+        ));
+        verifier.forget();
+        assert_eq!(verifier.verify(&before).unwrap_err(), TokenError::UnknownKey);
+        let statement = old.sign_detached("x").unwrap();
+        let check = agentwrit_protocol::audit::CheckpointKeys::check;
+        let valid = agentwrit_protocol::audit::SignatureCheck::Valid;
+        assert_eq!(
+            check(keys.as_ref(), old.kid(), "x", &statement),
+            valid,
+            "for the trail it counts"
+        );
+    }
+
+    #[test]
+    fn a_token_without_a_kid_is_of_the_active_key() {
+        let (keys, verifier) = verifier();
+        let [old, new] = [5, 6].map(|seed| Arc::new(KeyPair::new(&[seed; 32]).unwrap()));
+        let public = vec![new.public().clone(), old.public().clone()];
+        keys.replace(KeySnapshot::of(
+            vec![Arc::clone(&new)],
+            Some(&new),
+            public,
+            new.kid(),
+            [],
+        ));
+        for (pair, accepted) in [(&new, true), (&old, false)] {
+            let encode = |text: &[u8]| URL_SAFE_NO_PAD.encode(text);
+            let header = encode(br#"{"alg":"EdDSA"}"#);
+            let message = format!("{header}.{}", encode(br#"{"sub":"a","jti":"b","exp":1001}"#));
+            let token = format!("{message}.{}", pair.sign_detached(&message).unwrap());
+            assert_eq!(verifier.verify(&token).is_ok(), accepted);
+        }
     }
 
     #[test]

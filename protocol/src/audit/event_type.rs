@@ -85,6 +85,14 @@ event_types! {
     StoreRestored = "store_restored",
     /// A person took the wall clock for right although the store had seen a later time; a new epoch began.
     ClockAccepted = "clock_accepted",
+    /// A signing key was published.
+    KeyPublished = "key_published",
+    /// A person asked for another signing key.
+    KeyRotationRequested = "key_rotation_requested",
+    /// Tokens of a signing key are accepted no more.
+    KeyRetired = "key_retired",
+    /// A person began a new epoch: all tokens of before are refused.
+    EpochBegun = "epoch_begun",
     /// The chain so far, signed.
     AuditCheckpoint = "audit_checkpoint",
     /// A segment of the trail was dropped, exported before or not.

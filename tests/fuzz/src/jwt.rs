@@ -38,7 +38,7 @@ thread_local! {
 }
 
 fn checks() -> Checks {
-    let keys = Arc::new(KeySet::new(&SEED).unwrap());
+    let keys = Arc::new(KeySet::of_seed(&SEED).unwrap());
     let view = Arc::new(SharedRevocationView::unloaded());
     view.load(UnixSeconds::default(), []);
     let clock = Arc::new(JudgingClock::new(Arc::new(ManualClock::at(NOW.get()))));
@@ -82,7 +82,7 @@ impl Checks {
         let again = self.keys.sign(&serde_json::to_vec(claims.as_ref()).unwrap()).unwrap();
         assert_eq!(*self.verifier.verify(&again).unwrap().claims, *claims);
         // Another key's signature over the same is no token.
-        let foreign = KeySet::new(&[8; 32]).unwrap().sign(payload).unwrap();
+        let foreign = KeySet::of_seed(&[8; 32]).unwrap().sign(payload).unwrap();
         let (_, signature) = foreign.rsplit_once('.').unwrap();
         let (signed, _) = token.rsplit_once('.').unwrap();
         assert!(self.verifier.verify(&format!("{signed}.{signature}")).is_err());

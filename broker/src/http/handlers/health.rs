@@ -69,7 +69,7 @@ const UNREADY: &str = "unready";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = FailingDependency))]
 pub struct Failing {
-    /// `store`, `clock`, or `process` when it is on its way to its end.
+    /// `store`, `clock` or `signing_key`, or `process` when it is on its way to its end.
     pub dependency: &'static str,
     /// A word; never a driver's text.
     pub reason: &'static str,
@@ -119,7 +119,13 @@ pub fn readiness(broker: &Broker) -> Readiness {
         reason: "stopping",
         detail: None,
     });
-    let mut failing: Vec<Failing> = stopping.into_iter().chain(store).chain(clock).collect();
+    let key = (!broker.tokens.keys.can_sign()).then(|| Failing {
+        dependency: "signing_key",
+        reason: "not_held",
+        detail: Some(StoreError::SigningKey.to_string()),
+    });
+    let checks = [stopping, store, clock, key];
+    let mut failing: Vec<Failing> = checks.into_iter().flatten().collect();
     let room = broker.store.disk_space();
     let disk = |full: bool| room.filter(|room| room.scarce && room.full == full).map(of_disk);
     let trail = broker.store.refuses().then(|| Failing {

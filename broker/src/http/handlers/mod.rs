@@ -8,6 +8,7 @@ pub mod delegate;
 pub mod discovery;
 pub mod health;
 pub mod k8s;
+pub mod keys;
 pub mod launch;
 pub mod lifecycle;
 pub mod ops;

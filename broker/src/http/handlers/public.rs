@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
+use crate::http::cached::cached;
 use crate::http::handlers::discovery::Discovery;
 use crate::http::handlers::health;
 use crate::http::{ApiError, ApiRequest, AppState, reply, reply_text};
@@ -95,13 +96,15 @@ pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response 
     reply(StatusCode::OK, &health::health(&broker))
 }
 
-/// Shows the keys that tokens are checked with.
+/// Shows the keys that tokens are checked with: the one that signs first, then those that will sign or have signed.
+///
+/// It may be kept for as long as `Cache-Control` says: a new key is published at least twice that long before it signs.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "Operations", operation_id = "jsonWebKeySet",
     responses((status = 200, body = crate::http::openapi::JsonWebKeySet, description = "The key set.")),
 ))]
-pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
-    reply(StatusCode::OK, &broker.tokens.keys.jwks())
+pub(in crate::http) async fn jwks(State(broker): State<AppState>, call: ApiRequest) -> Response {
+    cached(&call.headers, &broker.tokens.keys.jwks(), broker.config.jwks_max_age())
 }
 
 /// Shows where the keys of the issuer are.
@@ -114,12 +117,12 @@ pub(in crate::http) async fn jwks(State(broker): State<AppState>) -> Response {
         "not_found: there is no discovery document: AA_ISSUER is not an https URL",
     ]))),
 ))]
-pub(in crate::http) async fn discovery(State(broker): State<AppState>) -> Result<Response, ApiError> {
+pub(in crate::http) async fn discovery(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
     let document = Discovery::of(&broker.config.issuer).ok_or_else(|| {
         let detail = "there is no discovery document: AA_ISSUER is not an https URL";
         ApiError::new(ErrorCode::NotFound, detail)
     })?;
-    Ok(reply(StatusCode::OK, &document))
+    Ok(cached(&call.headers, &document, broker.config.jwks_max_age()))
 }
 
 /// Shows this document.

@@ -121,6 +121,7 @@ fn endpoint(path: &str) -> &'static str {
         "/openapi.json" => "openapi",
         "/livez" | "/readyz" => "probes",
         other if other.starts_with("/v1/admin/apps/") => "admin_apps",
+        other if other.starts_with("/v1/admin/keys") => "admin_keys",
         other if other.starts_with("/v1/k8s/") => "k8s",
         _ => "other",
     }

@@ -5,11 +5,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 
 use super::frame::{Answered, Finish, Step};
 
-const FIXED: [(HeaderName, HeaderValue); 3] = [
+const FIXED: [(HeaderName, HeaderValue); 2] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=63072000; includeSubDomains");
 
 /// The layer, and the headers themselves for an answer that passes none. A `secure` listener sends HSTS.
@@ -24,6 +24,8 @@ impl SecurityHeaders {
         for (name, value) in FIXED {
             headers.insert(name, value);
         }
+        // Only public documents say how long they may be kept.
+        headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
         if self.secure {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
         }

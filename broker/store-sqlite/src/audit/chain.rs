@@ -7,7 +7,7 @@ use agentwrit_protocol::audit::{
 use agentwrit_protocol::timestamp::rfc3339_nanos;
 use agentwrit_protocol::{StoreMark, UnixNanos};
 use agentwrit_store::segment::{Cut, Segment};
-use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, StoreError};
+use agentwrit_store::{CheckpointSigner, EventDraft, MetaKey, Result, SignedStatement, StoreError};
 use rusqlite::Connection;
 use time::{Duration, OffsetDateTime};
 
@@ -88,12 +88,13 @@ impl ChainHead {
     pub(crate) fn statement(&self, now: OffsetDateTime, signer: &dyn CheckpointSigner) -> Result<Checkpoint> {
         let timestamp = rfc3339_nanos(now);
         let message = Checkpoint::message(self.sequence, &self.hash, &timestamp);
+        let SignedStatement { kid, signature } = signer.sign(&message).map_err(StoreError::Signing)?;
         Ok(Checkpoint {
             sequence: self.sequence,
             head: self.hash.clone(),
             timestamp,
-            kid: signer.kid().to_owned(),
-            signature: signer.sign_detached(&message).map_err(StoreError::Signing)?,
+            kid,
+            signature,
         })
     }
 
@@ -119,13 +120,17 @@ pub(crate) fn seal(
         head: head.clone(),
         ..Links::default()
     };
+    // A reader of the trail trusts a new key by the statement of one that it knows.
+    let announces_key = drafts
+        .iter()
+        .any(|(_, draft)| draft.event_type == EventType::KeyPublished);
     for (at, draft) in drafts {
         if links.head.full() || links.head.kept.is_due(cut, at.into()) {
             links.sign(at, signer, cut)?;
         }
         links.append(at, event(draft))?;
     }
-    if links.head.overdue(now) || links.head.kept.is_due(cut, now.into()) {
+    if announces_key || links.head.overdue(now) || links.head.kept.is_due(cut, now.into()) {
         links.sign(now, signer, cut)?;
     }
     Ok(links)

@@ -8,4 +8,5 @@ mod policy;
 mod revocation;
 pub(crate) mod segments;
 pub(crate) mod session;
+pub(crate) mod signing_keys;
 mod status;

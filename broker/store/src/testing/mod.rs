@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Asker, BoxError, CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange,
+    Asker, BoxError, CheckpointSigner, DenialGate, RevocationListener, SignedStatement, SigningKey, StoreObserver,
+    Surroundings, ViewChange,
 };
 
 /// Unix second of the clock at the beginning.
@@ -48,12 +49,17 @@ impl CheckpointKeys for HashSigner {
 }
 
 impl CheckpointSigner for HashSigner {
-    fn kid(&self) -> &str {
-        self.0
+    fn sign(&self, message: &str) -> Result<SignedStatement, BoxError> {
+        Ok(SignedStatement {
+            kid: self.0.to_owned(),
+            signature: self.signature(message),
+        })
     }
 
-    fn sign_detached(&self, message: &str) -> Result<String, BoxError> {
-        Ok(self.signature(message))
+    fn learn(&self, _: &[SigningKey]) {}
+
+    fn can_sign_tokens(&self) -> bool {
+        true
     }
 }
 

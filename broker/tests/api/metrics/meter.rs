@@ -19,6 +19,7 @@ impl Meter {
         let settings = [
             ("AA_MAX_SESSION_AGE", "1000"),
             ("AA_AUDIT_RETENTION_DAYS", "7"),
+            ("AA_SIGNING_KEY_PATH", "{folder}/keys/"),
             ("AA_AUDIT_EXPORT_DIR", "{folder}/export"),
         ];
         let harness = Harness::in_cluster(cluster, &settings).await;

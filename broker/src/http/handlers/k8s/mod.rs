@@ -1,6 +1,7 @@
 //! The attestation and policy API under `/v1/k8s` (`docs/kubernetes-api.md` §4).
 
 mod denials;
+mod keys;
 mod launch;
 mod pods;
 mod policies;
@@ -46,6 +47,7 @@ type Answer = Result<Response, ApiError>;
     pods::end,
     pods::release,
     denials::list,
+    keys::list,
 ))]
 pub(in crate::http) struct Documented;
 
@@ -73,6 +75,7 @@ pub fn routes(broker: &AppState) -> Router<AppState> {
         .route("/v1/k8s/pods/{uid}/ended", post(pods::end))
         .route("/v1/k8s/pods/{uid}/release", post(pods::release))
         .route("/v1/k8s/denials", get(denials::list))
+        .route("/v1/k8s/signing-keys", get(keys::list))
         .with_state(state)
 }
 

@@ -9,6 +9,7 @@
 )]
 
 pub mod commits;
+pub mod keys;
 pub mod lives;
 pub mod rows;
 pub mod status;
@@ -135,6 +136,9 @@ macro_rules! store_suite {
             status::an_index_is_freed_by_the_earlier_of_both_clocks,
             status_bits::an_end_sets_the_bits_of_all_below,
             status_bits::a_superseded_session_is_set_when_its_overlap_ends,
+            keys::a_signing_key_is_published_once_and_changes,
+            keys::the_last_exp_of_all_sessions_is_known,
+            keys::a_person_begins_an_epoch,
             lives::nothing_is_issued_while_the_clock_is_wrong,
             lives::a_store_that_refuses_still_takes_authority_away,
         );

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// So many seconds after the start.
-fn after(seconds: i64) -> UnixSeconds {
+pub(super) fn after(seconds: i64) -> UnixSeconds {
     UnixSeconds::new(START + seconds)
 }
 
