@@ -32,6 +32,19 @@ pub struct Jwk {
     pub alg: String,
 }
 
+impl Jwk {
+    /// An Ed25519 key of the broker.
+    pub fn ed25519(kid: &str, x: &str) -> Self {
+        Self {
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            x: x.to_owned(),
+            kid: kid.to_owned(),
+            alg: "EdDSA".to_owned(),
+        }
+    }
+}
+
 impl CheckpointKeys for Jwks {
     fn check(&self, kid: &str, message: &str, signature: &str) -> SignatureCheck {
         let is_ours = |key: &&Jwk| key.kid == kid && key.kty == "OKP" && key.crv == "Ed25519";

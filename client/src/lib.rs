@@ -27,6 +27,7 @@ mod base_url;
 mod config;
 mod error;
 mod jwks;
+mod keys;
 mod ops;
 mod policy;
 mod probe;

@@ -30,7 +30,7 @@ fn policy_path(kind: PolicyKind, namespace: &str, name: &str) -> String {
 }
 
 impl BrokerClient {
-    async fn attested<B: Serialize, T: DeserializeOwned>(
+    pub(crate) async fn attested<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
         path: String,

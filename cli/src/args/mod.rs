@@ -2,6 +2,7 @@
 
 mod app;
 mod audit;
+mod keys;
 mod local;
 mod token;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use app::{AppCommand, AppGetArgs, AppRegisterArgs, AppRemoveArgs, AppUpdateArgs};
 pub(crate) use audit::{AuditCommand, EventsArgs, ExportArgs, VerifyArgs};
+pub(crate) use keys::{KeysCommand, KeysRetireArgs};
 pub(crate) use local::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs, Shell};
 pub(crate) use token::{PodCommand, PodReleaseArgs, RevokeArgs, TokenArgs, TokenCommand};
 
@@ -99,6 +101,9 @@ pub(crate) enum Command {
     /// The audit trail
     #[command(subcommand, arg_required_else_help = true)]
     Audit(AuditCommand),
+    /// The keys that tokens are signed with
+    #[command(subcommand, arg_required_else_help = true)]
+    Keys(KeysCommand),
     /// Tokens
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),

@@ -86,7 +86,7 @@ fn from_broker(
     let output = &mut *context.output;
     wait_for(async {
         let mut trail = Trail::open(&client, &secret).await?;
-        let mut keys = client.jwks().await?;
+        let mut keys = trail.keys().await?;
         keys.keys.extend(more.into_iter().flat_map(|more| more.keys));
         let mut progress = Progress::new(&SystemClock);
         let verification = if let Some(files) = files {

@@ -4,6 +4,7 @@ pub(crate) mod command;
 mod dropped;
 mod expected;
 mod file;
+mod learned;
 mod online;
 mod progress;
 
@@ -15,6 +16,8 @@ use serde_json::Value;
 
 pub(crate) use dropped::{Dropped, drop_summary};
 pub(crate) use expected::Expected;
+use learned::LearnedKeys;
+
 pub(crate) use file::{EventFiles, Place};
 pub(crate) use online::{Start, Trail};
 pub(crate) use progress::Progress;
@@ -73,6 +76,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Verification<'a> {
     walker: ChainWalker,
     keys: &'a dyn CheckpointKeys,
+    learned: LearnedKeys,
     expected: Expected,
     /// The same before any event was met.
     noted: Expected,
@@ -102,6 +106,7 @@ impl<'a> Verification<'a> {
         Self {
             walker,
             keys,
+            learned: LearnedKeys::default(),
             noted: expected.clone(),
             expected,
             dropped_until: 0,
@@ -134,7 +139,8 @@ impl<'a> Verification<'a> {
     /// Fails with the first thing that is wrong; the verification is over then.
     pub(crate) fn feed(&mut self, text: &str) -> Result<(), Broken> {
         let event = read(text).map_err(|kind| self.here(&kind))?;
-        let step = self.walker.feed(&event, self.keys)?;
+        let step = self.walker.feed(&event, &self.learned.beside(self.keys))?;
+        self.learned.meet(&event, step);
         // The walker has checked that it has one.
         let count = AuditEvent::sequence_of(&event.id).unwrap_or_default();
         if self.verdict.events == 0 {

@@ -1,8 +1,8 @@
 //! The trail as the broker serves it, page by page.
 
-use agentwrit_client::{AuditPage, AuditQuery, BrokerClient};
-use agentwrit_protocol::Sensitive;
+use agentwrit_client::{AuditPage, AuditQuery, BrokerClient, Class, Jwk, Jwks};
 use agentwrit_protocol::audit::{AuditEvent, EventType};
+use agentwrit_protocol::{ErrorCode, Sensitive};
 use serde_json::value::RawValue;
 
 use super::file::{beginning, number};
@@ -76,6 +76,20 @@ impl<'a> Trail<'a> {
             after: 0,
             extent: None,
         }
+    }
+
+    /// The keys that the broker publishes, and those that it has retired.
+    pub(crate) async fn keys(&self) -> Result<Jwks, CliError> {
+        let mut keys = self.client.jwks().await?;
+        match self.client.signing_keys(&self.token).await {
+            Ok(all) => keys
+                .keys
+                .extend(all.keys.iter().map(|key| Jwk::ed25519(&key.kid, &key.x))),
+            // A broker of the version before has one key.
+            Err(error) if error.class() == Class::Denied(ErrorCode::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(keys)
     }
 
     async fn page(&mut self, query: &AuditQuery) -> Result<AuditPage, CliError> {

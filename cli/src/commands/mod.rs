@@ -3,13 +3,14 @@
 mod app;
 mod audit;
 mod export;
+mod keys;
 mod manual;
 mod pod;
 mod revoke;
 mod token;
 mod version;
 
-use crate::args::{AppCommand, AuditCommand, Command, PodCommand, TokenCommand};
+use crate::args::{AppCommand, AuditCommand, Command, KeysCommand, PodCommand, TokenCommand};
 use crate::audit_verify;
 use crate::doctor;
 use crate::error::CliError;
@@ -28,6 +29,9 @@ pub(crate) fn run(command: Command, context: &mut Context<'_, '_>) -> Result<(),
         Command::Audit(AuditCommand::Events(args)) => audit::events(*args, context),
         Command::Audit(AuditCommand::Verify(args)) => audit_verify::command::run(args, context),
         Command::Audit(AuditCommand::Export(args)) => export::run(&args, context),
+        Command::Keys(KeysCommand::List) => keys::list(context),
+        Command::Keys(KeysCommand::Rotate) => keys::rotate(context),
+        Command::Keys(KeysCommand::Retire(args)) => keys::retire(args, context),
         Command::Token(TokenCommand::Release(args)) => token::release(args, context),
         Command::Token(TokenCommand::Validate(args)) => token::validate(args, context),
         Command::Pod(PodCommand::Release(args)) => pod::release(&args, context),

@@ -11,6 +11,7 @@ mod doctor;
 mod events;
 mod failures;
 mod init;
+mod keys;
 mod support;
 mod tls;
 mod tokens;
