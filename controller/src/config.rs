@@ -5,9 +5,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, is_dns_label};
 use clap::{Parser, ValueEnum};
+use k8s_openapi::jiff::SignedDuration;
 
 use crate::webhook::Resources;
 use crate::webhook::resources::DEFAULT;
@@ -84,6 +86,10 @@ pub struct Config {
     #[arg(long, env = "AGENTWRIT_WEBHOOK_CLIENT_CA")]
     pub(crate) webhook_client_ca: Option<PathBuf>,
 
+    /// How long after the last signing key another one is made, such as 720h; 0s: only when awrit keys rotate asks.
+    #[arg(long, env = "AGENTWRIT_SIGNING_KEY_ROTATE_EVERY", default_value = "720h", value_parser = rotation)]
+    pub(crate) signing_key_rotate_every: Duration,
+
     /// Where /livez, /readyz and /metrics listen, plain HTTP; [::] is IPv6 and IPv4.
     #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "[::]:9090")]
     pub(crate) ops_address: SocketAddr,
@@ -102,6 +108,19 @@ fn non_empty(text: &str) -> Result<String, String> {
         return Err("must not be empty".into());
     }
     Ok(text.to_owned())
+}
+
+/// Zero, or an hour to ten years: below, keys would pile up.
+fn rotation(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a duration such as 720h, from 1h to 87600h, or 0s for never".to_owned();
+    let length: SignedDuration = text.parse().map_err(|_| wrong())?;
+    let length = Duration::try_from(length).map_err(|_| wrong())?;
+    let allowed = Duration::from_hours(1)..=Duration::from_hours(87_600);
+    if length.is_zero() || allowed.contains(&length) {
+        Ok(length)
+    } else {
+        Err(wrong())
+    }
 }
 
 fn dns_label(text: &str) -> Result<String, String> {
@@ -133,6 +152,15 @@ mod tests {
         let config = parse(&[]).unwrap();
         assert_eq!(config.sidecar_pull_policy, "IfNotPresent");
         assert_eq!(config.sidecar_uid, None);
+        assert_eq!(config.signing_key_rotate_every, Duration::from_hours(30 * 24));
+    }
+
+    #[test]
+    fn keys_rotate_never_or_at_most_each_hour() {
+        for (text, wanted) in [("0s", 0), ("1h", 3600), ("90m", 5400), ("87600h", 315_360_000)] {
+            let config = parse(&[&format!("--signing-key-rotate-every={text}")]).unwrap();
+            assert_eq!(config.signing_key_rotate_every.as_secs(), wanted, "{text}");
+        }
     }
 
     #[test]
@@ -146,6 +174,9 @@ mod tests {
             ),
             ("--webhook-address=9443", "webhook-address"),
             ("--log-format=xml", "log-format"),
+            ("--signing-key-rotate-every=59m", "from 1h to 87600h"),
+            ("--signing-key-rotate-every=-1h", "from 1h to 87600h"),
+            ("--signing-key-rotate-every=30", "from 1h to 87600h"),
         ] {
             let message = parse(&[flag]).unwrap_err().to_string();
             assert!(message.contains(name), "{message}");

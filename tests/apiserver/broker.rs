@@ -10,6 +10,7 @@ use agentwrit_protocol::k8s::{
     PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse,
     WriteOrder,
 };
+use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
 use agentwrit_testkit::{Call, FakeBroker, FakeReply};
 use parking_lot::{Mutex, MutexGuard};
@@ -54,6 +55,7 @@ pub struct Memory {
     pub faults: HashMap<String, Fault>,
     pub counts: HashMap<String, (i64, i64)>,
     pub looks: usize,
+    pub keys: SigningKeysResponse,
     /// Marks that the controller has shown, as it kept them.
     pub shown: Vec<Option<String>>,
 }
@@ -265,6 +267,10 @@ impl Broker {
             ("POST", ["pods", uid, "ended"]) => ended(self, (*uid).to_owned(), body(call)),
             ("POST", ["mark"]) => mark(self, body(call)),
             ("GET", ["denials"]) => denials(self, number(call, "after")),
+            ("GET", ["signing-keys"]) => {
+                let memory = self.memory();
+                answer(&memory, &memory.keys)
+            }
             _ => FakeReply::text(404, ""),
         }
     }

@@ -4,7 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use agentwrit_controller::{Authority, Secrets};
+use agentwrit_protocol::Clock;
+use agentwrit_protocol::signing_keys::wire::{SigningKeyView, SigningKeysResponse};
+use agentwrit_protocol::signing_keys::{KeyState, thumbprint};
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
+use agentwrit_protocol::timestamp::rfc3339_seconds;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::DecodePrivateKey;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -58,6 +66,60 @@ async fn the_controller_makes_ca_leaf_and_signing_key() {
         );
     }
     world.done().await;
+}
+
+/// The names of the signing keys in their Secret.
+async fn signing_keys(world: &World) -> Option<BTreeSet<String>> {
+    let secret = world.secrets().get_opt("agentwrit-signing-key").await.unwrap()?;
+    Some(secret.data.unwrap_or_default().into_keys().collect())
+}
+
+#[tokio::test]
+async fn a_signing_key_is_added_when_asked_for_and_goes_when_retired() {
+    let world = World::new("keys").await;
+    let first = wait("the signing key", || signing_keys(&world)).await;
+    assert_eq!(first, BTreeSet::from(["signing.key".to_owned()]));
+    let key = |kid: &str, state| SigningKeyView {
+        kid: kid.to_owned(),
+        x: String::new(),
+        state,
+        held: true,
+        published_at: rfc3339_seconds(SystemClock.unix_seconds()),
+        signs_from: String::new(),
+        retires_at: None,
+        retired_at: None,
+        leaked: false,
+    };
+    let secret = world.secrets().get("agentwrit-signing-key").await.unwrap();
+    let kid = kid_of(&text(&secret, "signing.key"));
+    world.broker.memory().keys = SigningKeysResponse {
+        keys: vec![key(&kid, KeyState::Active)],
+        rotation_requested_at: Some(rfc3339_seconds(SystemClock.unix_seconds())),
+    };
+    let both = wait("another key", || async {
+        signing_keys(&world).await.filter(|keys| keys.len() == 2)
+    })
+    .await;
+    let added = both.difference(&first).next().unwrap().clone();
+    let secret = world.secrets().get("agentwrit-signing-key").await.unwrap();
+    let other = kid_of(&text(&secret, &added));
+    assert_eq!(added, format!("signing-{other}.key"), "named by its id");
+    // The one that the others of this run use stays.
+    world.broker.memory().keys = SigningKeysResponse {
+        keys: vec![key(&kid, KeyState::Active), key(&other, KeyState::Retired)],
+        rotation_requested_at: None,
+    };
+    wait("the retired key's end", || async {
+        signing_keys(&world).await.filter(|keys| *keys == first)
+    })
+    .await;
+    world.done().await;
+}
+
+/// The thumbprint of a private key.
+fn kid_of(pem: &str) -> String {
+    let key = SigningKey::from_pkcs8_pem(pem.trim()).unwrap();
+    thumbprint(&URL_SAFE_NO_PAD.encode(key.verifying_key().to_bytes()))
 }
 
 #[tokio::test]

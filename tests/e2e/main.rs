@@ -27,6 +27,7 @@ mod chart;
 mod documents;
 mod identity;
 mod injection;
+mod keys;
 mod launch;
 mod pod_end;
 mod renewal;

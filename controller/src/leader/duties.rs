@@ -35,8 +35,16 @@ pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
             })
             .await;
         duties
-            .attempt("SigningKeyNotKept", "keeping the signing key", async || {
+            .attempt("SigningKeyNotKept", "keeping the signing keys", async || {
                 secrets.signing_key(context.entropy.as_ref()).await?;
+                // BrokerSync logs whether the broker answers.
+                if let Ok(keys) = context.broker.signing_keys().await {
+                    let (clock, entropy) = (context.clock.as_ref(), context.entropy.as_ref());
+                    let rotate_every = context.config.signing_key_rotate_every;
+                    secrets
+                        .rotate_signing_keys(&keys, rotate_every, (clock, entropy))
+                        .await?;
+                }
                 Ok(KEEP_EVERY)
             })
             .await;

@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod ca_bundle;
 pub(crate) mod ca_distribution;
 pub(crate) mod config_maps;
+pub(crate) mod key_rotation;
 pub(crate) mod secrets;
 pub(crate) mod signing_key;
 
@@ -65,7 +66,7 @@ pub enum PkiError {
         /// Kind of the object.
         kind: &'static str,
         name: String,
-        key: &'static str,
+        key: String,
         why: String,
     },
     /// An object of that name has another owner.

@@ -1,7 +1,9 @@
-//! The three Secrets of the release namespace: CA, the broker's leaf, and the signing key.
+//! The three Secrets of the release namespace: CA, the broker's leaf, and the signing keys.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{Clock, Entropy};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -10,16 +12,19 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use super::authority::{Authority, PemPair};
+use super::key_rotation::{Plan, Stored};
 use super::{PkiError, is_code, is_ours, our_metadata, signing_key};
 
 /// Secret with the CA.
 pub(crate) const CA_SECRET: &str = "agentwrit-ca";
 /// Secret with the broker's leaf.
 pub(crate) const BROKER_TLS_SECRET: &str = "agentwrit-broker-tls";
-/// Secret with the broker's signing key.
+/// Secret with the broker's signing keys.
 pub(crate) const SIGNING_KEY_SECRET: &str = "agentwrit-signing-key";
-/// Key of the signing key.
+/// Key of the first signing key.
 pub(crate) const SIGNING_KEY: &str = "signing.key";
+/// How the keys of all signing keys end.
+const KEY_SUFFIX: &str = ".key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const TLS: &str = "kubernetes.io/tls";
@@ -83,11 +88,7 @@ impl Secrets {
             return Ok(());
         };
         if !is_ours(&stored.metadata) {
-            return Err(PkiError::NotOurs {
-                kind: "Secret",
-                namespace: self.namespace.clone(),
-                name: BROKER_TLS_SECRET.to_owned(),
-            });
+            return Err(self.not_ours(BROKER_TLS_SECRET));
         }
         let leaf = text(&stored, CERTIFICATE).unwrap_or_default();
         let Some(why) = authority.stale(&leaf, &names, clock.unix_seconds()) else {
@@ -107,10 +108,10 @@ impl Secrets {
         Ok(())
     }
 
-    /// Makes the signing key when there is none; a stored one is never overwritten.
+    /// Makes the first signing key when there is none; a stored one is never overwritten.
     ///
     /// # Errors
-    /// When the stored one isn't usable, or the API server doesn't answer.
+    /// When a stored one isn't usable, or the API server doesn't answer.
     pub async fn signing_key(&self, entropy: &dyn Entropy) -> Result<(), PkiError> {
         let stored = if let Some(secret) = self.get(SIGNING_KEY_SECRET).await? {
             secret
@@ -121,9 +122,80 @@ impl Secrets {
             tracing::info!(secret = SIGNING_KEY_SECRET, "made the broker's signing key");
             secret
         };
-        text(&stored, SIGNING_KEY)
-            .and_then(|pem| signing_key::check(&pem))
-            .map_err(|why| self.stored(SIGNING_KEY_SECRET, SIGNING_KEY, why))
+        self.signing_keys(&stored).map(drop)
+    }
+
+    /// The keys in the Secret: every entry whose name ends with `.key`, as the broker reads them.
+    fn signing_keys(&self, secret: &Secret) -> Result<Vec<Stored>, PkiError> {
+        let unusable = |name: &str, why| self.stored(SIGNING_KEY_SECRET, name, why);
+        let entries = secret.data.iter().flatten();
+        let mut keys = Vec::new();
+        for (name, _) in entries.filter(|(name, _)| name.ends_with(KEY_SUFFIX)) {
+            let kid = text(secret, name).and_then(|pem| signing_key::kid(&pem));
+            let kid = kid.map_err(|why| unusable(name, why))?;
+            let name = name.clone();
+            keys.push(Stored { name, kid });
+        }
+        if keys.is_empty() {
+            return Err(unusable(SIGNING_KEY, "the key is missing".to_owned()));
+        }
+        Ok(keys)
+    }
+
+    /// Adds a signing key when one was asked for or is due, and removes those that are retired.
+    ///
+    /// # Errors
+    /// When a stored one isn't usable, the Secret isn't ours, or the API server doesn't answer.
+    pub(crate) async fn rotate_signing_keys(
+        &self,
+        broker: &SigningKeysResponse,
+        rotate_every: Duration,
+        (clock, entropy): (&dyn Clock, &dyn Entropy),
+    ) -> Result<(), PkiError> {
+        // Made by `signing_key`, if it is gone.
+        let Some(stored) = self.get(SIGNING_KEY_SECRET).await? else {
+            return Ok(());
+        };
+        let keys = self.signing_keys(&stored)?;
+        let plan = Plan::of(&keys, broker, clock.unix_seconds(), rotate_every);
+        if plan.is_empty() {
+            return Ok(());
+        }
+        if !is_ours(&stored.metadata) {
+            return Err(self.not_ours(SIGNING_KEY_SECRET));
+        }
+        let mut data: BTreeMap<String, Option<ByteString>> = BTreeMap::new();
+        for name in &plan.remove {
+            data.insert(name.clone(), None);
+        }
+        let mut added = None;
+        if plan.add.is_some() {
+            let pem = signing_key::generate(entropy)?;
+            let kid = signing_key::kid(&pem).map_err(|why| self.stored(SIGNING_KEY_SECRET, SIGNING_KEY, why))?;
+            data.insert(format!("signing-{kid}{KEY_SUFFIX}"), Some(ByteString(pem.into_bytes())));
+            added = Some(kid);
+        }
+        let patch = json!({
+            // Of two writers, one is refused.
+            "metadata": {"resourceVersion": stored.metadata.resource_version},
+            "data": data,
+        });
+        self.api
+            .patch(SIGNING_KEY_SECRET, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map_err(PkiError::api("changing the signing keys"))?;
+        tracing::info!(
+            secret = SIGNING_KEY_SECRET, added, why = plan.add, removed = ?plan.remove, "changed the signing keys"
+        );
+        Ok(())
+    }
+
+    fn not_ours(&self, name: &str) -> PkiError {
+        PkiError::NotOurs {
+            kind: "Secret",
+            namespace: self.namespace.clone(),
+            name: name.to_owned(),
+        }
     }
 
     async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
@@ -152,11 +224,11 @@ impl Secrets {
         }
     }
 
-    fn stored(&self, name: &str, key: &'static str, why: String) -> PkiError {
+    fn stored(&self, name: &str, key: &str, why: String) -> PkiError {
         PkiError::Stored {
             kind: "Secret",
             name: format!("{}/{name}", self.namespace),
-            key,
+            key: key.to_owned(),
             why,
         }
     }

@@ -11,6 +11,7 @@ use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::k8s::{
     Denial, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary, PutPolicy, WriteOrder,
 };
+use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, PolicyUid};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
@@ -298,6 +299,16 @@ impl PolicyClient {
             .await
             .map_err(|error| self.error_of(error))?;
         Ok((answer.value.denials, answer.value.next))
+    }
+
+    /// The signing keys; none of a broker of the version before.
+    ///
+    /// Fails when the broker doesn't answer.
+    pub(crate) async fn signing_keys(&self) -> Result<SigningKeysResponse, BrokerError> {
+        match self.client.signing_keys_for_controller().await {
+            Err(error) if error.class() == Class::Denied(ErrorCode::NotFound) => Ok(SigningKeysResponse::default()),
+            answer => answer.map_err(|error| self.error_of(error)),
+        }
     }
 
     /// What the failure of a call means; asks for another refresh when the call didn't get through.
