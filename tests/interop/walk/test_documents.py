@@ -62,7 +62,7 @@ class Reader:
         bash = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "AA_PORT": self.ports["8080"]},
+            env={"PATH": f"{self.folder}/target/release:{os.environ['PATH']}", "HOME": str(self.folder), "AA_PORT": self.ports["8080"]},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -86,7 +86,7 @@ class Reader:
             self.running = None
 
 
-@pytest.mark.parametrize("pages", [{"README.md"}, {"docs/broker.md", "docs/openapi.md"}], ids=["readme", "broker"])
+@pytest.mark.parametrize("pages", [{"README.md"}, {"docs/broker.md", "docs/openapi.md", "docs/keys.md"}], ids=["readme", "broker"])
 def test_the_commands_work_as_written(pages, tmp_path):
     reader = Reader(tmp_path)
     blocks = [block for block in blocks_of(__file__) if block["page"] in pages]
@@ -124,4 +124,4 @@ def test_a_backup_is_made_and_put_back_as_written(tmp_path):
 
 
 def test_no_listed_block_is_left_out():
-    assert {block["page"] for block in blocks_of(__file__)} == {"README.md", "docs/backup.md", "docs/broker.md", "docs/openapi.md"}
+    assert {block["page"] for block in blocks_of(__file__)} == {"README.md", "docs/backup.md", "docs/broker.md", "docs/keys.md", "docs/openapi.md"}
