@@ -67,10 +67,8 @@ fn a_signal_ends_it_after_the_requests_in_flight() {
             answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"valid\":false"),
             "{answer}"
         );
-        assert!(
-            answer.contains("connection: close"),
-            "nothing more goes over it: {answer}"
-        );
+        // And closed, or this would still read: whether the answer announces it depends on which came first, the stop or the
+        // rest of the body.
         let (code, out, err) = process.end();
         assert_eq!((code, err.as_str()), (Some(0), ""));
         assert!(

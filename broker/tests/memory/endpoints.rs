@@ -88,6 +88,9 @@ pub const ENDPOINTS: &[Endpoint] = endpoints! {
     PUT "/v1/admin/apps/{app_id}" Admin { "\"scopes\":[\"read:data:*\"],\"token_ttl\":60" } [
         "\"scopes\":@" "\"token_ttl\":@"
     ];
+    POST "/v1/admin/keys/x/retire" Admin { "\"now\":false" } [
+        "\"now\":@"
+    ];
     PUT "/v1/k8s/policies" Controller { "\"items\":[]" } [
         "\"items\":@" "\"items\":[@]" "\"items\":[{\"kind\":@,\"namespace\":\"shop\",\"name\":\"orders\"}]"
         "\"items\":[{\"kind\":\"app\",\"namespace\":\"shop\",\"name\":@}]"

@@ -76,8 +76,8 @@ fn a_key_whose_id_begins_with_a_hyphen_is_retired() {
         "Every token of before is refused (epoch e1); agents register again by themselves.\n",
     );
     let real = with_folder();
-    real.awrit(&["keys", "retire", "nope"])
-        .failed("there is no signing key \"nope\": GET /v1/admin/keys lists them (404 not_found)");
+    let ended = real.awrit(&["keys", "retire", "nope"]);
+    assert!(ended.error().contains("there is no signing key"), "{ended:?}");
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn the_trail_is_verified_across_changes_of_keys() {
     }
     let known = keys(&broker);
     assert_eq!(known.len(), 3);
-    assert_eq!(known[2].1, "active");
-    let ended = broker.awrit(&["keys", "retire", &known[2].0, "--now"]);
+    let (active, _) = known.iter().find(|(_, state)| state == "active").unwrap();
+    let ended = broker.awrit(&["keys", "retire", active, "--now"]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert_eq!(keys(&broker)[2].1, "retired");
+    assert!(keys(&broker).contains(&(active.clone(), "retired".to_owned())));
     is_intact(&broker.awrit(&["audit", "verify"]));
     // Without the broker, by the first key alone: the trail tells of those that came later.
     assert_eq!(

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::system::SystemClock;
+use agentwrit_protocol::{Clock, ErrorCode, Problem};
 use agentwrit_store::{EventDraft, EventFilter};
 use agentwrit_testkit::Setup;
 
@@ -145,6 +145,7 @@ fn checkpoints_are_checked_and_are_places_to_begin_at() {
 fn a_broker_that_counts_more_than_it_shows_is_found_out() {
     let broker = FakeBroker::plain(|call, _, _| match call {
         "GET /.well-known/jwks.json" => (200, r#"{"keys":[]}"#.to_owned()),
+        "GET /v1/admin/keys" => (200, r#"{"keys":[]}"#.to_owned()),
         _ => (200, r#"{"events":[],"total":5,"offset":0,"limit":1000}"#.to_owned()),
     });
     broken(
@@ -257,6 +258,11 @@ fn page_while_dropping(call: &str, _: &str, _: &str) -> (u16, String) {
     let Dropping { before, after, keys } = DROPPING.get().unwrap();
     if call == "GET /.well-known/jwks.json" {
         return (200, keys.clone());
+    }
+    if call == "GET /v1/admin/keys" {
+        // As a broker of the version before answers.
+        let problem = Problem::new(ErrorCode::NotFound, "no such path");
+        return (404, serde_json::to_string(&problem).unwrap());
     }
     let value = |name: &str| {
         let (_, rest) = call.split_once(&format!("{name}="))?;
