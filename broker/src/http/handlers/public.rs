@@ -101,7 +101,10 @@ pub(in crate::http) async fn health(State(broker): State<AppState>) -> Response 
 /// It may be kept for as long as `Cache-Control` says: a new key is published at least twice that long before it signs.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "Operations", operation_id = "jsonWebKeySet",
-    responses((status = 200, body = crate::http::openapi::JsonWebKeySet, description = "The key set.")),
+    responses(
+        (status = 200, body = crate::http::openapi::JsonWebKeySet, description = "The key set."),
+        (status = 304, description = "It is the one that `If-None-Match` names."),
+    ),
 ))]
 pub(in crate::http) async fn jwks(State(broker): State<AppState>, call: ApiRequest) -> Response {
     cached(&call.headers, &broker.tokens.keys.jwks(), broker.config.jwks_max_age())
@@ -112,7 +115,10 @@ pub(in crate::http) async fn jwks(State(broker): State<AppState>, call: ApiReque
 /// It is there only when `AA_ISSUER` is an https URL.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/.well-known/openid-configuration", tag = "Operations", operation_id = "openidConfiguration",
-    responses((status = 200, body = Discovery, description = "The discovery document.")),
+    responses(
+        (status = 200, body = Discovery, description = "The discovery document."),
+        (status = 304, description = "It is the one that `If-None-Match` names."),
+    ),
     extensions(("x-refusals" = json!([
         "not_found: there is no discovery document: AA_ISSUER is not an https URL",
     ]))),
