@@ -74,6 +74,16 @@ pub struct AttestedPod {
     pub node: String,
 }
 
+/// A caller whose token is bound to a pod, and its turn at the API server: who waited for one question waits for no
+/// second, so that where more ask than can be answered, those who began are served rather than sent away half-way.
+#[derive(Debug)]
+pub struct PodCaller {
+    /// Who it is.
+    pub caller: Caller,
+    bound: BoundPod,
+    turn: Turn,
+}
+
 struct Believed {
     token: [u8; 32],
     address: IpAddr,
@@ -130,7 +140,7 @@ impl Attestation {
         if let Some(caller) = self.believed(&hash) {
             return Ok(caller);
         }
-        let caller = self.review(&token, address).await?;
+        let (caller, _) = self.review(&token, address).await?;
         if caller.username != self.settings.controller_subject {
             return Err(denied(DenialKind::NotController, Some(caller)));
         }
@@ -147,15 +157,11 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn pod_caller(
-        &self,
-        authorization: Option<&str>,
-        address: IpAddr,
-    ) -> Result<(Caller, BoundPod), AttestError> {
+    pub async fn pod_caller(&self, authorization: Option<&str>, address: IpAddr) -> Result<PodCaller, AttestError> {
         let token = self.precheck(authorization)?;
-        let caller = self.review(&token, address).await?;
+        let (caller, turn) = self.review(&token, address).await?;
         match caller.pod.clone() {
-            Some(pod) => Ok((caller, pod)),
+            Some(bound) => Ok(PodCaller { caller, bound, turn }),
             None => Err(denied(DenialKind::NotBoundToPod, Some(caller))),
         }
     }
@@ -164,31 +170,23 @@ impl Attestation {
     ///
     /// # Errors
     /// Refused, or nothing known.
-    pub async fn living_pod(
-        &self,
-        caller: &Caller,
-        bound: &BoundPod,
-        policy: &str,
-        address: IpAddr,
-    ) -> Result<AttestedPod, AttestError> {
-        let pod = {
-            let _turn = self.turn(address).await?;
-            let asked = self.clock.monotonic();
-            let answer = self.attestor.pod(&caller.namespace, &bound.name).await;
-            self.answered(ApiCall::Pod, asked);
-            answer?
-        };
-        identity::check_pod(caller, bound, pod.as_ref(), policy).map_err(|kind| denied(kind, Some(caller.clone())))?;
+    pub async fn living_pod(&self, known: PodCaller, policy: &str) -> Result<AttestedPod, AttestError> {
+        let PodCaller { caller, bound, turn } = known;
+        let asked = self.clock.monotonic();
+        let answer = self.attestor.pod(&caller.namespace, &bound.name).await;
+        self.answered(ApiCall::Pod, asked);
+        drop(turn);
+        let pod = answer?;
+        if let Err(kind) = identity::check_pod(&caller, &bound, pod.as_ref(), policy) {
+            return Err(denied(kind, Some(caller)));
+        }
         Ok(AttestedPod {
-            username: caller.username.clone(),
-            namespace: caller.namespace.clone(),
-            service_account: caller.service_account.clone(),
-            name: bound.name.clone(),
-            uid: bound.uid.clone(),
-            node: pod
-                .and_then(|pod| pod.node)
-                .or_else(|| bound.node.clone())
-                .unwrap_or_default(),
+            username: caller.username,
+            namespace: caller.namespace,
+            service_account: caller.service_account,
+            name: bound.name,
+            uid: bound.uid,
+            node: pod.and_then(|pod| pod.node).or(bound.node).unwrap_or_default(),
         })
     }
 
@@ -210,7 +208,8 @@ impl Attestation {
             .map(|entry| entry.caller.clone())
     }
 
-    async fn review(&self, token: &SecretString, address: IpAddr) -> Result<Caller, AttestError> {
+    /// Who it is, and the turn in which that was asked.
+    async fn review(&self, token: &SecretString, address: IpAddr) -> Result<(Caller, Turn), AttestError> {
         let source = if self.is_controllers(address) {
             Source::exact(address)
         } else {
@@ -219,11 +218,12 @@ impl Attestation {
         if !self.limit.allows_review(source) {
             return Err(denied(DenialKind::SourceRateLimited, None));
         }
-        let _turn = self.turn(address).await?;
+        let turn = self.turn(address).await?;
         let asked = self.clock.monotonic();
         let answer = self.attestor.review(token, &self.settings.audience).await;
         self.answered(ApiCall::Review, asked);
-        identity::caller(answer?, &self.settings.audience).map_err(|kind| denied(kind, None))
+        let caller = identity::caller(answer?, &self.settings.audience).map_err(|kind| denied(kind, None))?;
+        Ok((caller, turn))
     }
 
     fn answered(&self, call: ApiCall, asked: Duration) {

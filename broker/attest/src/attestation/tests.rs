@@ -18,6 +18,9 @@ const CONTROLLER: &str = "system:serviceaccount:agentwrit-system:agentwrit-contr
 /// Another token of the controller's source.
 const CONTROLLER_RENEWED: &str = "system:serviceaccount:agentwrit-system:other";
 
+/// A ServiceAccount whose tokens are bound to a pod.
+const OF_A_POD: &str = "system:serviceaccount:shop:bound";
+
 /// An API server that answers with the username found in the token's `sub`.
 #[derive(Default)]
 struct Scripted {
@@ -45,10 +48,14 @@ impl Attestor for Scripted {
             .decode(token.expose_secret().split('.').nth(1).unwrap())
             .unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        let username = claims["sub"].as_str().unwrap().to_owned();
+        let of_a_pod = (username == OF_A_POD).then(|| "reader-1".to_owned());
         Ok(Review {
             authenticated: true,
             audiences: vec![audience.to_owned()],
-            username: claims["sub"].as_str().unwrap().to_owned(),
+            pod_name: of_a_pod.clone(),
+            pod_uid: of_a_pod,
+            username,
             ..Review::default()
         })
     }
@@ -249,6 +256,45 @@ async fn reviews_in_flight_are_bounded() {
     }
     assert_eq!(server.reviews.load(Ordering::SeqCst), 40);
     assert_eq!(server.most.load(Ordering::SeqCst), MAX_IN_FLIGHT);
+}
+
+#[tokio::test]
+async fn who_was_vouched_for_waits_for_no_second_turn() {
+    let server = Arc::new(Scripted {
+        hold: Some(Notify::new()),
+        ..Scripted::default()
+    });
+    let (attestation, _) = attestation(&server);
+    let call = |sub: &'static str| {
+        let attestation = attestation.clone();
+        tokio::spawn(async move { attestation.pod_caller(Some(&bearer(sub)), source(1)).await })
+    };
+    let settle = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let first = call(OF_A_POD);
+    settle().await;
+    server.hold.as_ref().unwrap().notify_one();
+    let known = first.await.unwrap().unwrap();
+    let others: Vec<_> = (0..40).map(|_| call(OF_A_POD)).collect();
+    settle().await;
+    assert_eq!(
+        server.running.load(Ordering::SeqCst),
+        MAX_IN_FLIGHT - 1,
+        "it has its turn still"
+    );
+    // At once, although many wait.
+    let looked = tokio::time::timeout(Duration::ZERO, attestation.living_pod(known, "reader")).await;
+    let error = looked.unwrap().unwrap_err();
+    assert!(
+        matches!(error, AttestError::Unavailable(AttestorError::Unreachable(_))),
+        "{error}"
+    );
+    settle().await;
+    assert_eq!(server.running.load(Ordering::SeqCst), MAX_IN_FLIGHT, "and passes it on");
+    drop(others);
 }
 
 #[tokio::test]

@@ -58,16 +58,12 @@ impl Callers<'_> {
         request: impl FnOnce() -> Result<PodLaunchRequest, InputError>,
     ) -> Result<PodLaunchResponse, K8sError> {
         let source = call.source.to_string();
-        let (caller, bound) = match self.attestation.pod_caller(call.authorization, call.source).await {
+        let known = match self.attestation.pod_caller(call.authorization, call.source).await {
             Ok(known) => known,
             Err(error) => return Err(self.refused(error, RequestAsRead::default(), call.source).await),
         };
-        let ask = LaunchAsk::parse(&caller.namespace, request()?)?;
-        let living = self
-            .attestation
-            .living_pod(&caller, &bound, &ask.policy, call.source)
-            .await;
-        let pod = match living {
+        let ask = LaunchAsk::parse(&known.caller.namespace, request()?)?;
+        let pod = match self.attestation.living_pod(known, &ask.policy).await {
             Ok(pod) => pod,
             Err(error) => {
                 let request = RequestAsRead {
