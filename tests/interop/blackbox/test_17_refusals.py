@@ -114,7 +114,9 @@ def test_a_key_that_is_none(refused: Refused, tmp_path: Path, kind: str) -> None
 
 def test_a_key_path_that_cannot_be_read_or_made(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for path in (tmp_path, tmp_path / "file" / "signing.key"):
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "broken.key").write_text("x")
+    for path in (tmp_path / "keys", tmp_path / "file" / "signing.key"):
         (line,) = fatal(refused(env={"AA_SIGNING_KEY_PATH": str(path)}))
         assert line.startswith("FATAL: signing key: ")
 

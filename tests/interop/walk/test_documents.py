@@ -56,7 +56,10 @@ class Reader:
         """What the block printed, up to the line with `until` if it doesn't end by itself."""
         # The tests keep to the loopback.
         text = re.sub(r"\b(8080|8081|8443)\b", lambda port: self.ports[port[0]], text).replace("0.0.0.0", "127.0.0.1")
-        script = f"[ ! -e {EXPORTS} ] || . ./{EXPORTS}\n{text}\nexport -p > {EXPORTS}"
+        script = f"[ ! -e {EXPORTS} ] || . ./{EXPORTS}\n{text}"
+        if not until:
+            # What runs until it is stopped has a terminal of its own: at its end it must not undo the other one's exports.
+            script += f"\nexport -p > {EXPORTS}"
         if until:
             self.stop()
         bash = subprocess.Popen(
