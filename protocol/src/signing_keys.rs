@@ -156,15 +156,13 @@ impl SigningKeys {
 
     /// Where a key is in its life.
     pub fn state(&self, key: &SigningKey, now: UnixSeconds) -> KeyState {
-        if key.retirement.is_some() {
-            KeyState::Retired
-        } else if self.active(now).is_some_and(|active| active.kid == key.kid) {
-            KeyState::Active
-        } else if key.signs_from > now {
-            KeyState::Next
-        } else {
-            KeyState::Previous
-        }
+        state_beside(self.active(now), key, now)
+    }
+
+    /// Every key with its state.
+    pub fn states(&self, now: UnixSeconds) -> impl Iterator<Item = (&SigningKey, KeyState)> {
+        let active = self.active(now);
+        self.0.iter().map(move |key| (key, state_beside(active, key, now)))
     }
 
     /// The key that a process signs with that holds these: the active one, or for a while the one before it.
@@ -217,11 +215,12 @@ impl SigningKeys {
             let signs_from = if is_urgent { now } else { now + times.publish_ahead };
             KeyChange::Publish(SigningKey::published(kid, x, now, signs_from))
         });
-        let switched = self.active(now).map(|active| active.signs_from);
+        let active = self.active(now);
+        let switched = active.map(|active| active.signs_from);
         let previous = self
             .published()
             .into_iter()
-            .filter(|key| self.state(key, now) == KeyState::Previous);
+            .filter(|key| state_beside(active, key, now) == KeyState::Previous);
         let end = previous.filter_map(|key| match (key.retires_at, switched) {
             (Some(retires_at), _) => (retires_at < now).then(|| KeyChange::Retire {
                 kid: key.kid.clone(),
@@ -235,6 +234,18 @@ impl SigningKeys {
             (None, _) => None,
         });
         publish.chain(end).collect()
+    }
+}
+
+fn state_beside(active: Option<&SigningKey>, key: &SigningKey, now: UnixSeconds) -> KeyState {
+    if key.retirement.is_some() {
+        KeyState::Retired
+    } else if active.is_some_and(|active| active.kid == key.kid) {
+        KeyState::Active
+    } else if key.signs_from > now {
+        KeyState::Next
+    } else {
+        KeyState::Previous
     }
 }
 

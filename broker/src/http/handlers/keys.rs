@@ -1,11 +1,12 @@
 //! The signing keys, as an admin sees them.
 
 use agentwrit_protocol::ErrorCode;
-use agentwrit_protocol::signing_keys::SigningKey;
 use agentwrit_protocol::signing_keys::wire::{
     RetireKeyRequest, RetireKeyResponse, RotateKeyResponse, SigningKeyView, SigningKeysResponse,
 };
+use agentwrit_protocol::signing_keys::{KeyState, SigningKey};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
+use agentwrit_tokens::key_set::KeySnapshot;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -13,7 +14,6 @@ use http::StatusCode;
 use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
 use crate::service::actor::Actor;
 use crate::service::authorize::Requirement;
-use crate::service::signing_keys::StoredKeys;
 use crate::service::signing_keys::person::KeysError;
 
 type Answer = Result<Response, ApiError>;
@@ -23,10 +23,10 @@ async fn authorize_admin(broker: &AppState, call: &ApiRequest) -> Result<Actor, 
     Ok(call.actor(&bearer.claims))
 }
 
-fn shown(broker: &AppState, stored: &StoredKeys, key: &SigningKey) -> SigningKeyView {
+fn shown(held: &KeySnapshot, key: &SigningKey, state: KeyState) -> SigningKeyView {
     SigningKeyView {
-        state: stored.keys.state(key, broker.judging.times().judged.second()),
-        held: broker.tokens.keys.current().holds(&key.kid),
+        state,
+        held: held.holds(&key.kid),
         kid: key.kid.clone(),
         x: key.x.clone(),
         published_at: rfc3339_seconds(key.published_at),
@@ -53,8 +53,10 @@ pub(in crate::http) async fn list(State(broker): State<AppState>, call: ApiReque
 /// Every key, for people and for the controller.
 pub(super) async fn all(broker: &AppState) -> Result<SigningKeysResponse, KeysError> {
     let stored = broker.key_admin().list().await?;
+    let held = broker.tokens.keys.current();
+    let states = stored.keys.states(broker.judging.times().judged.second());
     Ok(SigningKeysResponse {
-        keys: stored.keys.0.iter().map(|key| shown(broker, &stored, key)).collect(),
+        keys: states.map(|(key, state)| shown(&held, key, state)).collect(),
         rotation_requested_at: stored.rotation.map(|rotation| rfc3339_seconds(rotation.at)),
     })
 }
@@ -80,7 +82,8 @@ pub(in crate::http) async fn rotate(State(broker): State<AppState>, call: ApiReq
     let stored = keys.list().await?;
     let now = broker.judging.times().judged.second();
     // The key may have been made since it was asked for.
-    let next = stored.keys.next(now).map(|key| shown(&broker, &stored, key));
+    let held = broker.tokens.keys.current();
+    let next = stored.keys.next(now).map(|key| shown(&held, key, KeyState::Next));
     let answer = RotateKeyResponse {
         rotation_requested_at: stored.rotation.map(|rotation| rfc3339_seconds(rotation.at)),
         next,

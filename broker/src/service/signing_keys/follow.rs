@@ -18,7 +18,14 @@ use super::{EpochDue, StoredKeys, public_key, snapshot};
 /// What the keys of this process were made of last. Locked while they are looked at: two looks at once would make two
 /// keys of one wish.
 #[derive(Debug, Default)]
-pub(crate) struct Followed(Mutex<Option<Made>>);
+pub(crate) struct Followed(Mutex<Option<Taken>>);
+
+#[derive(Debug)]
+struct Taken {
+    made: Made,
+    /// Id of a key in the store that is none. Looked for once, since it costs a computation for each key of all times.
+    malformed: Option<String>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Made {
@@ -72,13 +79,14 @@ impl KeyFollower<'_> {
             };
             stored = self.store.commit(keep).await?;
         }
-        let ignored = self.take(&mut before, held, stored.clone(), now);
+        self.take(&mut before, held, stored.clone(), now);
         if let Some(EpochDue { kid, actor }) = &stored.epoch_due {
             let event = EventDraft::success(EventType::EpochBegun, format!("signing key {kid} has leaked"));
             self.store.begin_epoch(event.actor(actor)).await?;
         }
         self.tend_folder(&stored, &public)?;
-        match (problem, ignored) {
+        let malformed = before.as_ref().and_then(|taken| taken.malformed.clone());
+        match (problem, malformed) {
             (Some(problem), _) => Err(problem.into()),
             (None, Some(kid)) => Err(FollowError::Malformed { kid }),
             (None, None) => Ok(()),
@@ -104,14 +112,8 @@ impl KeyFollower<'_> {
         self.holder().due(&stored.keys, held, now, UnixSeconds::default())
     }
 
-    /// Replaces the keys of the process when they are others than before; answers the id of a key that is malformed.
-    fn take(
-        &self,
-        before: &mut Option<Made>,
-        held: Vec<Arc<KeyPair>>,
-        stored: StoredKeys,
-        now: UnixSeconds,
-    ) -> Option<String> {
+    /// Replaces the keys of the process when they are others than before.
+    fn take(&self, before: &mut Option<Taken>, held: Vec<Arc<KeyPair>>, stored: StoredKeys, now: UnixSeconds) {
         let ids: Vec<&str> = held.iter().map(|pair| pair.kid()).collect();
         let signer = stored.keys.signer(&ids, now, self.times).map(|key| key.kid.clone());
         let made = Made {
@@ -120,30 +122,25 @@ impl KeyFollower<'_> {
             signer,
             stored,
         };
-        let malformed = |made: &Made| {
-            let keys = &made.stored.keys.0;
-            keys.iter()
-                .find(|key| public_key(key).is_none())
-                .map(|key| key.kid.clone())
-        };
-        if before.as_ref() == Some(&made) {
-            return malformed(&made);
+        let last = before.as_ref().map(|before| &before.made);
+        if last == Some(&made) {
+            return;
         }
         let kids =
             |keys: &StoredKeys| -> Vec<String> { keys.keys.published().iter().map(|key| key.kid.clone()).collect() };
         let published = kids(&made.stored);
-        let gone = before
+        let gone = last
             .iter()
-            .flat_map(|before| kids(&before.stored))
+            .flat_map(|last| kids(&last.stored))
             .any(|kid| !published.contains(&kid));
         self.keys.replace(snapshot(held, &made.stored.keys, now, self.times));
         if gone {
             self.verifier.forget();
         }
-        report(before.as_ref(), &made);
-        let ignored = malformed(&made);
-        *before = Some(made);
-        ignored
+        report(last, &made);
+        let malformed = made.stored.keys.0.iter().find(|key| public_key(key).is_none());
+        let malformed = malformed.map(|key| key.kid.clone());
+        *before = Some(Taken { made, malformed });
     }
 
     /// Makes the key that a person asked for, and removes those that are retired, where the folder is ours: a mounted
