@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::Clock;
-use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::audit::Checkpoint;
+use agentwrit_protocol::{Clock, StoreMark};
 use agentwrit_store::Outage;
 use agentwrit_store::{Compared, EventDraft, Job, Remembered, Result, StoreError, StoreLocation};
 use tokio::sync::{mpsc, oneshot};
@@ -249,14 +248,19 @@ impl Committer {
     /// Compares the store with what is remembered of it outside; a restored one begins a new epoch.
     fn compare(&mut self, remembered: Remembered) -> Result<Compared> {
         let compared = self.compared(remembered);
-        if let Err(error) = &compared
+        self.known_again(compared)
+    }
+
+    /// What came of something that may begin an epoch. When it failed, whether the epoch was committed is known only
+    /// after a look at the file.
+    fn known_again<T>(&mut self, done: Result<T>) -> Result<T> {
+        if let Err(error) = &done
             && self.opened.take().is_some()
         {
-            // Whether the new epoch was committed is known only after a look at the file.
             self.report(error);
             self.reopen();
         }
-        compared
+        done
     }
 
     fn compared(&mut self, remembered: Remembered) -> Result<Compared> {
@@ -289,14 +293,7 @@ impl Committer {
     /// Begins an epoch for a person.
     fn begin_epoch(&mut self, event: EventDraft) -> Result<StoreMark> {
         let begun = self.begun_epoch(event);
-        if let Err(error) = &begun
-            && self.opened.take().is_some()
-        {
-            // As for a comparison.
-            self.report(error);
-            self.reopen();
-        }
-        begun
+        self.known_again(begun)
     }
 
     fn begun_epoch(&mut self, event: EventDraft) -> Result<StoreMark> {
