@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use agentwrit_crash::program::end;
 use agentwrit_crash::run::{Options, Summary, rounds, self_test};
 use agentwrit_testkit::load::failure::Result;
 use agentwrit_testkit::load::moment;
@@ -51,22 +52,5 @@ async fn run(cli: Cli) -> Result<Summary> {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say(&error.to_string());
-            return ExitCode::FAILURE;
-        }
-    };
-    let summary = runtime.block_on(run(cli)).unwrap_or_else(|error| {
-        say(&error.to_string());
-        Summary { passed: 0, failed: 1 }
-    });
-    say(&format!("{} passed, {} failed", summary.passed, summary.failed));
-    if summary.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    end(&say, run(Cli::parse()))
 }
