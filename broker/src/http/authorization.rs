@@ -5,6 +5,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::{ApiError, ApiRequest, Broker};
+use crate::service::actor::Actor;
 use crate::service::authorize::{Authorization, AuthorizeError, Bearer, Requirement};
 
 /// Checks the bearer of a request.
@@ -18,6 +19,16 @@ pub(super) async fn authorize(
     Ok(authorizer
         .authorize(read(&request.headers), request.origin(&path), requirement)
         .await?)
+}
+
+/// The same for who changes something, as the trail will have it.
+pub(super) async fn authorize_actor(
+    broker: &Broker,
+    request: &ApiRequest,
+    requirement: Requirement,
+) -> Result<Actor, ApiError> {
+    let bearer = authorize(broker, request, requirement).await?;
+    Ok(request.actor(&bearer.claims))
 }
 
 /// The header as text, for callers from the cluster; nothing when there are two.

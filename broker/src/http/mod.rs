@@ -17,7 +17,7 @@ pub mod router;
 pub mod stack;
 
 pub use crate::broker::{AppState, Broker};
-use authorization::authorize;
+use authorization::{authorize, authorize_actor};
 pub use error::ApiError;
 pub(crate) use malformed_head::{MAX_HEAD, MAX_HEADERS};
 pub use reply::{reply, reply_text};

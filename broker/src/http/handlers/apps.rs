@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
+use crate::http::{ApiError, ApiRequest, AppState, authorize_actor, reply};
 use crate::service::actor::Actor;
 use crate::service::apps::AppError;
 use crate::service::authorize::Requirement;
@@ -18,8 +18,7 @@ use crate::service::authorize::Requirement;
 type Answer = Result<Response, ApiError>;
 
 async fn authorize_admin(broker: &AppState, call: &ApiRequest) -> Result<Actor, ApiError> {
-    let bearer = authorize(broker, call, Requirement::admin("admin:launch-tokens:*")).await?;
-    Ok(call.actor(&bearer.claims))
+    authorize_actor(broker, call, Requirement::admin("admin:launch-tokens:*")).await
 }
 
 fn shown(app: AppRecord) -> App {

@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
 
-use crate::http::{ApiError, ApiRequest, AppState, authorize, reply};
+use crate::http::{ApiError, ApiRequest, AppState, authorize_actor, reply};
 use crate::service::actor::Actor;
 use crate::service::authorize::Requirement;
 use crate::service::signing_keys::person::KeysError;
@@ -19,8 +19,7 @@ use crate::service::signing_keys::person::KeysError;
 type Answer = Result<Response, ApiError>;
 
 async fn authorize_admin(broker: &AppState, call: &ApiRequest) -> Result<Actor, ApiError> {
-    let bearer = authorize(broker, call, Requirement::admin("admin:revoke:*")).await?;
-    Ok(call.actor(&bearer.claims))
+    authorize_actor(broker, call, Requirement::admin("admin:revoke:*")).await
 }
 
 fn shown(held: &KeySnapshot, key: &SigningKey, state: KeyState) -> SigningKeyView {

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, reply};
+use crate::http::{ApiError, ApiRequest, AppState, IDEMPOTENCY_KEY, authorize, authorize_actor, reply};
 use crate::service::authorize::Requirement;
 use crate::service::error::Internal;
 use crate::service::session::release::{self, Released};
@@ -157,16 +157,13 @@ pub(in crate::http) async fn release(State(broker): State<AppState>, call: ApiRe
     ]))),
 ))]
 pub(in crate::http) async fn revoke(State(broker): State<AppState>, call: ApiRequest) -> Result<Response, ApiError> {
-    let bearer = authorize(&broker, &call, Requirement::admin("admin:revoke:*")).await?;
+    let actor = authorize_actor(&broker, &call, Requirement::admin("admin:revoke:*")).await?;
     let request: RevokeRequest = call.json()?;
     let given = |value: Option<String>| value.filter(|text| !text.is_empty());
     let (Some(level), Some(target)) = (given(request.level), given(request.target)) else {
         return Err(ApiError::invalid("level and target are required"));
     };
-    let reach = broker
-        .revoker()
-        .revoke(&level, &target, call.actor(&bearer.claims))
-        .await?;
+    let reach = broker.revoker().revoke(&level, &target, actor).await?;
     // The contract's body, byte for byte, where no pods are attested.
     let attesting = broker.attestation.is_some();
     Ok(reply(

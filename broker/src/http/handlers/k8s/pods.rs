@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 
 use super::{Answer, K8s, body};
-use crate::http::{ApiRequest, authorize, reply};
+use crate::http::{ApiRequest, authorize_actor, reply};
 use crate::service::authorize::Requirement;
 use crate::service::k8s::pods;
 
@@ -46,7 +46,7 @@ pub(super) async fn end(State(k8s): State<K8s>, Path(uid): Path<String>, call: A
     ]))),
 ))]
 pub(super) async fn release(State(k8s): State<K8s>, Path(uid): Path<String>, call: ApiRequest) -> Answer {
-    let person = authorize(&k8s.broker, &call, Requirement::admin("admin:revoke:*")).await?;
-    let released = pods::release(&k8s.broker.store, uid.into(), call.actor(&person.claims)).await?;
+    let person = authorize_actor(&k8s.broker, &call, Requirement::admin("admin:revoke:*")).await?;
+    let released = pods::release(&k8s.broker.store, uid.into(), person).await?;
     Ok(reply(StatusCode::OK, &released))
 }
