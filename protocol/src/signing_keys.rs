@@ -13,6 +13,15 @@ use crate::ttl::Ttl;
 
 /// Keys that a store remembers, retired ones included.
 pub const MOST_KEYS: usize = 1000;
+/// Keys whose private halves a folder, or a Secret, may hold.
+pub const MOST_HELD: usize = 16;
+/// How the files of private halves end.
+pub const FILE_SUFFIX: &str = ".key";
+
+/// The name of the file of a key that we make. A thumbprint may begin with `-`.
+pub fn file_name(kid: &str) -> String {
+    format!("signing-{kid}{FILE_SUFFIX}")
+}
 
 /// A key as the store has it. Its private half is never there.
 #[derive(Debug, Clone, PartialEq, Eq)]

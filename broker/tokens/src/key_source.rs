@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agentwrit_protocol::Entropy;
+use agentwrit_protocol::signing_keys::{FILE_SUFFIX, MOST_HELD, file_name};
 
 pub use crate::key_file::KeyError;
 use crate::key_file::{read, write_new};
 use crate::key_pair::KeyPair;
-
-/// Keys that a folder may hold.
-pub const MOST_HELD: usize = 16;
-const SUFFIX: &str = "key";
 
 /// A file, or a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,11 +155,6 @@ fn generate(entropy: &dyn Entropy) -> Result<([u8; 32], KeyPair), KeyError> {
     Ok((seed, KeyPair::new(&seed)?))
 }
 
-/// A thumbprint may begin with `-`.
-fn file_name(kid: &str) -> String {
-    format!("signing-{kid}.{SUFFIX}")
-}
-
 fn too_many(folder: &Path, found: usize) -> KeyError {
     KeyError::TooMany {
         path: folder.display().to_string(),
@@ -181,10 +173,10 @@ fn names(folder: &Path) -> Result<Vec<PathBuf>, KeyError> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|source| KeyError::of(folder, source))?;
-        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let path = entry.path();
-        if !is_hidden && path.extension().is_some_and(|suffix| suffix == SUFFIX) {
-            found.push(path);
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if !name.starts_with(b".") && name.ends_with(FILE_SUFFIX.as_bytes()) {
+            found.push(entry.path());
         }
     }
     Ok(found)

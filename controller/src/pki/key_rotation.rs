@@ -5,13 +5,10 @@
 use std::time::Duration;
 
 use agentwrit_protocol::UnixSeconds;
-use agentwrit_protocol::signing_keys::KeyState;
 use agentwrit_protocol::signing_keys::wire::{SigningKeyView, SigningKeysResponse};
+use agentwrit_protocol::signing_keys::{KeyState, MOST_HELD};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-/// Keys that the broker reads from one folder.
-const MOST: usize = 16;
 
 /// A key in the Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +56,7 @@ impl Plan {
             .filter(|key| state(&key.kid) == Some(KeyState::Retired))
             .map(|key| key.name.clone())
             .collect();
-        let add = why.filter(|_| !is_on_its_way && stored.len().saturating_sub(remove.len()) < MOST);
+        let add = why.filter(|_| !is_on_its_way && stored.len().saturating_sub(remove.len()) < MOST_HELD);
         // A broker without any key can't even say so: one stays until there is another.
         let keeps_one = add.is_some() || remove.len() < stored.len();
         Self {
@@ -162,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_secret_is_bounded() {
-        let kids: Vec<String> = (0..MOST).map(|n| n.to_string()).collect();
+        let kids: Vec<String> = (0..MOST_HELD).map(|n| n.to_string()).collect();
         let stored: Vec<&str> = kids.iter().map(String::as_str).collect();
         let keys: Vec<_> = stored.iter().map(|kid| (*kid, KeyState::Previous)).collect();
         assert!(plan(&stored, &broker(&keys, true), Duration::ZERO).is_empty());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
+use agentwrit_protocol::signing_keys::{FILE_SUFFIX, file_name};
 use agentwrit_protocol::{Clock, Entropy};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -23,8 +24,6 @@ pub(crate) const BROKER_TLS_SECRET: &str = "agentwrit-broker-tls";
 pub(crate) const SIGNING_KEY_SECRET: &str = "agentwrit-signing-key";
 /// Key of the first signing key.
 pub(crate) const SIGNING_KEY: &str = "signing.key";
-/// How the keys of all signing keys end.
-const KEY_SUFFIX: &str = ".key";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 const TLS: &str = "kubernetes.io/tls";
@@ -130,7 +129,7 @@ impl Secrets {
         let unusable = |name: &str, why| self.stored(SIGNING_KEY_SECRET, name, why);
         let entries = secret.data.iter().flatten();
         let mut keys = Vec::new();
-        for (name, _) in entries.filter(|(name, _)| name.ends_with(KEY_SUFFIX)) {
+        for (name, _) in entries.filter(|(name, _)| name.ends_with(FILE_SUFFIX)) {
             let kid = text(secret, name).and_then(|pem| signing_key::kid(&pem));
             let kid = kid.map_err(|why| unusable(name, why))?;
             let name = name.clone();
@@ -172,7 +171,7 @@ impl Secrets {
         if plan.add.is_some() {
             let pem = signing_key::generate(entropy)?;
             let kid = signing_key::kid(&pem).map_err(|why| self.stored(SIGNING_KEY_SECRET, SIGNING_KEY, why))?;
-            data.insert(format!("signing-{kid}{KEY_SUFFIX}"), Some(ByteString(pem.into_bytes())));
+            data.insert(file_name(&kid), Some(ByteString(pem.into_bytes())));
             added = Some(kid);
         }
         let patch = json!({
