@@ -206,36 +206,25 @@ fn next_step(connection: &Connection, kept_until: UnixSeconds, until: UnixSecond
 
 #[cfg(test)]
 mod tests {
-    use agentwrit_protocol::Ttl;
     use agentwrit_protocol::status_list::{Bounds, free_from};
+    use agentwrit_store::StoreLocation;
     use agentwrit_store::testing::surroundings;
-    use agentwrit_store::{Retention, StoreLocation};
     use proptest::prelude::*;
 
     use super::*;
     use crate::open::{Opened, open};
-    use crate::options::{Declared, OpenOptions};
+    use crate::options::OpenOptions;
     use crate::rows::session::kept_until;
 
     /// A store in memory with two indexes.
     fn opened() -> (Opened, Shared) {
-        let options = OpenOptions {
-            location: StoreLocation::Memory,
-            required: true,
-            mark: "not/there/mark".into(),
-            signing_key: "not/there/signing.key".into(),
-            key_is_new: true,
-            max_ttl: Ttl::ZERO,
-            retention: Retention::default(),
-            declared: Declared::default(),
-        };
         let (mut around, ..) = surroundings();
         around.status_lists = Bounds {
             entries: 2,
             at_least_free: 1,
             lists: 1,
         };
-        let shared = Shared::new(&options, around);
+        let shared = Shared::new(&OpenOptions::in_memory(), around);
         (open(&StoreLocation::Memory, &shared).unwrap(), shared)
     }
 

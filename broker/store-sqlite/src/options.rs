@@ -26,6 +26,23 @@ pub struct OpenOptions {
     pub declared: Declared,
 }
 
+#[cfg(test)]
+impl OpenOptions {
+    /// A store in memory, and nothing beside it.
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            location: StoreLocation::Memory,
+            required: false,
+            mark: "not/there/mark".into(),
+            signing_key: "not/there/signing.key".into(),
+            key_is_new: true,
+            max_ttl: Ttl::ZERO,
+            retention: Retention::default(),
+            declared: Declared::default(),
+        }
+    }
+}
+
 /// What a person knows better than the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Declared {

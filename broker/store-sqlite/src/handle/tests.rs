@@ -2,25 +2,17 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
-use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::surroundings;
-use agentwrit_store::{Command, EventFilter, Retention, Store, TakesAuthority, Tx};
+use agentwrit_store::{Command, EventFilter, Store, TakesAuthority, Tx};
 
 use super::*;
-use crate::options::Declared;
 
 async fn in_memory() -> Store {
-    let options = OpenOptions {
-        location: StoreLocation::Memory,
-        required: false,
-        mark: "not/there/mark".into(),
-        signing_key: "not/there/signing.key".into(),
-        key_is_new: true,
-        max_ttl: Ttl::ZERO,
-        retention: Retention::default(),
-        declared: Declared::default(),
-    };
-    Store::new(SqliteStore::open(options, surroundings().0).await.unwrap())
+    Store::new(
+        SqliteStore::open(OpenOptions::in_memory(), surroundings().0)
+            .await
+            .unwrap(),
+    )
 }
 
 /// Does nothing.
