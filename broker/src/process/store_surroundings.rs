@@ -7,7 +7,7 @@ use agentwrit_protocol::signing_keys::{KeyTimes, SigningKeys};
 use agentwrit_protocol::{JudgingClock, UnixSeconds};
 
 use agentwrit_store::{BoxError, CheckpointSigner, RevocationListener, SignedStatement, SigningKey, ViewChange};
-use agentwrit_tokens::key_set::{KeySet, Signed};
+use agentwrit_tokens::key_set::KeySet;
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 
 use crate::service::signing_keys::snapshot;
@@ -27,8 +27,7 @@ impl CheckpointKeys for ChainSigner {
 
 impl CheckpointSigner for ChainSigner {
     fn sign(&self, message: &str) -> Result<SignedStatement, BoxError> {
-        let Signed { kid, signature } = self.keys.sign_statement(message)?;
-        Ok(SignedStatement { kid, signature })
+        Ok(self.keys.sign_statement(message)?)
     }
 
     fn learn(&self, keys: &[SigningKey]) {

@@ -32,6 +32,7 @@ mod surroundings;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use agentwrit_protocol::audit::SignedStatement;
 pub use agentwrit_protocol::revocation_change::ViewChange;
 pub use agentwrit_protocol::signing_keys::SigningKey;
 pub use apps::{AppRecord, Apps};
@@ -59,4 +60,4 @@ pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
 pub use signing_keys::SigningKeyRecords;
 pub use status::StatusLists;
 pub use stored_word::FromStored;
-pub use surroundings::{CheckpointSigner, RevocationListener, SignedStatement, StoreObserver, Surroundings};
+pub use surroundings::{CheckpointSigner, RevocationListener, StoreObserver, Surroundings};

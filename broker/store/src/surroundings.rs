@@ -3,20 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::audit::CheckpointKeys;
+use agentwrit_protocol::audit::{CheckpointKeys, SignedStatement};
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, UnixSeconds};
 
 use super::{BoxError, DenialGate, SigningKey, ViewChange};
-
-/// A signature over a text, and the key that made it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedStatement {
-    /// Id of the key.
-    pub kid: String,
-    /// base64url without padding.
-    pub signature: String,
-}
 
 /// Signs checkpoints of the audit chain, and checks those that it or another key has signed.
 pub trait CheckpointSigner: CheckpointKeys + Send + Sync {

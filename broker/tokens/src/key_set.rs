@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck};
+use agentwrit_protocol::audit::{CheckpointKeys, SignatureCheck, SignedStatement};
 use parking_lot::RwLock;
 
 pub use crate::key_pair::{KeyPair, PublicKey, RefusedKey, SigningError};
@@ -79,15 +79,6 @@ pub struct KeySet {
     current: RwLock<Arc<KeySnapshot>>,
 }
 
-/// A statement that was signed, and the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
-    /// Id of the key.
-    pub kid: String,
-    /// base64url without padding.
-    pub signature: String,
-}
-
 impl KeySet {
     /// A set that begins with these keys.
     pub fn new(keys: KeySnapshot) -> Self {
@@ -150,11 +141,11 @@ impl KeySet {
     ///
     /// # Errors
     /// When the cryptographic library fails, or no key at all is held.
-    pub fn sign_statement(&self, message: &str) -> Result<Signed, SigningError> {
+    pub fn sign_statement(&self, message: &str) -> Result<SignedStatement, SigningError> {
         let keys = self.current();
         let pair = keys.signer.as_ref().or_else(|| keys.held.first());
         let pair = pair.ok_or(SigningError::NoKey)?;
-        Ok(Signed {
+        Ok(SignedStatement {
             kid: pair.kid().to_owned(),
             signature: pair.sign_detached(message)?,
         })

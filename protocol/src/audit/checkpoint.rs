@@ -42,6 +42,15 @@ pub enum CheckpointError {
     Detail,
 }
 
+/// A signature over a text, and the key that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedStatement {
+    /// Id of the key.
+    pub kid: String,
+    /// base64url without padding.
+    pub signature: String,
+}
+
 /// What a key set says about a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureCheck {

@@ -10,7 +10,7 @@ mod sanitise;
 mod walker;
 
 pub use bounds::{MAX_EVENT_BYTES, agent_as_audited};
-pub use checkpoint::{Checkpoint, CheckpointError, CheckpointKeys, MAX_UNSIGNED, SignatureCheck};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointKeys, MAX_UNSIGNED, SignatureCheck, SignedStatement};
 pub use dropped::{DropRule, DroppedSegment, ExportedFile};
 pub use event::{AuditEvent, ExtraFields};
 pub use event_type::{EventType, Outcome};
