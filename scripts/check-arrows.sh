@@ -22,7 +22,8 @@ declare -A ALLOWED=(
   [agentwrit-tokens]="agentwrit-protocol"
   [agentwrit-store]="agentwrit-protocol"
   [agentwrit-retention]="agentwrit-protocol agentwrit-store"
-  [agentwrit-store-sqlite]="agentwrit-protocol agentwrit-store"
+  [agentwrit-trail]="agentwrit-protocol agentwrit-store"
+  [agentwrit-store-sqlite]="agentwrit-protocol agentwrit-store agentwrit-trail"
   [agentwrit-broker]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-json agentwrit-limits agentwrit-logging agentwrit-retention agentwrit-store agentwrit-store-sqlite agentwrit-tokens"
   [agentwrit-controller]="agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds"
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
@@ -114,6 +115,7 @@ check_system_feature
 check_tree agentwrit-protocol "$PURE_FORBIDDEN"
 check_tree agentwrit-json "$PURE_FORBIDDEN"
 check_tree agentwrit-store "$DATABASES"
+check_tree agentwrit-trail "$DATABASES"
 check_tree agentwrit-retention "$DATABASES"
 check_tree agentwrit-sidecar "$SIDECAR_FORBIDDEN"
 for program in $SHIPPED; do check_tree "$program" "$DOCUMENTS"; done

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::audit::Checkpoint;
 use agentwrit_protocol::{Clock, StoreMark};
 use agentwrit_store::Outage;
 use agentwrit_store::{Compared, EventDraft, Job, Remembered, Result, StoreError, StoreLocation};
+use agentwrit_trail::{Finding, Identity, Links, Rule, log_checkpoint};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Operation;
-use super::identity::Identity;
+use super::identity::identity_of;
 use super::open::{Opened, lacks_room, open, probe};
-use super::restored::{Finding, Rule, begin_anew, begin_by_person, judge};
+use super::restored::{begin_anew, begin_by_person, judge};
 use super::revocation_changes::load_changes;
 use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
-use crate::audit::chain::{Links, remember};
+use crate::audit::tail::remember;
 use crate::facts::keep_high_water;
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
@@ -277,7 +277,7 @@ impl Committer {
                 remembered,
                 by: "the controller's Lease",
             };
-            let mut before = Identity::of(&opened.connection, present.epoch)?;
+            let mut before = identity_of(&opened.connection, present.epoch)?;
             let made = self.shared.status.made.read().clone();
             before.made = made == before.epoch && matches!(rule, Rule::UnknownEpoch | Rule::UnreadableMark);
             let Opened { connection, head, .. } = opened;
@@ -299,7 +299,7 @@ impl Committer {
     fn begun_epoch(&mut self, event: EventDraft) -> Result<StoreMark> {
         let opened = self.opened.as_mut().ok_or(StoreError::NotOpen)?;
         let Opened { connection, head, .. } = opened;
-        let before = Identity::of(connection, self.shared.status.mark().epoch)?;
+        let before = identity_of(connection, self.shared.status.mark().epoch)?;
         let identity = begin_by_person(connection, head, &before, event, &self.shared)?;
         self.stand_by(identity)?;
         Ok(self.shared.status.mark())
@@ -375,10 +375,4 @@ impl Committer {
             tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
         }
     }
-}
-
-/// Writes the length of the trail into the log, which is kept elsewhere than the store.
-fn log_checkpoint(checkpoint: &Checkpoint) {
-    tracing::info!(target: "AUDIT", component = "Checkpoint", sequence = checkpoint.sequence, head = checkpoint.head,
-        kid = checkpoint.kid, signature = checkpoint.signature, "audit trail signed");
 }

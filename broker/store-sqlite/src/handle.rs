@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::wall_clock::is_wrong;
+use agentwrit_store::internal_jobs::{Append, Flush, Unconfirmed};
 use agentwrit_store::{
     Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, StoreLocation, Surroundings,
 };
@@ -15,7 +16,6 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{Committer, Message};
-use super::jobs::{Append, Flush, Unconfirmed};
 use super::open::Opened;
 use super::options::OpenOptions;
 use super::readers::Readers;

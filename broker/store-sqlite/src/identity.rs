@@ -1,81 +1,40 @@
 //! Who a store is: its epoch, and the second before which no token of it is accepted.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::wall_clock::{both, disagreement, is_wrong};
-use agentwrit_protocol::{Clock, Entropy, Times, Ttl, UnixSeconds, lower_hex};
-use agentwrit_store::{EventDraft, MetaKey, Result, StoreError};
+use agentwrit_protocol::{Clock, Times, Ttl, UnixSeconds};
+use agentwrit_store::session::AT_ONCE;
+use agentwrit_store::{EventDraft, MetaKey, Result};
+use agentwrit_trail::{
+    ChainHead, Identity, Links, UnusedSecond, accept_clock, epochs_in, longer_ttl, new_epoch, seal, unused_second,
+    with_epoch,
+};
 use rusqlite::Connection;
 
 use super::error::Operation;
 use super::shared::Shared;
 use super::statements::{Statements, begin};
-use crate::audit::chain::{ChainHead, Links, append, seal};
+use crate::audit::tail::append;
 use crate::facts;
-use crate::rows::session::AT_ONCE;
 
 const OPEN: &str = "open";
 
-/// What a store says of itself.
-pub(super) struct Identity {
-    pub(super) epoch: String,
-    /// Older tokens are refused.
-    pub(super) min_iat: UnixSeconds,
-    /// Whether that is now, and nothing was issued since.
-    pub(super) fresh: bool,
-    /// Whether this process made the store: it is no copy, so that what it has issued stands.
-    pub(super) made: bool,
+/// What the store says of itself, one in use.
+pub(super) fn identity_of(connection: &Connection, epoch: String) -> Result<Identity> {
+    let text = facts::read(connection, MetaKey::MinIat)?;
+    Identity::in_use(epoch, text.as_deref())
 }
 
-impl Identity {
-    /// That of a store in use.
-    pub(super) fn of(connection: &Connection, epoch: String) -> Result<Self> {
-        let text = facts::read(connection, MetaKey::MinIat)?.unwrap_or_default();
-        let min_iat = text.parse().map(UnixSeconds::new).map_err(|_| StoreError::Corrupt {
-            what: "min_iat",
-            why: format!("{text:?} is no number"),
-        })?;
-        Ok(Self {
-            epoch,
-            min_iat,
-            fresh: false,
-            made: false,
-        })
-    }
-}
-
-/// A second that no token was issued in yet: tokens date themselves in whole ones.
+/// A second that no token was issued in yet.
 pub(super) fn next_second(shared: &Shared) -> UnixSeconds {
-    let times = shared.judging.observe();
-    let next = times.judged.second() + Ttl::seconds(1);
-    // A wall clock that is behind has issued tokens for seconds that it has yet to come to: nothing is issued until then.
-    if times.judged.since(times.wall) >= Duration::from_secs(1) {
-        return next;
+    match unused_second(&shared.judging) {
+        UnusedSecond::Now(second) => second,
+        UnusedSecond::After(wait) => {
+            std::thread::sleep(wait);
+            shared.clock.unix_seconds()
+        }
     }
-    std::thread::sleep(next.start().since(times.wall));
-    shared.clock.unix_seconds()
-}
-
-pub(super) fn new_epoch(shared: &Shared) -> Result<String> {
-    let mut bytes = [0_u8; 16];
-    shared.entropy.fill(&mut bytes)?;
-    Ok(lower_hex(bytes))
-}
-
-/// Takes the wall clock for right when the mark is too far ahead of it, and answers both times; otherwise there is
-/// nothing to accept.
-fn accept_clock(shared: &Shared, min_iat: UnixSeconds) -> Option<String> {
-    let times = shared.judging.observe();
-    if !is_wrong(times, min_iat) {
-        tracing::warn!(target: "STORE", component = "Clock",
-            "--accept-clock changes nothing: the wall clock is not behind the store's high-water mark");
-        return None;
-    }
-    tracing::warn!(target: "STORE", component = "Clock", "{}", disagreement(times, min_iat));
-    shared.judging.accept_wall();
-    Some(both(times, min_iat))
 }
 
 /// Ends what a clock that ran ahead has dated after `min_iat`: `min_iat` doesn't hit it, and it would come to life when
@@ -112,7 +71,7 @@ pub(super) fn read_or_begin_epoch(
     let min_iat = known.as_ref().and_then(|(_, text)| text.parse().ok());
     let min_iat = min_iat.map(UnixSeconds::new).unwrap_or_default();
     let asked = shared.accept_clock.load(Ordering::SeqCst);
-    let accepted = asked.then(|| accept_clock(shared, min_iat)).flatten();
+    let accepted = asked.then(|| accept_clock(&shared.judging, min_iat)).flatten();
     let mut links = None;
     let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
         let (identity, accepted) = begin_epoch_of_accepted_clock(&transaction, head, shared, old, &times)?;
@@ -128,7 +87,7 @@ pub(super) fn read_or_begin_epoch(
             made: false,
         }
     } else if let Some((epoch, _)) = known {
-        Identity::of(&transaction, epoch)?
+        identity_of(&transaction, epoch)?
     } else {
         begin_first_epoch(&transaction, shared)?
     };
@@ -149,7 +108,7 @@ fn begin_epoch_of_accepted_clock(
     old: &str,
     times: &str,
 ) -> Result<(Identity, Links)> {
-    let epoch = new_epoch(shared)?;
+    let epoch = new_epoch(shared.entropy.as_ref())?;
     let min_iat = next_second(shared);
     remember_epoch(connection, old)?;
     facts::write(connection, MetaKey::Epoch, &epoch)?;
@@ -171,7 +130,7 @@ fn begin_epoch_of_accepted_clock(
 }
 
 fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identity> {
-    let epoch = new_epoch(shared)?;
+    let epoch = new_epoch(shared.entropy.as_ref())?;
     // A new store beside an existing key has forgotten what was revoked: older tokens are refused. A key that was
     // made with the store has signed nothing before it.
     let first = shared.first.swap(false, Ordering::SeqCst);
@@ -191,35 +150,27 @@ fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identit
     })
 }
 
-/// Notes the longest TTL that was ever in force; 0 is no bound.
+/// Notes the longest TTL that was ever in force.
 fn keep_longest_ttl(connection: &Connection, max_ttl: Ttl) -> Result<()> {
-    let known = facts::read(connection, MetaKey::LongestTtl)?.and_then(|text| text.parse().ok());
-    let known = known.map(Ttl::seconds);
-    let longest = match known {
-        Some(known) if known == Ttl::ZERO || max_ttl == Ttl::ZERO => Ttl::ZERO,
-        Some(known) => known.max(max_ttl),
-        None => max_ttl,
-    };
-    if known != Some(longest) {
-        facts::write(connection, MetaKey::LongestTtl, &longest.to_string())?;
+    let known = facts::read(connection, MetaKey::LongestTtl)?;
+    match longer_ttl(known.as_deref(), max_ttl) {
+        Some(longest) => facts::write(connection, MetaKey::LongestTtl, &longest.to_string()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The epochs that the store had before, and those of marks that were taken note of.
 pub(super) fn former_epochs(connection: &Connection) -> Result<Vec<String>> {
-    let text = facts::read(connection, MetaKey::FormerEpochs)?.unwrap_or_default();
-    Ok(text.split_whitespace().map(str::to_owned).collect())
+    Ok(epochs_in(facts::read(connection, MetaKey::FormerEpochs)?.as_deref()))
 }
 
 /// Notes an epoch that the store had, so that a mark of it is known.
 pub(super) fn remember_epoch(connection: &Connection, epoch: &str) -> Result<()> {
-    let mut former = former_epochs(connection)?;
-    if former.iter().any(|known| known == epoch) {
-        return Ok(());
+    let known = facts::read(connection, MetaKey::FormerEpochs)?;
+    match with_epoch(known.as_deref(), epoch) {
+        Some(former) => facts::write(connection, MetaKey::FormerEpochs, &former),
+        None => Ok(()),
     }
-    former.push(epoch.to_owned());
-    facts::write(connection, MetaKey::FormerEpochs, &former.join(" "))
 }
 
 /// Seals and writes an event of the store's own.
@@ -230,12 +181,6 @@ pub(super) fn append_event(
     event: EventDraft,
 ) -> Result<Links> {
     let now = shared.clock.now();
-    let links = seal(
-        head,
-        vec![(now, event)],
-        now,
-        shared.signer.as_ref(),
-        shared.retention.cut(),
-    )?;
+    let links = seal(head, vec![(now, event)], now, shared.terms())?;
     append(connection, links)
 }

@@ -3,26 +3,20 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::status_list::{FREE_AFTER, IndexPool, StatusIndex};
+use agentwrit_protocol::status_list::{IndexPool, StatusIndex};
 use agentwrit_protocol::{Entropy, UnixMillis, UnixSeconds};
+use agentwrit_store::session::freed_until;
 use agentwrit_store::{Result, StoreError};
 use rusqlite::{Connection, Row};
 
 use super::error::Operation;
 use super::shared::Shared;
 use super::statements::{Statements, scalar};
-use crate::rows::session::{KEPT, KEPT_STEP};
 
 const LOAD: &str = "load_status_indexes";
 const FREE: &str = "free_status_indexes";
 /// Rows that one step looks at, for which all other commits wait.
 const FREED_AT_ONCE: usize = 1_000;
-
-/// Rows that are kept until this second or less hold no index any more: the last of their tokens is long expired.
-pub(crate) fn freed_until(passed: UnixMillis) -> UnixSeconds {
-    let steps = (passed.second() + KEPT - FREE_AFTER).get().div_euclid(KEPT_STEP);
-    UnixSeconds::new(steps.saturating_mul(KEPT_STEP))
-}
 
 /// The index in a row; `None` in one of an earlier schema.
 pub(crate) fn status_index(row: &Row<'_>, column: &str, operation: &'static str) -> Result<Option<StatusIndex>> {
@@ -206,15 +200,13 @@ fn next_step(connection: &Connection, kept_until: UnixSeconds, until: UnixSecond
 
 #[cfg(test)]
 mod tests {
-    use agentwrit_protocol::status_list::{Bounds, free_from};
+    use agentwrit_protocol::status_list::Bounds;
     use agentwrit_store::StoreLocation;
     use agentwrit_store::testing::surroundings;
-    use proptest::prelude::*;
 
     use super::*;
     use crate::open::{Opened, open};
     use crate::options::OpenOptions;
-    use crate::rows::session::kept_until;
 
     /// A store in memory with two indexes.
     fn opened() -> (Opened, Shared) {
@@ -269,18 +261,5 @@ mod tests {
         assert_eq!(indexes.draw().unwrap(), other);
         indexes.committed(&shared);
         assert!(indexes.is_full());
-    }
-
-    proptest! {
-        #[test]
-        fn a_row_gives_its_index_back_one_to_two_hours_after_its_tokens(
-            last_exp in 0_i64..10_000_000, passed_for in -100_000_000_i64..100_000_000
-        ) {
-            let last_exp = UnixSeconds::new(last_exp);
-            let passed = UnixMillis::new(last_exp.end().get() + passed_for);
-            let is_given_back = kept_until(last_exp) <= freed_until(passed);
-            prop_assert!(!is_given_back || free_from(last_exp) <= passed, "too early");
-            prop_assert!(is_given_back || passed < free_from(last_exp) + FREE_AFTER, "too late");
-        }
     }
 }

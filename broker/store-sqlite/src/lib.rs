@@ -11,7 +11,6 @@ mod facts;
 mod handle;
 mod identity;
 mod indexes;
-mod jobs;
 mod open;
 mod options;
 mod readers;
@@ -26,7 +25,8 @@ mod transaction;
 mod tx;
 mod upkeep;
 
+pub use agentwrit_store::Declared;
 pub use backup::{BackupError, Copied, Stage, Watcher, backup};
 pub use handle::SqliteStore;
-pub use options::{Declared, OpenOptions};
+pub use options::OpenOptions;
 pub use readers::READERS;

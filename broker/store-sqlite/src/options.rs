@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agentwrit_protocol::Ttl;
-use agentwrit_store::{Retention, StoreLocation};
+use agentwrit_store::{Declared, Retention, StoreLocation};
 
 /// How the store is to be opened.
 #[derive(Debug, Clone)]
@@ -41,13 +41,4 @@ impl OpenOptions {
             declared: Declared::default(),
         }
     }
-}
-
-/// What a person knows better than the store.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Declared {
-    /// The store was put back from a copy (`--restored`).
-    pub restored: bool,
-    /// The wall clock is right (`--accept-clock`).
-    pub accept_clock: bool,
 }

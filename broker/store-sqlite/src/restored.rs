@@ -2,73 +2,32 @@
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::{Clock, StoreMark};
+use agentwrit_store::session::AT_ONCE;
 use agentwrit_store::{EventDraft, MetaKey, Remembered, Result};
+use agentwrit_trail::{ChainHead, Finding, Identity, Rule, new_epoch};
 use rusqlite::Connection;
 
 use super::error::Operation;
-use super::identity::{Identity, append_event, former_epochs, new_epoch, next_second, remember_epoch};
+use super::identity::{append_event, former_epochs, next_second, remember_epoch};
 use super::shared::Shared;
 use super::statements::{Statements, begin};
-use crate::audit::chain::ChainHead;
 use crate::audit::events::hash_at;
 use crate::facts;
-use crate::rows::session::AT_ONCE;
 
 const OPERATION: &str = "restore";
 
-/// Why a store counts as restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// It ends before the mark.
-    LowerSequence,
-    /// At the mark's number it has another event.
-    OtherHistory,
-    /// The mark is of an epoch that it neither has nor had.
-    UnknownEpoch,
-    /// The mark can't be read. It may be of any epoch, so it counts as one of an unknown one: to take it for none
-    /// would let a broken mark hide a restore, and the price of the error is that agents register again.
-    UnreadableMark,
-    /// A person said so.
-    Declared,
-}
-
-impl Rule {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::LowerSequence => "lower_sequence",
-            Self::OtherHistory => "other_history",
-            Self::UnknownEpoch => "unknown_epoch",
-            Self::UnreadableMark => "unreadable_mark",
-            Self::Declared => "declared",
-        }
-    }
-}
-
-/// Who says that a store is restored, and by what.
-pub(super) struct Finding {
-    pub(super) rule: Rule,
-    pub(super) remembered: Remembered,
-    /// Where the mark is, for people.
-    pub(super) by: &'static str,
-}
-
 /// Which rule makes a store with the mark `present` a restored one, given what is remembered of it.
 pub(super) fn judge(connection: &Connection, present: &StoreMark, remembered: &Remembered) -> Result<Option<Rule>> {
-    let mark = match remembered {
-        Remembered::Nothing => return Ok(None),
-        Remembered::Unreadable(_) => return Ok(Some(Rule::UnreadableMark)),
-        Remembered::Mark(mark) => mark,
+    let Remembered::Mark(mark) = remembered else {
+        return Ok(agentwrit_trail::judge(present, remembered, &[], None));
     };
-    if mark.epoch != present.epoch {
-        let known = former_epochs(connection)?.contains(&mark.epoch);
-        return Ok((!known).then_some(Rule::UnknownEpoch));
-    }
-    if mark.sequence > present.sequence {
-        return Ok(Some(Rule::LowerSequence));
-    }
-    // An event that the trail no longer has can't be compared.
-    let differs = hash_at(connection, mark.sequence)?.is_some_and(|hash| hash != mark.head);
-    Ok(differs.then_some(Rule::OtherHistory))
+    let hash = hash_at(connection, mark.sequence)?;
+    Ok(agentwrit_trail::judge(
+        present,
+        remembered,
+        &former_epochs(connection)?,
+        hash.as_deref(),
+    ))
 }
 
 /// Makes a restored store one of its own: a new epoch, and all tokens and launch tokens of before are refused, since
@@ -80,9 +39,9 @@ pub(super) fn begin_anew(
     finding: &Finding,
     shared: &Shared,
 ) -> Result<Identity> {
-    let epoch = new_epoch(shared)?;
+    let epoch = new_epoch(shared.entropy.as_ref())?;
     let present = head.mark(before.epoch.clone());
-    let detail = describe(finding, &present, &epoch);
+    let detail = finding.describe(&present, &epoch);
     let event = EventDraft::success(EventType::StoreRestored, detail.clone());
     // The mark has been taken note of: seen once more, it says nothing new.
     let noted = match &finding.remembered {
@@ -106,7 +65,7 @@ pub(super) fn begin_by_person(
     mut event: EventDraft,
     shared: &Shared,
 ) -> Result<Identity> {
-    let epoch = new_epoch(shared)?;
+    let epoch = new_epoch(shared.entropy.as_ref())?;
     event.detail = format!("{}; old epoch={}; new epoch={epoch}", event.detail, before.epoch);
     let identity = begin_epoch(connection, head, before, (epoch, None), event, shared)?;
     tracing::warn!(target: "STORE", component = "Epoch", epoch = identity.epoch,
@@ -155,19 +114,4 @@ fn begin_epoch(
         fresh: true,
         made: false,
     })
-}
-
-fn describe(finding: &Finding, present: &StoreMark, epoch: &str) -> String {
-    let text = |mark: &StoreMark| format!("epoch={} sequence={} head={}", mark.epoch, mark.sequence, mark.head);
-    let remembered = match &finding.remembered {
-        Remembered::Nothing => "none".to_owned(),
-        Remembered::Mark(mark) => text(mark),
-        Remembered::Unreadable(why) => agentwrit_protocol::excerpt::excerpt(why),
-    };
-    format!(
-        "rule={} by={}; mark: {remembered}; store: {}; new epoch={epoch}",
-        finding.rule.as_str(),
-        finding.by,
-        text(present)
-    )
 }

@@ -1,13 +1,13 @@
 //! What a store holds of revocations at its opening, for the revocation view.
 
 use agentwrit_protocol::{Times, UnixMillis, UnixSeconds};
+use agentwrit_store::session::kept_until;
 use agentwrit_store::{EndReason, FromStored, Result, Revocation, RevocationLevel, ViewChange};
 use rusqlite::{Connection, Row};
 
 use super::columns;
 use super::error::Operation;
 use super::statements::Statements;
-use crate::rows::session::kept_until;
 
 /// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
 pub(super) fn load_changes(connection: &Connection, times: Times) -> Result<Vec<ViewChange>> {

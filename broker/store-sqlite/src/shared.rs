@@ -7,12 +7,12 @@ use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl, UnixSeconds};
 use agentwrit_store::segment::Retention;
 use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
+use agentwrit_trail::{FilterCache, MarkFile, Terms};
 use tokio::sync::Notify;
 
 use super::options::OpenOptions;
 use super::status::StoreStatus;
-use crate::audit::filter_cache::FilterCache;
-use crate::disk::mark::MarkFile;
+use crate::audit::events::cost;
 use crate::disk::memory_run::MemoryRun;
 
 /// Options, surroundings and state of one store.
@@ -73,6 +73,15 @@ impl Shared {
             restored: AtomicBool::new(options.declared.restored),
             accept_clock: AtomicBool::new(options.declared.accept_clock),
             first: AtomicBool::new(options.key_is_new),
+        }
+    }
+
+    /// What events are sealed by.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        Terms {
+            signer: self.signer.as_ref(),
+            cut: self.retention.cut(),
+            cost,
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use agentwrit_protocol::{StoreMark, UnixSeconds};
 use agentwrit_store::{StoreError, StoreObserver};
+use agentwrit_trail::ChainHead;
 use parking_lot::RwLock;
 
-use crate::audit::chain::ChainHead;
 use crate::disk::space::Space;
 
 /// The status of the store, which can be read at any time.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_store::{Job, StoreError, ViewChange};
+use agentwrit_trail::{Links, Saved, seal};
 
 use super::open::{Opened, note_reusable};
 use super::shared::Shared;
 use super::statements::Statements;
 use super::tx::{SqliteTx, ready};
-use crate::audit::chain::{Links, append, seal};
-use crate::audit::segments::Saved;
+use crate::audit::tail::append;
 use crate::facts::keep_high_water;
 
 /// The operation of a failed COMMIT, whose outcome is not known.
@@ -70,13 +70,12 @@ fn run(
         dropped.extend(tx.dropped);
         saved = saved.and(tx.saved);
     }
-    let cut = shared.retention.cut();
     let mut head = Cow::Borrowed(&opened.head);
     if saved != Saved::default() {
         // Before anything is sealed, whose bytes these may be.
         head.to_mut().kept.shortened(saved);
     }
-    let mut links = seal(&head, drafts, shared.clock.now(), shared.signer.as_ref(), cut)
+    let mut links = seal(&head, drafts, shared.clock.now(), shared.terms())
         .and_then(|links| append(connection, links))
         .map_err(|error| (last, error))?;
     links.head.kept.dropped(&dropped);

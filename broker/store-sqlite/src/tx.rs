@@ -8,6 +8,7 @@ use agentwrit_store::{
     AuditQuery, AuditSink, DenialGate, EventDraft, EventFilter, EventPage, Headroom, Result, StoreError, TxClock,
     ViewChange,
 };
+use agentwrit_trail::{FilterCache, Saved};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use rusqlite::Connection;
@@ -16,9 +17,7 @@ use time::OffsetDateTime;
 use super::indexes::Indexes;
 use super::shared::Shared;
 use super::status::StoreStatus;
-use crate::audit::filter_cache::FilterCache;
 use crate::audit::query::page;
-use crate::audit::segments::Saved;
 
 /// The transaction: a connection between BEGIN and COMMIT, and what the commit will publish.
 pub(crate) struct SqliteTx<'c> {

@@ -10,9 +10,11 @@ pub mod audit;
 mod backend;
 mod clock;
 mod command;
+mod declared;
 mod disk_space;
 mod error;
 mod handle;
+pub mod internal_jobs;
 mod job;
 pub mod launch;
 mod location;
@@ -27,6 +29,7 @@ pub mod segment;
 pub mod session;
 pub mod signing_keys;
 pub mod status;
+pub mod stored_json;
 mod stored_word;
 mod surroundings;
 #[cfg(feature = "testing")]
@@ -42,6 +45,7 @@ pub use audit::{
 pub use backend::StoreBackend;
 pub use clock::TxClock;
 pub use command::{Command, Headroom, TakesAuthority, Tx, TxFuture};
+pub use declared::Declared;
 pub use disk_space::DiskSpace;
 pub use error::{BoxError, DatabaseFailure, Result, StoreError};
 pub use handle::Store;

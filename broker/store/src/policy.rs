@@ -1,11 +1,62 @@
 //! Policies of the custom resources, and what the broker remembers about pods.
 
+use std::time::Duration;
+
 use agentwrit_protocol::k8s::{AppSpec, Denial, LaunchTokenSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
 use agentwrit_protocol::{Jti, PodUid, PolicyUid, SessionId, UnixMillis};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Session};
+use super::{FromStored, Result, Session};
+
+/// Sessions that a pod is known by when their ids don't have its mark: Kubernetes gives no such UID.
+pub const MAX_UNMARKED_SESSIONS: i64 = 100;
+/// Rows that the feed of refusals keeps.
+pub const MAX_DENIALS: i64 = 1_000;
+/// How long a supersession counts; longer than any window that is asked for.
+pub const SUPERSESSION: Duration = Duration::from_hours(1);
+
+/// A kind, as a store holds it.
+pub const fn kind_text(kind: PolicyKind) -> &'static str {
+    match kind {
+        PolicyKind::App => "app",
+        PolicyKind::LaunchToken => "launch_token",
+    }
+}
+
+impl FromStored for PolicyKind {
+    const WHAT: &'static str = "policy kind";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "app" => Some(Self::App),
+            "launch_token" => Some(Self::LaunchToken),
+            _ => None,
+        }
+    }
+}
+
+/// A state, as a store holds it.
+pub const fn state_text(state: PolicyState) -> &'static str {
+    match state {
+        PolicyState::Ready => "ready",
+        PolicyState::NotReady => "not_ready",
+        PolicyState::Suspended => "suspended",
+    }
+}
+
+impl FromStored for PolicyState {
+    const WHAT: &'static str = "policy state";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "ready" => Some(Self::Ready),
+            "not_ready" => Some(Self::NotReady),
+            "suspended" => Some(Self::Suspended),
+            _ => None,
+        }
+    }
+}
 
 /// What to enforce, by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

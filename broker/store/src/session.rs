@@ -3,8 +3,8 @@
 
 use agentwrit_protocol::audit::ExtraFields;
 use agentwrit_protocol::session::{End, Node, Previous};
-use agentwrit_protocol::status_list::StatusIndex;
-use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, UnixMillis, UnixSeconds};
+use agentwrit_protocol::status_list::{FREE_AFTER, StatusIndex};
+use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, Ttl, UnixMillis, UnixSeconds};
 use async_trait::async_trait;
 
 use super::launch::Attested;
@@ -48,6 +48,32 @@ pub fn mark_in(id: &str) -> &str {
 /// The prefix of an id; empty when it is shorter.
 pub fn id_prefix(id: &str) -> &str {
     id.get(..ID_PREFIX).unwrap_or_default()
+}
+
+/// The moment of a predecessor that has no overlap.
+pub const AT_ONCE: UnixMillis = UnixMillis::new(0);
+
+/// How long a row is kept after its last token's end, so that its end can be looked up.
+pub const KEPT: Ttl = Ttl::seconds(25 * 3600);
+/// `kept_until` is a multiple of so many seconds: a renewal that doesn't move it touches no index.
+const KEPT_STEP: i64 = 3600;
+
+/// Until when a row is kept at least.
+pub fn kept_until(last_exp: UnixSeconds) -> UnixSeconds {
+    let steps = (last_exp + KEPT).get().div_euclid(KEPT_STEP) + 1;
+    UnixSeconds::new(steps.saturating_mul(KEPT_STEP))
+}
+
+/// Rows that are kept until this second or less hold no status index any more: the last of their tokens is long expired.
+pub fn freed_until(passed: UnixMillis) -> UnixSeconds {
+    let steps = (passed.second() + KEPT - FREE_AFTER).get().div_euclid(KEPT_STEP);
+    UnixSeconds::new(steps.saturating_mul(KEPT_STEP))
+}
+
+/// The id prefix of the session of this agent; `None` when it is the id of no agent.
+pub fn id_prefix_of_agent(agent_id: &str) -> Option<&str> {
+    let (_, instance) = agent_id.rsplit_once('/')?;
+    (instance.len() == ID_PREFIX).then_some(instance)
 }
 
 /// A session, or a delegation under one, as stored.
@@ -237,4 +263,25 @@ pub trait Sessions {
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>>;
     /// How many sessions are live.
     async fn count_live_sessions(&mut self) -> Result<i64>;
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_protocol::status_list::free_from;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_row_gives_its_index_back_one_to_two_hours_after_its_tokens(
+            last_exp in 0_i64..10_000_000, passed_for in -100_000_000_i64..100_000_000
+        ) {
+            let last_exp = UnixSeconds::new(last_exp);
+            let passed = UnixMillis::new(last_exp.end().get() + passed_for);
+            let is_given_back = kept_until(last_exp) <= freed_until(passed);
+            prop_assert!(!is_given_back || free_from(last_exp) <= passed, "too early");
+            prop_assert!(is_given_back || passed < free_from(last_exp) + FREE_AFTER, "too late");
+        }
+    }
 }

@@ -1,13 +1,11 @@
 //! Rows of the audit trail.
 
-use agentwrit_protocol::UnixNanos;
-use agentwrit_protocol::audit::{AuditEvent, GENESIS_HASH};
+use agentwrit_protocol::audit::GENESIS_HASH;
 use agentwrit_store::Result;
-use agentwrit_store::StoreError;
+use agentwrit_trail::{SealedEvent, hash_in};
 use rusqlite::{Connection, Row, params};
-use serde::Deserialize;
 
-use crate::audit::short_form::expanded;
+use crate::audit::expanded::expanded;
 use crate::error::Operation;
 use crate::statements::{Statements, scalar};
 
@@ -18,15 +16,6 @@ const ROOM: i64 = PAGE - 16;
 /// Number, moment and headers of a row; of an entry in an index.
 const ROW: i64 = 40;
 const ENTRY: i64 = 16;
-
-/// An event with its number and its hash, ready for its row.
-pub(crate) struct SealedEvent {
-    pub(crate) sequence: i64,
-    pub(crate) at: UnixNanos,
-    pub(crate) event: AuditEvent,
-    /// The event as it is served.
-    pub(crate) json: String,
-}
 
 /// The bytes of a row that [`Sizes::of_row`] reads.
 pub(crate) const SIZES: &str = "octet_length(json) + octet_length(event_type) + octet_length(outcome) + \
@@ -105,6 +94,11 @@ impl Sizes {
     }
 }
 
+/// What an event's row takes, for where segments are cut.
+pub(crate) fn cost(sealed: &SealedEvent) -> i64 {
+    Sizes::of_event(sealed).cost()
+}
+
 const INSERT: &str = "INSERT INTO audit_events (seq, at, event_type, outcome, agent_id, task_id, actor, source, \
      correlation_id, policy_uid, pod_uid, error_kind, json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
@@ -137,26 +131,17 @@ pub(crate) fn insert(connection: &Connection, events: &[SealedEvent]) -> Result<
 
 /// `hash` of the event with this number, while its row is there.
 pub(crate) fn hash_at(connection: &Connection, sequence: i64) -> Result<Option<String>> {
-    #[derive(Deserialize)]
-    struct Hash {
-        hash: String,
-    }
     if sequence == 0 {
         return Ok(Some(GENESIS_HASH.to_owned()));
     }
     let sql = "SELECT json FROM audit_events WHERE seq = ?";
     let json: Option<String> = connection.first(HASH, sql, [sequence], scalar(HASH))?;
     let hash = |json: String| {
-        let json = if json.is_empty() {
-            expanded(connection, sequence)?
+        if json.is_empty() {
+            hash_in(&expanded(connection, sequence)?)
         } else {
-            json
-        };
-        let event: Hash = serde_json::from_str(&json).map_err(|error| StoreError::Corrupt {
-            what: "audit event",
-            why: error.to_string(),
-        })?;
-        Ok(event.hash)
+            hash_in(&json)
+        }
     };
     json.map(hash).transpose()
 }

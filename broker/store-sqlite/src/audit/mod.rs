@@ -1,9 +1,8 @@
 //! The audit trail: the chain of events, their rows, queries, and the segments in which it is kept and dropped.
 
-pub(crate) mod chain;
 pub(crate) mod events;
-pub(crate) mod filter_cache;
+pub(crate) mod expanded;
 pub(crate) mod query;
 pub(crate) mod segments;
 pub(crate) mod short;
-pub(crate) mod short_form;
+pub(crate) mod tail;

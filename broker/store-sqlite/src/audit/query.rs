@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage, Result};
+use agentwrit_trail::{FilterCache, KNOWN, Known};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
-use crate::audit::filter_cache::{FilterCache, KNOWN, Known};
+use crate::audit::expanded::expanded;
 use crate::audit::segments::first_kept;
-use crate::audit::short_form::expanded;
 use crate::error::Operation;
 use crate::statements::{Statements, scalar};
 

@@ -4,12 +4,12 @@
 use agentwrit_protocol::UnixNanos;
 use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_store::{MetaKey, Result};
+use agentwrit_trail::{Saved, Short, corrupt, text};
 use rusqlite::{Connection, ToSql, params};
 use sha2::{Digest, Sha256};
 
 use crate::audit::events::{SIZES, Sizes};
-use crate::audit::segments::{Saved, first_kept};
-use crate::audit::short_form::{Short, corrupt, text};
+use crate::audit::segments::{first_kept, note};
 use crate::error::Operation;
 use crate::facts;
 use crate::statements::{Statements, scalar};
@@ -53,7 +53,7 @@ pub(crate) fn shorten(connection: &Connection, keep: i64) -> Result<(u64, Saved)
         let less = cost
             .saturating_sub(cost_of(connection, *sequence)?)
             .saturating_sub(shared);
-        saved.note(connection, *sequence, less)?;
+        note(&mut saved, connection, *sequence, less)?;
     }
     if let Some((last, ..)) = rows.last() {
         facts::write(connection, MetaKey::Shortened, &last.to_string())?;

@@ -25,7 +25,7 @@ pub use self::error::BackupError;
 use self::error::{During, Result};
 use self::partial::Partial;
 use self::source::Source;
-use crate::audit::chain::verify_tail;
+use crate::audit::tail::verify_tail;
 use crate::facts;
 
 /// Pages in one step; between steps the watcher is asked.

@@ -11,8 +11,8 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::error::{BackupError, During, Result, file};
-use crate::disk::files::sync_folder_of;
 use crate::disk::space::room_for_copy;
+use agentwrit_trail::sync_folder_of;
 
 const OWNER_ONLY: u32 = 0o600;
 /// What SQLite and the broker put beside a store.

@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use agentwrit_protocol::file_names::beside;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_store::StoreLocation;
+use agentwrit_trail::sync_folder_of;
 use time::OffsetDateTime;
-
-use crate::disk::files::sync_folder_of;
 
 /// Where the note is: beside the signing key, for the next start may name the right file where this one named a wrong
 /// one; and beside the store, for another one with that key may be opened in between.

@@ -1,7 +1,5 @@
 //! The files beside the store's own, and the room on its disk.
 
-pub(crate) mod files;
-pub(crate) mod mark;
 pub(crate) mod memory_run;
 mod reserve;
 pub(crate) mod space;

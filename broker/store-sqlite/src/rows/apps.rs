@@ -1,13 +1,13 @@
 //! Rows of apps.
 
 use agentwrit_protocol::{Sensitive, Ttl, UnixSeconds};
+use agentwrit_store::stored_json::{from_json, to_json};
 use agentwrit_store::{AppRecord, Apps, Result};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
 use crate::columns;
 use crate::error::Operation;
-use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 

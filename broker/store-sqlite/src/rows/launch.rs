@@ -1,7 +1,8 @@
 //! Rows of launch tokens.
 
 use agentwrit_protocol::{Ttl, UnixMillis};
-use agentwrit_store::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens, Result, StoreError, TxClock};
+use agentwrit_store::stored_json::{attested, from_json, to_json};
+use agentwrit_store::{LaunchToken, LaunchTokenHash, LaunchTokens, Result, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
 
@@ -11,27 +12,6 @@ use crate::statements::Statements;
 use crate::tx::SqliteTx;
 
 const READ: &str = "read_launch_token";
-
-/// Writes a value as JSON text.
-pub(crate) fn to_json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| StoreError::Corrupt {
-        what,
-        why: error.to_string(),
-    })
-}
-
-/// Reads a value from JSON text.
-pub(crate) fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
-        what,
-        why: error.to_string(),
-    })
-}
-
-/// Reads the optional attestation column.
-pub(crate) fn attested(text: Option<String>) -> Result<Option<Attested>> {
-    text.map(|text| from_json("attestation", &text)).transpose()
-}
 
 fn from_row(row: &Row<'_>) -> Result<LaunchToken> {
     let text = |column| row.get::<_, String>(column).during(READ);

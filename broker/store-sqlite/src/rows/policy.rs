@@ -1,69 +1,24 @@
 //! Rows of policies.
 
-use std::time::Duration;
-
 use agentwrit_protocol::k8s::{Denial, LivePod, PolicyKind, PolicyState, WriteOrder};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::{Jti, PodUid, PolicyUid, SessionId, UnixMillis};
-use agentwrit_store::policy::{NewDenial, Policies, Policy, PolicyKey};
+use agentwrit_store::policy::{
+    MAX_DENIALS, MAX_UNMARKED_SESSIONS, NewDenial, Policies, Policy, PolicyKey, SUPERSESSION, kind_text, state_text,
+};
 use agentwrit_store::session::{id_prefix, mark_in, pod_mark};
-use agentwrit_store::{PodStanding, Result, RevocationLevel, Session, Sessions, StoreError, TxClock};
+use agentwrit_store::stored_json::{from_json, to_json};
+use agentwrit_store::{FromStored, PodStanding, Result, RevocationLevel, Session, Sessions, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
 
 use crate::error::Operation;
-use crate::rows::launch::{from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 
-/// Sessions that a pod is known by when their ids don't have its mark: Kubernetes gives no such UID.
-const MAX_UNMARKED_SESSIONS: i64 = 100;
-/// Rows that the feed of refusals keeps.
-const MAX_DENIALS: i64 = 1_000;
-/// How long a supersession counts; longer than any window that is asked for.
-const SUPERSESSION: Duration = Duration::from_hours(1);
 const READ_POLICY: &str = "read_policy";
 const READ_POD: &str = "read_pod";
 const READ_DENIALS: &str = "read_denials";
-
-const fn kind_text(kind: PolicyKind) -> &'static str {
-    match kind {
-        PolicyKind::App => "app",
-        PolicyKind::LaunchToken => "launch_token",
-    }
-}
-
-fn kind_from(text: &str) -> Result<PolicyKind> {
-    match text {
-        "app" => Ok(PolicyKind::App),
-        "launch_token" => Ok(PolicyKind::LaunchToken),
-        other => Err(corrupt("policy kind", other)),
-    }
-}
-
-const fn state_text(state: PolicyState) -> &'static str {
-    match state {
-        PolicyState::Ready => "ready",
-        PolicyState::NotReady => "not_ready",
-        PolicyState::Suspended => "suspended",
-    }
-}
-
-fn state_from(text: &str) -> Result<PolicyState> {
-    match text {
-        "ready" => Ok(PolicyState::Ready),
-        "not_ready" => Ok(PolicyState::NotReady),
-        "suspended" => Ok(PolicyState::Suspended),
-        other => Err(corrupt("policy state", other)),
-    }
-}
-
-fn corrupt(what: &'static str, text: &str) -> StoreError {
-    StoreError::Corrupt {
-        what,
-        why: format!("{text:?}"),
-    }
-}
 
 fn from_row(row: &Row<'_>) -> Result<Policy> {
     let text = |column| row.get::<_, String>(column).during(READ_POLICY);
@@ -71,7 +26,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
     let number = |column| row.get::<_, i64>(column).during(READ_POLICY);
     Ok(Policy {
         key: PolicyKey {
-            kind: kind_from(&text("kind")?)?,
+            kind: PolicyKind::from_stored(&text("kind")?)?,
             namespace: text("namespace")?,
             name: text("name")?,
         },
@@ -81,7 +36,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
             lease_epoch: number("lease_epoch")?,
             sequence: number("sequence")?,
         },
-        state: state_from(&text("state")?)?,
+        state: PolicyState::from_stored(&text("state")?)?,
         reason: optional("reason")?,
         digest: text("digest")?,
         accepted: optional("accepted")?

@@ -1,9 +1,10 @@
 //! Rows of sessions.
 
 use agentwrit_protocol::status_list::StatusIndex;
-use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, Ttl, UnixMillis, UnixSeconds};
+use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, UnixMillis, UnixSeconds};
 use agentwrit_store::ViewChange;
-use agentwrit_store::session::{ID_PREFIX, id_prefix};
+use agentwrit_store::session::{AT_ONCE, ID_PREFIX, id_prefix, id_prefix_of_agent, kept_until};
+use agentwrit_store::stored_json::{attested, from_json, to_json};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Row, params};
@@ -11,14 +12,10 @@ use rusqlite::{Row, params};
 use crate::columns;
 use crate::error::Operation;
 use crate::indexes::status_index;
-use crate::rows::launch::{attested, from_json, to_json};
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 
 const READ: &str = "read_session";
-/// The moment of a predecessor that has no overlap.
-pub(crate) const AT_ONCE: UnixMillis = UnixMillis::new(0);
-
 /// Whether a session has not ended at the moment of a placeholder. Only a superseded one has an overlap, and thus a
 /// moment that counts; any other end holds whatever the clock says.
 macro_rules! not_ended {
@@ -38,23 +35,6 @@ macro_rules! live {
             not_ended!()
         )
     };
-}
-
-/// How long a row is kept after its last token's end, so that its end can be looked up.
-pub(crate) const KEPT: Ttl = Ttl::seconds(25 * 3600);
-/// `kept_until` is a multiple of so many seconds: a renewal that doesn't move it touches no index.
-pub(crate) const KEPT_STEP: i64 = 3600;
-
-/// Until when a row is kept at least.
-pub(crate) fn kept_until(last_exp: UnixSeconds) -> UnixSeconds {
-    let steps = (last_exp + KEPT).get().div_euclid(KEPT_STEP) + 1;
-    UnixSeconds::new(steps.saturating_mul(KEPT_STEP))
-}
-
-/// The id prefix of the session of this agent; `None` when it is the id of no agent.
-fn id_prefix_of_agent(agent_id: &str) -> Option<&str> {
-    let (_, instance) = agent_id.rsplit_once('/')?;
-    (instance.len() == ID_PREFIX).then_some(instance)
 }
 
 /// The same for sessions of which any token still stands, also one that is older than a renewal: what ends sessions looks

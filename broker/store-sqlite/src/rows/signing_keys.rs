@@ -2,13 +2,13 @@
 
 use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::signing_keys::{Retirement, SigningKey};
+use agentwrit_store::session::KEPT;
 use agentwrit_store::{Result, SigningKeyRecords};
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 
 use crate::columns;
 use crate::error::Operation;
-use crate::rows::session::KEPT;
 use crate::statements::{Statements, scalar};
 use crate::tx::SqliteTx;
 

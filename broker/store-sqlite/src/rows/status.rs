@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use agentwrit_protocol::status_list::StatusBit;
 use agentwrit_protocol::{SessionId, UnixMillis, UnixSeconds};
+use agentwrit_store::session::freed_until;
+use agentwrit_store::stored_json::to_json;
 use agentwrit_store::{Result, Session, StatusLists};
 use async_trait::async_trait;
 use rusqlite::params;
 
 use crate::columns;
 use crate::error::Operation;
-use crate::indexes::{freed_until, status_index};
-use crate::rows::launch::to_json;
+use crate::indexes::status_index;
 use crate::statements::Statements;
 use crate::tx::SqliteTx;
 

@@ -4,12 +4,11 @@ use agentwrit_protocol::audit::{EventType, ExtraFields, GENESIS_HASH};
 use agentwrit_protocol::timestamp::rfc3339_nanos;
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage};
+use agentwrit_trail::{FilterCache, SealedEvent};
 use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::*;
-use crate::audit::events::SealedEvent;
-use crate::audit::filter_cache::FilterCache;
 use crate::audit::{events as audit, query as pages};
 use crate::schema;
 

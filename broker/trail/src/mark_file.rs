@@ -13,7 +13,7 @@ use agentwrit_protocol::file_names::beside;
 use agentwrit_store::{Remembered, Result, StoreError};
 use parking_lot::Mutex;
 
-use crate::disk::files::sync_folder_of;
+use crate::files::sync_folder_of;
 
 /// A mark is some 140 bytes; more than this is none.
 const LONGEST: u64 = 1024;
@@ -26,14 +26,14 @@ struct Kept {
 
 /// The file.
 #[derive(Debug)]
-pub(crate) struct MarkFile {
+pub struct MarkFile {
     path: PathBuf,
     kept: Mutex<Kept>,
 }
 
 impl MarkFile {
     /// The file at this path.
-    pub(crate) fn at(path: &Path) -> Self {
+    pub fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
             kept: Mutex::default(),
@@ -44,7 +44,7 @@ impl MarkFile {
     ///
     /// # Errors
     /// What the system says when it can't read a file that may be there: that tells nothing of the store.
-    pub(crate) fn read(&self) -> Result<Remembered> {
+    pub fn read(&self) -> Result<Remembered> {
         match text_of(&self.path) {
             Ok(text) => Ok(Remembered::from_text(text.trim_end())),
             Err(error) => match error.kind() {
@@ -61,7 +61,7 @@ impl MarkFile {
 
     /// Writes what `present` says at this moment, durably, unless the file says so already. The log tells when that
     /// fails, and when it works again.
-    pub(crate) fn keep(&self, present: impl FnOnce() -> StoreMark) {
+    pub fn keep(&self, present: impl FnOnce() -> StoreMark) {
         let mut kept = self.kept.lock();
         // Asked under the lock, so that a later mark is never overwritten by an earlier one.
         let mark = present();

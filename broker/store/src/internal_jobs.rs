@@ -1,4 +1,4 @@
-//! Jobs of the store itself.
+//! Jobs of an implementation itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use agentwrit_store::{EventDraft, Job, Result, Tx};
+use crate::{EventDraft, Job, Result, Tx};
 
 /// Counts itself among the events without a waiting caller, until it is dropped.
-pub(super) struct Unconfirmed(Arc<AtomicUsize>);
+pub struct Unconfirmed(Arc<AtomicUsize>);
 
 impl Unconfirmed {
-    pub(super) fn new(count: &Arc<AtomicUsize>) -> Self {
+    /// Counts one more.
+    pub fn new(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(count))
     }
@@ -25,14 +26,15 @@ impl Drop for Unconfirmed {
 }
 
 /// An event without a waiting caller.
-pub(super) struct Append {
+pub struct Append {
     draft: Option<EventDraft>,
     /// Dropped with the job, after the commit.
     _unconfirmed: Unconfirmed,
 }
 
 impl Append {
-    pub(super) fn new(draft: EventDraft, unconfirmed: Unconfirmed) -> Self {
+    /// The job.
+    pub fn new(draft: EventDraft, unconfirmed: Unconfirmed) -> Self {
         Self {
             draft: Some(draft),
             _unconfirmed: unconfirmed,
@@ -53,11 +55,11 @@ impl Job for Append {
 }
 
 /// Waits for all that was queued before it.
-pub(super) struct Flush(oneshot::Sender<Result<()>>);
+pub struct Flush(oneshot::Sender<Result<()>>);
 
 impl Flush {
     /// The job, and where its outcome goes.
-    pub(super) fn new() -> (Self, oneshot::Receiver<Result<()>>) {
+    pub fn new() -> (Self, oneshot::Receiver<Result<()>>) {
         let (reply, answer) = oneshot::channel();
         (Self(reply), answer)
     }

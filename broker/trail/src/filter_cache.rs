@@ -11,7 +11,7 @@ use agentwrit_store::FilterColumn;
 use parking_lot::{Mutex, MutexGuard};
 
 /// Numbers of matches that are kept of one filter: 16 KiB.
-pub(crate) const KNOWN: usize = 2000;
+pub const KNOWN: usize = 2000;
 /// Filters that are kept.
 const FILTERS: usize = 64;
 /// Bytes of values in a filter that is kept.
@@ -19,13 +19,13 @@ const LONGEST_VALUES: usize = 1024;
 
 /// The matches of a filter up to an event.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
+pub struct Known {
     /// How many there are.
-    pub(crate) total: i64,
+    pub total: i64,
     /// Number of the last event that was looked at.
-    pub(crate) until: i64,
+    pub until: i64,
     /// Numbers of the first of them.
-    pub(crate) first: Vec<i64>,
+    pub first: Vec<i64>,
     /// Number of the last event that was dropped when they were counted.
     gone: i64,
 }
@@ -41,7 +41,7 @@ impl Known {
     }
 
     /// Whether the number of every match is known.
-    pub(crate) fn complete(&self) -> bool {
+    pub fn complete(&self) -> bool {
         i64::try_from(self.first.len()).is_ok_and(|known| known == self.total)
     }
 
@@ -70,7 +70,7 @@ impl Known {
     }
 
     /// The numbers on a page, when all of them are known.
-    pub(crate) fn page(&self, filter: &EventFilter) -> Option<&[i64]> {
+    pub fn page(&self, filter: &EventFilter) -> Option<&[i64]> {
         let all = self.first.len();
         let start = self.first_of(filter);
         let end = start.saturating_add(usize::try_from(filter.limit).unwrap_or(usize::MAX));
@@ -80,7 +80,7 @@ impl Known {
     }
 
     /// The last known number before a page, and how many matches there are between the two.
-    pub(crate) fn nearest(&self, filter: &EventFilter) -> (i64, i64) {
+    pub fn nearest(&self, filter: &EventFilter) -> (i64, i64) {
         if let Some(cursor) = filter.cursor {
             return (cursor, 0);
         }
@@ -110,7 +110,7 @@ impl Key {
 
 /// The filters that were asked for last, the latest at the end.
 #[derive(Debug, Default)]
-pub(crate) struct FilterCache(Mutex<Vec<(Key, Arc<Known>)>>);
+pub struct FilterCache(Mutex<Vec<(Key, Arc<Known>)>>);
 
 impl FilterCache {
     fn lock(&self) -> MutexGuard<'_, Vec<(Key, Arc<Known>)>> {
@@ -118,7 +118,7 @@ impl FilterCache {
     }
 
     /// What is known of a filter, if it isn't ahead of this head, in a trail whose events up to `gone` were dropped.
-    pub(crate) fn get(&self, filter: &EventFilter, head: i64, gone: i64) -> Arc<Known> {
+    pub fn get(&self, filter: &EventFilter, head: i64, gone: i64) -> Arc<Known> {
         let mut kept = self.lock();
         let Some(place) = kept.iter().position(|(key, _)| key.is_of(filter)) else {
             return Known::nothing(gone);
@@ -135,7 +135,7 @@ impl FilterCache {
     }
 
     /// Keeps what is known of a filter now.
-    pub(crate) fn put(&self, filter: &EventFilter, known: Arc<Known>) {
+    pub fn put(&self, filter: &EventFilter, known: Arc<Known>) {
         let bytes: usize = filter.exact.iter().map(|(_, value)| value.len()).sum();
         if bytes > LONGEST_VALUES {
             return;
@@ -154,7 +154,7 @@ impl FilterCache {
     }
 
     /// Forgets everything: the trail may be another one now.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         self.lock().clear();
     }
 }

@@ -10,6 +10,6 @@ use agentwrit_protocol::file_names::folder_of;
 ///
 /// # Errors
 /// When the folder can't be synced.
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
