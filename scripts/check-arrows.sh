@@ -24,6 +24,7 @@ declare -A ALLOWED=(
   [agentwrit-retention]="agentwrit-protocol agentwrit-store"
   [agentwrit-trail]="agentwrit-protocol agentwrit-store"
   [agentwrit-store-sqlite]="agentwrit-protocol agentwrit-store agentwrit-trail"
+  [agentwrit-store-postgres]="agentwrit-protocol agentwrit-store agentwrit-trail"
   [agentwrit-broker]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-json agentwrit-limits agentwrit-logging agentwrit-retention agentwrit-store agentwrit-store-sqlite agentwrit-tokens"
   [agentwrit-controller]="agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds"
   [agentwrit-sidecar]="agentwrit-protocol agentwrit-server agentwrit-client"
@@ -42,9 +43,9 @@ TEST_PROGRAMS="agentwrit-testkit agentwrit-fuzz-targets"
 PROGRAMS="agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli agentwrit-demo agentwrit-testkit agentwrit-tests"
 # protocol is the domain, and json reads it; neither does I/O.
 PURE_FORBIDDEN="tokio kube k8s-openapi hyper reqwest axum rusqlite sqlx rustls socket2 mio"
-SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys opentelemetry opentelemetry-otlp axum"
+SIDECAR_FORBIDDEN="kube kube-client kube-core k8s-openapi rusqlite sqlx sqlx-core libsqlite3-sys tokio-postgres opentelemetry opentelemetry-otlp axum"
 # The store's traits know no database; its implementations stand beside them.
-DATABASES="rusqlite libsqlite3-sys sqlx sqlx-core"
+DATABASES="rusqlite libsqlite3-sys sqlx sqlx-core tokio-postgres deadpool-postgres"
 NOBODY="ring rsa openssl openssl-sys native-tls"
 # The programs that ship; what only makes documents is in none of them.
 SHIPPED="agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"

@@ -22,7 +22,7 @@ documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no
 # one by one for their images.
 libraries_alone() {
   local package
-  for package in agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds agentwrit-tokens agentwrit-attest agentwrit-store agentwrit-trail agentwrit-store-sqlite agentwrit-retention agentwrit-json agentwrit-logging agentwrit-limits; do cargo check --locked -p "$package"; done
+  for package in agentwrit-protocol agentwrit-server agentwrit-client agentwrit-crds agentwrit-tokens agentwrit-attest agentwrit-store agentwrit-trail agentwrit-store-sqlite agentwrit-store-postgres agentwrit-retention agentwrit-json agentwrit-logging agentwrit-limits; do cargo check --locked -p "$package"; done
 }
 
 shell_scripts() {

@@ -3,14 +3,17 @@
 
 # C compiler and library: linking, the pause image; cmake: aws-lc-sys; runc, CNI plugins, iptables, nftables,
 # conntrack, iproute: the test node; buildah: images; openssl: its certificates; jq, shellcheck: lint and tests;
+# postgresql: the server that the tests of its store start themselves, on data folders of their own;
 # Python with venv: the tests with other people's clients, and Go or Node where their own sites can't be reached.
 DEBIAN_PACKAGES=(
   build-essential cmake curl ca-certificates git jq make openssl procps util-linux shellcheck python3 python3-venv
   runc containernetworking-plugins iptables nftables iproute2 conntrack buildah
+  postgresql
 )
 FEDORA_PACKAGES=(
   gcc gcc-c++ glibc-devel glibc-static cmake curl ca-certificates git jq make openssl procps-ng util-linux ShellCheck python3 python3-pip
   runc containernetworking-plugins iptables-nft nftables iproute conntrack-tools buildah
+  postgresql-server
   gawk diffutils findutils tar gzip hostname which
 )
 

@@ -73,7 +73,7 @@ it "names everything on an empty Debian, and installs nothing"
 debian
 on "$SETUP" --dry-run
 ended 0
-says "20 packages (build-essential cmake"
+says "21 packages (build-essential cmake"
 says "from apt-get"
 says "missing: rustup with Rust 1."
 says "missing: Go 1.26"

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Clock, StoreMark};
 use agentwrit_store::Outage;
+use agentwrit_store::status::LISTS_FULL;
 use agentwrit_store::{Compared, EventDraft, Job, Remembered, Result, StoreError, StoreLocation};
 use agentwrit_trail::{Finding, Identity, Links, Rule, log_checkpoint};
 use tokio::sync::{mpsc, oneshot};
@@ -146,9 +147,7 @@ impl Committer {
                 opened.head = head;
                 opened.mark_kept = published.mark_kept.or(opened.mark_kept);
                 if !published.refused.is_empty() && opened.indexes.is_first_refusal() {
-                    tracing::error!(target: "STORE", component = "StatusIndex",
-                        "all status lists are full: nothing is registered or delegated until indexes are free again, an \
-                         hour or two after the last tokens of their sessions have expired");
+                    tracing::error!(target: "STORE", component = "StatusIndex", "{LISTS_FULL}");
                 }
                 self.shared.status.advanced(&opened.head);
                 let kept = &opened.head.kept;

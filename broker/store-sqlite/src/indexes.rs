@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentwrit_protocol::status_list::{IndexPool, StatusIndex};
 use agentwrit_protocol::{Entropy, UnixMillis, UnixSeconds};
 use agentwrit_store::session::freed_until;
+use agentwrit_store::status::LISTS_FREE;
 use agentwrit_store::{Result, StoreError};
 use rusqlite::{Connection, Row};
 
@@ -153,7 +154,7 @@ impl Indexes {
         }
         if self.told_full && !self.is_full() {
             self.told_full = false;
-            tracing::info!(target: "STORE", component = "StatusIndex", "status indexes are free again");
+            tracing::info!(target: "STORE", component = "StatusIndex", "{LISTS_FREE}");
         }
     }
 

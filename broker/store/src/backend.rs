@@ -32,9 +32,8 @@ use super::{Compared, DiskSpace, EventDraft, Job, Result};
 ///   `agentwrit_protocol::status_list::free_from` the row's `last_exp`, by the earlier of both clocks, and within two hours of
 ///   that. While the lists are full, commands that open ([`super::Command::OPENS`]) are refused with
 ///   [`StoreError::StatusListsFull`](super::StoreError::StatusListsFull) and have not run; their batch goes on without them.
-///   A store with one writer may keep in memory what is held. One with many keeps it in the rows: a column with a unique
-///   index, which is NULL again once the index is free; a draw takes a random place, and another when the insertion meets one
-///   that is held, which keeps it even, for a bounded number of times.
+///   A store with one writer may keep in memory what is held. One with many asks the rows, under the lock that it writes the
+///   chain with: some random places at a time, of which it takes those that no row holds, so that each free one is as likely.
 ///   An end sets the bits of the session and of all below it in its own transaction, at one moment; also an end in bulk, of
 ///   a restored store or an accepted clock.
 /// * **Taking authority away** ([`super::Command::TAKES_AUTHORITY`]) works as long as anything does: such commands have

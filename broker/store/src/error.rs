@@ -10,6 +10,14 @@ pub enum DatabaseFailure {
     DiskFull,
     /// The system failed to read or write.
     Io,
+    /// A database server can't be reached, doesn't answer, or has no room for another connection.
+    Connection,
+    /// It took too long: a statement, or a wait for a lock.
+    Timeout,
+    /// The database server refuses who we are, or lacks what we ask for: password, rights, TLS, database.
+    Access,
+    /// The database takes no writes, as a standby.
+    ReadOnly,
     /// Anything else.
     Other,
 }
@@ -19,6 +27,10 @@ impl DatabaseFailure {
         match self {
             Self::DiskFull => "disk_full",
             Self::Io => "io",
+            Self::Connection => "connection",
+            Self::Timeout => "timeout",
+            Self::Access => "access",
+            Self::ReadOnly => "read_only",
             Self::Other => "database",
         }
     }
@@ -103,6 +115,9 @@ pub enum StoreError {
     /// More commands wait than the queue holds.
     #[error("too many commands wait for the store")]
     QueueFull,
+    /// All connections for reads are in use, and none became free in time.
+    #[error("database pool acquire timed out — request path starved")]
+    PoolStarved,
     /// A command waited for something other than the store, which would hold up all others.
     #[error("a command waited for something other than the store")]
     Waited,
@@ -136,6 +151,7 @@ impl StoreError {
             Self::AuditFull => "audit_full",
             Self::StatusListsFull => "status_lists_full",
             Self::QueueFull => "queue_full",
+            Self::PoolStarved => "pool_starved",
             Self::Waited => "waited",
             Self::NotClosed { .. } => "not_closed",
             Self::Entropy(_) => "entropy",

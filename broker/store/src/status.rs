@@ -5,6 +5,12 @@ use async_trait::async_trait;
 
 use super::Result;
 
+/// For the log, when something is refused because the lists are full.
+pub const LISTS_FULL: &str = "all status lists are full: nothing is registered or delegated until indexes are free again, \
+                              an hour or two after the last tokens of their sessions have expired";
+/// For the log, when they are no longer.
+pub const LISTS_FREE: &str = "status indexes are free again";
+
 /// Repository of status indexes. [`super::Sessions::insert_session`] takes one, [`super::Sessions::end_session`] sets its
 /// bit: no service has to think of it.
 #[async_trait]

@@ -1,0 +1,151 @@
+//! Connecting: the password and the files for TLS are read each time, so that what is rotated is used.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_protocol::Sensitive;
+use agentwrit_store::{BoxError, DatabaseFailure, Result, StoreError};
+use deadpool_postgres::ClientWrapper;
+use rustls::ClientConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::{Operation, Trouble};
+use crate::settings::{Place, Settings, Transport};
+
+const CONNECT: &str = "connect";
+/// How long a connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a file with a password, at most.
+const LONGEST_PASSWORD: usize = 1024;
+/// What each connection asks of the server, whatever is set for its role: a commit is on the disk when it is answered; a
+/// transaction of a broker that is gone doesn't hold the chain's head for long; names are of our schema.
+const OPTIONS: &str = "-c search_path=agentwrit,pg_temp -c synchronous_commit=on -c statement_timeout=10s \
+     -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c tcp_keepalives_idle=5 \
+     -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c timezone=UTC -c client_min_messages=warning";
+
+fn unreadable(path: &Path, why: impl std::fmt::Display) -> StoreError {
+    trouble(format!("{}: {why}", path.display()))
+}
+
+fn trouble(text: String) -> StoreError {
+    StoreError::Database {
+        operation: CONNECT,
+        failure: DatabaseFailure::Access,
+        source: Box::new(Trouble(text)),
+    }
+}
+
+/// The password, if there is one; a line end at the end of its file is not part of it.
+fn password(settings: &Settings) -> Result<Option<Sensitive>> {
+    let Some(path) = &settings.password_file else {
+        return Ok(settings.password.clone());
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() || text.len() > LONGEST_PASSWORD || text.contains('\0') {
+        return Err(unreadable(
+            path,
+            "holds no password: one line of 1 to 1024 bytes is needed (AA_DATABASE_PASSWORD_FILE)",
+        ));
+    }
+    Ok(Some(Sensitive::from(text)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+    let found = found.map_err(|error| unreadable(path, error))?;
+    if found.is_empty() {
+        return Err(unreadable(path, "holds no certificate"));
+    }
+    Ok(found)
+}
+
+/// What is spoken by TLS; `None` when none is.
+fn tls(transport: &Transport) -> Result<Option<ClientConfig>> {
+    let Transport::Tls { ca, client } = transport else {
+        return Ok(None);
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate).map_err(|error| unreadable(ca, error))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| trouble(error.to_string()))?
+        .with_root_certificates(roots);
+    let config = match client {
+        Some((certificate, key)) => {
+            let found = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+            builder
+                .with_client_auth_cert(certificates(certificate)?, found)
+                .map_err(|error| unreadable(certificate, error))?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    Ok(Some(config))
+}
+
+fn config(settings: &Settings) -> Result<Config> {
+    let mut config = Config::new();
+    match &settings.place {
+        Place::Host(host, port) => config.host(host).port(*port),
+        Place::Socket(folder, port) => config.host_path(folder).port(*port),
+    };
+    config
+        .user(&settings.user)
+        .dbname(&settings.database)
+        .application_name("agentwrit-broker")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_user_timeout(CONNECT_TIMEOUT * 2)
+        .keepalives_idle(CONNECT_TIMEOUT)
+        .options(OPTIONS);
+    if let Some(password) = password(settings)? {
+        config.password(password.expose());
+    }
+    Ok(config)
+}
+
+/// A connection, which a task of its own drives.
+///
+/// # Errors
+/// When a file can't be read, or the server can't be reached or refuses.
+pub(crate) async fn connect(settings: &Settings) -> Result<ClientWrapper> {
+    let reading = settings.clone();
+    // Files may hang.
+    let read = tokio::task::spawn_blocking(move || Ok::<_, StoreError>((config(&reading)?, tls(&reading.transport)?)));
+    let (mut config, tls) = read.await.map_err(|_| StoreError::NotOpen)??;
+    let connecting = async {
+        if let Some(tls) = tls {
+            config.ssl_mode(SslMode::Require);
+            let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.during(CONNECT)?;
+            Ok(ClientWrapper::new(client, tokio::spawn(driven(connection))))
+        } else {
+            config.ssl_mode(SslMode::Disable);
+            let (client, connection) = config.connect(NoTls).await.during(CONNECT)?;
+            Ok(ClientWrapper::new(client, tokio::spawn(driven(connection))))
+        }
+    };
+    // The driver's own bound ends with the TCP connection; a server that accepts and says nothing has none.
+    tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
+        .await
+        .unwrap_or_else(|_| {
+            Err(StoreError::Database {
+                operation: CONNECT,
+                failure: DatabaseFailure::Connection,
+                source: BoxError::from("the server doesn't answer"),
+            })
+        })
+}
+
+async fn driven(connection: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>) {
+    if let Err(error) = connection.await {
+        let error = crate::error::described(&error);
+        tracing::debug!(target: "STORE", component = "Connect", error, "a connection to the database ended");
+    }
+}

@@ -1,0 +1,135 @@
+//! Errors of the driver, as the store knows them.
+
+use agentwrit_store::{DatabaseFailure, Result, StoreError};
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+/// Names the operation that a driver error came from.
+pub(crate) trait Operation<T> {
+    fn during(self, operation: &'static str) -> Result<T>;
+}
+
+impl<T> Operation<T> for std::result::Result<T, Error> {
+    fn during(self, operation: &'static str) -> Result<T> {
+        self.map_err(|error| failed(operation, &error))
+    }
+}
+
+/// What the driver or the server said, as text: of a server's error its message and SQLSTATE. Neither detail nor
+/// statement nor values are in it: those hold rows.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Trouble(pub(crate) String);
+
+/// The error of an operation.
+pub(crate) fn failed(operation: &'static str, error: &Error) -> StoreError {
+    StoreError::Database {
+        operation,
+        failure: failure(error),
+        source: Box::new(Trouble(described(error))),
+    }
+}
+
+/// What it says, without what rows hold.
+pub(crate) fn described(error: &Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", said.message(), said.code().code());
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text.push_str(": ");
+            text.push_str(&next_text);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn failure(error: &Error) -> DatabaseFailure {
+    match error.code() {
+        Some(code) => of_state(code),
+        None if error.is_closed() || has_io(error) => DatabaseFailure::Connection,
+        None if REFUSED.iter().any(|text| error.to_string().starts_with(text)) => DatabaseFailure::Access,
+        None => DatabaseFailure::Other,
+    }
+}
+
+/// What the driver says when what we have doesn't do for the server, such as no password.
+const REFUSED: [&str; 2] = ["authentication error", "invalid configuration"];
+
+/// Whether the system's error is behind it.
+fn has_io(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        if next.is::<std::io::Error>() {
+            return true;
+        }
+        cause = next.source();
+    }
+    false
+}
+
+/// SQLSTATE, classes first (PostgreSQL, appendix A).
+fn of_state(code: &SqlState) -> DatabaseFailure {
+    match code.code() {
+        "53100" => DatabaseFailure::DiskFull,
+        // Of a statement, of a lock; a transaction that idled.
+        "57014" | "55P03" | "25P03" => DatabaseFailure::Timeout,
+        // It is a standby, or set so.
+        "25006" => DatabaseFailure::ReadOnly,
+        "42501" => DatabaseFailure::Access,
+        other => match other.get(..2) {
+            // Connections; too many of them; shutting down, starting.
+            Some("08" | "53" | "57") => DatabaseFailure::Connection,
+            // Password, role; database.
+            Some("28" | "3D") => DatabaseFailure::Access,
+            // System error, damaged data.
+            Some("58" | "XX") => DatabaseFailure::Io,
+            _ => DatabaseFailure::Other,
+        },
+    }
+}
+
+/// Whether a failure is of the connection, so that it has to be made anew.
+pub(crate) fn lost(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Database {
+            failure: DatabaseFailure::Connection | DatabaseFailure::ReadOnly,
+            ..
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_sorted_by_what_can_be_done_about_them() {
+        for (code, wanted) in [
+            ("53100", DatabaseFailure::DiskFull),
+            ("53300", DatabaseFailure::Connection),
+            ("57P01", DatabaseFailure::Connection),
+            ("57P03", DatabaseFailure::Connection),
+            ("08006", DatabaseFailure::Connection),
+            ("57014", DatabaseFailure::Timeout),
+            ("55P03", DatabaseFailure::Timeout),
+            ("25P03", DatabaseFailure::Timeout),
+            ("25006", DatabaseFailure::ReadOnly),
+            ("28P01", DatabaseFailure::Access),
+            ("28000", DatabaseFailure::Access),
+            ("3D000", DatabaseFailure::Access),
+            ("42501", DatabaseFailure::Access),
+            ("58030", DatabaseFailure::Io),
+            ("XX001", DatabaseFailure::Io),
+            ("23505", DatabaseFailure::Other),
+            ("42P01", DatabaseFailure::Other),
+        ] {
+            assert_eq!(of_state(&SqlState::from_code(code)), wanted, "{code}");
+        }
+    }
+}

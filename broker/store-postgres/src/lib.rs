@@ -1,0 +1,56 @@
+//! The store on PostgreSQL 13 or newer.
+//!
+//! **One committer a process**, a task with a connection of its own, gathers the commands that wait into one transaction.
+//! It begins with the lock of the one row of `chain_head`, whoever writes: so the audit chain of several replicas is one
+//! and has no gaps, a command decides on what all batches before it have written, and no two transactions wait for each
+//! other. What needs no answer is sent on the heels of what was sent before; a batch with one question a command costs one
+//! round trip a command and two more.
+//!
+//! **A COMMIT whose answer is lost** is looked up: each committer notes the number of its batch in its row of
+//! `committers`. The new connection takes the lock of the head first, so that the old transaction has ended when it reads.
+//!
+//! **The trail** is a table with a partition for each segment, named by the number of its first event. Its rows are only
+//! appended; a segment goes by `drop_segment`, which checks what the broker's role can't be trusted with, and by
+//! `sweep_segment`. `grant_broker` gives a role of the broker's own what it needs and no more.
+//!
+//! **Texts** with a NUL, which PostgreSQL doesn't take, are escaped on their way (`value.rs`): so that a name that
+//! somebody sends can't fail the batches of others.
+//!
+//! # What is missing for several replicas
+//! * The revocation view of a process hears of its own commits, and at each opening of all that is stored. It doesn't hear
+//!   of another replica's: the feed (a number for each change, LISTEN/NOTIFY, a poll each second) isn't there yet. Until
+//!   then two brokers on one database refuse what the other has revoked only after they have opened it anew.
+//! * A new epoch that another replica has begun is read at the next opening only.
+//! * Limits of rate, and which nonces were issued, are of a process.
+#![deny(missing_docs)]
+
+mod audit;
+mod committer;
+mod connector;
+mod ends;
+mod error;
+mod facts;
+mod handle;
+mod identity;
+mod indexes;
+mod link;
+mod open;
+mod options;
+mod readers;
+mod restored;
+mod revocation_changes;
+mod row;
+mod rows;
+mod schema;
+mod settings;
+mod shared;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transaction;
+mod tx;
+mod value;
+
+pub use handle::PostgresStore;
+pub use options::OpenOptions;
+pub use settings::{Place, Settings, SettingsError, Transport};

@@ -1,0 +1,203 @@
+//! Opening: connection, schema, identity of the store, chain, revocation view.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agentwrit_protocol::StoreMark;
+use agentwrit_store::{DatabaseFailure, MetaKey, Remembered, Result, StoreError};
+use agentwrit_trail::{ChainHead, Finding, Rule};
+use deadpool_postgres::ClientWrapper;
+
+use crate::audit::head;
+use crate::connector::connect;
+use crate::error::{Operation, Trouble};
+use crate::facts;
+use crate::identity::read_or_begin_epoch;
+use crate::indexes::Indexes;
+use crate::link::Link;
+use crate::restored::{begin_anew, judge, told};
+use crate::revocation_changes::load_changes;
+use crate::rows::signing_keys;
+use crate::schema::{MIGRATIONS, migrate};
+use crate::shared::Shared;
+use crate::value::values;
+
+const OPEN: &str = "open";
+/// The oldest server whose functions the schema uses.
+const OLDEST_SERVER: i64 = 130_000;
+
+/// How long a migration may take, and what is read at an opening; the server ends a statement before.
+const LONGEST_MIGRATION: Duration = Duration::from_mins(12);
+const LONGEST_OPENING: Duration = Duration::from_mins(1);
+
+/// An open store.
+pub(crate) struct Opened {
+    pub(crate) client: ClientWrapper,
+    /// When the high-water mark was last kept, monotonic.
+    pub(crate) mark_kept: Option<Duration>,
+    /// The last event of the last signed statement, when that names a key which isn't ours.
+    pub(crate) foreign: Option<i64>,
+}
+
+fn refused(failure: DatabaseFailure, text: String) -> StoreError {
+    StoreError::Database {
+        operation: OPEN,
+        failure,
+        source: Box::new(Trouble(text)),
+    }
+}
+
+fn hung() -> StoreError {
+    refused(DatabaseFailure::Connection, "the database doesn't answer".to_owned())
+}
+
+/// Whether it is a server, and a database, that the store can live on.
+async fn check(client: &ClientWrapper) -> Result<()> {
+    let sql = "SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), \
+               current_setting('server_encoding'), pg_is_in_recovery()";
+    let row = client.query_one(sql, &[]).await.during(OPEN)?;
+    let number: i64 = row.try_get(0).during(OPEN)?;
+    if number < OLDEST_SERVER {
+        let version: String = row.try_get(1).during(OPEN)?;
+        let text = format!("the server is PostgreSQL {version}; 13 or newer is needed");
+        return Err(refused(DatabaseFailure::Other, text));
+    }
+    let encoding: String = row.try_get(2).during(OPEN)?;
+    if encoding != "UTF8" {
+        let text = format!("the database's encoding is {encoding}; one made with ENCODING 'UTF8' is needed");
+        return Err(refused(DatabaseFailure::Other, text));
+    }
+    if row.try_get(3).during(OPEN)? {
+        let text = "the server is a standby, which takes no writes: AA_DATABASE_URL must name the primary".to_owned();
+        return Err(refused(DatabaseFailure::ReadOnly, text));
+    }
+    Ok(())
+}
+
+/// Notes the last batch of a committer.
+pub(crate) async fn note_batch(link: &mut Link<'_>, committer: &str, batch: i64) -> Result<()> {
+    let sql = "INSERT INTO committers AS c (id, batch) VALUES ($1, $2) \
+               ON CONFLICT (id) DO UPDATE SET batch = greatest(c.batch, excluded.batch), seen = now()";
+    link.send("note_batch", sql, values![committer, batch]).await
+}
+
+/// The last batch of a committer that was committed.
+pub(crate) async fn last_batch(client: &ClientWrapper, committer: &str) -> Result<i64> {
+    let sql = "SELECT batch FROM committers WHERE id = $1";
+    let found = Link::new(client)
+        .first("read_batch", sql, values![committer], |row| row.whole("batch"))
+        .await?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Opens the store and loads the view from it. When it returns, no transaction of this committer that began before is
+/// still under way: it has held the lock of the chain's head.
+pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened> {
+    let client = connect(&shared.settings).await?;
+    check(&client).await?;
+    let migrating = tokio::time::timeout(LONGEST_MIGRATION, migrate(&client, MIGRATIONS));
+    migrating.await.unwrap_or_else(|_| Err(hung()))?;
+    let opening = tokio::time::timeout(LONGEST_OPENING, opened(&client, shared, committer));
+    let foreign = opening.await.unwrap_or_else(|_| Err(hung()))?;
+    Ok(Opened {
+        client,
+        mark_kept: None,
+        foreign,
+    })
+}
+
+/// A failure ends the connection, and with it the transaction.
+async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -> Result<Option<i64>> {
+    let mut link = Link::new(client);
+    let link = &mut link;
+    link.send_text(OPEN, "BEGIN").await?;
+    head::make(link).await?;
+    let (mut head, counts) = head::locked(link).await?;
+    let mut indexes = Indexes::new(counts, shared.status_lists);
+    shared.judging.load(facts::high_water(link).await?);
+    shared.signer.learn(&signing_keys::all(link).await?);
+    head.foreign = head::verify_tail(link, &head, shared.signer.as_ref()).await?;
+    // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
+    let known = facts::read(link, MetaKey::Epoch).await?;
+    let mut found = None;
+    if let Some(epoch) = &known {
+        found = finding(link, &head.mark(epoch.clone()), shared).await?;
+    }
+    let (mut identity, accepted) = read_or_begin_epoch(link, &head, shared).await?;
+    if let Some(links) = &accepted {
+        head = links.head.clone();
+        indexes.count(link, shared.judging.observe().passed()).await?;
+        indexes.save(link).await?;
+    }
+    if known.is_none() {
+        found = finding(link, &head.mark(identity.epoch.clone()), shared).await?;
+    }
+    let made = identity.made.then(|| identity.epoch.clone());
+    let mut anew = None;
+    if let Some(finding) = &found {
+        let (begun, links) = begin_anew(link, &head, &identity, finding, shared).await?;
+        identity = begun;
+        head = links.head.clone();
+        anew = Some(links);
+    }
+    let changes = load_changes(link, shared.judging.observe()).await?;
+    // Also the proof that it takes a write.
+    note_batch(link, committer, 0).await?;
+    link.send_text(OPEN, "COMMIT").await?;
+    link.settle().await?;
+    if let Some(links) = &accepted {
+        shared.observer.audited(&links.event_types());
+    }
+    if let (Some(finding), Some(links)) = (&found, &anew) {
+        told(finding, links, shared);
+    }
+    if let Some(made) = made {
+        shared.first.store(false, Ordering::SeqCst);
+        *shared.status.made.write() = made;
+    }
+    shared.accept_clock.store(false, Ordering::SeqCst);
+    shared.restored.store(false, Ordering::SeqCst);
+    shared.matches.clear();
+    shared.load_revocations(identity.min_iat, changes);
+    shared.status.opened(identity.epoch, &head);
+    indexes.tell(shared);
+    shared.observer.trail_takes(head.kept.bytes(), head.kept.segments);
+    keep_mark(shared).await;
+    Ok(foreign_of(&head))
+}
+
+/// See [`Opened::foreign`].
+fn foreign_of(head: &ChainHead) -> Option<i64> {
+    head.foreign.then_some(head.signed)
+}
+
+/// Writes the mark of the store into the file outside it.
+pub(crate) async fn keep_mark(shared: &Arc<Shared>) {
+    let keeping = Arc::clone(shared);
+    let keep = move || keeping.mark.keep(|| keeping.status.mark());
+    if let Err(error) = tokio::task::spawn_blocking(keep).await {
+        tracing::debug!(target: "STORE", component = "Mark", error = %error, "the mark was not kept");
+    }
+}
+
+/// What makes the store a restored one: a person's word, or the file outside it.
+async fn finding(link: &mut Link<'_>, present: &StoreMark, shared: &Arc<Shared>) -> Result<Option<Finding>> {
+    let is_declared = shared.restored.load(Ordering::SeqCst);
+    let reading = Arc::clone(shared);
+    let read = tokio::task::spawn_blocking(move || reading.mark.read()).await;
+    let remembered = match read.map_err(|_| StoreError::NotOpen)? {
+        // A person's word needs no mark.
+        Err(StoreError::Mark { source, .. }) if is_declared => Remembered::Unreadable(source.to_string()),
+        remembered => remembered?,
+    };
+    if let Remembered::Unreadable(why) = &remembered {
+        tracing::warn!(target: "STORE", component = "Mark", why, "the store's mark can't be read");
+    }
+    let (rule, by) = if is_declared {
+        (Some(Rule::Declared), "--restored")
+    } else {
+        (judge(link, present, &remembered).await?, "AA_STORE_MARK")
+    };
+    Ok(rule.map(|rule| Finding { rule, remembered, by }))
+}

@@ -1,0 +1,55 @@
+//! What a store holds of revocations at its opening, for the revocation view.
+
+use agentwrit_protocol::{Times, UnixMillis};
+use agentwrit_store::session::kept_until;
+use agentwrit_store::{EndReason, FromStored, Result, Revocation, RevocationLevel, ViewChange};
+
+use crate::link::Link;
+use crate::row::Row;
+use crate::value::values;
+
+/// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
+pub(crate) async fn load_changes(link: &mut Link<'_>, times: Times) -> Result<Vec<ViewChange>> {
+    const SESSIONS: &str = "load_sessions";
+    const REVOCATIONS: &str = "load_revocations";
+    let passed = times.passed().second();
+    let overlap = |moment: Option<UnixMillis>| moment.filter(|moment| *moment > times.judged);
+    let ended = |row: &Row<'_>| {
+        let reason = EndReason::from_stored(&row.text("end_reason")?)?;
+        Ok(ViewChange::SessionEnded {
+            sid: row.text("sid")?.into(),
+            reason,
+            overlap_until: overlap(row.any_millis("ended_at")?).filter(|_| reason == EndReason::Superseded),
+            until: row.seconds("last_exp")?.end(),
+        })
+    };
+    let renewed = |row: &Row<'_>| {
+        Ok(ViewChange::Renewed {
+            node: row.text("sid")?.into(),
+            jti: row.text("jti")?.into(),
+            previous: row.text("prev_jti")?.into(),
+            overlap_until: overlap(row.any_millis("prev_over")?),
+            until: row.seconds("last_exp")?.end(),
+        })
+    };
+    let revoked = |row: &Row<'_>| {
+        Ok(ViewChange::Revoked(Revocation {
+            level: RevocationLevel::from_stored(&row.text("level")?)?,
+            target: row.text("target")?,
+            until: row.any_millis("until")?,
+        }))
+    };
+    let kept = || values![kept_until(passed).get(), passed.get()];
+    let sql = "SELECT sid, end_reason, ended_at, last_exp FROM sessions \
+               WHERE ended_at IS NOT NULL AND kept_until >= $1 AND last_exp >= $2";
+    let mut changes = link.all(SESSIONS, sql, kept(), ended).await?;
+    let sql = "SELECT sid, jti, prev_jti, prev_over, last_exp FROM sessions \
+               WHERE kept_until >= $1 AND prev_jti IS NOT NULL AND last_exp >= $2";
+    changes.extend(link.all(SESSIONS, sql, kept(), renewed).await?);
+    let sql = "SELECT level, target, until FROM revocations WHERE until IS NULL OR until >= $1";
+    changes.extend(
+        link.all(REVOCATIONS, sql, values![times.passed().get()], revoked)
+            .await?,
+    );
+    Ok(changes)
+}

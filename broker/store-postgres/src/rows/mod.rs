@@ -1,0 +1,12 @@
+//! The repositories: one file for the rows of each.
+
+mod apps;
+mod launch;
+mod maintenance;
+mod meta;
+mod policy;
+mod revocation;
+mod segments;
+mod session;
+pub(crate) mod signing_keys;
+pub(crate) mod status;

@@ -1,0 +1,369 @@
+//! Rows of sessions.
+
+use agentwrit_protocol::status_list::StatusIndex;
+use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, UnixMillis, UnixSeconds};
+use agentwrit_store::ViewChange;
+use agentwrit_store::session::{AT_ONCE, ID_PREFIX, id_prefix, id_prefix_of_agent, kept_until};
+use agentwrit_store::stored_json::{attested, from_json, to_json};
+use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions, TxClock};
+use async_trait::async_trait;
+
+use crate::row::Row;
+use crate::rows::status::status_index;
+use crate::tx::PgTx;
+use crate::value::values;
+
+const READ: &str = "read_session";
+
+/// Whether a session has not ended at the moment of the third value. Only a superseded one has an overlap, and thus a
+/// moment that counts; any other end holds whatever the clock says.
+macro_rules! not_ended {
+    () => {
+        "(ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > $3))"
+    };
+}
+
+/// The end of every query for live sessions: the second value is the second that both clocks have passed, the third the
+/// millisecond that is judged by.
+macro_rules! live {
+    ($condition:literal) => {
+        concat!(
+            "SELECT * FROM sessions WHERE ",
+            $condition,
+            " AND exp >= $2 AND ",
+            not_ended!()
+        )
+    };
+}
+
+/// The same for sessions of which any token still stands, also one that is older than a renewal: what ends sessions looks
+/// for these.
+macro_rules! standing {
+    ($condition:literal) => {
+        concat!(
+            "SELECT * FROM sessions WHERE ",
+            $condition,
+            " AND last_exp >= $2 AND ",
+            not_ended!()
+        )
+    };
+}
+
+fn from_row(row: &Row<'_>) -> Result<Session> {
+    let previous = match (
+        row.any_text("prev_jti")?,
+        row.any_millis("prev_until")?,
+        row.any_seconds("prev_exp")?,
+    ) {
+        (Some(jti), Some(until), Some(exp)) => Some(Renewal {
+            jti: jti.into(),
+            until,
+            exp,
+            key: row.any_text("renew_key")?,
+        }),
+        _ => None,
+    };
+    let delegated = match (
+        row.any_text("root")?,
+        row.any_text("nodes")?,
+        row.any_seconds("ceiling")?,
+    ) {
+        (Some(root), Some(nodes), Some(ceiling)) => Some(Delegated {
+            root: root.into(),
+            nodes: from_json("delegation nodes", &nodes)?,
+            ceiling,
+            holder_pod: row.any_text("holder_pod")?.map(PodUid::from),
+        }),
+        _ => None,
+    };
+    Ok(Session {
+        sid: row.text("sid")?.into(),
+        agent_id: row.text("agent_id")?,
+        orch_id: row.text("orch_id")?.into(),
+        task_id: row.text("task_id")?.into(),
+        scope: from_json("session scope", &row.text("scope")?)?,
+        jti: row.text("jti")?.into(),
+        iat: row.seconds("iat")?,
+        exp: row.seconds("exp")?,
+        last_exp: row.seconds("last_exp")?,
+        previous,
+        created_at: row.millis("created_at")?,
+        ended_at: row.any_millis("ended_at")?,
+        end_reason: row
+            .any_text("end_reason")?
+            .map(|text| EndReason::from_stored(&text))
+            .transpose()?,
+        correlation_id: row.text("correlation_id")?,
+        attested: attested(row.any_text("attested")?)?,
+        delegated,
+        barred: row.flag("barred")?,
+        status: status_index(row)?,
+    })
+}
+
+impl PgTx<'_, '_> {
+    /// Rows of a query made by [`live`] or [`standing`].
+    async fn sessions(&mut self, query: &'static str, value: &str) -> Result<Vec<Session>> {
+        // A token that has expired by one clock only may be valid again: what ends sessions must find it.
+        let values = values![value, self.times.passed().second().get(), self.times.judged.get()];
+        self.link.all(READ, query, values, from_row).await
+    }
+
+    /// An overlap that the wall clock was asked about, on the clock that is judged by; `None` when there is none.
+    fn overlap_until(&self, wall: UnixMillis) -> Option<UnixMillis> {
+        let overlap = wall.since(self.now_millis());
+        (!overlap.is_zero()).then(|| self.times.judged + overlap)
+    }
+
+    /// Those whose tokens are still valid, of the few whose ids have this prefix.
+    async fn standing_by_id_prefix(&mut self, prefix: &str) -> Result<Vec<Session>> {
+        self.sessions(standing!("sid >= $1 AND sid < $1 || 'g'"), prefix).await
+    }
+}
+
+#[async_trait]
+impl Sessions for PgTx<'_, '_> {
+    async fn insert_session(&mut self, session: &mut Session) -> Result<()> {
+        session.status = self.draw_status_index().await?;
+        let session = &*session;
+        let bound = session.attested.as_ref();
+        let delegated = session.delegated.as_ref();
+        let above = |delegated: &Delegated| {
+            let mut nodes = delegated.nodes.iter().rev().skip(1);
+            nodes.next().unwrap_or(&delegated.root).to_string()
+        };
+        let sql = "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, \
+                   correlation_id, policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, \
+                   barred, holder_pod, status, status_set_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                   $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, (SELECT status_set_at FROM sessions WHERE sid = $18))";
+        let values = values![
+            session.sid.as_str(),
+            &session.agent_id,
+            session.orch_id.as_str(),
+            session.task_id.as_str(),
+            to_json("session scope", &session.scope)?,
+            session.jti.as_str(),
+            session.iat.get(),
+            session.exp.get(),
+            session.created_at.get(),
+            &session.correlation_id,
+            bound.map(|bound| bound.policy_uid.as_str()),
+            bound.map(|bound| bound.pod_uid.as_str()),
+            bound.map(|bound| to_json("attestation", bound)).transpose()?,
+            session.last_exp.get(),
+            kept_until(session.last_exp).get(),
+            delegated.map(|delegated| delegated.root.as_str()),
+            delegated
+                .map(|delegated| to_json("delegation nodes", &delegated.nodes))
+                .transpose()?,
+            delegated.map(above),
+            delegated.map(|delegated| delegated.ceiling.get()),
+            session.barred,
+            delegated.and_then(|delegated| delegated.holder_pod.as_deref()),
+            session.status.map(StatusIndex::number),
+        ];
+        self.link.send("insert_session", sql, values).await
+    }
+
+    async fn session(&mut self, sid: &SessionId) -> Result<Option<Session>> {
+        let sql = "SELECT * FROM sessions WHERE sid = $1";
+        self.link.first(READ, sql, values![sid.as_str()], from_row).await
+    }
+
+    async fn renew_session(
+        &mut self,
+        session: &Session,
+        jti: &Jti,
+        iat: UnixSeconds,
+        exp: UnixSeconds,
+        previous: &Renewal,
+    ) -> Result<bool> {
+        let overlap_until = self.overlap_until(previous.until);
+        let sql = "UPDATE sessions SET jti = $1, iat = $2, exp = $3, last_exp = greatest(last_exp, $3), prev_jti = $4, \
+                   prev_until = $5, prev_exp = $6, renew_key = $7, prev_over = $8, \
+                   kept_until = greatest(kept_until, $11) WHERE sid = $9 AND jti = $10";
+        let values = values![
+            jti.as_str(),
+            iat.get(),
+            exp.get(),
+            previous.jti.as_str(),
+            previous.until.get(),
+            previous.exp.get(),
+            previous.key.as_deref(),
+            overlap_until.unwrap_or(AT_ONCE).get(),
+            session.sid.as_str(),
+            session.jti.as_str(),
+            kept_until(exp).get(),
+        ];
+        if !self.changed("renew_session", sql, values).await? {
+            return Ok(false);
+        }
+        if session.status.is_none() {
+            self.give_status_index(&session.sid).await?;
+        }
+        self.view_change(ViewChange::Renewed {
+            node: session.sid.clone(),
+            jti: jti.clone(),
+            previous: previous.jti.clone(),
+            overlap_until,
+            until: exp.max(session.last_exp).end(),
+        });
+        Ok(true)
+    }
+
+    async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool> {
+        let overlap_until = match reason {
+            EndReason::Superseded => self.overlap_until(effective_at),
+            _ => None,
+        };
+        let ended_at = overlap_until.unwrap_or(self.times.judged).get();
+        let set_at = overlap_until.unwrap_or(AT_ONCE);
+        let sql = concat!(
+            "UPDATE sessions SET ended_at = $3, end_reason = $1, \
+             status_set_at = least(coalesce(status_set_at, $4), $4) WHERE sid = $2 AND ",
+            not_ended!()
+        );
+        let values = values![reason.as_str(), session.sid.as_str(), ended_at, set_at.get()];
+        if !self.changed("end_session", sql, values).await? {
+            return Ok(false);
+        }
+        self.set_bits_below(session, set_at).await?;
+        self.view_change(ViewChange::SessionEnded {
+            sid: session.sid.clone(),
+            reason,
+            overlap_until,
+            until: session.last_exp.end(),
+        });
+        Ok(true)
+    }
+
+    async fn live_sessions_by_policy(&mut self, policy_uid: &PolicyUid) -> Result<Vec<Session>> {
+        self.sessions(standing!("policy_uid = $1"), policy_uid).await
+    }
+
+    async fn live_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
+        self.sessions(standing!("pod_uid = $1"), pod_uid).await
+    }
+
+    async fn unexpired_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
+        let sql = "SELECT * FROM sessions WHERE pod_uid = $1 AND last_exp >= $2";
+        // By both clocks: a token that has expired by the wall clock alone may be valid again.
+        let values = values![pod_uid.as_str(), self.times.passed().second().get()];
+        self.link.all(READ, sql, values, from_row).await
+    }
+
+    async fn unended_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
+        let sql = "SELECT * FROM sessions WHERE pod_uid = $1 AND (ended_at IS NULL OR ended_at > $2)";
+        let values = values![pod_uid.as_str(), self.now_millis().get()];
+        self.link.all(READ, sql, values, from_row).await
+    }
+
+    async fn forget_scopes_of_pod(&mut self, pod_uid: &PodUid) -> Result<()> {
+        let sql = "UPDATE sessions SET scope = '[]' WHERE pod_uid = $1 AND ended_at <= $2 AND scope <> '[]'";
+        let values = values![pod_uid.as_str(), self.times.passed().get()];
+        self.link.send("forget_scopes", sql, values).await
+    }
+
+    async fn standing_delegations_to_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
+        self.sessions(standing!("holder_pod = $1"), pod_uid).await
+    }
+
+    async fn live_sessions_by_orch(&mut self, orch_id: &OrchId) -> Result<Vec<Session>> {
+        let query = standing!("pod_uid IS NOT NULL AND root IS NULL AND orch_id = $1");
+        self.sessions(query, orch_id).await
+    }
+
+    async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>> {
+        let Some(prefix) = id_prefix_of_agent(agent_id) else {
+            return Ok(None);
+        };
+        let sql =
+            "SELECT * FROM sessions WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2 AND root IS NULL LIMIT 1";
+        self.link.first(READ, sql, values![prefix, agent_id], from_row).await
+    }
+
+    async fn bar_agent(&mut self, agent_id: &str) -> Result<()> {
+        let Some(prefix) = id_prefix_of_agent(agent_id) else {
+            return Ok(());
+        };
+        let sql =
+            "UPDATE sessions SET barred = true WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2 AND root IS NULL";
+        self.link.send("bar_agent", sql, values![prefix, agent_id]).await
+    }
+
+    async fn standing_delegations_of(&mut self, sid: &SessionId) -> Result<Vec<Session>> {
+        self.sessions(standing!("parent = $1"), sid).await
+    }
+
+    async fn count_open_delegations(
+        &mut self,
+        root: &SessionId,
+        below: Option<&SessionId>,
+        most: usize,
+    ) -> Result<usize> {
+        // The condition on `kept_until` is that of an index.
+        let sql = "SELECT true FROM sessions WHERE root = $1 AND (ended_at IS NULL OR end_reason = 'superseded') \
+                   AND ended_at IS NULL AND kept_until >= $2 AND last_exp >= $3 AND ($5::text IS NULL OR starts_with(nodes, $5)) LIMIT $4";
+        // Of what descends from it, the JSON begins so.
+        let begins = below.map(|below| format!("[\"{below}\","));
+        let now = self.times.judged.second();
+        let values = values![
+            root.as_str(),
+            kept_until(now).get(),
+            now.get(),
+            i64::try_from(most).unwrap_or(i64::MAX),
+            begins,
+        ];
+        let open = self.link.all("count_delegations", sql, values, |_| Ok(())).await?;
+        Ok(open.len())
+    }
+
+    async fn standing_sessions_by_agent(&mut self, agent_id: &str) -> Result<Vec<Session>> {
+        let mut found = self
+            .sessions(standing!("root IS NOT NULL AND agent_id = $1"), agent_id)
+            .await?;
+        if let Some(prefix) = id_prefix_of_agent(agent_id) {
+            let own = self.standing_by_id_prefix(prefix).await?;
+            let is_own = |session: &Session| session.agent_id == agent_id && session.delegated.is_none();
+            found.extend(own.into_iter().filter(is_own));
+        }
+        Ok(found)
+    }
+
+    async fn standing_sessions_by_task(&mut self, task_id: &TaskId) -> Result<Vec<Session>> {
+        self.sessions(standing!("task_id = $1"), task_id).await
+    }
+
+    async fn standing_session_by_jti(&mut self, jti: &Jti) -> Result<Option<Session>> {
+        if jti.len() <= ID_PREFIX {
+            return Ok(None);
+        }
+        let now = self.now_millis();
+        let is_of = |session: &Session| {
+            let before = session.previous.as_ref();
+            session.jti == *jti || before.is_some_and(|previous| previous.jti == *jti && previous.until > now)
+        };
+        Ok(self
+            .standing_by_id_prefix(id_prefix(jti))
+            .await?
+            .into_iter()
+            .find(is_of))
+    }
+
+    async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {
+        self.sessions(live!("pod_uid > $1"), "").await
+    }
+
+    async fn count_live_sessions(&mut self) -> Result<i64> {
+        // The first condition is that of an index.
+        let sql = "SELECT count(*) AS found FROM sessions WHERE kept_until >= $1 AND ended_at IS NULL AND root IS NULL \
+                   AND exp >= $2";
+        let now = self.times.judged.second();
+        let values = values![kept_until(now).get(), now.get()];
+        let count = self
+            .link
+            .first("count_sessions", sql, values, |row| row.whole("found"))
+            .await?;
+        Ok(count.unwrap_or_default())
+    }
+}

@@ -1,0 +1,107 @@
+//! The status indexes in the rows of sessions.
+
+use std::collections::HashSet;
+
+use agentwrit_protocol::status_list::{StatusBit, StatusIndex};
+use agentwrit_protocol::{SessionId, UnixMillis};
+use agentwrit_store::session::freed_until;
+use agentwrit_store::stored_json::to_json;
+use agentwrit_store::{Result, Session, StatusLists, StoreError};
+use async_trait::async_trait;
+
+use crate::row::Row;
+use crate::tx::PgTx;
+use crate::value::values;
+
+/// The index in a row; `None` in one that came from a store without them.
+pub(crate) fn status_index(row: &Row<'_>) -> Result<Option<StatusIndex>> {
+    let index = |number| {
+        StatusIndex::from_number(number).ok_or_else(|| StoreError::Corrupt {
+            what: "status index",
+            why: format!("{number} is of no list"),
+        })
+    };
+    row.any_whole("status")?.map(index).transpose()
+}
+
+impl PgTx<'_, '_> {
+    /// Draws an index for a session that is inserted next.
+    pub(crate) async fn draw_status_index(&mut self) -> Result<Option<StatusIndex>> {
+        match &mut self.indexes {
+            Some(indexes) => indexes.draw(self.link, self.shared.entropy.as_ref()).await.map(Some),
+            // The transaction takes no insertion either.
+            None => Ok(None),
+        }
+    }
+
+    /// Gives a session that has none an index, if there is one.
+    pub(crate) async fn give_status_index(&mut self, sid: &SessionId) -> Result<()> {
+        if self.indexes.as_ref().is_none_or(|indexes| indexes.is_full()) {
+            return Ok(());
+        }
+        let index = self.draw_status_index().await?;
+        let sql = "UPDATE sessions SET status = $1 WHERE sid = $2 AND status IS NULL";
+        let values = values![index.map(StatusIndex::number), sid.as_str()];
+        if !self.changed("give_status_index", sql, values).await?
+            && let Some(indexes) = &mut self.indexes
+        {
+            indexes.give_back_last();
+        }
+        Ok(())
+    }
+
+    /// Sets the bits of all delegations below a session or a delegation from this moment on; an earlier one stays. Those
+    /// whose tokens have expired by both clocks are left out, so that an end costs as much as there stands, and not as
+    /// much as there ever was.
+    pub(crate) async fn set_bits_below(&mut self, session: &Session, from: UnixMillis) -> Result<()> {
+        let (root, begins) = match &session.delegated {
+            None => (&session.sid, None),
+            Some(delegated) => {
+                let mut nodes = to_json("delegation nodes", &delegated.nodes)?;
+                // Of what descends from it, the JSON begins so.
+                nodes.pop();
+                nodes.push(',');
+                (&delegated.root, Some(nodes))
+            }
+        };
+        // What ended for another reason had its bit set for good then. The condition on `kept_until` is that of an index.
+        let sql = "UPDATE sessions SET status_set_at = $1 WHERE root = $2 \
+                   AND (ended_at IS NULL OR end_reason = 'superseded') AND kept_until >= $3 AND last_exp >= $4 \
+                   AND (status_set_at IS NULL OR status_set_at > $1) AND ($5::text IS NULL OR starts_with(nodes, $5))";
+        let passed = self.times.passed().second();
+        let kept = agentwrit_store::session::kept_until(passed);
+        let values = values![from.get(), root.as_str(), kept.get(), passed.get(), begins];
+        self.link.send("set_status_bits", sql, values).await
+    }
+}
+
+#[async_trait]
+impl StatusLists for PgTx<'_, '_> {
+    async fn status_bits(&mut self) -> Result<Vec<StatusBit>> {
+        // Of two rows with one index the later one is kept longer: it was opened when the other had given it back.
+        let sql = "SELECT status, status_set_at FROM sessions WHERE kept_until > $1 AND status IS NOT NULL \
+                   ORDER BY kept_until DESC, created_at DESC";
+        let freed = freed_until(self.times.passed());
+        let read = |row: &Row<'_>| Ok((status_index(row)?, row.any_millis("status_set_at")?));
+        let rows = self
+            .link
+            .all("read_status_bits", sql, values![freed.get()], read)
+            .await?;
+        let mut seen = HashSet::new();
+        let mut bits = Vec::new();
+        for (index, set_at) in rows {
+            let Some(index) = index.filter(|index| seen.insert(*index)) else {
+                continue;
+            };
+            bits.extend(set_at.map(|from| StatusBit { index, from }));
+        }
+        Ok(bits)
+    }
+
+    async fn free_status_indexes(&mut self) -> Result<u64> {
+        match &mut self.indexes {
+            Some(indexes) => indexes.sweep(self.link, self.times.passed()).await,
+            None => Ok(0),
+        }
+    }
+}

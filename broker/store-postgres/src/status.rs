@@ -1,0 +1,66 @@
+//! The status of the store, which can be read at any time.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use agentwrit_protocol::{StoreMark, UnixSeconds};
+use agentwrit_store::StoreError;
+use agentwrit_trail::ChainHead;
+use parking_lot::RwLock;
+
+/// The status of the store, which can be read at any time.
+#[derive(Default)]
+pub(crate) struct StoreStatus {
+    pub(crate) open: AtomicBool,
+    pub(crate) events: AtomicI64,
+    /// Its mark; the epoch is empty before it was open.
+    mark: RwLock<StoreMark>,
+    /// Epoch of a store that this process made; empty when there is none.
+    pub(crate) made: RwLock<String>,
+    pub(crate) failure: RwLock<Option<&'static str>>,
+    min_iat: AtomicI64,
+    /// Whether only what takes authority away is done, since the trail can't be exported and nothing may be dropped.
+    pub(crate) refusing: AtomicBool,
+}
+
+impl StoreStatus {
+    /// Tokens that were issued before are refused.
+    pub(crate) fn min_iat(&self) -> UnixSeconds {
+        UnixSeconds::new(self.min_iat.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn set_min_iat(&self, min_iat: UnixSeconds) {
+        self.min_iat.store(min_iat.get(), Ordering::SeqCst);
+    }
+
+    /// Takes note that the store is open and stands so.
+    pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {
+        *self.failure.write() = None;
+        self.stands(epoch, head);
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes note of the mark of the store as it is now.
+    pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
+        *self.mark.write() = head.mark(epoch);
+        self.events.store(head.events(), Ordering::SeqCst);
+    }
+
+    /// Takes note of what a batch has appended.
+    pub(crate) fn advanced(&self, head: &ChainHead) {
+        self.events.store(head.events(), Ordering::SeqCst);
+        let mut mark = self.mark.write();
+        if mark.sequence != head.sequence {
+            *mark = head.mark(std::mem::take(&mut mark.epoch));
+        }
+    }
+
+    /// The mark of the store.
+    pub(crate) fn mark(&self) -> StoreMark {
+        self.mark.read().clone()
+    }
+
+    pub(crate) fn failed(&self, error: &StoreError) {
+        *self.failure.write() = Some(error.kind());
+        self.open.store(false, Ordering::SeqCst);
+    }
+}

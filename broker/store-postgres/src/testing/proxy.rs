@@ -1,0 +1,93 @@
+//! A socket before the server's that loses a COMMIT, or its answer.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::Server;
+use crate::settings::Settings;
+
+const SOCKET: &str = ".s.PGSQL.5432";
+/// As it stands in a message of either side.
+const COMMIT: &[u8] = b"COMMIT\0";
+
+/// What is lost of the next COMMIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It doesn't arrive.
+    Request,
+    /// It does, and its answer is lost.
+    Answer,
+}
+
+/// The proxy; it ends with the runtime that it was started on.
+pub struct Proxy {
+    folder: TempDir,
+    lost: Arc<Mutex<Option<Lost>>>,
+}
+
+impl Proxy {
+    /// Listens before this server.
+    pub async fn start(server: &Server) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+        let lost = Arc::<Mutex<Option<Lost>>>::default();
+        let (losing, target) = (Arc::clone(&lost), server.folder.join(SOCKET));
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                // Refused while the server is away: the client hears the end.
+                if let Ok(server) = UnixStream::connect(&target).await {
+                    tokio::spawn(pass(client, server, Arc::clone(&losing)));
+                }
+            }
+        });
+        Self { folder, lost }
+    }
+
+    /// How the owner reaches a database through it.
+    pub fn settings(&self, database: &str) -> Settings {
+        let url = format!("postgres://owner@/{database}?host={}", self.folder.path().display());
+        Settings::parse(&url, None).unwrap()
+    }
+
+    /// Loses the next COMMIT so, with its connection.
+    pub fn lose(&self, lost: Lost) {
+        *self.lost.lock() = Some(lost);
+    }
+}
+
+fn has_commit(bytes: &[u8]) -> bool {
+    bytes.windows(COMMIT.len()).any(|window| window == COMMIT)
+}
+
+/// Passes bytes both ways until a side ends, or the connection is to be lost.
+async fn pass(client: UnixStream, server: UnixStream, lost: Arc<Mutex<Option<Lost>>>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let is = |what: Lost| *lost.lock() == Some(what);
+    let mut bytes = vec![0_u8; 64 * 1024];
+    let mut answer = vec![0_u8; 64 * 1024];
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut bytes) => {
+                let Some(read) = read.ok().and_then(|read| bytes.get(..read)).filter(|read| !read.is_empty()) else { return };
+                if is(Lost::Request) && has_commit(read) {
+                    *lost.lock() = None;
+                    return;
+                }
+                if to_server.write_all(read).await.is_err() { return }
+            }
+            read = from_server.read(&mut answer) => {
+                let Some(read) = read.ok().and_then(|read| answer.get(..read)).filter(|read| !read.is_empty()) else { return };
+                if is(Lost::Answer) && has_commit(read) {
+                    *lost.lock() = None;
+                    return;
+                }
+                if to_client.write_all(read).await.is_err() { return }
+            }
+        }
+    }
+}

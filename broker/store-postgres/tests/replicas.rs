@@ -1,0 +1,227 @@
+//! Several stores on one database, and what becomes of a commit whose answer is lost.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use agentwrit_protocol::UnixSeconds;
+use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
+use agentwrit_store::testing::suite::{Bench, Opener};
+use agentwrit_store::testing::{HashSigner, surroundings};
+use agentwrit_store::{
+    EventDraft, EventFilter, MetaKey, Result, RevocationListener, Store, StoreError, Surroundings, ViewChange,
+};
+use agentwrit_store_postgres::PostgresStore;
+use agentwrit_store_postgres::testing::proxy::{Lost, Proxy};
+use common::{Database, server};
+use tokio::sync::Notify;
+
+async fn audit(store: &Bench, detail: &'static str) -> Result<()> {
+    store
+        .commit(move |tx| {
+            Box::pin(async move {
+                tx.audit(EventDraft::success(EventType::AdminAuth, detail));
+                Ok(())
+            })
+        })
+        .await
+}
+
+async fn all(store: &Store) -> Vec<AuditEvent> {
+    let filter = EventFilter {
+        limit: 10_000,
+        ..EventFilter::default()
+    };
+    serde_json::from_str(&store.events(filter).await.unwrap().events).unwrap()
+}
+
+fn verify(events: &[AuditEvent]) {
+    let mut walker = ChainWalker::from_start();
+    for event in events {
+        walker.feed(event, &HashSigner("test")).unwrap();
+    }
+    assert_eq!(usize::try_from(walker.finish().unwrap().sequence), Ok(events.len()));
+}
+
+#[tokio::test]
+async fn two_replicas_keep_one_chain_without_gaps() {
+    let database = Database::new();
+    let (one, two) = tokio::join!(Bench::open(&database), Bench::open(&database));
+    assert_eq!(one.store.epoch(), two.store.epoch(), "one of them began it");
+    for _ in 0..20 {
+        let (a, b, c, d) = tokio::join!(
+            audit(&one, "one"),
+            audit(&two, "two"),
+            audit(&one, "one"),
+            audit(&two, "two")
+        );
+        for done in [a, b, c, d] {
+            done.unwrap();
+        }
+    }
+    let found = all(&two.store).await;
+    assert_eq!(found.len(), 80);
+    verify(&found);
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_burns_a_nonce() {
+    let database = Database::new();
+    let (one, two) = tokio::join!(Bench::open(&database), Bench::open(&database));
+    for number in 0..20 {
+        let until = UnixSeconds::new(agentwrit_store::testing::START + 30).start();
+        let burn = || Burn(number.to_string(), until);
+        let (a, b) = tokio::join!(one.store.commit(burn()), two.store.commit(burn()));
+        assert!(a.unwrap() != b.unwrap(), "exactly one");
+    }
+}
+
+struct Burn(String, agentwrit_protocol::UnixMillis);
+
+#[async_trait::async_trait]
+impl agentwrit_store::Command for Burn {
+    type Outcome = bool;
+
+    async fn run(self, tx: &mut dyn agentwrit_store::Tx) -> Result<bool> {
+        tx.consume_nonce(&self.0, self.1).await
+    }
+}
+
+#[tokio::test]
+async fn replicas_that_start_at_once_migrate_once() {
+    let database = Database::new();
+    let open = || Bench::open(&database);
+    let (a, b, c, d) = tokio::join!(open(), open(), open(), open());
+    for bench in [a, b, c, d] {
+        assert!(bench.store.connected(), "{:?}", bench.store.failure());
+    }
+    let versions = "SELECT string_agg(version::text, ' ' ORDER BY version) FROM agentwrit.schema_versions";
+    assert_eq!(database.sql(versions).unwrap(), "1 2");
+}
+
+#[tokio::test]
+async fn a_newer_database_is_opened_when_it_says_that_it_can_be() {
+    let database = Database::new();
+    Bench::open(&database).await.store.close().await.unwrap();
+    let version = |version: i64, oldest: i64| {
+        let sql = format!("INSERT INTO agentwrit.schema_versions VALUES ({version}, {oldest})");
+        database.sql(&sql).unwrap();
+    };
+    version(3, 2);
+    let expanded = Bench::open(&database).await;
+    audit(&expanded, "the old program").await.unwrap();
+    version(4, 3);
+    let refused = Bench::open(&database).await;
+    assert_eq!(
+        (refused.store.connected(), refused.store.failure()),
+        (false, Some("corrupt"))
+    );
+    assert!(matches!(audit(&refused, "never").await, Err(StoreError::NotOpen)));
+}
+
+/// Tells when the store was opened.
+struct Loads(Notify);
+
+impl RevocationListener for Loads {
+    fn loaded(&self, _: UnixSeconds, _: Vec<ViewChange>) {
+        self.0.notify_one();
+    }
+
+    fn changed(&self, _: Vec<ViewChange>) {}
+}
+
+/// A store behind a proxy that loses what it is told to.
+struct Behind {
+    store: Store,
+    proxy: Proxy,
+    loads: Arc<Loads>,
+}
+
+async fn behind(database: &Database) -> Behind {
+    let proxy = Proxy::start(server()).await;
+    let (around, ..) = surroundings();
+    let loads = Arc::new(Loads(Notify::new()));
+    let around = Surroundings {
+        revocations: Arc::<Loads>::clone(&loads),
+        ..around
+    };
+    let mut options = database.options();
+    options.settings = proxy.settings(&database.name);
+    let store = Store::new(PostgresStore::open(options, around).await.unwrap());
+    loads.0.notified().await;
+    Behind { store, proxy, loads }
+}
+
+async fn commit(store: &Store, value: &'static str) -> Result<()> {
+    store.commit(Set(value)).await
+}
+
+struct Set(&'static str);
+
+#[async_trait::async_trait]
+impl agentwrit_store::Command for Set {
+    type Outcome = ();
+
+    async fn run(self, tx: &mut dyn agentwrit_store::Tx) -> Result<()> {
+        tx.audit(EventDraft::success(EventType::AdminAuth, self.0));
+        tx.set_meta(MetaKey::LeaseEpoch, self.0).await
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_found_again() {
+    let database = Database::new();
+    let Behind { store, proxy, loads } = behind(&database).await;
+    commit(&store, "1").await.unwrap();
+    proxy.lose(Lost::Answer);
+    commit(&store, "2").await.unwrap();
+    loads.0.notified().await;
+    commit(&store, "3").await.unwrap();
+    let found = all(&store).await;
+    let details: Vec<_> = found.iter().map(|event| event.detail.as_str()).collect();
+    assert_eq!(details, ["1", "2", "3"], "each is there once");
+    verify(&found);
+}
+
+#[tokio::test]
+async fn a_commit_that_did_not_arrive_changes_nothing() {
+    let database = Database::new();
+    let Behind { store, proxy, loads } = behind(&database).await;
+    commit(&store, "1").await.unwrap();
+    proxy.lose(Lost::Request);
+    let error = commit(&store, "2").await.unwrap_err();
+    assert_eq!(error.kind(), "connection", "{error}");
+    loads.0.notified().await;
+    commit(&store, "3").await.unwrap();
+    let found = all(&store).await;
+    let details: Vec<_> = found.iter().map(|event| event.detail.as_str()).collect();
+    assert_eq!(details, ["1", "3"]);
+    verify(&found);
+}
+
+#[tokio::test]
+async fn a_server_that_is_back_is_used_again() {
+    let database = Database::new();
+    let Behind {
+        store,
+        proxy: _proxy,
+        loads,
+    } = behind(&database).await;
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND pid <> pg_backend_pid()";
+    assert_eq!(database.sql(ended).unwrap(), "1", "the committer's");
+    loads.0.notified().await;
+    commit(&store, "1").await.unwrap();
+    assert_eq!(all(&store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn opener_and_options_name_the_same_database() {
+    let database = Database::new();
+    let (around, ..) = surroundings();
+    let store = database.open(around).await;
+    assert!(store.connected() && store.persistent() && store.disk_space().is_none());
+    assert_eq!(database.sql("SELECT count(*) FROM agentwrit.committers").unwrap(), "1");
+}
