@@ -72,16 +72,17 @@ impl Committer {
         timer.reset();
         let mut next = None;
         loop {
-            let message = match next.take() {
-                Some(message) => Some(message),
-                None => tokio::select! {
+            let message = if next.is_some() {
+                next.take()
+            } else {
+                tokio::select! {
                     biased;
                     _ = timer.tick() => {
                         self.look_after().await;
                         continue;
                     }
                     message = self.queue.recv() => message,
-                },
+                }
             };
             match message {
                 Some(Message::Job(first)) => next = self.gather(first).await,
@@ -154,12 +155,11 @@ impl Committer {
             Err(error) => {
                 self.report(&error);
                 let types = progress.committing.take().filter(|_| is_unknown(&error));
-                match types {
-                    Some(types) => self.look_up(types, jobs, &progress.refused, error).await,
-                    None => {
-                        self.roll_back(&error).await;
-                        refuse(jobs, progress.job, error);
-                    }
+                if let Some(types) = types {
+                    self.look_up(types, jobs, &progress.refused, error).await;
+                } else {
+                    self.roll_back(&error).await;
+                    refuse(jobs, progress.job, error);
                 }
             }
         }

@@ -208,6 +208,9 @@ impl Server {
     }
 
     /// Runs SQL in a database as the owner of all, and answers what it prints.
+    ///
+    /// # Errors
+    /// What psql says.
     pub fn sql(&self, database: &str, sql: &str) -> Result<String, String> {
         let output = command(&programs().join("psql"), None)
             .args([
@@ -286,7 +289,14 @@ impl Server {
 
     /// Starts it again after [`Server::kill`], on the same data.
     pub fn restart(&mut self) {
-        // Its children let go of the shared memory when they see that it is gone.
+        // Its children are in the way until they see that it is gone: their working folder is its data.
+        let gone = "for i in $(seq 200); do ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q \" -> $0\\$\" || exit 0; sleep 0.1; done; exit 1";
+        let waited = command(Path::new("/bin/sh"), None)
+            .args(["-c", gone])
+            .arg(self.folder.join("data"))
+            .status()
+            .unwrap();
+        assert!(waited.success(), "the server's processes don't end");
         self.run();
     }
 }

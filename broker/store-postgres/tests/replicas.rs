@@ -140,7 +140,7 @@ struct Behind {
 }
 
 async fn behind(database: &Database) -> Behind {
-    let proxy = Proxy::start(server()).await;
+    let proxy = Proxy::start(server());
     let (around, ..) = surroundings();
     let loads = Arc::new(Loads(Notify::new()));
     let around = Surroundings {

@@ -30,8 +30,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens before this server.
-    pub async fn start(server: &Server) -> Self {
+    /// Listens before this server, on the runtime that it is called on.
+    pub fn start(server: &Server) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
         let lost = Arc::<Mutex<Option<Lost>>>::default();
