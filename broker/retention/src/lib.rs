@@ -11,14 +11,14 @@ mod oldest;
 mod pace;
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::audit::{DropRule, DroppedSegment};
 use agentwrit_protocol::file_names::folder_of;
 use agentwrit_protocol::{Clock, JudgingClock};
-use agentwrit_store::{Result as StoreResult, Retention, Store, StoreLocation};
+use agentwrit_store::{Result as StoreResult, Retention, Store};
 use tokio::time::MissedTickBehavior;
 
 use exporting::Exporting;
@@ -38,7 +38,7 @@ pub trait RetentionObserver: Send + Sync {
 /// Exports and drops the segments of one store.
 pub struct AuditRetention {
     policy: Retention,
-    location: StoreLocation,
+    file: Option<PathBuf>,
     store: Store,
     clock: Arc<dyn Clock>,
     judging: Arc<JudgingClock>,
@@ -51,10 +51,10 @@ pub struct AuditRetention {
 }
 
 impl AuditRetention {
-    /// Keeps the trail of a store at this location by this policy. `judging` says how old an event is.
+    /// Keeps the trail of a store, which may be in this file, by this policy. `judging` says how old an event is.
     pub fn new(
         policy: Retention,
-        location: StoreLocation,
+        file: Option<PathBuf>,
         store: Store,
         clock: Arc<dyn Clock>,
         judging: Arc<JudgingClock>,
@@ -62,7 +62,7 @@ impl AuditRetention {
     ) -> Self {
         Self {
             policy,
-            location,
+            file,
             store,
             started: clock.monotonic(),
             clock,
@@ -105,7 +105,7 @@ impl AuditRetention {
 
     /// The warning about an export folder on the store's file system: exports then fail together with the store.
     fn same_file_system(&self) -> Option<String> {
-        let store = self.location.path()?;
+        let store = self.file.as_deref()?;
         let export = self.policy.export.as_deref()?;
         let device = |folder: &Path| std::fs::metadata(folder).ok().map(|found| found.dev());
         let of_store = device(folder_of(store))?;

@@ -9,7 +9,8 @@ use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Command, EventDraft, EventFilter, FilterColumn, StoreError, TakesAuthority, Tx, WhenFull};
-use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use agentwrit_store::{Declared, StoreLocation};
+use agentwrit_store_sqlite::{OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -82,7 +83,14 @@ impl World {
         let store = Store::new(SqliteStore::open(options, surroundings).await.unwrap());
         let counts = Arc::new(Counts::default());
         let observer = Arc::<Counts>::clone(&counts);
-        let retention = AuditRetention::new(policy, location, store.clone(), shared, Arc::clone(&judging), observer);
+        let retention = AuditRetention::new(
+            policy,
+            location.path().map(Path::to_owned),
+            store.clone(),
+            shared,
+            Arc::clone(&judging),
+            observer,
+        );
         Arc::new(Self {
             retention,
             store,

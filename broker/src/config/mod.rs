@@ -10,13 +10,14 @@ mod settings;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::Ttl;
 use agentwrit_protocol::apps::LONGEST_TTL;
 use agentwrit_protocol::signing_keys::KeyTimes;
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation};
+use agentwrit_store_postgres::Settings;
 use agentwrit_tokens::key_source::KeySource;
 
 pub use agentwrit_logging::{LogFormat, LogLevel};
@@ -80,7 +81,7 @@ pub struct Config {
     /// How long a new signing key is published before it signs.
     pub key_publish_ahead: Ttl,
     /// Where the store is.
-    pub store: StoreLocation,
+    pub store: StorePlace,
     /// Answer 503 rather than fall back to memory.
     pub store_required: bool,
     /// File with the store's mark.
@@ -121,6 +122,25 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+/// Where the store is.
+#[derive(Debug, Clone)]
+pub enum StorePlace {
+    /// In one SQLite file, or in memory.
+    Embedded(StoreLocation),
+    /// In a database on PostgreSQL, which other replicas use too.
+    Postgres(Box<Settings>),
+}
+
+impl StorePlace {
+    /// The file, when it is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded(location) => location.path(),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
 impl Config {
     /// Reads and validates everything.
     ///
@@ -134,7 +154,7 @@ impl Config {
     ///
     /// # Errors
     /// When the settings name no store that this broker has.
-    pub fn store_alone(env: &dyn Fn(&str) -> Option<String>) -> Result<StoreLocation, Vec<String>> {
+    pub fn store_alone(env: &dyn Fn(&str) -> Option<String>) -> Result<StorePlace, Vec<String>> {
         parse::store(env)
     }
 

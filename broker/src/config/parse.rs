@@ -10,11 +10,14 @@ use agentwrit_protocol::spiffe::check_trust_domain;
 use agentwrit_protocol::{Sensitive, Ttl};
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Retention, StoreLocation, WhenFull};
+use agentwrit_store_postgres::Settings;
 use agentwrit_tokens::key_source::KeySource;
 
 use super::file::{ConfigFile, Mode, Places};
 use super::settings::{self as set, Setting};
-use super::{AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource};
+use super::{
+    AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource, StorePlace,
+};
 
 /// bcrypt cost of the secrets of apps: no setting.
 const APP_COST: u32 = 12;
@@ -190,17 +193,36 @@ impl Reader<'_> {
         }
     }
 
-    fn store(&mut self) -> StoreLocation {
-        // Its value holds a password: only the name is told.
-        if (self.env)("AA_DATABASE_URL").is_some_and(|url| !url.is_empty()) {
-            self.fail(
-                "AA_DATABASE_URL is set, but this broker has no PostgreSQL store: \
-                 unset it, and name an SQLite file in AA_DB_PATH",
-            );
+    fn store(&mut self) -> StorePlace {
+        let path = (self.env)(set::DB_PATH.name);
+        let password_file = self.text(&set::DATABASE_PASSWORD_FILE).map(PathBuf::from);
+        // Neither the URL nor the file's text is told: a password may be in either.
+        let url = match (self.text(&set::DATABASE_URL), self.text(&set::DATABASE_URL_FILE)) {
+            (Some(_), Some(_)) => {
+                self.fail("AA_DATABASE_URL and AA_DATABASE_URL_FILE are both set: only one of them may be");
+                None
+            }
+            (Some(url), None) => Some(Sensitive::from(url)),
+            (None, Some(file)) => self.keep(url_in(Path::new(&file))),
+            (None, None) if password_file.is_some() => {
+                self.fail("AA_DATABASE_PASSWORD_FILE is set, but no database is named: set AA_DATABASE_URL too");
+                None
+            }
+            (None, None) => {
+                return StorePlace::Embedded(match path {
+                    Some(path) if path.is_empty() => StoreLocation::Memory,
+                    path => StoreLocation::File(PathBuf::from(path.unwrap_or_else(|| set::DB_PATH.default.to_owned()))),
+                });
+            }
+        };
+        if path.is_some() {
+            self.fail("AA_DB_PATH and a database (AA_DATABASE_URL, AA_DATABASE_URL_FILE) are both set: only one of them may be");
         }
-        match (self.env)(set::DB_PATH.name) {
-            Some(path) if path.is_empty() => StoreLocation::Memory,
-            path => StoreLocation::File(PathBuf::from(path.unwrap_or_else(|| set::DB_PATH.default.to_owned()))),
+        let parsed = url.map(|url| Settings::parse(url.expose(), password_file.as_deref()));
+        match parsed.and_then(|parsed| self.keep(parsed)) {
+            Some(settings) => StorePlace::Postgres(Box::new(settings)),
+            // There is a failure already.
+            None => StorePlace::Embedded(StoreLocation::Memory),
         }
     }
 
@@ -312,8 +334,21 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     }
 }
 
+/// The URL in a file; a line end at the end is not part of it.
+fn url_in(file: &Path) -> Result<Sensitive, String> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("AA_DATABASE_URL_FILE={name}: {error}"))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() || text.contains(['\r', '\n']) {
+        return Err(format!(
+            "AA_DATABASE_URL_FILE={name} must hold one line, the URL of the database: postgres://ROLE@HOST/DATABASE"
+        ));
+    }
+    Ok(Sensitive::from(text))
+}
+
 /// The store, for who needs nothing else.
-pub(super) fn store(env: &dyn Fn(&str) -> Option<String>) -> Result<StoreLocation, Vec<String>> {
+pub(super) fn store(env: &dyn Fn(&str) -> Option<String>) -> Result<StorePlace, Vec<String>> {
     let mut reader = Reader {
         env,
         failures: Vec::new(),
@@ -338,13 +373,15 @@ fn warnings(config: &Config, mode: Option<Mode>) -> Vec<String> {
         warnings.push(format!("listening on {} without TLS", config.listen.ip()));
     }
     // The default mode; who requires a store is past development, though nobody said so in a file.
-    if mode == Some(Mode::Development) || (mode.is_none() && !config.store_required) {
+    if mode == Some(Mode::Development)
+        || (mode.is_none() && !config.store_required && matches!(config.store, StorePlace::Embedded(_)))
+    {
         warnings.push("MODE=development, the default: MODE=production in the config file ends this warning".to_owned());
     }
     if config.max_ttl.is_positive() && config.default_ttl > config.max_ttl {
         warnings.push("AA_DEFAULT_TTL exceeds AA_MAX_TTL".to_owned());
     }
-    if let Some(store) = config.store.path()
+    if let Some(store) = config.store.file()
         && config.attest.is_none()
         && same_folder(store, &config.store_mark)
     {

@@ -161,8 +161,17 @@ settings! {
          long, but no longer than 300 s";
     DB_PATH = "AA_DB_PATH", Text, "./data.db", "/data/data.db",
         "SQLite file; explicitly empty: memory only";
+    DATABASE_URL = "AA_DATABASE_URL", Text, "",
+        "postgres://agentwrit@db.example.org/agentwrit?sslrootcert=/etc/agentwrit/database-ca.crt",
+        "database on PostgreSQL 13 or newer, in place of AA_DB_PATH, which several brokers may share; its options are \
+         in docs/postgres.md";
+    DATABASE_URL_FILE = "AA_DATABASE_URL_FILE", Text, "", "/etc/agentwrit/database/url",
+        "file with that URL, in place of AA_DATABASE_URL";
+    DATABASE_PASSWORD_FILE = "AA_DATABASE_PASSWORD_FILE", Text, "", "/etc/agentwrit/database/password",
+        "file with the password of the database's role, when the URL has none; read again at each connect";
     STORE_REQUIRED = "AA_STORE_REQUIRED", Word, "false", "true",
-        "true: while the store can't open, answer 503 and retry each second, rather than run on memory";
+        "true: while the store can't open, answer 503 and retry each second, rather than run on memory; so it always is \
+         with a database";
     STORE_MARK = "AA_STORE_MARK", Text, "AA_SIGNING_KEY_PATH with .mark at its end", "/mark/store.mark",
         "file that remembers where the store stood, so that a store put back from a copy is noticed; not in the \
          store's folder";
@@ -215,8 +224,7 @@ pub fn help() -> String {
          --accept-clock: the wall clock is right although the store has seen a later time. A new epoch begins, and all\n\
          tokens of before are refused. It changes nothing while the clock is not behind the store.\n\
          backup: copies the store into a new file, also while the broker runs; agentwrit-broker backup --help.\n\n\
-         Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n\
-         AA_DATABASE_URL must be unset: this version has no PostgreSQL store.\n",
+         Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n",
     );
     for setting in SETTINGS {
         let default = if setting.default.is_empty() {

@@ -3,14 +3,14 @@
 mod file;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::Ttl;
-use agentwrit_store::{Retention, StoreLocation, WhenFull};
+use agentwrit_store::{Retention, WhenFull};
 use agentwrit_tokens::key_source::KeySource;
 
 use super::settings::Kind;
-use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS};
+use super::{AdminAuth, AttestConfig, Config, LogFormat, LogLevel, SETTINGS, StorePlace};
 
 const GOOD: (&str, &str) = ("AA_ADMIN_SECRET", "a-good-admin-secret");
 
@@ -52,7 +52,7 @@ fn defaults_are_the_contracts() {
         ),
         ("agentwrit.local", "", "")
     );
-    assert_eq!(config.store, StoreLocation::File(PathBuf::from("./data.db")));
+    assert_eq!(config.store.file(), Some(Path::new("./data.db")));
     assert_eq!(config.signing_keys, KeySource::File(PathBuf::from("./signing.key")));
     assert_eq!(config.key_publish_ahead, Ttl::seconds(600));
     assert_eq!(
@@ -90,7 +90,7 @@ fn empty_is_unset_but_for_the_two_that_say_something() {
         ("AA_DB_PATH", ""),
     ])
     .unwrap();
-    assert_eq!((config.max_ttl.get(), config.store), (86_400, StoreLocation::Memory));
+    assert_eq!((config.max_ttl.get(), config.store.file()), (86_400, None));
     assert_eq!(
         failure(&[("AA_ADMIN_SECRET", "")]),
         "AA_ADMIN_SECRET must be set (non-empty)"
@@ -186,21 +186,72 @@ fn secrets_are_never_in_what_is_said() {
 }
 
 #[test]
-fn a_database_url_is_refused_and_its_value_never_shown() {
-    let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
-    let text = failure(&[GOOD, url, ("AA_DB_PATH", "")]);
-    assert_eq!(
-        text,
-        "AA_DATABASE_URL is set, but this broker has no PostgreSQL store: unset it, and name an SQLite file in AA_DB_PATH"
+fn a_database_is_named_once_and_its_password_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let url = "postgres://agentwrit:hunter2@db.example/agentwrit?sslrootcert=/ca.crt";
+    let (whole, empty, two) = (
+        file("url", &format!("{url}\r\n")),
+        file("empty", "\n"),
+        file("two", "postgres://a@hunter2/b\npostgres://a@hunter2/b\n"),
     );
-    let text = failure(&[url, ("AA_PORT", "x")]);
-    assert_eq!(text.lines().count(), 3, "{text}");
-    assert!(!text.contains("hunter2") && !text.contains("db.example"), "{text}");
-    assert_eq!(
-        load(&[GOOD, ("AA_DATABASE_URL", "")]).unwrap().store,
-        StoreLocation::File("./data.db".into())
-    );
-    assert!(super::help().contains("AA_DATABASE_URL must be unset"));
+    for given in [("AA_DATABASE_URL", url), ("AA_DATABASE_URL_FILE", whole.as_str())] {
+        let config = load(&[GOOD, given]).unwrap();
+        let StorePlace::Postgres(settings) = &config.store else {
+            panic!("{given:?}: {:?}", config.store);
+        };
+        assert_eq!(
+            (settings.user.as_str(), settings.database.as_str()),
+            ("agentwrit", "agentwrit")
+        );
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+    let both = "AA_DATABASE_URL and AA_DATABASE_URL_FILE are both set: only one of them may be";
+    for (given, wanted) in [
+        (
+            vec![("AA_DATABASE_URL", url), ("AA_DB_PATH", "")],
+            "AA_DB_PATH and a database",
+        ),
+        (vec![("AA_DATABASE_URL", url), ("AA_DATABASE_URL_FILE", &whole)], both),
+        (
+            vec![("AA_DATABASE_URL_FILE", "/not/there")],
+            "AA_DATABASE_URL_FILE=/not/there: No such file",
+        ),
+        (
+            vec![("AA_DATABASE_URL_FILE", &empty)],
+            "must hold one line, the URL of the database",
+        ),
+        (
+            vec![("AA_DATABASE_URL_FILE", &two)],
+            "must hold one line, the URL of the database",
+        ),
+        (
+            vec![("AA_DATABASE_PASSWORD_FILE", "/p")],
+            "no database is named: set AA_DATABASE_URL too",
+        ),
+        (
+            vec![("AA_DATABASE_URL", url), ("AA_DATABASE_PASSWORD_FILE", "/p")],
+            "only one of them may be",
+        ),
+        (
+            vec![("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit")],
+            "needs sslrootcert=FILE",
+        ),
+        (
+            vec![("AA_DATABASE_URL", "mysql://agentwrit:hunter2@db.example/agentwrit")],
+            "must begin with postgres://",
+        ),
+    ] {
+        let text = failure(&[&[GOOD], given.as_slice()].concat());
+        assert!(text.contains(wanted) && text.lines().count() == 1, "{given:?}: {text}");
+        assert!(!text.contains("hunter2") && !text.contains("db.example"), "{text}");
+    }
+    let unset = load(&[GOOD, ("AA_DATABASE_URL", ""), ("AA_DATABASE_URL_FILE", "")]).unwrap();
+    assert_eq!(unset.store.file(), Some(Path::new("./data.db")));
 }
 
 #[test]

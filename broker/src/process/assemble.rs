@@ -1,16 +1,18 @@
 //! Putting the broker together.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit, Settings};
+use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit};
 use agentwrit_limits::Limits;
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_server::Source;
-use agentwrit_store::{Store, StoreError};
-use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use agentwrit_store::{Declared, Store, StoreError};
+use agentwrit_store_postgres::{PostgresStore, Settings};
+use agentwrit_store_sqlite::SqliteStore;
 use agentwrit_tokens::key_set::{KeySet, KeySnapshot};
 use agentwrit_tokens::key_source::KeyError;
 use agentwrit_tokens::nonce::NonceIssuer;
@@ -19,7 +21,7 @@ use agentwrit_tokens::verifier::Verifier;
 
 use super::store_surroundings::{ChainSigner, ViewFollower};
 use crate::broker::{AppState, Broker};
-use crate::config::{AttestConfig, Config};
+use crate::config::{AttestConfig, Config, StorePlace};
 use crate::ids::IdGenerator;
 use crate::metrics::Metrics;
 use crate::passwords::{AdminSecrets, HashedSecrets};
@@ -111,12 +113,12 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         }
         None => None,
     };
-    let store = Store::new(SqliteStore::open(open_options(&config, held.made), surroundings).await?);
+    let store = open_store(&config, held.made, surroundings).await?;
     metrics.audit_events_loaded.set(store.event_count());
     tracing::info!(target: "STORE", component = "Load", count = store.event_count(), "audit events loaded");
     let retention = AuditRetention::new(
         config.retention.clone(),
-        config.store.clone(),
+        config.store.file().map(Path::to_owned),
         store.clone(),
         Arc::clone(&clock),
         Arc::clone(&judging),
@@ -165,19 +167,40 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
     Ok(broker)
 }
 
-fn open_options(config: &Config, key_is_new: bool) -> OpenOptions {
-    OpenOptions {
-        location: config.store.clone(),
-        required: config.store_required,
-        mark: config.store_mark.clone(),
-        signing_key: config.signing_keys.path().to_owned(),
-        key_is_new,
-        max_ttl: config.max_ttl,
-        retention: config.retention.clone(),
-        declared: Declared {
-            restored: config.restored,
-            accept_clock: config.accept_clock,
-        },
+async fn open_store(
+    config: &Config,
+    key_is_new: bool,
+    surroundings: agentwrit_store::Surroundings,
+) -> Result<Store, StoreError> {
+    let declared = Declared {
+        restored: config.restored,
+        accept_clock: config.accept_clock,
+    };
+    match &config.store {
+        StorePlace::Embedded(location) => {
+            let options = agentwrit_store_sqlite::OpenOptions {
+                location: location.clone(),
+                required: config.store_required,
+                mark: config.store_mark.clone(),
+                signing_key: config.signing_keys.path().to_owned(),
+                key_is_new,
+                max_ttl: config.max_ttl,
+                retention: config.retention.clone(),
+                declared,
+            };
+            Ok(Store::new(SqliteStore::open(options, surroundings).await?))
+        }
+        StorePlace::Postgres(settings) => {
+            let options = agentwrit_store_postgres::OpenOptions {
+                settings: Settings::clone(settings),
+                mark: config.store_mark.clone(),
+                key_is_new,
+                max_ttl: config.max_ttl,
+                retention: config.retention.clone(),
+                declared,
+            };
+            Ok(Store::new(PostgresStore::open(options, surroundings).await?))
+        }
     }
 }
 
@@ -205,7 +228,7 @@ async fn attestation(
     for collector in metrics.collectors() {
         registry.register(collector)?;
     }
-    let settings = Settings {
+    let settings = agentwrit_attest::Settings {
         audience: config.audience.clone(),
         controller_subject: config.controller_subject.clone(),
     };

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::BackupTask;
+use crate::config::StorePlace;
 
 /// From when on, and how often, progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -26,6 +27,12 @@ pub(super) enum Failed {
     /// There is no file: `AA_DB_PATH` is empty.
     #[error("AA_DB_PATH is empty: a store in memory can't be copied; name the file of the broker in AA_DB_PATH")]
     Memory,
+    /// The store is a database.
+    #[error(
+        "the store is a database on PostgreSQL, which its own tools copy (pg_dump, pg_basebackup: docs/backup.md); \
+         to copy an SQLite file, unset AA_DATABASE_URL and AA_DATABASE_URL_FILE"
+    )]
+    Postgres,
     /// The copy.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -74,9 +81,11 @@ impl<'a> Report<'a> {
 ///
 /// # Errors
 /// When there is none.
-pub(super) fn run(task: &BackupTask, store: StoreLocation, clock: &Arc<dyn Clock>) -> Result<(), Failed> {
-    let StoreLocation::File(store) = store else {
-        return Err(Failed::Memory);
+pub(super) fn run(task: &BackupTask, store: StorePlace, clock: &Arc<dyn Clock>) -> Result<(), Failed> {
+    let store = match store {
+        StorePlace::Embedded(StoreLocation::File(store)) => store,
+        StorePlace::Embedded(StoreLocation::Memory) => return Err(Failed::Memory),
+        StorePlace::Postgres(_) => return Err(Failed::Postgres),
     };
     let begun = clock.monotonic();
     let stopped = Arc::new(AtomicBool::new(false));

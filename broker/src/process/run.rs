@@ -22,7 +22,7 @@ use super::backup;
 use super::listeners::{Ended, ListenError, Server};
 use super::reload::follow_level;
 use super::seed::{SeedError, seed};
-use crate::config::Config;
+use crate::config::{Config, StorePlace};
 use crate::system::BlockEntropy;
 
 /// How long threads that read files or compare secrets may go on after the end.
@@ -88,7 +88,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn serve(restored: bool, accept_clock: bool) -> ExitCode {
     match Config::load(&environment) {
-        Ok(config) if restored && config.store == StoreLocation::Memory => fatal(&[NOTHING_RESTORED.to_owned()]),
+        Ok(config) if restored && matches!(config.store, StorePlace::Embedded(StoreLocation::Memory)) => {
+            fatal(&[NOTHING_RESTORED.to_owned()])
+        }
         Ok(config) => logged(Config {
             accept_clock,
             restored,

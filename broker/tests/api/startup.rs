@@ -53,14 +53,14 @@ fn every_secret_that_will_not_do_has_its_line() {
 }
 
 #[test]
-fn a_postgresql_url_is_not_taken_for_a_file_name() {
+fn a_database_that_cannot_be_named_ends_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let url = ("AA_DATABASE_URL", "postgres://agentwrit:hunter2@db.example/agentwrit");
     let text = refused(
         folder.path(),
         &[("AA_ADMIN_SECRET", ADMIN_SECRET), url, ("AA_MAX_TTL", "x")],
     );
-    let url = "FATAL: AA_DATABASE_URL is set, but this broker has no PostgreSQL store: ";
+    let url = "FATAL: AA_DATABASE_URL: sslmode=verify-full, which is the default for a host, needs sslrootcert=FILE";
     assert!(text.lines().any(|line| line.starts_with(url)), "{text}");
     assert!(text.contains("AA_MAX_TTL") && text.lines().count() == 2, "{text}");
     assert!(!text.contains("hunter2") && !text.contains("db.example"), "{text}");
