@@ -14,6 +14,7 @@ pub(super) async fn authorize(
     request: &ApiRequest,
     requirement: Requirement,
 ) -> Result<Bearer, ApiError> {
+    broker.store.current_view().await?;
     let path = request.path();
     let authorizer = broker.authorizer();
     Ok(authorizer

@@ -186,9 +186,7 @@ impl Committer {
         if let Some(checkpoint) = checkpoint {
             log_checkpoint(checkpoint);
         }
-        if !published.changes.is_empty() {
-            shared.revocations.changed(published.changes);
-        }
+        shared.view.publish(shared, published.changes);
     }
 
     /// Tells of the status lists when they have changed, or become full.

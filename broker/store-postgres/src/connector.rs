@@ -10,8 +10,11 @@ use deadpool_postgres::ClientWrapper;
 use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Operation, Trouble};
@@ -116,6 +119,18 @@ fn config(settings: &Settings) -> Result<Config> {
 /// # Errors
 /// When a file can't be read, or the server can't be reached or refuses.
 pub(crate) async fn connect(settings: &Settings) -> Result<ClientWrapper> {
+    connect_driven(settings, None).await
+}
+
+/// The same; each notification, and the end of the connection, wakes whoever waits for them.
+///
+/// # Errors
+/// As for [`connect`].
+pub(crate) async fn connect_listening(settings: &Settings, heard: &Arc<Notify>) -> Result<ClientWrapper> {
+    connect_driven(settings, Some(Arc::clone(heard))).await
+}
+
+async fn connect_driven(settings: &Settings, heard: Option<Arc<Notify>>) -> Result<ClientWrapper> {
     let reading = settings.clone();
     // Files may hang.
     let read = tokio::task::spawn_blocking(move || Ok::<_, StoreError>((config(&reading)?, tls(&reading.transport)?)));
@@ -124,11 +139,11 @@ pub(crate) async fn connect(settings: &Settings) -> Result<ClientWrapper> {
         if let Some(tls) = tls {
             config.ssl_mode(SslMode::Require);
             let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.during(CONNECT)?;
-            Ok(ClientWrapper::new(client, tokio::spawn(driven(connection))))
+            Ok(ClientWrapper::new(client, drive(connection, heard)))
         } else {
             config.ssl_mode(SslMode::Disable);
             let (client, connection) = config.connect(NoTls).await.during(CONNECT)?;
-            Ok(ClientWrapper::new(client, tokio::spawn(driven(connection))))
+            Ok(ClientWrapper::new(client, drive(connection, heard)))
         }
     };
     // The driver's own bound ends with the TCP connection; a server that accepts and says nothing has none.
@@ -141,6 +156,17 @@ pub(crate) async fn connect(settings: &Settings) -> Result<ClientWrapper> {
                 source: BoxError::from("the server doesn't answer"),
             })
         })
+}
+
+fn drive<S, T>(connection: Connection<S, T>, heard: Option<Arc<Notify>>) -> JoinHandle<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match heard {
+        Some(heard) => tokio::spawn(crate::feed::driven(connection, heard)),
+        None => tokio::spawn(driven(connection)),
+    }
 }
 
 async fn driven(connection: impl Future<Output = std::result::Result<(), tokio_postgres::Error>>) {

@@ -1,18 +1,19 @@
 //! What the committer does beside batches: the comparison with a mark, a person's new epoch, and the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_protocol::{Clock, StoreMark};
-use agentwrit_store::{Compared, EventDraft, MetaKey, Remembered, Result, ViewChange};
-use agentwrit_trail::{Finding, Identity, Links, Rule, log_checkpoint};
+use agentwrit_store::{Compared, EventDraft, MetaKey, Remembered, Result};
+use agentwrit_trail::{Finding, Rule, log_checkpoint};
 
-use crate::audit::head;
+use crate::audit::head::{self, Head};
 use crate::facts;
+use crate::feed::{Snapshot, append_epoch, snapshot};
 use crate::identity::identity_of;
 use crate::link::Link;
 use crate::open::{Opened, keep_mark};
 use crate::restored::{begin_anew, begin_by_person, judge, told};
-use crate::revocation_changes::load_changes;
 use crate::shared::Shared;
 
 /// Compares the store with what is remembered of it outside; a restored one begins a new epoch.
@@ -21,7 +22,9 @@ pub(crate) async fn compared(opened: &Opened, shared: &Arc<Shared>, remembered: 
     let mut link = Link::new(&opened.client);
     let link = &mut link;
     link.send_text(COMPARE, "BEGIN").await?;
-    let (head, _) = head::locked(link).await?;
+    let Head {
+        chain: head, view_seq, ..
+    } = head::locked(link).await?;
     let epoch = facts::read(link, MetaKey::Epoch).await?.unwrap_or_default();
     let present = head.mark(epoch);
     let rule = judge(link, &present, &remembered).await?;
@@ -41,12 +44,12 @@ pub(crate) async fn compared(opened: &Opened, shared: &Arc<Shared>, remembered: 
     let mut before = identity_of(link, present.epoch).await?;
     let made = shared.status.made.read().clone();
     before.made = made == before.epoch && matches!(rule, Rule::UnknownEpoch | Rule::UnreadableMark);
-    let (identity, links) = begin_anew(link, &head, &before, &finding, shared).await?;
-    let changes = load_changes(link, shared.judging.observe()).await?;
+    let links = begin_anew(link, &head, &before, &finding, shared).await?;
+    let begun = stands_now(link, view_seq, shared).await?;
     link.send_text(COMPARE, "COMMIT").await?;
     link.settle().await?;
     told(&finding, &links, shared);
-    stand_by(identity, &links, changes, shared).await;
+    stand_by(begun, shared).await;
     Ok(Compared {
         mark: shared.status.mark(),
         restored: true,
@@ -59,24 +62,41 @@ pub(crate) async fn begun_epoch(opened: &Opened, shared: &Arc<Shared>, event: Ev
     let mut link = Link::new(&opened.client);
     let link = &mut link;
     link.send_text(BEGIN_EPOCH, "BEGIN").await?;
-    let (head, _) = head::locked(link).await?;
+    let Head {
+        chain: head, view_seq, ..
+    } = head::locked(link).await?;
     let epoch = facts::read(link, MetaKey::Epoch).await?.unwrap_or_default();
     let before = identity_of(link, epoch).await?;
-    let (identity, links) = begin_by_person(link, &head, &before, event, shared).await?;
-    let changes = load_changes(link, shared.judging.observe()).await?;
+    let links = begin_by_person(link, &head, &before, event, shared).await?;
+    let begun = stands_now(link, view_seq, shared).await?;
     link.send_text(BEGIN_EPOCH, "COMMIT").await?;
     link.settle().await?;
     shared.observer.audited(&links.event_types());
-    tracing::warn!(target: "STORE", component = "Epoch", epoch = identity.epoch,
+    tracing::warn!(target: "STORE", component = "Epoch", epoch = begun.found.identity.epoch,
         "a person began a new epoch: all tokens of before are refused");
-    stand_by(identity, &links, changes, shared).await;
+    stand_by(begun, shared).await;
     Ok(shared.status.mark())
 }
 
-/// Tells everybody of the epoch that has begun.
-async fn stand_by(identity: Identity, links: &Links, changes: Vec<ViewChange>, shared: &Arc<Shared>) {
-    shared.load_revocations(identity.min_iat, changes);
-    shared.status.stands(identity.epoch, &links.head);
+/// The store as a transaction that begins an epoch leaves it.
+struct Begun {
+    found: Snapshot,
+    as_of: Duration,
+}
+
+/// Tells other replicas of the epoch, with the commit, and reads what is to be loaded of it.
+async fn stands_now(link: &mut Link<'_>, view_seq: i64, shared: &Shared) -> Result<Begun> {
+    let as_of = shared.clock.monotonic();
+    append_epoch(link, view_seq, shared.clock.unix_millis()).await?;
+    Ok(Begun {
+        found: snapshot(link, shared.judging.observe()).await?,
+        as_of,
+    })
+}
+
+/// Tells everybody here of the epoch that has begun.
+async fn stand_by(begun: Begun, shared: &Arc<Shared>) {
+    shared.view.load(shared, begun.found, begun.as_of);
     keep_mark(shared).await;
 }
 
@@ -86,7 +106,7 @@ pub(crate) async fn sign_off(opened: &Opened, shared: &Shared) -> Result<()> {
     let mut link = Link::new(&opened.client);
     let link = &mut link;
     link.send_text(SIGN_OFF, "BEGIN").await?;
-    let (mut head, _) = head::locked(link).await?;
+    let mut head = head::locked(link).await?.chain;
     facts::keep_high_water(link, shared.judging.observe().mark).await?;
     let mut signed = None;
     if head.unsigned() {

@@ -15,8 +15,10 @@ use agentwrit_trail::new_epoch;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::committer::{Committer, Message};
+use crate::feed::follow;
 use crate::options::OpenOptions;
 use crate::readers::Readers;
 use crate::shared::Shared;
@@ -32,9 +34,17 @@ const CLOSE: Duration = Duration::from_secs(10);
 pub struct PostgresStore {
     queue: mpsc::Sender<Message>,
     readers: Readers,
+    /// The task that hears of other replicas.
+    following: AbortHandle,
     shared: Arc<Shared>,
     /// Events that are queued without a waiting caller.
     unconfirmed: Arc<AtomicUsize>,
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
 }
 
 impl PostgresStore {
@@ -58,9 +68,11 @@ impl PostgresStore {
                 tracing::error!(target: "STORE", component = "Commit", "the committer is gone");
             }
         });
+        let following = tokio::spawn(follow(Arc::clone(&shared)));
         Ok(Self {
             queue,
             readers,
+            following: following.abort_handle(),
             shared,
             unconfirmed: Arc::default(),
         })
@@ -90,6 +102,7 @@ impl PostgresStore {
         sent.map_err(|_| self.not_closed())?;
         let closed = closed.await.unwrap_or_else(|_| Err(self.not_closed()));
         self.readers.close();
+        self.following.abort();
         closed
     }
 
@@ -184,6 +197,22 @@ impl StoreBackend for PostgresStore {
 
     async fn sealed(&self) {
         self.shared.sealed.notified().await;
+    }
+
+    fn view_age(&self) -> Option<Duration> {
+        let view = &self.shared.view;
+        let now = self.shared.clock.monotonic();
+        if view.is_current(now) {
+            return None;
+        }
+        Some(view.age(now).unwrap_or(Duration::MAX))
+    }
+
+    async fn bring_view_up(&self) -> Result<()> {
+        if self.shared.view.seq().is_none() {
+            return Err(StoreError::NotOpen);
+        }
+        self.readers.bring_up(&self.shared).await
     }
 
     fn event_count(&self) -> i64 {

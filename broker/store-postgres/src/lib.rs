@@ -16,12 +16,10 @@
 //! **Texts** with a NUL, which PostgreSQL doesn't take, are escaped on their way (`value.rs`): so that a name that
 //! somebody sends can't fail the batches of others.
 //!
-//! # What is missing for several replicas
-//! * The revocation view of a process hears of its own commits, and at each opening of all that is stored. It doesn't hear
-//!   of another replica's: the feed (a number for each change, LISTEN/NOTIFY, a poll each second) isn't there yet. Until
-//!   then two brokers on one database refuse what the other has revoked only after they have opened it anew.
-//! * A new epoch that another replica has begun is read at the next opening only.
-//! * Limits of rate, and which nonces were issued, are of a process.
+//! **The feed** (`feed/`) keeps the revocation view of each replica as the store has it, and says how old it may be: one that
+//! hasn't heard of the store for a second answers nothing, and each request asks the store.
+//!
+//! Limits of rate are of a process.
 #![deny(missing_docs)]
 
 mod audit;
@@ -30,6 +28,7 @@ mod connector;
 mod ends;
 mod error;
 mod facts;
+mod feed;
 mod handle;
 mod identity;
 mod indexes;
@@ -38,7 +37,6 @@ mod open;
 mod options;
 mod readers;
 mod restored;
-mod revocation_changes;
 mod row;
 mod rows;
 mod schema;

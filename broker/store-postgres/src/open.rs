@@ -9,21 +9,22 @@ use agentwrit_store::{DatabaseFailure, MetaKey, Remembered, Result, StoreError};
 use agentwrit_trail::{ChainHead, Finding, Rule};
 use deadpool_postgres::ClientWrapper;
 
-use crate::audit::head;
+use crate::audit::head::{self, Head};
 use crate::connector::connect;
 use crate::error::{Operation, Trouble};
 use crate::facts;
+use crate::feed::{append_epoch, snapshot};
 use crate::identity::read_or_begin_epoch;
 use crate::indexes::Indexes;
 use crate::link::Link;
 use crate::restored::{begin_anew, judge, told};
-use crate::revocation_changes::load_changes;
 use crate::rows::signing_keys;
 use crate::schema::{MIGRATIONS, migrate};
 use crate::shared::Shared;
 use crate::value::values;
 
 const OPEN: &str = "open";
+const LOAD: &str = "load_view";
 /// The oldest server whose functions the schema uses.
 const OLDEST_SERVER: i64 = 130_000;
 
@@ -113,7 +114,11 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     let link = &mut link;
     link.send_text(OPEN, "BEGIN").await?;
     head::make(link).await?;
-    let (mut head, counts) = head::locked(link).await?;
+    let Head {
+        chain: mut head,
+        counts,
+        view_seq,
+    } = head::locked(link).await?;
     let mut indexes = Indexes::new(counts, shared.status_lists);
     shared.judging.load(facts::high_water(link).await?);
     shared.signer.learn(&signing_keys::all(link).await?);
@@ -124,7 +129,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     if let Some(epoch) = &known {
         found = finding(link, &head.mark(epoch.clone()), shared).await?;
     }
-    let (mut identity, accepted) = read_or_begin_epoch(link, &head, shared).await?;
+    let (identity, accepted) = read_or_begin_epoch(link, &head, shared).await?;
     if let Some(links) = &accepted {
         head = links.head.clone();
         indexes.count(link, shared.judging.observe().passed()).await?;
@@ -136,12 +141,13 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     let made = identity.made.then(|| identity.epoch.clone());
     let mut anew = None;
     if let Some(finding) = &found {
-        let (begun, links) = begin_anew(link, &head, &identity, finding, shared).await?;
-        identity = begun;
+        let links = begin_anew(link, &head, &identity, finding, shared).await?;
         head = links.head.clone();
         anew = Some(links);
     }
-    let changes = load_changes(link, shared.judging.observe()).await?;
+    if accepted.is_some() || anew.is_some() {
+        append_epoch(link, view_seq, shared.clock.unix_millis()).await?;
+    }
     // Also the proof that it takes a write.
     note_batch(link, committer, 0).await?;
     link.send_text(OPEN, "COMMIT").await?;
@@ -159,12 +165,29 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     shared.accept_clock.store(false, Ordering::SeqCst);
     shared.restored.store(false, Ordering::SeqCst);
     shared.matches.clear();
-    shared.load_revocations(identity.min_iat, changes);
-    shared.status.opened(identity.epoch, &head);
+    load_view(client, shared).await?;
+    shared.status.opened();
     indexes.tell(shared);
     shared.observer.trail_takes(head.kept.bytes(), head.kept.segments);
     keep_mark(shared).await;
     Ok(foreign_of(&head))
+}
+
+/// Loads the view, in a transaction of one moment for which no other replica waits.
+async fn load_view(client: &ClientWrapper, shared: &Shared) -> Result<()> {
+    loop {
+        let as_of = shared.clock.monotonic();
+        let mut link = Link::new(client);
+        link.send_text(LOAD, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?;
+        let found = snapshot(&mut link, shared.judging.observe()).await?;
+        link.send_text(LOAD, "ROLLBACK").await?;
+        link.settle().await?;
+        // The feed may have been faster, with a change of another replica.
+        if shared.view.load(shared, found, as_of) {
+            return Ok(());
+        }
+    }
 }
 
 /// See [`Opened::foreign`].
@@ -199,5 +222,13 @@ async fn finding(link: &mut Link<'_>, present: &StoreMark, shared: &Arc<Shared>)
     } else {
         (judge(link, present, &remembered).await?, "AA_STORE_MARK")
     };
+    // What this process has seen itself may be newer than the file: a standby took over that lacks the last commits.
+    let seen = shared.status.mark();
+    if rule.is_none() && !seen.epoch.is_empty() {
+        let remembered = Remembered::Mark(seen);
+        let rule = judge(link, present, &remembered).await?;
+        let by = "the running broker";
+        return Ok(rule.map(|rule| Finding { rule, remembered, by }));
+    }
     Ok(rule.map(|rule| Finding { rule, remembered, by }))
 }

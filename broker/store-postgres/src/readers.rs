@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::connector::connect;
 use crate::error::Trouble;
+use crate::feed::look_once;
 use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -91,6 +92,27 @@ impl Readers {
         reading.await.map_err(|_| StoreError::NotOpen)?
     }
 
+    /// Brings the revocation view up to the store as it is now, for all that ask at once.
+    pub(crate) async fn bring_up(&self, shared: &Arc<Shared>) -> Result<()> {
+        let since = shared.clock.monotonic();
+        let _turn = shared.asking.lock().await;
+        if shared.view.is_as_of(since) && shared.view.is_current(shared.clock.monotonic()) {
+            return Ok(());
+        }
+        let connection = self.connection(shared).await?;
+        let asking = Arc::clone(shared);
+        // A task of its own: a caller that hangs up leaves no transaction behind on a connection that others will use.
+        let looking = tokio::spawn(async move {
+            let looked = tokio::time::timeout(READ, look_once(&connection, &asking)).await;
+            let looked = looked.unwrap_or_else(|_| Err(hung()));
+            if looked.is_err() {
+                drop(Object::take(connection));
+            }
+            looked
+        });
+        looking.await.map_err(|_| StoreError::NotOpen)?
+    }
+
     /// Waits for those that read, as long as a read may take, and closes all connections.
     pub(crate) fn close(&self) {
         self.pool.close();
@@ -99,13 +121,7 @@ impl Readers {
 
 async fn read(connection: Object<Connections>, shared: Arc<Shared>, mut job: Box<dyn Job>) -> Result<()> {
     let read = tokio::time::timeout(READ, transaction(&connection, &shared, job.as_mut())).await;
-    let read = read.unwrap_or_else(|_| {
-        Err(StoreError::Database {
-            operation: "read",
-            failure: DatabaseFailure::Timeout,
-            source: Box::new(Trouble("the database doesn't answer".to_owned())),
-        })
-    });
+    let read = read.unwrap_or_else(|_| Err(hung()));
     match read {
         Ok(()) => {
             job.finish(Ok(()));
@@ -126,6 +142,14 @@ async fn transaction(client: &ClientWrapper, shared: &Shared, job: &mut dyn Job)
     job.run(&mut PgTx::new(&mut link, shared, None)).await?;
     link.send_text("end_read", "ROLLBACK").await?;
     link.settle().await
+}
+
+fn hung() -> StoreError {
+    StoreError::Database {
+        operation: "read",
+        failure: DatabaseFailure::Timeout,
+        source: Box::new(Trouble("the database doesn't answer".to_owned())),
+    }
 }
 
 fn trouble(operation: &'static str, error: &dyn std::fmt::Display) -> StoreError {

@@ -34,7 +34,7 @@ pub(crate) async fn begin_anew(
     before: &Identity,
     finding: &Finding,
     shared: &Shared,
-) -> Result<(Identity, Links)> {
+) -> Result<Links> {
     let epoch = new_epoch(shared.entropy.as_ref())?;
     let detail = finding.describe(&head.mark(before.epoch.clone()), &epoch);
     let event = EventDraft::success(EventType::StoreRestored, detail);
@@ -53,7 +53,7 @@ pub(crate) async fn begin_by_person(
     before: &Identity,
     mut event: EventDraft,
     shared: &Shared,
-) -> Result<(Identity, Links)> {
+) -> Result<Links> {
     let epoch = new_epoch(shared.entropy.as_ref())?;
     event.detail = format!("{}; old epoch={}; new epoch={epoch}", event.detail, before.epoch);
     begin_epoch(link, head, before, (epoch, None), event, shared).await
@@ -68,7 +68,7 @@ async fn begin_epoch(
     (epoch, noted): (String, Option<&str>),
     event: EventDraft,
     shared: &Shared,
-) -> Result<(Identity, Links)> {
+) -> Result<Links> {
     let now = if before.fresh || before.made {
         before.min_iat
     } else {
@@ -90,14 +90,7 @@ async fn begin_epoch(
         link.send(OPERATION, sql, values![shared.clock.unix_millis().get()])
             .await?;
     }
-    let links = append_event(link, head, shared, event).await?;
-    let identity = Identity {
-        epoch,
-        min_iat,
-        fresh: true,
-        made: false,
-    };
-    Ok((identity, links))
+    append_event(link, head, shared, event).await
 }
 
 /// Tells of a new epoch that was committed.

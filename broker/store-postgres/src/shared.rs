@@ -11,6 +11,7 @@ use agentwrit_trail::{FilterCache, MarkFile, Terms};
 use tokio::sync::Notify;
 
 use crate::audit::events::cost;
+use crate::feed::View;
 use crate::options::OpenOptions;
 use crate::settings::Settings;
 use crate::status::StoreStatus;
@@ -27,6 +28,9 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<dyn DenialGate>,
     pub(crate) status_lists: Bounds,
     pub(crate) status: StoreStatus,
+    pub(crate) view: View,
+    /// One asks the store for all that wait.
+    pub(crate) asking: tokio::sync::Mutex<()>,
     pub(crate) matches: FilterCache,
     pub(crate) max_ttl: Ttl,
     pub(crate) mark: MarkFile,
@@ -65,6 +69,8 @@ impl Shared {
             status_lists,
             settings: options.settings,
             status: StoreStatus::default(),
+            view: View::default(),
+            asking: tokio::sync::Mutex::default(),
             matches: FilterCache::default(),
             max_ttl: options.max_ttl,
             mark: MarkFile::at(&options.mark),

@@ -32,26 +32,27 @@ impl StoreStatus {
         self.min_iat.store(min_iat.get(), Ordering::SeqCst);
     }
 
-    /// Takes note that the store is open and stands so.
-    pub(crate) fn opened(&self, epoch: String, head: &ChainHead) {
+    /// Takes note that the store is open.
+    pub(crate) fn opened(&self) {
         *self.failure.write() = None;
-        self.stands(epoch, head);
         self.open.store(true, Ordering::SeqCst);
     }
 
-    /// Takes note of the mark of the store as it is now.
+    /// Takes note of the mark of the store in this epoch. It never goes back within one: a store that has is put back from a
+    /// copy, and must not pass for the one that it was.
     pub(crate) fn stands(&self, epoch: String, head: &ChainHead) {
-        *self.mark.write() = head.mark(epoch);
+        let mut mark = self.mark.write();
+        if mark.epoch == epoch && head.sequence < mark.sequence {
+            return;
+        }
         self.events.store(head.events(), Ordering::SeqCst);
+        *mark = head.mark(epoch);
     }
 
-    /// Takes note of what a batch has appended.
+    /// Takes note of what was appended.
     pub(crate) fn advanced(&self, head: &ChainHead) {
-        self.events.store(head.events(), Ordering::SeqCst);
-        let mut mark = self.mark.write();
-        if mark.sequence != head.sequence {
-            *mark = head.mark(std::mem::take(&mut mark.epoch));
-        }
+        let epoch = self.mark.read().epoch.clone();
+        self.stands(epoch, head);
     }
 
     /// The mark of the store.

@@ -7,9 +7,10 @@ use agentwrit_store::{Job, Result, StoreError, ViewChange};
 use agentwrit_trail::{Links, seal};
 
 use crate::audit::events::append;
-use crate::audit::head::locked;
+use crate::audit::head::{Head, locked};
 use crate::error::lost;
 use crate::facts::keep_high_water;
+use crate::feed::{self, bring_up};
 use crate::indexes::Indexes;
 use crate::link::Link;
 use crate::open::{Opened, note_batch};
@@ -23,7 +24,8 @@ const MARK_EVERY: Duration = Duration::from_secs(5);
 /// What a commit publishes.
 pub(crate) struct Published {
     pub(crate) links: Links,
-    pub(crate) changes: Vec<ViewChange>,
+    /// With their numbers.
+    pub(crate) changes: Vec<(i64, ViewChange)>,
     pub(crate) indexes: Indexes,
     /// When the high-water mark was kept with it, monotonic.
     pub(crate) mark_kept: Option<Duration>,
@@ -62,7 +64,15 @@ pub(crate) async fn transaction(
     let mut link = Link::new(&opened.client);
     // What is asked first follows BEGIN at once, and waits for the batches of other replicas.
     link.send_text("begin", "BEGIN").await?;
-    let (mut head, counts) = locked(&mut link).await?;
+    let as_of = shared.clock.monotonic();
+    let locked = locked(&mut link).await?;
+    // What a command looks up in the view is as new as the rows.
+    bring_up(&mut link, shared, &locked, as_of).await?;
+    let Head {
+        chain: mut head,
+        counts,
+        view_seq,
+    } = locked;
     let mut indexes = Indexes::new(counts, shared.status_lists);
     head.foreign = opened.foreign == Some(head.signed);
     let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
@@ -86,6 +96,7 @@ pub(crate) async fn transaction(
     if indexes.has_changed() {
         indexes.save(&mut link).await?;
     }
+    let changes = feed::append(&mut link, view_seq, changes, shared.clock.unix_millis()).await?;
     let now = shared.clock.monotonic();
     let is_due = opened
         .mark_kept

@@ -50,10 +50,31 @@ pub(crate) enum Value {
     Flag(bool),
     Bytes(Vec<u8>),
     Wholes(Vec<i64>),
+    AnyWholes(Vec<Option<i64>>),
     Texts(Vec<String>),
 }
 
 impl Value {
+    /// The values of a column, of texts or of whole numbers that may lack.
+    pub(crate) fn column(values: &[Self]) -> Self {
+        let texts = values.iter().map(|value| match value {
+            Self::Text(text) => text.clone(),
+            _ => None,
+        });
+        match texts.collect::<Option<Vec<_>>>() {
+            Some(texts) if !texts.is_empty() => Self::Texts(texts),
+            _ => Self::AnyWholes(
+                values
+                    .iter()
+                    .map(|value| match value {
+                        Self::Whole(number) => *number,
+                        _ => None,
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
     /// The type that it has in a statement that doesn't say.
     pub(crate) const fn kind(&self) -> Type {
         match self {
@@ -61,7 +82,7 @@ impl Value {
             Self::Text(_) => Type::TEXT,
             Self::Flag(_) => Type::BOOL,
             Self::Bytes(_) => Type::BYTEA,
-            Self::Wholes(_) => Type::INT8_ARRAY,
+            Self::Wholes(_) | Self::AnyWholes(_) => Type::INT8_ARRAY,
             Self::Texts(_) => Type::TEXT_ARRAY,
         }
     }
@@ -143,6 +164,7 @@ impl ToSql for Value {
             Self::Flag(value) => value.to_sql_checked(kind, out),
             Self::Bytes(value) => value.to_sql_checked(kind, out),
             Self::Wholes(value) => value.to_sql_checked(kind, out),
+            Self::AnyWholes(value) => value.to_sql_checked(kind, out),
             Self::Texts(value) => value.to_sql_checked(kind, out),
         }
     }

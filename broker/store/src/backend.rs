@@ -1,6 +1,7 @@
 //! What an implementation of the store has to do and to keep.
 
 use std::any::Any;
+use std::time::Duration;
 
 use agentwrit_protocol::StoreMark;
 use async_trait::async_trait;
@@ -94,6 +95,20 @@ pub trait StoreBackend: Any + Send + Sync {
 
     /// Waits until a segment of the trail is sealed.
     async fn sealed(&self);
+
+    /// How old what the revocation listener has heard may be, when that is too old for an answer; `None` when it isn't. A
+    /// store with one writer, which hands the listener each commit, always has it as it is.
+    fn view_age(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Hands the listener what it lacks now.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    async fn bring_view_up(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Events in the trail.
     fn event_count(&self) -> i64;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentwrit_protocol::StoreMark;
 use async_trait::async_trait;
@@ -131,6 +132,23 @@ impl Store {
     /// Waits until a segment of the trail is sealed.
     pub async fn sealed(&self) {
         self.backend.sealed().await;
+    }
+
+    /// Makes sure that the revocation view is as the store has it, before it is asked about a token. Costs nothing while the
+    /// view has heard of the store within the last second.
+    ///
+    /// # Errors
+    /// When it hasn't, and the store can't be asked: nothing is known of any token then.
+    pub async fn current_view(&self) -> Result<()> {
+        if self.backend.view_age().is_none() {
+            return Ok(());
+        }
+        self.backend.bring_view_up().await
+    }
+
+    /// How old the revocation view may be, when that is too old for an answer.
+    pub fn view_age(&self) -> Option<Duration> {
+        self.backend.view_age()
     }
 
     /// Events in the trail.

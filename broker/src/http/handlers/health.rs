@@ -1,6 +1,7 @@
 //! Health and readiness.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use agentwrit_protocol::wall_clock::{disagreement, is_wrong};
 use agentwrit_protocol::wire::{HealthResponse, WIRE_VERSION};
@@ -69,7 +70,7 @@ const UNREADY: &str = "unready";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = FailingDependency))]
 pub struct Failing {
-    /// `store`, `clock` or `signing_key`, or `process` when it is on its way to its end.
+    /// `store`, `clock`, `signing_key` or `revocation_feed`, or `process` when it is on its way to its end.
     pub dependency: &'static str,
     /// A word; never a driver's text.
     pub reason: &'static str,
@@ -100,6 +101,16 @@ fn of_disk(room: DiskSpace) -> Failing {
     }
 }
 
+/// What a feed that is cut means.
+fn of_feed(age: Duration) -> String {
+    let asks = "each request asks the store whether its token is revoked";
+    if age == Duration::MAX {
+        return format!("the revocation view was never loaded: {asks}");
+    }
+    let tenths = age.as_millis() / 100;
+    format!("the revocation view is {}.{} s old: {asks}", tenths / 10, tenths % 10)
+}
+
 /// Whether the broker can do all of its work.
 pub fn readiness(broker: &Broker) -> Readiness {
     let store = broker.store.failure().map(|reason| Failing {
@@ -124,7 +135,12 @@ pub fn readiness(broker: &Broker) -> Readiness {
         reason: "not_held",
         detail: Some(StoreError::SigningKey.to_string()),
     });
-    let checks = [stopping, store, clock, key];
+    let feed = broker.store.view_age().filter(|_| store.is_none()).map(|age| Failing {
+        dependency: "revocation_feed",
+        reason: "stale",
+        detail: Some(of_feed(age)),
+    });
+    let checks = [stopping, store, clock, key, feed];
     let mut failing: Vec<Failing> = checks.into_iter().flatten().collect();
     let room = broker.store.disk_space();
     let disk = |full: bool| room.filter(|room| room.scarce && room.full == full).map(of_disk);

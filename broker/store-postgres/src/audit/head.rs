@@ -39,14 +39,35 @@ fn from_row(row: &Row<'_>) -> Result<ChainHead> {
     })
 }
 
-/// Locks the head until the end of the transaction and reads it, with what stands beside it of the status lists.
-pub(crate) async fn locked(link: &mut Link<'_>) -> Result<(ChainHead, Counts)> {
+/// The row.
+pub(crate) struct Head {
+    pub(crate) chain: ChainHead,
+    /// Of the status lists.
+    pub(crate) counts: Counts,
+    /// Number of the last change of the revocation view.
+    pub(crate) view_seq: i64,
+}
+
+/// Locks the head until the end of the transaction and reads it.
+pub(crate) async fn locked(link: &mut Link<'_>) -> Result<Head> {
     let sql = "SELECT * FROM chain_head WHERE id = 1 FOR UPDATE";
-    let head = link
-        .first("lock_chain_head", sql, values![], |row| {
-            Ok((from_row(row)?, Counts::from_row(row)?))
+    read_row(link, "lock_chain_head", sql).await
+}
+
+/// Reads the head without its lock.
+pub(crate) async fn seen(link: &mut Link<'_>) -> Result<Head> {
+    read_row(link, READ, "SELECT * FROM chain_head WHERE id = 1").await
+}
+
+async fn read_row(link: &mut Link<'_>, operation: &'static str, sql: &'static str) -> Result<Head> {
+    let read = |row: &Row<'_>| {
+        Ok(Head {
+            chain: from_row(row)?,
+            counts: Counts::from_row(row)?,
+            view_seq: row.whole("view_seq")?,
         })
-        .await?;
+    };
+    let head = link.first(operation, sql, values![], read).await?;
     head.ok_or_else(|| StoreError::Corrupt {
         what: "chain head",
         why: "there is none".to_owned(),

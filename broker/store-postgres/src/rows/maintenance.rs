@@ -10,6 +10,8 @@ use crate::tx::PgTx;
 use crate::value::values;
 
 const PRUNE: &str = "prune";
+/// How long a change of the view is kept for replicas that haven't heard of it.
+const TOLD_FOR: Duration = Duration::from_mins(5);
 const HOUR: Duration = Duration::from_hours(1);
 /// How long a row is kept beyond its need: a clock that jumped forward and back within a day makes nothing of it
 /// forgotten.
@@ -62,6 +64,11 @@ impl Maintenance for PgTx<'_, '_> {
                 .await?;
             rows = rows.saturating_add(gone);
         }
+        // Who lacks older ones loads all.
+        let sql = "DELETE FROM view_changes WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM view_changes ORDER BY seq LIMIT $2) \
+                   AS oldest WHERE at < $1)";
+        let told = (passed - TOLD_FOR).get();
+        rows = rows.saturating_add(self.link.change(PRUNE, sql, values![told, PRUNED_AT_ONCE * 10]).await?);
         // Of processes that are gone: a COMMIT is looked up within a minute. By the database's own clock.
         let sql = "DELETE FROM committers WHERE seen < now() - interval '1 day'";
         self.link.send(PRUNE, sql, values![]).await?;

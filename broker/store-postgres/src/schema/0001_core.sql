@@ -23,7 +23,8 @@ CREATE TABLE chain_head (
     growing_first_hash text NOT NULL,
     status_lists       bigint NOT NULL DEFAULT 1,   -- status lists that are open
     status_held        bigint NOT NULL DEFAULT 0,   -- rows of sessions beyond status_swept that have a status index
-    status_swept       bigint NOT NULL DEFAULT 0    -- seconds: rows that are kept until then or less hold no index any more
+    status_swept       bigint NOT NULL DEFAULT 0,   -- seconds: rows that are kept until then or less hold no index any more
+    view_seq           bigint NOT NULL DEFAULT 0    -- number of the last change of the revocation view
 ) WITH (fillfactor = 10);
 
 -- The last batch of each committer: a COMMIT whose answer was lost is looked up here. One row a process.
@@ -191,4 +192,16 @@ CREATE TABLE signing_keys (
     retires_at   bigint,
     retired_at   bigint,
     leaked       boolean NOT NULL DEFAULT false
+);
+
+-- The newest changes of the revocation view, for other replicas (feed/mod.rs). Not logged: after a crash each loads all anew.
+CREATE UNLOGGED TABLE view_changes (
+    seq           bigint PRIMARY KEY,
+    at            bigint NOT NULL,
+    kind          text NOT NULL,        -- ended | renewed | revoked | lifted | epoch
+    target        text NOT NULL,
+    value         text NOT NULL,
+    extra         text NOT NULL,
+    overlap_until bigint,
+    until         bigint
 );

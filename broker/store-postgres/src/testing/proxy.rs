@@ -1,6 +1,7 @@
-//! A socket before the server's that loses a COMMIT, or its answer.
+//! A socket before the server's that loses a COMMIT, or its answer, or whoever listens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use crate::settings::Settings;
 const SOCKET: &str = ".s.PGSQL.5432";
 /// As it stands in a message of either side.
 const COMMIT: &[u8] = b"COMMIT\0";
+const LISTEN: &[u8] = b"LISTEN ";
 
 /// What is lost of the next COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,7 @@ pub enum Lost {
 pub struct Proxy {
     folder: TempDir,
     lost: Arc<Mutex<Option<Lost>>>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -35,16 +38,17 @@ impl Proxy {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
         let lost = Arc::<Mutex<Option<Lost>>>::default();
-        let (losing, target) = (Arc::clone(&lost), server.folder.join(SOCKET));
+        let deaf = Arc::<AtomicBool>::default();
+        let (losing, deafened, target) = (Arc::clone(&lost), Arc::clone(&deaf), server.folder.join(SOCKET));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // Refused while the server is away: the client hears the end.
                 if let Ok(server) = UnixStream::connect(&target).await {
-                    tokio::spawn(pass(client, server, Arc::clone(&losing)));
+                    tokio::spawn(pass(client, server, Arc::clone(&losing), Arc::clone(&deafened)));
                 }
             }
         });
-        Self { folder, lost }
+        Self { folder, lost, deaf }
     }
 
     /// How the owner reaches a database through it.
@@ -57,14 +61,19 @@ impl Proxy {
     pub fn lose(&self, lost: Lost) {
         *self.lost.lock() = Some(lost);
     }
+
+    /// From now on loses, or no longer does, each connection that asks to be notified.
+    pub fn deafen(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
+    }
 }
 
-fn has_commit(bytes: &[u8]) -> bool {
-    bytes.windows(COMMIT.len()).any(|window| window == COMMIT)
+fn has(what: &[u8], bytes: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
 }
 
 /// Passes bytes both ways until a side ends, or the connection is to be lost.
-async fn pass(client: UnixStream, server: UnixStream, lost: Arc<Mutex<Option<Lost>>>) {
+async fn pass(client: UnixStream, server: UnixStream, lost: Arc<Mutex<Option<Lost>>>, deaf: Arc<AtomicBool>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let is = |what: Lost| *lost.lock() == Some(what);
@@ -74,15 +83,18 @@ async fn pass(client: UnixStream, server: UnixStream, lost: Arc<Mutex<Option<Los
         tokio::select! {
             read = from_client.read(&mut bytes) => {
                 let Some(read) = read.ok().and_then(|read| bytes.get(..read)).filter(|read| !read.is_empty()) else { return };
-                if is(Lost::Request) && has_commit(read) {
+                if is(Lost::Request) && has(COMMIT, read) {
                     *lost.lock() = None;
+                    return;
+                }
+                if deaf.load(Ordering::SeqCst) && has(LISTEN, read) {
                     return;
                 }
                 if to_server.write_all(read).await.is_err() { return }
             }
             read = from_server.read(&mut answer) => {
                 let Some(read) = read.ok().and_then(|read| answer.get(..read)).filter(|read| !read.is_empty()) else { return };
-                if is(Lost::Answer) && has_commit(read) {
+                if is(Lost::Answer) && has(COMMIT, read) {
                     *lost.lock() = None;
                     return;
                 }

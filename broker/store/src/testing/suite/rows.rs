@@ -35,7 +35,8 @@ pub(super) fn launch_token(text: &str) -> LaunchToken {
     }
 }
 
-pub(super) fn session(sid: &str, jti: &str) -> Session {
+/// A session with these ids, with 300 s to live from the start of the clock.
+pub fn session(sid: &str, jti: &str) -> Session {
     Session {
         sid: sid.into(),
         agent_id: format!(

@@ -1,15 +1,40 @@
-//! What a store holds of revocations at its opening, for the revocation view.
+//! All that a store holds of revocations, for the revocation view.
 
 use agentwrit_protocol::{Times, UnixMillis};
 use agentwrit_store::session::kept_until;
-use agentwrit_store::{EndReason, FromStored, Result, Revocation, RevocationLevel, ViewChange};
+use agentwrit_store::{EndReason, FromStored, MetaKey, Result, Revocation, RevocationLevel, ViewChange};
+use agentwrit_trail::{ChainHead, Identity};
 
+use crate::audit::head;
+use crate::facts;
+use crate::identity::identity_of;
 use crate::link::Link;
 use crate::row::Row;
 use crate::value::values;
 
+/// The view as a transaction sees it, and where the store stands.
+pub(crate) struct Snapshot {
+    /// Number of the last change that is in it.
+    pub(crate) seq: i64,
+    pub(crate) identity: Identity,
+    pub(crate) head: ChainHead,
+    pub(crate) changes: Vec<ViewChange>,
+}
+
+/// Reads all of it, in a transaction of one moment, or one that has the lock of the chain's head.
+pub(crate) async fn snapshot(link: &mut Link<'_>, times: Times) -> Result<Snapshot> {
+    let head = head::seen(link).await?;
+    let epoch = facts::read(link, MetaKey::Epoch).await?.unwrap_or_default();
+    Ok(Snapshot {
+        seq: head.view_seq,
+        identity: identity_of(link, epoch).await?,
+        head: head.chain,
+        changes: load_changes(link, times).await?,
+    })
+}
+
 /// Everything that the revocation view must know at start. An overlap that is over by now has no moment any more.
-pub(crate) async fn load_changes(link: &mut Link<'_>, times: Times) -> Result<Vec<ViewChange>> {
+async fn load_changes(link: &mut Link<'_>, times: Times) -> Result<Vec<ViewChange>> {
     const SESSIONS: &str = "load_sessions";
     const REVOCATIONS: &str = "load_revocations";
     let passed = times.passed().second();
