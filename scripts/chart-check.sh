@@ -131,7 +131,7 @@ check_settings() {
   known=$(grep -oE '^ +[A-Z_]+ = "AA_[A-Z_]+",' "$REPO/broker/src/config/settings.rs" | grep -oE 'AA_[A-Z_]+')
   while read -r setting; do
     grep -qxF "$setting" <<<"$known" || die "the chart sets $setting, which the broker doesn't know"
-  done < <(grep -oE '\bAA_[A-Z_]+' "$CHART/templates/broker/statefulset.yaml")
+  done < <(grep -rohE '\bAA_[A-Z_]+' "$CHART/templates" | sort -u)
   while read -r setting; do
     grep -qF "\`$setting\`" "$REPO/docs/values.md" || die "docs/values.md doesn't say how $setting is set, or why it can't be"
   done <<<"$known"
@@ -164,12 +164,23 @@ check_example_claims() {
     die "examples/shop/30-orders-service.yaml expects another issuer or audience than the chart sets"
 }
 
+# What the line "# templates: TEXT" of a file says is what the templates say by themselves.
 check_refused() {
   local wanted
   wanted=$(sed -n '1s/^# expect: //p' "$1")
   [[ -n $wanted ]] || die "$(basename "$1") doesn't say what it expects"
-  if render "$1" >/dev/null 2>"$WORK/refusal"; then die "the values of $(basename "$1") were accepted"; fi
-  grep -qF -- "$wanted" "$WORK/refusal" || { cat "$WORK/refusal" >&2; die "$(basename "$1"): the refusal doesn't say \"$wanted\""; }
+  refused_with "$wanted" "$1"
+  wanted=$(sed -n 's/^# templates: //p' "$1")
+  [[ -z $wanted ]] || refused_with "$wanted" "$1" --skip-schema-validation
+}
+
+# refused_with TEXT VALUES-FILE FLAG...
+refused_with() {
+  local wanted=$1 name
+  name=$(basename "$2")
+  shift
+  if render "$@" >/dev/null 2>"$WORK/refusal"; then die "the values of $name were accepted"; fi
+  grep -qF -- "$wanted" "$WORK/refusal" || { cat "$WORK/refusal" >&2; die "$name: the refusal doesn't say \"$wanted\""; }
 }
 
 check_on_server() {
@@ -197,13 +208,17 @@ metadata:
 YAML
   trap 'kubectl delete namespace '"$namespace"' --wait=false >/dev/null 2>&1; rm -rf "$WORK"' EXIT
   # As helm would send them, but elsewhere, so that an installation in this cluster is left alone.
-  render "$IMAGES" --namespace "$namespace" >"$WORK/server.yaml"
-  kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f "$WORK/server.yaml" >"$WORK/server" 2>&1 ||
-    { cat "$WORK/server" >&2; die "the API server refused the chart"; }
-  if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned"; fi
-  say "server dry run: $(wc -l <"$WORK/server") objects accepted, no warning"
+  local values
+  for values in "$IMAGES" "$CASES/values/database.yaml"; do
+    render "$values" --namespace "$namespace" >"$WORK/server.yaml"
+    kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f "$WORK/server.yaml" >"$WORK/server" 2>&1 ||
+      { cat "$WORK/server" >&2; die "the API server refused the chart with $(basename "$values")"; }
+    if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned about the chart with $(basename "$values")"; fi
+    say "server dry run with $(basename "$values"): $(wc -l <"$WORK/server") objects accepted, no warning"
+  done
   check_claims_at_upgrade "$namespace"
   check_audit_at_upgrade "$namespace"
+  check_claims_with_database "$namespace"
 }
 
 # A release without an issuer or audience keeps none at an upgrade, unless it is told which.
@@ -244,12 +259,26 @@ check_audit_at_upgrade() {
   say "audit trail: kept at upgrades as it was"
 }
 
+# What is kept is kept at the move to a database, and then at the upgrades of the Deployment.
+check_claims_with_database() {
+  local namespace=$1 database=(--set broker.database.existingSecret=database-uri)
+  running "$namespace" --set broker.issuer= --set broker.audience=
+  WORKLOAD=deployment
+  claims_are "$namespace" "${database[@]}"
+  running "$namespace" "${database[@]}" --set broker.issuer= --set broker.audience=
+  claims_are "$namespace" "${database[@]}"
+  claims_are "$namespace" 'AA_ISSUER="https://a.test"' "${database[@]}" --set broker.issuer=https://a.test
+  say "issuer and audience: kept with a database, and at the move to one"
+}
+
+WORKLOAD=statefulset   # what the broker is in what is rendered
+
 # running NAMESPACE FLAG...: a broker with such values is what an upgrade finds; without a pod.
 running() {
   local namespace=$1
   shift
-  kubectl --namespace "$namespace" delete statefulset agentwrit-broker --ignore-not-found >/dev/null
-  render "$IMAGES" --namespace "$namespace" --show-only templates/broker/statefulset.yaml --set broker.persistence.enabled=false "$@" |
+  kubectl --namespace "$namespace" delete statefulset,deployment agentwrit-broker --ignore-not-found >/dev/null
+  render "$IMAGES" --namespace "$namespace" --show-only "templates/broker/$WORKLOAD.yaml" --set broker.persistence.enabled=false "$@" |
     sed 's/^  replicas: 1$/  replicas: 0/' | kubectl apply --server-side -f - >/dev/null
 }
 
@@ -264,7 +293,7 @@ settings_are() {
     wanted+=("$1")
     shift
   done
-  render "$IMAGES" --namespace "$namespace" --show-only templates/broker/statefulset.yaml --dry-run=server "$@" >"$WORK/upgrade.yaml"
+  render "$IMAGES" --namespace "$namespace" --show-only "templates/broker/$WORKLOAD.yaml" --dry-run=server "$@" >"$WORK/upgrade.yaml"
   diff <(printf '%s\n' "${wanted[@]}" | grep .) <(environment "$WORK/upgrade.yaml" | grep -E "^AA_($names)[A-Z_]*=") >&2 ||
     die "what an upgrade gives the broker is not as expected ($names)"
 }

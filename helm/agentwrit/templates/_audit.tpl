@@ -30,12 +30,14 @@ everything, since an upgrade must not be what deletes audit events. Empty: the b
 drop
 {{- end }}
 
-{{/* 60 % of the volume, whose size is a quantity such as 1.5Gi. */}}
+{{/* 60 % of the volume, whose size is a quantity such as 1.5Gi. A database has no volume of ours: no bound. */}}
 {{- define "agentwrit.maxBytesOfChart" -}}
+{{- if not (include "agentwrit.hasDatabase" .) -}}
 {{- $size := .Values.broker.persistence.size -}}
 {{- $bytes := mulf (include "agentwrit.amount" $size | float64) 0.6 | floor | int64 -}}
 {{- if lt $bytes 16777216 -}}
 {{- fail (printf "broker.persistence.size %q is too small for an audit trail of 60 %% of it, which takes at least 16 MiB; set broker.audit.maxBytes to 0 or a larger size" $size) -}}
 {{- end -}}
 {{- $bytes -}}
+{{- end -}}
 {{- end }}

@@ -30,9 +30,10 @@ renders by it) nothing is found.
 {{- end -}}
 {{- end }}
 
-{{/* "true" when a broker runs, and .variable isn't among its environment. */}}
+{{/* "true" when a broker runs, of either kind, and .variable isn't among its environment. */}}
 {{- define "agentwrit.runsWithout" -}}
-{{- $running := lookup "apps/v1" "StatefulSet" .root.Release.Namespace "agentwrit-broker" -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $running := or (lookup "apps/v1" "StatefulSet" $namespace "agentwrit-broker") (lookup "apps/v1" "Deployment" $namespace "agentwrit-broker") -}}
 {{- if $running -}}
 {{- $variable := .variable -}}
 {{- $has := false -}}
