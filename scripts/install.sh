@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs or upgrades the chart in the cluster that is up, with the images of this checkout.
+# Installs or upgrades the chart in the cluster that is up, with the images of this checkout. What the chart is not told
+# this time is as tests/cluster/values.yaml has it.
 # For tests and the demo it makes the Secret agentwrit-admin (key admin-secret, random) if there is none.
 # Further arguments go to helm, for example: scripts/install.sh --set broker.logLevel=verbose
 set -euo pipefail
@@ -15,7 +16,7 @@ VALUES=$REPO/tests/cluster/values.yaml
 TIMEOUT=180   # seconds for the roll-out
 
 main() {
-  local begin=$SECONDS
+  local begin=$SECONDS workload
   "$REPO/scripts/cluster.sh" status >/dev/null || die "no cluster is up; start one by: make cluster-up"
   eval "$("$REPO/scripts/cluster.sh" env)"
   say "the chart, until its pods are ready (about 30 s) ..."
@@ -27,7 +28,8 @@ main() {
   helm upgrade --install "$RELEASE" "$REPO/helm/agentwrit" --namespace "$NAMESPACE" --values "$VALUES" \
     --set-string "podAnnotations.agentwrit\.io/image-hash=$(image_hash)" "$@" >/dev/null ||
     die "helm could not install the chart"
-  wait_for_rollout statefulset/agentwrit-broker
+  workload=$(broker)
+  wait_for_rollout "$workload"
   wait_for_rollout deployment/agentwrit-controller
   say "release $RELEASE is ready in namespace $NAMESPACE: $((SECONDS - begin)) s"
 }
@@ -42,6 +44,14 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
     pod-security.kubernetes.io/warn: restricted
 EOF
+}
+
+# The broker's workload: of the two kinds that it may be, helm leaves the one that is wanted.
+broker() {
+  local found
+  found=$(kubectl --namespace "$NAMESPACE" get statefulsets,deployments --selector app.kubernetes.io/component=broker --output name)
+  [[ $found =~ ^[a-z]+\.apps/agentwrit-broker$ ]] || die "there must be one workload of the broker; there is: ${found:-none}"
+  printf '%s\n' "$found"
 }
 
 # The value comes from a pipe: not on a command line, where ps would show it.

@@ -243,6 +243,7 @@ says "cluster: loaded agentwrit-controller.tar"
 called "helm upgrade --install agentwrit "
 check "the admin's secret came by a pipe" "$(cat "$MACHINE/is/secret")" contains 00ff
 called_not 00ff
+called "rollout status statefulset.apps/agentwrit-broker"
 says "install: release agentwrit is ready in namespace agentwrit-system"
 
 it "the same images are not loaded twice"

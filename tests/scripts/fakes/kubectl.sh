@@ -15,6 +15,7 @@ case "$*" in
   "apply --server-side -f -") cat >/dev/null ;;
   "--namespace agentwrit-system get secret agentwrit-admin") is secret ;;
   "--namespace agentwrit-system create secret generic agentwrit-admin --from-file admin-secret=/dev/stdin") cat >"$MACHINE/is/secret" ;;
+  "--namespace agentwrit-system get statefulsets,deployments --selector app.kubernetes.io/component=broker --output name") echo statefulset.apps/agentwrit-broker ;;
   *"rollout status "*) ;;
   *) echo "error: unknown command $*" >&2; exit 1 ;;
 esac
