@@ -76,6 +76,8 @@ pub struct Metrics {
     pub audit_export_failures: IntCounter,
     /// Denials that the trail holds only as a number.
     pub denials_suppressed: IntCounter,
+    sweeps: IntCounterVec,
+    sweep_duration: HistogramVec,
     /// Requests whose handler panicked, which is a defect of ours.
     pub handler_panics: IntCounter,
 }
@@ -160,6 +162,25 @@ impl Metrics {
                 "denials_suppressed_total",
                 "Denials that the audit trail holds only as a number",
             )?,
+            sweeps: added(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "sweeps_total",
+                        "Sweeps of what can never matter again, by what is swept and outcome: success, failure, or skipped_lock when \
+                         another replica does it",
+                    ),
+                    &["task", "outcome"],
+                )?,
+            )?,
+            sweep_duration: added(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new("sweep_duration_seconds", "Time of a sweep, by what is swept")
+                        .buckets(vec![0.01, 0.1, 1.0, 10.0]),
+                    &["task"],
+                )?,
+            )?,
             handler_panics: counter("handler_panics_total", "Requests whose handler panicked")?,
             registry: registry.clone(),
             process,
@@ -183,6 +204,18 @@ impl Metrics {
         self.tokens_issued
             .with_label_values(&[if known { first } else { "other" }])
             .inc();
+    }
+
+    /// Counts a sweep.
+    pub(crate) fn swept(&self, task: &str, outcome: &str) {
+        self.sweeps.with_label_values(&[task, outcome]).inc();
+    }
+
+    /// Notes how long a sweep took.
+    pub(crate) fn sweep_took(&self, task: &str, took: Duration) {
+        self.sweep_duration
+            .with_label_values(&[task])
+            .observe(took.as_secs_f64());
     }
 
     /// Counts the live agents again, unless that was done within the last second.

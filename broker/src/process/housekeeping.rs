@@ -6,7 +6,7 @@ use agentwrit_store::{Command, Result as StoreResult, Tx};
 use async_trait::async_trait;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::clock_watch;
+use super::{clock_watch, sweeps};
 use crate::broker::{AppState, Broker};
 use crate::service::signing_keys::FollowError;
 
@@ -86,21 +86,7 @@ async fn run_timers(broker: &Broker) {
 pub async fn prune(broker: &Broker) {
     broker.limits.prune();
     broker.tokens.view.prune(broker.judging.observe());
-    let mut rows = 0_u64;
-    // A few rows at a time, so that other commits wait for few.
-    loop {
-        match broker.store.commit(Prune).await {
-            Ok(Pruned { freed: 0, rows: 0 }) => break,
-            Ok(pruned) => rows = rows.saturating_add(pruned.rows),
-            Err(error) => {
-                tracing::warn!(target: "STORE", component = "Prune", error = %error, "not everything was pruned");
-                break;
-            }
-        }
-    }
-    if rows > 0 {
-        tracing::info!(target: "STORE", component = "Prune", count = rows, "pruned expired JTIs");
-    }
+    sweeps::sweep(broker).await;
 }
 
 /// Events at the end of the trail that are stored as they are served; those before are kept in the short form.
@@ -130,27 +116,5 @@ impl Command for Shorten {
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<u64> {
         tx.shorten_trail(self.keep).await
-    }
-}
-
-struct Prune;
-
-struct Pruned {
-    /// Sessions whose status indexes were given back, or would have been.
-    freed: u64,
-    /// Rows that are gone.
-    rows: u64,
-}
-
-#[async_trait]
-impl Command for Prune {
-    type Outcome = Pruned;
-    const MAKES_ROOM: bool = true;
-
-    async fn run(self, tx: &mut dyn Tx) -> StoreResult<Pruned> {
-        // First: a row isn't removed before its index was given back.
-        let freed = tx.free_status_indexes().await?;
-        let rows = tx.prune().await?;
-        Ok(Pruned { freed, rows })
     }
 }

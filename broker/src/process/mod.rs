@@ -10,4 +10,5 @@ mod reload;
 pub mod run;
 pub mod seed;
 mod store_surroundings;
+mod sweeps;
 mod tls_files;

@@ -12,8 +12,8 @@ use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, UnixSeconds};
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{
-    Command, EndReason, EventDraft, Result, Revocation, RevocationLevel, RevocationListener, Store, Surroundings, Tx,
-    ViewChange,
+    Command, EndReason, EventDraft, Result, Revocation, RevocationLevel, RevocationListener, Store, Surroundings,
+    SweepTask, Tx, ViewChange,
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::Proxy;
@@ -346,7 +346,7 @@ impl Command for Prune {
     type Outcome = u64;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<u64> {
-        tx.prune().await
+        tx.sweep(SweepTask::ViewChanges).await
     }
 }
 

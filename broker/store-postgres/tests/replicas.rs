@@ -229,3 +229,25 @@ async fn opener_and_options_name_the_same_database() {
     assert!(store.connected() && store.persistent() && store.disk_space().is_none());
     assert_eq!(database.sql("SELECT count(*) FROM agentwrit.committers").unwrap(), "1");
 }
+
+#[tokio::test]
+async fn one_replica_at_a_time_sweeps() {
+    let database = Database::new();
+    let (one, two) = tokio::join!(Bench::open(&database), Bench::open(&database));
+    let begin = async |bench: &Bench| bench.commit(|tx| tx.begin_sweeps()).await.unwrap();
+    assert!(begin(&one).await);
+    assert!(!begin(&two).await);
+    one.commit(|tx| tx.end_sweeps()).await.unwrap();
+    assert!(begin(&two).await);
+    assert!(!begin(&one).await);
+    // Its end is the end of its connection.
+    two.store.close().await.unwrap();
+    drop(two);
+    let mut others = "1".to_owned();
+    while others != "0" {
+        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database \
+                   WHERE datname = current_database())";
+        others = database.sql(sql).unwrap();
+    }
+    assert!(begin(&one).await);
+}

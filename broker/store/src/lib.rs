@@ -52,7 +52,7 @@ pub use handle::Store;
 pub use job::Job;
 pub use launch::{Attested, LaunchToken, LaunchTokenHash, LaunchTokens};
 pub use location::StoreLocation;
-pub use maintenance::Maintenance;
+pub use maintenance::{Maintenance, SweepTask};
 pub use meta::{Meta, MetaKey};
 pub use nonce::Nonces;
 pub use outage::Outage;

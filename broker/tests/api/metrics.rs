@@ -12,6 +12,7 @@ use std::sync::Arc;
 use agentwrit_broker::process::housekeeping;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_store::SweepTask;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
@@ -96,6 +97,10 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
         ("attestation_api_seconds", set(&["review", "pod"])),
         ("db_errors_total", set(&["insert_session"])),
         ("audit_segments_dropped_total", set(&["true"])),
+        (
+            "sweep_duration_seconds",
+            SweepTask::ALL.iter().map(|task| task.as_str()).collect(),
+        ),
     ] {
         assert_eq!(all.values(family), values, "{family}");
     }

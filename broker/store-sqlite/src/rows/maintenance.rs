@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_store::{Maintenance, Policies, Result};
+use agentwrit_store::{Maintenance, Policies, Result, StatusLists, SweepTask};
 use async_trait::async_trait;
 
 use crate::audit::short;
@@ -37,27 +37,38 @@ macro_rules! prune {
 
 #[async_trait]
 impl Maintenance for SqliteTx<'_> {
-    async fn prune(&mut self) -> Result<u64> {
+    async fn begin_sweeps(&mut self) -> Result<bool> {
+        // There is no other.
+        Ok(true)
+    }
+
+    async fn end_sweeps(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn sweep(&mut self, task: SweepTask) -> Result<u64> {
         let passed = self.times.passed();
         let long_passed = (passed - KEPT).get();
-        let statements = [
+        let (statement, limit) = match task {
+            SweepTask::StatusIndexes => return self.free_status_indexes().await,
             // A launch token answers "expired" or "already consumed" for an hour, then "not found".
-            (prune!("launch_tokens", "id", "expires_at"), (passed - HOUR).get()),
-            (prune!("nonces", "until, nonce", "until"), long_passed),
-            (prune!("revocations", "level, target", "until"), long_passed),
+            SweepTask::LaunchTokens => (prune!("launch_tokens", "id", "expires_at"), (passed - HOUR).get()),
+            SweepTask::Nonces => (prune!("nonces", "until, nonce", "until"), long_passed),
+            SweepTask::Revocations => (prune!("revocations", "level, target", "until"), long_passed),
             // `kept_until` is so long after the end already. Before a row goes its status index is taken back.
-            (
+            SweepTask::Sessions => (
                 prune!("sessions", "id", "kept_until"),
                 passed.second().min(self.swept_until()).get(),
             ),
-        ];
-        let mut rows = 0_u64;
-        for (statement, limit) in statements {
-            let gone = self.connection.change("prune", statement, [limit, PRUNED_AT_ONCE])?;
-            rows = rows.saturating_add(u64::try_from(gone).unwrap_or(u64::MAX));
-        }
-        self.purge_policy_rows().await?;
-        Ok(rows)
+            SweepTask::Policies => {
+                self.purge_policy_rows().await?;
+                return Ok(0);
+            }
+            // There is none: nobody else hears of them.
+            SweepTask::ViewChanges => return Ok(0),
+        };
+        let gone = self.connection.change("prune", statement, [limit, PRUNED_AT_ONCE])?;
+        Ok(u64::try_from(gone).unwrap_or(u64::MAX))
     }
 
     async fn shorten_trail(&mut self, keep: i64) -> Result<u64> {

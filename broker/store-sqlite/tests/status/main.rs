@@ -12,7 +12,7 @@ use agentwrit_protocol::status_list::{Bounds, StatusBit};
 use agentwrit_protocol::{Clock, JudgingClock, Ttl, UnixMillis, UnixSeconds};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::testing::{Recorder, START, surroundings};
-use agentwrit_store::{Command, Renewal, Result, Retention, Session, Store, StoreLocation, Tx};
+use agentwrit_store::{Command, Renewal, Result, Retention, Session, Store, StoreLocation, SweepTask, Tx};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -122,7 +122,7 @@ impl Command for Sweep {
     type Outcome = (u64, u64);
 
     async fn run(self, tx: &mut dyn Tx) -> Result<(u64, u64)> {
-        Ok((tx.free_status_indexes().await?, tx.prune().await?))
+        Ok((tx.free_status_indexes().await?, tx.sweep(SweepTask::Sessions).await?))
     }
 }
 

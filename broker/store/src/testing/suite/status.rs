@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::rows::session;
 use super::{Bench, Opener};
 use crate::testing::START;
-use crate::{Command, Delegated, EndReason, Renewal, Result, Session, StoreError, Tx};
+use crate::{Command, Delegated, EndReason, Renewal, Result, Session, StoreError, SweepTask, Tx};
 
 /// One list that is full after 64 draws.
 const SMALL: Bounds = Bounds {
@@ -94,6 +94,10 @@ async fn is_full(bench: &Bench) -> bool {
 /// Takes all indexes back that are free.
 async fn sweep(bench: &Bench) {
     while bench.commit(|tx| tx.free_status_indexes()).await.unwrap() > 0 {}
+}
+
+async fn prune(bench: &Bench) {
+    while bench.commit(|tx| tx.sweep(SweepTask::Sessions)).await.unwrap() > 0 {}
 }
 
 async fn renew(bench: &Bench, number: u64, exp: UnixSeconds) {
@@ -232,9 +236,9 @@ pub async fn an_index_is_free_an_hour_after_the_last_token(opener: &dyn Opener) 
 
     // The rows go a day later, and nobody has asked for the indexes before.
     bench.clock.advance(2 * 86_400);
-    while bench.commit(|tx| tx.prune()).await.unwrap() > 0 {}
+    prune(&bench).await;
     sweep(&bench).await;
-    while bench.commit(|tx| tx.prune()).await.unwrap() > 0 {}
+    prune(&bench).await;
     let gone = bench
         .store
         .query(|tx| Box::pin(async move { tx.session(&root(100).sid).await }));
