@@ -7,7 +7,7 @@ use std::time::Duration;
 use agentwrit_attest::Attestation;
 use agentwrit_limits::Limits;
 use agentwrit_protocol::session::RenewLimits;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, SteeredClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_store::Store;
 use agentwrit_tokens::key_source::KeySource;
@@ -57,6 +57,8 @@ pub struct Broker {
     /// Audits denials.
     pub denials: DenialAuditor,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The same, when it is a database's.
+    pub(crate) reference: Option<Arc<SteeredClock>>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) limits: Arc<Limits>,
     /// Attestation of pods, when configured.
@@ -79,6 +81,16 @@ impl Broker {
     /// From now on it isn't ready: the process ends.
     pub(crate) fn stop_serving(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// What is wrong with this machine's clock, when it is far from that of the database.
+    pub(crate) fn clock_skew(&self) -> Option<String> {
+        let (skew, is_ahead) = self.reference.as_ref()?.skew()?;
+        let direction = if is_ahead { "ahead of" } else { "behind" };
+        Some(format!(
+            "this machine's clock is {} s {direction} the database's, by which tokens are dated: set it right",
+            skew.as_secs()
+        ))
     }
 
     pub(crate) fn rate_limits(&self) -> RateLimits<'_> {

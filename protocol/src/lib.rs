@@ -30,6 +30,7 @@ pub mod session;
 pub mod signing_keys;
 pub mod spiffe;
 pub mod status_list;
+pub mod steered_clock;
 pub mod store_mark;
 #[cfg(feature = "system")]
 pub mod system;
@@ -50,5 +51,6 @@ pub use scope::{Scope, ScopeError, ScopeSet};
 pub use sensitive::Sensitive;
 pub use session::revocation_change;
 pub use spiffe::{SpiffeId, SpiffeIdError};
+pub use steered_clock::SteeredClock;
 pub use store_mark::StoreMark;
 pub use ttl::Ttl;

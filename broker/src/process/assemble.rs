@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use agentwrit_attest::{AttestMetrics, Attestation, Attestor, AttestorError, KubeAttestor, ReviewLimit};
 use agentwrit_limits::Limits;
 use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock};
+use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, SteeredClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_server::Source;
 use agentwrit_store::{Declared, Store, StoreError};
@@ -21,7 +21,7 @@ use agentwrit_tokens::verifier::Verifier;
 
 use super::store_surroundings::{ChainSigner, ViewFollower};
 use crate::broker::{AppState, Broker};
-use crate::config::{AttestConfig, Config, StorePlace};
+use crate::config::{Config, StorePlace};
 use crate::ids::IdGenerator;
 use crate::metrics::Metrics;
 use crate::passwords::{AdminSecrets, HashedSecrets};
@@ -74,6 +74,13 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         attestor,
         status_lists,
     } = surroundings;
+    // Replicas date by the clock of what they share.
+    let reference =
+        matches!(config.store, StorePlace::Postgres(_)).then(|| Arc::new(SteeredClock::new(Arc::clone(&clock))));
+    let clock = match &reference {
+        Some(steered) => Arc::<SteeredClock>::clone(steered),
+        None => clock,
+    };
     let held = config
         .signing_keys
         .load_or_create(config.signing_key_required, entropy.as_ref())?;
@@ -102,17 +109,10 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         observer: Arc::<Metrics>::clone(&metrics),
         revocations: Arc::new(ViewFollower(Arc::clone(&view))),
         gate: Arc::<Limits>::clone(&limits),
+        reference: reference.clone(),
         status_lists,
     };
-    let attestation = match &config.attest {
-        Some(settings) => {
-            let limit = Arc::new(Reviews(Arc::clone(&limits)));
-            Some(Arc::new(
-                attestation(settings, attestor, limit, &clock, &metrics).await?,
-            ))
-        }
-        None => None,
-    };
+    let attestation = attestation(&config, attestor, &limits, &clock, &metrics).await?;
     let store = open_store(&config, held.made, surroundings).await?;
     metrics.audit_events_loaded.set(store.event_count());
     tracing::info!(target: "STORE", component = "Load", count = store.event_count(), "audit events loaded");
@@ -150,6 +150,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         config,
         clock,
         judging,
+        reference,
         entropy,
         tokens,
         store,
@@ -214,12 +215,15 @@ impl ReviewLimit for Reviews {
 }
 
 async fn attestation(
-    config: &AttestConfig,
+    config: &Config,
     attestor: Option<Arc<dyn Attestor>>,
-    limit: Arc<Reviews>,
+    limits: &Arc<Limits>,
     clock: &Arc<dyn Clock>,
     registry: &Metrics,
-) -> Result<Attestation, StartError> {
+) -> Result<Option<Arc<Attestation>>, StartError> {
+    let Some(config) = &config.attest else {
+        return Ok(None);
+    };
     let attestor: Arc<dyn Attestor> = match attestor {
         Some(attestor) => attestor,
         None => Arc::new(KubeAttestor::connect().await?),
@@ -232,5 +236,7 @@ async fn attestation(
         audience: config.audience.clone(),
         controller_subject: config.controller_subject.clone(),
     };
-    Ok(Attestation::new(attestor, limit, Arc::clone(clock), settings, metrics))
+    let limit = Arc::new(Reviews(Arc::clone(limits)));
+    let attestation = Attestation::new(attestor, limit, Arc::clone(clock), settings, metrics);
+    Ok(Some(Arc::new(attestation)))
 }

@@ -70,7 +70,7 @@ async fn run_timers(broker: &Broker) {
     let mut clock_timer = tokio::time::interval_at(now, CLOCK_EVERY);
     clock_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // At once, so that a wrong clock is logged before anything is answered.
-    let mut clock_is_wrong = clock_watch::watch(broker, false);
+    let mut clock_is_wrong = clock_watch::watch(broker, clock_watch::Wrong::default());
     denials.set_missed_tick_behavior(MissedTickBehavior::Delay);
     prune_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

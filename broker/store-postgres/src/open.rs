@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::StoreMark;
+use agentwrit_protocol::{Clock, StoreMark, UnixMillis};
 use agentwrit_store::{DatabaseFailure, MetaKey, Remembered, Result, StoreError};
 use agentwrit_trail::{ChainHead, Finding, Rule};
 use deadpool_postgres::ClientWrapper;
@@ -54,10 +54,13 @@ fn hung() -> StoreError {
 }
 
 /// Whether it is a server, and a database, that the store can live on.
-async fn check(client: &ClientWrapper) -> Result<()> {
+async fn check(client: &ClientWrapper, shared: &Shared) -> Result<()> {
     let sql = "SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), \
-               current_setting('server_encoding'), pg_is_in_recovery()";
+               current_setting('server_encoding'), pg_is_in_recovery(), \
+               (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let asked = shared.clock.monotonic();
     let row = client.query_one(sql, &[]).await.during(OPEN)?;
+    shared.hear_time(UnixMillis::new(row.try_get(4).during(OPEN)?), asked);
     let number: i64 = row.try_get(0).during(OPEN)?;
     if number < OLDEST_SERVER {
         let version: String = row.try_get(1).during(OPEN)?;
@@ -96,7 +99,7 @@ pub(crate) async fn last_batch(client: &ClientWrapper, committer: &str) -> Resul
 /// still under way: it has held the lock of the chain's head.
 pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened> {
     let client = connect(&shared.settings).await?;
-    check(&client).await?;
+    check(&client, shared).await?;
     let migrating = tokio::time::timeout(LONGEST_MIGRATION, migrate(&client, MIGRATIONS));
     migrating.await.unwrap_or_else(|_| Err(hung()))?;
     let opening = tokio::time::timeout(LONGEST_OPENING, opened(&client, shared, committer));
@@ -118,6 +121,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
         chain: mut head,
         counts,
         view_seq,
+        ..
     } = head::locked(link).await?;
     let mut indexes = Indexes::new(counts, shared.status_lists);
     shared.judging.load(facts::high_water(link).await?);
@@ -127,7 +131,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     let known = facts::read(link, MetaKey::Epoch).await?;
     let mut found = None;
     if let Some(epoch) = &known {
-        found = finding(link, &head.mark(epoch.clone()), shared).await?;
+        found = finding(link, &head.mark(epoch.clone()), view_seq, shared).await?;
     }
     let (identity, accepted) = read_or_begin_epoch(link, &head, shared).await?;
     if let Some(links) = &accepted {
@@ -136,7 +140,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
         indexes.save(link).await?;
     }
     if known.is_none() {
-        found = finding(link, &head.mark(identity.epoch.clone()), shared).await?;
+        found = finding(link, &head.mark(identity.epoch.clone()), view_seq, shared).await?;
     }
     let made = identity.made.then(|| identity.epoch.clone());
     let mut anew = None;
@@ -205,7 +209,12 @@ pub(crate) async fn keep_mark(shared: &Arc<Shared>) {
 }
 
 /// What makes the store a restored one: a person's word, or the file outside it.
-async fn finding(link: &mut Link<'_>, present: &StoreMark, shared: &Arc<Shared>) -> Result<Option<Finding>> {
+async fn finding(
+    link: &mut Link<'_>,
+    present: &StoreMark,
+    view_seq: i64,
+    shared: &Arc<Shared>,
+) -> Result<Option<Finding>> {
     let is_declared = shared.restored.load(Ordering::SeqCst);
     let reading = Arc::clone(shared);
     let read = tokio::task::spawn_blocking(move || reading.mark.read()).await;
@@ -225,8 +234,10 @@ async fn finding(link: &mut Link<'_>, present: &StoreMark, shared: &Arc<Shared>)
     // What this process has seen itself may be newer than the file: a standby took over that lacks the last commits.
     let seen = shared.status.mark();
     if rule.is_none() && !seen.epoch.is_empty() {
+        let is_behind = seen.epoch == present.epoch && shared.view.seq().is_some_and(|known| known > view_seq);
         let remembered = Remembered::Mark(seen);
         let rule = judge(link, present, &remembered).await?;
+        let rule = rule.or(is_behind.then_some(Rule::LowerSequence));
         let by = "the running broker";
         return Ok(rule.map(|rule| Finding { rule, remembered, by }));
     }

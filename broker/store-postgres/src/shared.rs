@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl, UnixSeconds};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, SteeredClock, Ttl, UnixMillis, UnixSeconds};
 use agentwrit_store::segment::Retention;
 use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
 use agentwrit_trail::{FilterCache, MarkFile, Terms};
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn StoreObserver>,
     pub(crate) revocations: Arc<dyn RevocationListener>,
     pub(crate) gate: Arc<dyn DenialGate>,
+    pub(crate) reference: Option<Arc<SteeredClock>>,
     pub(crate) status_lists: Bounds,
     pub(crate) status: StoreStatus,
     pub(crate) view: View,
@@ -56,6 +58,7 @@ impl Shared {
             observer,
             revocations,
             gate,
+            reference,
             status_lists,
         } = surroundings;
         Self {
@@ -66,6 +69,7 @@ impl Shared {
             observer,
             revocations,
             gate,
+            reference,
             status_lists,
             settings: options.settings,
             status: StoreStatus::default(),
@@ -88,6 +92,15 @@ impl Shared {
             signer: self.signer.as_ref(),
             cut: self.retention.cut(),
             cost,
+        }
+    }
+
+    /// Takes note of the database's time, which was asked for at this moment.
+    pub(crate) fn hear_time(&self, database: UnixMillis, asked: Duration) {
+        let Some(reference) = &self.reference else { return };
+        if reference.hear(database, asked, self.clock.monotonic()) {
+            // Nothing was judged by this machine's clock yet.
+            self.judging.accept_wall();
         }
     }
 

@@ -72,6 +72,7 @@ pub(crate) async fn transaction(
         chain: mut head,
         counts,
         view_seq,
+        ..
     } = locked;
     let mut indexes = Indexes::new(counts, shared.status_lists);
     head.foreign = opened.foreign == Some(head.signed);

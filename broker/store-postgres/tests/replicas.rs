@@ -6,8 +6,9 @@ mod common;
 
 use std::sync::Arc;
 
-use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
+use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::{Clock, JudgingClock, SteeredClock, UnixSeconds};
 use agentwrit_store::testing::suite::{Bench, Opener};
 use agentwrit_store::testing::{HashSigner, surroundings};
 use agentwrit_store::{
@@ -250,4 +251,35 @@ async fn one_replica_at_a_time_sweeps() {
         others = database.sql(sql).unwrap();
     }
     assert!(begin(&one).await);
+}
+
+#[tokio::test]
+async fn a_replica_dates_by_the_clock_of_the_database() {
+    let database = Database::new();
+    let (around, ..) = surroundings();
+    // Its own clock stands at the beginning of 1970.
+    let own = Arc::new(ManualClock::at(1000));
+    let steered = Arc::new(SteeredClock::new(Arc::<ManualClock>::clone(&own)));
+    let clock: Arc<dyn Clock> = Arc::<SteeredClock>::clone(&steered);
+    let around = Surroundings {
+        judging: Arc::new(JudgingClock::new(Arc::clone(&clock))),
+        clock,
+        reference: Some(Arc::clone(&steered)),
+        ..around
+    };
+    let judging = Arc::clone(&around.judging);
+    let store = database.open(around).await;
+    let seconds = || {
+        let sql = "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint";
+        UnixSeconds::new(database.sql(sql).unwrap().parse().unwrap())
+    };
+    let about_now = |told: UnixSeconds| (told.get() - seconds().get()).abs() < 300;
+    assert!(about_now(steered.unix_seconds()) && about_now(judging.times().judged.second()));
+    assert!(matches!(steered.skew(), Some((_, false))));
+    own.jump(100 * 366 * 86_400);
+    commit(&store, "1").await.unwrap();
+    let events = all(&store).await;
+    let year = &events[0].timestamp[..4];
+    assert_eq!(year, &database.sql("SELECT to_char(now(), 'YYYY')").unwrap());
+    assert!(matches!(steered.skew(), Some((_, true))));
 }

@@ -52,6 +52,8 @@ impl Shared {
             observer,
             revocations,
             gate,
+            // The machine's clock is the store's.
+            reference: _,
             status_lists,
         } = surroundings;
         Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::{CheckpointKeys, SignedStatement};
 use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock, UnixSeconds};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, SteeredClock, UnixSeconds};
 
 use super::{BoxError, DenialGate, SigningKey, ViewChange};
 
@@ -68,6 +68,8 @@ pub struct Surroundings {
     pub revocations: Arc<dyn RevocationListener>,
     /// Decides which denials the audit trail holds.
     pub gate: Arc<dyn DenialGate>,
+    /// The clock that a store with a clock of its own sets: `clock` is this one then.
+    pub reference: Option<Arc<SteeredClock>>,
     /// How many status indexes there are: the default but in tests.
     pub status_lists: Bounds,
 }

@@ -122,8 +122,8 @@ fn a_backup_that_can_not_be_says_why_in_one_line() {
         ),
         (
             &["copy.db"],
-            &[("AA_DATABASE_URL", "postgres://u:hunter2@h/d")],
-            "AA_DATABASE_URL is set",
+            &[("AA_DATABASE_URL", "postgres://u:hunter2@h/d?sslmode=disable")],
+            "the store is a database on PostgreSQL, which its own tools copy",
         ),
         (&["other"], &[], "other is there already"),
         (&["./data.db"], &[], "./data.db is the store itself"),

@@ -125,6 +125,11 @@ pub fn readiness(broker: &Broker) -> Readiness {
         reason: "clock",
         detail: Some(disagreement(times, min_iat)),
     });
+    let skew = broker.clock_skew().map(|detail| Failing {
+        dependency: "clock",
+        reason: "skew",
+        detail: Some(detail),
+    });
     let stopping = broker.stopping.load(Ordering::SeqCst).then_some(Failing {
         dependency: "process",
         reason: "stopping",
@@ -140,7 +145,7 @@ pub fn readiness(broker: &Broker) -> Readiness {
         reason: "stale",
         detail: Some(of_feed(age)),
     });
-    let checks = [stopping, store, clock, key, feed];
+    let checks = [stopping, store, clock, skew, key, feed];
     let mut failing: Vec<Failing> = checks.into_iter().flatten().collect();
     let room = broker.store.disk_space();
     let disk = |full: bool| room.filter(|room| room.scarce && room.full == full).map(of_disk);

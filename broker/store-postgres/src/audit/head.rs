@@ -1,7 +1,7 @@
 //! The row of the chain's head. It is locked by whoever writes, from its first question to its commit.
 
-use agentwrit_protocol::UnixNanos;
 use agentwrit_protocol::audit::{Break, BreakKind, Checkpoint, MAX_UNSIGNED};
+use agentwrit_protocol::{UnixMillis, UnixNanos};
 use agentwrit_store::{CheckpointSigner, MetaKey, Result, StoreError};
 use agentwrit_trail::{ChainHead, Growing, Kept, Tail, checkpoint_from_text, checkpoint_text};
 
@@ -46,17 +46,24 @@ pub(crate) struct Head {
     pub(crate) counts: Counts,
     /// Number of the last change of the revocation view.
     pub(crate) view_seq: i64,
+    /// The database's time when it was read.
+    pub(crate) read_at: UnixMillis,
 }
 
 /// Locks the head until the end of the transaction and reads it.
 pub(crate) async fn locked(link: &mut Link<'_>) -> Result<Head> {
-    let sql = "SELECT * FROM chain_head WHERE id = 1 FOR UPDATE";
+    let sql = "SELECT *, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS read_at FROM chain_head WHERE id = 1 FOR UPDATE";
     read_row(link, "lock_chain_head", sql).await
 }
 
 /// Reads the head without its lock.
 pub(crate) async fn seen(link: &mut Link<'_>) -> Result<Head> {
-    read_row(link, READ, "SELECT * FROM chain_head WHERE id = 1").await
+    read_row(
+        link,
+        READ,
+        "SELECT *, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS read_at FROM chain_head WHERE id = 1",
+    )
+    .await
 }
 
 async fn read_row(link: &mut Link<'_>, operation: &'static str, sql: &'static str) -> Result<Head> {
@@ -65,6 +72,7 @@ async fn read_row(link: &mut Link<'_>, operation: &'static str, sql: &'static st
             chain: from_row(row)?,
             counts: Counts::from_row(row)?,
             view_seq: row.whole("view_seq")?,
+            read_at: row.millis("read_at")?,
         })
     };
     let head = link.first(operation, sql, values![], read).await?;

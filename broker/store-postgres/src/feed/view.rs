@@ -157,6 +157,7 @@ async fn load(link: &mut Link<'_>, shared: &Shared, as_of: Duration) -> Result<(
 pub(super) async fn look(link: &mut Link<'_>, shared: &Shared) -> Result<()> {
     let as_of = shared.clock.monotonic();
     let head = head::seen(link).await?;
+    shared.hear_time(head.read_at, as_of);
     bring_up(link, shared, &head, as_of).await?;
     shared.status.advanced(&head.chain);
     Ok(())

@@ -189,6 +189,7 @@ pub fn surroundings() -> (Surroundings, Arc<ManualClock>, Arc<Recorder>) {
         observer: Arc::<Recorder>::clone(&recorder),
         revocations: Arc::<Recorder>::clone(&recorder),
         gate: Arc::new(OpenGate),
+        reference: None,
         status_lists: Bounds::default(),
     };
     (surroundings, manual, recorder)
