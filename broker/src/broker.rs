@@ -102,6 +102,7 @@ impl Broker {
 
     pub(crate) fn authorizer(&self) -> Authorizer<'_> {
         Authorizer {
+            store: &self.store,
             tokens: &self.tokens,
             judging: &self.judging,
             denials: &self.denials,

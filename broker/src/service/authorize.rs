@@ -6,7 +6,7 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
 use agentwrit_protocol::session::{RevocationLevel, TokenState};
 use agentwrit_protocol::{ErrorCode, JudgingClock, Scope};
-use agentwrit_store::{DenialDraft, EndReason, Result as StoreResult, StoreError};
+use agentwrit_store::{DenialDraft, EndReason, Result as StoreResult, Store, StoreError};
 use agentwrit_tokens::verifier::{TokenError, Verified};
 use prometheus::IntCounter;
 
@@ -115,6 +115,7 @@ pub(crate) enum AuthorizeError {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Authorizer<'a> {
+    pub(crate) store: &'a Store,
     pub(crate) tokens: &'a TokenIssuer,
     pub(crate) judging: &'a JudgingClock,
     pub(crate) denials: &'a DenialAuditor,
@@ -148,7 +149,8 @@ impl Authorizer<'_> {
                 return Err(refuse(detail, "invalid_authorization_scheme", detail));
             }
         };
-        let Verified { claims, state } = self.tokens.verifier.verify(token).map_err(|error| {
+        let verified = self.tokens.verify(self.store, token).await?;
+        let Verified { claims, state } = verified.map_err(|error| {
             if error == TokenError::NotYetValid {
                 self.clock_skew.inc();
             }

@@ -208,11 +208,11 @@ impl StoreBackend for PostgresStore {
         Some(view.age(now).unwrap_or(Duration::MAX))
     }
 
-    async fn bring_view_up(&self) -> Result<()> {
+    async fn bring_view_up(&self) -> Result<bool> {
         if self.shared.view.seq().is_none() {
             return Err(StoreError::NotOpen);
         }
-        self.readers.bring_up(&self.shared).await
+        self.readers.bring_up(&self.shared).await.map(|()| true)
     }
 
     fn event_count(&self) -> i64 {

@@ -96,7 +96,8 @@ impl Readers {
     pub(crate) async fn bring_up(&self, shared: &Arc<Shared>) -> Result<()> {
         let since = shared.clock.monotonic();
         let _turn = shared.asking.lock().await;
-        if shared.view.is_as_of(since) && shared.view.is_current(shared.clock.monotonic()) {
+        // Another has asked meanwhile.
+        if shared.view.is_newer_than(since) {
             return Ok(());
         }
         let connection = self.connection(shared).await?;

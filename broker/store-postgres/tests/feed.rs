@@ -383,3 +383,18 @@ async fn a_store_that_lost_its_end_begins_an_epoch_by_itself() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_newest_view_is_asked_for_also_while_it_is_new_enough() {
+    let database = Database::new();
+    let proxy = Proxy::start(server());
+    proxy.deafen(true);
+    let (one, deaf) = (
+        Replica::open(&database, None).await,
+        Replica::open(&database, Some(&proxy)).await,
+    );
+    let change = one.revoke("task").await;
+    assert_eq!(deaf.store.view_age(), None);
+    assert!(deaf.store.newest_view().await.unwrap());
+    assert_eq!(deaf.rest().await, [Heard::Changed(vec![change])]);
+}

@@ -102,12 +102,12 @@ pub trait StoreBackend: Any + Send + Sync {
         None
     }
 
-    /// Hands the listener what it lacks now.
+    /// Hands the listener what it lacks now; false when that can't be anything, since there is one writer.
     ///
     /// # Errors
     /// When the store can't be asked.
-    async fn bring_view_up(&self) -> Result<()> {
-        Ok(())
+    async fn bring_view_up(&self) -> Result<bool> {
+        Ok(false)
     }
 
     /// Events in the trail.

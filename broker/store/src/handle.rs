@@ -143,6 +143,15 @@ impl Store {
         if self.backend.view_age().is_none() {
             return Ok(());
         }
+        self.backend.bring_view_up().await.map(drop)
+    }
+
+    /// Makes sure that the revocation view is as the store has it now, for a token that it says was renewed: another replica
+    /// may have renewed it twice, and this one is the newer. False when the view can't have changed by that.
+    ///
+    /// # Errors
+    /// As for [`Store::current_view`].
+    pub async fn newest_view(&self) -> Result<bool> {
         self.backend.bring_view_up().await
     }
 

@@ -62,8 +62,7 @@ pub(in crate::http) async fn validate(State(broker): State<AppState>, call: ApiR
     if token.is_empty() {
         return Err(ApiError::invalid("token field is required"));
     }
-    broker.store.current_view().await?;
-    match broker.tokens.validate(token) {
+    match broker.tokens.validate(&broker.store, token).await? {
         // Exactly as in the token, and not read and written again.
         Validity::Valid(verified) => {
             // What encoding added is room for what stands around.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::TokenState;
 use agentwrit_protocol::{Jti, Sensitive, Times, Ttl, UnixSeconds, go_json};
-use agentwrit_store::Session;
+use agentwrit_store::{Result as StoreResult, Session, Store};
 use agentwrit_tokens::key_set::{KeySet, SigningError};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
-use agentwrit_tokens::verifier::{Verified, Verifier};
+use agentwrit_tokens::verifier::{TokenError, Verified, Verifier};
 
 use crate::metrics::Metrics;
 
@@ -108,16 +108,33 @@ impl TokenIssuer {
             .collect()
     }
 
+    /// Checks a token by a view that is no older than it may be. One that it says was renewed is asked about once more: when
+    /// another replica has renewed it twice, this one is newer than what the view has heard of.
+    ///
+    /// # Errors
+    /// When the store has to be asked, and can't be.
+    pub(crate) async fn verify(&self, store: &Store, token: &str) -> StoreResult<Result<Verified, TokenError>> {
+        store.current_view().await?;
+        let verified = self.verifier.verify(token);
+        if matches!(&verified, Ok(verified) if verified.state == TokenState::Renewed) && store.newest_view().await? {
+            return Ok(self.verifier.verify(token));
+        }
+        Ok(verified)
+    }
+
     /// Whether a token is valid now. The audience is not looked at.
-    pub(crate) fn validate(&self, token: &str) -> Validity {
-        match self.verifier.verify(token) {
+    ///
+    /// # Errors
+    /// As for [`TokenIssuer::verify`].
+    pub(crate) async fn validate(&self, store: &Store, token: &str) -> StoreResult<Validity> {
+        Ok(match self.verify(store, token).await? {
             Ok(verified) => match verified.state {
                 TokenState::Active => Validity::Valid(verified),
                 TokenState::Unknown => Validity::Unknown,
                 TokenState::Renewed | TokenState::Ended(_) | TokenState::IssuedBeforeStore => Validity::Invalid,
             },
             Err(_) => Validity::Invalid,
-        }
+        })
     }
 }
 

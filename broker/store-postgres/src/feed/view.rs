@@ -54,9 +54,9 @@ impl View {
         self.age(now).is_some_and(|age| age <= LONGEST_UNHEARD)
     }
 
-    /// Whether it is at least as new as this moment.
-    pub(crate) fn is_as_of(&self, moment: Duration) -> bool {
-        self.heard.lock().as_of.is_some_and(|as_of| as_of >= moment)
+    /// Whether the store was asked after this moment.
+    pub(crate) fn is_newer_than(&self, moment: Duration) -> bool {
+        self.heard.lock().as_of.is_some_and(|as_of| as_of > moment)
     }
 
     /// Hands own changes that were committed to the listener: before them there is none that it lacks.
