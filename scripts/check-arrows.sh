@@ -33,6 +33,7 @@ declare -A ALLOWED=(
   [agentwrit-testkit]="agentwrit-protocol agentwrit-server agentwrit-attest agentwrit-store agentwrit-broker"
   [agentwrit-bench]="agentwrit-protocol agentwrit-testkit"
   [agentwrit-crash]="agentwrit-protocol agentwrit-testkit"
+  [agentwrit-model]=""
   [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-json agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
