@@ -20,6 +20,10 @@ pub struct Answer<'a> {
     pub status: u16,
     /// The whole body.
     pub body: &'a [u8],
+    /// Whether it says when to try again.
+    pub retry_after: bool,
+    /// Whether it says that its body is a problem (RFC 9457).
+    pub problem: bool,
 }
 
 impl Answer<'_> {
@@ -43,6 +47,17 @@ impl Answer<'_> {
             body: String::from_utf8_lossy(shown).trim().to_owned(),
         }
     }
+}
+
+/// See [`Answer::retry_after`] and [`Answer::problem`].
+fn marks(headers: &[httparse::Header<'_>]) -> (bool, bool) {
+    let is = |header: &httparse::Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
+    (
+        headers.iter().any(|header| is(header, "retry-after")),
+        headers
+            .iter()
+            .any(|header| is(header, "content-type") && header.value == b"application/problem+json"),
+    )
 }
 
 /// Bytes of a request. `bearer` and `body` are left out when empty.
@@ -98,11 +113,11 @@ impl Connection {
         self.buffer.clear();
         let written = self.stream.write_all(request).await;
         written.map_err(|error| Failure::Connection(error.to_string()))?;
-        let head = loop {
+        let (head, (retry_after, problem)) = loop {
             self.read().await?;
             // Of a HEAD it would wait for the body: nobody here asks so.
-            if let Some((head, ())) = http::parse("GET", &self.buffer, |_| ()).map_err(Failure::Connection)? {
-                break head;
+            if let Some(parsed) = http::parse("GET", &self.buffer, marks).map_err(Failure::Connection)? {
+                break parsed;
             }
         };
         while self.buffer.len() < head.end {
@@ -112,6 +127,8 @@ impl Connection {
         Ok(Answer {
             status: head.status,
             body,
+            retry_after,
+            problem,
         })
     }
 

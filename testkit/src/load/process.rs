@@ -78,7 +78,11 @@ pub struct Usage {
     pub written_bytes: u64,
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// An address on which nothing listens now.
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::system("find a free port"))?;
     listener.local_addr().map_err(Failure::system("find a free port"))
 }
@@ -115,8 +119,15 @@ impl Broker {
     /// # Errors
     /// When it can't be started, ends, or is not healthy in time.
     pub async fn start(settings: &Settings) -> Result<Self> {
+        Self::start_at(settings, free_address()?).await
+    }
+
+    /// The same at this address: one that was there before is found again by those who know it.
+    ///
+    /// # Errors
+    /// When it can't be started, ends, or is not healthy in time.
+    pub async fn start_at(settings: &Settings, address: SocketAddr) -> Result<Self> {
         fs::create_dir_all(&settings.folder).map_err(Failure::system("make the broker's folder"))?;
-        let address = free_address()?;
         let mut command = command(settings, address)?;
         if let Some((theirs, _)) = settings.cores {
             pin(theirs)?;

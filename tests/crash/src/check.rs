@@ -12,15 +12,19 @@ use crate::ledger::{Agent, Doubt, End, Ledger};
 use crate::trail::Trail;
 
 /// Findings shown of one check; the rest is counted.
-const SHOWN: usize = 20;
+pub const SHOWN: usize = 20;
 
 /// What is wrong.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Findings {
     /// The first ones.
     pub texts: Vec<String>,
     /// All of them.
     pub count: usize,
+    /// Of what was acknowledged, so much isn't there.
+    pub lost: u64,
+    /// So much is there that nobody asked for, or more than once.
+    pub doubled: u64,
 }
 
 impl Findings {
@@ -29,14 +33,35 @@ impl Findings {
         Self {
             texts: vec![text.to_owned()],
             count: 1,
+            ..Self::default()
         }
     }
 
-    fn add(&mut self, text: String) {
+    /// One more.
+    pub fn add(&mut self, text: String) {
         self.count += 1;
         if self.texts.len() < SHOWN {
             self.texts.push(text);
         }
+    }
+
+    fn lost(&mut self, text: String) {
+        self.lost += 1;
+        self.add(text);
+    }
+
+    fn doubled(&mut self, text: String) {
+        self.doubled += 1;
+        self.add(text);
+    }
+
+    /// Those of another check, too.
+    pub fn join(&mut self, other: Self) {
+        let room = SHOWN.saturating_sub(self.texts.len());
+        self.texts.extend(other.texts.into_iter().take(room));
+        self.count += other.count;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
     }
 }
 
@@ -94,7 +119,7 @@ fn strangers(trail: &Trail, ledgers: &[Ledger], findings: &mut Findings) {
         exactly(trail, "token_issued", stranger, 1, findings);
     }
     if strangers > in_doubt {
-        findings.add(format!(
+        findings.doubled(format!(
             "{strangers} unknown agents, but only {in_doubt} registrations were in doubt"
         ));
     }
@@ -109,17 +134,21 @@ fn launches(trail: &Trail, ledgers: &[Ledger], findings: &mut Findings) {
     let confirmed: u64 = 1 + ledgers.iter().map(|ledger| ledger.launches).sum::<u64>();
     let in_doubt: u64 = ledgers.iter().map(|ledger| ledger.launches_in_doubt).sum();
     let there = trail.total("launch_token_issued");
-    if there < confirmed || there > confirmed + in_doubt {
-        findings.add(format!(
-            "{there} launch_token_issued for {confirmed} confirmed and {in_doubt} in doubt"
-        ));
+    let text = || format!("{there} launch_token_issued for {confirmed} confirmed and {in_doubt} in doubt");
+    if there < confirmed {
+        findings.lost(text());
+    } else if there > confirmed + in_doubt {
+        findings.doubled(text());
     }
 }
 
 fn exactly(trail: &Trail, event_type: &str, agent: &str, wanted: u64, findings: &mut Findings) {
     let there = trail.count(event_type, agent);
-    if there != wanted {
-        findings.add(format!("{event_type} for {agent}: {there} events, not {wanted}"));
+    let text = || format!("{event_type} for {agent}: {there} events, not {wanted}");
+    if there < wanted {
+        findings.lost(text());
+    } else if there > wanted {
+        findings.doubled(text());
     }
 }
 
@@ -176,13 +205,13 @@ async fn stands(connection: &mut Connection, token: &str) -> Result<bool> {
 
 async fn tokens(connection: &mut Connection, agent: &Agent, findings: &mut Findings) -> Result<()> {
     match (agent.end, stands(connection, &agent.token).await?) {
-        (None, false) => findings.add(format!("the token of {} is refused, but nothing ended it", agent.id)),
-        (Some(end), true) => findings.add(format!("the token of {} stands, but it was {end:?}", agent.id)),
+        (None, false) => findings.lost(format!("the token of {} is refused, but nothing ended it", agent.id)),
+        (Some(end), true) => findings.lost(format!("the token of {} stands, but it was {end:?}", agent.id)),
         (None, true) | (Some(_), false) => {}
     }
     for token in &agent.replaced {
         if stands(connection, token).await? {
-            findings.add(format!("a token of {} stands, but a renewal replaced it", agent.id));
+            findings.lost(format!("a token of {} stands, but a renewal replaced it", agent.id));
         }
     }
     let ended = matches!(agent.end, Some(End::Released | End::Revoked));
@@ -205,7 +234,7 @@ async fn launch(connection: &mut Connection, agent: &mut Agent, findings: &mut F
     let body = registration(&Keys::numbered(u64::MAX), &launch, &nonce, "again");
     let answer = connection.send(&request("POST", "/v1/register", "", &body)).await?;
     if answer.status != 401 || !String::from_utf8_lossy(answer.body).contains("launch token already consumed") {
-        findings.add(format!(
+        findings.lost(format!(
             "the launch token of {}: {}",
             agent.id,
             answer.unexpected("second use")
@@ -226,7 +255,7 @@ async fn renew(connection: &mut Connection, agent: &mut Agent, findings: &mut Fi
             // Its event is looked at after the next restart.
             (agent.touched, agent.proven) = (true, true);
         }
-        Err(error) => findings.add(format!("{}: {error}", agent.id)),
+        Err(error) => findings.lost(format!("{}: {error}", agent.id)),
     }
     Ok(())
 }

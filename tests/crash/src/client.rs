@@ -1,27 +1,37 @@
-//! A client that registers, renews, delegates, releases and revokes until the connection breaks.
+//! A client that registers, renews, delegates, releases and revokes until the connection breaks, or it is told to stop.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use agentwrit_protocol::wire::{LaunchTokenResponse, RegisterResponse, RenewResponse};
+use agentwrit_protocol::wire::{ChallengeResponse, LaunchTokenResponse, RegisterResponse, RenewResponse};
 use agentwrit_testkit::Keys;
-use agentwrit_testkit::load::agent::{SCOPE, challenge, claims, launch_request, registration};
+use agentwrit_testkit::load::agent::{SCOPE, claims, launch_request, registration};
 use agentwrit_testkit::load::failure::{Failure, Result};
-use agentwrit_testkit::load::http::{Connection, request};
+use agentwrit_testkit::load::http::request;
 use fastrand::Rng;
 use serde::Deserialize;
 
 use crate::ledger::{Agent, Doubt, End, Ledger};
+use crate::line::{Line, Manner};
 
 /// Life of agents' tokens, seconds: longer than any run.
 pub const AGENT_TTL: u32 = 7200;
 /// Agents of one client that it still works with: the newest.
 const IN_USE: usize = 12;
+/// After a 503: as long as nothing can be done, nothing is asked for without end.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What every client may use.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Where the broker listens.
-    pub address: SocketAddr,
+    /// Where the broker listens: the one, or each replica.
+    pub addresses: Vec<SocketAddr>,
+    /// What a broken connection means.
+    pub manner: Manner,
+    /// Ends the clients.
+    pub stop: Arc<AtomicBool>,
     /// Admin token.
     pub admin: String,
     /// App token, on brokers that have apps.
@@ -30,6 +40,9 @@ pub struct Access {
     pub launch: String,
     /// Whether there is a delegation endpoint.
     pub delegation: bool,
+    /// Whether agents that the ledger has already are left alone: what somebody else has done to them isn't known where the
+    /// broker listens.
+    pub only_new: bool,
 }
 
 #[derive(Deserialize)]
@@ -40,10 +53,13 @@ struct Delegated {
 /// One client at work.
 pub struct Client {
     access: Access,
+    line: Line,
     ledger: Ledger,
     random: Rng,
     keys: Keys,
     task: String,
+    /// The first of the ledger's agents that it works with.
+    first: usize,
 }
 
 enum Outcome<T> {
@@ -56,6 +72,8 @@ impl Client {
     /// Goes on with a ledger.
     pub fn new(number: usize, access: Access, ledger: Ledger, random: Rng) -> Self {
         Self {
+            line: Line::new(&access.addresses, number, access.manner),
+            first: if access.only_new { ledger.agents.len() } else { 0 },
             access,
             ledger,
             random,
@@ -64,25 +82,25 @@ impl Client {
         }
     }
 
-    /// Works until the connection breaks; returns the ledger.
+    /// Works until it is told to stop, or the connection breaks and that ends it; returns the ledger.
     ///
     /// # Errors
     /// When the broker gives an answer that it must not give.
     pub async fn work(mut self) -> Result<Ledger> {
-        let Ok(mut connection) = Connection::open(self.access.address).await else {
-            return Ok(self.ledger);
-        };
-        loop {
-            match self.step(&mut connection).await {
+        while !self.access.stop.load(Ordering::SeqCst) {
+            match self.step().await {
                 Ok(()) => {}
-                Err(Failure::Connection(_)) => return Ok(self.ledger),
+                Err(Failure::Connection(_)) if self.access.manner == Manner::Ends => break,
+                Err(Failure::Connection(_)) if self.access.manner == Manner::Doubts => {}
                 Err(other) => return Err(other),
             }
         }
+        self.ledger.heard(self.line.counts);
+        Ok(self.ledger)
     }
 
-    async fn step(&mut self, connection: &mut Connection) -> Result<()> {
-        let first = self.ledger.agents.len().saturating_sub(IN_USE);
+    async fn step(&mut self) -> Result<()> {
+        let first = self.ledger.agents.len().saturating_sub(IN_USE).max(self.first);
         let living: Vec<usize> = self
             .ledger
             .agents
@@ -93,40 +111,43 @@ impl Client {
             .collect();
         let choice = self.random.usize(..100);
         let Some(index) = self.random.choice(living) else {
-            return self.register(connection).await;
+            return self.register().await;
         };
         match choice {
-            0..30 => self.register(connection).await,
-            30..60 => self.renew(connection, index).await,
-            60..75 if self.access.delegation => self.delegate(connection, index).await,
-            60..85 => self.revoke(connection, index).await,
-            _ => self.release(connection, index).await,
+            0..30 => self.register().await,
+            30..60 => self.renew(index).await,
+            60..75 if self.access.delegation => self.delegate(index).await,
+            60..85 => self.revoke(index).await,
+            _ => self.release(index).await,
         }
     }
 
     /// Sends; the caller has noted the doubt, and takes it back when this returns.
     async fn send<T>(
         &mut self,
-        connection: &mut Connection,
         bytes: &[u8],
         what: &'static str,
         status: u16,
         read: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Result<Outcome<T>> {
-        let answer = connection.send(bytes).await?;
-        if answer.status == 503 {
+        let reply = self.line.send(bytes).await?;
+        if reply.status == 503 {
             self.ledger.refused += 1;
+            tokio::time::sleep(PAUSE).await;
+            if reply.is_in_doubt() {
+                return Err(Failure::Connection("the broker doesn't know".to_owned()));
+            }
             return Ok(Outcome::Refused);
         }
-        if answer.status != status {
-            return Err(answer.unexpected(what));
+        if reply.status != status {
+            return Err(reply.unexpected(what));
         }
-        let read = read(answer.body).ok_or_else(|| answer.unexpected(what))?;
+        let read = read(&reply.body).ok_or_else(|| reply.unexpected(what))?;
         self.ledger.confirmed += 1;
         Ok(Outcome::Confirmed(read))
     }
 
-    async fn launch(&mut self, connection: &mut Connection) -> Result<Option<String>> {
+    async fn launch(&mut self) -> Result<Option<String>> {
         let bytes = match &self.access.app {
             Some(app) if self.random.bool() => {
                 let body =
@@ -137,7 +158,7 @@ impl Client {
         };
         self.ledger.launches_in_doubt += 1;
         let read = |body: &[u8]| serde_json::from_slice::<LaunchTokenResponse>(body).ok();
-        let outcome = self.send(connection, &bytes, "launch token", 201, read).await?;
+        let outcome = self.send(&bytes, "launch token", 201, read).await?;
         self.ledger.launches_in_doubt -= 1;
         Ok(match outcome {
             Outcome::Confirmed(made) => {
@@ -148,16 +169,20 @@ impl Client {
         })
     }
 
-    async fn register(&mut self, connection: &mut Connection) -> Result<()> {
+    async fn register(&mut self) -> Result<()> {
         let single = if self.random.bool() {
-            let Some(launch) = self.launch(connection).await? else {
+            let Some(launch) = self.launch().await? else {
                 return Ok(());
             };
             Some(launch)
         } else {
             None
         };
-        let nonce = challenge(connection).await?;
+        let nonce = self.line.send(&request("GET", "/v1/challenge", "", "")).await?;
+        if nonce.status == 503 {
+            return Ok(());
+        }
+        let nonce = nonce.expect::<ChallengeResponse>("challenge", 200)?.nonce;
         let launch = single.as_ref().unwrap_or(&self.access.launch);
         let bytes = request(
             "POST",
@@ -167,7 +192,7 @@ impl Client {
         );
         self.ledger.registrations_in_doubt += 1;
         let read = |body: &[u8]| serde_json::from_slice::<RegisterResponse>(body).ok();
-        let outcome = self.send(connection, &bytes, "register", 200, read).await?;
+        let outcome = self.send(&bytes, "register", 200, read).await?;
         self.ledger.registrations_in_doubt -= 1;
         if let Outcome::Confirmed(registered) = outcome {
             let token = registered.access_token.expose().to_owned();
@@ -189,11 +214,11 @@ impl Client {
         Ok(agent)
     }
 
-    async fn renew(&mut self, connection: &mut Connection, index: usize) -> Result<()> {
+    async fn renew(&mut self, index: usize) -> Result<()> {
         let token = self.begin(index, Doubt::Renewal)?.token.clone();
         let read = |body: &[u8]| serde_json::from_slice::<RenewResponse>(body).ok();
         let bytes = request("POST", "/v1/token/renew", &token, "");
-        let outcome = self.send(connection, &bytes, "renew", 200, read).await?;
+        let outcome = self.send(&bytes, "renew", 200, read).await?;
         let agent = self.agent(index)?;
         agent.doubt = None;
         if let Outcome::Confirmed(renewed) = outcome {
@@ -204,7 +229,7 @@ impl Client {
         Ok(())
     }
 
-    async fn delegate(&mut self, connection: &mut Connection, index: usize) -> Result<()> {
+    async fn delegate(&mut self, index: usize) -> Result<()> {
         let agent = self.begin(index, Doubt::Delegation)?;
         let body = format!(
             r#"{{"delegate_to":"{}","scope":["{SCOPE}"],"ttl":{AGENT_TTL}}}"#,
@@ -212,7 +237,7 @@ impl Client {
         );
         let bytes = request("POST", "/v1/delegate", &agent.token, &body);
         let read = |body: &[u8]| serde_json::from_slice::<Delegated>(body).ok();
-        let outcome = self.send(connection, &bytes, "delegate", 200, read).await?;
+        let outcome = self.send(&bytes, "delegate", 200, read).await?;
         let agent = self.agent(index)?;
         agent.doubt = None;
         if let Outcome::Confirmed(delegated) = outcome {
@@ -221,10 +246,10 @@ impl Client {
         Ok(())
     }
 
-    async fn release(&mut self, connection: &mut Connection, index: usize) -> Result<()> {
+    async fn release(&mut self, index: usize) -> Result<()> {
         let agent = self.begin(index, Doubt::Release)?;
         let bytes = request("POST", "/v1/token/release", &agent.token, "");
-        let outcome = self.send(connection, &bytes, "release", 204, |_| Some(())).await?;
+        let outcome = self.send(&bytes, "release", 204, |_| Some(())).await?;
         let agent = self.agent(index)?;
         agent.doubt = None;
         if let Outcome::Confirmed(()) = outcome {
@@ -233,14 +258,14 @@ impl Client {
         Ok(())
     }
 
-    async fn revoke(&mut self, connection: &mut Connection, index: usize) -> Result<()> {
+    async fn revoke(&mut self, index: usize) -> Result<()> {
         let admin = self.access.admin.clone();
         let agent = self.begin(index, Doubt::Revocation)?;
         let jti = String::from(claims(&agent.token)?.jti);
         agent.revoked = Some(jti.clone());
         let body = format!(r#"{{"level":"token","target":"{jti}"}}"#);
         let bytes = request("POST", "/v1/revoke", &admin, &body);
-        let outcome = self.send(connection, &bytes, "revoke", 200, |_| Some(())).await?;
+        let outcome = self.send(&bytes, "revoke", 200, |_| Some(())).await?;
         let agent = self.agent(index)?;
         agent.doubt = None;
         match outcome {

@@ -1,5 +1,9 @@
 //! What the broker has confirmed to one client, and what was under way when it died.
 
+use std::time::Duration;
+
+use crate::line::Counts;
+
 /// How an agent's authority ended, as confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -90,9 +94,19 @@ pub struct Ledger {
     pub confirmed: u64,
     /// Answers 503: nothing changed, says the contract.
     pub refused: u64,
+    /// Connections that broke under a request.
+    pub broken: u64,
+    /// What the slowest answer took.
+    pub slowest: Duration,
 }
 
 impl Ledger {
+    /// Takes down what a client has heard.
+    pub fn heard(&mut self, counts: Counts) {
+        self.broken += counts.broken;
+        self.slowest = self.slowest.max(counts.slowest);
+    }
+
     /// Operations that were under way when the broker died, and are not settled yet; registrations and launch tokens
     /// never are.
     pub fn in_doubt(&self) -> u64 {

@@ -10,6 +10,7 @@
 pub mod check;
 pub mod client;
 pub mod ledger;
+pub mod line;
 pub mod program;
 pub mod random;
 pub mod restore;

@@ -1,6 +1,7 @@
 //! The rounds, and the proof that the check can fail.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_testkit::load::agent;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::check::{Findings, Which, check};
 use crate::client::{AGENT_TTL, Access, Client};
 use crate::ledger::Ledger;
+use crate::line::Manner;
 use crate::random::seeded;
 use crate::tamper::{TAMPERS, Tamper};
 use crate::trail::Trail;
@@ -27,7 +29,7 @@ const SHOWN: usize = 20;
 /// Purpose of the generator that chooses the moments.
 const MOMENTS: u64 = u64::MAX;
 /// The finding when the broker itself refuses the store.
-pub(super) const NOT_OPEN: &str = "the broker did not open the store";
+pub const NOT_OPEN: &str = "the broker did not open the store";
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -173,6 +175,7 @@ impl Summary {
         let findings = Findings {
             texts: texts.iter().take(SHOWN).cloned().collect(),
             count: texts.len(),
+            ..Findings::default()
         };
         self.count(&findings, progress);
     }
@@ -259,11 +262,14 @@ impl Run {
         let mut connection = Connection::open(broker.address).await?;
         let probe = connection.send(&request("POST", "/v1/delegate", "", "{}")).await?;
         let access = Access {
-            address: broker.address,
+            addresses: vec![broker.address],
+            manner: Manner::Ends,
+            stop: Arc::default(),
             admin: self.admin.clone(),
             app: self.app.clone(),
             launch: self.launch.clone(),
             delegation: probe.status != 404,
+            only_new: false,
         };
         let mut clients = Vec::new();
         for (number, ledger) in std::mem::take(&mut self.ledgers).into_iter().enumerate() {

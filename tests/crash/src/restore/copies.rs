@@ -1,23 +1,18 @@
 //! Copies made under load: what a broker makes of them.
 
-use agentwrit_protocol::wire::ValidateResponse;
-use agentwrit_testkit::Keys;
-use agentwrit_testkit::load::agent::{self, challenge, registration, validation};
+use agentwrit_testkit::load::agent;
 use agentwrit_testkit::load::failure::{Failure, Result};
 use agentwrit_testkit::load::http::{Connection, request};
 use agentwrit_testkit::load::process::Broker;
 
+use super::after::{Before, new_agents};
 use super::{backup, put_back};
-use crate::client::AGENT_TTL;
-use crate::ledger::Ledger;
 use crate::run::{Options, Progress, Run, Summary, copy_folder};
 use crate::trail::Trail;
 
 /// Events that the broker writes before it is copied, and after it in the cases where it goes on.
 const BEFORE: u64 = 400;
 const AFTER: u64 = 3_000;
-/// Agents that register afterwards.
-const NEW: usize = 40;
 const COPY: &str = "copy.db";
 
 /// How a copy comes to be the store.
@@ -96,7 +91,8 @@ async fn one(options: &Options, case: &Case, progress: Progress<'_>) -> Result<V
     ));
     let mut findings = Vec::new();
     let mut connection = Connection::open(broker.address).await?;
-    nothing_counts(&mut connection, &run, &mut findings).await?;
+    let held = Before::of(run.admin(), run.launch(), run.ledgers());
+    held.counts_nowhere(&mut connection, &mut findings).await?;
     let admin = agent::login(&mut connection).await?;
     new_agents(&mut connection, &admin, &mut findings).await?;
     let mut trail = Trail::default();
@@ -129,71 +125,6 @@ async fn original_trail(run: &Run, options: &Options) -> Result<Trail> {
         Some(text) => Err(Failure::Broker(format!("the trail of before: {text}"))),
         None => Ok(trail),
     }
-}
-
-/// No token and no launch token of before is good for anything.
-async fn nothing_counts(connection: &mut Connection, run: &Run, findings: &mut Vec<String>) -> Result<()> {
-    let of_agents = run.ledgers().iter().flat_map(|ledger: &Ledger| &ledger.agents);
-    let mut tokens = vec![run.admin().to_owned()];
-    let (mut launches, mut current) = (vec![run.launch().to_owned()], Vec::new());
-    for agent in of_agents {
-        tokens.push(agent.token.clone());
-        tokens.extend(agent.replaced.iter().chain(&agent.delegated).cloned());
-        launches.extend(agent.launch.clone());
-        current.extend(agent.lives().then(|| agent.token.clone()));
-    }
-    if tokens.len() < 100 || launches.len() < 10 || current.len() < 10 {
-        findings.push(format!(
-            "too few to prove anything: {} tokens, {} launch tokens",
-            tokens.len(),
-            launches.len()
-        ));
-    }
-    for token in tokens.iter().filter(|token| !token.is_empty()) {
-        let answer: ValidateResponse = connection.send(&validation(token)).await?.expect("validate", 200)?;
-        if answer.valid {
-            findings.push("a token of before stands".to_owned());
-        }
-    }
-    for token in &current {
-        let status = connection
-            .send(&request("POST", "/v1/token/renew", token, ""))
-            .await?
-            .status;
-        if status != 401 {
-            findings.push(format!("a token of before is renewed: {status}"));
-        }
-    }
-    let keys = Keys::default();
-    for launch in &launches {
-        let nonce = challenge(connection).await?;
-        let body = registration(&keys, launch, &nonce, "task-again");
-        let status = connection
-            .send(&request("POST", "/v1/register", "", &body))
-            .await?
-            .status;
-        if status != 401 {
-            findings.push(format!("a launch token of before is good: {status}"));
-        }
-    }
-    Ok(())
-}
-
-async fn new_agents(connection: &mut Connection, admin: &str, findings: &mut Vec<String>) -> Result<()> {
-    let launch = agent::launch(connection, admin, false, AGENT_TTL).await?;
-    for number in 0..NEW {
-        let keys = Keys::numbered(u64::try_from(number).unwrap_or_default());
-        let registered = agent::register(connection, &keys, &launch, "task-new").await?;
-        let token = registered.access_token.expose();
-        let renewed = connection
-            .send(&request("POST", "/v1/token/renew", token, ""))
-            .await?
-            .status;
-        if renewed != 200 {
-            findings.push(format!("a new agent's token is not renewed: {renewed}"));
-        }
-    }
-    Ok(())
 }
 
 /// The chain is whole, is the copy's up to its last event, and goes on with the event that tells of the restore.

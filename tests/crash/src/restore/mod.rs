@@ -1,5 +1,6 @@
 //! A backup under load, put back after kill -9: nobody's authority of before comes back, and everybody gets a new one.
 
+pub mod after;
 mod agents;
 mod cluster;
 mod copies;
