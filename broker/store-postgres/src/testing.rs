@@ -92,7 +92,23 @@ fn command(program: &Path, user: Option<(u32, u32)>) -> Command {
 impl Server {
     /// Makes a data folder and starts a server on it, which listens on a socket in it.
     pub fn start(durability: Durability) -> Self {
-        let mut server = Self::make(durability);
+        let mut server = Self::make(durability, Path::new("/tmp"), &[]);
+        server.run();
+        server
+    }
+
+    /// The same with its data in a new folder of this one, its write-ahead log in another, and these settings.
+    pub fn start_on(data: &Path, wal: &Path, settings: &[&str]) -> Self {
+        let wal = wal.join("wal");
+        std::fs::create_dir(&wal).unwrap();
+        if let Some((user, group)) = unprivileged() {
+            chown(&wal, Some(user), Some(group)).unwrap();
+        }
+        let wal = format!("--waldir={}", wal.display());
+        let mut server = Self::make(Durability::Kept, data, &[&wal, "--wal-segsize=1"]);
+        server
+            .arguments
+            .extend(settings.iter().map(|setting| (*setting).to_owned()));
         server.run();
         server
     }
@@ -100,7 +116,7 @@ impl Server {
     /// The same, and by TLS on 127.0.0.1 for whoever has a certificate of this authority with the role's name: PEM files of
     /// the server's certificate, its key, and the authority.
     pub fn start_with_tls(certificate: &Path, key: &Path, ca: &Path) -> Self {
-        let mut server = Self::make(Durability::Fast);
+        let mut server = Self::make(Durability::Fast, Path::new("/tmp"), &[]);
         server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         for (from, name) in [(certificate, "tls.crt"), (key, "tls.key"), (ca, "tls.ca")] {
             let to = server.folder.join("data").join(name);
@@ -123,8 +139,8 @@ impl Server {
         server
     }
 
-    fn make(durability: Durability) -> Self {
-        let temporary = tempfile::Builder::new().prefix("aw-pg-").tempdir_in("/tmp").unwrap();
+    fn make(durability: Durability, parent: &Path, options: &[&str]) -> Self {
+        let temporary = tempfile::Builder::new().prefix("aw-pg-").tempdir_in(parent).unwrap();
         let folder = temporary.path().to_owned();
         let user = unprivileged();
         if let Some((user, group)) = user {
@@ -140,6 +156,7 @@ impl Server {
                 "-D",
             ])
             .arg(folder.join("data"))
+            .args(options)
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -192,6 +209,27 @@ impl Server {
     /// The server's log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Whether it answers.
+    pub fn answers(&self) -> bool {
+        let asked = self.program("pg_isready").args(["-q"]).status();
+        asked.unwrap().success()
+    }
+
+    /// One of PostgreSQL's programs, which reaches the server as the owner of all.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = command(&programs().join(name), unprivileged());
+        command
+            .env("PGHOST", &self.folder)
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "owner");
+        command
+    }
+
+    /// Its folder: that of the socket, and of `data`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Asks until it answers: there is no event to wait for.
