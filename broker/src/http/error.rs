@@ -11,6 +11,8 @@ use crate::service::error::{Internal, RateLimited};
 
 /// What every refusal is (RFC 9457).
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+/// Of a commit whose answer was lost, when the store can't be asked.
+const NOT_KNOWN: &str = "the store is unavailable; whether this was done is not known";
 
 /// What a handler refuses with; the problem layer adds path and request id.
 #[derive(Debug, Clone)]
@@ -126,6 +128,9 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Unknown) {
+            return Self::new(ErrorCode::Unavailable, NOT_KNOWN).retry_after(1);
+        }
         let cause = match error {
             StoreError::Clock => Some("the broker's clock is wrong, see /readyz"),
             StoreError::SigningKey => Some("the broker holds no key that may sign tokens, see /readyz"),

@@ -10,6 +10,7 @@ use agentwrit_trail::{Links, log_checkpoint};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::answers::{done_but, refuse, unknown};
 use crate::ends::{begun_epoch, compared, sign_off};
 use crate::error::{Trouble, lost};
 use crate::indexes::Indexes;
@@ -74,6 +75,11 @@ impl Committer {
         loop {
             let message = if next.is_some() {
                 next.take()
+            } else if self.opened.is_none()
+                && let Ok(waiting) = self.queue.try_recv()
+            {
+                // Before the next try, which may take long: these need not wait for it.
+                Some(waiting)
             } else {
                 tokio::select! {
                     biased;
@@ -226,13 +232,17 @@ impl Committer {
         let committed = tokio::time::timeout(LOOKING, looking).await;
         tracing::info!(target: "STORE", component = "Commit", batch = self.number, committed = ?committed.as_ref().ok(),
             "looked for a commit whose answer was lost");
-        if committed == Ok(true) {
-            let types: Vec<&str> = types.iter().map(String::as_str).collect();
-            self.shared.observer.audited(&types);
-            done_but(jobs, refused);
-        } else {
-            let last = jobs.len().saturating_sub(1);
-            refuse(jobs, last, error);
+        match committed {
+            Ok(true) => {
+                let types: Vec<&str> = types.iter().map(String::as_str).collect();
+                self.shared.observer.audited(&types);
+                done_but(jobs, refused);
+            }
+            Ok(false) => {
+                let last = jobs.len().saturating_sub(1);
+                refuse(jobs, last, error);
+            }
+            Err(_) => unknown(jobs),
         }
     }
 
@@ -353,26 +363,6 @@ impl Committer {
         if done.send(signed).is_err() {
             tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
         }
-    }
-}
-
-/// Answers jobs of a batch that was committed, but for those that there was no status index for.
-fn done_but(jobs: Vec<Box<dyn Job>>, refused: &[usize]) {
-    for (index, job) in jobs.into_iter().enumerate() {
-        job.finish(if refused.contains(&index) {
-            Err(StoreError::StatusListsFull)
-        } else {
-            Ok(())
-        });
-    }
-}
-
-/// Answers jobs of a batch that was rolled back: the culprit hears why.
-fn refuse(jobs: Vec<Box<dyn Job>>, culprit: usize, error: StoreError) {
-    let mut error = Some(error);
-    for (index, job) in jobs.into_iter().enumerate() {
-        let mine = if index == culprit { error.take() } else { None };
-        job.finish(Err(mine.unwrap_or(StoreError::RolledBack)));
     }
 }
 

@@ -22,6 +22,7 @@
 //! Limits of rate are of a process.
 #![deny(missing_docs)]
 
+mod answers;
 mod audit;
 mod committer;
 mod connector;

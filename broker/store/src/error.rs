@@ -103,6 +103,9 @@ pub enum StoreError {
     /// Another command of the same batch failed, and the batch was rolled back.
     #[error("the batch was rolled back")]
     RolledBack,
+    /// The answer to the COMMIT was lost, and the store can't be asked whether it happened.
+    #[error("it isn't known whether the batch was committed")]
+    Unknown,
     /// The store isn't open; the broker retries each second.
     #[error("the store is not open")]
     NotOpen,
@@ -147,6 +150,7 @@ impl StoreError {
             Self::SigningKey => "signing_key",
             Self::DiskFull => "disk_full",
             Self::RolledBack => "rolled_back",
+            Self::Unknown => "unknown",
             Self::NotOpen => "not_open",
             Self::AuditFull => "audit_full",
             Self::StatusListsFull => "status_lists_full",
