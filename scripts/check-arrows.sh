@@ -34,6 +34,7 @@ declare -A ALLOWED=(
   [agentwrit-bench]="agentwrit-protocol agentwrit-testkit"
   [agentwrit-crash]="agentwrit-protocol agentwrit-testkit"
   [agentwrit-model]=""
+  [agentwrit-faults]="agentwrit-protocol agentwrit-crash agentwrit-store-postgres agentwrit-testkit"
   [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-json agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )

@@ -35,7 +35,7 @@ stage() {
 # Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
 count() {
   awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
-    /^(lint|generate|mutants|crash|restore|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
+    /^(lint|generate|mutants|crash|restore|faults|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
     END {printf "%d %d\n", p, f}' "$1"
 }
 
@@ -54,6 +54,7 @@ crash() {
   local status=0
   scripts/crash.sh || status=$?
   scripts/restore.sh --short || status=$?
+  scripts/faults.sh all --short --without-feed || status=$?
   return "$status"
 }
 
