@@ -11,6 +11,7 @@ use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::{Clock, Entropy};
+use agentwrit_store::Declared;
 use tempfile::TempDir;
 
 use crate::broker::Broker;
@@ -33,6 +34,8 @@ pub struct Setup {
     pub accept_clock: bool,
     /// As with the flag `--restored`.
     pub restored: bool,
+    /// As with the flag `--adopt-installation`; for one start.
+    pub adopt_installation: bool,
     /// How many status indexes there are.
     pub status_lists: Bounds,
 }
@@ -54,6 +57,7 @@ impl Setup {
             cluster: None,
             accept_clock: false,
             restored: false,
+            adopt_installation: false,
             status_lists: Bounds::default(),
         };
         setup.set(&[
@@ -97,8 +101,11 @@ impl Setup {
     /// The configuration that follows from the settings.
     pub fn config(&self) -> Config {
         let mut config = Config::load(&|name| self.settings.get(name).cloned()).unwrap();
-        config.restored = self.restored;
-        config.accept_clock = self.accept_clock;
+        config.declared = Declared {
+            restored: self.restored,
+            accept_clock: self.accept_clock,
+            adopt_installation: self.adopt_installation,
+        };
         // bcrypt's smallest: what is slow on purpose would only be slow here.
         config.secret_cost = 4;
         config

@@ -78,6 +78,7 @@ impl World {
             key_is_new: true,
             max_ttl: Ttl::ZERO,
             retention: policy.clone(),
+            installation: agentwrit_store::Installation::default(),
             declared: Declared::default(),
         };
         let store = Store::new(SqliteStore::open(options, surroundings).await.unwrap());

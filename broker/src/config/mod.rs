@@ -16,7 +16,7 @@ use agentwrit_protocol::Ttl;
 use agentwrit_protocol::apps::LONGEST_TTL;
 use agentwrit_protocol::signing_keys::KeyTimes;
 use agentwrit_server::tls::TlsFiles;
-use agentwrit_store::{Retention, StoreLocation};
+use agentwrit_store::{Declared, Installation, Retention, StoreLocation};
 use agentwrit_store_postgres::Settings;
 use agentwrit_tokens::key_source::KeySource;
 
@@ -68,8 +68,10 @@ pub struct Config {
     pub app_token_ttl: Ttl,
     /// bcrypt cost of apps' secrets; no setting, but tests take a lower one.
     pub secret_cost: u32,
-    /// A flag and no setting: the wall clock is right, although the store has seen a later time.
-    pub accept_clock: bool,
+    /// What a person says at this start: flags and no settings.
+    pub declared: Declared,
+    /// Whose brokers these are; `None` is not compared.
+    pub installation: Option<String>,
     /// `iss`; empty = not enforced.
     pub issuer: String,
     /// `aud`; empty = none.
@@ -86,8 +88,6 @@ pub struct Config {
     pub store_required: bool,
     /// File with the store's mark.
     pub store_mark: PathBuf,
-    /// The store was put back from a copy; no setting, but the flag `--restored`.
-    pub restored: bool,
     /// How long the audit trail is kept.
     pub retention: Retention,
     /// Print a launch token and an admin token at start.
@@ -156,6 +156,20 @@ impl Config {
     /// When the settings name no store that this broker has.
     pub fn store_alone(env: &dyn Fn(&str) -> Option<String>) -> Result<StorePlace, Vec<String>> {
         parse::store(env)
+    }
+
+    /// The same with what a person says at this start.
+    #[must_use]
+    pub fn declared(self, declared: Declared) -> Self {
+        Self { declared, ..self }
+    }
+
+    /// Whose brokers these are, for the store.
+    pub(crate) fn owner(&self) -> Installation {
+        Installation {
+            name: self.installation.clone(),
+            trust_domain: self.trust_domain.clone(),
+        }
     }
 
     /// What the rates and caps are made of.

@@ -9,7 +9,7 @@ use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::spiffe::check_trust_domain;
 use agentwrit_protocol::{Sensitive, Ttl};
 use agentwrit_server::tls::TlsFiles;
-use agentwrit_store::{Retention, StoreLocation, WhenFull};
+use agentwrit_store::{Declared, Retention, StoreLocation, WhenFull};
 use agentwrit_store_postgres::Settings;
 use agentwrit_tokens::key_source::KeySource;
 
@@ -19,6 +19,8 @@ use super::{
     AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource, StorePlace,
 };
 
+/// A namespace, a slash and the name of a release have 117.
+const LONGEST_INSTALLATION: usize = 128;
 /// bcrypt cost of the secrets of apps: no setting.
 const APP_COST: u32 = 12;
 
@@ -122,6 +124,18 @@ impl Reader<'_> {
             }),
             None => AdminAuth::Off,
         }
+    }
+
+    fn installation(&mut self) -> Option<String> {
+        let name = self.text(&set::INSTALLATION)?;
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+        if name.len() > LONGEST_INSTALLATION || !name.chars().all(is_fit) {
+            self.fail(format!(
+                "AA_INSTALLATION={name:?} must be at most {LONGEST_INSTALLATION} letters, digits, '.', '_', '-' and '/', \
+                 such as agentwrit-system/agentwrit"
+            ));
+        }
+        Some(name)
     }
 
     fn listen(&mut self) -> SocketAddr {
@@ -266,6 +280,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     });
     let trust_domain = reader.text_or_default(&set::TRUST_DOMAIN);
     reader.keep(check_trust_domain(&trust_domain).map_err(|error| format!("AA_TRUST_DOMAIN: {error}")));
+    let installation = reader.installation();
     let given_ttl = reader.number(&set::DEFAULT_TTL);
     let default_ttl = Ttl::seconds(match given_ttl {
         0 => set::DEFAULT_TTL.default.parse().unwrap_or_default(),
@@ -292,7 +307,8 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         admin_token_ttl: reader.life(&set::ADMIN_TOKEN_TTL, default_ttl),
         app_token_ttl: reader.life(&set::APP_TOKEN_TTL, default_ttl),
         secret_cost: APP_COST,
-        accept_clock: false,
+        declared: Declared::default(),
+        installation,
         issuer: reader.text_or_default(&set::ISSUER),
         audience: reader.text_or_default(&set::AUDIENCE),
         signing_keys,
@@ -301,7 +317,6 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         store: reader.store(),
         store_required: reader.flag(&set::STORE_REQUIRED),
         store_mark,
-        restored: false,
         retention: reader.retention(),
         seed_tokens: reader.text_or_default(&set::SEED_TOKENS) == "true",
         tls: reader.tls(),

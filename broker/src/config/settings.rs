@@ -175,6 +175,9 @@ settings! {
     STORE_MARK = "AA_STORE_MARK", Text, "AA_SIGNING_KEY_PATH with .mark at its end", "/mark/store.mark",
         "file that remembers where the store stood, so that a store put back from a copy is noticed; not in the \
          store's folder";
+    INSTALLATION = "AA_INSTALLATION", Text, "", "agentwrit-system/agentwrit",
+        "whose store it is, namespace/release with the chart: noted in the store at the first start with it, and a store of \
+         another is refused; empty: not compared";
     AUDIT_RETENTION_DAYS = "AA_AUDIT_RETENTION_DAYS", Days, "0", "90",
         "days that an audit event is kept, up to 36500; 0 = for ever";
     AUDIT_MAX_BYTES = "AA_AUDIT_MAX_BYTES", Bytes, "0", "1073741824",
@@ -217,12 +220,14 @@ settings! {
 pub fn help() -> String {
     let mut text = String::from(
         "agentwrit-broker: issues short-lived, scoped, revocable tokens to agents\n\n\
-         Usage: agentwrit-broker [--restored | --accept-clock | --help | --version]\n       \
+         Usage: agentwrit-broker [--restored | --accept-clock | --adopt-installation | --help | --version]\n       \
          agentwrit-broker backup [--json] FILE\n\n\
          --restored: the store was put back from a copy; all tokens of before are refused, and people revoke again\n\
          what they revoked since the copy was made. For one start, after each restore.\n\
          --accept-clock: the wall clock is right although the store has seen a later time. A new epoch begins, and all\n\
          tokens of before are refused. It changes nothing while the clock is not behind the store.\n\
+         --adopt-installation: the store of another AA_INSTALLATION or AA_TRUST_DOMAIN has moved here. For one start; it\n\
+         changes nothing on a store that is this installation's.\n\
          backup: copies the store into a new file, also while the broker runs; agentwrit-broker backup --help.\n\n\
          Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n",
     );

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use agentwrit_store::Declared;
+
 use crate::config::help;
 
 const VERSION: &str = concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION"));
@@ -37,12 +39,7 @@ To put it back: docs/backup.md";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
     /// Be a broker.
-    Serve {
-        /// The store was put back from a copy.
-        restored: bool,
-        /// The wall clock is right.
-        accept_clock: bool,
-    },
+    Serve(Declared),
     /// Copy the store.
     Backup(BackupTask),
     /// Say this.
@@ -67,17 +64,18 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
     if arguments.next_if(|first| first == "backup").is_some() {
         return backup(arguments);
     }
-    let (mut restored, mut accept_clock) = (false, false);
+    let mut declared = Declared::default();
     for argument in arguments {
         match argument.to_str() {
-            Some("--restored") => restored = true,
-            Some("--accept-clock") => accept_clock = true,
+            Some("--restored") => declared.restored = true,
+            Some("--accept-clock") => declared.accept_clock = true,
+            Some("--adopt-installation") => declared.adopt_installation = true,
             Some("--help" | "-h") => return Ok(Task::Say(help())),
             Some("--version" | "-V") => return Ok(Task::Say(VERSION.to_owned())),
             _ => return Err(format!("unknown argument {:?}: {SEE}", argument.to_string_lossy())),
         }
     }
-    Ok(Task::Serve { restored, accept_clock })
+    Ok(Task::Serve(declared))
 }
 
 fn backup(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
@@ -119,11 +117,24 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_has_two_flags() {
-        let serve = |restored, accept_clock| Ok(Task::Serve { restored, accept_clock });
+    fn a_broker_has_three_flags() {
+        let serve = |restored, accept_clock| {
+            Ok(Task::Serve(Declared {
+                restored,
+                accept_clock,
+                adopt_installation: false,
+            }))
+        };
         assert_eq!(parsed(&[]), serve(false, false));
         assert_eq!(parsed(&["--restored"]), serve(true, false));
         assert_eq!(parsed(&["--accept-clock", "--restored"]), serve(true, true));
+        assert_eq!(
+            parsed(&["--adopt-installation"]),
+            Ok(Task::Serve(Declared {
+                adopt_installation: true,
+                ..Declared::default()
+            }))
+        );
         for wrong in [&["--nonsense"][..], &["--restored", "backup"], &["restore"], &[""]] {
             let text = parsed(wrong).unwrap_err();
             assert!(text.contains("unknown argument") && text.contains("--help"), "{text}");

@@ -10,7 +10,7 @@ use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, EntropyError, JudgingClock, SteeredClock};
 use agentwrit_retention::AuditRetention;
 use agentwrit_server::Source;
-use agentwrit_store::{Declared, Store, StoreError};
+use agentwrit_store::{Store, StoreError};
 use agentwrit_store_postgres::{PostgresStore, Settings};
 use agentwrit_store_sqlite::SqliteStore;
 use agentwrit_tokens::key_set::{KeySet, KeySnapshot};
@@ -173,10 +173,8 @@ async fn open_store(
     key_is_new: bool,
     surroundings: agentwrit_store::Surroundings,
 ) -> Result<Store, StoreError> {
-    let declared = Declared {
-        restored: config.restored,
-        accept_clock: config.accept_clock,
-    };
+    let declared = config.declared;
+    let installation = config.owner();
     match &config.store {
         StorePlace::Embedded(location) => {
             let options = agentwrit_store_sqlite::OpenOptions {
@@ -187,6 +185,7 @@ async fn open_store(
                 key_is_new,
                 max_ttl: config.max_ttl,
                 retention: config.retention.clone(),
+                installation,
                 declared,
             };
             Ok(Store::new(SqliteStore::open(options, surroundings).await?))
@@ -198,6 +197,7 @@ async fn open_store(
                 key_is_new,
                 max_ttl: config.max_ttl,
                 retention: config.retention.clone(),
+                installation,
                 declared,
             };
             Ok(Store::new(PostgresStore::open(options, surroundings).await?))

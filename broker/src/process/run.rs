@@ -13,7 +13,7 @@ use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::wire::WIRE_VERSION;
 use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
-use agentwrit_store::{StoreError, StoreLocation};
+use agentwrit_store::{Declared, StoreError, StoreLocation};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::{self, BackupTask, Task};
@@ -30,6 +30,9 @@ const LAST_THREADS: Duration = Duration::from_secs(1);
 
 const NOTHING_RESTORED: &str =
     "--restored says that the store's file was put back from a copy, but AA_DB_PATH is empty: there is no file";
+
+const NOTHING_ADOPTED: &str =
+    "--adopt-installation says that the store has moved here, but AA_DB_PATH is empty: there is none";
 
 /// Why the broker ended without a signal.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +76,7 @@ fn environment(name: &str) -> Option<String> {
 /// The whole program.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match arguments::parse(arguments) {
-        Ok(Task::Serve { restored, accept_clock }) => serve(restored, accept_clock),
+        Ok(Task::Serve(declared)) => serve(declared),
         Ok(Task::Backup(task)) => copy(&task),
         Ok(Task::Say(text)) => {
             say(std::io::stdout(), &text);
@@ -86,16 +89,21 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(restored: bool, accept_clock: bool) -> ExitCode {
+fn serve(declared: Declared) -> ExitCode {
     match Config::load(&environment) {
-        Ok(config) if restored && matches!(config.store, StorePlace::Embedded(StoreLocation::Memory)) => {
-            fatal(&[NOTHING_RESTORED.to_owned()])
+        Ok(config) if matches!(config.store, StorePlace::Embedded(StoreLocation::Memory)) => {
+            let nothing = [
+                declared.restored.then_some(NOTHING_RESTORED),
+                declared.adopt_installation.then_some(NOTHING_ADOPTED),
+            ];
+            let failures: Vec<String> = nothing.into_iter().flatten().map(str::to_owned).collect();
+            if failures.is_empty() {
+                logged(config.declared(declared))
+            } else {
+                fatal(&failures)
+            }
         }
-        Ok(config) => logged(Config {
-            accept_clock,
-            restored,
-            ..config
-        }),
+        Ok(config) => logged(config.declared(declared)),
         Err(failures) => fatal(&failures),
     }
 }

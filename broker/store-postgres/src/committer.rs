@@ -286,12 +286,14 @@ impl Committer {
                 self.reopen().await;
             }
             Some(_) => keep_mark(&self.shared).await,
-            None => self.reopen().await,
+            None => {
+                self.reopen().await;
+            }
         }
     }
 
-    /// Opens the store, unless it can't be opened now.
-    pub(crate) async fn reopen(&mut self) {
+    /// Opens the store; why it can't be opened now.
+    pub(crate) async fn reopen(&mut self) -> Option<StoreError> {
         match open(&self.shared, &self.id).await {
             Ok(opened) => {
                 let failures = self.outage.over();
@@ -299,8 +301,12 @@ impl Committer {
                     tracing::info!(target: "STORE", component = "InitDB", failures, "store open again");
                 }
                 self.opened = Some(opened);
+                None
             }
-            Err(error) => self.away(&error),
+            Err(error) => {
+                self.away(&error);
+                Some(error)
+            }
         }
     }
 

@@ -51,7 +51,8 @@ impl PostgresStore {
     /// Opens a store. One that can't open is tried again each second; [`StoreBackend::failure`] says why meanwhile.
     ///
     /// # Errors
-    /// When there is no randomness for the committer's name, or no pool can be made.
+    /// [`StoreError::OtherInstallation`] when it is another's; when there is no randomness for the committer's name, or no
+    /// pool can be made.
     pub async fn open(options: OpenOptions, surroundings: Surroundings) -> Result<Self> {
         let shared = Arc::new(Shared::new(options, surroundings));
         let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
@@ -59,7 +60,9 @@ impl PostgresStore {
         // As random as an epoch.
         let id = new_epoch(shared.entropy.as_ref())?;
         let mut committer = Committer::new(id, waiting, Arc::clone(&shared));
-        committer.reopen().await;
+        if let Some(error @ StoreError::OtherInstallation { .. }) = committer.reopen().await {
+            return Err(error);
+        }
         let watched = Arc::clone(&shared);
         tokio::spawn(async move {
             // Its panic closes the queue: every command is refused, and liveness says so.

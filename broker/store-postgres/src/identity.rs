@@ -8,8 +8,8 @@ use agentwrit_protocol::{Clock, Times, UnixSeconds};
 use agentwrit_store::session::AT_ONCE;
 use agentwrit_store::{EventDraft, MetaKey, Result};
 use agentwrit_trail::{
-    ChainHead, Identity, Links, UnusedSecond, accept_clock, epochs_in, longer_ttl, new_epoch, seal, unused_second,
-    with_epoch,
+    ChainHead, Claim, Identity, Links, Owner, UnusedSecond, accept_clock, epochs_in, longer_ttl, new_epoch, seal,
+    unused_second, with_epoch,
 };
 
 use crate::audit::events::append;
@@ -54,11 +54,25 @@ async fn end_the_future(link: &mut Link<'_>, times: Times, min_iat: UnixSeconds)
     link.send(OPERATION, sql, values![AT_ONCE.get(), wall]).await
 }
 
-/// Reads epoch and `min_iat`, or begins an epoch: of a new store, or because a person accepts the wall clock, of which
-/// the trail tells.
+/// Whose the store is, and whether that is us; under the lock of the chain's head, so that of two installations that open
+/// an empty database at once one has it.
+///
+/// # Errors
+/// [`agentwrit_store::StoreError::OtherInstallation`] when it is another's.
+pub(crate) async fn claim(link: &mut Link<'_>, shared: &Shared) -> Result<Claim> {
+    let owner = Owner {
+        installation: facts::read(link, MetaKey::Installation).await?,
+        trust_domain: facts::read(link, MetaKey::TrustDomain).await?,
+    };
+    Claim::of(&owner, &shared.installation, shared.adopts.load(Ordering::SeqCst))
+}
+
+/// Reads epoch and `min_iat`, or begins an epoch: of a new store, or because a person accepts the wall clock. Takes the
+/// store for its installation, too; the trail tells of either.
 pub(crate) async fn read_or_begin_epoch(
     link: &mut Link<'_>,
     head: &ChainHead,
+    claim: &Claim,
     shared: &Shared,
 ) -> Result<(Identity, Option<Links>)> {
     let epoch = facts::read(link, MetaKey::Epoch).await?;
@@ -68,11 +82,17 @@ pub(crate) async fn read_or_begin_epoch(
     let min_iat = min_iat.map(UnixSeconds::new).unwrap_or_default();
     let asked = shared.accept_clock.load(Ordering::SeqCst);
     let accepted = asked.then(|| accept_clock(&shared.judging, min_iat)).flatten();
-    let mut links = None;
+    let mut events = Vec::new();
+    for (key, value) in &claim.writes {
+        facts::write(link, *key, value).await?;
+    }
+    if let Some(detail) = &claim.adopted {
+        events.push(EventDraft::success(EventType::InstallationAdopted, detail.clone()));
+    }
     let identity = match (known, accepted) {
         (Some((old, _)), Some(times)) => {
-            let (identity, told) = begin_epoch_of_accepted_clock(link, head, shared, &old, &times).await?;
-            links = Some(told);
+            let (identity, event) = begin_epoch_of_accepted_clock(link, shared, &old, &times).await?;
+            events.push(event);
             identity
         }
         (Some((epoch, text)), None) => Identity::in_use(epoch, Some(&text))?,
@@ -82,16 +102,20 @@ pub(crate) async fn read_or_begin_epoch(
     if let Some(longest) = longer_ttl(longest.as_deref(), shared.max_ttl) {
         facts::write(link, MetaKey::LongestTtl, &longest.to_string()).await?;
     }
+    let links = if events.is_empty() {
+        None
+    } else {
+        Some(append_events(link, head, shared, events).await?)
+    };
     Ok((identity, links))
 }
 
 async fn begin_epoch_of_accepted_clock(
     link: &mut Link<'_>,
-    head: &ChainHead,
     shared: &Shared,
     old: &str,
     times: &str,
-) -> Result<(Identity, Links)> {
+) -> Result<(Identity, EventDraft)> {
     let epoch = new_epoch(shared.entropy.as_ref())?;
     let min_iat = next_second(shared).await;
     remember_epoch(link, old).await?;
@@ -103,7 +127,6 @@ async fn begin_epoch_of_accepted_clock(
     end_the_future(link, now, min_iat).await?;
     let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
     let event = EventDraft::success(EventType::ClockAccepted, detail);
-    let links = append_event(link, head, shared, event).await?;
     tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
         "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
     let identity = Identity {
@@ -112,7 +135,7 @@ async fn begin_epoch_of_accepted_clock(
         fresh: true,
         made: false,
     };
-    Ok((identity, links))
+    Ok((identity, event))
 }
 
 async fn begin_first_epoch(link: &mut Link<'_>, shared: &Shared) -> Result<Identity> {
@@ -156,8 +179,18 @@ pub(crate) async fn append_event(
     shared: &Shared,
     event: EventDraft,
 ) -> Result<Links> {
+    append_events(link, head, shared, vec![event]).await
+}
+
+async fn append_events(
+    link: &mut Link<'_>,
+    head: &ChainHead,
+    shared: &Shared,
+    events: Vec<EventDraft>,
+) -> Result<Links> {
     let now = shared.clock.now();
-    let links = seal(head, vec![(now, event)], now, shared.terms())?;
+    let events = events.into_iter().map(|event| (now, event)).collect();
+    let links = seal(head, events, now, shared.terms())?;
     append(link, &links).await?;
     Ok(links)
 }

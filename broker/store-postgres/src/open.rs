@@ -14,7 +14,7 @@ use crate::connector::connect;
 use crate::error::{Operation, Trouble};
 use crate::facts;
 use crate::feed::{append_epoch, snapshot};
-use crate::identity::read_or_begin_epoch;
+use crate::identity::{claim, read_or_begin_epoch};
 use crate::indexes::Indexes;
 use crate::link::Link;
 use crate::restored::{begin_anew, judge, told};
@@ -123,6 +123,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
         view_seq,
         ..
     } = head::locked(link).await?;
+    let claim = claim(link, shared).await?;
     let mut indexes = Indexes::new(counts, shared.status_lists);
     shared.judging.load(facts::high_water(link).await?);
     shared.signer.learn(&signing_keys::all(link).await?);
@@ -133,7 +134,8 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     if let Some(epoch) = &known {
         found = finding(link, &head.mark(epoch.clone()), view_seq, shared).await?;
     }
-    let (identity, accepted) = read_or_begin_epoch(link, &head, shared).await?;
+    // Events of an accepted clock, or of an adopted store.
+    let (identity, accepted) = read_or_begin_epoch(link, &head, &claim, shared).await?;
     if let Some(links) = &accepted {
         head = links.head.clone();
         indexes.count(link, shared.judging.observe().passed()).await?;
@@ -166,6 +168,8 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
         shared.first.store(false, Ordering::SeqCst);
         *shared.status.made.write() = made;
     }
+    claim.tell();
+    shared.adopts.store(false, Ordering::SeqCst);
     shared.accept_clock.store(false, Ordering::SeqCst);
     shared.restored.store(false, Ordering::SeqCst);
     shared.matches.clear();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agentwrit_protocol::Ttl;
-use agentwrit_store::{Declared, Retention};
+use agentwrit_store::{Declared, Installation, Retention};
 
 use crate::settings::Settings;
 
@@ -20,6 +20,8 @@ pub struct OpenOptions {
     pub max_ttl: Ttl,
     /// How long the audit trail is kept.
     pub retention: Retention,
+    /// Whose brokers these are.
+    pub installation: Installation,
     /// What a person says at this start.
     pub declared: Declared,
 }

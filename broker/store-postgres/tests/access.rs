@@ -104,6 +104,7 @@ impl Guarded {
             key_is_new: true,
             max_ttl: agentwrit_protocol::Ttl::ZERO,
             retention: agentwrit_store::Retention::default(),
+            installation: agentwrit_store::Installation::default(),
             declared: agentwrit_store::Declared::default(),
         };
         let store = PostgresStore::open(options, surroundings().0).await.unwrap();

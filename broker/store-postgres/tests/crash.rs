@@ -72,6 +72,7 @@ async fn what_was_acknowledged_survives_a_killed_server() {
         key_is_new: true,
         max_ttl: Ttl::ZERO,
         retention: Retention::default(),
+        installation: agentwrit_store::Installation::default(),
         declared: Declared::default(),
     };
     let store = Store::new(PostgresStore::open(options, around).await.unwrap());

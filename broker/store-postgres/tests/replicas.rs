@@ -12,7 +12,8 @@ use agentwrit_protocol::{Clock, JudgingClock, SteeredClock, UnixSeconds};
 use agentwrit_store::testing::suite::{Bench, Opener};
 use agentwrit_store::testing::{HashSigner, surroundings};
 use agentwrit_store::{
-    EventDraft, EventFilter, MetaKey, Result, RevocationListener, Store, StoreError, Surroundings, ViewChange,
+    Declared, EventDraft, EventFilter, Installation, MetaKey, Result, RevocationListener, Store, StoreError,
+    Surroundings, ViewChange,
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::{Lost, Proxy};
@@ -220,6 +221,57 @@ async fn a_server_that_is_back_is_used_again() {
     loads.0.notified().await;
     commit(&store, "1").await.unwrap();
     assert_eq!(all(&store).await.len(), 1);
+}
+
+fn installation(name: &str) -> Installation {
+    Installation {
+        name: Some(name.to_owned()),
+        ..Installation::default()
+    }
+}
+
+#[tokio::test]
+async fn of_two_installations_one_has_an_empty_database() {
+    let database = Database::new();
+    let open = |name| database.open_as(surroundings().0, installation(name), Declared::default());
+    let (a, b) = tokio::join!(open("a/agentwrit"), open("b/agentwrit"));
+    let owner = database
+        .sql("SELECT value FROM agentwrit.meta WHERE key = 'installation'")
+        .unwrap();
+    let (has_it, refused) = if owner == "a/agentwrit" { (a, b) } else { (b, a) };
+    assert!(has_it.unwrap().connected());
+    let refused = refused.err().unwrap();
+    assert!(
+        matches!(refused, StoreError::OtherInstallation { .. }) && refused.to_string().contains(&owner),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_became_anothers_is_used_no_more() {
+    let database = Database::new();
+    let ours = installation("a/agentwrit");
+    let store = database
+        .open_as(surroundings().0, ours, Declared::default())
+        .await
+        .unwrap();
+    let taken_by = |name: &str| {
+        let sql = format!("UPDATE agentwrit.meta SET value = '{name}' WHERE key = 'installation'");
+        database.sql(&sql).unwrap();
+    };
+    taken_by("b/agentwrit");
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND pid <> pg_backend_pid()";
+    assert_eq!(database.sql(ended).unwrap(), "1", "the committer's");
+    while store.failure() != Some("installation") {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(commit(&store, "1").await, Err(StoreError::NotOpen)));
+    taken_by("a/agentwrit");
+    while !store.connected() {
+        tokio::task::yield_now().await;
+    }
+    commit(&store, "1").await.unwrap();
 }
 
 #[tokio::test]

@@ -7,14 +7,14 @@ use agentwrit_protocol::{Clock, Times, Ttl, UnixSeconds};
 use agentwrit_store::session::AT_ONCE;
 use agentwrit_store::{EventDraft, MetaKey, Result};
 use agentwrit_trail::{
-    ChainHead, Identity, Links, UnusedSecond, accept_clock, epochs_in, longer_ttl, new_epoch, seal, unused_second,
-    with_epoch,
+    ChainHead, Claim, Identity, Links, Owner, UnusedSecond, accept_clock, epochs_in, longer_ttl, new_epoch, seal,
+    unused_second, with_epoch,
 };
 use rusqlite::Connection;
 
 use super::error::Operation;
 use super::shared::Shared;
-use super::statements::{Statements, begin};
+use super::statements::{Statements, begin, scalar};
 use crate::audit::tail::append;
 use crate::facts;
 
@@ -57,12 +57,31 @@ fn end_the_future(connection: &Connection, times: Times, min_iat: UnixSeconds) -
         .map(drop)
 }
 
-/// Reads epoch and `min_iat`, or begins an epoch: of a new store, or because a person accepts the wall clock, of which
-/// the trail tells. What was revoked is not all in a `forgetful` store: it keeps its epoch, and `min_iat` is then now.
+/// Whose the store is, and whether that is us, before anything is changed in it.
+///
+/// # Errors
+/// [`agentwrit_store::StoreError::OtherInstallation`] when it is another's.
+pub(super) fn claim(connection: &Connection, shared: &Shared) -> Result<Claim> {
+    let is_new = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'meta')";
+    let is_new: Option<bool> = connection.first(OPEN, is_new, [], scalar(OPEN))?;
+    let owner = if is_new == Some(true) {
+        Owner::default()
+    } else {
+        Owner {
+            installation: facts::read(connection, MetaKey::Installation)?,
+            trust_domain: facts::read(connection, MetaKey::TrustDomain)?,
+        }
+    };
+    Claim::of(&owner, &shared.installation, shared.adopts.load(Ordering::SeqCst))
+}
+
+/// Reads epoch and `min_iat`, or begins an epoch: of a new store, or because a person accepts the wall clock. Takes the
+/// store for its installation, too; the trail tells of either. What was revoked is not all in a `forgetful` store: it keeps its epoch, and `min_iat` is then now.
 pub(super) fn read_or_begin_epoch(
     connection: &mut Connection,
     head: &mut ChainHead,
     shared: &Shared,
+    claim: &Claim,
     forgetful: bool,
 ) -> Result<Identity> {
     let transaction = begin(connection, OPEN)?;
@@ -72,10 +91,16 @@ pub(super) fn read_or_begin_epoch(
     let min_iat = min_iat.map(UnixSeconds::new).unwrap_or_default();
     let asked = shared.accept_clock.load(Ordering::SeqCst);
     let accepted = asked.then(|| accept_clock(&shared.judging, min_iat)).flatten();
-    let mut links = None;
+    let mut events = Vec::new();
+    for (key, value) in &claim.writes {
+        facts::write(&transaction, *key, value)?;
+    }
+    if let Some(detail) = &claim.adopted {
+        events.push(EventDraft::success(EventType::InstallationAdopted, detail.clone()));
+    }
     let identity = if let Some(((old, _), times)) = known.as_ref().zip(accepted) {
-        let (identity, accepted) = begin_epoch_of_accepted_clock(&transaction, head, shared, old, &times)?;
-        links = Some(accepted);
+        let (identity, event) = begin_epoch_of_accepted_clock(&transaction, shared, old, &times)?;
+        events.push(event);
         identity
     } else if let Some((epoch, _)) = known.as_ref().filter(|_| forgetful) {
         let min_iat = next_second(shared);
@@ -92,22 +117,28 @@ pub(super) fn read_or_begin_epoch(
         begin_first_epoch(&transaction, shared)?
     };
     keep_longest_ttl(&transaction, shared.max_ttl)?;
+    let links = if events.is_empty() {
+        None
+    } else {
+        Some(append_events(&transaction, head, shared, events)?)
+    };
     transaction.commit().during(OPEN)?;
+    claim.tell();
     if let Some(links) = links {
         shared.observer.audited(&links.event_types());
         *head = links.head;
     }
     shared.accept_clock.store(false, Ordering::SeqCst);
+    shared.adopts.store(false, Ordering::SeqCst);
     Ok(identity)
 }
 
 fn begin_epoch_of_accepted_clock(
     connection: &Connection,
-    head: &ChainHead,
     shared: &Shared,
     old: &str,
     times: &str,
-) -> Result<(Identity, Links)> {
+) -> Result<(Identity, EventDraft)> {
     let epoch = new_epoch(shared.entropy.as_ref())?;
     let min_iat = next_second(shared);
     remember_epoch(connection, old)?;
@@ -117,7 +148,6 @@ fn begin_epoch_of_accepted_clock(
     end_the_future(connection, shared.judging.observe(), min_iat)?;
     let detail = format!("the wall clock is accepted: {times}; old epoch={old}; new epoch={epoch}");
     let event = EventDraft::success(EventType::ClockAccepted, detail);
-    let links = append_event(connection, head, shared, event)?;
     tracing::warn!(target: "STORE", component = "Clock", old_epoch = %old, epoch = %epoch,
         "the wall clock is accepted: a new epoch begins, and all tokens of before are refused");
     let identity = Identity {
@@ -126,7 +156,7 @@ fn begin_epoch_of_accepted_clock(
         fresh: true,
         made: false,
     };
-    Ok((identity, links))
+    Ok((identity, event))
 }
 
 fn begin_first_epoch(connection: &Connection, shared: &Shared) -> Result<Identity> {
@@ -180,7 +210,12 @@ pub(super) fn append_event(
     shared: &Shared,
     event: EventDraft,
 ) -> Result<Links> {
+    append_events(connection, head, shared, vec![event])
+}
+
+fn append_events(connection: &Connection, head: &ChainHead, shared: &Shared, events: Vec<EventDraft>) -> Result<Links> {
     let now = shared.clock.now();
-    let links = seal(head, vec![(now, event)], now, shared.terms())?;
+    let events = events.into_iter().map(|event| (now, event)).collect();
+    let links = seal(head, events, now, shared.terms())?;
     append(connection, links)
 }

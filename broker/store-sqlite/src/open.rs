@@ -14,7 +14,7 @@ use agentwrit_trail::{ChainHead, Finding, Rule};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::Operation;
-use super::identity::read_or_begin_epoch;
+use super::identity::{claim, read_or_begin_epoch};
 use super::indexes::Indexes;
 use super::restored::{begin_anew, judge};
 use super::revocation_changes::load_changes;
@@ -167,6 +167,7 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
         StoreLocation::Memory => None,
     };
     let mut connection = connect(kind)?;
+    let claim = claim(&connection, shared)?;
     migrate(&connection)?;
     shared.judging.load(facts::high_water(&connection)?);
     let forgetful = matches!(kind, StoreLocation::File(_)) && shared.memory_run.noted();
@@ -179,7 +180,7 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     if let (Some(epoch), StoreLocation::File(_)) = (&known, kind) {
         found = finding(&connection, &head.mark(epoch.clone()), shared)?;
     }
-    let mut identity = read_or_begin_epoch(&mut connection, &mut head, shared, forgetful)?;
+    let mut identity = read_or_begin_epoch(&mut connection, &mut head, shared, &claim, forgetful)?;
     probe(&mut connection)?;
     if matches!(kind, StoreLocation::File(_)) {
         if known.is_none() {

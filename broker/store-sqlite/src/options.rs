@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agentwrit_protocol::Ttl;
-use agentwrit_store::{Declared, Retention, StoreLocation};
+use agentwrit_store::{Declared, Installation, Retention, StoreLocation};
 
 /// How the store is to be opened.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct OpenOptions {
     pub max_ttl: Ttl,
     /// How long the audit trail is kept.
     pub retention: Retention,
+    /// Whose brokers these are.
+    pub installation: Installation,
     /// What a person says at this start.
     pub declared: Declared,
 }
@@ -38,6 +40,7 @@ impl OpenOptions {
             key_is_new: true,
             max_ttl: Ttl::ZERO,
             retention: Retention::default(),
+            installation: Installation::default(),
             declared: Declared::default(),
         }
     }

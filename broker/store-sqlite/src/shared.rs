@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl, UnixSeconds};
 use agentwrit_store::segment::Retention;
-use agentwrit_store::{CheckpointSigner, DenialGate, RevocationListener, StoreObserver, Surroundings, ViewChange};
+use agentwrit_store::{
+    CheckpointSigner, DenialGate, Installation, RevocationListener, StoreObserver, Surroundings, ViewChange,
+};
 use agentwrit_trail::{FilterCache, MarkFile, Terms};
 use tokio::sync::Notify;
 
@@ -35,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) sealed: Notify,
     /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
     pub(crate) restored: AtomicBool,
+    /// Whose brokers these are.
+    pub(crate) installation: Installation,
+    /// Whether a person says that the store has moved to them; once.
+    pub(crate) adopts: AtomicBool,
     /// Whether a person says that the wall clock is right; once.
     pub(crate) accept_clock: AtomicBool,
     /// Whether no store can have been beside this signing key before.
@@ -73,6 +79,8 @@ impl Shared {
             retention: options.retention.clone(),
             sealed: Notify::new(),
             restored: AtomicBool::new(options.declared.restored),
+            installation: options.installation.clone(),
+            adopts: AtomicBool::new(options.declared.adopt_installation),
             accept_clock: AtomicBool::new(options.declared.accept_clock),
             first: AtomicBool::new(options.key_is_new),
         }

@@ -4,7 +4,7 @@
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::{Retention, Store, StoreLocation, Surroundings};
+use agentwrit_store::{Installation, Result, Retention, Store, StoreLocation, Surroundings};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ impl Embedded {
 
 #[async_trait]
 impl Opener for Embedded {
-    async fn open(&self, surroundings: Surroundings) -> Store {
+    async fn open_as(&self, surroundings: Surroundings, ours: Installation, declared: Declared) -> Result<Store> {
         let file = |name: &str| self.folder.path().join(name);
         let options = OpenOptions {
             location: if self.in_memory {
@@ -39,9 +39,10 @@ impl Opener for Embedded {
             key_is_new: true,
             max_ttl: Ttl::ZERO,
             retention: Retention::default(),
-            declared: Declared::default(),
+            installation: ours,
+            declared,
         };
-        Store::new(SqliteStore::open(options, surroundings).await.unwrap())
+        Ok(Store::new(SqliteStore::open(options, surroundings).await?))
     }
 }
 

@@ -70,6 +70,15 @@ pub enum StoreError {
         /// The lock file.
         path: String,
     },
+    /// It is another installation's, or of another trust domain.
+    #[error(
+        "{differences}: name this installation's own store in AA_DB_PATH or AA_DATABASE_URL, correct the setting, or, when \
+         the store has moved here and no broker of before runs any more, start once with --adopt-installation"
+    )]
+    OtherInstallation {
+        /// What the store says and what the settings say.
+        differences: String,
+    },
     /// The lock file or its directory can't be made.
     #[error("{path}: {source}")]
     File {
@@ -144,6 +153,7 @@ impl StoreError {
             Self::BrokenChain(_) => "broken_chain",
             Self::Signing(_) => "signing",
             Self::Locked { .. } => "locked",
+            Self::OtherInstallation { .. } => "installation",
             Self::File { .. } => "file",
             Self::Mark { .. } => "mark",
             Self::Clock => "clock",
@@ -166,7 +176,7 @@ impl StoreError {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::Database { operation, .. } => operation,
-            Self::Locked { .. } | Self::File { .. } | Self::Mark { .. } => "open",
+            Self::Locked { .. } | Self::OtherInstallation { .. } | Self::File { .. } | Self::Mark { .. } => "open",
             other => other.kind(),
         }
     }

@@ -32,6 +32,10 @@ pub enum MetaKey {
     /// Set while a leaked signing key is retired and the epoch that its end begins has not begun: id of the key, and who
     /// retired it. The new epoch empties it.
     EpochDue,
+    /// Whose the store is: `AA_INSTALLATION` of the broker that opened it first with one.
+    Installation,
+    /// The trust domain of its SPIFFE ids, `AA_TRUST_DOMAIN` of the broker that opened it first.
+    TrustDomain,
     /// Written to see whether the store takes a write; means nothing.
     WriteProbe,
 }
@@ -52,6 +56,8 @@ impl MetaKey {
             Self::WhoSwept => "who_swept",
             Self::KeyRotation => "key_rotation",
             Self::EpochDue => "epoch_due",
+            Self::Installation => "installation",
+            Self::TrustDomain => "trust_domain",
             Self::WriteProbe => "write_probe",
         }
     }

@@ -129,6 +129,48 @@ fn a_reason_not_to_start_is_one_fatal_line() {
 }
 
 #[test]
+fn a_store_of_another_installation_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |flags: &[&str], name: &str| {
+        let mut command = crate::PROGRAM.command(folder.path());
+        command.args(flags).envs([
+            ("AA_ADMIN_SECRET", ADMIN_SECRET),
+            ("AA_PORT", "0"),
+            ("AA_INSTALLATION", name),
+        ]);
+        command
+    };
+    drop(Process::start(&mut command(&[], "a/agentwrit")));
+    // With a fallback to memory, as this program has it, or without.
+    for required in ["false", "true"] {
+        let mut other = command(&[], "b/agentwrit");
+        let output = other.env("AA_STORE_REQUIRED", required).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let fatal = text
+            .lines()
+            .find(|line| line.starts_with("FATAL: "))
+            .unwrap_or_default();
+        for part in [
+            "AA_INSTALLATION is \"b/agentwrit\"",
+            "\"a/agentwrit\"",
+            "--adopt-installation",
+        ] {
+            assert!(fatal.contains(part), "{part} in {text}");
+        }
+        assert_eq!(output.status.code(), Some(1), "{text}");
+    }
+    let process = Process::start(&mut command(&["--adopt-installation"], "b/agentwrit"));
+    assert_eq!(process.ask("GET /readyz", "", "").status, 200);
+    drop(process);
+    drop(Process::start(&mut command(&[], "b/agentwrit")));
+    let nothing = command(&["--adopt-installation"], "b/agentwrit")
+        .env("AA_DB_PATH", "")
+        .output()
+        .unwrap();
+    assert_eq!(nothing.status.code(), Some(1));
+}
+
+#[test]
 fn it_says_what_it_is_and_how_to_set_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = |argument: &str| {

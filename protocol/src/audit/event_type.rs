@@ -85,6 +85,8 @@ event_types! {
     StoreRestored = "store_restored",
     /// A person took the wall clock for right although the store had seen a later time; a new epoch began.
     ClockAccepted = "clock_accepted",
+    /// A person said that the store has moved to another installation, or to another trust domain.
+    InstallationAdopted = "installation_adopted",
     /// A signing key was published.
     KeyPublished = "key_published",
     /// A person asked for another signing key.

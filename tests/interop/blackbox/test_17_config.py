@@ -38,7 +38,7 @@ def test_an_empty_value_counts_as_unset(start: Start) -> None:
         "AA_ISSUER", "AA_AUDIENCE", "AA_SIGNING_KEY_PATH", "AA_SEED_TOKENS", "AA_TLS_MODE", "AA_TLS_CERT", "AA_TLS_KEY", "AA_TLS_CLIENT_CA",
         "AA_CONFIG_PATH", "AA_TRUSTED_PROXIES", "AA_OPS_ADDRESS", "AA_MAX_SESSION_AGE", "AA_CHALLENGE_RATE", "AA_REGISTER_RATE", "AA_LOG_FORMAT",
         "AA_ADMIN_AUTH", "AA_STORE_REQUIRED", "AA_SIGNING_KEY_REQUIRED", "AA_API_METRICS", "AA_DENIAL_AUDIT_RATE", "AA_ATTEST_AUDIENCE",
-        "AA_CONTROLLER_SUBJECT", "AA_DATABASE_URL", "AA_STORE_MARK", "AA_NBF_SKEW_SECONDS", "AA_SESSION_RATE", "AA_MAX_OPEN_DELEGATIONS", "AA_MAX_SCOPES", "AA_MAX_SCOPE_BYTES",
+        "AA_CONTROLLER_SUBJECT", "AA_DATABASE_URL", "AA_STORE_MARK", "AA_INSTALLATION", "AA_NBF_SKEW_SECONDS", "AA_SESSION_RATE", "AA_MAX_OPEN_DELEGATIONS", "AA_MAX_SCOPES", "AA_MAX_SCOPE_BYTES",
     ]  # fmt: skip
     broker = start(**dict.fromkeys(names, ""))
     agent = broker.agent()
@@ -61,7 +61,7 @@ BAD_SETTINGS = [
     ("AA_PORT", "http"), ("AA_PORT", "70000"), ("AA_PORT", "-1"), ("AA_PORT", "8080 "), ("AA_BIND_ADDRESS", "not an address"),
     ("AA_DEFAULT_TTL", "x"), ("AA_DEFAULT_TTL", "-5"), ("AA_DEFAULT_TTL", "1.5"), ("AA_MAX_TTL", "never"), ("AA_MAX_TTL", "-1"),
     ("AA_APP_TOKEN_TTL", "-60"), ("AA_APP_TOKEN_TTL", "30m"), ("AA_ADMIN_TOKEN_TTL", "-1"), ("AA_ADMIN_TOKEN_TTL", "99999999999999999999"),
-    ("AA_TRUST_DOMAIN", "Has Blank"), ("AA_TRUST_DOMAIN", "UPPER"), ("AA_TRUST_DOMAIN", "a/b"), ("AA_TLS_MODE", "ssl"), ("AA_TLS_MODE", "TLS1"),
+    ("AA_TRUST_DOMAIN", "Has Blank"), ("AA_TRUST_DOMAIN", "UPPER"), ("AA_TRUST_DOMAIN", "a/b"), ("AA_INSTALLATION", "a b"), ("AA_TLS_MODE", "ssl"), ("AA_TLS_MODE", "TLS1"),
     ("AA_TRUSTED_PROXIES", "not-a-cidr"), ("AA_TRUSTED_PROXIES", "10.0.0.0/99"), ("AA_MAX_SESSION_AGE", "x"), ("AA_MAX_SESSION_AGE", "-1"),
     ("AA_CHALLENGE_RATE", "x"), ("AA_REGISTER_RATE", "-1"), ("AA_OPS_ADDRESS", "nowhere"), ("AA_LOG_FORMAT", "xml"), ("AA_ADMIN_AUTH", "maybe"),
     ("AA_DATABASE_URL", "postgres://a:b@db.example/c"), ("AA_STORE_REQUIRED", "maybe"), ("AA_SIGNING_KEY_REQUIRED", "1e3"), ("AA_API_METRICS", "sometimes"), ("AA_DENIAL_AUDIT_RATE", "-1"),

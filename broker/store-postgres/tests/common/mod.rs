@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::{Declared, Retention, Store, Surroundings};
+use agentwrit_store::{Declared, Installation, Retention, Store, Surroundings};
 use agentwrit_store_postgres::testing::{Durability, Server};
 use agentwrit_store_postgres::{OpenOptions, PostgresStore, Settings};
 use async_trait::async_trait;
@@ -47,6 +47,7 @@ impl Database {
             key_is_new: true,
             max_ttl: Ttl::ZERO,
             retention: Retention::default(),
+            installation: Installation::default(),
             declared: Declared::default(),
         }
     }
@@ -54,7 +55,17 @@ impl Database {
 
 #[async_trait]
 impl Opener for Database {
-    async fn open(&self, surroundings: Surroundings) -> Store {
-        Store::new(PostgresStore::open(self.options(), surroundings).await.unwrap())
+    async fn open_as(
+        &self,
+        surroundings: Surroundings,
+        ours: Installation,
+        declared: Declared,
+    ) -> agentwrit_store::Result<Store> {
+        let options = OpenOptions {
+            installation: ours,
+            declared,
+            ..self.options()
+        };
+        Ok(Store::new(PostgresStore::open(options, surroundings).await?))
     }
 }

@@ -46,6 +46,7 @@ async fn open(folder: &TempDir) -> Store {
         key_is_new: true,
         max_ttl: Ttl::ZERO,
         retention: Retention::default(),
+        installation: agentwrit_store::Installation::default(),
         declared: Declared::default(),
     };
     Store::new(SqliteStore::open(options, surroundings().0).await.unwrap())

@@ -38,6 +38,7 @@ async fn opened(folder: &Path, clock: &Arc<ManualClock>, bounds: Bounds, declare
         key_is_new: true,
         max_ttl: Ttl::ZERO,
         retention: Retention::default(),
+        installation: agentwrit_store::Installation::default(),
         declared,
     };
     Around {

@@ -34,7 +34,7 @@ spec:
     - name: broker
       image: {{ include "agentwrit.image" (dict "root" . "component" "broker") | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
-      {{- with concat (ternary (list "--restored") list .Values.broker.restored) (ternary (list "--accept-clock") list .Values.broker.acceptClock) }}
+      {{- with concat (ternary (list "--restored") list .Values.broker.restored) (ternary (list "--accept-clock") list .Values.broker.acceptClock) (ternary (list "--adopt-installation") list .Values.broker.adoptInstallation) }}
       args: {{ toJson . }}
       {{- end }}
       securityContext:

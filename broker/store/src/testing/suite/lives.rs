@@ -64,7 +64,7 @@ pub async fn what_was_committed_is_there_after_a_new_opening(opener: &dyn Opener
         .query(|tx| Box::pin(async move { tx.launch_token(&LaunchTokenHash::of("a")).await }));
     assert!(found.await.unwrap().is_some());
     audit_events(&bench, 1).await;
-    let found = all(&bench).await;
+    let found = all(&bench.store).await;
     verify(&found);
     assert_eq!(found.len(), 4);
 }
@@ -84,7 +84,7 @@ pub async fn a_mark_of_an_unknown_epoch_makes_a_new_epoch(opener: &dyn Opener) {
     assert_ne!(compared.mark.epoch, before);
     assert_eq!(bench.store.epoch(), compared.mark.epoch);
     assert!(bench.recorder.min_iat() > 0);
-    let told = all(&bench).await;
+    let told = all(&bench.store).await;
     assert_eq!(told.last().unwrap().event_type, EventType::StoreRestored.as_str());
     let again = bench.store.compare(Some(&mark.text())).await.unwrap();
     assert!(!again.restored, "it was taken note of");
@@ -114,7 +114,11 @@ pub async fn a_chain_that_another_key_signed_goes_on(opener: &dyn Opener) {
         recorder,
     };
     audit_events(&bench, 1).await;
-    let types: Vec<_> = all(&bench).await.into_iter().map(|event| event.event_type).collect();
+    let types: Vec<_> = all(&bench.store)
+        .await
+        .into_iter()
+        .map(|event| event.event_type)
+        .collect();
     assert_eq!(types.len(), 5);
     assert!(types.iter().any(|name| name == EventType::AuditCheckpoint.as_str()));
 }

@@ -11,6 +11,7 @@
 pub mod commits;
 pub mod keys;
 pub mod lives;
+pub mod owners;
 pub mod rows;
 pub mod status;
 pub mod status_bits;
@@ -24,13 +25,22 @@ use async_trait::async_trait;
 
 use super::{Recorder, surroundings};
 use crate::command::Closure;
-use crate::{Command, Result, Store, Surroundings, TakesAuthority, Tx, TxFuture};
+use crate::{Command, Declared, Installation, Result, Store, Surroundings, TakesAuthority, Tx, TxFuture};
 
 /// Opens one store of an implementation, as often as it is asked to; a store that is open is closed first by the caller.
 #[async_trait]
 pub trait Opener: Send + Sync {
+    /// Opens it for brokers of this installation.
+    ///
+    /// # Errors
+    /// Why it can't be opened.
+    async fn open_as(&self, surroundings: Surroundings, ours: Installation, declared: Declared) -> Result<Store>;
+
     /// Opens it.
-    async fn open(&self, surroundings: Surroundings) -> Store;
+    async fn open(&self, surroundings: Surroundings) -> Store {
+        let opened = self.open_as(surroundings, Installation::default(), Declared::default());
+        opened.await.unwrap()
+    }
 }
 
 /// An open store, and what is around it.
@@ -162,6 +172,9 @@ macro_rules! lasting_store_suite {
             lives::a_mark_of_an_unknown_epoch_makes_a_new_epoch,
             lives::the_mark_of_where_it_stands_changes_nothing,
             lives::a_chain_that_another_key_signed_goes_on,
+            owners::a_store_of_another_installation_is_refused,
+            owners::a_store_of_another_trust_domain_is_refused,
+            owners::an_adopted_store_is_the_new_owners_and_says_so,
             status::a_new_opening_holds_the_same_indexes,
             status_bits::a_restored_store_sets_all_bits,
         );

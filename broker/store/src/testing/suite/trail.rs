@@ -6,15 +6,15 @@ use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType, MAX_UNSIGNED
 
 use super::{Bench, Opener};
 use crate::testing::HashSigner;
-use crate::{Asker, DenialDraft, EventDraft, EventFilter, EventPage, FilterColumn};
+use crate::{Asker, DenialDraft, EventDraft, EventFilter, EventPage, FilterColumn, Store};
 
 /// All events, in order.
-pub(super) async fn all(bench: &Bench) -> Vec<AuditEvent> {
+pub(super) async fn all(store: &Store) -> Vec<AuditEvent> {
     let filter = EventFilter {
         limit: 10_000,
         ..EventFilter::default()
     };
-    events(&bench.store.events(filter).await.unwrap())
+    events(&store.events(filter).await.unwrap())
 }
 
 fn events(page: &EventPage) -> Vec<AuditEvent> {
@@ -52,7 +52,7 @@ pub async fn the_events_of_all_commands_are_one_chain(opener: &dyn Opener) {
         audit_events(&bench, 3),
         audit_events(&bench, 3)
     );
-    let found = all(&bench).await;
+    let found = all(&bench.store).await;
     verify(&found);
     let details: Vec<_> = found.iter().map(|event| event.detail.as_str()).collect();
     assert_eq!(details, ["0", "1", "2", "0", "1", "2", "0", "1", "2"]);
@@ -69,7 +69,7 @@ pub async fn a_page_holds_what_was_appended_before_it(opener: &dyn Opener) {
                 .store
                 .append(EventDraft::success(EventType::AdminAuth, number.to_string()))
         );
-        assert_eq!(all(&bench).await.len(), number + 1);
+        assert_eq!(all(&bench.store).await.len(), number + 1);
     }
 }
 
@@ -123,7 +123,7 @@ pub async fn a_denial_that_the_gate_refuses_is_not_in_the_trail(opener: &dyn Ope
             })
         });
         denied.await.unwrap();
-        assert_eq!(all(&bench).await.len(), count);
+        assert_eq!(all(&bench.store).await.len(), count);
     }
 }
 
@@ -132,7 +132,7 @@ pub async fn a_long_trail_is_signed_in_between(opener: &dyn Opener) {
     let bench = Bench::open(opener).await;
     let most = usize::try_from(MAX_UNSIGNED).unwrap();
     audit_events(&bench, most + 1).await;
-    let found = all(&bench).await;
+    let found = all(&bench.store).await;
     verify(&found);
     assert_eq!(found.len(), most + 2);
     let checkpoints = found
