@@ -31,6 +31,7 @@ use crate::service::session::launch_token_check::RecentLaunchTokens;
 use crate::service::session::register::Registrar;
 use crate::service::session::renew::Renewer;
 use crate::service::session::revoke::Revoker;
+use crate::service::session::revoke_matching::MatchingRevoker;
 use crate::service::session::token::TokenIssuer;
 use crate::service::signing_keys::person::KeyAdmin;
 use crate::service::signing_keys::{Followed, KeyFollower};
@@ -158,6 +159,14 @@ impl Broker {
             store: &self.store,
             counted: &self.metrics.tokens_revoked,
             by_identity: self.attestation.is_some(),
+        }
+    }
+
+    pub(crate) fn matching_revoker(&self) -> MatchingRevoker<'_> {
+        MatchingRevoker {
+            store: &self.store,
+            counted: &self.metrics.tokens_revoked,
+            installation: self.config.installation.as_deref().unwrap_or(&self.config.trust_domain),
         }
     }
 

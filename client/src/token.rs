@@ -2,8 +2,8 @@
 
 use agentwrit_protocol::wire::{
     AdminAuthRequest, AdminAuthResponse, ChallengeResponse, HealthResponse, LaunchTokenRequest, LaunchTokenResponse,
-    RegisterRequest, RegisterResponse, RenewRequest, RenewResponse, RevokeRequest, RevokeResponse, ValidateRequest,
-    ValidateResponse,
+    RegisterRequest, RegisterResponse, RenewRequest, RenewResponse, RevokeMatchingRequest, RevokeMatchingResponse,
+    RevokeRequest, RevokeResponse, ValidateRequest, ValidateResponse,
 };
 use agentwrit_protocol::{Sensitive, Ttl};
 use http::Method;
@@ -80,6 +80,17 @@ impl BrokerClient {
             target: Some(target.to_owned()),
         };
         let call = Call::new(Method::POST, "/v1/revoke").bearer(token).json(&body)?;
+        self.send(call).await?.read()
+    }
+
+    /// `POST /v1/admin/revoke-matching`: ends all that pods of a name hold, or all that there is; needs `admin:revoke:*`.
+    pub async fn revoke_matching(
+        &self,
+        token: &Sensitive,
+        request: &RevokeMatchingRequest,
+    ) -> Result<RevokeMatchingResponse, Error> {
+        let path = "/v1/admin/revoke-matching";
+        let call = Call::new(Method::POST, path).bearer(token).json(request)?;
         self.send(call).await?.read()
     }
 

@@ -208,6 +208,95 @@ pub struct RevokeResponse {
     pub pods_quarantined: Option<i64>,
 }
 
+/// The body of `POST /v1/admin/revoke-matching`: exactly one of the first six.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct RevokeMatchingRequest {
+    /// All pods of this namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, max_length = 63, examples("shop")))]
+    pub namespace: Option<String>,
+    /// All pods that launched under this AgentApp: `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(nullable = false, max_length = 317, examples("shop/orders"))
+    )]
+    pub app: Option<String>,
+    /// All pods that launched under this LaunchToken: `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(nullable = false, max_length = 317, examples("shop/order-reader"))
+    )]
+    pub policy: Option<String>,
+    /// All pods on this node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(nullable = false, max_length = 253, examples("worker-7"))
+    )]
+    pub node: Option<String>,
+    /// All pods that run under this ServiceAccount: `namespace/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(nullable = false, max_length = 317, examples("shop/order-reader"))
+    )]
+    pub service_account: Option<String>,
+    /// Every token that there is: a new epoch begins.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// The broker's `AA_INSTALLATION`, or without one its trust domain; `all` needs it. Nothing happens when it is
+    /// another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(nullable = false, examples("agentwrit-system/agentwrit"))
+    )]
+    pub installation: Option<String>,
+    /// Only counts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// The answer of `POST /v1/admin/revoke-matching`, with status 200.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RevokeMatchingResponse {
+    /// `namespace`, `app`, `policy`, `node`, `service_account` or `all`.
+    #[cfg_attr(feature = "openapi", schema(examples("namespace")))]
+    pub selector: String,
+    /// What it was given; of `all` the installation.
+    #[cfg_attr(feature = "openapi", schema(examples("shop")))]
+    pub target: String,
+    /// Whether it was only counted.
+    pub dry_run: bool,
+    /// Pods that match, also those whose sessions have ended.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(12)))]
+    pub pods: i64,
+    /// Agents that could use a token, each with a session of its own.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(12)))]
+    pub agents: i64,
+    /// Delegations by and to them that could be used.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(3)))]
+    pub delegations: i64,
+    /// Launch tokens that were neither used nor expired.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(1)))]
+    pub launch_tokens: i64,
+    /// Sessions, and delegations to these pods, that ended by it; 0 when it was only counted.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(13)))]
+    pub sessions_ended: i64,
+    /// Pods that are in quarantine because of it, also those that were before.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(12)))]
+    pub pods_quarantined: i64,
+    /// The epoch that began, with `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub epoch: Option<String>,
+}
+
 /// The body of `POST /v1/admin/auth`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

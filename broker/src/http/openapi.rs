@@ -7,7 +7,9 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFo
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, OpenApi, PartialSchema, ToSchema};
 
-use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, keys, launch, lifecycle, ops, public, register};
+use super::handlers::{
+    admin, app_auth, apps, audit, delegate, k8s, keys, launch, lifecycle, ops, public, register, revoke_matching,
+};
 
 /// The endpoints as their handlers describe them.
 pub fn endpoints() -> utoipa::openapi::OpenApi {
@@ -19,6 +21,7 @@ pub fn endpoints() -> utoipa::openapi::OpenApi {
     paths(
         public::challenge, register::register, delegate::delegate,
         public::validate, lifecycle::renew, lifecycle::release, lifecycle::revoke,
+        revoke_matching::revoke,
         admin::auth, launch::admin,
         apps::register, apps::list, apps::get, apps::update, apps::remove, app_auth::auth, launch::app,
         keys::list, keys::rotate, keys::retire,

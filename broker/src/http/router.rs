@@ -6,7 +6,9 @@ use axum::routing::{get, post};
 use http::Method;
 
 use super::error::ApiError;
-use super::handlers::{admin, app_auth, apps, audit, delegate, k8s, keys, launch, lifecycle, ops, public, register};
+use super::handlers::{
+    admin, app_auth, apps, audit, delegate, k8s, keys, launch, lifecycle, ops, public, register, revoke_matching,
+};
 use super::layers::access_log::shown_method;
 use crate::broker::AppState;
 
@@ -26,6 +28,7 @@ pub fn api(broker: &AppState) -> Router {
         .route("/v1/revoke", post(lifecycle::revoke))
         .route("/v1/admin/auth", post(admin::auth))
         .route("/v1/admin/launch-tokens", post(launch::admin))
+        .route("/v1/admin/revoke-matching", post(revoke_matching::revoke))
         .route("/v1/admin/apps", get(apps::list).post(apps::register))
         .route(
             "/v1/admin/apps/{app_id}",

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0012_short_events.sql"),
     include_str!("schema/0013_status.sql"),
     include_str!("schema/0014_signing_keys.sql"),
+    include_str!("schema/0015_launched_pods.sql"),
 ];
 /// The schema that they lead to.
 pub(crate) const LATEST: usize = MIGRATIONS.len();

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use async_trait::async_trait;
 
 use super::{
-    Apps, AuditQuery, AuditSink, LaunchTokens, Maintenance, Meta, Nonces, Policies, Result, Revocations, Segments,
-    Sessions, SigningKeyRecords, StatusLists, TxClock,
+    Apps, AuditQuery, AuditSink, LaunchTokens, Maintenance, Meta, Nonces, PodGroups, Policies, Result, Revocations,
+    Segments, Sessions, SigningKeyRecords, StatusLists, TxClock,
 };
 
 /// How much may be written.
@@ -24,6 +24,7 @@ pub trait Tx:
     + Revocations
     + Nonces
     + Policies
+    + PodGroups
     + Meta
     + SigningKeyRecords
     + Maintenance
@@ -44,6 +45,8 @@ impl<T> Tx for T where
         + Revocations
         + Nonces
         + Policies
+        + PodGroups
+        + PodGroups
         + Meta
         + SigningKeyRecords
         + SigningKeyRecords

@@ -7,7 +7,7 @@ use agentwrit_protocol::{Jti, PodUid, PolicyUid, SessionId, UnixMillis};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{FromStored, Result, Session};
+use super::{FromStored, KnownPod, Result, Session};
 
 /// Sessions that a pod is known by when their ids don't have its mark: Kubernetes gives no such UID.
 pub const MAX_UNMARKED_SESSIONS: i64 = 100;
@@ -222,8 +222,8 @@ pub trait Policies {
     async fn pod_has_tombstone(&mut self, pod_uid: &PodUid) -> Result<bool>;
     /// Whether anything may be given to a pod.
     async fn pod_standing(&mut self, pod_uid: &PodUid) -> Result<PodStanding>;
-    /// Remembers a pod until it has a tombstone, and keeps its quarantine as long.
-    async fn know_pod(&mut self, pod: &LivePod) -> Result<()>;
+    /// Remembers a pod until it has a tombstone, how it launched last, and keeps its quarantine as long.
+    async fn know_pod(&mut self, pod: &KnownPod) -> Result<()>;
     /// Whether a pod is remembered.
     async fn pod_is_known(&mut self, pod_uid: &PodUid) -> Result<bool>;
     /// The pods that are remembered.

@@ -35,7 +35,7 @@ const CONTRACT: [(&str, &str, &str); 12] = [
     ("agentwrit_db_errors_total", "counter", "operation"),
     ("agentwrit_audit_events_loaded", "gauge", ""),
 ];
-const ENDPOINTS: [&str; 22] = [
+const ENDPOINTS: [&str; 23] = [
     "admin_apps",
     "admin_auth",
     "admin_keys",
@@ -54,6 +54,7 @@ const ENDPOINTS: [&str; 22] = [
     "other",
     "probes",
     "revoke",
+    "revoke_matching",
     "token_issue",
     "token_release",
     "token_renew",
@@ -88,7 +89,18 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
     for (family, values) in [
         (
             "tokens_revoked_total",
-            set(&["token", "agent", "task", "chain", "release"]),
+            set(&[
+                "token",
+                "agent",
+                "task",
+                "chain",
+                "release",
+                "namespace",
+                "app",
+                "policy",
+                "node",
+                "service_account",
+            ]),
         ),
         ("registrations_total", set(&["success", "failure"])),
         ("admin_auth_total", set(&["success", "failure"])),
@@ -329,6 +341,22 @@ async fn revocations(meter: &mut Meter) {
     let body = json!({"level": "all", "target": "nobody"}).to_string();
     assert_eq!(meter.harness.post_as(&admin, "/v1/revoke", body).await.status, 400);
     meter.moved(&[]).await;
+    let path = "/v1/admin/revoke-matching";
+    for (selector, target) in [
+        ("namespace", "nothing"),
+        ("app", "nothing/a"),
+        ("policy", "nothing/a"),
+        ("node", "nothing"),
+        ("service_account", "nothing/a"),
+    ] {
+        let dry = json!({selector: target, "dry_run": true}).to_string();
+        meter.harness.post_as(&admin, path, dry).await.ok();
+        meter.moved(&[]).await;
+        let body = json!({selector: target}).to_string();
+        meter.harness.post_as(&admin, path, body).await.ok();
+        let series = format!("tokens_revoked_total{{level=\"{selector}\"}}");
+        meter.moved(&[&series, "event bulk_revocation"]).await;
+    }
 }
 
 async fn app(meter: &mut Meter) {

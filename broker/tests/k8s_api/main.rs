@@ -15,6 +15,7 @@ mod delegate;
 mod denials;
 mod event_bounds;
 mod history;
+mod kill_switch;
 mod launch;
 mod limits;
 mod pods;

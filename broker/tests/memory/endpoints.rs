@@ -74,6 +74,10 @@ pub const ENDPOINTS: &[Endpoint] = endpoints! {
         "\"delegate_to\":@" "\"scope\":@" "\"ttl\":@"
     ];
     POST "/v1/revoke" Admin { "\"level\":\"task\",\"target\":\"nothing\"" } ["\"level\":@" "\"target\":@"];
+    POST "/v1/admin/revoke-matching" Admin { "\"namespace\":\"nothing\",\"dry_run\":false" } [
+        "\"namespace\":@" "\"app\":@" "\"policy\":@" "\"node\":@" "\"service_account\":@" "\"all\":@"
+        "\"installation\":@" "\"dry_run\":@"
+    ];
     POST "/v1/admin/launch-tokens" Admin {
         "\"agent_name\":\"a\",\"allowed_scope\":[\"read:data:x\"],\"max_ttl\":60,\"single_use\":true,\"ttl\":60"
     } [

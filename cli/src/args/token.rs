@@ -8,7 +8,16 @@ A revocation can't be undone; the pod of an attested agent may register again af
 The pod behind the target is quarantined, whether it has a session at that moment or not. A warning on stderr says when
 the broker found neither a session nor a pod.
 
+By name: all pods that match and have launched are quarantined in one commit, also those without a session at that
+moment, and their sessions end. Pods that launch later are others, and may: to keep them out suspend the AgentApp first,
+  kubectl patch agentapp NAME -n NAMESPACE --type merge -p '{\"spec\":{\"suspend\":true}}'
+--all quarantines nobody: agents register again by themselves.
+
 Examples:
+  awrit revoke --namespace shop --dry-run
+  awrit revoke --app shop/orders
+  awrit revoke --node worker-7
+  awrit revoke --all --installation agentwrit-system/agentwrit
   awrit revoke --level agent --target spiffe://agentwrit.local/agent/k8s.shop.orders/<pod UID>/<instance>
   awrit revoke --level task --target <pod UID>";
 const RELEASE_EXAMPLES: &str = "\
@@ -29,12 +38,36 @@ Example:
 
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArgs {
-    /// token, agent, task or chain (required)
+    /// token, agent, task or chain; with --target
     #[arg(long)]
     pub(crate) level: Option<String>,
-    /// What to revoke: jti, SPIFFE id or task id (required)
+    /// What to revoke: jti, SPIFFE id or task id
     #[arg(long)]
     pub(crate) target: Option<String>,
+    /// All pods of a namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+    /// All pods that launched under an AgentApp
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) app: Option<String>,
+    /// All pods that launched under a LaunchToken
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) policy: Option<String>,
+    /// All pods on a node
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// All pods that run under a ServiceAccount
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) service_account: Option<String>,
+    /// Every token that there is, by a new epoch; asks for --installation
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The broker's AA_INSTALLATION, without one its trust domain: another broker revokes nothing
+    #[arg(long, value_name = "NAMESPACE/RELEASE")]
+    pub(crate) installation: Option<String>,
+    /// Only say how many it would hit; not with --level
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

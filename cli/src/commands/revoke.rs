@@ -1,6 +1,6 @@
 //! `awrit revoke`.
 
-use agentwrit_protocol::wire::RevokeResponse;
+use agentwrit_protocol::wire::{RevokeMatchingRequest, RevokeMatchingResponse, RevokeResponse};
 
 use super::given;
 use crate::args::RevokeArgs;
@@ -9,12 +9,66 @@ use crate::session::Context;
 
 const NOTHING_HIT: &str = "Warning: the revocation is recorded, but it ended no session and quarantined no pod: check level and target \
      (tokens of admins and apps have neither).";
+const NOTHING_MATCHES: &str =
+    "Warning: no pod matches: check the name. A pod is known from its first launch until its end.";
+const WHAT: &str = "what to revoke is required: --level and --target, or one of --namespace, --app, --policy, --node, \
+     --service-account and --all";
 
 pub(super) fn run(args: RevokeArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
-    let (Some(level), Some(target)) = (given(args.level), given(args.target)) else {
-        return Err(CliError::Usage("--level and --target are required".to_owned()));
+    let RevokeArgs {
+        level,
+        target,
+        namespace,
+        app,
+        policy,
+        node,
+        service_account,
+        all,
+        installation,
+        dry_run,
+    } = args;
+    let (level, target) = (given(level), given(target));
+    let request = RevokeMatchingRequest {
+        namespace: given(namespace),
+        app: given(app),
+        policy: given(policy),
+        node: given(node),
+        service_account: given(service_account),
+        all,
+        installation: given(installation),
+        dry_run,
     };
-    let answer = context.as_admin(async |client, token| client.revoke(token, &level, &target).await)?;
+    let usage = |text: &str| Err(CliError::Usage(text.to_owned()));
+    match (level, target, count(&request)) {
+        (Some(level), Some(target), 0) if !dry_run && request.installation.is_none() => one(&level, &target, context),
+        (Some(_), Some(_), 0) => usage("--dry-run and --installation go with --namespace, --app and their like"),
+        (None, None, 1) if all && !dry_run && request.installation.is_none() => {
+            usage("--all asks for --installation, the name of the installation whose agents are to end")
+        }
+        (None, None, 1) => matching(&request, context),
+        (None, None, 0) => usage(WHAT),
+        (_, _, 0) => usage("--level and --target are required"),
+        _ => usage(
+            "one of --level with --target, --namespace, --app, --policy, --node, --service-account and --all can be given",
+        ),
+    }
+}
+
+/// How many extents a request names.
+fn count(request: &RevokeMatchingRequest) -> usize {
+    let names = [
+        &request.namespace,
+        &request.app,
+        &request.policy,
+        &request.node,
+        &request.service_account,
+    ];
+    let named = names.iter().filter(|name| name.is_some()).count();
+    named.saturating_add(usize::from(request.all))
+}
+
+fn one(level: &str, target: &str, context: &mut Context<'_, '_>) -> Result<(), CliError> {
+    let answer = context.as_admin(async |client, token| client.revoke(token, level, target).await)?;
     let output = &mut *context.output;
     let row = |answer: &RevokeResponse| {
         let (level, target) = (answer.level.clone(), answer.target.clone());
@@ -41,6 +95,45 @@ pub(super) fn run(args: RevokeArgs, context: &mut Context<'_, '_>) -> Result<(),
     })?;
     if sessions == 0 && pods == 0 {
         output.note(NOTHING_HIT)?;
+    }
+    Ok(())
+}
+
+fn matching(request: &RevokeMatchingRequest, context: &mut Context<'_, '_>) -> Result<(), CliError> {
+    let answer = context.as_admin(async |client, token| client.revoke_matching(token, request).await)?;
+    let header = [
+        "SELECTOR",
+        "TARGET",
+        "PODS",
+        "AGENTS",
+        "DELEGATIONS",
+        "LAUNCH_TOKENS",
+        "SESSIONS_ENDED",
+        "PODS_QUARANTINED",
+    ];
+    let row = |answer: &RevokeMatchingResponse| {
+        let number = |number: i64| number.to_string();
+        vec![[
+            answer.selector.clone(),
+            answer.target.clone(),
+            number(answer.pods),
+            number(answer.agents),
+            number(answer.delegations),
+            number(answer.launch_tokens),
+            number(answer.sessions_ended),
+            number(answer.pods_quarantined),
+        ]]
+    };
+    let output = &mut *context.output;
+    output.result(&answer, header, row)?;
+    if let Some(epoch) = &answer.epoch {
+        output.note(&format!(
+            "Every token of before is refused (epoch {epoch}); agents register again by themselves."
+        ))?;
+    } else if answer.pods == 0 && !request.all {
+        output.note(NOTHING_MATCHES)?;
+    } else if answer.dry_run {
+        output.note("Nothing was revoked: that is what it would hit now.")?;
     }
     Ok(())
 }

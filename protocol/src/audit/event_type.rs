@@ -43,6 +43,8 @@ event_types! {
     TokenReleased = "token_released",
     /// A person revoked.
     TokenRevoked = "token_revoked",
+    /// A person revoked all that pods of a name hold.
+    BulkRevocation = "bulk_revocation",
     /// A delegation was made.
     DelegationCreated = "delegation_created",
     /// A delegation asked for more than its delegator holds.

@@ -4,7 +4,7 @@ use crate::answer::{Request, statuses};
 use crate::world;
 
 /// Method, path, and the bearer as `template` writes it. The corpus counts on the order: append only.
-pub const ENDPOINTS: [(&str, &str, &str); 40] = [
+pub const ENDPOINTS: [(&str, &str, &str); 41] = [
     ("POST", "/v1/register", ""),
     ("POST", "/v1/token/validate", ""),
     ("POST", "/v1/token/renew", "{agent}"),
@@ -45,6 +45,7 @@ pub const ENDPOINTS: [(&str, &str, &str); 40] = [
     ("POST", "/v1/admin/keys/rotate", "{admin}"),
     ("POST", "/v1/admin/keys/x/retire", "{admin}"),
     ("GET", "/v1/k8s/signing-keys", "{controller}"),
+    ("POST", "/v1/admin/revoke-matching", "{admin}"),
 ];
 
 /// The first byte, from `A` on, chooses the endpoint; the rest is the body, in which the names of `template`

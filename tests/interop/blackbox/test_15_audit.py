@@ -246,7 +246,7 @@ TYPES = {
     "app_auth_failed", "resource_accessed", "scopes_ceiling_updated", "app_rate_limited",
     # docs/kubernetes-api.md
     "attestation_denied", "policy_applied", "policy_removed", "pod_ended", "agent_superseded", "pod_quarantined",
-    "pod_released", "registration_denied", "store_restored", "clock_accepted", "installation_adopted", "audit_checkpoint",
+    "pod_released", "bulk_revocation", "registration_denied", "store_restored", "clock_accepted", "installation_adopted", "audit_checkpoint",
     "audit_segment_dropped",
 }  # fmt: skip
 

@@ -14,3 +14,4 @@ pub mod lifecycle;
 pub mod ops;
 pub mod public;
 pub mod register;
+pub mod revoke_matching;

@@ -108,6 +108,7 @@ fn endpoint(path: &str) -> &'static str {
         "/v1/token/release" => "token_release",
         "/v1/delegate" => "delegate",
         "/v1/revoke" => "revoke",
+        "/v1/admin/revoke-matching" => "revoke_matching",
         "/v1/admin/auth" => "admin_auth",
         "/v1/admin/launch-tokens" => "admin_launch_tokens",
         "/v1/admin/apps" => "admin_apps",

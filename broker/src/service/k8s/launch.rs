@@ -10,9 +10,11 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::LaunchPolicy;
-use agentwrit_protocol::{Entropy, EntropyError, ErrorCode, Scope, ScopeSet, Sensitive, TaskId, Ttl, lower_hex};
+use agentwrit_protocol::{
+    Entropy, EntropyError, ErrorCode, OrchId, Scope, ScopeSet, Sensitive, TaskId, Ttl, lower_hex,
+};
 use agentwrit_store::policy::PolicyKey;
-use agentwrit_store::{Attested, Command, EventDraft, LaunchToken, LaunchTokenHash, Result, Tx};
+use agentwrit_store::{Attested, Command, EventDraft, KnownPod, LaunchToken, LaunchTokenHash, Result, Tx};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -192,10 +194,21 @@ impl LaunchPod {
         }
     }
 
+    /// The pod, when it is refused before it has launched.
+    fn unlaunched(&self) -> KnownPod {
+        KnownPod {
+            pod: self.live_pod(),
+            node: self.pod.node.clone(),
+            service_account: self.pod.service_account.clone(),
+            policy: self.ask.policy.clone(),
+            orch_id: OrchId::default(),
+        }
+    }
+
     async fn decide(&self, tx: &mut dyn Tx, pair: Option<&Pair>) -> Result<std::result::Result<Grant, Denied>> {
         let denial = pod_denial(tx, &self.pod.uid).await?;
-        if denial == Some(DenialKind::PodQuarantined) {
-            tx.know_pod(&self.live_pod()).await?;
+        if denial == Some(DenialKind::PodQuarantined) && !tx.pod_is_known(&self.pod.uid).await? {
+            tx.know_pod(&self.unlaunched()).await?;
         }
         if let Some(kind) = denial {
             return Ok(Err((kind, String::new())));
@@ -284,7 +297,7 @@ impl LaunchPod {
     }
 
     async fn issue(self, tx: &mut dyn Tx, grant: Grant) -> Result<PodLaunchResponse> {
-        tx.know_pod(&self.live_pod()).await?;
+        tx.know_pod(&KnownPod::of(&grant.attested)).await?;
         let expires_at = tx.now_seconds() + LAUNCH_TOKEN_TTL;
         let launch = LaunchToken {
             hash: LaunchTokenHash::of(self.token.expose()),

@@ -10,7 +10,7 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
 use agentwrit_protocol::{ErrorCode, OrchId, PodUid, SessionId, TaskId};
 use agentwrit_store::policy::PolicyKey;
-use agentwrit_store::{Attested, EndReason, EventDraft, LaunchToken, PodStanding, Result, Session, Tx};
+use agentwrit_store::{Attested, EndReason, EventDraft, KnownPod, LaunchToken, PodStanding, Result, Session, Tx};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -150,7 +150,7 @@ pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid
     let Some(bound) = &launch.attested else {
         return Ok(());
     };
-    tx.know_pod(&live_pod(bound)).await?;
+    tx.know_pod(&KnownPod::of(bound)).await?;
     tx.know_session_of_pod(&bound.pod_uid, new_sid).await?;
     tx.count_issued(&bound.policy_uid).await?;
     tx.count_issued(&bound.app_uid).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
-use agentwrit_protocol::{PodUid, TaskId};
+use agentwrit_protocol::{PodUid, TaskId, UnixMillis};
 use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
 
 use crate::service::actor::Actor;
@@ -57,12 +57,36 @@ async fn named(tx: &mut dyn Tx, target: PodBehind<'_>) -> Result<Vec<PodUid>> {
     }
 }
 
+/// Until when a pod that never launched is kept quarantined.
+pub(crate) fn unseen_until(tx: &dyn Tx) -> UnixMillis {
+    tx.times().judged + UNSEEN
+}
+
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
 pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor) -> Result<i64> {
+    let until = unseen_until(tx);
+    let is_new = tx.quarantine_pod(pod_uid, &actor.subject, until).await?;
+    Ok(end_quarantined(tx, pod_uid, is_new, actor).await?.ended)
+}
+
+/// What the end of a quarantined pod's sessions came to.
+pub(crate) struct Ends {
+    /// Sessions and delegations that ended by it.
+    pub(crate) ended: i64,
+    /// Those that were looked at.
+    pub(crate) looked_at: usize,
+}
+
+/// Ends all sessions of a quarantined pod, and what was delegated to it; `is_new` when the quarantine is.
+pub(crate) async fn end_quarantined(tx: &mut dyn Tx, pod_uid: &PodUid, is_new: bool, actor: &Actor) -> Result<Ends> {
     let now = tx.times().judged;
     let attributed = |event: EventDraft| actor.attributed(event.pod_uid(pod_uid));
-    if tx.quarantine_pod(pod_uid, &actor.subject, now + UNSEEN).await? {
-        let last = tx.last_session_of_pod(pod_uid).await?;
+    let sessions = tx.unexpired_sessions_by_pod(pod_uid).await?;
+    if is_new {
+        let last = match sessions.iter().max_by_key(|session| session.created_at) {
+            Some(last) => Some(last.clone()),
+            None => tx.last_session_of_pod(pod_uid).await?,
+        };
         let detail = format!(
             "{} is quarantined until it is replaced or released",
             pod_name(last.as_ref(), pod_uid)
@@ -74,7 +98,8 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor)
         }));
     }
     let mut ended: i64 = 0;
-    for session in tx.unexpired_sessions_by_pod(pod_uid).await? {
+    let mut looked_at = sessions.len();
+    for session in sessions {
         if tx.end_session(&session, EndReason::Revoked, now).await? {
             ended = ended.saturating_add(1);
             let detail = format!(
@@ -93,7 +118,9 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor)
             .await?;
         }
     }
-    for held in tx.standing_delegations_to_pod(pod_uid).await? {
+    let delegations = tx.standing_delegations_to_pod(pod_uid).await?;
+    looked_at = looked_at.saturating_add(delegations.len());
+    for held in delegations {
         if tx.end_session(&held, EndReason::Revoked, now).await? {
             ended = ended.saturating_add(1);
             let detail = format!("delegation revoked with its holder, pod {pod_uid}, which is quarantined");
@@ -102,7 +129,7 @@ pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor)
             tx.audit(actor.attributed(event));
         }
     }
-    Ok(ended)
+    Ok(Ends { ended, looked_at })
 }
 
 fn pod_name(session: Option<&Session>, pod_uid: &PodUid) -> String {

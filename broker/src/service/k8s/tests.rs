@@ -3,7 +3,7 @@
 use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyState, PutPolicy, WriteOrder};
 use agentwrit_protocol::{ErrorCode, UnixMillis};
 use agentwrit_store::policy::{Policy, PolicyKey};
-use agentwrit_store::{Command, Result, Tx};
+use agentwrit_store::{Command, KnownPod, Result, Tx};
 use async_trait::async_trait;
 
 use super::error::{K8sError, WriteRefusal};
@@ -82,7 +82,14 @@ struct Know(LivePod);
 impl Command for Know {
     type Outcome = ();
     async fn run(self, tx: &mut dyn Tx) -> Result<()> {
-        tx.know_pod(&self.0).await
+        tx.know_pod(&KnownPod {
+            pod: self.0,
+            node: "n".to_owned(),
+            service_account: "s".to_owned(),
+            policy: "p".to_owned(),
+            orch_id: "k8s.shop.a".into(),
+        })
+        .await
     }
 }
 

@@ -11,4 +11,5 @@ pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod renewal_proof;
 pub(crate) mod revoke;
+pub(crate) mod revoke_matching;
 pub(crate) mod token;

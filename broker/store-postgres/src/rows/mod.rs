@@ -4,6 +4,7 @@ mod apps;
 mod launch;
 mod maintenance;
 mod meta;
+mod pods;
 mod policy;
 mod revocation;
 mod segments;

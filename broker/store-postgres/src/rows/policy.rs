@@ -8,7 +8,7 @@ use agentwrit_store::policy::{
 };
 use agentwrit_store::session::{id_prefix, mark_in, pod_mark};
 use agentwrit_store::stored_json::{from_json, to_json};
-use agentwrit_store::{FromStored, PodStanding, Result, RevocationLevel, Session, Sessions, TxClock};
+use agentwrit_store::{FromStored, KnownPod, PodStanding, Result, RevocationLevel, Session, Sessions, TxClock};
 use async_trait::async_trait;
 
 use crate::row::Row;
@@ -181,9 +181,22 @@ impl Policies for PgTx<'_, '_> {
         })
     }
 
-    async fn know_pod(&mut self, pod: &LivePod) -> Result<()> {
-        let sql = "INSERT INTO pods (uid, namespace, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        let values = values![pod.uid.as_str(), &pod.namespace, &pod.name];
+    async fn know_pod(&mut self, known: &KnownPod) -> Result<()> {
+        let sql = "INSERT INTO pods (uid, namespace, name, node, service_account, policy, orch_id) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (uid) DO UPDATE SET node = excluded.node, \
+                   service_account = excluded.service_account, policy = excluded.policy, orch_id = excluded.orch_id \
+                   WHERE (pods.node, pods.service_account, pods.policy, pods.orch_id) IS DISTINCT FROM \
+                   (excluded.node, excluded.service_account, excluded.policy, excluded.orch_id)";
+        let pod = &known.pod;
+        let values = values![
+            pod.uid.as_str(),
+            &pod.namespace,
+            &pod.name,
+            &known.node,
+            &known.service_account,
+            &known.policy,
+            known.orch_id.as_str(),
+        ];
         if self.changed(SAVE_POD, sql, values).await? {
             let sql = "UPDATE quarantined_pods SET until = NULL WHERE pod_uid = $1";
             self.link.send(SAVE_POD, sql, values![pod.uid.as_str()]).await?;

@@ -149,11 +149,17 @@ CREATE TABLE buried_pods (pod_uid text COLLATE "C" PRIMARY KEY, until bigint NOT
 
 -- The pods that launched, until they end; the id prefixes of those of their sessions that don't have the pod's mark.
 CREATE TABLE pods (
-    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    uid       text COLLATE "C" NOT NULL UNIQUE,
-    namespace text NOT NULL,
-    name      text NOT NULL
-);
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    uid             text COLLATE "C" NOT NULL UNIQUE,
+    namespace       text COLLATE "C" NOT NULL,
+    name            text NOT NULL,
+    node            text COLLATE "C" NOT NULL,
+    service_account text COLLATE "C" NOT NULL,
+    policy          text COLLATE "C" NOT NULL,   -- LaunchToken and, by its orchestration, AgentApp of the last launch
+    orch_id         text COLLATE "C" NOT NULL
+) WITH (fillfactor = 80);
+CREATE INDEX pods_namespace ON pods (namespace, service_account);
+CREATE INDEX pods_node ON pods (node);
 CREATE TABLE pod_sessions (stem text COLLATE "C" PRIMARY KEY, pod bigint NOT NULL);
 CREATE INDEX pod_sessions_pod ON pod_sessions (pod);
 CREATE TABLE quarantined_pods (

@@ -4,6 +4,7 @@ mod apps;
 pub(crate) mod launch;
 mod maintenance;
 mod meta;
+mod pods;
 mod policy;
 mod revocation;
 pub(crate) mod segments;

@@ -8,7 +8,7 @@ use agentwrit_store::policy::{
 };
 use agentwrit_store::session::{id_prefix, mark_in, pod_mark};
 use agentwrit_store::stored_json::{from_json, to_json};
-use agentwrit_store::{FromStored, PodStanding, Result, RevocationLevel, Session, Sessions, TxClock};
+use agentwrit_store::{FromStored, KnownPod, PodStanding, Result, RevocationLevel, Session, Sessions, TxClock};
 use async_trait::async_trait;
 use rusqlite::{Params, Row, params};
 
@@ -196,9 +196,23 @@ impl Policies for SqliteTx<'_> {
         })
     }
 
-    async fn know_pod(&mut self, pod: &LivePod) -> Result<()> {
-        let sql = "INSERT INTO pods (uid, namespace, name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
-        if self.changed("save_pod", sql, [pod.uid.as_str(), &pod.namespace, &pod.name])? {
+    async fn know_pod(&mut self, known: &KnownPod) -> Result<()> {
+        let sql = "INSERT INTO pods (uid, namespace, name, node, service_account, policy, orch_id) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET node = excluded.node, \
+                   service_account = excluded.service_account, policy = excluded.policy, orch_id = excluded.orch_id \
+                   WHERE (pods.node, pods.service_account, pods.policy, pods.orch_id) IS NOT \
+                   (excluded.node, excluded.service_account, excluded.policy, excluded.orch_id)";
+        let pod = &known.pod;
+        let values = params![
+            pod.uid.as_str(),
+            pod.namespace,
+            pod.name,
+            known.node,
+            known.service_account,
+            known.policy,
+            known.orch_id.as_str(),
+        ];
+        if self.changed("save_pod", sql, values)? {
             let sql = "UPDATE quarantined_pods SET until = NULL WHERE pod_uid = ?";
             self.changed("save_pod", sql, [pod.uid.as_str()])?;
         }

@@ -9,6 +9,7 @@
 )]
 
 pub mod commits;
+pub mod groups;
 pub mod keys;
 pub mod lives;
 pub mod owners;
@@ -149,6 +150,10 @@ macro_rules! store_suite {
             keys::a_signing_key_is_published_once_and_changes,
             keys::the_last_exp_of_all_sessions_is_known,
             keys::a_person_begins_an_epoch,
+            groups::pods_are_found_by_what_people_know,
+            groups::a_pod_that_launched_otherwise_is_found_by_both,
+            groups::what_pods_hold_is_counted,
+            groups::many_pods_are_quarantined_at_once,
             lives::nothing_is_issued_while_the_clock_is_wrong,
             lives::a_store_that_refuses_still_takes_authority_away,
         );

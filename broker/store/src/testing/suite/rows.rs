@@ -7,8 +7,8 @@ use super::{Bench, Opener};
 use crate::policy::{Accepted, Policy, PolicyKey, PolicySpec};
 use crate::testing::START;
 use crate::{
-    AppRecord, EndReason, LaunchToken, LaunchTokenHash, PodStanding, Renewal, Revocation, RevocationLevel, Session,
-    ViewChange,
+    AppRecord, EndReason, KnownPod, LaunchToken, LaunchTokenHash, PodStanding, Renewal, Revocation, RevocationLevel,
+    Session, ViewChange,
 };
 
 /// So many seconds after the start.
@@ -255,10 +255,16 @@ pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
 pub async fn a_tombstone_of_a_pod_stays(opener: &dyn Opener) {
     const UID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
     let bench = Bench::open(opener).await;
-    let pod = LivePod {
-        uid: UID.into(),
-        namespace: "shop".to_owned(),
-        name: "pod".to_owned(),
+    let pod = KnownPod {
+        pod: LivePod {
+            uid: UID.into(),
+            namespace: "shop".to_owned(),
+            name: "pod".to_owned(),
+        },
+        node: "node".to_owned(),
+        service_account: "account".to_owned(),
+        policy: "policy".to_owned(),
+        orch_id: "k8s.shop.app".into(),
     };
     bench
         .commit(move |tx| Box::pin(async move { tx.know_pod(&pod).await }))
