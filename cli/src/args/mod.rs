@@ -95,7 +95,7 @@ pub(crate) enum Command {
     /// Apps: programs that log in and make launch tokens for their agents
     #[command(subcommand, arg_required_else_help = true)]
     App(AppCommand),
-    /// Revoke a token, an agent, a task or a delegation chain; or all pods of a namespace, app, policy, node or account
+    /// Revoke a token, an agent, a task or a chain, or all pods of a name
     #[command(after_help = token::REVOKE_EXAMPLES)]
     Revoke(RevokeArgs),
     /// The audit trail

@@ -11,8 +11,6 @@ const NOTHING_HIT: &str = "Warning: the revocation is recorded, but it ended no 
      (tokens of admins and apps have neither).";
 const NOTHING_MATCHES: &str =
     "Warning: no pod matches: check the name. A pod is known from its first launch until its end.";
-const WHAT: &str = "what to revoke is required: --level and --target, or one of --namespace, --app, --policy, --node, \
-     --service-account and --all";
 
 pub(super) fn run(args: RevokeArgs, context: &mut Context<'_, '_>) -> Result<(), CliError> {
     let RevokeArgs {
@@ -46,7 +44,7 @@ pub(super) fn run(args: RevokeArgs, context: &mut Context<'_, '_>) -> Result<(),
             usage("--all asks for --installation, the name of the installation whose agents are to end")
         }
         (None, None, 1) => matching(&request, context),
-        (None, None, 0) => usage(WHAT),
+        // The contract's text.
         (_, _, 0) => usage("--level and --target are required"),
         _ => usage(
             "one of --level with --target, --namespace, --app, --policy, --node, --service-account and --all can be given",

@@ -12,6 +12,7 @@ mod events;
 mod failures;
 mod init;
 mod keys;
+mod kill_switch;
 mod support;
 mod tls;
 mod tokens;
