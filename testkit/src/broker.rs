@@ -89,7 +89,6 @@ impl Broker {
     pub(crate) async fn start(mut setup: Setup, listens: bool) -> Result<Self, StartError> {
         let state = setup.assemble().await?;
         setup.accept_clock = false;
-        setup.adopt_installation = false;
         Ok(Self {
             front: HttpStack::new(Arc::clone(&state), router::api(&state)),
             port: listens.then(|| Port::open(&state)),

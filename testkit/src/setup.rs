@@ -34,8 +34,6 @@ pub struct Setup {
     pub accept_clock: bool,
     /// As with the flag `--restored`.
     pub restored: bool,
-    /// As with the flag `--adopt-installation`; for one start.
-    pub adopt_installation: bool,
     /// How many status indexes there are.
     pub status_lists: Bounds,
 }
@@ -57,7 +55,6 @@ impl Setup {
             cluster: None,
             accept_clock: false,
             restored: false,
-            adopt_installation: false,
             status_lists: Bounds::default(),
         };
         setup.set(&[
@@ -104,7 +101,7 @@ impl Setup {
         config.declared = Declared {
             restored: self.restored,
             accept_clock: self.accept_clock,
-            adopt_installation: self.adopt_installation,
+            ..Declared::default()
         };
         // bcrypt's smallest: what is slow on purpose would only be slow here.
         config.secret_cost = 4;

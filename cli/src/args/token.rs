@@ -62,7 +62,7 @@ pub(crate) struct RevokeArgs {
     /// Every token that there is, by a new epoch; asks for --installation
     #[arg(long)]
     pub(crate) all: bool,
-    /// The broker's AA_INSTALLATION, without one its trust domain: another broker revokes nothing
+    /// Name of the installation, or its trust domain when it has none: another broker revokes nothing
     #[arg(long, value_name = "NAMESPACE/RELEASE")]
     pub(crate) installation: Option<String>,
     /// Only say how many it would hit; not with --level

@@ -61,8 +61,8 @@ fn count(request: &RevokeMatchingRequest) -> usize {
         &request.node,
         &request.service_account,
     ];
-    let named = names.iter().filter(|name| name.is_some()).count();
-    named.saturating_add(usize::from(request.all))
+    let given = names.iter().filter(|name| name.is_some()).count();
+    given.saturating_add(usize::from(request.all))
 }
 
 fn one(level: &str, target: &str, context: &mut Context<'_, '_>) -> Result<(), CliError> {

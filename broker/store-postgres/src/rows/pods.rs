@@ -37,7 +37,7 @@ const ALL_SESSIONS: &str = "SELECT count(*) AS found FROM sessions WHERE kept_un
     AND (ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > $3)) AND (root IS NULL) = $4";
 
 fn texts(pods: &[PodUid]) -> Value {
-    pods.iter().map(|uid| uid.as_str()).collect()
+    pods.iter().map(PodUid::as_str).collect()
 }
 
 impl PgTx<'_, '_> {
