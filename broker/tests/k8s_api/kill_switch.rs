@@ -154,10 +154,10 @@ async fn a_pod_between_its_sessions_is_quarantined_too() {
 #[tokio::test]
 async fn what_was_delegated_ends_with_either_side() {
     let world = world().await;
-    let giver = pod(&world, "p1", "shop", "reader", "reader", "node-1");
+    let first = pod(&world, "p1", "shop", "reader", "reader", "node-1");
     let holder = pod(&world, "p2", "shop", "reader", "reader", "node-2");
     let (from, to) = (
-        world.agent(&giver, &Keys::new(1)).await,
+        world.agent(&first, &Keys::new(1)).await,
         world.agent(&holder, &Keys::new(2)).await,
     );
     let back = token(delegate(&world, &to, &from).await);
@@ -186,7 +186,7 @@ async fn a_pod_that_races_with_the_switch_keeps_nothing() {
         let launched = World::launched(world.launch(&new, &Keys::new(2)).await);
         let order = json!({"node": "node-1"});
         world.admin().await;
-        let (renewed, registered, given, taken, struck) = tokio::join!(
+        let (renewed, registered, given, received, struck) = tokio::join!(
             world.renew(&held),
             async {
                 // So that the switch comes at another point each time.
@@ -205,7 +205,7 @@ async fn a_pod_that_races_with_the_switch_keeps_nothing() {
             },
         );
         struck.ok();
-        for answer in [renewed, registered, given, taken] {
+        for answer in [renewed, registered, given, received] {
             if answer.is_success() {
                 let token = answer.body["access_token"].as_str().unwrap().to_owned();
                 assert!(!world.stands(&token).await, "round {round}");
