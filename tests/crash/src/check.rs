@@ -45,6 +45,13 @@ impl Findings {
         }
     }
 
+    /// All of these.
+    pub fn add_all(&mut self, texts: Vec<String>) {
+        for text in texts {
+            self.add(text);
+        }
+    }
+
     fn lost(&mut self, text: String) {
         self.lost += 1;
         self.add(text);

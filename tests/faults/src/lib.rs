@@ -106,7 +106,7 @@ impl Fault {
             Self::KillBroker | Self::KillPostgres => (2, 20),
             Self::Cut => (2, 4),
             Self::DiskFull => (2, 10),
-            Self::Races => (4, 1000),
+            Self::Races => (2, 1000),
             Self::RevokeDelay => (30, 1000),
             Self::Rolling => (1, 5),
             Self::Clock => (1, 2),

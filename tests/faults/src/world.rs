@@ -350,11 +350,6 @@ impl World {
         Ok(trail)
     }
 
-    /// Adds these to the findings.
-    pub(crate) fn found(&mut self, texts: Vec<String>) {
-        texts.into_iter().for_each(|text| self.outcome.findings.add(text));
-    }
-
     /// Ends all replicas, which must go with code 0.
     pub(crate) async fn finish(mut self) -> Result<Outcome> {
         for replica in 0..REPLICAS {

@@ -145,7 +145,7 @@ async fn jump(world: &mut World, clock: &Clock, ahead: i64, name: &str) -> Resul
             }
         }
     }
-    world.found(findings);
+    world.outcome.findings.add_all(findings);
     Ok(())
 }
 

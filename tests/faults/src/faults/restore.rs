@@ -125,7 +125,7 @@ async fn one(options: &Options, round: u32, progress: Progress<'_>) -> Result<Ou
         seconds(back),
         findings.len()
     ));
-    world.found(findings);
+    world.outcome.findings.add_all(findings);
     world.count();
     world.outcome.events = after.len();
     world.finish().await
