@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::answers::{done_but, refuse, unknown};
 use crate::ends::{begun_epoch, compared, sign_off};
-use crate::error::{Trouble, lost};
+use crate::error::{Trouble, outlasts_batch};
 use crate::indexes::Indexes;
 use crate::open::{Opened, keep_mark, last_batch, open};
 use crate::shared::Shared;
@@ -22,6 +22,9 @@ use crate::transaction::{Batch, Progress, Published, is_unknown, transaction};
 const BATCH: usize = 256;
 /// How often a store that isn't open is tried.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
+/// Ends a failed transaction, and tries whether another one gets the lock and may write.
+const ROLL_BACK: &str = "ROLLBACK; BEGIN; SELECT 1 FROM chain_head WHERE id = 1 FOR UPDATE; \
+     UPDATE meta SET value = value WHERE key = 'epoch'; ROLLBACK";
 /// How long a batch may take; the server ends a statement before, and a wait for a lock.
 const LONGEST_BATCH: Duration = Duration::from_secs(20);
 /// How long the outcome of a COMMIT is looked for.
@@ -85,13 +88,20 @@ impl Committer {
                     biased;
                     _ = timer.tick() => {
                         self.look_after().await;
+                        // An opening may take longer than the interval: those that wait are refused in between.
+                        timer.reset();
                         continue;
                     }
                     message = self.queue.recv() => message,
                 }
             };
             match message {
-                Some(Message::Job(first)) => next = self.gather(first).await,
+                Some(Message::Job(first)) => {
+                    next = self.gather(first).await;
+                    if self.opened.is_none() {
+                        timer.reset();
+                    }
+                }
                 Some(Message::Compare(remembered, reply)) => {
                     let compared = self.compare(remembered).await;
                     if reply.send(compared).is_err() {
@@ -164,8 +174,12 @@ impl Committer {
                 if let Some(types) = types {
                     self.look_up(types, jobs, &progress.refused, error).await;
                 } else {
-                    self.roll_back(&error).await;
+                    let is_usable = self.roll_back(&error).await;
+                    // Nobody waits for what comes of another opening.
                     refuse(jobs, progress.job, error);
+                    if !is_usable {
+                        self.reopen().await;
+                    }
                 }
             }
         }
@@ -261,20 +275,21 @@ impl Committer {
         }
     }
 
-    /// Ends the failed transaction. When the connection is gone, or nothing is known of it, another one is made, with the
-    /// chain and the view as they are there.
-    async fn roll_back(&mut self, error: &StoreError) {
-        let Some(opened) = self.opened.take() else { return };
-        if !lost(error) {
-            let rolling = tokio::time::timeout(REOPEN_EVERY, opened.client.batch_execute("ROLLBACK"));
+    /// Ends the failed transaction. When it failed for more than its own content (the connection is gone, somebody holds the
+    /// lock, the disk is full), the store is away, and has to be opened by another one, with the chain and the view as they are
+    /// there: then it answers false.
+    async fn roll_back(&mut self, error: &StoreError) -> bool {
+        let Some(opened) = self.opened.take() else { return true };
+        if !outlasts_batch(error) {
+            let rolling = tokio::time::timeout(REOPEN_EVERY, opened.client.batch_execute(ROLL_BACK));
             if matches!(rolling.await, Ok(Ok(()))) {
                 self.opened = Some(opened);
-                return;
+                return true;
             }
         }
         drop(opened);
         self.away(error);
-        self.reopen().await;
+        false
     }
 
     /// What is done each second.

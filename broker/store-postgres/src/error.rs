@@ -104,6 +104,19 @@ pub(crate) fn lost(error: &StoreError) -> bool {
     )
 }
 
+/// Whether a batch failed for more than its own content. What becomes of the next one is seen by opening the store again,
+/// which takes the lock and writes: until that works, the store is away.
+pub(crate) fn outlasts_batch(error: &StoreError) -> bool {
+    lost(error)
+        || matches!(
+            error,
+            StoreError::Database {
+                failure: DatabaseFailure::Timeout | DatabaseFailure::DiskFull | DatabaseFailure::Io,
+                ..
+            }
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,8 @@ use crate::value::values;
 
 const OPEN: &str = "open";
 const LOAD: &str = "load_view";
+/// Whoever has sent something meanwhile waits for an opening, which is tried each second: so it waits less for the lock.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 /// The oldest server whose functions the schema uses.
 const OLDEST_SERVER: i64 = 130_000;
 
@@ -115,7 +117,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened
 async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -> Result<Option<i64>> {
     let mut link = Link::new(client);
     let link = &mut link;
-    link.send_text(OPEN, "BEGIN").await?;
+    link.send_text(OPEN, BEGIN).await?;
     head::make(link).await?;
     let Head {
         chain: mut head,
