@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+import stores
 from harness import Broker, Ended, run_to_its_end
 
 
@@ -43,6 +44,8 @@ def _factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
                 broker.stop()
             except AssertionError as failure:
                 failures.append(str(failure))
+    for folder in {broker.folder for broker in started}:
+        stores.STORE.forget(folder)
     assert not failures, "\n".join(failures)
 
 
@@ -66,13 +69,43 @@ def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def refused(tmp_path: Path) -> Callable[..., Ended]:
+def refused(tmp_path: Path) -> Iterator[Callable[..., Ended]]:
     """refused(env={...}) runs a broker that ends by itself and returns code, stdout and stderr."""
 
     def run(env: dict[str, str | None] | None = None, *arguments: str) -> Ended:
         return run_to_its_end(tmp_path, dict(env or {}), *arguments)
 
-    return run
+    yield run
+    stores.STORE.forget(tmp_path)
+
+
+def _name(item: pytest.Item) -> str:
+    """As in tests/embedded-only.txt."""
+    return f"tests/interop/{item.path.relative_to(stores.HERE)}::{item.originalname}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, puts those apart that are about a file."""
+    if stores.STORE.name == "postgres":
+        apart = [item for item in items if _name(item) in stores.EMBEDDED_ONLY]
+        items[:] = [item for item in items if item not in apart]
+        config.hook.pytest_deselected(items=apart)
+
+
+def pytest_report_header() -> str:
+    return f"store: {stores.STORE.name}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Why tests were put apart."""
+    if stores.STORE.name == "postgres":
+        apart = {_name(item) for item in terminalreporter.stats.get("deselected", [])} & stores.EMBEDDED_ONLY.keys()
+        for name in sorted(apart):
+            terminalreporter.line(f"on the embedded store only: {name}: {stores.EMBEDDED_ONLY[name]}")
+
+
+def pytest_sessionfinish() -> None:
+    stores.STORE.stop()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

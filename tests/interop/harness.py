@@ -23,6 +23,8 @@ from typing import IO, Any, TypeVar
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import stores
+
 T = TypeVar("T")
 # A start, a stop or a log line that takes longer has failed.
 DEADLINE_SECONDS = 20.0
@@ -160,7 +162,7 @@ def environment(folder: Path, env: dict[str, str | None]) -> dict[str, str]:
         "AA_ADMIN_SECRET": ADMIN_SECRET,
         "AA_PORT": "0",
         "AA_SIGNING_KEY_PATH": str(folder / "signing.key"),
-        "AA_DB_PATH": str(folder / "data.db"),
+        **stores.settings(folder, env),
         **env,
     }
     return {name: value for name, value in settings.items() if value is not None}
@@ -183,7 +185,7 @@ def run_to_its_end(folder: Path, env: dict[str, str | None], *arguments: str) ->
 
 @dataclass
 class Broker:
-    """A running broker and its folder (signing.key, data.db)."""
+    """A running broker and its folder (signing.key; its store is a file in it, or a database of its own)."""
 
     folder: Path
     env: dict[str, str | None] = field(default_factory=dict)

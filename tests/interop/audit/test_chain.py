@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import chain
 import pytest
 
 from harness import Broker
+from stores import STORE
 
 
 def make_history(broker: Broker) -> list[dict]:
@@ -139,12 +139,12 @@ def test_the_page_of_the_docs_verifies_a_saved_answer(shared_broker, history):
 def test_broker_and_verifier_name_the_same_changed_event(broker):
     make_history(broker)
     broker.stop()
-    with sqlite3.connect(broker.folder / "data.db") as database:
-        rows = dict(database.execute("SELECT seq, json FROM audit_events ORDER BY seq"))
-        assert chain.first_fault(map(json.loads, rows.values())) is None
-        victim = next(seq for seq, text in rows.items() if "admin_auth_failed" in text)
-        rows[victim] = rows[victim].replace("denied", "success")
-        database.execute("UPDATE audit_events SET json = ? WHERE seq = ?", (rows[victim], victim))
+    rows = STORE.events(broker.folder)
+    assert chain.first_fault(map(json.loads, rows.values())) is None
+    victim = next(seq for seq, text in rows.items() if "admin_auth_failed" in text)
+    rows[victim] = rows[victim].replace("denied", "success")
+    STORE.rewrite(broker.folder, victim, rows[victim])
+    assert STORE.events(broker.folder) == rows
     fault = chain.first_fault(map(json.loads, rows.values()))
     assert fault == (f"evt-{victim:06d}", "hash does not match the event")
     broker.start()
@@ -222,11 +222,11 @@ def test_a_trail_whose_beginning_was_dropped_has_to_say_so(long_history):
 def test_a_trail_that_was_cut_off_is_noticed_at_the_next_start(broker):
     make_history(broker)
     broker.stop()
-    with sqlite3.connect(broker.folder / "data.db") as database:
-        last = database.execute("SELECT MAX(seq) FROM audit_events").fetchone()[0]
-        rows = database.execute("SELECT json FROM audit_events WHERE seq < ? ORDER BY seq", (last,)).fetchall()
-        database.execute("DELETE FROM audit_events WHERE seq = ?", (last,))
-    assert chain.first_fault(json.loads(text) for (text,) in rows) is None, "a shorter chain is a good chain"
+    *rest, last = STORE.events(broker.folder)
+    STORE.cut_off(broker.folder, last)
+    rows = STORE.events(broker.folder)
+    assert list(rows) == rest
+    assert chain.first_fault(map(json.loads, rows.values())) is None, "a shorter chain is a good chain"
     broker.start()
     assert broker.stderr.wait_for(r"FAIL.*\| InitDB \|.*audit"), broker.stderr.text
     assert broker.get("/v1/health").json()["db_connected"] is False

@@ -5,8 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -14,23 +12,12 @@ from blackbox.driver import Broker, Start, at_once, details, types, unique
 from blackbox.jose import claims_of
 from blackbox.wire import Reply, expect, ok, parse, read_all
 from harness import until
+from stores import STORE
 
 MIB = 1_048_576
 
 
 # -- W18, W21, W36: what can't be committed is not answered as done -------------------------------------------------
-
-
-class Lock:
-    """Another connection that holds SQLite's write lock, so that no commit goes through."""
-
-    def __init__(self, path: Path) -> None:
-        self.connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def release(self) -> None:
-        self.connection.execute("ROLLBACK")
-        self.connection.close()
 
 
 def test_a_failed_commit_is_503_and_changes_nothing(start: Start) -> None:
@@ -39,8 +26,7 @@ def test_a_failed_commit_is_503_and_changes_nothing(start: Start) -> None:
     admin, launch = broker.admin, broker.launch_token()
     body = broker.registration(launch)
     before = broker.count()
-    lock = Lock(broker.process.folder / "data.db")
-    try:
+    with STORE.locked(broker.process.folder):
 
         def ask(number: int) -> Reply:
             return [
@@ -57,8 +43,6 @@ def test_a_failed_commit_is_503_and_changes_nothing(start: Start) -> None:
             assert reply.header("Retry-After") == "1"
         # Reads of tokens need no store.
         assert broker.validate(agent.token)["valid"] is True
-    finally:
-        lock.release()
     until(lambda: broker.get("/readyz").status == 200)
     assert broker.stands(agent.token) and broker.stands(other.token)
     ok(broker.post("/v1/register", body))
@@ -70,15 +54,12 @@ def test_a_failed_commit_is_503_and_changes_nothing(start: Start) -> None:
 
 def test_a_store_that_fails_is_unready_and_alive(start: Start) -> None:
     broker = start()
-    lock = Lock(broker.process.folder / "data.db")
-    try:
+    with STORE.locked(broker.process.folder):
         assert broker.post("/v1/admin/launch-tokens", {"agent_name": "a", "allowed_scope": ["a:b:c"]}, token=broker.forge.token(sub="admin", scope=["admin:launch-tokens:*"])).status == 503
         ready = broker.get("/readyz")
         assert ready.status == 503 and b"store" in ready.body
         assert broker.get("/livez").status == 200
         assert broker.get("/v1/health").status == 200
-    finally:
-        lock.release()
     until(lambda: broker.get("/readyz").status == 200)
 
 
@@ -258,7 +239,9 @@ def test_secrets_of_every_kind_stay_out_of_the_store(start: Start) -> None:
     secrets = [launch, app.client_secret, agent, token, broker.admin, broker.process.secret, body["signature"], "canary-bearer-of-a-stranger"]
     trail = details(broker.events())
     broker.process.stop()
-    content = b"".join(path.read_bytes() for path in broker.process.folder.iterdir() if path.is_file() and path.name != "signing.key")
+    others = [path for path in broker.process.folder.iterdir() if path.is_file() and path.name != "signing.key"]
+    content = STORE.content(broker.process.folder) + b"".join(path.read_bytes() for path in others)
+    assert app.client_id.encode() in content
     for secret in secrets:
         assert secret not in trail
-        assert secret.encode() not in content
+        assert secret.encode() not in content and secret.encode().hex().encode() not in content

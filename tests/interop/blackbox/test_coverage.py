@@ -7,6 +7,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from stores import embedded_only
+
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[2]
 PAGE = REPO / "docs" / "contract-coverage.md"
@@ -42,6 +44,14 @@ def test_every_named_test_exists() -> None:
 def test_every_row_names_a_test_or_says_that_it_is_open() -> None:
     bare = [f"line {number}: {row}" for number, row in rows() if not NAMED.search(row) and not re.search(r"\| open\b", row)]
     assert not bare, "\n".join(bare)
+
+
+def test_every_test_about_a_file_exists_and_says_why() -> None:
+    """tests/embedded-only.txt, by which runs on PostgreSQL leave tests out."""
+    for entry, reason in embedded_only().items():
+        file, _, name = entry.partition("::")
+        assert name in named_in(REPO / file), entry
+        assert len(reason) > 10, entry
 
 
 def test_every_section_is_there() -> None:
