@@ -28,7 +28,7 @@ use crate::answer::{Answer, send_over};
 use crate::keys::claims;
 use crate::setup::Setup;
 use crate::status_bit;
-use crate::{ADMIN_SECRET, START};
+use crate::{ADMIN_SECRET, START, stores};
 
 /// Who calls a broker without a network.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
@@ -277,7 +277,6 @@ impl Broker {
     }
 
     fn number(&self, sql: &str) -> i64 {
-        let store = rusqlite::Connection::open(self.folder.path().join("data.db")).unwrap();
-        store.query_row(sql, [], |row| row.get(0)).unwrap()
+        stores::value(self.folder.path(), sql).parse().unwrap()
     }
 }

@@ -15,6 +15,7 @@
 //! * `Harness`: such a broker on a port, and people, apps and agents that call it.
 //! * `World`: such a broker in a cluster, with policies and pods.
 //! * `FakeCluster`: the Kubernetes that it asks.
+//! * The module `stores`: a file for each of them, or a database, as `AGENTWRIT_STORE` says.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -62,6 +63,8 @@ mod harness;
 mod setup;
 #[cfg(feature = "broker")]
 mod status_bit;
+#[cfg(feature = "broker")]
+pub mod stores;
 #[cfg(feature = "broker")]
 mod threaded;
 #[cfg(feature = "broker")]

@@ -18,7 +18,7 @@ use crate::blocking::Pending;
 pub struct Program(pub &'static str);
 
 impl Program {
-    /// With nothing in its environment but a home.
+    /// With nothing in its environment but a home, and a database where brokers have one.
     pub fn command(self, folder: &Path) -> Command {
         let mut command = Command::new(self.0);
         command
@@ -26,6 +26,13 @@ impl Program {
             .current_dir(folder)
             .env("HOME", folder)
             .stdin(Stdio::null());
+        // Its own default, so that what a test says about the file stands alone.
+        #[cfg(feature = "broker")]
+        command.envs(
+            crate::stores::settings(folder)
+                .into_iter()
+                .filter(|(name, _)| *name != "AA_DB_PATH"),
+        );
         command
     }
 

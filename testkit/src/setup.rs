@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::broker::Broker;
 use crate::fake_cluster::FakeCluster;
 use crate::pod::{AUDIENCE, CONTROLLER};
-use crate::{ADMIN_SECRET, START};
+use crate::{ADMIN_SECRET, START, stores};
 
 /// What a broker is started with, and started with again after its end.
 #[derive(Clone)]
@@ -61,8 +61,10 @@ impl Setup {
             ("AA_ADMIN_SECRET", ADMIN_SECRET),
             ("AA_PORT", "0"),
             ("AA_SIGNING_KEY_PATH", "{folder}/signing.key"),
-            ("AA_DB_PATH", "{folder}/data.db"),
         ]);
+        for (name, value) in stores::settings(setup.folder.path()) {
+            setup.settings.insert(name.to_owned(), value);
+        }
         setup.set(settings);
         setup
     }

@@ -279,10 +279,41 @@ impl Server {
 
     /// Makes an empty database, and answers its name.
     pub fn database(&self) -> String {
+        self.copy_of("template1")
+    }
+
+    /// Copies a database, whose connections end, and answers the copy's name.
+    pub fn copy_of(&self, database: &str) -> String {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // One that was connected may not have noticed its own end yet.
+        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
+        self.sql("postgres", &end).unwrap();
         let name = format!("d{}", NEXT.fetch_add(1, Ordering::SeqCst));
-        self.sql("postgres", &format!("CREATE DATABASE {name}")).unwrap();
+        self.create_database(&name, database);
         name
+    }
+
+    /// Makes a database of this name as a copy of another; `template1` is empty.
+    pub fn create_database(&self, name: &str, of: &str) {
+        let sql = format!("CREATE DATABASE {name} TEMPLATE {of}");
+        self.sql("postgres", &sql).unwrap();
+    }
+
+    /// Removes a database, whoever is connected to it.
+    pub fn drop_database(&self, name: &str) {
+        let sql = format!("DROP DATABASE {name} WITH (FORCE)");
+        self.sql("postgres", &sql).unwrap();
+    }
+
+    /// All that is in a database, as `pg_dump` writes it.
+    pub fn dump(&self, database: &str) -> String {
+        let mut dump = command(&programs().join("pg_dump"), None);
+        dump.args(["--inserts", "-U", "owner", database])
+            .env("PGHOST", &self.folder)
+            .env("PGPORT", self.port.to_string());
+        let output = dump.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// The URL of a database, for a role.

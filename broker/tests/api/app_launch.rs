@@ -1,6 +1,6 @@
 //! Launch tokens made by apps: `docs/wire-contract.md` §7.2.
 
-use agentwrit_testkit::Harness;
+use agentwrit_testkit::{Harness, stores};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -196,9 +196,7 @@ async fn a_token_of_an_app_that_is_not_there_launches_nothing() {
     let app = harness.app("shop", json!({})).await;
     let token = harness.app_token(&app).await;
     // The row goes behind the broker's back, so that no revocation answers first.
-    let database = rusqlite::Connection::open(harness.folder.path().join("data.db")).unwrap();
-    let changed = database.execute("DELETE FROM apps", []).unwrap();
-    assert_eq!(changed, 1);
+    assert_eq!(stores::change(harness.folder.path(), "DELETE FROM apps"), 1);
     let body = json!({"agent_name": "", "allowed_scope": ["write:x:y"]}).to_string();
     let answer = harness.post_as(&token, LAUNCH, body).await;
     answer.refused(403, "forbidden", "app not found");

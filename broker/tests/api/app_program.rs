@@ -1,6 +1,6 @@
 //! The program with apps, as it is installed: real bcrypt, logs that tell everything that they ever tell.
 
-use agentwrit_testkit::{ADMIN_SECRET, Answer, Process, send_over};
+use agentwrit_testkit::{ADMIN_SECRET, Answer, Process, send_over, stores};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -41,6 +41,7 @@ impl Program {
                 (path.display().to_string(), std::fs::read(&path).unwrap())
             })
             .collect();
+        written.push(("the store".to_owned(), stores::written(self.folder.path())));
         written.push(("stdout".to_owned(), out.into_bytes()));
         written.push(("stderr".to_owned(), err.into_bytes()));
         written
@@ -95,7 +96,7 @@ async fn neither_log_nor_disk_ever_holds_a_secret_or_a_token() {
     };
     assert!(holds("stdout", "/v1/app/auth"), "the log was on");
     assert!(
-        holds("data.db", "$2b$12$"),
+        holds("the store", "$2b$12$"),
         "the store was there, and bcrypt at its real cost"
     );
 }

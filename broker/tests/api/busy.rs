@@ -1,7 +1,6 @@
 //! A store whose one writer is busy.
 
-use agentwrit_testkit::Harness;
-use std::sync::mpsc;
+use agentwrit_testkit::{Harness, stores};
 use std::time::Duration;
 
 use agentwrit_store::{Command, Result, Tx};
@@ -11,7 +10,7 @@ use tokio::sync::oneshot;
 /// Keeps the writer busy from when it says so until it is let go.
 struct Busy {
     begun: oneshot::Sender<()>,
-    until: mpsc::Receiver<()>,
+    until: oneshot::Receiver<()>,
 }
 
 #[async_trait]
@@ -20,7 +19,12 @@ impl Command for Busy {
 
     async fn run(self, _tx: &mut dyn Tx) -> Result<()> {
         self.begun.send(()).unwrap();
-        self.until.recv().unwrap();
+        // The writer of a file is a thread, that of a database a task, whose thread others need.
+        if stores::on_postgres() {
+            self.until.await.unwrap();
+        } else {
+            self.until.blocking_recv().unwrap();
+        }
         Ok(())
     }
 }
@@ -28,7 +32,7 @@ impl Command for Busy {
 /// Does what must not need the writer, while it is busy.
 pub async fn while_the_writer_is_busy(harness: &Harness, work: impl Future<Output = ()>) {
     let (begun, begins) = oneshot::channel();
-    let (let_go, until) = mpsc::channel();
+    let (let_go, until) = oneshot::channel();
     let work = async {
         begins.await.unwrap();
         work.await;

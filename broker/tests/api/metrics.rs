@@ -3,7 +3,7 @@
 mod meter;
 mod pods;
 
-use agentwrit_testkit::{ADMIN_SECRET, App, FakeCluster};
+use agentwrit_testkit::{ADMIN_SECRET, App, FakeCluster, stores};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
@@ -13,7 +13,6 @@ use agentwrit_broker::process::housekeeping;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_store::SweepTask;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use self::meter::Meter;
@@ -107,7 +106,7 @@ async fn every_request_moves_its_metrics_and_every_metric_is_moved() {
         ("request_duration_seconds", set(&ENDPOINTS)),
         ("audit_events_total", set(&events)),
         ("attestation_api_seconds", set(&["review", "pod"])),
-        ("db_errors_total", set(&["insert_session"])),
+        ("db_errors_total", set(&[stores::first_session_operation()])),
         ("audit_segments_dropped_total", set(&["true"])),
         (
             "sweep_duration_seconds",
@@ -399,13 +398,13 @@ async fn store_failure(meter: &mut Meter) {
     let launch = meter.harness.launch(json!({})).await;
     let body = meter.harness.registration(&launch, json!({})).await.to_string();
     meter.deltas().await;
-    let other = Connection::open(meter.harness.folder.path().join("data.db")).unwrap();
-    other.execute_batch("ALTER TABLE sessions RENAME TO gone").unwrap();
+    let folder = meter.harness.folder.path();
+    stores::change(folder, "ALTER TABLE sessions RENAME TO gone");
     assert_eq!(meter.harness.post("/v1/register", &body).await.status, 503);
-    other.execute_batch("ALTER TABLE gone RENAME TO sessions").unwrap();
+    stores::change(folder, "ALTER TABLE gone RENAME TO sessions");
     meter
         .moved(&[
-            "db_errors_total{operation=\"insert_session\"}",
+            &format!("db_errors_total{{operation=\"{}\"}}", stores::first_session_operation()),
             "registrations_total{status=\"failure\"}",
         ])
         .await;

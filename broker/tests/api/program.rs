@@ -1,6 +1,6 @@
 //! The program: command line, refusals to start, and the end.
 
-use agentwrit_testkit::{ADMIN_SECRET, Process, claims};
+use agentwrit_testkit::{ADMIN_SECRET, Process, claims, stores};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +23,9 @@ fn a_clock_behind_the_store_is_reported_and_can_be_accepted() {
     assert!(says(&process, nothing), "{:?}", process.start);
     drop(process);
     // As a broker leaves it that ran under a wrong date.
-    let store = rusqlite::Connection::open(folder.path().join("data.db")).unwrap();
-    let year_2100 = "INSERT OR REPLACE INTO meta (key, value) VALUES ('high_water', '4102444800000')";
-    store.execute_batch(year_2100).unwrap();
-    drop(store);
+    let year_2100 = "INSERT INTO meta (key, value) VALUES ('high_water', '4102444800000') \
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    assert_eq!(stores::change(folder.path(), year_2100), 1);
     let process = start(&[]);
     let ready = process.ask("GET /readyz", "", "");
     assert!(

@@ -3,9 +3,10 @@
 mod mark;
 mod random_steps;
 
-use agentwrit_testkit::{ADMIN_SECRET, App, Harness, Process, claims};
+use agentwrit_testkit::{ADMIN_SECRET, App, Harness, Process, claims, stores};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use agentwrit_protocol::StoreMark;
 use proptest::prelude::*;
@@ -44,11 +45,11 @@ async fn reopened(harness: Harness, meanwhile: impl FnOnce()) -> Harness {
 }
 
 /// Stops it, copies its store, and starts it again.
-async fn copied(harness: Harness) -> (Harness, Copy) {
-    let path = harness.folder.path().join("data.db");
-    let mut content = Vec::new();
-    let harness = reopened(harness, || content = fs::read(&path).unwrap()).await;
-    (harness, Copy(path, content))
+async fn copied(harness: Harness) -> (Harness, stores::Copy) {
+    let folder = Arc::clone(&harness.folder);
+    let mut copy = None;
+    let harness = reopened(harness, || copy = Some(stores::Copy::of(folder.path()))).await;
+    (harness, copy.unwrap())
 }
 
 async fn revoke(harness: &Harness, level: &str, target: &str) {
@@ -282,7 +283,11 @@ fn the_program_takes_a_persons_word_for_a_restore() {
     let process = crate::PROGRAM.start(folder.path(), &[]);
     assert!(!process.start.iter().any(|line| line.contains("rule=declared")));
     drop(process);
-    let output = restored().env("AA_DB_PATH", "").output().unwrap();
+    let output = restored()
+        .env_remove("AA_DATABASE_URL")
+        .env("AA_DB_PATH", "")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
         text.starts_with("FATAL: --restored says") && text.contains("AA_DB_PATH is empty"),

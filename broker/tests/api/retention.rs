@@ -2,7 +2,7 @@
 
 mod random_history;
 
-use agentwrit_testkit::Harness;
+use agentwrit_testkit::{Harness, stores};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,6 @@ use agentwrit_protocol::timestamp::parse_rfc3339;
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventDraft, EventFilter, EventPage};
 use proptest::prelude::*;
-use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 use super::chain::{fill, keys, trail};
@@ -210,10 +209,7 @@ async fn a_crash_between_export_and_drop_exports_the_same_once_more() {
     assert!(before.len() >= 2, "{before:?}");
     let mut setup = harness.stop().await;
     let forget = "UPDATE audit_segments SET exported_at = NULL, file = NULL, sha256 = NULL";
-    let changed = Connection::open(setup.folder.path().join("data.db"))
-        .unwrap()
-        .execute(forget, []);
-    assert_eq!(changed.unwrap(), before.len());
+    assert_eq!(stores::change(setup.folder.path(), forget), before.len());
     // A crash may also leave a part, and somebody may have put another file in the place of one.
     std::fs::write(export.join("left.part"), "x").unwrap();
     std::fs::write(&before[1], "something else\n").unwrap();
@@ -236,13 +232,8 @@ async fn a_trail_that_was_never_cut_is_cut_where_it_is_signed() {
     fill(&harness, 26_000, &"t".repeat(600)).await;
     let whole = kept(&harness).await;
     let mut setup = harness.stop().await;
-    let store = Connection::open(setup.folder.path().join("data.db")).unwrap();
-    assert_eq!(
-        store.execute("DELETE FROM audit_segments", []).unwrap(),
-        1,
-        "16 MiB each"
-    );
-    drop(store);
+    let changed = stores::change(setup.folder.path(), "DELETE FROM audit_segments");
+    assert_eq!(changed, 1, "16 MiB each");
     setup.set(&[("AA_AUDIT_MAX_BYTES", "16777216")]);
     let harness = Harness::start(setup).await;
     harness.state.retention.apply().await;

@@ -1,13 +1,12 @@
 //! What survives, and what happens when the store is away.
 
-use agentwrit_testkit::{ADMIN_SECRET, Harness, claims};
+use agentwrit_testkit::{ADMIN_SECRET, Harness, claims, stores};
 use std::sync::Arc;
 
 use agentwrit_broker::process::assemble::StartError;
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_store::{EventDraft, EventFilter, StoreError};
-use rusqlite::Connection;
 use serde_json::json;
 
 #[tokio::test]
@@ -64,7 +63,9 @@ async fn a_new_store_beside_an_old_key_refuses_old_tokens() {
     let (_, token) = harness.agent(json!({})).await;
     let epoch = harness.state.store.epoch();
     harness.clock.advance(5);
-    let harness = harness.restart(&[("AA_DB_PATH", "{folder}/other.db")]).await;
+    let setup = harness.stop().await;
+    stores::lose(setup.folder.path());
+    let harness = Harness::start(setup).await;
     assert_ne!(harness.state.store.epoch(), epoch);
     assert!(!harness.stands(&token).await);
     harness
@@ -238,25 +239,22 @@ async fn a_failed_commit_is_503_and_changes_nothing() {
     let launch_token = harness.launch(json!({})).await;
     let body = harness.registration(&launch_token, json!({})).await.to_string();
     let events = harness.events("").await.len();
-    let other = Connection::open(harness.folder.path().join("data.db")).unwrap();
-    other.execute_batch("ALTER TABLE sessions RENAME TO gone").unwrap();
+    let folder = harness.folder.path();
+    stores::change(folder, "ALTER TABLE sessions RENAME TO gone");
     let answer = harness.post("/v1/register", &body).await;
     assert_eq!((answer.problem().0, answer.problem().1.as_str()), (503, "unavailable"));
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(harness.events("").await.len(), events, "neither event nor session");
-    other.execute_batch("ALTER TABLE gone RENAME TO sessions").unwrap();
+    stores::change(folder, "ALTER TABLE gone RENAME TO sessions");
     assert_eq!(
         harness.post("/v1/register", &body).await.status,
         200,
         "nonce and launch token were not burned"
     );
-    assert!(
-        harness
-            .get("/v1/metrics")
-            .await
-            .text
-            .contains("agentwrit_db_errors_total{operation=\"insert_session\"} 1")
-    );
+    assert!(harness.get("/v1/metrics").await.text.contains(&format!(
+        "agentwrit_db_errors_total{{operation=\"{}\"}} 1",
+        stores::first_session_operation()
+    )));
 }
 
 #[tokio::test]
@@ -264,8 +262,8 @@ async fn a_store_that_fails_later_is_unready_until_writes_succeed() {
     let harness = Harness::new().await;
     let (_, token) = harness.agent(json!({})).await;
     let events = harness.events("").await.len();
-    let other = Connection::open(harness.folder.path().join("data.db")).unwrap();
-    other.execute_batch("ALTER TABLE meta RENAME TO gone").unwrap();
+    let folder = harness.folder.path();
+    stores::change(folder, "ALTER TABLE meta RENAME TO gone");
     let admin = harness.admin().await;
     let body = json!({"level": "task", "target": "t"}).to_string();
     assert_eq!(harness.post_as(&admin, "/v1/revoke", &body).await.status, 503);
@@ -277,7 +275,7 @@ async fn a_store_that_fails_later_is_unready_until_writes_succeed() {
     assert_eq!(harness.renew(&token).await.status, 503, "never memory");
     assert!(harness.stands(&token).await, "tokens are checked without the store");
     assert_eq!(harness.get("/livez").await.status, 200);
-    other.execute_batch("ALTER TABLE gone RENAME TO meta").unwrap();
+    stores::change(folder, "ALTER TABLE gone RENAME TO meta");
     let ready = async { while harness.get("/readyz").await.status != 200 {} };
     tokio::time::timeout(std::time::Duration::from_secs(20), ready)
         .await
@@ -331,10 +329,8 @@ async fn a_trail_that_was_tampered_with_is_not_continued() {
     let harness = Harness::new().await;
     harness.agent(json!({})).await;
     let folder = harness.stop().await.folder;
-    let connection = Connection::open(folder.path().join("data.db")).unwrap();
     let update = "UPDATE audit_events SET json = replace(json, 'agent_registered', 'agent_registereX') WHERE seq = 3";
-    assert_eq!(connection.execute(update, []).unwrap(), 1);
-    connection.close().unwrap();
+    assert_eq!(stores::change(folder.path(), update), 1);
     let harness = Harness::in_folder(folder, &[]).await.unwrap();
     let answer = harness.get("/readyz").await;
     assert_eq!(answer.json()["failing"][0]["reason"], "broken_chain");

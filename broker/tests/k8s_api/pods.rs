@@ -1,8 +1,6 @@
 //! The end of pods, what a person revokes, and what a restart remembers of both.
 
-use std::path::Path;
-
-use agentwrit_testkit::{Keys, World, claims};
+use agentwrit_testkit::{Keys, World, claims, stores};
 use serde_json::{Value, json};
 
 async fn world() -> World {
@@ -228,15 +226,6 @@ async fn decisions_about_pods_survive_a_restart() {
     assert_eq!(listed["policies"].as_array().unwrap().len(), 2);
 }
 
-/// The key stays and the store goes.
-fn lose_store(folder: &Path) {
-    for name in ["data.db", "data.db-wal", "data.db-shm"] {
-        if let Err(error) = std::fs::remove_file(folder.join(name)) {
-            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_lost_store_is_known_by_its_epoch_and_filled_again() {
     let world = world().await;
@@ -245,7 +234,7 @@ async fn a_lost_store_is_known_by_its_epoch_and_filled_again() {
     let list = async |world: &World| world.as_controller("GET", "/v1/k8s/policies", &Value::Null).await.ok();
     let before = list(&world).await;
     world.clock.advance(5);
-    let world = world.restarted_after(lose_store).await;
+    let world = world.restarted_after(stores::lose).await;
     let after = list(&world).await;
     assert_ne!(before["epoch"], after["epoch"]);
     assert_eq!((&after["policies"], &after["lease_epoch"]), (&json!([]), &json!(0)));

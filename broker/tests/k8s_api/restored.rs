@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use agentwrit_testkit::{Answer, Keys, World};
+use agentwrit_testkit::{Answer, Keys, World, stores};
 use serde_json::{Value, json};
 
 async fn show(world: &World, mark: &Value) -> Answer {
@@ -13,16 +13,18 @@ async fn show(world: &World, mark: &Value) -> Answer {
 }
 
 /// The same after a restart, and a copy of its store.
-async fn copied(world: World) -> (World, Vec<u8>) {
-    let mut copy = Vec::new();
-    let read = |folder: &Path| copy = fs::read(folder.join("data.db")).unwrap();
-    (world.restarted_after(read).await, copy)
+async fn copied(world: World) -> (World, stores::Copy) {
+    let mut copy = None;
+    let world = world
+        .restarted_after(|folder| copy = Some(stores::Copy::of(folder)))
+        .await;
+    (world, copy.unwrap())
 }
 
 /// The same after a restart on a volume that was put back from a copy, with the mark that was on it.
-async fn put_back(world: World, copy: &[u8]) -> World {
+async fn put_back(world: World, copy: &stores::Copy) -> World {
     let write = |folder: &Path| {
-        fs::write(folder.join("data.db"), copy).unwrap();
+        copy.put_back();
         fs::remove_file(folder.join("signing.key.mark")).unwrap();
     };
     world.restarted_after(write).await

@@ -15,5 +15,6 @@ pub mod program;
 pub mod random;
 pub mod restore;
 pub mod run;
+pub mod store;
 pub mod tamper;
 pub mod trail;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use agentwrit_crash::program::end;
 use agentwrit_crash::run::{Options, Summary, rounds, self_test};
+use agentwrit_crash::store::Kind;
 use agentwrit_testkit::load::failure::Result;
 use agentwrit_testkit::load::moment;
 use clap::Parser;
@@ -26,6 +27,9 @@ struct Cli {
     /// Repeats the choices of an earlier run; not its timing.
     #[arg(long)]
     seed: Option<u64>,
+    /// Which store the broker has.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    store: Kind,
     /// Only the proof that the check finds losses.
     #[arg(long)]
     self_test: bool,
@@ -41,6 +45,7 @@ async fn run(cli: Cli) -> Result<Summary> {
         program: cli.broker,
         folder: cli.folder,
         rounds: cli.rounds,
+        store: cli.store,
         seed: cli.seed.unwrap_or_else(|| moment::unix().as_secs()),
     };
     say(&format!("seed {}", options.seed));

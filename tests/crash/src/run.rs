@@ -17,6 +17,7 @@ use crate::client::{AGENT_TTL, Access, Client};
 use crate::ledger::Ledger;
 use crate::line::Manner;
 use crate::random::seeded;
+use crate::store::{Kind, Store};
 use crate::tamper::{TAMPERS, Tamper};
 use crate::trail::Trail;
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// How often the broker is killed.
     pub rounds: usize,
+    /// Which store the broker has.
+    pub store: Kind,
     /// What repeats the choices of a run.
     pub seed: u64,
 }
@@ -59,6 +62,7 @@ pub type Progress<'a> = &'a dyn Fn(&str);
 /// A broker that is loaded, and what its clients know.
 pub(crate) struct Run {
     settings: Settings,
+    store: Store,
     random: Rng,
     seed: u64,
     admin: String,
@@ -82,13 +86,13 @@ struct AppToken {
     access_token: String,
 }
 
-fn settings(options: &Options, folder: PathBuf) -> Settings {
+fn settings(options: &Options, folder: PathBuf, store: &Store) -> Settings {
     Settings {
         program: options.program.clone(),
         folder,
         cores: None,
         // A store that can't open must not be stood in for by memory.
-        environment: vec![("AA_STORE_REQUIRED", "true".into())],
+        environment: vec![("AA_STORE_REQUIRED", "true".into()), store.setting()],
         arguments: vec![],
     }
 }
@@ -151,8 +155,9 @@ pub async fn self_test(options: &Options, progress: Progress<'_>) -> Result<Summ
     for tamper in TAMPERS {
         let folder = options.folder.join(tamper.name);
         copy_folder(&run.settings.folder, &folder)?;
-        (tamper.apply)(&folder.join("data.db"), &run.ledgers)?;
-        let findings = run.check_copy(options, folder).await?;
+        let store = run.store.copy(&folder);
+        (tamper.apply)(&store, &run.ledgers)?;
+        let findings = run.check_copy(options, folder, &store).await?;
         summary.proof(tamper, &findings, progress);
     }
     Ok(summary)
@@ -200,7 +205,9 @@ impl Summary {
 
 impl Run {
     pub(crate) async fn begin(options: &Options) -> Result<(Self, Broker)> {
-        let settings = settings(options, options.folder.join("broker"));
+        let folder = options.folder.join("broker");
+        let store = Store::new(options.store, &folder);
+        let settings = settings(options, folder, &store);
         let broker = Broker::start(&settings).await?;
         let mut connection = Connection::open(broker.address).await?;
         let admin = agent::login(&mut connection).await?;
@@ -208,6 +215,7 @@ impl Run {
         let app = app_token(&mut connection, &admin).await?;
         let run = Self {
             settings,
+            store,
             random: seeded(options.seed, MOMENTS),
             seed: options.seed,
             admin,
@@ -250,10 +258,10 @@ impl Run {
 
     /// Starts a broker on other files.
     pub(crate) async fn start_in(&self, folder: PathBuf) -> Result<Broker> {
-        let settings = Settings {
-            folder,
-            ..self.settings.clone()
-        };
+        let mut settings = self.settings.clone();
+        settings.environment.retain(|(name, _)| *name != self.store.setting().0);
+        settings.environment.push(self.store.copy(&folder).setting());
+        settings.folder = folder;
         Broker::start(&settings).await
     }
 
@@ -316,8 +324,8 @@ impl Run {
     }
 
     /// Checks a broker on a copy of the store, with copies of the ledgers.
-    async fn check_copy(&self, options: &Options, folder: PathBuf) -> Result<Findings> {
-        let broker = Broker::start(&settings(options, folder)).await?;
+    async fn check_copy(&self, options: &Options, folder: PathBuf, store: &Store) -> Result<Findings> {
+        let broker = Broker::start(&settings(options, folder, store)).await?;
         if !broker.health().await?.db_connected {
             return Ok(Findings::one(NOT_OPEN));
         }

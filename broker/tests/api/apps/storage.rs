@@ -1,6 +1,7 @@
 //! Apps in the store: parallel changes, restarts, secrets at rest, and a store that fails.
 
 use super::*;
+use agentwrit_testkit::stores;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parallel_readers_and_writers_are_all_served() {
@@ -94,15 +95,16 @@ async fn a_secret_is_never_seen_again() {
         }
     }
     let folder = harness.stop().await.folder;
-    let mut files = HashSet::new();
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let files = files.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let mut hashes = HashSet::new();
+    for bytes in files.chain([stores::written(folder.path())]) {
         let holds = |needle: &str| bytes.windows(needle.len()).any(|window| window == needle.as_bytes());
         assert!(!holds(&app.secret) && !holds(&token));
-        files.insert(holds("$2b$04$"));
+        hashes.insert(holds("$2b$04$"));
     }
     assert!(
-        files.contains(&true),
+        hashes.contains(&true),
         "the hash is in one of them, so they were the right ones"
     );
 }
@@ -114,8 +116,7 @@ async fn while_the_store_fails_everything_is_503_and_nothing_changes() {
     let app = harness.app("shop", json!({})).await;
     let token = harness.app_token(&app).await;
     let (listed, events) = (harness.get_as(&admin, APPS).await.text, harness.events("").await.len());
-    let other = rusqlite::Connection::open(harness.folder.path().join("data.db")).unwrap();
-    other.execute_batch("ALTER TABLE apps RENAME TO gone").unwrap();
+    stores::change(harness.folder.path(), "ALTER TABLE apps RENAME TO gone");
     let credentials = json!({"client_id": app.client_id, "client_secret": app.secret}).to_string();
     let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:x"]}).to_string();
     let table = [
@@ -137,7 +138,7 @@ async fn while_the_store_fails_everything_is_503_and_nothing_changes() {
         answer.refused_like(503, "unavailable", "nothing was changed");
         assert_eq!(answer.header("retry-after"), "1", "{method} {path}");
     }
-    other.execute_batch("ALTER TABLE gone RENAME TO apps").unwrap();
+    stores::change(harness.folder.path(), "ALTER TABLE gone RENAME TO apps");
     assert_eq!(harness.get_as(&admin, APPS).await.text, listed);
     assert_eq!(harness.events("").await.len(), events);
     assert!(harness.stands(&token).await);

@@ -24,7 +24,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 async fn no_revoked_token_stands_after(steps: &[Step]) {
     let mut harness = start().await;
-    let (mut tokens, mut revoked, mut copies): (Vec<String>, Vec<String>, Vec<Copy>) = Default::default();
+    let (mut tokens, mut revoked, mut copies): (Vec<String>, Vec<String>, Vec<stores::Copy>) = Default::default();
     for step in steps {
         match *step {
             Step::Register => tokens.push(harness.agent(json!({})).await.1),
@@ -42,7 +42,7 @@ async fn no_revoked_token_stands_after(steps: &[Step]) {
             }
             Step::PutBack(index) => {
                 let copy = copies.get(index % copies.len().max(1));
-                harness = reopened(harness, || copy.into_iter().for_each(Copy::put_back)).await;
+                harness = reopened(harness, || copy.into_iter().for_each(stores::Copy::put_back)).await;
             }
             Step::Restart => harness = reopened(harness, || ()).await,
         }

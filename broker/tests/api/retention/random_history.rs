@@ -122,16 +122,9 @@ async fn what_is_kept_is_whole_after(history: &[Happening]) {
         );
         pages_fit(&harness, &rest).await;
     }
-    let held = |sql: &str| -> i64 {
-        let store = Connection::open(harness.folder.path().join("data.db")).unwrap();
-        store.query_row(sql, [], |row| row.get(0)).unwrap()
-    };
     let rest = kept(&harness).await;
-    assert_eq!(
-        held("SELECT MIN(seq) FROM audit_events"),
-        number(&rest[0]),
-        "rows are swept"
-    );
+    let held = stores::value(harness.folder.path(), "SELECT MIN(seq) FROM audit_events");
+    assert_eq!(held, number(&rest[0]).to_string(), "rows are swept");
 }
 
 proptest! {

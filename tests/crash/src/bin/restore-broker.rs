@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use agentwrit_crash::program::end;
 use agentwrit_crash::restore::{Pods, copies, pods};
 use agentwrit_crash::run::{Options, Summary};
+use agentwrit_crash::store::Kind;
 use agentwrit_testkit::load::failure::Result;
 use agentwrit_testkit::load::moment;
 use clap::Parser;
@@ -42,6 +43,7 @@ async fn run(cli: Cli) -> Result<Summary> {
         program: cli.broker,
         folder: cli.folder,
         rounds: 1,
+        store: Kind::Sqlite,
         seed: cli.seed.unwrap_or_else(|| moment::unix().as_secs()),
     };
     say(&format!("seed {}", options.seed));
