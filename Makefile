@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full restore faults attack compat soak fresh-machine lint generate bench bench-broker fuzz mutants clean
+.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint generate bench bench-broker fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -37,13 +37,16 @@ demo: ## Show the whole story on a real cluster, from nothing
 test: ## Run everything: lint, unit, API server, other clients, end to end (scripts/test.sh STAGE... for a part)
 	@scripts/test.sh
 
-test-full: test restore faults attack compat soak ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
+test-full: test test-postgres restore faults attack compat soak ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
+
+test-postgres: ## Run the API, crash and interop tests on PostgreSQL (scripts/test-postgres.sh PART... for a part)
+	@scripts/setup.sh packages rust node && scripts/test-postgres.sh
 
 restore: ## Put backups back under a release broker and 10,000 simulated pods, and show when they have tokens again
 	@scripts/setup.sh packages rust && scripts/restore.sh
 
 faults: ## Break what three replicas on PostgreSQL stand on, many times (scripts/faults.sh --help)
-	@scripts/setup.sh packages rust && scripts/faults.sh all --without-feed
+	@scripts/setup.sh packages rust && scripts/faults.sh all
 
 attack: ## Attack the release programs under the chart's memory limits, in full (scripts/attack.sh --help)
 	@scripts/setup.sh packages rust && scripts/attack.sh --full

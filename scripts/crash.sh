@@ -4,6 +4,7 @@
 # each of several losses made on copies of a store must be found.
 #   crash.sh [ROUNDS]    default 20
 # CRASH_BROKER=        a broker program to kill instead of building one (debug build: the code is the same)
+# AGENTWRIT_STORE=     sqlite, the default, or postgres: a server of its own, with fsync on
 # CRASH_SEED=          repeats the choices of an earlier run, though not its timing
 set -euo pipefail
 SCRIPT_NAME=crash
@@ -11,7 +12,7 @@ SCRIPT_NAME=crash
 source "$(dirname "$0")/lib/common.sh"
 cd "$REPO"
 
-[[ ${1:-} == --help ]] && { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0; }
+[[ ${1:-} == --help ]] && { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0; }
 rounds=${1:-20}
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || die -2 "ROUNDS must be a positive number, not \"$rounds\""
 target=${CARGO_TARGET_DIR:-$REPO/target}
@@ -23,10 +24,12 @@ if [[ -z $broker ]]; then
 fi
 folder=$REPO/target/crash
 rm -rf "$folder"
-options=(--broker "$broker" --folder "$folder/rounds" --rounds "$rounds")
+store=${AGENTWRIT_STORE:-sqlite}
+[[ $store == sqlite || $store == postgres ]] || die -2 "AGENTWRIT_STORE must be sqlite or postgres, not \"$store\""
+options=(--store "$store" --broker "$broker" --folder "$folder/rounds" --rounds "$rounds")
 [[ -z ${CRASH_SEED:-} ]] || options+=(--seed "$CRASH_SEED")
 status=0
-"$target/debug/crash-broker" --self-test --broker "$broker" --folder "$folder/self-test" || status=$?
+"$target/debug/crash-broker" --self-test --store "$store" --broker "$broker" --folder "$folder/self-test" || status=$?
 "$target/debug/crash-broker" "${options[@]}" || status=$?
 # After a failure the stores are left to be looked at.
 ((status)) || rm -rf "$folder"

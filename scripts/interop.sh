@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Clients that others wrote, in other languages, against the broker.
 #   interop.sh [PART...]   of: the folders of tests/interop (default: all)
+# AGENTWRIT_STORE=postgres gives each broker a database on a PostgreSQL server of the run's own, in place of a file;
 # AGENTWRIT_BROKER=/path (and AGENTWRIT_AWRIT=/path) take a program that is there instead of building it;
 # PYTEST_ARGS adds arguments of pytest, such as PYTEST_ARGS='-k renew -x'.
 set -euo pipefail

@@ -53,8 +53,10 @@ mutants_tests() { PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 python3 -m unittest
 crash() {
   local status=0
   scripts/crash.sh || status=$?
+  # The rest of it there: scripts/test-postgres.sh.
+  AGENTWRIT_STORE=postgres scripts/crash.sh 2 || status=$?
   scripts/restore.sh --short || status=$?
-  scripts/faults.sh all --short --without-feed || status=$?
+  scripts/faults.sh all --short || status=$?
   return "$status"
 }
 
@@ -65,7 +67,18 @@ attack() { scripts/images.sh build && AGENTWRIT_BIN=$REPO/target/lean scripts/at
 
 apiserver() { with_cluster --api-only chart_and_apiserver; }
 
-interop() { scripts/interop.sh; }
+# The wire contract on both stores, beside each other, since both wait more than they work; all clients on the file.
+interop() {
+  local status=0 other log=$LOG/interop-postgres.log
+  scripts/images.sh build agentwrit-broker awrit || return
+  export AGENTWRIT_BROKER=$REPO/target/lean/agentwrit-broker AGENTWRIT_AWRIT=$REPO/target/lean/awrit
+  AGENTWRIT_STORE=postgres scripts/interop.sh blackbox >"$log" 2>&1 &
+  other=$!
+  scripts/interop.sh || status=$?
+  wait "$other" || status=$?
+  cat "$log"
+  return "$status"
+}
 
 # Both, whatever the first says.
 chart_and_apiserver() {

@@ -12,8 +12,8 @@ mod upkeep;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::{Retention, Store, StoreLocation, Surroundings};
-use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use agentwrit_store::{Declared, Installation, Result, Retention, Store, StoreLocation, Surroundings};
+use agentwrit_store_sqlite::{OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use proptest::test_runner::Config;
 use proptest_state_machine::prop_state_machine;
@@ -36,7 +36,7 @@ impl Embedded {
 
 #[async_trait]
 impl Opener for Embedded {
-    async fn open(&self, surroundings: Surroundings) -> Store {
+    async fn open_as(&self, surroundings: Surroundings, ours: Installation, declared: Declared) -> Result<Store> {
         let file = |name: &str| self.folder.path().join(name);
         let location = if self.in_memory {
             StoreLocation::Memory
@@ -51,9 +51,10 @@ impl Opener for Embedded {
             key_is_new: true,
             max_ttl: Ttl::ZERO,
             retention: Retention::default(),
-            declared: Declared::default(),
+            installation: ours,
+            declared,
         };
-        Store::new(SqliteStore::open(options, surroundings).await.unwrap())
+        Ok(Store::new(SqliteStore::open(options, surroundings).await?))
     }
 }
 
