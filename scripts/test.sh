@@ -94,7 +94,8 @@ e2e() { with_cluster "" install_and_run; }
 
 install_and_run() {
   local status=0
-  scripts/setup.sh registry && scripts/images.sh && scripts/install.sh || return
+  # The last image first: images.sh loads all that are there.
+  scripts/setup.sh registry && scripts/postgres-image.sh && scripts/images.sh && scripts/install.sh || return
   cargo test --locked -p agentwrit-tests --test e2e --no-fail-fast -- --test-threads 8 || status=$?
   counted demo make demo || status=$?
   return "$status"

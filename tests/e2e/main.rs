@@ -12,6 +12,7 @@
 mod support {
     pub(crate) mod broker;
     pub(crate) mod cluster;
+    pub(crate) mod database;
     pub(crate) mod forward;
     pub(crate) mod node;
     pub(crate) mod pod;
@@ -31,6 +32,7 @@ mod keys;
 mod launch;
 mod pod_end;
 mod renewal;
+mod replicas;
 mod revocation;
 mod roles;
 mod service;

@@ -21,7 +21,12 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) async fn open(kube: &kube::Client) -> Result<Self, String> {
-        let forward = Forward::open(SYSTEM, "svc/agentwrit-broker", 8443)?;
+        Self::open_at(kube, "svc/agentwrit-broker").await
+    }
+
+    /// A way to the broker of this pod (`pod/x`).
+    pub(crate) async fn open_at(kube: &kube::Client, target: &str) -> Result<Self, String> {
+        let forward = Forward::open(SYSTEM, target, 8443)?;
         let ca = secret(kube, "agentwrit-ca", "tls.crt").await?;
         let client = client(&forward, &ca, None)?;
         let secret = secret(kube, "agentwrit-admin", "admin-secret").await?;
@@ -33,6 +38,11 @@ impl Broker {
             ca,
             forward,
         })
+    }
+
+    /// The local port that leads to it.
+    pub(crate) fn port(&self) -> u16 {
+        self.forward.port
     }
 
     /// The same broker, seen by a pod with this ServiceAccount token.

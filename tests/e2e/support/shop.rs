@@ -318,11 +318,13 @@ impl Shop {
                 .concat())
             );
         }
-        for workload in ["deployment/agentwrit-controller", "statefulset/agentwrit-broker"] {
-            eprintln!("--- {workload}");
+        // By label: the broker is a StatefulSet or a Deployment.
+        for component in ["controller", "broker"] {
+            eprintln!("--- {component}");
+            let label = format!("--selector=app.kubernetes.io/component={component}");
             eprintln!(
                 "{}",
-                all(&["--namespace", cluster::SYSTEM, "logs", workload, "--tail=25"])
+                all(&["--namespace", cluster::SYSTEM, "logs", &label, "--prefix", "--tail=25"])
             );
         }
     }
