@@ -46,14 +46,17 @@ impl SqliteStore {
     /// when it isn't.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another process holds it, [`StoreError::OtherInstallation`] when it is another's; any error of a store in memory.
+    /// [`StoreError::Locked`] when another process holds it, [`StoreError::OtherInstallation`] when it is another's,
+    /// [`StoreError::Moved`] when its content is elsewhere; any error of a store in memory.
     pub async fn open(options: OpenOptions, surroundings: Surroundings) -> Result<Self> {
         let shared = Arc::new(Shared::new(&options, surroundings));
         let OpenOptions { location, required, .. } = options;
         match opened(&location, &shared).await {
             Ok(opened) => Self::start(location, Some(opened), shared, None),
-            // Neither mends itself, and memory would hide it.
-            Err(error @ (StoreError::Locked { .. } | StoreError::OtherInstallation { .. })) => Err(error),
+            // None mends itself, and memory would hide it.
+            Err(
+                error @ (StoreError::Locked { .. } | StoreError::OtherInstallation { .. } | StoreError::Moved { .. }),
+            ) => Err(error),
             Err(error) if location == StoreLocation::Memory => Err(error),
             Err(error) => {
                 shared.observer.failed(error.operation());

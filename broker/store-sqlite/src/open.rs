@@ -50,7 +50,7 @@ pub(crate) struct Opened {
 }
 
 /// The lock on `<path>.lock`, held while the value lives.
-struct StoreLock {
+pub(crate) struct StoreLock {
     file: File,
 }
 
@@ -63,7 +63,7 @@ impl Drop for StoreLock {
 }
 
 /// Takes the lock file of a store, so that no two brokers write one chain.
-fn lock(path: &Path) -> Result<StoreLock> {
+pub(crate) fn lock(path: &Path) -> Result<StoreLock> {
     let name = beside(path, ".lock");
     let path = name.display().to_string();
     let file = File::options()
@@ -169,6 +169,9 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     let mut connection = connect(kind)?;
     let claim = claim(&connection, shared)?;
     migrate(&connection)?;
+    if let (StoreLocation::File(path), false) = (kind, shared.restored.load(Ordering::SeqCst)) {
+        refuse_moved(&connection, path)?;
+    }
     shared.judging.load(facts::high_water(&connection)?);
     let forgetful = matches!(kind, StoreLocation::File(_)) && shared.memory_run.noted();
     shared.signer.learn(&signing_keys::all(&connection)?);
@@ -213,6 +216,17 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
         mark_kept: None,
         _lock: lock,
     })
+}
+
+/// Refuses a store whose content a person has moved elsewhere.
+pub(crate) fn refuse_moved(connection: &Connection, path: &Path) -> Result<()> {
+    match facts::read(connection, MetaKey::MovedTo)? {
+        Some(to) => Err(StoreError::Moved {
+            path: path.display().to_string(),
+            to,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// What makes the store a restored one: a person's word, or the file outside it.

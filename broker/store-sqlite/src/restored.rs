@@ -96,6 +96,8 @@ fn begin_epoch(
     facts::write(&transaction, MetaKey::Epoch, &epoch)?;
     facts::write(&transaction, MetaKey::MinIat, &min_iat.to_string())?;
     facts::write(&transaction, MetaKey::EpochDue, "")?;
+    let sql = "DELETE FROM meta WHERE key = ?";
+    transaction.change(OPERATION, sql, [MetaKey::MovedTo.as_str()])?;
     if !before.made {
         // Also for commands that wait already, and whose bearers were looked at before: agents start over.
         let sql = "UPDATE sessions SET ended_at = ?1, end_reason = 'superseded', status_set_at = ?1 \

@@ -79,6 +79,17 @@ pub enum StoreError {
         /// What the store says and what the settings say.
         differences: String,
     },
+    /// A person has moved its content elsewhere.
+    #[error(
+        "{path} was moved to {to}, and what happened since is only there: name that in AA_DATABASE_URL, and leave AA_DB_PATH \
+         out; to go back to this file as it was then, start once with --restored: all tokens of before are refused"
+    )]
+    Moved {
+        /// The file.
+        path: String,
+        /// Where to, and when.
+        to: String,
+    },
     /// The lock file or its directory can't be made.
     #[error("{path}: {source}")]
     File {
@@ -154,6 +165,7 @@ impl StoreError {
             Self::Signing(_) => "signing",
             Self::Locked { .. } => "locked",
             Self::OtherInstallation { .. } => "installation",
+            Self::Moved { .. } => "moved",
             Self::File { .. } => "file",
             Self::Mark { .. } => "mark",
             Self::Clock => "clock",
@@ -176,7 +188,11 @@ impl StoreError {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::Database { operation, .. } => operation,
-            Self::Locked { .. } | Self::OtherInstallation { .. } | Self::File { .. } | Self::Mark { .. } => "open",
+            Self::Locked { .. }
+            | Self::OtherInstallation { .. }
+            | Self::Moved { .. }
+            | Self::File { .. }
+            | Self::Mark { .. } => "open",
             other => other.kind(),
         }
     }

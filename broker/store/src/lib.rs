@@ -10,6 +10,7 @@ pub mod audit;
 mod backend;
 mod clock;
 mod command;
+pub mod content;
 mod declared;
 mod disk_space;
 mod error;

@@ -36,6 +36,8 @@ pub enum MetaKey {
     Installation,
     /// The trust domain of its SPIFFE ids, `AA_TRUST_DOMAIN` of the broker that opened it first.
     TrustDomain,
+    /// Where a person has moved the store's content to, and when: a broker refuses what is left here. A restore removes it.
+    MovedTo,
     /// Written to see whether the store takes a write; means nothing.
     WriteProbe,
 }
@@ -58,6 +60,7 @@ impl MetaKey {
             Self::EpochDue => "epoch_due",
             Self::Installation => "installation",
             Self::TrustDomain => "trust_domain",
+            Self::MovedTo => "moved_to",
             Self::WriteProbe => "write_probe",
         }
     }
