@@ -34,6 +34,7 @@ mod handle;
 mod identity;
 mod indexes;
 mod link;
+mod moving;
 mod open;
 mod options;
 mod readers;
@@ -51,5 +52,6 @@ mod tx;
 mod value;
 
 pub use handle::PostgresStore;
+pub use moving::{ArrivalError, Arrived, arrive};
 pub use options::OpenOptions;
 pub use settings::{Place, Settings, SettingsError, Transport};

@@ -55,14 +55,12 @@ fn hung() -> StoreError {
     refused(DatabaseFailure::Connection, "the database doesn't answer".to_owned())
 }
 
-/// Whether it is a server, and a database, that the store can live on.
-async fn check(client: &ClientWrapper, shared: &Shared) -> Result<()> {
+/// Whether it is a server, and a database, that the store can live on; its time.
+pub(crate) async fn check(client: &ClientWrapper) -> Result<UnixMillis> {
     let sql = "SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), \
                current_setting('server_encoding'), pg_is_in_recovery(), \
                (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-    let asked = shared.clock.monotonic();
     let row = client.query_one(sql, &[]).await.during(OPEN)?;
-    shared.hear_time(UnixMillis::new(row.try_get(4).during(OPEN)?), asked);
     let number: i64 = row.try_get(0).during(OPEN)?;
     if number < OLDEST_SERVER {
         let version: String = row.try_get(1).during(OPEN)?;
@@ -78,7 +76,7 @@ async fn check(client: &ClientWrapper, shared: &Shared) -> Result<()> {
         let text = "the server is a standby, which takes no writes: AA_DATABASE_URL must name the primary".to_owned();
         return Err(refused(DatabaseFailure::ReadOnly, text));
     }
-    Ok(())
+    row.try_get(4).map(UnixMillis::new).during(OPEN)
 }
 
 /// Notes the last batch of a committer.
@@ -101,7 +99,9 @@ pub(crate) async fn last_batch(client: &ClientWrapper, committer: &str) -> Resul
 /// still under way: it has held the lock of the chain's head.
 pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened> {
     let client = connect(&shared.settings).await?;
-    check(&client, shared).await?;
+    let asked = shared.clock.monotonic();
+    let time = check(&client).await?;
+    shared.hear_time(time, asked);
     let migrating = tokio::time::timeout(LONGEST_MIGRATION, migrate(&client, MIGRATIONS));
     migrating.await.unwrap_or_else(|_| Err(hung()))?;
     let opening = tokio::time::timeout(LONGEST_OPENING, opened(&client, shared, committer));
@@ -129,7 +129,8 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     let mut indexes = Indexes::new(counts, shared.status_lists);
     shared.judging.load(facts::high_water(link).await?);
     shared.signer.learn(&signing_keys::all(link).await?);
-    head.foreign = head::verify_tail(link, &head, shared.signer.as_ref()).await?;
+    let keys = |kid: &str, message: &str, signature: &str| shared.signer.check(kid, message, signature);
+    head.foreign = head::verify_tail(link, &head, &keys).await?;
     // Before a new epoch may begin for another reason: the mark would then be of a former one, and say nothing.
     let known = facts::read(link, MetaKey::Epoch).await?;
     let mut found = None;

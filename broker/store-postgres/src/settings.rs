@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agentwrit_protocol::Sensitive;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// Connections for reads, unless the URL says otherwise.
 const POOL: usize = 8;
@@ -16,6 +16,8 @@ const POOL_WAIT: Duration = Duration::from_secs(2);
 /// The longest such wait.
 const LONGEST_WAIT: u64 = 60;
 const PORT: u16 = 5432;
+/// What is escaped where a name is shown in a URL.
+const NO_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 /// The longest name of an option that is repeated in an error.
 const LONGEST_NAME: usize = 32;
 
@@ -253,6 +255,22 @@ fn host_and_port(text: &str) -> Result<(String, u16), SettingsError> {
 }
 
 impl Settings {
+    /// Whether the URL has a password in it.
+    pub const fn names_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// The URL of the database, without password and options.
+    pub fn place_url(&self) -> String {
+        let text = |text: &str| utf8_percent_encode(text, NO_NAME).to_string();
+        let (user, database) = (text(&self.user), text(&self.database));
+        match &self.place {
+            Place::Host(host, port) if host.contains(':') => format!("postgres://{user}@[{host}]:{port}/{database}"),
+            Place::Host(host, port) => format!("postgres://{user}@{host}:{port}/{database}"),
+            Place::Socket(folder, port) => format!("postgres://{user}@:{port}/{database}?host={}", folder.display()),
+        }
+    }
+
     /// Reads a URL, `postgres://ROLE[:PASSWORD]@HOST[:PORT]/DATABASE[?OPTION=VALUE&…]`, and the file of a password that
     /// isn't in it.
     ///

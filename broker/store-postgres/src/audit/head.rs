@@ -1,8 +1,8 @@
 //! The row of the chain's head. It is locked by whoever writes, from its first question to its commit.
 
-use agentwrit_protocol::audit::{Break, BreakKind, Checkpoint, MAX_UNSIGNED};
+use agentwrit_protocol::audit::{Break, BreakKind, Checkpoint, CheckpointKeys, MAX_UNSIGNED};
 use agentwrit_protocol::{UnixMillis, UnixNanos};
-use agentwrit_store::{CheckpointSigner, MetaKey, Result, StoreError};
+use agentwrit_store::{MetaKey, Result, StoreError};
 use agentwrit_trail::{ChainHead, Growing, Kept, Tail, checkpoint_from_text, checkpoint_text};
 
 use crate::facts;
@@ -134,10 +134,14 @@ pub(crate) async fn remember(link: &mut Link<'_>, checkpoint: &Checkpoint) -> Re
 
 /// Verifies the chain since its last checkpoint, against what was signed last and what the head's row says; whether the
 /// last checkpoint is of a key that is gone.
-pub(crate) async fn verify_tail(link: &mut Link<'_>, head: &ChainHead, signer: &dyn CheckpointSigner) -> Result<bool> {
+pub(crate) async fn verify_tail(
+    link: &mut Link<'_>,
+    head: &ChainHead,
+    keys: &(dyn CheckpointKeys + Sync),
+) -> Result<bool> {
     let known = facts::read(link, MetaKey::AuditCheckpoint).await?;
     let known = known.as_deref().map(checkpoint_from_text).transpose()?;
-    let verified = tail(link).await?.verify(known.as_ref(), signer)?;
+    let verified = tail(link).await?.verify(known.as_ref(), keys)?;
     if verified.sequence != head.sequence || verified.hash != head.hash {
         // The head and its event are written together.
         return Err(StoreError::BrokenChain(Break {
