@@ -172,6 +172,11 @@ impl Config {
         }
     }
 
+    /// Where the signing keys are; no other setting is read.
+    pub fn signing_keys_alone(env: &dyn Fn(&str) -> Option<String>) -> KeySource {
+        parse::signing_keys(env)
+    }
+
     /// What the rates and caps are made of.
     pub(crate) fn limits(&self) -> agentwrit_limits::Settings {
         agentwrit_limits::Settings {

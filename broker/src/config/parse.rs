@@ -240,6 +240,10 @@ impl Reader<'_> {
         }
     }
 
+    fn signing_keys(&self) -> KeySource {
+        KeySource::at(Path::new(&self.text_or_default(&set::SIGNING_KEY_PATH)))
+    }
+
     fn proxies(&mut self) -> Vec<Cidr> {
         let Some(text) = self.text(&set::TRUSTED_PROXIES) else {
             return Vec::new();
@@ -286,7 +290,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         0 => set::DEFAULT_TTL.default.parse().unwrap_or_default(),
         ttl => ttl,
     });
-    let signing_keys = KeySource::at(Path::new(&reader.text_or_default(&set::SIGNING_KEY_PATH)));
+    let signing_keys = reader.signing_keys();
     let store_mark = reader
         .text(&set::STORE_MARK)
         .map_or_else(|| beside(signing_keys.path(), ".mark"), PathBuf::from);
@@ -374,6 +378,12 @@ pub(super) fn store(env: &dyn Fn(&str) -> Option<String>) -> Result<StorePlace, 
     } else {
         Err(reader.failures)
     }
+}
+
+/// Where the signing keys are, for who needs nothing else.
+pub(super) fn signing_keys(env: &dyn Fn(&str) -> Option<String>) -> KeySource {
+    let failures = Vec::new();
+    Reader { env, failures }.signing_keys()
 }
 
 /// Whether two files are in one folder, as far as their names tell.

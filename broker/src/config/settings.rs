@@ -221,14 +221,16 @@ pub fn help() -> String {
     let mut text = String::from(
         "agentwrit-broker: issues short-lived, scoped, revocable tokens to agents\n\n\
          Usage: agentwrit-broker [--restored | --accept-clock | --adopt-installation | --help | --version]\n       \
-         agentwrit-broker backup [--json] FILE\n\n\
+         agentwrit-broker backup [--json] FILE\n       \
+         agentwrit-broker migrate --from sqlite:PATH [--to postgres://...]\n\n\
          --restored: the store was put back from a copy; all tokens of before are refused, and people revoke again\n\
          what they revoked since the copy was made. For one start, after each restore.\n\
          --accept-clock: the wall clock is right although the store has seen a later time. A new epoch begins, and all\n\
          tokens of before are refused. It changes nothing while the clock is not behind the store.\n\
          --adopt-installation: the store of another AA_INSTALLATION or AA_TRUST_DOMAIN has moved here. For one start; it\n\
          changes nothing on a store that is this installation's.\n\
-         backup: copies the store into a new file, also while the broker runs; agentwrit-broker backup --help.\n\n\
+         backup: copies the store into a new file, also while the broker runs; agentwrit-broker backup --help.\n\
+         migrate: moves the store from an SQLite file into a database; agentwrit-broker migrate --help.\n\n\
          Settings are environment variables; empty counts as unset, except for AA_ADMIN_SECRET and AA_DB_PATH.\n",
     );
     for setting in SETTINGS {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use agentwrit_store::Declared;
 
+use super::migrate::arguments::{self as migrate, MigrateTask};
 use crate::config::help;
 
 const VERSION: &str = concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION"));
@@ -42,6 +43,8 @@ pub(super) enum Task {
     Serve(Declared),
     /// Copy the store.
     Backup(BackupTask),
+    /// Move the store into a database.
+    Migrate(MigrateTask),
     /// Say this.
     Say(String),
 }
@@ -63,6 +66,12 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
     let mut arguments = arguments.into_iter().peekable();
     if arguments.next_if(|first| first == "backup").is_some() {
         return backup(arguments);
+    }
+    if arguments.next_if(|first| first == "migrate").is_some() {
+        return Ok(match migrate::parse(arguments)? {
+            migrate::Asked::Task(task) => Task::Migrate(task),
+            migrate::Asked::Help => Task::Say(migrate::HELP.to_owned()),
+        });
     }
     let mut declared = Declared::default();
     for argument in arguments {

@@ -6,6 +6,7 @@ mod backup;
 mod clock_watch;
 pub mod housekeeping;
 pub mod listeners;
+mod migrate;
 mod reload;
 pub mod run;
 pub mod seed;

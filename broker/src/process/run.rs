@@ -20,6 +20,8 @@ use super::arguments::{self, BackupTask, Task};
 use super::assemble::{StartError, Surroundings, assemble};
 use super::backup;
 use super::listeners::{Ended, ListenError, Server};
+use super::migrate;
+use super::migrate::arguments::MigrateTask;
 use super::reload::follow_level;
 use super::seed::{SeedError, seed};
 use crate::config::{Config, StorePlace};
@@ -78,6 +80,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match arguments::parse(arguments) {
         Ok(Task::Serve(declared)) => serve(declared),
         Ok(Task::Backup(task)) => copy(&task),
+        Ok(Task::Migrate(task)) => move_store(&task),
         Ok(Task::Say(text)) => {
             say(std::io::stdout(), &text);
             ExitCode::SUCCESS
@@ -115,6 +118,14 @@ fn copy(task: &BackupTask) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => fatal(&failures),
+    }
+}
+
+fn move_store(task: &MigrateTask) -> ExitCode {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match migrate::run(task, &environment, &clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => fatal(&[failed.to_string()]),
     }
 }
 

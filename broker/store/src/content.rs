@@ -77,7 +77,7 @@ pub static TABLES: [Table; 16] = [
     table!("nonces", None, until Whole, nonce Text),
     table!("buried_policies", None, uid Text, until Whole),
     table!("buried_pods", None, pod_uid Text, until Whole),
-    table!("pods", Some("id"), id Whole, uid Text, namespace Text, name Text),
+    table!("pods", Some("id"), id Whole, uid Text, namespace Text, name Text, node Text, service_account Text, policy Text, orch_id Text),
     table!("pod_sessions", None, stem Text, pod Whole),
     table!("quarantined_pods", None, pod_uid Text, since Whole, by_whom Text, until Whole),
     table!("pod_launches", None, pod_uid Text, full_at Whole),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::signing_keys::{KeyTimes, SigningKey, SigningKeys};
 use agentwrit_store::{MetaKey, Result as StoreResult, Tx};
-use agentwrit_tokens::key_set::{KeyPair, KeySnapshot, PublicKey};
+use agentwrit_tokens::key_set::{KeyPair, KeySet, KeySnapshot, PublicKey};
 
 /// The keys of a store, and what was asked of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +77,12 @@ impl StoredKeys {
 /// The key, unless the row was tampered with: its id is the thumbprint of its `x`.
 fn public_key(key: &SigningKey) -> Option<PublicKey> {
     PublicKey::from_x(&key.x).filter(|public| public.kid() == key.kid)
+}
+
+/// The public halves of all keys that a store has, which sign nothing.
+pub(crate) fn public_keys(keys: &[SigningKey]) -> KeySet {
+    let known = keys.iter().filter_map(public_key);
+    KeySet::new(KeySnapshot::of(Vec::new(), None, Vec::new(), "", known))
 }
 
 /// The keys of a process that holds these, with what the store knows of them.
