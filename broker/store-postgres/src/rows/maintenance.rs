@@ -70,7 +70,7 @@ impl Maintenance for PgTx<'_, '_> {
             // A launch token answers "expired" or "already consumed" for an hour, then "not found".
             SweepTask::LaunchTokens => (prune!("launch_tokens", "hash", "expires_at"), (passed - HOUR).get()),
             SweepTask::Nonces => (prune!("nonces", "until, nonce", "until"), long_passed),
-            SweepTask::Revocations => (prune!("revocations", "level, target", "until"), long_passed),
+            SweepTask::Revocations => (prune!("revocations", "ctid", "until"), long_passed),
             // `kept_until` is so long after the end already. Before a row goes its status index is taken back.
             SweepTask::Sessions => {
                 let swept = self.indexes.as_ref().map(|indexes| indexes.swept_until());

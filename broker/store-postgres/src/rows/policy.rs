@@ -166,7 +166,7 @@ impl Policies for PgTx<'_, '_> {
     async fn pod_standing(&mut self, pod_uid: &PodUid) -> Result<PodStanding> {
         let sql = "SELECT EXISTS (SELECT 1 FROM buried_pods WHERE pod_uid = $1) AS ended, \
                    EXISTS (SELECT 1 FROM quarantined_pods WHERE pod_uid = $1) OR EXISTS (SELECT 1 FROM revocations \
-                   WHERE level = $2 AND target = $1 AND (until IS NULL OR until > $3)) AS quarantined";
+                   WHERE level = $2 AND target_hash(target) = target_hash($1) AND target = $1 AND (until IS NULL OR until > $3)) AS quarantined";
         let values = values![
             pod_uid.as_str(),
             RevocationLevel::Task.as_str(),

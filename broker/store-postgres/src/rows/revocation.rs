@@ -10,12 +10,19 @@ use crate::value::values;
 
 const READ: &str = "read_revocation";
 
+/// The entry of the second value at the level of the first, found by its hash.
+macro_rules! is_target {
+    () => {
+        "level = $1 AND target_hash(target) = target_hash($2) AND target = $2"
+    };
+}
+
 #[async_trait]
 impl Revocations for PgTx<'_, '_> {
     async fn add_revocation(&mut self, revocation: &Revocation) -> Result<()> {
         // NULL means never, so it wins over any moment.
         let sql = "INSERT INTO revocations AS r (level, target, until) VALUES ($1, $2, $3) \
-                   ON CONFLICT (level, target) DO UPDATE SET until = CASE WHEN r.until IS NULL OR excluded.until IS NULL \
+                   ON CONFLICT (level, target_hash(target)) DO UPDATE SET until = CASE WHEN r.until IS NULL OR excluded.until IS NULL \
                    THEN NULL ELSE greatest(r.until, excluded.until) END";
         let values = values![
             revocation.level.as_str(),
@@ -28,7 +35,11 @@ impl Revocations for PgTx<'_, '_> {
     }
 
     async fn is_revoked(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {
-        let sql = "SELECT true FROM revocations WHERE level = $1 AND target = $2 AND (until IS NULL OR until > $3)";
+        let sql = concat!(
+            "SELECT true FROM revocations WHERE ",
+            is_target!(),
+            " AND (until IS NULL OR until > $3)"
+        );
         let values = values![level.as_str(), target, self.times.passed().get()];
         self.any(READ, sql, values).await
     }
@@ -41,7 +52,7 @@ impl Revocations for PgTx<'_, '_> {
     }
 
     async fn lift_revocation(&mut self, level: RevocationLevel, target: &str) -> Result<bool> {
-        let sql = "DELETE FROM revocations WHERE level = $1 AND target = $2";
+        let sql = concat!("DELETE FROM revocations WHERE ", is_target!());
         let values = values![level.as_str(), target];
         if !self.changed("lift_revocation", sql, values).await? {
             return Ok(false);

@@ -100,10 +100,13 @@ CREATE INDEX sessions_status ON sessions (status);
 
 CREATE TABLE revocations (
     level  text COLLATE "C" NOT NULL,
-    target text COLLATE "C" NOT NULL,
-    until  bigint,                      -- NULL = never forgotten
-    PRIMARY KEY (level, target)
+    target text COLLATE "C" NOT NULL,   -- up to 16 KiB: an index holds no such text, but its hash
+    until  bigint                       -- NULL = never forgotten
 );
+-- Immutable, since the database's encoding is UTF8 and stays so.
+CREATE FUNCTION target_hash(target text) RETURNS bytea LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT sha256(convert_to(target, 'UTF8')) $$;
+CREATE UNIQUE INDEX revocations_target ON revocations (level, target_hash(target));
 
 -- Consumed nonces only; a nonce names its own moment.
 CREATE TABLE nonces (until bigint NOT NULL, nonce text COLLATE "C" NOT NULL, PRIMARY KEY (until, nonce));

@@ -140,6 +140,7 @@ macro_rules! store_suite {
             rows::a_tombstone_of_a_pod_stays,
             rows::a_pod_whose_task_is_revoked_is_quarantined,
             rows::a_revocation_extends_and_can_be_lifted,
+            rows::a_revocation_of_a_long_target_is_found,
             status::each_session_has_a_status_index_of_its_own,
             status::a_command_that_fails_gives_its_indexes_back,
             status::full_lists_refuse_what_opens_and_nothing_else,

@@ -1,7 +1,8 @@
 //! The repositories.
 
 use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
-use agentwrit_protocol::{ScopeSet, Sensitive, Ttl, UnixSeconds};
+use agentwrit_protocol::{ScopeSet, Sensitive, Ttl, UnixSeconds, lower_hex};
+use sha2::{Digest, Sha256};
 
 use super::{Bench, Opener};
 use crate::policy::{Accepted, Policy, PolicyKey, PolicySpec};
@@ -339,4 +340,36 @@ pub async fn a_revocation_extends_and_can_be_lifted(opener: &dyn Opener) {
     assert!(!revoked().await.unwrap());
     let lifted = bench.recorder.take_changes();
     assert!(matches!(lifted.as_slice(), [ViewChange::Lifted { .. }]), "{lifted:?}");
+}
+
+/// As long as a service lets one be, and as hard to compress as text is.
+pub async fn a_revocation_of_a_long_target_is_found(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let long = |last: char| {
+        let hashes = (0..256).map(|number: u32| lower_hex(Sha256::digest(number.to_be_bytes())));
+        let mut text: String = hashes.collect();
+        text.pop();
+        text.push(last);
+        assert_eq!(text.len(), 16 * 1024);
+        text
+    };
+    let revocation = Revocation {
+        level: RevocationLevel::Agent,
+        target: long('a'),
+        until: None,
+    };
+    bench
+        .commit(move |tx| Box::pin(async move { tx.add_revocation(&revocation).await }))
+        .await
+        .unwrap();
+    for (target, wanted) in [(long('a'), true), (long('b'), false)] {
+        let found = bench
+            .store
+            .query(move |tx| Box::pin(async move { tx.is_revoked(RevocationLevel::Agent, &target).await }));
+        assert_eq!(found.await.unwrap(), wanted);
+    }
+    let target = long('a');
+    let lifted =
+        bench.commit(move |tx| Box::pin(async move { tx.lift_revocation(RevocationLevel::Agent, &target).await }));
+    assert!(lifted.await.unwrap());
 }
