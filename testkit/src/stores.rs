@@ -120,7 +120,10 @@ pub fn written(folder: &Path) -> Vec<u8> {
     if on_postgres() {
         return server().dump(&database(folder)).into_bytes();
     }
-    std::fs::read(folder.join("data.db")).unwrap()
+    let mut bytes = std::fs::read(folder.join("data.db")).unwrap();
+    // What a killed broker has written last.
+    bytes.extend(std::fs::read(folder.join("data.db-wal")).unwrap_or_default());
+    bytes
 }
 
 /// The key stays and the store goes.

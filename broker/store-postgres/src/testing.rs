@@ -198,6 +198,8 @@ impl Server {
         }
         let keeper = keeper
             .env("AGENTWRIT_FOLDER", &self.folder)
+            // What ends the tests from a keyboard must not end it before it has removed the folder.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
