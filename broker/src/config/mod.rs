@@ -6,18 +6,18 @@ mod log_level;
 mod parse;
 mod secret;
 mod settings;
+mod store_place;
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_protocol::apps::LONGEST_TTL;
 use agentwrit_protocol::signing_keys::KeyTimes;
 use agentwrit_server::tls::TlsFiles;
-use agentwrit_store::{Declared, Installation, Retention, StoreLocation};
-use agentwrit_store_postgres::Settings;
+use agentwrit_store::{Declared, Installation, Retention};
 use agentwrit_tokens::key_source::KeySource;
 
 pub use agentwrit_logging::{LogFormat, LogLevel};
@@ -27,6 +27,7 @@ pub use log_level::LevelSource;
 pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{Kind, SETTINGS, Setting, help};
+pub use store_place::StorePlace;
 
 /// Longest that verifiers may keep the public keys.
 const LONGEST_CACHED: Ttl = Ttl::seconds(300);
@@ -122,25 +123,6 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// Where the store is.
-#[derive(Debug, Clone)]
-pub enum StorePlace {
-    /// In one SQLite file, or in memory.
-    Embedded(StoreLocation),
-    /// In a database on PostgreSQL, which other replicas use too.
-    Postgres(Box<Settings>),
-}
-
-impl StorePlace {
-    /// The file, when it is in one.
-    pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::Embedded(location) => location.path(),
-            Self::Postgres(_) => None,
-        }
-    }
-}
-
 impl Config {
     /// Reads and validates everything.
     ///
@@ -155,7 +137,7 @@ impl Config {
     /// # Errors
     /// When the settings name no store that this broker has.
     pub fn store_alone(env: &dyn Fn(&str) -> Option<String>) -> Result<StorePlace, Vec<String>> {
-        parse::store(env)
+        StorePlace::read(env)
     }
 
     /// The same with what a person says at this start.

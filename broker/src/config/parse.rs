@@ -10,7 +10,6 @@ use agentwrit_protocol::spiffe::check_trust_domain;
 use agentwrit_protocol::{Sensitive, Ttl};
 use agentwrit_server::tls::TlsFiles;
 use agentwrit_store::{Declared, Retention, StoreLocation, WhenFull};
-use agentwrit_store_postgres::Settings;
 use agentwrit_tokens::key_source::KeySource;
 
 use super::file::{ConfigFile, Mode, Places};
@@ -208,36 +207,11 @@ impl Reader<'_> {
     }
 
     fn store(&mut self) -> StorePlace {
-        let path = (self.env)(set::DB_PATH.name);
-        let password_file = self.text(&set::DATABASE_PASSWORD_FILE).map(PathBuf::from);
-        // Neither the URL nor the file's text is told: a password may be in either.
-        let url = match (self.text(&set::DATABASE_URL), self.text(&set::DATABASE_URL_FILE)) {
-            (Some(_), Some(_)) => {
-                self.fail("AA_DATABASE_URL and AA_DATABASE_URL_FILE are both set: only one of them may be");
-                None
-            }
-            (Some(url), None) => Some(Sensitive::from(url)),
-            (None, Some(file)) => self.keep(url_in(Path::new(&file))),
-            (None, None) if password_file.is_some() => {
-                self.fail("AA_DATABASE_PASSWORD_FILE is set, but no database is named: set AA_DATABASE_URL too");
-                None
-            }
-            (None, None) => {
-                return StorePlace::Embedded(match path {
-                    Some(path) if path.is_empty() => StoreLocation::Memory,
-                    path => StoreLocation::File(PathBuf::from(path.unwrap_or_else(|| set::DB_PATH.default.to_owned()))),
-                });
-            }
-        };
-        if path.is_some() {
-            self.fail("AA_DB_PATH and a database (AA_DATABASE_URL, AA_DATABASE_URL_FILE) are both set: only one of them may be");
-        }
-        let parsed = url.map(|url| Settings::parse(url.expose(), password_file.as_deref()));
-        match parsed.and_then(|parsed| self.keep(parsed)) {
-            Some(settings) => StorePlace::Postgres(Box::new(settings)),
-            // There is a failure already.
-            None => StorePlace::Embedded(StoreLocation::Memory),
-        }
+        StorePlace::read(self.env).unwrap_or_else(|failures| {
+            self.failures.extend(failures);
+            // It isn't used: there is a failure.
+            StorePlace::Embedded(StoreLocation::Memory)
+        })
     }
 
     fn signing_keys(&self) -> KeySource {
@@ -348,33 +322,6 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
     }
     if reader.failures.is_empty() {
         Ok(config)
-    } else {
-        Err(reader.failures)
-    }
-}
-
-/// The URL in a file; a line end at the end is not part of it.
-fn url_in(file: &Path) -> Result<Sensitive, String> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("AA_DATABASE_URL_FILE={name}: {error}"))?;
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() || text.contains(['\r', '\n']) {
-        return Err(format!(
-            "AA_DATABASE_URL_FILE={name} must hold one line, the URL of the database: postgres://ROLE@HOST/DATABASE"
-        ));
-    }
-    Ok(Sensitive::from(text))
-}
-
-/// The store, for who needs nothing else.
-pub(super) fn store(env: &dyn Fn(&str) -> Option<String>) -> Result<StorePlace, Vec<String>> {
-    let mut reader = Reader {
-        env,
-        failures: Vec::new(),
-    };
-    let store = reader.store();
-    if reader.failures.is_empty() {
-        Ok(store)
     } else {
         Err(reader.failures)
     }
