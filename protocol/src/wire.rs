@@ -215,49 +215,36 @@ pub struct RevokeResponse {
 pub struct RevokeMatchingRequest {
     /// All pods of this namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false, max_length = 63, examples("shop")))]
+    #[cfg_attr(feature = "openapi", schema(max_length = 63, examples("shop")))]
     pub namespace: Option<String>,
     /// All pods that launched under this AgentApp: `namespace/name`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(nullable = false, max_length = 317, examples("shop/orders"))
-    )]
+    #[cfg_attr(feature = "openapi", schema(max_length = 317, examples("shop/orders")))]
     pub app: Option<String>,
     /// All pods that launched under this LaunchToken: `namespace/name`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(nullable = false, max_length = 317, examples("shop/order-reader"))
-    )]
+    #[cfg_attr(feature = "openapi", schema(max_length = 317, examples("shop/order-reader")))]
     pub policy: Option<String>,
     /// All pods on this node.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(nullable = false, max_length = 253, examples("worker-7"))
-    )]
+    #[cfg_attr(feature = "openapi", schema(max_length = 253, examples("worker-7")))]
     pub node: Option<String>,
     /// All pods that run under this ServiceAccount: `namespace/name`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(nullable = false, max_length = 317, examples("shop/order-reader"))
-    )]
+    #[cfg_attr(feature = "openapi", schema(max_length = 317, examples("shop/order-reader")))]
     pub service_account: Option<String>,
     /// Every token that there is: a new epoch begins.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<bool>))]
     pub all: bool,
     /// The broker's `AA_INSTALLATION`, or without one its trust domain; `all` needs it. Nothing happens when it is
     /// another.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(
-        feature = "openapi",
-        schema(nullable = false, examples("agentwrit-system/agentwrit"))
-    )]
+    #[cfg_attr(feature = "openapi", schema(examples("agentwrit-system/agentwrit")))]
     pub installation: Option<String>,
     /// Only counts.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<bool>))]
     pub dry_run: bool,
 }
 
