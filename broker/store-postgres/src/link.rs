@@ -36,6 +36,20 @@ impl<'c> Link<'c> {
         }
     }
 
+    /// A transaction that only reads, of one moment.
+    pub(crate) async fn begin_read(client: &'c ClientWrapper) -> Result<Self> {
+        let mut link = Self::new(client);
+        link.send_text("begin_read", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await?;
+        Ok(link)
+    }
+
+    /// Ends such a transaction.
+    pub(crate) async fn end_read(mut self) -> Result<()> {
+        self.send_text("end_read", "ROLLBACK").await?;
+        self.settle().await
+    }
+
     /// Hears what was sent, as far as it is answered. Also while something else is waited for: the driver holds up all
     /// answers for one that nobody takes.
     fn hear(&mut self, context: &mut Context<'_>) {

@@ -24,7 +24,6 @@ use crate::shared::Shared;
 use crate::value::values;
 
 const OPEN: &str = "open";
-const LOAD: &str = "load_view";
 /// Whoever has sent something meanwhile waits for an opening, which is tried each second: so it waits less for the lock.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 /// The oldest server whose functions the schema uses.
@@ -188,12 +187,9 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
 async fn load_view(client: &ClientWrapper, shared: &Shared) -> Result<()> {
     loop {
         let as_of = shared.clock.monotonic();
-        let mut link = Link::new(client);
-        link.send_text(LOAD, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await?;
+        let mut link = Link::begin_read(client).await?;
         let found = snapshot(&mut link, shared.judging.observe()).await?;
-        link.send_text(LOAD, "ROLLBACK").await?;
-        link.settle().await?;
+        link.end_read().await?;
         // The feed may have been faster, with a change of another replica.
         if shared.view.load(shared, found, as_of) {
             return Ok(());

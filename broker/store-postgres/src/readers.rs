@@ -20,7 +20,6 @@ use crate::tx::PgTx;
 
 /// How long a read may take; the server ends a statement before.
 const READ: Duration = Duration::from_secs(15);
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const STARVED: &str = "pool_acquire";
 
 struct Connections(Settings);
@@ -138,11 +137,9 @@ async fn read(connection: Object<Connections>, shared: Arc<Shared>, mut job: Box
 }
 
 async fn transaction(client: &ClientWrapper, shared: &Shared, job: &mut dyn Job) -> Result<()> {
-    let mut link = Link::new(client);
-    link.send_text("begin_read", BEGIN).await?;
+    let mut link = Link::begin_read(client).await?;
     job.run(&mut PgTx::new(&mut link, shared, None)).await?;
-    link.send_text("end_read", "ROLLBACK").await?;
-    link.settle().await
+    link.end_read().await
 }
 
 fn hung() -> StoreError {

@@ -25,7 +25,6 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// How soon another connection is tried.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 const LISTEN: &str = "LISTEN agentwrit_view";
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Follows the store until the task is dropped.
 pub(crate) async fn follow(shared: Arc<Shared>) {
@@ -70,11 +69,9 @@ async fn follow_one(shared: &Shared, outage: &mut Outage) -> Result<std::convert
 
 /// Brings the view up to the store as it is now.
 pub(crate) async fn look_once(client: &ClientWrapper, shared: &Shared) -> Result<()> {
-    let mut link = Link::new(client);
-    link.send_text("begin_read", BEGIN).await?;
+    let mut link = Link::begin_read(client).await?;
     look(&mut link, shared).await?;
-    link.send_text("end_read", "ROLLBACK").await?;
-    link.settle().await
+    link.end_read().await
 }
 
 fn given_up(why: &str) -> StoreError {
