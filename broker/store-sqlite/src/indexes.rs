@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentwrit_protocol::status_list::{IndexPool, StatusIndex};
 use agentwrit_protocol::{Entropy, UnixMillis, UnixSeconds};
 use agentwrit_store::session::freed_until;
-use agentwrit_store::status::LISTS_FREE;
+use agentwrit_store::status::{LISTS_FREE, stored_index};
 use agentwrit_store::{Result, StoreError};
 use rusqlite::{Connection, Row};
 
@@ -21,14 +21,7 @@ const FREED_AT_ONCE: usize = 1_000;
 
 /// The index in a row; `None` in one of an earlier schema.
 pub(crate) fn status_index(row: &Row<'_>, column: &str, operation: &'static str) -> Result<Option<StatusIndex>> {
-    let number: Option<i64> = row.get(column).during(operation)?;
-    let index = |number| {
-        StatusIndex::from_number(number).ok_or_else(|| StoreError::Corrupt {
-            what: "status index",
-            why: format!("{number} is of no list"),
-        })
-    };
-    number.map(index).transpose()
+    stored_index(row.get(column).during(operation)?)
 }
 
 /// A row in the order of `kept_until`.

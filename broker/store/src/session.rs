@@ -8,6 +8,7 @@ use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, Ttl,
 use async_trait::async_trait;
 
 use super::launch::Attested;
+use super::stored_json::to_json;
 use super::{FromStored, Result};
 
 pub use agentwrit_protocol::session::EndReason;
@@ -147,6 +148,21 @@ pub struct Renewal {
 }
 
 impl Session {
+    /// The session that it belongs to, and, of a delegation, how the stored list of nodes of each that descends from it
+    /// begins.
+    ///
+    /// # Errors
+    /// When the list can't be written as JSON.
+    pub fn family(&self) -> Result<(&SessionId, Option<String>)> {
+        let Some(delegated) = &self.delegated else {
+            return Ok((&self.sid, None));
+        };
+        let mut nodes = to_json("delegation nodes", &delegated.nodes)?;
+        nodes.pop();
+        nodes.push(',');
+        Ok((&delegated.root, Some(nodes)))
+    }
+
     /// Its end, if there is one. Only supersession leaves an overlap, whose moment counts; any other end holds whatever
     /// the clock says.
     fn end(&self) -> Option<End> {

@@ -1,12 +1,10 @@
 //! The status indexes in the rows of sessions.
 
-use std::collections::HashSet;
-
 use agentwrit_protocol::status_list::{StatusBit, StatusIndex};
 use agentwrit_protocol::{SessionId, UnixMillis};
 use agentwrit_store::session::freed_until;
-use agentwrit_store::stored_json::to_json;
-use agentwrit_store::{Result, Session, StatusLists, StoreError};
+use agentwrit_store::status::{bits_of, stored_index};
+use agentwrit_store::{Result, Session, StatusLists};
 use async_trait::async_trait;
 
 use crate::row::Row;
@@ -15,13 +13,7 @@ use crate::value::values;
 
 /// The index in a row; `None` in one that came from a store without them.
 pub(crate) fn status_index(row: &Row<'_>) -> Result<Option<StatusIndex>> {
-    let index = |number| {
-        StatusIndex::from_number(number).ok_or_else(|| StoreError::Corrupt {
-            what: "status index",
-            why: format!("{number} is of no list"),
-        })
-    };
-    row.any_whole("status")?.map(index).transpose()
+    stored_index(row.any_whole("status")?)
 }
 
 impl PgTx<'_, '_> {
@@ -54,16 +46,7 @@ impl PgTx<'_, '_> {
     /// whose tokens have expired by both clocks are left out, so that an end costs as much as there stands, and not as
     /// much as there ever was.
     pub(crate) async fn set_bits_below(&mut self, session: &Session, from: UnixMillis) -> Result<()> {
-        let (root, begins) = match &session.delegated {
-            None => (&session.sid, None),
-            Some(delegated) => {
-                let mut nodes = to_json("delegation nodes", &delegated.nodes)?;
-                // Of what descends from it, the JSON begins so.
-                nodes.pop();
-                nodes.push(',');
-                (&delegated.root, Some(nodes))
-            }
-        };
+        let (root, begins) = session.family()?;
         // What ended for another reason had its bit set for good then. The condition on `kept_until` is that of an index.
         let sql = "UPDATE sessions SET status_set_at = $1 WHERE root = $2 \
                    AND (ended_at IS NULL OR end_reason = 'superseded') AND kept_until >= $3 AND last_exp >= $4 \
@@ -78,7 +61,6 @@ impl PgTx<'_, '_> {
 #[async_trait]
 impl StatusLists for PgTx<'_, '_> {
     async fn status_bits(&mut self) -> Result<Vec<StatusBit>> {
-        // Of two rows with one index the later one is kept longer: it was opened when the other had given it back.
         let sql = "SELECT status, status_set_at FROM sessions WHERE kept_until > $1 AND status IS NOT NULL \
                    ORDER BY kept_until DESC, created_at DESC";
         let freed = freed_until(self.times.passed());
@@ -87,15 +69,7 @@ impl StatusLists for PgTx<'_, '_> {
             .link
             .all("read_status_bits", sql, values![freed.get()], read)
             .await?;
-        let mut seen = HashSet::new();
-        let mut bits = Vec::new();
-        for (index, set_at) in rows {
-            let Some(index) = index.filter(|index| seen.insert(*index)) else {
-                continue;
-            };
-            bits.extend(set_at.map(|from| StatusBit { index, from }));
-        }
-        Ok(bits)
+        Ok(bits_of(rows))
     }
 
     async fn free_status_indexes(&mut self) -> Result<u64> {

@@ -1,11 +1,9 @@
 //! The status indexes in the rows of sessions.
 
-use std::collections::HashSet;
-
 use agentwrit_protocol::status_list::StatusBit;
 use agentwrit_protocol::{SessionId, UnixMillis, UnixSeconds};
 use agentwrit_store::session::freed_until;
-use agentwrit_store::stored_json::to_json;
+use agentwrit_store::status::bits_of;
 use agentwrit_store::{Result, Session, StatusLists};
 use async_trait::async_trait;
 use rusqlite::params;
@@ -43,16 +41,7 @@ impl SqliteTx<'_> {
     /// whose tokens have expired by both clocks are left out, so that an end costs as much as there stands, and not as
     /// much as there ever was.
     pub(crate) fn set_bits_below(&self, session: &Session, from: UnixMillis) -> Result<()> {
-        let (root, begins) = match &session.delegated {
-            None => (&session.sid, None),
-            Some(delegated) => {
-                let mut nodes = to_json("delegation nodes", &delegated.nodes)?;
-                // Of what descends from it, the JSON begins so.
-                nodes.pop();
-                nodes.push(',');
-                (&delegated.root, Some(nodes))
-            }
-        };
+        let (root, begins) = session.family()?;
         // What ended for another reason had its bit set for good then.
         let sql = "UPDATE sessions SET status_set_at = ?1 WHERE root = ?2 \
                    AND (ended_at IS NULL OR end_reason = 'superseded') AND last_exp >= ?3 \
@@ -68,7 +57,6 @@ impl SqliteTx<'_> {
 impl StatusLists for SqliteTx<'_> {
     async fn status_bits(&mut self) -> Result<Vec<StatusBit>> {
         const OPERATION: &str = "read_status_bits";
-        // Of two rows with one index the later one is kept longer: it was opened when the other had given it back.
         let sql = "SELECT status, status_set_at FROM sessions WHERE kept_until > ? AND status IS NOT NULL \
                    ORDER BY kept_until DESC, id DESC";
         let rows = self
@@ -77,15 +65,7 @@ impl StatusLists for SqliteTx<'_> {
                 let set_at = columns::any_millis(row, "status_set_at").during(OPERATION)?;
                 Ok((status_index(row, "status", OPERATION)?, set_at))
             })?;
-        let mut seen = HashSet::new();
-        let mut bits = Vec::new();
-        for (index, set_at) in rows {
-            let Some(index) = index.filter(|index| seen.insert(*index)) else {
-                continue;
-            };
-            bits.extend(set_at.map(|from| StatusBit { index, from }));
-        }
-        Ok(bits)
+        Ok(bits_of(rows))
     }
 
     async fn free_status_indexes(&mut self) -> Result<u64> {
