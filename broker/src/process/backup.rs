@@ -1,24 +1,19 @@
 //! `agentwrit-broker backup`: the store in one file, and what it holds.
 
-use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
 use agentwrit_store::StoreLocation;
-use agentwrit_store_sqlite::{BackupError, Copied, Stage, Watcher, backup};
-use parking_lot::Mutex;
+use agentwrit_store_sqlite::{BackupError, Copied, Stage, backup};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::BackupTask;
+use super::progress::{Ends, report as say, seconds, tell, watcher};
 use crate::config::StorePlace;
 
-/// From when on, and how often, progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(2);
 const MIB: u64 = 1024 * 1024;
 
 /// Why there is no backup: lines after `FATAL: `.
@@ -65,7 +60,7 @@ impl<'a> Report<'a> {
             head: &copied.head,
             epoch: &copied.epoch,
             bytes: copied.bytes,
-            seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
+            seconds: seconds(took),
         }
     }
 
@@ -89,49 +84,19 @@ pub(super) fn run(task: &BackupTask, store: StorePlace, clock: &Arc<dyn Clock>) 
     };
     let begun = clock.monotonic();
     let stopped = Arc::new(AtomicBool::new(false));
-    let watcher = watcher(Arc::clone(clock), Arc::clone(&stopped), |line| {
-        // Nobody to tell is no reason to stop.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    });
+    let watcher = watcher(Arc::clone(clock), Arc::clone(&stopped), progress, tell);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (file, target) = (task.file.clone(), task.file.clone());
     let copied = runtime.block_on(async move {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let mut copying = tokio::task::spawn_blocking(move || backup(&store, &target, &watcher));
-        let copied = tokio::select! {
-            copied = &mut copying => copied,
-            // What is half done is removed before the end.
-            () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
-                stopped.store(true, Ordering::SeqCst);
-                copying.await
-            }
-        };
+        let ends = Ends::listen()?;
+        let copying = tokio::task::spawn_blocking(move || backup(&store, &target, &watcher));
+        // What is half done is removed before the end.
+        let copied = ends.stop(&stopped, copying).await;
         let copied = copied.map_err(std::io::Error::other)?;
         Ok::<_, Failed>(copied?)
     })?;
     let report = Report::new(&file, &copied, clock.monotonic().saturating_sub(begun));
-    let text = if task.json {
-        serde_json::to_string(&report).map_err(|error| Failed::Output(error.into()))?
-    } else {
-        report.text()
-    };
-    writeln!(std::io::stdout(), "{text}").map_err(Failed::Output)
-}
-
-/// Tells how far it is, at first after [`TELL_EVERY`], until it is stopped.
-fn watcher(clock: Arc<dyn Clock>, stopped: Arc<AtomicBool>, say: impl Fn(&str) + Send + Sync + 'static) -> Watcher {
-    let told = Mutex::new(clock.monotonic());
-    Arc::new(move |stage| {
-        if stopped.load(Ordering::SeqCst) {
-            return ControlFlow::Break(());
-        }
-        let (now, mut told) = (clock.monotonic(), told.lock());
-        if now.saturating_sub(*told) >= TELL_EVERY {
-            *told = now;
-            say(&progress(stage));
-        }
-        ControlFlow::Continue(())
-    })
+    say(&report, task.json, Report::text).map_err(Failed::Output)
 }
 
 fn progress(stage: Stage) -> String {
@@ -148,7 +113,10 @@ fn progress(stage: Stage) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use agentwrit_protocol::clock::ManualClock;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -159,7 +127,7 @@ mod tests {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&lines);
         let say = move |line: &str| heard.lock().push(line.to_owned());
-        let watcher = watcher(Arc::<ManualClock>::clone(&clock), Arc::clone(&stopped), say);
+        let watcher = watcher(Arc::<ManualClock>::clone(&clock), Arc::clone(&stopped), progress, say);
         let stage = Stage::Copying {
             done: 300 * MIB,
             of: 900 * MIB,

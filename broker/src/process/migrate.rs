@@ -2,12 +2,9 @@
 
 pub(super) mod arguments;
 
-use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use agentwrit_protocol::Clock;
 use agentwrit_protocol::timestamp::rfc3339_seconds;
@@ -15,18 +12,15 @@ use agentwrit_store::content::{Origin, Piece, Stage, Watcher};
 use agentwrit_store_postgres::{ArrivalError, Arrived, Settings, arrive};
 use agentwrit_store_sqlite::{Departing, DepartureError};
 use agentwrit_tokens::key_set::KeySet;
-use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::channel;
 
 use self::arguments::{MigrateTask, in_argument};
+use super::progress::{Ends, report as say, seconds, tell, watcher};
 use crate::config::{Config, StorePlace};
 use crate::service::signing_keys::public_keys;
 
-/// From when on, and how often, progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Pieces that are on their way: each has 1 MiB, or one row.
 const ON_THEIR_WAY: usize = 4;
 
@@ -117,10 +111,9 @@ pub(super) fn run(
     let keys = Arc::new(public_keys(source.signing_keys()));
     let origin = source.origin(keys.as_ref())?;
     let stopped = Arc::new(AtomicBool::new(false));
-    let watcher = watcher(Arc::clone(clock), Arc::clone(&stopped), origin.events(), |line| {
-        // Nobody to tell is no reason to stop.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    });
+    let events = origin.events();
+    let told = move |stage| progress(stage, events);
+    let watcher = watcher(Arc::clone(clock), Arc::clone(&stopped), told, tell);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (source, arrived) = runtime.block_on(moved(source, &origin, keys, &settings, &watcher, stopped))?;
     let note = format!("{to} at {}", rfc3339_seconds(clock.unix_seconds()));
@@ -145,14 +138,9 @@ pub(super) fn run(
             .into_iter()
             .map(|(name, count)| (name.to_owned(), count.into()))
             .collect(),
-        seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
+        seconds: seconds(took),
     };
-    let text = if task.json {
-        serde_json::to_string(&report).map_err(|error| Failed::Output(error.into()))?
-    } else {
-        report.text()
-    };
-    writeln!(std::io::stdout(), "{text}").map_err(Failed::Output)
+    say(&report, task.json, Report::text).map_err(Failed::Output)
 }
 
 /// One thread reads the file, and this one writes into the database.
@@ -164,26 +152,20 @@ async fn moved(
     watcher: &Watcher,
     stopped: Arc<AtomicBool>,
 ) -> Result<(Departing, Arrived), Failed> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ends = Ends::listen()?;
     let (pieces, mut taken) = channel::<Piece>(ON_THEIR_WAY);
     let (told, known) = (origin.clone(), Arc::clone(&keys));
     let sending = tokio::task::spawn_blocking(move || {
         let sent = source.send(&told, known.as_ref(), &pieces);
         (source, sent)
     });
-    let mut arriving = Box::pin(async {
+    let arriving = Box::pin(async {
         let arrived = arrive(settings, origin, keys.as_ref(), &mut taken, watcher).await;
         // Whoever sends must not wait for one who takes nothing any more.
         drop(taken);
         arrived
     });
-    let arrived = tokio::select! {
-        arrived = &mut arriving => arrived,
-        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
-            stopped.store(true, Ordering::SeqCst);
-            arriving.await
-        }
-    };
+    let arrived = ends.stop(&stopped, arriving).await;
     let (source, sent) = sending.await.map_err(std::io::Error::other)?;
     match (arrived, sent) {
         // What went wrong with the file says why nothing more came.
@@ -212,27 +194,6 @@ fn signing_key(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     Config::signing_keys_alone(env).path().to_owned()
 }
 
-/// Tells how far it is, at first after [`TELL_EVERY`], until it is stopped.
-fn watcher(
-    clock: Arc<dyn Clock>,
-    stopped: Arc<AtomicBool>,
-    events: i64,
-    say: impl Fn(&str) + Send + Sync + 'static,
-) -> Watcher {
-    let told = Mutex::new(clock.monotonic());
-    Arc::new(move |stage| {
-        if stopped.load(Ordering::SeqCst) {
-            return ControlFlow::Break(());
-        }
-        let (now, mut told) = (clock.monotonic(), told.lock());
-        if now.saturating_sub(*told) >= TELL_EVERY {
-            *told = now;
-            say(&progress(stage, events));
-        }
-        ControlFlow::Continue(())
-    })
-}
-
 fn progress(stage: Stage, events: i64) -> String {
     let of = grouped(events);
     match stage {
@@ -256,7 +217,10 @@ fn grouped(number: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use agentwrit_protocol::clock::ManualClock;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -267,7 +231,8 @@ mod tests {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&lines);
         let say = move |line: &str| heard.lock().push(line.to_owned());
-        let watcher = watcher(Arc::<ManualClock>::clone(&clock), Arc::clone(&stopped), 1_000_000, say);
+        let told = |stage| progress(stage, 1_000_000);
+        let watcher = watcher(Arc::<ManualClock>::clone(&clock), Arc::clone(&stopped), told, say);
         let stage = Stage::Moving(120_000);
         assert!(watcher(stage).is_continue() && lines.lock().is_empty(), "not before");
         clock.advance(2);

@@ -7,6 +7,7 @@ mod clock_watch;
 pub mod housekeeping;
 pub mod listeners;
 mod migrate;
+mod progress;
 mod reload;
 pub mod run;
 pub mod seed;
