@@ -87,6 +87,15 @@ impl Replica {
     }
 }
 
+/// Two replicas, of which the second is behind a proxy by which it hears of no change until it asks.
+async fn one_hears_nothing(database: &Database) -> (Replica, Replica, Proxy) {
+    let proxy = Proxy::start(server());
+    proxy.deafen(true);
+    let one = Replica::open(database, None).await;
+    let deaf = Replica::open(database, Some(&proxy)).await;
+    (one, deaf, proxy)
+}
+
 fn revocation(target: &str) -> Revocation {
     Revocation {
         level: RevocationLevel::Task,
@@ -219,12 +228,7 @@ async fn all_replicas_hear_all_changes_in_one_order() {
 #[tokio::test]
 async fn a_view_that_has_not_heard_for_a_second_asks_the_store() {
     let database = Database::new();
-    let proxy = Proxy::start(server());
-    proxy.deafen(true);
-    let (one, deaf) = (
-        Replica::open(&database, None).await,
-        Replica::open(&database, Some(&proxy)).await,
-    );
+    let (one, deaf, proxy) = one_hears_nothing(&database).await;
     let change = one.revoke("task").await;
     deaf.clock.advance_millis(1000);
     assert_eq!(deaf.store.view_age(), None);
@@ -266,12 +270,7 @@ async fn a_view_that_can_neither_hear_nor_ask_answers_nothing() {
 #[tokio::test]
 async fn a_commit_first_learns_what_its_replica_has_not_heard() {
     let database = Database::new();
-    let proxy = Proxy::start(server());
-    proxy.deafen(true);
-    let (one, deaf) = (
-        Replica::open(&database, None).await,
-        Replica::open(&database, Some(&proxy)).await,
-    );
+    let (one, deaf, _proxy) = one_hears_nothing(&database).await;
     let theirs = one.revoke("theirs").await;
     let own = deaf.revoke("own").await;
     assert_eq!(
@@ -283,12 +282,7 @@ async fn a_commit_first_learns_what_its_replica_has_not_heard() {
 #[tokio::test]
 async fn what_is_no_longer_told_is_loaded_as_a_whole() {
     let database = Database::new();
-    let proxy = Proxy::start(server());
-    proxy.deafen(true);
-    let (one, deaf) = (
-        Replica::open(&database, None).await,
-        Replica::open(&database, Some(&proxy)).await,
-    );
+    let (one, deaf, _proxy) = one_hears_nothing(&database).await;
     let first = one.revoke("first").await;
     let second = one.revoke("second").await;
     database
@@ -387,12 +381,7 @@ async fn a_store_that_lost_its_end_begins_an_epoch_by_itself() {
 #[tokio::test]
 async fn the_newest_view_is_asked_for_also_while_it_is_new_enough() {
     let database = Database::new();
-    let proxy = Proxy::start(server());
-    proxy.deafen(true);
-    let (one, deaf) = (
-        Replica::open(&database, None).await,
-        Replica::open(&database, Some(&proxy)).await,
-    );
+    let (one, deaf, _proxy) = one_hears_nothing(&database).await;
     let change = one.revoke("task").await;
     assert_eq!(deaf.store.view_age(), None);
     assert!(deaf.store.newest_view().await.unwrap());
