@@ -10,6 +10,7 @@ cd "$REPO"
 LOG=$REPO/target/log
 STAGES=(lint unit crash soak attack apiserver interop e2e)
 SUMMARY=()
+FAILURES=()
 total_passed=0
 total_failed=0
 
@@ -28,6 +29,7 @@ stage() {
   if ((passed + failed == 0)); then failed=1; fi
   total_passed=$((total_passed + passed))
   total_failed=$((total_failed + failed))
+  if ((failed)); then mapfile -t -O "${#FAILURES[@]}" FAILURES < <(failures "$name"); fi
   SUMMARY+=("$(printf '%-10s %4d passed, %d failed (%d s)' "$name" "$passed" "$failed" "$((SECONDS - begin))")")
   say "$name: $passed passed, $failed failed, $((SECONDS - begin)) s"
 }
@@ -37,6 +39,12 @@ count() {
   awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
     /^(lint|generate|mutants|crash|restore|faults|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
     END {printf "%d %d\n", p, f}' "$1"
+}
+
+# What the log of a stage says of its failures, in a few short lines: often only the end of an output is kept.
+failures() {
+  grep -aE '^test .* FAILED$|: FAILED|^FAILED |^[a-z-]+: .* failed (after|for)|^error|panicked at ' "$LOG/test-$1.log" |
+    awk -v stage="$1" '!seen[$0]++ && n++ < 6 {print stage ": " substr($0, 1, 200)}'
 }
 
 unit() {
@@ -145,5 +153,6 @@ done
 
 say "summary of ${#SUMMARY[@]} suites, $SECONDS s"
 printf '  %s\n' "${SUMMARY[@]}"
+if ((${#FAILURES[@]})); then printf '  %s\n' "${FAILURES[@]}"; fi
 printf '%d passed, %d failed\n' "$total_passed" "$total_failed"
 ((total_failed == 0))

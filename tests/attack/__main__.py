@@ -85,7 +85,7 @@ def _list() -> None:
 
 def _line(result: Result) -> str:
     how = "held" if result.held else "FAILED: " + "; ".join(reason.text for reason in result.reasons)
-    again = ", second try" if result.tries > 1 else ""
+    again = f", try {result.tries}" if result.tries > 1 else ""
     return f"attack: {result.name} from {result.sources}: {how} ({result.seconds:.1f} s{again})"
 
 

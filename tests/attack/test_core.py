@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import unittest
+from unittest import mock
 
+from .attacks import ALL
 from .core import sources
 from .core.ed25519 import Key
 from .core.hand import Reached
@@ -12,6 +14,7 @@ from .core.limit import Peak
 from .core.stats import allowed_p99, milliseconds, percentile, summary
 from .core.table import table
 from .core.wire import client_hello, fat_client_hello, request, tls_context
+from .runner import SHORT, run
 from .verdict import Reason, Result, Seen, against, seen_by_role
 from .world.everybody import Sample
 
@@ -130,7 +133,28 @@ class Verdicts(unittest.TestCase):
         refused = [*late, Sample("admin", 1.6, 0.1, "503")]
         for samples, again in ((late, True), (refused, False)):
             seen = seen_by_role(samples, (0, 1), (1, 2))
-            self.assertEqual(Result("a", 1, "", reasons=against(seen, "", Peak(), 2)).only_slow, again)
+            self.assertEqual(Result("a", 1, "", reasons=against(seen, "", Peak(), 2)).is_worth_a_retry, again)
+
+
+class Tries(unittest.TestCase):
+    """How often an attack is run."""
+
+    def _tries(self, *outcomes: list[Reason]) -> tuple[int, bool]:
+        results = iter([Result("a", 1, "", reasons=list(reasons)) for reasons in outcomes])
+        with mock.patch("attack.runner._once", lambda *_: next(results)):
+            result = run(next(iter(ALL.values())), 1, SHORT, mock.Mock(), 0)
+        self.assertIsNone(next(results, None), "a try was left out")
+        return result.tries, result.held
+
+    def test_what_a_busy_machine_can_cause_is_tried_three_times(self) -> None:
+        slow = [Reason("slow", retry=True)]
+        self.assertEqual(self._tries([]), (1, True))
+        self.assertEqual(self._tries(slow, slow, []), (3, True))
+        self.assertEqual(self._tries(slow, slow, slow), (3, False))
+
+    def test_what_a_program_did_counts_at_once(self) -> None:
+        self.assertEqual(self._tries([Reason("ended"), Reason("slow", retry=True)]), (1, False))
+        self.assertEqual(self._tries([Reason("slow", retry=True)], [Reason("ended")]), (2, False))
 
 
 class Wire(unittest.TestCase):

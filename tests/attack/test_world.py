@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import unittest
+from unittest import mock
 
 from .attacks import ALL
 from .attacks.payloads import BODY_BYTES, MIB, family, token_bombs
+from .core.wire import Answer
 from .settings import KINDS
+from .world.everybody import Everybody
 from .world.kube import service_account_token
 from .world.objects import Objects, Place, Refused
 
@@ -65,6 +68,43 @@ class Storage(unittest.IsolatedAsyncioTestCase):
         await objects.create(place(PODS), {"metadata": {"name": "web"}})
         await asyncio.wait_for(objects.patch(place(f"{PODS}/web"), {"x": 1}), 1)
         self.assertEqual([kind for kind, _, _ in objects.changes], ["ADDED", "MODIFIED"])
+
+
+class Patience(unittest.IsolatedAsyncioTestCase):
+    """How long somebody waits for an answer that costs processor time."""
+
+    async def _pieces(self, piece_seconds: float) -> int:
+        """How many pieces of work are done before somebody with a patience of six seconds goes; no time passes."""
+        pieces, now = 0, 0.0
+
+        def work() -> float:
+            nonlocal pieces, now
+            pieces += 1
+            now += piece_seconds
+            return piece_seconds
+
+        async def pause(*_: object, timeout: float) -> None:
+            nonlocal now
+            now += timeout
+
+        async def never() -> Answer:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        with mock.patch.multiple("attack.world.everybody", _work=work):
+            everybody = Everybody({}, {})
+            everybody._best_work, pieces = 1.0, 0
+            with (
+                mock.patch("attack.world.everybody.time", mock.Mock(monotonic=lambda: now)),
+                mock.patch("attack.world.everybody.asyncio.wait", pause),
+            ):
+                await everybody.timed_by_work("app", never(), (200,), 6.0)
+        self.assertTrue(everybody.samples[0].late)
+        return pieces
+
+    async def test_on_a_machine_of_half_the_speed_it_is_twice_as_long(self) -> None:
+        self.assertEqual(await self._pieces(1.0), 6)
+        self.assertGreater(await self._pieces(2.0) * 2.0, 10.0)
 
 
 class Payloads(unittest.TestCase):

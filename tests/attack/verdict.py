@@ -36,10 +36,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reason:
-    """Something against a program. `timing`: it was slow, and nothing else; a busy machine can do that."""
+    """Something against a program. `retry`: a busy machine can cause it as well."""
 
     text: str
-    timing: bool = False
+    retry: bool = False
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Result:
         return not self.reasons
 
     @property
-    def only_slow(self) -> bool:
-        """Whether it failed by time alone."""
-        return bool(self.reasons) and all(reason.timing for reason in self.reasons)
+    def is_worth_a_retry(self) -> bool:
+        """Whether it failed, and by nothing but what a busy machine can cause."""
+        return bool(self.reasons) and all(reason.retry for reason in self.reasons)
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -113,16 +113,16 @@ def against(seen: dict[str, Seen], ended: str, peak: Peak, limit_mib: int, longe
         if role == CONTROL:
             continue
         if one.beside.count == 0:
-            reasons.append(Reason(f"{role}: nothing was measured"))
+            reasons.append(Reason(f"{role}: nothing was measured", retry=True))
         if one.beside.errors:
             text = f"{role}: {one.beside.errors} of {one.beside.count} failed, first: {one.first_error}"
-            reasons.append(Reason(text, timing=one.only_late))
+            reasons.append(Reason(text, retry=one.only_late))
     client, control = seen.get(CLIENT), seen.get(CONTROL)
     if client is not None:
         allowed = allowed_p99(client.quiet.p99, control.beside.p99 if control else math.nan)
         if client.beside.p99 > allowed:
             text = f"client: p99 {milliseconds(client.beside.p99)} ms, allowed {milliseconds(allowed)}"
-            reasons.append(Reason(text, timing=True))
+            reasons.append(Reason(text, retry=True))
     return reasons
 
 

@@ -12,7 +12,8 @@ from .wire import Address
 
 # On two cores, with the program and the honest client beside them.
 WORKERS = 2
-_GRACE_SECONDS = 10.0 + RAMP_SECONDS
+# No verdict rests on it: workers run with a low priority, and a busy machine starves them.
+_GRACE_SECONDS = 30.0 + RAMP_SECONDS
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["attack.core.preload"])

@@ -15,7 +15,7 @@ from .everybody import AT_ONCE_SECONDS, PATIENCE_SECONDS, Everybody
 # Between two requests of one client; the newcomer, the admin and the kubelet take their time.
 _PAUSE_SECONDS = 0.02
 _SLOW_PAUSE_SECONDS = 0.15
-# For a login that bcrypt has to decide: a quarter of a second each, and a turn of some sources before it.
+# For a login that bcrypt has to decide: a quarter of a second each on a calm machine, and a turn of some sources before it.
 _LOGIN_PATIENCE_SECONDS = 5.0
 
 
@@ -82,7 +82,7 @@ def of_broker_and_late_logins(everybody: Everybody) -> list[Awaitable[None]]:
 
     async def admin_logs_in() -> None:
         answer = everybody.fresh("api", sources.ADMIN, post("/v1/admin/auth", {"secret": ADMIN_SECRET}))
-        await everybody.timed("admin login", answer, (200,), _LOGIN_PATIENCE_SECONDS)
+        await everybody.timed_by_work("admin login", answer, (200,), _LOGIN_PATIENCE_SECONDS)
 
     begin = _late(everybody) * 0.6
     return [
@@ -105,7 +105,7 @@ def _late(everybody: Everybody) -> float:
 async def _app_logs_in(everybody: Everybody, wanted: tuple[int, ...]) -> None:
     login = {"client_id": everybody.facts["client_id"], "client_secret": everybody.facts["client_secret"]}
     answer = everybody.fresh("api", sources.POD, post("/v1/app/auth", login))
-    await everybody.timed("app", answer, wanted, _LOGIN_PATIENCE_SECONDS)
+    await everybody.timed_by_work("app", answer, wanted, _LOGIN_PATIENCE_SECONDS)
 
 
 def of_sidecar(everybody: Everybody) -> list[Awaitable[None]]:
