@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint generate bench bench-broker fuzz mutants clean
+.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint lint-full generate bench bench-broker fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -37,7 +37,7 @@ demo: ## Show the whole story on a real cluster, from nothing
 test: ## Run everything: lint, unit, API server, other clients, end to end (scripts/test.sh STAGE... for a part)
 	@scripts/test.sh
 
-test-full: test test-postgres restore faults attack compat soak ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
+test-full: lint-full test test-postgres restore faults attack compat soak ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
 
 test-postgres: ## Run the API, crash and interop tests on PostgreSQL (scripts/test-postgres.sh PART... for a part)
 	@scripts/setup.sh packages rust node && scripts/test-postgres.sh
@@ -62,6 +62,9 @@ fresh-machine: ## Prove in a Debian made by debootstrap that nothing is needed b
 
 lint: ## Formatting, clippy, docs, licences, dependency arrows, generated files, shell, chart
 	@scripts/setup.sh && scripts/lint.sh
+
+lint-full: ## The same, and each library built alone
+	@scripts/setup.sh && scripts/lint.sh --full
 
 generate: ## Write every generated file: CRDs, OpenAPI, tables of docs/ (scripts/generate.sh --check only looks)
 	@scripts/generate.sh
