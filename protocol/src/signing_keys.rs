@@ -185,6 +185,15 @@ impl SigningKeys {
         (newest.kid == active.kid || is_in_time).then_some(newest)
     }
 
+    /// The key that every replica holds which issues anything, of those that a process holds: the newest that has signed
+    /// for as long as a late replica may go on with the one before, else the oldest.
+    pub fn settled<'k>(&'k self, held: &[&str], now: UnixSeconds, times: KeyTimes) -> Option<&'k SigningKey> {
+        let mut published = self.published();
+        published.retain(|key| held.contains(&key.kid.as_str()));
+        let settled = published.iter().find(|key| key.signs_from + times.publish_ahead <= now);
+        settled.or(published.last()).copied()
+    }
+
     /// The changes that are due where there can be one key only, this one (id and `x`): whatever was there before it is
     /// retired at once, for who replaces the file of a key means to be rid of it.
     pub fn due_for_only(&self, (kid, x): (&str, &str), now: UnixSeconds) -> Vec<KeyChange> {

@@ -16,6 +16,8 @@ pub struct KeySnapshot {
     held: Vec<Arc<KeyPair>>,
     /// The one of them that signs tokens.
     signer: Option<Arc<KeyPair>>,
+    /// The one of them that every replica holds: it seals nonces.
+    settled: Option<Arc<KeyPair>>,
     /// Tokens that were signed with these are accepted; the newest first.
     published: Vec<PublicKey>,
     /// Id of the key that a token without `kid` is taken to be of.
@@ -38,11 +40,18 @@ impl KeySnapshot {
         let all = former.into_iter().chain(public).chain(published.iter().cloned());
         Self {
             all: all.map(|key| (key.kid().to_owned(), key)).collect(),
+            settled: signer.cloned(),
             signer: signer.cloned(),
             active: active.to_owned(),
             published,
             held,
         }
+    }
+
+    /// Another key than the one that signs seals nonces, since a replica may lack that one yet.
+    #[must_use]
+    pub fn settled_on(self, settled: Option<Arc<KeyPair>>) -> Self {
+        Self { settled, ..self }
     }
 
     /// Keys that are held, in the order in which they were given.
@@ -168,10 +177,11 @@ impl KeySet {
         keys.published.iter().any(|key| key.verify_text(text, signature))
     }
 
-    /// What the keys of nonces are derived from: the first is that of new ones.
+    /// What the keys of nonces are derived from: the first is that of new ones. It is one that every replica holds, for an
+    /// agent may take its nonce to another one than it got it from.
     pub(crate) fn nonce_keys(&self) -> Vec<[u8; 32]> {
         let keys = self.current();
-        let first = keys.signer.iter();
+        let first = keys.settled.iter();
         let others = keys
             .held
             .iter()

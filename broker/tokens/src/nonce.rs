@@ -21,8 +21,8 @@ pub struct Nonce {
 }
 
 /// Makes nonces and knows them again. Those of a store are sealed with its `epoch`: a new store has forgotten which
-/// nonces were used, so it takes none from before. New ones are sealed with the key that signs tokens, and those of
-/// every other published key that is held are taken, so that none is lost while keys change.
+/// nonces were used, so it takes none from before. New ones are sealed with a key that every replica holds, and those of
+/// every other published key that is held are taken, so that none is lost while keys change, at whichever replica.
 pub struct NonceIssuer {
     keys: Arc<KeySet>,
     entropy: Arc<dyn Entropy>,
@@ -132,6 +132,14 @@ mod tests {
         let after = nonces.issue("epoch", now).unwrap();
         assert!(nonces.read("epoch", &before).is_some() && nonces.read("epoch", &after).is_some());
         assert!(issuer(2).read("epoch", &after).is_some() && issuer(1).read("epoch", &after).is_none());
+        let both = KeySnapshot::of(held.clone(), Some(&new), published(&[&new, &old]), new.kid(), []);
+        nonces.keys.replace(both.settled_on(Some(old.clone())));
+        let read_everywhere = nonces.issue("epoch", now).unwrap();
+        assert!(
+            issuer(1).read("epoch", &read_everywhere).is_some(),
+            "a replica may lack the new key yet"
+        );
+        assert!(nonces.read("epoch", &after).is_some() && nonces.read("epoch", &read_everywhere).is_some());
         let retired = KeySnapshot::of(held, Some(&new), published(&[&new]), new.kid(), [old.public().clone()]);
         nonces.keys.replace(retired);
         assert!(nonces.read("epoch", &before).is_none() && nonces.read("epoch", &after).is_some());

@@ -58,6 +58,12 @@ fn the_first_key_signs_at_once_and_the_next_is_published_before() {
     assert_eq!(signer(&["a"], 3200), None);
     assert_eq!(signer(&["a", "b"], 2600).as_deref(), Some("b"));
     assert_eq!(signer(&["a", "b"], 2599).as_deref(), Some("a"));
+    // Nonces are sealed with it as long, by those that hold both as well.
+    let settled = |held: &[&str], now: i64| keys.settled(held, at(now), TIMES).map(|key| key.kid.clone());
+    assert_eq!(settled(&["a", "b"], 3199).as_deref(), Some("a"));
+    assert_eq!(settled(&["a", "b"], 3200).as_deref(), Some("b"));
+    assert_eq!(settled(&["b"], 2600).as_deref(), Some("b"));
+    assert_eq!(settled(&[], 2600), None);
     assert_eq!(step(3199, &both, 9000).0, 0);
     let (_, keys) = step(3200, &both, 9000);
     assert_eq!(keys.get("a").unwrap().retires_at, Some(at(9000)));
@@ -164,10 +170,14 @@ fn a_published_key_is_read_back_from_its_event() {
     }
 }
 
+fn as_ids(held: &[String]) -> Vec<&str> {
+    held.iter().map(String::as_str).collect()
+}
+
 proptest! {
     /// Replicas get the private halves of new keys at different moments, and sign what they are asked to. A token is
-    /// accepted by all of them from its issue to its `exp`, and there is always a key to sign with where each replica
-    /// gets a key within the time that it is published ahead.
+    /// accepted by all of them from its issue to its `exp`, a nonce of one that issues is read by all others that do, and
+    /// there is always a key to sign with where each replica gets a key before the time of the late ones is over.
     #[test]
     fn no_token_outlives_the_publication_of_its_key(
         steps in proptest::collection::vec((0_usize..3, 1_i64..400, 1_i64..3000, any::<bool>()), 1..120),
@@ -183,12 +193,12 @@ proptest! {
             let newest = format!("k{made}");
             let late = now - since;
             for (index, of) in held.iter_mut().enumerate() {
-                let arrival = [0, 200, 500][index];
+                let arrival = [0, 500, 1000][index];
                 if late >= arrival && !of.contains(&newest) {
                     of.push(newest.clone());
                 }
             }
-            if rotates && held.iter().all(|of| of.contains(&newest)) && keys.next(at(now)).is_none() {
+            if rotates && !keys.0.is_empty() && held.iter().all(|of| of.contains(&newest)) && keys.next(at(now)).is_none() {
                 made += 1;
                 since = now;
                 held[0].push(format!("k{made}"));
@@ -202,7 +212,15 @@ proptest! {
                 last_exp = last_exp.max(now + life);
             } else {
                 // It has held the key of then; only steps that are far apart let it miss the time of the next.
-                prop_assert!(late > 500);
+                prop_assert!(late > 1000);
+            }
+            for one in &held {
+                for other in &held {
+                    if [one, other].iter().all(|of| keys.signer(&as_ids(of), at(now), TIMES).is_some()) {
+                        let sealing = keys.settled(&as_ids(one), at(now), TIMES).unwrap();
+                        prop_assert!(other.contains(&sealing.kid) && sealing.retirement.is_none(), "{} at {now}", sealing.kid);
+                    }
+                }
             }
             for (kid, exp) in &tokens {
                 let key = keys.get(kid).unwrap();

@@ -33,6 +33,7 @@ struct Made {
     held: Vec<String>,
     active: Option<String>,
     signer: Option<String>,
+    settled: Option<String>,
 }
 
 /// Why the keys are as they were.
@@ -116,10 +117,12 @@ impl KeyFollower<'_> {
     fn take(&self, before: &mut Option<Taken>, held: Vec<Arc<KeyPair>>, stored: StoredKeys, now: UnixSeconds) {
         let ids: Vec<&str> = held.iter().map(|pair| pair.kid()).collect();
         let signer = stored.keys.signer(&ids, now, self.times).map(|key| key.kid.clone());
+        let settled = stored.keys.settled(&ids, now, self.times).map(|key| key.kid.clone());
         let made = Made {
             active: stored.keys.active(now).map(|key| key.kid.clone()),
             held: ids.iter().map(ToString::to_string).collect(),
             signer,
+            settled,
             stored,
         };
         let last = before.as_ref().map(|before| &before.made);

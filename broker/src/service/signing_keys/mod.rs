@@ -95,11 +95,13 @@ pub(crate) fn snapshot(
     let since = |pair: &Arc<KeyPair>| keys.get(pair.kid()).map(|key| key.signs_from);
     held.sort_by_key(|pair| std::cmp::Reverse(since(pair)));
     let ids: Vec<&str> = held.iter().map(|pair| pair.kid()).collect();
-    let signer = keys.signer(&ids, now, times);
-    let signer = held
-        .iter()
-        .find(|pair| signer.is_some_and(|key| key.kid == pair.kid()))
-        .cloned();
+    let pair_of = |key: Option<&SigningKey>| {
+        held.iter()
+            .find(|pair| key.is_some_and(|key| key.kid == pair.kid()))
+            .cloned()
+    };
+    let signer = pair_of(keys.signer(&ids, now, times));
+    let settled = pair_of(keys.settled(&ids, now, times));
     let published = keys.published().into_iter().filter_map(public_key).collect();
     let active = keys.active(now).map_or("", |key| &key.kid);
     KeySnapshot::of(
@@ -109,4 +111,5 @@ pub(crate) fn snapshot(
         active,
         keys.0.iter().filter_map(public_key),
     )
+    .settled_on(settled)
 }
