@@ -9,6 +9,7 @@
 #     races          64 users of one launch token, one nonce, one renewal: one gets it
 #     revoke-delay   from the 200 of a revocation to the refusal at the other replicas
 #     rolling        SIGTERM to each replica in turn; no client notices
+#     rotation       the signing key changes, at each replica at another moment
 #     clock          one replica's clock jumps an hour, ahead and back
 #     restore        a backup is put back under the running replicas
 # Options: --rounds N; --seconds N, how long connections are cut (default 10); --short, what make test has time for;
@@ -22,7 +23,7 @@ SCRIPT_NAME=faults
 source "$(dirname "$0")/lib/common.sh"
 cd "$REPO"
 
-[[ ${1:-} == --help || $# == 0 ]] && { sed -n '2,18s/^# \{0,1\}//p' "$0"; exit 0; }
+[[ ${1:-} == --help || $# == 0 ]] && { sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 0; }
 target=${CARGO_TARGET_DIR:-$REPO/target}
 cargo build --quiet --locked -p agentwrit-faults --bin faults
 broker=${FAULTS_BROKER:-}

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn all_are_named_at_once_and_each_is_done_once() {
         let all = parsed("all cut").faults();
-        assert_eq!(all.len(), 10);
+        assert_eq!(all.len(), 11);
         assert_eq!(parsed("cut races cut").faults(), [Fault::Cut, Fault::Races]);
         assert!(parsed("all").options().feed && !parsed("all --without-feed").options().feed);
         assert!(Cli::try_parse_from(["faults", "nothing"]).is_err());

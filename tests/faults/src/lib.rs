@@ -40,6 +40,8 @@ pub enum Fault {
     RevokeDelay,
     /// All replicas are restarted, one by one.
     Rolling,
+    /// The signing key changes, at each replica at another moment.
+    Rotation,
     /// The clock of one replica jumps.
     Clock,
     /// A backup is put back.
@@ -47,7 +49,7 @@ pub enum Fault {
 }
 
 /// All of them, with their names.
-const FAULTS: [(&str, Fault); 10] = [
+const FAULTS: [(&str, Fault); 11] = [
     ("proof", Fault::Proof),
     ("kill-broker", Fault::KillBroker),
     ("kill-postgres", Fault::KillPostgres),
@@ -56,6 +58,7 @@ const FAULTS: [(&str, Fault); 10] = [
     ("races", Fault::Races),
     ("revoke-delay", Fault::RevokeDelay),
     ("rolling", Fault::Rolling),
+    ("rotation", Fault::Rotation),
     ("clock", Fault::Clock),
     ("restore", Fault::Restore),
 ];
@@ -108,7 +111,7 @@ impl Fault {
             Self::DiskFull => (2, 10),
             Self::Races => (2, 1000),
             Self::RevokeDelay => (30, 1000),
-            Self::Rolling => (1, 5),
+            Self::Rolling | Self::Rotation => (1, 5),
             Self::Clock => (1, 2),
             Self::Restore => (1, 4),
         }
@@ -160,6 +163,7 @@ pub async fn break_it(fault: Fault, options: &Options, progress: Progress<'_>) -
         Fault::Races => faults::races::run(options, progress).await,
         Fault::RevokeDelay => faults::revoke_delay::run(options, progress).await,
         Fault::Rolling => faults::rolling::run(options, progress).await,
+        Fault::Rotation => faults::rotation::run(options, progress).await,
         Fault::Clock => faults::clock::run(options, progress).await,
         Fault::Restore => faults::restore::run(options, progress).await,
     };

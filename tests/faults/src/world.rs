@@ -73,7 +73,8 @@ pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
 }
 
 impl World {
-    /// On a database of this server, which the brokers reach at the URL that is made of its name.
+    /// On a database of this server, which the brokers reach at the URL that is made of its name. `environment` is asked for
+    /// each replica, and last for the broker that checks.
     pub(crate) async fn begin(
         fault: Fault,
         options: &Options,
@@ -121,7 +122,7 @@ impl World {
             launch,
             random: seeded(options.seed, MOMENTS),
             outcome: Outcome::new(fault, options.rounds(fault)),
-            auditor: settings("auditor".to_owned(), vec![]),
+            auditor: settings("auditor".to_owned(), environment(REPLICAS)),
             settings: replicas,
             brokers,
             database,
@@ -269,6 +270,16 @@ impl World {
         let slowest = self.ledgers().map(|ledger| ledger.slowest).max();
         if felt == self.felt && slowest.unwrap_or_default() < slow {
             let text = "no client has noticed anything of the fault: it proves nothing".to_owned();
+            self.outcome.findings.add(text);
+        }
+        self.felt = felt;
+    }
+
+    /// No client must have noticed anything since the last round.
+    pub(crate) fn must_not_be_felt(&mut self) {
+        let felt = self.ledgers().map(|ledger| ledger.refused + ledger.broken).sum();
+        if felt > self.felt {
+            let text = format!("{} requests were refused or broke", felt - self.felt);
             self.outcome.findings.add(text);
         }
         self.felt = felt;

@@ -10,6 +10,7 @@ pub(crate) mod races;
 pub(crate) mod restore;
 pub(crate) mod revoke_delay;
 pub(crate) mod rolling;
+pub(crate) mod rotation;
 
 use agentwrit_crash::check::Which;
 use agentwrit_store_postgres::testing::{Durability, Server};
