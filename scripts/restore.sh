@@ -3,6 +3,8 @@
 # checks that nothing of before counts any more, that the audit chain verifies and tells of it, and that 10,000 simulated
 # pods, with sidecars' pauses, have tokens again within 60 s of the start; their arrivals are shown.
 #   restore.sh [--short]   --short: 300 pods whose time goes ten times as fast, and a debug build; part of make test
+# AGENTWRIT_STORE=postgres: a database on a server of its own, by pg_dump; the pods alone, since three replicas and both ways
+# of copying are scripts/faults.sh restore
 # RESTORE_AGENTS= and RESTORE_PACE= give other numbers; CRASH_BROKER= a broker program that is there instead of building one
 set -euo pipefail
 SCRIPT_NAME=restore
@@ -10,8 +12,10 @@ SCRIPT_NAME=restore
 source "$(dirname "$0")/lib/common.sh"
 cd "$REPO"
 
-[[ ${1:-} == --help ]] && { sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0; }
+[[ ${1:-} == --help ]] && { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0; }
 [[ -z ${1:-} || $1 == --short ]] || die -2 "unknown option \"$1\"; use --short or none"
+store=${AGENTWRIT_STORE:-sqlite}
+[[ $store == sqlite || $store == postgres ]] || die -2 "AGENTWRIT_STORE must be sqlite or postgres, not \"$store\""
 target=${CARGO_TARGET_DIR:-$REPO/target}
 cargo build --quiet --locked -p agentwrit-crash --bin restore-broker
 broker=${CRASH_BROKER:-}
@@ -31,7 +35,7 @@ fi
 folder=$REPO/target/restore
 rm -rf "$folder"
 status=0
-"$target/debug/restore-broker" --broker "$broker" --folder "$folder" \
+"$target/debug/restore-broker" --broker "$broker" --folder "$folder" --store "$store" \
   --agents "${RESTORE_AGENTS:-$agents}" --pace "${RESTORE_PACE:-$pace}" || status=$?
 # After a failure the stores are left to be looked at.
 ((status)) || rm -rf "$folder"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs on PostgreSQL what make test runs on the embedded store: the broker's API tests, the crash suite, and the clients that
-# others wrote. Each starts a server of its own on a temporary folder. What is about a file: tests/embedded-only.txt.
-#   test-postgres.sh [PART...]   of: api crash interop (default: all)
+# Runs on PostgreSQL what make test runs on the embedded store: the broker's API tests, the crash suite, 10,000 pods after a restore, and
+# the clients that others wrote. Each starts a server of its own on a temporary folder. What is about a file: tests/embedded-only.txt.
+#   test-postgres.sh [PART...]   of: api crash restore interop (default: all)
 set -euo pipefail
 SCRIPT_NAME=test-postgres
 # shellcheck source=scripts/lib/common.sh
@@ -9,7 +9,7 @@ source "$(dirname "$0")/lib/common.sh"
 cd "$REPO"
 export AGENTWRIT_STORE=postgres
 
-PARTS=(api crash interop)
+PARTS=(api crash restore interop)
 SELECTED=("$@")
 (($#)) || SELECTED=("${PARTS[@]}")
 for name in "${SELECTED[@]}"; do
@@ -21,6 +21,7 @@ for name in "${SELECTED[@]}"; do
   case $name in
     api) cargo test --locked -p agentwrit-broker --test api --test k8s_api --no-fail-fast || status=$? ;;
     crash) scripts/crash.sh || status=$? ;;
+    restore) scripts/restore.sh || status=$? ;;
     interop) scripts/interop.sh || status=$? ;;
   esac
 done

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use agentwrit_store_postgres::testing::{Durability, Server};
@@ -126,4 +127,52 @@ impl Store {
 
 fn file(folder: &Path) -> PathBuf {
     folder.join("data.db")
+}
+
+/// Runs a program of PostgreSQL to its end.
+///
+/// # Errors
+/// What it says when it fails.
+pub fn ran(mut command: Command, what: &'static str) -> Result<()> {
+    let output = command.output().map_err(Failure::system(what))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(Failure::Broker(format!("{what}: {said}")))
+}
+
+/// A dump of a database, in the folder of its server.
+///
+/// # Errors
+/// What `pg_dump` says.
+pub fn dump(server: &Server, database: &str) -> Result<()> {
+    let mut command = server.program("pg_dump");
+    command.args(["--format=custom", "--file"]).arg(dumped(server));
+    command.arg(database);
+    ran(command, "pg_dump")
+}
+
+/// Puts the dump into another database, which takes the place of this one.
+///
+/// # Errors
+/// What `pg_restore` or the server says.
+pub fn put_back_dump(server: &Server, database: &str) -> Result<()> {
+    let sql = |text: &str| {
+        let done = server.sql("postgres", text);
+        done.map_err(|said| Failure::Broker(format!("{text}: {said}")))
+    };
+    sql("CREATE DATABASE put_back")?;
+    let mut command = server.program("pg_restore");
+    command
+        .args(["--exit-on-error", "--dbname=put_back"])
+        .arg(dumped(server));
+    ran(command, "pg_restore")?;
+    sql(&format!("DROP DATABASE {database} WITH (FORCE)"))?;
+    sql(&format!("ALTER DATABASE put_back RENAME TO {database}"))?;
+    Ok(())
+}
+
+fn dumped(server: &Server) -> PathBuf {
+    server.folder().join("dump")
 }

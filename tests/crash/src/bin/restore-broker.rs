@@ -22,6 +22,9 @@ struct Cli {
     /// A new folder, for the stores.
     #[arg(long)]
     folder: PathBuf,
+    /// Where the broker's store is. Only a file has copies that are put back without being declared.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    store: Kind,
     /// Pods that have to have tokens again.
     #[arg(long, default_value_t = 10_000)]
     agents: usize,
@@ -43,11 +46,14 @@ async fn run(cli: Cli) -> Result<Summary> {
         program: cli.broker,
         folder: cli.folder,
         rounds: 1,
-        store: Kind::Sqlite,
+        store: cli.store,
         seed: cli.seed.unwrap_or_else(|| moment::unix().as_secs()),
     };
     say(&format!("seed {}", options.seed));
-    let of_copies = copies(&options, &say).await?;
+    let of_copies = match cli.store {
+        Kind::Sqlite => copies(&options, &say).await?,
+        Kind::Postgres => Summary::default(),
+    };
     let (agents, pace) = (cli.agents, cli.pace);
     let of_pods = pods(&options, Pods { agents, pace }, &say).await?;
     Ok(Summary {

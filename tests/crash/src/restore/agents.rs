@@ -28,6 +28,7 @@ use super::report::{Arrival, Report};
 use super::{backup, put_back};
 use crate::random::seeded;
 use crate::run::{Options, Progress, Summary};
+use crate::store::{Store, dump, put_back_dump};
 
 /// Between two checks of a token, milliseconds.
 const CHECKED: std::ops::Range<u64> = 24_000..29_000;
@@ -213,9 +214,12 @@ fn kind(failure: &Failure) -> String {
 /// When the broker doesn't start, or answers what it must not.
 pub async fn pods(options: &Options, pods: Pods, progress: Progress<'_>) -> Result<Summary> {
     let folder = options.folder.join("pods");
+    let mut environment = cluster::start(pods.agents, &folder)?;
+    let store = Store::new(options.store, &folder);
+    environment.push(store.setting());
     let settings = Settings {
         program: options.program.clone(),
-        environment: cluster::start(pods.agents, &folder)?,
+        environment,
         folder,
         cores: None,
         arguments: vec![],
@@ -244,19 +248,16 @@ pub async fn pods(options: &Options, pods: Pods, progress: Progress<'_>) -> Resu
         return Err(Failure::Broker(format!("only {} pods have tokens", world.arrived())));
     }
     progress(&format!("{} pods have tokens", pods.agents));
-    let made = backup(&settings.program, &settings.folder, COPY).await?;
-    progress(&format!(
-        "copied {} events, {} KiB, in {} s",
-        made.sequence,
-        made.bytes / 1024,
-        made.seconds
-    ));
+    progress(&back_up(&store, &settings).await?);
     // What the copy doesn't know.
     controller.generation.store(2, Ordering::SeqCst);
     controller.push().await?;
     let old: Vec<String> = world.tokens.lock().iter().flatten().cloned().collect();
     broker.kill()?;
-    put_back(&settings.folder, COPY)?;
+    match &store {
+        Store::File(folder) => put_back(folder, COPY)?,
+        Store::Database(server, name) => put_back_dump(server, name)?,
+    }
     world.asked.lock().clear();
     world.arrivals.lock().clear();
     world.rejected.store(0, Ordering::SeqCst);
@@ -298,6 +299,28 @@ pub async fn pods(options: &Options, pods: Pods, progress: Progress<'_>) -> Resu
     let mut summary = Summary::default();
     summary.count_texts(&findings, progress);
     Ok(summary)
+}
+
+/// Copies the store while the broker runs; what a person is told of it.
+async fn back_up(store: &Store, settings: &Settings) -> Result<String> {
+    match store {
+        Store::File(folder) => {
+            let made = backup(&settings.program, folder, COPY).await?;
+            let size = made.bytes / 1024;
+            Ok(format!(
+                "copied {} events, {size} KiB, in {} s",
+                made.sequence, made.seconds
+            ))
+        }
+        Store::Database(server, name) => {
+            let begun = moment::now();
+            let (server, name) = (Arc::clone(server), name.clone());
+            // The pods go on meanwhile.
+            let dumped = tokio::task::spawn_blocking(move || dump(&server, &name)).await;
+            dumped.map_err(|error| Failure::Broker(format!("dump: {error}")))??;
+            Ok(format!("dumped in {:.3} s", begun.elapsed().as_secs_f64()))
+        }
+    }
 }
 
 /// Those of before are refused, those of now stand.

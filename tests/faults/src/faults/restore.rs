@@ -1,11 +1,11 @@
 //! A backup is put back under running replicas: nothing of before counts any more, at any of them.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use agentwrit_crash::line::Manner;
 use agentwrit_crash::restore::after::{Before, new_agents};
+use agentwrit_crash::store::{dump, put_back_dump, ran};
 use agentwrit_store_postgres::testing::Server;
 use agentwrit_testkit::load::agent::login;
 use agentwrit_testkit::load::failure::{Failure, Result};
@@ -144,41 +144,6 @@ async fn logged_in(world: &World) -> Result<String> {
         }
         tokio::time::sleep(LOG_IN_AGAIN).await;
     }
-}
-
-fn ran(mut command: Command, what: &'static str) -> Result<()> {
-    let output = command.output().map_err(Failure::system(what))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Failure::Broker(format!("{what}: {said}")))
-}
-
-fn sql(server: &Server, text: &str) -> Result<()> {
-    let done = server.sql("postgres", text);
-    done.map(|_| ())
-        .map_err(|said| Failure::Broker(format!("{text}: {said}")))
-}
-
-fn dump(server: &Server, database: &str) -> Result<()> {
-    let mut command = server.program("pg_dump");
-    command
-        .args(["--format=custom", "--file"])
-        .arg(server.folder().join("dump"));
-    command.arg(database);
-    ran(command, "pg_dump")
-}
-
-/// Into another database, which takes the place of the one that the replicas use.
-fn put_back_dump(server: &Server, database: &str) -> Result<()> {
-    sql(server, "CREATE DATABASE put_back")?;
-    let mut command = server.program("pg_restore");
-    command.args(["--exit-on-error", "--dbname=put_back"]);
-    command.arg(server.folder().join("dump"));
-    ran(command, "pg_restore")?;
-    sql(server, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
-    sql(server, &format!("ALTER DATABASE put_back RENAME TO {database}"))
 }
 
 fn copy_files(server: &Server) -> Result<()> {
