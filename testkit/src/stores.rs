@@ -5,19 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
-use agentwrit_store_postgres::testing::{Durability, Server};
+use agentwrit_store_postgres::testing::server;
 use parking_lot::Mutex;
 
 const LIST: &str = include_str!("../../tests/embedded-only.txt");
 /// What a statement of a test needs: our names, and no trigger in its way.
 const PAST_THE_BROKER: &str = "SET search_path = agentwrit; SET session_replication_role = replica; ";
-
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| Server::start(Durability::Fast))
-}
 
 /// Whether the brokers of this test have databases.
 pub fn on_postgres() -> bool {

@@ -6,6 +6,7 @@
     reason = "for tests; a failure is a panic"
 )]
 
+mod database;
 pub mod proxy;
 
 use std::net::TcpListener;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
+pub use self::database::{Database, server};
 use crate::settings::Settings;
 
 /// Whom the server runs as when the tests run as root, which it refuses to: the first of them that there is.

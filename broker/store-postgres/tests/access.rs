@@ -2,16 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::path::Path;
 use std::time::Duration;
 
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Store, StoreError};
-use agentwrit_store_postgres::testing::{Durability, Server};
+use agentwrit_store_postgres::testing::{Database, Durability, Server};
 use agentwrit_store_postgres::{OpenOptions, PostgresStore, Settings};
-use common::Database;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 async fn open(database: &Database, settings: Settings) -> Store {

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +15,8 @@ use agentwrit_store::{
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::Proxy;
+use agentwrit_store_postgres::testing::{Database, server};
 use async_trait::async_trait;
-use common::{Database, server};
 use tokio::sync::{Mutex, mpsc};
 
 /// What a listener was told.

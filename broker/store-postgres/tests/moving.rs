@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use agentwrit_store::content::{Kind, TABLES};
 use agentwrit_store::testing::suite::Bench;
-use common::Database;
+use agentwrit_store_postgres::testing::Database;
 
 /// Tables that don't go as rows: the trail, and what is of this store alone.
 const OTHERS: [&str; 7] = [

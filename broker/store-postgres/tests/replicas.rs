@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use std::sync::Arc;
 
 use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
@@ -17,7 +15,7 @@ use agentwrit_store::{
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::{Lost, Proxy};
-use common::{Database, server};
+use agentwrit_store_postgres::testing::{Database, server};
 use tokio::sync::Notify;
 
 async fn audit(store: &Bench, detail: &'static str) -> Result<()> {

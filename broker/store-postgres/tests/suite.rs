@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
-use common::Database;
+use agentwrit_store_postgres::testing::Database;
 
 agentwrit_store::store_suite!(Database::new());
 agentwrit_store::lasting_store_suite!(Database::new());

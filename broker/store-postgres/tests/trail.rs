@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod common;
-
 use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
 use agentwrit_store::testing::suite::Bench;
 use agentwrit_store::testing::{HashSigner, surroundings};
 use agentwrit_store::{Command, EventDraft, EventFilter, FilterColumn, Result, Retention, Segment, Store, Tx};
+use agentwrit_store_postgres::testing::{Database, server};
 use agentwrit_store_postgres::{OpenOptions, PostgresStore, Settings};
 use async_trait::async_trait;
-use common::{Database, server};
 
 /// A store with segments of 1 MiB, as the owner of the tables or another role.
 async fn open(database: &Database, role: &str) -> Bench {

@@ -1,46 +1,55 @@
 //! A server that the tests of a program share, and a database for each of them.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 use std::sync::OnceLock;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
 use agentwrit_store::{Declared, Installation, Retention, Store, Surroundings};
-use agentwrit_store_postgres::testing::{Durability, Server};
-use agentwrit_store_postgres::{OpenOptions, PostgresStore, Settings};
 use async_trait::async_trait;
 use tempfile::TempDir;
 
+use super::{Durability, Server};
+use crate::{OpenOptions, PostgresStore, Settings};
+
 /// The server of this program.
-pub(crate) fn server() -> &'static Server {
+pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| Server::start(Durability::Fast))
 }
 
 /// An empty database, and the folder of a mark.
-pub(crate) struct Database {
-    pub(crate) name: String,
-    pub(crate) folder: TempDir,
+pub struct Database {
+    /// Its name on [`server`].
+    pub name: String,
+    /// The folder.
+    pub folder: TempDir,
 }
 
 impl Database {
-    pub(crate) fn new() -> Self {
+    /// Makes both.
+    #[allow(clippy::new_without_default, reason = "it makes something on a server")]
+    pub fn new() -> Self {
         Self {
             name: server().database(),
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
+    /// Runs SQL as the owner of all.
+    ///
+    /// # Errors
+    /// What psql says.
+    pub fn sql(&self, sql: &str) -> Result<String, String> {
         server().sql(&self.name, sql)
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    /// How the owner reaches it.
+    pub fn settings(&self) -> Settings {
         server().settings(&self.name)
     }
 
-    pub(crate) fn options(&self) -> OpenOptions {
+    /// How a new store is opened on it.
+    pub fn options(&self) -> OpenOptions {
         OpenOptions {
             settings: self.settings(),
             mark: self.folder.path().join("mark"),
