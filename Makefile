@@ -39,7 +39,7 @@ test: ## Run everything: lint, unit, API server, other clients, end to end (scri
 
 test-full: lint-full test test-postgres restore faults attack compat soak ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
 
-test-postgres: ## Run the API, crash, restore and interop tests on PostgreSQL (scripts/test-postgres.sh PART... for a part)
+test-postgres: ## Run the API, crash, restore and interop tests on PostgreSQL, and the model on two replicas (scripts/test-postgres.sh PART... for a part)
 	@scripts/setup.sh packages rust node && scripts/test-postgres.sh
 
 restore: ## Put backups back under a release broker and 10,000 simulated pods, and show when they have tokens again

@@ -68,29 +68,34 @@ impl Command for Attempt {
             (Asked::Revoke(_), Some(bearer)) => revoke(tx, bearer).await?,
             (asked, _) => unreachable!("{asked:?} is no command of its own"),
         };
-        match outcome {
-            Outcome::Done => tx.audit(EventDraft::success(EventType::TokenIssued, "done")),
-            refused => {
-                let denial = DenialDraft::denied(EventType::TokenAuthFailed, format!("{refused:?}"));
-                tx.deny(Asker::Source(SOURCE), denial);
-            }
+        if outcome == Outcome::Done {
+            tx.audit(EventDraft::success(EventType::TokenIssued, self.detail()));
+        } else {
+            let denial = DenialDraft::denied(EventType::TokenAuthFailed, self.detail());
+            tx.deny(Asker::Source(SOURCE), denial);
         }
         Ok(outcome)
     }
 }
 
 impl Attempt {
+    /// The detail of its event, which no other try has.
+    pub(crate) fn detail(&self) -> String {
+        format!("try {}", self.jti)
+    }
+
     async fn register(&self, tx: &mut dyn Tx, launch: u8) -> Result<Outcome> {
         let hash = launch_hash(launch);
-        let found = tx.launch_token(&hash).await?;
-        let judged = tx.times().judged;
-        if found.is_none_or(|found| found.consumed_at.is_some() || found.expires_at <= judged) {
+        let found = tx.launch_token(&hash).await?.unwrap();
+        if found.expires_at <= tx.times().judged {
             return Ok(Outcome::Used);
         }
         let policy = lease_epoch(tx).await?;
         if policy > 0 && policy % 2 == 0 {
-            return Ok(Outcome::Suspended);
+            let is_used = found.consumed_at.is_some();
+            return Ok(if is_used { Outcome::Used } else { Outcome::Suspended });
         }
+        // By the store alone, though the row was read: that is what is to be seen.
         if !tx.consume_launch_token(&hash).await? {
             return Ok(Outcome::Used);
         }

@@ -3,6 +3,7 @@
 use agentwrit_model::fault::Fault;
 use agentwrit_model::rows::{Opened, Rows, at};
 use agentwrit_model::rules::{Command, Outcome, Rules};
+use agentwrit_store_postgres::testing::proxy::Lost;
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
@@ -22,19 +23,45 @@ pub(crate) const RULES: Rules = Rules {
     fault: Fault::None,
 };
 
+/// Replicas at most. A store of one takes all for itself; of two that one of which is down, the other does.
+pub(crate) const REPLICAS: usize = 2;
+
+/// A command, and the replica that is asked for it.
+pub(crate) type Asked = (usize, Command);
+
 /// What is done to the store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// One command.
-    Once(Command),
+    /// Commands one after the other, before any view is looked at: so one may lack what several have done.
+    InTurn(Vec<Asked>),
     /// The same command by two clients at once.
-    Twice(Command),
+    AtOnce([usize; 2], Command),
     /// A command whose client has gone before the answer: what came of it is read back.
-    Unheard(Command),
-    /// Time passes, and indexes are given back.
-    Tick,
-    /// The store is closed and opened again: a replica that starts.
-    Reopen,
+    Unheard(Asked),
+    /// A command whose COMMIT, or the answer of that, is lost with the connection.
+    Cut(Asked, Lost),
+    /// Time passes, and this replica gives indexes back.
+    Tick(usize),
+    /// A replica is closed and opened again.
+    Reopen(usize),
+    /// A replica dies, in the middle of a command if there is one.
+    Die(usize, Option<(Command, Lost)>),
+    /// The one that is down is started again.
+    Start,
+}
+
+impl Step {
+    /// The commands that are committed.
+    fn committed(&self) -> Vec<Command> {
+        match self {
+            Self::InTurn(asked) => asked.iter().map(|(_, command)| *command).collect(),
+            Self::AtOnce(_, command) => vec![*command; 2],
+            Self::Unheard((_, command))
+            | Self::Cut((_, command), Lost::Answer)
+            | Self::Die(_, Some((command, Lost::Answer))) => vec![*command],
+            Self::Die(..) | Self::Cut(..) | Self::Tick(_) | Self::Reopen(_) | Self::Start => Vec::new(),
+        }
+    }
 }
 
 /// What is committed, and what came of the last step.
@@ -42,6 +69,10 @@ pub(crate) enum Step {
 pub(crate) struct Reference {
     pub(crate) rows: Rows<NODES>,
     pub(crate) last: Vec<Outcome>,
+    /// Whether replicas are told nothing, and learn of each other only when they ask.
+    pub(crate) is_deaf: bool,
+    /// Whether one replica is down.
+    is_one_down: bool,
 }
 
 impl ReferenceStateMachine for Reference {
@@ -49,43 +80,73 @@ impl ReferenceStateMachine for Reference {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        Just(Self::default()).boxed()
+        let with = |is_deaf| Self {
+            is_deaf,
+            ..Self::default()
+        };
+        any::<bool>().prop_map(with).boxed()
     }
 
     fn transitions(state: &Self) -> BoxedStrategy<Step> {
         let command = command(&state.rows);
+        // Rarely a new epoch, since nothing can be opened afterwards.
+        let any = prop_oneof![120 => command.clone(), 1 => Just(Command::NewEpoch)];
+        let replica = 0..REPLICAS;
+        let lost = prop_oneof![Just(Lost::Request), Just(Lost::Answer)];
+        let in_turn = prop_oneof![
+            2 => prop::collection::vec((replica.clone(), any.clone()), 1),
+            1 => prop::collection::vec((replica.clone(), any), 2..5),
+        ];
+        let asked = (replica.clone(), command.clone());
+        let cut = (asked.clone(), lost.clone());
+        let death = (replica.clone(), prop::option::of((command.clone(), lost)));
+        let goes = if state.is_one_down {
+            Just(Step::Start).boxed()
+        } else {
+            death.prop_map(|(replica, during)| Step::Die(replica, during)).boxed()
+        };
         prop_oneof![
-            12 => command.clone().prop_map(Step::Once),
-            2 => command.clone().prop_map(Step::Twice),
-            2 => command.prop_map(Step::Unheard),
-            // Rarely, since nothing can be opened afterwards.
-            1 => prop::bool::weighted(0.2).prop_map(|begins| if begins { Step::Once(Command::NewEpoch) } else { Step::Tick }),
-            3 => Just(Step::Tick),
-            1 => Just(Step::Reopen),
+            12 => in_turn.prop_map(Step::InTurn),
+            3 => ([replica.clone(), replica.clone()], command).prop_map(|(replicas, command)| Step::AtOnce(replicas, command)),
+            1 => asked.prop_map(Step::Unheard),
+            2 => cut.prop_map(|(asked, lost)| Step::Cut(asked, lost)),
+            3 => replica.clone().prop_map(Step::Tick),
+            1 => replica.prop_map(Step::Reopen),
+            2 => goes,
         ]
         .boxed()
     }
 
     fn preconditions(state: &Self, step: &Step) -> bool {
-        let room = NODES - state.rows.opened();
-        match *step {
-            Step::Tick | Step::Reopen => true,
-            Step::Once(command) | Step::Unheard(command) => is_possible(&state.rows, command, room >= 1),
-            Step::Twice(command) => is_possible(&state.rows, command, room >= 2),
-        }
+        let is_possible_now = match step {
+            Step::Die(..) => !state.is_one_down,
+            Step::Start => state.is_one_down,
+            _ => true,
+        };
+        // Those that are not committed are asked for, too.
+        let asked = match step {
+            Step::Cut((_, command), Lost::Request) | Step::Die(_, Some((command, Lost::Request))) => vec![*command],
+            _ => step.committed(),
+        };
+        let mut rows = state.rows.clone();
+        is_possible_now
+            && asked.into_iter().all(|command| {
+                let is_possible = is_possible(&rows, command);
+                RULES.apply(&mut rows, command, false);
+                is_possible
+            })
     }
 
     fn apply(mut state: Self, step: &Step) -> Self {
         let rows = &mut state.rows;
-        state.last = match *step {
-            Step::Once(command) | Step::Unheard(command) => vec![RULES.apply(rows, command, false)],
-            Step::Twice(command) => (0..2).map(|_| RULES.apply(rows, command, false)).collect(),
-            Step::Tick => {
-                RULES.tick(rows);
-                Vec::new()
-            }
-            Step::Reopen => Vec::new(),
-        };
+        let committed = step.committed().into_iter();
+        state.last = committed.map(|command| RULES.apply(rows, command, false)).collect();
+        match step {
+            Step::Tick(_) => RULES.tick(rows),
+            Step::Die(..) => state.is_one_down = true,
+            Step::Start => state.is_one_down = false,
+            _ => {}
+        }
         state
     }
 }
@@ -113,7 +174,8 @@ fn command(rows: &Rows<NODES>) -> BoxedStrategy<Command> {
 }
 
 /// Whether a command is one that the model speaks of; shrinking takes steps before it away.
-fn is_possible(rows: &Rows<NODES>, command: Command, has_room: bool) -> bool {
+fn is_possible(rows: &Rows<NODES>, command: Command) -> bool {
+    let has_room = rows.opened() < NODES;
     let is_there = |node: u8| rows.nodes[at(node)].opened != Opened::Not;
     let was_issued = |node: u8, token: u8| is_there(node) && token <= rows.nodes[at(node)].token;
     match command {

@@ -1,41 +1,47 @@
 //! A store under test, beside the model: each step is done to it, and then all that it says is compared.
 
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use agentwrit_model::rows::{Moment, Opened, at, numbers};
+use agentwrit_model::rows::at;
 use agentwrit_model::rules::{Command, Outcome};
+use agentwrit_protocol::SessionId;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::clock::ManualClock;
-use agentwrit_protocol::session::{RevocationView, TokenState};
-use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{JudgingClock, SessionId, Times, UnixMillis, UnixSeconds};
 use agentwrit_store::session::id_prefix;
+use agentwrit_store::testing::START;
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::testing::{Recorder, START, surroundings};
-use agentwrit_store::{EventDraft, Session, Store};
-use async_trait::async_trait;
+use agentwrit_store::{EventDraft, Session};
+use agentwrit_store_postgres::testing::proxy::{Lost, Proxy};
 use proptest_state_machine::StateMachineTest;
-use tokio::runtime::Runtime;
 
-use crate::attempt::{Attempt, Bearer, TICK, launch_hash, lease_epoch};
+use crate::attempt::{Attempt, Bearer, TICK};
+use crate::check;
 use crate::known::{Known, token};
-use crate::reference::{LAUNCHES, NODES, RULES, Reference, Step};
+use crate::reference::{Asked, Reference, Step};
+use crate::replica::Replica;
+use crate::trail::Trail;
 use crate::upkeep::{Launches, Sweep};
 
-/// So few places that one which is given back too early is soon drawn again, and enough for all nodes.
-const FEW: Bounds = Bounds {
-    entries: 8,
-    at_least_free: 1,
-    lists: 2,
-};
+/// The detail of the event of a new epoch.
+const EPOCH: &str = "a test says so";
+
+/// Where a store is, and its replicas.
+pub(crate) trait Place {
+    /// How many replicas there are.
+    fn replicas(&self) -> usize;
+    /// What opens the store for one of them, as often as it is asked to.
+    fn opener(&self, replica: usize) -> &dyn Opener;
+    /// What can lose its COMMITs. A store without one is closed where another would die.
+    fn proxy(&self, _replica: usize) -> Option<&Proxy> {
+        None
+    }
+}
 
 /// A kind of store. Another one joins by this function.
-#[async_trait]
 pub(crate) trait Kind {
-    /// What opens a new, empty store, as often as it is asked to.
-    async fn opener() -> Box<dyn Opener>;
+    /// A new, empty store, whose replicas hear of each other unless they are deaf.
+    fn place(is_deaf: bool) -> Box<dyn Place>;
 }
 
 /// A store of this kind, driven by the model.
@@ -43,123 +49,193 @@ pub(crate) struct Driven<K>(PhantomData<K>);
 
 /// The store and what is known of it.
 pub(crate) struct Subject {
-    opener: Box<dyn Opener>,
-    store: Store,
+    /// None of one that is down.
+    replicas: Vec<Option<Replica>>,
+    place: Box<dyn Place>,
     clock: Arc<ManualClock>,
-    judging: Arc<JudgingClock>,
-    recorder: Arc<Recorder>,
-    view: RevocationView,
     known: Vec<Known>,
     attempts: usize,
+    steps: usize,
+    trail: Trail,
+    /// Details of the events that this step must leave.
+    events: Vec<String>,
 }
 
 impl<K: Kind> StateMachineTest for Driven<K> {
-    type SystemUnderTest = (Runtime, Subject);
+    type SystemUnderTest = Subject;
     type Reference = Reference;
 
-    fn init_test(_: &Reference) -> (Runtime, Subject) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let subject = runtime.block_on(async { Subject::new(K::opener().await).await });
-        (runtime, subject)
+    fn init_test(reference: &Reference) -> Subject {
+        Subject::new(K::place(reference.is_deaf))
     }
 
-    fn apply((runtime, mut subject): (Runtime, Subject), reference: &Reference, step: Step) -> (Runtime, Subject) {
-        runtime.block_on(async {
-            subject.step(reference, step).await;
-            subject.compare(reference).await;
-        });
-        (runtime, subject)
-    }
-
-    fn teardown((runtime, subject): (Runtime, Subject), _: Reference) {
-        runtime.block_on(subject.store.close()).unwrap();
-    }
-}
-
-async fn open(opener: &dyn Opener, clock: &Arc<ManualClock>) -> (Store, Arc<JudgingClock>, Arc<Recorder>) {
-    let (mut around, _, recorder) = surroundings();
-    around.clock = Arc::<ManualClock>::clone(clock);
-    around.judging = Arc::new(JudgingClock::new(Arc::clone(&around.clock)));
-    around.status_lists = FEW;
-    let judging = Arc::clone(&around.judging);
-    (opener.open(around).await, judging, recorder)
-}
-
-impl Subject {
-    async fn new(opener: Box<dyn Opener>) -> Self {
-        let clock = Arc::new(ManualClock::at(START));
-        // A new epoch begins with a new second, and waits for it by the real clock: here for a millisecond.
-        clock.advance_millis(999);
-        let (store, judging, recorder) = open(opener.as_ref(), &clock).await;
-        store.commit(Launches).await.unwrap();
-        let mut subject = Self {
-            opener,
-            store,
-            clock,
-            judging,
-            recorder,
-            view: RevocationView::default(),
-            known: Vec::new(),
-            attempts: 0,
-        };
-        subject.load();
+    fn apply(mut subject: Subject, reference: &Reference, step: Step) -> Subject {
+        let dies = matches!(step, Step::Die(..));
+        subject.step(reference, step);
+        subject.compare(reference, dies);
         subject
     }
 
-    fn times(&self) -> Times {
-        self.judging.times()
+    fn teardown(mut subject: Subject, _: Reference) {
+        for replica in subject.replicas.iter_mut().filter_map(Option::take) {
+            let mut all = Trail::from_start();
+            replica.ask(|store| async { all.read_on(store).await });
+            assert_eq!(all.read(), subject.trail.read());
+            replica.close();
+        }
+    }
+}
+
+impl Subject {
+    fn new(place: Box<dyn Place>) -> Self {
+        let clock = Arc::new(ManualClock::at(START));
+        // A new epoch begins with a new second, and waits for it by the real clock: here for a millisecond.
+        clock.advance_millis(999);
+        let start = |replica| Some(Replica::start(place.opener(replica), &clock));
+        let subject = Self {
+            replicas: (0..place.replicas()).map(start).collect(),
+            place,
+            clock,
+            known: Vec::new(),
+            attempts: 0,
+            steps: 0,
+            trail: Trail::from_start(),
+            events: Vec::new(),
+        };
+        subject.replica(0).ask(|store| store.commit(Launches)).unwrap();
+        subject
     }
 
-    async fn step(&mut self, reference: &Reference, step: Step) {
-        let commands = reference.last.len();
+    /// The number of the one that runs in place of this one: itself if it does.
+    fn living(&self, replica: usize) -> usize {
+        let wanted = replica % self.replicas.len();
+        let others = 0..self.replicas.len();
+        let runs = |replica: &usize| self.replicas[*replica].is_some();
+        std::iter::once(wanted).chain(others).find(runs).unwrap()
+    }
+
+    fn replica(&self, replica: usize) -> &Replica {
+        self.replicas[self.living(replica)].as_ref().unwrap()
+    }
+
+    fn step(&mut self, reference: &Reference, step: Step) {
+        let wanted = reference.last.as_slice();
         match step {
-            Step::Once(Command::NewEpoch) => self.begin_epoch().await,
-            Step::Once(command) => {
-                let attempt = self.attempt(command);
-                let outcome = self.store.commit(attempt.clone()).await.unwrap();
-                assert_eq!([outcome], *reference.last, "{command:?}");
-                self.read_back(reference, &[attempt]).await;
+            Step::InTurn(asked) => {
+                for ((replica, command), outcome) in asked.into_iter().zip(wanted) {
+                    self.commit(replica, command, *outcome);
+                }
             }
-            Step::Twice(command) => {
+            Step::AtOnce(replicas, command) => {
                 let attempts = [self.attempt(command), self.attempt(command)];
-                let [a, b] = attempts.each_ref().map(|attempt| self.store.commit(attempt.clone()));
-                let (a, b) = tokio::join!(a, b);
-                let mut outcomes = [a.unwrap(), b.unwrap()];
+                let asking = [0, 1].map(|client| self.replica(replicas[client]).commit(attempts[client].clone()));
+                let mut outcomes = asking.map(|asking| self.replica(0).ask(|_| asking).unwrap().unwrap());
                 let mut wanted = reference.last.clone();
                 outcomes.sort_unstable();
                 wanted.sort_unstable();
-                assert_eq!(outcomes, *wanted, "{command:?} twice");
-                self.read_back(reference, &attempts).await;
+                assert_eq!(outcomes, *wanted, "{command:?} at once");
+                self.read_back(replicas[0], &attempts, &wanted);
             }
-            Step::Unheard(command) => {
+            Step::Unheard((replica, command)) => {
                 let attempt = self.attempt(command);
-                let store = self.store.clone();
-                let asked = attempt.clone();
-                // It is submitted, and its caller gone, before anything else is.
-                let asking = std::pin::pin!(store.commit(asked));
-                tokio::select! {
-                    biased;
-                    _ = asking => {}
-                    () = std::future::ready(()) => {}
-                }
+                let asked = self.replica(replica);
+                asked.submit(attempt.clone());
                 // What is committed after it is seen after it.
-                self.store.commit(Sweep).await.unwrap();
-                self.read_back(reference, &[attempt]).await;
+                asked.ask(|store| store.commit(Sweep)).unwrap();
+                self.read_back(replica, &[attempt], wanted);
             }
-            Step::Tick => {
+            Step::Cut(asked, lost) => self.cut(asked, lost, wanted),
+            Step::Tick(replica) => {
                 self.clock.advance(TICK);
-                while self.store.commit(Sweep).await.unwrap() > 0 {}
+                let replica = self.replica(replica);
+                while replica.ask(|store| store.commit(Sweep)).unwrap() > 0 {}
             }
-            Step::Reopen => self.reopen().await,
+            Step::Reopen(replica) => {
+                let number = self.living(replica);
+                self.close(number);
+                self.start(number);
+            }
+            Step::Die(replica, during) => self.die(replica, during, wanted),
+            Step::Start => {
+                if let Some(number) = self.replicas.iter().position(Option::is_none) {
+                    self.start(number);
+                }
+            }
         }
-        let audited = self.recorder.take_audited();
-        let events = audited.iter().filter(|event| *event != "audit_checkpoint").count();
-        assert_eq!(events, commands, "one event for each command: {audited:?}");
-        for change in self.recorder.take_changes() {
-            self.view.apply(change);
+    }
+
+    fn commit(&mut self, replica: usize, command: Command, wanted: Outcome) {
+        if command == Command::NewEpoch {
+            return self.begin_epoch(replica);
+        }
+        let attempt = self.attempt(command);
+        let outcome = self
+            .replica(replica)
+            .ask(|store| store.commit(attempt.clone()))
+            .unwrap();
+        assert_eq!(outcome, wanted, "{command:?}");
+        self.read_back(replica, &[attempt], &[outcome]);
+    }
+
+    fn begin_epoch(&mut self, replica: usize) {
+        self.clock.advance(1);
+        let event = EventDraft::success(EventType::EpochBegun, EPOCH);
+        self.replica(replica).ask(|store| store.begin_epoch(event)).unwrap();
+        self.events.push(EPOCH.to_owned());
+    }
+
+    /// A command in whose transaction the connection is cut. The replica finds out by itself what came of it.
+    fn cut(&mut self, (replica, command): Asked, lost: Lost, wanted: &[Outcome]) {
+        let number = self.living(replica);
+        let Some(proxy) = self.place.proxy(number) else {
+            for outcome in wanted {
+                self.commit(replica, command, *outcome);
+            }
+            return;
+        };
+        proxy.lose(lost);
+        let attempt = self.attempt(command);
+        let heard = self.replica(number).ask(|store| store.commit(attempt.clone()));
+        assert_eq!(heard.ok().as_slice(), wanted, "{command:?} without the {lost:?}");
+        self.read_back(replica, &[attempt], wanted);
+    }
+
+    /// A replica ends without any last word. One for which that can't be done is closed and opened again.
+    fn die(&mut self, replica: usize, during: Option<(Command, Lost)>, wanted: &[Outcome]) {
+        let number = self.living(replica);
+        let Some(proxy) = self.place.proxy(number) else {
+            if let Some((command, lost)) = during {
+                self.cut((replica, command), lost, wanted);
+            }
+            self.close(number);
+            return self.start(number);
+        };
+        let during = during.map(|(command, lost)| {
+            proxy.lose(lost);
+            command
+        });
+        let attempt = during.map(|command| self.attempt(command));
+        let dying = self.replicas[number].take().unwrap();
+        if let Some(attempt) = &attempt {
+            drop(dying.commit(attempt.clone()));
+            let proxy = self.place.proxy(number).unwrap();
+            dying.ask(|_| proxy.has_lost());
+        }
+        drop(dying);
+        if let Some(attempt) = attempt {
+            self.read_back(replica, &[attempt], wanted);
+        }
+    }
+
+    fn close(&mut self, number: usize) {
+        // One in memory is gone with its process.
+        let lasts = self.replicas[number].take_if(|replica| replica.lasts());
+        lasts.into_iter().for_each(Replica::close);
+    }
+
+    fn start(&mut self, number: usize) {
+        if self.replicas[number].is_none() {
+            self.replicas[number] = Some(Replica::start(self.place.opener(number), &self.clock));
         }
     }
 
@@ -202,28 +278,23 @@ impl Subject {
         }
     }
 
-    /// What came of these tries, by what the store has of them: as often as the model says that it was done.
-    async fn read_back(&mut self, reference: &Reference, attempts: &[Attempt]) {
+    /// What came of these tries, by what the store has of them: as often as the model says that it was done. Each that was
+    /// decided leaves its event.
+    fn read_back(&mut self, replica: usize, attempts: &[Attempt], wanted: &[Outcome]) {
+        if !wanted.is_empty() {
+            self.events.extend(attempts.iter().map(Attempt::detail));
+        }
         let mut done = 0;
         for attempt in attempts {
             match attempt.asked {
                 Command::Register(_) | Command::Delegate(..) => {
-                    if let Some(session) = self.session(&attempt.sid).await {
-                        let known = Known::of(&session);
-                        let held = self
-                            .known
-                            .iter()
-                            .zip(&reference.rows.nodes)
-                            .filter(|(_, node)| node.holds_index());
-                        for (other, _) in held {
-                            assert_ne!(other.index, known.index, "drawn again too early");
-                        }
-                        self.known.push(known);
+                    if let Some(session) = self.session(replica, attempt.sid.clone()) {
+                        self.known.push(Known::of(&session));
                         done += 1;
                     }
                 }
                 Command::Renew(node, _) => {
-                    let session = self.session(&self.known[at(node)].sid()).await.unwrap();
+                    let session = self.session(replica, self.known[at(node)].sid()).unwrap();
                     if session.jti == attempt.jti {
                         self.known[at(node)].tokens.push(token(&session));
                         done += 1;
@@ -232,117 +303,38 @@ impl Subject {
                 _ => return,
             }
         }
-        let wanted = reference
-            .last
-            .iter()
-            .filter(|outcome| **outcome == Outcome::Done)
-            .count();
+        let wanted = wanted.iter().filter(|outcome| **outcome == Outcome::Done).count();
         assert_eq!(done, wanted, "{attempts:?}");
     }
 
-    async fn session(&self, sid: &SessionId) -> Option<Session> {
-        let sid = sid.clone();
-        let found = self
-            .store
-            .query(move |tx| Box::pin(async move { tx.session(&sid).await }));
-        found.await.unwrap()
+    fn session(&self, replica: usize, sid: SessionId) -> Option<Session> {
+        let question = self
+            .replica(replica)
+            .ask(|store| store.query(move |tx| Box::pin(async move { tx.session(&sid).await })));
+        question.unwrap()
     }
 
-    async fn begin_epoch(&mut self) {
-        self.clock.advance(1);
-        let event = EventDraft::success(EventType::EpochBegun, "a test says so");
-        self.store.begin_epoch(event).await.unwrap();
-        self.load();
-    }
-
-    async fn reopen(&mut self) {
-        // One in memory is gone with its process.
-        if !self.store.persistent() {
-            return;
+    /// After a step. Of one that died nobody hears what it has counted.
+    fn compare(&mut self, reference: &Reference, has_died: bool) {
+        // By each in turn.
+        self.steps += 1;
+        let replica = self.replicas[self.living(self.steps)].as_ref().unwrap();
+        check::rows(replica, &self.known, reference);
+        let trail = &mut self.trail;
+        let mut told = replica.ask(|store| trail.read_on(store));
+        let mut events = std::mem::take(&mut self.events);
+        told.sort_unstable();
+        events.sort_unstable();
+        assert_eq!(told, events, "one event for each command");
+        let mut audited = 0;
+        let mut epochs = Vec::new();
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let Some(replica) = replica else { continue };
+            check::view(number, replica, &self.known, reference);
+            audited += replica.audited().len();
+            epochs.push(replica.ask(|store| std::future::ready(store.epoch())));
         }
-        self.store.close().await.unwrap();
-        (self.store, self.judging, self.recorder) = open(self.opener.as_ref(), &self.clock).await;
-        self.load();
-    }
-
-    fn load(&mut self) {
-        let min_iat = UnixSeconds::new(self.recorder.min_iat());
-        self.view = RevocationView::loaded(min_iat, self.recorder.take_changes());
-    }
-
-    async fn compare(&self, reference: &Reference) {
-        let now = self.times().judged;
-        let bits = self.store.query(|tx| tx.status_bits()).await.unwrap();
-        let bits: BTreeMap<_, _> = bits.into_iter().map(|bit| (bit.index, bit.from)).collect();
-        assert_eq!(self.known.len(), reference.rows.opened());
-        for node in numbers::<NODES>().take(self.known.len()) {
-            let (row, known) = (&reference.rows.nodes[at(node)], &self.known[at(node)]);
-            assert_ne!(row.opened, Opened::Not);
-            let session = self.session(&known.sid()).await.unwrap();
-            assert_eq!(
-                session.exp.end() > now,
-                RULES.is_unexpired(row),
-                "{node}: expiry of {session:?}"
-            );
-            if !RULES.is_unexpired(row) {
-                continue;
-            }
-            assert_eq!(session.jti, known.tokens[at(row.token)].jti, "{node}: current token");
-            assert_eq!(
-                session.ended(now).is_some(),
-                row.is_over(),
-                "{node}: end of {session:?}"
-            );
-            let bit = bits.get(&known.index);
-            assert_eq!(
-                moment(bit.copied(), now),
-                pending(row.bit),
-                "{node}: its bit from {bit:?}"
-            );
-            for (number, token) in (0..=row.token).zip(&known.tokens) {
-                let stands = self.view.state(&known.claims(token), self.times()) == TokenState::Active;
-                assert_eq!(
-                    stands,
-                    reference.rows.stands(RULES, node, number),
-                    "{node}: token {number} in the view"
-                );
-            }
-        }
-        let (usable, lease) = self
-            .store
-            .query(|tx| {
-                Box::pin(async move {
-                    let judged = tx.times().judged;
-                    let mut usable = Vec::new();
-                    for launch in 0..LAUNCHES {
-                        let found = tx.launch_token(&launch_hash(launch)).await?.unwrap();
-                        usable.push(found.consumed_at.is_none() && found.expires_at > judged);
-                    }
-                    Ok((usable, lease_epoch(tx).await?))
-                })
-            })
-            .await
-            .unwrap();
-        let wanted: Vec<bool> = (0..LAUNCHES)
-            .map(|launch| reference.rows.used & (1 << launch) == 0)
-            .collect();
-        assert_eq!((usable, lease), (wanted, i64::from(reference.rows.lease)));
-    }
-}
-
-/// Whether a bit is set, or will be.
-fn moment(from: Option<UnixMillis>, now: UnixMillis) -> Moment {
-    match from {
-        None => Moment::Never,
-        Some(from) if from <= now => Moment::Come,
-        Some(_) => Moment::In(1),
-    }
-}
-
-/// However many ticks there are to it.
-const fn pending(moment: Moment) -> Moment {
-    match moment {
-        Moment::In(_) => Moment::In(1),
-        other => other,
+        assert!(has_died || audited == events.len(), "one count for each event");
+        assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
     }
 }
