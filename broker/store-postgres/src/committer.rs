@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use agentwrit_protocol::{Clock, StoreMark};
 use agentwrit_store::status::{LISTS_FREE, LISTS_FULL};
-use agentwrit_store::{Compared, DatabaseFailure, EventDraft, Job, Outage, Remembered, Result, StoreError};
+use agentwrit_store::{Compared, EventDraft, Job, Outage, Remembered, Result, StoreError};
 use agentwrit_trail::{Links, log_checkpoint};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::answers::{done_but, refuse, unknown};
 use crate::ends::{begun_epoch, compared, sign_off};
-use crate::error::{Trouble, outlasts_batch};
+use crate::error::{gone, hung, outlasts_batch};
 use crate::indexes::Indexes;
 use crate::open::{Opened, keep_mark, last_batch, open};
 use crate::shared::Shared;
@@ -20,6 +20,8 @@ use crate::transaction::{Batch, Progress, Published, is_unknown, transaction};
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
+/// What a batch, or something in its place, is called when it hangs.
+const HUNG: &str = "batch";
 /// How often a store that isn't open is tried.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 /// Ends a failed transaction, and tries whether another one gets the lock and may write.
@@ -157,7 +159,7 @@ impl Committer {
         let mut progress = Progress::default();
         let running = transaction(opened, &self.shared, batch, &mut jobs, &mut progress);
         let done = tokio::time::timeout(LONGEST_BATCH, running).await;
-        match done.unwrap_or_else(|_| Err(hung())) {
+        match done.unwrap_or_else(|_| Err(hung(HUNG))) {
             Ok(published) => {
                 opened.mark_kept = published.mark_kept.or(opened.mark_kept);
                 self.tell_of_lists(&published.indexes, !progress.refused.is_empty());
@@ -297,7 +299,7 @@ impl Committer {
         match &self.opened {
             Some(opened) if opened.client.is_closed() => {
                 self.opened = None;
-                self.away(&gone());
+                self.away(&gone("connection"));
                 self.reopen().await;
             }
             Some(_) => keep_mark(&self.shared).await,
@@ -332,7 +334,7 @@ impl Committer {
         };
         let comparing = compared(opened, &self.shared, remembered);
         let compared = tokio::time::timeout(LONGEST_BATCH, comparing).await;
-        self.known_again(compared.unwrap_or_else(|_| Err(hung()))).await
+        self.known_again(compared.unwrap_or_else(|_| Err(hung(HUNG)))).await
     }
 
     /// Begins an epoch for a person.
@@ -342,7 +344,7 @@ impl Committer {
         };
         let beginning = begun_epoch(opened, &self.shared, event);
         let begun = tokio::time::timeout(LONGEST_BATCH, beginning).await;
-        self.known_again(begun.unwrap_or_else(|_| Err(hung()))).await
+        self.known_again(begun.unwrap_or_else(|_| Err(hung(HUNG)))).await
     }
 
     /// What came of something that may begin an epoch. When it failed, whether the epoch was committed is known only
@@ -384,21 +386,5 @@ impl Committer {
         if done.send(signed).is_err() {
             tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
         }
-    }
-}
-
-fn hung() -> StoreError {
-    StoreError::Database {
-        operation: "batch",
-        failure: DatabaseFailure::Connection,
-        source: Box::new(Trouble("the database doesn't answer".to_owned())),
-    }
-}
-
-fn gone() -> StoreError {
-    StoreError::Database {
-        operation: "connection",
-        failure: DatabaseFailure::Connection,
-        source: Box::new(Trouble("the connection is gone".to_owned())),
     }
 }

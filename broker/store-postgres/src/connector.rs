@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Sensitive;
-use agentwrit_store::{BoxError, DatabaseFailure, Result, StoreError};
+use agentwrit_store::{DatabaseFailure, Result, StoreError};
 use deadpool_postgres::ClientWrapper;
 use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
@@ -17,7 +17,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::{Operation, Trouble};
+use crate::error::{Operation, trouble};
 use crate::settings::{Place, Settings, Transport};
 
 const CONNECT: &str = "connect";
@@ -32,15 +32,7 @@ const OPTIONS: &str = "-c search_path=agentwrit,pg_temp -c synchronous_commit=on
      -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c timezone=UTC -c client_min_messages=warning";
 
 fn unreadable(path: &Path, why: impl std::fmt::Display) -> StoreError {
-    trouble(format!("{}: {why}", path.display()))
-}
-
-fn trouble(text: String) -> StoreError {
-    StoreError::Database {
-        operation: CONNECT,
-        failure: DatabaseFailure::Access,
-        source: Box::new(Trouble(text)),
-    }
+    trouble(CONNECT, DatabaseFailure::Access, format!("{}: {why}", path.display()))
 }
 
 /// The password, if there is one; a line end at the end of its file is not part of it.
@@ -80,7 +72,7 @@ fn tls(transport: &Transport) -> Result<Option<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| trouble(error.to_string()))?
+        .map_err(|error| trouble(CONNECT, DatabaseFailure::Access, error.to_string()))?
         .with_root_certificates(roots);
     let config = match client {
         Some((certificate, key)) => {
@@ -150,11 +142,11 @@ async fn connect_driven(settings: &Settings, heard: Option<Arc<Notify>>) -> Resu
     tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
         .await
         .unwrap_or_else(|_| {
-            Err(StoreError::Database {
-                operation: CONNECT,
-                failure: DatabaseFailure::Connection,
-                source: BoxError::from("the server doesn't answer"),
-            })
+            Err(trouble(
+                CONNECT,
+                DatabaseFailure::Connection,
+                "the server doesn't answer",
+            ))
         })
 }
 

@@ -19,15 +19,33 @@ impl<T> Operation<T> for std::result::Result<T, Error> {
 /// statement nor values are in it: those hold rows.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Trouble(pub(crate) String);
+struct Trouble(String);
+
+/// An operation failed so, for this reason.
+pub(crate) fn trouble(operation: &'static str, failure: DatabaseFailure, why: impl Into<String>) -> StoreError {
+    StoreError::Database {
+        operation,
+        failure,
+        source: Box::new(Trouble(why.into())),
+    }
+}
+
+/// Nothing was heard of an operation for as long as it may take.
+pub(crate) fn hung(operation: &'static str) -> StoreError {
+    trouble(operation, DatabaseFailure::Connection, NO_ANSWER)
+}
+
+/// The connection that an operation needs has ended.
+pub(crate) fn gone(operation: &'static str) -> StoreError {
+    trouble(operation, DatabaseFailure::Connection, "the connection is gone")
+}
+
+/// What is said of a database that is silent.
+pub(crate) const NO_ANSWER: &str = "the database doesn't answer";
 
 /// The error of an operation.
 pub(crate) fn failed(operation: &'static str, error: &Error) -> StoreError {
-    StoreError::Database {
-        operation,
-        failure: failure(error),
-        source: Box::new(Trouble(described(error))),
-    }
+    trouble(operation, failure(error), described(error))
 }
 
 /// What it says, without what rows hold.

@@ -11,7 +11,7 @@ use deadpool_postgres::ClientWrapper;
 
 use crate::audit::head::{self, Head};
 use crate::connector::connect;
-use crate::error::{Operation, Trouble};
+use crate::error::{Operation, hung, trouble};
 use crate::facts;
 use crate::feed::{append_epoch, snapshot};
 use crate::identity::{claim, read_or_begin_epoch};
@@ -42,18 +42,6 @@ pub(crate) struct Opened {
     pub(crate) foreign: Option<i64>,
 }
 
-fn refused(failure: DatabaseFailure, text: String) -> StoreError {
-    StoreError::Database {
-        operation: OPEN,
-        failure,
-        source: Box::new(Trouble(text)),
-    }
-}
-
-fn hung() -> StoreError {
-    refused(DatabaseFailure::Connection, "the database doesn't answer".to_owned())
-}
-
 /// Whether it is a server, and a database, that the store can live on; its time.
 pub(crate) async fn check(client: &ClientWrapper) -> Result<UnixMillis> {
     let sql = "SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), \
@@ -64,16 +52,16 @@ pub(crate) async fn check(client: &ClientWrapper) -> Result<UnixMillis> {
     if number < OLDEST_SERVER {
         let version: String = row.try_get(1).during(OPEN)?;
         let text = format!("the server is PostgreSQL {version}; 13 or newer is needed");
-        return Err(refused(DatabaseFailure::Other, text));
+        return Err(trouble(OPEN, DatabaseFailure::Other, text));
     }
     let encoding: String = row.try_get(2).during(OPEN)?;
     if encoding != "UTF8" {
         let text = format!("the database's encoding is {encoding}; one made with ENCODING 'UTF8' is needed");
-        return Err(refused(DatabaseFailure::Other, text));
+        return Err(trouble(OPEN, DatabaseFailure::Other, text));
     }
     if row.try_get(3).during(OPEN)? {
-        let text = "the server is a standby, which takes no writes: AA_DATABASE_URL must name the primary".to_owned();
-        return Err(refused(DatabaseFailure::ReadOnly, text));
+        let text = "the server is a standby, which takes no writes: AA_DATABASE_URL must name the primary";
+        return Err(trouble(OPEN, DatabaseFailure::ReadOnly, text));
     }
     row.try_get(4).map(UnixMillis::new).during(OPEN)
 }
@@ -102,9 +90,9 @@ pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened
     let time = check(&client).await?;
     shared.hear_time(time, asked);
     let migrating = tokio::time::timeout(LONGEST_MIGRATION, migrate(&client, MIGRATIONS));
-    migrating.await.unwrap_or_else(|_| Err(hung()))?;
+    migrating.await.unwrap_or_else(|_| Err(hung(OPEN)))?;
     let opening = tokio::time::timeout(LONGEST_OPENING, opened(&client, shared, committer));
-    let foreign = opening.await.unwrap_or_else(|_| Err(hung()))?;
+    let foreign = opening.await.unwrap_or_else(|_| Err(hung(OPEN)))?;
     Ok(Opened {
         client,
         mark_kept: None,

@@ -11,7 +11,7 @@ use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 
 use crate::connector::connect;
-use crate::error::Trouble;
+use crate::error::{NO_ANSWER, trouble};
 use crate::feed::look_once;
 use crate::link::Link;
 use crate::settings::Settings;
@@ -53,7 +53,7 @@ impl Readers {
             .wait_timeout(Some(settings.pool_wait))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| trouble("open", &error))?;
+            .map_err(|error| trouble("open", DatabaseFailure::Connection, error.to_string()))?;
         Ok(Self {
             pool,
             starved: Mutex::default(),
@@ -79,7 +79,7 @@ impl Readers {
             }
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(StoreError::NotOpen),
-            Err(other) => Err(trouble("connect", &other)),
+            Err(other) => Err(trouble("connect", DatabaseFailure::Connection, other.to_string())),
         }
     }
 
@@ -104,7 +104,7 @@ impl Readers {
         // A task of its own: a caller that hangs up leaves no transaction behind on a connection that others will use.
         let looking = tokio::spawn(async move {
             let looked = tokio::time::timeout(READ, look_once(&connection, &asking)).await;
-            let looked = looked.unwrap_or_else(|_| Err(hung()));
+            let looked = looked.unwrap_or_else(|_| Err(too_slow()));
             if looked.is_err() {
                 drop(Object::take(connection));
             }
@@ -121,7 +121,7 @@ impl Readers {
 
 async fn read(connection: Object<Connections>, shared: Arc<Shared>, mut job: Box<dyn Job>) -> Result<()> {
     let read = tokio::time::timeout(READ, transaction(&connection, &shared, job.as_mut())).await;
-    let read = read.unwrap_or_else(|_| Err(hung()));
+    let read = read.unwrap_or_else(|_| Err(too_slow()));
     match read {
         Ok(()) => {
             job.finish(Ok(()));
@@ -142,18 +142,7 @@ async fn transaction(client: &ClientWrapper, shared: &Shared, job: &mut dyn Job)
     link.end_read().await
 }
 
-fn hung() -> StoreError {
-    StoreError::Database {
-        operation: "read",
-        failure: DatabaseFailure::Timeout,
-        source: Box::new(Trouble("the database doesn't answer".to_owned())),
-    }
-}
-
-fn trouble(operation: &'static str, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Database {
-        operation,
-        failure: DatabaseFailure::Connection,
-        source: Box::new(Trouble(error.to_string())),
-    }
+/// A read may be slow for its own reasons, and the database well.
+fn too_slow() -> StoreError {
+    trouble("read", DatabaseFailure::Timeout, NO_ANSWER)
 }

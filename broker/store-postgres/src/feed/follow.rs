@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
-use agentwrit_store::{DatabaseFailure, Outage, Result, StoreError};
+use agentwrit_store::{Outage, Result};
 use deadpool_postgres::ClientWrapper;
 use tokio::sync::Notify;
 
 use super::view::look;
 use crate::connector::connect_listening;
-use crate::error::{Operation, Trouble};
+use crate::error::{Operation, gone, hung};
 use crate::link::Link;
 use crate::shared::Shared;
 
@@ -24,6 +24,7 @@ const GATHER: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// How soon another connection is tried.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
+const FOLLOW: &str = "follow";
 const LISTEN: &str = "LISTEN agentwrit_view";
 
 /// Follows the store until the task is dropped.
@@ -47,14 +48,12 @@ async fn follow_one(shared: &Shared, outage: &mut Outage) -> Result<std::convert
     client.batch_execute(LISTEN).await.during("listen")?;
     loop {
         if client.is_closed() {
-            return Err(given_up("the connection is gone"));
+            return Err(gone(FOLLOW));
         }
         // Before the first opening there is nothing to bring up.
         if shared.view.seq().is_some() {
             let looking = tokio::time::timeout(LONGEST_LOOK, look_once(&client, shared));
-            looking
-                .await
-                .unwrap_or_else(|_| Err(given_up("the database doesn't answer")))?;
+            looking.await.unwrap_or_else(|_| Err(hung(FOLLOW)))?;
             let failures = outage.over();
             if failures > 0 {
                 tracing::info!(target: "STORE", component = "Feed", failures, "the revocation feed is back");
@@ -72,14 +71,6 @@ pub(crate) async fn look_once(client: &ClientWrapper, shared: &Shared) -> Result
     let mut link = Link::begin_read(client).await?;
     look(&mut link, shared).await?;
     link.end_read().await
-}
-
-fn given_up(why: &str) -> StoreError {
-    StoreError::Database {
-        operation: "follow",
-        failure: DatabaseFailure::Connection,
-        source: Box::new(Trouble(why.to_owned())),
-    }
 }
 
 /// Drives a connection, and wakes whoever waits for a notification.
