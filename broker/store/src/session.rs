@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::launch::Attested;
 use super::stored_json::to_json;
-use super::{FromStored, Result};
+use super::{FromStored, Result, TxClock, ViewChange};
 
 pub use agentwrit_protocol::session::EndReason;
 
@@ -134,6 +134,48 @@ pub struct Delegated {
     pub holder_pod: Option<PodUid>,
 }
 
+impl Delegated {
+    /// The id of what it hangs under: a delegation, or the session itself.
+    pub fn above(&self) -> &SessionId {
+        self.nodes.iter().rev().nth(1).unwrap_or(&self.root)
+    }
+}
+
+/// The moments of an end, on the clock that is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// Why.
+    pub reason: EndReason,
+    /// The end of its overlap; `None` when it has none.
+    pub overlap_until: Option<UnixMillis>,
+    /// When it ends.
+    pub ended_at: UnixMillis,
+    /// From when on the bits are set.
+    pub set_at: UnixMillis,
+}
+
+impl Ending {
+    /// Of an end at this moment of the wall clock. Only a superseded session has an overlap.
+    pub fn new(clock: &impl TxClock, reason: EndReason, effective_at: UnixMillis) -> Self {
+        let overlap_until = match reason {
+            EndReason::Superseded => overlap_until(clock, effective_at),
+            _ => None,
+        };
+        Self {
+            reason,
+            overlap_until,
+            ended_at: overlap_until.unwrap_or(clock.times().judged),
+            set_at: overlap_until.unwrap_or(AT_ONCE),
+        }
+    }
+}
+
+/// An overlap that the wall clock was asked about, on the clock that is judged by; `None` when there is none.
+pub fn overlap_until(clock: &impl TxClock, wall: UnixMillis) -> Option<UnixMillis> {
+    let overlap = wall.since(clock.now_millis());
+    (!overlap.is_zero()).then(|| clock.times().judged + overlap)
+}
+
 /// The direct predecessor of a session's current token.
 #[derive(Debug, Clone)]
 pub struct Renewal {
@@ -161,6 +203,44 @@ impl Session {
         nodes.pop();
         nodes.push(',');
         Ok((&delegated.root, Some(nodes)))
+    }
+
+    /// Whether this is the id of its current token, or of the one before in its overlap.
+    pub fn has_token(&self, jti: &Jti, now: UnixMillis) -> bool {
+        let before = self.previous.as_ref();
+        self.jti == *jti || before.is_some_and(|previous| previous.jti == *jti && previous.until > now)
+    }
+
+    /// Whether it is the session that an agent's registration opened.
+    pub fn is_own_of(&self, agent_id: &str) -> bool {
+        self.agent_id == agent_id && self.delegated.is_none()
+    }
+
+    /// What the view is told of its end.
+    pub fn ended_change(&self, ending: Ending) -> ViewChange {
+        ViewChange::SessionEnded {
+            sid: self.sid.clone(),
+            reason: ending.reason,
+            overlap_until: ending.overlap_until,
+            until: self.last_exp.end(),
+        }
+    }
+
+    /// What the view is told of a new token in place of the one before.
+    pub fn renewed_change(
+        &self,
+        jti: &Jti,
+        exp: UnixSeconds,
+        previous: &Renewal,
+        overlap_until: Option<UnixMillis>,
+    ) -> ViewChange {
+        ViewChange::Renewed {
+            node: self.sid.clone(),
+            jti: jti.clone(),
+            previous: previous.jti.clone(),
+            overlap_until,
+            until: exp.max(self.last_exp).end(),
+        }
     }
 
     /// Its end, if there is one. Only supersession leaves an overlap, whose moment counts; any other end holds whatever

@@ -2,8 +2,7 @@
 
 use agentwrit_protocol::status_list::StatusIndex;
 use agentwrit_protocol::{Jti, OrchId, PodUid, PolicyUid, SessionId, TaskId, UnixMillis, UnixSeconds};
-use agentwrit_store::ViewChange;
-use agentwrit_store::session::{AT_ONCE, ID_PREFIX, id_prefix, id_prefix_of_agent, kept_until};
+use agentwrit_store::session::{AT_ONCE, Ending, ID_PREFIX, id_prefix, id_prefix_of_agent, kept_until, overlap_until};
 use agentwrit_store::stored_json::{attested, from_json, to_json};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions, TxClock};
 use async_trait::async_trait;
@@ -110,12 +109,6 @@ impl SqliteTx<'_> {
         self.connection.all(READ, query, values, from_row)
     }
 
-    /// An overlap that the wall clock was asked about, on the clock that is judged by; `None` when there is none.
-    fn overlap_until(&self, wall: UnixMillis) -> Option<UnixMillis> {
-        let overlap = wall.since(self.now_millis());
-        (!overlap.is_zero()).then(|| self.times.judged + overlap)
-    }
-
     /// Those whose tokens are still valid, of the few whose ids have this prefix.
     fn standing_by_id_prefix(&self, prefix: &str) -> Result<Vec<Session>> {
         let condition = standing!("sid >= ?1 AND sid < ?1 || 'g'");
@@ -131,10 +124,6 @@ impl Sessions for SqliteTx<'_> {
         let session = &*session;
         let bound = session.attested.as_ref();
         let delegated = session.delegated.as_ref();
-        let above = |delegated: &Delegated| {
-            let mut nodes = delegated.nodes.iter().rev().skip(1);
-            nodes.next().unwrap_or(&delegated.root).to_string()
-        };
         self.connection.change(
             "insert_session",
             "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, correlation_id, \
@@ -161,7 +150,7 @@ impl Sessions for SqliteTx<'_> {
                 delegated
                     .map(|delegated| to_json("delegation nodes", &delegated.nodes))
                     .transpose()?,
-                delegated.map(above),
+                delegated.map(|delegated| delegated.above().as_str()),
                 delegated.map(|delegated| delegated.ceiling.get()),
                 session.barred,
                 delegated.and_then(|delegated| delegated.holder_pod.as_deref()),
@@ -184,7 +173,7 @@ impl Sessions for SqliteTx<'_> {
         exp: UnixSeconds,
         previous: &Renewal,
     ) -> Result<bool> {
-        let overlap_until = self.overlap_until(previous.until);
+        let overlap_until = overlap_until(self, previous.until);
         let rows = self.connection.change(
             "renew_session",
             "UPDATE sessions SET jti = ?1, iat = ?2, exp = ?3, last_exp = MAX(last_exp, ?3), prev_jti = ?4, prev_until = ?5, \
@@ -216,23 +205,13 @@ impl Sessions for SqliteTx<'_> {
                 params![kept_until(exp).get(), session.sid.as_str()],
             )?;
         }
-        self.view_change(ViewChange::Renewed {
-            node: session.sid.clone(),
-            jti: jti.clone(),
-            previous: previous.jti.clone(),
-            overlap_until,
-            until: exp.max(session.last_exp).end(),
-        });
+        self.view_change(session.renewed_change(jti, exp, previous, overlap_until));
         Ok(true)
     }
 
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool> {
-        let overlap_until = match reason {
-            EndReason::Superseded => self.overlap_until(effective_at),
-            _ => None,
-        };
-        let ended_at = overlap_until.unwrap_or(self.times.judged).get();
-        let set_at = overlap_until.unwrap_or(AT_ONCE);
+        let ending = Ending::new(self, reason, effective_at);
+        let ended_at = ending.ended_at.get();
         let rows = self.connection.change(
             "end_session",
             concat!(
@@ -240,18 +219,19 @@ impl Sessions for SqliteTx<'_> {
                  status_set_at = MIN(coalesce(status_set_at, ?4), ?4) WHERE sid = ?3 AND ",
                 not_ended!()
             ),
-            params![ended_at, reason.as_str(), session.sid.as_str(), set_at.get(), ended_at],
+            params![
+                ended_at,
+                reason.as_str(),
+                session.sid.as_str(),
+                ending.set_at.get(),
+                ended_at
+            ],
         )?;
         if rows == 0 {
             return Ok(false);
         }
-        self.set_bits_below(session, set_at)?;
-        self.view_change(ViewChange::SessionEnded {
-            sid: session.sid.clone(),
-            reason,
-            overlap_until,
-            until: session.last_exp.end(),
-        });
+        self.set_bits_below(session, ending.set_at)?;
+        self.view_change(session.ended_change(ending));
         Ok(true)
     }
 
@@ -341,8 +321,7 @@ impl Sessions for SqliteTx<'_> {
         let mut found = self.sessions(standing!("root IS NOT NULL AND agent_id = ?"), agent_id)?;
         if let Some(prefix) = id_prefix_of_agent(agent_id) {
             let own = self.standing_by_id_prefix(prefix)?;
-            let is_own = |session: &Session| session.agent_id == agent_id && session.delegated.is_none();
-            found.extend(own.into_iter().filter(is_own));
+            found.extend(own.into_iter().filter(|session| session.is_own_of(agent_id)));
         }
         Ok(found)
     }
@@ -356,11 +335,10 @@ impl Sessions for SqliteTx<'_> {
             return Ok(None);
         }
         let now = self.now_millis();
-        let is_of = |session: &Session| {
-            let before = session.previous.as_ref();
-            session.jti == *jti || before.is_some_and(|previous| previous.jti == *jti && previous.until > now)
-        };
-        Ok(self.standing_by_id_prefix(id_prefix(jti))?.into_iter().find(is_of))
+        Ok(self
+            .standing_by_id_prefix(id_prefix(jti))?
+            .into_iter()
+            .find(|session| session.has_token(jti, now)))
     }
 
     async fn live_attested_sessions(&mut self) -> Result<Vec<Session>> {
