@@ -17,7 +17,8 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::{Operation, trouble};
+use crate::advice;
+use crate::error::{Operation, advised, trouble};
 use crate::settings::{Place, Settings, Transport};
 
 const CONNECT: &str = "connect";
@@ -31,31 +32,53 @@ const OPTIONS: &str = "-c search_path=agentwrit,pg_temp -c synchronous_commit=on
      -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c tcp_keepalives_idle=5 \
      -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c timezone=UTC -c client_min_messages=warning";
 
-fn unreadable(path: &Path, why: impl std::fmt::Display) -> StoreError {
-    trouble(CONNECT, DatabaseFailure::Access, format!("{}: {why}", path.display()))
+/// A file that a setting names is not what it must be.
+fn unreadable(setting: &File, path: &Path, why: impl std::fmt::Display) -> StoreError {
+    let text = format!("{}: {}: {why}", setting.name, path.display());
+    advised(trouble(CONNECT, DatabaseFailure::Access, text), setting.advice)
 }
+
+/// A setting that names a file.
+struct File {
+    name: &'static str,
+    advice: &'static str,
+}
+
+const PASSWORD: File = File {
+    name: "AA_DATABASE_PASSWORD_FILE",
+    advice: "AA_DATABASE_PASSWORD_FILE must name a file that can be read, with one line of 1 to 1024 bytes, the role's password",
+};
+const CA: File = File {
+    name: "sslrootcert",
+    advice: "sslrootcert of AA_DATABASE_URL must name a PEM file with the authority of the server's certificate",
+};
+const CERTIFICATE: File = File {
+    name: "sslcert",
+    advice: "sslcert of AA_DATABASE_URL must name a PEM file with the broker's certificate, which belongs to the key in sslkey",
+};
+const KEY: File = File {
+    name: "sslkey",
+    advice: "sslkey of AA_DATABASE_URL must name a PEM file with the private key of the certificate in sslcert",
+};
 
 /// The password, if there is one; a line end at the end of its file is not part of it.
 fn password(settings: &Settings) -> Result<Option<Sensitive>> {
     let Some(path) = &settings.password_file else {
         return Ok(settings.password.clone());
     };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&PASSWORD, path, error))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() || text.len() > LONGEST_PASSWORD || text.contains('\0') {
-        return Err(unreadable(
-            path,
-            "holds no password: one line of 1 to 1024 bytes is needed (AA_DATABASE_PASSWORD_FILE)",
-        ));
+        return Err(unreadable(&PASSWORD, path, "it holds no password"));
     }
     Ok(Some(Sensitive::from(text)))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+fn certificates(setting: &File, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-    let found = found.map_err(|error| unreadable(path, error))?;
+    let found = found.map_err(|error| unreadable(setting, path, error))?;
     if found.is_empty() {
-        return Err(unreadable(path, "holds no certificate"));
+        return Err(unreadable(setting, path, "it holds no certificate"));
     }
     Ok(found)
 }
@@ -66,8 +89,8 @@ fn tls(transport: &Transport) -> Result<Option<ClientConfig>> {
         return Ok(None);
     };
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots.add(certificate).map_err(|error| unreadable(ca, error))?;
+    for certificate in certificates(&CA, ca)? {
+        roots.add(certificate).map_err(|error| unreadable(&CA, ca, error))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -76,10 +99,10 @@ fn tls(transport: &Transport) -> Result<Option<ClientConfig>> {
         .with_root_certificates(roots);
     let config = match client {
         Some((certificate, key)) => {
-            let found = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+            let found = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(&KEY, key, error))?;
             builder
-                .with_client_auth_cert(certificates(certificate)?, found)
-                .map_err(|error| unreadable(certificate, error))?
+                .with_client_auth_cert(certificates(&CERTIFICATE, certificate)?, found)
+                .map_err(|error| unreadable(&CERTIFICATE, certificate, error))?
         }
         None => builder.with_no_client_auth(),
     };
@@ -142,11 +165,8 @@ async fn connect_driven(settings: &Settings, heard: Option<Arc<Notify>>) -> Resu
     tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
         .await
         .unwrap_or_else(|_| {
-            Err(trouble(
-                CONNECT,
-                DatabaseFailure::Connection,
-                "the server doesn't answer",
-            ))
+            let silent = trouble(CONNECT, DatabaseFailure::Connection, "the server doesn't answer");
+            Err(advised(silent, advice::SERVER))
         })
 }
 

@@ -4,6 +4,8 @@ use agentwrit_store::{DatabaseFailure, Result, StoreError};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::advice;
+
 /// Names the operation that a driver error came from.
 pub(crate) trait Operation<T> {
     fn during(self, operation: &'static str) -> Result<T>;
@@ -27,6 +29,25 @@ pub(crate) fn trouble(operation: &'static str, failure: DatabaseFailure, why: im
         operation,
         failure,
         source: Box::new(Trouble(why.into())),
+        advice: "",
+    }
+}
+
+/// The same error, and what to do about it.
+pub(crate) fn advised(error: StoreError, advice: &'static str) -> StoreError {
+    match error {
+        StoreError::Database {
+            operation,
+            failure,
+            source,
+            ..
+        } => StoreError::Database {
+            operation,
+            failure,
+            source,
+            advice,
+        },
+        other => other,
     }
 }
 
@@ -45,7 +66,7 @@ pub(crate) const NO_ANSWER: &str = "the database doesn't answer";
 
 /// The error of an operation.
 pub(crate) fn failed(operation: &'static str, error: &Error) -> StoreError {
-    trouble(operation, failure(error), described(error))
+    advised(trouble(operation, failure(error), described(error)), advice::of(error))
 }
 
 /// What it says, without what rows hold.
@@ -69,6 +90,7 @@ pub(crate) fn described(error: &Error) -> String {
 fn failure(error: &Error) -> DatabaseFailure {
     match error.code() {
         Some(code) => of_state(code),
+        None if advice::is_about_access(advice::of(error)) => DatabaseFailure::Access,
         None if error.is_closed() || has_io(error) => DatabaseFailure::Connection,
         None if REFUSED.iter().any(|text| error.to_string().starts_with(text)) => DatabaseFailure::Access,
         None => DatabaseFailure::Other,

@@ -170,7 +170,11 @@ impl StoreBackend for PostgresStore {
     }
 
     fn failure(&self) -> Option<&'static str> {
-        *self.shared.status.failure.read()
+        self.shared.status.failure.read().map(|failure| failure.kind)
+    }
+
+    fn failure_advice(&self) -> Option<&'static str> {
+        (*self.shared.status.failure.read())?.advice
     }
 
     fn refuse(&self, refuses: bool) {

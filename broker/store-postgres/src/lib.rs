@@ -22,6 +22,7 @@
 //! Limits of rate are of a process.
 #![deny(missing_docs)]
 
+mod advice;
 mod answers;
 mod audit;
 mod committer;

@@ -9,9 +9,10 @@ use agentwrit_store::{DatabaseFailure, MetaKey, Remembered, Result, StoreError};
 use agentwrit_trail::{ChainHead, Finding, Rule};
 use deadpool_postgres::ClientWrapper;
 
+use crate::advice;
 use crate::audit::head::{self, Head};
 use crate::connector::connect;
-use crate::error::{Operation, hung, trouble};
+use crate::error::{Operation, advised, hung, trouble};
 use crate::facts;
 use crate::feed::{append_epoch, snapshot};
 use crate::identity::{claim, read_or_begin_epoch};
@@ -51,17 +52,17 @@ pub(crate) async fn check(client: &ClientWrapper) -> Result<UnixMillis> {
     let number: i64 = row.try_get(0).during(OPEN)?;
     if number < OLDEST_SERVER {
         let version: String = row.try_get(1).during(OPEN)?;
-        let text = format!("the server is PostgreSQL {version}; 13 or newer is needed");
-        return Err(trouble(OPEN, DatabaseFailure::Other, text));
+        let text = format!("the server is PostgreSQL {version}");
+        return Err(advised(trouble(OPEN, DatabaseFailure::Other, text), advice::VERSION));
     }
     let encoding: String = row.try_get(2).during(OPEN)?;
     if encoding != "UTF8" {
-        let text = format!("the database's encoding is {encoding}; one made with ENCODING 'UTF8' is needed");
-        return Err(trouble(OPEN, DatabaseFailure::Other, text));
+        let text = format!("the database's encoding is {encoding}");
+        return Err(advised(trouble(OPEN, DatabaseFailure::Other, text), advice::ENCODING));
     }
     if row.try_get(3).during(OPEN)? {
-        let text = "the server is a standby, which takes no writes: AA_DATABASE_URL must name the primary";
-        return Err(trouble(OPEN, DatabaseFailure::ReadOnly, text));
+        let text = "the server is a standby, which takes no writes";
+        return Err(advised(trouble(OPEN, DatabaseFailure::ReadOnly, text), advice::PRIMARY));
     }
     row.try_get(4).map(UnixMillis::new).during(OPEN)
 }

@@ -7,6 +7,13 @@ use agentwrit_store::StoreError;
 use agentwrit_trail::ChainHead;
 use parking_lot::RwLock;
 
+/// Why the store is not open, and what to do about it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure {
+    pub(crate) kind: &'static str,
+    pub(crate) advice: Option<&'static str>,
+}
+
 /// The status of the store, which can be read at any time.
 #[derive(Default)]
 pub(crate) struct StoreStatus {
@@ -16,7 +23,7 @@ pub(crate) struct StoreStatus {
     mark: RwLock<StoreMark>,
     /// Epoch of a store that this process made; empty when there is none.
     pub(crate) made: RwLock<String>,
-    pub(crate) failure: RwLock<Option<&'static str>>,
+    pub(crate) failure: RwLock<Option<Failure>>,
     min_iat: AtomicI64,
     /// Whether only what takes authority away is done, since the trail can't be exported and nothing may be dropped.
     pub(crate) refusing: AtomicBool,
@@ -61,7 +68,10 @@ impl StoreStatus {
     }
 
     pub(crate) fn failed(&self, error: &StoreError) {
-        *self.failure.write() = Some(error.kind());
+        *self.failure.write() = Some(Failure {
+            kind: error.kind(),
+            advice: error.advice(),
+        });
         self.open.store(false, Ordering::SeqCst);
     }
 }

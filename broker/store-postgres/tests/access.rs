@@ -94,7 +94,8 @@ impl Guarded {
         }
     }
 
-    async fn failure(&self, settings: Settings) -> Option<&'static str> {
+    /// Why the store isn't open, and what to do about it; the latter in the log as well.
+    async fn failure(&self, settings: Settings) -> Option<(&'static str, &'static str)> {
         let options = OpenOptions {
             settings,
             mark: self.folder.path().join("mark"),
@@ -108,7 +109,7 @@ impl Guarded {
         let store = Store::new(store);
         let failure = store.failure();
         assert_eq!(store.connected(), failure.is_none());
-        failure
+        failure.map(|failure| (failure, store.failure_advice().unwrap_or_default()))
     }
 }
 
@@ -121,15 +122,114 @@ async fn a_password_comes_from_a_file_that_is_read_each_time() {
     let url = guarded.server.url("sam", &guarded.database);
     let file = guarded.folder.path().join("password");
     let settings = || Settings::parse(&url, Some(&file)).unwrap();
-    assert_eq!(guarded.failure(settings()).await, Some("access"), "there is no file");
-    for (password, wanted) in [("", Some("access")), ("wrong\n", Some("access")), ("hunter2\n", None)] {
+    let unreadable = Some((
+        "access",
+        "AA_DATABASE_PASSWORD_FILE must name a file that can be read, with one line of 1 to 1024 bytes, the role's password",
+    ));
+    let wrong = Some((
+        "access",
+        "the password in the file of AA_DATABASE_PASSWORD_FILE, or in AA_DATABASE_URL, must be that of the role",
+    ));
+    assert_eq!(guarded.failure(settings()).await, unreadable, "there is no file");
+    for (password, wanted) in [("", unreadable), ("wrong\n", wrong), ("hunter2\n", None)] {
         std::fs::write(&file, password).unwrap();
         assert_eq!(guarded.failure(settings()).await, wanted, "{password:?}");
     }
     let none = Settings::parse(&url, None).unwrap();
-    assert_eq!(guarded.failure(none).await, Some("access"));
-    let missing = Settings::parse(&guarded.server.url("owner", "nowhere"), None).unwrap();
-    assert_eq!(guarded.failure(missing).await, Some("access"), "no such database");
+    let asked = "the server asks for a password: name its file in AA_DATABASE_PASSWORD_FILE";
+    assert_eq!(guarded.failure(none).await, Some(("access", asked)));
+}
+
+#[tokio::test]
+async fn what_cant_be_used_is_told_with_the_setting() {
+    let guarded = Guarded::new(Server::start(Durability::Fast));
+    let server = &guarded.server;
+    server.sql("postgres", "CREATE ROLE weak LOGIN").unwrap();
+    let latin = "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    server.sql("postgres", latin).unwrap();
+    let database = &guarded.database;
+    // Of a port on which nothing listens, and of a server that answers in the clear alone.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let clear = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = clear.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = clear.accept() {
+            let mut question = [0; 8];
+            let _ = std::io::Read::read_exact(&mut stream, &mut question);
+            let _ = std::io::Write::write_all(&mut stream, b"N");
+        }
+    });
+    let ca = guarded.folder.path().join("ca.crt");
+    Authority::new().issue(guarded.folder.path(), "ca", "localhost");
+    std::fs::rename(guarded.folder.path().join("ca.ca"), &ca).unwrap();
+    let over = |address: std::net::SocketAddr| {
+        format!(
+            "postgres://tess@localhost:{}/x?sslrootcert={}",
+            address.port(),
+            ca.display()
+        )
+    };
+    for (url, wanted) in [
+        (
+            server.url("owner", "nowhere"),
+            ("access", "AA_DATABASE_URL must name a database that is there"),
+        ),
+        (
+            server.url("weak", database),
+            ("access", "the role of AA_DATABASE_URL must own the database"),
+        ),
+        (
+            server.url("owner", "latin"),
+            (
+                "database",
+                "AA_DATABASE_URL must name a database made with ENCODING 'UTF8'",
+            ),
+        ),
+        (
+            over(closed),
+            (
+                "connection",
+                "AA_DATABASE_URL must name the host and port of a PostgreSQL that runs",
+            ),
+        ),
+        (
+            over(address),
+            (
+                "access",
+                "the server must speak TLS (ssl = on), or AA_DATABASE_URL must say sslmode=disable",
+            ),
+        ),
+        (
+            "postgres://tess@no.such.host.invalid/x?sslmode=disable".to_owned(),
+            (
+                "connection",
+                "AA_DATABASE_URL must name the host and port of a PostgreSQL that runs",
+            ),
+        ),
+    ] {
+        let (kind, advice) = guarded.failure(Settings::parse(&url, None).unwrap()).await.unwrap();
+        assert_eq!(
+            (kind, advice.starts_with(wanted.1)),
+            (wanted.0, true),
+            "{url}: {advice}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_standby_is_told_from_the_primary() {
+    let mut guarded = Guarded::new(Server::start(Durability::Kept));
+    let settings = || Settings::parse(&guarded.server.url("owner", &guarded.database), None).unwrap();
+    let before = settings();
+    assert_eq!(guarded.failure(before.clone()).await, None);
+    guarded.server.kill();
+    std::fs::write(guarded.server.folder().join("data/standby.signal"), "").unwrap();
+    guarded.server.restart();
+    let wanted = "AA_DATABASE_URL must name the primary, which takes writes";
+    assert_eq!(guarded.failure(before).await, Some(("read_only", wanted)));
 }
 
 struct Authority {
@@ -178,17 +278,52 @@ async fn tls_proves_the_servers_name_and_the_clients() {
     let (ca, wrong_ca) = ("sslrootcert=DIR/server.ca", "sslrootcert=DIR/other.ca");
     for (host, options, wanted) in [
         ("localhost", format!("{ca}{client}"), None),
-        ("127.0.0.1", format!("{ca}{client}"), Some("connection")),
-        ("localhost", format!("{wrong_ca}{client}"), Some("connection")),
+        (
+            "127.0.0.1",
+            format!("{ca}{client}"),
+            Some("sslrootcert must hold the authority of"),
+        ),
+        (
+            "localhost",
+            format!("{wrong_ca}{client}"),
+            Some("sslrootcert must hold the authority of"),
+        ),
         (
             "localhost",
             format!("{ca}&sslcert=DIR/other.crt&sslkey=DIR/other.key"),
-            Some("connection"),
+            Some("sslcert and sslkey of AA_DATABASE_URL must be"),
         ),
-        ("localhost", ca.to_owned(), Some("access")),
-        ("localhost", "sslmode=disable".to_owned(), Some("access")),
-        ("localhost", "sslrootcert=DIR/missing".to_owned(), Some("access")),
+        (
+            "localhost",
+            format!("{ca}&sslcert=DIR/client.crt&sslkey=DIR/server.key"),
+            Some("sslcert of AA_DATABASE_URL must name a PEM file"),
+        ),
+        (
+            "localhost",
+            format!("{ca}&sslcert=DIR/client.crt&sslkey=DIR/client.crt"),
+            Some("sslkey of AA_DATABASE_URL must name a PEM file"),
+        ),
+        (
+            "localhost",
+            ca.to_owned(),
+            Some("pg_hba.conf of the server must let the role"),
+        ),
+        (
+            "localhost",
+            "sslmode=disable".to_owned(),
+            Some("pg_hba.conf of the server must let the role"),
+        ),
+        (
+            "localhost",
+            "sslrootcert=DIR/missing".to_owned(),
+            Some("sslrootcert of AA_DATABASE_URL must name a PEM file"),
+        ),
     ] {
-        assert_eq!(guarded.failure(parse(host, &options)).await, wanted, "{host} {options}");
+        let failure = guarded.failure(parse(host, &options)).await;
+        let as_wanted = match (failure, wanted) {
+            (Some((kind, advice)), Some(wanted)) => kind == "access" && advice.starts_with(wanted),
+            (failure, wanted) => failure.is_none() && wanted.is_none(),
+        };
+        assert!(as_wanted, "{host} {options}: {failure:?}");
     }
 }

@@ -15,6 +15,7 @@ impl<T> Operation<T> for std::result::Result<T, rusqlite::Error> {
             operation,
             failure: failure(&source),
             source: Box::new(source),
+            advice: "",
         })
     }
 }

@@ -81,6 +81,11 @@ pub trait StoreBackend: Any + Send + Sync {
     /// Why the configured store is not open, as a word.
     fn failure(&self) -> Option<&'static str>;
 
+    /// What to do about it: the setting, and what would be right. `None` when that isn't known.
+    fn failure_advice(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Sets whether only what takes authority away is done, since the trail can't be exported and nothing may be dropped.
     fn refuse(&self, refuses: bool);
 

@@ -40,7 +40,7 @@ impl DatabaseFailure {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused or failed.
-    #[error("store operation {operation} failed: {source}")]
+    #[error("store operation {operation} failed: {source}{}{}", if advice.is_empty() { "" } else { ": " }, advice)]
     Database {
         /// What was being done, such as `insert_session`; also a metric label.
         operation: &'static str,
@@ -49,6 +49,8 @@ pub enum StoreError {
         /// What the driver said.
         #[source]
         source: BoxError,
+        /// Which setting it is about, and what would be right; empty when that isn't known. It has nothing of the driver's text.
+        advice: &'static str,
     },
     /// A row holds what the broker never wrote.
     #[error("store holds a malformed {what}: {why}")]
@@ -156,6 +158,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Which setting is wrong, and what would be right; `None` when that isn't known.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Database { advice, .. } if !advice.is_empty() => Some(advice),
+            _ => None,
+        }
+    }
+
     /// A static word for metrics and `/readyz`.
     pub fn kind(&self) -> &'static str {
         match self {

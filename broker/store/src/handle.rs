@@ -109,6 +109,11 @@ impl Store {
         self.backend.failure()
     }
 
+    /// What to do about it: the setting, and what would be right.
+    pub fn failure_advice(&self) -> Option<&'static str> {
+        self.backend.failure_advice()
+    }
+
     /// Sets whether only what takes authority away is done.
     pub fn refuse(&self, refuses: bool) {
         self.backend.refuse(refuses);

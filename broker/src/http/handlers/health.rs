@@ -116,7 +116,7 @@ pub fn readiness(broker: &Broker) -> Readiness {
     let store = broker.store.failure().map(|reason| Failing {
         dependency: "store",
         reason,
-        detail: None,
+        detail: broker.store.failure_advice().map(str::to_owned),
     });
     let times = broker.judging.times();
     let min_iat = broker.tokens.view.min_iat();
