@@ -26,3 +26,4 @@ mod renewal;
 mod restored;
 mod scopes;
 mod sessions;
+mod tables;

@@ -44,7 +44,7 @@ pub(crate) async fn embedded(folder: &Path) -> Bench {
     Bench { store, clock, recorder }
 }
 
-async fn database(folder: &Path, name: &str) -> Bench {
+pub(crate) async fn database(folder: &Path, name: &str) -> Bench {
     let (around, clock, recorder) = surroundings();
     let options = agentwrit_store_postgres::OpenOptions {
         settings: server().settings(name),

@@ -12,6 +12,7 @@ mod filled;
 mod interrupted;
 mod refused;
 mod running;
+mod swept;
 
 use std::path::Path;
 use std::sync::OnceLock;
