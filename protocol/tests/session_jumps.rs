@@ -15,7 +15,7 @@ use std::time::Duration;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::clock::{Clock, ManualClock};
 use agentwrit_protocol::session::*;
-use agentwrit_protocol::{JudgingClock, Times, Ttl, UnixSeconds};
+use agentwrit_protocol::{JudgingClock, Times, Ttl, UnixMillis, UnixSeconds};
 use proptest::prelude::*;
 
 const LIFE: Ttl = Ttl::seconds(900);
@@ -71,7 +71,8 @@ struct World {
     clock: Arc<ManualClock>,
     judging: JudgingClock,
     view: RevocationView,
-    /// What a store keeps: it forgets nothing here.
+    /// What a store keeps: of what the view forgets, all but revocations. A token that was issued after one of those was
+    /// over, by a clock that was set back, would be refused from the restart on until it is over once more.
     stored: Vec<ViewChange>,
     tokens: Vec<Token>,
 }
@@ -151,7 +152,12 @@ impl World {
             }
             Op::Pass(millis) => self.clock.advance_millis(*millis),
             Op::Jump(seconds) => self.clock.jump(*seconds),
-            Op::Prune => self.view.prune(times),
+            Op::Prune => {
+                self.view.prune(times);
+                let is_over = |until: Option<UnixMillis>| until.is_some_and(|until| until <= times.passed());
+                self.stored
+                    .retain(|change| !matches!(change, ViewChange::Revoked(revocation) if is_over(revocation.until)));
+            }
             Op::Restart => {
                 let judging = JudgingClock::new(Arc::<ManualClock>::clone(&self.clock));
                 judging.load(Some(times.mark));
@@ -287,4 +293,24 @@ fn forward_prune_and_back_forgets_no_revocation() {
         Op::Prune,
         Op::Jump(-step)
     ]));
+}
+
+/// The clock is set back, within what is allowed, after a revocation was over and forgotten: what is issued then stands.
+#[test]
+fn a_revocation_that_was_forgotten_is_over_after_a_restart() {
+    let forgotten = [
+        Op::Issue,
+        Op::Revoke(RevocationLevel::Task, 0),
+        Op::Pass(1_000_000),
+        Op::Prune,
+        Op::Jump(-300),
+        Op::Issue,
+        Op::Restart,
+    ];
+    let mut world = World::new();
+    for op in &forgotten {
+        world.apply(op);
+    }
+    world.check();
+    assert_eq!(world.tokens[1].refused, None);
 }
