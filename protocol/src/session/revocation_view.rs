@@ -1,14 +1,18 @@
 //! Everything that a token check needs besides signature and times: which nodes have ended, which tokens were replaced,
 //! what people revoked.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod entries;
+mod fingerprint;
+mod table;
+
+use entries::{Current, Ending, Moment, Over};
+use fingerprint::Fingerprints;
+use table::Table;
 
 use super::{EndReason, Revocation, RevocationLevel, ViewChange};
 use crate::claims::Claims;
-use crate::ids::{Jti, SessionId};
 use crate::judging::Times;
-use crate::time::{UnixMillis, UnixSeconds};
+use crate::time::UnixSeconds;
 
 /// Whether a token stands, as far as revocation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,87 +29,26 @@ pub enum TokenState {
     Unknown,
 }
 
-/// When something that has ended, or will, is refused. Once it was seen over, it stays over: a step of the clock that is
-/// taken back later revives nothing.
-#[derive(Debug)]
-struct Over {
-    overlap_until: Option<UnixMillis>,
-    seen: AtomicBool,
-}
-
-impl Over {
-    const fn new(overlap_until: Option<UnixMillis>) -> Self {
-        Self {
-            overlap_until,
-            seen: AtomicBool::new(false),
-        }
-    }
-
-    fn is_over(&self, judged: UnixMillis) -> bool {
-        let Some(until) = self.overlap_until else {
-            return true;
-        };
-        if self.seen.load(Ordering::Relaxed) {
-            return true;
-        }
-        let over = until <= judged;
-        if over {
-            self.seen.store(true, Ordering::Relaxed);
-        }
-        over
-    }
-
-    /// Brings the end forward, never back.
-    fn hasten(&mut self, overlap_until: Option<UnixMillis>) -> bool {
-        let sooner = match (self.overlap_until, overlap_until) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(known), Some(new)) => new < known,
-        };
-        if sooner {
-            self.overlap_until = overlap_until;
-        }
-        sooner
-    }
-}
-
-#[derive(Debug)]
-struct Ending {
-    reason: EndReason,
-    over: Over,
-    until: UnixMillis,
-}
-
-/// The tokens of a node that was renewed: one entry, however many there were.
-#[derive(Debug)]
-struct Current {
-    jti: Jti,
-    previous: Jti,
-    over: Over,
-    until: UnixMillis,
-}
-
-impl Current {
-    fn stands(&self, jti: &Jti, judged: UnixMillis) -> bool {
-        self.jti == *jti || (self.previous == *jti && !self.over.is_over(judged))
-    }
-}
-
-/// The state. An entry goes when the last token that it can hit has expired.
+/// The state. An entry goes when the last token that it can hit has expired. A million entries fit in 100 MiB
+/// (`protocol/tests/view_memory.rs`).
 #[derive(Debug, Default)]
 pub struct RevocationView {
     loaded: bool,
     min_iat: UnixSeconds,
-    ended: HashMap<SessionId, Ending>,
-    renewed: HashMap<SessionId, Current>,
-    expired: HashMap<Jti, UnixMillis>,
-    tokens: HashMap<String, Option<UnixMillis>>,
-    agents: HashMap<String, Option<UnixMillis>>,
-    tasks: HashMap<String, Option<UnixMillis>>,
-    chains: HashMap<String, Option<UnixMillis>>,
+    fingerprints: Fingerprints,
+    ended: Table<Ending>,
+    renewed: Table<Current>,
+    expired: Table<Moment>,
+    tokens: Table<Moment>,
+    agents: Table<Moment>,
+    tasks: Table<Moment>,
+    chains: Table<Moment>,
 }
 
 impl RevocationView {
+    /// In so many pieces it is pruned.
+    pub const PIECES: u8 = table::PIECES;
+
     /// What a store holds; tokens issued before `min_iat` are older than it.
     pub fn loaded(min_iat: UnixSeconds, changes: impl IntoIterator<Item = ViewChange>) -> Self {
         let mut view = Self {
@@ -119,7 +62,12 @@ impl RevocationView {
         view
     }
 
-    const fn level(&self, level: RevocationLevel) -> &HashMap<String, Option<UnixMillis>> {
+    /// Tokens that were issued before are refused.
+    pub const fn min_iat(&self) -> UnixSeconds {
+        self.min_iat
+    }
+
+    const fn level(&self, level: RevocationLevel) -> &Table<Moment> {
         match level {
             RevocationLevel::Token => &self.tokens,
             RevocationLevel::Agent => &self.agents,
@@ -128,13 +76,21 @@ impl RevocationView {
         }
     }
 
-    const fn level_mut(&mut self, level: RevocationLevel) -> &mut HashMap<String, Option<UnixMillis>> {
+    const fn level_mut(&mut self, level: RevocationLevel) -> &mut Table<Moment> {
         match level {
             RevocationLevel::Token => &mut self.tokens,
             RevocationLevel::Agent => &mut self.agents,
             RevocationLevel::Task => &mut self.tasks,
             RevocationLevel::Chain => &mut self.chains,
         }
+    }
+
+    /// The entry of an id.
+    fn find<'t, V>(&self, table: &'t Table<V>, id: &str) -> Option<&'t V> {
+        if table.is_empty() {
+            return None;
+        }
+        table.get(self.fingerprints.of(id))
     }
 
     /// Takes a committed change in.
@@ -146,15 +102,12 @@ impl RevocationView {
                 overlap_until,
                 until,
             } => {
-                let entry = self.ended.entry(sid).or_insert_with(|| Ending {
+                let ending = Ending {
                     reason,
                     over: Over::new(overlap_until),
-                    until,
-                });
-                if entry.over.hasten(overlap_until) {
-                    entry.reason = reason;
-                }
-                entry.until = entry.until.max(until);
+                    until: until.into(),
+                };
+                self.ended.merge(self.fingerprints.of(&sid), ending, Ending::merge);
             }
             ViewChange::Renewed {
                 node,
@@ -162,39 +115,27 @@ impl RevocationView {
                 previous,
                 overlap_until,
                 until,
-            } => match self.renewed.get_mut(&node) {
-                Some(known) if known.previous == previous => {
-                    known.jti = jti;
-                    known.over.hasten(overlap_until);
-                    known.until = known.until.max(until);
-                }
-                known => {
-                    let until = known.map_or(until, |known| known.until.max(until));
-                    let over = Over::new(overlap_until);
-                    self.renewed.insert(
-                        node,
-                        Current {
-                            jti,
-                            previous,
-                            over,
-                            until,
-                        },
-                    );
-                }
-            },
+            } => {
+                let current = Current {
+                    jti: self.fingerprints.of(&jti),
+                    previous: self.fingerprints.of(&previous),
+                    over: Over::new(overlap_until),
+                    until: until.into(),
+                };
+                self.renewed.merge(self.fingerprints.of(&node), current, Current::merge);
+            }
             ViewChange::Expired { jti, until } => {
-                let entry = self.expired.entry(jti).or_insert(until);
-                *entry = until.max(*entry);
+                self.expired
+                    .merge(self.fingerprints.of(&jti), until.into(), Moment::prolong);
             }
             ViewChange::Lifted { level, target } => {
-                self.level_mut(level).remove(&target);
+                let target = self.fingerprints.of(&target);
+                self.level_mut(level).remove(target);
             }
             ViewChange::Revoked(Revocation { level, target, until }) => {
-                let entry = self.level_mut(level).entry(target).or_insert(until);
-                *entry = match (*entry, until) {
-                    (Some(a), Some(b)) => Some(a.max(b)),
-                    _ => None,
-                };
+                let target = self.fingerprints.of(&target);
+                let until = until.unwrap_or(Moment::NEVER);
+                self.level_mut(level).merge(target, until.into(), Moment::prolong);
             }
         }
     }
@@ -215,15 +156,15 @@ impl RevocationView {
         }
         let lineage = std::iter::once(&claims.sid).chain(&claims.delegation_nodes);
         let ending = lineage
-            .filter_map(|node| self.ended.get(node))
+            .filter_map(|node| self.find(&self.ended, node))
             .find(|ending| ending.over.is_over(times.judged));
         if let Some(ending) = ending {
             return TokenState::Ended(ending.reason);
         }
         let node = claims.delegation_nodes.last().unwrap_or(&claims.sid);
-        let current = self.renewed.get(node);
-        let stands = current.is_none_or(|current| current.stands(&claims.jti, times.judged));
-        if stands && !self.expired.contains_key(&claims.jti) {
+        let current = self.find(&self.renewed, node);
+        let stands = current.is_none_or(|current| current.stands(self.fingerprints.of(&claims.jti), times.judged));
+        if stands && self.find(&self.expired, &claims.jti).is_none() {
             TokenState::Active
         } else {
             TokenState::Renewed
@@ -234,8 +175,8 @@ impl RevocationView {
     pub fn is_revoked(&self, level: RevocationLevel, claims: &Claims, times: Times) -> bool {
         let entries = self.level(level);
         let listed = |target: &str| {
-            let until = entries.get(target);
-            until.is_some_and(|until| until.is_none_or(|until| times.passed() < until))
+            let until = self.find(entries, target);
+            until.is_some_and(|until| !until.has_come(times.passed()))
         };
         !entries.is_empty() && level.hits(claims, listed)
     }
@@ -243,13 +184,19 @@ impl RevocationView {
     /// Forgets entries that can hit no token any more, by both clocks: what a jump of the wall clock has expired may
     /// stand again when the jump is taken back.
     pub fn prune(&mut self, times: Times) {
+        for piece in 0..Self::PIECES {
+            self.prune_piece(piece, times);
+        }
+    }
+
+    /// Does so in one piece: who prunes a view that others read does it piece by piece, and lets them in between.
+    pub fn prune_piece(&mut self, piece: u8, times: Times) {
         let passed = times.passed();
-        self.ended.retain(|_, ending| ending.until > passed);
-        self.renewed.retain(|_, current| current.until > passed);
-        self.expired.retain(|_, until| *until > passed);
+        self.ended.prune(piece, |ending| !ending.until.has_come(passed));
+        self.renewed.prune(piece, |current| !current.until.has_come(passed));
+        self.expired.prune(piece, |until| !until.has_come(passed));
         for level in RevocationLevel::ALL {
-            self.level_mut(level)
-                .retain(|_, until| until.is_none_or(|until| until > passed));
+            self.level_mut(level).prune(piece, |until| !until.has_come(passed));
         }
     }
 

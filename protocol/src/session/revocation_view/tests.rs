@@ -1,4 +1,5 @@
 use super::*;
+use crate::time::UnixMillis;
 
 fn at(millis: i64) -> Times {
     Times::at(UnixMillis::new(millis))
