@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentwrit_protocol::session::RevocationView;
 use agentwrit_store::{Command, Result as StoreResult, Tx};
 use async_trait::async_trait;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -85,8 +86,17 @@ async fn run_timers(broker: &Broker) {
 /// Removes what can never matter again.
 pub async fn prune(broker: &Broker) {
     broker.limits.prune();
-    broker.tokens.view.prune(broker.judging.observe());
+    prune_view(broker).await;
     sweeps::sweep(broker).await;
+}
+
+/// Piece by piece, and requests in between: there may be a million entries.
+async fn prune_view(broker: &Broker) {
+    let times = broker.judging.observe();
+    for piece in 0..RevocationView::PIECES {
+        broker.tokens.view.prune_piece(piece, times);
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Events at the end of the trail that are stored as they are served; those before are kept in the short form.

@@ -79,23 +79,23 @@ pub(crate) async fn begun_epoch(opened: &Opened, shared: &Arc<Shared>, event: Ev
 }
 
 /// The store as a transaction that begins an epoch leaves it.
-struct Begun {
-    found: Snapshot,
+struct Begun<'s> {
+    found: Snapshot<'s>,
     as_of: Duration,
 }
 
 /// Tells other replicas of the epoch, with the commit, and reads what is to be loaded of it.
-async fn stands_now(link: &mut Link<'_>, view_seq: i64, shared: &Shared) -> Result<Begun> {
+async fn stands_now<'s>(link: &mut Link<'_>, view_seq: i64, shared: &'s Shared) -> Result<Begun<'s>> {
     let as_of = shared.clock.monotonic();
     append_epoch(link, view_seq, shared.clock.unix_millis()).await?;
     Ok(Begun {
-        found: snapshot(link, shared.judging.observe()).await?,
+        found: snapshot(link, shared).await?,
         as_of,
     })
 }
 
 /// Tells everybody here of the epoch that has begun.
-async fn stand_by(begun: Begun, shared: &Arc<Shared>) {
+async fn stand_by(begun: Begun<'_>, shared: &Arc<Shared>) {
     shared.view.load(shared, begun.found, begun.as_of);
     keep_mark(shared).await;
 }

@@ -167,6 +167,28 @@ impl<'c> Link<'c> {
         rows.iter().map(|row| read(&Row { row, operation })).collect()
     }
 
+    /// Hands every row of a query to `take`, as the rows come.
+    pub(crate) async fn each(
+        &mut self,
+        operation: &'static str,
+        sql: &'static str,
+        values: Vec<Value>,
+        mut take: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let client = self.client;
+        let taking = async {
+            let statement = client.prepare_cached(sql).await.during(operation)?;
+            let rows = client.query_raw(&statement, &values).await.during(operation)?;
+            let mut rows = pin!(rows);
+            while let Some(row) = rows.next().await {
+                let row = &row.during(operation)?;
+                take(&Row { row, operation })?;
+            }
+            Ok(())
+        };
+        self.while_hearing(taking).await
+    }
+
     /// The first row of a query, which finds one at most.
     pub(crate) async fn first<T>(
         &mut self,

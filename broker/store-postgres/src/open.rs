@@ -177,7 +177,7 @@ async fn load_view(client: &ClientWrapper, shared: &Shared) -> Result<()> {
     loop {
         let as_of = shared.clock.monotonic();
         let mut link = Link::begin_read(client).await?;
-        let found = snapshot(&mut link, shared.judging.observe()).await?;
+        let found = snapshot(&mut link, shared).await?;
         link.end_read().await?;
         // The feed may have been faster, with a change of another replica.
         if shared.view.load(shared, found, as_of) {

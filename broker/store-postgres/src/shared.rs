@@ -5,11 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock, SteeredClock, Ttl, UnixMillis, UnixSeconds};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, SteeredClock, Ttl, UnixMillis};
 use agentwrit_store::segment::Retention;
-use agentwrit_store::{
-    CheckpointSigner, DenialGate, Installation, RevocationListener, StoreObserver, Surroundings, ViewChange,
-};
+use agentwrit_store::{CheckpointSigner, DenialGate, Installation, RevocationListener, StoreObserver, Surroundings};
 use agentwrit_trail::{FilterCache, MarkFile, Terms};
 use tokio::sync::Notify;
 
@@ -110,11 +108,5 @@ impl Shared {
             // Nothing was judged by this machine's clock yet.
             self.judging.accept_wall();
         }
-    }
-
-    /// Replaces what is known of revocations by what the store holds.
-    pub(crate) fn load_revocations(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
-        self.revocations.loaded(min_iat, changes);
-        self.status.set_min_iat(min_iat);
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
 use agentwrit_protocol::{Ttl, UnixSeconds};
-use agentwrit_store::testing::{HashSigner, surroundings};
+use agentwrit_store::testing::{HashSigner, gathered, surroundings};
 use agentwrit_store::{
-    Command, Declared, EventDraft, EventFilter, Result, Retention, RevocationListener, Store, Surroundings, Tx,
-    ViewChange,
+    Command, Declared, EventDraft, EventFilter, Result, Retention, RevocationListener, RevocationLoad, Store,
+    Surroundings, Tx, ViewChange,
 };
 use agentwrit_store_postgres::testing::{Durability, Server};
 use agentwrit_store_postgres::{OpenOptions, PostgresStore};
@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 struct Loads(Notify);
 
 impl RevocationListener for Loads {
-    fn loaded(&self, _: UnixSeconds, _: Vec<ViewChange>) {
-        self.0.notify_one();
+    fn load(&self, _: UnixSeconds) -> Box<dyn RevocationLoad + '_> {
+        gathered(|_| self.0.notify_one())
     }
 
     fn changed(&self, _: Vec<ViewChange>) {}

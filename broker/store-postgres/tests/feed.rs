@@ -8,10 +8,10 @@ use std::time::Duration;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, UnixSeconds};
-use agentwrit_store::testing::surroundings;
+use agentwrit_store::testing::{gathered, surroundings};
 use agentwrit_store::{
-    Command, EndReason, EventDraft, Result, Revocation, RevocationLevel, RevocationListener, Store, Surroundings,
-    SweepTask, Tx, ViewChange,
+    Command, EndReason, EventDraft, Result, Revocation, RevocationLevel, RevocationListener, RevocationLoad, Store,
+    Surroundings, SweepTask, Tx, ViewChange,
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::Proxy;
@@ -29,8 +29,10 @@ enum Heard {
 struct Ears(mpsc::UnboundedSender<Heard>);
 
 impl RevocationListener for Ears {
-    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
-        let _ = self.0.send(Heard::Loaded(min_iat.get(), changes));
+    fn load(&self, min_iat: UnixSeconds) -> Box<dyn RevocationLoad + '_> {
+        gathered(move |changes| {
+            let _ = self.0.send(Heard::Loaded(min_iat.get(), changes));
+        })
     }
 
     fn changed(&self, changes: Vec<ViewChange>) {

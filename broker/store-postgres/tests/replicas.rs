@@ -8,10 +8,10 @@ use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, JudgingClock, SteeredClock, UnixSeconds};
 use agentwrit_store::testing::suite::{Bench, Opener};
-use agentwrit_store::testing::{HashSigner, surroundings};
+use agentwrit_store::testing::{HashSigner, gathered, surroundings};
 use agentwrit_store::{
-    Declared, EventDraft, EventFilter, Installation, MetaKey, Result, RevocationListener, Store, StoreError,
-    Surroundings, ViewChange,
+    Declared, EventDraft, EventFilter, Installation, MetaKey, Result, RevocationListener, RevocationLoad, Store,
+    StoreError, Surroundings, ViewChange,
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::{Lost, Proxy};
@@ -125,8 +125,8 @@ async fn a_newer_database_is_opened_when_it_says_that_it_can_be() {
 struct Loads(Notify);
 
 impl RevocationListener for Loads {
-    fn loaded(&self, _: UnixSeconds, _: Vec<ViewChange>) {
-        self.0.notify_one();
+    fn load(&self, _: UnixSeconds) -> Box<dyn RevocationLoad + '_> {
+        gathered(|_| self.0.notify_one())
     }
 
     fn changed(&self, _: Vec<ViewChange>) {}

@@ -13,7 +13,7 @@ use super::error::Operation;
 use super::identity::identity_of;
 use super::open::{Opened, lacks_room, open, probe};
 use super::restored::{begin_anew, begin_by_person, judge};
-use super::revocation_changes::load_changes;
+use super::revocation_changes::load_revocations;
 use super::shared::Shared;
 use super::transaction::{COMMIT, transaction};
 use crate::audit::tail::remember;
@@ -307,8 +307,7 @@ impl Committer {
     /// Tells everybody of the epoch that has begun.
     fn stand_by(&mut self, identity: Identity) -> Result<()> {
         let opened = self.opened.as_mut().ok_or(StoreError::NotOpen)?;
-        let changes = load_changes(&opened.connection, self.shared.judging.observe())?;
-        self.shared.load_revocations(identity.min_iat, changes);
+        load_revocations(&opened.connection, &self.shared, identity.min_iat)?;
         self.shared.status.stands(identity.epoch, &opened.head);
         self.keep_mark();
         Ok(())

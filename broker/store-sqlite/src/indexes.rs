@@ -59,16 +59,18 @@ impl Indexes {
     /// As the rows say.
     pub(super) fn load(connection: &Connection, shared: &Shared) -> Result<Self> {
         let until = freed_until(shared.judging.observe().passed());
-        let held = connection.all(
+        let mut pool = IndexPool::new(shared.status_lists);
+        connection.each(
             LOAD,
             "SELECT status FROM sessions WHERE kept_until > ? AND status IS NOT NULL",
             [until.get()],
-            |row| status_index(row, "status", LOAD),
+            |row| {
+                if let Some(index) = status_index(row, "status", LOAD)? {
+                    pool.hold(index);
+                }
+                Ok(())
+            },
         )?;
-        let mut pool = IndexPool::new(shared.status_lists);
-        for index in held.into_iter().flatten() {
-            pool.hold(index);
-        }
         pool.open_enough();
         let indexes = Self {
             pool,

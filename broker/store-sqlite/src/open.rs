@@ -17,7 +17,7 @@ use super::error::Operation;
 use super::identity::{claim, read_or_begin_epoch};
 use super::indexes::Indexes;
 use super::restored::{begin_anew, judge};
-use super::revocation_changes::load_changes;
+use super::revocation_changes::load_revocations;
 use super::schema::migrate;
 use super::shared::Shared;
 use super::statements::{Statements, begin};
@@ -194,11 +194,10 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
         }
         shared.restored.store(false, Ordering::SeqCst);
     }
-    let changes = load_changes(&connection, shared.judging.observe())?;
     let indexes = Indexes::load(&connection, shared)?;
     note_reusable(&connection, shared)?;
     shared.matches.clear();
-    shared.load_revocations(identity.min_iat, changes);
+    load_revocations(&connection, shared, identity.min_iat)?;
     shared.status.opened(identity.epoch, &head);
     shared.observer.trail_takes(head.kept.bytes(), head.kept.segments);
     if matches!(kind, StoreLocation::File(_)) {

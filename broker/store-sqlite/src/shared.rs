@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl, UnixSeconds};
+use agentwrit_protocol::{Clock, Entropy, JudgingClock, Ttl};
 use agentwrit_store::segment::Retention;
-use agentwrit_store::{
-    CheckpointSigner, DenialGate, Installation, RevocationListener, StoreObserver, Surroundings, ViewChange,
-};
+use agentwrit_store::{CheckpointSigner, DenialGate, Installation, RevocationListener, StoreObserver, Surroundings};
 use agentwrit_trail::{FilterCache, MarkFile, Terms};
 use tokio::sync::Notify;
 
@@ -93,11 +91,5 @@ impl Shared {
             cut: self.retention.cut(),
             cost,
         }
-    }
-
-    /// Replaces what is known of revocations by what the store holds.
-    pub(super) fn load_revocations(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
-        self.revocations.loaded(min_iat, changes);
-        self.status.set_min_iat(min_iat);
     }
 }

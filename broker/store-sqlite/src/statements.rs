@@ -19,6 +19,15 @@ pub(super) trait Statements {
         read: impl FnOnce(&Row<'_>) -> Result<T>,
     ) -> Result<Option<T>>;
 
+    /// Hands every row of a query to `take`.
+    fn each(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: impl Params,
+        take: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()>;
+
     /// Every row of a query.
     fn all<T>(
         &self,
@@ -48,6 +57,21 @@ impl Statements for Connection {
         rows.next().during(operation)?.map(read).transpose()
     }
 
+    fn each(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        values: impl Params,
+        mut take: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut statement = self.prepare_cached(sql).during(operation)?;
+        let mut rows = statement.query(values).during(operation)?;
+        while let Some(row) = rows.next().during(operation)? {
+            take(row)?;
+        }
+        Ok(())
+    }
+
     fn all<T>(
         &self,
         operation: &'static str,
@@ -55,12 +79,11 @@ impl Statements for Connection {
         values: impl Params,
         read: impl Fn(&Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let mut statement = self.prepare_cached(sql).during(operation)?;
-        let mut rows = statement.query(values).during(operation)?;
         let mut found = Vec::new();
-        while let Some(row) = rows.next().during(operation)? {
+        self.each(operation, sql, values, |row| {
             found.push(read(row)?);
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 }

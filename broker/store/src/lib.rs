@@ -67,4 +67,4 @@ pub use session::{Delegated, EndReason, Renewal, Session, Sessions};
 pub use signing_keys::SigningKeyRecords;
 pub use status::StatusLists;
 pub use stored_word::FromStored;
-pub use surroundings::{CheckpointSigner, RevocationListener, StoreObserver, Surroundings};
+pub use surroundings::{CheckpointSigner, RevocationListener, RevocationLoad, StoreObserver, Surroundings};

@@ -44,11 +44,20 @@ pub trait StoreObserver: Send + Sync {
 
 /// Follows the revocations in the store, for checks of tokens that don't ask it.
 pub trait RevocationListener: Send + Sync {
-    /// The store was opened or has begun a new epoch: these changes replace all that was known. Tokens issued before
-    /// `min_iat` are refused.
-    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>);
+    /// The store is opened or has begun a new epoch: what the answer takes replaces all that was known, when it is
+    /// done. Tokens issued before `min_iat` are refused.
+    fn load(&self, min_iat: UnixSeconds) -> Box<dyn RevocationLoad + '_>;
     /// These changes were committed. Called before the callers of the commit are answered, in the order of commits.
     fn changed(&self, changes: Vec<ViewChange>);
+}
+
+/// What a store holds of revocations, on its way into memory: row by row, for there may be a million of them. Whatever was
+/// known stands until it is done, and stays when it is dropped before.
+pub trait RevocationLoad: Send {
+    /// Takes one in.
+    fn take(&mut self, change: ViewChange);
+    /// That was all.
+    fn done(self: Box<Self>);
 }
 
 /// All of it.

@@ -8,7 +8,7 @@ use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::revocation_change::ViewChange;
 use agentwrit_protocol::session::{RevocationLevel, RevocationView, TokenState};
 use agentwrit_protocol::{Times, UnixSeconds};
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 /// The [`RevocationView`] that every request shares.
 #[derive(Debug, Default)]
@@ -23,11 +23,13 @@ impl SharedRevocationView {
         Self::default()
     }
 
-    /// Replaces everything by what a store holds.
-    pub fn load(&self, min_iat: UnixSeconds, changes: impl IntoIterator<Item = ViewChange>) {
-        let fresh = RevocationView::loaded(min_iat, changes);
-        *self.entries.write() = fresh;
+    /// Replaces everything by another view, which was loaded from a store.
+    pub fn replace(&self, fresh: RevocationView) {
+        let min_iat = fresh.min_iat();
+        // What it was is freed when the lock is free again.
+        let before = std::mem::replace(&mut *self.entries.write(), fresh);
         self.min_iat.store(min_iat.get(), Ordering::SeqCst);
+        drop(before);
     }
 
     /// Tokens that were issued before are refused.
@@ -72,9 +74,11 @@ impl SharedRevocationView {
         self.entries.read().len()
     }
 
-    /// Forgets entries that can hit no token any more.
-    pub fn prune(&self, times: Times) {
+    /// Forgets entries of one piece, of [`RevocationView::PIECES`], that can hit no token any more. Whoever waits for the
+    /// view has it before the next piece.
+    pub fn prune_piece(&self, piece: u8, times: Times) {
         let mut entries = self.entries.write();
-        entries.prune(times);
+        entries.prune_piece(piece, times);
+        RwLockWriteGuard::unlock_fair(entries);
     }
 }

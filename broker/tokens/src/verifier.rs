@@ -229,12 +229,13 @@ mod tests {
     use crate::key_set::{KeyPair, KeySnapshot};
     use agentwrit_protocol::Times;
     use agentwrit_protocol::clock::ManualClock;
+    use agentwrit_protocol::session::RevocationView;
     use proptest::prelude::*;
 
     fn verifier() -> (Arc<KeySet>, Verifier) {
         let keys = Arc::new(KeySet::of_seed(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
-        view.load(UnixSeconds::default(), []);
+        view.replace(RevocationView::loaded(UnixSeconds::default(), []));
         let clock = judging(&Arc::new(ManualClock::at(1000)));
         (Arc::clone(&keys), Verifier::new(keys, view, clock, String::new()))
     }
@@ -249,7 +250,7 @@ mod tests {
     fn a_cached_signature_does_not_outlive_its_token() {
         let keys = Arc::new(KeySet::of_seed(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
-        view.load(UnixSeconds::default(), []);
+        view.replace(RevocationView::loaded(UnixSeconds::default(), []));
         let clock = Arc::new(ManualClock::at(1000));
         let verifier = Verifier::new(Arc::clone(&keys), view, judging(&clock), String::new());
         let token = keys.sign(br#"{"sub":"a","jti":"b","exp":1001}"#).unwrap();
@@ -264,7 +265,7 @@ mod tests {
     fn an_expired_token_stays_expired_whatever_the_wall_clock_does() {
         let keys = Arc::new(KeySet::of_seed(&[5; 32]).unwrap());
         let view = Arc::new(SharedRevocationView::unloaded());
-        view.load(UnixSeconds::default(), []);
+        view.replace(RevocationView::loaded(UnixSeconds::default(), []));
         let clock = Arc::new(ManualClock::at(1000));
         let verifier = Verifier::new(Arc::clone(&keys), Arc::clone(&view), judging(&clock), String::new());
         let token = |jti: &str| {
@@ -290,7 +291,9 @@ mod tests {
         // What the mark expires anyway needs no note.
         clock.advance(1);
         assert!(verifier.verify(&token("late")).is_err());
-        view.prune(Times::at(UnixSeconds::new(2_000).start()));
+        for piece in 0..RevocationView::PIECES {
+            view.prune_piece(piece, Times::at(UnixSeconds::new(2_000).start()));
+        }
         clock.jump(-50);
         assert_eq!(verifier.verify(&token("late")).unwrap_err(), TokenError::Expired);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_protocol::session::RevocationView;
 use agentwrit_protocol::{JudgingClock, UnixSeconds};
 use agentwrit_tokens::key_set::KeySet;
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
@@ -40,7 +41,7 @@ thread_local! {
 fn checks() -> Checks {
     let keys = Arc::new(KeySet::of_seed(&SEED).unwrap());
     let view = Arc::new(SharedRevocationView::unloaded());
-    view.load(UnixSeconds::default(), []);
+    view.replace(RevocationView::loaded(UnixSeconds::default(), []));
     let clock = Arc::new(JudgingClock::new(Arc::new(ManualClock::at(NOW.get()))));
     let verifier = Verifier::new(Arc::clone(&keys), view, clock, String::new());
     Checks { keys, verifier }

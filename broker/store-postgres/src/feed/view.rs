@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::{Clock, Times};
+use agentwrit_protocol::Clock;
 use agentwrit_store::{Result, ViewChange};
 use parking_lot::Mutex;
 
@@ -99,18 +99,20 @@ impl View {
     }
 
     /// Replaces all. Nothing is done when the view has changes of this epoch that the snapshot lacks: false then.
-    pub(crate) fn load(&self, shared: &Shared, found: Snapshot, as_of: Duration) -> bool {
+    pub(crate) fn load(&self, shared: &Shared, found: Snapshot<'_>, as_of: Duration) -> bool {
         let Snapshot {
             seq,
             identity,
             head,
-            changes,
+            load,
+            ..
         } = found;
         let mut heard = self.heard.lock();
         if heard.epoch == identity.epoch && heard.seq.is_some_and(|known| known > seq) {
             return false;
         }
-        shared.load_revocations(identity.min_iat, changes);
+        load.done();
+        shared.status.set_min_iat(identity.min_iat);
         shared.status.stands(identity.epoch.clone(), &head);
         heard.seq = Some(seq);
         heard.epoch = identity.epoch;
@@ -144,9 +146,8 @@ pub(crate) async fn bring_up(link: &mut Link<'_>, shared: &Shared, head: &Head, 
 }
 
 async fn load(link: &mut Link<'_>, shared: &Shared, as_of: Duration) -> Result<()> {
-    let times: Times = shared.judging.observe();
-    let found = snapshot(link, times).await?;
-    let (seq, changes) = (found.seq, found.changes.len());
+    let found = snapshot(link, shared).await?;
+    let (seq, changes) = (found.seq, found.changes);
     if shared.view.load(shared, found, as_of) {
         tracing::info!(target: "STORE", component = "Feed", seq, changes, "the revocation view was loaded as a whole");
     }

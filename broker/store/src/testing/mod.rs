@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Asker, BoxError, CheckpointSigner, DenialGate, RevocationListener, SignedStatement, SigningKey, StoreObserver,
-    Surroundings, ViewChange,
+    Asker, BoxError, CheckpointSigner, DenialGate, RevocationListener, RevocationLoad, SignedStatement, SigningKey,
+    StoreObserver, Surroundings, ViewChange,
 };
 
 /// Unix second of the clock at the beginning.
@@ -132,10 +132,35 @@ impl StoreObserver for Recorder {
     }
 }
 
+/// A load that hands all it has taken to `done`.
+pub fn gathered<'a>(done: impl FnOnce(Vec<ViewChange>) + Send + 'a) -> Box<dyn RevocationLoad + 'a> {
+    Box::new(Gathered {
+        changes: Vec::new(),
+        done,
+    })
+}
+
+struct Gathered<F> {
+    changes: Vec<ViewChange>,
+    done: F,
+}
+
+impl<F: FnOnce(Vec<ViewChange>) + Send> RevocationLoad for Gathered<F> {
+    fn take(&mut self, change: ViewChange) {
+        self.changes.push(change);
+    }
+
+    fn done(self: Box<Self>) {
+        (self.done)(self.changes);
+    }
+}
+
 impl RevocationListener for Recorder {
-    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
-        self.min_iat.store(min_iat.get(), Ordering::SeqCst);
-        *self.changes.lock() = changes;
+    fn load(&self, min_iat: UnixSeconds) -> Box<dyn RevocationLoad + '_> {
+        gathered(move |changes| {
+            self.min_iat.store(min_iat.get(), Ordering::SeqCst);
+            *self.changes.lock() = changes;
+        })
     }
 
     fn changed(&self, changes: Vec<ViewChange>) {
