@@ -11,7 +11,7 @@ use agentwrit_store::FilterColumn;
 use parking_lot::{Mutex, MutexGuard};
 
 /// Numbers of matches that are kept of one filter: 16 KiB.
-pub const KNOWN: usize = 2000;
+const KNOWN: usize = 2000;
 /// Filters that are kept.
 const FILTERS: usize = 64;
 /// Bytes of values in a filter that is kept.
@@ -43,6 +43,31 @@ impl Known {
     /// Whether the number of every match is known.
     pub fn complete(&self) -> bool {
         i64::try_from(self.first.len()).is_ok_and(|known| known == self.total)
+    }
+
+    /// How many more numbers may be read on after the last event that was looked at; none when that would leave a gap.
+    pub fn room(&self) -> i64 {
+        let room = if self.complete() {
+            KNOWN.saturating_sub(self.first.len())
+        } else {
+            0
+        };
+        i64::try_from(room).unwrap_or(i64::MAX)
+    }
+
+    /// Takes the numbers in that were read on, as many as there was room for, in a trail up to this event.
+    pub fn take(&mut self, found: Vec<i64>, head: i64) {
+        let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let is_full = count >= self.room();
+        self.until = found.last().copied().filter(|_| is_full).unwrap_or(head);
+        self.total = self.total.saturating_add(count);
+        self.first.extend(found);
+    }
+
+    /// Takes in how many matches there are beyond, in a trail up to this event.
+    pub const fn count(&mut self, more: i64, head: i64) {
+        self.total = self.total.saturating_add(more);
+        self.until = head;
     }
 
     /// The same in a trail that begins after this event; nothing when it can't be told how many matches went.

@@ -18,7 +18,7 @@ mod tail;
 pub use chain::{ChainHead, Links, Terms, log_checkpoint, seal};
 pub use event::{SealedEvent, corrupt, hash_in, text};
 pub use files::sync_folder_of;
-pub use filter_cache::{FilterCache, KNOWN, Known};
+pub use filter_cache::{FilterCache, Known};
 pub use identity::{Identity, UnusedSecond, accept_clock, epochs_in, longer_ttl, new_epoch, unused_second, with_epoch};
 pub use installation::{Claim, Owner};
 pub use kept::{Growing, Kept, Saved};

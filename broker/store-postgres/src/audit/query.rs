@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use agentwrit_store::{EventFilter, EventPage, Result};
-use agentwrit_trail::{FilterCache, KNOWN, Known};
+use agentwrit_trail::{FilterCache, Known};
 
 use super::events::segment_of;
 use super::head::ends;
@@ -99,25 +99,13 @@ async fn known(
     let mut kept = matches.get(filter, head, condition.gone);
     if kept.until < head {
         let known = Arc::make_mut(&mut kept);
-        let mut counted = known.until;
-        let room = if known.complete() {
-            KNOWN.saturating_sub(known.first.len())
-        } else {
-            0
-        };
+        let room = known.room();
         if room > 0 {
-            let limit = i64::try_from(room).unwrap_or(i64::MAX);
-            let found = condition.find(link, counted, limit).await?;
-            known.total = known
-                .total
-                .saturating_add(i64::try_from(found.len()).unwrap_or(i64::MAX));
-            counted = found.get(room - 1).copied().unwrap_or(head);
-            known.first.extend(found);
+            known.take(condition.find(link, known.until, room).await?, head);
         }
-        if counted < head {
-            known.total = known.total.saturating_add(condition.count(link, counted).await?);
+        if known.until < head {
+            known.count(condition.count(link, known.until).await?, head);
         }
-        known.until = head;
         matches.put(filter, Arc::clone(&kept));
     }
     Ok(kept)
@@ -125,29 +113,20 @@ async fn known(
 
 /// One page of the trail.
 pub(crate) async fn page(link: &mut Link<'_>, filter: &EventFilter, matches: &FilterCache) -> Result<EventPage> {
-    let mut page = EventPage {
-        events: String::from("["),
-        ..EventPage::default()
-    };
+    let mut page = EventPage::begin();
     let (head, first) = ends(link).await?;
     let gone = first.saturating_sub(1);
     let condition = Condition::of(filter, gone);
-    let (after, limit, skipped) = if filter.exact.is_empty() && filter.since.is_none() && filter.until.is_none() {
-        // Numbers have no gaps: every event that is kept but the first `offset`.
+    let (after, limit, skipped) = if filter.is_of_all() {
         page.total = head.saturating_sub(gone);
-        let after = match filter.cursor {
-            Some(cursor) => cursor.max(gone),
-            None => gone.saturating_add(filter.offset),
-        };
-        (after, filter.limit, 0)
+        (filter.before_page(gone), filter.limit, 0)
     } else {
         let known = known(link, &condition, filter, head, matches).await?;
         page.total = known.total;
         let numbers = known.page(filter);
         if let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) {
             read_each(link, numbers, &mut page).await?;
-            page.events.push(']');
-            return Ok(page);
+            return Ok(page.end());
         }
         let (after, skipped) = known.nearest(filter);
         let limit = if numbers.is_some() { 0 } else { filter.limit };
@@ -164,8 +143,7 @@ pub(crate) async fn page(link: &mut Link<'_>, filter: &EventFilter, matches: &Fi
         let rows = link.all_once(READ, &sql, values, event).await?;
         add(rows, &mut page);
     }
-    page.events.push(']');
-    Ok(page)
+    Ok(page.end())
 }
 
 fn event(row: &Row<'_>) -> Result<(i64, String)> {
@@ -187,10 +165,6 @@ async fn read_each(link: &mut Link<'_>, numbers: &[i64], page: &mut EventPage) -
 
 fn add(rows: Vec<(i64, String)>, page: &mut EventPage) {
     for (number, json) in rows {
-        if page.last.is_some() {
-            page.events.push(',');
-        }
-        page.events.push_str(&json);
-        page.last = Some(number);
+        page.push(number, &json);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_store::FilterColumn;
 use agentwrit_store::{EventFilter, EventPage, Result};
-use agentwrit_trail::{FilterCache, KNOWN, Known};
+use agentwrit_trail::{FilterCache, Known};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, params_from_iter};
 
@@ -113,24 +113,13 @@ fn known(
     let mut kept = matches.get(filter, head, condition.gone);
     if kept.until < head {
         let known = Arc::make_mut(&mut kept);
-        let mut counted = known.until;
-        let room = if known.complete() {
-            KNOWN.saturating_sub(known.first.len())
-        } else {
-            0
-        };
+        let room = known.room();
         if room > 0 {
-            let found = condition.find(connection, counted, i64::try_from(room).unwrap_or(i64::MAX))?;
-            known.total = known
-                .total
-                .saturating_add(i64::try_from(found.len()).unwrap_or(i64::MAX));
-            counted = found.get(room - 1).copied().unwrap_or(head);
-            known.first.extend(found);
+            known.take(condition.find(connection, known.until, room)?, head);
         }
-        if counted < head {
-            known.total = known.total.saturating_add(condition.count(connection, counted)?);
+        if known.until < head {
+            known.count(condition.count(connection, known.until)?, head);
         }
-        known.until = head;
         matches.put(filter, Arc::clone(&kept));
     }
     Ok(kept)
@@ -138,18 +127,11 @@ fn known(
 
 /// One page of the trail.
 pub(crate) fn page(connection: &Connection, filter: &EventFilter, matches: &FilterCache) -> Result<EventPage> {
-    let mut page = EventPage {
-        events: String::from("["),
-        ..EventPage::default()
-    };
+    let mut page = EventPage::begin();
     let gone = first_kept(connection)?.saturating_sub(1);
-    if filter.exact.is_empty() && filter.since.is_none() && filter.until.is_none() {
-        // Numbers have no gaps: every event that is kept but the first `offset`.
+    if filter.is_of_all() {
         page.total = head(connection)?.saturating_sub(gone);
-        let after = match filter.cursor {
-            Some(cursor) => cursor.max(gone),
-            None => gone.saturating_add(filter.offset),
-        };
+        let after = filter.before_page(gone);
         let sql = "SELECT seq, json FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?";
         read(
             connection,
@@ -178,8 +160,7 @@ pub(crate) fn page(connection: &Connection, filter: &EventFilter, matches: &Filt
             read(connection, &sql, &condition.values(after, &[limit, skipped]), &mut page)?;
         }
     }
-    page.events.push(']');
-    Ok(page)
+    Ok(page.end())
 }
 
 /// Whether events stand so far apart that each is looked up faster than what is between them is passed over.
@@ -217,16 +198,12 @@ fn add(connection: &Connection, rows: &mut Rows<'_>, page: &mut EventPage) -> Re
             .as_str()
             .map_err(rusqlite::Error::from)
             .during(READ)?;
-        if page.last.is_some() {
-            page.events.push(',');
-        }
         let number = row.get(0).during(READ)?;
         if json.is_empty() {
-            page.events.push_str(&expanded(connection, number)?);
+            page.push(number, &expanded(connection, number)?);
         } else {
-            page.events.push_str(json);
+            page.push(number, json);
         }
-        page.last = Some(number);
     }
     Ok(())
 }

@@ -22,6 +22,22 @@ pub struct EventFilter {
     pub limit: i64,
 }
 
+impl EventFilter {
+    /// Whether every event matches.
+    pub fn is_of_all(&self) -> bool {
+        self.exact.is_empty() && self.since.is_none() && self.until.is_none()
+    }
+
+    /// The number of the event before the page, when every event matches and those up to `gone` are not kept: numbers have
+    /// no gaps.
+    pub fn before_page(&self, gone: i64) -> i64 {
+        match self.cursor {
+            Some(cursor) => cursor.max(gone),
+            None => gone.saturating_add(self.offset),
+        }
+    }
+}
+
 /// The closed set of members that a query may filter by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilterColumn {
@@ -88,6 +104,32 @@ pub struct EventPage {
     pub last: Option<i64>,
     /// Matches before paging.
     pub total: i64,
+}
+
+impl EventPage {
+    /// One without events, whose array is open.
+    pub fn begin() -> Self {
+        Self {
+            events: String::from("["),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the text of an event.
+    pub fn push(&mut self, number: i64, json: &str) {
+        if self.last.is_some() {
+            self.events.push(',');
+        }
+        self.events.push_str(json);
+        self.last = Some(number);
+    }
+
+    /// The page with its array closed.
+    #[must_use]
+    pub fn end(mut self) -> Self {
+        self.events.push(']');
+        self
+    }
 }
 
 /// Queries of the trail.
