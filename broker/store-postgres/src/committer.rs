@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::{Clock, StoreMark};
+use agentwrit_store::queue::Message;
 use agentwrit_store::status::{LISTS_FREE, LISTS_FULL};
 use agentwrit_store::{Compared, EventDraft, Job, Outage, Remembered, Result, StoreError};
 use agentwrit_trail::{Links, log_checkpoint};
@@ -31,18 +32,6 @@ const ROLL_BACK: &str = "ROLLBACK; BEGIN; SELECT 1 FROM chain_head WHERE id = 1 
 const LONGEST_BATCH: Duration = Duration::from_secs(20);
 /// How long the outcome of a COMMIT is looked for.
 const LOOKING: Duration = Duration::from_secs(30);
-
-/// What the committer is sent.
-pub(crate) enum Message {
-    /// Work.
-    Job(Box<dyn Job>),
-    /// Compare the store with what is remembered of it outside.
-    Compare(Remembered, oneshot::Sender<Result<Compared>>),
-    /// A person begins an epoch, with this event.
-    BeginEpoch(Box<EventDraft>, oneshot::Sender<Result<StoreMark>>),
-    /// The broker stops: close the store and confirm.
-    Close(oneshot::Sender<Result<()>>),
-}
 
 /// The committer.
 pub(crate) struct Committer {
@@ -104,6 +93,7 @@ impl Committer {
                         timer.reset();
                     }
                 }
+                Some(Message::Reopen) => self.look_after().await,
                 Some(Message::Compare(remembered, reply)) => {
                     let compared = self.compare(remembered).await;
                     if reply.send(compared).is_err() {

@@ -2,43 +2,30 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentwrit_protocol::StoreMark;
-use agentwrit_protocol::wall_clock::is_wrong;
-use agentwrit_store::internal_jobs::{Append, Flush, Unconfirmed};
-use agentwrit_store::{
-    Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, Surroundings,
-};
+use agentwrit_store::queue::{CommitQueue, admit};
+use agentwrit_store::{Compared, DiskSpace, EventDraft, Job, Result, StoreBackend, StoreError, Surroundings};
 use agentwrit_trail::new_epoch;
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::committer::{Committer, Message};
+use crate::committer::Committer;
 use crate::feed::follow;
 use crate::options::OpenOptions;
 use crate::readers::Readers;
 use crate::shared::Shared;
 
-/// Commands that may wait; more are refused with 503.
-const QUEUE_LENGTH: usize = 4096;
-/// Of those, only commands that take authority away may use the last ones.
-const AUTHORITY_RESERVE: usize = 1024;
-/// How long the close may take.
-const CLOSE: Duration = Duration::from_secs(10);
-
 /// The store on PostgreSQL; one task, the committer, writes.
 pub struct PostgresStore {
-    queue: mpsc::Sender<Message>,
+    queue: CommitQueue,
     readers: Readers,
     /// The task that hears of other replicas.
     following: AbortHandle,
     shared: Arc<Shared>,
-    /// Events that are queued without a waiting caller.
-    unconfirmed: Arc<AtomicUsize>,
 }
 
 impl Drop for PostgresStore {
@@ -55,7 +42,7 @@ impl PostgresStore {
     /// pool can be made.
     pub async fn open(options: OpenOptions, surroundings: Surroundings) -> Result<Self> {
         let shared = Arc::new(Shared::new(options, surroundings));
-        let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
+        let (queue, waiting) = CommitQueue::new();
         let readers = Readers::new(&shared.settings)?;
         // As random as an epoch.
         let id = new_epoch(shared.entropy.as_ref())?;
@@ -77,7 +64,6 @@ impl PostgresStore {
             readers,
             following: following.abort_handle(),
             shared,
-            unconfirmed: Arc::default(),
         })
     }
 
@@ -86,49 +72,28 @@ impl PostgresStore {
         if !self.connected() {
             return Err(StoreError::NotOpen);
         }
-        if !job.uses_reserves() && self.queue.capacity() <= AUTHORITY_RESERVE {
-            return Err(StoreError::QueueFull);
-        }
-        self.send(Message::Job(job))
-    }
-
-    fn send(&self, message: Message) -> Result<()> {
-        self.queue.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => StoreError::NotOpen,
-        })
+        self.queue.put(job)
     }
 
     async fn closed(&self) -> Result<()> {
-        let (done, closed) = oneshot::channel();
-        let sent = self.queue.send(Message::Close(done)).await;
-        sent.map_err(|_| self.not_closed())?;
-        let closed = closed.await.unwrap_or_else(|_| Err(self.not_closed()));
+        let closed = self.queue.closed().await;
         self.readers.close();
         self.following.abort();
         closed
-    }
-
-    fn not_closed(&self) -> StoreError {
-        StoreError::NotClosed {
-            waiting: self.queue.max_capacity().saturating_sub(self.queue.capacity()),
-        }
     }
 }
 
 #[async_trait]
 impl StoreBackend for PostgresStore {
     fn submit(&self, job: Box<dyn Job>) -> Result<()> {
-        let status = &self.shared.status;
-        if job.issues() && is_wrong(self.shared.judging.times(), status.min_iat()) {
-            return Err(StoreError::Clock);
-        }
-        if job.issues() && !self.shared.signer.can_sign_tokens() {
-            return Err(StoreError::SigningKey);
-        }
-        if !job.uses_reserves() && self.refuses() {
-            return Err(StoreError::AuditFull);
-        }
+        let (times, min_iat) = (self.shared.judging.times(), self.shared.status.min_iat());
+        admit(
+            job.as_ref(),
+            times,
+            min_iat,
+            self.shared.signer.as_ref(),
+            self.refuses(),
+        )?;
         self.enqueue(job)
     }
 
@@ -140,25 +105,22 @@ impl StoreBackend for PostgresStore {
     }
 
     fn append(&self, draft: EventDraft) -> bool {
-        if self.queue.capacity() < QUEUE_LENGTH / 2 || self.refuses() {
+        if self.refuses() {
             return false;
         }
-        let unconfirmed = Unconfirmed::new(&self.unconfirmed);
-        self.enqueue(Box::new(Append::new(draft, unconfirmed))).is_ok()
+        self.queue.append(draft).is_some_and(|job| self.enqueue(job).is_ok())
     }
 
     async fn settle(&self) -> Result<()> {
-        // Callers that wait for an answer have seen a commit; only events without a waiting caller may still be queued.
-        if self.unconfirmed.load(Ordering::SeqCst) == 0 {
+        let Some((flush, flushed)) = self.queue.flush() else {
             return Ok(());
-        }
-        let (flush, flushed) = Flush::new();
+        };
         self.enqueue(Box::new(flush))?;
         flushed.await.map_err(|_| StoreError::NotOpen)?
     }
 
     fn alive(&self) -> bool {
-        !self.queue.is_closed()
+        self.queue.is_alive()
     }
 
     fn persistent(&self) -> bool {
@@ -231,20 +193,14 @@ impl StoreBackend for PostgresStore {
     }
 
     async fn compare(&self, mark: Option<&str>) -> Result<Compared> {
-        let remembered = mark.map_or(Remembered::Nothing, Remembered::from_text);
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::Compare(remembered, reply))?;
-        answer.await.map_err(|_| StoreError::NotOpen)?
+        self.queue.compare(mark).await
     }
 
     async fn begin_epoch(&self, event: EventDraft) -> Result<StoreMark> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::BeginEpoch(Box::new(event), reply))?;
-        answer.await.map_err(|_| StoreError::NotOpen)?
+        self.queue.begin_epoch(event).await
     }
 
     async fn close(&self) -> Result<()> {
-        let closed = tokio::time::timeout(CLOSE, self.closed()).await;
-        closed.unwrap_or_else(|_| Err(self.not_closed()))
+        self.queue.in_time(self.closed()).await
     }
 }

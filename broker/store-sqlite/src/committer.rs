@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Clock, StoreMark};
 use agentwrit_store::Outage;
+use agentwrit_store::queue::Message;
 use agentwrit_store::status::LISTS_FULL;
 use agentwrit_store::{Compared, EventDraft, Job, Remembered, Result, StoreError, StoreLocation};
 use agentwrit_trail::{Finding, Identity, Links, Rule, log_checkpoint};
@@ -21,19 +22,6 @@ use crate::facts::keep_high_water;
 
 /// Commands in one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 256;
-/// What the committer is sent.
-pub(crate) enum Message {
-    /// Work.
-    Job(Box<dyn Job>),
-    /// Try again to open a store that isn't.
-    Reopen,
-    /// Compare the store with what is remembered of it outside.
-    Compare(Remembered, oneshot::Sender<Result<Compared>>),
-    /// A person begins an epoch, with this event.
-    BeginEpoch(Box<EventDraft>, oneshot::Sender<Result<StoreMark>>),
-    /// The broker stops: close the store and confirm.
-    Close(oneshot::Sender<Result<()>>),
-}
 
 /// The committer.
 pub(crate) struct Committer {

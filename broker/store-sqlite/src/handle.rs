@@ -3,19 +3,16 @@
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use agentwrit_protocol::StoreMark;
-use agentwrit_protocol::wall_clock::is_wrong;
-use agentwrit_store::internal_jobs::{Append, Flush, Unconfirmed};
+use agentwrit_store::queue::{CommitQueue, admit};
 use agentwrit_store::{
-    Compared, DiskSpace, EventDraft, Job, Remembered, Result, StoreBackend, StoreError, StoreLocation, Surroundings,
+    Compared, DiskSpace, EventDraft, Job, Result, StoreBackend, StoreError, StoreLocation, Surroundings,
 };
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
 
-use super::committer::{Committer, Message};
+use super::committer::Committer;
 use super::open::Opened;
 use super::options::OpenOptions;
 use super::readers::Readers;
@@ -23,22 +20,13 @@ use super::shared::Shared;
 use super::tx::{SqliteTx, ready};
 use super::upkeep::{note_memory_run, opened, remind};
 
-/// Commands that may wait; more are refused with 503.
-const QUEUE_LENGTH: usize = 4096;
-/// Of those, only commands that take authority away may use the last ones.
-const AUTHORITY_RESERVE: usize = 1024;
-/// How long the close may take.
-const CLOSE: Duration = Duration::from_secs(10);
-
 /// The embedded store; one thread, the committer, does the work.
 pub struct SqliteStore {
-    queue: mpsc::Sender<Message>,
+    queue: CommitQueue,
     readers: Option<Readers>,
     shared: Arc<Shared>,
     persistent: bool,
     fallback: Option<&'static str>,
-    /// Events that are queued without a waiting caller.
-    unconfirmed: Arc<AtomicUsize>,
 }
 
 impl SqliteStore {
@@ -79,7 +67,7 @@ impl SqliteStore {
         shared: Arc<Shared>,
         fallback: Option<&'static str>,
     ) -> Result<Self> {
-        let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
+        let (queue, waiting) = CommitQueue::new();
         let file = location.path().map(Path::to_owned);
         let readers = file.clone().map(Readers::new);
         let committer = Committer::new(location, opened, waiting, Arc::clone(&shared));
@@ -96,14 +84,13 @@ impl SqliteStore {
             path: "committer thread".to_owned(),
             source,
         })?;
-        tokio::spawn(remind(queue.downgrade(), Arc::clone(&shared), file));
+        tokio::spawn(remind(queue.reminder(), Arc::clone(&shared), file));
         Ok(Self {
             queue,
             persistent: readers.is_some(),
             readers,
             shared,
             fallback,
-            unconfirmed: Arc::default(),
         })
     }
 
@@ -121,17 +108,7 @@ impl SqliteStore {
         if self.shared.status.space.full() && !job.uses_reserves() {
             return Err(StoreError::DiskFull);
         }
-        if !job.uses_reserves() && self.queue.capacity() <= AUTHORITY_RESERVE {
-            return Err(StoreError::QueueFull);
-        }
-        self.send(Message::Job(job))
-    }
-
-    fn send(&self, message: Message) -> Result<()> {
-        self.queue.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => StoreError::NotOpen,
-        })
+        self.queue.put(job)
     }
 
     async fn closed(&self) -> Result<()> {
@@ -139,32 +116,21 @@ impl SqliteStore {
         if let Some(readers) = &self.readers {
             readers.close().await;
         }
-        let (done, closed) = oneshot::channel();
-        let sent = self.queue.send(Message::Close(done)).await;
-        sent.map_err(|_| self.not_closed())?;
-        closed.await.unwrap_or_else(|_| Err(self.not_closed()))
-    }
-
-    fn not_closed(&self) -> StoreError {
-        StoreError::NotClosed {
-            waiting: self.queue.max_capacity().saturating_sub(self.queue.capacity()),
-        }
+        self.queue.closed().await
     }
 }
 
 #[async_trait]
 impl StoreBackend for SqliteStore {
     fn submit(&self, job: Box<dyn Job>) -> Result<()> {
-        let status = &self.shared.status;
-        if job.issues() && is_wrong(self.shared.judging.times(), status.min_iat()) {
-            return Err(StoreError::Clock);
-        }
-        if job.issues() && !self.shared.signer.can_sign_tokens() {
-            return Err(StoreError::SigningKey);
-        }
-        if !job.uses_reserves() && self.refuses() {
-            return Err(StoreError::AuditFull);
-        }
+        let (times, min_iat) = (self.shared.judging.times(), self.shared.status.min_iat());
+        admit(
+            job.as_ref(),
+            times,
+            min_iat,
+            self.shared.signer.as_ref(),
+            self.refuses(),
+        )?;
         self.enqueue(job)
     }
 
@@ -189,20 +155,17 @@ impl StoreBackend for SqliteStore {
     }
 
     fn append(&self, draft: EventDraft) -> bool {
-        if self.queue.capacity() < QUEUE_LENGTH / 2 || self.shared.status.space.scarce() || self.refuses() {
+        if self.shared.status.space.scarce() || self.refuses() {
             return false;
         }
-        let unconfirmed = Unconfirmed::new(&self.unconfirmed);
-        self.enqueue(Box::new(Append::new(draft, unconfirmed))).is_ok()
+        self.queue.append(draft).is_some_and(|job| self.enqueue(job).is_ok())
     }
 
     async fn settle(&self) -> Result<()> {
-        // Callers that wait for an answer have seen a commit; only events without a waiting caller may still be queued.
         // In memory too: a batch is sealed after its last command, so that a read doesn't see the events of its own.
-        if self.unconfirmed.load(Ordering::SeqCst) == 0 {
+        let Some((flush, flushed)) = self.queue.flush() else {
             return Ok(());
-        }
-        let (flush, flushed) = Flush::new();
+        };
         let settled = match self.enqueue(Box::new(flush)) {
             Ok(()) => flushed.await.map_err(|_| StoreError::NotOpen)?,
             Err(error) => Err(error),
@@ -215,7 +178,7 @@ impl StoreBackend for SqliteStore {
     }
 
     fn alive(&self) -> bool {
-        !self.queue.is_closed()
+        self.queue.is_alive()
     }
 
     fn persistent(&self) -> bool {
@@ -271,21 +234,15 @@ impl StoreBackend for SqliteStore {
     }
 
     async fn compare(&self, mark: Option<&str>) -> Result<Compared> {
-        let remembered = mark.map_or(Remembered::Nothing, Remembered::from_text);
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::Compare(remembered, reply))?;
-        answer.await.map_err(|_| StoreError::NotOpen)?
+        self.queue.compare(mark).await
     }
 
     async fn begin_epoch(&self, event: EventDraft) -> Result<StoreMark> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Message::BeginEpoch(Box::new(event), reply))?;
-        answer.await.map_err(|_| StoreError::NotOpen)?
+        self.queue.begin_epoch(event).await
     }
 
     async fn close(&self) -> Result<()> {
-        let closed = tokio::time::timeout(CLOSE, self.closed()).await;
-        closed.unwrap_or_else(|_| Err(self.not_closed()))
+        self.queue.in_time(self.closed()).await
     }
 }
 

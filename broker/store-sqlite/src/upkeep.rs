@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentwrit_protocol::Clock;
+use agentwrit_store::queue::Message;
 use agentwrit_store::{Result, StoreError, StoreLocation};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::committer::Message;
 use super::open::{Opened, open};
 use super::shared::Shared;
 

@@ -25,6 +25,7 @@ pub mod nonce;
 mod outage;
 pub mod pods;
 pub mod policy;
+pub mod queue;
 mod remembered;
 pub mod revocation;
 pub mod segment;

@@ -2,8 +2,11 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use agentwrit_store::queue::{AUTHORITY_RESERVE, LENGTH};
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Command, EventFilter, Store, TakesAuthority, Tx};
+
+use tokio::sync::oneshot;
 
 use super::*;
 
@@ -91,7 +94,7 @@ async fn a_full_queue_still_takes_what_ends_authority() {
     let flooding = async {
         begins.await.unwrap();
         let mut waiting = Vec::new();
-        for _ in 0..QUEUE_LENGTH {
+        for _ in 0..LENGTH {
             let mut commit = Box::pin(store.commit(Nothing));
             // It is in the queue, or refused, once it was polled.
             match futures_util::poll!(commit.as_mut()) {
@@ -99,7 +102,7 @@ async fn a_full_queue_still_takes_what_ends_authority() {
                 std::task::Poll::Ready(answer) => assert!(matches!(answer, Err(StoreError::QueueFull))),
             }
         }
-        assert_eq!(waiting.len(), QUEUE_LENGTH - AUTHORITY_RESERVE);
+        assert_eq!(waiting.len(), LENGTH - AUTHORITY_RESERVE);
         let mut end = Box::pin(store.commit(End));
         assert!(futures_util::poll!(end.as_mut()).is_pending(), "it is in the queue");
         release.send(()).unwrap();
