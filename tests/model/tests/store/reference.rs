@@ -94,8 +94,8 @@ impl ReferenceStateMachine for Reference {
         let replica = 0..REPLICAS;
         let lost = prop_oneof![Just(Lost::Request), Just(Lost::Answer)];
         let in_turn = prop_oneof![
-            2 => prop::collection::vec((replica.clone(), any.clone()), 1),
-            1 => prop::collection::vec((replica.clone(), any), 2..5),
+            1 => prop::collection::vec((replica.clone(), any.clone()), 1),
+            1 => prop::collection::vec((replica.clone(), any), 2..7),
         ];
         let asked = (replica.clone(), command.clone());
         let cut = (asked.clone(), lost.clone());
@@ -166,8 +166,8 @@ fn command(rows: &Rows<NODES>) -> BoxedStrategy<Command> {
         4 => register,
         5 => bearer.clone().prop_map(|(node, token)| Command::Renew(node, token)),
         5 => bearer.clone().prop_map(|(node, token)| Command::Delegate(node, token)),
-        1 => bearer.prop_map(|(node, token)| Command::Release(node, token)),
-        1 => (0..opened).prop_map(Command::Revoke),
+        2 => bearer.prop_map(|(node, token)| Command::Release(node, token)),
+        2 => (0..opened).prop_map(Command::Revoke),
         1 => write,
     ]
     .boxed()
