@@ -1,15 +1,11 @@
 //! What the parts of the store share.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::ops::Deref;
 use std::time::Duration;
 
-use agentwrit_protocol::status_list::Bounds;
-use agentwrit_protocol::{Clock, Entropy, JudgingClock, SteeredClock, Ttl, UnixMillis};
-use agentwrit_store::segment::Retention;
-use agentwrit_store::{CheckpointSigner, DenialGate, Installation, RevocationListener, StoreObserver, Surroundings};
-use agentwrit_trail::{FilterCache, MarkFile, Terms};
-use tokio::sync::Notify;
+use agentwrit_protocol::{Clock, UnixMillis};
+use agentwrit_store::Surroundings;
+use agentwrit_trail::{Base, Opening, Terms};
 
 use crate::audit::events::cost;
 use crate::feed::View;
@@ -19,86 +15,45 @@ use crate::status::StoreStatus;
 
 /// Options, surroundings and state of one store.
 pub(crate) struct Shared {
+    base: Base,
     pub(crate) settings: Settings,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) judging: Arc<JudgingClock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) signer: Arc<dyn CheckpointSigner>,
-    pub(crate) observer: Arc<dyn StoreObserver>,
-    pub(crate) revocations: Arc<dyn RevocationListener>,
-    pub(crate) gate: Arc<dyn DenialGate>,
-    pub(crate) reference: Option<Arc<SteeredClock>>,
-    pub(crate) status_lists: Bounds,
     pub(crate) status: StoreStatus,
     pub(crate) view: View,
     /// One asks the store for all that wait.
     pub(crate) asking: tokio::sync::Mutex<()>,
-    pub(crate) matches: FilterCache,
-    pub(crate) max_ttl: Ttl,
-    pub(crate) mark: MarkFile,
-    pub(crate) retention: Retention,
-    /// Wakes the task that exports and drops segments.
-    pub(crate) sealed: Notify,
-    /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
-    pub(crate) restored: AtomicBool,
-    /// Whose brokers these are.
-    pub(crate) installation: Installation,
-    /// Whether a person says that the store has moved to them; once.
-    pub(crate) adopts: AtomicBool,
-    /// Whether a person says that the wall clock is right; once.
-    pub(crate) accept_clock: AtomicBool,
-    /// Whether no store can have been beside this signing key before.
-    pub(crate) first: AtomicBool,
+}
+
+impl Deref for Shared {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
+    }
 }
 
 impl Shared {
     /// Of a store that isn't open.
     pub(crate) fn new(options: OpenOptions, surroundings: Surroundings) -> Self {
-        let Surroundings {
-            clock,
-            judging,
-            entropy,
-            signer,
-            observer,
-            revocations,
-            gate,
-            reference,
-            status_lists,
-        } = surroundings;
+        let opening = Opening {
+            mark: &options.mark,
+            key_is_new: options.key_is_new,
+            max_ttl: options.max_ttl,
+            retention: &options.retention,
+            installation: &options.installation,
+            declared: &options.declared,
+        };
         Self {
-            clock,
-            judging,
-            entropy,
-            signer,
-            observer,
-            revocations,
-            gate,
-            reference,
-            status_lists,
+            base: Base::new(&opening, surroundings),
             settings: options.settings,
             status: StoreStatus::default(),
             view: View::default(),
             asking: tokio::sync::Mutex::default(),
-            matches: FilterCache::default(),
-            max_ttl: options.max_ttl,
-            mark: MarkFile::at(&options.mark),
-            retention: options.retention,
-            sealed: Notify::new(),
-            restored: AtomicBool::new(options.declared.restored),
-            installation: options.installation,
-            adopts: AtomicBool::new(options.declared.adopt_installation),
-            accept_clock: AtomicBool::new(options.declared.accept_clock),
-            first: AtomicBool::new(options.key_is_new),
         }
     }
 
     /// What events are sealed by.
     pub(crate) fn terms(&self) -> Terms<'_> {
-        Terms {
-            signer: self.signer.as_ref(),
-            cut: self.retention.cut(),
-            cost,
-        }
+        self.base.terms(cost)
     }
 
     /// Takes note of the database's time, which was asked for at this moment.

@@ -3,6 +3,7 @@
 //! the store reads and writes the rows.
 #![deny(missing_docs)]
 
+mod base;
 mod chain;
 mod event;
 mod files;
@@ -15,6 +16,7 @@ mod restored;
 mod short_form;
 mod tail;
 
+pub use base::{Base, Opening};
 pub use chain::{ChainHead, Links, Terms, log_checkpoint, seal};
 pub use event::{SealedEvent, corrupt, hash_in, text};
 pub use files::sync_folder_of;
