@@ -5,6 +5,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::advice;
+use crate::schema::SCHEMA_VERSION;
 
 /// Names the operation that a driver error came from.
 pub(crate) trait Operation<T> {
@@ -150,7 +151,10 @@ pub(crate) fn outlasts_batch(error: &StoreError) -> bool {
     lost(error)
         || matches!(
             error,
-            StoreError::Database {
+            StoreError::Corrupt {
+                what: SCHEMA_VERSION,
+                ..
+            } | StoreError::Database {
                 failure: DatabaseFailure::Timeout | DatabaseFailure::DiskFull | DatabaseFailure::Io,
                 ..
             }

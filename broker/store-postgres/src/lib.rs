@@ -22,6 +22,9 @@
 //! Limits of rate are of a process.
 #![deny(missing_docs)]
 
+#[macro_use]
+mod columns;
+
 mod advice;
 mod answers;
 mod audit;

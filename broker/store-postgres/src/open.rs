@@ -20,7 +20,7 @@ use crate::indexes::Indexes;
 use crate::link::Link;
 use crate::restored::{begin_anew, judge, told};
 use crate::rows::signing_keys;
-use crate::schema::{MIGRATIONS, migrate};
+use crate::schema::migrate;
 use crate::shared::Shared;
 use crate::value::values;
 
@@ -90,7 +90,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened
     let asked = shared.clock.monotonic();
     let time = check(&client).await?;
     shared.hear_time(time, asked);
-    let migrating = tokio::time::timeout(LONGEST_MIGRATION, migrate(&client, MIGRATIONS));
+    let migrating = tokio::time::timeout(LONGEST_MIGRATION, migrate(&client));
     migrating.await.unwrap_or_else(|_| Err(hung(OPEN)))?;
     let opening = tokio::time::timeout(LONGEST_OPENING, opened(&client, shared, committer));
     let foreign = opening.await.unwrap_or_else(|_| Err(hung(OPEN)))?;

@@ -14,12 +14,30 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
 pub use self::database::{Database, server};
+pub use crate::schema::Migration;
 use crate::settings::Settings;
+
+static FURTHER: OnceLock<Vec<Migration>> = OnceLock::new();
+
+/// Has this process be a newer program: one that knows these migrations, too. Before it opens any store.
+pub fn know_further_migrations(migrations: Vec<Migration>) {
+    FURTHER.set(migrations).unwrap();
+}
+
+/// How many migrations the source has.
+pub fn migrations() -> i64 {
+    crate::schema::program()
+}
+
+pub(crate) fn further_migrations() -> &'static [Migration] {
+    FURTHER.get().map_or(&[], Vec::as_slice)
+}
 
 /// Whom the server runs as when the tests run as root, which it refuses to: the first of them that there is.
 const USERS: [&str; 2] = ["postgres", "nobody"];

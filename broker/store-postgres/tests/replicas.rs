@@ -102,6 +102,29 @@ async fn replicas_that_start_at_once_migrate_once() {
 }
 
 #[tokio::test]
+async fn a_database_that_grew_too_new_is_used_no_more() {
+    let database = Database::new();
+    let running = Bench::open(&database).await;
+    audit(&running, "before").await.unwrap();
+    // As a newer program's migration that takes away what this one needs.
+    let contracted =
+        "INSERT INTO agentwrit.schema_versions VALUES (4, 3); UPDATE agentwrit.chain_head SET oldest_program = 3";
+    database.sql(contracted).unwrap();
+    let refused = audit(&running, "never").await.unwrap_err().to_string();
+    assert!(
+        refused.contains("3 is newer than this broker's 2, and brokers older than 3"),
+        "{refused}"
+    );
+    while running.store.failure() != Some("corrupt") {
+        tokio::task::yield_now().await;
+    }
+    assert!(!running.store.connected());
+    assert!(matches!(audit(&running, "never").await, Err(StoreError::NotOpen)));
+    // Nor does it hear of what is revoked there.
+    assert!(running.store.newest_view().await.is_err());
+}
+
+#[tokio::test]
 async fn a_newer_database_is_opened_when_it_says_that_it_can_be() {
     let database = Database::new();
     Bench::open(&database).await.store.close().await.unwrap();

@@ -67,6 +67,7 @@ impl Cli {
         };
         Options {
             program: self.broker.clone(),
+            arguments: vec![],
             folder: self.folder.clone(),
             clock: self.clock.clone(),
             rounds: self.rounds,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use agentwrit_crash::check::Findings;
 use agentwrit_testkit::load::failure::Result;
 
+pub use self::faults::upgrade::AS_VERSION;
 pub use self::outcome::Outcome;
 
 /// What breaks.
@@ -46,9 +47,12 @@ pub enum Fault {
     Clock,
     /// A backup is put back.
     Restore,
+    /// All replicas are replaced by those of a newer version, one by one. It needs a program of three versions, and is no part
+    /// of all: `cargo test -p agentwrit-faults --test upgrade`.
+    Upgrade,
 }
 
-/// All of them, with their names.
+/// All of them but the upgrade, with their names.
 const FAULTS: [(&str, Fault); 11] = [
     ("proof", Fault::Proof),
     ("kill-broker", Fault::KillBroker),
@@ -99,13 +103,13 @@ impl Fault {
     /// As a person names it.
     pub fn name(self) -> &'static str {
         let found = FAULTS.iter().find(|(_, fault)| *fault == self);
-        found.map_or("", |(name, _)| name)
+        found.map_or("upgrade", |(name, _)| name)
     }
 
     /// Rounds when nobody says how many: in `make test`, and otherwise.
     const fn rounds(self) -> (u32, u32) {
         match self {
-            Self::Proof => (1, 1),
+            Self::Proof | Self::Upgrade => (1, 1),
             Self::KillBroker | Self::KillPostgres => (2, 20),
             Self::Cut => (2, 4),
             Self::DiskFull => (2, 10),
@@ -123,6 +127,8 @@ impl Fault {
 pub struct Options {
     /// The broker's program.
     pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<&'static str>,
     /// A new folder.
     pub folder: PathBuf,
     /// The library that gives a broker a clock of its own.
@@ -166,6 +172,7 @@ pub async fn break_it(fault: Fault, options: &Options, progress: Progress<'_>) -
         Fault::Rotation => faults::rotation::run(options, progress).await,
         Fault::Clock => faults::clock::run(options, progress).await,
         Fault::Restore => faults::restore::run(options, progress).await,
+        Fault::Upgrade => faults::upgrade::run(options, progress).await,
     };
     done.unwrap_or_else(|error| Outcome {
         findings: Findings::one(&error.to_string()),

@@ -62,6 +62,8 @@ pub(crate) struct World {
     /// Refusals and broken connections before the fault of this round.
     felt: u64,
     feed: bool,
+    /// Whether each client has one replica: so what one of them can't do isn't done by the next.
+    pub(crate) is_pinned: bool,
 }
 
 /// Clients at work.
@@ -99,7 +101,7 @@ impl World {
                 folder: own,
                 cores: None,
                 environment,
-                arguments: vec![],
+                arguments: options.arguments.clone(),
             }
         };
         let replicas: Vec<Settings> = (0..REPLICAS)
@@ -135,6 +137,7 @@ impl World {
             loads: 0,
             felt: 0,
             feed: options.feed,
+            is_pinned: !options.feed,
         })
     }
 
@@ -160,8 +163,8 @@ impl World {
         for (number, ledger) in std::mem::take(&mut self.ledgers).into_iter().enumerate() {
             let purpose = u64::try_from(self.loads * CLIENTS + number).unwrap_or_default();
             let mut access = access.clone();
-            if !self.feed {
-                // A replica knows only of those renewals that went through it.
+            if self.is_pinned {
+                // Without the feed a replica knows only of those renewals that went through it.
                 access.addresses = access.addresses.get(number % REPLICAS).copied().into_iter().collect();
             }
             let client = Client::new(number, access, ledger, seeded(self.seed, purpose));
@@ -214,6 +217,31 @@ impl World {
         let broker = Broker::start_at(settings, *address).await?;
         self.brokers.get_mut(replica).map(|slot| slot.replace(broker));
         Ok(())
+    }
+
+    /// Whoever starts from now on as this replica gets these arguments; without a number, the one that checks.
+    pub(crate) fn set_arguments(&mut self, replica: Option<usize>, arguments: &[&'static str]) {
+        let settings = match replica {
+            Some(replica) => self.settings.get_mut(replica),
+            None => Some(&mut self.auditor),
+        };
+        if let Some(settings) = settings {
+            settings.arguments = arguments.to_vec();
+        }
+    }
+
+    /// Starts another broker with these arguments, which must not open the store: what its log says.
+    pub(crate) async fn refused(&self, arguments: &[&'static str]) -> Result<String> {
+        let mut settings = self.auditor.clone();
+        settings.folder.set_file_name("refused");
+        settings.arguments = arguments.to_vec();
+        settings.environment.push(("AA_LOG_LEVEL", "standard".to_owned()));
+        let broker = Broker::start(&settings).await?;
+        if broker.health().await?.db_connected {
+            return Err(Failure::Broker("it opens the store".to_owned()));
+        }
+        let log = settings.folder.join("broker.log");
+        std::fs::read_to_string(log).map_err(Failure::system("read the broker's log"))
     }
 
     /// Waits until every replica commits again; how long that took.

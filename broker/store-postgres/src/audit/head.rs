@@ -9,6 +9,7 @@ use crate::facts;
 use crate::indexes::Counts;
 use crate::link::Link;
 use crate::row::Row;
+use crate::schema::check_program;
 use crate::value::values;
 
 const READ: &str = "read_chain_head";
@@ -50,24 +51,30 @@ pub(crate) struct Head {
     pub(crate) read_at: UnixMillis,
 }
 
+macro_rules! row {
+    () => {
+        concat!(
+            "SELECT ",
+            columns!(chain_head),
+            ", (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS read_at FROM chain_head WHERE id = 1"
+        )
+    };
+}
+
 /// Locks the head until the end of the transaction and reads it.
 pub(crate) async fn locked(link: &mut Link<'_>) -> Result<Head> {
-    let sql = "SELECT *, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS read_at FROM chain_head WHERE id = 1 FOR UPDATE";
-    read_row(link, "lock_chain_head", sql).await
+    read_row(link, "lock_chain_head", concat!(row!(), " FOR UPDATE")).await
 }
 
 /// Reads the head without its lock.
 pub(crate) async fn seen(link: &mut Link<'_>) -> Result<Head> {
-    read_row(
-        link,
-        READ,
-        "SELECT *, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS read_at FROM chain_head WHERE id = 1",
-    )
-    .await
+    read_row(link, READ, row!()).await
 }
 
 async fn read_row(link: &mut Link<'_>, operation: &'static str, sql: &'static str) -> Result<Head> {
     let read = |row: &Row<'_>| {
+        // Also while this program runs, a newer one may take away what it needs.
+        check_program(row.whole("oldest_program")?)?;
         Ok(Head {
             chain: from_row(row)?,
             counts: Counts::from_row(row)?,
@@ -93,7 +100,8 @@ pub(crate) async fn ends(link: &mut Link<'_>) -> Result<(i64, i64)> {
 pub(crate) async fn make(link: &mut Link<'_>) -> Result<()> {
     let sql = "INSERT INTO chain_head (id, sequence, hash, checkpoint, signed, unsigned_since, first_kept, segments, \
                sealed_bytes, growing_first, growing_events, growing_bytes, growing_first_at, growing_last_at, \
-               growing_first_hash) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+               growing_first_hash, oldest_program) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+               (SELECT coalesce(max(oldest_program), 0) FROM schema_versions)) \
                ON CONFLICT (id) DO NOTHING";
     link.send("save_chain_head", sql, columns(&ChainHead::default())).await
 }

@@ -28,7 +28,7 @@ use crate::audit::head;
 use crate::connector::connect;
 use crate::link::Link;
 use crate::open::check as check_server;
-use crate::schema::{MIGRATIONS, migrate};
+use crate::schema::migrate;
 use crate::settings::Settings;
 use crate::value::{Value, values};
 
@@ -64,7 +64,7 @@ pub async fn arrive(
 ) -> Result<Arrived> {
     let client = connect(settings).await?;
     check_server(&client).await?;
-    migrate(&client, MIGRATIONS).await?;
+    migrate(&client).await?;
     let mut arrival = Arrival {
         client: &client,
         origin,

@@ -45,12 +45,12 @@ impl Apps for PgTx<'_, '_> {
     }
 
     async fn app(&mut self, app_id: &str) -> Result<Option<AppRecord>> {
-        let sql = "SELECT * FROM apps WHERE app_id = $1";
+        let sql = select!(apps, "WHERE app_id = $1");
         self.link.first(READ, sql, values![app_id], from_row).await
     }
 
     async fn app_by_client_id(&mut self, client_id: &str) -> Result<Option<AppRecord>> {
-        let sql = "SELECT * FROM apps WHERE client_id = $1";
+        let sql = select!(apps, "WHERE client_id = $1");
         self.link.first(READ, sql, values![client_id], from_row).await
     }
 
@@ -60,7 +60,7 @@ impl Apps for PgTx<'_, '_> {
     }
 
     async fn apps(&mut self) -> Result<Vec<AppRecord>> {
-        let sql = "SELECT * FROM apps ORDER BY sequence DESC";
+        let sql = select!(apps, "ORDER BY sequence DESC");
         self.link.all(READ, sql, values![], from_row).await
     }
 

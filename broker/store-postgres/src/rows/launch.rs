@@ -51,7 +51,7 @@ impl LaunchTokens for PgTx<'_, '_> {
     }
 
     async fn launch_token(&mut self, hash: &LaunchTokenHash) -> Result<Option<LaunchToken>> {
-        let sql = "SELECT * FROM launch_tokens WHERE hash = $1";
+        let sql = select!(launch_tokens, "WHERE hash = $1");
         self.link.first(READ, sql, values![hash.as_str()], from_row).await
     }
 
@@ -62,7 +62,10 @@ impl LaunchTokens for PgTx<'_, '_> {
     }
 
     async fn unused_attested_launch_tokens(&mut self) -> Result<Vec<LaunchToken>> {
-        let sql = "SELECT * FROM launch_tokens WHERE pod_uid IS NOT NULL AND consumed_at IS NULL AND expires_at >= $1";
+        let sql = select!(
+            launch_tokens,
+            "WHERE pod_uid IS NOT NULL AND consumed_at IS NULL AND expires_at >= $1"
+        );
         let values = values![self.now_millis().get()];
         self.link.all(READ, sql, values, from_row).await
     }

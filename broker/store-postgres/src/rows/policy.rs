@@ -73,18 +73,18 @@ fn uid_of(row: &Row<'_>) -> Result<PodUid> {
 #[async_trait]
 impl Policies for PgTx<'_, '_> {
     async fn policy(&mut self, key: &PolicyKey) -> Result<Option<Policy>> {
-        let sql = "SELECT * FROM policies WHERE kind = $1 AND namespace = $2 AND name = $3";
+        let sql = select!(policies, "WHERE kind = $1 AND namespace = $2 AND name = $3");
         let values = values![kind_text(key.kind), &key.namespace, &key.name];
         self.link.first(READ_POLICY, sql, values, from_row).await
     }
 
     async fn policies(&mut self) -> Result<Vec<Policy>> {
-        let sql = "SELECT * FROM policies ORDER BY kind, namespace, name";
+        let sql = select!(policies, "ORDER BY kind, namespace, name");
         self.link.all(READ_POLICY, sql, values![], from_row).await
     }
 
     async fn launch_tokens_of_app(&mut self, namespace: &str, app: &str) -> Result<Vec<Policy>> {
-        let sql = "SELECT * FROM policies WHERE namespace = $1 AND app = $2 ORDER BY name";
+        let sql = select!(policies, "WHERE namespace = $1 AND app = $2 ORDER BY name");
         self.link.all(READ_POLICY, sql, values![namespace, app], from_row).await
     }
 
@@ -325,8 +325,11 @@ impl Policies for PgTx<'_, '_> {
 
     async fn denials(&mut self, after: i64, limit: i64) -> Result<Vec<Denial>> {
         // A cursor from before the store was lost would hide everything until the new one has caught up.
-        let sql = "SELECT * FROM denials WHERE cursor > CASE WHEN $1 > (SELECT max(cursor) FROM denials) THEN 0 ELSE $1 END \
-                   ORDER BY cursor LIMIT $2";
+        let sql = select!(
+            denials,
+            "WHERE cursor > CASE WHEN $1 > (SELECT max(cursor) FROM denials) THEN 0 ELSE $1 END \
+                   ORDER BY cursor LIMIT $2"
+        );
         self.link
             .all(READ_DENIALS, sql, values![after, limit], denial_from_row)
             .await

@@ -30,7 +30,7 @@ fn segment(row: &Row<'_>) -> Result<Segment> {
 #[async_trait]
 impl Segments for PgTx<'_, '_> {
     async fn oldest_segment(&mut self) -> Result<Option<Segment>> {
-        let sql = "SELECT * FROM audit_segments ORDER BY first LIMIT 1";
+        let sql = select!(audit_segments, "ORDER BY first LIMIT 1");
         let Some(mut oldest) = self.link.first(READ, sql, values![], segment).await? else {
             return Ok(None);
         };
@@ -46,7 +46,7 @@ impl Segments for PgTx<'_, '_> {
     }
 
     async fn unexported_segment(&mut self) -> Result<Option<Segment>> {
-        let sql = "SELECT * FROM audit_segments WHERE exported_at IS NULL ORDER BY first LIMIT 1";
+        let sql = select!(audit_segments, "WHERE exported_at IS NULL ORDER BY first LIMIT 1");
         self.link.first(READ, sql, values![], segment).await
     }
 

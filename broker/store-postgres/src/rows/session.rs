@@ -26,12 +26,7 @@ macro_rules! not_ended {
 /// millisecond that is judged by.
 macro_rules! live {
     ($condition:literal) => {
-        concat!(
-            "SELECT * FROM sessions WHERE ",
-            $condition,
-            " AND exp >= $2 AND ",
-            not_ended!()
-        )
+        select!(sessions, "WHERE ", $condition, " AND exp >= $2 AND ", not_ended!())
     };
 }
 
@@ -39,12 +34,7 @@ macro_rules! live {
 /// for these.
 macro_rules! standing {
     ($condition:literal) => {
-        concat!(
-            "SELECT * FROM sessions WHERE ",
-            $condition,
-            " AND last_exp >= $2 AND ",
-            not_ended!()
-        )
+        select!(sessions, "WHERE ", $condition, " AND last_exp >= $2 AND ", not_ended!())
     };
 }
 
@@ -155,7 +145,7 @@ impl Sessions for PgTx<'_, '_> {
     }
 
     async fn session(&mut self, sid: &SessionId) -> Result<Option<Session>> {
-        let sql = "SELECT * FROM sessions WHERE sid = $1";
+        let sql = select!(sessions, "WHERE sid = $1");
         self.link.first(READ, sql, values![sid.as_str()], from_row).await
     }
 
@@ -224,14 +214,14 @@ impl Sessions for PgTx<'_, '_> {
     }
 
     async fn unexpired_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
-        let sql = "SELECT * FROM sessions WHERE pod_uid = $1 AND last_exp >= $2";
+        let sql = select!(sessions, "WHERE pod_uid = $1 AND last_exp >= $2");
         // By both clocks: a token that has expired by the wall clock alone may be valid again.
         let values = values![pod_uid.as_str(), self.times.passed().second().get()];
         self.link.all(READ, sql, values, from_row).await
     }
 
     async fn unended_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
-        let sql = "SELECT * FROM sessions WHERE pod_uid = $1 AND (ended_at IS NULL OR ended_at > $2)";
+        let sql = select!(sessions, "WHERE pod_uid = $1 AND (ended_at IS NULL OR ended_at > $2)");
         let values = values![pod_uid.as_str(), self.now_millis().get()];
         self.link.all(READ, sql, values, from_row).await
     }
@@ -255,8 +245,10 @@ impl Sessions for PgTx<'_, '_> {
         let Some(prefix) = id_prefix_of_agent(agent_id) else {
             return Ok(None);
         };
-        let sql =
-            "SELECT * FROM sessions WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2 AND root IS NULL LIMIT 1";
+        let sql = select!(
+            sessions,
+            "WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2 AND root IS NULL LIMIT 1"
+        );
         self.link.first(READ, sql, values![prefix, agent_id], from_row).await
     }
 

@@ -27,7 +27,7 @@ fn from_row(row: &Row<'_>) -> Result<SigningKey> {
 
 /// All of them, in the order in which they were published.
 pub(crate) async fn all(link: &mut Link<'_>) -> Result<Vec<SigningKey>> {
-    let sql = "SELECT * FROM signing_keys ORDER BY sequence";
+    let sql = select!(signing_keys, "ORDER BY sequence");
     link.all("read_signing_keys", sql, values![], from_row).await
 }
 

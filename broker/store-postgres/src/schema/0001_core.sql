@@ -24,7 +24,8 @@ CREATE TABLE chain_head (
     status_lists       bigint NOT NULL DEFAULT 1,   -- status lists that are open
     status_held        bigint NOT NULL DEFAULT 0,   -- rows of sessions beyond status_swept that have a status index
     status_swept       bigint NOT NULL DEFAULT 0,   -- seconds: rows that are kept until then or less hold no index any more
-    view_seq           bigint NOT NULL DEFAULT 0    -- number of the last change of the revocation view
+    view_seq           bigint NOT NULL DEFAULT 0,   -- number of the last change of the revocation view
+    oldest_program     bigint NOT NULL DEFAULT 0    -- of schema_versions, for programs that run while a newer one migrates
 ) WITH (fillfactor = 10);
 
 -- The last batch of each committer: a COMMIT whose answer was lost is looked up here. One row a process.

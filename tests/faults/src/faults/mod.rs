@@ -11,6 +11,7 @@ pub(crate) mod restore;
 pub(crate) mod revoke_delay;
 pub(crate) mod rolling;
 pub(crate) mod rotation;
+pub(crate) mod upgrade;
 
 use agentwrit_crash::check::Which;
 use agentwrit_store_postgres::testing::{Durability, Server};
