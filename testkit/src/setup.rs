@@ -11,7 +11,7 @@ use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use agentwrit_protocol::{Clock, Entropy};
-use agentwrit_store::Declared;
+use agentwrit_store::{Declared, PutBack};
 use tempfile::TempDir;
 
 use crate::broker::Broker;
@@ -33,7 +33,7 @@ pub struct Setup {
     /// As with the flag `--accept-clock`; for one start.
     pub accept_clock: bool,
     /// As with the flag `--restored`.
-    pub restored: bool,
+    pub restored: PutBack,
     /// How many status indexes there are.
     pub status_lists: Bounds,
 }
@@ -54,7 +54,7 @@ impl Setup {
             entropy: Arc::new(SystemEntropy),
             cluster: None,
             accept_clock: false,
-            restored: false,
+            restored: PutBack::No,
             status_lists: Bounds::default(),
         };
         setup.set(&[

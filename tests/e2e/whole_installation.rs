@@ -104,7 +104,7 @@ async fn the_commands_for_the_whole_installation_work() {
     steps.next("docs/values.md", "broker.logLevel=trace").await;
     steps.next("docs/operate.md", "delete pod agentwrit-broker-0").await;
     steps.next("docs/operate.md", "broker.acceptClock=true").await;
-    steps.next("docs/backup.md", "broker.restored=true").await;
+    steps.next("docs/backup.md", "broker.restored=").await;
     both_rolled_out();
     let restored = events_of("store_restored").await;
     let last = restored.last().expect("the restore is in the trail");

@@ -220,11 +220,12 @@ settings! {
 pub fn help() -> String {
     let mut text = String::from(
         "agentwrit-broker: issues short-lived, scoped, revocable tokens to agents\n\n\
-         Usage: agentwrit-broker [--restored | --accept-clock | --adopt-installation | --help | --version]\n       \
+         Usage: agentwrit-broker [--restored[=TIME] | --accept-clock | --adopt-installation | --help | --version]\n       \
          agentwrit-broker backup [--json] FILE\n       \
          agentwrit-broker migrate --from sqlite:PATH [--to postgres://...]\n\n\
          --restored: the store was put back from a copy; all tokens of before are refused, and people revoke again\n\
-         what they revoked since the copy was made. For one start, after each restore.\n\
+         what they revoked since the copy was made. For one start, after each restore. With the TIME at which it was put back,\n\
+         such as 2026-11-30T12:00:00Z, once: however many brokers start with it, and however often.\n\
          --accept-clock: the wall clock is right although the store has seen a later time. A new epoch begins, and all\n\
          tokens of before are refused. It changes nothing while the clock is not behind the store.\n\
          --adopt-installation: the store of another AA_INSTALLATION or AA_TRUST_DOMAIN has moved here. For one start; it\n\

@@ -67,7 +67,7 @@ fn defaults_are_the_contracts() {
     assert!(config.ops.is_none() && config.attest.is_none() && config.trusted_proxies.is_empty());
     assert_eq!(config.store_mark, PathBuf::from("./signing.key.mark"));
     assert_eq!(config.warnings, [DEVELOPMENT, ONE_FOLDER]);
-    assert!(!config.declared.restored);
+    assert!(!config.declared.restored.is_said());
     assert!(
         load(&[GOOD, MARK, ("AA_STORE_REQUIRED", "true")])
             .unwrap()

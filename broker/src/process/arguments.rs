@@ -3,12 +3,17 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use agentwrit_store::Declared;
+use agentwrit_protocol::UnixSeconds;
+use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::timestamp::parse_rfc3339;
+use agentwrit_store::{Declared, PutBack};
 
 use super::migrate::arguments::{self as migrate, MigrateTask};
 use crate::config::help;
 
 const VERSION: &str = concat!("agentwrit-broker ", env!("CARGO_PKG_VERSION"));
+const RESTORED_AT: &str = "--restored=";
+const NANOS_A_SECOND: i64 = 1_000_000_000;
 const SEE: &str = "see agentwrit-broker --help";
 const SEE_BACKUP: &str = "see agentwrit-broker backup --help";
 
@@ -76,7 +81,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
     let mut declared = Declared::default();
     for argument in arguments {
         match argument.to_str() {
-            Some("--restored") => declared.restored = true,
+            Some("--restored") => declared.restored = PutBack::BeforeThisStart,
+            Some(argument) if argument.starts_with(RESTORED_AT) => {
+                declared.restored = put_back(argument.strip_prefix(RESTORED_AT).unwrap_or_default())?;
+            }
             Some("--accept-clock") => declared.accept_clock = true,
             Some("--adopt-installation") => declared.adopt_installation = true,
             Some("--help" | "-h") => return Ok(Task::Say(help())),
@@ -85,6 +93,17 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         }
     }
     Ok(Task::Serve(declared))
+}
+
+/// The time at which the store was put back.
+fn put_back(text: &str) -> Result<PutBack, String> {
+    match parse_rfc3339(text) {
+        Some(moment) => Ok(PutBack::At(UnixSeconds::new(moment.get().div_euclid(NANOS_A_SECOND)))),
+        None => Err(format!(
+            "--restored={:?} must be the time at which the store was put back, such as --restored=2026-11-30T12:00:00Z: {SEE}",
+            excerpt(text)
+        )),
+    }
 }
 
 fn backup(arguments: impl Iterator<Item = OsString>) -> Result<Task, String> {
@@ -134,9 +153,18 @@ mod tests {
                 adopt_installation: false,
             }))
         };
-        assert_eq!(parsed(&[]), serve(false, false));
-        assert_eq!(parsed(&["--restored"]), serve(true, false));
-        assert_eq!(parsed(&["--accept-clock", "--restored"]), serve(true, true));
+        let now = PutBack::BeforeThisStart;
+        assert_eq!(parsed(&[]), serve(PutBack::No, false));
+        assert_eq!(parsed(&["--restored"]), serve(now, false));
+        assert_eq!(parsed(&["--accept-clock", "--restored"]), serve(now, true));
+        let at = PutBack::At(UnixSeconds::new(1_796_040_000));
+        for time in ["2026-11-30T12:00:00Z", "2026-11-30T13:00:00.9+01:00"] {
+            assert_eq!(parsed(&[&format!("--restored={time}")]), serve(at, false));
+        }
+        for wrong in ["--restored=", "--restored=yes", "--restored=2026-11-30"] {
+            let text = parsed(&[wrong]).unwrap_err();
+            assert!(text.contains("such as --restored=2026-11-30T12:00:00Z"), "{text}");
+        }
         assert_eq!(
             parsed(&["--adopt-installation"]),
             Ok(Task::Serve(Declared {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_logging::{Log, log_panics};
-use agentwrit_protocol::Clock;
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
+use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::WIRE_VERSION;
+use agentwrit_protocol::{Clock, Ttl, UnixSeconds};
 use agentwrit_server::raise_limit;
 use agentwrit_server::tls::Tls;
-use agentwrit_store::{Declared, StoreError, StoreLocation};
+use agentwrit_store::{Declared, PutBack, StoreError, StoreLocation};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::{self, BackupTask, Task};
@@ -29,6 +30,9 @@ use crate::system::BlockEntropy;
 
 /// How long threads that read files or compare secrets may go on after the end.
 const LAST_THREADS: Duration = Duration::from_secs(1);
+
+/// How far the clock may be ahead by which a person names a time.
+const CLOCKS_DIFFER: Ttl = Ttl::seconds(60);
 
 const NOTHING_RESTORED: &str =
     "--restored says that the store's file was put back from a copy, but AA_DB_PATH is empty: there is no file";
@@ -92,11 +96,26 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Why a time at which the store was put back can't be it. Until then every start would begin an epoch.
+fn is_ahead(declared: &Declared, now: UnixSeconds) -> Option<String> {
+    match declared.restored {
+        PutBack::At(time) if time > now + CLOCKS_DIFFER => Some(format!(
+            "--restored={} is later than now, {}: it must be the time at which the store was put back",
+            rfc3339_seconds(time),
+            rfc3339_seconds(now)
+        )),
+        _ => None,
+    }
+}
+
 fn serve(declared: Declared) -> ExitCode {
+    if let Some(failure) = is_ahead(&declared, SystemClock.unix_seconds()) {
+        return fatal(&[failure]);
+    }
     match Config::load(&environment) {
         Ok(config) if matches!(config.store, StorePlace::Embedded(StoreLocation::Memory)) => {
             let nothing = [
-                declared.restored.then_some(NOTHING_RESTORED),
+                declared.restored.is_said().then_some(NOTHING_RESTORED),
                 declared.adopt_installation.then_some(NOTHING_ADOPTED),
             ];
             let failures: Vec<String> = nothing.into_iter().flatten().map(str::to_owned).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::{Clock, StoreMark, UnixMillis};
+use agentwrit_protocol::{Clock, StoreMark, UnixMillis, UnixSeconds};
 use agentwrit_store::{DatabaseFailure, MetaKey, Remembered, Result, StoreError};
 use agentwrit_trail::{ChainHead, Finding, Rule};
 use deadpool_postgres::ClientWrapper;
@@ -200,6 +200,17 @@ pub(crate) async fn keep_mark(shared: &Arc<Shared>) {
     }
 }
 
+/// Whether a person says that the store was put back, and no epoch has begun since: of replicas that are told so together
+/// the first begins one.
+async fn is_declared(link: &mut Link<'_>, shared: &Shared) -> Result<bool> {
+    if !shared.restored.load(Ordering::SeqCst) {
+        return Ok(false);
+    }
+    let min_iat = facts::read(link, MetaKey::MinIat).await?;
+    let min_iat = min_iat.and_then(|text| text.parse().ok()).unwrap_or_default();
+    Ok(shared.put_back.is_news(UnixSeconds::new(min_iat)))
+}
+
 /// What makes the store a restored one: a person's word, or the file outside it.
 async fn finding(
     link: &mut Link<'_>,
@@ -207,7 +218,7 @@ async fn finding(
     view_seq: i64,
     shared: &Arc<Shared>,
 ) -> Result<Option<Finding>> {
-    let is_declared = shared.restored.load(Ordering::SeqCst);
+    let is_declared = is_declared(link, shared).await?;
     let reading = Arc::clone(shared);
     let read = tokio::task::spawn_blocking(move || reading.mark.read()).await;
     let remembered = match read.map_err(|_| StoreError::NotOpen)? {

@@ -8,10 +8,10 @@ use agentwrit_protocol::audit::{AuditEvent, ChainWalker, EventType};
 use agentwrit_protocol::clock::ManualClock;
 use agentwrit_protocol::{Clock, JudgingClock, SteeredClock, UnixSeconds};
 use agentwrit_store::testing::suite::{Bench, Opener};
-use agentwrit_store::testing::{HashSigner, gathered, surroundings};
+use agentwrit_store::testing::{HashSigner, START, gathered, surroundings};
 use agentwrit_store::{
-    Declared, EventDraft, EventFilter, Installation, MetaKey, Result, RevocationListener, RevocationLoad, Store,
-    StoreError, Surroundings, ViewChange,
+    Declared, EventDraft, EventFilter, Installation, MetaKey, PutBack, Result, RevocationListener, RevocationLoad,
+    Store, StoreError, Surroundings, ViewChange,
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_postgres::testing::proxy::{Lost, Proxy};
@@ -355,4 +355,31 @@ async fn a_replica_dates_by_the_clock_of_the_database() {
     let year = &events[0].timestamp[..4];
     assert_eq!(year, &database.sql("SELECT to_char(now(), 'YYYY')").unwrap());
     assert!(matches!(steered.skew(), Some((_, true))));
+}
+
+#[tokio::test]
+async fn replicas_that_are_told_of_a_restore_begin_one_epoch() {
+    let database = Database::new();
+    let before = Bench::open(&database).await;
+    audit(&before, "before").await.unwrap();
+    let old = before.store.epoch();
+    before.store.close().await.unwrap();
+    let declared = Declared {
+        restored: PutBack::At(UnixSeconds::new(START)),
+        ..Declared::default()
+    };
+    let open = || async {
+        let opened = database.open_as(surroundings().0, Installation::default(), declared);
+        opened.await.unwrap()
+    };
+    let (one, two) = tokio::join!(open(), open());
+    // With the same arguments, as a process that ends is started again.
+    let three = open().await;
+    assert_ne!(one.epoch(), old);
+    for other in [&two, &three] {
+        assert_eq!(other.epoch(), one.epoch());
+    }
+    let told = all(&three).await;
+    let told = told.iter().filter(|event| event.event_type == "store_restored");
+    assert_eq!(told.count(), 1);
 }

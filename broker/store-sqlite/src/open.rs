@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agentwrit_protocol::StoreMark;
 use agentwrit_protocol::file_names::beside;
+use agentwrit_protocol::{StoreMark, UnixSeconds};
 use agentwrit_store::{MetaKey, Remembered, Result, StoreError, StoreLocation};
 use agentwrit_trail::{ChainHead, Finding, Rule};
 use rusqlite::{Connection, OpenFlags};
@@ -169,7 +169,8 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     let mut connection = connect(kind)?;
     let claim = claim(&connection, shared)?;
     migrate(&connection)?;
-    if let (StoreLocation::File(path), false) = (kind, shared.restored.load(Ordering::SeqCst)) {
+    let is_declared = is_declared(&connection, shared)?;
+    if let (StoreLocation::File(path), false) = (kind, is_declared) {
         refuse_moved(&connection, path)?;
     }
     shared.judging.load(facts::high_water(&connection)?);
@@ -181,13 +182,13 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
     let known = facts::read(&connection, MetaKey::Epoch)?;
     let mut found = None;
     if let (Some(epoch), StoreLocation::File(_)) = (&known, kind) {
-        found = finding(&connection, &head.mark(epoch.clone()), shared)?;
+        found = finding(&connection, &head.mark(epoch.clone()), is_declared, shared)?;
     }
     let mut identity = read_or_begin_epoch(&mut connection, &mut head, shared, &claim, forgetful)?;
     probe(&mut connection)?;
     if matches!(kind, StoreLocation::File(_)) {
         if known.is_none() {
-            found = finding(&connection, &head.mark(identity.epoch.clone()), shared)?;
+            found = finding(&connection, &head.mark(identity.epoch.clone()), is_declared, shared)?;
         }
         if let Some(finding) = found {
             identity = begin_anew(&mut connection, &mut head, &identity, &finding, shared)?;
@@ -228,9 +229,22 @@ pub(crate) fn refuse_moved(connection: &Connection, path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a person says that the store was put back, and no epoch has begun since.
+fn is_declared(connection: &Connection, shared: &Shared) -> Result<bool> {
+    if !shared.restored.load(Ordering::SeqCst) {
+        return Ok(false);
+    }
+    let min_iat = facts::read(connection, MetaKey::MinIat)?.and_then(|text| text.parse().ok());
+    Ok(shared.put_back.is_news(UnixSeconds::new(min_iat.unwrap_or_default())))
+}
+
 /// What makes the store a restored one: a person's word, or the file outside it.
-fn finding(connection: &Connection, present: &StoreMark, shared: &Shared) -> Result<Option<Finding>> {
-    let is_declared = shared.restored.load(Ordering::SeqCst);
+fn finding(
+    connection: &Connection,
+    present: &StoreMark,
+    is_declared: bool,
+    shared: &Shared,
+) -> Result<Option<Finding>> {
     let remembered = match shared.mark.read() {
         // A person's word needs no mark.
         Err(StoreError::Mark { source, .. }) if is_declared => Remembered::Unreadable(source.to_string()),

@@ -48,7 +48,7 @@ pub use audit::{
 pub use backend::StoreBackend;
 pub use clock::TxClock;
 pub use command::{Command, Headroom, TakesAuthority, Tx, TxFuture};
-pub use declared::{Declared, Installation};
+pub use declared::{Declared, Installation, PutBack};
 pub use disk_space::DiskSpace;
 pub use error::{BoxError, DatabaseFailure, Result, StoreError};
 pub use handle::Store;

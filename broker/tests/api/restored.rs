@@ -8,7 +8,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agentwrit_protocol::StoreMark;
+use agentwrit_protocol::{Clock, StoreMark};
+use agentwrit_store::PutBack;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -239,7 +240,7 @@ async fn a_store_declared_restored_begins_a_new_epoch_once() {
     copy.put_back();
     early.put_back();
     setup.clock.advance(1);
-    setup.restored = true;
+    setup.restored = PutBack::BeforeThisStart;
     let harness = Harness::start(setup).await;
     assert!(!harness.stands(&token).await);
     let events = restorations(&harness).await;
@@ -247,9 +248,36 @@ async fn a_store_declared_restored_begins_a_new_epoch_once() {
     let detail = events[0]["detail"].as_str().unwrap();
     assert!(detail.starts_with("rule=declared by=--restored; "), "{detail}");
     let mut setup = harness.stop().await;
-    setup.restored = false;
+    setup.restored = PutBack::No;
     let harness = Harness::start(setup).await;
     assert_eq!(restorations(&harness).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_restore_with_its_time_begins_one_epoch() {
+    let harness = start().await;
+    let (_, token) = harness.agent(json!({})).await;
+    let mut setup = harness.stop().await;
+    setup.clock.advance(1);
+    setup.restored = PutBack::At(setup.clock.unix_seconds());
+    let harness = Harness::start(setup).await;
+    assert!(!harness.stands(&token).await);
+    let epoch = harness.state.store.epoch();
+    harness.clock.advance(3600);
+    let (_, token) = harness.agent(json!({})).await;
+    // The process ends, and its arguments are as they were.
+    let setup = harness.stop().await;
+    let harness = Harness::start(setup).await;
+    assert!(harness.stands(&token).await);
+    assert_eq!(
+        (harness.state.store.epoch(), restorations(&harness).await.len()),
+        (epoch, 1)
+    );
+    let mut setup = harness.stop().await;
+    setup.clock.advance(1);
+    setup.restored = PutBack::At(setup.clock.unix_seconds());
+    let harness = Harness::start(setup).await;
+    assert_eq!(restorations(&harness).await.len(), 2, "another restore");
 }
 
 #[tokio::test]
@@ -291,6 +319,17 @@ fn the_program_takes_a_persons_word_for_a_restore() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
         text.starts_with("FATAL: --restored says") && text.contains("AA_DB_PATH is empty"),
+        "{text}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let mut ahead = crate::PROGRAM.command(folder.path());
+    let ahead = ahead
+        .env("AA_ADMIN_SECRET", ADMIN_SECRET)
+        .arg("--restored=2200-01-01T00:00:00Z");
+    let output = ahead.output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.starts_with("FATAL: --restored=2200-01-01T00:00:00Z is later than now, 20"),
         "{text}"
     );
     assert_eq!(output.status.code(), Some(1));

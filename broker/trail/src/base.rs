@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_store::segment::Retention;
-use agentwrit_store::{Declared, Installation, Surroundings};
+use agentwrit_store::{Declared, Installation, PutBack, Surroundings};
 use tokio::sync::Notify;
 
 use crate::{FilterCache, MarkFile, SealedEvent, Terms};
@@ -44,6 +44,8 @@ pub struct Base {
     pub installation: Installation,
     /// Whether a person has said that the store was put back from a copy, and it has not been opened since.
     pub restored: AtomicBool,
+    /// What that person has said.
+    pub put_back: PutBack,
     /// Whether a person says that the store has moved to them; once.
     pub adopts: AtomicBool,
     /// Whether a person says that the wall clock is right; once.
@@ -71,7 +73,8 @@ impl Base {
             retention: opening.retention.clone(),
             sealed: Notify::new(),
             installation: opening.installation.clone(),
-            restored: AtomicBool::new(opening.declared.restored),
+            put_back: opening.declared.restored,
+            restored: AtomicBool::new(opening.declared.restored.is_said()),
             adopts: AtomicBool::new(opening.declared.adopt_installation),
             accept_clock: AtomicBool::new(opening.declared.accept_clock),
             first: AtomicBool::new(opening.key_is_new),

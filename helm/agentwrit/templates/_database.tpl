@@ -27,6 +27,9 @@
 {{- if and $secretCA $configMapCA -}}
 {{- fail (printf "broker.database.ca names both Secret %q and ConfigMap %q: leave one of existingSecret and existingConfigMap empty" $secretCA $configMapCA) -}}
 {{- end -}}
+{{- if and (include "agentwrit.hasDatabase" .) (eq (toString .Values.broker.restored) "true") -}}
+{{- fail "broker.restored is true, and each broker that starts on the database would begin an epoch: set it to the time at which the copy was put back, such as 2026-11-30T12:00:00Z" -}}
+{{- end -}}
 {{- if $database.host -}}
 {{- include "agentwrit.checkDatabaseHost" $database -}}
 {{- else -}}

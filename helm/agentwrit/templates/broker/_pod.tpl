@@ -34,7 +34,11 @@ spec:
     - name: broker
       image: {{ include "agentwrit.image" (dict "root" . "component" "broker") | quote }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
-      {{- with concat (ternary (list "--restored") list .Values.broker.restored) (ternary (list "--accept-clock") list .Values.broker.acceptClock) (ternary (list "--adopt-installation") list .Values.broker.adoptInstallation) }}
+      {{- $restored := list }}
+      {{- if kindIs "string" .Values.broker.restored }}{{ $restored = list (printf "--restored=%s" .Values.broker.restored) }}
+      {{- else if .Values.broker.restored }}{{ $restored = list "--restored" }}
+      {{- end }}
+      {{- with concat $restored (ternary (list "--accept-clock") list .Values.broker.acceptClock) (ternary (list "--adopt-installation") list .Values.broker.adoptInstallation) }}
       args: {{ toJson . }}
       {{- end }}
       securityContext:

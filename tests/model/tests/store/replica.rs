@@ -9,8 +9,8 @@ use agentwrit_protocol::session::{RevocationView, TokenState};
 use agentwrit_protocol::status_list::Bounds;
 use agentwrit_protocol::{JudgingClock, UnixSeconds};
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::testing::{Recorder, surroundings};
-use agentwrit_store::{Command, Result, RevocationListener, Store, ViewChange};
+use agentwrit_store::testing::{Recorder, gathered, surroundings};
+use agentwrit_store::{Command, Result, RevocationListener, RevocationLoad, Store, ViewChange};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -33,8 +33,8 @@ pub(crate) fn runtime() -> Runtime {
 struct Eyes(Mutex<RevocationView>);
 
 impl RevocationListener for Eyes {
-    fn loaded(&self, min_iat: UnixSeconds, changes: Vec<ViewChange>) {
-        *self.0.lock() = RevocationView::loaded(min_iat, changes);
+    fn load(&self, min_iat: UnixSeconds) -> Box<dyn RevocationLoad + '_> {
+        gathered(move |changes| *self.0.lock() = RevocationView::loaded(min_iat, changes))
     }
 
     fn changed(&self, changes: Vec<ViewChange>) {
