@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::Operation;
 use super::identity::identity_of;
-use super::open::{Opened, lacks_room, open, probe};
+use super::open::{Held, Opened, lacks_room, open, probe};
 use super::restored::{begin_anew, begin_by_person, judge};
 use super::revocation_changes::load_revocations;
 use super::shared::Shared;
@@ -27,6 +27,7 @@ const BATCH: usize = 256;
 pub(crate) struct Committer {
     kind: StoreLocation,
     opened: Option<Opened>,
+    held: Held,
     queue: mpsc::Receiver<Message>,
     shared: Arc<Shared>,
     outage: Outage,
@@ -35,7 +36,7 @@ pub(crate) struct Committer {
 impl Committer {
     pub(crate) fn new(
         kind: StoreLocation,
-        opened: Option<Opened>,
+        (opened, held): (Option<Opened>, Held),
         queue: mpsc::Receiver<Message>,
         shared: Arc<Shared>,
     ) -> Self {
@@ -47,6 +48,7 @@ impl Committer {
         Self {
             kind,
             opened,
+            held,
             queue,
             shared,
             outage,
@@ -308,7 +310,7 @@ impl Committer {
     }
 
     fn reopen(&mut self) {
-        match open(&self.kind, &self.shared) {
+        match open(&self.kind, &self.shared, &mut self.held) {
             Ok(opened) => {
                 let failures = self.outage.over();
                 tracing::info!(target: "STORE", component = "InitDB", failures, "store open again");
@@ -357,6 +359,8 @@ impl Committer {
             Some(opened) => opened.connection.close().map_err(|(_, error)| error).during("close"),
             None => Ok(()),
         };
+        // Before the answer: whoever has it may open the store.
+        self.held = Held::default();
         if done.send(closed).is_err() {
             tracing::trace!(target: "STORE", component = "Close", "nobody waits for the close");
         }

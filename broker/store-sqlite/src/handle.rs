@@ -13,7 +13,7 @@ use agentwrit_store::{
 use async_trait::async_trait;
 
 use super::committer::Committer;
-use super::open::Opened;
+use super::open::{Held, Opened};
 use super::options::OpenOptions;
 use super::readers::Readers;
 use super::shared::Shared;
@@ -39,8 +39,9 @@ impl SqliteStore {
     pub async fn open(options: OpenOptions, surroundings: Surroundings) -> Result<Self> {
         let shared = Arc::new(Shared::new(&options, surroundings));
         let OpenOptions { location, required, .. } = options;
-        match opened(&location, &shared).await {
-            Ok(opened) => Self::start(location, Some(opened), shared, None),
+        let (held, opening) = opened(&location, &shared).await;
+        match opening {
+            Ok(opened) => Self::start(location, (Some(opened), held), shared, None),
             // None mends itself, and memory would hide it.
             Err(
                 error @ (StoreError::Locked { .. } | StoreError::OtherInstallation { .. } | StoreError::Moved { .. }),
@@ -51,11 +52,14 @@ impl SqliteStore {
                 tracing::error!(target: "STORE", component = "InitDB", error = %error, required, "store can't be opened");
                 shared.status.failed(&error);
                 if required {
-                    return Self::start(location, None, shared, None);
+                    return Self::start(location, (None, held), shared, None);
                 }
-                let memory = opened(&StoreLocation::Memory, &shared).await?;
+                // The note that it leaves says that there was a broker.
+                drop(held);
+                let (held, memory) = opened(&StoreLocation::Memory, &shared).await;
+                let memory = memory?;
                 note_memory_run(&shared);
-                Self::start(StoreLocation::Memory, Some(memory), shared, Some(error.kind()))
+                Self::start(StoreLocation::Memory, (Some(memory), held), shared, Some(error.kind()))
             }
         }
     }
@@ -63,7 +67,7 @@ impl SqliteStore {
     /// Starts the committer; `fallback` says why a store in memory stands in for the configured one.
     fn start(
         location: StoreLocation,
-        opened: Option<Opened>,
+        opened: (Option<Opened>, Held),
         shared: Arc<Shared>,
         fallback: Option<&'static str>,
     ) -> Result<Self> {

@@ -201,7 +201,7 @@ mod tests {
     use agentwrit_store::testing::surroundings;
 
     use super::*;
-    use crate::open::{Opened, open};
+    use crate::open::{Held, Opened, open};
     use crate::options::OpenOptions;
 
     /// A store in memory with two indexes.
@@ -213,7 +213,10 @@ mod tests {
             lists: 1,
         };
         let shared = Shared::new(&OpenOptions::in_memory(), around);
-        (open(&StoreLocation::Memory, &shared).unwrap(), shared)
+        (
+            open(&StoreLocation::Memory, &shared, &mut Held::default()).unwrap(),
+            shared,
+        )
     }
 
     #[test]

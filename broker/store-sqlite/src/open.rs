@@ -1,8 +1,8 @@
 //! Opening: lock file, connection, schema, identity of the store, chain, revocation view.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,6 +37,7 @@ const CACHED_STATEMENTS: usize = 256;
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 const OPEN: &str = "open";
 const OWNER_ONLY: u32 = 0o600;
+const LOCK: &str = ".lock";
 
 /// An open store.
 pub(crate) struct Opened {
@@ -46,12 +47,39 @@ pub(crate) struct Opened {
     pub(crate) indexes: Indexes,
     /// When the high-water mark was last kept, monotonic.
     pub(crate) mark_kept: Option<Duration>,
-    _lock: Option<StoreLock>,
 }
 
 /// The lock on `<path>.lock`, held while the value lives.
 pub(crate) struct StoreLock {
     file: File,
+}
+
+impl StoreLock {
+    /// Whether its file is still the one of this name.
+    fn is_at(&self, name: &Path) -> bool {
+        let of = |found: std::io::Result<Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+        let held = of(self.file.metadata());
+        held.is_some() && held == of(std::fs::metadata(name))
+    }
+}
+
+/// The lock of a store, kept from its first opening on. Also while a store can't be opened it has its broker, which takes it
+/// again as soon as it can: nobody else may write into it meanwhile, or move it.
+#[derive(Default)]
+pub(crate) struct Held {
+    lock: Option<StoreLock>,
+}
+
+impl Held {
+    /// Takes the lock, unless it is held. One whose file is gone excludes nobody.
+    fn take(&mut self, path: &Path) -> Result<()> {
+        let name = beside(path, LOCK);
+        if !self.lock.as_ref().is_some_and(|held| held.is_at(&name)) {
+            self.lock = None;
+            self.lock = Some(lock(path)?);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for StoreLock {
@@ -64,7 +92,7 @@ impl Drop for StoreLock {
 
 /// Takes the lock file of a store, so that no two brokers write one chain.
 pub(crate) fn lock(path: &Path) -> Result<StoreLock> {
-    let name = beside(path, ".lock");
+    let name = beside(path, LOCK);
     let path = name.display().to_string();
     let file = File::options()
         .create(true)
@@ -141,31 +169,27 @@ pub(super) fn note_reusable(connection: &Connection, shared: &Shared) -> Result<
 
 /// Opens the store and loads the view from it; on a full disk with room from the reserve, as long as there is any: until
 /// the store is open nothing can be revoked.
-pub(crate) fn open(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
+pub(crate) fn open(kind: &StoreLocation, shared: &Shared, holding: &mut Held) -> Result<Opened> {
     if let Some(path) = kind.path() {
         shared.status.space.learn(path);
     }
     loop {
-        match open_once(kind, shared) {
+        match open_once(kind, shared, holding) {
             Err(error) if lacks_room(kind, &error) && shared.status.space.give_up() => {}
             other => return other,
         }
     }
 }
 
-fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
-    let lock = match kind {
-        StoreLocation::File(path) => {
-            let lock = lock(path)?;
-            if shared.status.openings.load(Ordering::SeqCst) == 0 && stale_wal::remove(path)? {
-                tracing::warn!(target: "STORE", component = "Restore",
-                    "the store was put back from a copy, and the WAL beside it was of another: it is removed");
-            }
-            create(path)?;
-            Some(lock)
+fn open_once(kind: &StoreLocation, shared: &Shared, holding: &mut Held) -> Result<Opened> {
+    if let StoreLocation::File(path) = kind {
+        holding.take(path)?;
+        if shared.status.openings.load(Ordering::SeqCst) == 0 && stale_wal::remove(path)? {
+            tracing::warn!(target: "STORE", component = "Restore",
+                "the store was put back from a copy, and the WAL beside it was of another: it is removed");
         }
-        StoreLocation::Memory => None,
-    };
+        create(path)?;
+    }
     let mut connection = connect(kind)?;
     let claim = claim(&connection, shared)?;
     migrate(&connection)?;
@@ -214,7 +238,6 @@ fn open_once(kind: &StoreLocation, shared: &Shared) -> Result<Opened> {
         head,
         indexes,
         mark_kept: None,
-        _lock: lock,
     })
 }
 
@@ -274,8 +297,6 @@ pub(super) fn probe(connection: &mut Connection) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -293,6 +314,21 @@ mod tests {
         assert_eq!(held(), 1, "the reader's");
         create(&path).unwrap();
         assert_eq!(held(), 1, "the reader's");
+    }
+
+    #[test]
+    fn a_lock_whose_file_is_gone_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.db");
+        let mut held = Held::default();
+        held.take(&path).unwrap();
+        held.take(&path).unwrap();
+        assert!(matches!(Held::default().take(&path), Err(StoreError::Locked { .. })));
+        std::fs::remove_file(beside(&path, LOCK)).unwrap();
+        held.take(&path).unwrap();
+        assert!(matches!(lock(&path), Err(StoreError::Locked { .. })));
+        drop(held);
+        assert!(lock(&path).is_ok());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use agentwrit_store::{Result, StoreError, StoreLocation};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::open::{Opened, open};
+use super::open::{Held, Opened, open};
 use super::shared::Shared;
 
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
@@ -30,12 +30,17 @@ pub(super) fn note_memory_run(shared: &Shared) {
     }
 }
 
-/// Opens a store on a thread that may block.
-pub(super) async fn opened(kind: &StoreLocation, shared: &Arc<Shared>) -> Result<Opened> {
+/// Opens a store on a thread that may block; its lock is held also when it can't be opened.
+pub(super) async fn opened(kind: &StoreLocation, shared: &Arc<Shared>) -> (Held, Result<Opened>) {
     let (kind, shared) = (kind.clone(), Arc::clone(shared));
-    tokio::task::spawn_blocking(move || open(&kind, &shared))
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut held = Held::default();
+        let opened = open(&kind, &shared, &mut held);
+        (held, opened)
+    });
+    opening
         .await
-        .map_err(|_| StoreError::NotOpen)?
+        .unwrap_or_else(|_| (Held::default(), Err(StoreError::NotOpen)))
 }
 
 /// Reminds the committer of a store that isn't open, looks at the disk and brings the mark up to date, until there is

@@ -9,6 +9,7 @@ use agentwrit_store::{Command, EventFilter, Store, TakesAuthority, Tx};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::moving::Departing;
 
 async fn in_memory() -> Store {
     Store::new(
@@ -135,4 +136,33 @@ async fn a_store_that_hangs_is_given_up_after_ten_seconds() {
     assert!(stuck.is_ok() && late.is_ok());
     let again = store.close().await.unwrap_err();
     assert!(matches!(again, StoreError::NotClosed { waiting: 0 }), "{again}");
+}
+
+#[tokio::test]
+async fn a_store_that_cant_be_opened_keeps_its_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.db");
+    std::fs::write(&path, "no store at all".repeat(100)).unwrap();
+    let options = OpenOptions {
+        location: StoreLocation::File(path.clone()),
+        required: true,
+        mark: folder.path().join("mark"),
+        ..OpenOptions::in_memory()
+    };
+    let store = Store::new(SqliteStore::open(options, surroundings().0).await.unwrap());
+    let is_held = || {
+        // As `migrate` does, which must not move what a broker may write to the next second.
+        let moved = Departing::open(&path, &folder.path().join("signing.key"));
+        moved
+            .err()
+            .is_some_and(|error| error.to_string().contains("is held by a broker"))
+    };
+    assert!(!store.connected() && is_held());
+    std::fs::remove_file(&path).unwrap();
+    while !store.connected() {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_held());
+    store.close().await.unwrap();
+    assert!(!is_held());
 }
