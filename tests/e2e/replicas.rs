@@ -1,7 +1,9 @@
 //! Two brokers on a PostgreSQL: what pods have goes on while one of them is torn away, and nobody can tell which answers.
 
+use agentwrit_protocol::audit::AuditEvent;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::inject;
+use agentwrit_tests::documents::blocks_of;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -10,7 +12,7 @@ use crate::support::broker::Broker;
 use crate::support::cluster::{self, SYSTEM, alone, kubectl, rolled_out};
 use crate::support::database::Database;
 use crate::support::node;
-use crate::support::pod::{PodSpec, app, is_ready, sidecar};
+use crate::support::pod::{POD_START, PodSpec, app, is_ready, sidecar};
 use crate::support::shop::Shop;
 use crate::support::terminal::Terminal;
 use crate::support::wait::{eventually, seconds};
@@ -105,15 +107,30 @@ async fn assert_chain_verifies(broker: &Broker) {
 
 #[tokio::test]
 async fn a_pods_story_goes_on_while_replicas_are_torn_away() {
+    let blocks = blocks_of(file!()).unwrap();
+    let [move_store] = &blocks[..] else {
+        panic!("one block is run here, not {}", blocks.len());
+    };
     let _installation = alone().await;
     let client = cluster::client().await;
-    let database = Database::start(client.clone());
-    database.enter().await;
-    assert_moved(&database.password);
-
-    // It gets a token, and uses it.
     let shop = Shop::open("replicas").await;
     shop.orders_service();
+    let uid_before = shop.running_pod(&PodSpec::reader("before")).await;
+    let trail_before = Broker::open(&client).await.unwrap().trail(&uid_before).await;
+    assert!(!trail_before.is_empty());
+    let database = Database::start(client.clone());
+    database.enter(move_store).await;
+    assert_moved(&database.password);
+    // What was before the move has come along, event by event.
+    let [first, _] = two_replicas(&client).await;
+    let trail = first.broker.trail(&uid_before).await;
+    let hashes = |trail: &[AuditEvent]| trail.iter().map(|event| event.hash.clone()).collect::<Vec<_>>();
+    let known = hashes(&trail_before);
+    assert_eq!(hashes(&trail).get(..known.len()), Some(&known[..]));
+    // Its token has expired meanwhile, and its sidecar asks less often by now.
+    shop.pod_ready("before", POD_START * 3).await;
+
+    // Another pod gets a token, and uses it.
     let spec = PodSpec::reader("reader").annotation(inject::ANNOTATION_TTL_SECONDS, "20");
     let uid = shop.running_pod(&spec).await;
     shop.log_line("reader", "app", &["GET /orders -> 200"], seconds(20))

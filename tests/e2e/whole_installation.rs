@@ -104,6 +104,9 @@ async fn the_commands_for_the_whole_installation_work() {
     steps.next("docs/values.md", "broker.logLevel=trace").await;
     steps.next("docs/operate.md", "delete pod agentwrit-broker-0").await;
     steps.next("docs/operate.md", "broker.acceptClock=true").await;
+    both_rolled_out();
+    steps.next("docs/backup.md", "cronjob/agentwrit-backup").await;
+    steps.next("docs/backup.md", "exec agentwrit-broker-0").await;
     steps.next("docs/backup.md", "broker.restored=").await;
     both_rolled_out();
     let restored = events_of("store_restored").await;

@@ -1,14 +1,14 @@
 //! A PostgreSQL in the cluster, and the release moved to it and back.
 
-use std::path::Path;
-
 use agentwrit_controller::MARK_ANNOTATION;
 use agentwrit_protocol::StoreMark;
 use agentwrit_testkit::Authority;
+use agentwrit_tests::documents::Block;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 
 use crate::support::cluster::{REPO, SYSTEM, kubectl, run, script};
+use crate::support::reader::Reader;
 use crate::support::wait::{eventually, seconds};
 
 const NAMESPACE: &str = "agentwrit-postgres";
@@ -17,6 +17,8 @@ const HOST: &str = "postgres.agentwrit-postgres.svc";
 const SECRET: &str = "agentwrit-database";
 const SERVER_SECRET: &str = "postgres-tls";
 const CA: &str = "agentwrit-database-ca";
+/// Moves the store of the broker.
+const JOB: &str = "examples/migrate/job.yaml";
 
 /// A new server with a password and certificates of its own; the release is on it until [`Database::leave`].
 pub(crate) struct Database {
@@ -69,22 +71,39 @@ impl Database {
         create(SYSTEM, &["configmap", CA, &ca]);
     }
 
-    /// Moves the release to the database, as `helm upgrade` does, and waits until the controller knows the new store.
-    pub(crate) async fn enter(&self) {
-        let values = format!("{REPO}/tests/e2e/postgres/values.yaml");
-        assert!(Path::new(&values).is_file());
-        self.moved_by(&["--values", &values]).await;
-    }
-
-    /// Moves the release back to its volume.
-    pub(crate) async fn leave(self) {
-        self.moved_by(&[]).await;
-    }
-
-    /// Another store means another epoch, which the controller sees within seconds: then tokens stand.
-    async fn moved_by(&self, arguments: &[&str]) {
+    /// Moves the release and what its store holds to the database by the commands of docs/postgres.md, as a reader types them
+    /// who has put the names of this database in. The store stays the same: so does its epoch.
+    pub(crate) async fn enter(&self, block: &Block) {
         let before = self.epoch().await;
-        script("install.sh", arguments);
+        assert!(before.is_some(), "the controller knows the store");
+        let mut reader = Reader::new();
+        let folder = reader.terminal.folder().to_owned();
+        std::fs::copy(
+            format!("{REPO}/tests/e2e/postgres/values.yaml"),
+            folder.join("database.yaml"),
+        )
+        .unwrap();
+        let mut job = std::fs::read_to_string(format!("{REPO}/{JOB}")).unwrap();
+        for (theirs, ours) in [
+            ("postgres.data.svc", HOST),
+            ("{name: database-ca}", &format!("{{name: {CA}}}")),
+        ] {
+            assert_eq!(job.matches(theirs).count(), 1, "{JOB}: {theirs}");
+            job = job.replace(theirs, ours);
+        }
+        // The examples are those of the checkout, which are left as they are.
+        std::fs::remove_file(folder.join("examples")).unwrap();
+        std::fs::create_dir_all(folder.join(JOB).parent().unwrap()).unwrap();
+        std::fs::write(folder.join(JOB), job).unwrap();
+        reader.runs(block).await.unwrap();
+        assert_eq!(self.epoch().await, before, "it is the same store");
+    }
+
+    /// Moves the release back to its volume. The store there is the one of before the move, which counts as put back from a copy:
+    /// another epoch, which the controller sees within seconds. Then tokens stand.
+    pub(crate) async fn leave(self) {
+        let before = self.epoch().await;
+        script("install.sh", &["--set", &put_back_now()]);
         eventually(
             "the controller knows the other store",
             seconds(60),
@@ -111,10 +130,16 @@ impl Drop for Database {
             let workload = ["--namespace", NAMESPACE, "logs", "statefulset/postgres", "--tail=40"];
             eprintln!("--- postgres\n{}", kubectl(&workload).unwrap_or_else(|error| error));
             // The other tests have their installation; a second panic would end the process.
-            let _ = run(&format!("{REPO}/scripts/install.sh"), &[]);
+            let _ = run(&format!("{REPO}/scripts/install.sh"), &["--set", &put_back_now()]);
         }
         remove();
     }
+}
+
+/// What the broker is told of a store that was moved away and is used again.
+fn put_back_now() -> String {
+    let now = String::from_utf8(run("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]).unwrap().stdout).unwrap();
+    format!("broker.restored={}", now.trim())
 }
 
 fn apply(file: &str) {
@@ -126,7 +151,12 @@ fn create(namespace: &str, arguments: &[&str]) {
 }
 
 fn remove() {
-    for object in [format!("secret/{SECRET}"), format!("configmap/{CA}")] {
+    // The Job stays for a week otherwise, and the next run would find it done.
+    for object in [
+        format!("secret/{SECRET}"),
+        format!("configmap/{CA}"),
+        "job/agentwrit-migrate".to_owned(),
+    ] {
         let _ = kubectl(&["--namespace", SYSTEM, "delete", &object, "--ignore-not-found"]);
     }
     let _ = kubectl(&["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s"]);
