@@ -59,7 +59,7 @@ pub use maintenance::{Maintenance, SweepTask};
 pub use meta::{Meta, MetaKey};
 pub use nonce::Nonces;
 pub use outage::Outage;
-pub use pods::{Holdings, KnownPod, PodGroups, PodSelector};
+pub use pods::{HeldByPod, Holdings, KnownPod, PodGroups, PodSelector};
 pub use policy::{PodStanding, Policies};
 pub use remembered::{Compared, Remembered};
 pub use revocation::{Revocation, RevocationLevel, Revocations};

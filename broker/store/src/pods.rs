@@ -6,7 +6,7 @@ use agentwrit_protocol::k8s::{LivePod, orch_id};
 use agentwrit_protocol::{OrchId, PodUid, UnixMillis};
 use async_trait::async_trait;
 
-use super::{Attested, Result};
+use super::{Attested, Result, Session};
 
 /// Which pods, by a name that people have for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +138,19 @@ pub struct Holdings {
     pub launch_tokens: i64,
 }
 
+/// What a pod holds, in rows.
+#[derive(Debug, Clone)]
+pub struct HeldByPod {
+    /// Which.
+    pub pod: PodUid,
+    /// Its sessions that may have tokens that have not expired, ended ones included.
+    pub sessions: Vec<Session>,
+    /// Its last session, in case there is none among those.
+    pub last: Option<Session>,
+    /// Delegations to its agents whose tokens are still valid.
+    pub delegations: Vec<Session>,
+}
+
 /// Repository of pods, many at a time.
 #[async_trait]
 pub trait PodGroups {
@@ -150,4 +163,8 @@ pub trait PodGroups {
     async fn holdings(&mut self) -> Result<Holdings>;
     /// Quarantines pods as [`super::Policies::quarantine_pod`] does one; those that were not before.
     async fn quarantine_pods(&mut self, pods: &[PodUid], by: &str, until: UnixMillis) -> Result<Vec<PodUid>>;
+    /// What those of these pods hold that have not ended, in their order.
+    async fn held_by_pods(&mut self, pods: &[PodUid]) -> Result<Vec<HeldByPod>>;
+    /// Ends sessions as revoked as [`super::Sessions::end_session`] does one; whether it has ended each.
+    async fn revoke_sessions(&mut self, sessions: &[&Session]) -> Result<Vec<bool>>;
 }

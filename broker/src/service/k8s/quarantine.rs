@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::session::{PodBehind, has_uid_form, pod_of_agent};
 use agentwrit_protocol::{PodUid, TaskId, UnixMillis};
-use agentwrit_store::{EndReason, EventDraft, Result, Revocation, RevocationLevel, Session, Tx};
+use agentwrit_store::{EndReason, EventDraft, HeldByPod, Result, Revocation, RevocationLevel, Session, Tx};
 
 use crate::service::actor::Actor;
 use crate::service::session::lineage::root;
@@ -65,11 +65,22 @@ pub(crate) fn unseen_until(tx: &dyn Tx) -> UnixMillis {
 /// Quarantines a pod and ends all its sessions, and what was delegated to it; how many of them stood.
 pub(crate) async fn quarantine(tx: &mut dyn Tx, pod_uid: &PodUid, actor: &Actor) -> Result<i64> {
     let until = unseen_until(tx);
-    let is_new = tx.quarantine_pod(pod_uid, &actor.subject, until).await?;
-    Ok(end_quarantined(tx, pod_uid, is_new, actor).await?.ended)
+    let target = Target {
+        uid: pod_uid.clone(),
+        is_new: tx.quarantine_pod(pod_uid, &actor.subject, until).await?,
+    };
+    Ok(end_quarantined(tx, &[target], actor).await?.ended)
 }
 
-/// What the end of a quarantined pod's sessions came to.
+/// A quarantined pod whose sessions are to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) uid: PodUid,
+    /// It was not quarantined before.
+    pub(crate) is_new: bool,
+}
+
+/// What the end of quarantined pods' sessions came to.
 pub(crate) struct Ends {
     /// Sessions and delegations that ended by it.
     pub(crate) ended: i64,
@@ -77,59 +88,71 @@ pub(crate) struct Ends {
     pub(crate) looked_at: usize,
 }
 
-/// Ends all sessions of a quarantined pod, and what was delegated to it; `is_new` when the quarantine is.
-pub(crate) async fn end_quarantined(tx: &mut dyn Tx, pod_uid: &PodUid, is_new: bool, actor: &Actor) -> Result<Ends> {
-    let now = tx.times().judged;
-    let attributed = |event: EventDraft| actor.attributed(event.pod_uid(pod_uid));
-    let sessions = tx.unexpired_sessions_by_pod(pod_uid).await?;
-    if is_new {
-        let last = match sessions.iter().max_by_key(|session| session.created_at) {
-            Some(last) => Some(last.clone()),
-            None => tx.last_session_of_pod(pod_uid).await?,
-        };
-        let detail = format!(
-            "{} is quarantined until it is replaced or released",
-            pod_name(last.as_ref(), pod_uid)
-        );
-        let event = EventDraft::success(EventType::PodQuarantined, detail);
-        tx.audit(attributed(match &last {
-            Some(session) => event.of_session(session),
-            None => event.task(&TaskId::from(pod_uid)),
-        }));
-    }
-    let mut ended: i64 = 0;
-    let mut looked_at = sessions.len();
-    for session in sessions {
-        if tx.end_session(&session, EndReason::Revoked, now).await? {
-            ended = ended.saturating_add(1);
-            let detail = format!(
-                "revoked with {}, which is quarantined",
-                pod_name(Some(&session), pod_uid)
-            );
-            let event = EventDraft::success(EventType::TokenRevoked, detail);
-            tx.audit(attributed(event.of_session(&session)));
-        } else if session.end_reason != Some(EndReason::Revoked) {
-            // It ended for another reason before: from now on its tokens are refused as revoked.
-            tx.add_revocation(&Revocation {
-                level: RevocationLevel::Agent,
-                target: session.agent_id.clone(),
-                until: Some(session.last_exp.end()),
-            })
-            .await?;
+/// Ends all sessions of quarantined pods that have not ended, and what was delegated to them.
+pub(crate) async fn end_quarantined(tx: &mut dyn Tx, targets: &[Target], actor: &Actor) -> Result<Ends> {
+    let uids: Vec<PodUid> = targets.iter().map(|target| target.uid.clone()).collect();
+    let held = tx.held_by_pods(&uids).await?;
+    let all: Vec<&Session> = held
+        .iter()
+        .flat_map(|held| held.sessions.iter().chain(&held.delegations))
+        .collect();
+    let revoked = tx.revoke_sessions(&all).await?;
+    let mut ends = Ends {
+        ended: 0,
+        looked_at: all.len(),
+    };
+    let mut revoked = revoked.into_iter();
+    for held in &held {
+        let pod_uid = &held.pod;
+        let attributed = |event: EventDraft| actor.attributed(event.pod_uid(pod_uid));
+        if targets.iter().any(|target| target.is_new && target.uid == *pod_uid) {
+            tx.audit(attributed(quarantined(held)));
+        }
+        for session in &held.sessions {
+            if revoked.next() == Some(true) {
+                ends.ended = ends.ended.saturating_add(1);
+                let detail = format!(
+                    "revoked with {}, which is quarantined",
+                    pod_name(Some(session), pod_uid)
+                );
+                let event = EventDraft::success(EventType::TokenRevoked, detail);
+                tx.audit(attributed(event.of_session(session)));
+            } else if session.end_reason != Some(EndReason::Revoked) {
+                // It ended for another reason before: from now on its tokens are refused as revoked.
+                tx.add_revocation(&Revocation {
+                    level: RevocationLevel::Agent,
+                    target: session.agent_id.clone(),
+                    until: Some(session.last_exp.end()),
+                })
+                .await?;
+            }
+        }
+        for delegation in &held.delegations {
+            if revoked.next() == Some(true) {
+                ends.ended = ends.ended.saturating_add(1);
+                let detail = format!("delegation revoked with its holder, pod {pod_uid}, which is quarantined");
+                let event = EventDraft::success(EventType::TokenRevoked, detail).of_session(delegation);
+                let event = event.within_session(&root(tx, delegation).await?);
+                tx.audit(actor.attributed(event));
+            }
         }
     }
-    let delegations = tx.standing_delegations_to_pod(pod_uid).await?;
-    looked_at = looked_at.saturating_add(delegations.len());
-    for held in delegations {
-        if tx.end_session(&held, EndReason::Revoked, now).await? {
-            ended = ended.saturating_add(1);
-            let detail = format!("delegation revoked with its holder, pod {pod_uid}, which is quarantined");
-            let event = EventDraft::success(EventType::TokenRevoked, detail).of_session(&held);
-            let event = event.within_session(&root(tx, &held).await?);
-            tx.audit(actor.attributed(event));
-        }
+    Ok(ends)
+}
+
+/// The event of a quarantine.
+fn quarantined(held: &HeldByPod) -> EventDraft {
+    let last = held.sessions.iter().max_by_key(|session| session.created_at);
+    let last = last.or(held.last.as_ref());
+    let detail = format!(
+        "{} is quarantined until it is replaced or released",
+        pod_name(last, &held.pod)
+    );
+    let event = EventDraft::success(EventType::PodQuarantined, detail);
+    match last {
+        Some(session) => event.of_session(session),
+        None => event.task(&TaskId::from(&held.pod)),
     }
-    Ok(Ends { ended, looked_at })
 }
 
 fn pod_name(session: Option<&Session>, pod_uid: &PodUid) -> String {

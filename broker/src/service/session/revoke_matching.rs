@@ -15,14 +15,17 @@ use async_trait::async_trait;
 use prometheus::IntCounterVec;
 
 use crate::service::actor::Actor;
-use crate::service::k8s::quarantine::{Reach, end_quarantined, unseen_until};
+use crate::service::k8s::quarantine::{Reach, Target, end_quarantined, unseen_until};
 
 /// Longest name of a node, a `ServiceAccount` or a custom resource, bytes.
 const LONGEST_NAME: usize = 253;
-/// Pods whose sessions end in one commit, and sessions about after which it ends: others wait for it, on a database a few
-/// round trips a pod. All pods are quarantined in the first commit, however many they are.
+/// Pods whose sessions end in one commit, and sessions about after which it ends: others wait for it. All pods are quarantined
+/// in the first commit, however many they are.
 const PODS_AT_ONCE: usize = 1000;
 const SESSIONS_AT_ONCE: usize = 4000;
+/// Pods that a store is asked about at once: a database takes a few round trips for them. Few, since all that they hold is in
+/// memory then, of a pod that launches all the time for a day some 3,000 sessions.
+const PODS_A_QUESTION: usize = 20;
 
 /// Why nothing is revoked.
 #[derive(Debug, thiserror::Error)]
@@ -265,27 +268,16 @@ async fn strike_pods(store: Store, selector: PodSelector, actor: Actor) -> Resul
     })
 }
 
-/// A quarantined pod whose sessions are to end.
-#[derive(Debug, Clone)]
-struct Target {
-    uid: PodUid,
-    /// It was not quarantined before.
-    is_new: bool,
-}
-
 /// Ends what these hold, as far as one commit goes: how many sessions, and of how many of the pods.
 async fn end(tx: &mut dyn Tx, targets: &[Target], actor: &Actor) -> StoreResult<(i64, usize)> {
     let (mut ended, mut looked_at, mut done) = (0_i64, 0_usize, 0_usize);
-    for target in targets.iter().take(PODS_AT_ONCE) {
+    for some in targets.get(..PODS_AT_ONCE).unwrap_or(targets).chunks(PODS_A_QUESTION) {
         if looked_at >= SESSIONS_AT_ONCE {
             break;
         }
-        done = done.saturating_add(1);
-        // Since the first commit it may have gone, and all that it held with it.
-        if tx.pod_has_tombstone(&target.uid).await? {
-            continue;
-        }
-        let ends = end_quarantined(tx, &target.uid, target.is_new, actor).await?;
+        done = done.saturating_add(some.len());
+        // Those that have gone since the first commit have lost all that they held.
+        let ends = end_quarantined(tx, some, actor).await?;
         ended = ended.saturating_add(ends.ended);
         looked_at = looked_at.saturating_add(ends.looked_at);
     }

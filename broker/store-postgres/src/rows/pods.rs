@@ -1,8 +1,10 @@
 //! Rows of pods, many at a time.
 
-use agentwrit_protocol::{PodUid, UnixMillis};
-use agentwrit_store::session::kept_until;
-use agentwrit_store::{Holdings, PodGroups, PodSelector, Result, TxClock};
+use std::collections::{BTreeMap, BTreeSet};
+
+use agentwrit_protocol::{PodUid, SessionId, UnixMillis};
+use agentwrit_store::session::{AT_ONCE, kept_until};
+use agentwrit_store::{EndReason, HeldByPod, Holdings, PodGroups, PodSelector, Result, Session, TxClock, ViewChange};
 use async_trait::async_trait;
 
 use crate::row::Row;
@@ -36,7 +38,18 @@ const DELEGATIONS: &str = "SELECT count(*) AS found FROM (\
 const ALL_SESSIONS: &str = "SELECT count(*) AS found FROM sessions WHERE kept_until >= $1 AND last_exp >= $2 \
     AND (ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > $3)) AND (root IS NULL) = $4";
 
-fn texts(pods: &[PodUid]) -> Value {
+/// Sessions by the pod that each is about.
+fn by_pod(found: Vec<Session>, pod: impl Fn(&Session) -> Option<&PodUid>) -> BTreeMap<PodUid, Vec<Session>> {
+    let mut groups = BTreeMap::<PodUid, Vec<Session>>::new();
+    for session in found {
+        if let Some(pod) = pod(&session).cloned() {
+            groups.entry(pod).or_default().push(session);
+        }
+    }
+    groups
+}
+
+pub(super) fn texts(pods: &[PodUid]) -> Value {
     pods.iter().map(PodUid::as_str).collect()
 }
 
@@ -98,5 +111,68 @@ impl PodGroups for PgTx<'_, '_> {
                    RETURNING pod_uid AS uid";
         let values = values![texts(pods), self.now_millis().get(), by, until.get()];
         self.link.all("quarantine_pod", sql, values, uid_of).await
+    }
+
+    async fn held_by_pods(&mut self, pods: &[PodUid]) -> Result<Vec<HeldByPod>> {
+        let buried = "SELECT pod_uid AS uid FROM buried_pods WHERE pod_uid = ANY($1)";
+        let buried = self.link.all(READ, buried, values![texts(pods)], uid_of).await?;
+        let buried: BTreeSet<PodUid> = buried.into_iter().collect();
+        let found = self.sessions_of_pods(pods).await?;
+        let mut sessions = by_pod(found, |session| session.attested.as_ref().map(|bound| &bound.pod_uid));
+        let found = self.standing_delegations_to_pods(pods).await?;
+        let mut delegations = by_pod(found, |session| session.delegated.as_ref()?.holder_pod.as_ref());
+        let idle: Vec<PodUid> = pods
+            .iter()
+            .filter(|pod| !sessions.contains_key(*pod))
+            .cloned()
+            .collect();
+        let found = if idle.is_empty() {
+            Vec::new()
+        } else {
+            self.last_sessions_of_pods(&idle).await?
+        };
+        let mut last = by_pod(found, |session| session.attested.as_ref().map(|bound| &bound.pod_uid));
+        let standing = pods.iter().filter(|pod| !buried.contains(*pod));
+        Ok(standing
+            .map(|pod| HeldByPod {
+                pod: pod.clone(),
+                sessions: sessions.remove(pod).unwrap_or_default(),
+                last: last.remove(pod).and_then(|found| found.into_iter().next()),
+                delegations: delegations.remove(pod).unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    async fn revoke_sessions(&mut self, sessions: &[&Session]) -> Result<Vec<bool>> {
+        let sids: Value = sessions.iter().map(|session| session.sid.as_str()).collect();
+        let sql = "UPDATE sessions SET ended_at = $2, end_reason = 'revoked', status_set_at = least(coalesce(status_set_at, $3), $3) \
+                   WHERE sid = ANY($1) AND (ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > $2)) RETURNING sid";
+        let values = values![sids, self.times.judged.get(), AT_ONCE.get()];
+        let ended = self.link.all("end_session", sql, values, |row| row.text("sid")).await?;
+        let ended: BTreeSet<String> = ended.into_iter().collect();
+        let is_ended = |session: &Session| ended.contains(session.sid.as_str());
+        let roots: Vec<&SessionId> = sessions
+            .iter()
+            .filter(|session| session.delegated.is_none() && is_ended(session))
+            .map(|session| &session.sid)
+            .collect();
+        self.set_bits_below_roots(&roots, AT_ONCE).await?;
+        let mut each = Vec::new();
+        for session in sessions {
+            let has_ended = is_ended(session);
+            each.push(has_ended);
+            if has_ended {
+                if session.delegated.is_some() {
+                    self.set_bits_below(session, AT_ONCE).await?;
+                }
+                self.view_change(ViewChange::SessionEnded {
+                    sid: session.sid.clone(),
+                    reason: EndReason::Revoked,
+                    overlap_until: None,
+                    until: session.last_exp.end(),
+                });
+            }
+        }
+        Ok(each)
     }
 }

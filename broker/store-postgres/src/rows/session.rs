@@ -8,6 +8,7 @@ use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session
 use async_trait::async_trait;
 
 use crate::row::Row;
+use crate::rows::pods::texts;
 use crate::rows::status::status_index;
 use crate::tx::PgTx;
 use crate::value::values;
@@ -96,6 +97,31 @@ impl PgTx<'_, '_> {
         // A token that has expired by one clock only may be valid again: what ends sessions must find it.
         let values = values![value, self.times.passed().second().get(), self.times.judged.get()];
         self.link.all(READ, query, values, from_row).await
+    }
+
+    /// As [`Sessions::unexpired_sessions_by_pod`], of several.
+    pub(super) async fn sessions_of_pods(&mut self, pods: &[PodUid]) -> Result<Vec<Session>> {
+        let sql = select!(sessions, "WHERE pod_uid = ANY($1) AND last_exp >= $2");
+        let values = values![texts(pods), self.times.passed().second().get()];
+        self.link.all(READ, sql, values, from_row).await
+    }
+
+    /// As [`Sessions::standing_delegations_to_pod`], of several.
+    pub(super) async fn standing_delegations_to_pods(&mut self, pods: &[PodUid]) -> Result<Vec<Session>> {
+        let values = values![texts(pods), self.times.passed().second().get(), self.times.judged.get()];
+        self.link
+            .all(READ, standing!("holder_pod = ANY($1)"), values, from_row)
+            .await
+    }
+
+    /// The last session of each of several pods.
+    pub(super) async fn last_sessions_of_pods(&mut self, pods: &[PodUid]) -> Result<Vec<Session>> {
+        let sql = select!(
+            sessions,
+            "WHERE sid IN (SELECT DISTINCT ON (pod_uid) sid FROM sessions WHERE pod_uid = ANY($1) \
+             ORDER BY pod_uid, created_at DESC)"
+        );
+        self.link.all(READ, sql, values![texts(pods)], from_row).await
     }
 
     /// Those whose tokens are still valid, of the few whose ids have this prefix.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::row::Row;
 use crate::tx::PgTx;
-use crate::value::values;
+use crate::value::{Value, values};
 
 /// The index in a row; `None` in one that came from a store without them.
 pub(crate) fn status_index(row: &Row<'_>) -> Result<Option<StatusIndex>> {
@@ -54,6 +54,18 @@ impl PgTx<'_, '_> {
         let passed = self.times.passed().second();
         let kept = agentwrit_store::session::kept_until(passed);
         let values = values![from.get(), root.as_str(), kept.get(), passed.get(), begins];
+        self.link.send("set_status_bits", sql, values).await
+    }
+
+    /// The same below several sessions.
+    pub(crate) async fn set_bits_below_roots(&mut self, roots: &[&SessionId], from: UnixMillis) -> Result<()> {
+        let sql = "UPDATE sessions SET status_set_at = $1 WHERE root = ANY($2) \
+                   AND (ended_at IS NULL OR end_reason = 'superseded') AND kept_until >= $3 AND last_exp >= $4 \
+                   AND (status_set_at IS NULL OR status_set_at > $1)";
+        let passed = self.times.passed().second();
+        let kept = agentwrit_store::session::kept_until(passed);
+        let roots: Value = roots.iter().map(|sid| sid.as_str()).collect();
+        let values = values![from.get(), roots, kept.get(), passed.get()];
         self.link.send("set_status_bits", sql, values).await
     }
 }

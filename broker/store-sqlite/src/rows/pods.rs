@@ -3,7 +3,9 @@
 use agentwrit_protocol::{PodUid, UnixMillis};
 use agentwrit_store::session::kept_until;
 use agentwrit_store::stored_json::to_json;
-use agentwrit_store::{Holdings, PodGroups, PodSelector, Result, TxClock};
+use agentwrit_store::{
+    EndReason, HeldByPod, Holdings, PodGroups, PodSelector, Policies, Result, Session, Sessions, TxClock,
+};
 use async_trait::async_trait;
 use rusqlite::{Params, params};
 
@@ -96,5 +98,37 @@ impl PodGroups for SqliteTx<'_> {
         let values = params![to_json("pods", &pods)?, self.now_millis().get(), by, until.get()];
         let fresh: Vec<String> = self.connection.all(OPERATION, sql, values, scalar(OPERATION))?;
         Ok(fresh.into_iter().map(PodUid::from).collect())
+    }
+
+    async fn held_by_pods(&mut self, pods: &[PodUid]) -> Result<Vec<HeldByPod>> {
+        let mut held = Vec::new();
+        // A question costs no way here.
+        for pod in pods {
+            if self.pod_has_tombstone(pod).await? {
+                continue;
+            }
+            let sessions = self.unexpired_sessions_by_pod(pod).await?;
+            let last = if sessions.is_empty() {
+                self.last_session_of_pod(pod).await?
+            } else {
+                None
+            };
+            held.push(HeldByPod {
+                pod: pod.clone(),
+                sessions,
+                last,
+                delegations: self.standing_delegations_to_pod(pod).await?,
+            });
+        }
+        Ok(held)
+    }
+
+    async fn revoke_sessions(&mut self, sessions: &[&Session]) -> Result<Vec<bool>> {
+        let now = self.times.judged;
+        let mut ended = Vec::new();
+        for session in sessions {
+            ended.push(self.end_session(session, EndReason::Revoked, now).await?);
+        }
+        Ok(ended)
     }
 }

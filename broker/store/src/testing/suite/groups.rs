@@ -6,7 +6,7 @@ use agentwrit_protocol::k8s::{PolicyState, WriteOrder, orch_id};
 use super::rows::{after, session};
 use super::{Bench, Opener};
 use crate::policy::{Policy, PolicyKey};
-use crate::{Attested, Delegated, EndReason, Holdings, KnownPod, PodSelector, PodStanding, Session, Tx};
+use crate::{Attested, Delegated, EndReason, HeldByPod, Holdings, KnownPod, PodSelector, PodStanding, Session, Tx};
 
 /// What binds a session to a pod: of this namespace, app, policy and node, with its own name as its ServiceAccount's.
 fn bound(pod: &str, [namespace, app, policy, node]: [&str; 4]) -> Attested {
@@ -224,4 +224,88 @@ pub async fn many_pods_are_quarantined_at_once(opener: &dyn Opener) {
         .store
         .query(|tx| Box::pin(async move { tx.pod_standing(&"p2999".into()).await }));
     assert_eq!(standing.await.unwrap(), PodStanding::Quarantined);
+}
+
+/// As [`crate::PodGroups::held_by_pods`], one by one.
+async fn one_by_one(tx: &mut dyn Tx, pods: &[PodUid]) -> crate::Result<Vec<HeldByPod>> {
+    let mut held = Vec::new();
+    for pod in pods {
+        if tx.pod_has_tombstone(pod).await? {
+            continue;
+        }
+        let sessions = tx.unexpired_sessions_by_pod(pod).await?;
+        let last = tx.last_session_of_pod(pod).await?.filter(|_| sessions.is_empty());
+        held.push(HeldByPod {
+            pod: pod.clone(),
+            sessions,
+            last,
+            delegations: tx.standing_delegations_to_pod(pod).await?,
+        });
+    }
+    Ok(held)
+}
+
+/// All that is in them, for a comparison.
+fn shown(held: &[HeldByPod]) -> String {
+    format!("{held:?}")
+}
+
+fn in_order(mut held: Vec<HeldByPod>) -> Vec<HeldByPod> {
+    for pod in &mut held {
+        pod.sessions.sort_by(|one, other| one.sid.cmp(&other.sid));
+        pod.delegations.sort_by(|one, other| one.sid.cmp(&other.sid));
+    }
+    held
+}
+
+/// Of a pod that has ended nothing is found.
+pub async fn what_many_pods_hold_is_revoked_at_once(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let filled = bench.commit(|tx| {
+        Box::pin(async move {
+            let one = launch(tx, '1', bound("p1", ["shop", "orders", "reader", "n1"])).await?;
+            launch(tx, '2', bound("p2", ["shop", "orders", "reader", "n1"])).await?;
+            let before = launch(tx, '3', bound("p1", ["shop", "orders", "reader", "n1"])).await?;
+            launch(tx, '4', bound("p3", ["shop", "orders", "reader", "n1"])).await?;
+            tx.insert_session(&mut delegated('5', &one, Some("p2"))).await?;
+            tx.insert_session(&mut delegated('6', &one, None)).await?;
+            let overlap = tx.now_millis() + std::time::Duration::from_secs(10);
+            tx.end_session(&before, EndReason::Superseded, overlap).await?;
+            tx.tombstone_pod(&"p3".into(), after(900_000).start()).await.map(drop)
+        })
+    });
+    filled.await.unwrap();
+    let pods = || ["p2", "nobody", "p3", "p1"].map(PodUid::from);
+    let struck = bench.commit(move |tx| {
+        Box::pin(async move {
+            let held = in_order(tx.held_by_pods(&pods()).await?);
+            assert_eq!(shown(&held), shown(&in_order(one_by_one(tx, &pods()).await?)));
+            let all: Vec<&Session> = held
+                .iter()
+                .flat_map(|held| held.sessions.iter().chain(&held.delegations))
+                .collect();
+            let ended = tx.revoke_sessions(&all).await?;
+            let again = tx.revoke_sessions(&all).await?;
+            let none = tx.revoke_sessions(&[]).await?;
+            Ok((ended, again, none.len(), tx.status_bits().await?.len()))
+        })
+    });
+    // The second's session, what it holds, the first's two; and the bit of what was delegated to nobody's pod.
+    assert_eq!(struck.await.unwrap(), (vec![true; 4], vec![false; 4], 0, 5));
+    let reasons = bench.store.query(|tx| {
+        Box::pin(async move {
+            let found = tx.unexpired_sessions_by_pod(&"p1".into()).await?;
+            Ok(found.into_iter().map(|session| session.end_reason).collect::<Vec<_>>())
+        })
+    });
+    assert_eq!(reasons.await.unwrap(), [Some(EndReason::Revoked); 2]);
+    bench.clock.advance(100_000);
+    let idle = bench.store.query(move |tx| {
+        Box::pin(async move {
+            let held = tx.held_by_pods(&pods()).await?;
+            assert_eq!(shown(&held), shown(&one_by_one(tx, &pods()).await?));
+            Ok(held.into_iter().map(|held| held.last.is_some()).collect::<Vec<_>>())
+        })
+    });
+    assert_eq!(idle.await.unwrap(), [true, false, true]);
 }

@@ -155,6 +155,7 @@ macro_rules! store_suite {
             groups::a_pod_that_launched_otherwise_is_found_by_both,
             groups::what_pods_hold_is_counted,
             groups::many_pods_are_quarantined_at_once,
+            groups::what_many_pods_hold_is_revoked_at_once,
             lives::nothing_is_issued_while_the_clock_is_wrong,
             lives::a_store_that_refuses_still_takes_authority_away,
         );
