@@ -66,6 +66,11 @@ pub fn settings(folder: &Path) -> [(&'static str, String); 1] {
     }
 }
 
+/// The URL of a database that is of no folder.
+pub fn another_database() -> String {
+    server().url("owner", &server().database())
+}
+
 /// Changes the store in a folder past the broker. Answers how many rows it changed; none for a change of the schema.
 pub fn change(folder: &Path, sql: &str) -> usize {
     if !on_postgres() {

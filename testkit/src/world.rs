@@ -13,6 +13,7 @@ use crate::fake_cluster::FakeCluster;
 use crate::keys::Keys;
 use crate::pod::{Pod, controller};
 use crate::setup::Setup;
+use crate::stores;
 
 /// What a launch answered.
 #[derive(Debug, Clone)]
@@ -48,6 +49,19 @@ impl World {
         let cluster = Arc::<FakeCluster>::default();
         let setup = Setup::new(settings).with_cluster(Arc::clone(&cluster));
         Self::start(setup, AtomicI64::new(1)).await
+    }
+
+    /// Two replicas on one PostgreSQL, whichever store the run has, in one cluster. Their clock is the database's, and what is
+    /// spent of a rate comes back as slowly.
+    pub async fn replicas() -> (Self, Self) {
+        let unlimited = [("AA_CHALLENGE_RATE", "0"), ("AA_REGISTER_RATE", "0")];
+        let mut setup = Setup::new(&unlimited).with_cluster(Arc::default());
+        let url = stores::another_database();
+        setup.set(&[("AA_DB_PATH", "{unset}"), ("AA_DATABASE_URL", &url)]);
+        setup.set(&[("AA_STORE_MARK", "{folder}/one.mark")]);
+        let one = Self::start(setup.clone(), AtomicI64::new(1)).await;
+        setup.set(&[("AA_STORE_MARK", "{folder}/two.mark")]);
+        (one, Self::start(setup, AtomicI64::new(1)).await)
     }
 
     /// A broker that nobody configured attestation for.
