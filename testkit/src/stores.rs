@@ -105,15 +105,6 @@ pub fn value(folder: &Path, sql: &str) -> String {
     }
 }
 
-/// What the first statement about `sessions` in a registration is called, as in `agentwrit_db_errors_total`.
-pub fn first_session_operation() -> &'static str {
-    if on_postgres() {
-        "draw_status_index"
-    } else {
-        "insert_session"
-    }
-}
-
 /// All that was written about the broker in a folder but for its logs and its key.
 pub fn written(folder: &Path) -> Vec<u8> {
     if on_postgres() {

@@ -13,7 +13,8 @@ use crate::row::Row;
 use crate::shared::Shared;
 use crate::value::values;
 
-const DRAW: &str = "draw_status_index";
+/// A draw is the first part of an insertion, and called like it: one name for the metric of both stores.
+const DRAW: &str = "insert_session";
 const FREE: &str = "free_status_indexes";
 /// Places that one question asks for.
 const ASKED: usize = 64;
