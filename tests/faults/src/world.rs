@@ -1,5 +1,7 @@
 //! Three replicas on one database, the clients that load them, and what these know.
 
+mod versions;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -217,31 +219,6 @@ impl World {
         let broker = Broker::start_at(settings, *address).await?;
         self.brokers.get_mut(replica).map(|slot| slot.replace(broker));
         Ok(())
-    }
-
-    /// Whoever starts from now on as this replica gets these arguments; without a number, the one that checks.
-    pub(crate) fn set_arguments(&mut self, replica: Option<usize>, arguments: &[&'static str]) {
-        let settings = match replica {
-            Some(replica) => self.settings.get_mut(replica),
-            None => Some(&mut self.auditor),
-        };
-        if let Some(settings) = settings {
-            settings.arguments = arguments.to_vec();
-        }
-    }
-
-    /// Starts another broker with these arguments, which must not open the store: what its log says.
-    pub(crate) async fn refused(&self, arguments: &[&'static str]) -> Result<String> {
-        let mut settings = self.auditor.clone();
-        settings.folder.set_file_name("refused");
-        settings.arguments = arguments.to_vec();
-        settings.environment.push(("AA_LOG_LEVEL", "standard".to_owned()));
-        let broker = Broker::start(&settings).await?;
-        if broker.health().await?.db_connected {
-            return Err(Failure::Broker("it opens the store".to_owned()));
-        }
-        let log = settings.folder.join("broker.log");
-        std::fs::read_to_string(log).map_err(Failure::system("read the broker's log"))
     }
 
     /// Waits until every replica commits again; how long that took.

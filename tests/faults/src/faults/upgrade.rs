@@ -60,6 +60,12 @@ pub(crate) async fn run(options: &Options, progress: Progress<'_>) -> Result<Out
     }
     world.unload(clients).await?;
     let findings = world.check(Which::All).await?;
+    // A client that is answered 503 asks again, until its broker is replaced: it notices nothing of one that can do nothing.
+    let failed = world.failures_told()?;
+    if let Some(first) = failed.first() {
+        let text = format!("the brokers log {} failures, the first one: {first}", failed.len());
+        world.outcome.findings.add(text);
+    }
     let log = world.refused(&OLD).await?;
     let wanted = format!(
         "schema version: {} is newer than this broker's {source}, and brokers older than {} don't work with it",
