@@ -29,6 +29,7 @@ pub(crate) async fn broker() -> AppState {
         entropy: Arc::new(SystemEntropy),
         attestor: None,
         status_lists: Bounds::default(),
+        dates_by_database: false,
     };
     assemble(config.unwrap(), surroundings).await.unwrap()
 }

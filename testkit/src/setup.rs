@@ -122,6 +122,7 @@ impl Setup {
             entropy: Arc::clone(&self.entropy),
             attestor: self.cluster.clone().map(|cluster| -> Arc<dyn Attestor> { cluster }),
             status_lists: self.status_lists,
+            dates_by_database: self.system_clock,
         };
         assemble(self.config(), surroundings).await
     }

@@ -61,6 +61,9 @@ pub struct Surroundings {
     pub attestor: Option<Arc<dyn Attestor>>,
     /// How many status indexes there are: the default but in tests.
     pub status_lists: Bounds,
+    /// Whether it dates by the clock of a database that replicas share. Not where a test moves the clock, which can't move
+    /// the server's.
+    pub dates_by_database: bool,
 }
 
 /// Reads the key, opens the store, and puts the broker together.
@@ -73,10 +76,11 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         entropy,
         attestor,
         status_lists,
+        dates_by_database,
     } = surroundings;
     // Replicas date by the clock of what they share.
-    let reference =
-        matches!(config.store, StorePlace::Postgres(_)).then(|| Arc::new(SteeredClock::new(Arc::clone(&clock))));
+    let is_shared = matches!(config.store, StorePlace::Postgres(_)) && dates_by_database;
+    let reference = is_shared.then(|| Arc::new(SteeredClock::new(Arc::clone(&clock))));
     let clock = match &reference {
         Some(steered) => Arc::<SteeredClock>::clone(steered),
         None => clock,

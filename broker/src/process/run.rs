@@ -202,6 +202,7 @@ async fn run(config: Config, clock: Arc<dyn Clock>, log: Arc<Log>) -> Result<(),
         entropy: Arc::new(BlockEntropy::new(SystemEntropy)),
         attestor: None,
         status_lists: Bounds::default(),
+        dates_by_database: true,
     };
     let broker = assemble(config, surroundings).await?;
     let server = Server::bind(Arc::clone(&broker), tls)?.reload_on(tls_hangup);
