@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint lint-full generate bench bench-broker fuzz mutants clean
+.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint lint-full generate bench bench-broker bench-flat fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -37,7 +37,7 @@ demo: ## Show the whole story on a real cluster, from nothing
 test: ## Run everything: lint, unit, API server, other clients, end to end (scripts/test.sh STAGE... for a part)
 	@scripts/test.sh
 
-test-full: lint-full test test-postgres restore faults attack compat soak ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
+test-full: lint-full test test-postgres restore faults attack compat soak bench-flat ## Everything, and what takes long: a restore under 10,000 pods, faults under replicas, attacks in full, the sidecar of before, a week and a day on a moved clock
 
 test-postgres: ## Run the API, crash, restore and interop tests on PostgreSQL, and the model on two replicas (scripts/test-postgres.sh PART... for a part)
 	@scripts/setup.sh packages rust node && scripts/test-postgres.sh
@@ -72,8 +72,11 @@ generate: ## Write every generated file: CRDs, OpenAPI, tables of docs/ (scripts
 bench: ## Measure speed and size on a cluster
 	@scripts/bench.sh
 
-bench-broker: ## Measure the broker alone: operations a second beside what the machine allows
+bench-broker: ## Measure the broker alone: operations a second beside what the machine allows (scripts/bench-broker.sh --help)
 	@scripts/bench-broker.sh
+
+bench-flat: ## Measure what an operation costs on PostgreSQL with 1,000,000 events, and as many revocations (three minutes)
+	@scripts/setup.sh packages rust && scripts/bench-broker.sh --flat
 
 fuzz: ## Run every fuzz target a minute on a nightly toolchain (FUZZ_SECONDS changes it)
 	@scripts/fuzz.sh

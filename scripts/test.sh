@@ -37,7 +37,7 @@ stage() {
 # Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
 count() {
   awk '/^test result: / {for (i = 2; i <= NF; i++) {if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1)}}
-    /^(lint|generate|mutants|crash|restore|faults|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
+    /^(lint|generate|mutants|crash|restore|faults|bench|attack|interop|demo): [0-9]+ passed, / {p += $2; f += $4}
     END {printf "%d %d\n", p, f}' "$1"
 }
 
@@ -65,6 +65,7 @@ crash() {
   AGENTWRIT_STORE=postgres scripts/crash.sh 2 || status=$?
   scripts/restore.sh --short || status=$?
   scripts/faults.sh all --short || status=$?
+  scripts/bench-broker.sh --smoke || status=$?
   return "$status"
 }
 

@@ -8,6 +8,7 @@
 //!
 //! With the feature `tls`, `Authority`: certificates.
 //! With the feature `load`, the module `load`: clients and a broker process for the programs that measure or kill one.
+//! With the feature `postgres`, the module `postgres`: a server of the test's own.
 //!
 //! With the feature `broker`:
 //! * `Setup`, `Broker`: the one way to start a broker in process, with a port of its own or without one.
@@ -52,6 +53,9 @@ pub use keys::{Keys, claims, registration, unsigned_token};
 pub use pod::{AUDIENCE, CONTROLLER, Pod, controller, service_account_token};
 pub use process::{Process, Program};
 pub use watched::Watched;
+
+#[cfg(feature = "postgres")]
+pub use agentwrit_store_postgres::testing as postgres;
 
 #[cfg(feature = "broker")]
 mod broker;

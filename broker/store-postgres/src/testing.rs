@@ -117,6 +117,14 @@ impl Server {
         server
     }
 
+    /// The same where `/tmp` may be memory, with these settings: for measurements, whose commits must reach a disk.
+    pub fn start_on_disk(settings: &[String]) -> Self {
+        let mut server = Self::make(Durability::Kept, Path::new("/var/tmp"), &[]);
+        server.arguments.extend_from_slice(settings);
+        server.run();
+        server
+    }
+
     /// The same with its data in a new folder of this one, its write-ahead log in another, and these settings.
     pub fn start_on(data: &Path, wal: &Path, settings: &[&str]) -> Self {
         let wal = wal.join("wal");

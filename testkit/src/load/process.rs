@@ -34,10 +34,20 @@ pub fn cores() -> Vec<usize> {
 /// # Errors
 /// When the core is not ours.
 pub fn pin(core: usize) -> Result<()> {
+    spread(&[core])
+}
+
+/// Lets the calling thread, and the processes that it starts from now on, use any of these cores.
+///
+/// # Errors
+/// When one is not ours.
+pub fn spread(cores: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(core);
+    for core in cores {
+        set.set(*core);
+    }
     sched_setaffinity(None, &set).map_err(|error| Failure::System {
-        what: format!("pin to core {core}"),
+        what: format!("use cores {cores:?}"),
         source: error.into(),
     })
 }

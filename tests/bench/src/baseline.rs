@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
+use crate::database::Counters;
 use crate::measure::{Idle, Sample, Server, window};
 use crate::operations::Repeat;
 
@@ -309,6 +310,10 @@ impl Server for StandIn {
 
     async fn commits(&self) -> Result<u64> {
         Ok(0)
+    }
+
+    fn database(&self) -> Result<Option<Counters>> {
+        Ok(None)
     }
 }
 

@@ -208,6 +208,7 @@ mod tests {
             client_core: 0.5,
             disk_kib: 0.0,
             per_commit,
+            database: None,
         }
     }
 

@@ -34,6 +34,14 @@ enum Command {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Store {
+    /// A file of one broker.
+    Sqlite,
+    /// A server of our own, which writes through to the disk.
+    Postgres,
+}
+
 #[derive(clap::Args)]
 struct Run {
     /// The broker's program.
@@ -51,6 +59,18 @@ struct Run {
     /// Only these operations, and neither starts nor memory.
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<Operation>,
+    /// The stores: SQLite alone, or replicas on PostgreSQL beside it.
+    #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+    store: Store,
+    /// Numbers of replicas on PostgreSQL.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3", value_parser = clap::value_parser!(u8).range(1..=16))]
+    replicas: Vec<u8>,
+    /// Only pages of an operation on PostgreSQL: with 1,000 events and with many, with no revocations and with many.
+    #[arg(long, conflicts_with_all = ["only", "store"])]
+    flat: bool,
+    /// How many are many, for --flat.
+    #[arg(long, default_value_t = 1_000_000)]
+    many: usize,
     /// Print JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -64,6 +84,12 @@ async fn measure(arguments: Run) -> Result<()> {
         clients: arguments.clients,
         surroundings: arguments.only.is_empty(),
         only: arguments.only,
+        replicas: match arguments.store {
+            Store::Sqlite => vec![],
+            Store::Postgres => arguments.replicas.into_iter().map(usize::from).collect(),
+        },
+        flat: arguments.flat,
+        many: arguments.many,
     };
     let progress = |text: &str| {
         // Nobody to tell is no reason to stop.

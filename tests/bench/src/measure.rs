@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use agentwrit_testkit::load::failure::{Failure, Result};
 use agentwrit_testkit::load::moment;
-use agentwrit_testkit::load::process::{Broker, Usage, usage};
+use agentwrit_testkit::load::process::{Usage, usage};
 use serde::Serialize;
+
+use crate::database::Counters;
 
 /// Whether there was something to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,21 @@ pub struct Sample {
     pub disk_kib: f64,
     /// Operations that shared one commit; 0 when nothing was committed.
     pub per_commit: f64,
+    /// What its database took for it, where it has one.
+    pub database: Option<DatabaseUse>,
+}
+
+/// What a database took for one operation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct DatabaseUse {
+    /// CPU time of all its processes, microseconds.
+    pub cpu_us: f64,
+    /// Share of one core that they used.
+    pub core: f64,
+    /// Write-ahead log, KiB.
+    pub wal_kib: f64,
+    /// Pages that its statements looked at; 0 when they are not counted.
+    pub pages: f64,
 }
 
 /// A server whose use is measured beside the clients'.
@@ -62,20 +79,12 @@ pub trait Server {
 
     /// Transactions that it has committed so far.
     fn commits(&self) -> impl Future<Output = Result<u64>>;
-}
 
-impl Server for Broker {
-    fn usage(&self) -> Result<Usage> {
-        Self::usage(self)
-    }
-
-    fn apart(&self) -> bool {
-        self.apart
-    }
-
-    async fn commits(&self) -> Result<u64> {
-        crate::prepare::commits(self).await
-    }
+    /// What its database has used so far; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the database doesn't say.
+    fn database(&self) -> Result<Option<Counters>>;
 }
 
 /// A gap between two turns of the spinner that is no longer holds no operation's work.
@@ -114,6 +123,7 @@ async fn spin(until: Arc<AtomicBool>) -> Duration {
 pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Server, idle: Idle) -> Result<Sample> {
     let clients = loads.len();
     let commits = server.commits().await?;
+    let database = server.database()?;
     let (theirs, ours) = (server.usage()?, usage("self")?);
     let over = Arc::new(AtomicBool::new(idle == Idle::Sleeps || !server.apart()));
     let spinner = tokio::spawn(spin(Arc::clone(&over)));
@@ -135,6 +145,7 @@ pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Serv
         .await
         .map_err(|error| Failure::Broker(format!("the spinner: {error}")))?;
     let (their_end, our_end) = (server.usage()?, usage("self")?);
+    let database_end = server.database()?;
     let committed = server.commits().await?.saturating_sub(commits);
     latencies.sort_unstable();
     let operations = u64::try_from(latencies.len()).unwrap_or(u64::MAX);
@@ -160,6 +171,15 @@ pub async fn window<L: Load>(loads: Vec<L>, length: Duration, server: &impl Serv
         } else {
             count / moment::float(committed)
         },
+        database: database.zip(database_end).map(|(begun, ended)| {
+            let cpu = ended.cpu.saturating_sub(begun.cpu).as_secs_f64();
+            DatabaseUse {
+                cpu_us: cpu * 1e6 / count,
+                core: cpu / seconds,
+                wal_kib: moment::float(ended.wal_bytes.saturating_sub(begun.wal_bytes) / 1024) / count,
+                pages: moment::float(ended.pages.saturating_sub(begun.pages)) / count,
+            }
+        }),
     })
 }
 

@@ -13,13 +13,14 @@ use agentwrit_testkit::load::agent::{self, claims};
 use agentwrit_testkit::load::failure::{Failure, Result};
 use agentwrit_testkit::load::http::{Connection, request};
 use agentwrit_testkit::load::moment;
-use agentwrit_testkit::load::process::Broker;
+use agentwrit_testkit::load::process::{Broker, Usage};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::measure::{Idle, Sample, window};
+use crate::database::{Counters, Database};
+use crate::measure::{Idle, Sample, Server, window};
 use crate::operations::Register;
 
 const COMMITS: &str = "agentwrit_audit_write_duration_seconds_count ";
@@ -27,10 +28,16 @@ const COMMITS: &str = "agentwrit_audit_write_duration_seconds_count ";
 const HANDS: usize = 16;
 const LONG: Duration = Duration::from_mins(10);
 
-/// A broker, and what its clients hold.
+/// A broker or replicas of one, and what their clients hold.
 pub struct World {
-    /// The process.
+    /// The process, or the first of the replicas.
     pub broker: Broker,
+    /// The other replicas.
+    others: Vec<Broker>,
+    /// Where their store is, when it is a database.
+    database: Option<Arc<Database>>,
+    /// Counts connections, which go to each in turn.
+    connections: AtomicUsize,
     /// Admin token.
     pub admin: String,
     /// Launch token for any number of registrations.
@@ -46,15 +53,52 @@ impl World {
         let mut connection = Connection::open(broker.address).await?;
         let admin = agent::login(&mut connection).await?;
         let launch = agent::launch(&mut connection, &admin, false, max_ttl).await?;
-        Ok(Self { broker, admin, launch })
+        Ok(Self {
+            broker,
+            others: Vec::new(),
+            database: None,
+            connections: AtomicUsize::new(0),
+            admin,
+            launch,
+        })
     }
 
-    /// A connection to the broker.
+    /// The same with other replicas, on this database.
+    #[must_use]
+    pub fn with_replicas(mut self, others: Vec<Broker>, database: &Arc<Database>) -> Self {
+        self.others = others;
+        self.database = Some(Arc::clone(database));
+        self
+    }
+
+    /// Whether the store is a database.
+    pub const fn has_database(&self) -> bool {
+        self.database.is_some()
+    }
+
+    fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        std::iter::once(&self.broker).chain(&self.others)
+    }
+
+    /// A connection to the broker, or to the next of the replicas.
     ///
     /// # Errors
     /// When it doesn't listen.
     pub async fn connect(&self) -> Result<Connection> {
-        Connection::open(self.broker.address).await
+        let number = self.connections.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
+        let broker = self.brokers().nth(number).unwrap_or(&self.broker);
+        Connection::open(broker.address).await
+    }
+
+    /// Ends all of them.
+    ///
+    /// # Errors
+    /// When one doesn't end as it should.
+    pub async fn stop(self) -> Result<()> {
+        for broker in std::iter::once(self.broker).chain(self.others) {
+            broker.stop().await?;
+        }
+        Ok(())
     }
 
     /// Registers this many agents, measured.
@@ -67,7 +111,7 @@ impl World {
         for number in 0..64 {
             loads.push(Register::new(self, number).await?.until(&left));
         }
-        window(loads, LONG, &self.broker, Idle::Sleeps).await
+        window(loads, LONG, self, Idle::Sleeps).await
     }
 
     /// Registers this many agents; their tokens.
@@ -97,6 +141,34 @@ impl World {
             tokens.extend(of_one);
         }
         Ok(tokens)
+    }
+}
+
+impl Server for World {
+    fn usage(&self) -> Result<Usage> {
+        let mut sum = Usage::default();
+        for broker in self.brokers() {
+            let its = broker.usage()?;
+            sum.cpu += its.cpu;
+            sum.written_bytes += its.written_bytes;
+        }
+        Ok(sum)
+    }
+
+    fn apart(&self) -> bool {
+        self.broker.apart
+    }
+
+    async fn commits(&self) -> Result<u64> {
+        let mut sum = 0;
+        for broker in self.brokers() {
+            sum += commits(broker).await?;
+        }
+        Ok(sum)
+    }
+
+    fn database(&self) -> Result<Option<Counters>> {
+        self.database.as_deref().map(Database::counters).transpose()
     }
 }
 
@@ -143,10 +215,7 @@ pub fn unseen(folder: &Path, like: &str, count: usize) -> Result<Vec<String>> {
 }
 
 /// Transactions that a broker has committed, as its metrics count them.
-///
-/// # Errors
-/// When it has no metrics.
-pub async fn commits(broker: &Broker) -> Result<u64> {
+async fn commits(broker: &Broker) -> Result<u64> {
     let mut connection = Connection::open(broker.address).await?;
     let answer = connection.send(&request("GET", "/v1/metrics", "", "")).await?;
     let text = String::from_utf8_lossy(answer.body);

@@ -1,13 +1,19 @@
 //! The figures, for people and for programs.
 
+mod postgres;
+
 use std::fmt::Write;
 
 use agentwrit_testkit::load::moment;
 use serde::Serialize;
 
+use crate::bare::Alone;
 use crate::baseline::{Beside, Rate, Raw};
+use crate::database::Table;
 use crate::goals::{GOAL_CLIENTS, Goal, IDLE_KIB, START_MS, Target};
 use crate::measure::Sample;
+
+pub use postgres::{Cost, OnPostgres, Stage};
 
 /// One operation with so many clients.
 #[derive(Debug, Serialize)]
@@ -127,6 +133,14 @@ pub struct Report {
     pub singles: Vec<Single>,
     /// What was not measured, and why.
     pub skipped: Vec<String>,
+    /// Rates on PostgreSQL.
+    pub on_postgres: Vec<OnPostgres>,
+    /// What its tables take after that.
+    pub tables: Vec<Table>,
+    /// What PostgreSQL does by itself.
+    pub alone: Vec<Alone>,
+    /// Costs with contents of the database; each two are held against each other.
+    pub stages: Vec<Stage>,
 }
 
 fn by_cpu(sample: &Sample, yardstick: Rate) -> f64 {
@@ -190,6 +204,10 @@ fn median(rows: &[Row], of: impl Fn(&Raw) -> Rate) -> Rate {
 impl Report {
     /// The table.
     pub fn text(&self) -> String {
+        if self.rows.is_empty() {
+            // Nothing of a broker on its file.
+            return self.about_postgres();
+        }
         let mut text = format!(
             "{:<38}{:>4}{:>9}{:>8}{:>9}{:>8}{:>8}{:>8}{:>8}{:>8}  {:<19}{:>8}{:>8}{:>9}  {:<19}{}\n",
             "operation",
@@ -225,6 +243,7 @@ impl Report {
         for skipped in &self.skipped {
             let _ = writeln!(text, "skipped: {skipped}");
         }
+        text.push_str(&self.about_postgres());
         text
     }
 

@@ -1,5 +1,7 @@
 //! The benchmark, from the first start to the table.
 
+mod flat;
+mod replicas;
 mod sample;
 
 use std::path::PathBuf;
@@ -40,6 +42,12 @@ pub struct Options {
     pub only: Vec<Operation>,
     /// Whether starts, memory and access lines are measured too.
     pub surroundings: bool,
+    /// Numbers of replicas on PostgreSQL that are compared with SQLite; with none, SQLite alone is measured.
+    pub replicas: Vec<usize>,
+    /// Only what an operation costs on PostgreSQL with a long trail, and with many revocations.
+    pub flat: bool,
+    /// How many events, revocations and ended sessions are many.
+    pub many: usize,
 }
 
 /// A benchmark on its way.
@@ -77,7 +85,13 @@ pub async fn run(options: Options, progress: &dyn Fn(&str)) -> Result<Report> {
         brokers: 0,
         options,
     };
-    bench.everything(progress).await?;
+    if bench.options.flat {
+        bench.flat(progress).await?;
+    } else if bench.options.replicas.is_empty() {
+        bench.everything(progress).await?;
+    } else {
+        bench.compare(progress).await?;
+    }
     Ok(bench.report)
 }
 
@@ -96,6 +110,16 @@ impl Bench {
             arguments: vec![],
         };
         Ok((Broker::start(&settings).await?, settings))
+    }
+
+    /// All that this process may use.
+    fn all_cores(&self) -> Vec<usize> {
+        self.cores.map_or_else(cores, |(theirs, ours)| vec![theirs, ours])
+    }
+
+    /// Where the clients are.
+    fn own_core(&self) -> Option<usize> {
+        self.cores.map(|(_, ours)| ours)
     }
 
     fn wanted(&self, of: &[Operation]) -> Vec<Target> {
@@ -124,7 +148,7 @@ impl Bench {
             let (broker, settings) = self.fresh(&[]).await?;
             let world = World::new(broker, 3600).await?;
             self.operations(&world, &settings, &tokens, "quiet", progress).await?;
-            world.broker.stop().await?;
+            world.stop().await?;
         }
         if self.options.surroundings {
             self.access_lines(progress).await?;
@@ -185,7 +209,7 @@ impl Bench {
         let outcome = self.operations(&world, &settings, &targets, "default", progress).await;
         self.options.clients = all;
         outcome?;
-        world.broker.stop().await
+        world.stop().await
     }
 
     /// What a history costs: memory after many registrations and after their expiry, audit queries, starts.

@@ -57,29 +57,28 @@ impl Bench {
         clients: usize,
     ) -> Result<Sample> {
         let length = self.options.length;
-        let seconds = usize::try_from(length.as_secs().max(1)).unwrap_or(1);
-        let broker = &world.broker;
+        let so_many = |a_second: usize| a_second * usize::try_from(length.as_millis()).unwrap_or(1000) / 1000;
         match operation {
             Operation::Register => {
                 let mut loads = Vec::new();
                 for number in 0..clients {
                     loads.push(Register::new(world, number).await?);
                 }
-                window(loads, length, broker, Idle::Sleeps).await
+                window(loads, length, world, Idle::Sleeps).await
             }
             Operation::LaunchRegister => {
                 let mut loads = Vec::new();
                 for number in 0..clients {
                     loads.push(LaunchAndRegister::new(world, number).await?);
                 }
-                window(loads, length, broker, Idle::Sleeps).await
+                window(loads, length, world, Idle::Sleeps).await
             }
             Operation::Renew => {
                 let mut loads = Vec::new();
                 for number in 0..clients {
                     loads.push(Renew::new(world, number).await?);
                 }
-                window(loads, length, broker, Idle::Sleeps).await
+                window(loads, length, world, Idle::Sleeps).await
             }
             Operation::Delegate => {
                 let mut requests = Vec::new();
@@ -89,12 +88,12 @@ impl Bench {
                 self.rotation(world, DELEGATE, clients, requests).await
             }
             Operation::Revoke => {
-                let requests = revocations(world, &world.tokens(REVOKED_A_SECOND * seconds).await?)?;
+                let requests = revocations(world, &world.tokens(so_many(REVOKED_A_SECOND)).await?)?;
                 self.each_once(world, REVOKE, clients, requests).await
             }
             Operation::ValidateNew => {
                 let like = world.tokens(1).await?;
-                let tokens = unseen(&settings.folder, first(&like)?, VALIDATED_A_SECOND * seconds)?;
+                let tokens = unseen(&settings.folder, first(&like)?, so_many(VALIDATED_A_SECOND))?;
                 let requests = tokens.iter().map(|token| validation(token)).collect();
                 self.each_once(world, VALIDATE, clients, requests).await
             }
@@ -116,7 +115,9 @@ impl Bench {
     async fn query(&self, world: &World, filter: &str, clients: usize) -> Result<Sample> {
         let path = format!("/v1/audit/events?limit=100{filter}");
         let requests = vec![request("GET", &path, &world.admin, "")];
-        self.rotation(world, QUERY, clients, requests).await
+        // A database needs a core, too.
+        let idle = if world.has_database() { Idle::Sleeps } else { QUERY.idle };
+        self.rotation(world, Kind { idle, ..QUERY }, clients, requests).await
     }
 
     async fn rotation(&self, world: &World, kind: Kind, clients: usize, requests: Vec<Vec<u8>>) -> Result<Sample> {
@@ -141,7 +142,7 @@ impl Bench {
     }
 
     async fn measured<L: Load>(&self, world: &World, loads: Vec<L>, idle: Idle) -> Result<Sample> {
-        window(loads, self.options.length, &world.broker, idle).await
+        window(loads, self.options.length, world, idle).await
     }
 }
 
