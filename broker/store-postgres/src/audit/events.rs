@@ -118,6 +118,18 @@ pub(crate) async fn segment_of(link: &mut Link<'_>, sequence: i64) -> Result<i64
     Ok(found.unwrap_or(1))
 }
 
+/// First events of the segments that the events between these two, with them, can be in; in order. A query that names them
+/// opens no other partition, however many there are.
+pub(crate) async fn segments_between(link: &mut Link<'_>, first: i64, last: i64) -> Result<Vec<i64>> {
+    let sql = "SELECT first FROM audit_segments \
+               WHERE first >= coalesce((SELECT max(first) FROM audit_segments WHERE first <= $1), 1) AND first <= $2 \
+               UNION ALL SELECT growing_first FROM chain_head WHERE id = 1 AND growing_first <= $2 ORDER BY 1";
+    link.all("read_audit_segments", sql, values![first, last], |row| {
+        row.whole("first")
+    })
+    .await
+}
+
 /// `hash` of the event with this number, while its row is there.
 pub(crate) async fn hash_at(link: &mut Link<'_>, sequence: i64) -> Result<Option<String>> {
     if sequence == 0 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agentwrit_store::{EventFilter, EventPage, Result};
 use agentwrit_trail::{FilterCache, Known};
 
-use super::events::segment_of;
+use super::events::{segment_of, segments_between};
 use super::head::ends;
 use crate::link::Link;
 use crate::row::Row;
@@ -79,6 +79,27 @@ impl Condition {
         link.all_once(COUNT, &sql, values, |row| row.whole("seq")).await
     }
 
+    /// Adds the matches after an event but the first of them to a page.
+    async fn read(
+        &self,
+        link: &mut Link<'_>,
+        after: i64,
+        limit: i64,
+        skipped: i64,
+        page: &mut EventPage,
+    ) -> Result<()> {
+        let sql = format!(
+            "SELECT seq, json FROM audit_events WHERE {} ORDER BY segment, seq LIMIT ${} OFFSET ${}",
+            self.sql,
+            self.place(0),
+            self.place(1)
+        );
+        let values = self.values(link, after, &[limit, skipped]).await?;
+        let rows = link.all_once(READ, &sql, values, event).await?;
+        add(rows, page);
+        Ok(())
+    }
+
     /// How many matches there are after an event.
     async fn count(&self, link: &mut Link<'_>, after: i64) -> Result<i64> {
         let sql = format!("SELECT count(*) AS found FROM audit_events WHERE {}", self.sql);
@@ -116,32 +137,22 @@ pub(crate) async fn page(link: &mut Link<'_>, filter: &EventFilter, matches: &Fi
     let mut page = EventPage::begin();
     let (head, first) = ends(link).await?;
     let gone = first.saturating_sub(1);
-    let condition = Condition::of(filter, gone);
-    let (after, limit, skipped) = if filter.is_of_all() {
+    if filter.is_of_all() {
         page.total = head.saturating_sub(gone);
-        (filter.before_page(gone), filter.limit, 0)
+        let after = filter.before_page(gone);
+        read_after(link, after, head.min(after.saturating_add(filter.limit)), &mut page).await?;
     } else {
+        let condition = Condition::of(filter, gone);
         let known = known(link, &condition, filter, head, matches).await?;
         page.total = known.total;
-        let numbers = known.page(filter);
-        if let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) {
-            read_each(link, numbers, &mut page).await?;
-            return Ok(page.end());
+        match known.page(filter) {
+            Some([]) => {}
+            Some(numbers) => read_each(link, numbers, &mut page).await?,
+            None => {
+                let (after, skipped) = known.nearest(filter);
+                condition.read(link, after, filter.limit, skipped, &mut page).await?;
+            }
         }
-        let (after, skipped) = known.nearest(filter);
-        let limit = if numbers.is_some() { 0 } else { filter.limit };
-        (after, limit, skipped)
-    };
-    if limit > 0 && after < head {
-        let sql = format!(
-            "SELECT seq, json FROM audit_events WHERE {} ORDER BY segment, seq LIMIT ${} OFFSET ${}",
-            condition.sql,
-            condition.place(0),
-            condition.place(1)
-        );
-        let values = condition.values(link, after, &[limit, skipped]).await?;
-        let rows = link.all_once(READ, &sql, values, event).await?;
-        add(rows, &mut page);
     }
     Ok(page.end())
 }
@@ -150,14 +161,37 @@ fn event(row: &Row<'_>) -> Result<(i64, String)> {
     Ok((row.whole("seq")?, row.text("json")?))
 }
 
+/// Adds the events after the first number, up to the second: numbers have no gaps.
+async fn read_after(link: &mut Link<'_>, after: i64, last: i64, page: &mut EventPage) -> Result<()> {
+    if last <= after {
+        return Ok(());
+    }
+    let segments = segments_between(link, after.saturating_add(1), last).await?;
+    let sql =
+        "SELECT seq, json FROM audit_events WHERE segment = ANY($1) AND seq > $2 AND seq <= $3 ORDER BY segment, seq";
+    let rows = link.all_once(READ, sql, values![segments, after, last], event).await?;
+    add(rows, page);
+    Ok(())
+}
+
 /// Adds the events with these numbers, which are in order, to the page's array.
 async fn read_each(link: &mut Link<'_>, numbers: &[i64], page: &mut EventPage) -> Result<()> {
     let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
         return Ok(());
     };
-    let sql =
-        "SELECT seq, json FROM audit_events WHERE segment BETWEEN $1 AND $2 AND seq = ANY($3) ORDER BY segment, seq";
-    let values = values![segment_of(link, *first).await?, *last, numbers.to_vec()];
+    let segments = segments_between(link, *first, *last).await?;
+    let segment_of = |number: &i64| {
+        let place = segments.partition_point(|first| first <= number);
+        segments.get(place.saturating_sub(1)).copied().unwrap_or(*number)
+    };
+    let of_each: Vec<i64> = numbers.iter().map(segment_of).collect();
+    let mut opened = of_each.clone();
+    opened.dedup();
+    // Joined so, each is looked up in its own partition alone.
+    let sql = "SELECT seq, json FROM unnest($1::bigint[], $2::bigint[]) AS asked (its, number), LATERAL (SELECT seq, json \
+               FROM audit_events WHERE segment = asked.its AND seq = asked.number AND segment = ANY($3) OFFSET 0) AS found \
+               ORDER BY seq";
+    let values = values![of_each, numbers.to_vec(), opened];
     let rows = link.all_once(READ, sql, values, event).await?;
     add(rows, page);
     Ok(())
