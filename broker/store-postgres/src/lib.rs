@@ -3,8 +3,8 @@
 //! **One committer a process**, a task with a connection of its own, gathers the commands that wait into one transaction.
 //! It begins with the lock of the one row of `chain_head`, whoever writes: so the audit chain of several replicas is one
 //! and has no gaps, a command decides on what all batches before it have written, and no two transactions wait for each
-//! other. What needs no answer is sent on the heels of what was sent before; a batch with one question a command costs one
-//! round trip a command and two more.
+//! other. What needs no answer is sent on the heels of what was sent before; what commands foresee is asked
+//! for once a batch (`ahead.rs`), and any other question of a command costs a round trip.
 //!
 //! **A COMMIT whose answer is lost** is looked up: each committer notes the number of its batch in its row of
 //! `committers`. The new connection takes the lock of the head first, so that the old transaction has ended when it reads.
@@ -26,6 +26,7 @@
 mod columns;
 
 mod advice;
+mod ahead;
 mod answers;
 mod audit;
 mod committer;

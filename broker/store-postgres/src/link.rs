@@ -133,6 +133,29 @@ impl<'c> Link<'c> {
         self.push(Box::pin(sent)).await
     }
 
+    /// The same for a change of exactly one row, which was read under the lock: another number fails the transaction.
+    pub(crate) async fn send_for_one(
+        &mut self,
+        operation: &'static str,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<()> {
+        let client = self.client;
+        let preparing = async { client.prepare_cached(sql).await.during(operation) };
+        let statement = self.while_hearing(preparing).await?;
+        let sent = async move {
+            let changed = client.execute_raw(&statement, &values).await.during(operation)?;
+            if changed == 1 {
+                return Ok(());
+            }
+            Err(StoreError::Corrupt {
+                what: operation,
+                why: format!("changed {changed} rows in place of the one that was read under the lock"),
+            })
+        };
+        self.push(Box::pin(sent)).await
+    }
+
     /// Runs a statement and returns how many rows it changed.
     pub(crate) async fn change(
         &mut self,

@@ -6,6 +6,7 @@ use agentwrit_protocol::Clock;
 use agentwrit_store::{Job, Result, StoreError, ViewChange};
 use agentwrit_trail::{Links, seal};
 
+use crate::ahead::Ahead;
 use crate::audit::events::append;
 use crate::audit::head::{Head, locked};
 use crate::error::lost;
@@ -77,17 +78,24 @@ pub(crate) async fn transaction(
     let mut indexes = Indexes::new(counts, shared.status_lists);
     head.foreign = opened.foreign == Some(head.signed);
     let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+    let foreseen = Ahead::foreseen(jobs);
+    let mut ahead = Ahead::of(&mut link, foreseen).await?;
     for (index, job) in jobs.iter_mut().enumerate() {
         progress.job = index;
         if job.opens() && indexes.is_full() {
             progress.refused.push(index);
             continue;
         }
+        let says_its_reads = !job.foresees().is_empty();
         let mut tx = PgTx::new(&mut link, shared, Some(&mut indexes));
+        tx.ahead = Some(&mut ahead);
         job.run(&mut tx).await?;
         drafts.append(&mut tx.drafts);
         changes.append(&mut tx.changes);
         dropped.append(&mut tx.dropped);
+        if !says_its_reads {
+            ahead.forget();
+        }
     }
     let mut links = seal(&head, drafts, shared.clock.now(), shared.terms())?;
     links.head.kept.dropped(&dropped);

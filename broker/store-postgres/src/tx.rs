@@ -10,6 +10,7 @@ use agentwrit_store::{
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use crate::ahead::Ahead;
 use crate::audit::query::page;
 use crate::indexes::Indexes;
 use crate::link::Link;
@@ -24,6 +25,8 @@ pub(crate) struct PgTx<'t, 'c> {
     pub(crate) shared: &'t Shared,
     /// None for one that only reads.
     pub(crate) indexes: Option<&'t mut Indexes>,
+    /// What is known already. None where nothing was foreseen.
+    pub(crate) ahead: Option<&'t mut Ahead>,
     pub(crate) drafts: Vec<(OffsetDateTime, EventDraft)>,
     pub(crate) changes: Vec<ViewChange>,
     /// Segments that were taken out of the trail.
@@ -38,6 +41,7 @@ impl<'t, 'c> PgTx<'t, 'c> {
             times: shared.judging.times(),
             shared,
             indexes,
+            ahead: None,
             drafts: Vec::new(),
             changes: Vec::new(),
             dropped: Vec::new(),

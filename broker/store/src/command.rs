@@ -2,11 +2,12 @@
 
 use std::pin::Pin;
 
+use agentwrit_protocol::{SessionId, UnixMillis};
 use async_trait::async_trait;
 
 use super::{
-    Apps, AuditQuery, AuditSink, LaunchTokens, Maintenance, Meta, Nonces, PodGroups, Policies, Result, Revocations,
-    Segments, Sessions, SigningKeyRecords, StatusLists, TxClock,
+    Apps, AuditQuery, AuditSink, LaunchTokenHash, LaunchTokens, Maintenance, Meta, Nonces, PodGroups, Policies, Result,
+    Revocations, Segments, Sessions, SigningKeyRecords, StatusLists, TxClock,
 };
 
 /// How much may be written.
@@ -60,6 +61,17 @@ impl<T> Tx for T where
 {
 }
 
+/// A row that a command will ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Foreseen {
+    /// The launch token with this hash.
+    LaunchToken(LaunchTokenHash),
+    /// The session or delegation with this id.
+    Session(SessionId),
+    /// A consumed nonce, and its expiry: whether there is one.
+    Nonce(String, UnixMillis),
+}
+
 /// Whether a command takes authority away, and what the store does for it then when the disk is full.
 pub enum TakesAuthority<C> {
     /// It doesn't.
@@ -107,6 +119,12 @@ pub trait Command: Sized + Send + 'static {
     /// Whether it opens a session or a delegation, which takes a status index: refused while the status lists are full. One
     /// that says nothing of it and opens one all the same fails its batch then.
     const OPENS: bool = false;
+
+    /// Rows that it will ask for, whatever it decides. A store behind a network asks for those of a whole batch at once. One
+    /// that foresees any writes to sessions, launch tokens and nonces by the methods of [`Tx`] that are about one of them.
+    fn foresees(&self) -> Vec<Foreseen> {
+        Vec::new()
+    }
 
     /// Decides and writes.
     ///

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::{Command, Result, StoreError, Tx};
+use super::{Command, Foreseen, Result, StoreError, Tx};
 
 /// A command without its type, with the one that waits for its outcome. What isn't said otherwise is as for a [`Command`]
 /// that says nothing of it.
@@ -24,6 +24,10 @@ pub trait Job: Send {
     /// See [`Command::OPENS`].
     fn opens(&self) -> bool {
         false
+    }
+    /// See [`Command::foresees`].
+    fn foresees(&self) -> Vec<Foreseen> {
+        Vec::new()
     }
     /// Whether it may take the last places of the queue and the last bytes of the disk.
     fn uses_reserves(&self) -> bool {
@@ -85,6 +89,10 @@ impl<C: Command> Job for Slot<C> {
 
     fn opens(&self) -> bool {
         C::OPENS
+    }
+
+    fn foresees(&self) -> Vec<Foreseen> {
+        self.command.as_ref().map(Command::foresees).unwrap_or_default()
     }
 
     async fn run(&mut self, tx: &mut dyn Tx) -> Result<()> {

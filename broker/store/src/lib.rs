@@ -47,7 +47,7 @@ pub use audit::{
 };
 pub use backend::StoreBackend;
 pub use clock::TxClock;
-pub use command::{Command, Headroom, TakesAuthority, Tx, TxFuture};
+pub use command::{Command, Foreseen, Headroom, TakesAuthority, Tx, TxFuture};
 pub use declared::{Declared, Installation, PutBack};
 pub use disk_space::DiskSpace;
 pub use error::{BoxError, DatabaseFailure, Result, StoreError};

@@ -8,7 +8,7 @@ use agentwrit_protocol::claims::{Claims, DelegationRecord};
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, list_scopes};
 use agentwrit_protocol::session::{DelegationGrant, DelegationRefusal, EndReason, MAX_DEPTH, chain};
 use agentwrit_protocol::{Jti, SessionId, Ttl, UnixSeconds};
-use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Result as StoreResult, Session, Tx};
+use agentwrit_store::{Command, Delegated, DenialDraft, EventDraft, Foreseen, Result as StoreResult, Session, Tx};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
 use async_trait::async_trait;
 
@@ -215,6 +215,10 @@ impl Command for Delegate {
     type Outcome = Result<Claims, DelegationDenial>;
     const ISSUES: bool = true;
     const OPENS: bool = true;
+
+    fn foresees(&self) -> Vec<Foreseen> {
+        StoredLineage::foreseen(&self.bearer)
+    }
 
     async fn run(mut self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let lineage = StoredLineage::of(tx, &self.bearer).await?;

@@ -3,7 +3,7 @@
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::Lineage;
 
-use agentwrit_store::{Draft, Result, Session, Tx};
+use agentwrit_store::{Draft, Foreseen, Result, Session, Tx};
 
 /// A node and those above it.
 pub(crate) struct StoredLineage {
@@ -28,6 +28,12 @@ impl StoredLineage {
         }
         let node = tx.session(below).await?;
         Ok(node.map(|node| Self { ancestors, node }))
+    }
+
+    /// What it will ask for.
+    pub(crate) fn foreseen(claims: &Claims) -> Vec<Foreseen> {
+        let nodes = std::iter::once(&claims.sid).chain(&claims.delegation_nodes);
+        nodes.cloned().map(Foreseen::Session).collect()
     }
 
     pub(crate) fn root(&self) -> &Session {

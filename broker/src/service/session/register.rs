@@ -14,8 +14,8 @@ use agentwrit_protocol::{
 };
 use agentwrit_server::Source;
 use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Session, Store,
-    StoreError, Tx,
+    Command, DenialDraft, EndReason, EventDraft, Foreseen, LaunchToken, LaunchTokenHash, Result as StoreResult,
+    Session, Store, StoreError, Tx,
 };
 use agentwrit_tokens::nonce::{Nonce, NonceIssuer};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
@@ -278,6 +278,14 @@ impl Command for Register {
     type Outcome = Result<Registered, Refused>;
     const ISSUES: bool = true;
     const OPENS: bool = true;
+
+    fn foresees(&self) -> Vec<Foreseen> {
+        let nonce = self.nonce.as_ref();
+        let nonce = nonce.map(|nonce| Foreseen::Nonce(nonce.text.clone(), nonce.expires_at));
+        std::iter::once(Foreseen::LaunchToken(self.hash.clone()))
+            .chain(nonce)
+            .collect()
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         let launch = match launch_token_check::read(tx, &self.hash).await? {

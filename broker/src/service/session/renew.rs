@@ -10,7 +10,8 @@ use agentwrit_protocol::session::{Granted, RenewLimits, RenewRefusal, RenewWish,
 use agentwrit_protocol::{Clock, EntropyError, ErrorCode, Jti, Ttl, UnixSeconds};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::{
-    Command, DenialDraft, EndReason, EventDraft, Renewal, Result as StoreResult, Session, Store, StoreError, Tx,
+    Command, DenialDraft, EndReason, EventDraft, Foreseen, Renewal, Result as StoreResult, Session, Store, StoreError,
+    Tx,
 };
 use async_trait::async_trait;
 
@@ -270,6 +271,10 @@ impl Renew {
 impl Command for Renew {
     type Outcome = Decision;
     const ISSUES: bool = true;
+
+    fn foresees(&self) -> Vec<Foreseen> {
+        StoredLineage::foreseen(&self.bearer)
+    }
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Decision> {
         self.decide(tx).await

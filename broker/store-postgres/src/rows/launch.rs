@@ -5,9 +5,10 @@ use agentwrit_store::stored_json::{attested, from_json, to_json};
 use agentwrit_store::{LaunchToken, LaunchTokenHash, LaunchTokens, Result, TxClock};
 use async_trait::async_trait;
 
+use crate::link::Link;
 use crate::row::Row;
 use crate::tx::PgTx;
-use crate::value::values;
+use crate::value::{Value, values};
 
 const READ: &str = "read_launch_token";
 
@@ -24,6 +25,12 @@ fn from_row(row: &Row<'_>) -> Result<LaunchToken> {
         correlation_id: row.text("correlation_id")?,
         attested: attested(row.any_text("attested")?)?,
     })
+}
+
+/// Those with these hashes.
+pub(crate) async fn read_all(link: &mut Link<'_>, hashes: Value) -> Result<Vec<LaunchToken>> {
+    let sql = select!(launch_tokens, "WHERE hash = ANY($1)");
+    link.all(READ, sql, vec![hashes], from_row).await
 }
 
 #[async_trait]
@@ -51,11 +58,17 @@ impl LaunchTokens for PgTx<'_, '_> {
     }
 
     async fn launch_token(&mut self, hash: &LaunchTokenHash) -> Result<Option<LaunchToken>> {
+        if let Some(known) = self.ahead.as_ref().and_then(|ahead| ahead.launch_token(hash)) {
+            return Ok(Some(known));
+        }
         let sql = select!(launch_tokens, "WHERE hash = $1");
         self.link.first(READ, sql, values![hash.as_str()], from_row).await
     }
 
     async fn consume_launch_token(&mut self, hash: &LaunchTokenHash) -> Result<bool> {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget_launch_token(hash);
+        }
         let sql = "UPDATE launch_tokens SET consumed_at = $1 WHERE hash = $2 AND consumed_at IS NULL";
         let values = values![self.now_millis().get(), hash.as_str()];
         self.changed("consume_launch_token", sql, values).await

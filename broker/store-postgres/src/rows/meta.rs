@@ -22,6 +22,18 @@ impl Meta for PgTx<'_, '_> {
 #[async_trait]
 impl Nonces for PgTx<'_, '_> {
     async fn consume_nonce(&mut self, nonce: &str, until: UnixMillis) -> Result<bool> {
+        if self
+            .ahead
+            .as_mut()
+            .is_some_and(|ahead| ahead.forget_nonce(nonce, until))
+        {
+            // Known to be so since the lock was taken: the key would fail the batch.
+            let sql = "INSERT INTO nonces (nonce, until) VALUES ($1, $2)";
+            self.link
+                .send("consume_nonce", sql, values![nonce, until.get()])
+                .await?;
+            return Ok(true);
+        }
         let sql = "INSERT INTO nonces (nonce, until) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         self.changed("consume_nonce", sql, values![nonce, until.get()]).await
     }

@@ -1,13 +1,13 @@
 //! The repositories: one file for the rows of each.
 
 mod apps;
-mod launch;
+pub(crate) mod launch;
 mod maintenance;
 mod meta;
 mod pods;
 mod policy;
 mod revocation;
 mod segments;
-mod session;
+pub(crate) mod session;
 pub(crate) mod signing_keys;
 pub(crate) mod status;

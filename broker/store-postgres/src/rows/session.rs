@@ -7,11 +7,12 @@ use agentwrit_store::stored_json::{attested, from_json, to_json};
 use agentwrit_store::{Delegated, EndReason, FromStored, Renewal, Result, Session, Sessions, TxClock};
 use async_trait::async_trait;
 
+use crate::link::Link;
 use crate::row::Row;
 use crate::rows::pods::texts;
 use crate::rows::status::status_index;
 use crate::tx::PgTx;
-use crate::value::values;
+use crate::value::{Value, values};
 
 const READ: &str = "read_session";
 
@@ -91,6 +92,12 @@ fn from_row(row: &Row<'_>) -> Result<Session> {
     })
 }
 
+/// Those with these ids.
+pub(crate) async fn read_all(link: &mut Link<'_>, sids: Value) -> Result<Vec<Session>> {
+    let sql = select!(sessions, "WHERE sid = ANY($1)");
+    link.all(READ, sql, vec![sids], from_row).await
+}
+
 impl PgTx<'_, '_> {
     /// Rows of a query made by [`live`] or [`standing`].
     async fn sessions(&mut self, query: &'static str, value: &str) -> Result<Vec<Session>> {
@@ -122,6 +129,18 @@ impl PgTx<'_, '_> {
              ORDER BY pod_uid, created_at DESC)"
         );
         self.link.all(READ, sql, values![texts(pods)], from_row).await
+    }
+
+    /// A session or delegation is written; whether this was known to be its token.
+    fn forgets_session(&mut self, sid: &SessionId, jti: &Jti) -> bool {
+        self.ahead.as_mut().is_some_and(|ahead| ahead.forget_session(sid, jti))
+    }
+
+    /// Some of them are written.
+    fn forget_sessions(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget_sessions();
+        }
     }
 
     /// Those whose tokens are still valid, of the few whose ids have this prefix.
@@ -171,6 +190,9 @@ impl Sessions for PgTx<'_, '_> {
     }
 
     async fn session(&mut self, sid: &SessionId) -> Result<Option<Session>> {
+        if let Some(known) = self.ahead.as_ref().and_then(|ahead| ahead.session(sid)) {
+            return Ok(Some(known));
+        }
         let sql = select!(sessions, "WHERE sid = $1");
         self.link.first(READ, sql, values![sid.as_str()], from_row).await
     }
@@ -200,7 +222,10 @@ impl Sessions for PgTx<'_, '_> {
             session.jti.as_str(),
             kept_until(exp).get(),
         ];
-        if !self.changed("renew_session", sql, values).await? {
+        // Known to be so since the lock was taken: the condition still stands in the statement, and fails the batch.
+        if self.forgets_session(&session.sid, &session.jti) {
+            self.link.send_for_one("renew_session", sql, values).await?;
+        } else if !self.changed("renew_session", sql, values).await? {
             return Ok(false);
         }
         if session.status.is_none() {
@@ -223,6 +248,7 @@ impl Sessions for PgTx<'_, '_> {
             ending.ended_at.get(),
             ending.set_at.get()
         ];
+        self.forgets_session(&session.sid, &session.jti);
         if !self.changed("end_session", sql, values).await? {
             return Ok(false);
         }
@@ -253,6 +279,7 @@ impl Sessions for PgTx<'_, '_> {
     }
 
     async fn forget_scopes_of_pod(&mut self, pod_uid: &PodUid) -> Result<()> {
+        self.forget_sessions();
         let sql = "UPDATE sessions SET scope = '[]' WHERE pod_uid = $1 AND ended_at <= $2 AND scope <> '[]'";
         let values = values![pod_uid.as_str(), self.times.passed().get()];
         self.link.send("forget_scopes", sql, values).await
@@ -282,6 +309,7 @@ impl Sessions for PgTx<'_, '_> {
         let Some(prefix) = id_prefix_of_agent(agent_id) else {
             return Ok(());
         };
+        self.forget_sessions();
         let sql =
             "UPDATE sessions SET barred = true WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2 AND root IS NULL";
         self.link.send("bar_agent", sql, values![prefix, agent_id]).await

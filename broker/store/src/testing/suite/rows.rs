@@ -21,7 +21,8 @@ fn scopes() -> ScopeSet {
     ScopeSet::parse(["read:data:*"]).unwrap()
 }
 
-pub(super) fn launch_token(text: &str) -> LaunchToken {
+/// A launch token of this text, for one registration in the first minute of the clock.
+pub fn launch_token(text: &str) -> LaunchToken {
     LaunchToken {
         hash: LaunchTokenHash::of(text),
         agent_name: "agent".to_owned(),
