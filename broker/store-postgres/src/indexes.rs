@@ -16,9 +16,11 @@ use crate::value::values;
 /// A draw is the first part of an insertion, and called like it: one name for the metric of both stores.
 const DRAW: &str = "insert_session";
 const FREE: &str = "free_status_indexes";
-/// Places that one question asks for.
-const ASKED: usize = 64;
-/// Questions about random places, before whole lists are read: with half of them free the second is asked once in 2^64 times.
+/// Places that one question asks for, at least and at most.
+const ASKED: (i64, i64) = (16, 512);
+/// Free places that a question should find beyond those that are needed: none at all is found once in 3,000 times then.
+const SPARE: i64 = 8;
+/// Questions about random places, before whole lists are read.
 const QUESTIONS: usize = 2;
 
 /// What the row of the chain's head says of the lists.
@@ -49,15 +51,19 @@ pub(crate) struct Indexes {
     bounds: Bounds,
     /// Free places that were asked for, in the order in which they are drawn.
     ready: Vec<StatusIndex>,
+    /// Draws that are expected from now on.
+    expected: i64,
 }
 
 impl Indexes {
-    pub(crate) const fn new(read: Counts, bounds: Bounds) -> Self {
+    /// With so many draws expected.
+    pub(crate) fn new(read: Counts, bounds: Bounds, expected: usize) -> Self {
         Self {
             read,
             now: read,
             bounds,
             ready: Vec::new(),
+            expected: i64::try_from(expected).unwrap_or(i64::MAX),
         }
     }
 
@@ -119,6 +125,7 @@ impl Indexes {
             None => self.look_through(link, entropy).await?,
         };
         self.now.held += 1;
+        self.expected = self.expected.saturating_sub(1);
         Ok(index)
     }
 
@@ -127,12 +134,21 @@ impl Indexes {
         self.now.held -= 1;
     }
 
+    /// How many of all places are asked for, so that enough of them are free.
+    fn asked(&self, all: i64) -> i64 {
+        let (least, most) = ASKED;
+        let wanted = self.expected.max(1).saturating_add(SPARE);
+        let asked = wanted.saturating_mul(all).checked_div(self.free_count().max(1));
+        asked.unwrap_or(most).clamp(least, most)
+    }
+
     /// Those of some random places that are free.
     async fn ask(&self, link: &mut Link<'_>, entropy: &dyn Entropy) -> Result<Vec<StatusIndex>> {
-        let mut places = Vec::with_capacity(ASKED);
+        let mut places = Vec::new();
         let mut seen = BTreeSet::new();
-        for _ in 0..ASKED {
-            let rank = below(self.now.lists.saturating_mul(self.entries()), entropy)?;
+        let all = self.now.lists.saturating_mul(self.entries());
+        for _ in 0..self.asked(all) {
+            let rank = below(all, entropy)?;
             let index = self.at(rank);
             places.extend(index.filter(|index| seen.insert(*index)));
         }

@@ -114,7 +114,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
         ..
     } = head::locked(link).await?;
     let claim = claim(link, shared).await?;
-    let mut indexes = Indexes::new(counts, shared.status_lists);
+    let mut indexes = Indexes::new(counts, shared.status_lists, 0);
     shared.judging.load(facts::high_water(link).await?);
     shared.signer.learn(&signing_keys::all(link).await?);
     let keys = |kid: &str, message: &str, signature: &str| shared.signer.check(kid, message, signature);

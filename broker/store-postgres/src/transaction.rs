@@ -75,7 +75,11 @@ pub(crate) async fn transaction(
         view_seq,
         ..
     } = locked;
-    let mut indexes = Indexes::new(counts, shared.status_lists);
+    let mut indexes = Indexes::new(
+        counts,
+        shared.status_lists,
+        jobs.iter().filter(|job| job.opens()).count(),
+    );
     head.foreign = opened.foreign == Some(head.signed);
     let (mut drafts, mut changes, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     let foreseen = Ahead::foreseen(jobs);
