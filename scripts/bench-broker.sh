@@ -11,7 +11,7 @@
 # BENCH_BROKER=         a broker program to measure instead of building one
 # The exit status tells whether it could be measured, not whether the goals are met.
 set -euo pipefail
-SCRIPT_NAME=bench-broker
+SCRIPT_NAME="bench-broker"
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "$0")/lib/common.sh"
 # shellcheck source=scripts/lib/build.sh
