@@ -29,6 +29,15 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Listens before the server with this socket.
     pub(crate) async fn start(socket: PathBuf) -> Result<Self> {
+        Self::before(socket, false).await
+    }
+
+    /// The same; what the server tells by itself, its notifications, is lost.
+    pub(crate) async fn start_deaf(socket: PathBuf) -> Result<Self> {
+        Self::before(socket, true).await
+    }
+
+    async fn before(socket: PathBuf, deaf: bool) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.map_err(Failure::system("listen for the brokers"))?;
         let address = listener
@@ -54,7 +63,7 @@ impl Proxy {
                     // The end of one way is that of the other.
                     tokio::select! {
                         () = pass(from_client, to_server, mode.clone()) => {}
-                        () = pass(from_server, to_client, mode) => {}
+                        () = back(deaf, from_server, to_client, mode) => {}
                     }
                 });
             }
@@ -72,6 +81,36 @@ impl Proxy {
 async fn wait_open(mode: &mut watch::Receiver<Mode>) -> Option<()> {
     let settled = mode.wait_for(|mode| *mode != Mode::Stalled).await.ok()?;
     (*settled == Mode::Open).then_some(())
+}
+
+async fn back(deaf: bool, from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin, mode: watch::Receiver<Mode>) {
+    if deaf {
+        // It ends with an error, as every connection does that ends.
+        let _ = pass_but_notifications(from, to).await;
+    } else {
+        pass(from, to, mode).await;
+    }
+}
+
+/// Passes the server's messages: a letter, four bytes of length, which count themselves, and the rest (PostgreSQL, protocol 3.0).
+async fn pass_but_notifications(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+) -> std::io::Result<()> {
+    const NOTIFICATION: u8 = b'A';
+    loop {
+        let kind = from.read_u8().await?;
+        let length = from.read_u32().await?;
+        let mut rest = vec![0_u8; usize::try_from(length.saturating_sub(4)).unwrap_or_default()];
+        from.read_exact(&mut rest).await?;
+        if kind == NOTIFICATION {
+            continue;
+        }
+        let mut message = vec![kind];
+        message.extend(length.to_be_bytes());
+        message.extend(rest);
+        to.write_all(&message).await?;
+    }
 }
 
 async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut mode: watch::Receiver<Mode>) {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{by_socket, server};
+use crate::proxy::Proxy;
 use crate::world::{World, stands};
 use crate::{Fault, Options, Outcome, Progress};
 
@@ -22,6 +23,8 @@ use crate::{Fault, Options, Outcome, Progress};
 const PROMISED: Duration = Duration::from_millis(100);
 /// What is promised of each.
 const WITHIN: Duration = Duration::from_secs(1);
+/// Revocations without notifications, at least.
+const FEWEST: u32 = 10;
 /// How long one is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -33,19 +36,22 @@ pub(crate) async fn run(options: &Options, progress: Progress<'_>) -> Result<Out
         outcome.left_out = Some("replicas don't hear of each other's revocations yet (--without-feed)".to_owned());
         return Ok(outcome);
     }
+    let deaf = deaf(options, rounds.div_ceil(10).max(FEWEST)).await?;
+    progress(&format!("revoke-delay: without notifications {deaf}"));
     let mut world = World::begin(fault, options, server(), by_socket, |_| vec![]).await?;
     let pinged = ping_pong(rounds).await?;
-    let addresses = world.addresses.clone();
-    let (mut delays, mut round_trips) = (Vec::new(), Vec::new());
-    for round in 0..usize::try_from(rounds).unwrap_or_default() {
-        let mut order = addresses.clone();
-        order.rotate_left(round % addresses.len().max(1));
-        one(&mut world, &order, &mut delays, &mut round_trips).await?;
-    }
+    let (delays, round_trips) = measured(&mut world, rounds).await?;
     let [delay, trip, ping] = [delays, round_trips, pinged].map(Spread::of);
     progress(&format!(
         "revoke-delay: {delay}; a validation takes {trip}; a ping-pong takes {ping}"
     ));
+    if deaf.most > WITHIN {
+        let text = format!(
+            "without notifications the slowest took {:.1?}, more than {WITHIN:.0?}",
+            deaf.most
+        );
+        world.outcome.findings.add(text);
+    }
     if delay.p99 > PROMISED + ping.p99 {
         let text = format!(
             "p99 is {:.1?}, more than {PROMISED:.0?} beyond that of a ping-pong",
@@ -58,12 +64,41 @@ pub(crate) async fn run(options: &Options, progress: Progress<'_>) -> Result<Out
         world.outcome.findings.add(text);
     }
     world.check(Which::All).await?;
-    let figures = json!({"delay": delay.json(), "validation": trip.json(), "ping_pong": ping.json()});
-    world
-        .outcome
-        .notes
-        .push((format!("{delay}, ping-pong {ping}"), figures));
+    let figures = json!({
+        "delay": delay.json(), "without_notifications": deaf.json(), "validation": trip.json(), "ping_pong": ping.json(),
+    });
+    let note = format!("{delay}, without notifications {deaf}, ping-pong {ping}");
+    world.outcome.notes.push((note, figures));
     world.finish().await
+}
+
+/// Delays and round trips of so many revocations, each at another replica.
+async fn measured(world: &mut World, rounds: u32) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let addresses = world.addresses.clone();
+    let (mut delays, mut round_trips) = (Vec::new(), Vec::new());
+    for round in 0..usize::try_from(rounds).unwrap_or_default() {
+        let mut order = addresses.clone();
+        order.rotate_left(round % addresses.len().max(1));
+        one(world, &order, &mut delays, &mut round_trips).await?;
+    }
+    Ok((delays, round_trips))
+}
+
+/// The same where no notification arrives, so that the replicas hear of it when they look by themselves.
+async fn deaf(options: &Options, rounds: u32) -> Result<Spread> {
+    let options = Options {
+        folder: options.folder.join("deaf"),
+        ..options.clone()
+    };
+    let server = server();
+    let socket = server.folder().join(format!(".s.PGSQL.{}", server.port()));
+    let proxy = Proxy::start_deaf(socket).await?;
+    let address = proxy.address;
+    let by_proxy = move |_: &_, database: &str| format!("postgres://owner@{address}/{database}?sslmode=disable");
+    let mut world = World::begin(Fault::RevokeDelay, &options, server, by_proxy, |_| vec![]).await?;
+    let (delays, _) = measured(&mut world, rounds).await?;
+    world.finish().await?;
+    Ok(Spread::of(delays))
 }
 
 /// Revokes at the first replica, and asks the others until they refuse.
