@@ -83,11 +83,6 @@ pub(crate) async fn last_batch(client: &ClientWrapper, committer: &str) -> Resul
     Ok(found.unwrap_or(0))
 }
 
-/// From here on a committer finds all rows by an index. A plan that was kept from when its table was nearly empty would read
-/// the table as a whole, however large it is by now, until the next ANALYZE. What that costs in the planner's count would call
-/// for compiling, which takes far longer than any of our statements.
-const BY_INDEX: &str = "SET enable_seqscan = off; SET jit = off";
-
 /// Opens the store and loads the view from it. When it returns, no transaction of this committer that began before is
 /// still under way: it has held the lock of the chain's head.
 pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened> {
@@ -99,7 +94,6 @@ pub(crate) async fn open(shared: &Arc<Shared>, committer: &str) -> Result<Opened
     migrating.await.unwrap_or_else(|_| Err(hung(OPEN)))?;
     let opening = tokio::time::timeout(LONGEST_OPENING, opened(&client, shared, committer));
     let foreign = opening.await.unwrap_or_else(|_| Err(hung(OPEN)))?;
-    client.batch_execute(BY_INDEX).await.during(OPEN)?;
     Ok(Opened {
         client,
         mark_kept: None,
