@@ -16,6 +16,7 @@ use crate::error::Operation;
 
 /// A step of the schema.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "testing"), allow(unreachable_pub, reason = "tests know further ones"))]
 pub struct Migration {
     /// What is run.
     pub sql: &'static str,
