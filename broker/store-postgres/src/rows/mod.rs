@@ -1,5 +1,22 @@
 //! The repositories: one file for the rows of each.
 
+/// Which delegations may still count below a root: their tokens are kept, and their bits aren't set for good. The terms of the
+/// index `sessions_open`. Compared as a row, `kept_until` is no term of the index by `kept_until` alone: a plan made while
+/// the table was nearly empty took that one, and looked at every session that is kept.
+macro_rules! kept_below {
+    ($root:literal, $kept:literal) => {
+        concat!(
+            "root = ",
+            $root,
+            " AND (root, kept_until) >= (",
+            $root,
+            ", ",
+            $kept,
+            ") AND (ended_at IS NULL OR end_reason = 'superseded')"
+        )
+    };
+}
+
 mod apps;
 pub(crate) mod launch;
 mod maintenance;

@@ -325,9 +325,11 @@ impl Sessions for PgTx<'_, '_> {
         below: Option<&SessionId>,
         most: usize,
     ) -> Result<usize> {
-        // The condition on `kept_until` is that of an index.
-        let sql = "SELECT true FROM sessions WHERE root = $1 AND (ended_at IS NULL OR end_reason = 'superseded') \
-                   AND ended_at IS NULL AND kept_until >= $2 AND last_exp >= $3 AND ($5::text IS NULL OR starts_with(nodes, $5)) LIMIT $4";
+        let sql = concat!(
+            "SELECT true FROM sessions WHERE ",
+            kept_below!("$1", "$2"),
+            " AND ended_at IS NULL AND last_exp >= $3 AND ($5::text IS NULL OR starts_with(nodes, $5)) LIMIT $4"
+        );
         // Of what descends from it, the JSON begins so.
         let begins = below.map(|below| format!("[\"{below}\","));
         let now = self.times.judged.second();

@@ -47,12 +47,11 @@ impl PgTx<'_, '_> {
     /// much as there ever was.
     pub(crate) async fn set_bits_below(&mut self, session: &Session, from: UnixMillis) -> Result<()> {
         let (root, begins) = session.family()?;
-        // What ended for another reason had its bit set for good then. Compared as a row, `kept_until` is a condition of the
-        // index that begins with `root`, and none of the one by `kept_until` alone: a plan made while the table was nearly
-        // empty took that one, and looked at every session that is kept.
-        let sql = "UPDATE sessions SET status_set_at = $1 WHERE root = $2 AND (root, kept_until) >= ($2, $3) \
-                   AND (ended_at IS NULL OR end_reason = 'superseded') AND last_exp >= $4 \
-                   AND (status_set_at IS NULL OR status_set_at > $1) AND ($5::text IS NULL OR starts_with(nodes, $5))";
+        let sql = concat!(
+            "UPDATE sessions SET status_set_at = $1 WHERE ",
+            kept_below!("$2", "$3"),
+            " AND last_exp >= $4 AND (status_set_at IS NULL OR status_set_at > $1) AND ($5::text IS NULL OR starts_with(nodes, $5))"
+        );
         let passed = self.times.passed().second();
         let kept = agentwrit_store::session::kept_until(passed);
         let values = values![from.get(), root.as_str(), kept.get(), passed.get(), begins];
@@ -61,9 +60,11 @@ impl PgTx<'_, '_> {
 
     /// The same below several sessions.
     pub(crate) async fn set_bits_below_roots(&mut self, roots: &[&SessionId], from: UnixMillis) -> Result<()> {
-        let sql = "UPDATE sessions SET status_set_at = $1 WHERE root = ANY($2) \
-                   AND (ended_at IS NULL OR end_reason = 'superseded') AND kept_until >= $3 AND last_exp >= $4 \
-                   AND (status_set_at IS NULL OR status_set_at > $1)";
+        let sql = concat!(
+            "UPDATE sessions SET status_set_at = $1 FROM unnest($2::text[]) AS above (id) WHERE ",
+            kept_below!("above.id", "$3"),
+            " AND last_exp >= $4 AND (status_set_at IS NULL OR status_set_at > $1)"
+        );
         let passed = self.times.passed().second();
         let kept = agentwrit_store::session::kept_until(passed);
         let roots: Value = roots.iter().map(|sid| sid.as_str()).collect();
