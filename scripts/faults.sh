@@ -13,8 +13,7 @@
 #     clock          one replica's clock jumps an hour, ahead and back
 #     restore        a backup is put back under the running replicas
 # Options: --rounds N; --seconds N, how long connections are cut (default 10); --short, what make test has time for;
-#   --without-feed, without what needs replicas that hear of each other's revocations; --json, one object a fault on
-#   standard output; --seed N, the choices of an earlier run, though not its timing
+#   --json, one object a fault on standard output; --seed N, the choices of an earlier run, though not its timing
 # FAULTS_BROKER=   a broker program instead of building one (debug build: the code is the same)
 # Exit code: 0 when all is as it must be, 1 when anything is wrong (what the brokers and the server have left is then kept).
 set -euo pipefail
@@ -23,7 +22,7 @@ SCRIPT_NAME=faults
 source "$(dirname "$0")/lib/common.sh"
 cd "$REPO"
 
-[[ ${1:-} == --help || $# == 0 ]] && { sed -n '2,19s/^# \{0,1\}//p' "$0"; exit 0; }
+[[ ${1:-} == --help || $# == 0 ]] && { sed -n '2,18s/^# \{0,1\}//p' "$0"; exit 0; }
 target=${CARGO_TARGET_DIR:-$REPO/target}
 cargo build --quiet --locked -p agentwrit-faults --bin faults
 broker=${FAULTS_BROKER:-}

@@ -40,9 +40,6 @@ pub struct Access {
     pub launch: String,
     /// Whether there is a delegation endpoint.
     pub delegation: bool,
-    /// Whether agents that the ledger has already are left alone: what somebody else has done to them isn't known where the
-    /// broker listens.
-    pub only_new: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,8 +55,6 @@ pub struct Client {
     random: Rng,
     keys: Keys,
     task: String,
-    /// The first of the ledger's agents that it works with.
-    first: usize,
 }
 
 enum Outcome<T> {
@@ -73,7 +68,6 @@ impl Client {
     pub fn new(number: usize, access: Access, ledger: Ledger, random: Rng) -> Self {
         Self {
             line: Line::new(&access.addresses, number, access.manner),
-            first: if access.only_new { ledger.agents.len() } else { 0 },
             access,
             ledger,
             random,
@@ -100,7 +94,7 @@ impl Client {
     }
 
     async fn step(&mut self) -> Result<()> {
-        let first = self.ledger.agents.len().saturating_sub(IN_USE).max(self.first);
+        let first = self.ledger.agents.len().saturating_sub(IN_USE);
         let living: Vec<usize> = self
             .ledger
             .agents

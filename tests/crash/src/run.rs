@@ -277,7 +277,6 @@ impl Run {
             app: self.app.clone(),
             launch: self.launch.clone(),
             delegation: probe.status != 404,
-            only_new: false,
         };
         let mut clients = Vec::new();
         for (number, ledger) in std::mem::take(&mut self.ledgers).into_iter().enumerate() {

@@ -38,9 +38,6 @@ pub struct Cli {
     /// Few rounds and short cuts: what `make test` has time for.
     #[arg(long)]
     short: bool,
-    /// Leaves out what needs replicas that hear of each other's revocations.
-    #[arg(long)]
-    without_feed: bool,
     /// One JSON object a fault on standard output; what happens meanwhile goes to standard error.
     #[arg(long)]
     json: bool,
@@ -73,7 +70,6 @@ impl Cli {
             rounds: self.rounds,
             cut: Duration::from_secs(seconds),
             short: self.short,
-            feed: !self.without_feed,
             seed: self.seed.unwrap_or_else(|| moment::unix().as_secs()),
         }
     }
@@ -142,7 +138,6 @@ mod tests {
         let all = parsed("all cut").faults();
         assert_eq!(all.len(), 11);
         assert_eq!(parsed("cut races cut").faults(), [Fault::Cut, Fault::Races]);
-        assert!(parsed("all").options().feed && !parsed("all --without-feed").options().feed);
         assert!(Cli::try_parse_from(["faults", "nothing"]).is_err());
     }
 

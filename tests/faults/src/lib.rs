@@ -139,8 +139,6 @@ pub struct Options {
     pub cut: Duration,
     /// Whether there is little time.
     pub short: bool,
-    /// Whether replicas hear of each other's revocations.
-    pub feed: bool,
     /// What repeats the choices of a run.
     pub seed: u64,
 }

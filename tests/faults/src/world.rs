@@ -63,7 +63,6 @@ pub(crate) struct World {
     loads: usize,
     /// Refusals and broken connections before the fault of this round.
     felt: u64,
-    feed: bool,
     /// Whether each client has one replica: so what one of them can't do isn't done by the next.
     pub(crate) is_pinned: bool,
 }
@@ -138,8 +137,7 @@ impl World {
             seed: options.seed,
             loads: 0,
             felt: 0,
-            feed: options.feed,
-            is_pinned: !options.feed,
+            is_pinned: false,
         })
     }
 
@@ -159,14 +157,12 @@ impl World {
             app: None,
             launch: self.launch.clone(),
             delegation: true,
-            only_new: !self.feed,
         };
         let mut clients = Vec::new();
         for (number, ledger) in std::mem::take(&mut self.ledgers).into_iter().enumerate() {
             let purpose = u64::try_from(self.loads * CLIENTS + number).unwrap_or_default();
             let mut access = access.clone();
             if self.is_pinned {
-                // Without the feed a replica knows only of those renewals that went through it.
                 access.addresses = access.addresses.get(number % REPLICAS).copied().into_iter().collect();
             }
             let client = Client::new(number, access, ledger, seeded(self.seed, purpose));
@@ -261,9 +257,7 @@ impl World {
             }
         }
         auditor.stop().await?;
-        if self.feed {
-            self.all_refuse(&ended).await?;
-        }
+        self.all_refuse(&ended).await?;
         self.count();
         Ok(self.outcome.findings.count - before)
     }

@@ -31,11 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(options: &Options, progress: Progress<'_>) -> Result<Outcome> {
     let fault = Fault::RevokeDelay;
     let rounds = options.rounds(fault);
-    if !options.feed {
-        let mut outcome = Outcome::new(fault, 0);
-        outcome.left_out = Some("replicas don't hear of each other's revocations yet (--without-feed)".to_owned());
-        return Ok(outcome);
-    }
     let deaf = deaf(options, rounds.div_ceil(10).max(FEWEST)).await?;
     progress(&format!("revoke-delay: without notifications {deaf}"));
     let mut world = World::begin(fault, options, server(), by_socket, |_| vec![]).await?;

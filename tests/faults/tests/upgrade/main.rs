@@ -85,7 +85,6 @@ fn test() -> ExitCode {
         rounds: None,
         cut: Duration::ZERO,
         short: true,
-        feed: true,
         seed: 1,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
