@@ -8,10 +8,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
-use crate::ADMIN_SECRET;
 use crate::answer::Answer;
 use crate::blocking::Pending;
+use crate::{ADMIN_SECRET, registration};
 
 /// The broker's program: `Program(env!("CARGO_BIN_EXE_agentwrit-broker"))` in its own tests.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +106,38 @@ impl Process {
         let mut pending = self.ready(line, token, body);
         pending.send();
         pending.answer()
+    }
+
+    /// A person's token.
+    pub fn admin(&self) -> String {
+        let login = json!({"secret": ADMIN_SECRET}).to_string();
+        let ask = || self.ask("POST /v1/admin/auth", "", &login);
+        // Logins have a rate.
+        let reply = std::iter::repeat_with(ask).find(|reply| reply.status != 429).unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.member("access_token")
+    }
+
+    /// A new agent's token.
+    pub fn agent(&self) -> String {
+        let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
+        let launch = self.ask("POST /v1/admin/launch-tokens", &self.admin(), &launch);
+        let nonce = self.ask("GET /v1/challenge", "", "").member("nonce");
+        let body = registration(&launch.member("launch_token"), &nonce, json!({}));
+        self.ask("POST /v1/register", "", &body.to_string())
+            .member("access_token")
+    }
+
+    /// Whether it calls a token valid.
+    pub fn stands(&self, token: &str) -> bool {
+        let answer = self.ask("POST /v1/token/validate", "", &json!({"token": token}).to_string());
+        answer.body["valid"].as_bool().unwrap()
+    }
+
+    /// The audit events that a query finds.
+    pub fn events(&self, query: &str) -> Vec<Value> {
+        let answer = self.ask(&format!("GET /v1/audit/events?{query}"), &self.admin(), "");
+        answer.body["events"].as_array().unwrap().clone()
     }
 
     pub fn pid(&self) -> Pid {

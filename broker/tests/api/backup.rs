@@ -1,6 +1,6 @@
 //! `agentwrit-broker backup`, and a start from what it made.
 
-use agentwrit_testkit::{ADMIN_SECRET, Process, registration};
+use agentwrit_testkit::{ADMIN_SECRET, Process};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -30,43 +30,17 @@ fn started(folder: &Path, flags: &[&str]) -> Process {
     )
 }
 
-fn admin(process: &Process) -> String {
-    let login = json!({"secret": ADMIN_SECRET}).to_string();
-    process.ask("POST /v1/admin/auth", "", &login).member("access_token")
-}
-
-/// A new agent's token.
-fn agent(process: &Process) -> String {
-    let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
-    let launch = process.ask("POST /v1/admin/launch-tokens", &admin(process), &launch);
-    let nonce = process.ask("GET /v1/challenge", "", "").member("nonce");
-    let body = registration(&launch.member("launch_token"), &nonce, json!({}));
-    process
-        .ask("POST /v1/register", "", &body.to_string())
-        .member("access_token")
-}
-
-fn stands(process: &Process, token: &str) -> bool {
-    let answer = process.ask("POST /v1/token/validate", "", &json!({"token": token}).to_string());
-    answer.body["valid"].as_bool().unwrap()
-}
-
 /// Whether the process said so until it listened.
 fn said(process: &Process, words: &str) -> bool {
     process.start.iter().any(|line| line.contains(words))
-}
-
-fn events(process: &Process, query: &str) -> Vec<Value> {
-    let answer = process.ask(&format!("GET /v1/audit/events?{query}"), &admin(process), "");
-    answer.body["events"].as_array().unwrap().clone()
 }
 
 #[test]
 fn a_running_broker_is_copied_and_says_nothing_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let process = started(folder.path(), &[]);
-    agent(&process);
-    let last = events(&process, "limit=1000").pop().unwrap();
+    process.agent();
+    let last = process.events("limit=1000").pop().unwrap();
     let (code, out, err) = run(folder.path(), &["--json", "one.db"], &[]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     let report: Value = serde_json::from_str(&out).unwrap();
@@ -155,14 +129,14 @@ fn a_backup_that_can_not_be_says_why_in_one_line() {
 fn restored(flags: &[&str], told_by: &str) {
     let folder = tempfile::tempdir().unwrap();
     let process = started(folder.path(), &[]);
-    let (token, old_admin) = (agent(&process), admin(&process));
+    let (token, old_admin) = (process.agent(), process.admin());
     let (code, _, err) = run(folder.path(), &["copy.db"], &[]);
     assert_eq!(code, Some(0), "{err}");
-    let later = agent(&process);
-    let before = events(&process, "limit=1000");
+    let later = process.agent();
+    let before = process.events("limit=1000");
     let jti = agentwrit_testkit::claims(&token)["jti"].clone();
     let revoke = json!({"level": "token", "target": jti}).to_string();
-    assert_eq!(process.ask("POST /v1/revoke", &admin(&process), &revoke).status, 200);
+    assert_eq!(process.ask("POST /v1/revoke", &process.admin(), &revoke).status, 200);
     // kill -9: what was committed since the start is in the WAL.
     drop(process);
     let file = |name: &str| folder.path().join(name);
@@ -176,14 +150,14 @@ fn restored(flags: &[&str], told_by: &str) {
     );
     assert!(said(&process, told_by), "{:?}", process.start);
     for dead in [&token, &later, &old_admin] {
-        assert!(!stands(&process, dead));
+        assert!(!process.stands(dead));
     }
-    let told = events(&process, "event_type=store_restored");
+    let told = process.events("event_type=store_restored");
     assert_eq!(told.len(), 1, "{told:?}");
-    let fresh = agent(&process);
-    assert!(stands(&process, &fresh));
+    let fresh = process.agent();
+    assert!(process.stands(&fresh));
     // The trail goes on from the copy.
-    let now = events(&process, "limit=1000");
+    let now = process.events("limit=1000");
     let at = now
         .iter()
         .position(|event| event["event_type"] == "store_restored")
@@ -194,7 +168,7 @@ fn restored(flags: &[&str], told_by: &str) {
     assert_eq!(process.end().0, Some(0));
     let process = started(folder.path(), &[]);
     assert!(
-        stands(&process, &fresh) && !stands(&process, &token),
+        process.stands(&fresh) && !process.stands(&token),
         "it was for one start"
     );
     assert!(!said(&process, "rule="), "{:?}", process.start);

@@ -167,15 +167,6 @@ impl Drop for SmallDisk {
     }
 }
 
-fn admin(process: &Process) -> String {
-    let login = json!({"secret": ADMIN_SECRET}).to_string();
-    let ask = || process.ask("POST /v1/admin/auth", "", &login);
-    // Logins have a rate.
-    let reply = std::iter::repeat_with(ask).find(|reply| reply.status != 429).unwrap();
-    assert_eq!(reply.status, 200, "{reply:?}");
-    reply.member("access_token")
-}
-
 /// An admin's token ends a token by its id.
 fn revoke(process: &Process, person: &str, token: &str) -> u16 {
     let body = json!({"level": "token", "target": claims(token)["jti"]}).to_string();
@@ -196,13 +187,13 @@ fn is_valid(process: &Process, token: &str) -> bool {
 fn a_full_disk_still_takes_what_ends_authority() {
     let (disk, key) = (SmallDisk::new(), tempfile::tempdir().unwrap());
     let process = disk.broker(key.path());
-    let tokens: Vec<String> = (0..3).map(|_| admin(&process)).collect();
+    let tokens: Vec<String> = (0..3).map(|_| process.admin()).collect();
     while ready(&process).1["disk"]["reserve_bytes"] != 8 << 20 {}
     let launch = |process: &Process, token: &str| {
         let body = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
         process.ask("POST /v1/admin/launch-tokens", token, &body).status
     };
-    let person = admin(&process);
+    let person = process.admin();
     assert_eq!(launch(&process, &person), 201);
     disk.fill();
     while ready(&process).1["status"] != "degraded" {}
@@ -217,7 +208,7 @@ fn a_full_disk_still_takes_what_ends_authority() {
     for token in &tokens {
         disk.fill();
         assert_eq!(launch(&process, &person), 503);
-        let person = admin(&process);
+        let person = process.admin();
         assert_eq!(revoke(&process, &person, token), 200, "{revoked}");
         revoked += 1;
     }
@@ -233,7 +224,7 @@ fn a_full_disk_still_takes_what_ends_authority() {
     assert!(is_valid(&process, &person));
     assert_eq!(launch(&process, &person), 503);
     disk.fill();
-    let other = admin(&process);
+    let other = process.admin();
     assert_eq!(revoke(&process, &other, &person), 200);
     assert!(!is_valid(&process, &person));
     let person = other;

@@ -18,8 +18,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use agentwrit_store_postgres::testing::{Durability, Server};
-use agentwrit_testkit::{ADMIN_SECRET, Process, Program, registration};
-use serde_json::{Value, json};
+use agentwrit_testkit::{ADMIN_SECRET, Process, Program};
+use serde_json::Value;
 
 const PROGRAM: Program = Program(env!("CARGO_BIN_EXE_agentwrit-broker"));
 
@@ -65,29 +65,4 @@ fn stopped(process: Process) {
     process.signal(rustix::process::Signal::TERM);
     let (code, _, err) = process.end();
     assert_eq!((code, err.as_str()), (Some(0), ""));
-}
-
-fn admin(process: &Process) -> String {
-    let login = json!({"secret": ADMIN_SECRET}).to_string();
-    process.ask("POST /v1/admin/auth", "", &login).member("access_token")
-}
-
-/// A new agent's token.
-fn agent(process: &Process) -> String {
-    let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:*"]}).to_string();
-    let launch = process.ask("POST /v1/admin/launch-tokens", &admin(process), &launch);
-    let nonce = process.ask("GET /v1/challenge", "", "").member("nonce");
-    let body = registration(&launch.member("launch_token"), &nonce, json!({}));
-    let registered = process.ask("POST /v1/register", "", &body.to_string());
-    registered.member("access_token")
-}
-
-fn stands(process: &Process, token: &str) -> bool {
-    let answer = process.ask("POST /v1/token/validate", "", &json!({"token": token}).to_string());
-    answer.body["valid"].as_bool().unwrap()
-}
-
-fn events(process: &Process, query: &str) -> Vec<Value> {
-    let answer = process.ask(&format!("GET /v1/audit/events?{query}"), &admin(process), "");
-    answer.body["events"].as_array().unwrap().clone()
 }

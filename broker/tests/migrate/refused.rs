@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 use super::everything::embedded;
 use super::filled::{EVENTS, tell};
-use super::{agent, moved, run, server, started, stopped};
+use super::{moved, run, server, started, stopped};
 
 /// A folder with the store of a broker that has stopped.
 pub(crate) fn store() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let process = started(folder.path(), &[], None);
-    agent(&process);
+    process.agent();
     stopped(process);
     folder
 }
@@ -176,7 +176,7 @@ fn only_an_empty_database_of_ones_own_is_moved_to() {
 
     let other = tempfile::tempdir().unwrap();
     let process = started(other.path(), &[], Some(&url));
-    agent(&process);
+    process.agent();
     stopped(process);
     to(
         &url,

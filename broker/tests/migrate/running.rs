@@ -3,12 +3,12 @@
 use agentwrit_testkit::claims;
 use serde_json::json;
 
-use super::{PROGRAM, admin, agent, events, moved, server, stands, started, stopped};
+use super::{PROGRAM, moved, server, started, stopped};
 
 /// Makes an app; its login.
 fn app(process: &agentwrit_testkit::Process) -> String {
     let body = json!({"name": "shop", "scopes": ["read:data:*"]}).to_string();
-    let made = process.ask("POST /v1/admin/apps", &admin(process), &body);
+    let made = process.ask("POST /v1/admin/apps", &process.admin(), &body);
     json!({"client_id": made.member("client_id"), "client_secret": made.member("client_secret")}).to_string()
 }
 
@@ -17,15 +17,15 @@ fn tokens_stay_and_what_was_revoked_stays_revoked() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let process = started(folder, &[], None);
-    let (token, revoked, renewed) = (agent(&process), agent(&process), agent(&process));
+    let (token, revoked, renewed) = (process.agent(), process.agent(), process.agent());
     let login = app(&process);
     let next = process
         .ask("POST /v1/token/renew", &renewed, "{}")
         .member("access_token");
     let revoke = json!({"level": "token", "target": claims(&revoked)["jti"]}).to_string();
-    assert_eq!(process.ask("POST /v1/revoke", &admin(&process), &revoke).status, 200);
-    let person = admin(&process);
-    let before = events(&process, "limit=1000");
+    assert_eq!(process.ask("POST /v1/revoke", &process.admin(), &revoke).status, 200);
+    let person = process.admin();
+    let before = process.events("limit=1000");
     stopped(process);
 
     let url = server().url("owner", &server().database());
@@ -47,26 +47,26 @@ fn tokens_stay_and_what_was_revoked_stays_revoked() {
         process.start
     );
     for good in [&token, &next, &person] {
-        assert!(stands(&process, good));
+        assert!(process.stands(good));
     }
     for dead in [&revoked, &renewed] {
-        assert!(!stands(&process, dead));
+        assert!(!process.stands(dead));
     }
     assert_eq!(process.ask("POST /v1/app/auth", "", &login).status, 200);
     assert_eq!(process.ask("POST /v1/token/renew", &token, "{}").status, 200);
-    let now = events(&process, "limit=1000");
+    let now = process.events("limit=1000");
     assert_eq!(now[..before.len()], before[..]);
     let last = usize::try_from(report["sequence"].as_u64().unwrap()).unwrap() - 1;
     assert_eq!(now[last]["hash"], report["head"]);
     assert_eq!(now[last + 1]["prev_hash"], report["head"], "the chain goes on");
     for told in ["store_restored", "clock_accepted"] {
-        assert!(events(&process, &format!("event_type={told}")).is_empty());
+        assert!(process.events(&format!("event_type={told}")).is_empty());
     }
     stopped(process);
     let mark = std::fs::read_to_string(folder.join("signing.key.mark")).unwrap();
     assert!(mark.contains(epoch), "the same one: {mark}");
     let again = started(folder, &[], Some(&url));
-    assert!(stands(&again, &next) && !stands(&again, &revoked));
+    assert!(again.stands(&next) && !again.stands(&revoked));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn the_file_that_is_left_is_refused_until_a_restore() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let process = started(folder, &[], None);
-    let token = agent(&process);
+    let token = process.agent();
     stopped(process);
     let url = server().url("owner", &server().database());
     let place = moved(folder, &url)["to"].as_str().unwrap().to_owned();
@@ -100,12 +100,12 @@ fn the_file_that_is_left_is_refused_until_a_restore() {
     }
     let process = started(folder, &["--restored"], None);
     assert!(
-        !stands(&process, &token),
+        !process.stands(&token),
         "what was revoked since isn't known to the file"
     );
-    assert_eq!(events(&process, "event_type=store_restored").len(), 1);
-    let fresh = agent(&process);
+    assert_eq!(process.events("event_type=store_restored").len(), 1);
+    let fresh = process.agent();
     stopped(process);
     let process = started(folder, &[], None);
-    assert!(stands(&process, &fresh));
+    assert!(process.stands(&fresh));
 }
