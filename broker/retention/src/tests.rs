@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agentwrit_protocol::Ttl;
 use agentwrit_protocol::audit::{AuditEvent, EventType};
 use agentwrit_protocol::clock::ManualClock;
+use agentwrit_store::StoreLocation;
 use agentwrit_store::testing::surroundings;
 use agentwrit_store::{Command, EventDraft, EventFilter, FilterColumn, StoreError, TakesAuthority, Tx, WhenFull};
-use agentwrit_store::{Declared, StoreLocation};
 use agentwrit_store_sqlite::{OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -72,14 +71,8 @@ impl World {
         let shared = Arc::clone(&surroundings.clock);
         let options = OpenOptions {
             location: location.clone(),
-            required: true,
-            mark: folder.path().join("data.db.mark"),
-            signing_key: folder.path().join("signing.key"),
-            key_is_new: true,
-            max_ttl: Ttl::ZERO,
             retention: policy.clone(),
-            installation: agentwrit_store::Installation::default(),
-            declared: Declared::default(),
+            ..OpenOptions::in_folder(folder.path())
         };
         let store = Store::new(SqliteStore::open(options, surroundings).await.unwrap());
         let counts = Arc::new(Counts::default());

@@ -28,6 +28,25 @@ pub struct OpenOptions {
     pub declared: Declared,
 }
 
+#[cfg(feature = "testing")]
+impl OpenOptions {
+    /// In a file of this folder, with its mark beside it.
+    pub fn in_folder(folder: &std::path::Path) -> Self {
+        let file = |name: &str| folder.join(name);
+        Self {
+            location: StoreLocation::File(file("data.db")),
+            required: true,
+            mark: file("data.db.mark"),
+            signing_key: file("signing.key"),
+            key_is_new: true,
+            max_ttl: Ttl::ZERO,
+            retention: Retention::default(),
+            installation: Installation::default(),
+            declared: Declared::default(),
+        }
+    }
+}
+
 #[cfg(test)]
 impl OpenOptions {
     /// A store in memory, and nothing beside it.

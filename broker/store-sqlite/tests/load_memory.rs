@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use agentwrit_protocol::{Ttl, UnixSeconds};
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_store::session::kept_until;
 use agentwrit_store::testing::{START, surroundings};
-use agentwrit_store::{Retention, RevocationListener, RevocationLoad, Store, StoreLocation, Surroundings, ViewChange};
-use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
+use agentwrit_store::{RevocationListener, RevocationLoad, Store, Surroundings, ViewChange};
+use agentwrit_store_sqlite::{OpenOptions, SqliteStore};
 use parking_lot::Mutex;
 use peak_alloc::PeakAlloc;
 use rusqlite::Connection;
@@ -55,17 +55,7 @@ async fn opened(folder: &Path) -> (usize, usize) {
         revocations: Arc::<Counts>::clone(&counts),
         ..around
     };
-    let options = OpenOptions {
-        location: StoreLocation::File(folder.join("data.db")),
-        required: true,
-        mark: folder.join("data.db.mark"),
-        signing_key: folder.join("signing.key"),
-        key_is_new: true,
-        max_ttl: Ttl::ZERO,
-        retention: Retention::default(),
-        installation: agentwrit_store::Installation::default(),
-        declared: Declared::default(),
-    };
+    let options = OpenOptions::in_folder(folder);
     let before = ALLOCATED.current_usage();
     ALLOCATED.reset_peak_usage();
     let store = Store::new(SqliteStore::open(options, around).await.unwrap());

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::{Installation, Result, Retention, Store, StoreLocation, Surroundings};
+use agentwrit_store::{Installation, Result, Store, StoreLocation, Surroundings};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -26,22 +25,14 @@ impl Embedded {
 #[async_trait]
 impl Opener for Embedded {
     async fn open_as(&self, surroundings: Surroundings, ours: Installation, declared: Declared) -> Result<Store> {
-        let file = |name: &str| self.folder.path().join(name);
-        let options = OpenOptions {
-            location: if self.in_memory {
-                StoreLocation::Memory
-            } else {
-                StoreLocation::File(file("data.db"))
-            },
-            required: true,
-            mark: file("data.db.mark"),
-            signing_key: file("signing.key"),
-            key_is_new: true,
-            max_ttl: Ttl::ZERO,
-            retention: Retention::default(),
+        let mut options = OpenOptions {
             installation: ours,
             declared,
+            ..OpenOptions::in_folder(self.folder.path())
         };
+        if self.in_memory {
+            options.location = StoreLocation::Memory;
+        }
         Ok(Store::new(SqliteStore::open(options, surroundings).await?))
     }
 }

@@ -12,7 +12,7 @@ use agentwrit_store::testing::suite::rows::session;
 use agentwrit_store::testing::{HashSigner, surroundings};
 use agentwrit_store::{
     AppRecord, Declared, EventFilter, FilterColumn, Installation, KnownPod, LaunchTokenHash, MetaKey, Result,
-    Retention, RevocationLevel, Store, StoreLocation, Tx,
+    Retention, RevocationLevel, Store, Tx,
 };
 use agentwrit_store_postgres::PostgresStore;
 use agentwrit_store_sqlite::SqliteStore;
@@ -30,15 +30,9 @@ fn retention() -> Retention {
 pub(crate) async fn embedded(folder: &Path) -> Bench {
     let (around, clock, recorder) = surroundings();
     let options = agentwrit_store_sqlite::OpenOptions {
-        location: StoreLocation::File(folder.join("data.db")),
-        required: true,
         mark: folder.join("mark"),
-        signing_key: folder.join("signing.key"),
-        key_is_new: true,
-        max_ttl: Ttl::ZERO,
         retention: retention(),
-        installation: Installation::default(),
-        declared: Declared::default(),
+        ..agentwrit_store_sqlite::OpenOptions::in_folder(folder)
     };
     let store = Store::new(SqliteStore::open(options, around).await.unwrap());
     Bench { store, clock, recorder }

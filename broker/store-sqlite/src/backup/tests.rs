@@ -5,17 +5,16 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use agentwrit_protocol::Ttl;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::file_names::beside;
 use agentwrit_store::testing::surroundings;
-use agentwrit_store::{Command, EventDraft, Retention, Store, StoreLocation, Tx};
+use agentwrit_store::{Command, EventDraft, Store, Tx};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Declared, OpenOptions, SqliteStore};
+use crate::{OpenOptions, SqliteStore};
 
 /// Enough for some steps of a copy.
 const EVENTS: usize = 2_500;
@@ -37,17 +36,9 @@ impl Command for Tell {
 }
 
 async fn open(folder: &TempDir) -> Store {
-    let file = |name: &str| folder.path().join(name);
     let options = OpenOptions {
-        location: StoreLocation::File(file("data.db")),
-        required: true,
-        mark: file("store.mark"),
-        signing_key: file("signing.key"),
-        key_is_new: true,
-        max_ttl: Ttl::ZERO,
-        retention: Retention::default(),
-        installation: agentwrit_store::Installation::default(),
-        declared: Declared::default(),
+        mark: folder.path().join("store.mark"),
+        ..OpenOptions::in_folder(folder.path())
     };
     Store::new(SqliteStore::open(options, surroundings().0).await.unwrap())
 }

@@ -12,7 +12,7 @@ use agentwrit_protocol::status_list::{Bounds, StatusBit};
 use agentwrit_protocol::{Clock, JudgingClock, Ttl, UnixMillis, UnixSeconds};
 use agentwrit_store::session::id_prefix;
 use agentwrit_store::testing::{Recorder, START, surroundings};
-use agentwrit_store::{Command, Renewal, Result, Retention, Session, Store, StoreLocation, SweepTask, Tx};
+use agentwrit_store::{Command, Renewal, Result, Session, Store, SweepTask, Tx};
 use agentwrit_store_sqlite::{Declared, OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -31,15 +31,8 @@ async fn opened(folder: &Path, clock: &Arc<ManualClock>, bounds: Bounds, declare
     around.status_lists = bounds;
     let judging = Arc::clone(&around.judging);
     let options = OpenOptions {
-        location: StoreLocation::File(folder.join("data.db")),
-        required: true,
-        mark: folder.join("data.db.mark"),
-        signing_key: folder.join("signing.key"),
-        key_is_new: true,
-        max_ttl: Ttl::ZERO,
-        retention: Retention::default(),
-        installation: agentwrit_store::Installation::default(),
         declared,
+        ..OpenOptions::in_folder(folder)
     };
     Around {
         store: Store::new(SqliteStore::open(options, around).await.unwrap()),

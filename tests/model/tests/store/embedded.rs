@@ -1,8 +1,7 @@
 //! SQLite, in a file and in memory.
 
-use agentwrit_protocol::Ttl;
 use agentwrit_store::testing::suite::Opener;
-use agentwrit_store::{Declared, Installation, Result, Retention, Store, StoreLocation, Surroundings};
+use agentwrit_store::{Declared, Installation, Result, Store, StoreLocation, Surroundings};
 use agentwrit_store_sqlite::{OpenOptions, SqliteStore};
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -26,23 +25,14 @@ impl Embedded {
 #[async_trait]
 impl Opener for Embedded {
     async fn open_as(&self, surroundings: Surroundings, ours: Installation, declared: Declared) -> Result<Store> {
-        let file = |name: &str| self.folder.path().join(name);
-        let location = if self.in_memory {
-            StoreLocation::Memory
-        } else {
-            StoreLocation::File(file("data.db"))
-        };
-        let options = OpenOptions {
-            location,
-            required: true,
-            mark: file("data.db.mark"),
-            signing_key: file("signing.key"),
-            key_is_new: true,
-            max_ttl: Ttl::ZERO,
-            retention: Retention::default(),
+        let mut options = OpenOptions {
             installation: ours,
             declared,
+            ..OpenOptions::in_folder(self.folder.path())
         };
+        if self.in_memory {
+            options.location = StoreLocation::Memory;
+        }
         Ok(Store::new(SqliteStore::open(options, surroundings).await?))
     }
 }
