@@ -127,14 +127,7 @@ impl SqliteStore {
 #[async_trait]
 impl StoreBackend for SqliteStore {
     fn submit(&self, job: Box<dyn Job>) -> Result<()> {
-        let (times, min_iat) = (self.shared.judging.times(), self.shared.status.min_iat());
-        admit(
-            job.as_ref(),
-            times,
-            min_iat,
-            self.shared.signer.as_ref(),
-            self.refuses(),
-        )?;
+        admit(job.as_ref(), &self.shared, self.shared.status.min_iat(), self.refuses())?;
         self.enqueue(job)
     }
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentwrit_protocol::wall_clock::is_wrong;
-use agentwrit_protocol::{StoreMark, Times, UnixSeconds};
+use agentwrit_protocol::{StoreMark, UnixSeconds};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::internal_jobs::{Append, Flush, Unconfirmed};
-use crate::{CheckpointSigner, Compared, EventDraft, Job, Remembered, Result, StoreError};
+use crate::{Compared, EventDraft, Job, Remembered, Result, StoreError, Surroundings};
 
 /// Commands that may wait; more are refused with 503.
 pub const LENGTH: usize = 4096;
@@ -149,17 +149,11 @@ impl CommitQueue {
 ///
 /// # Errors
 /// Why it may not.
-pub fn admit(
-    job: &dyn Job,
-    times: Times,
-    min_iat: UnixSeconds,
-    signer: &dyn CheckpointSigner,
-    refuses: bool,
-) -> Result<()> {
-    if job.issues() && is_wrong(times, min_iat) {
+pub fn admit(job: &dyn Job, around: &Surroundings, min_iat: UnixSeconds, refuses: bool) -> Result<()> {
+    if job.issues() && is_wrong(around.judging.times(), min_iat) {
         return Err(StoreError::Clock);
     }
-    if job.issues() && !signer.can_sign_tokens() {
+    if job.issues() && !around.signer.can_sign_tokens() {
         return Err(StoreError::SigningKey);
     }
     if !job.uses_reserves() && refuses {
