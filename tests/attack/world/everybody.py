@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 
 from ..core.hand import FAILURES, die_with_parent
@@ -48,9 +48,10 @@ class Everybody:
         self._best_work = min(_work() for _ in range(5))
 
     async def timed(
-        self, role: str, work: Awaitable[Answer], wanted: tuple[int, ...], patience: float, holds: bytes = b""
+        self, role: str, work: Awaitable[Answer], wanted: tuple[int, ...], patience: float | None, holds: bytes = b""
     ) -> Answer | None:
-        """Awaits a request, and writes down how it went: status and body have to be as wanted."""
+        """Awaits a request, and writes down how it went: status and body have to be as wanted. Without a patience the work
+        has its own, and says so when it ends."""
         begin = time.monotonic()
         answer, error, late = None, "", False
         try:
@@ -58,8 +59,8 @@ class Everybody:
             if answer.status not in wanted or holds not in answer.body:
                 error = f"{answer.status} {answer.body[:160].decode(errors='replace').strip()}"
                 answer = None
-        except TimeoutError:
-            error, late = f"no answer within {patience:g} s", True
+        except TimeoutError as over:
+            error, late = f"no answer within {patience:g} s" if patience is not None else str(over), True
         except FAILURES as failure:
             error = f"{type(failure).__name__} {failure}".strip()
         self.samples.append(Sample(role, begin, time.monotonic() - begin, error, late))
@@ -70,24 +71,21 @@ class Everybody:
     ) -> None:
         """As `timed`, for an answer that costs much processor time: a second in which the machine does a fixed piece of
         work at half its usual speed counts as half a second of the patience."""
-        begin = time.monotonic()
+        await self.timed(role, self._while_calm(work, calm_patience), wanted, None)
+
+    async def _while_calm(self, work: Awaitable[Answer], patience: float) -> Answer:
         task = asyncio.ensure_future(work)
-        waited, best = 0.0, self._best_work
-        while not task.done() and waited < calm_patience:
+        waited = 0.0
+        while not task.done() and waited < patience:
             piece = time.monotonic()
             took = await asyncio.to_thread(_work)
-            best = min(best, took)
+            self._best_work = min(self._best_work, took)
             await asyncio.wait([task], timeout=_WORK_PAUSE_SECONDS)
-            waited += (time.monotonic() - piece) * best / took
-        self._best_work = best
-        if task.done():
-            await self.timed(role, task, wanted, 1.0)
-            # The time it took is that of the whole wait.
-            self.samples[-1] = replace(self.samples[-1], begin=begin, seconds=time.monotonic() - begin)
-            return
-        task.cancel()
-        error = f"no answer within {calm_patience:g} s of a calm machine"
-        self.samples.append(Sample(role, begin, time.monotonic() - begin, error, late=True))
+            waited += (time.monotonic() - piece) * self._best_work / took
+        if not task.done():
+            task.cancel()
+            raise TimeoutError(f"no answer within {patience:g} s of a calm machine")
+        return await task
 
     async def fresh(self, name: str, source: str, data: bytes) -> Answer:
         """A request on a connection of its own."""
