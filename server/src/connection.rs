@@ -102,8 +102,12 @@ async fn serve_http1<IO, S>(
     let answer = service_fn(move |request: Request<Incoming>| {
         let (service, deadlines) = (Arc::clone(&service), reporter.clone());
         async move {
-            let read_by = deadlines.head_read(parsed_bytes(request.headers())).ok_or(NoRoom)?;
-            let connection = Connection::new(peer, read_by, ambiguous_host(&request), deadlines.clone());
+            let head = deadlines.head_read(parsed_bytes(request.headers())).ok_or(NoRoom)?;
+            if head.pipelined {
+                // hyper would answer up to 16 of these at a stretch: other connections come first.
+                tokio::task::yield_now().await;
+            }
+            let connection = Connection::new(peer, head.read_by, ambiguous_host(&request), deadlines.clone());
             let response: Response<S::Body> = service.call(request, connection).await;
             let hint = response.body().size_hint();
             let bytes = usize::try_from(hint.exact().unwrap_or_else(|| hint.lower())).unwrap_or(usize::MAX);

@@ -93,6 +93,14 @@ impl Evictable for Shared {
     }
 }
 
+/// A complete header block.
+pub(crate) struct Head {
+    /// When the body has to be here.
+    pub(crate) read_by: Instant,
+    /// It came in one piece with the request before.
+    pub(crate) pipelined: bool,
+}
+
 /// The deadlines of one connection, and its place in the pool.
 #[derive(Clone)]
 pub(crate) struct Deadlines {
@@ -190,23 +198,22 @@ impl Deadlines {
         beyond == 0 || self.charge(state, beyond)
     }
 
-    /// A header block is complete; its parsed lines take `parsed` bytes. Answers when the body has to be here, or
-    /// nothing when there is no room.
-    pub(crate) fn head_read(&self, parsed: usize) -> Option<Instant> {
+    /// A header block is complete; its parsed lines take `parsed` bytes. Nothing when there is no room.
+    pub(crate) fn head_read(&self, parsed: usize) -> Option<Head> {
         let now = Instant::now();
         let mut state = self.state();
         if state.phase == Phase::Evicted {
             return None;
         }
-        if state.phase != Phase::Head {
-            // It came in one piece with the request before.
+        let pipelined = state.phase != Phase::Head;
+        if pipelined {
             state.read_by = now + self.times.read;
         }
         state.enter(Phase::Body, now, None);
         state.head_beyond = state.head_beyond.saturating_add(parsed.saturating_sub(FREE_LINES));
         state.body_beyond = 0;
         let (read_by, beyond) = (state.read_by, state.head_beyond);
-        (beyond == 0 || self.charge(state, beyond)).then_some(read_by)
+        (beyond == 0 || self.charge(state, beyond)).then_some(Head { read_by, pipelined })
     }
 
     /// `bytes` of a body are here. False when there is no room for them.

@@ -186,6 +186,19 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn other_connections_come_before_pipelined_requests() {
+    let listener = Listener::new();
+    let (mut many, mut one) = (listener.connect(), listener.connect_from(TWO));
+    many.write_all(&HEALTH.repeat(40)).await.unwrap();
+    one.write_all(HEALTH).await.unwrap();
+    answer(&mut one).await;
+    let mut answered = vec![0; 16 * 1024];
+    let read = many.read(&mut answered).await.unwrap();
+    let answered = String::from_utf8_lossy(&answered[..read]);
+    assert!(answered.matches("HTTP/1.1 200 ").count() < 5, "{answered}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_body_ends_the_connection_at_once() {
     let listener = Listener::new();
     let chunks = "10000\r\n".to_owned() + &"x".repeat(65_536) + "\r\n";
