@@ -13,7 +13,7 @@ from .core.swarm import attack_with
 from .core.wire import request
 from .settings import KINDS
 from .verdict import Reason, Result, against, seen_by_role
-from .world.everybody import Beside, Sample
+from .world.everybody import AT_ONCE_SECONDS, Beside, Sample
 from .world.setting import LIMITS, Options, Setting
 
 
@@ -24,10 +24,14 @@ class Size:
     full: bool
     quiet_seconds: float
     seconds: float
+    # Up to this p99, in seconds, no difference counts.
+    always_allowed: float
 
 
-SHORT = Size(False, 0.4, 2.0)
-FULL = Size(True, 2.0, 15.0)
+# Programs that were built the quick way, on any machine, and a p99 that is nearly the worst of two seconds: whether
+# anybody is locked out. How fast everybody else stays is shown by the full form, which takes the released programs.
+SHORT = Size(False, 0.4, 2.0, AT_ONCE_SECONDS)
+FULL = Size(True, 2.0, 15.0, 0.100)
 # Others use the machine too.
 _TRIES = 3
 
@@ -86,7 +90,9 @@ def _attack(attack: Attack, source_count: int, size: Size, setting: Setting, res
     result.reached = reached.text()
     result.peak = program.limit.peak()
     result.seen = seen_by_role(samples, (quiet_begin, begin), (begin, end))
-    result.reasons += against(result.seen, ended, result.peak, result.limit_mib, program.longest_line())
+    result.reasons += against(
+        result.seen, ended, result.peak, result.limit_mib, size.always_allowed, program.longest_line()
+    )
     if attack.judge is not None:
         after = _requests_of_the_program(setting)
         made = {path: count - before.get(path, 0) for path, count in after.items()}

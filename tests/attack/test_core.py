@@ -46,15 +46,15 @@ class Percentiles(unittest.TestCase):
 
 
 class AllowedP99(unittest.TestCase):
-    """Ten times quiet, twice what a program sees that nobody attacks, never below the floor."""
+    """Ten times quiet, twice what a program sees that nobody attacks, never below what is always allowed."""
 
     def test_the_largest_of_the_three_counts(self) -> None:
-        self.assertAlmostEqual(allowed_p99(0.001, 0.001), 0.100)
-        self.assertAlmostEqual(allowed_p99(0.030, 0.001), 0.300)
-        self.assertAlmostEqual(allowed_p99(0.001, 0.200), 0.400)
+        self.assertAlmostEqual(allowed_p99(0.001, 0.001, 0.1), 0.100)
+        self.assertAlmostEqual(allowed_p99(0.030, 0.001, 0.1), 0.300)
+        self.assertAlmostEqual(allowed_p99(0.001, 0.200, 0.1), 0.400)
 
     def test_what_was_not_measured_allows_nothing(self) -> None:
-        self.assertAlmostEqual(allowed_p99(math.nan, math.nan), 0.100)
+        self.assertAlmostEqual(allowed_p99(math.nan, math.nan, 0.1), 0.100)
 
 
 class Sources(unittest.TestCase):
@@ -104,36 +104,37 @@ class Verdicts(unittest.TestCase):
         return seen_by_role(samples, (0, 1), (1, 2))
 
     def test_a_calm_client_is_no_reason(self) -> None:
-        self.assertEqual(against(self._seen(0.01, 0.09), "", Peak(MIB, 0, MIB), 2), [])
+        self.assertEqual(against(self._seen(0.01, 0.09), "", Peak(MIB, 0, MIB), 2, 0.1), [])
 
     def test_a_slow_client_is_a_reason(self) -> None:
-        self.assertIn("p99 110 ms, allowed 100", against(self._seen(0.01, 0.11), "", Peak(), 2)[0].text)
+        self.assertIn("p99 110 ms, allowed 100", against(self._seen(0.01, 0.11), "", Peak(), 2, 0.1)[0].text)
+        self.assertEqual(against(self._seen(0.01, 0.11), "", Peak(), 2, 1.0), [])
 
     def test_a_refused_client_is_a_reason(self) -> None:
-        self.assertIn("1 of 1 failed, first: 503", against(self._seen(0.01, 0.01, "503"), "", Peak(), 2)[0].text)
+        self.assertIn("1 of 1 failed, first: 503", against(self._seen(0.01, 0.01, "503"), "", Peak(), 2, 0.1)[0].text)
 
     def test_an_error_before_the_attack_is_none_of_it(self) -> None:
         samples = [Sample("client", 0.5, 0.1, "503"), Sample("client", 1.5, 0.01, "")]
-        self.assertEqual(against(seen_by_role(samples, (0, 1), (1, 2)), "", Peak(), 2), [])
+        self.assertEqual(against(seen_by_role(samples, (0, 1), (1, 2)), "", Peak(), 2, 0.1), [])
 
     def test_nothing_measured_is_a_reason(self) -> None:
         samples = [Sample("admin", 0.5, 0.1, "")]
-        self.assertIn("nothing was measured", against(seen_by_role(samples, (0, 1), (1, 2)), "", Peak(), 2)[0].text)
+        self.assertIn("nothing was measured", against(seen_by_role(samples, (0, 1), (1, 2)), "", Peak(), 2, 0.1)[0].text)
 
     def test_an_ended_program_and_memory_are_reasons(self) -> None:
-        self.assertEqual(against({}, "ended by signal 9", Peak(), 2), [Reason("ended by signal 9")])
-        self.assertIn("3 MiB", against({}, "", Peak(MIB, 2 * MIB, 3 * MIB), 2)[0].text)
+        self.assertEqual(against({}, "ended by signal 9", Peak(), 2, 0.1), [Reason("ended by signal 9")])
+        self.assertIn("3 MiB", against({}, "", Peak(MIB, 2 * MIB, 3 * MIB), 2, 0.1)[0].text)
 
     def test_a_line_as_long_as_a_stranger_likes_is_a_reason(self) -> None:
-        self.assertEqual(against({}, "", Peak(), 2, 16 * 1024), [])
-        self.assertIn("a line of 100000 bytes", against({}, "", Peak(), 2, 100_000)[0].text)
+        self.assertEqual(against({}, "", Peak(), 2, 0.1, 16 * 1024), [])
+        self.assertIn("a line of 100000 bytes", against({}, "", Peak(), 2, 0.1, 100_000)[0].text)
 
     def test_only_what_was_slow_is_tried_again(self) -> None:
         late = [Sample("admin", 1.5, 1.0, "no answer within 1 s", late=True)]
         refused = [*late, Sample("admin", 1.6, 0.1, "503")]
         for samples, again in ((late, True), (refused, False)):
             seen = seen_by_role(samples, (0, 1), (1, 2))
-            self.assertEqual(Result("a", 1, "", reasons=against(seen, "", Peak(), 2)).is_worth_a_retry, again)
+            self.assertEqual(Result("a", 1, "", reasons=against(seen, "", Peak(), 2, 0.1)).is_worth_a_retry, again)
 
 
 class Tries(unittest.TestCase):

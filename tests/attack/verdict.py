@@ -102,8 +102,10 @@ def seen_by_role(samples: Iterable[Sample], quiet: tuple[float, float], attack: 
     }  # fmt: skip
 
 
-def against(seen: dict[str, Seen], ended: str, peak: Peak, limit_mib: int, longest_line: int = 0) -> list[Reason]:
-    """What shows that the program did not hold."""
+def against(
+    seen: dict[str, Seen], ended: str, peak: Peak, limit_mib: int, always_allowed: float, longest_line: int = 0
+) -> list[Reason]:
+    """What shows that the program did not hold; a client's p99 of `always_allowed` seconds does not."""
     reasons = [Reason(ended)] if ended else []
     if not ended and peak.together > limit_mib * _MIB:
         reasons.append(Reason(f"{peak.together // _MIB} MiB with socket buffers, which cgroup v2 charges to the container"))
@@ -119,7 +121,7 @@ def against(seen: dict[str, Seen], ended: str, peak: Peak, limit_mib: int, longe
             reasons.append(Reason(text, retry=one.only_late))
     client, control = seen.get(CLIENT), seen.get(CONTROL)
     if client is not None:
-        allowed = allowed_p99(client.quiet.p99, control.beside.p99 if control else math.nan)
+        allowed = allowed_p99(client.quiet.p99, control.beside.p99 if control else math.nan, always_allowed)
         if client.beside.p99 > allowed:
             text = f"client: p99 {milliseconds(client.beside.p99)} ms, allowed {milliseconds(allowed)}"
             reasons.append(Reason(text, retry=True))

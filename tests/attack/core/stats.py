@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 # The honest client's p99 beside an attack may be this many times its quiet one.
 TIMES_QUIET = 10.0
-# Below this no difference counts: two cores that others use as well give no better figure.
-FLOOR_SECONDS = 0.100
 # What a program that nobody attacks shows at the same time is the machine's doing; so much more is allowed as well.
 TIMES_CONTROL = 2.0
 
@@ -23,13 +21,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
 
-def allowed_p99(quiet: float, control: float) -> float:
+def allowed_p99(quiet: float, control: float, always: float) -> float:
     """The longest p99, in seconds, that the honest client may have beside an attack.
 
     `quiet` is its own p99 before the attack, `control` that of requests to a program that is not attacked, during it.
+    Up to `always` no difference counts.
     """
     known = [value for value in (TIMES_QUIET * quiet, TIMES_CONTROL * control) if not math.isnan(value)]
-    return max([FLOOR_SECONDS, *known])
+    return max([always, *known])
 
 
 @dataclass(frozen=True)
