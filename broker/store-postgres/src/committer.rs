@@ -203,9 +203,7 @@ impl Committer {
 
     /// Tells of the status lists when they have changed, or become full.
     fn tell_of_lists(&mut self, indexes: &Indexes, has_refused: bool) {
-        if indexes.has_changed() {
-            indexes.tell(&self.shared);
-        }
+        indexes.committed(&self.shared);
         if has_refused && !std::mem::replace(&mut self.told_full, true) {
             tracing::error!(target: "STORE", component = "StatusIndex", "{LISTS_FULL}");
         }

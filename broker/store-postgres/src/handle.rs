@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::committer::Committer;
 use crate::feed::follow;
+use crate::held::keep_known;
 use crate::options::OpenOptions;
 use crate::readers::Readers;
 use crate::shared::Shared;
@@ -23,14 +24,14 @@ use crate::shared::Shared;
 pub struct PostgresStore {
     queue: CommitQueue,
     readers: Readers,
-    /// The task that hears of other replicas.
-    following: AbortHandle,
+    /// The tasks that hear of other replicas, and that learn which status indexes are held.
+    beside: [AbortHandle; 2],
     shared: Arc<Shared>,
 }
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
-        self.following.abort();
+        self.end_beside();
     }
 }
 
@@ -58,11 +59,14 @@ impl PostgresStore {
                 tracing::error!(target: "STORE", component = "Commit", "the committer is gone");
             }
         });
-        let following = tokio::spawn(follow(Arc::clone(&shared)));
+        let beside = [
+            tokio::spawn(follow(Arc::clone(&shared))).abort_handle(),
+            tokio::spawn(keep_known(Arc::clone(&shared))).abort_handle(),
+        ];
         Ok(Self {
             queue,
             readers,
-            following: following.abort_handle(),
+            beside,
             shared,
         })
     }
@@ -78,8 +82,14 @@ impl PostgresStore {
     async fn closed(&self) -> Result<()> {
         let closed = self.queue.closed().await;
         self.readers.close();
-        self.following.abort();
+        self.end_beside();
         closed
+    }
+
+    fn end_beside(&self) {
+        for task in &self.beside {
+            task.abort();
+        }
     }
 }
 
@@ -195,5 +205,46 @@ impl StoreBackend for PostgresStore {
 
     async fn close(&self) -> Result<()> {
         self.queue.in_time(self.closed()).await
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use agentwrit_protocol::UnixSeconds;
+    use agentwrit_protocol::status_list::Bounds;
+    use agentwrit_store::session::freed_until;
+    use agentwrit_store::testing::suite::Bench;
+    use agentwrit_store::testing::suite::rows::session;
+    use agentwrit_store::testing::{START, surroundings};
+
+    use super::*;
+    use crate::held;
+    use crate::testing::Database;
+
+    const BOUNDS: Bounds = Bounds {
+        entries: 100,
+        at_least_free: 10,
+        lists: 1,
+    };
+
+    #[tokio::test]
+    async fn what_another_replica_has_drawn_is_known_after_a_load() {
+        let database = Database::new();
+        let one = Bench::open_with(&database, BOUNDS).await;
+        let mut around = surroundings().0;
+        around.status_lists = BOUNDS;
+        let two = PostgresStore::open(database.options(), around).await.unwrap();
+        for number in 0..70 {
+            let (sid, jti) = (
+                format!("{number:016x}00000000000000aa"),
+                format!("{number:016x}00000000000000bb"),
+            );
+            let insert =
+                one.commit(move |tx| Box::pin(async move { tx.insert_session(&mut session(&sid, &jti)).await }));
+            insert.await.unwrap();
+        }
+        held::load(&two.shared).await.unwrap();
+        let swept = freed_until(UnixSeconds::new(START).start());
+        assert_eq!(two.shared.held.others(1, swept), 30);
     }
 }

@@ -17,11 +17,12 @@ use crate::value::values;
 const DRAW: &str = "insert_session";
 const FREE: &str = "free_status_indexes";
 /// Places that one question asks for, at least and at most.
-const ASKED: (i64, i64) = (16, 512);
-/// Free places that a question should find beyond those that are needed: none at all is found once in 3,000 times then.
+const ASKED: (i64, i64) = (4, 512);
+/// Free places that a question should find beyond those that are needed when hardly any place that isn't known to be held
+/// is free; less when more are. None at all is found once in 1,000 times then.
 const SPARE: i64 = 8;
 /// Questions about random places, before whole lists are read.
-const QUESTIONS: usize = 2;
+const QUESTIONS: usize = 3;
 
 /// What the row of the chain's head says of the lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,11 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Rows that are kept until this second or less hold none any more.
+    pub(crate) const fn swept(&self) -> UnixSeconds {
+        self.swept
+    }
+
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self> {
         Ok(Self {
             lists: row.whole("status_lists")?,
@@ -53,6 +59,7 @@ pub(crate) struct Indexes {
     ready: Vec<StatusIndex>,
     /// Draws that are expected from now on.
     expected: i64,
+    drawn: Vec<StatusIndex>,
 }
 
 impl Indexes {
@@ -64,6 +71,7 @@ impl Indexes {
             bounds,
             ready: Vec::new(),
             expected: i64::try_from(expected).unwrap_or(i64::MAX),
+            drawn: Vec::new(),
         }
     }
 
@@ -87,6 +95,14 @@ impl Indexes {
         self.lacks_free() && self.now.lists >= self.bounds.lists.into()
     }
 
+    /// The transaction was committed.
+    pub(crate) fn committed(&self, shared: &Shared) {
+        shared.held.learn(self.drawn.iter().copied());
+        if self.has_changed() {
+            self.tell(shared);
+        }
+    }
+
     /// Tells how many there are.
     pub(crate) fn tell(&self, shared: &Shared) {
         let small = |number: i64| u32::try_from(number).unwrap_or_default();
@@ -106,8 +122,9 @@ impl Indexes {
             .await
     }
 
-    /// Draws one for a row that is inserted next, evenly from all that are free.
-    pub(crate) async fn draw(&mut self, link: &mut Link<'_>, entropy: &dyn Entropy) -> Result<StatusIndex> {
+    /// Draws one for a row that is inserted next, evenly from all that are free, but for those that were given back and
+    /// that this replica doesn't know of yet.
+    pub(crate) async fn draw(&mut self, link: &mut Link<'_>, shared: &Shared) -> Result<StatusIndex> {
         if self.is_full() {
             return Err(StoreError::StatusListsFull);
         }
@@ -117,14 +134,15 @@ impl Indexes {
         }
         for _ in 0..QUESTIONS {
             if self.ready.is_empty() {
-                self.ready = self.ask(link, entropy).await?;
+                self.ready = self.ask(link, shared).await?;
             }
         }
         let index = match self.ready.pop() {
             Some(index) => index,
-            None => self.look_through(link, entropy).await?,
+            None => self.look_through(link, shared.entropy.as_ref()).await?,
         };
         self.now.held += 1;
+        self.drawn.push(index);
         self.expected = self.expected.saturating_sub(1);
         Ok(index)
     }
@@ -132,26 +150,27 @@ impl Indexes {
     /// The last one that was drawn is not needed.
     pub(crate) fn give_back_last(&mut self) {
         self.now.held -= 1;
+        self.drawn.pop();
     }
 
-    /// How many of all places are asked for, so that enough of them are free.
-    fn asked(&self, all: i64) -> i64 {
+    /// How many of so many places that aren't known to be held are asked for, so that enough of them are free.
+    fn asked(&self, others: i64) -> usize {
         let (least, most) = ASKED;
-        let wanted = self.expected.max(1).saturating_add(SPARE);
-        let asked = wanted.saturating_mul(all).checked_div(self.free_count().max(1));
-        asked.unwrap_or(most).clamp(least, most)
+        let free = self.free_count().clamp(1, others.max(1));
+        let part_of = |of: i64, part: i64| of.saturating_mul(part).checked_div(others).unwrap_or(of);
+        let spare = part_of(SPARE, others - free + 1);
+        let wanted = self.expected.max(1).saturating_add(spare);
+        let asked = wanted.saturating_mul(others).checked_div(free).unwrap_or(most);
+        usize::try_from(asked.clamp(least, most)).unwrap_or_default()
     }
 
     /// Those of some random places that are free.
-    async fn ask(&self, link: &mut Link<'_>, entropy: &dyn Entropy) -> Result<Vec<StatusIndex>> {
-        let mut places = Vec::new();
-        let mut seen = BTreeSet::new();
-        let all = self.now.lists.saturating_mul(self.entries());
-        for _ in 0..self.asked(all) {
-            let rank = below(all, entropy)?;
-            let index = self.at(rank);
-            places.extend(index.filter(|index| seen.insert(*index)));
-        }
+    async fn ask(&self, link: &mut Link<'_>, shared: &Shared) -> Result<Vec<StatusIndex>> {
+        let lists = u32::try_from(self.now.lists).unwrap_or_default();
+        let others = shared.held.others(lists, self.now.swept);
+        let mut places = shared
+            .held
+            .draw(self.asked(others.into()), lists, shared.entropy.as_ref())?;
         // Joined so, each place is looked up by the index, however large the table is.
         let sql = "SELECT place FROM unnest($1::bigint[]) AS place LEFT JOIN LATERAL (SELECT true AS held FROM sessions \
                    WHERE status = place AND kept_until > $2 LIMIT 1) AS holder ON true WHERE held IS NULL";
@@ -160,15 +179,9 @@ impl Indexes {
             row.whole("place")
         });
         let free: BTreeSet<i64> = free.await?.into_iter().collect();
-        places.retain(|index| free.contains(&index.number()));
+        let held = places.extract_if(.., |index| !free.contains(&index.number()));
+        shared.held.learn(held);
         Ok(places)
-    }
-
-    /// The index at a place of all lists.
-    fn at(&self, rank: i64) -> Option<StatusIndex> {
-        let list = u32::try_from(rank.checked_div(self.entries())?).ok()?;
-        let place = u32::try_from(rank.checked_rem(self.entries())?).ok()?;
-        StatusIndex::new(list, place)
     }
 
     /// One that is free, when hardly any is: of the first list that has one, in a random order. No place of that list is

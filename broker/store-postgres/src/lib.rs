@@ -36,6 +36,7 @@ mod error;
 mod facts;
 mod feed;
 mod handle;
+mod held;
 mod identity;
 mod indexes;
 mod link;

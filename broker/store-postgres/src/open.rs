@@ -167,6 +167,7 @@ async fn opened(client: &ClientWrapper, shared: &Arc<Shared>, committer: &str) -
     load_view(client, shared).await?;
     shared.status.opened();
     indexes.tell(shared);
+    shared.held.outdated();
     shared.observer.trail_takes(head.kept.bytes(), head.kept.segments);
     keep_mark(shared).await;
     Ok(foreign_of(&head))

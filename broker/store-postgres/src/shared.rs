@@ -9,6 +9,7 @@ use agentwrit_trail::{Base, Opening, Terms};
 
 use crate::audit::events::cost;
 use crate::feed::View;
+use crate::held::KnownHeld;
 use crate::options::OpenOptions;
 use crate::settings::Settings;
 use crate::status::StoreStatus;
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) status: StoreStatus,
     pub(crate) view: View,
+    pub(crate) held: KnownHeld,
     /// One asks the store for all that wait.
     pub(crate) asking: tokio::sync::Mutex<()>,
 }
@@ -43,6 +45,7 @@ impl Shared {
             declared: &options.declared,
         };
         Self {
+            held: KnownHeld::new(surroundings.status_lists),
             base: Base::new(&opening, surroundings),
             settings: options.settings,
             status: StoreStatus::default(),

@@ -143,6 +143,13 @@ impl IndexPool {
         }
     }
 
+    /// Opens lists until there are so many, if there may be.
+    pub fn open_lists(&mut self, lists: u32) {
+        while self.lists() < lists.min(self.bounds.lists) {
+            self.open_list();
+        }
+    }
+
     /// Draws an index evenly from all that are free, and holds it; `None` when the lists are full.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ impl PgTx<'_, '_> {
     /// Draws an index for a session that is inserted next.
     pub(crate) async fn draw_status_index(&mut self) -> Result<Option<StatusIndex>> {
         match &mut self.indexes {
-            Some(indexes) => indexes.draw(self.link, self.shared.entropy.as_ref()).await.map(Some),
+            Some(indexes) => indexes.draw(self.link, self.shared).await.map(Some),
             // The transaction takes no insertion either.
             None => Ok(None),
         }
