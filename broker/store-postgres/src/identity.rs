@@ -40,7 +40,8 @@ pub(crate) async fn next_second(shared: &Shared) -> UnixSeconds {
 async fn end_the_future(link: &mut Link<'_>, times: Times, min_iat: UnixSeconds) -> Result<()> {
     const OPERATION: &str = "end_session";
     let wall = times.wall.get();
-    let sql = "UPDATE sessions SET ended_at = $1, end_reason = 'revoked' WHERE iat >= $2 OR ended_at > $1";
+    let sql =
+        "UPDATE sessions SET ended_at = $1, end_reason = 'revoked', open_root = NULL WHERE iat >= $2 OR ended_at > $1";
     link.send(OPERATION, sql, values![wall, min_iat.get()]).await?;
     // The tokens of all others are refused by `min_iat`: so is every index that anything holds.
     let sql = "UPDATE sessions SET status_set_at = $1 WHERE status_set_at IS NULL OR status_set_at > $1";

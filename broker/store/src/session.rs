@@ -338,8 +338,8 @@ pub trait Sessions {
     async fn session_of_agent(&mut self, agent_id: &str) -> Result<Option<Session>>;
     /// Notes that a person revoked an agent: see [`Session::barred`].
     async fn bar_agent(&mut self, agent_id: &str) -> Result<()>;
-    /// The delegations made by a session itself that have not ended.
-    async fn standing_delegations_of(&mut self, sid: &SessionId) -> Result<Vec<Session>>;
+    /// The delegations made by a session or a delegation itself that have not ended.
+    async fn standing_delegations_of(&mut self, session: &Session) -> Result<Vec<Session>>;
     /// How many delegations under a session, or only below a delegation by the session itself, have not ended and have
     /// a token that has not expired, at most `most`.
     async fn count_open_delegations(

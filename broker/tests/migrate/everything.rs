@@ -63,9 +63,12 @@ fn shown(found: &[impl std::fmt::Debug]) -> Vec<String> {
 async fn answers(tx: &mut dyn Tx) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for sid in SIDS {
-        found.push(format!("{:?}", tx.session(&sid.into()).await?));
+        let session = tx.session(&sid.into()).await?;
+        if let Some(session) = &session {
+            found.extend(shown(&tx.standing_delegations_of(session).await?));
+        }
+        found.push(format!("{session:?}"));
         found.push(format!("{:?}", tx.pods_of_token(&sid.into()).await?));
-        found.extend(shown(&tx.standing_delegations_of(&sid.into()).await?));
     }
     for uid in PODS.into_iter().chain(["unknown"]).map(Into::into) {
         found.push(format!("{:?} {:?}", uid, tx.pod_standing(&uid).await?));

@@ -85,7 +85,7 @@ impl Revoke {
             RevocationLevel::Task => tx.standing_sessions_by_task(&self.target.as_str().into()).await,
             // Hits what the target delegated, never the target's own session.
             RevocationLevel::Chain => match tx.session_of_agent(&self.target).await? {
-                Some(session) => tx.standing_delegations_of(&session.sid).await,
+                Some(session) => tx.standing_delegations_of(&session).await,
                 None => Ok(Vec::new()),
             },
         }

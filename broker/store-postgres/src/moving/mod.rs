@@ -130,6 +130,7 @@ impl Arrival<'_> {
         let head = trail.end(self.origin)?;
         head::save(&mut link, &head).await?;
         link.settle().await?;
+        self.run(crate::rows::session::OPEN_ROOTS).await?;
         self.count_status_indexes().await?;
         self.number_on().await?;
         let tables: Vec<_> = TABLES.iter().map(|table| table.name).collect();

@@ -6,13 +6,13 @@
 macro_rules! kept_below {
     ($root:literal, $kept:literal) => {
         concat!(
-            "root = ",
+            "open_root = ",
             $root,
-            " AND (root, kept_until) >= (",
+            " AND (open_root, kept_until) >= (",
             $root,
             ", ",
             $kept,
-            ") AND (ended_at IS NULL OR end_reason = 'superseded')"
+            ")"
         )
     };
 }

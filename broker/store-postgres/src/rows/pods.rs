@@ -145,7 +145,8 @@ impl PodGroups for PgTx<'_, '_> {
 
     async fn revoke_sessions(&mut self, sessions: &[&Session]) -> Result<Vec<bool>> {
         let sids: Value = sessions.iter().map(|session| session.sid.as_str()).collect();
-        let sql = "UPDATE sessions SET ended_at = $2, end_reason = 'revoked', status_set_at = least(coalesce(status_set_at, $3), $3) \
+        let sql = "UPDATE sessions SET ended_at = $2, end_reason = 'revoked', open_root = NULL, \
+                   status_set_at = least(coalesce(status_set_at, $3), $3) \
                    WHERE sid = ANY($1) AND (ended_at IS NULL OR (end_reason = 'superseded' AND ended_at > $2)) RETURNING sid";
         let values = values![sids, self.times.judged.get(), AT_ONCE.get()];
         let ended = self.link.all("end_session", sql, values, |row| row.text("sid")).await?;

@@ -40,6 +40,10 @@ macro_rules! standing {
     };
 }
 
+/// Sets what each row says of `open_root`, after rows came from elsewhere.
+pub(crate) const OPEN_ROOTS: &str =
+    "UPDATE sessions SET open_root = root WHERE root IS NOT NULL AND (ended_at IS NULL OR end_reason = 'superseded')";
+
 fn from_row(row: &Row<'_>) -> Result<Session> {
     let previous = match (
         row.any_text("prev_jti")?,
@@ -158,8 +162,8 @@ impl Sessions for PgTx<'_, '_> {
         let delegated = session.delegated.as_ref();
         let sql = "INSERT INTO sessions (sid, agent_id, orch_id, task_id, scope, jti, iat, exp, created_at, \
                    correlation_id, policy_uid, pod_uid, attested, last_exp, kept_until, root, nodes, parent, ceiling, \
-                   barred, holder_pod, status, status_set_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-                   $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, (SELECT status_set_at FROM sessions WHERE sid = $18))";
+                   barred, holder_pod, status, open_root, status_set_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                   $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $16, (SELECT status_set_at FROM sessions WHERE sid = $18))";
         let values = values![
             session.sid.as_str(),
             &session.agent_id,
@@ -238,7 +242,7 @@ impl Sessions for PgTx<'_, '_> {
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool> {
         let ending = Ending::new(self, reason, effective_at);
         let sql = concat!(
-            "UPDATE sessions SET ended_at = $3, end_reason = $1, \
+            "UPDATE sessions SET ended_at = $3, end_reason = $1, open_root = CASE $1 WHEN 'superseded' THEN open_root END, \
              status_set_at = least(coalesce(status_set_at, $4), $4) WHERE sid = $2 AND ",
             not_ended!()
         );
@@ -315,8 +319,25 @@ impl Sessions for PgTx<'_, '_> {
         self.link.send("bar_agent", sql, values![prefix, agent_id]).await
     }
 
-    async fn standing_delegations_of(&mut self, sid: &SessionId) -> Result<Vec<Session>> {
-        self.sessions(standing!("parent = $1"), sid).await
+    async fn standing_delegations_of(&mut self, session: &Session) -> Result<Vec<Session>> {
+        // By the index of what is open below the root: one by parent would cost each delegation two or three pages.
+        let sql = select!(
+            sessions,
+            "WHERE ",
+            kept_below!("$1", "$4"),
+            " AND parent = $5 AND last_exp >= $2 AND ",
+            not_ended!()
+        );
+        let (root, _) = session.family()?;
+        let passed = self.times.passed().second();
+        let values = values![
+            root.as_str(),
+            passed.get(),
+            self.times.judged.get(),
+            kept_until(passed).get(),
+            session.sid.as_str()
+        ];
+        self.link.all(READ, sql, values, from_row).await
     }
 
     async fn count_open_delegations(

@@ -62,6 +62,20 @@ impl Database {
     }
 }
 
+/// What every statement has to keep true, whichever test it was for.
+impl Drop for Database {
+    fn drop(&mut self) {
+        let sql = "SELECT count(*) FROM agentwrit.sessions WHERE open_root IS DISTINCT FROM \
+                   CASE WHEN ended_at IS NULL OR end_reason = 'superseded' THEN root END";
+        // A test may have left no such table, or no server.
+        if let Ok(wrong) = self.sql(sql)
+            && !std::thread::panicking()
+        {
+            assert_eq!(wrong.trim(), "0", "sessions whose open_root isn't what the row says");
+        }
+    }
+}
+
 #[async_trait]
 impl Opener for Database {
     async fn open_as(

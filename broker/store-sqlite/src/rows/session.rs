@@ -290,8 +290,8 @@ impl Sessions for SqliteTx<'_> {
         self.connection.change("bar_agent", sql, [prefix, agent_id]).map(drop)
     }
 
-    async fn standing_delegations_of(&mut self, sid: &SessionId) -> Result<Vec<Session>> {
-        self.sessions(standing!("parent = ?"), sid)
+    async fn standing_delegations_of(&mut self, session: &Session) -> Result<Vec<Session>> {
+        self.sessions(standing!("parent = ?"), &session.sid)
     }
 
     async fn count_open_delegations(
