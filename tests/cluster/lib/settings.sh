@@ -30,9 +30,10 @@ settings_api_only() {
   SERVICE_CIDR=10.95.0.0/24
   SERVICE_ADDRESS=10.95.0.1
   NODE_NAME=none
-  API_PORT=16443
-  ETCD_PORT=23791
-  ETCD_PEER_PORT=23801
+  # Several can run side by side when each has a state folder and a port of its own: etcd's follow from it.
+  API_PORT=${AGENTWRIT_TEST_API_PORT:-16443}
+  ETCD_PORT=$((API_PORT + 7348))
+  ETCD_PEER_PORT=$((API_PORT + 7358))
   settings_paths
 }
 
