@@ -377,7 +377,13 @@ impl Sessions for PgTx<'_, '_> {
     }
 
     async fn standing_sessions_by_task(&mut self, task_id: &TaskId) -> Result<Vec<Session>> {
-        self.sessions(standing!("task_id = $1"), task_id).await
+        let mut found = self
+            .sessions(standing!("root IS NULL AND task_id = $1"), task_id)
+            .await?;
+        // Also below a root that has ended.
+        let below = standing!("open_root IN (SELECT sid FROM sessions WHERE root IS NULL AND task_id = $1)");
+        found.extend(self.sessions(below, task_id).await?);
+        Ok(found)
     }
 
     async fn standing_session_by_jti(&mut self, jti: &Jti) -> Result<Option<Session>> {

@@ -90,7 +90,8 @@ CREATE TABLE sessions (
     open_root      text COLLATE "C"
 ) WITH (fillfactor = 80);
 CREATE INDEX sessions_delegate ON sessions (agent_id) WHERE root IS NOT NULL;
-CREATE INDEX sessions_task ON sessions (task_id);
+-- A delegation has the task of its root, which is kept as long.
+CREATE INDEX sessions_task ON sessions (task_id) WHERE root IS NULL;
 CREATE INDEX sessions_orch ON sessions (orch_id) WHERE pod_uid IS NOT NULL AND root IS NULL;
 CREATE INDEX sessions_policy ON sessions (policy_uid) WHERE policy_uid IS NOT NULL;
 CREATE INDEX sessions_pod ON sessions (pod_uid) WHERE pod_uid IS NOT NULL;

@@ -9,6 +9,7 @@
 )]
 
 pub mod commits;
+pub mod families;
 pub mod groups;
 pub mod keys;
 pub mod lives;
@@ -134,6 +135,7 @@ macro_rules! store_suite {
             trail::a_long_trail_is_signed_in_between,
             rows::a_session_is_renewed_once_and_ends_once,
             rows::a_session_is_found_by_each_of_its_ids,
+            families::delegations_stand_below_what_has_ended,
             rows::the_name_of_an_active_app_is_taken,
             rows::a_nonce_is_burned_once,
             rows::a_policy_replaces_the_one_of_its_name,
