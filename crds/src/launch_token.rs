@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::pod_selector::PodSelector;
 use crate::rules;
 
 /// What one kind of pod may be launched with.
@@ -62,6 +63,17 @@ pub struct LaunchTokenSpec {
     /// ServiceAccount waits, and an Event on it says why.
     #[schemars(schema_with = "service_account_names")]
     pub service_account_names: Vec<String>,
+
+    /// Labels that a pod must have when it is launched; all pods without it, and with an empty one. Labels can be
+    /// changed: what a pod has later is not looked at. A pod that isn't selected waits, and an Event on it says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_selector: Option<PodSelector>,
+
+    /// How many pods may hold live agents of this LaunchToken at a time, 1 to 100000; any number without it. A pod for
+    /// which there is no place waits until another one ends. Lowering it ends nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::max_active_agents())]
+    pub max_active_agents: Option<i64>,
 
     /// What happens to live agents when this object is deleted: Revoke ends them at once, Retain lets their tokens
     /// run out without renewal.

@@ -6,11 +6,13 @@
 
 mod agent_app;
 mod launch_token;
+mod pod_selector;
 mod rules;
 pub mod yaml;
 
 pub use agent_app::{AgentApp, AgentAppSpec, AgentAppStatus};
 pub use launch_token::{AppReference, DeletionPolicy, LaunchToken, LaunchTokenSpec, LaunchTokenStatus};
+pub use pod_selector::{PodSelector, PodSelectorExpression};
 
 /// API group of both kinds.
 pub const GROUP: &str = "agentwrit.io";

@@ -1,6 +1,7 @@
 //! Validation rules that more than one field shares, as the API server evaluates them.
 
 use agentwrit_protocol::dns_label::MAX_RESOURCE_NAME_BYTES;
+use agentwrit_protocol::k8s::MAX_ACTIVE_AGENTS;
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use kube::core::{Message, Rule};
@@ -38,6 +39,13 @@ pub(crate) fn ttl_range(field: &str) -> Rule {
             "{field} must be between {MIN_POLICY_TTL_SECONDS} and {MAX_TTL_SECONDS} seconds (one minute to one day)"
         ),
     ))
+}
+
+/// Bounds of `maxActiveAgents`.
+pub(crate) fn max_active_agents() -> Rule {
+    Rule::new(format!("self >= 1 && self <= {MAX_ACTIVE_AGENTS}")).message(Message::Message(format!(
+        "maxActiveAgents must be between 1 and {MAX_ACTIVE_AGENTS}; leave it out for any number"
+    )))
 }
 
 /// A name that refers to an object of ours.

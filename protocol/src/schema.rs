@@ -197,6 +197,24 @@ pub struct PodName(pub String);
 #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", max_length = 253, examples("reader"))]
 pub struct ServiceAccountName(pub String);
 
+/// The key of a label: a name, perhaps with a DNS subdomain and `/` before it.
+#[derive(ToSchema)]
+#[schema(
+    pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    max_length = 317,
+    examples("tier")
+)]
+pub struct LabelKey(pub String);
+
+/// The value of a label.
+#[derive(ToSchema)]
+#[schema(
+    pattern = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+    max_length = 63,
+    examples("web")
+)]
+pub struct LabelValue(pub String);
+
 /// A short text without control characters.
 #[derive(ToSchema)]
 #[schema(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agentwrit_attest::{Attestor, AttestorError, PodFacts, Review, SidecarPolicy};
+use agentwrit_attest::{Attestor, AttestorError, PodFacts, PodLabels, Review, SidecarPolicy};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
@@ -27,6 +27,7 @@ impl FakeCluster {
             service_account: pod.service_account.clone(),
             node: Some("node-1".into()),
             sidecar: SidecarPolicy::Named(pod.policy.clone()),
+            labels: PodLabels::default(),
         };
         self.put_pod(&pod.namespace, &pod.name, facts);
     }

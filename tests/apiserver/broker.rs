@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use agentwrit_client::{BrokerClient, ClientConfig, Identity};
 use agentwrit_protocol::k8s::{
-    AppSpec, Denial, DenialsResponse, EPOCH_HEADER, LivePod, MarkRequest, MarkResponse, PodEndedRequest, PolicyKind,
-    PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicyResponse, RevokedResponse,
-    WriteOrder,
+    AppSpec, Denial, DenialsResponse, EPOCH_HEADER, LivePod, MarkRequest, MarkResponse, PodEndedRequest, PolicyField,
+    PolicyKind, PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicyResponse,
+    RevokedResponse, WriteOrder,
 };
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
@@ -189,6 +189,7 @@ fn list(broker: &Broker) -> FakeReply {
         summary
     });
     let list = PolicyListResponse {
+        fields: PolicyField::ALL.iter().map(|field| field.as_str().to_owned()).collect(),
         epoch: memory.epoch.clone(),
         lease_epoch: memory.lease_epoch,
         policies: policies.collect(),

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::objects::{app_json, sentence, token_json};
 use crate::world::World;
 
+mod selectors;
+
 /// Posted as text, so that nothing of ours stands between the test and the API server.
 async fn create(world: &World, object: &Value) -> Result<DynamicObject, kube::Error> {
     let resource = if object["kind"] == "AgentApp" {
@@ -174,6 +176,14 @@ async fn every_bad_value_is_refused_naming_its_field() {
             vec!["spec.serviceAccountNames[1]", "Duplicate"],
         ),
         (
+            changed(token(), "/spec/maxActiveAgents", json!(0)),
+            vec!["spec.maxActiveAgents", "between 1 and 100000"],
+        ),
+        (
+            changed(token(), "/spec/maxActiveAgents", json!(100_001)),
+            vec!["spec.maxActiveAgents", "between 1 and 100000"],
+        ),
+        (
             changed(token(), "/spec/deletionPolicy", json!("Keep")),
             vec!["spec.deletionPolicy", "Revoke", "Retain"],
         ),
@@ -203,6 +213,7 @@ async fn the_widest_good_values_are_accepted() {
     let mut wide = changed(token(), "/spec/allowedScopes", json!(scopes));
     wide["spec"]["serviceAccountNames"] = json!(accounts);
     wide["spec"]["maxTTLSeconds"] = json!(60);
+    wide["spec"]["maxActiveAgents"] = json!(100_000);
     create(&world, &wide).await.unwrap();
     world.done().await;
 }

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::metrics::{ApiCall, AttestMetrics};
-use crate::{Attestor, AttestorError, BoundPod, Caller, bearer, identity};
+use crate::{Attestor, AttestorError, BoundPod, Caller, PodLabels, bearer, identity};
 
 /// Most calls in flight at the API server: for all sources, and beside them some for the controller's source alone.
 const MAX_IN_FLIGHT: usize = 14;
@@ -72,6 +72,8 @@ pub struct AttestedPod {
     pub uid: PodUid,
     /// Node that it runs on; empty when not known.
     pub node: String,
+    /// Its labels as they are now.
+    pub labels: PodLabels,
 }
 
 /// A caller whose token is bound to a pod, and its turn at the API server: who waited for one question waits for no
@@ -180,13 +182,15 @@ impl Attestation {
         if let Err(kind) = identity::check_pod(&caller, &bound, pod.as_ref(), policy) {
             return Err(denied(kind, Some(caller)));
         }
+        let pod = pod.unwrap_or_default();
         Ok(AttestedPod {
             username: caller.username,
             namespace: caller.namespace,
             service_account: caller.service_account,
             name: bound.name,
             uid: bound.uid,
-            node: pod.and_then(|pod| pod.node).or(bound.node).unwrap_or_default(),
+            node: pod.node.or(bound.node).unwrap_or_default(),
+            labels: pod.labels,
         })
     }
 

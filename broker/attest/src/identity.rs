@@ -96,6 +96,7 @@ pub(super) fn check_pod(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::PodLabels;
 
     const OURS: &str = "agentwrit://agentwrit-system/agentwrit";
 
@@ -118,6 +119,7 @@ mod tests {
             service_account: "order-reader".into(),
             node: None,
             sidecar: SidecarPolicy::Named("order-reader".into()),
+            labels: PodLabels::default(),
         }
     }
 

@@ -10,6 +10,7 @@ mod identity;
 mod kube_attestor;
 mod metrics;
 mod pod_facts;
+mod pod_labels;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -19,6 +20,7 @@ pub use identity::{BoundPod, Caller};
 pub use kube_attestor::KubeAttestor;
 pub use metrics::AttestMetrics;
 pub use pod_facts::{PodFacts, SidecarPolicy};
+pub use pod_labels::{MAX_POD_LABELS, PodLabels};
 
 /// The answer of a `TokenReview`, as far as the broker looks at it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

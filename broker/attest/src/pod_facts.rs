@@ -1,4 +1,4 @@
-//! What the broker reads of a pod. Its author chooses the rest and can make it large: labels, annotations, containers,
+//! What the broker reads of a pod. Its author chooses the rest and can make it large: annotations, containers,
 //! and the list of managed fields that the API server makes of them.
 
 use std::fmt;
@@ -8,6 +8,8 @@ use agentwrit_protocol::PodUid;
 use agentwrit_protocol::inject::{CONTAINER_NAME, ENV_LAUNCH_TOKEN};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::pod_labels::PodLabels;
 
 /// A pod, as far as the broker looks at it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct PodFacts {
     pub node: Option<String>,
     /// Which LaunchToken the pod's own sidecar asks for.
     pub sidecar: SidecarPolicy,
+    /// `metadata.labels`.
+    pub labels: PodLabels,
 }
 
 /// Which LaunchToken a pod's own sidecar asks for, by the environment of its container. Unlike an annotation, that can't
@@ -54,6 +58,7 @@ struct PodView {
 struct Metadata {
     uid: PodUid,
     deletion_timestamp: Option<IgnoredAny>,
+    labels: PodLabels,
 }
 
 #[derive(Default, Deserialize)]
@@ -178,6 +183,7 @@ impl PodFacts {
             service_account: pod.spec.service_account_name,
             node: pod.spec.node_name,
             sidecar: pod.spec.init_containers.0.unwrap_or_default(),
+            labels: pod.metadata.labels,
         })
     }
 }
@@ -194,6 +200,7 @@ mod tests {
             "kind": "Pod",
             "metadata": {
                 "name": "orders-1", "uid": "uid-1", "deletionTimestamp": "2026-11-21T09:30:00Z",
+                "labels": {"tier": "web"},
                 "annotations": {"agentwrit.io/launch-token": "other", "other": "x"},
             },
             "spec": {
@@ -215,6 +222,7 @@ mod tests {
             service_account: "order-reader".into(),
             node: Some("node-1".into()),
             sidecar: SidecarPolicy::Named("reader".into()),
+            labels: PodLabels::Read([("tier".to_owned(), "web".to_owned())].into()),
         };
         assert_eq!(PodFacts::from_json(&pod.to_string()).unwrap(), facts);
         assert_eq!(PodFacts::from_json("{}").unwrap(), PodFacts::default());
@@ -223,6 +231,7 @@ mod tests {
             "[",
             "{\"metadata\":5}",
             "{\"metadata\":{\"uid\":5}}",
+            "{\"metadata\":{\"labels\":[]}}",
             "{\"spec\":{\"initContainers\":5}}",
             "{\"spec\":{\"initContainers\":[5]}}",
         ] {

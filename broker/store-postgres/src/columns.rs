@@ -22,7 +22,8 @@ macro_rules! columns {
         "hash, agent_name, allowed_scope, max_ttl, single_use, expires_at, consumed_at, created_by, correlation_id, attested"
     };
     (policies) => {
-        "kind, namespace, name, uid, generation, lease_epoch, sequence, state, reason, digest, accepted, app_id, issued"
+        "kind, namespace, name, uid, generation, lease_epoch, sequence, state, reason, digest, accepted, app_id, issued, \
+         room_until"
     };
     (sessions) => {
         "sid, agent_id, orch_id, task_id, scope, jti, iat, exp, last_exp, prev_jti, prev_until, prev_exp, renew_key, \

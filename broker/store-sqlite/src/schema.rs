@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0013_status.sql"),
     include_str!("schema/0014_signing_keys.sql"),
     include_str!("schema/0015_launched_pods.sql"),
+    include_str!("schema/0016_places.sql"),
 ];
 /// The schema that they lead to.
 pub(crate) const LATEST: usize = MIGRATIONS.len();
@@ -213,6 +214,10 @@ mod tests {
             (
                 "SELECT * FROM sessions WHERE pod_uid IS NOT NULL AND root IS NULL AND orch_id = ?",
                 "orch_id=?",
+            ),
+            (
+                "SELECT DISTINCT pod_uid FROM sessions WHERE policy_uid = ? AND pod_uid <> ? AND exp >= ? LIMIT ?",
+                "policy_uid=?",
             ),
             ("SELECT * FROM sessions WHERE parent = ? AND last_exp >= ?", "parent=?"),
             (

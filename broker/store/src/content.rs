@@ -63,7 +63,7 @@ pub static TABLES: [Table; 16] = [
         created_at Whole, updated_at Whole, deregistered_at Whole),
     table!("policies", None,
         kind Text, namespace Text, name Text, uid Text, generation Whole, lease_epoch Whole, sequence Whole, state Text,
-        reason Text, digest Text, accepted Text, app Text, app_id Text, issued Whole),
+        reason Text, digest Text, accepted Text, app Text, app_id Text, issued Whole, room_until Whole),
     table!("launch_tokens", None,
         hash Text, agent_name Text, allowed_scope Text, max_ttl Whole, single_use Flag, expires_at Whole,
         consumed_at Whole, created_by Text, correlation_id Text, policy_uid Text, pod_uid Text, attested Text),

@@ -170,6 +170,8 @@ pub struct Policy {
     pub app_id: Option<String>,
     /// Registrations ever made under it.
     pub issued: i64,
+    /// Up to how many of them the agents under it need not be counted: as many places were free when they were.
+    pub room_until: i64,
 }
 
 /// A refusal, before it has a cursor.
@@ -211,6 +213,8 @@ pub trait Policies {
     async fn remove_policy(&mut self, key: &PolicyKey) -> Result<()>;
     /// Counts one registration under the policy with this UID.
     async fn count_issued(&mut self, policy_uid: &PolicyUid) -> Result<()>;
+    /// Sets [`Policy::room_until`] of the policy with this UID.
+    async fn set_room_until(&mut self, policy_uid: &PolicyUid, issued: i64) -> Result<()>;
     /// Remembers until `until` that no policy with this UID may come back.
     async fn tombstone_policy(&mut self, uid: &PolicyUid, until: UnixMillis) -> Result<()>;
     /// Whether a policy with this UID was removed.

@@ -322,6 +322,8 @@ pub trait Sessions {
     async fn end_session(&mut self, session: &Session, reason: EndReason, effective_at: UnixMillis) -> Result<bool>;
     /// Live sessions that a LaunchToken object opened.
     async fn live_sessions_by_policy(&mut self, policy_uid: &PolicyUid) -> Result<Vec<Session>>;
+    /// How many pods but this one have live sessions that a LaunchToken object opened; at most `most`.
+    async fn count_other_pods(&mut self, policy_uid: &PolicyUid, pod_uid: &PodUid, most: i64) -> Result<i64>;
     /// Live sessions of a pod.
     async fn live_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>>;
     /// Sessions of a pod that may have tokens that have not expired, ended ones included.

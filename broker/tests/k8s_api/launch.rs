@@ -1,8 +1,9 @@
 //! Launches of pods: who gets a launch token, and every way not to.
 
 mod refused;
+mod selected;
 
-use agentwrit_attest::{PodFacts, SidecarPolicy};
+use agentwrit_attest::{MAX_POD_LABELS, PodFacts, PodLabels, SidecarPolicy};
 use agentwrit_testkit::{AUDIENCE, Keys, Pod, START, World, controller, service_account_token};
 use serde_json::{Value, json};
 

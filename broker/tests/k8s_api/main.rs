@@ -18,6 +18,7 @@ mod history;
 mod kill_switch;
 mod launch;
 mod limits;
+mod places;
 mod pods;
 mod policy;
 mod proof;

@@ -151,6 +151,7 @@ async fn kubernetes(tx: &mut dyn Tx) -> Result<()> {
         }),
         app_id: Some("app-shop-00000a".to_owned()),
         issued: 7,
+        room_until: 0,
     })
     .await
 }

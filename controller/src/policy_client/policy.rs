@@ -1,7 +1,9 @@
 //! The two kinds of policy, as the broker takes them.
 
 use agentwrit_client::BrokerClient;
-use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyKind, PolicySummary, PutPolicy, PutPolicyResponse};
+use agentwrit_protocol::k8s::{
+    AppSpec, HasPolicyFields, LaunchTokenSpec, PolicyKind, PolicySummary, PutPolicy, PutPolicyResponse,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PolicyKey {
@@ -11,7 +13,7 @@ pub(crate) struct PolicyKey {
 }
 
 /// A spec that the broker takes.
-pub(crate) trait PolicySpec: serde::Serialize + Clone + Send + Sync {
+pub(crate) trait PolicySpec: serde::Serialize + HasPolicyFields + Send + Sync {
     /// Which kind it belongs to.
     const KIND: PolicyKind;
     fn send(

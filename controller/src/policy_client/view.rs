@@ -14,6 +14,8 @@ pub(super) struct View {
     pub(super) policies: HashMap<PolicyKey, PolicySummary>,
     /// Removed policies that a list under way may still show.
     pub(super) removed: HashSet<PolicyUid>,
+    /// Fields that may be left out and that it enforces.
+    pub(super) fields: Vec<String>,
     pub(super) epoch: String,
     pub(super) unreachable: Option<Unreachable>,
     pub(super) answered: bool,
@@ -22,6 +24,7 @@ pub(super) struct View {
 impl View {
     /// Takes over the broker's list.
     pub(super) fn update(&mut self, list: &PolicyListResponse) {
+        self.fields.clone_from(&list.fields);
         // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
         // than its deletionPolicy wants.
         self.removed
@@ -75,6 +78,7 @@ mod tests {
             lease_epoch: 1,
             policies: uids.iter().map(policy).collect(),
             pods: Vec::new(),
+            fields: Vec::new(),
         }
     }
 

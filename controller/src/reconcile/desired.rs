@@ -2,7 +2,10 @@
 
 use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::ScopeSet;
-use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
+use agentwrit_protocol::k8s::{
+    AppSpec, HasPolicyFields, LabelOperator, LabelRequirement, LabelSelector, LaunchTokenSpec, PolicyState, PutPolicy,
+    WriteOrder,
+};
 use kube::ResourceExt;
 
 use crate::reconcile::condition::{Ready, Reason, present};
@@ -14,6 +17,35 @@ pub(crate) struct Desired<S> {
     pub(crate) put: PutPolicy<S>,
     /// The condition once the broker has it.
     pub(crate) ready: Ready,
+}
+
+impl<S: HasPolicyFields> Desired<S> {
+    /// The same for a broker of an earlier version, which doesn't know these fields and would grant more than they
+    /// allow: nothing is launched by it until the broker is upgraded.
+    pub(crate) fn for_broker_without(self, unknown: &[&str]) -> Self {
+        if unknown.is_empty() {
+            return self;
+        }
+        let mut desired = self;
+        desired.put.spec = desired.put.spec.without_fields();
+        if desired.put.state == PolicyState::Ready {
+            desired.put.state = PolicyState::NotReady;
+            desired.put.reason = Some(Reason::BrokerRefused.as_str().to_owned());
+            desired.ready = Ready::new(
+                Reason::BrokerRefused,
+                format!(
+                    "The broker is of an earlier version, which doesn't know {}: no pod is launched until the broker is \
+                     upgraded, or without them.",
+                    unknown
+                        .iter()
+                        .map(|field| format!("spec.{field}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            );
+        }
+        desired
+    }
 }
 
 /// The app of a `LaunchToken`, as the cache shows it.
@@ -80,11 +112,30 @@ pub(crate) fn of_launch_token(token: &LaunchToken, app: AppView<'_>) -> Desired<
         allowed_scopes: token.spec.allowed_scopes.clone(),
         max_ttl_seconds: token.spec.max_ttl_seconds,
         service_account_names: token.spec.service_account_names.clone(),
+        pod_selector: token.spec.pod_selector.as_ref().map(selector),
+        max_active_agents: token.spec.max_active_agents,
     };
     Desired {
         put: put(token, state, reason, spec),
         ready,
     }
+}
+
+/// The selector as the broker reads it. The API server takes no operator but the four.
+fn selector(spec: &agentwrit_crds::PodSelector) -> LabelSelector {
+    let labels = spec.match_labels.iter().map(|(key, value)| LabelRequirement {
+        key: key.clone(),
+        operator: LabelOperator::In,
+        values: vec![value.clone()],
+    });
+    let expressions = spec.match_expressions.iter().filter_map(|expression| {
+        Some(LabelRequirement {
+            key: expression.key.clone(),
+            operator: LabelOperator::from_text(&expression.operator)?,
+            values: expression.values.clone(),
+        })
+    });
+    LabelSelector(labels.chain(expressions).collect())
 }
 
 fn withdrawn(reason: Reason, message: String) -> (PolicyState, Ready) {
@@ -162,134 +213,4 @@ fn put<K: ResourceExt, S>(object: &K, state: PolicyState, reason: Option<Reason>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use agentwrit_crds::{AgentAppSpec, AgentAppStatus, AppReference, DeletionPolicy};
-    use agentwrit_protocol::UnixSeconds;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use k8s_openapi::jiff::Timestamp;
-
-    fn app(scopes: &[&str]) -> AgentApp {
-        let mut app = AgentApp::new(
-            "orders",
-            AgentAppSpec {
-                scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
-                max_agent_ttl_seconds: 3600,
-                suspend: false,
-            },
-        );
-        app.metadata.uid = Some("app-uid".into());
-        app.metadata.generation = Some(2);
-        app
-    }
-
-    fn token(scopes: &[&str]) -> LaunchToken {
-        let mut token = LaunchToken::new(
-            "reader",
-            agentwrit_crds::LaunchTokenSpec {
-                app_ref: AppReference { name: "orders".into() },
-                agent_name: "reader".into(),
-                allowed_scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
-                max_ttl_seconds: 300,
-                service_account_names: vec!["reader".into()],
-                deletion_policy: DeletionPolicy::Revoke,
-                suspend: false,
-            },
-        );
-        token.metadata.uid = Some("token-uid".into());
-        token.metadata.generation = Some(7);
-        token
-    }
-
-    #[test]
-    fn each_state_of_the_app_has_its_reason_and_state() {
-        let good = app(&["read:orders:*"]);
-        let mut deleting = good.clone();
-        deleting.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
-        let mut suspended = good.clone();
-        suspended.spec.suspend = true;
-        let mut was_refused = good.clone();
-        let refusal = Ready::new(Reason::BrokerRefused, "no");
-        let change =
-            crate::reconcile::condition::change(&[], &(&refusal).into(), Some(2), UnixSeconds::default()).unwrap();
-        was_refused.status = Some(AgentAppStatus {
-            conditions: vec![change.condition],
-            ..AgentAppStatus::default()
-        });
-        let mut corrected = was_refused.clone();
-        corrected.metadata.generation = Some(3);
-
-        let table = [
-            (AppView::Missing, PolicyState::NotReady, Reason::AppNotFound),
-            (AppView::Unreadable, PolicyState::NotReady, Reason::AppNotReady),
-            (AppView::Present(&deleting), PolicyState::NotReady, Reason::AppNotReady),
-            (
-                AppView::Present(&was_refused),
-                PolicyState::NotReady,
-                Reason::AppNotReady,
-            ),
-            (AppView::Present(&corrected), PolicyState::Ready, Reason::Synced),
-            (AppView::Present(&suspended), PolicyState::Ready, Reason::Suspended),
-            (AppView::Present(&good), PolicyState::Ready, Reason::Synced),
-        ];
-        for (view, state, reason) in table {
-            let desired = of_launch_token(&token(&["read:orders:42"]), view);
-            assert_eq!((desired.put.state, desired.ready.reason), (state, reason), "{view:?}");
-        }
-    }
-
-    #[test]
-    fn an_unavailable_broker_never_withdraws() {
-        let mut app = app(&["read:orders:*"]);
-        let away = Ready::new(Reason::BrokerUnavailable, "away");
-        let change =
-            crate::reconcile::condition::change(&[], &(&away).into(), Some(2), UnixSeconds::default()).unwrap();
-        app.status = Some(AgentAppStatus {
-            conditions: vec![change.condition],
-            ..AgentAppStatus::default()
-        });
-        let desired = of_launch_token(&token(&["read:orders:1"]), AppView::Present(&app));
-        assert_eq!(desired.put.state, PolicyState::Ready);
-    }
-
-    #[test]
-    fn scopes_over_the_ceiling_are_named_and_only_they() {
-        let desired = of_launch_token(
-            &token(&["read:orders:1", "write:orders:1", "read:stock:*"]),
-            AppView::Present(&app(&["read:orders:*"])),
-        );
-        assert_eq!(desired.ready.reason, Reason::ScopeExceedsCeiling);
-        assert!(
-            desired.ready.message.contains("write:orders:1, read:stock:*."),
-            "{}",
-            desired.ready.message
-        );
-        assert!(
-            !desired.ready.message.contains("read:orders:1,"),
-            "{}",
-            desired.ready.message
-        );
-        assert_eq!(desired.put.reason.as_deref(), Some("ScopeExceedsCeiling"));
-    }
-
-    #[test]
-    fn suspension_comes_first_and_ends_sessions() {
-        let mut suspended = token(&["read:orders:1"]);
-        suspended.spec.suspend = true;
-        let desired = of_launch_token(&suspended, AppView::Missing);
-        assert_eq!(desired.put.state, PolicyState::Suspended);
-        assert_eq!(desired.ready.reason, Reason::Suspended);
-
-        let mut suspended = app(&["a:b:c"]);
-        suspended.spec.suspend = true;
-        assert_eq!(of_app(&suspended).put.state, PolicyState::Suspended);
-    }
-
-    #[test]
-    fn the_write_carries_uid_and_generation() {
-        let put = of_app(&app(&["a:b:c"])).put;
-        assert_eq!((put.uid.as_str(), put.generation), ("app-uid", 2));
-        assert_eq!(put.state, PolicyState::Ready);
-        assert_eq!(put.reason, None);
-    }
-}
+mod tests;

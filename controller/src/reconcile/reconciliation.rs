@@ -65,6 +65,8 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             return Ok(Action::await_change());
         }
         let desired = self.object.desired(&self.context.caches);
+        let unknown = self.context.broker.unknown_fields(&desired.put.spec);
+        let desired = desired.for_broker_without(&unknown);
         let held = self.context.broker.ensure(&self.key, &desired.put).await;
         let (ready, app_id, action) = match held {
             Ok(app_id) => (desired.ready, app_id, Action::await_change()),

@@ -85,8 +85,14 @@ denial_kinds! {
         "The AgentApp of the LaunchToken is missing or withdrawn until it is repaired: see its Ready condition.";
     ServiceAccountNotAllowed = "service_account_not_allowed", ServiceAccountNotAllowed,
         "The pod's ServiceAccount is not listed in the LaunchToken's serviceAccountNames.";
+    PodNotSelected = "pod_not_selected", PodNotSelected,
+        "The pod's labels do not match the LaunchToken's podSelector.";
+    PodLabelsTooMany = "pod_labels_too_many", PodNotSelected,
+        "The LaunchToken has a podSelector, and the pod has more labels than the broker reads: at most 256.";
     ScopeNotAllowed = "scope_not_allowed", Forbidden,
         "The pod asked for a scope that AgentApp and LaunchToken do not both allow.";
+    MaxActiveAgents = "max_active_agents", MaxActiveAgents,
+        "As many pods hold live agents of the LaunchToken as its maxActiveAgents allows: the pod waits until one of them ends.";
     PodRateLimited = "pod_rate_limited", RateLimited,
         "The pod launches too often: one launch per 10 s, three at once.";
     ReservedOrchId = "reserved_orch_id", Forbidden,

@@ -2,8 +2,10 @@
 
 mod denial_kind;
 mod denials;
+pub mod label_selector;
 mod pods;
 mod policies;
+mod policy_field;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +14,13 @@ use crate::store_mark::StoreMark;
 
 pub use denial_kind::DenialKind;
 pub use denials::{Denial, DenialsResponse};
+pub use label_selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use pods::{LivePod, PodEndedRequest, PodLaunchRequest, PodLaunchResponse, PodReleaseResponse};
 pub use policies::{
-    AppSpec, BulkItem, BulkRequest, BulkResponse, BulkResult, LaunchTokenSpec, PolicyKind, PolicyListResponse,
-    PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicy, PutPolicyResponse, WriteOrder,
+    AppSpec, BulkItem, BulkRequest, BulkResponse, BulkResult, LaunchTokenSpec, MAX_ACTIVE_AGENTS, PolicyKind,
+    PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicy, PutPolicyResponse, WriteOrder,
 };
+pub use policy_field::{HasPolicyFields, PolicyField};
 
 /// Header on every answer: the store's epoch, new at creation and at every restore.
 pub const EPOCH_HEADER: &str = "Agentwrit-Epoch";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::LivePod;
+use super::{LabelSelector, LivePod};
 use crate::ids::PolicyUid;
 use crate::lower_hex;
 use crate::problem::Problem;
@@ -66,7 +66,21 @@ pub struct LaunchTokenSpec {
     /// ServiceAccounts that a pod must run under.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::ServiceAccountName>, min_items = 1, max_items = 16))]
     pub service_account_names: Vec<String>,
+    /// Labels that a pod must have at its launch; without it any pod will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub pod_selector: Option<LabelSelector>,
+    /// How many pods may hold live agents of it at a time; without it any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(nullable = false, minimum = 1, maximum = 100_000, examples(20))
+    )]
+    pub max_active_agents: Option<i64>,
 }
+
+/// Largest `max_active_agents`.
+pub const MAX_ACTIVE_AGENTS: i64 = 100_000;
 
 /// The body of `PUT /v1/k8s/policies/{apps|launch-tokens}/{namespace}/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,6 +275,11 @@ pub struct PolicyListResponse {
     /// The highest lease epoch seen.
     #[cfg_attr(feature = "openapi", schema(examples(3)))]
     pub lease_epoch: i64,
+    /// Fields of specs that may be left out and that this broker enforces, by their names in the custom resources. A
+    /// broker that came before them lists none.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required, examples("podSelector")))]
+    pub fields: Vec<String>,
     /// All policies.
     pub policies: Vec<PolicySummary>,
     /// All pods that launched and have not ended, as far as the broker was told.

@@ -3,7 +3,7 @@
 use agentwrit_protocol::ErrorCode;
 
 use super::pod::{AWAY, Pod, denied};
-use agentwrit_sidecar::Event;
+use agentwrit_sidecar::{Event, Found};
 
 #[test]
 fn a_changed_policy_leaves_no_gap_between_tokens() {
@@ -33,6 +33,24 @@ fn a_refused_policy_change_ends_the_token_once_it_is_invalid() {
     assert_eq!(pod.happens(Event::Validated(Ok(false))), ["remove", "say Dropped"]);
     assert!(!pod.agent.is_ready());
     assert_eq!(pod.next().0, ["register"]);
+}
+
+#[test]
+fn a_pod_without_a_place_waits_ever_longer() {
+    let mut pod = Pod::new();
+    pod.start(Found::Nothing);
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        assert_eq!(pod.not_registered(denied(ErrorCode::MaxActiveAgents)), ["say Refused"]);
+        let (wanted, seconds) = pod.next();
+        assert_eq!(wanted, ["register"]);
+        pauses.push(seconds);
+    }
+    assert!(
+        pauses[0] <= 5 && (30..=60).contains(pauses.last().unwrap()),
+        "{pauses:?}"
+    );
+    assert_eq!(pod.registered("a", 300), ["say Registered", "write a"]);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use prometheus::IntCounter;
 
 use super::denials::{PodDenial, RecordDenial};
 use super::error::K8sError;
-use super::launch::{LAUNCH_TOKEN_TTL, LaunchAsk, LaunchPod};
+use super::launch::{LAUNCH_TOKEN_TTL, LaunchPod};
+use super::launch_ask::LaunchAsk;
 use super::policy::input::InputError;
 use crate::service::actor::Actor;
 use crate::service::denial_auditor::DenialAuditor;

@@ -2,31 +2,24 @@
 
 use std::time::Duration;
 
-use agentwrit_attest::AttestedPod;
+use agentwrit_attest::{AttestedPod, PodLabels};
 use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
-use agentwrit_protocol::k8s::DenialKind;
-use agentwrit_protocol::k8s::{LivePod, PodLaunchRequest, PodLaunchResponse};
+use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, excerpt_list, list_scopes, truncate};
+use agentwrit_protocol::k8s::{DenialKind, LabelSelector, LivePod, PodLaunchResponse};
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::LaunchPolicy;
-use agentwrit_protocol::{
-    Entropy, EntropyError, ErrorCode, OrchId, Scope, ScopeSet, Sensitive, TaskId, Ttl, lower_hex,
-};
-use agentwrit_store::policy::PolicyKey;
+use agentwrit_protocol::{Entropy, EntropyError, OrchId, Scope, ScopeSet, Sensitive, TaskId, Ttl, lower_hex};
 use agentwrit_store::{Attested, Command, EventDraft, KnownPod, LaunchToken, LaunchTokenHash, Result, Tx};
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::VerifyingKey;
 
 use super::denials::{self, PodDenial, sentence};
 use super::error::PodRefusal;
+use super::launch_ask::LaunchAsk;
 use super::launch_bucket::advance;
+use super::places::{self, Full};
 use super::pod_binding::{pair, pod_denial};
-use super::policy::input::{InputError, check_key, parse_scope};
 use super::policy::rules::{Effective, Pair};
-use crate::service::scope_limits::ScopeLimits;
 
 /// Life of a launch token.
 pub(crate) const LAUNCH_TOKEN_TTL: Ttl = Ttl::seconds(30);
@@ -35,97 +28,6 @@ const LAUNCH_INTERVAL: Duration = Duration::from_secs(10);
 const LAUNCH_BURST: u32 = 3;
 /// Bytes that the list in a note takes at most.
 const MAX_NOTE_BYTES: usize = 512;
-
-/// What a pod asks for, every value in range.
-#[derive(Debug, Clone)]
-pub(crate) struct LaunchAsk {
-    /// Name of the LaunchToken in the pod's namespace.
-    pub(crate) policy: String,
-    /// Raw Ed25519 public key, standard base64 with padding.
-    pub(crate) public_key: String,
-    /// Less than all that is allowed.
-    pub(crate) scopes: Option<ScopeSet>,
-    /// A shorter life.
-    pub(crate) ttl: Option<Ttl>,
-    /// Whether the session's tokens are to be renewed only with a proof of possession.
-    pub(crate) renewal_proof: bool,
-}
-
-impl LaunchAsk {
-    pub(crate) fn parse(namespace: &str, request: PodLaunchRequest) -> std::result::Result<Self, InputError> {
-        let policy = request
-            .policy
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| InputError::new("policy is required: the name of a LaunchToken in the pod's namespace"))?;
-        check_key(&PolicyKey::launch_token(namespace, &policy)).map_err(|error| InputError {
-            detail: format!("policy: {error}"),
-            ..error
-        })?;
-        let public_key = request
-            .public_key
-            .filter(|key| !key.is_empty())
-            .ok_or_else(|| InputError::new("public_key is required: a raw Ed25519 public key in standard base64"))?;
-        Ok(Self {
-            policy,
-            public_key: checked_key(&public_key)?,
-            scopes: request
-                .scopes
-                .filter(|scopes| !scopes.is_empty())
-                .as_deref()
-                .map(checked_scopes)
-                .transpose()?,
-            ttl: request.ttl_seconds.map(checked_ttl).transpose()?,
-            renewal_proof: request.renewal_proof.unwrap_or(false),
-        })
-    }
-}
-
-impl LaunchAsk {
-    /// What was asked for, for the audit trail.
-    pub(crate) fn describe_request(&self, names: &[(&str, &str)]) -> String {
-        let scopes = self.scopes.as_ref().map(ScopeSet::to_strings);
-        describe_request(scopes.as_deref(), names)
-    }
-}
-
-fn checked_key(text: &str) -> std::result::Result<String, InputError> {
-    let wrong = |what: &str| InputError::new(format!("public_key {what}"));
-    let bytes = STANDARD
-        .decode(text)
-        .map_err(|_| wrong("must be standard base64 with padding"))?;
-    let bytes = <[u8; 32]>::try_from(bytes).map_err(|_| wrong("must decode to 32 bytes"))?;
-    let key = VerifyingKey::from_bytes(&bytes).map_err(|_| wrong("is not an Ed25519 public key"))?;
-    if key.is_weak() {
-        return Err(wrong("is a weak Ed25519 public key"));
-    }
-    Ok(STANDARD.encode(bytes))
-}
-
-fn checked_scopes(items: &[String]) -> std::result::Result<ScopeSet, InputError> {
-    ScopeLimits::ATTESTED.check("scopes", items)?;
-    items
-        .iter()
-        .map(|item| {
-            parse_scope(item).ok_or_else(|| InputError {
-                code: ErrorCode::InvalidScopeFormat,
-                detail: format!(
-                    "scopes {:?} must be action:resource:identifier, at most 256 bytes",
-                    excerpt(item)
-                ),
-            })
-        })
-        .collect()
-}
-
-fn checked_ttl(seconds: i64) -> std::result::Result<Ttl, InputError> {
-    if seconds >= 1 {
-        return Ok(Ttl::seconds(seconds));
-    }
-    Err(InputError {
-        code: ErrorCode::InvalidTtl,
-        detail: format!("ttl_seconds must be 1 or more, not {seconds}"),
-    })
-}
 
 /// Launches a pod that was attested just now, if the policies allow it.
 #[derive(Debug)]
@@ -224,6 +126,12 @@ impl LaunchPod {
             Ok(grant) => grant,
             Err(denied) => return Ok(Err(denied)),
         };
+        // The registration decides; a pod that would be refused there needs no launch token.
+        if let Some(pair) = pair
+            && let Err(full) = places::check(tx, &pair.token, &self.pod.uid).await?
+        {
+            return Ok(Err((Full::KIND, full.note())));
+        }
         let full_at = tx.launches_full_at(&self.pod.uid).await?;
         let Some(full_at) = advance(full_at, tx.now_millis(), LAUNCH_INTERVAL, LAUNCH_BURST) else {
             return Ok(Err((DenialKind::PodRateLimited, String::new())));
@@ -244,6 +152,7 @@ impl LaunchPod {
             );
             return Err((DenialKind::ServiceAccountNotAllowed, note));
         }
+        self.check_labels(effective.pod_selector.as_ref())?;
         let scopes = self.scopes(&effective)?;
         let asked = self.ask.ttl.unwrap_or(effective.max_ttl);
         let max_ttl = asked.min(effective.max_ttl).capped_at(self.longest_ttl);
@@ -275,6 +184,24 @@ impl LaunchPod {
             },
             agent_name: effective.agent_name,
         })
+    }
+
+    /// Whether the pod has the labels that the selector asks for. They may be changed later: this is decided once.
+    fn check_labels(&self, selector: Option<&LabelSelector>) -> std::result::Result<(), Denied> {
+        let Some(selector) = selector else {
+            return Ok(());
+        };
+        let labels = match &self.pod.labels {
+            PodLabels::Read(labels) => labels,
+            PodLabels::TooMany => return Err((DenialKind::PodLabelsTooMany, String::new())),
+        };
+        match selector.unmet(labels) {
+            None => Ok(()),
+            Some(unmet) => {
+                let note = format!("Not met: {}", truncate(&unmet, MAX_NOTE_BYTES));
+                Err((DenialKind::PodNotSelected, note))
+            }
+        }
     }
 
     fn scopes(&self, effective: &Effective) -> std::result::Result<ScopeSet, Denied> {

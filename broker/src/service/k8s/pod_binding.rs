@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::denials::{self, PodDenial};
 use super::error::PodRefusal;
+use super::places::{self, Full};
 use super::policy::rules::Pair;
 
 /// How long a superseded session is still valid.
@@ -98,7 +99,11 @@ async fn register_denial(
     }
     // What the launch token allows may be wider than what is asked for; only that it once was allowed matters here.
     let allowed = launch.allowed_scope.to_strings();
-    Ok(pair.still_stands(bound, &allowed).err())
+    if let Err(kind) = pair.still_stands(bound, &allowed) {
+        return Ok(Some(kind));
+    }
+    let place = places::check(tx, &pair.token, &bound.pod_uid).await?;
+    Ok(place.err().map(|_| Full::KIND))
 }
 
 /// Compares the decoded bytes: base64 has more than one text for them.

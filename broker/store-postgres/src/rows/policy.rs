@@ -42,6 +42,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
             .transpose()?,
         app_id: row.any_text("app_id")?,
         issued: row.whole("issued")?,
+        room_until: row.whole("room_until")?,
     })
 }
 
@@ -94,12 +95,13 @@ impl Policies for PgTx<'_, '_> {
             .and_then(|accepted| accepted.spec.launch_token())
             .map(|spec| spec.app.as_str());
         let sql = "INSERT INTO policies (kind, namespace, name, uid, generation, lease_epoch, sequence, state, reason, \
-                   digest, accepted, app, app_id, issued) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+                   digest, accepted, app, app_id, issued, room_until) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
                    ON CONFLICT (kind, namespace, name) DO UPDATE SET uid = excluded.uid, \
                    generation = excluded.generation, lease_epoch = excluded.lease_epoch, sequence = excluded.sequence, \
                    state = excluded.state, reason = excluded.reason, digest = excluded.digest, \
-                   accepted = excluded.accepted, app = excluded.app, app_id = excluded.app_id, issued = excluded.issued";
+                   accepted = excluded.accepted, app = excluded.app, app_id = excluded.app_id, issued = excluded.issued, \
+                   room_until = excluded.room_until";
         let values = values![
             kind_text(policy.key.kind),
             &policy.key.namespace,
@@ -117,6 +119,7 @@ impl Policies for PgTx<'_, '_> {
             app,
             policy.app_id.as_deref(),
             policy.issued,
+            policy.room_until,
         ];
         self.link.send("save_policy", sql, values).await
     }
@@ -130,6 +133,12 @@ impl Policies for PgTx<'_, '_> {
     async fn count_issued(&mut self, policy_uid: &PolicyUid) -> Result<()> {
         let sql = "UPDATE policies SET issued = issued + 1 WHERE uid = $1";
         self.link.send("save_policy", sql, values![policy_uid.as_str()]).await
+    }
+
+    async fn set_room_until(&mut self, policy_uid: &PolicyUid, issued: i64) -> Result<()> {
+        let sql = "UPDATE policies SET room_until = $2 WHERE uid = $1";
+        let values = values![policy_uid.as_str(), issued];
+        self.link.send("save_policy", sql, values).await
     }
 
     async fn tombstone_policy(&mut self, uid: &PolicyUid, until: UnixMillis) -> Result<()> {

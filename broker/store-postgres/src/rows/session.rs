@@ -265,6 +265,21 @@ impl Sessions for PgTx<'_, '_> {
         self.sessions(standing!("policy_uid = $1"), policy_uid).await
     }
 
+    async fn count_other_pods(&mut self, policy_uid: &PolicyUid, pod_uid: &PodUid, most: i64) -> Result<i64> {
+        let sql = concat!(
+            "SELECT COUNT(*) AS pods FROM (SELECT DISTINCT pod_uid FROM sessions WHERE policy_uid = $1 AND exp >= $2 AND ",
+            not_ended!(),
+            " AND pod_uid <> $4 LIMIT $5) AS others"
+        );
+        let (seconds, now) = (self.times.passed().second().get(), self.times.judged.get());
+        let values = values![policy_uid.as_str(), seconds, now, pod_uid.as_str(), most];
+        let count = self
+            .link
+            .first("count_pods", sql, values, |row| row.whole("pods"))
+            .await?;
+        Ok(count.unwrap_or_default())
+    }
+
     async fn live_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
         self.sessions(standing!("pod_uid = $1"), pod_uid).await
     }

@@ -143,6 +143,7 @@ CREATE TABLE policies (
     app         text COLLATE "C",       -- of a LaunchToken: the app of its accepted spec
     app_id      text,
     issued      bigint NOT NULL,
+    room_until  bigint NOT NULL,        -- up to how many registrations the agents need not be counted
     PRIMARY KEY (kind, namespace, name)
 ) WITH (fillfactor = 80);
 CREATE INDEX policies_uid ON policies (uid);

@@ -44,6 +44,7 @@ fn from_row(row: &Row<'_>) -> Result<Policy> {
             .transpose()?,
         app_id: optional("app_id")?,
         issued: number("issued")?,
+        room_until: number("room_until")?,
     })
 }
 
@@ -105,7 +106,8 @@ impl Policies for SqliteTx<'_> {
         self.connection.change(
             "save_policy",
             "INSERT OR REPLACE INTO policies (kind, namespace, name, uid, generation, lease_epoch, sequence, state, \
-             reason, digest, accepted, app, app_id, issued) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             reason, digest, accepted, app, app_id, issued, room_until) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 kind_text(policy.key.kind),
                 policy.key.namespace,
@@ -123,6 +125,7 @@ impl Policies for SqliteTx<'_> {
                 app,
                 policy.app_id,
                 policy.issued,
+                policy.room_until,
             ],
         )?;
         Ok(())
@@ -138,6 +141,13 @@ impl Policies for SqliteTx<'_> {
         let sql = "UPDATE policies SET issued = issued + 1 WHERE uid = ?";
         self.connection
             .change("save_policy", sql, [policy_uid.as_str()])
+            .map(drop)
+    }
+
+    async fn set_room_until(&mut self, policy_uid: &PolicyUid, issued: i64) -> Result<()> {
+        let sql = "UPDATE policies SET room_until = ?2 WHERE uid = ?1";
+        self.connection
+            .change("save_policy", sql, params![policy_uid.as_str(), issued])
             .map(drop)
     }
 

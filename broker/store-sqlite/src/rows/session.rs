@@ -239,6 +239,20 @@ impl Sessions for SqliteTx<'_> {
         self.sessions(standing!("policy_uid = ?"), policy_uid)
     }
 
+    async fn count_other_pods(&mut self, policy_uid: &PolicyUid, pod_uid: &PodUid, most: i64) -> Result<i64> {
+        const OPERATION: &str = "count_pods";
+        let sql = concat!(
+            "SELECT COUNT(*) FROM (SELECT DISTINCT pod_uid FROM sessions WHERE policy_uid = ?1 AND pod_uid <> ?2 \
+             AND exp >= ?3 AND ",
+            not_ended!(),
+            " LIMIT ?5)"
+        );
+        let (seconds, now) = (self.times.passed().second().get(), self.times.judged.get());
+        let values = params![policy_uid.as_str(), pod_uid.as_str(), seconds, now, most];
+        let count = self.connection.first(OPERATION, sql, values, scalar(OPERATION))?;
+        Ok(count.unwrap_or_default())
+    }
+
     async fn live_sessions_by_pod(&mut self, pod_uid: &PodUid) -> Result<Vec<Session>> {
         self.sessions(standing!("pod_uid = ?"), pod_uid)
     }

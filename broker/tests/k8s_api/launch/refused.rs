@@ -161,6 +161,7 @@ async fn the_policy_is_of_the_pods_namespace_and_service_account() {
         service_account: account.into(),
         node: None,
         sidecar: SidecarPolicy::Named(policy.into()),
+        labels: PodLabels::default(),
     };
     world
         .cluster

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::excerpt::excerpt;
-use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, PutPolicy, WriteOrder};
+use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, PolicyState, PutPolicy, WriteOrder};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use agentwrit_protocol::{ErrorCode, PolicyUid, Scope};
@@ -93,6 +93,18 @@ impl Write {
         check_count("spec.service_account_names", accounts.len(), MAX_SERVICE_ACCOUNTS)?;
         for account in accounts {
             check_text("spec.service_account_names", account, 253)?;
+        }
+        if let Some(selector) = &put.spec.pod_selector {
+            selector
+                .check()
+                .map_err(|error| InputError::new(format!("spec.pod_selector: {error}")))?;
+        }
+        if let Some(most) = put.spec.max_active_agents
+            && !(1..=MAX_ACTIVE_AGENTS).contains(&most)
+        {
+            return Err(InputError::new(format!(
+                "spec.max_active_agents must be 1 to {MAX_ACTIVE_AGENTS}, not {most}"
+            )));
         }
         Self::checked(key, put, PolicySpec::LaunchToken)
     }
@@ -245,6 +257,8 @@ mod tests {
                 allowed_scopes: vec!["read:orders:*".into()],
                 max_ttl_seconds: 300,
                 service_account_names: vec!["reader".into()],
+                pod_selector: None,
+                max_active_agents: None,
             },
         }
     }

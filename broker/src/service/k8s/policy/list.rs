@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use agentwrit_protocol::k8s::{
-    LivePod, MarkRequest, MarkResponse, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
+    LivePod, MarkRequest, MarkResponse, PolicyField, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
 };
 use agentwrit_protocol::{OrchId, PodUid, PolicyUid};
 use agentwrit_store::{Command, MetaKey, Result, Store, Tx};
@@ -86,6 +86,7 @@ impl Command for ListPolicies {
         Ok(PolicyListResponse {
             epoch: tx.meta(MetaKey::Epoch).await?.unwrap_or_default(),
             lease_epoch: current_epoch(tx).await?,
+            fields: PolicyField::ALL.iter().map(|field| field.as_str().to_owned()).collect(),
             policies,
             pods: pods.into_values().collect(),
         })

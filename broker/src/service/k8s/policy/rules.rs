@@ -1,6 +1,6 @@
 //! What policies allow: pure decisions over plain data.
 
-use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicyState, WriteOrder, orch_id};
+use agentwrit_protocol::k8s::{AppSpec, LabelSelector, LaunchTokenSpec, PolicyState, WriteOrder, orch_id};
 use agentwrit_protocol::{OrchId, Scope, ScopeSet, Ttl};
 
 use agentwrit_protocol::k8s::DenialKind;
@@ -91,6 +91,9 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
             after.app != before.app
                 || after.max_ttl_seconds < before.max_ttl_seconds
                 || !before.service_account_names.iter().all(keeps)
+                || after.max_active_agents.is_some_and(|most| before.max_active_agents.is_none_or(|before| most < before))
+                // Which pods another selector leaves out isn't known.
+                || (after.pod_selector.is_some() && after.pod_selector != before.pod_selector)
                 || loses_scopes(&before.allowed_scopes, &after.allowed_scopes)
         }
         (PolicySpec::App(_), PolicySpec::LaunchToken(_)) | (PolicySpec::LaunchToken(_), PolicySpec::App(_)) => false,
@@ -106,6 +109,8 @@ pub(crate) struct Effective {
     pub(crate) max_ttl: Ttl,
     /// ServiceAccounts that a pod must run under.
     pub(crate) service_accounts: Vec<String>,
+    /// Labels that a pod must have when it is launched.
+    pub(crate) pod_selector: Option<LabelSelector>,
     pub(crate) orch_id: OrchId,
     /// Free text.
     pub(crate) agent_name: String,
@@ -117,6 +122,7 @@ impl Effective {
             scopes: intersection(&app.scopes, &token.allowed_scopes),
             max_ttl: Ttl::seconds(app.max_agent_ttl_seconds.min(token.max_ttl_seconds)),
             service_accounts: token.service_account_names.clone(),
+            pod_selector: token.pod_selector.clone(),
             orch_id: orch_id(namespace, &token.app),
             agent_name: token.agent_name.clone(),
         }

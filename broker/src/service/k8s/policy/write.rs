@@ -115,6 +115,8 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
         accepted: accept(same.as_ref(), write.state, write.generation, write.spec),
         app_id: (write.key.kind == PolicyKind::App).then(|| app_id(&write.key, &write.uid)),
         issued: same.as_ref().map_or(0, |same| same.issued),
+        // The limit may be another: the next registration counts anew.
+        room_until: 0,
         key: write.key,
         uid: write.uid,
         generation: write.generation,

@@ -3,7 +3,7 @@
 use agentwrit_protocol::PodUid;
 use agentwrit_protocol::k8s::{PolicyState, WriteOrder, orch_id};
 
-use super::rows::{after, session};
+use super::rows::{after, app_policy, session};
 use super::{Bench, Opener};
 use crate::policy::{Policy, PolicyKey};
 use crate::{Attested, Delegated, EndReason, HeldByPod, Holdings, KnownPod, PodSelector, PodStanding, Session, Tx};
@@ -135,6 +135,7 @@ pub async fn a_pod_that_launched_otherwise_is_found_by_both(opener: &dyn Opener)
                 accepted: None,
                 app_id: None,
                 issued: 0,
+                room_until: 0,
             })
             .await?;
             launch(tx, '1', bound("p1", ["shop", "orders", "reader", "n1"])).await?;
@@ -308,4 +309,67 @@ pub async fn what_many_pods_hold_is_revoked_at_once(opener: &dyn Opener) {
         })
     });
     assert_eq!(idle.await.unwrap(), [true, false, true]);
+}
+
+/// Live ones, of that LaunchToken, and each once however often it registered.
+pub async fn the_other_pods_of_a_policy_are_counted(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let filled = bench.commit(|tx| {
+        Box::pin(async move {
+            let of = |pod, policy| bound(pod, ["shop", "orders", policy, "n1"]);
+            let mut first = opened('1', of("p1", "reader"));
+            tx.insert_session(&mut first).await?;
+            tx.end_session(
+                &first,
+                EndReason::Superseded,
+                tx.now_millis() + std::time::Duration::from_secs(10),
+            )
+            .await?;
+            for (digit, bound) in [
+                ('2', of("p1", "reader")),
+                ('3', of("p2", "reader")),
+                ('4', of("p3", "reader")),
+                ('5', of("p4", "writer")),
+            ] {
+                tx.insert_session(&mut opened(digit, bound)).await?;
+            }
+            let ended = tx.session(&"4123456789abcdef0123456789abcdef".into()).await?.unwrap();
+            tx.end_session(&ended, EndReason::Released, tx.now_millis()).await?;
+            // The same transaction sees all of it.
+            tx.count_other_pods(&"uid-of-reader".into(), &"p9".into(), 100).await
+        })
+    });
+    assert_eq!(filled.await.unwrap(), 2);
+    let count = |pod: &'static str, most| {
+        bench.store.query(move |tx| {
+            Box::pin(async move { tx.count_other_pods(&"uid-of-reader".into(), &pod.into(), most).await })
+        })
+    };
+    assert_eq!(count("p1", 100).await.unwrap(), 1, "its own sessions are no others");
+    assert_eq!(count("p9", 1).await.unwrap(), 1, "no further than asked");
+    bench.clock.advance(after(1).get() - after(0).get() + 100_000);
+    assert_eq!(count("p9", 100).await.unwrap(), 0, "expired");
+}
+
+/// Beside the number of registrations.
+pub async fn the_room_of_a_policy_is_kept_until_it_is_written_anew(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let counted = bench.commit(|tx| {
+        Box::pin(async move {
+            tx.put_policy(&app_policy()).await?;
+            tx.count_issued(&"uid".into()).await?;
+            tx.set_room_until(&"uid".into(), 7).await?;
+            tx.set_room_until(&"another".into(), 9).await?;
+            tx.policy(&app_policy().key).await
+        })
+    });
+    let counted = counted.await.unwrap().unwrap();
+    assert_eq!((counted.issued, counted.room_until), (1, 7));
+    let again = bench.commit(|tx| {
+        Box::pin(async move {
+            tx.put_policy(&app_policy()).await?;
+            tx.policy(&app_policy().key).await
+        })
+    });
+    assert_eq!(again.await.unwrap(), Some(app_policy()));
 }

@@ -158,6 +158,8 @@ macro_rules! store_suite {
             groups::what_pods_hold_is_counted,
             groups::many_pods_are_quarantined_at_once,
             groups::what_many_pods_hold_is_revoked_at_once,
+            groups::the_other_pods_of_a_policy_are_counted,
+            groups::the_room_of_a_policy_is_kept_until_it_is_written_anew,
             lives::nothing_is_issued_while_the_clock_is_wrong,
             lives::a_store_that_refuses_still_takes_authority_away,
         );

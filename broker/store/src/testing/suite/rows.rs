@@ -204,14 +204,9 @@ pub async fn a_nonce_is_burned_once(opener: &dyn Opener) {
     assert!(burn().await.unwrap() && !burn().await.unwrap());
 }
 
-/// With all that was sent.
-pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
-    let bench = Bench::open(opener).await;
-    let spec = AppSpec {
-        scopes: scopes().to_strings(),
-        max_agent_ttl_seconds: 300,
-    };
-    let first = Policy {
+/// An AgentApp as it is written.
+pub(super) fn app_policy() -> Policy {
+    Policy {
         key: PolicyKey::app("shop", "shop"),
         uid: "uid".into(),
         generation: 1,
@@ -223,13 +218,23 @@ pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
         reason: None,
         digest: "d1".to_owned(),
         accepted: Some(Accepted {
-            spec: PolicySpec::App(spec),
+            spec: PolicySpec::App(AppSpec {
+                scopes: scopes().to_strings(),
+                max_agent_ttl_seconds: 300,
+            }),
             generation: 1,
             unchanged_since: 1,
         }),
         app_id: Some("app".to_owned()),
         issued: 0,
-    };
+        room_until: 0,
+    }
+}
+
+/// With all that was sent.
+pub async fn a_policy_replaces_the_one_of_its_name(opener: &dyn Opener) {
+    let bench = Bench::open(opener).await;
+    let first = app_policy();
     let second = Policy {
         generation: 2,
         digest: "d2".to_owned(),

@@ -23,6 +23,7 @@ fn policy(key: PolicyKey, spec: PolicySpec) -> Policy {
         }),
         app_id: None,
         issued: 0,
+        room_until: 0,
     }
 }
 
@@ -40,6 +41,8 @@ fn token_spec(scopes: &[&str]) -> LaunchTokenSpec {
         allowed_scopes: scopes.iter().map(ToString::to_string).collect(),
         max_ttl_seconds: 300,
         service_account_names: vec!["reader".into()],
+        pod_selector: None,
+        max_active_agents: None,
     }
 }
 

@@ -1,0 +1,67 @@
+//! Fields of specs that brokers and controllers of an earlier version don't know.
+
+use super::{AppSpec, LaunchTokenSpec};
+
+/// A field that may be left out of a spec. A broker lists those that it enforces; what uses another one must not be in
+/// force there, since such a broker would not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PolicyField {
+    /// `LaunchToken.spec.podSelector`.
+    PodSelector,
+    /// `LaunchToken.spec.maxActiveAgents`.
+    MaxActiveAgents,
+}
+
+impl PolicyField {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::PodSelector, Self::MaxActiveAgents];
+
+    /// The name, as in the custom resource's `spec` and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PodSelector => "podSelector",
+            Self::MaxActiveAgents => "maxActiveAgents",
+        }
+    }
+}
+
+/// A spec some of whose fields may be left out.
+pub trait HasPolicyFields: Clone {
+    /// Those that it uses.
+    fn fields(&self) -> Vec<PolicyField>;
+
+    /// The same without any of them, as an earlier version knows it.
+    #[must_use]
+    fn without_fields(&self) -> Self;
+}
+
+impl HasPolicyFields for AppSpec {
+    fn fields(&self) -> Vec<PolicyField> {
+        Vec::new()
+    }
+
+    fn without_fields(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl HasPolicyFields for LaunchTokenSpec {
+    fn fields(&self) -> Vec<PolicyField> {
+        let used = [
+            (PolicyField::PodSelector, self.pod_selector.is_some()),
+            (PolicyField::MaxActiveAgents, self.max_active_agents.is_some()),
+        ];
+        used.into_iter()
+            .filter(|(_, used)| *used)
+            .map(|(field, _)| field)
+            .collect()
+    }
+
+    fn without_fields(&self) -> Self {
+        Self {
+            pod_selector: None,
+            max_active_agents: None,
+            ..self.clone()
+        }
+    }
+}
