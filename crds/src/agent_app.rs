@@ -47,6 +47,12 @@ pub struct AgentAppSpec {
     #[x_kube(validation = rules::ttl_range("maxAgentTTLSeconds"))]
     pub max_agent_ttl_seconds: i64,
 
+    /// What the claim aud of the agents' tokens has beside the broker's own audience: at most 16, each of 1 to 256 bytes
+    /// without white space. A change is in the tokens after their next renewal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "audiences")]
+    pub audiences: Vec<String>,
+
     /// While true, no agent of this app is launched, and the live ones end at once.
     #[serde(default)]
     pub suspend: bool,
@@ -54,6 +60,10 @@ pub struct AgentAppSpec {
 
 fn scopes(_: &mut SchemaGenerator) -> Schema {
     rules::scope_list("scopes")
+}
+
+fn audiences(_: &mut SchemaGenerator) -> Schema {
+    rules::audience_list()
 }
 
 fn default_max_agent_ttl_seconds() -> i64 {

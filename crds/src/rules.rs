@@ -1,7 +1,7 @@
 //! Validation rules that more than one field shares, as the API server evaluates them.
 
 use agentwrit_protocol::dns_label::MAX_RESOURCE_NAME_BYTES;
-use agentwrit_protocol::k8s::MAX_ACTIVE_AGENTS;
+use agentwrit_protocol::k8s::{MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use kube::core::{Message, Rule};
@@ -65,7 +65,7 @@ pub(crate) fn scope_list(field: &str) -> Schema {
     list(
         MAX_SCOPES,
         MAX_SCOPE_BYTES,
-        &format!("{field} must list at least one scope"),
+        Some(&format!("{field} must list at least one scope")),
         &[
             ItemRule {
                 rule: format!("self.matches(r'{SCOPE_PATTERN}')"),
@@ -94,7 +94,7 @@ pub(crate) fn service_account_list() -> Schema {
     list(
         MAX_SERVICE_ACCOUNTS,
         MAX_SUBDOMAIN,
-        "serviceAccountNames must name at least one ServiceAccount",
+        Some("serviceAccountNames must name at least one ServiceAccount"),
         &[ItemRule {
             rule: format!("self.matches('{SUBDOMAIN_PATTERN}')"),
             message:
@@ -105,12 +105,33 @@ pub(crate) fn service_account_list() -> Schema {
     )
 }
 
+/// A list of at most 16 audiences without duplicates.
+pub(crate) fn audience_list() -> Schema {
+    list(
+        MAX_AUDIENCES,
+        MAX_AUDIENCE_BYTES,
+        None,
+        &[
+            ItemRule {
+                rule: r"self.matches('^[^\\s\\p{Z}\\p{Cc}]+$')".into(),
+                message: "audiences: each item must have at least one character, and no white space or control \
+                          characters"
+                    .into(),
+            },
+            ItemRule {
+                rule: format!("size(bytes(self)) <= {MAX_AUDIENCE_BYTES}"),
+                message: format!("audiences: each item must have at most {MAX_AUDIENCE_BYTES} bytes"),
+            },
+        ],
+    )
+}
+
 struct ItemRule {
     rule: String,
     message: String,
 }
 
-fn list(max_items: usize, max_length: usize, at_least_one: &str, rules: &[ItemRule]) -> Schema {
+fn list(max_items: usize, max_length: usize, at_least_one: Option<&str>, rules: &[ItemRule]) -> Schema {
     let rules: Vec<_> = rules
         .iter()
         .map(|item| {
@@ -122,11 +143,15 @@ fn list(max_items: usize, max_length: usize, at_least_one: &str, rules: &[ItemRu
             })
         })
         .collect();
-    json_schema!({
+    let mut schema = json_schema!({
         "type": "array",
         "maxItems": max_items,
         "x-kubernetes-list-type": "set",
-        "x-kubernetes-validations": [{ "rule": "size(self) >= 1", "message": at_least_one }],
         "items": { "type": "string", "maxLength": max_length, "x-kubernetes-validations": rules },
-    })
+    });
+    if let Some(message) = at_least_one {
+        let rules = serde_json::json!([{ "rule": "size(self) >= 1", "message": message }]);
+        schema.insert("x-kubernetes-validations".to_owned(), rules);
+    }
+    schema
 }

@@ -197,6 +197,15 @@ pub struct PodName(pub String);
 #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]+$", max_length = 253, examples("reader"))]
 pub struct ServiceAccountName(pub String);
 
+/// An audience of tokens: no white space and no control characters.
+#[derive(ToSchema)]
+#[schema(
+    pattern = r"^[^\s\u0000-\u001f\u007f-\u009f]+$",
+    max_length = 256,
+    examples("https://orders.example.org")
+)]
+pub struct Audience(pub String);
+
 /// The key of a label: a name, perhaps with a DNS subdomain and `/` before it.
 #[derive(ToSchema)]
 #[schema(

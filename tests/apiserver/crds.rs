@@ -112,6 +112,34 @@ async fn every_bad_value_is_refused_naming_its_field() {
             vec!["spec.maxAgentTTLSeconds", "integer"],
         ),
         (
+            changed(app(), "/spec/audiences", json!(vec!["a"; 17])),
+            vec!["spec.audiences", "16"],
+        ),
+        (
+            changed(app(), "/spec/audiences", json!(["a", "a"])),
+            vec!["spec.audiences[1]", "Duplicate"],
+        ),
+        (
+            changed(app(), "/spec/audiences", json!([""])),
+            vec!["spec.audiences[0]", "at least one character"],
+        ),
+        (
+            changed(app(), "/spec/audiences", json!(["a b"])),
+            vec!["spec.audiences[0]", "no white space"],
+        ),
+        (
+            changed(app(), "/spec/audiences", json!(["a\u{2003}b"])),
+            vec!["spec.audiences[0]", "no white space"],
+        ),
+        (
+            changed(app(), "/spec/audiences", json!(["a\u{85}b"])),
+            vec!["spec.audiences[0]", "control characters"],
+        ),
+        (
+            changed(app(), "/spec/audiences", json!(["ä".repeat(129)])),
+            vec!["spec.audiences[0]", "at most 256 bytes"],
+        ),
+        (
             changed(app(), "/metadata/name", json!("my.orders")),
             vec!["metadata.name must be a DNS label"],
         ),
@@ -207,6 +235,8 @@ async fn the_widest_good_values_are_accepted() {
     let scopes: Vec<String> = (0..64).map(|index| format!("read:orders:{index:0>244}")).collect();
     let mut wide = changed(app(), "/spec/scopes", json!(scopes));
     wide["spec"]["maxAgentTTLSeconds"] = json!(86400);
+    let audiences: Vec<String> = (0..16).map(|index| format!("{index:ä>130}")).collect();
+    wide["spec"]["audiences"] = json!(audiences);
     wide["metadata"]["name"] = json!("x".repeat(52));
     create(&world, &wide).await.unwrap();
     let accounts: Vec<String> = (0..16).map(|index| format!("sa-{index}.team")).collect();

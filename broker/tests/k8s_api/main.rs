@@ -9,6 +9,7 @@
 )]
 
 mod asked;
+mod audiences;
 mod before;
 mod clocks;
 mod delegate;

@@ -132,6 +132,7 @@ async fn kubernetes(tx: &mut dyn Tx) -> Result<()> {
     let spec = AppSpec {
         scopes: scopes().to_strings(),
         max_agent_ttl_seconds: 300,
+        audiences: Vec::new(),
     };
     tx.put_policy(&Policy {
         key: PolicyKey::app("shop", "shop"),

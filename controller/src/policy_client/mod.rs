@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::k8s::{
-    Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyField, PolicyListResponse, PolicySummary,
-    PutPolicy, WriteOrder,
+    Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary, PutPolicy,
+    WriteOrder,
 };
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, PolicyUid};
@@ -118,13 +118,7 @@ impl PolicyClient {
 
     /// Those fields of a spec that the broker doesn't know, since it is of an earlier version: it would not enforce them.
     pub(crate) fn unknown_fields(&self, spec: &impl HasPolicyFields) -> Vec<&'static str> {
-        let view = self.view();
-        if !view.answered {
-            return Vec::new();
-        }
-        let used = spec.fields().into_iter().map(PolicyField::as_str);
-        used.filter(|field| !view.fields.iter().any(|known| known == field))
-            .collect()
+        self.view().unknown_fields(spec.fields())
     }
 
     /// Since when the broker has been unreachable, if it didn't answer the last refresh.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use agentwrit_protocol::PolicyUid;
-use agentwrit_protocol::k8s::{PolicyListResponse, PolicySummary};
+use agentwrit_protocol::k8s::{PolicyField, PolicyListResponse, PolicySummary};
 use tokio::time::Instant;
 
 use super::PolicyKey;
@@ -34,6 +34,16 @@ impl View {
             .iter()
             .filter(|policy| !self.removed.contains(&policy.uid));
         self.policies = held.map(|policy| (PolicyKey::from(policy), policy.clone())).collect();
+    }
+
+    /// Those of these fields that the broker doesn't list; none before it has answered.
+    pub(super) fn unknown_fields(&self, used: Vec<PolicyField>) -> Vec<&'static str> {
+        if !self.answered {
+            return Vec::new();
+        }
+        let used = used.into_iter().map(PolicyField::as_str);
+        used.filter(|field| !self.fields.iter().any(|known| known == field))
+            .collect()
     }
 
     pub(super) fn remove(&mut self, key: &PolicyKey, uid: &PolicyUid) {
@@ -80,6 +90,28 @@ mod tests {
             pods: Vec::new(),
             fields: Vec::new(),
         }
+    }
+
+    #[test]
+    fn fields_that_the_broker_does_not_list_are_unknown() {
+        let used = || vec![PolicyField::Audiences, PolicyField::PodSelector];
+        let mut view = View::default();
+        assert!(
+            view.unknown_fields(used()).is_empty(),
+            "nothing is known before it has answered"
+        );
+        view.answered = true;
+        assert_eq!(
+            view.unknown_fields(used()),
+            ["audiences", "podSelector"],
+            "an earlier version lists none"
+        );
+        view.update(&PolicyListResponse {
+            fields: vec!["podSelector".into(), "later".into()],
+            ..list(&[])
+        });
+        assert_eq!(view.unknown_fields(used()), ["audiences"]);
+        assert!(view.unknown_fields(Vec::new()).is_empty());
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub(crate) fn of_app(app: &AgentApp) -> Desired<AppSpec> {
     let spec = AppSpec {
         scopes: app.spec.scopes.clone(),
         max_agent_ttl_seconds: app.spec.max_agent_ttl_seconds,
+        audiences: app.spec.audiences.clone(),
     };
     Desired {
         put: put(app, state, reason, spec),

@@ -1,6 +1,7 @@
 //! The two kinds, as the one reconciler sees them.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use agentwrit_crds::{AgentApp, DeletionPolicy, LaunchToken};
 use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, PolicySummary};
@@ -41,6 +42,13 @@ impl Caches {
             .collect()
     }
 
+    /// The app that a `LaunchToken` names.
+    fn app_of(&self, token: &LaunchToken) -> Option<Arc<DeserializeGuard<AgentApp>>> {
+        let namespace = token.namespace().unwrap_or_default();
+        let reference = ObjectRef::<DeserializeGuard<AgentApp>>::new(&token.spec.app_ref.name).within(&namespace);
+        self.apps.get(&reference)
+    }
+
     /// The `LaunchToken`s of an app.
     pub(crate) fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
         let refers =
@@ -76,7 +84,7 @@ pub(crate) trait PolicyResource:
     /// Whether live agents end when the object is deleted.
     fn revokes_on_delete(&self) -> bool;
     /// What a person should know of it beside [`PolicyResource::desired`]; `issuer` is that of the tokens.
-    fn warning(&self, issuer: &str) -> Option<Wanted>;
+    fn warning(&self, caches: &Caches, issuer: &str) -> Option<Wanted>;
     /// Whether its pods need the CA `ConfigMap` in its namespace.
     const NEEDS_CA: bool;
     /// Counts for the status.
@@ -101,7 +109,7 @@ impl PolicyResource for AgentApp {
         self.status.as_ref()?.observed_generation
     }
 
-    fn warning(&self, _: &str) -> Option<Wanted> {
+    fn warning(&self, _: &Caches, _: &str) -> Option<Wanted> {
         None
     }
 
@@ -133,9 +141,7 @@ impl PolicyResource for LaunchToken {
     const NEEDS_CA: bool = true;
 
     fn desired(&self, caches: &Caches) -> Desired<LaunchTokenSpec> {
-        let namespace = self.namespace().unwrap_or_default();
-        let reference = ObjectRef::<DeserializeGuard<AgentApp>>::new(&self.spec.app_ref.name).within(&namespace);
-        let found = caches.apps.get(&reference);
+        let found = caches.app_of(self);
         let view = match found.as_deref() {
             None => AppView::Missing,
             Some(DeserializeGuard(Err(_))) => AppView::Unreadable,
@@ -152,8 +158,13 @@ impl PolicyResource for LaunchToken {
         self.status.as_ref()?.observed_generation
     }
 
-    fn warning(&self, issuer: &str) -> Option<Wanted> {
-        token_size::warning(self, issuer)
+    fn warning(&self, caches: &Caches, issuer: &str) -> Option<Wanted> {
+        let app = caches.app_of(self);
+        let audiences = match app.as_deref() {
+            Some(DeserializeGuard(Ok(app))) => app.spec.audiences.as_slice(),
+            Some(DeserializeGuard(Err(_))) | None => &[],
+        };
+        token_size::warning(self, audiences, issuer)
     }
 
     fn app_id(&self) -> Option<&str> {

@@ -22,7 +22,10 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
     /// The conditions as they should be, and the types of those that stay as they are.
     pub(super) fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
         let mut wanted = vec![Wanted::from(ready)];
-        wanted.extend(self.object.warning(&self.context.config.broker_url));
+        wanted.extend(
+            self.object
+                .warning(&self.context.caches, &self.context.config.broker_url),
+        );
         if !K::NEEDS_CA {
             return (wanted, &[]);
         }

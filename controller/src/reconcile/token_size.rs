@@ -18,8 +18,8 @@ const SAMPLE_UID: &str = "00000000-0000-0000-0000-000000000000";
 const SAMPLE_TIME: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
 /// What to say of a token with all scopes, if it is longer than a header line of common servers.
-pub(crate) fn warning(token: &LaunchToken, issuer: &str) -> Option<Wanted> {
-    let bytes = claims(token, issuer).token_bytes().ok()?;
+pub(crate) fn warning(token: &LaunchToken, audiences: &[String], issuer: &str) -> Option<Wanted> {
+    let bytes = claims(token, audiences, issuer).token_bytes().ok()?;
     let line = too_long_for_a_header(bytes)?;
     Some(Wanted {
         type_: CONDITION_TOKEN_SIZE,
@@ -35,12 +35,12 @@ pub(crate) fn warning(token: &LaunchToken, issuer: &str) -> Option<Wanted> {
 }
 
 /// The claims of a pod's token, as long as they will be.
-fn claims(token: &LaunchToken, issuer: &str) -> Claims {
+fn claims(token: &LaunchToken, audiences: &[String], issuer: &str) -> Claims {
     let orch = orch_id(&token.namespace().unwrap_or_default(), &token.spec.app_ref.name);
     Claims {
         iss: issuer.to_owned(),
         sub: format!("spiffe://{SAMPLE_TRUST_DOMAIN}/agent/{orch}/{SAMPLE_UID}/0123456789abcdef"),
-        aud: vec![format!("agentwrit:{SAMPLE_TRUST_DOMAIN}")],
+        aud: [&[format!("agentwrit:{SAMPLE_TRUST_DOMAIN}")], audiences].concat(),
         exp: SAMPLE_TIME,
         nbf: SAMPLE_TIME,
         iat: SAMPLE_TIME,
@@ -75,15 +75,17 @@ mod tests {
     #[test]
     fn scopes_of_more_than_8_kib_are_warned_of_with_their_size() {
         let issuer = "https://agentwrit-broker.agentwrit-system.svc:8443";
-        assert_eq!(warning(&token(1), issuer), None);
-        assert_eq!(warning(&token(20), issuer), None);
-        let warning = warning(&token(64), issuer).unwrap();
+        assert_eq!(warning(&token(1), &[], issuer), None);
+        assert_eq!(warning(&token(20), &[], issuer), None);
+        let long = vec!["x".repeat(256); 16];
+        assert!(warning(&token(10), &[], issuer).is_none() && warning(&token(10), &long, issuer).is_some());
+        let warning = warning(&token(64), &[], issuer).unwrap();
         assert!(
             warning.message.contains("64 scopes") && !warning.is_true,
             "{}",
             warning.message
         );
-        let bytes = claims(&token(64), issuer).token_bytes().unwrap();
+        let bytes = claims(&token(64), &[], issuer).token_bytes().unwrap();
         assert!((21_000..24_000).contains(&bytes), "{bytes}");
     }
 }

@@ -17,8 +17,9 @@ pub use denials::{Denial, DenialsResponse};
 pub use label_selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use pods::{LivePod, PodEndedRequest, PodLaunchRequest, PodLaunchResponse, PodReleaseResponse};
 pub use policies::{
-    AppSpec, BulkItem, BulkRequest, BulkResponse, BulkResult, LaunchTokenSpec, MAX_ACTIVE_AGENTS, PolicyKind,
-    PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicy, PutPolicyResponse, WriteOrder,
+    AppSpec, BulkItem, BulkRequest, BulkResponse, BulkResult, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES,
+    MAX_AUDIENCES, PolicyKind, PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicy,
+    PutPolicyResponse, WriteOrder,
 };
 pub use policy_field::{HasPolicyFields, PolicyField};
 

@@ -45,7 +45,16 @@ pub struct AppSpec {
     /// Caps every LaunchToken's `max_ttl_seconds`.
     #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 86400, examples(3600)))]
     pub max_agent_ttl_seconds: i64,
+    /// What the `aud` of the agents' tokens has beside AA_AUDIENCE.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::Audience>, max_items = 16))]
+    pub audiences: Vec<String>,
 }
+
+/// Most audiences of one AgentApp.
+pub const MAX_AUDIENCES: usize = 16;
+/// Longest audience, bytes.
+pub const MAX_AUDIENCE_BYTES: usize = 256;
 
 /// The part of a LaunchToken's spec that the broker enforces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,17 +10,20 @@ pub enum PolicyField {
     PodSelector,
     /// `LaunchToken.spec.maxActiveAgents`.
     MaxActiveAgents,
+    /// `AgentApp.spec.audiences`.
+    Audiences,
 }
 
 impl PolicyField {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::PodSelector, Self::MaxActiveAgents];
+    pub const ALL: &'static [Self] = &[Self::PodSelector, Self::MaxActiveAgents, Self::Audiences];
 
     /// The name, as in the custom resource's `spec` and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PodSelector => "podSelector",
             Self::MaxActiveAgents => "maxActiveAgents",
+            Self::Audiences => "audiences",
         }
     }
 }
@@ -35,26 +38,30 @@ pub trait HasPolicyFields: Clone {
     fn without_fields(&self) -> Self;
 }
 
+fn used<const N: usize>(fields: [(PolicyField, bool); N]) -> Vec<PolicyField> {
+    let used = fields.into_iter().filter(|(_, used)| *used);
+    used.map(|(field, _)| field).collect()
+}
+
 impl HasPolicyFields for AppSpec {
     fn fields(&self) -> Vec<PolicyField> {
-        Vec::new()
+        used([(PolicyField::Audiences, !self.audiences.is_empty())])
     }
 
     fn without_fields(&self) -> Self {
-        self.clone()
+        Self {
+            audiences: Vec::new(),
+            ..self.clone()
+        }
     }
 }
 
 impl HasPolicyFields for LaunchTokenSpec {
     fn fields(&self) -> Vec<PolicyField> {
-        let used = [
+        used([
             (PolicyField::PodSelector, self.pod_selector.is_some()),
             (PolicyField::MaxActiveAgents, self.max_active_agents.is_some()),
-        ];
-        used.into_iter()
-            .filter(|(_, used)| *used)
-            .map(|(field, _)| field)
-            .collect()
+        ])
     }
 
     fn without_fields(&self) -> Self {

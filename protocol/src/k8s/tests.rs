@@ -13,6 +13,7 @@ fn put(generation: i64, sequence: i64) -> PutApp {
         spec: AppSpec {
             scopes: vec!["read:orders:*".into()],
             max_agent_ttl_seconds: 3600,
+            audiences: Vec::new(),
         },
     }
 }

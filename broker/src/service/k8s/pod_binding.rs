@@ -37,16 +37,18 @@ pub(crate) struct RegisterClaim<'a> {
     pub(crate) source: IpAddr,
 }
 
-/// Whether a registration keeps to what its launch token was made for, and pod and policy still allow it.
+/// Whether a registration keeps to what its launch token was made for, and pod and policy still allow it; then what the
+/// `aud` of its tokens has beside the broker's own.
 ///
 /// A refusal is audited here (`registration_denied`); it burns nothing.
 pub(crate) async fn check_register(
     tx: &mut dyn Tx,
     launch: &LaunchToken,
     claim: &RegisterClaim<'_>,
-) -> Result<Option<PodRefusal>> {
-    let Some(kind) = register_denial(tx, launch, claim).await? else {
-        return Ok(None);
+) -> Result<std::result::Result<Vec<String>, PodRefusal>> {
+    let kind = match decide_register(tx, launch, claim).await? {
+        Ok(audiences) => return Ok(Ok(audiences)),
+        Err(kind) => kind,
     };
     let pod = launch.attested.as_ref().map(live_pod);
     let bound = launch.attested.as_ref();
@@ -62,48 +64,49 @@ pub(crate) async fn check_register(
         ..PodDenial::of(kind)
     };
     denials::record(tx, Asker::Source(claim.source), EventType::RegistrationDenied, &refused).await?;
-    Ok(Some(kind.into()))
+    Ok(Err(kind.into()))
 }
 
-async fn register_denial(
+async fn decide_register(
     tx: &mut dyn Tx,
     launch: &LaunchToken,
     claim: &RegisterClaim<'_>,
-) -> Result<Option<DenialKind>> {
+) -> Result<std::result::Result<Vec<String>, DenialKind>> {
     let Some(bound) = &launch.attested else {
-        return Ok(claim
-            .orch_id
-            .starts_with(ORCH_PREFIX)
-            .then_some(DenialKind::ReservedOrchId));
+        if claim.orch_id.starts_with(ORCH_PREFIX) {
+            return Ok(Err(DenialKind::ReservedOrchId));
+        }
+        return Ok(Ok(Vec::new()));
     };
     if *claim.orch_id != bound.orch_id {
-        return Ok(Some(DenialKind::OrchIdMismatch));
+        return Ok(Err(DenialKind::OrchIdMismatch));
     }
     if *claim.task_id != bound.task_id {
-        return Ok(Some(DenialKind::TaskIdMismatch));
+        return Ok(Err(DenialKind::TaskIdMismatch));
     }
     if !same_key(claim.public_key, &bound.public_key) {
-        return Ok(Some(DenialKind::KeyMismatch));
+        return Ok(Err(DenialKind::KeyMismatch));
     }
     if let Some(kind) = pod_denial(tx, &bound.pod_uid).await? {
-        return Ok(Some(kind));
+        return Ok(Err(kind));
     }
     let Some(pair) = pair(tx, &bound.namespace, &bound.policy_name).await? else {
-        return Ok(Some(DenialKind::PolicyRemoved));
+        return Ok(Err(DenialKind::PolicyRemoved));
     };
     if pair.token.uid != bound.policy_uid {
-        return Ok(Some(DenialKind::PolicyRemoved));
+        return Ok(Err(DenialKind::PolicyRemoved));
     }
-    if let Err(kind) = pair.launchable() {
-        return Ok(Some(kind));
-    }
+    let effective = match pair.launchable() {
+        Ok(effective) => effective,
+        Err(kind) => return Ok(Err(kind)),
+    };
     // What the launch token allows may be wider than what is asked for; only that it once was allowed matters here.
     let allowed = launch.allowed_scope.to_strings();
     if let Err(kind) = pair.still_stands(bound, &allowed) {
-        return Ok(Some(kind));
+        return Ok(Err(kind));
     }
     let place = places::check(tx, &pair.token, &bound.pod_uid).await?;
-    Ok(place.err().map(|_| Full::KIND))
+    Ok(place.map(|()| effective.audiences).map_err(|_| Full::KIND))
 }
 
 /// Compares the decoded bytes: base64 has more than one text for them.

@@ -41,6 +41,7 @@ fn app(name: &str, sequence: i64, state: PolicyState, scopes: &[&str]) -> Write 
         spec: AppSpec {
             scopes: scopes.iter().map(ToString::to_string).collect(),
             max_agent_ttl_seconds: 300,
+            audiences: Vec::new(),
         },
     };
     Write::app(PolicyKey::app("shop", name), put).unwrap()

@@ -129,12 +129,12 @@ impl Registrar<'_> {
         if matches!(outcome, Ok(Registered { spent: true, .. }) | Err(Refused::Unusable(_))) {
             self.recent.remove(&hash);
         }
-        let session = match outcome {
-            Ok(registered) => registered.session,
+        let Registered { session, audiences, .. } = match outcome {
+            Ok(registered) => registered,
             Err(Refused::Audited(denial)) => return Err(RegisterError::Denied(denial)),
             Err(Refused::Unusable(unusable)) => return Err(self.refuse_stranger(&wanted, unusable, source)),
         };
-        let issued = self.tokens.sign(&self.tokens.session_claims(&session))?;
+        let issued = self.tokens.sign(&self.tokens.session_claims(&session, audiences))?;
         Ok((session.agent_id, issued))
     }
 
@@ -155,6 +155,8 @@ impl Registrar<'_> {
 /// A session was opened.
 struct Registered {
     session: Session,
+    /// What `aud` has beside the broker's own.
+    audiences: Vec<String>,
     /// Whether the launch token is used up now.
     spent: bool,
 }
@@ -299,9 +301,10 @@ impl Command for Register {
             requested_scope: &self.wanted.requested_scope,
             source: self.source,
         };
-        if let Some(refusal) = pod_binding::check_register(tx, &launch, &claim).await? {
-            return Ok(Err(Refused::Audited(RegistrationDenial::Policy(refusal))));
-        }
+        let audiences = match pod_binding::check_register(tx, &launch, &claim).await? {
+            Ok(audiences) => audiences,
+            Err(refusal) => return Ok(Err(Refused::Audited(RegistrationDenial::Policy(refusal)))),
+        };
         if let Err(denial) = self.decide(tx, &launch).await? {
             return Ok(Err(Refused::Audited(denial)));
         }
@@ -330,6 +333,7 @@ impl Command for Register {
         pod_binding::on_registered(tx, &launch, &session.sid).await?;
         Ok(Ok(Registered {
             session,
+            audiences,
             spent: launch.single_use,
         }))
     }

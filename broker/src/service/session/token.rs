@@ -67,12 +67,18 @@ impl TokenIssuer {
         })
     }
 
-    /// Claims of the current token of a new session.
-    pub(crate) fn session_claims(&self, session: &Session) -> Claims {
+    /// Claims of the current token of a new session, with these audiences beside the broker's own.
+    pub(crate) fn session_claims(&self, session: &Session, audiences: Vec<String>) -> Claims {
+        let mut aud = self.audience();
+        for audience in audiences {
+            if !aud.contains(&audience) {
+                aud.push(audience);
+            }
+        }
         Claims {
             iss: self.issuer.clone(),
             sub: session.agent_id.clone(),
-            aud: self.audience(),
+            aud,
             exp: session.exp,
             nbf: session.iat,
             iat: session.iat,

@@ -11,6 +11,7 @@ fn app(scopes: &[&str]) -> AgentApp {
         AgentAppSpec {
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
             max_agent_ttl_seconds: 3600,
+            audiences: Vec::new(),
             suspend: false,
         },
     );

@@ -2,7 +2,9 @@
 
 use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::excerpt::excerpt;
-use agentwrit_protocol::k8s::{AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, PolicyState, PutPolicy, WriteOrder};
+use agentwrit_protocol::k8s::{
+    AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES, PolicyState, PutPolicy, WriteOrder,
+};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use agentwrit_protocol::{ErrorCode, PolicyUid, Scope};
@@ -77,6 +79,7 @@ impl Write {
     pub fn app(key: PolicyKey, put: PutPolicy<AppSpec>) -> Checked<Self> {
         check_scopes("spec.scopes", &put.spec.scopes)?;
         check_ttl("spec.max_agent_ttl_seconds", put.spec.max_agent_ttl_seconds)?;
+        check_audiences("spec.audiences", &put.spec.audiences)?;
         Self::checked(key, put, PolicySpec::App)
     }
 
@@ -176,6 +179,25 @@ fn check_label(field: &str, value: &str, most: usize) -> Checked<()> {
         Err(InputError::new(format!(
             "{field} must be a DNS label of at most {most} characters (a-z, 0-9 and '-', not at the ends)"
         )))
+    }
+}
+
+fn check_audiences(field: &str, audiences: &[String]) -> Checked<()> {
+    if audiences.len() > MAX_AUDIENCES {
+        return Err(InputError::new(format!(
+            "{field} must have at most {MAX_AUDIENCES} items, not {}",
+            audiences.len()
+        )));
+    }
+    let illegal = |c: char| c.is_whitespace() || c.is_control();
+    let wrong =
+        |audience: &&String| audience.is_empty() || audience.len() > MAX_AUDIENCE_BYTES || audience.contains(illegal);
+    match audiences.iter().find(wrong) {
+        None => Ok(()),
+        Some(audience) => Err(InputError::new(format!(
+            "{field} {:?} must be 1 to {MAX_AUDIENCE_BYTES} bytes without white space and control characters",
+            excerpt(audience)
+        ))),
     }
 }
 

@@ -84,7 +84,10 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
     };
     match (before, after) {
         (PolicySpec::App(before), PolicySpec::App(after)) => {
-            after.max_agent_ttl_seconds < before.max_agent_ttl_seconds || loses_scopes(&before.scopes, &after.scopes)
+            let keeps = |audience| after.audiences.contains(audience);
+            after.max_agent_ttl_seconds < before.max_agent_ttl_seconds
+                || !before.audiences.iter().all(keeps)
+                || loses_scopes(&before.scopes, &after.scopes)
         }
         (PolicySpec::LaunchToken(before), PolicySpec::LaunchToken(after)) => {
             let keeps = |account| after.service_account_names.contains(account);
@@ -111,6 +114,8 @@ pub(crate) struct Effective {
     pub(crate) service_accounts: Vec<String>,
     /// Labels that a pod must have when it is launched.
     pub(crate) pod_selector: Option<LabelSelector>,
+    /// What `aud` of its tokens has beside the broker's own.
+    pub(crate) audiences: Vec<String>,
     pub(crate) orch_id: OrchId,
     /// Free text.
     pub(crate) agent_name: String,
@@ -123,6 +128,7 @@ impl Effective {
             max_ttl: Ttl::seconds(app.max_agent_ttl_seconds.min(token.max_ttl_seconds)),
             service_accounts: token.service_account_names.clone(),
             pod_selector: token.pod_selector.clone(),
+            audiences: app.audiences.clone(),
             orch_id: orch_id(namespace, &token.app),
             agent_name: token.agent_name.clone(),
         }

@@ -221,6 +221,7 @@ pub(super) fn app_policy() -> Policy {
             spec: PolicySpec::App(AppSpec {
                 scopes: scopes().to_strings(),
                 max_agent_ttl_seconds: 300,
+                audiences: Vec::new(),
             }),
             generation: 1,
             unchanged_since: 1,

@@ -31,6 +31,7 @@ fn app_spec(scopes: &[&str]) -> AppSpec {
     AppSpec {
         scopes: scopes.iter().map(ToString::to_string).collect(),
         max_agent_ttl_seconds: 3600,
+        audiences: Vec::new(),
     }
 }
 
