@@ -53,9 +53,28 @@ pub struct AgentAppSpec {
     #[schemars(schema_with = "audiences")]
     pub audiences: Vec<String>,
 
+    /// To whom the agents of this app may delegate; to agents of their own namespace without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<Delegation>,
+
     /// While true, no agent of this app is launched, and the live ones end at once.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// To whom the agents of an app may delegate.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Delegation {
+    /// Namespaces to whose agents the agents of this app may delegate, beside their own; at most 64. What was passed on
+    /// into a namespace that is taken off the list ends at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "namespaces")]
+    pub allowed_namespaces: Vec<String>,
+}
+
+fn namespaces(_: &mut SchemaGenerator) -> Schema {
+    rules::namespace_list()
 }
 
 fn scopes(_: &mut SchemaGenerator) -> Schema {

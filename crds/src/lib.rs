@@ -10,7 +10,7 @@ mod pod_selector;
 mod rules;
 pub mod yaml;
 
-pub use agent_app::{AgentApp, AgentAppSpec, AgentAppStatus};
+pub use agent_app::{AgentApp, AgentAppSpec, AgentAppStatus, Delegation};
 pub use launch_token::{AppReference, DeletionPolicy, LaunchToken, LaunchTokenSpec, LaunchTokenStatus};
 pub use pod_selector::{PodSelector, PodSelectorExpression};
 

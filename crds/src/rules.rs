@@ -1,7 +1,7 @@
 //! Validation rules that more than one field shares, as the API server evaluates them.
 
-use agentwrit_protocol::dns_label::MAX_RESOURCE_NAME_BYTES;
-use agentwrit_protocol::k8s::{MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES};
+use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, MAX_RESOURCE_NAME_BYTES};
+use agentwrit_protocol::k8s::{MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES, MAX_DELEGATION_NAMESPACES};
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
 use kube::core::{Message, Rule};
@@ -123,6 +123,21 @@ pub(crate) fn audience_list() -> Schema {
                 message: format!("audiences: each item must have at most {MAX_AUDIENCE_BYTES} bytes"),
             },
         ],
+    )
+}
+
+/// A list of at most 64 namespaces without duplicates.
+pub(crate) fn namespace_list() -> Schema {
+    list(
+        MAX_DELEGATION_NAMESPACES,
+        MAX_LABEL_BYTES,
+        None,
+        &[ItemRule {
+            rule: format!("self.matches('{LABEL_PATTERN}')"),
+            message: "delegation.allowedNamespaces: each item must be the name of a namespace: lower-case letters, \
+                      digits and '-', beginning and ending with a letter or digit"
+                .into(),
+        }],
     )
 }
 

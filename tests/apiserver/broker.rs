@@ -366,6 +366,7 @@ async fn the_clients_calls_are_understood() {
             scopes: vec!["read:orders:*".into()],
             max_agent_ttl_seconds: 3600,
             audiences: Vec::new(),
+            delegation_namespaces: Vec::new(),
         },
     };
     let written = client.put_app("shop", "orders", &put(2)).await.unwrap();

@@ -140,6 +140,22 @@ async fn every_bad_value_is_refused_naming_its_field() {
             vec!["spec.audiences[0]", "at most 256 bytes"],
         ),
         (
+            changed(app(), "/spec/delegation", json!({"allowedNamespaces": ["Bank"]})),
+            vec![
+                "spec.delegation.allowedNamespaces[0]",
+                "name of a namespace",
+                "found 'Bank'",
+            ],
+        ),
+        (
+            changed(app(), "/spec/delegation", json!({"allowedNamespaces": ["a", "a"]})),
+            vec!["spec.delegation.allowedNamespaces[1]", "Duplicate"],
+        ),
+        (
+            changed(app(), "/spec/delegation", json!({"allowedNamespaces": many})),
+            vec!["spec.delegation.allowedNamespaces", "64"],
+        ),
+        (
             changed(app(), "/metadata/name", json!("my.orders")),
             vec!["metadata.name must be a DNS label"],
         ),
@@ -237,6 +253,8 @@ async fn the_widest_good_values_are_accepted() {
     wide["spec"]["maxAgentTTLSeconds"] = json!(86400);
     let audiences: Vec<String> = (0..16).map(|index| format!("{index:ä>130}")).collect();
     wide["spec"]["audiences"] = json!(audiences);
+    let namespaces: Vec<String> = (0..64).map(|index| format!("{index:x>63}")).collect();
+    wide["spec"]["delegation"] = json!({"allowedNamespaces": namespaces});
     wide["metadata"]["name"] = json!("x".repeat(52));
     create(&world, &wide).await.unwrap();
     let accounts: Vec<String> = (0..16).map(|index| format!("sa-{index}.team")).collect();

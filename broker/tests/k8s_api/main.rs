@@ -12,6 +12,7 @@ mod asked;
 mod audiences;
 mod before;
 mod clocks;
+mod crossings;
 mod delegate;
 mod denials;
 mod event_bounds;

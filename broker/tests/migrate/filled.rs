@@ -133,6 +133,7 @@ async fn kubernetes(tx: &mut dyn Tx) -> Result<()> {
         scopes: scopes().to_strings(),
         max_agent_ttl_seconds: 300,
         audiences: Vec::new(),
+        delegation_namespaces: Vec::new(),
     };
     tx.put_policy(&Policy {
         key: PolicyKey::app("shop", "shop"),

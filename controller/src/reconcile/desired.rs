@@ -75,6 +75,11 @@ pub(crate) fn of_app(app: &AgentApp) -> Desired<AppSpec> {
         scopes: app.spec.scopes.clone(),
         max_agent_ttl_seconds: app.spec.max_agent_ttl_seconds,
         audiences: app.spec.audiences.clone(),
+        delegation_namespaces: app
+            .spec
+            .delegation
+            .as_ref()
+            .map_or_else(Vec::new, |delegation| delegation.allowed_namespaces.clone()),
     };
     Desired {
         put: put(app, state, reason, spec),

@@ -18,8 +18,8 @@ pub use label_selector::{LabelOperator, LabelRequirement, LabelSelector};
 pub use pods::{LivePod, PodEndedRequest, PodLaunchRequest, PodLaunchResponse, PodReleaseResponse};
 pub use policies::{
     AppSpec, BulkItem, BulkRequest, BulkResponse, BulkResult, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES,
-    MAX_AUDIENCES, PolicyKind, PolicyListResponse, PolicyState, PolicySummary, PutApp, PutLaunchToken, PutPolicy,
-    PutPolicyResponse, WriteOrder,
+    MAX_AUDIENCES, MAX_DELEGATION_NAMESPACES, PolicyKind, PolicyListResponse, PolicyState, PolicySummary, PutApp,
+    PutLaunchToken, PutPolicy, PutPolicyResponse, WriteOrder,
 };
 pub use policy_field::{HasPolicyFields, PolicyField};
 
@@ -33,6 +33,11 @@ pub const ORCH_PREFIX: &str = "k8s.";
 /// `orch_id` of an app's agents: `k8s.<namespace>.<app>`.
 pub fn orch_id(namespace: &str, app: &str) -> OrchId {
     format!("{ORCH_PREFIX}{namespace}.{app}").into()
+}
+
+/// Namespace and app of such an id; `None` for that of no attested agent. Neither has a dot in its name.
+pub fn app_of_orch_id(orch_id: &str) -> Option<(&str, &str)> {
+    orch_id.strip_prefix(ORCH_PREFIX)?.split_once('.')
 }
 
 /// The body of `POST /v1/k8s/mark`: what the caller remembers of the store.

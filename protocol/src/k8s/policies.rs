@@ -49,7 +49,14 @@ pub struct AppSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::Audience>, max_items = 16))]
     pub audiences: Vec<String>,
+    /// Namespaces to whose agents those of this app may delegate, beside their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::Namespace>, max_items = 64))]
+    pub delegation_namespaces: Vec<String>,
 }
+
+/// Most namespaces that one AgentApp's agents may delegate into.
+pub const MAX_DELEGATION_NAMESPACES: usize = 64;
 
 /// Most audiences of one AgentApp.
 pub const MAX_AUDIENCES: usize = 16;

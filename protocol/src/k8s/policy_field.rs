@@ -12,11 +12,18 @@ pub enum PolicyField {
     MaxActiveAgents,
     /// `AgentApp.spec.audiences`.
     Audiences,
+    /// `AgentApp.spec.delegation`.
+    Delegation,
 }
 
 impl PolicyField {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::PodSelector, Self::MaxActiveAgents, Self::Audiences];
+    pub const ALL: &'static [Self] = &[
+        Self::PodSelector,
+        Self::MaxActiveAgents,
+        Self::Audiences,
+        Self::Delegation,
+    ];
 
     /// The name, as in the custom resource's `spec` and on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -24,6 +31,7 @@ impl PolicyField {
             Self::PodSelector => "podSelector",
             Self::MaxActiveAgents => "maxActiveAgents",
             Self::Audiences => "audiences",
+            Self::Delegation => "delegation",
         }
     }
 }
@@ -45,12 +53,16 @@ fn used<const N: usize>(fields: [(PolicyField, bool); N]) -> Vec<PolicyField> {
 
 impl HasPolicyFields for AppSpec {
     fn fields(&self) -> Vec<PolicyField> {
-        used([(PolicyField::Audiences, !self.audiences.is_empty())])
+        used([
+            (PolicyField::Audiences, !self.audiences.is_empty()),
+            (PolicyField::Delegation, !self.delegation_namespaces.is_empty()),
+        ])
     }
 
     fn without_fields(&self) -> Self {
         Self {
             audiences: Vec::new(),
+            delegation_namespaces: Vec::new(),
             ..self.clone()
         }
     }

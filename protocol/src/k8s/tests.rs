@@ -14,6 +14,7 @@ fn put(generation: i64, sequence: i64) -> PutApp {
             scopes: vec!["read:orders:*".into()],
             max_agent_ttl_seconds: 3600,
             audiences: Vec::new(),
+            delegation_namespaces: Vec::new(),
         },
     }
 }
@@ -22,6 +23,14 @@ fn put(generation: i64, sequence: i64) -> PutApp {
 fn digest_ignores_the_order_and_nothing_else() {
     assert_eq!(put(1, 1).digest(), put(1, 2).digest());
     assert_ne!(put(1, 1).digest(), put(2, 1).digest());
+}
+
+#[test]
+fn an_orch_id_leads_back_to_its_app() {
+    assert_eq!(app_of_orch_id(&orch_id("shop", "orders")), Some(("shop", "orders")));
+    for other in ["", "orders", "shop.orders", "k8s.shop"] {
+        assert_eq!(app_of_orch_id(other), None, "{other}");
+    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn app(name: &str, sequence: i64, state: PolicyState, scopes: &[&str]) -> Write 
             scopes: scopes.iter().map(ToString::to_string).collect(),
             max_agent_ttl_seconds: 300,
             audiences: Vec::new(),
+            delegation_namespaces: Vec::new(),
         },
     };
     Write::app(PolicyKey::app("shop", name), put).unwrap()

@@ -16,6 +16,7 @@ use super::lineage::{StoredLineage, enrich};
 use super::token::is_born_revoked;
 use crate::service::error::RateLimited;
 use crate::service::k8s::pod_binding::pod_denial;
+use crate::service::k8s::policy::crossings;
 
 /// Life of a delegated token when none is asked for.
 const DEFAULT_TTL: Ttl = Ttl::seconds(60);
@@ -106,7 +107,7 @@ impl Delegate {
         if let Some(denial) = refused_by_claims(bearer, &self.wanted) {
             return Ok(Err(denial));
         }
-        let Some(holder) = reachable(tx, lineage.root(), &self.wanted.delegate_to).await? else {
+        let Some(holder) = reachable(tx, lineage.root(), &bearer.sub, &self.wanted.delegate_to).await? else {
             return Ok(Err(DelegationDenial::Unknown));
         };
         if let Err(retry_after) = self.limits.check_rate(SessionAction::Delegate, bearer) {
@@ -192,18 +193,20 @@ impl Delegate {
     }
 }
 
-/// The session of an agent that may be delegated to from this session. An agent counts as unknown when a person revoked
-/// it, when its pod is gone, or when it is of another namespace.
-async fn reachable(tx: &mut dyn Tx, from: &Session, agent: &str) -> StoreResult<Option<Session>> {
+/// The session of an agent to which a delegator may pass on authority of this session. An agent counts as unknown when a
+/// person revoked it, when its pod is gone, or when it is of a namespace into which nothing may be passed on.
+async fn reachable(tx: &mut dyn Tx, from: &Session, delegator: &str, agent: &str) -> StoreResult<Option<Session>> {
     let Some(target) = tx.session_of_agent(agent).await? else {
         return Ok(None);
     };
     let reachable = match (&from.attested, &target.attested) {
         _ if target.barred => false,
         (None, None) => true,
-        (Some(from), Some(to)) if from.namespace == to.namespace => {
+        (Some(from), Some(to)) => {
             let ended = target.ended(tx.times().judged).is_some();
-            !ended && pod_denial(tx, &to.pod_uid).await?.is_none()
+            !ended
+                && crossings::may_pass(tx, &from.orch_id, delegator, &to.namespace).await?
+                && pod_denial(tx, &to.pod_uid).await?.is_none()
         }
         _ => false,
     };

@@ -1,5 +1,5 @@
 use super::*;
-use agentwrit_crds::{AgentAppSpec, AgentAppStatus, AppReference, DeletionPolicy, PodSelector};
+use agentwrit_crds::{AgentAppSpec, AgentAppStatus, AppReference, Delegation, DeletionPolicy, PodSelector};
 use agentwrit_protocol::UnixSeconds;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -12,6 +12,7 @@ fn app(scopes: &[&str]) -> AgentApp {
             scopes: scopes.iter().map(|s| (*s).to_owned()).collect(),
             max_agent_ttl_seconds: 3600,
             audiences: Vec::new(),
+            delegation: None,
             suspend: false,
         },
     );
@@ -142,6 +143,33 @@ fn a_selector_becomes_requirements_and_an_empty_one_stays() {
             {"key": "zone", "operator": "NotIn", "values": ["a"]},
             {"key": "x", "operator": "Exists"},
         ])
+    );
+}
+
+#[test]
+fn audiences_and_namespaces_are_in_the_write() {
+    let mut app = app(&["read:orders:*"]);
+    app.spec.audiences = vec!["https://orders.example.org".into()];
+    app.spec.delegation = Some(Delegation {
+        allowed_namespaces: vec!["bank".into()],
+    });
+    let desired = of_app(&app);
+    assert_eq!(
+        json!(desired.put.spec),
+        json!({
+            "scopes": ["read:orders:*"], "max_agent_ttl_seconds": 3600,
+            "audiences": ["https://orders.example.org"], "delegation_namespaces": ["bank"],
+        })
+    );
+    let withdrawn = desired.for_broker_without(&["audiences", "delegation"]);
+    assert!(
+        withdrawn.ready.message.contains("spec.audiences, spec.delegation:"),
+        "{}",
+        withdrawn.ready.message
+    );
+    assert_eq!(
+        json!(withdrawn.put.spec),
+        json!({"scopes": ["read:orders:*"], "max_agent_ttl_seconds": 3600})
     );
 }
 

@@ -3,7 +3,8 @@
 use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::excerpt::excerpt;
 use agentwrit_protocol::k8s::{
-    AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES, PolicyState, PutPolicy, WriteOrder,
+    AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES, MAX_DELEGATION_NAMESPACES,
+    PolicyState, PutPolicy, WriteOrder,
 };
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
@@ -80,6 +81,7 @@ impl Write {
         check_scopes("spec.scopes", &put.spec.scopes)?;
         check_ttl("spec.max_agent_ttl_seconds", put.spec.max_agent_ttl_seconds)?;
         check_audiences("spec.audiences", &put.spec.audiences)?;
+        check_namespaces("spec.delegation_namespaces", &put.spec.delegation_namespaces)?;
         Self::checked(key, put, PolicySpec::App)
     }
 
@@ -180,6 +182,18 @@ fn check_label(field: &str, value: &str, most: usize) -> Checked<()> {
             "{field} must be a DNS label of at most {most} characters (a-z, 0-9 and '-', not at the ends)"
         )))
     }
+}
+
+fn check_namespaces(field: &str, namespaces: &[String]) -> Checked<()> {
+    if namespaces.len() > MAX_DELEGATION_NAMESPACES {
+        return Err(InputError::new(format!(
+            "{field} must have at most {MAX_DELEGATION_NAMESPACES} items, not {}",
+            namespaces.len()
+        )));
+    }
+    namespaces
+        .iter()
+        .try_for_each(|namespace| check_label(field, namespace, MAX_LABEL_BYTES))
 }
 
 fn check_audiences(field: &str, audiences: &[String]) -> Checked<()> {

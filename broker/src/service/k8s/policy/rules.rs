@@ -56,7 +56,10 @@ pub(crate) fn accept(held: Option<&Policy>, state: PolicyState, generation: i64,
 
 fn same_for_sessions(before: &PolicySpec, after: &PolicySpec) -> bool {
     match (before, after) {
-        (PolicySpec::App(before), PolicySpec::App(after)) => before == after,
+        (PolicySpec::App(before), PolicySpec::App(after)) => {
+            (&before.scopes, before.max_agent_ttl_seconds, &before.audiences)
+                == (&after.scopes, after.max_agent_ttl_seconds, &after.audiences)
+        }
         (PolicySpec::LaunchToken(before), PolicySpec::LaunchToken(after)) => {
             (&before.app, &before.allowed_scopes, before.max_ttl_seconds)
                 == (&after.app, &after.allowed_scopes, after.max_ttl_seconds)
@@ -87,6 +90,10 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
             let keeps = |audience| after.audiences.contains(audience);
             after.max_agent_ttl_seconds < before.max_agent_ttl_seconds
                 || !before.audiences.iter().all(keeps)
+                || before
+                    .delegation_namespaces
+                    .iter()
+                    .any(|namespace| !after.delegation_namespaces.contains(namespace))
                 || loses_scopes(&before.scopes, &after.scopes)
         }
         (PolicySpec::LaunchToken(before), PolicySpec::LaunchToken(after)) => {

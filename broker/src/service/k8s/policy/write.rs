@@ -11,10 +11,12 @@ use agentwrit_store::{Command, EndReason, MetaKey, Result, Session, Store, Store
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
+use super::crossings;
 use super::input::{InputError, Write};
 use super::rules::{Fence, Pair, accept, fence, takes_away};
 use crate::service::actor::Actor;
 use crate::service::k8s::error::{K8sError, WriteRefusal};
+use crate::service::session::lineage::root;
 
 /// How long a removed object's UID is remembered: no writer's queue is as old as 30 days.
 const POLICY_TOMBSTONE: Duration = Duration::from_hours(30 * 24);
@@ -126,11 +128,14 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
         digest: write.digest,
     };
     let changed = same.as_ref().is_none_or(|same| same.digest != policy.digest);
-    let uncovered = if changed {
+    let mut uncovered = if changed {
         uncovered(tx, &policy).await?
     } else {
         Vec::new()
     };
+    if let Some(same) = &same {
+        uncovered.extend(crossings::withdrawn(tx, same, &policy).await?);
+    }
     let takes = other.is_some() || !uncovered.is_empty() || same.is_some_and(|same| takes_away(&same, &policy));
     // Nothing is written before: what a tenant creates must not use up the room for what takes authority away.
     if changed && !takes && tx.only_takes_authority() {
@@ -252,7 +257,13 @@ async fn end(
         if tx.end_session(&session, reason, now).await? {
             ended = ended.saturating_add(1);
             let detail = format!("session ended by {key}: {}", reason.as_str());
-            tx.audit(actor.event(event, detail).of_session(&session));
+            let event = actor.event(event, detail).of_session(&session);
+            let event = if session.delegated.is_some() {
+                event.within_session(&root(tx, &session).await?)
+            } else {
+                event
+            };
+            tx.audit(event);
         }
     }
     Ok(ended)

@@ -222,6 +222,7 @@ pub(super) fn app_policy() -> Policy {
                 scopes: scopes().to_strings(),
                 max_agent_ttl_seconds: 300,
                 audiences: Vec::new(),
+                delegation_namespaces: Vec::new(),
             }),
             generation: 1,
             unchanged_since: 1,

@@ -4,6 +4,8 @@ use agentwrit_store::policy::PolicyKey;
 
 use super::*;
 
+mod authority;
+
 fn policy(key: PolicyKey, spec: PolicySpec) -> Policy {
     Policy {
         key,
@@ -32,6 +34,7 @@ fn app_spec(scopes: &[&str]) -> AppSpec {
         scopes: scopes.iter().map(ToString::to_string).collect(),
         max_agent_ttl_seconds: 3600,
         audiences: Vec::new(),
+        delegation_namespaces: Vec::new(),
     }
 }
 
@@ -262,87 +265,5 @@ fn suspension_of_either_ends_sessions() {
         );
         let refused = pair.still_stands(&attested(), &scope(&["read:orders:1"])).unwrap_err();
         assert_eq!(refused.code(), agentwrit_protocol::ErrorCode::Suspended, "{which}");
-    }
-}
-
-#[test]
-fn whatever_a_new_spec_gives_less_of_takes_authority_away() {
-    let app = |scopes: &[&str], ttl| {
-        PolicySpec::App(AppSpec {
-            max_agent_ttl_seconds: ttl,
-            ..app_spec(scopes)
-        })
-    };
-    let token = |change: fn(&mut LaunchTokenSpec)| {
-        let mut spec = token_spec(&["read:orders:*"]);
-        change(&mut spec);
-        PolicySpec::LaunchToken(spec)
-    };
-    let (wide_app, whole) = (app(&["read:orders:*"], 300), token(|_| ()));
-    let table = [
-        ("the same app", &wide_app, app(&["read:orders:*"], 300), false),
-        ("a longer life", &wide_app, app(&["read:orders:*"], 301), false),
-        (
-            "more scopes",
-            &wide_app,
-            app(&["read:orders:*", "read:data:x"], 300),
-            false,
-        ),
-        ("a shorter life", &wide_app, app(&["read:orders:*"], 299), true),
-        ("a narrower scope", &wide_app, app(&["read:orders:7"], 300), true),
-        ("the same launch token", &whole, token(|_| ()), false),
-        (
-            "a longer life of agents",
-            &whole,
-            token(|spec| spec.max_ttl_seconds = 301),
-            false,
-        ),
-        (
-            "one more account",
-            &whole,
-            token(|spec| spec.service_account_names.push("writer".into())),
-            false,
-        ),
-        (
-            "another name of its agents",
-            &whole,
-            token(|spec| spec.agent_name = "x".into()),
-            false,
-        ),
-        ("another app", &whole, token(|spec| spec.app = "other".into()), true),
-        (
-            "a shorter life of agents",
-            &whole,
-            token(|spec| spec.max_ttl_seconds = 299),
-            true,
-        ),
-        (
-            "another account",
-            &whole,
-            token(|spec| spec.service_account_names = vec!["writer".into()]),
-            true,
-        ),
-        ("no scope", &whole, token(|spec| spec.allowed_scopes.clear()), true),
-        ("another kind", &whole, app(&[], 1), false),
-    ];
-    for (what, before, after, wanted) in table {
-        let key = || PolicyKey::launch_token("shop", "reader");
-        let (before, after) = (policy(key(), before.clone()), policy(key(), after));
-        assert_eq!(takes_away(&before, &after), wanted, "{what}");
-    }
-}
-
-#[test]
-fn a_worse_state_takes_authority_away() {
-    let in_state = |state| Policy { state, ..pair().token };
-    let order = [PolicyState::Ready, PolicyState::NotReady, PolicyState::Suspended];
-    for (at, before) in order.into_iter().enumerate() {
-        for (to, after) in order.into_iter().enumerate() {
-            assert_eq!(
-                takes_away(&in_state(before), &in_state(after)),
-                to > at,
-                "{before:?} {after:?}"
-            );
-        }
     }
 }
