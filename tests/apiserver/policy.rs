@@ -59,6 +59,44 @@ async fn patch_token(world: &World, spec: Value) {
 }
 
 #[tokio::test]
+async fn fields_that_may_be_left_out_reach_the_broker() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:*"]).await;
+    app_becomes(&world, "Synced").await;
+    let plain = world.broker.app(&world.namespace, "orders").unwrap();
+    patch_app(
+        &world,
+        json!({"audiences": ["https://stock.example.org"], "delegation": {"allowedNamespaces": ["bank"]}}),
+    )
+    .await;
+    let selector = json!({"matchLabels": {"tier": "web"}, "matchExpressions": [{"key": "zone", "operator": "Exists"}]});
+    patch_token(&world, json!({"maxActiveAgents": 7, "podSelector": selector})).await;
+    let held = wait("the broker has both", || async {
+        let app = world.broker.app(&world.namespace, "orders")?;
+        let token = world.broker.launch_token(&world.namespace, "reader")?;
+        (app.generation == 2 && token.generation == 2).then_some((app.spec, token.spec))
+    })
+    .await;
+    let (app, token) = (json!(held.0), json!(held.1));
+    assert_eq!(app["audiences"], json!(["https://stock.example.org"]));
+    assert_eq!(app["delegation_namespaces"], json!(["bank"]));
+    assert_eq!(token["max_active_agents"], 7);
+    assert_eq!(
+        token["pod_selector"],
+        json!([{"key": "tier", "operator": "In", "values": ["web"]}, {"key": "zone", "operator": "Exists"}])
+    );
+    // Taken off again, what is written is what it was before there were any.
+    patch_app(&world, json!({"audiences": null, "delegation": null})).await;
+    wait("the broker has the plain app", || async {
+        let app = world.broker.app(&world.namespace, "orders")?;
+        (app.generation == 3 && app.spec == plain.spec).then_some(())
+    })
+    .await;
+    world.done().await;
+}
+
+#[tokio::test]
 async fn both_kinds_become_ready_and_the_broker_holds_them() {
     let world = World::new("policy").await;
     let app = create_app(&world, &["read:orders:*"]).await;

@@ -144,6 +144,20 @@ async fn what_a_holder_passed_on_ends_with_its_apps_list() {
 }
 
 #[tokio::test]
+async fn an_app_that_is_made_anew_without_a_list_withdraws_it() {
+    let world = world(&["shop", "bank"]).await;
+    allow(&world, "shop", 2, &["bank"]).await;
+    let from = agent(&world, "shop", "pod-1", 1).await;
+    let bank = agent(&world, "bank", "pod-2", 2).await;
+    let child = token(delegate(&world, &from, &bank).await);
+    let mut anew = world.app(1, "ready", &["read:orders:*", "write:orders:*"]);
+    anew["uid"] = json!("another-app");
+    world.put_app(&anew).await.ok();
+    assert!(!world.stands(&child).await);
+    refused(&world, &from, &bank, "the new app lists nothing").await;
+}
+
+#[tokio::test]
 async fn namespaces_of_another_form_are_refused() {
     let world = World::new().await.with_policies().await;
     for wrong in [vec!["Bank"], vec![""], vec!["a.b"], vec!["bank"; 65]] {

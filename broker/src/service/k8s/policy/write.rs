@@ -133,8 +133,8 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
     } else {
         Vec::new()
     };
-    if let Some(same) = &same {
-        uncovered.extend(crossings::withdrawn(tx, same, &policy).await?);
+    if let Some(before) = same.as_ref().or(other.as_ref()) {
+        uncovered.extend(crossings::withdrawn(tx, before, &policy).await?);
     }
     let takes = other.is_some() || !uncovered.is_empty() || same.is_some_and(|same| takes_away(&same, &policy));
     // Nothing is written before: what a tenant creates must not use up the room for what takes authority away.
