@@ -72,6 +72,10 @@ pub struct Config {
     )]
     pub(crate) identity_token_file: PathBuf,
 
+    /// How long after the leader's last sign of life another replica takes over; from 5s to 5m, whole seconds.
+    #[arg(long, env = "AGENTWRIT_LEASE_DURATION", default_value = "15s", value_parser = lease)]
+    pub(crate) lease_duration: Duration,
+
     /// Where the admission webhook listens, HTTPS; [::] is IPv6 and IPv4.
     #[arg(long, env = "AGENTWRIT_WEBHOOK_ADDRESS", default_value = "[::]:9443")]
     pub(crate) webhook_address: SocketAddr,
@@ -110,11 +114,23 @@ fn non_empty(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn duration(text: &str) -> Option<Duration> {
+    let length: SignedDuration = text.parse().ok()?;
+    Duration::try_from(length).ok()
+}
+
+/// The Lease holds whole seconds.
+fn lease(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_secs(5)..=Duration::from_mins(5);
+    duration(text)
+        .filter(|length| allowed.contains(length) && length.subsec_nanos() == 0)
+        .ok_or_else(|| "must be a duration such as 15s, from 5s to 5m, in whole seconds".to_owned())
+}
+
 /// Zero, or an hour to ten years: below, keys would pile up.
 fn rotation(text: &str) -> Result<Duration, String> {
     let wrong = || "must be a duration such as 720h, from 1h to 87600h, or 0s for never".to_owned();
-    let length: SignedDuration = text.parse().map_err(|_| wrong())?;
-    let length = Duration::try_from(length).map_err(|_| wrong())?;
+    let length = duration(text).ok_or_else(wrong)?;
     let allowed = Duration::from_hours(1)..=Duration::from_hours(87_600);
     if length.is_zero() || allowed.contains(&length) {
         Ok(length)
@@ -177,6 +193,9 @@ mod tests {
             ("--signing-key-rotate-every=59m", "from 1h to 87600h"),
             ("--signing-key-rotate-every=-1h", "from 1h to 87600h"),
             ("--signing-key-rotate-every=30", "from 1h to 87600h"),
+            ("--lease-duration=4s", "from 5s to 5m"),
+            ("--lease-duration=5500ms", "whole seconds"),
+            ("--lease-duration=301s", "from 5s to 5m"),
         ] {
             let message = parse(&[flag]).unwrap_err().to_string();
             assert!(message.contains(name), "{message}");

@@ -28,7 +28,10 @@ use crate::report::Reporter;
 /// What the rooms share; made once, by [`Parts::into_context`].
 pub(crate) struct Context {
     pub(crate) config: Config,
+    /// For reading.
     pub(crate) client: Client,
+    /// For writing: it does so only while this replica leads.
+    pub(crate) writer: Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Arc<Metrics>,
@@ -62,6 +65,7 @@ pub(crate) struct Context {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) client: Client,
+    pub(crate) writer: Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Arc<Metrics>,
@@ -100,6 +104,7 @@ impl Parts {
         let context = Context {
             config: self.config,
             client: self.client,
+            writer: self.writer,
             clock: self.clock,
             entropy: self.entropy,
             metrics: self.metrics,

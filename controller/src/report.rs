@@ -10,10 +10,14 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as EventReporter};
 
 use crate::backoff::Backoff;
+use crate::leader::guard::is_not_leading;
 use crate::metrics::Metrics;
 
 /// Nothing waits longer for an Event than this.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who reports, in Events.
+const CONTROLLER: &str = "agentwrit-controller";
 
 /// Bytes of an Event's note: 1 KiB is its bound.
 const MAX_NOTE: usize = 1000;
@@ -61,6 +65,8 @@ pub(crate) trait Categorised: std::error::Error + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Reporter {
     recorder: Recorder,
+    /// For Events on the objects of users.
+    leaders: Recorder,
     metrics: Arc<Metrics>,
     own: ObjectReference,
     reported: Arc<Backoff<Recurring>>,
@@ -97,11 +103,12 @@ impl Reporter {
     /// reported on that pod, in `namespace`.
     pub fn new(client: Client, namespace: &str, pod_name: &str, metrics: Arc<Metrics>) -> Self {
         let reporter = EventReporter {
-            controller: "agentwrit-controller".into(),
+            controller: CONTROLLER.into(),
             instance: Some(pod_name.to_owned()),
         };
         Self {
-            recorder: Recorder::new(client, reporter),
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            leaders: Recorder::new(client, reporter),
             metrics,
             own: ObjectReference {
                 api_version: Some("v1".into()),
@@ -112,6 +119,16 @@ impl Reporter {
             },
             reported: Arc::default(),
         }
+    }
+
+    /// From now on Events on the objects of users are written by this client.
+    pub(crate) fn writing_by(mut self, client: Client) -> Self {
+        let reporter = EventReporter {
+            controller: CONTROLLER.into(),
+            instance: self.own.name.clone(),
+        };
+        self.leaders = Recorder::new(client, reporter);
+        self
     }
 
     /// The controller's own pod.
@@ -192,13 +209,21 @@ impl Reporter {
             action: truncate(action, MAX_ACTION).into_owned(),
             secondary: None,
         };
-        let Ok(published) = tokio::time::timeout(EVENT_TIMEOUT, self.recorder.publish(&event, object)).await else {
+        let recorder = if *object == self.own {
+            &self.recorder
+        } else {
+            &self.leaders
+        };
+        let Ok(published) = tokio::time::timeout(EVENT_TIMEOUT, recorder.publish(&event, object)).await else {
             tracing::warn!(reason, object = object.name, "writing an Event took too long");
             return false;
         };
         let Err(error) = published else {
             return true;
         };
+        if is_not_leading(&error) {
+            return false;
+        }
         if gone(&error) {
             tracing::debug!(
                 reason,

@@ -16,6 +16,7 @@ use crate::http::Routes;
 use crate::http::listeners::{self, ListenError};
 use crate::http::ops::{self, Readiness};
 use crate::leader;
+use crate::leader::guard::guarded;
 use crate::leader::lease::Elector;
 use crate::metrics::Metrics;
 use crate::pki;
@@ -106,15 +107,6 @@ pub async fn run(
     let routes = ops::router(Arc::clone(&readiness), Arc::clone(&metrics));
     tasks.spawn(listeners::serve(ops, Routes::new(routes, listeners::MAX_OPS_BODY)));
 
-    let secrets = Secrets::new(system.client.clone(), &config.namespace);
-    let authority = tokio::select! {
-        authority = wait_for_authority(&secrets, system.clock.as_ref(), &reporter) => Arc::new(authority),
-        () = &mut stop => return Ok(()),
-    };
-    metrics
-        .ca_not_after
-        .set(not_after(authority.certificate()).unwrap_or_default().get());
-
     let (elector, leadership) = Elector::new(
         system.client.clone(),
         &config.namespace,
@@ -123,18 +115,35 @@ pub async fn run(
         reporter.clone(),
         Arc::clone(&metrics),
     );
+    let elector = elector.lasting(config.lease_duration);
+    let writer = guarded(&system.client, &leadership);
+    let reporter = reporter.writing_by(writer.clone());
+    // The elector is stopped by itself, so that it can give the Lease back.
+    let (stop_elector, elector_stopped) = oneshot::channel::<()>();
+    let mut elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
+
+    let secrets = Secrets::new(writer.clone(), &config.namespace);
+    let authority = tokio::select! {
+        authority = wait_for_authority(&secrets, system.clock.as_ref(), &reporter) => Arc::new(authority),
+        () = &mut stop => {
+            drop(stop_elector);
+            let _ = elector.await;
+            return Ok(());
+        }
+    };
+    metrics
+        .ca_not_after
+        .set(not_after(authority.certificate()).unwrap_or_default().get());
     let broker = PolicyClient::new(
         broker_client(&config, &authority)?,
         leadership.clone(),
         Arc::clone(&metrics),
     );
-    // The elector is stopped by itself, so that it can give the Lease back.
-    let (stop_elector, elector_stopped) = oneshot::channel::<()>();
-    let mut elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
 
     let parts = Parts {
         config,
         client: system.client,
+        writer,
         clock: system.clock,
         entropy: system.entropy,
         metrics,
@@ -185,6 +194,8 @@ async fn wait_for_authority(secrets: &Secrets, clock: &dyn Clock, reporter: &Rep
     loop {
         match secrets.authority(clock).await {
             Ok(authority) => return authority,
+            // The leader makes it.
+            Err(error) if error.is_not_leading() => {}
             Err(error) => reporter.own_recurring("reading the CA", "CANotRead", &error).await,
         }
         tokio::time::sleep(CA_RETRY).await;

@@ -35,6 +35,26 @@ pub struct Removal {
     pub revoke: bool,
 }
 
+/// A write of a policy as it arrived, accepted or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub namespace: String,
+    /// `app/NAME` or `token/NAME`.
+    pub policy: String,
+    pub generation: i64,
+    pub order: WriteOrder,
+    pub accepted: bool,
+}
+
+/// Called at the next write of a policy, before it is answered.
+pub struct Trap(pub Box<dyn FnOnce(&mut Memory) + Send>);
+
+impl std::fmt::Debug for Trap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trap")
+    }
+}
+
 /// A policy as it was put.
 #[derive(Debug, Clone)]
 pub enum Held {
@@ -56,8 +76,22 @@ pub struct Memory {
     pub counts: HashMap<String, (i64, i64)>,
     pub looks: usize,
     pub keys: SigningKeysResponse,
+    pub writes: Vec<Write>,
+    pub trap: Option<Trap>,
     /// Marks that the controller has shown, as it kept them.
     pub shown: Vec<Option<String>>,
+}
+
+impl Memory {
+    pub fn hold_pod(&mut self, namespace: &str, name: &str) -> String {
+        let uid = format!("{name}-{namespace}");
+        self.pods.push(LivePod {
+            uid: uid.as_str().into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        });
+        uid
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -117,6 +151,11 @@ impl Broker {
             .filter(|removal| removal.namespace == namespace)
             .cloned()
             .collect()
+    }
+
+    /// A pod of this namespace that the cluster doesn't have; its UID.
+    pub fn hold_pod(&self, namespace: &str, name: &str) -> String {
+        self.memory().hold_pod(namespace, name)
     }
 
     pub fn end_of(&self, uid: &str) -> Option<PodEndedRequest> {
@@ -278,7 +317,18 @@ impl Broker {
 
     fn hold(&self, prefix: &str, summary: PolicySummary, held: Held) -> FakeReply {
         let mut memory = self.memory();
-        if let Some(response) = fault(&mut memory, &summary.namespace, Some(summary.order)) {
+        if let Some(trap) = memory.trap.take() {
+            (trap.0)(&mut memory);
+        }
+        let refusal = fault(&mut memory, &summary.namespace, Some(summary.order));
+        memory.writes.push(Write {
+            namespace: summary.namespace.clone(),
+            policy: format!("{prefix}/{}", summary.name),
+            generation: summary.generation,
+            order: summary.order,
+            accepted: refusal.is_none(),
+        });
+        if let Some(response) = refusal {
             return response;
         }
         *memory.puts.entry(summary.namespace.clone()).or_default() += 1;

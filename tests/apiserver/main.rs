@@ -1,7 +1,8 @@
 //! CRDs, controller and webhook against a real API server; no node is needed.
 //!
 //! One controller, with a broker of our own making that speaks the policy API, serves all tests; each test has a
-//! namespace of its own. `scripts/test.sh apiserver` starts the API server and sets KUBECONFIG.
+//! namespace of its own. `scripts/test.sh apiserver` starts the API server and sets KUBECONFIG. The tests of [`replicas`]
+//! start controllers of their own, which would work on the objects of all others: they have a run of their own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,6 +28,7 @@ mod plugins;
 mod pods;
 mod pods_with_sidecar;
 mod policy;
+mod replicas;
 mod resources;
 mod webhook;
 mod world;

@@ -24,6 +24,11 @@ use crate::plugin;
 pub const SOON: Duration = Duration::from_secs(30);
 
 static SHARED: OnceLock<Shared> = OnceLock::new();
+/// Whether this process has the controller that all tests but those of `replicas` share.
+pub fn is_shared() -> bool {
+    SHARED.get().is_some()
+}
+
 static NAMESPACES: AtomicU32 = AtomicU32::new(0);
 
 struct Shared {
@@ -225,7 +230,7 @@ async fn serve(started: mpsc::Sender<Shared>) {
     controller.await.unwrap();
 }
 
-async fn install_crds(client: &Client) {
+pub async fn install_crds(client: &Client) {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in agentwrit_crds::yaml::crds() {
         let name = crd.name_any();

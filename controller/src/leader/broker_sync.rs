@@ -62,6 +62,7 @@ impl BrokerSync {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = write_failed => {}
+                () = self.0.leadership.led_anew(lead) => {}
             }
         }
     }

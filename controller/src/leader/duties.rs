@@ -30,7 +30,7 @@ pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
         // caBundle first: without it, pods are refused.
         duties
             .attempt("CABundleNotSet", "setting caBundle", async || {
-                let configured = ca_bundle::set(&context.client, context.authority.certificate()).await?;
+                let configured = ca_bundle::set(&context.writer, context.authority.certificate()).await?;
                 Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
             })
             .await;
@@ -85,6 +85,7 @@ impl Duties {
                 self.reporter.own_recovered(reason);
                 rest
             }
+            Err(error) if error.is_not_leading() => Duration::ZERO,
             Err(error) => {
                 self.reporter.own_recurring(doing, reason, &error).await;
                 self.failures.failed(reason)

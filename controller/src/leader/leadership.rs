@@ -30,7 +30,7 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    pub(super) fn new(
+    pub(super) const fn new(
         claim: watch::Receiver<Option<Claim>>,
         raise: mpsc::Sender<i64>,
         annotated: watch::Receiver<Option<String>>,
@@ -54,6 +54,19 @@ impl Leadership {
         let mut claim = self.claim.clone();
         loop {
             if self.claim().is_some() {
+                return;
+            }
+            if claim.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Waits until this replica leads by another lease epoch than this one.
+    pub(super) async fn led_anew(&self, since: i64) {
+        let mut claim = self.claim.clone();
+        loop {
+            if self.claim().is_some_and(|claim| claim.epoch != since) {
                 return;
             }
             if claim.changed().await.is_err() {

@@ -24,19 +24,37 @@ use crate::report::{Categorised, Category, Reporter};
 /// Name of the Lease, in the release namespace.
 pub(crate) const LEASE_NAME: &str = "agentwrit-controller";
 /// After this long without renewal another replica may take the Lease.
-const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// How often the holder renews.
-const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// How often the others look.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long the holder may write after a renewal: less, so that it stops before the others may take over.
-const CLAIM_DURATION: Duration = Duration::from_secs(12);
+pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// Reason of the Event while the Lease can't be read or written.
 const LEASE_NOT_KEPT: &str = "LeaseNotKept";
 
 /// Annotation with the mark of the broker's store.
 pub const MARK_ANNOTATION: &str = "agentwrit.io/store-mark";
+
+/// What follows from the duration of the Lease; the figures are for 15 s.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// After this long without renewal another replica may take the Lease.
+    lease: Duration,
+    /// How often the holder renews, and how long one call may take: 4 s.
+    renew: Duration,
+    /// How often the others look: 2 s.
+    look: Duration,
+    /// How long the holder may write after a renewal: 12 s, so that it stops before the others may take over.
+    claim: Duration,
+}
+
+impl Times {
+    fn of(lease: Duration) -> Self {
+        Self {
+            lease,
+            renew: lease * 4 / 15,
+            look: lease * 2 / 15,
+            claim: lease * 4 / 5,
+        }
+    }
+}
 
 /// Why the Lease couldn't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +86,7 @@ pub struct Elector {
     annotated: watch::Sender<Option<String>>,
     seen: watch::Receiver<Option<Seen>>,
     memory: Memory,
+    times: Times,
 }
 
 impl std::fmt::Debug for Elector {
@@ -104,8 +123,16 @@ impl Elector {
             annotated,
             seen: seen_reader,
             memory: Memory::default(),
+            times: Times::of(LEASE_DURATION),
         };
         (elector, Leadership::new(claim_reader, raise, annotated_reader, seen))
+    }
+
+    /// With another duration of the Lease.
+    #[must_use]
+    pub fn lasting(mut self, lease: Duration) -> Self {
+        self.times = Times::of(lease);
+        self
     }
 
     /// Takes and renews the Lease until `stop` resolves, then gives it back.
@@ -129,7 +156,7 @@ impl Elector {
                     self.claim.borrow().is_some()
                 }
             };
-            let pause = if held { RENEW_EVERY } else { LOOK_EVERY };
+            let pause = if held { self.times.renew } else { self.times.look };
             tokio::select! {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
@@ -145,7 +172,7 @@ impl Elector {
     /// Reads the Lease once and acts on it; returns whether we hold it then.
     async fn step(&mut self) -> Result<bool, LeaseError> {
         let started = Instant::now();
-        let present = timed(self.api.get_opt(LEASE_NAME)).await?;
+        let present = self.timed(self.api.get_opt(LEASE_NAME)).await?;
         // Before the claim: the leader shows it to the broker.
         self.annotated.send_replace(present.as_ref().and_then(annotation));
         let step = decide(&mut self.memory, &self.identity, present.as_ref(), Instant::now());
@@ -161,10 +188,11 @@ impl Elector {
             }
         };
         let written = if matches!(step, Step::Create(_)) {
-            timed(self.api.create(&PostParams::default(), &lease)).await
+            self.timed(self.api.create(&PostParams::default(), &lease)).await
         } else {
             // With resourceVersion: of two that try, one is refused.
-            timed(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await
+            self.timed(self.api.replace(LEASE_NAME, &PostParams::default(), &lease))
+                .await
         };
         match written {
             Ok(_) => {}
@@ -181,7 +209,7 @@ impl Elector {
         self.memory.foreign = None;
         self.metrics.leader.set(1);
         self.claim.send_replace(Some(Claim {
-            until: started + CLAIM_DURATION,
+            until: started + self.times.claim,
             epoch,
         }));
         Ok(true)
@@ -205,10 +233,17 @@ impl Elector {
             spec.acquire_time = Some(now.clone());
         }
         spec.holder_identity = Some(self.identity.clone());
-        spec.lease_duration_seconds = i32::try_from(LEASE_DURATION.as_secs()).ok();
+        spec.lease_duration_seconds = i32::try_from(self.times.lease.as_secs()).ok();
         spec.renew_time = Some(now);
         spec.lease_transitions = Some(i32::try_from(epoch).unwrap_or(i32::MAX));
         lease
+    }
+
+    async fn timed<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
+        match tokio::time::timeout(self.times.renew, call).await {
+            Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
+            Err(_) => Err(LeaseError::Timeout),
+        }
     }
 
     /// Another one holds the Lease.
@@ -237,7 +272,7 @@ impl Elector {
             return;
         };
         let result: Result<(), LeaseError> = async {
-            let Some(mut lease) = timed(self.api.get_opt(LEASE_NAME)).await? else {
+            let Some(mut lease) = self.timed(self.api.get_opt(LEASE_NAME)).await? else {
                 return Ok(());
             };
             let Some(spec) = lease.spec.as_mut() else {
@@ -249,7 +284,8 @@ impl Elector {
                 return Ok(());
             }
             spec.holder_identity = Some(String::new());
-            timed(self.api.replace(LEASE_NAME, &PostParams::default(), &lease)).await?;
+            self.timed(self.api.replace(LEASE_NAME, &PostParams::default(), &lease))
+                .await?;
             Ok(())
         }
         .await;
@@ -272,13 +308,6 @@ fn annotate(lease: &mut Lease, mark: &StoreMark) {
     }
 }
 
-async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
-    match tokio::time::timeout(RENEW_EVERY, call).await {
-        Ok(result) => result.map_err(|error| LeaseError::Api(Box::new(error))),
-        Err(_) => Err(LeaseError::Timeout),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::lease_step::tests::lease;
@@ -290,6 +319,16 @@ mod tests {
             sequence,
             head: "a1".repeat(32),
         }
+    }
+
+    #[test]
+    fn the_holder_stops_writing_before_another_may_take_over() {
+        let times = Times::of(LEASE_DURATION);
+        let seconds = [times.renew, times.look, times.claim].map(|time| time.as_secs());
+        assert_eq!(seconds, [4, 2, 12]);
+        let times = Times::of(Duration::from_secs(5));
+        assert!(times.claim < times.lease);
+        assert!(times.renew * 2 < times.claim, "one renewal may fail");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod broker_sync;
 mod denials;
 mod duties;
+pub(crate) mod guard;
 pub(crate) mod leadership;
 pub(crate) mod lease;
 mod lease_step;

@@ -61,6 +61,7 @@ impl CaBundles {
         let found = match outcome {
             Outcome::Right => CaBundleState::Written,
             Outcome::Missing(missing) => CaBundleState::Missing(missing.clone()),
+            Outcome::NotLeading => return false,
             Outcome::Gone => {
                 self.all().remove(namespace);
                 return false;
@@ -174,6 +175,8 @@ impl Schedule {
         let look = self.0.entry(namespace).or_insert(Look::new(now));
         look.failures = match outcome {
             Outcome::Missing(_) => look.failures.saturating_add(1),
+            // Due at once when this replica leads again.
+            Outcome::NotLeading => return,
             Outcome::Right | Outcome::Gone => 0,
         };
         let rest = match look.failures {

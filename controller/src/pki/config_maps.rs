@@ -42,6 +42,8 @@ pub(crate) enum Outcome {
     Missing(Missing),
     /// The namespace goes away or is gone; nothing is owed to it.
     Gone,
+    /// This replica doesn't lead any more: the next leader looks for itself.
+    NotLeading,
 }
 
 pub(crate) struct ConfigMaps {
@@ -74,6 +76,7 @@ impl ConfigMaps {
             Err(error) => error,
         };
         let (reason, event) = match &error {
+            error if error.is_not_leading() => return Outcome::NotLeading,
             PkiError::Api { source, .. } if is_code(source, 404) || is_terminating(source) => return Outcome::Gone,
             PkiError::NotOurs { .. } => (NOT_OURS, NOT_OURS),
             _ => (NOT_WRITTEN, EVENT_NOT_WRITTEN),

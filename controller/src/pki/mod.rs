@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::context::Context;
+use crate::leader::guard::is_not_leading;
 use crate::report::{Categorised, Category};
 
 /// Label of the objects that are ours.
@@ -31,7 +32,7 @@ pub(crate) fn spawn(
     tasks: &mut JoinSet<()>,
 ) {
     let certificate = context.authority.certificate();
-    let config_maps = config_maps::ConfigMaps::new(context.client.clone(), context.reporter.clone(), certificate);
+    let config_maps = config_maps::ConfigMaps::new(context.writer.clone(), context.reporter.clone(), certificate);
     let shared = Arc::clone(context);
     tasks.spawn(ca_distribution::keep(
         config_maps,
@@ -104,6 +105,11 @@ impl PkiError {
             doing,
             source: Box::new(source),
         }
+    }
+
+    /// Whether this replica doesn't lead, which is no failure.
+    pub(crate) fn is_not_leading(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_not_leading(source))
     }
 }
 

@@ -15,7 +15,7 @@ use agentwrit_protocol::k8s::{
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, PolicyUid};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::leader::leadership::Leadership;
@@ -62,7 +62,8 @@ pub(crate) struct PolicyClient {
     leadership: Leadership,
     sequence: AtomicI64,
     view: Mutex<View>,
-    refreshes: watch::Sender<u64>,
+    /// The lease epoch under which the broker was last asked what it holds, or tried to be.
+    asked_under: AtomicI64,
     write_failed: Notify,
     metrics: Arc<Metrics>,
 }
@@ -78,7 +79,7 @@ impl PolicyClient {
             leadership,
             sequence: AtomicI64::new(0),
             view: Mutex::default(),
-            refreshes: watch::Sender::new(0),
+            asked_under: AtomicI64::new(0),
             write_failed: Notify::new(),
             metrics,
         }
@@ -96,9 +97,10 @@ impl PolicyClient {
         })
     }
 
-    /// Rises with every refresh, successful or not.
-    pub(crate) fn refreshes(&self) -> watch::Receiver<u64> {
-        self.refreshes.subscribe()
+    /// Whether this replica leads, and has asked the broker since what it holds.
+    pub(crate) fn is_known(&self) -> bool {
+        let lead = self.leadership.claim().map(|claim| claim.epoch);
+        lead == Some(self.asked_under.load(Ordering::SeqCst))
     }
 
     /// Resolves when a write doesn't get through: worth another refresh soon.
@@ -130,6 +132,7 @@ impl PolicyClient {
     ///
     /// Fails when it doesn't answer; it then counts as unreachable.
     pub(crate) async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
+        let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
         // First, so that the list is of the epoch that the comparison leaves.
         let answer = match self.compare_mark().await {
             Ok(()) => self.client.list_policies().await,
@@ -171,7 +174,7 @@ impl PolicyClient {
                 Err(unavailable(error))
             }
         };
-        self.refreshes.send_modify(|looks| *looks = looks.wrapping_add(1));
+        self.asked_under.store(lead, Ordering::SeqCst);
         result
     }
 

@@ -24,18 +24,26 @@ pub(crate) enum ReconcileError {
         name: String,
         error: String,
     },
+    /// This replica doesn't lead any more: the next leader looks for itself.
+    #[error("this replica doesn't hold the Lease")]
+    NotLeading,
     /// It failed a moment ago, and nothing has changed since.
     #[error("writes for {namespace}/{name} wait after a failure")]
     BackingOff { namespace: String, name: String },
 }
 
 impl ReconcileError {
+    /// Whether nobody needs to hear of it.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        matches!(self, Self::BackingOff { .. } | Self::NotLeading)
+    }
+
     /// Reason of the Event about it.
     pub(crate) const fn event(&self) -> &'static str {
         match self {
             Self::Api { event, .. } => event,
             Self::Malformed { .. } => "NotReadable",
-            Self::BackingOff { .. } => "Rests",
+            Self::BackingOff { .. } | Self::NotLeading => "Rests",
         }
     }
 }
@@ -43,7 +51,7 @@ impl ReconcileError {
 impl Categorised for ReconcileError {
     fn category(&self) -> Category {
         match self {
-            Self::Api { .. } | Self::BackingOff { .. } => Category::Kubernetes,
+            Self::Api { .. } | Self::BackingOff { .. } | Self::NotLeading => Category::Kubernetes,
             Self::Malformed { .. } => Category::MalformedObject,
         }
     }

@@ -3,8 +3,8 @@
 //! [`watches`] fill a cache of each kind, without what is never read, and put what changed into the [`queue`] of its
 //! kind: an `AgentApp` also asks for its `LaunchToken`s. Every refresh of the broker's list (`leader/broker_sync.rs`)
 //! puts all objects into the queues. kube's `applier` works each queue off: eight objects at once, never the same
-//! object twice at the same time. It starts when all caches are filled and the broker's list is known.
-//! A run ([`reconcile`]) returns at once unless this replica leads. Otherwise `reconciliation.rs` sets the finalizer,
+//! object twice at the same time. It starts when all caches are filled.
+//! A run ([`reconcile`]) returns at once unless this replica leads and knows the broker's list. Otherwise `reconciliation.rs` sets the finalizer,
 //! computes what the broker should hold ([`desired`]), sends it if the broker holds something else, and writes the
 //! conditions ([`condition`], `status.rs`) if they differ. After a failure the object waits (`backoff.rs`) until its time
 //! has come or a user changes it. Why this isn't `kube::runtime::Controller`: `docs/adr/0012-the-controllers-loop.md`.
@@ -90,21 +90,16 @@ async fn reconcile_all(context: Arc<Context>, apps: Requests<AgentApp>, launch_t
     }
     context.readiness.caches();
     tracing::info!("namespaces, AgentApps and LaunchTokens are known");
-    let mut refreshes = context.broker.refreshes();
-    let working = async {
-        // The first refresh shows what the broker holds already, and whether it answers.
-        if refreshes.changed().await.is_ok() {
-            tokio::join!(
-                queue::work(context.caches.apps.clone(), apps, Arc::clone(&context)),
-                queue::work(
-                    context.caches.launch_tokens.clone(),
-                    launch_tokens,
-                    Arc::clone(&context)
-                ),
-            );
-        }
-    };
-    tokio::join!(BrokerSync::new(Arc::clone(&context)).run(), working);
+    // Also while another replica leads, so that nothing piles up.
+    tokio::join!(
+        BrokerSync::new(Arc::clone(&context)).run(),
+        queue::work(context.caches.apps.clone(), apps, Arc::clone(&context)),
+        queue::work(
+            context.caches.launch_tokens.clone(),
+            launch_tokens,
+            Arc::clone(&context)
+        ),
+    );
 }
 
 /// Brings one object, the broker and the object's status together.
@@ -112,7 +107,9 @@ pub(crate) async fn reconcile<K: PolicyResource>(
     object: Arc<DeserializeGuard<K>>,
     context: Arc<Context>,
 ) -> Result<Action, ReconcileError> {
-    if context.leadership.claim().is_none() {
+    // What the broker holds was perhaps written by another leader since this replica last asked; the answer brings all
+    // objects back here.
+    if !context.broker.is_known() {
         return Ok(Action::await_change());
     }
     match &object.0 {

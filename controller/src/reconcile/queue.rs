@@ -98,7 +98,7 @@ async fn measured<K: PolicyResource>(
         Ok(_) => {
             context.backoff.done(&version);
         }
-        Err(ReconcileError::BackingOff { .. }) => {}
+        Err(error) if error.is_quiet() => {}
         Err(error) => {
             context.backoff.failed(version);
             let reference = object.object_ref(&());

@@ -17,6 +17,7 @@ use super::policy_resource::PolicyResource;
 use super::{ReconcileError, STATUS_MANAGER, Version};
 use crate::context::Context;
 use crate::kubernetes_time::second;
+use crate::leader::guard::is_not_leading;
 use crate::pki::config_maps::MAX_MESSAGE;
 use crate::policy_client::{BrokerError, PolicyKey, PolicySpec};
 use crate::report::chain;
@@ -41,7 +42,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         Self {
             object,
             context,
-            api: Api::namespaced(context.client.clone(), &namespace),
+            api: Api::namespaced(context.writer.clone(), &namespace),
             key: PolicyKey {
                 kind: K::Spec::KIND,
                 namespace: namespace.clone(),
@@ -94,7 +95,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         let error = match removed {
             Ok(()) => {
                 if let Err(error) = self.set_finalizers(false).await {
-                    if !matches!(error, ReconcileError::BackingOff { .. }) {
+                    if !error.is_quiet() {
                         let message = format!("Deletion waits: {}.", chain(&error));
                         let ready = Ready::new(Reason::Deleting, truncate(&message, MAX_MESSAGE));
                         self.write_status(
@@ -183,6 +184,9 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
     }
 
     pub(super) fn failed(&self, doing: &'static str, event: &'static str, source: kube::Error) -> ReconcileError {
+        if is_not_leading(&source) {
+            return ReconcileError::NotLeading;
+        }
         ReconcileError::Api {
             doing,
             event,

@@ -38,7 +38,7 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
 
     /// The finalizer can't be set, so that the broker doesn't hear of the object: the status says so, if it can.
     pub(super) async fn report_finalizer_error(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
-        if matches!(error, ReconcileError::BackingOff { .. }) {
+        if error.is_quiet() {
             return Ok(());
         }
         let message = format!("This object isn't sent to the broker: {}", chain(error));

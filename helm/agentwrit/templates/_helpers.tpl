@@ -59,6 +59,21 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/* Apart where nodes and zones allow it, and not at the price of a replica that can't start. */}}
+{{- define "agentwrit.apart" -}}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "agentwrit.selector" $ | nindent 8 }}
+    # Those of the revision before are on their way out.
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+
 {{- define "agentwrit.imagePullSecrets" -}}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:

@@ -15,18 +15,7 @@ spec:
     {{- include "agentwrit.podSecurityContext" .Values.broker | nindent 4 }}
   {{- include "agentwrit.scheduling" .Values.broker | nindent 2 }}
   {{- if $database }}
-  # Apart where nodes and zones allow it, and not at the price of a replica that can't start.
-  topologySpreadConstraints:
-    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-    - topologyKey: {{ . }}
-      maxSkew: 1
-      whenUnsatisfiable: ScheduleAnyway
-      labelSelector:
-        matchLabels:
-          {{- include "agentwrit.selector" (dict "root" $ "component" "broker") | nindent 10 }}
-      # Those of the revision before are on their way out.
-      matchLabelKeys: [pod-template-hash]
-    {{- end }}
+  {{- include "agentwrit.apart" (dict "root" . "component" "broker") | nindent 2 }}
   # preStop, 10 s for requests, 10 s for the store, 2 s for the last probes and threads.
   terminationGracePeriodSeconds: 30
   {{- end }}

@@ -1,0 +1,198 @@
+//! A controller as a process of its own: this test binary, asked for one test, with settings in its environment.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use agentwrit_controller::{Addresses, Config, System, run};
+use agentwrit_protocol::system::{SystemClock, SystemEntropy};
+use clap::Parser;
+use http::{Method, Request};
+use kube::Client;
+use kube::client::Body;
+use parking_lot::Mutex;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use crate::world::{World, client, wait};
+
+/// Its settings, a line each.
+const SETTINGS: &str = "AGENTWRIT_TEST_REPLICA";
+const TEST: &str = "replicas::program::a_replica_without_settings_ends_and_names_one";
+/// Before the addresses, on a line of standard output.
+const LISTENS: &str = "listens on ";
+/// Before method and path of a request that writes.
+const WRITES: &str = "writes ";
+
+/// Also what runs in the processes that the other tests start.
+#[test]
+fn a_replica_without_settings_ends_and_names_one() {
+    if let Ok(settings) = std::env::var(SETTINGS) {
+        serve(&settings);
+    }
+    let output = command("agentwrit-controller").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("--namespace"), "{told}");
+}
+
+fn command(settings: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([TEST, "--exact", "--nocapture", "--test-threads=1"])
+        .env(SETTINGS, settings)
+        .stdin(Stdio::null());
+    command
+}
+
+/// The controller, as `main.rs` runs it; its requests that write are told on standard output.
+fn serve(settings: &str) -> ! {
+    let config = Config::try_parse_from(settings.lines()).unwrap_or_else(|error| error.exit());
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter("warn,agentwrit_controller=info")
+        .with_writer(std::io::stderr)
+        .try_init();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let system = System {
+            client: telling(client().await),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let (listening, addresses) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let Addresses { webhook, ops } = addresses.await.unwrap();
+            println!("\n{LISTENS}{webhook} {ops}");
+        });
+        run(config, system, listening, std::future::pending()).await.unwrap();
+    });
+    std::process::exit(1)
+}
+
+fn telling(client: Client) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let send = move |request: Request<Body>| {
+        let client = client.clone();
+        if *request.method() != Method::GET {
+            println!("\n{WRITES}{} {}", request.method(), request.uri().path());
+        }
+        async move { client.send(request).await }
+    };
+    Client::new(tower::service_fn(send), namespace)
+}
+
+/// A running controller; killed when dropped.
+pub struct Replica {
+    child: tokio::process::Child,
+    pub name: &'static str,
+    pub webhook: SocketAddr,
+    ops: SocketAddr,
+    /// Method and path of each request that it was about to send, but reads.
+    writes: Arc<Mutex<Vec<String>>>,
+    taken: AtomicUsize,
+}
+
+impl Replica {
+    pub async fn start(world: &World, name: &'static str, lease: &str) -> Self {
+        let token = std::env::temp_dir().join(format!("agentwrit-test-{}", world.release));
+        std::fs::write(&token, "the-controllers-own-token").unwrap();
+        let release = &world.release;
+        let settings = [
+            "agentwrit-controller".to_owned(),
+            format!("--namespace={release}"),
+            format!("--pod-name={name}"),
+            format!("--broker-url=http://{}", world.broker_address),
+            format!("--attest-audience=agentwrit://{release}/agentwrit"),
+            "--sidecar-image=localhost/agentwrit-sidecar:dev".to_owned(),
+            format!("--identity-token-file={}", token.display()),
+            format!("--lease-duration={lease}"),
+            "--webhook-address=127.0.0.1:0".to_owned(),
+            "--webhook-names=127.0.0.1".to_owned(),
+            "--ops-address=127.0.0.1:0".to_owned(),
+        ];
+        let mut command = tokio::process::Command::from(command(&settings.join("\n")));
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (webhook, ops) = loop {
+            let line = lines.next_line().await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("replica {name} ended"));
+            if let Some((webhook, ops)) = line.strip_prefix(LISTENS).and_then(|rest| rest.split_once(' ')) {
+                break (webhook.parse().unwrap(), ops.parse().unwrap());
+            }
+        };
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&writes);
+        tokio::spawn(async move {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if let Some(written) = line.strip_prefix(WRITES) {
+                    seen.lock().push(written.to_owned());
+                }
+            }
+        });
+        Self {
+            child,
+            name,
+            webhook,
+            ops,
+            writes,
+            taken: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// What it wrote since the last call, but for its Lease.
+    pub fn written(&self) -> Vec<String> {
+        let all = self.writes.lock();
+        let from = self.taken.swap(all.len(), Ordering::SeqCst);
+        let new = all[from..].iter().filter(|line| !line.contains("/leases/"));
+        new.cloned().collect()
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.ops).await.unwrap();
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    /// The value of a metric, labels included in its name.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("agentwrit_controller_{name} ")));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    pub async fn is_ready(&self) {
+        wait(&format!("replica {} is ready", self.name), || async {
+            self.get("/readyz").await.starts_with("HTTP/1.0 200").then_some(())
+        })
+        .await;
+    }
+
+    pub async fn leads(&self, wanted: bool) {
+        let value = if wanted { 1.0 } else { 0.0 };
+        wait(&format!("replica {} leads: {wanted}", self.name), || async {
+            (self.metric("leader").await == value).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Sends a process a signal, such as `STOP`.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    assert!(status.unwrap().success(), "kill -{name} {pid}");
+}
