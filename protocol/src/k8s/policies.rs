@@ -45,7 +45,7 @@ pub struct AppSpec {
     /// Caps every LaunchToken's `max_ttl_seconds`.
     #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 86400, examples(3600)))]
     pub max_agent_ttl_seconds: i64,
-    /// What the `aud` of the agents' tokens has beside AA_AUDIENCE.
+    /// What the `aud` of the agents' tokens has beside `AA_AUDIENCE`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::Audience>, max_items = 16))]
     pub audiences: Vec<String>,

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A LaunchToken with this requirement in its selector.
-fn requiring(requirement: Value) -> Value {
+fn requiring(requirement: &Value) -> Value {
     changed(token(), "/spec/podSelector", json!({"matchExpressions": [requirement]}))
 }
 
@@ -36,38 +36,38 @@ async fn selectors_that_mean_nothing_are_refused() {
             vec!["spec.podSelector.matchExpressions", "at most 16 items"],
         ),
         (
-            requiring(json!({"key": "a/b/c", "operator": "Exists"})),
+            requiring(&json!({"key": "a/b/c", "operator": "Exists"})),
             vec!["spec.podSelector.matchExpressions[0].key", "label keys have"],
         ),
         (
-            requiring(json!({"key": "a", "operator": "Gt", "values": ["1"]})),
+            requiring(&json!({"key": "a", "operator": "Gt", "values": ["1"]})),
             vec![
                 "spec.podSelector.matchExpressions[0].operator",
                 "In, NotIn, Exists or DoesNotExist",
             ],
         ),
         (
-            requiring(json!({"key": "a", "operator": "In"})),
+            requiring(&json!({"key": "a", "operator": "In"})),
             vec!["spec.podSelector.matchExpressions[0]", "need at least one of values"],
         ),
         (
-            requiring(json!({"key": "a", "operator": "NotIn", "values": []})),
+            requiring(&json!({"key": "a", "operator": "NotIn", "values": []})),
             vec!["spec.podSelector.matchExpressions[0]", "need at least one of values"],
         ),
         (
-            requiring(json!({"key": "a", "operator": "Exists", "values": ["b"]})),
+            requiring(&json!({"key": "a", "operator": "Exists", "values": ["b"]})),
             vec!["spec.podSelector.matchExpressions[0]", "take no values"],
         ),
         (
-            requiring(json!({"key": "a", "operator": "In", "values": ["-"]})),
+            requiring(&json!({"key": "a", "operator": "In", "values": ["-"]})),
             vec!["spec.podSelector.matchExpressions[0].values[0]", "label values are"],
         ),
         (
-            requiring(json!({"key": "a", "operator": "In", "values": values})),
+            requiring(&json!({"key": "a", "operator": "In", "values": values})),
             vec!["spec.podSelector.matchExpressions[0].values", "at most 32 items"],
         ),
         (
-            requiring(json!({"operator": "Exists"})),
+            requiring(&json!({"operator": "Exists"})),
             vec!["spec.podSelector.matchExpressions[0].key", "Required"],
         ),
     ];

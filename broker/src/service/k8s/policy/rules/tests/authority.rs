@@ -5,6 +5,7 @@ use agentwrit_protocol::k8s::{LabelOperator, LabelRequirement};
 use super::*;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn whatever_a_new_spec_gives_less_of_takes_authority_away() {
     let app = |scopes: &[&str], ttl| {
         PolicySpec::App(AppSpec {
