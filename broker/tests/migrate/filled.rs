@@ -78,6 +78,8 @@ async fn sessions(tx: &mut dyn Tx) -> Result<()> {
                 holder_pod: Some(PODS[0].into()),
             }),
             scope: Vec::new(),
+            // As every delegation, that of its root.
+            task_id: ODD.into(),
             ..new(number)
         };
         tx.insert_session(&mut delegation).await?;
