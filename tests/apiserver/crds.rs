@@ -251,7 +251,7 @@ async fn the_widest_good_values_are_accepted() {
     let scopes: Vec<String> = (0..64).map(|index| format!("read:orders:{index:0>244}")).collect();
     let mut wide = changed(app(), "/spec/scopes", json!(scopes));
     wide["spec"]["maxAgentTTLSeconds"] = json!(86400);
-    let audiences: Vec<String> = (0..16).map(|index| format!("{index:ä>130}")).collect();
+    let audiences: Vec<String> = (0..16).map(|index| format!("{index:ä>128}")).collect();
     wide["spec"]["audiences"] = json!(audiences);
     let namespaces: Vec<String> = (0..64).map(|index| format!("{index:x>63}")).collect();
     wide["spec"]["delegation"] = json!({"allowedNamespaces": namespaces});
