@@ -35,6 +35,24 @@ def selects_soundly(body: dict[str, Any]) -> bool:
     return all(sound) and all(flags)
 
 
+LABEL_VALUE = "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+
+
+def mend_selector(spec: Any) -> None:
+    """Gives values to the operators that take some, and none to the others, where all else is sound."""
+    selector = spec.get("pod_selector") if isinstance(spec, dict) else None
+    for requirement in selector if isinstance(selector, list) else []:
+        if not isinstance(requirement, dict):
+            continue
+        values = requirement.get("values", [])
+        if not isinstance(values, list) or not all(isinstance(one, str) and re.fullmatch(LABEL_VALUE, one) for one in values):
+            continue
+        if requirement.get("operator") in ("Exists", "DoesNotExist") and len(values) <= 32:
+            requirement.pop("values", None)
+        elif not values:
+            requirement["values"] = ["web"]
+
+
 @schemathesis.hook
 def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
     # One or the other; where both are sound, the cursor alone.
@@ -49,7 +67,9 @@ def before_call(context: Any, case: schemathesis.Case, kwargs: dict[str, Any]) -
     # Nobody but the test knows an agent.
     if str(body.get("delegate_to")).startswith("spiffe://"):
         body["delegate_to"] = os.environ["AGENT_ID"]
-    # Which names a selector takes, and that one is given, JSON Schema could say at great length only.
+    # Which operators of a label selector take values, which names a selector of pods takes, and that one is given: JSON
+    # Schema could say that at great length only.
+    mend_selector(body.get("spec"))
     if case.operation.path.endswith("/revoke-matching") and selects_soundly(body):
         body = {"namespace": "shop", "dry_run": body.get("dry_run")}
     case.body = body
