@@ -29,10 +29,16 @@ stage() {
   if ((passed + failed == 0)); then failed=1; fi
   total_passed=$((total_passed + passed))
   total_failed=$((total_failed + failed))
-  if ((failed)); then mapfile -t -O "${#FAILURES[@]}" FAILURES < <(failures "$name"); fi
+  if ((failed)); then
+    mapfile -t -O "${#FAILURES[@]}" FAILURES < <(failures "$name")
+    (($(free_gib))) || FAILURES+=("$name: the disk of the checkout has less than 1 GiB free")
+  fi
   SUMMARY+=("$(printf '%-10s %4d passed, %d failed (%d s)' "$name" "$passed" "$failed" "$((SECONDS - begin))")")
-  say "$name: $passed passed, $failed failed, $((SECONDS - begin)) s"
+  say "$name: $passed passed, $failed failed, $((SECONDS - begin)) s; $(free_gib) GiB of the disk free"
 }
+
+# Of the disk that the checkout is on.
+free_gib() { df --output=avail --block-size=1G "$REPO" | tail -n 1 | tr -d ' '; }
 
 # Sums the lines "test result: ok. 3 passed; 0 failed; ..." of cargo and "lint: 9 passed, 1 failed" of ours.
 count() {
