@@ -109,7 +109,8 @@ impl BrokerClient {
             .await
     }
 
-    /// `POST /v1/k8s/mark`: shows the broker what is remembered of its store; answers with what to remember now.
+    /// `POST /v1/k8s/mark`: shows the broker what is remembered of its store; answers with what to remember now, and with
+    /// all that it holds if that is asked for (a broker of the version before doesn't know that yet).
     ///
     /// # Errors
     /// See [`Error`]; a broker of before answers `not_found`.

@@ -15,6 +15,7 @@ use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
 use agentwrit_testkit::{Call, FakeBroker, FakeReply};
 use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 /// How requests that concern a namespace fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,25 @@ impl Memory {
             name: name.into(),
         });
         uid
+    }
+
+    /// What a look of the controller shows; counts it.
+    fn list(&mut self) -> PolicyListResponse {
+        self.looks += 1;
+        let policies = self.policies.values().map(|(summary, _)| {
+            let mut summary = summary.clone();
+            if let Some((active, issued)) = self.counts.get(&summary.namespace) {
+                (summary.active_agents, summary.issued) = (*active, *issued);
+            }
+            summary
+        });
+        PolicyListResponse {
+            fields: PolicyField::ALL.iter().map(|field| field.as_str().to_owned()).collect(),
+            epoch: self.epoch.clone(),
+            lease_epoch: self.lease_epoch,
+            policies: policies.collect(),
+            pods: self.pods.clone(),
+        }
     }
 }
 
@@ -219,33 +239,22 @@ fn fault(memory: &mut Memory, namespace: &str, order: Option<WriteOrder>) -> Opt
 
 fn list(broker: &Broker) -> FakeReply {
     let mut memory = broker.memory();
-    memory.looks += 1;
-    let policies = memory.policies.values().map(|(summary, _)| {
-        let mut summary = summary.clone();
-        if let Some((active, issued)) = memory.counts.get(&summary.namespace) {
-            (summary.active_agents, summary.issued) = (*active, *issued);
-        }
-        summary
-    });
-    let list = PolicyListResponse {
-        fields: PolicyField::ALL.iter().map(|field| field.as_str().to_owned()).collect(),
-        epoch: memory.epoch.clone(),
-        lease_epoch: memory.lease_epoch,
-        policies: policies.collect(),
-        pods: memory.pods.clone(),
-    };
+    let list = memory.list();
     answer(&memory, list)
 }
 
 fn mark(broker: &Broker, request: MarkRequest) -> FakeReply {
     let mut memory = broker.memory();
     memory.shown.push(Some(request.mark).filter(|mark| !mark.is_empty()));
-    let mark = StoreMark {
-        epoch: "0f".repeat(16),
-        sequence: i64::try_from(memory.shown.len()).unwrap(),
-        head: "a1".repeat(32),
+    let compared = MarkResponse {
+        mark: StoreMark {
+            epoch: "0f".repeat(16),
+            sequence: i64::try_from(memory.shown.len()).unwrap(),
+            head: "a1".repeat(32),
+        },
+        restored: false,
+        list: request.list.then(|| memory.list()),
     };
-    let compared = MarkResponse { mark, restored: false };
     answer(&memory, compared)
 }
 
@@ -281,12 +290,30 @@ fn put_launch_token(broker: &Broker, namespace: String, name: String, put: PutLa
     broker.hold("token", summary, Held::LaunchToken(put))
 }
 
+/// Many writes at once: each is answered as if it had come by itself.
+fn put_all(broker: &Broker, body: &Value) -> FakeReply {
+    let put = |item: &Value| {
+        let text = |name: &str| item[name].as_str().unwrap().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let answered = match item["kind"].as_str() {
+            Some("app") => put_app(broker, namespace, name, serde_json::from_value(item.clone()).unwrap()),
+            _ => put_launch_token(broker, namespace, name, serde_json::from_value(item.clone()).unwrap()),
+        };
+        let member = if answered.status == 200 { "accepted" } else { "problem" };
+        let answer: Value = serde_json::from_str(&answered.body).unwrap();
+        json!({"kind": item["kind"], "namespace": item["namespace"], "name": item["name"], member: answer})
+    };
+    let results: Vec<Value> = body["items"].as_array().unwrap().iter().map(put).collect();
+    answer(&broker.memory(), json!({"results": results}))
+}
+
 impl Broker {
     fn answer(&self, call: &Call) -> FakeReply {
         let path: Vec<&str> = call.path.trim_start_matches("/v1/k8s/").split('/').collect();
         let owned = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
         match (call.method.as_str(), path.as_slice()) {
             ("GET", ["policies"]) => list(self),
+            ("PUT", ["policies"]) => put_all(self, &call.json()),
             ("PUT", ["policies", "apps", namespace, name]) => {
                 let (namespace, name) = owned(namespace, name);
                 put_app(self, namespace, name, body(call))
@@ -434,8 +461,12 @@ async fn the_clients_calls_are_understood() {
     let removed = client.delete_policy(PolicyKind::App, "shop", "orders", &uid, order(2), true);
     removed.await.unwrap();
     assert!(broker.removals_of("shop")[0].revoke && broker.app("shop", "orders").is_none());
-    let mark = MarkRequest { mark: "x".into() };
-    assert!(!client.mark(&mark).await.unwrap().value.restored);
+    let mark = MarkRequest {
+        mark: "x".into(),
+        list: true,
+    };
+    let compared = client.mark(&mark).await.unwrap().value;
+    assert!(!compared.restored && compared.list.unwrap().policies.is_empty());
     assert_eq!(client.denials(3).await.unwrap().value.next, 0);
     let end = PodEndedRequest {
         namespace: "shop".into(),

@@ -34,7 +34,7 @@ const CONTRACT: [(&str, &str, &str); 12] = [
     ("agentwrit_db_errors_total", "counter", "operation"),
     ("agentwrit_audit_events_loaded", "gauge", ""),
 ];
-const ENDPOINTS: [&str; 23] = [
+const ENDPOINTS: [&str; 30] = [
     "admin_apps",
     "admin_auth",
     "admin_keys",
@@ -48,6 +48,13 @@ const ENDPOINTS: [&str; 23] = [
     "health",
     "jwks",
     "k8s",
+    "k8s_denials",
+    "k8s_launch_tokens",
+    "k8s_mark",
+    "k8s_pods",
+    "k8s_policies",
+    "k8s_policy",
+    "k8s_signing_keys",
     "metrics",
     "openapi",
     "other",

@@ -78,6 +78,29 @@ async fn a_restored_volume_is_noticed_by_the_controllers_mark() {
 }
 
 #[tokio::test]
+async fn one_request_compares_the_mark_and_lists_everything() {
+    let world = World::new().await.with_policies().await;
+    world.agent(&world.pod("p1"), &Keys::new(1)).await;
+    let ask = async |mark: &str, list: bool| {
+        let body = json!({"mark": mark, "list": list});
+        world.as_controller("POST", "/v1/k8s/mark", &body).await.ok()
+    };
+    let whole = ask("", true).await;
+    let alone = world.as_controller("GET", "/v1/k8s/policies", &json!(null)).await.ok();
+    assert_eq!(whole["list"], alone);
+    assert_eq!(whole["list"]["pods"].as_array().map(Vec::len), Some(1));
+    assert_eq!(ask("", false).await.get("list"), None);
+
+    let another = ask("a mark of another store", true).await;
+    assert_eq!(another["restored"], json!(true));
+    assert_eq!(
+        another["list"]["epoch"], another["mark"]["epoch"],
+        "read after the comparison"
+    );
+    assert_ne!(another["list"]["epoch"], alone["epoch"]);
+}
+
+#[tokio::test]
 async fn a_text_that_is_no_mark_is_one_of_an_unknown_epoch() {
     let world = World::new().await.with_policies().await.restarted().await;
     world.clock.advance_millis(999);

@@ -119,7 +119,7 @@ pub const ENDPOINTS: &[Endpoint] = endpoints! {
     ];
     POST "/v1/k8s/pods/7f2c8c1e/release" Admin {} [];
     POST "/v1/k8s/mark" Controller { "\"mark\":\"\"" } [
-        "\"mark\":@"
+        "\"mark\":@" "\"mark\":\"\",\"list\":@"
     ];
 };
 

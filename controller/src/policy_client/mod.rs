@@ -133,14 +133,8 @@ impl PolicyClient {
     /// Fails when it doesn't answer; it then counts as unreachable.
     pub(crate) async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
         let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
-        // First, so that the list is of the epoch that the comparison leaves.
-        let answer = match self.compare_mark().await {
-            Ok(()) => self.client.list_policies().await,
-            Err(error) => Err(error),
-        };
-        let result = match answer {
-            Ok(answer) => {
-                let list = answer.value;
+        let result = match self.look().await {
+            Ok(list) => {
                 let mut view = self.view();
                 if view.unreachable.take().is_some() || !view.answered {
                     tracing::info!(epoch = list.epoch, policies = list.policies.len(), "the broker answers");
@@ -178,28 +172,34 @@ impl PolicyClient {
         result
     }
 
-    /// Sends the broker the store mark that the Lease remembers, and remembers the present one.
-    async fn compare_mark(&self) -> Result<(), agentwrit_client::Error> {
-        let Some(claim) = self.leadership.claim() else {
-            return Ok(());
-        };
-        let request = MarkRequest {
-            mark: self.leadership.mark(claim).unwrap_or_default(),
-        };
-        let answer = match self.client.mark(&request).await {
-            Ok(answer) => answer.value,
-            // A broker of the version before knows no marks.
-            Err(error) if error.class() == Class::Denied(ErrorCode::NotFound) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if answer.restored {
-            tracing::warn!(
-                epoch = answer.mark.epoch,
-                "the broker's store was restored from a copy: revoke again what was revoked since"
-            );
+    /// Sends the broker the store mark that the Lease remembers, remembers the present one, and answers what the store
+    /// holds after that comparison: one request, or two with a broker of the version before.
+    async fn look(&self) -> Result<PolicyListResponse, agentwrit_client::Error> {
+        if let Some(claim) = self.leadership.claim() {
+            let request = MarkRequest {
+                mark: self.leadership.mark(claim).unwrap_or_default(),
+                list: true,
+            };
+            match self.client.mark(&request).await {
+                Ok(answer) => {
+                    let answer = answer.value;
+                    if answer.restored {
+                        tracing::warn!(
+                            epoch = answer.mark.epoch,
+                            "the broker's store was restored from a copy: revoke again what was revoked since"
+                        );
+                    }
+                    self.leadership.remember(claim, answer.mark);
+                    if let Some(list) = answer.list {
+                        return Ok(list);
+                    }
+                }
+                // A broker before marks.
+                Err(error) if error.class() == Class::Denied(ErrorCode::NotFound) => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.leadership.remember(claim, answer.mark);
-        Ok(())
+        Ok(self.client.list_policies().await?.value)
     }
 
     /// Makes the broker hold `put`; sends nothing when it does already. Answers the app's id, of an `AgentApp`.

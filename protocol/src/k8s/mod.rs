@@ -47,6 +47,10 @@ pub struct MarkRequest {
     /// The text of the mark as it was kept, whatever it is; empty when there is none.
     #[cfg_attr(feature = "openapi", schema(examples("")))]
     pub mark: String,
+    /// Whether the answer is to list what the store holds then, as `GET /v1/k8s/policies` does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(examples(false)))]
+    pub list: bool,
 }
 
 /// The answer of `POST /v1/k8s/mark`.
@@ -58,6 +62,10 @@ pub struct MarkResponse {
     /// Whether the mark showed that the store was put back from a copy, so that it has begun a new epoch.
     #[cfg_attr(feature = "openapi", schema(examples(false)))]
     pub restored: bool,
+    /// What the store holds, read after the comparison; there when it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub list: Option<PolicyListResponse>,
 }
 
 /// The answer of `DELETE` of a policy and of `POST /v1/k8s/pods/{uid}/ended`.

@@ -282,7 +282,7 @@ pub struct PolicySummary {
 }
 
 /// The answer of `GET /v1/k8s/policies`: enough to compare everything.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PolicyListResponse {
     /// The store's epoch, as in the header.

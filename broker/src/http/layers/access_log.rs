@@ -123,8 +123,21 @@ fn endpoint(path: &str) -> &'static str {
         "/livez" | "/readyz" => "probes",
         other if other.starts_with("/v1/admin/apps/") => "admin_apps",
         other if other.starts_with("/v1/admin/keys") => "admin_keys",
-        other if other.starts_with("/v1/k8s/") => "k8s",
-        _ => "other",
+        other => other.strip_prefix("/v1/k8s/").map_or("other", k8s_endpoint),
+    }
+}
+
+/// The same of the Kubernetes API, so that what a controller costs can be counted.
+fn k8s_endpoint(path: &str) -> &'static str {
+    match path {
+        "mark" => "k8s_mark",
+        "policies" => "k8s_policies",
+        "launch-tokens" => "k8s_launch_tokens",
+        "denials" => "k8s_denials",
+        "signing-keys" => "k8s_signing_keys",
+        other if other.starts_with("policies/") => "k8s_policy",
+        other if other.starts_with("pods/") => "k8s_pods",
+        _ => "k8s",
     }
 }
 

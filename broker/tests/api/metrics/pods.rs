@@ -44,6 +44,14 @@ pub async fn pod(meter: &mut Meter, cluster: &FakeCluster) {
         answer.ok();
         meter.moved(&["event policy_applied"]).await;
     }
+    for path in ["policies", "denials?after=0", "signing-keys"] {
+        meter.harness.get_as(&controller, &format!("/v1/k8s/{path}")).await.ok();
+    }
+    let mark = json!({"mark": ""}).to_string();
+    meter.harness.post_as(&controller, "/v1/k8s/mark", &mark).await.ok();
+    let unknown = meter.harness.get_as(&controller, "/v1/k8s/unknown").await;
+    assert_eq!(unknown.status, 404);
+    meter.moved(&[]).await;
     let public = Keys::default().public();
     let wish = json!({"policy": "reader", "public_key": public}).to_string();
     let path = "/v1/k8s/launch-tokens";

@@ -123,7 +123,7 @@ impl Controller {
 
     async fn look(&self, kept: Option<&MarkResponse>) -> Result<MarkResponse> {
         let mark = kept.map(|kept| kept.mark.text()).unwrap_or_default();
-        let body = serde_json::to_string(&MarkRequest { mark });
+        let body = serde_json::to_string(&MarkRequest { mark, list: false });
         let body = body.map_err(|error| Failure::Broker(format!("mark: {error}")))?;
         let found = self.ask("POST", "/v1/k8s/mark", &body).await?;
         serde_json::from_value(found).map_err(|error| Failure::Broker(format!("mark: {error}")))

@@ -165,7 +165,8 @@ pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
 ///
 /// It is for the controller, which keeps the mark in its Lease. A store was put back from a copy when it stands before
 /// the mark, has another history, or never had the epoch of the mark. It then begins a new epoch, and refuses all
-/// tokens of before. A text that is no mark counts as a mark of an unknown epoch.
+/// tokens of before. A text that is no mark counts as a mark of an unknown epoch. With `list`, the answer also has all
+/// that the store holds after the comparison, so that one request compares everything.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/v1/k8s/mark", tag = "Kubernetes", operation_id = "compareMark",
     security(("serviceAccount" = [])),

@@ -17,13 +17,16 @@ pub(crate) async fn list(store: &Store) -> Result<PolicyListResponse> {
     store.read(ListPolicies).await
 }
 
-/// Compares the mark that the controller remembers with the store's.
+/// Compares the mark that the controller remembers with the store's; lists what it holds then, if asked to.
 pub(crate) async fn compare_mark(store: &Store, request: &MarkRequest) -> Result<MarkResponse> {
     let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
     let compared = store.compare(remembered).await?;
+    // After the comparison: the list is of the epoch that it leaves.
+    let list = if request.list { Some(list(store).await?) } else { None };
     Ok(MarkResponse {
         mark: compared.mark,
         restored: compared.restored,
+        list,
     })
 }
 
