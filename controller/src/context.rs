@@ -17,12 +17,13 @@ use crate::http::ops::Readiness;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::pki::authority::Authority;
-use crate::pki::ca_distribution::{CaBundles, CaEvent, CaEvents};
+use crate::pki::ca_bundles::CaBundles;
+use crate::pki::ca_distribution::{CaEvent, CaEvents};
 use crate::pod_end::{BrokersPods, SilentPods};
 use crate::policy_client::PolicyClient;
-use crate::reconcile::Version;
 use crate::reconcile::policy_resource::Caches;
 use crate::reconcile::queue::{Queue, Requests};
+use crate::reconcile::{Version, Written};
 use crate::report::Reporter;
 
 /// What the rooms share; made once, by [`Parts::into_context`].
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) launch_tokens: Queue<LaunchToken>,
     /// What failed for an object, and until when it isn't tried again.
     pub(crate) backoff: Backoff<Version>,
+    /// Our writes that the caches don't show yet.
+    pub(crate) written: Written,
     /// Says which namespaces need the CA `ConfigMap`.
     pub(crate) ca_events: CaEvents,
     /// The state of the CA `ConfigMap`s.
@@ -114,10 +117,15 @@ impl Parts {
             leadership: self.leadership,
             broker: self.broker,
             namespaces,
-            caches: Caches { apps, launch_tokens },
+            caches: Caches {
+                apps,
+                launch_tokens,
+                tokens_by_app: Arc::default(),
+            },
             apps: app_queue,
             launch_tokens: token_queue,
             backoff: Backoff::default(),
+            written: Written::default(),
             ca_events,
             ca_bundles: CaBundles::default(),
             brokers_pods: watch::Sender::new(None),

@@ -3,7 +3,8 @@
 use agentwrit_protocol::inject::FINALIZER;
 use agentwrit_protocol::k8s::PolicyState;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -100,8 +101,8 @@ async fn fields_that_may_be_left_out_reach_the_broker() {
 async fn both_kinds_become_ready_and_the_broker_holds_them() {
     let world = World::new("policy").await;
     let app = create_app(&world, &["read:orders:*"]).await;
-    create_token(&world, &["read:orders:42"]).await;
     let condition = app_becomes(&world, "Synced").await;
+    create_token(&world, &["read:orders:42"]).await;
     assert_eq!(
         (condition.status.as_str(), condition.observed_generation),
         ("True", Some(1))
@@ -130,8 +131,13 @@ async fn both_kinds_become_ready_and_the_broker_holds_them() {
     let status = app.status.unwrap();
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(status.app_id, Some(format!("app-{}", app.metadata.uid.unwrap())));
-    let synced = event(&world, "Synced").await;
-    assert_eq!(synced.type_.as_deref(), Some("Normal"));
+    let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let told = events.list(&ListParams::default()).await.unwrap();
+    let of_ours = told.items.iter().filter(|event| {
+        let regarding = event.regarding.as_ref().and_then(|object| object.kind.as_deref());
+        matches!(regarding, Some("AgentApp" | "LaunchToken"))
+    });
+    assert_eq!(of_ours.count(), 0, "that all is well from the beginning is no news");
     world.done().await;
 }
 
@@ -154,6 +160,8 @@ async fn a_launch_token_without_its_app_heals_when_the_app_comes() {
     token_becomes(&world, "Synced").await;
     let put = world.broker.launch_token(&world.namespace, "reader").unwrap();
     assert_eq!((put.state, put.reason), (PolicyState::Ready, None));
+    let healed = event(&world, "Synced").await;
+    assert_eq!(healed.type_.as_deref(), Some("Normal"));
     world.done().await;
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentwrit_crds::{AgentApp, LaunchToken};
 use agentwrit_protocol::k8s::{PolicyKind, PolicySummary};
 use kube::Api;
 use kube::core::DeserializeGuard;
@@ -70,10 +71,15 @@ impl BrokerSync {
     async fn remove_orphans(&self) {
         const REASON: &str = "OrphanNotRemoved";
         let mut all_well = true;
-        for held in self.0.broker.all_held() {
+        // If it is another object of that name, its own policy takes the place of this one.
+        let orphans = self.0.broker.orphans(|key| match key.kind {
+            PolicyKind::App => is_cached(&self.0.caches.apps, key),
+            PolicyKind::LaunchToken => is_cached(&self.0.caches.launch_tokens, key),
+        });
+        for held in orphans {
             let removed = match held.kind {
-                PolicyKind::App => self.remove_orphan(&held, &self.0.caches.apps).await,
-                PolicyKind::LaunchToken => self.remove_orphan(&held, &self.0.caches.launch_tokens).await,
+                PolicyKind::App => self.remove_orphan::<AgentApp>(&held).await,
+                PolicyKind::LaunchToken => self.remove_orphan::<LaunchToken>(&held).await,
             };
             if let Err(error) = removed {
                 all_well = false;
@@ -86,16 +92,7 @@ impl BrokerSync {
         }
     }
 
-    async fn remove_orphan<K: PolicyResource>(
-        &self,
-        held: &PolicySummary,
-        cache: &Store<DeserializeGuard<K>>,
-    ) -> Result<(), Box<dyn Categorised>> {
-        let reference = ObjectRef::<DeserializeGuard<K>>::new(&held.name).within(&held.namespace);
-        if cache.get(&reference).is_some() {
-            // If it is another object of that name, its own policy takes the place of this one.
-            return Ok(());
-        }
+    async fn remove_orphan<K: PolicyResource>(&self, held: &PolicySummary) -> Result<(), Box<dyn Categorised>> {
         let api: Api<K> = Api::namespaced(self.0.client.clone(), &held.namespace);
         // The cache may be behind: only a quorum read counts.
         let found = match api.get_metadata_opt(&held.name).await {
@@ -130,4 +127,9 @@ impl BrokerSync {
             Err(error) => Err(Box::new(error)),
         }
     }
+}
+
+fn is_cached<K: PolicyResource>(cache: &Store<DeserializeGuard<K>>, key: &PolicyKey) -> bool {
+    let reference = ObjectRef::<DeserializeGuard<K>>::new(&key.name).within(&key.namespace);
+    cache.get(&reference).is_some()
 }

@@ -1,16 +1,15 @@
-//! Which namespaces need the CA `ConfigMap`, when each is looked at, and what came of it.
+//! Which namespaces need the CA `ConfigMap`, and when each is looked at.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::pause;
 use crate::leader::leadership::Leadership;
-use crate::pki::config_maps::{ConfigMaps, Missing, Outcome};
+use crate::pki::ca_bundles::CaBundles;
+use crate::pki::config_maps::{ConfigMaps, Outcome};
 
 /// One that was right is looked at again after this long, whatever the watch says.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
@@ -34,43 +33,6 @@ pub(crate) enum CaEvent {
 
 /// Where such events go.
 pub(crate) type CaEvents = mpsc::UnboundedSender<CaEvent>;
-
-/// Whether a namespace has its `ConfigMap`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CaBundleState {
-    Written,
-    Missing(Missing),
-}
-
-/// What is known of each namespace's `ConfigMap`, for the conditions of `LaunchToken`s.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CaBundles(Arc<Mutex<HashMap<String, CaBundleState>>>);
-
-impl CaBundles {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, CaBundleState>> {
-        self.0.lock()
-    }
-
-    /// `None` while this namespace wasn't looked at.
-    pub(crate) fn of(&self, namespace: &str) -> Option<CaBundleState> {
-        self.all().get(namespace).cloned()
-    }
-
-    /// Records the outcome of a look; returns whether it is new.
-    fn record(&self, namespace: &str, outcome: &Outcome) -> bool {
-        let found = match outcome {
-            Outcome::Right => CaBundleState::Written,
-            Outcome::Missing(missing) => CaBundleState::Missing(missing.clone()),
-            Outcome::NotLeading => return false,
-            Outcome::Gone => {
-                self.all().remove(namespace);
-                return false;
-            }
-        };
-        let before = self.all().insert(namespace.to_owned(), found.clone());
-        before != Some(found)
-    }
-}
 
 /// Keeps the `ConfigMap`s of the namespaces that come in, and that of `own`; calls `changed` with each namespace whose
 /// state did. Runs for ever.
@@ -236,6 +198,7 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::config_maps::Missing;
 
     fn missing(message: &str) -> Outcome {
         Outcome::Missing(Missing {
@@ -364,18 +327,5 @@ mod tests {
         assert_eq!(pause_of(&schedule, now), Some(10));
         schedule.record("shop".into(), &Outcome::Gone, now);
         assert_eq!(schedule.next(), None);
-    }
-
-    #[test]
-    fn only_a_new_outcome_counts_as_changed() {
-        let bundles = CaBundles::default();
-        assert_eq!(bundles.of("shop"), None);
-        assert!(bundles.record("shop", &missing("quota")));
-        assert!(!bundles.record("shop", &missing("quota")));
-        assert!(bundles.record("shop", &missing("another quota")));
-        assert!(bundles.record("shop", &Outcome::Right));
-        assert_eq!(bundles.of("shop"), Some(CaBundleState::Written));
-        bundles.record("shop", &Outcome::Gone);
-        assert_eq!(bundles.of("shop"), None);
     }
 }

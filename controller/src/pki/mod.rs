@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod ca_bundle;
+pub(crate) mod ca_bundles;
 pub(crate) mod ca_distribution;
 pub(crate) mod config_maps;
 pub(crate) mod key_rotation;

@@ -1,5 +1,6 @@
 //! The client for the broker's policies: ordered writes, and what the broker was last seen to hold.
 
+mod batch;
 mod policy;
 mod view;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::k8s::{
-    Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary, PutPolicy,
-    WriteOrder,
+    BulkItem, Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary,
+    PutPolicy, WriteOrder,
 };
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, PolicyUid};
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::report::{Categorised, Category};
+use batch::{Batches, Waiting};
 pub(crate) use policy::{PolicyKey, PolicySpec};
 use view::{Unreachable, View};
 
@@ -64,6 +66,7 @@ pub(crate) struct PolicyClient {
     view: Mutex<View>,
     /// The lease epoch under which the broker was last asked what it holds, or tried to be.
     asked_under: AtomicI64,
+    batches: Batches,
     write_failed: Notify,
     metrics: Arc<Metrics>,
 }
@@ -80,6 +83,7 @@ impl PolicyClient {
             sequence: AtomicI64::new(0),
             view: Mutex::default(),
             asked_under: AtomicI64::new(0),
+            batches: Batches::default(),
             write_failed: Notify::new(),
             metrics,
         }
@@ -113,9 +117,11 @@ impl PolicyClient {
         self.view().policies.get(key).cloned()
     }
 
-    /// All that the broker was last seen to hold.
-    pub(crate) fn all_held(&self) -> Vec<PolicySummary> {
-        self.view().policies.values().cloned().collect()
+    /// What the broker was last seen to hold without `has_object`.
+    pub(crate) fn orphans(&self, has_object: impl Fn(&PolicyKey) -> bool) -> Vec<PolicySummary> {
+        let view = self.view();
+        let orphans = view.policies.iter().filter(|(key, _)| !has_object(key));
+        orphans.map(|(_, held)| held.clone()).collect()
     }
 
     /// Those fields of a spec that the broker doesn't know, since it is of an earlier version: it would not enforce them.
@@ -128,13 +134,15 @@ impl PolicyClient {
         self.view().unreachable
     }
 
-    /// Asks what the broker holds; also whether its store is another one than before.
+    /// Asks what the broker holds; also whether its store is another one than before. Answers the rest of the list: the
+    /// policies are kept here.
     ///
     /// Fails when it doesn't answer; it then counts as unreachable.
     pub(crate) async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
         let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
+        self.view().ask();
         let result = match self.look().await {
-            Ok(list) => {
+            Ok(mut list) => {
                 let mut view = self.view();
                 if view.unreachable.take().is_some() || !view.answered {
                     tracing::info!(epoch = list.epoch, policies = list.policies.len(), "the broker answers");
@@ -148,7 +156,8 @@ impl PolicyClient {
                 }
                 view.epoch.clone_from(&list.epoch);
                 view.answered = true;
-                view.update(&list);
+                view.fields.clone_from(&list.fields);
+                view.update(std::mem::take(&mut list.policies));
                 self.metrics.broker_up.set(1);
                 Ok(list)
             }
@@ -224,15 +233,12 @@ impl PolicyClient {
             // One prober is enough: the next refresh that succeeds brings us back here.
             return Err(BrokerError::Unavailable { kind, source: None });
         }
-        let order = self.order()?;
-        let put = PutPolicy { order, ..put.clone() };
-        let answer = S::send(&self.client, key, &put)
-            .await
-            .map_err(|error| self.error_of(error))?;
+        let item = S::item(key, put.clone());
+        let (answer, order) = self.put(item).await?;
         let mut view = self.view();
         let before = view.policies.remove(key).filter(|before| before.uid == put.uid);
-        view.policies.insert(
-            key.clone(),
+        view.accepted(
+            key,
             PolicySummary {
                 kind: S::KIND,
                 namespace: key.namespace.clone(),
@@ -251,6 +257,37 @@ impl PolicyClient {
             revoked = answer.revoked, "the broker accepted the policy"
         );
         Ok(answer.app_id)
+    }
+
+    /// Has a write sent, by this caller or by another one that has the turn.
+    async fn put(&self, item: BulkItem) -> batch::Answer {
+        let mut answered = self.batches.add(item);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answered => return answer.unwrap_or(Err(BrokerError::NotLeader)),
+                _turn = self.batches.turn() => {
+                    let next = self.batches.next();
+                    if !next.is_empty() {
+                        self.send(next).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends writes under the claim of this moment.
+    async fn send(&self, mut batch: Vec<Waiting>) {
+        for waiting in &mut batch {
+            let Ok(order) = self.order() else {
+                for waiting in batch {
+                    waiting.done(Err(BrokerError::NotLeader));
+                }
+                return;
+            };
+            waiting.set_order(order);
+        }
+        batch::send(&self.client, batch, |error| self.error_of(error)).await;
     }
 
     /// Removes a policy from the broker; with `revoke`, its sessions end.

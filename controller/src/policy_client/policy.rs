@@ -1,8 +1,7 @@
 //! The two kinds of policy, as the broker takes them.
 
-use agentwrit_client::BrokerClient;
 use agentwrit_protocol::k8s::{
-    AppSpec, HasPolicyFields, LaunchTokenSpec, PolicyKind, PolicySummary, PutPolicy, PutPolicyResponse,
+    AppSpec, BulkItem, HasPolicyFields, LaunchTokenSpec, PolicyKind, PolicySummary, PutPolicy,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -16,11 +15,8 @@ pub(crate) struct PolicyKey {
 pub(crate) trait PolicySpec: serde::Serialize + HasPolicyFields + Send + Sync {
     /// Which kind it belongs to.
     const KIND: PolicyKind;
-    fn send(
-        client: &BrokerClient,
-        key: &PolicyKey,
-        put: &PutPolicy<Self>,
-    ) -> impl Future<Output = Result<PutPolicyResponse, agentwrit_client::Error>> + Send
+    /// A write of it, on its way to the broker.
+    fn item(key: &PolicyKey, put: PutPolicy<Self>) -> BulkItem
     where
         Self: Sized;
 }
@@ -38,23 +34,23 @@ impl From<&PolicySummary> for PolicyKey {
 impl PolicySpec for AppSpec {
     const KIND: PolicyKind = PolicyKind::App;
 
-    async fn send(
-        client: &BrokerClient,
-        key: &PolicyKey,
-        put: &PutPolicy<Self>,
-    ) -> Result<PutPolicyResponse, agentwrit_client::Error> {
-        Ok(client.put_app(&key.namespace, &key.name, put).await?.value)
+    fn item(key: &PolicyKey, put: PutPolicy<Self>) -> BulkItem {
+        BulkItem::App {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            put,
+        }
     }
 }
 
 impl PolicySpec for LaunchTokenSpec {
     const KIND: PolicyKind = PolicyKind::LaunchToken;
 
-    async fn send(
-        client: &BrokerClient,
-        key: &PolicyKey,
-        put: &PutPolicy<Self>,
-    ) -> Result<PutPolicyResponse, agentwrit_client::Error> {
-        Ok(client.put_launch_token(&key.namespace, &key.name, put).await?.value)
+    fn item(key: &PolicyKey, put: PutPolicy<Self>) -> BulkItem {
+        BulkItem::LaunchToken {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            put,
+        }
     }
 }

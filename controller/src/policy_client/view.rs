@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use agentwrit_protocol::PolicyUid;
-use agentwrit_protocol::k8s::{PolicyField, PolicyListResponse, PolicySummary};
+use agentwrit_protocol::k8s::{PolicyField, PolicySummary};
 use tokio::time::Instant;
 
 use super::PolicyKey;
@@ -12,6 +12,8 @@ use super::PolicyKey;
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) policies: HashMap<PolicyKey, PolicySummary>,
+    /// Those that the broker has accepted since it was last asked for its list.
+    pub(super) written: HashSet<PolicyKey>,
     /// Removed policies that a list under way may still show.
     pub(super) removed: HashSet<PolicyUid>,
     /// Fields that may be left out and that it enforces.
@@ -22,18 +24,40 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Takes over the broker's list.
-    pub(super) fn update(&mut self, list: &PolicyListResponse) {
-        self.fields.clone_from(&list.fields);
+    /// The broker is asked for its list from now on.
+    pub(super) fn ask(&mut self) {
+        self.written.clear();
+    }
+
+    /// The broker has accepted this.
+    pub(super) fn accepted(&mut self, key: &PolicyKey, policy: PolicySummary) {
+        self.written.insert(key.clone());
+        self.policies.insert(key.clone(), policy);
+    }
+
+    /// Takes over the broker's list. What was accepted since it was asked for stays as it is known here: the list may be
+    /// older.
+    pub(super) fn update(&mut self, policies: Vec<PolicySummary>) {
         // What was removed meanwhile isn't held: it would count as orphaned, and be removed once more, otherwise
         // than its deletionPolicy wants.
-        self.removed
-            .retain(|uid| list.policies.iter().any(|policy| policy.uid == *uid));
-        let held = list
-            .policies
-            .iter()
-            .filter(|policy| !self.removed.contains(&policy.uid));
-        self.policies = held.map(|policy| (PolicyKey::from(policy), policy.clone())).collect();
+        let mut still_listed = HashSet::new();
+        let mut before = std::mem::replace(&mut self.policies, HashMap::with_capacity(policies.len()));
+        for policy in policies {
+            if self.removed.contains(&policy.uid) {
+                still_listed.insert(policy.uid);
+            } else {
+                self.policies.insert(PolicyKey::from(&policy), policy);
+            }
+        }
+        self.removed = still_listed;
+        for key in &self.written {
+            let is_older = |listed: &PolicySummary, written: &PolicySummary| listed.order < written.order;
+            if let Some(written) = before.remove(key)
+                && self.policies.get(key).is_none_or(|listed| is_older(listed, &written))
+            {
+                self.policies.insert(key.clone(), written);
+            }
+        }
     }
 
     /// Those of these fields that the broker doesn't list; none before it has answered.
@@ -67,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    fn list(uids: &[&str]) -> PolicyListResponse {
+    fn list(uids: &[&str]) -> Vec<PolicySummary> {
         let policy = |uid: &&str| PolicySummary {
             kind: PolicyKind::LaunchToken,
             namespace: "shop".into(),
@@ -83,13 +107,7 @@ mod tests {
             active_agents: 0,
             issued: 0,
         };
-        PolicyListResponse {
-            epoch: "e".into(),
-            lease_epoch: 1,
-            policies: uids.iter().map(policy).collect(),
-            pods: Vec::new(),
-            fields: Vec::new(),
-        }
+        uids.iter().map(policy).collect()
     }
 
     #[test]
@@ -106,10 +124,7 @@ mod tests {
             ["audiences", "podSelector"],
             "an earlier version lists none"
         );
-        view.update(&PolicyListResponse {
-            fields: vec!["podSelector".into(), "later".into()],
-            ..list(&[])
-        });
+        view.fields = vec!["podSelector".into(), "later".into()];
         assert_eq!(view.unknown_fields(used()), ["audiences"]);
         assert!(view.unknown_fields(Vec::new()).is_empty());
     }
@@ -117,15 +132,49 @@ mod tests {
     #[test]
     fn a_list_under_way_doesnt_bring_a_removed_policy_back() {
         let mut view = View::default();
-        view.update(&list(&["a", "b"]));
+        view.update(list(&["a", "b"]));
         let key = view.policies.keys().find(|key| key.name == "token-a").unwrap().clone();
         view.remove(&key, &"a".into());
-        view.update(&list(&["a", "b"]));
+        view.update(list(&["a", "b"]));
         assert!(
             !view.policies.contains_key(&key),
             "the answer is older than the removal"
         );
-        view.update(&list(&["b"]));
+        view.update(list(&["b"]));
         assert!(view.removed.is_empty(), "nothing is remembered for ever");
+    }
+
+    #[test]
+    fn a_list_under_way_doesnt_hide_what_was_written_since() {
+        let mut view = View::default();
+        let write = |uid: &str, sequence| {
+            let mut policy = list(&[uid]).remove(0);
+            policy.order.sequence = sequence;
+            (PolicyKey::from(&policy), policy)
+        };
+        let (key, before) = write("before", 2);
+        view.accepted(&key, before);
+        view.ask();
+        let (key, since) = write("since", 3);
+        view.accepted(&key, since);
+        let (key, other) = write("other", 4);
+        view.accepted(&key, other);
+        let mut older = list(&["other"]);
+        older.extend(list(&["listed"]));
+        view.update(older);
+        let mut held: Vec<_> = view
+            .policies
+            .values()
+            .map(|held| (&*held.uid, held.order.sequence))
+            .collect();
+        held.sort_unstable();
+        assert_eq!(
+            held,
+            [("listed", 1), ("other", 4), ("since", 3)],
+            "the broker lost the one before"
+        );
+        view.ask();
+        view.update(list(&[]));
+        assert!(view.policies.is_empty(), "asked for after the writes");
     }
 }

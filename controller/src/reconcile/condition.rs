@@ -176,7 +176,7 @@ pub(crate) struct Changes {
 /// What to write so that `conditions` say all that is `wanted`, keep what is there of the types `kept`, and nothing
 /// else of ours; `None` when it is so already.
 ///
-/// Each change of `Ready` needs an Event; other conditions when they turn False, or back.
+/// What turns False, and what turns back, needs an Event. That a new object is as it should be needs none.
 pub(crate) fn changes(
     conditions: &[Condition],
     wanted: &[Wanted],
@@ -197,7 +197,7 @@ pub(crate) fn changes(
         match change(conditions, wanted, generation, now) {
             Some(change) => {
                 is_new = true;
-                if change.flipped && (type_ == CONDITION_READY || before.is_some() || !wanted.is_true) {
+                if change.flipped && (before.is_some() || !wanted.is_true) {
                     flipped.push(wanted.clone());
                 }
                 all.push(change.condition);
@@ -279,14 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn a_second_condition_is_reported_when_it_changes() {
+    fn changes_are_reported_but_not_a_good_beginning() {
         let ready = Wanted::from(&Ready::new(Reason::Synced, "in force"));
         let told = |changes: &Changes| -> Vec<&str> { changes.flipped.iter().map(|wanted| wanted.reason).collect() };
         let first = changes(&[], &[ready.clone(), ca(true)], &[], Some(1), at(1)).unwrap();
-        assert_eq!(
-            (types(&first), told(&first)),
-            (vec!["Ready", "CABundle"], vec!["Synced"])
-        );
+        assert_eq!((types(&first), told(&first).len()), (vec!["Ready", "CABundle"], 0));
+        let missing = Wanted::from(&Ready::new(Reason::AppNotFound, "no app"));
+        let bad = changes(&[], std::slice::from_ref(&missing), &[], Some(1), at(1)).unwrap();
+        assert_eq!(told(&bad), ["AppNotFound"]);
+        let healed = changes(&bad.conditions, std::slice::from_ref(&ready), &[], Some(1), at(2)).unwrap();
+        assert_eq!(told(&healed), ["Synced"]);
         let bad = changes(&first.conditions, &[ready.clone(), ca(false)], &[], Some(1), at(2)).unwrap();
         assert_eq!(
             (types(&bad), told(&bad)),

@@ -33,11 +33,6 @@ pub(crate) enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// Whether nobody needs to hear of it.
-    pub(crate) const fn is_quiet(&self) -> bool {
-        matches!(self, Self::BackingOff { .. } | Self::NotLeading)
-    }
-
     /// Reason of the Event about it.
     pub(crate) const fn event(&self) -> &'static str {
         match self {
@@ -45,6 +40,11 @@ impl ReconcileError {
             Self::Malformed { .. } => "NotReadable",
             Self::BackingOff { .. } | Self::NotLeading => "Rests",
         }
+    }
+
+    /// Whether nothing failed, and nothing was tried.
+    pub(crate) const fn is_a_pause(&self) -> bool {
+        matches!(self, Self::BackingOff { .. } | Self::NotLeading)
     }
 }
 

@@ -17,7 +17,9 @@ pub(crate) mod queue;
 mod reconciliation;
 mod status;
 mod token_size;
+mod tokens_by_app;
 pub(crate) mod watches;
+mod written;
 
 use std::sync::Arc;
 
@@ -36,8 +38,10 @@ pub(crate) use error::ReconcileError;
 use policy_resource::PolicyResource;
 use queue::Requests;
 use reconciliation::Reconciliation;
+pub(crate) use tokens_by_app::TokensByApp;
+pub(crate) use written::Written;
 
-/// Owns the finalizer, conditions, observedGeneration and appId.
+/// Owns the finalizer and the status.
 const STATUS_MANAGER: &str = "agentwrit-controller";
 
 /// What a user decides about an object: what can't be written for it now can perhaps once that has changed. Not its

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::policy_client::PolicySpec;
+use crate::reconcile::TokensByApp;
 use crate::reconcile::condition::Wanted;
 use crate::reconcile::desired::{self, AppView, Desired};
 use crate::reconcile::token_size;
@@ -24,6 +25,7 @@ use crate::reconcile::token_size;
 pub(crate) struct Caches {
     pub(crate) apps: Store<DeserializeGuard<AgentApp>>,
     pub(crate) launch_tokens: Store<DeserializeGuard<LaunchToken>>,
+    pub(crate) tokens_by_app: Arc<TokensByApp>,
 }
 
 impl Debug for Caches {
@@ -35,10 +37,10 @@ impl Debug for Caches {
 impl Caches {
     /// The `LaunchToken`s of a namespace, those too that can't be read.
     pub(crate) fn launch_tokens_in(&self, namespace: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
-        let all = self.launch_tokens.state();
-        all.iter()
-            .filter(|token| token.namespace().as_deref() == Some(namespace))
-            .map(|token| ObjectRef::from_obj(token.as_ref()))
+        let names = self.tokens_by_app.within(namespace);
+        names
+            .iter()
+            .map(|name| ObjectRef::new(name).within(namespace))
             .collect()
     }
 
@@ -51,13 +53,14 @@ impl Caches {
 
     /// The `LaunchToken`s of an app.
     pub(crate) fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
-        let refers =
-            |token: &LaunchToken| token.namespace().as_deref() == Some(namespace) && token.spec.app_ref.name == app;
-        let all = self.launch_tokens.state();
-        all.iter()
-            .filter(|guard| guard.0.as_ref().is_ok_and(refers))
-            .map(|guard| ObjectRef::from_obj(guard.as_ref()))
-            .collect()
+        let names = self.tokens_by_app.of(namespace, app);
+        let references = names.iter().map(|name| ObjectRef::new(name).within(namespace));
+        let refers = |token: &LaunchToken| token.spec.app_ref.name == app;
+        let is_there = |reference: &ObjectRef<DeserializeGuard<LaunchToken>>| {
+            let found = self.launch_tokens.get(reference);
+            found.is_some_and(|guard| guard.0.as_ref().is_ok_and(refers))
+        };
+        references.filter(is_there).collect()
     }
 }
 
@@ -87,6 +90,8 @@ pub(crate) trait PolicyResource:
     fn warning(&self, caches: &Caches, issuer: &str) -> Option<Wanted>;
     /// Whether its pods need the CA `ConfigMap` in its namespace.
     const NEEDS_CA: bool;
+    /// Names of the counts in the status.
+    const COUNTS: [&'static str; 2];
     /// Counts for the status.
     fn counts(&self, caches: &Caches, held: &PolicySummary) -> Map<String, Value>;
     /// The present status.
@@ -96,6 +101,7 @@ pub(crate) trait PolicyResource:
 impl PolicyResource for AgentApp {
     type Spec = AppSpec;
     const NEEDS_CA: bool = false;
+    const COUNTS: [&'static str; 2] = ["launchTokens", "activeAgents"];
 
     fn desired(&self, _: &Caches) -> Desired<AppSpec> {
         desired::of_app(self)
@@ -139,6 +145,7 @@ impl PolicyResource for AgentApp {
 impl PolicyResource for LaunchToken {
     type Spec = LaunchTokenSpec;
     const NEEDS_CA: bool = true;
+    const COUNTS: [&'static str; 2] = ["activeAgents", "issued"];
 
     fn desired(&self, caches: &Caches) -> Desired<LaunchTokenSpec> {
         let found = caches.app_of(self);

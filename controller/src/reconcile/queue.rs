@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use super::policy_resource::PolicyResource;
@@ -17,7 +17,7 @@ use super::{ReconcileError, Version, reconcile};
 use crate::context::Context;
 
 /// Reconciliations of one kind at once.
-const CONCURRENCY: u16 = 8;
+const CONCURRENCY: u16 = 16;
 /// After a failure that doesn't say by itself how long to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,8 @@ impl<K: PolicyResource> Queue<K> {
 
     pub(crate) fn add_all(&self, store: &Store<DeserializeGuard<K>>) {
         for object in store.state() {
-            self.add(ObjectRef::from_obj(object.as_ref()));
+            let namespace = object.namespace().unwrap_or_default();
+            self.add(ObjectRef::new(&object.name_any()).within(&namespace));
         }
     }
 }
@@ -98,7 +99,7 @@ async fn measured<K: PolicyResource>(
         Ok(_) => {
             context.backoff.done(&version);
         }
-        Err(error) if error.is_quiet() => {}
+        Err(pause) if pause.is_a_pause() => {}
         Err(error) => {
             context.backoff.failed(version);
             let reference = object.object_ref(&());

@@ -11,6 +11,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::condition::{Ready, Reason, Wanted};
 use super::policy_resource::PolicyResource;
@@ -24,6 +25,9 @@ use crate::report::chain;
 
 /// A broker that stays away this long shows in the condition of an object that is being deleted.
 const LONG_DELETION: Ttl = Ttl::seconds(600);
+
+/// A status without its `CABundle` condition waits this long for the first look at the namespace's `ConfigMap`.
+const CA_WAIT: Duration = Duration::from_secs(3);
 
 /// One object under reconciliation.
 pub(super) struct Reconciliation<'a, K> {
@@ -54,16 +58,23 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
     }
 
     pub(super) async fn run(self) -> Result<Action, ReconcileError> {
+        if self.context.written.is_ahead_of(self.object.meta(), Instant::now()) {
+            // The watch brings us back with what we wrote.
+            return Ok(Action::await_change());
+        }
         if self.object.meta().deletion_timestamp.is_some() {
             return self.cleanup().await;
         }
         if !self.object.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-            // Before the broker hears of it; the watch brings us back with the finalizer.
-            if let Err(error) = self.set_finalizers(true).await {
-                self.report_finalizer_error(&error).await?;
-                return Err(error);
+            // Before the broker hears of it.
+            match self.set_finalizers(true).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Action::await_change()),
+                Err(error) => {
+                    self.report_finalizer_error(&error).await?;
+                    return Err(error);
+                }
             }
-            return Ok(Action::await_change());
         }
         let desired = self.object.desired(&self.context.caches);
         let unknown = self.context.broker.unknown_fields(&desired.put.spec);
@@ -76,9 +87,11 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             // The next refresh of the broker's list brings us back.
             Err(error) => (not_held(&desired.ready, &error), None, Action::await_change()),
         };
+        if self.awaits_ca() {
+            return Ok(Action::requeue(CA_WAIT));
+        }
         let (wanted, kept) = self.wanted(&ready);
         self.write_status(&wanted, kept, app_id.as_deref()).await?;
-        self.write_counts().await?;
         Ok(action)
     }
 
@@ -95,7 +108,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         let error = match removed {
             Ok(()) => {
                 if let Err(error) = self.set_finalizers(false).await {
-                    if !error.is_quiet() {
+                    if !error.is_a_pause() {
                         let message = format!("Deletion waits: {}.", chain(&error));
                         let ready = Ready::new(Reason::Deleting, truncate(&message, MAX_MESSAGE));
                         self.write_status(
@@ -145,8 +158,11 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         Ok(Action::requeue(Duration::from_secs(5)))
     }
 
-    /// Nothing is written for an object for which a write has just failed.
-    pub(super) fn check_backoff(&self) -> Result<(), ReconcileError> {
+    /// Nothing is written without the Lease, nor for an object for which a write has just failed.
+    pub(super) fn may_write(&self) -> Result<(), ReconcileError> {
+        if self.context.leadership.claim().is_none() {
+            return Err(ReconcileError::NotLeading);
+        }
         match self.context.backoff.rests(&Version::of(self.object)) {
             None => Ok(()),
             Some(_) => Err(ReconcileError::BackingOff {
@@ -156,8 +172,9 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         }
     }
 
-    async fn set_finalizers(&self, present: bool) -> Result<(), ReconcileError> {
-        self.check_backoff()?;
+    /// Whether it is so now; otherwise the watch brings us back.
+    async fn set_finalizers(&self, present: bool) -> Result<bool, ReconcileError> {
+        self.may_write()?;
         let mut finalizers: Vec<String> = self.object.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
         if present {
@@ -175,9 +192,12 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             .patch_metadata(&self.name, &parameters, &Patch::Merge(patch))
             .await
         {
-            Ok(_) => Ok(()),
-            // Gone, or changed since: the watch brings us back with the newer object.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Ok(answer) => {
+                self.context.written.add(&answer.metadata, Instant::now());
+                Ok(true)
+            }
+            // Gone, or changed since.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(false),
             Err(source) if present => Err(self.failed("setting the finalizer of", "FinalizerNotSet", source)),
             Err(source) => Err(self.failed("taking the finalizer off", "FinalizerNotRemoved", source)),
         }

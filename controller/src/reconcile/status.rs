@@ -6,19 +6,23 @@ use agentwrit_protocol::inject::CA_CONFIG_MAP;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::EventType;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::policy_resource::PolicyResource;
 use super::{ReconcileError, Reconciliation, STATUS_MANAGER};
-use crate::pki::ca_distribution::CaBundleState;
+use crate::pki::ca_bundles::CaBundleState;
 use crate::pki::config_maps::{MAX_MESSAGE, NOT_WRITTEN};
 use crate::reconcile::condition::{self, Ready, Wanted};
 use crate::report::chain;
 
-/// Owns the counts.
-const COUNTS_MANAGER: &str = "agentwrit-controller-counts";
-
 impl<K: PolicyResource> Reconciliation<'_, K> {
+    /// Whether the first status would lack the state of the CA, which follows in a moment.
+    pub(super) fn awaits_ca(&self) -> bool {
+        let has_status = self.object.observed_generation().is_some();
+        K::NEEDS_CA && !has_status && self.context.ca_bundles.is_awaited(&self.namespace, Instant::now())
+    }
+
     /// The conditions as they should be, and the types of those that stay as they are.
     pub(super) fn wanted(&self, ready: &Ready) -> (Vec<Wanted>, &'static [&'static str]) {
         let mut wanted = vec![Wanted::from(ready)];
@@ -38,7 +42,7 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
 
     /// The finalizer can't be set, so that the broker doesn't hear of the object: the status says so, if it can.
     pub(super) async fn report_finalizer_error(&self, error: &ReconcileError) -> Result<(), ReconcileError> {
-        if error.is_quiet() {
+        if error.is_a_pause() {
             return Ok(());
         }
         let message = format!("This object isn't sent to the broker: {}", chain(error));
@@ -101,48 +105,57 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
         let present = self.object.conditions();
         let changes = condition::changes(present, wanted, kept, generation, self.context.clock.unix_seconds());
         let app_id = app_id.or(self.object.app_id());
-        if changes.is_none() && self.object.observed_generation() == generation && self.object.app_id() == app_id {
+        let status_now = self.object.status_value();
+        let counts = self.counts(&status_now);
+        if changes.is_none()
+            && self.object.observed_generation() == generation
+            && self.object.app_id() == app_id
+            && counts.iter().all(|(name, count)| status_now.get(name) == Some(count))
+        {
             return Ok(Vec::new());
         }
         let (conditions, flipped) = match changes {
             Some(changes) => (changes.conditions, changes.flipped),
             None => (condition::ours(present), Vec::new()),
         };
-        let mut status = json!({"observedGeneration": generation, "conditions": conditions});
-        if let (Some(app_id), Some(status)) = (app_id, status.as_object_mut()) {
+        let mut status = counts;
+        status.insert("observedGeneration".into(), json!(generation));
+        status.insert("conditions".into(), json!(conditions));
+        if let Some(app_id) = app_id {
             status.insert("appId".into(), json!(app_id));
         }
-        self.apply_status(STATUS_MANAGER, &status).await?;
+        self.apply_status(status).await?;
         Ok(flipped)
     }
 
-    pub(super) async fn write_counts(&self) -> Result<(), ReconcileError> {
-        let Some(held) = self.context.broker.held(&self.key) else {
-            return Ok(());
-        };
-        let counts = self.object.counts(&self.context.caches, &held);
-        let present = self.object.status_value();
-        if counts.iter().all(|(name, count)| present.get(name) == Some(count)) {
-            return Ok(());
+    /// By the broker's last list; as they were while the broker doesn't hold the object.
+    fn counts(&self, status: &Value) -> Map<String, Value> {
+        if let Some(held) = self.context.broker.held(&self.key) {
+            return self.object.counts(&self.context.caches, &held);
         }
-        self.apply_status(COUNTS_MANAGER, &Value::Object(counts)).await
+        let as_it_was = |name: &str| Some((name.to_owned(), status.get(name)?.clone()));
+        K::COUNTS.into_iter().filter_map(as_it_was).collect()
     }
 
-    async fn apply_status(&self, manager: &str, status: &Value) -> Result<(), ReconcileError> {
-        self.check_backoff()?;
+    /// All of the status at once: each write costs the API server, and everybody who watches.
+    async fn apply_status(&self, status: Map<String, Value>) -> Result<(), ReconcileError> {
+        self.may_write()?;
         let patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
             "metadata": {"name": self.name, "uid": self.object.uid()},
             "status": status,
         });
-        let parameters = PatchParams::apply(manager).force();
+        let parameters = PatchParams::apply(STATUS_MANAGER).force();
         match self
             .api
             .patch_status(&self.name, &parameters, &Patch::Apply(patch))
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(answer) => {
+                self.context.written.add(answer.meta(), Instant::now());
+                Ok(())
+            }
             // Gone, or another object of that name: nothing to say of this one.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
             Err(source) => Err(self.failed("writing the status of", "StatusNotWritten", source)),

@@ -21,6 +21,9 @@ use crate::pki::ca_distribution::CaEvent;
 use crate::reconcile::policy_resource::PolicyResource;
 use crate::report::Category;
 
+/// Custom resources in one page of a list: a page is read as a whole.
+const PAGE: u32 = 200;
+
 /// Fills the cache of namespaces with what the webhook reads, and notifies `applied` after each change; runs for ever.
 pub(crate) async fn namespaces(
     client: Client,
@@ -50,7 +53,7 @@ fn keep_what_the_webhook_reads(namespace: &mut PartialObjectMeta<Namespace>) {
 /// Fills the cache of `AgentApp`s; asks for each that changed, and for its `LaunchToken`s. Runs for ever.
 pub(super) async fn apps(context: Arc<Context>, writer: Writer<DeserializeGuard<AgentApp>>) {
     let (apps, launch_tokens, caches) = (&context.apps, &context.launch_tokens, &context.caches);
-    let stream = custom_resources::<AgentApp>(context.client.clone(), writer);
+    let stream = custom_resources::<AgentApp>(&context, writer, |_| {});
     for_each_event(stream, "agentapps", Arc::clone(&context.metrics), |event| match event {
         Event::Apply(app) | Event::Delete(app) => {
             apps.add(ObjectRef::from_obj(app));
@@ -70,8 +73,8 @@ pub(super) async fn apps(context: Arc<Context>, writer: Writer<DeserializeGuard<
 
 /// Fills the cache of `LaunchToken`s; asks for each that changed, and for the CA in its namespace. Runs for ever.
 pub(super) async fn launch_tokens(context: Arc<Context>, writer: Writer<DeserializeGuard<LaunchToken>>) {
-    let queue = &context.launch_tokens;
-    let stream = custom_resources::<LaunchToken>(context.client.clone(), writer);
+    let (queue, caches) = (&context.launch_tokens, &context.caches);
+    let stream = custom_resources(&context, writer, |event| caches.tokens_by_app.observe(event));
     let want = |token: &DeserializeGuard<LaunchToken>| {
         // The receiver is gone only when the process ends.
         let _ = context
@@ -119,15 +122,27 @@ pub(super) async fn ca_config_maps(context: Arc<Context>) {
     .await;
 }
 
-fn custom_resources<K: PolicyResource>(
-    client: Client,
+/// The cache is filled after `first` has seen the event, so that what `first` keeps is never behind.
+fn custom_resources<'a, K: PolicyResource>(
+    context: &'a Context,
     writer: Writer<DeserializeGuard<K>>,
-) -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> {
-    let api: Api<DeserializeGuard<K>> = Api::all(client);
-    watcher(api, watcher::Config::default())
+    first: impl Fn(&Event<DeserializeGuard<K>>) + 'a,
+) -> impl Stream<Item = watcher::Result<Event<DeserializeGuard<K>>>> + 'a {
+    let api: Api<DeserializeGuard<K>> = Api::all(context.client.clone());
+    watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
-        .modify(strip)
+        .modify(keep_what_is_ours)
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                first(event);
+            }
+        })
         .reflect(writer)
+        .inspect(|event| {
+            if let Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) = event {
+                context.written.seen(object.meta());
+            }
+        })
 }
 
 /// Removes what nothing here reads, and what is often the larger part of an object.
@@ -136,6 +151,14 @@ pub(crate) fn strip<K: Resource>(object: &mut K) {
     if let Some(annotations) = &mut object.meta_mut().annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
+}
+
+/// Labels and annotations of others may be of any length.
+fn keep_what_is_ours<K: Resource>(object: &mut K) {
+    strip(object);
+    let is_ours = |key: &str| key.starts_with("agentwrit.io/");
+    object.labels_mut().retain(|key, _| is_ours(key));
+    object.annotations_mut().retain(|key, _| is_ours(key));
 }
 
 /// Hands each event on; counts and logs failures, which the stream itself gets over.
@@ -165,6 +188,21 @@ pub(crate) async fn for_each_event<K>(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn labels_and_annotations_of_others_are_not_kept() {
+        let mut token: DeserializeGuard<LaunchToken> = serde_json::from_value(json!({"metadata": {
+            "name": "reader", "labels": {"team": "shop"}, "managedFields": [{"manager": "kubectl"}],
+            "annotations": {"agentwrit.io/release-finalizer": "true", "notes": "long"},
+        }}))
+        .unwrap();
+        keep_what_is_ours(&mut token);
+        assert_eq!(
+            token.annotations().keys().collect::<Vec<_>>(),
+            ["agentwrit.io/release-finalizer"]
+        );
+        assert!(token.labels().is_empty() && token.managed_fields().is_empty());
+    }
 
     #[test]
     fn only_one_label_and_annotation_of_a_namespace_are_kept() {
