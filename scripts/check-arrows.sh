@@ -36,9 +36,10 @@ declare -A ALLOWED=(
   [agentwrit-model]=""
   [agentwrit-faults]="agentwrit-protocol agentwrit-crash agentwrit-store-postgres agentwrit-testkit"
   [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-json agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
+  [agentwrit-scale]="agentwrit-protocol agentwrit-crds agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
-KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-attest agentwrit-tests"
+KUBE_USERS="agentwrit-crds agentwrit-controller agentwrit-attest agentwrit-scale agentwrit-tests"
 # Programs that are tests themselves: nothing else may have the test kit, or the clock that a test moves.
 TEST_PROGRAMS="agentwrit-testkit agentwrit-fuzz-targets"
 # Programs: they alone ask the operating system for the time and for randomness (feature system of protocol).

@@ -102,6 +102,8 @@ chart_and_apiserver() {
   cargo test --locked -p agentwrit-tests --lib --test apiserver --no-fail-fast -- --test-threads=8 --skip replicas:: || status=$?
   # By themselves: their controllers would work on the objects of all others.
   cargo test --locked -p agentwrit-tests --test apiserver -- replicas:: || status=$?
+  # On an API server of its own: it counts all that is asked of it.
+  scripts/bench-scale.sh --smoke || status=$?
   # After the tests, which install the CRDs.
   cargo build --quiet --locked -p agentwrit-cli && python3 scripts/docs-commands.py --server || status=$?
   return "$status"
