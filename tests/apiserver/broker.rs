@@ -1,5 +1,7 @@
 //! A broker that speaks the policy API and remembers what it was told; it can be made to fail by namespace.
 
+mod policies;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use agentwrit_protocol::{ErrorCode, Problem, StoreMark};
 use agentwrit_testkit::{Call, FakeBroker, FakeReply};
 use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+
+use policies::{put_all, put_app, put_launch_token};
 
 /// How requests that concern a namespace fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,55 +259,6 @@ fn mark(broker: &Broker, request: MarkRequest) -> FakeReply {
         list: request.list.then(|| memory.list()),
     };
     answer(&memory, compared)
-}
-
-fn put_app(broker: &Broker, namespace: String, name: String, put: PutApp) -> FakeReply {
-    let summary = PolicySummary {
-        kind: PolicyKind::App,
-        uid: put.uid.clone(),
-        generation: put.generation,
-        digest: put.digest(),
-        order: put.order,
-        app_id: Some(format!("app-{}", put.uid)),
-        active_agents: 0,
-        issued: 0,
-        namespace,
-        name,
-    };
-    broker.hold("app", summary, Held::App(put))
-}
-
-fn put_launch_token(broker: &Broker, namespace: String, name: String, put: PutLaunchToken) -> FakeReply {
-    let summary = PolicySummary {
-        kind: PolicyKind::LaunchToken,
-        uid: put.uid.clone(),
-        generation: put.generation,
-        digest: put.digest(),
-        order: put.order,
-        app_id: None,
-        active_agents: 0,
-        issued: 0,
-        namespace,
-        name,
-    };
-    broker.hold("token", summary, Held::LaunchToken(put))
-}
-
-/// Many writes at once: each is answered as if it had come by itself.
-fn put_all(broker: &Broker, body: &Value) -> FakeReply {
-    let put = |item: &Value| {
-        let text = |name: &str| item[name].as_str().unwrap().to_owned();
-        let (namespace, name) = (text("namespace"), text("name"));
-        let answered = match item["kind"].as_str() {
-            Some("app") => put_app(broker, namespace, name, serde_json::from_value(item.clone()).unwrap()),
-            _ => put_launch_token(broker, namespace, name, serde_json::from_value(item.clone()).unwrap()),
-        };
-        let member = if answered.status == 200 { "accepted" } else { "problem" };
-        let answer: Value = serde_json::from_str(&answered.body).unwrap();
-        json!({"kind": item["kind"], "namespace": item["namespace"], "name": item["name"], member: answer})
-    };
-    let results: Vec<Value> = body["items"].as_array().unwrap().iter().map(put).collect();
-    answer(&broker.memory(), json!({"results": results}))
 }
 
 impl Broker {

@@ -190,7 +190,7 @@ pub(crate) async fn create_plain(client: &Client, count: usize) -> Result<Vec<(S
         let made = api.create(&PostParams::default(), &object).await?;
         Ok((made.name_any(), made.resource_version().unwrap_or_default()))
     };
-    let all = stream::iter(0..count).map(|number| create(number));
+    let all = stream::iter(0..count).map(create);
     all.buffer_unordered(MANY).try_collect().await
 }
 
