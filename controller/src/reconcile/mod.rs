@@ -2,7 +2,7 @@
 //!
 //! [`watches`] fill a cache of each kind, without what is never read, and put what changed into the [`queue`] of its
 //! kind: an `AgentApp` also asks for its `LaunchToken`s. Every refresh of the broker's list (`leader/broker_sync.rs`)
-//! puts all objects into the queues. kube's `applier` works each queue off: eight objects at once, never the same
+//! puts all objects into the queues. kube's `applier` works each queue off: sixteen objects at once, never the same
 //! object twice at the same time. It starts when all caches are filled.
 //! A run ([`reconcile`]) returns at once unless this replica leads and knows the broker's list. Otherwise `reconciliation.rs` sets the finalizer,
 //! computes what the broker should hold ([`desired`]), sends it if the broker holds something else, and writes the

@@ -138,11 +138,6 @@ fn custom_resources<'a, K: PolicyResource>(
             }
         })
         .reflect(writer)
-        .inspect(|event| {
-            if let Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) = event {
-                context.written.seen(object.meta());
-            }
-        })
 }
 
 /// Removes what nothing here reads, and what is often the larger part of an object.

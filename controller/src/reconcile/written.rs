@@ -12,7 +12,7 @@ const AT_MOST: Duration = Duration::from_secs(10);
 /// Beyond so many, those that are older than [`AT_MOST`] are dropped.
 const MANY: usize = 1024;
 
-/// The resourceVersion of our last write of an object, by its UID; gone once the watch has shown it.
+/// The resourceVersion of our last write of an object, by its UID; gone once a run has started from it.
 #[derive(Debug, Default)]
 pub(crate) struct Written(Mutex<HashMap<String, Write>>);
 
@@ -40,26 +40,18 @@ impl Written {
         writes.insert(uid.clone(), Write { version, at: now });
     }
 
-    /// Whether this state is older than our own last write.
-    pub(crate) fn is_ahead_of(&self, cached: &ObjectMeta, now: Instant) -> bool {
-        let (Some(uid), Some(version)) = (&cached.uid, version(cached)) else {
-            return false;
-        };
-        let writes = self.0.lock();
-        writes
-            .get(uid)
-            .is_some_and(|write| version < write.version && now < write.at + AT_MOST)
-    }
-
-    /// The watch shows this state.
-    pub(crate) fn seen(&self, shown: &ObjectMeta) {
-        let Some(uid) = &shown.uid else { return };
+    /// Whether the state of a run is older than our own last write. If not, that write is forgotten: the states that an
+    /// object's runs start from only get later. Not when the watch shows it, since a run may then have begun on the state
+    /// before.
+    pub(crate) fn is_ahead_of(&self, state: &ObjectMeta, now: Instant) -> bool {
+        let Some(uid) = &state.uid else { return false };
         let mut writes = self.0.lock();
-        if let Some(write) = writes.get(uid)
-            && version(shown).is_none_or(|version| version >= write.version)
-        {
+        let Some(write) = writes.get(uid) else { return false };
+        let is_ahead = now < write.at + AT_MOST && version(state).is_some_and(|version| version < write.version);
+        if !is_ahead {
             writes.remove(uid);
         }
+        is_ahead
     }
 }
 
@@ -81,11 +73,11 @@ mod tests {
         written.add(&object("a", "10"), now);
         assert!(written.is_ahead_of(&object("a", "9"), now));
         assert!(!written.is_ahead_of(&object("b", "9"), now));
-        written.seen(&object("a", "9"));
-        assert!(written.is_ahead_of(&object("a", "9"), now), "an earlier event");
+        assert!(written.is_ahead_of(&object("a", "9"), now), "still");
+        assert!(!written.is_ahead_of(&object("a", "10"), now), "our own write is shown");
+        assert!(written.0.lock().is_empty(), "nothing is kept of what a run has seen");
+        written.add(&object("a", "10"), now);
         assert!(!written.is_ahead_of(&object("a", "11"), now), "a later change");
-        written.seen(&object("a", "10"));
-        assert!(written.0.lock().is_empty(), "nothing is kept of what was shown");
     }
 
     #[tokio::test]
