@@ -45,21 +45,20 @@ pub fn render(release: &str, templates: &[&str], values: &[&str]) -> Vec<Value> 
     documents.filter(|document| !document.is_null()).collect()
 }
 
-/// The chart's webhooks, called by URL, and for this run's namespaces only.
-pub async fn register_webhooks(client: &Client, release: &str, run: &str, url: &str) {
+/// The chart's webhooks, called by URL, and for this run's namespaces only; in a configuration of this name.
+pub async fn register_webhooks(client: &Client, release: &str, run: &str, (name, url): (&str, &str)) {
     let mut rendered = render(release, &["controller/webhook.yaml"], &[]);
     assert_eq!(rendered.len(), 1);
     let mut configuration = rendered.remove(0);
+    configuration["metadata"]["name"] = json!(name);
     for webhook in configuration["webhooks"].as_array_mut().unwrap() {
         webhook["clientConfig"] = json!({"url": url});
         webhook["namespaceSelector"]["matchLabels"] = json!({RUN: run});
     }
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     // That of an earlier run calls an address where nobody listens any more.
-    if api.get_opt("agentwrit-injector").await.unwrap().is_some() {
-        api.delete("agentwrit-injector", &DeleteParams::default())
-            .await
-            .unwrap();
+    if api.get_opt(name).await.unwrap().is_some() {
+        api.delete(name, &DeleteParams::default()).await.unwrap();
     }
     let configuration = serde_json::from_value(configuration).unwrap();
     api.create(&PostParams::default(), &configuration).await.unwrap();

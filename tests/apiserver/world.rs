@@ -206,7 +206,7 @@ async fn serve(started: mpsc::Sender<Shared>) {
     plugin::start(&client, &run_name).await;
     chart::install_policies(&client, &release, &run_name).await;
     let url = format!("https://{}/mutate", addresses.webhook);
-    chart::register_webhooks(&client, &release, &run_name, &url).await;
+    chart::register_webhooks(&client, &release, &run_name, ("agentwrit-injector", &url)).await;
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
     wait("caBundle", || async {
         let found = configurations.get("agentwrit-injector").await.unwrap();

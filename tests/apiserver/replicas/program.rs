@@ -19,6 +19,10 @@ use crate::world::{World, client, wait};
 
 /// Its settings, a line each.
 const SETTINGS: &str = "AGENTWRIT_TEST_REPLICA";
+/// The only namespace whose custom resources it sees.
+const NAMESPACE: &str = "AGENTWRIT_TEST_REPLICA_NAMESPACE";
+/// The name of its webhook configuration.
+const CONFIGURATION: &str = "AGENTWRIT_TEST_REPLICA_CONFIGURATION";
 const TEST: &str = "replicas::program::a_replica_without_settings_ends_and_names_one";
 /// Before the addresses, on a line of standard output.
 const LISTENS: &str = "listens on ";
@@ -69,10 +73,29 @@ fn serve(settings: &str) -> ! {
     std::process::exit(1)
 }
 
+/// Tells of each request that writes, and keeps this controller apart from those of other tests: it sees the custom
+/// resources and ConfigMaps of its namespace only, and has a webhook configuration of its own.
 fn telling(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
-    let send = move |request: Request<Body>| {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let (own, configuration) = (variable(NAMESPACE), variable(CONFIGURATION));
+    let send = move |mut request: Request<Body>| {
         let client = client.clone();
+        let uri = request.uri().to_string();
+        let all = uri.replace(
+            "/v1alpha1/agentapps?",
+            &format!("/v1alpha1/namespaces/{own}/agentapps?"),
+        );
+        let all = all.replace(
+            "/v1alpha1/launchtokens?",
+            &format!("/v1alpha1/namespaces/{own}/launchtokens?"),
+        );
+        let all = all.replace("/api/v1/configmaps?", &format!("/api/v1/namespaces/{own}/configmaps?"));
+        let all = all.replace(
+            "configurations/agentwrit-injector",
+            &format!("configurations/{configuration}"),
+        );
+        *request.uri_mut() = all.parse().unwrap();
         if *request.method() != Method::GET {
             println!("\n{WRITES}{} {}", request.method(), request.uri().path());
         }
@@ -85,6 +108,7 @@ fn telling(client: Client) -> Client {
 pub struct Replica {
     child: tokio::process::Child,
     pub name: &'static str,
+    release: String,
     pub webhook: SocketAddr,
     ops: SocketAddr,
     /// Method and path of each request that it was about to send, but reads.
@@ -110,7 +134,12 @@ impl Replica {
             "--webhook-names=127.0.0.1".to_owned(),
             "--ops-address=127.0.0.1:0".to_owned(),
         ];
-        let mut command = tokio::process::Command::from(command(&settings.join("\n")));
+        let mut command = command(&settings.join("\n"));
+        command.envs([
+            (NAMESPACE, &world.namespace),
+            (CONFIGURATION, &super::configuration(world)),
+        ]);
+        let mut command = tokio::process::Command::from(command);
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (webhook, ops) = loop {
@@ -132,6 +161,7 @@ impl Replica {
         Self {
             child,
             name,
+            release: world.release.clone(),
             webhook,
             ops,
             writes,
@@ -148,11 +178,13 @@ impl Replica {
         self.child.kill().await.unwrap();
     }
 
-    /// What it wrote since the last call, but for its Lease.
+    /// What it wrote since the last call, but for its Lease, and Events about itself.
     pub fn written(&self) -> Vec<String> {
         let all = self.writes.lock();
         let from = self.taken.swap(all.len(), Ordering::SeqCst);
-        let new = all[from..].iter().filter(|line| !line.contains("/leases/"));
+        let own = format!("/namespaces/{}/", self.release);
+        let is_own = |line: &String| line.contains(&own) && (line.contains("/leases/") || line.contains("/events"));
+        let new = all[from..].iter().filter(|line| !is_own(line));
         new.cloned().collect()
     }
 
