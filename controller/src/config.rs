@@ -11,6 +11,7 @@ use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, is_dns_label};
 use clap::{Parser, ValueEnum};
 use k8s_openapi::jiff::SignedDuration;
 
+use crate::pki::authority::Lives;
 use crate::webhook::Resources;
 use crate::webhook::resources::DEFAULT;
 
@@ -94,6 +95,19 @@ pub struct Config {
     #[arg(long, env = "AGENTWRIT_SIGNING_KEY_ROTATE_EVERY", default_value = "720h", value_parser = rotation)]
     pub(crate) signing_key_rotate_every: Duration,
 
+    /// Life of the CA that signs the certificates of webhook and broker, such as 87600h; another one follows when a
+    /// third of it is left.
+    #[arg(long, env = "AGENTWRIT_CA_LIFE", default_value = "87600h", value_parser = life)]
+    pub(crate) ca_life: Duration,
+
+    /// Life of those certificates; they are replaced when a third of it is left.
+    #[arg(long, env = "AGENTWRIT_CERTIFICATE_LIFE", default_value = "2160h", value_parser = life)]
+    pub(crate) certificate_life: Duration,
+
+    /// How long a CA is trusted before it signs, and after: longer than a change of a ConfigMap takes to reach pods.
+    #[arg(long, env = "AGENTWRIT_CA_OVERLAP", default_value = "1h", value_parser = overlap)]
+    pub(crate) ca_overlap: Duration,
+
     /// Where /livez, /readyz and /metrics listen, plain HTTP; [::] is IPv6 and IPv4.
     #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "[::]:9090")]
     pub(crate) ops_address: SocketAddr,
@@ -117,6 +131,33 @@ fn non_empty(text: &str) -> Result<String, String> {
 fn duration(text: &str) -> Option<Duration> {
     let length: SignedDuration = text.parse().ok()?;
     Duration::try_from(length).ok()
+}
+
+impl Config {
+    /// Lives of certificates, and the overlap of CAs: no longer than a tenth of a CA's life, so that one follows the other.
+    pub(crate) fn lives(&self) -> (Lives, Duration) {
+        let lives = Lives {
+            ca: self.ca_life,
+            leaf: self.certificate_life,
+        };
+        (lives, self.ca_overlap.min(self.ca_life / 10))
+    }
+}
+
+fn life(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_secs(10)..=Duration::from_hours(876_000);
+    let wrong = || "must be a duration such as 2160h, from 10s to 876000h".to_owned();
+    duration(text)
+        .filter(|length| allowed.contains(length))
+        .ok_or_else(wrong)
+}
+
+fn overlap(text: &str) -> Result<Duration, String> {
+    let allowed = Duration::from_secs(1)..=Duration::from_hours(2000);
+    let wrong = || "must be a duration such as 1h, from 1s to 2000h".to_owned();
+    duration(text)
+        .filter(|length| allowed.contains(length))
+        .ok_or_else(wrong)
 }
 
 /// The Lease holds whole seconds.
@@ -180,6 +221,13 @@ mod tests {
     }
 
     #[test]
+    fn an_overlap_leaves_a_ca_most_of_its_life() {
+        let hours = |flags: &[&str]| parse(flags).unwrap().lives().1.as_secs() / 3600;
+        assert_eq!(hours(&[]), 1);
+        assert_eq!(hours(&["--ca-life=240h", "--ca-overlap=100h"]), 24);
+    }
+
+    #[test]
     fn a_bad_value_is_refused_by_name() {
         for (flag, name) in [
             ("--sidecar-pull-policy=Sometimes", "sidecar-pull-policy"),
@@ -194,6 +242,9 @@ mod tests {
             ("--signing-key-rotate-every=-1h", "from 1h to 87600h"),
             ("--signing-key-rotate-every=30", "from 1h to 87600h"),
             ("--lease-duration=4s", "from 5s to 5m"),
+            ("--ca-life=9s", "from 10s to 876000h"),
+            ("--certificate-life=90", "such as 2160h"),
+            ("--ca-overlap=999ms", "from 1s to 2000h"),
             ("--lease-duration=5500ms", "whole seconds"),
             ("--lease-duration=301s", "from 5s to 5m"),
         ] {

@@ -9,16 +9,16 @@ use kube::Client;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::http::ops::Readiness;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
-use crate::pki::authority::Authority;
 use crate::pki::ca_bundles::CaBundles;
-use crate::pki::ca_distribution::{CaEvent, CaEvents};
+use crate::pki::ca_distribution::CaEvents;
+use crate::pki::trust::Trust;
 use crate::pod_end::{BrokersPods, SilentPods};
 use crate::policy_client::PolicyClient;
 use crate::reconcile::policy_resource::Caches;
@@ -38,7 +38,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Arc<Readiness>,
-    pub(crate) authority: Arc<Authority>,
+    /// Which CAs are trusted, and which signs.
+    pub(crate) trust: Trust,
     /// Whether this replica may write.
     pub(crate) leadership: Leadership,
     pub(crate) broker: PolicyClient,
@@ -74,7 +75,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reporter: Reporter,
     pub(crate) readiness: Arc<Readiness>,
-    pub(crate) authority: Arc<Authority>,
+    pub(crate) trust: Trust,
+    pub(crate) ca_events: CaEvents,
     pub(crate) leadership: Leadership,
     pub(crate) broker: PolicyClient,
 }
@@ -83,7 +85,6 @@ pub(crate) struct Parts {
 pub(crate) struct Feeds {
     pub(crate) namespaces: Writer<PartialObjectMeta<Namespace>>,
     pub(crate) reconcile: ReconcileFeeds,
-    pub(crate) ca_events: mpsc::UnboundedReceiver<CaEvent>,
 }
 
 /// What the reconcilers fill and work off.
@@ -102,7 +103,6 @@ impl Parts {
         let (launch_tokens, tokens_writer) = reflector::store();
         let (app_queue, app_requests) = Queue::new();
         let (token_queue, token_requests) = Queue::new();
-        let (ca_events, ca_event_receiver) = mpsc::unbounded_channel();
         let silent = Arc::new(SilentPods::new(Arc::clone(&self.metrics)));
         let context = Context {
             config: self.config,
@@ -113,7 +113,7 @@ impl Parts {
             metrics: self.metrics,
             reporter: self.reporter,
             readiness: self.readiness,
-            authority: self.authority,
+            trust: self.trust,
             leadership: self.leadership,
             broker: self.broker,
             namespaces,
@@ -126,7 +126,7 @@ impl Parts {
             launch_tokens: token_queue,
             backoff: Backoff::default(),
             written: Written::default(),
-            ca_events,
+            ca_events: self.ca_events,
             ca_bundles: CaBundles::default(),
             brokers_pods: watch::Sender::new(None),
             silent,
@@ -139,7 +139,6 @@ impl Parts {
                 app_requests,
                 token_requests,
             },
-            ca_events: ca_event_receiver,
         };
         (Arc::new(context), feeds)
     }

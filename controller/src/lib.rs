@@ -25,7 +25,7 @@ pub use run::{Addresses, RunError, System, run};
 pub use leader::leadership::{Claim, Leadership};
 pub use leader::lease::{Elector, MARK_ANNOTATION};
 pub use metrics::Metrics;
-pub use pki::authority::{Authority, PemPair};
+pub use pki::authority::{Authority, Lives, PemPair};
 pub use pki::secrets::Secrets;
 pub use report::Reporter;
 pub use webhook::tls::Leaf;

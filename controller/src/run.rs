@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust};
+use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust as BrokerTrust};
 use agentwrit_protocol::{Clock, Entropy};
 use kube::Client;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::Config;
@@ -20,16 +20,16 @@ use crate::leader::guard::guarded;
 use crate::leader::lease::Elector;
 use crate::metrics::Metrics;
 use crate::pki;
-use crate::pki::authority::{Authority, not_after};
+use crate::pki::ca_keeper::CaKeeper;
+use crate::pki::ca_reach::Reach;
 use crate::pki::secrets::Secrets;
+use crate::pki::trust::Trust;
 use crate::pod_end;
 use crate::policy_client::PolicyClient;
 use crate::reconcile;
 use crate::report::Reporter;
 use crate::webhook::{self, ServeError};
 
-/// Between two attempts to have the CA at the start.
-const CA_RETRY: Duration = Duration::from_secs(2);
 /// The webhook goes on this long after a stop: the API server may still have its address.
 const WEBHOOK_LINGER: Duration = Duration::from_secs(3);
 /// Answers of the broker about 10,000 policies and pods fit.
@@ -123,19 +123,26 @@ pub async fn run(
     let mut elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
 
     let secrets = Secrets::new(writer.clone(), &config.namespace);
-    let authority = tokio::select! {
-        authority = wait_for_authority(&secrets, system.clock.as_ref(), &reporter) => Arc::new(authority),
+    let reach = Reach::new(system.client.clone(), secrets.clone());
+    let (ca_events, ca_event_receiver) = mpsc::unbounded_channel();
+    let mut keeper = CaKeeper::new(
+        (secrets.clone(), reach, ca_events.clone()),
+        leadership.clone(),
+        Arc::clone(&system.clock),
+        reporter.clone(),
+        config.lives(),
+    );
+    let trust = tokio::select! {
+        first = keeper.first() => Trust::new(first),
         () = &mut stop => {
             drop(stop_elector);
             let _ = elector.await;
             return Ok(());
         }
     };
-    metrics
-        .ca_not_after
-        .set(not_after(authority.certificate()).unwrap_or_default().get());
+    tasks.spawn(keeper.run(trust.clone()));
     let broker = PolicyClient::new(
-        broker_client(&config, &authority)?,
+        broker_client(&config, &trust.now().bundle)?,
         leadership.clone(),
         Arc::clone(&metrics),
     );
@@ -149,13 +156,14 @@ pub async fn run(
         metrics,
         reporter,
         readiness,
-        authority,
+        trust,
+        ca_events,
         leadership,
         broker,
     };
     let (context, feeds) = parts.into_context();
     pod_end::spawn(&context, &mut tasks);
-    pki::spawn(&context, feeds.ca_events, &mut tasks);
+    pki::spawn(&context, ca_event_receiver, &mut tasks);
     reconcile::spawn(&context, feeds.reconcile, &mut tasks);
     let webhook = webhook::spawn(&context, feeds.namespaces, &mut usages, &mut tasks)?;
     context.metrics.register_listeners(usages)?;
@@ -190,23 +198,11 @@ fn part_ended(ended: Result<(), JoinError>) -> RunError {
     )
 }
 
-async fn wait_for_authority(secrets: &Secrets, clock: &dyn Clock, reporter: &Reporter) -> Authority {
-    loop {
-        match secrets.authority(clock).await {
-            Ok(authority) => return authority,
-            // The leader makes it.
-            Err(error) if error.is_not_leading() => {}
-            Err(error) => reporter.own_recurring("reading the CA", "CANotRead", &error).await,
-        }
-        tokio::time::sleep(CA_RETRY).await;
-    }
-}
-
-fn broker_client(config: &Config, authority: &Authority) -> Result<BrokerClient, ConfigError> {
+fn broker_client(config: &Config, bundle: &str) -> Result<BrokerClient, ConfigError> {
     let trust = if config.broker_url.starts_with("https:") {
-        Trust::Pem(authority.certificate().as_bytes().to_vec())
+        BrokerTrust::Pem(bundle.as_bytes().to_vec())
     } else {
-        Trust::None
+        BrokerTrust::None
     };
     BrokerClient::new(ClientConfig {
         trust,

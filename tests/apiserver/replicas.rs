@@ -5,6 +5,7 @@
 //! --test apiserver -- replicas::` runs these, and `--skip replicas::` those.
 
 mod program;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

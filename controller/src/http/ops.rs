@@ -29,9 +29,9 @@ impl Readiness {
         self.caches.store(true, Ordering::SeqCst);
     }
 
-    /// The API server trusts the webhook's certificate.
-    pub(crate) fn ca_bundle(&self) {
-        self.ca_bundle.store(true, Ordering::SeqCst);
+    /// Whether the API server believes the webhook's certificate; whether that is new.
+    pub(crate) fn ca_bundle(&self, is_believed: bool) -> bool {
+        self.ca_bundle.swap(is_believed, Ordering::SeqCst) != is_believed
     }
 
     /// What is missing, in words.
@@ -92,7 +92,9 @@ mod tests {
         readiness.caches();
         assert_eq!(readiness.missing(), ["webhook_certificate", "ca_bundle"]);
         readiness.certificate();
-        readiness.ca_bundle();
+        assert!(readiness.ca_bundle(true) && !readiness.ca_bundle(true));
         assert!(readiness.missing().is_empty());
+        assert!(readiness.ca_bundle(false), "it may be lost again");
+        assert_eq!(readiness.missing(), ["ca_bundle"]);
     }
 }

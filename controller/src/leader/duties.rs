@@ -25,15 +25,24 @@ pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
         next: HashMap::new(),
         failures: Backoff::default(),
     };
+    let mut changes = context.trust.changes();
     loop {
         context.leadership.gained().await;
+        let trusted = Arc::clone(&changes.borrow_and_update());
+        // Who has just begun to lead may know less than was published: what is trusted is looked up first.
+        let may_publish = context
+            .leadership
+            .claim()
+            .is_some_and(|claim| context.trust.is_of(claim));
         // caBundle first: without it, pods are refused.
-        duties
-            .attempt("CABundleNotSet", "setting caBundle", async || {
-                let configured = ca_bundle::set(&context.writer, context.authority.certificate()).await?;
-                Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
-            })
-            .await;
+        if may_publish {
+            duties
+                .attempt("CABundleNotSet", "setting caBundle", async || {
+                    let configured = ca_bundle::set(&context.writer, &trusted.bundle).await?;
+                    Ok(if configured { KEEP_EVERY } else { CONFIGURE_EVERY })
+                })
+                .await;
+        }
         duties
             .attempt("SigningKeyNotKept", "keeping the signing keys", async || {
                 secrets.signing_key(context.entropy.as_ref()).await?;
@@ -48,17 +57,26 @@ pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
                 Ok(KEEP_EVERY)
             })
             .await;
-        duties
-            .attempt(
-                "BrokerCertificateNotKept",
-                "keeping the broker's certificate",
-                async || {
-                    secrets.broker_leaf(&context.authority, context.clock.as_ref()).await?;
-                    Ok(KEEP_EVERY)
-                },
-            )
-            .await;
-        tokio::time::sleep(CONFIGURE_EVERY).await;
+        if may_publish {
+            duties
+                .attempt(
+                    "BrokerCertificateNotKept",
+                    "keeping the broker's certificate",
+                    async || {
+                        let clock = context.clock.as_ref();
+                        secrets.broker_leaf(&trusted.authority, clock).await?;
+                        Ok(KEEP_EVERY)
+                    },
+                )
+                .await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CONFIGURE_EVERY) => {}
+            // Another CA: what is signed and trusted is looked after at once.
+            _ = changes.changed() => {
+                duties.next.clear();
+            }
+        }
     }
 }
 

@@ -44,6 +44,19 @@ impl Leadership {
         }
     }
 
+    /// One that stays as it is: a claim of this epoch without an end, or none.
+    #[cfg(test)]
+    pub(crate) fn fixed(epoch: Option<i64>) -> Self {
+        let until = Instant::now() + std::time::Duration::from_hours(1000);
+        let claim = watch::channel(epoch.map(|epoch| Claim { until, epoch })).1;
+        Self::new(
+            claim,
+            mpsc::channel(1).0,
+            watch::channel(None).1,
+            watch::channel(None).0,
+        )
+    }
+
     /// The claim, while it is valid.
     pub fn claim(&self) -> Option<Claim> {
         (*self.claim.borrow()).filter(|claim| Instant::now() < claim.until)
@@ -63,7 +76,7 @@ impl Leadership {
     }
 
     /// Waits until this replica leads by another lease epoch than this one.
-    pub(super) async fn led_anew(&self, since: i64) {
+    pub(crate) async fn led_anew(&self, since: i64) {
         let mut claim = self.claim.clone();
         loop {
             if self.claim().is_some_and(|claim| claim.epoch != since) {

@@ -1,5 +1,7 @@
 //! The certificate authority of the installation, and the leaves that it signs.
 
+use std::time::Duration;
+
 use agentwrit_protocol::{Ttl, UnixSeconds};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -7,24 +9,50 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::PkiError;
 
-/// Life of the CA.
-const CA_LIFE: Duration = Duration::days(3650);
-/// Life of a leaf; it is replaced after two thirds of it.
-pub(crate) const LEAF_LIFE: Duration = Duration::days(90);
 /// Certificates begin a little in the past: clocks differ.
-const BACKDATED: Duration = Duration::minutes(5);
+pub(crate) const BACKDATED: Ttl = Ttl::seconds(300);
+
+/// How long certificates live; another one follows when a third of it is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lives {
+    /// Of a CA.
+    pub ca: Duration,
+    /// Of a leaf; never longer than its CA's.
+    pub leaf: Duration,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self {
+            ca: Duration::from_hours(3650 * 24),
+            leaf: Duration::from_hours(90 * 24),
+        }
+    }
+}
 
 /// A certificate and its key, PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PemPair {
     pub(crate) certificate: String,
     /// The private key, PKCS#8.
     pub(crate) key: String,
+}
+
+impl PemPair {
+    /// The certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The private key, PEM.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 impl std::fmt::Debug for PemPair {
@@ -38,6 +66,7 @@ impl std::fmt::Debug for PemPair {
 /// The CA: signs leaves.
 pub struct Authority {
     certificate: String,
+    lives: Lives,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -55,12 +84,22 @@ impl Authority {
     /// # Errors
     /// When the key or the certificate can't be made.
     pub fn generate(installation: &str, now: OffsetDateTime) -> Result<PemPair, PkiError> {
+        Self::generate_living(installation, now, Lives::default())
+    }
+
+    /// The same, with another life.
+    ///
+    /// # Errors
+    /// When the key or the certificate can't be made.
+    pub fn generate_living(installation: &str, now: OffsetDateTime, lives: Lives) -> Result<PemPair, PkiError> {
         let make = |source| PkiError::Make { what: "the CA", source };
         let key = KeyPair::generate().map_err(make)?;
         let mut params = CertificateParams::default();
-        params.not_before = now - BACKDATED;
-        params.not_after = now + CA_LIFE;
-        params.distinguished_name = name(&format!("AgentWrit CA of {installation}"));
+        params.not_before = now - backdated();
+        params.not_after = now + lives.ca;
+        // Two CAs of one name would be told apart by their keys alone.
+        let second = now.unix_timestamp();
+        params.distinguished_name = name(&format!("AgentWrit CA of {installation}, {second}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Ok(PemPair {
@@ -74,6 +113,14 @@ impl Authority {
     /// # Errors
     /// What is wrong with it.
     pub fn from_pem(pair: &PemPair) -> Result<Self, String> {
+        Self::signing_for(pair, Lives::default())
+    }
+
+    /// The same, whose leaves have another life.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn signing_for(pair: &PemPair, lives: Lives) -> Result<Self, String> {
         let key = KeyPair::from_pem(&pair.key).map_err(|error| format!("the private key can't be read: {error}"))?;
         let public = key.public_key_raw().to_vec();
         let issuer = Issuer::from_ca_cert_pem(&pair.certificate, key)
@@ -86,6 +133,7 @@ impl Authority {
         }
         Ok(Self {
             certificate: pair.certificate.clone(),
+            lives,
             issuer,
         })
     }
@@ -106,8 +154,10 @@ impl Authority {
         };
         let key = KeyPair::generate().map_err(make)?;
         let mut params = CertificateParams::new(names).map_err(make)?;
-        params.not_before = now - BACKDATED;
-        params.not_after = now + LEAF_LIFE;
+        params.not_before = now - backdated();
+        let end = now + self.lives.leaf;
+        let cas_end = validity(&self.certificate).map(|(_, to)| to).unwrap_or_default();
+        params.not_after = OffsetDateTime::from_unix_timestamp(cas_end.get()).map_or(end, |cas| end.min(cas));
         params.distinguished_name = name(names.first().map_or("agentwrit", String::as_str));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -118,31 +168,52 @@ impl Authority {
         })
     }
 
+    /// Whether this CA signed that leaf.
+    pub(crate) fn signed(&self, leaf: &str) -> bool {
+        with_certificate(leaf, |leaf| self.is_issuer_of(leaf)) == Ok(true)
+    }
+
+    fn is_issuer_of(&self, leaf: &X509Certificate<'_>) -> bool {
+        let signed = with_certificate(&self.certificate, |ca| {
+            leaf.issuer() == ca.subject() && leaf.verify_signature(Some(ca.public_key())).is_ok()
+        });
+        signed == Ok(true)
+    }
+
     /// Why a stored leaf has to be replaced, if it has to be.
     pub(crate) fn stale(&self, leaf: &str, names: &[String], now: UnixSeconds) -> Option<String> {
         let checked = with_certificate(leaf, |leaf| {
             let validity = leaf.validity();
             let (from, to) = (second(validity.not_before), second(validity.not_after));
-            if now >= to - Ttl::seconds((to - from).get() / 3) {
+            if now >= to - Ttl::seconds((to - (from + BACKDATED)).get() / 3) {
                 return Some("less than a third of its life is left".to_owned());
             }
             if names_of(leaf) != names.iter().cloned().collect() {
                 return Some("it is for other names".to_owned());
             }
-            let signed = with_certificate(&self.certificate, |ca| {
-                leaf.issuer() == ca.subject() && leaf.verify_signature(Some(ca.public_key())).is_ok()
-            });
-            (signed != Ok(true)).then(|| "another CA signed it".to_owned())
+            (!self.is_issuer_of(leaf)).then(|| "another CA signed it".to_owned())
         });
         checked.unwrap_or_else(Some)
     }
 }
 
-/// When a certificate expires.
+/// When a certificate begins and when it expires.
 ///
 /// Fails when it can't be read.
-pub(crate) fn not_after(pem: &str) -> Result<UnixSeconds, String> {
-    with_certificate(pem, |certificate| second(certificate.validity().not_after))
+pub(crate) fn validity(pem: &str) -> Result<(UnixSeconds, UnixSeconds), String> {
+    der_validity(&der(pem)?)
+}
+
+const fn backdated() -> Duration {
+    Duration::from_mins(5)
+}
+
+/// The same of a certificate in DER.
+pub(crate) fn der_validity(der: &[u8]) -> Result<(UnixSeconds, UnixSeconds), String> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|error| format!("the certificate can't be read: {error}"))?;
+    let validity = certificate.validity();
+    Ok((second(validity.not_before), second(validity.not_after)))
 }
 
 fn second(time: ASN1Time) -> UnixSeconds {
@@ -167,11 +238,14 @@ fn names_of(leaf: &X509Certificate<'_>) -> std::collections::BTreeSet<String> {
 }
 
 fn with_certificate<T>(pem: &str, read: impl FnOnce(&X509Certificate<'_>) -> T) -> Result<T, String> {
-    let der = CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|error| format!("the certificate is not PEM: {error}"))?;
+    let der = der(pem)?;
     let (_, certificate) =
         X509Certificate::from_der(&der).map_err(|error| format!("the certificate can't be read: {error}"))?;
     Ok(read(&certificate))
+}
+
+fn der(pem: &str) -> Result<CertificateDer<'static>, String> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| format!("the certificate is not PEM: {error}"))
 }
 
 fn name(common_name: &str) -> DistinguishedName {
@@ -200,8 +274,12 @@ mod tests {
         let authority = Authority::from_pem(&pair).unwrap();
         let leaf = authority.issue(&names(), now()).unwrap();
         assert_eq!(authority.stale(&leaf.certificate, &names(), NOW), None);
-        let life = Ttl::seconds(LEAF_LIFE.whole_seconds());
-        assert_eq!(not_after(&leaf.certificate), Ok(NOW + life));
+        let life = Ttl::seconds(90 * 86_400);
+        assert_eq!(validity(&leaf.certificate), Ok((NOW - BACKDATED, NOW + life)));
+        let late = now() + Duration::from_hours(3600 * 24);
+        let leaf = authority.issue(&names(), late).unwrap();
+        let end = NOW + Ttl::seconds(3650 * 86_400);
+        assert_eq!(validity(&leaf.certificate).unwrap().1, end, "no longer than the CA's");
     }
 
     #[test]

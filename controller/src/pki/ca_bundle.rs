@@ -31,12 +31,16 @@ pub(crate) async fn set(client: &Client, certificate: &str) -> Result<bool, PkiE
     Ok(true)
 }
 
-/// Whether the API server trusts a webhook with this CA: the configuration exists and needs no change.
-pub(crate) async fn holds(client: &Client, certificate: &str) -> Result<bool, PkiError> {
+/// The caBundle of each webhook, as the API server uses it now; empty where there is none.
+pub(crate) async fn live(client: &Client) -> Result<Vec<Vec<u8>>, PkiError> {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let present = api.get_opt(CONFIGURATION).await;
     let present = present.map_err(PkiError::api(format!("reading caBundle of {CONFIGURATION}")))?;
-    Ok(present.is_some_and(|present| operations(&present, certificate).is_empty()))
+    let webhooks = present.and_then(|present| present.webhooks).unwrap_or_default();
+    let bundles = webhooks.into_iter().map(|webhook| webhook.client_config.ca_bundle);
+    Ok(bundles
+        .map(|bundle| bundle.map(|bundle| bundle.0).unwrap_or_default())
+        .collect())
 }
 
 fn operations(present: &MutatingWebhookConfiguration, certificate: &str) -> Vec<PatchOperation> {

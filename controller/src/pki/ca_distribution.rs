@@ -10,6 +10,7 @@ use crate::backoff::pause;
 use crate::leader::leadership::Leadership;
 use crate::pki::ca_bundles::CaBundles;
 use crate::pki::config_maps::{ConfigMaps, Outcome};
+use crate::pki::trust::Trust;
 
 /// One that was right is looked at again after this long, whatever the watch says.
 const SWEEP_EVERY: Duration = Duration::from_mins(5);
@@ -27,6 +28,8 @@ pub(crate) enum CaEvent {
     Needed(String),
     /// Its `ConfigMap` was changed or deleted.
     Changed(String),
+    /// Another certificate belongs into all of them.
+    Replaced,
     /// These namespaces have a `ConfigMap` of that name, all others don't.
     Listed(HashSet<String>),
 }
@@ -40,7 +43,7 @@ pub(crate) async fn keep(
     config_maps: ConfigMaps,
     own: String,
     mut events: mpsc::UnboundedReceiver<CaEvent>,
-    leadership: Leadership,
+    (leadership, trust): (Leadership, Trust),
     bundles: CaBundles,
     changed: impl Fn(&str),
 ) {
@@ -49,7 +52,7 @@ pub(crate) async fn keep(
     loop {
         let next = schedule.next();
         let is_due = async {
-            leadership.gained().await;
+            trust.publishable(&leadership).await;
             match next {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
@@ -99,6 +102,7 @@ impl Schedule {
                 }
             }
             CaEvent::Changed(namespace) => self.changed(&namespace, now),
+            CaEvent::Replaced => self.0.values_mut().for_each(|look| look.next = now),
             CaEvent::Listed(present) => {
                 let known = self.0.iter();
                 let is_lost =
@@ -244,6 +248,15 @@ mod tests {
         assert_eq!(pause_of(&schedule, now), Some(300));
         schedule.record("shop".into(), &missing("quota"), now);
         assert_eq!(pause_of(&schedule, now), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_ca_is_written_everywhere_at_once() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        schedule.observe(needed(), now);
+        schedule.record("shop".into(), &Outcome::Right, now);
+        schedule.observe(CaEvent::Replaced, now);
+        assert_eq!(schedule.due(now).as_deref(), Some("shop"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::trust::Trust;
 use super::{PkiError, is_code, is_ours, our_metadata};
 use crate::report::{Reporter, chain};
 
@@ -49,7 +50,7 @@ pub(crate) enum Outcome {
 pub(crate) struct ConfigMaps {
     client: Client,
     reporter: Reporter,
-    certificate: String,
+    trust: Trust,
 }
 
 impl std::fmt::Debug for ConfigMaps {
@@ -59,12 +60,12 @@ impl std::fmt::Debug for ConfigMaps {
 }
 
 impl ConfigMaps {
-    /// `ConfigMap`s that hold this CA certificate.
-    pub(crate) fn new(client: Client, reporter: Reporter, certificate: &str) -> Self {
+    /// `ConfigMap`s that hold what is trusted.
+    pub(crate) const fn new(client: Client, reporter: Reporter, trust: Trust) -> Self {
         Self {
             client,
             reporter,
-            certificate: certificate.to_owned(),
+            trust,
         }
     }
 
@@ -106,10 +107,11 @@ impl ConfigMaps {
     async fn write(&self, namespace: &str) -> Result<(), PkiError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let doing = || doing(namespace);
+        let bundle = &self.trust.now().bundle;
         let Some(present) = api.get_opt(CA_CONFIG_MAP).await.map_err(PkiError::api(doing()))? else {
             let new = ConfigMap {
                 metadata: our_metadata(namespace, CA_CONFIG_MAP),
-                data: Some([(CA_CONFIG_MAP_KEY.to_owned(), self.certificate.clone())].into()),
+                data: Some([(CA_CONFIG_MAP_KEY.to_owned(), bundle.clone())].into()),
                 ..ConfigMap::default()
             };
             // If another one was faster, the next look sees it.
@@ -126,12 +128,12 @@ impl ConfigMaps {
                 name: CA_CONFIG_MAP.to_owned(),
             });
         }
-        if present.data.as_ref().and_then(|data| data.get(CA_CONFIG_MAP_KEY)) == Some(&self.certificate) {
+        if present.data.as_ref().and_then(|data| data.get(CA_CONFIG_MAP_KEY)) == Some(bundle) {
             return Ok(());
         }
         let patch = json!({
             "metadata": {"resourceVersion": present.metadata.resource_version},
-            "data": {CA_CONFIG_MAP_KEY: self.certificate},
+            "data": {CA_CONFIG_MAP_KEY: bundle},
         });
         api.patch(CA_CONFIG_MAP, &PatchParams::default(), &Patch::Merge(patch))
             .await
@@ -168,11 +170,19 @@ mod tests {
     use tokio::time::Instant;
 
     use crate::metrics::Metrics;
+    use crate::pki::authority::Authority;
+    use crate::pki::trust::Trusted;
 
     fn config_maps(client: Client) -> ConfigMaps {
         let metrics = Arc::new(Metrics::new().unwrap());
         let reporter = Reporter::new(client.clone(), "system", "controller-0", metrics);
-        ConfigMaps::new(client, reporter, "certificate")
+        let ca = Authority::generate("a", time::OffsetDateTime::UNIX_EPOCH).unwrap();
+        let trust = Trust::new(Trusted {
+            authority: Arc::new(Authority::from_pem(&ca).unwrap()),
+            bundle: "certificate".to_owned(),
+            as_of: None,
+        });
+        ConfigMaps::new(client, reporter, trust)
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,10 +4,15 @@ pub(crate) mod authority;
 pub(crate) mod ca_bundle;
 pub(crate) mod ca_bundles;
 pub(crate) mod ca_distribution;
+pub(crate) mod ca_keeper;
+pub(crate) mod ca_reach;
+mod ca_secret;
 pub(crate) mod config_maps;
 pub(crate) mod key_rotation;
 pub(crate) mod secrets;
 pub(crate) mod signing_key;
+mod succession;
+pub(crate) mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +25,7 @@ use tokio::task::JoinSet;
 use crate::context::Context;
 use crate::leader::guard::is_not_leading;
 use crate::report::{Categorised, Category};
+use authority::validity;
 
 /// Label of the objects that are ours.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -32,14 +38,15 @@ pub(crate) fn spawn(
     ca_events: mpsc::UnboundedReceiver<ca_distribution::CaEvent>,
     tasks: &mut JoinSet<()>,
 ) {
-    let certificate = context.authority.certificate();
-    let config_maps = config_maps::ConfigMaps::new(context.writer.clone(), context.reporter.clone(), certificate);
+    let (writer, reporter, trust) = (context.writer.clone(), context.reporter.clone(), context.trust.clone());
+    let config_maps = config_maps::ConfigMaps::new(writer, reporter, trust);
+    tasks.spawn(follow(Arc::clone(context)));
     let shared = Arc::clone(context);
     tasks.spawn(ca_distribution::keep(
         config_maps,
         context.config.namespace.clone(),
         ca_events,
-        context.leadership.clone(),
+        (context.leadership.clone(), context.trust.clone()),
         context.ca_bundles.clone(),
         move |namespace| {
             for token in shared.caches.launch_tokens_in(namespace) {
@@ -47,6 +54,24 @@ pub(crate) fn spawn(
             }
         },
     ));
+}
+
+/// Uses another CA at once when there is one; runs for ever.
+async fn follow(context: Arc<Context>) {
+    let mut changes = context.trust.changes();
+    loop {
+        let trusted = Arc::clone(&changes.borrow_and_update());
+        if let Ok((_, to)) = validity(trusted.authority.certificate()) {
+            context.metrics.ca_not_after.set(to.get());
+        }
+        context.broker.trust(&trusted.bundle);
+        // The receiver is gone only when the process ends.
+        let _ = context.ca_events.send(ca_distribution::CaEvent::Replaced);
+        // The sender is the context's own.
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Why a key, a certificate or the object that holds it isn't as it should be.
@@ -71,6 +96,9 @@ pub enum PkiError {
         key: String,
         why: String,
     },
+    /// A CA can't follow another yet.
+    #[error("the next step from one CA to another has to wait: {behind}; once that is put right it goes on by itself")]
+    Behind { behind: String },
     /// An object of that name has another owner.
     #[error(
         "{kind} {namespace}/{name} has no label {MANAGED_BY}={MANAGER}: it is not ours and is left as it is; rename or remove it"
@@ -119,7 +147,7 @@ impl Categorised for PkiError {
         match self {
             Self::NotOurs { .. } => Category::NotOurs,
             Self::Api { .. } | Self::Slow { .. } => Category::Kubernetes,
-            Self::Make { .. } | Self::Entropy(_) | Self::Stored { .. } => Category::Pki,
+            Self::Make { .. } | Self::Entropy(_) | Self::Stored { .. } | Self::Behind { .. } => Category::Pki,
         }
     }
 }

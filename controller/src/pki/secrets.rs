@@ -1,4 +1,4 @@
-//! The three Secrets of the release namespace: CA, the broker's leaf, and the signing keys.
+//! The three Secrets of the release namespace: CA (`ca_secret.rs`), the broker's leaf, and the signing keys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::authority::{Authority, PemPair};
 use super::key_rotation::{Plan, Stored};
-use super::{PkiError, is_code, is_ours, our_metadata, signing_key};
+use super::succession::Cas;
+use super::{PkiError, ca_secret, is_code, is_ours, our_metadata, signing_key};
 
 /// Secret with the CA.
 pub(crate) const CA_SECRET: &str = "agentwrit-ca";
@@ -24,9 +25,9 @@ pub(crate) const BROKER_TLS_SECRET: &str = "agentwrit-broker-tls";
 pub(crate) const SIGNING_KEY_SECRET: &str = "agentwrit-signing-key";
 /// Key of the first signing key.
 pub(crate) const SIGNING_KEY: &str = "signing.key";
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
-const TLS: &str = "kubernetes.io/tls";
+pub(super) const CERTIFICATE: &str = "tls.crt";
+pub(super) const KEY: &str = "tls.key";
+pub(super) const TLS: &str = "kubernetes.io/tls";
 
 /// The Secrets of one release namespace.
 #[derive(Clone)]
@@ -52,24 +53,24 @@ impl Secrets {
         }
     }
 
-    /// The CA: the stored one, or a new one when there is none. Of several replicas that try at once, one creates it
-    /// and all use that.
-    ///
-    /// # Errors
-    /// When the stored one isn't usable, or the API server doesn't answer.
-    pub async fn authority(&self, clock: &dyn Clock) -> Result<Authority, PkiError> {
-        let stored = if let Some(secret) = self.get(CA_SECRET).await? {
-            secret
-        } else {
-            let pair = Authority::generate(&self.namespace, clock.now())?;
-            self.create(CA_SECRET, Some(TLS), pair_data(pair)).await?
-        };
-        let unusable = |why| self.stored(CA_SECRET, CERTIFICATE, why);
-        let pair = PemPair {
-            certificate: text(&stored, CERTIFICATE).map_err(unusable)?,
-            key: text(&stored, KEY).map_err(unusable)?,
-        };
-        Authority::from_pem(&pair).map_err(unusable)
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Creates the Secret with the CAs; fails when another one was faster.
+    pub(super) async fn create_ca(&self, cas: &Cas) -> Result<(), PkiError> {
+        let secret = ca_secret::secret(cas, our_metadata(&self.namespace, CA_SECRET));
+        let created = self.api.create(&PostParams::default(), &secret).await;
+        created.map(drop).map_err(PkiError::api("creating the CA"))
+    }
+
+    /// A merge patch of one of the Secrets.
+    pub(super) async fn patch(&self, name: &str, patch: &Value, doing: &str) -> Result<(), PkiError> {
+        let patched = self
+            .api
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.map(drop).map_err(PkiError::api(doing))
     }
 
     /// Makes or renews the broker's leaf.
@@ -99,10 +100,8 @@ impl Secrets {
             "metadata": {"resourceVersion": stored.metadata.resource_version},
             "data": pair_data(pair),
         });
-        self.api
-            .patch(BROKER_TLS_SECRET, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map_err(PkiError::api("renewing the broker's certificate"))?;
+        self.patch(BROKER_TLS_SECRET, &patch, "renewing the broker's certificate")
+            .await?;
         tracing::info!(secret = BROKER_TLS_SECRET, why, "renewed the broker's certificate");
         Ok(())
     }
@@ -179,17 +178,15 @@ impl Secrets {
             "metadata": {"resourceVersion": stored.metadata.resource_version},
             "data": data,
         });
-        self.api
-            .patch(SIGNING_KEY_SECRET, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map_err(PkiError::api("changing the signing keys"))?;
+        self.patch(SIGNING_KEY_SECRET, &patch, "changing the signing keys")
+            .await?;
         tracing::info!(
             secret = SIGNING_KEY_SECRET, added, why = plan.add, removed = ?plan.remove, "changed the signing keys"
         );
         Ok(())
     }
 
-    fn not_ours(&self, name: &str) -> PkiError {
+    pub(super) fn not_ours(&self, name: &str) -> PkiError {
         PkiError::NotOurs {
             kind: "Secret",
             namespace: self.namespace.clone(),
@@ -197,7 +194,7 @@ impl Secrets {
         }
     }
 
-    async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
+    pub(super) async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
         let doing = format!("reading the Secret {name}");
         self.api.get_opt(name).await.map_err(PkiError::api(doing))
     }
@@ -223,7 +220,7 @@ impl Secrets {
         }
     }
 
-    fn stored(&self, name: &str, key: &str, why: String) -> PkiError {
+    pub(super) fn stored(&self, name: &str, key: &str, why: String) -> PkiError {
         PkiError::Stored {
             kind: "Secret",
             name: format!("{}/{name}", self.namespace),
@@ -250,7 +247,7 @@ fn pair_data(pair: PemPair) -> BTreeMap<String, ByteString> {
     ])
 }
 
-fn text(secret: &Secret, key: &str) -> Result<String, String> {
+pub(super) fn text(secret: &Secret, key: &str) -> Result<String, String> {
     let value = secret
         .data
         .as_ref()

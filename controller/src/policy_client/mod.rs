@@ -89,6 +89,16 @@ impl PolicyClient {
         }
     }
 
+    /// Believes a broker with a certificate of these CAs, PEM; the ones before stay when these can't be used.
+    pub(crate) fn trust(&self, bundle: &str) {
+        if let Err(error) = self.client.set_ca(bundle.as_bytes()) {
+            tracing::error!(
+                error = agentwrit_protocol::error_chain(&error),
+                "keeping the last good CA of the broker"
+            );
+        }
+    }
+
     fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock()
     }

@@ -9,6 +9,7 @@ mod bounds;
 mod inject;
 mod inject_label;
 mod json;
+mod leaf;
 mod namespaces;
 mod patch;
 mod paths;

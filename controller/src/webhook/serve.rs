@@ -1,10 +1,9 @@
-//! Starts the webhook's listener, and what keeps its certificate, its client CA and its readiness.
+//! Starts the webhook's listener, and what keeps its client CA.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentwrit_protocol::Clock;
 use agentwrit_server::Usage;
 use agentwrit_server::tls::TlsError;
 use k8s_openapi::api::core::v1::Namespace;
@@ -13,13 +12,12 @@ use kube::runtime::reflector::store::Writer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::leaf::LeafKeeper;
 use super::tls::{Leaf, WebhookTls};
 use super::{MAX_BODY, Namespaces, SidecarSettings, Webhook, router};
 use crate::context::Context;
 use crate::http::Routes;
 use crate::http::listeners::{self, ListenError};
-use crate::pki::authority::{Authority, LEAF_LIFE};
-use crate::pki::ca_bundle;
 use crate::pki::secrets::service_names;
 use crate::reconcile::watches;
 
@@ -32,7 +30,7 @@ pub enum ServeError {
     /// The file with the CA of webhook clients can't be used.
     #[error("AGENTWRIT_WEBHOOK_CLIENT_CA")]
     ClientCa(#[from] TlsError),
-    /// A certificate that we made ourselves isn't usable.
+    /// The first certificate isn't usable.
     #[error("the webhook's certificate isn't usable: {0}")]
     Certificate(String),
 }
@@ -63,7 +61,7 @@ pub(crate) fn spawn(
     let leaf = Arc::new(Leaf::default());
     let mut names = service_names("agentwrit-controller", &config.namespace);
     names.extend(config.webhook_names.iter().filter(|name| !name.is_empty()).cloned());
-    renew_leaf(&leaf, &context.authority, &names, context.clock.as_ref()).map_err(ServeError::Certificate)?;
+    let keeper = LeafKeeper::new(Arc::clone(context), Arc::clone(&leaf), names).map_err(ServeError::Certificate)?;
     let tls = Arc::new(WebhookTls::load(Arc::clone(&leaf), config.webhook_client_ca.clone())?);
     let settings = listeners::webhook();
     let (listener, address) = listeners::listen("webhook", config.webhook_address, settings, Some(tls.clone()))?;
@@ -72,34 +70,8 @@ pub(crate) fn spawn(
     tasks.spawn(listeners::serve(listener, routes));
     tasks.spawn(follow_client_ca(tls));
     context.readiness.certificate();
-    tasks.spawn(await_ca_bundle(Arc::clone(context)));
-    tasks.spawn(keep_leaf(leaf, names, Arc::clone(context)));
+    tasks.spawn(keeper.run());
     Ok(address)
-}
-
-/// Waits until the API server trusts the webhook's CA, then is ready. Every replica reads for itself, the leader writes.
-/// Until then a pod made right after the installation would be refused.
-async fn await_ca_bundle(context: Arc<Context>) {
-    loop {
-        match ca_bundle::holds(&context.client, context.authority.certificate()).await {
-            Ok(true) => break,
-            Ok(false) => {}
-            Err(error) => {
-                let doing = "reading caBundle";
-                context.reporter.own_recurring(doing, "CABundleNotRead", &error).await;
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    context.readiness.ca_bundle();
-    std::future::pending::<()>().await;
-}
-
-fn renew_leaf(leaf: &Leaf, authority: &Authority, names: &[String], clock: &dyn Clock) -> Result<(), String> {
-    let pair = authority
-        .issue(names, clock.now())
-        .map_err(|error| agentwrit_protocol::error_chain(&error))?;
-    leaf.set(&pair)
 }
 
 /// Reads the file with the CA of webhook clients again each minute, for ever.
@@ -113,26 +85,6 @@ async fn follow_client_ca(tls: Arc<WebhookTls>) {
                 let error = agentwrit_protocol::error_chain(&error);
                 tracing::error!(error, "keeping the last good CA of webhook clients");
             }
-        }
-    }
-}
-
-/// Replaces the webhook's leaf after two thirds of its life; runs for ever.
-async fn keep_leaf(leaf: Arc<Leaf>, names: Vec<String>, context: Arc<Context>) {
-    let clock = context.clock.as_ref();
-    let mut made = clock.now();
-    loop {
-        // Short, because a suspended machine's timers stand still while its wall clock goes on.
-        tokio::time::sleep(Duration::from_mins(10)).await;
-        if clock.now() - made < LEAF_LIFE * 2 / 3 {
-            continue;
-        }
-        match renew_leaf(&leaf, &context.authority, &names, clock) {
-            Ok(()) => {
-                made = clock.now();
-                tracing::info!("renewed the webhook's certificate");
-            }
-            Err(error) => tracing::error!(error, "renewing the webhook's certificate failed"),
         }
     }
 }

@@ -32,7 +32,9 @@ impl Leaf {
             .map_err(|error| error.to_string())?;
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| error.to_string())?;
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
-        let certified = Arc::new(CertifiedKey::new(certificates, key));
+        let certified = CertifiedKey::new(certificates, key);
+        certified.keys_match().map_err(|error| error.to_string())?;
+        let certified = Arc::new(certified);
         *self.present.write() = Some(certified);
         Ok(())
     }

@@ -118,10 +118,15 @@ pub struct Replica {
 
 impl Replica {
     pub async fn start(world: &World, name: &'static str, lease: &str) -> Self {
+        Self::start_with(world, name, lease, &[]).await
+    }
+
+    /// The same, with further flags.
+    pub async fn start_with(world: &World, name: &'static str, lease: &str, flags: &[&str]) -> Self {
         let token = std::env::temp_dir().join(format!("agentwrit-test-{}", world.release));
         std::fs::write(&token, "the-controllers-own-token").unwrap();
         let release = &world.release;
-        let settings = [
+        let mut settings = vec![
             "agentwrit-controller".to_owned(),
             format!("--namespace={release}"),
             format!("--pod-name={name}"),
@@ -134,6 +139,7 @@ impl Replica {
             "--webhook-names=127.0.0.1".to_owned(),
             "--ops-address=127.0.0.1:0".to_owned(),
         ];
+        settings.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut command = command(&settings.join("\n"));
         command.envs([
             (NAMESPACE, &world.namespace),
@@ -188,7 +194,7 @@ impl Replica {
         new.cloned().collect()
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub async fn get(&self, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.ops).await.unwrap();
         let request = format!("GET {path} HTTP/1.0\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
