@@ -398,6 +398,7 @@ async fn the_clients_calls_are_understood() {
             max_agent_ttl_seconds: 3600,
             audiences: Vec::new(),
             delegation_namespaces: Vec::new(),
+            client: None,
         },
     };
     let written = client.put_app("shop", "orders", &put(2)).await.unwrap();

@@ -3,8 +3,10 @@
 use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
+use agentwrit_protocol::k8s::PolicyState;
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive, Ttl};
+use agentwrit_store::policy::app_of_subject;
 use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Store,
     StoreError, Tx,
@@ -33,6 +35,9 @@ pub(crate) enum LaunchError {
     UnknownApp,
     #[error("allowed_scope exceeds the app's scope ceiling; allowed scopes: {}", .0.to_strings().join(" "))]
     Ceiling(ScopeSet),
+    /// Of an AgentApp that is suspended, or withdrawn.
+    #[error("the app is suspended")]
+    SuspendedApp,
     #[error(transparent)]
     Scopes(#[from] CeilingError),
     #[error("agent_name is required")]
@@ -68,8 +73,8 @@ impl LaunchError {
     /// The type and `error_kind` of its event; None when it is not audited.
     const fn audited_as(&self) -> Option<(EventType, &'static str)> {
         let kind = match self {
-            // That the app was deregistered is in the trail already; and what fails in here is no denial.
-            Self::UnknownApp | Self::Internal(_) => return None,
+            // That the app was deregistered or suspended is in the trail already; and what fails in here is no denial.
+            Self::UnknownApp | Self::SuspendedApp | Self::Internal(_) => return None,
             Self::Ceiling(_) => return Some((EventType::ScopeCeilingExceeded, "scope_ceiling")),
             Self::Scopes(error) => error.kind(),
             Self::Name => "missing_agent_name",
@@ -100,7 +105,29 @@ struct Wanted {
 struct Prepared {
     token: Sensitive,
     stored: LaunchToken,
-    event: EventDraft,
+    source: String,
+}
+
+impl Prepared {
+    fn event(&self) -> EventDraft {
+        let LaunchToken {
+            agent_name,
+            allowed_scope,
+            max_ttl,
+            created_by,
+            correlation_id,
+            ..
+        } = &self.stored;
+        let detail = format!(
+            "launch token for {:?}: scopes {}, max_ttl {max_ttl}, created by {created_by}",
+            excerpt(agent_name),
+            list_scopes(&allowed_scope.to_strings(), EVENT_SCOPES_BYTES),
+        );
+        EventDraft::success(EventType::LaunchTokenIssued, detail)
+            .actor(created_by)
+            .source(&self.source)
+            .correlation_id(correlation_id)
+    }
 }
 
 /// Makes launch tokens for people and apps.
@@ -147,8 +174,8 @@ impl LaunchTokens<'_> {
                 .map_err(CeilingError::from)?;
         }
         let scopes = ScopeSet::parse(asked);
-        let app = app_id.map(|app_id| AppCeiling {
-            app_id: app_id.to_owned(),
+        let app = app_id.map(|_| AppCeiling {
+            subject: creator.to_owned(),
             asked: scopes.as_ref().ok().cloned(),
         });
         let prepared = self
@@ -246,20 +273,10 @@ impl LaunchTokens<'_> {
             correlation_id: self.ids.random_hex::<16>()?,
             attested: None,
         };
-        let detail = format!(
-            "launch token for {:?}: scopes {}, max_ttl {}, created by {creator}",
-            excerpt(&stored.agent_name),
-            list_scopes(&stored.allowed_scope.to_strings(), EVENT_SCOPES_BYTES),
-            stored.max_ttl
-        );
-        let event = EventDraft::success(EventType::LaunchTokenIssued, detail)
-            .actor(creator)
-            .source(source)
-            .correlation_id(&stored.correlation_id);
         Ok(Prepared {
             token: Sensitive::from(token),
             stored,
-            event,
+            source: source.to_owned(),
         })
     }
 
@@ -275,28 +292,54 @@ impl LaunchTokens<'_> {
 
 /// What an app asks for, against what it may.
 struct AppCeiling {
-    app_id: String,
+    /// `sub` of its token.
+    subject: String,
     /// None when one of the scopes is malformed: nothing covers it.
     asked: Option<ScopeSet>,
 }
 
 impl AppCeiling {
-    async fn check(&self, tx: &mut dyn Tx) -> StoreResult<Result<(), LaunchError>> {
-        let Some(app) = tx.app(&self.app_id).await?.filter(AppRecord::is_active) else {
+    /// The longest life of an agent's tokens, when the app has one.
+    async fn check(&self, tx: &mut dyn Tx) -> StoreResult<Result<Option<Ttl>, LaunchError>> {
+        let (scopes, longest) = match self.app(tx).await? {
+            Ok(app) => app,
+            Err(error) => return Ok(Err(error)),
+        };
+        let under = self.asked.as_ref().is_some_and(|asked| scopes.covers_all(asked));
+        Ok(if under {
+            Ok(longest)
+        } else {
+            Err(LaunchError::Ceiling(scopes))
+        })
+    }
+
+    async fn app(&self, tx: &mut dyn Tx) -> StoreResult<Result<(ScopeSet, Option<Ttl>), LaunchError>> {
+        let Some(key) = app_of_subject(&self.subject) else {
+            let app_id = self.subject.strip_prefix(SUBJECT_PREFIX).unwrap_or_default();
+            let app = tx.app(app_id).await?.filter(AppRecord::is_active);
+            return Ok(app.map(|app| (app.scopes, None)).ok_or(LaunchError::UnknownApp));
+        };
+        let policy = tx.policy(&key).await?;
+        let policy = policy.filter(|policy| policy.client_subject().as_ref() == Some(&self.subject));
+        let Some(policy) = policy else {
             return Ok(Err(LaunchError::UnknownApp));
         };
-        let under = self.asked.as_ref().is_some_and(|asked| app.scopes.covers_all(asked));
-        Ok(if under {
-            Ok(())
-        } else {
-            Err(LaunchError::Ceiling(app.scopes))
-        })
+        if policy.state != PolicyState::Ready {
+            return Ok(Err(LaunchError::SuspendedApp));
+        }
+        let spec = policy.accepted.as_ref().and_then(|accepted| accepted.spec.app());
+        // What the store holds was checked; a malformed scope would cover nothing.
+        let app = spec.map(|spec| {
+            let scopes = spec.scopes.iter().filter_map(|scope| scope.parse().ok()).collect();
+            (scopes, Some(Ttl::seconds(spec.max_agent_ttl_seconds)))
+        });
+        Ok(app.ok_or(LaunchError::UnknownApp))
     }
 }
 
 #[async_trait]
 impl Command for AppCeiling {
-    type Outcome = Result<(), LaunchError>;
+    type Outcome = Result<Option<Ttl>, LaunchError>;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
         self.check(tx).await
@@ -314,12 +357,16 @@ impl Command for Mint {
     const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> StoreResult<Self::Outcome> {
-        if let Some(app) = &self.app
-            && let Err(error) = app.check(tx).await?
-        {
-            return Ok(Err(error));
+        let mut prepared = self.prepared;
+        if let Some(app) = &self.app {
+            match app.check(tx).await? {
+                Ok(Some(longest)) => prepared.stored.max_ttl = prepared.stored.max_ttl.min(longest),
+                Ok(None) => {}
+                Err(error) => return Ok(Err(error)),
+            }
         }
-        let Prepared { token, stored, event } = self.prepared;
+        let event = prepared.event();
+        let Prepared { token, stored, .. } = prepared;
         tx.insert_launch_token(&stored).await?;
         tx.audit(event);
         Ok(Ok(Launched { token, stored }))

@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0014_signing_keys.sql"),
     include_str!("schema/0015_launched_pods.sql"),
     include_str!("schema/0016_places.sql"),
+    include_str!("schema/0017_clients.sql"),
 ];
 /// The schema that they lead to.
 pub(crate) const LATEST: usize = MIGRATIONS.len();

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::k8s::{AppSpec, Denial, LaunchTokenSpec, LivePod, PolicyKind, PolicyState, WriteOrder};
+use agentwrit_protocol::apps::SUBJECT_PREFIX;
+use agentwrit_protocol::k8s::clients::client_id;
+use agentwrit_protocol::k8s::{
+    AppClient, AppSpec, Denial, LaunchTokenSpec, LivePod, PolicyKind, PolicyState, WriteOrder,
+};
 use agentwrit_protocol::{Jti, PodUid, PolicyUid, SessionId, UnixMillis};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -103,6 +107,10 @@ pub struct Accepted {
     pub generation: i64,
     /// The first generation since which nothing changed that matters to a session: its scopes, life and app.
     pub unchanged_since: i64,
+    /// Tells the client of an AgentApp from one that it had before: tokens of that one stay dead. There as long as the
+    /// spec has a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_instance: Option<String>,
 }
 
 /// Where a policy is found.
@@ -174,6 +182,33 @@ pub struct Policy {
     pub room_until: i64,
 }
 
+impl Policy {
+    /// What the client of an AgentApp logs in with.
+    pub fn client(&self) -> Option<&AppClient> {
+        self.accepted.as_ref()?.spec.app()?.client.as_ref()
+    }
+
+    /// The id that this client logs in by.
+    pub fn client_id(&self) -> Option<String> {
+        self.client().map(|_| client_id(&self.uid))
+    }
+
+    /// `sub` of the client's tokens: `app:<app_id>.<instance>`.
+    pub fn client_subject(&self) -> Option<String> {
+        self.client()?;
+        let instance = self.accepted.as_ref()?.client_instance.as_ref()?;
+        Some(format!("{SUBJECT_PREFIX}{}.{instance}", self.app_id.as_ref()?))
+    }
+}
+
+/// The AgentApp whose client may have this subject; `None` for those of `/v1/admin/apps`, whose ids have no dot.
+pub fn app_of_subject(subject: &str) -> Option<PolicyKey> {
+    let app_id = subject.strip_prefix(SUBJECT_PREFIX)?.strip_prefix("app-")?;
+    let (namespace, rest) = app_id.split_once('.')?;
+    let (name, _) = rest.split_once('.')?.0.rsplit_once('-')?;
+    Some(PolicyKey::app(namespace, name))
+}
+
 /// A refusal, before it has a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDenial {
@@ -203,6 +238,8 @@ pub enum PodStanding {
 pub trait Policies {
     /// The policy of that kind and name.
     async fn policy(&mut self, key: &PolicyKey) -> Result<Option<Policy>>;
+    /// The AgentApp whose client has this id.
+    async fn policy_by_client_id(&mut self, client_id: &str) -> Result<Option<Policy>>;
     /// All policies, by kind, namespace and name.
     async fn policies(&mut self) -> Result<Vec<Policy>>;
     /// The LaunchTokens whose accepted spec names this app.
@@ -259,4 +296,25 @@ pub trait Policies {
     async fn denials(&mut self, after: i64, limit: i64) -> Result<Vec<Denial>>;
     /// Forgets what has had its time: tombstones, full buckets, old refusals.
     async fn purge_policy_rows(&mut self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_leads_to_its_app() {
+        let key = PolicyKey::app("shop", "order-reader");
+        for (subject, wanted) in [
+            ("app:app-shop.order-reader-1a2b3c.9f8e7d", Some(&key)),
+            // Of an app of /v1/admin/apps; of no client; of nobody.
+            ("app:app-shop-1a2b3c", None),
+            ("app:app-shop.order-reader-1a2b3c", None),
+            ("app-shop.order-reader-1a2b3c.9f8e7d", None),
+            ("admin", None),
+            ("app:", None),
+        ] {
+            assert_eq!(app_of_subject(subject).as_ref(), wanted, "{subject}");
+        }
+    }
 }

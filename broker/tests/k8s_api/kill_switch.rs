@@ -337,6 +337,7 @@ async fn pods_of_an_earlier_build_are_found_as_well() {
             let before = "DROP INDEX pods_namespace; DROP INDEX pods_node; ALTER TABLE pods DROP COLUMN node; \
                           ALTER TABLE pods DROP COLUMN service_account; ALTER TABLE pods DROP COLUMN policy; \
                           ALTER TABLE pods DROP COLUMN orch_id; ALTER TABLE policies DROP COLUMN room_until; \
+                          DROP INDEX policies_client; ALTER TABLE policies DROP COLUMN client_id; \
                           PRAGMA user_version = 14";
             store.execute_batch(before).unwrap();
         })

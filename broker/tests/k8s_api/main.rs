@@ -11,6 +11,7 @@
 mod asked;
 mod audiences;
 mod before;
+mod clients;
 mod clocks;
 mod crossings;
 mod delegate;

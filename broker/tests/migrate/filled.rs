@@ -1,7 +1,7 @@
 //! A store with something in every table.
 
 use agentwrit_protocol::audit::EventType;
-use agentwrit_protocol::k8s::{AppSpec, LivePod, PolicyState, WriteOrder};
+use agentwrit_protocol::k8s::{AppClient, AppSpec, ClientSecret, LivePod, PolicyState, WriteOrder};
 use agentwrit_protocol::signing_keys::{Retirement, SigningKey};
 use agentwrit_protocol::{ScopeSet, Sensitive, Ttl, UnixSeconds};
 use agentwrit_store::policy::{Accepted, NewDenial, Policy, PolicyKey, PolicySpec};
@@ -136,6 +136,13 @@ async fn kubernetes(tx: &mut dyn Tx) -> Result<()> {
         max_agent_ttl_seconds: 300,
         audiences: Vec::new(),
         delegation_namespaces: Vec::new(),
+        client: Some(AppClient {
+            token_ttl_seconds: 600,
+            secrets: vec![ClientSecret {
+                sha256: "5e".repeat(32),
+                until: None,
+            }],
+        }),
     };
     tx.put_policy(&Policy {
         key: PolicyKey::app("shop", "shop"),
@@ -152,6 +159,7 @@ async fn kubernetes(tx: &mut dyn Tx) -> Result<()> {
             spec: PolicySpec::App(spec),
             generation: 1,
             unchanged_since: 1,
+            client_instance: Some("0a1b2c".to_owned()),
         }),
         app_id: Some("app-shop-00000a".to_owned()),
         issued: 7,

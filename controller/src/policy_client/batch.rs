@@ -186,6 +186,7 @@ mod tests {
                 max_agent_ttl_seconds: 60,
                 audiences: vec![],
                 delegation_namespaces: vec![],
+                client: None,
             }),
         }
     }

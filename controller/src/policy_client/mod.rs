@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::k8s::{
-    BulkItem, Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicySummary,
-    PutPolicy, WriteOrder,
+    BulkItem, Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicyState,
+    PolicySummary, PutPolicy, WriteOrder,
 };
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, PolicyUid};
@@ -258,6 +258,11 @@ impl PolicyClient {
                 digest: answer.digest,
                 order,
                 app_id: answer.app_id.clone(),
+                client: match put.state {
+                    // Withdrawn: what it accepted before stays in force there.
+                    PolicyState::NotReady => before.as_ref().and_then(|before| before.client.clone()),
+                    PolicyState::Ready | PolicyState::Suspended => put.spec.client().cloned(),
+                },
                 active_agents: before.as_ref().map_or(0, |before| before.active_agents),
                 issued: before.as_ref().map_or(0, |before| before.issued),
             },

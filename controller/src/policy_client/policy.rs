@@ -1,7 +1,7 @@
 //! The two kinds of policy, as the broker takes them.
 
 use agentwrit_protocol::k8s::{
-    AppSpec, BulkItem, HasPolicyFields, LaunchTokenSpec, PolicyKind, PolicySummary, PutPolicy,
+    AppClient, AppSpec, BulkItem, HasPolicyFields, LaunchTokenSpec, PolicyKind, PolicySummary, PutPolicy,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,6 +15,12 @@ pub(crate) struct PolicyKey {
 pub(crate) trait PolicySpec: serde::Serialize + HasPolicyFields + Send + Sync {
     /// Which kind it belongs to.
     const KIND: PolicyKind;
+
+    /// What the client of an AgentApp logs in with.
+    fn client(&self) -> Option<&AppClient> {
+        None
+    }
+
     /// A write of it, on its way to the broker.
     fn item(key: &PolicyKey, put: PutPolicy<Self>) -> BulkItem
     where
@@ -33,6 +39,10 @@ impl From<&PolicySummary> for PolicyKey {
 
 impl PolicySpec for AppSpec {
     const KIND: PolicyKind = PolicyKind::App;
+
+    fn client(&self) -> Option<&AppClient> {
+        self.client.as_ref()
+    }
 
     fn item(key: &PolicyKey, put: PutPolicy<Self>) -> BulkItem {
         BulkItem::App {

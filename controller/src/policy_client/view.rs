@@ -104,6 +104,7 @@ mod tests {
                 sequence: 1,
             },
             app_id: None,
+            client: None,
             active_agents: 0,
             issued: 0,
         };

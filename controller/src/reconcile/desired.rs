@@ -80,6 +80,8 @@ pub(crate) fn of_app(app: &AgentApp) -> Desired<AppSpec> {
             .delegation
             .as_ref()
             .map_or_else(Vec::new, |delegation| delegation.allowed_namespaces.clone()),
+        // What a client logs in with is known once its Secret is: `crate::credentials`.
+        client: None,
     };
     Desired {
         put: put(app, state, reason, spec),

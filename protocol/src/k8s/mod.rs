@@ -1,5 +1,6 @@
 //! Bodies of the attestation and policy API (`docs/kubernetes-api.md` §4).
 
+pub mod clients;
 mod denial_kind;
 mod denials;
 pub mod label_selector;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::OrchId;
 use crate::store_mark::StoreMark;
 
+pub use clients::{AppClient, ClientSecret};
 pub use denial_kind::DenialKind;
 pub use denials::{Denial, DenialsResponse};
 pub use label_selector::{LabelOperator, LabelRequirement, LabelSelector};

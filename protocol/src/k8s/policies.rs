@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{LabelSelector, LivePod};
+use super::{AppClient, LabelSelector, LivePod};
 use crate::ids::PolicyUid;
 use crate::lower_hex;
 use crate::problem::Problem;
@@ -53,6 +53,10 @@ pub struct AppSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<schema::Namespace>, max_items = 64))]
     pub delegation_namespaces: Vec<String>,
+    /// What a program outside the cluster logs in with; absent: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub client: Option<AppClient>,
 }
 
 /// Most namespaces that one AgentApp's agents may delegate into.
@@ -273,6 +277,10 @@ pub struct PolicySummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub app_id: Option<String>,
+    /// For an AgentApp: what its client logs in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub client: Option<AppClient>,
     /// Live agents under it.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, examples(2)))]
     pub active_agents: i64,

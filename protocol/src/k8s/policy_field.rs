@@ -3,7 +3,8 @@
 use super::{AppSpec, LaunchTokenSpec};
 
 /// A field that may be left out of a spec. A broker lists those that it enforces; what uses another one must not be in
-/// force there, since such a broker would not look at it.
+/// force there, since such a broker would not look at it. (Without `ClientCredentials` less is granted: that one is left out
+/// by itself.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PolicyField {
     /// `LaunchToken.spec.podSelector`.
@@ -14,6 +15,8 @@ pub enum PolicyField {
     Audiences,
     /// `AgentApp.spec.delegation`.
     Delegation,
+    /// `AgentApp.spec.clientCredentials`.
+    ClientCredentials,
 }
 
 impl PolicyField {
@@ -23,6 +26,7 @@ impl PolicyField {
         Self::MaxActiveAgents,
         Self::Audiences,
         Self::Delegation,
+        Self::ClientCredentials,
     ];
 
     /// The name, as in the custom resource's `spec` and on the wire.
@@ -32,6 +36,7 @@ impl PolicyField {
             Self::MaxActiveAgents => "maxActiveAgents",
             Self::Audiences => "audiences",
             Self::Delegation => "delegation",
+            Self::ClientCredentials => "clientCredentials",
         }
     }
 }
@@ -56,6 +61,7 @@ impl HasPolicyFields for AppSpec {
         used([
             (PolicyField::Audiences, !self.audiences.is_empty()),
             (PolicyField::Delegation, !self.delegation_namespaces.is_empty()),
+            (PolicyField::ClientCredentials, self.client.is_some()),
         ])
     }
 
@@ -63,6 +69,7 @@ impl HasPolicyFields for AppSpec {
         Self {
             audiences: Vec::new(),
             delegation_namespaces: Vec::new(),
+            client: None,
             ..self.clone()
         }
     }

@@ -15,6 +15,7 @@ fn put(generation: i64, sequence: i64) -> PutApp {
             max_agent_ttl_seconds: 3600,
             audiences: Vec::new(),
             delegation_namespaces: Vec::new(),
+            client: None,
         },
     }
 }

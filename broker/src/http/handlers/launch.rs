@@ -59,6 +59,7 @@ pub(in crate::http) async fn admin(State(broker): State<AppState>, call: ApiRequ
     extensions(("x-refusals" = json!([
         REFUSALS,
         "forbidden: app not found",
+        "forbidden: the app is suspended",
         "forbidden: allowed_scope exceeds the app's scope ceiling; allowed scopes: read:orders:*",
     ]))),
 ))]
@@ -87,7 +88,7 @@ async fn launch(broker: AppState, call: ApiRequest, requirement: Requirement) ->
 impl From<LaunchError> for ApiError {
     fn from(error: LaunchError) -> Self {
         let code = match error {
-            LaunchError::UnknownApp | LaunchError::Ceiling(_) => ErrorCode::Forbidden,
+            LaunchError::UnknownApp | LaunchError::SuspendedApp | LaunchError::Ceiling(_) => ErrorCode::Forbidden,
             LaunchError::Scopes(ref error) => error.code(),
             LaunchError::Name | LaunchError::NameLength(_) | LaunchError::Empty => ErrorCode::InvalidRequest,
             LaunchError::Life => ErrorCode::InvalidTtl,

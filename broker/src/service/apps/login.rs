@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use agentwrit_protocol::apps::APP_SCOPES;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::k8s::clients::is_client_id;
 use agentwrit_protocol::{Clock, EntropyError, Sensitive};
 use agentwrit_server::Source;
-use agentwrit_store::{AppRecord, Command, DenialDraft, EventDraft, Result as StoreResult, Store, StoreError, Tx};
+use agentwrit_store::{Command, DenialDraft, EventDraft, Result as StoreResult, Store, StoreError, Tx};
 use async_trait::async_trait;
 
 use crate::config::Config;
@@ -50,6 +51,9 @@ impl AppLogin<'_> {
         presented: Sensitive,
         source: IpAddr,
     ) -> Result<Issued, LoginError> {
+        if is_client_id(&client_id) {
+            return self.login_of_agent_app(client_id, presented, source).await;
+        }
         let asked = client_id.clone();
         let app = self
             .store
@@ -63,8 +67,8 @@ impl AppLogin<'_> {
             .await?;
         let app = match (active, &found) {
             (Some(app), _) if matches => app,
-            (Some(app), _) => return Err(self.refuse(source, Reason::Secret, Some(app))),
-            (None, Some(app)) => return Err(self.refuse(source, Reason::Inactive, Some(app))),
+            (Some(app), _) => return Err(self.refuse(source, Reason::Secret, Some(&app.app_id))),
+            (None, Some(app)) => return Err(self.refuse(source, Reason::Inactive, Some(&app.app_id))),
             (None, None) => return Err(self.refuse(source, Reason::Unknown, None)),
         };
         let (jti, now) = (self.ids.random_hex::<16>()?, self.clock.unix_seconds());
@@ -76,29 +80,32 @@ impl AppLogin<'_> {
             .source(&source.to_string());
         let app_id = app.app_id.clone();
         if !self.store.commit(Login { app_id, event }).await? {
-            return Err(self.refuse(source, Reason::Inactive, Some(app)));
+            return Err(self.refuse(source, Reason::Inactive, Some(&app.app_id)));
         }
         Ok(self.tokens.sign(&claims)?)
     }
 
     /// The trail hears why. What a caller says its client id is isn't repeated: it may be a secret in the wrong place.
-    fn refuse(&self, source: IpAddr, reason: Reason, app: Option<&AppRecord>) -> LoginError {
+    pub(super) fn refuse(&self, source: IpAddr, reason: Reason, app_id: Option<&str>) -> LoginError {
         let (why, kind) = match reason {
             Reason::Unknown => ("no such client", "unknown_client"),
             Reason::Inactive => ("deregistered app", "inactive_app"),
+            Reason::Suspended => ("suspended app", "suspended_app"),
             Reason::Secret => ("wrong credentials of app", "wrong_credentials"),
         };
-        let app_id = app.map(|app| format!(" {}", app.app_id)).unwrap_or_default();
+        let app_id = app_id.map(|app_id| format!(" {app_id}")).unwrap_or_default();
         let event = DenialDraft::denied(EventType::AppAuthFailed, format!("app login refused: {why}{app_id}"));
         self.denials.stranger(source, event.error_kind(kind));
         LoginError::Credentials
     }
 }
 
-#[derive(Clone, Copy)]
-enum Reason {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
     Unknown,
     Inactive,
+    /// The AgentApp is.
+    Suspended,
     Secret,
 }
 

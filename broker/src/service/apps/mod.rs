@@ -1,5 +1,6 @@
 //! Apps: registration, look-up, change, deregistration (`docs/wire-contract.md` §12).
 
+mod agent_app_login;
 pub(crate) mod input;
 pub(crate) mod login;
 

@@ -43,6 +43,7 @@ fn app(name: &str, sequence: i64, state: PolicyState, scopes: &[&str]) -> Write 
             max_agent_ttl_seconds: 300,
             audiences: Vec::new(),
             delegation_namespaces: Vec::new(),
+            client: None,
         },
     };
     Write::app(PolicyKey::app("shop", name), put).unwrap()

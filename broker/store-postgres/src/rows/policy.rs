@@ -79,6 +79,11 @@ impl Policies for PgTx<'_, '_> {
         self.link.first(READ_POLICY, sql, values, from_row).await
     }
 
+    async fn policy_by_client_id(&mut self, client_id: &str) -> Result<Option<Policy>> {
+        let sql = select!(policies, "WHERE client_id = $1");
+        self.link.first(READ_POLICY, sql, values![client_id], from_row).await
+    }
+
     async fn policies(&mut self) -> Result<Vec<Policy>> {
         let sql = select!(policies, "ORDER BY kind, namespace, name");
         self.link.all(READ_POLICY, sql, values![], from_row).await
@@ -95,13 +100,13 @@ impl Policies for PgTx<'_, '_> {
             .and_then(|accepted| accepted.spec.launch_token())
             .map(|spec| spec.app.as_str());
         let sql = "INSERT INTO policies (kind, namespace, name, uid, generation, lease_epoch, sequence, state, reason, \
-                   digest, accepted, app, app_id, issued, room_until) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+                   digest, accepted, app, app_id, issued, room_until, client_id) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
                    ON CONFLICT (kind, namespace, name) DO UPDATE SET uid = excluded.uid, \
                    generation = excluded.generation, lease_epoch = excluded.lease_epoch, sequence = excluded.sequence, \
                    state = excluded.state, reason = excluded.reason, digest = excluded.digest, \
                    accepted = excluded.accepted, app = excluded.app, app_id = excluded.app_id, issued = excluded.issued, \
-                   room_until = excluded.room_until";
+                   room_until = excluded.room_until, client_id = excluded.client_id";
         let values = values![
             kind_text(policy.key.kind),
             &policy.key.namespace,
@@ -120,6 +125,7 @@ impl Policies for PgTx<'_, '_> {
             policy.app_id.as_deref(),
             policy.issued,
             policy.room_until,
+            policy.client_id(),
         ];
         self.link.send("save_policy", sql, values).await
     }

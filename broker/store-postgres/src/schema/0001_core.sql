@@ -144,10 +144,12 @@ CREATE TABLE policies (
     app_id      text,
     issued      bigint NOT NULL,
     room_until  bigint NOT NULL,        -- up to how many registrations the agents need not be counted
+    client_id   text COLLATE "C",       -- of an AgentApp whose accepted spec has a client
     PRIMARY KEY (kind, namespace, name)
 ) WITH (fillfactor = 80);
 CREATE INDEX policies_uid ON policies (uid);
 CREATE INDEX policies_app ON policies (namespace, app) WHERE app IS NOT NULL;
+CREATE INDEX policies_client ON policies (client_id) WHERE client_id IS NOT NULL;
 
 -- UIDs of removed objects: none comes back.
 CREATE TABLE buried_policies (uid text COLLATE "C" PRIMARY KEY, until bigint NOT NULL);

@@ -88,6 +88,11 @@ impl Policies for SqliteTx<'_> {
         self.connection.first(READ_POLICY, sql, values, from_row)
     }
 
+    async fn policy_by_client_id(&mut self, client_id: &str) -> Result<Option<Policy>> {
+        let sql = "SELECT * FROM policies WHERE client_id = ?";
+        self.connection.first(READ_POLICY, sql, [client_id], from_row)
+    }
+
     async fn policies(&mut self) -> Result<Vec<Policy>> {
         let sql = "SELECT * FROM policies ORDER BY kind, namespace, name";
         self.connection.all(READ_POLICY, sql, [], from_row)
@@ -106,8 +111,8 @@ impl Policies for SqliteTx<'_> {
         self.connection.change(
             "save_policy",
             "INSERT OR REPLACE INTO policies (kind, namespace, name, uid, generation, lease_epoch, sequence, state, \
-             reason, digest, accepted, app, app_id, issued, room_until) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             reason, digest, accepted, app, app_id, issued, room_until, client_id) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 kind_text(policy.key.kind),
                 policy.key.namespace,
@@ -126,6 +131,7 @@ impl Policies for SqliteTx<'_> {
                 policy.app_id,
                 policy.issued,
                 policy.room_until,
+                policy.client_id(),
             ],
         )?;
         Ok(())

@@ -2,9 +2,10 @@
 
 use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::excerpt::excerpt;
+use agentwrit_protocol::k8s::clients::{MAX_CLIENT_SECRETS, is_lower_hex};
 use agentwrit_protocol::k8s::{
-    AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES, MAX_DELEGATION_NAMESPACES,
-    PolicyState, PutPolicy, WriteOrder,
+    AppClient, AppSpec, LaunchTokenSpec, MAX_ACTIVE_AGENTS, MAX_AUDIENCE_BYTES, MAX_AUDIENCES,
+    MAX_DELEGATION_NAMESPACES, PolicyState, PutPolicy, WriteOrder,
 };
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, MIN_POLICY_TTL_SECONDS};
@@ -82,6 +83,9 @@ impl Write {
         check_ttl("spec.max_agent_ttl_seconds", put.spec.max_agent_ttl_seconds)?;
         check_audiences("spec.audiences", &put.spec.audiences)?;
         check_namespaces("spec.delegation_namespaces", &put.spec.delegation_namespaces)?;
+        if let Some(client) = &put.spec.client {
+            check_client(client)?;
+        }
         Self::checked(key, put, PolicySpec::App)
     }
 
@@ -234,6 +238,27 @@ fn check_ttl(field: &str, value: i64) -> Checked<()> {
     ))
 }
 
+fn check_client(client: &AppClient) -> Checked<()> {
+    check_ttl("spec.client.token_ttl_seconds", client.token_ttl_seconds)?;
+    check_count("spec.client.secrets", client.secrets.len(), MAX_CLIENT_SECRETS)?;
+    for (index, secret) in client.secrets.iter().enumerate() {
+        if secret.sha256.len() != 64 || !is_lower_hex(&secret.sha256) {
+            return Err(InputError::new(format!(
+                "spec.client.secrets[{index}].sha256 must be 64 lower-case hexadecimal digits"
+            )));
+        }
+        if let Some(until) = secret.until {
+            check_number(&format!("spec.client.secrets[{index}].until"), until.get())?;
+        }
+    }
+    if client.secrets.iter().filter(|secret| secret.until.is_none()).count() > 1 {
+        return Err(InputError::new(
+            "spec.client.secrets must have one item without until at most: the current secret",
+        ));
+    }
+    Ok(())
+}
+
 fn check_scopes(field: &'static str, scopes: &[String]) -> Checked<()> {
     if scopes.is_empty() {
         check_count(field, 0, MAX_SCOPES)?;
@@ -273,123 +298,4 @@ pub fn parse_scope(text: &str) -> Option<Scope> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn put() -> PutPolicy<LaunchTokenSpec> {
-        PutPolicy {
-            uid: "0b6c".into(),
-            generation: 1,
-            order: WriteOrder {
-                lease_epoch: 1,
-                sequence: 1,
-            },
-            state: PolicyState::Ready,
-            reason: None,
-            spec: LaunchTokenSpec {
-                app: "orders".into(),
-                agent_name: "reader".into(),
-                allowed_scopes: vec!["read:orders:*".into()],
-                max_ttl_seconds: 300,
-                service_account_names: vec!["reader".into()],
-                pod_selector: None,
-                max_active_agents: None,
-            },
-        }
-    }
-
-    fn key() -> PolicyKey {
-        PolicyKey::launch_token("shop", "reader")
-    }
-
-    #[test]
-    fn each_wrong_value_is_named() {
-        type Change = fn(&mut PutPolicy<LaunchTokenSpec>);
-        let table: [(Change, ErrorCode, &str); 16] = [
-            (|p| p.uid = PolicyUid::default(), ErrorCode::InvalidRequest, "uid"),
-            (|p| p.generation = -1, ErrorCode::InvalidRequest, "generation"),
-            (
-                |p| p.order.lease_epoch = -1,
-                ErrorCode::InvalidRequest,
-                "order.lease_epoch",
-            ),
-            (|p| p.order.sequence = -1, ErrorCode::InvalidRequest, "order.sequence"),
-            (|p| p.reason = Some("a\nb".into()), ErrorCode::InvalidRequest, "reason"),
-            (|p| p.spec.app = "Orders".into(), ErrorCode::InvalidRequest, "spec.app"),
-            (
-                |p| p.spec.agent_name.clear(),
-                ErrorCode::InvalidRequest,
-                "spec.agent_name",
-            ),
-            (
-                |p| p.spec.allowed_scopes.clear(),
-                ErrorCode::InvalidRequest,
-                "spec.allowed_scopes",
-            ),
-            (
-                |p| p.spec.allowed_scopes = vec!["read:orders:x".into(); 65],
-                ErrorCode::InvalidScopeFormat,
-                "spec.allowed_scopes has 65 items",
-            ),
-            (
-                |p| p.spec.allowed_scopes = vec![format!("read:orders:{}", "x".repeat(245))],
-                ErrorCode::InvalidScopeFormat,
-                "spec.allowed_scopes[0] is 257 bytes",
-            ),
-            (
-                |p| p.spec.allowed_scopes = vec!["read:orders".into()],
-                ErrorCode::InvalidScopeFormat,
-                "spec.allowed_scopes",
-            ),
-            (
-                |p| p.spec.allowed_scopes = vec!["read:a:b,c".into()],
-                ErrorCode::InvalidScopeFormat,
-                "spec.allowed_scopes",
-            ),
-            (
-                |p| p.spec.allowed_scopes = vec!["admin:revoke:*".into()],
-                ErrorCode::Forbidden,
-                "spec.allowed_scopes",
-            ),
-            (
-                |p| p.spec.max_ttl_seconds = 59,
-                ErrorCode::InvalidTtl,
-                "spec.max_ttl_seconds",
-            ),
-            (
-                |p| p.spec.max_ttl_seconds = 86_401,
-                ErrorCode::InvalidTtl,
-                "spec.max_ttl_seconds",
-            ),
-            (
-                |p| p.spec.service_account_names.clear(),
-                ErrorCode::InvalidRequest,
-                "spec.service_account_names",
-            ),
-        ];
-        for (change, code, field) in table {
-            let mut put = put();
-            change(&mut put);
-            let error = Write::launch_token(key(), put).unwrap_err();
-            assert_eq!(error.code, code, "{error}");
-            assert!(error.detail.starts_with(field), "{error}");
-        }
-        Write::launch_token(key(), put()).unwrap();
-    }
-
-    #[test]
-    fn names_are_labels() {
-        for (namespace, name) in [
-            ("", "a"),
-            ("a", ""),
-            ("A", "a"),
-            ("a", "-a"),
-            ("a", "a.b"),
-            ("a", &"x".repeat(53)),
-        ] {
-            let error = Write::launch_token(PolicyKey::launch_token(namespace, name), put()).unwrap_err();
-            assert!(error.detail.starts_with("name"), "{namespace}/{name}: {error}");
-        }
-    }
-}
+mod tests;

@@ -69,6 +69,7 @@ impl Command for ListPolicies {
             .await?
             .into_iter()
             .map(|policy| PolicySummary {
+                client: policy.client().cloned(),
                 active_agents: match policy.key.kind {
                     PolicyKind::App => by_orch.get(&orch_id(&policy.key.namespace, &policy.key.name)),
                     PolicyKind::LaunchToken => by_policy.get(&policy.uid),

@@ -1,5 +1,6 @@
 //! Policies: the custom resources AgentApp and LaunchToken as the controller writes them.
 
+mod client;
 pub(crate) mod crossings;
 pub(crate) mod input;
 pub(crate) mod list;

@@ -7,6 +7,8 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_store::policy::{Accepted, Policy, PolicySpec};
 use agentwrit_store::{Attested, EndReason};
 
+use super::client;
+
 /// What to do with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fence {
@@ -51,6 +53,7 @@ pub(crate) fn accept(held: Option<&Policy>, state: PolicyState, generation: i64,
         spec,
         generation,
         unchanged_since,
+        client_instance: None,
     })
 }
 
@@ -95,6 +98,7 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
                     .iter()
                     .any(|namespace| !after.delegation_namespaces.contains(namespace))
                 || loses_scopes(&before.scopes, &after.scopes)
+                || client::narrows(before.client.as_ref(), after.client.as_ref())
         }
         (PolicySpec::LaunchToken(before), PolicySpec::LaunchToken(after)) => {
             let keeps = |account| after.service_account_names.contains(account);

@@ -11,9 +11,9 @@ use agentwrit_store::{Command, EndReason, MetaKey, Result, Session, Store, Store
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::crossings;
 use super::input::{InputError, Write};
 use super::rules::{Fence, Pair, accept, fence, takes_away};
+use super::{client, crossings};
 use crate::service::actor::Actor;
 use crate::service::k8s::error::{K8sError, WriteRefusal};
 use crate::service::session::lineage::root;
@@ -113,8 +113,9 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
         Some(held) if held.uid == write.uid => (Some(held), None),
         other => (None, other),
     };
+    let accepted = accept(same.as_ref(), write.state, write.generation, write.spec);
     let policy = Policy {
-        accepted: accept(same.as_ref(), write.state, write.generation, write.spec),
+        accepted: accepted.map(|accepted| client::named(same.as_ref(), accepted, &write.uid, write.order)),
         app_id: (write.key.kind == PolicyKind::App).then(|| app_id(&write.key, &write.uid)),
         issued: same.as_ref().map_or(0, |same| same.issued),
         // The limit may be another: the next registration counts anew.
@@ -136,13 +137,16 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
     if let Some(before) = same.as_ref().or(other.as_ref()) {
         uncovered.extend(crossings::withdrawn(tx, before, &policy).await?);
     }
-    let takes = other.is_some() || !uncovered.is_empty() || same.is_some_and(|same| takes_away(&same, &policy));
+    let takes = other.is_some() || !uncovered.is_empty() || same.as_ref().is_some_and(|same| takes_away(same, &policy));
     // Nothing is written before: what a tenant creates must not use up the room for what takes authority away.
     if changed && !takes && tx.only_takes_authority() {
         return Ok(Err(WriteRefusal::NoRoom));
     }
     raise_epoch(tx, current_epoch, write.order).await?;
     tx.put_policy(&policy).await?;
+    for before in other.iter().chain(&same) {
+        client::revoke(tx, before, Some(&policy), actor).await?;
+    }
     let mut endings = match other {
         Some(other) => replace(tx, &other).await?,
         None => Vec::new(),
@@ -181,7 +185,11 @@ fn description(policy: &Policy) -> String {
         Some(PolicySpec::App(app)) => in_force(&app.scopes, app.max_agent_ttl_seconds),
         Some(PolicySpec::LaunchToken(token)) => in_force(&token.allowed_scopes, token.max_ttl_seconds),
     };
-    format!("{} generation {} is {state}; {in_force}", policy.key, policy.generation)
+    let client = client::description(policy);
+    format!(
+        "{} generation {} is {state}; {in_force}{client}",
+        policy.key, policy.generation
+    )
 }
 
 fn in_force(scopes: &[String], ttl: i64) -> String {
@@ -306,7 +314,7 @@ impl Command for RemovePolicy {
         raise_epoch(tx, current_epoch, self.order).await?;
         // Unused launch tokens stay until they expire: registration finds their policy gone, and says so.
         tombstone(tx, &self.uid).await?;
-        if held.is_some() {
+        if let Some(held) = &held {
             tx.remove_policy(&self.key).await?;
             let sessions = if self.revoke {
                 "its sessions end"
@@ -316,6 +324,7 @@ impl Command for RemovePolicy {
             let detail = format!("{} is removed; {sessions}", self.key);
             let event = self.actor.event(EventType::PolicyRemoved, detail);
             tx.audit(event.policy_uid(&self.uid));
+            client::revoke(tx, held, None, &self.actor).await?;
         }
         let mut revoked = 0;
         if self.revoke {

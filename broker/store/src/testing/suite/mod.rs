@@ -8,6 +8,7 @@
     reason = "these are tests; a failure is a panic"
 )]
 
+pub mod clients;
 pub mod commits;
 pub mod families;
 pub mod groups;
@@ -139,6 +140,7 @@ macro_rules! store_suite {
             rows::the_name_of_an_active_app_is_taken,
             rows::a_nonce_is_burned_once,
             rows::a_policy_replaces_the_one_of_its_name,
+            clients::an_app_is_found_by_its_client_id,
             rows::a_tombstone_of_a_pod_stays,
             rows::a_pod_whose_task_is_revoked_is_quarantined,
             rows::a_revocation_extends_and_can_be_lifted,

@@ -22,6 +22,7 @@ fn policy(key: PolicyKey, spec: PolicySpec) -> Policy {
             spec,
             generation: 1,
             unchanged_since: 1,
+            client_instance: None,
         }),
         app_id: None,
         issued: 0,
@@ -35,6 +36,7 @@ fn app_spec(scopes: &[&str]) -> AppSpec {
         max_agent_ttl_seconds: 3600,
         audiences: Vec::new(),
         delegation_namespaces: Vec::new(),
+        client: None,
     }
 }
 
