@@ -11,6 +11,7 @@ use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, is_dns_label};
 use clap::{Parser, ValueEnum};
 use k8s_openapi::jiff::SignedDuration;
 
+use crate::credentials::Where;
 use crate::pki::authority::Lives;
 use crate::webhook::Resources;
 use crate::webhook::resources::DEFAULT;
@@ -22,6 +23,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Whether something is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// It isn't.
+    Off,
+    /// It is.
+    On,
 }
 
 /// Settings of the controller; each flag has an environment variable.
@@ -108,6 +118,18 @@ pub struct Config {
     #[arg(long, env = "AGENTWRIT_CA_OVERLAP", default_value = "1h", value_parser = overlap)]
     pub(crate) ca_overlap: Duration,
 
+    /// Whether AgentApps may have client credentials in Secrets: off or on.
+    #[arg(long, env = "AGENTWRIT_CLIENT_CREDENTIALS", value_enum, default_value = "off")]
+    pub(crate) client_credentials: Switch,
+
+    /// The namespaces in which they may; all, when none is named. Separated by commas.
+    #[arg(long, env = "AGENTWRIT_CLIENT_CREDENTIALS_NAMESPACES", value_delimiter = ',', value_parser = dns_label)]
+    pub(crate) client_credentials_namespaces: Vec<String>,
+
+    /// URL of the broker for programs that log in with such credentials; that of the sidecars when unset.
+    #[arg(long, env = "AGENTWRIT_CLIENT_BROKER_URL", value_parser = non_empty)]
+    pub(crate) client_broker_url: Option<String>,
+
     /// Where /livez, /readyz and /metrics listen, plain HTTP; [::] is IPv6 and IPv4.
     #[arg(long, env = "AGENTWRIT_OPS_ADDRESS", default_value = "[::]:9090")]
     pub(crate) ops_address: SocketAddr,
@@ -119,6 +141,17 @@ pub struct Config {
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,agentwrit_controller=debug.
     #[arg(long, env = "AGENTWRIT_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+impl Config {
+    /// Where there may be Secrets with client credentials.
+    pub(crate) fn client_credentials(&self) -> Where {
+        match self.client_credentials {
+            Switch::Off => Where::Nowhere,
+            Switch::On if self.client_credentials_namespaces.is_empty() => Where::Everywhere,
+            Switch::On => Where::In(self.client_credentials_namespaces.iter().cloned().collect()),
+        }
+    }
 }
 
 fn non_empty(text: &str) -> Result<String, String> {
@@ -213,6 +246,17 @@ mod tests {
     }
 
     #[test]
+    fn client_credentials_are_off_unless_they_are_on() {
+        let of = |flags: &[&str]| parse(flags).unwrap().client_credentials();
+        let namespaces = "--client-credentials-namespaces=shop,bank";
+        assert_eq!(of(&[]), Where::Nowhere);
+        assert_eq!(of(&[namespaces]), Where::Nowhere);
+        assert_eq!(of(&["--client-credentials=on"]), Where::Everywhere);
+        let named = ["bank", "shop"].map(str::to_owned).into();
+        assert_eq!(of(&["--client-credentials=on", namespaces]), Where::In(named));
+    }
+
+    #[test]
     fn keys_rotate_never_or_at_most_each_hour() {
         for (text, wanted) in [("0s", 0), ("1h", 3600), ("90m", 5400), ("87600h", 315_360_000)] {
             let config = parse(&[&format!("--signing-key-rotate-every={text}")]).unwrap();
@@ -238,6 +282,8 @@ mod tests {
             ),
             ("--webhook-address=9443", "webhook-address"),
             ("--log-format=xml", "log-format"),
+            ("--client-credentials=yes", "client-credentials"),
+            ("--client-credentials-namespaces=Shop", "client-credentials-namespaces"),
             ("--signing-key-rotate-every=59m", "from 1h to 87600h"),
             ("--signing-key-rotate-every=-1h", "from 1h to 87600h"),
             ("--signing-key-rotate-every=30", "from 1h to 87600h"),

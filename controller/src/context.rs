@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::http::ops::Readiness;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) apps: Queue<AgentApp>,
     /// Asks for the reconciliation of a `LaunchToken`.
     pub(crate) launch_tokens: Queue<LaunchToken>,
+    /// The Secrets of clients outside the cluster.
+    pub(crate) credentials: Credentials,
     /// What failed for an object, and until when it isn't tried again.
     pub(crate) backoff: Backoff<Version>,
     /// Our writes that the caches don't show yet.
@@ -105,6 +108,7 @@ impl Parts {
         let (token_queue, token_requests) = Queue::new();
         let silent = Arc::new(SilentPods::new(Arc::clone(&self.metrics)));
         let context = Context {
+            credentials: Credentials::new(self.config.client_credentials()),
             config: self.config,
             client: self.client,
             writer: self.writer,

@@ -6,6 +6,7 @@
 mod backoff;
 mod config;
 mod context;
+mod credentials;
 mod http;
 mod kubernetes_time;
 mod leader;

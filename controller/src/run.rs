@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::config::Config;
 use crate::context::Parts;
+use crate::credentials;
 use crate::http::Routes;
 use crate::http::listeners::{self, ListenError};
 use crate::http::ops::{self, Readiness};
@@ -164,6 +165,7 @@ pub async fn run(
     let (context, feeds) = parts.into_context();
     pod_end::spawn(&context, &mut tasks);
     pki::spawn(&context, ca_event_receiver, &mut tasks);
+    credentials::spawn(&context, &mut tasks);
     reconcile::spawn(&context, feeds.reconcile, &mut tasks);
     let webhook = webhook::spawn(&context, feeds.namespaces, &mut usages, &mut tasks)?;
     context.metrics.register_listeners(usages)?;

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::client_credentials::ClientCredentials;
 use crate::rules;
 
 /// What the agents of an application may ever hold.
@@ -60,6 +61,12 @@ pub struct AgentAppSpec {
     /// While true, no agent of this app is launched, and the live ones end at once.
     #[serde(default)]
     pub suspend: bool,
+
+    /// Credentials for programs outside the cluster, in a Secret of this namespace. Pods need none. There only where the
+    /// installation allows it (clientCredentials.enabled of the chart); elsewhere Ready is False with the reason
+    /// ClientCredentialsDisabled. Without this field nothing logs in, and tokens that were issued end at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_credentials: Option<ClientCredentials>,
 }
 
 /// To whom the agents of an app may delegate.
@@ -97,8 +104,8 @@ pub struct AgentAppStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready is True when the broker enforces the present spec. Reasons: Synced, Suspended, BrokerUnavailable,
-    /// BrokerRefused, Deleting.
+    /// Ready is True when the broker enforces the present spec. Reasons: Synced, Suspended, ClientCredentialsDisabled,
+    /// SecretNotOwned, SecretNotWritten, BrokerUnavailable, BrokerRefused, Deleting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -106,6 +113,10 @@ pub struct AgentAppStatus {
     /// The app's id at the broker, as audit events and /v1/admin/apps show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<String>,
+
+    /// What programs outside the cluster log in by, when spec.clientCredentials is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
 
     /// How many LaunchTokens of this namespace refer to this app.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,12 +5,14 @@
 #![deny(missing_docs)]
 
 mod agent_app;
+mod client_credentials;
 mod launch_token;
 mod pod_selector;
 mod rules;
 pub mod yaml;
 
 pub use agent_app::{AgentApp, AgentAppSpec, AgentAppStatus, Delegation};
+pub use client_credentials::ClientCredentials;
 pub use launch_token::{AppReference, DeletionPolicy, LaunchToken, LaunchTokenSpec, LaunchTokenStatus};
 pub use pod_selector::{PodSelector, PodSelectorExpression};
 

@@ -14,7 +14,7 @@ const MAX_SUBDOMAIN: usize = 253;
 /// `action:resource:identifier`; no white space, comma or bar anywhere, and colons only in the identifier.
 const SCOPE_PATTERN: &str = r"^[^:\s,|]+:[^:\s,|]+:[^\s,|]+$";
 const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-const SUBDOMAIN_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(crate) const SUBDOMAIN_PATTERN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// metadata.name must be a DNS label.
 pub(crate) fn name_is_label() -> Rule {

@@ -13,6 +13,12 @@ pub const INJECT_OFF: [&str; 2] = ["false", "disabled"];
 pub const LABEL_INJECTED: &str = "agentwrit.io/injected";
 /// Annotation of the kubelet on the mirror of a static pod: it shows what runs already and can't be changed.
 pub const ANNOTATION_MIRROR_POD: &str = "kubernetes.io/config.mirror";
+/// Label of the Secrets with credentials of an AgentApp's client.
+pub const LABEL_CLIENT_CREDENTIALS: &str = "agentwrit.io/client-credentials";
+/// Annotation of such a Secret: what the controller wrote last, without the secret itself.
+pub const ANNOTATION_CLIENT_SECRET: &str = "agentwrit.io/client-secret";
+/// AgentApp annotation: a new value asks for a new client secret.
+pub const ANNOTATION_ROTATE_CLIENT_SECRET: &str = "agentwrit.io/rotate-client-secret";
 /// Prefix of every annotation and label of ours.
 pub const ANNOTATION_PREFIX: &str = "agentwrit.io/";
 /// Pod annotation naming the LaunchToken.

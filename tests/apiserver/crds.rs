@@ -38,6 +38,16 @@ fn app() -> Value {
     app_json(&["read:orders:*"])
 }
 
+/// An AgentApp with client credentials, of which one field is this.
+fn client(field: &str, value: Value) -> Value {
+    let credentials = json!({"secretName": "orders-client"});
+    changed(
+        changed(app(), "/spec/clientCredentials", credentials),
+        &format!("/spec/clientCredentials/{field}"),
+        value,
+    )
+}
+
 fn token() -> Value {
     token_json(&["read:orders:*"])
 }
@@ -156,6 +166,50 @@ async fn every_bad_value_is_refused_naming_its_field() {
             vec!["spec.delegation.allowedNamespaces", "64"],
         ),
         (
+            client("secretName", Value::Null),
+            vec!["spec.clientCredentials.secretName", "Required"],
+        ),
+        (
+            client("secretName", json!("Orders")),
+            vec!["spec.clientCredentials.secretName", "must be the name of a Secret"],
+        ),
+        (
+            client("secretName", json!("agentwrit-signing-key")),
+            vec!["spec.clientCredentials.secretName", "can't begin with agentwrit-"],
+        ),
+        (
+            client("secretName", json!("x".repeat(254))),
+            vec!["spec.clientCredentials.secretName", "253"],
+        ),
+        (
+            client("tokenTTLSeconds", json!(59)),
+            vec!["clientCredentials.tokenTTLSeconds must be between 60 and 86400"],
+        ),
+        (
+            client("tokenTTLSeconds", json!(86401)),
+            vec!["clientCredentials.tokenTTLSeconds must be between 60 and 86400"],
+        ),
+        (
+            client("overlapSeconds", json!(-1)),
+            vec!["clientCredentials.overlapSeconds must be between 0 and 604800"],
+        ),
+        (
+            client("overlapSeconds", json!(604_801)),
+            vec!["clientCredentials.overlapSeconds must be between 0 and 604800"],
+        ),
+        (
+            client("rotateEverySeconds", json!(3599)),
+            vec!["clientCredentials.rotateEverySeconds must be between 3600 and 31536000"],
+        ),
+        (
+            client("rotateEverySeconds", json!(31_536_001)),
+            vec!["clientCredentials.rotateEverySeconds must be between 3600 and 31536000"],
+        ),
+        (
+            client("rotateEverySeconds", json!(86_400)),
+            vec!["spec.clientCredentials", "must be longer than overlapSeconds"],
+        ),
+        (
             changed(app(), "/metadata/name", json!("my.orders")),
             vec!["metadata.name must be a DNS label"],
         ),
@@ -256,6 +310,10 @@ async fn the_widest_good_values_are_accepted() {
     let namespaces: Vec<String> = (0..64).map(|index| format!("{index:x>63}")).collect();
     wide["spec"]["delegation"] = json!({"allowedNamespaces": namespaces});
     wide["metadata"]["name"] = json!("x".repeat(52));
+    wide["spec"]["clientCredentials"] = json!({
+        "secretName": "x.".repeat(126) + "x", "tokenTTLSeconds": 86400, "overlapSeconds": 604_800,
+        "rotateEverySeconds": 31_536_000,
+    });
     create(&world, &wide).await.unwrap();
     let accounts: Vec<String> = (0..16).map(|index| format!("sa-{index}.team")).collect();
     let mut wide = changed(token(), "/spec/allowedScopes", json!(scopes));
@@ -273,6 +331,13 @@ async fn defaults_are_filled_in() {
     assert_eq!(
         made.data["spec"],
         json!({"scopes": ["read:orders:*"], "maxAgentTTLSeconds": 3600, "suspend": false})
+    );
+    let mut with_client = client("secretName", json!("orders-client"));
+    with_client["metadata"]["name"] = json!("with-client");
+    let made = create(&world, &with_client).await.unwrap();
+    assert_eq!(
+        made.data["spec"]["clientCredentials"],
+        json!({"secretName": "orders-client", "tokenTTLSeconds": 1800, "overlapSeconds": 86400})
     );
     let made = create(&world, &token()).await.unwrap();
     assert_eq!(

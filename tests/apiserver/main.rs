@@ -17,6 +17,7 @@ mod broker;
 mod ca;
 mod chart;
 mod crds;
+mod credentials;
 mod debugging;
 mod deletion;
 mod keys;

@@ -65,11 +65,22 @@ impl World {
     }
 
     /// The same, with labels and annotations on the namespace.
-    pub async fn with(purpose: &str, mut labels: Value, annotations: Value) -> Self {
-        let client = client().await;
+    pub async fn with(purpose: &str, labels: Value, annotations: Value) -> Self {
         let shared = tokio::task::spawn_blocking(|| SHARED.get_or_init(start)).await.unwrap();
         let number = NAMESPACES.fetch_add(1, Ordering::SeqCst);
         let name = format!("{purpose}-{}-{number}", shared.run);
+        Self::in_namespace(shared, name, labels, annotations).await
+    }
+
+    /// One of the namespaces in which AgentApps may have client credentials.
+    pub async fn with_clients(number: usize) -> Self {
+        let shared = tokio::task::spawn_blocking(|| SHARED.get_or_init(start)).await.unwrap();
+        let name = with_clients(&shared.run)[number].clone();
+        Self::in_namespace(shared, name, json!({}), json!({})).await
+    }
+
+    async fn in_namespace(shared: &Shared, name: String, mut labels: Value, annotations: Value) -> Self {
+        let client = client().await;
         labels[chart::RUN] = json!(shared.run);
         let namespace = json!({"metadata": {"name": name, "labels": labels, "annotations": annotations}});
         let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -112,6 +123,11 @@ impl World {
             .await
             .unwrap();
     }
+}
+
+/// The namespaces in which AgentApps may have client credentials.
+fn with_clients(run: &str) -> [String; 8] {
+    std::array::from_fn(|number| format!("clients-{run}-{number}"))
 }
 
 /// A client of the API server that KUBECONFIG names.
@@ -192,6 +208,8 @@ async fn serve(started: mpsc::Sender<Shared>) {
         "--webhook-address=127.0.0.1:0",
         "--webhook-names=127.0.0.1",
         "--ops-address=127.0.0.1:0",
+        "--client-credentials=on",
+        &format!("--client-credentials-namespaces={}", with_clients(&run_name).join(",")),
     ]);
     let system = System {
         client: client.clone(),

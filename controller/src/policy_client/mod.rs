@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::k8s::{
-    BulkItem, Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyListResponse, PolicyState,
-    PolicySummary, PutPolicy, WriteOrder,
+    BulkItem, Denial, HasPolicyFields, LivePod, MarkRequest, PodEndedRequest, PolicyField, PolicyListResponse,
+    PolicyState, PolicySummary, PutPolicy, WriteOrder,
 };
 use agentwrit_protocol::signing_keys::wire::SigningKeysResponse;
 use agentwrit_protocol::{ErrorCode, PolicyUid};
@@ -122,6 +122,12 @@ impl PolicyClient {
         self.write_failed.notified().await;
     }
 
+    /// Whether it has said what it holds, and answered the last time it was asked.
+    pub(crate) fn answers(&self) -> bool {
+        let view = self.view();
+        view.answered && view.unreachable.is_none()
+    }
+
     /// What the broker was last seen to hold of this policy.
     pub(crate) fn held(&self, key: &PolicyKey) -> Option<PolicySummary> {
         self.view().policies.get(key).cloned()
@@ -137,6 +143,11 @@ impl PolicyClient {
     /// Those fields of a spec that the broker doesn't know, since it is of an earlier version: it would not enforce them.
     pub(crate) fn unknown_fields(&self, spec: &impl HasPolicyFields) -> Vec<&'static str> {
         self.view().unknown_fields(spec.fields())
+    }
+
+    /// Whether the broker enforces this field, as far as it has said.
+    pub(crate) fn knows(&self, field: PolicyField) -> bool {
+        self.view().unknown_fields(vec![field]).is_empty()
     }
 
     /// Since when the broker has been unreachable, if it didn't answer the last refresh.

@@ -19,6 +19,12 @@ pub(crate) enum Reason {
     AppNotReady,
     /// Scopes that the app doesn't cover.
     ScopeExceedsCeiling,
+    /// `spec.clientCredentials` isn't allowed here.
+    ClientCredentialsDisabled,
+    /// The Secret of `spec.clientCredentials` is somebody else's.
+    SecretNotOwned,
+    /// The API server refused the Secret of `spec.clientCredentials`, or didn't answer.
+    SecretNotWritten,
     /// The broker can't be reached.
     BrokerUnavailable,
     /// The broker refused the policy.
@@ -35,6 +41,9 @@ impl Reason {
             Self::AppNotFound => "AppNotFound",
             Self::AppNotReady => "AppNotReady",
             Self::ScopeExceedsCeiling => "ScopeExceedsCeiling",
+            Self::ClientCredentialsDisabled => "ClientCredentialsDisabled",
+            Self::SecretNotOwned => "SecretNotOwned",
+            Self::SecretNotWritten => "SecretNotWritten",
             Self::BrokerUnavailable => "BrokerUnavailable",
             Self::BrokerRefused => "BrokerRefused",
             Self::Deleting => "Deleting",

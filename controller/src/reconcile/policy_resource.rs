@@ -14,6 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::context::Context;
+use crate::credentials::Converged;
 use crate::policy_client::PolicySpec;
 use crate::reconcile::TokensByApp;
 use crate::reconcile::condition::Wanted;
@@ -80,6 +82,25 @@ pub(crate) trait PolicyResource:
 
     /// What the broker should hold.
     fn desired(&self, caches: &Caches) -> Desired<Self::Spec>;
+    /// Brings what a client logs in with in line with the object, for what is desired. Only AgentApps have any.
+    fn converge_credentials(
+        &self,
+        _desired: &mut Desired<Self::Spec>,
+        _context: &Context,
+    ) -> impl Future<Output = Converged> + Send {
+        std::future::ready(Converged::default())
+    }
+
+    /// Removes what is left of it, once the broker knows.
+    fn remove_leftovers(&self, _converged: &Converged, _context: &Context) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// The id that its client logs in by, as the status has it.
+    fn client_id(&self) -> Option<&str> {
+        None
+    }
+
     fn conditions(&self) -> &[Condition];
     fn observed_generation(&self) -> Option<i64>;
     /// status.appId, of a kind that has it.
@@ -121,6 +142,23 @@ impl PolicyResource for AgentApp {
 
     fn app_id(&self) -> Option<&str> {
         self.status.as_ref()?.app_id.as_deref()
+    }
+
+    async fn converge_credentials(&self, desired: &mut Desired<AppSpec>, context: &Context) -> Converged {
+        let converged = context.credentials.converge(self, context).await;
+        desired.put.spec.client.clone_from(&converged.client);
+        if let Some(problem) = converged.problem.as_ref().filter(|_| desired.ready.is_true()) {
+            desired.ready.clone_from(problem);
+        }
+        converged
+    }
+
+    async fn remove_leftovers(&self, converged: &Converged, context: &Context) {
+        context.credentials.remove_leftovers(self, converged, context).await;
+    }
+
+    fn client_id(&self) -> Option<&str> {
+        self.status.as_ref()?.client_id.as_deref()
     }
 
     fn revokes_on_delete(&self) -> bool {

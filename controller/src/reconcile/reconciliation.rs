@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::condition::{Ready, Reason, Wanted};
 use super::policy_resource::PolicyResource;
+use super::status::Ids;
 use super::{ReconcileError, STATUS_MANAGER, Version};
 use crate::context::Context;
 use crate::kubernetes_time::second;
@@ -76,12 +77,27 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
                 }
             }
         }
-        let desired = self.object.desired(&self.context.caches);
+        let mut desired = self.object.desired(&self.context.caches);
+        let credentials = self.object.converge_credentials(&mut desired, self.context).await;
         let unknown = self.context.broker.unknown_fields(&desired.put.spec);
         let desired = desired.for_broker_without(&unknown);
-        let held = self.context.broker.ensure(&self.key, &desired.put).await;
-        let (ready, app_id, action) = match held {
-            Ok(app_id) => (desired.ready, app_id, Action::await_change()),
+        let held = if credentials.unknown {
+            Err(BrokerError::Unavailable {
+                kind: "unknown",
+                source: None,
+            })
+        } else {
+            self.context.broker.ensure(&self.key, &desired.put).await
+        };
+        let (ready, ids, action) = match held {
+            Ok(app_id) => {
+                self.object.remove_leftovers(&credentials, self.context).await;
+                let ids = Ids {
+                    app_id: app_id.or(self.object.app_id().map(str::to_owned)),
+                    client_id: credentials.client_id(&desired.put.uid),
+                };
+                (desired.ready, Some(ids), Action::await_change())
+            }
             Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
             Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
             // The next refresh of the broker's list brings us back.
@@ -91,7 +107,7 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             return Ok(Action::requeue(CA_WAIT));
         }
         let (wanted, kept) = self.wanted(&ready);
-        self.write_status(&wanted, kept, app_id.as_deref()).await?;
+        self.write_status(&wanted, kept, ids).await?;
         Ok(action)
     }
 

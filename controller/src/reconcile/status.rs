@@ -1,4 +1,4 @@
-//! The status of an object: conditions, observedGeneration, appId and counts.
+//! The status of an object: conditions, observedGeneration, appId, clientId and counts.
 
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_FINALIZER, CONDITION_READY, CONDITION_TOKEN_SIZE};
 use agentwrit_protocol::excerpt::truncate;
@@ -15,6 +15,23 @@ use crate::pki::ca_bundles::CaBundleState;
 use crate::pki::config_maps::{MAX_MESSAGE, NOT_WRITTEN};
 use crate::reconcile::condition::{self, Ready, Wanted};
 use crate::report::chain;
+
+/// Ids at the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Ids {
+    pub(super) app_id: Option<String>,
+    pub(super) client_id: Option<String>,
+}
+
+impl Ids {
+    /// As the status of the object has them.
+    fn present<K: PolicyResource>(object: &K) -> Self {
+        Self {
+            app_id: object.app_id().map(str::to_owned),
+            client_id: object.client_id().map(str::to_owned),
+        }
+    }
+}
 
 impl<K: PolicyResource> Reconciliation<'_, K> {
     /// Whether the first status would lack the state of the CA, which follows in a moment.
@@ -62,14 +79,14 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
         .map(drop)
     }
 
-    /// Writes the conditions that changed, with observedGeneration and appId; Events report flips.
+    /// Writes the conditions that changed, with observedGeneration and ids (`None`: as they are); Events report flips.
     pub(super) async fn write_status(
         &self,
         wanted: &[Wanted],
         kept: &[&str],
-        app_id: Option<&str>,
+        ids: Option<Ids>,
     ) -> Result<(), ReconcileError> {
-        for flipped in self.write_conditions(wanted, kept, app_id).await? {
+        for flipped in self.write_conditions(wanted, kept, ids).await? {
             let type_ = if flipped.is_true {
                 EventType::Normal
             } else {
@@ -99,17 +116,18 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
         &self,
         wanted: &[Wanted],
         kept: &[&str],
-        app_id: Option<&str>,
+        ids: Option<Ids>,
     ) -> Result<Vec<Wanted>, ReconcileError> {
         let generation = self.object.meta().generation;
         let present = self.object.conditions();
         let changes = condition::changes(present, wanted, kept, generation, self.context.clock.unix_seconds());
-        let app_id = app_id.or(self.object.app_id());
+        let shown = Ids::present(self.object);
+        let ids = ids.unwrap_or_else(|| shown.clone());
         let status_now = self.object.status_value();
         let counts = self.counts(&status_now);
         if changes.is_none()
             && self.object.observed_generation() == generation
-            && self.object.app_id() == app_id
+            && shown == ids
             && counts.iter().all(|(name, count)| status_now.get(name) == Some(count))
         {
             return Ok(Vec::new());
@@ -121,8 +139,10 @@ impl<K: PolicyResource> Reconciliation<'_, K> {
         let mut status = counts;
         status.insert("observedGeneration".into(), json!(generation));
         status.insert("conditions".into(), json!(conditions));
-        if let Some(app_id) = app_id {
-            status.insert("appId".into(), json!(app_id));
+        for (field, id) in [("appId", ids.app_id), ("clientId", ids.client_id)] {
+            if let Some(id) = id {
+                status.insert(field.into(), json!(id));
+            }
         }
         self.apply_status(status).await?;
         Ok(flipped)

@@ -25,11 +25,13 @@ use tokio_rustls::TlsConnector;
 
 use super::program::Replica;
 use super::{LEASE, Load, call, configuration, patch_webhooks, world};
-use crate::objects::create_token;
+use crate::objects::{create_app, create_token};
 use crate::world::{World, wait};
 
 /// Short, so that the test is.
 const OVERLAP: &str = "--ca-overlap=1s";
+/// The Secret of an AgentApp's client.
+const CLIENT: &str = "orders-client";
 
 fn text(secret: &Secret, key: &str) -> String {
     let data = secret.data.as_ref().and_then(|data| data.get(key));
@@ -134,6 +136,16 @@ async fn another(world: &World, before: &str) -> String {
     .await
 }
 
+/// Waits until the Secret of a program outside the cluster has this CA alone.
+async fn clients_trust(world: &World, ca: &str) {
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    wait("the client's Secret has the CA", || async {
+        let secret = secrets.get_opt(CLIENT).await.unwrap()?;
+        (text(&secret, "ca.crt").trim() == ca.trim()).then_some(())
+    })
+    .await;
+}
+
 fn data(pair: &PemPair) -> serde_json::Value {
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     json!({"tls.crt": bytes(pair.certificate()), "tls.key": bytes(pair.key())})
@@ -142,6 +154,7 @@ fn data(pair: &PemPair) -> serde_json::Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_rotation_of_the_ca_costs_an_admission() {
     let world = world().await;
+    create_app(&world, &["read:orders:*"]).await;
     create_token(&world, &["read:orders:1"]).await;
     let api = world.secrets();
     // Broken before anybody starts: the key belongs to another certificate.
@@ -155,10 +168,17 @@ async fn no_rotation_of_the_ca_costs_an_admission() {
     let secret = serde_json::from_value(secret).unwrap();
     api.create(&PostParams::default(), &secret).await.unwrap();
 
-    let first = Replica::start_with(&world, "first", LEASE, &[OVERLAP]).await;
+    let namespaces = format!("--client-credentials-namespaces={}", world.namespace);
+    let settings = [OVERLAP, "--client-credentials=on", &namespaces];
+    let first = Replica::start_with(&world, "first", LEASE, &settings).await;
     first.leads(true).await;
-    let second = Replica::start_with(&world, "second", LEASE, &[OVERLAP]).await;
+    let second = Replica::start_with(&world, "second", LEASE, &settings).await;
     let healed = another(&world, made[0].certificate()).await;
+    let client = json!({"spec": {"clientCredentials": {"secretName": CLIENT}}});
+    let parameters = PatchParams::default();
+    let client = Patch::Merge(client);
+    world.apps().patch("orders", &parameters, &client).await.unwrap();
+    clients_trust(&world, &healed).await;
     let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
     wait("the ConfigMap", || async {
         maps.get_opt("agentwrit-ca").await.unwrap()
@@ -173,7 +193,6 @@ async fn no_rotation_of_the_ca_costs_an_admission() {
 
     let load = Load::start(&world);
     let doubter = Doubter::start(&world, &[&first, &second]);
-    let parameters = PatchParams::default();
     let replace = async |pair: &PemPair| {
         let patch = Patch::Merge(json!({"data": data(pair)}));
         api.patch("agentwrit-ca", &parameters, &patch).await.unwrap();
@@ -196,6 +215,7 @@ async fn no_rotation_of_the_ca_costs_an_admission() {
         assert!(told.contains(reason), "{reason}: {told:?}");
     }
     // What is trusted now is the last CA alone, and both replicas have its certificates.
+    clients_trust(&world, &used).await;
     first.is_ready().await;
     second.is_ready().await;
     doubter.had_no_reason().await;

@@ -13,6 +13,7 @@ fn app(scopes: &[&str]) -> AgentApp {
             max_agent_ttl_seconds: 3600,
             audiences: Vec::new(),
             delegation: None,
+            client_credentials: None,
             suspend: false,
         },
     );
