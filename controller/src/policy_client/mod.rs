@@ -1,6 +1,7 @@
 //! The client for the broker's policies: ordered writes, and what the broker was last seen to hold.
 
 mod batch;
+mod error;
 mod policy;
 mod view;
 
@@ -21,41 +22,11 @@ use tokio::time::Instant;
 
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
-use crate::report::{Categorised, Category};
 use batch::{Batches, Waiting};
+pub(crate) use error::BrokerError;
+use error::unavailable;
 pub(crate) use policy::{PolicyKey, PolicySpec};
 use view::{Unreachable, View};
-
-/// Why the broker doesn't hold what it should.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BrokerError {
-    /// This replica doesn't lead: it may not write.
-    #[error("this replica doesn't hold the Lease")]
-    NotLeader,
-    /// The broker can't be reached or can't serve.
-    #[error("the broker is not available ({kind})")]
-    Unavailable {
-        /// A word for the condition; the source says more.
-        kind: &'static str,
-        #[source]
-        source: Option<Box<agentwrit_client::Error>>,
-    },
-    /// A later writer or write came first: try again with a higher order.
-    #[error("the broker has seen a later write")]
-    Stale,
-    #[error("the broker refused: {detail}")]
-    Refused {
-        /// The code of the closed vocabulary.
-        code: ErrorCode,
-        detail: String,
-    },
-}
-
-impl Categorised for BrokerError {
-    fn category(&self) -> Category {
-        Category::Broker
-    }
-}
 
 /// Writes policies to the broker, and remembers what it holds.
 #[derive(Debug)]
@@ -410,12 +381,5 @@ impl PolicyClient {
                 detail: refusal.problem.detail.clone(),
             },
         }
-    }
-}
-
-fn unavailable(error: agentwrit_client::Error) -> BrokerError {
-    BrokerError::Unavailable {
-        kind: error.kind(),
-        source: Some(Box::new(error)),
     }
 }
