@@ -27,10 +27,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a file with a password, at most.
 const LONGEST_PASSWORD: usize = 1024;
 /// What each connection asks of the server, whatever is set for its role: a commit is on the disk when it is answered; a
-/// transaction of a broker that is gone doesn't hold the chain's head for long; names are of our schema.
+/// transaction of a broker that is gone doesn't hold the chain's head for long; names are of our schema. Each query is for few
+/// rows by an index: a plan that was made while a table was new, or its statistics old, would go through all of it, and
+/// is kept for as long as the connection.
 const OPTIONS: &str = "-c search_path=agentwrit,pg_temp -c synchronous_commit=on -c statement_timeout=10s \
      -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c tcp_keepalives_idle=5 \
-     -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c timezone=UTC -c client_min_messages=warning";
+     -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c timezone=UTC -c client_min_messages=warning \
+     -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
 
 /// A file that a setting names is not what it must be.
 fn unreadable(setting: &File, path: &Path, why: impl std::fmt::Display) -> StoreError {

@@ -317,11 +317,10 @@ impl Sessions for PgTx<'_, '_> {
         let Some(prefix) = id_prefix_of_agent(agent_id) else {
             return Ok(None);
         };
-        let sql = select!(
-            sessions,
-            "WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2 AND root IS NULL LIMIT 1"
-        );
-        self.link.first(READ, sql, values![prefix, agent_id], from_row).await
+        // Not `root IS NULL`, by which the server might go through the index of all sessions: few ids have one prefix.
+        let sql = select!(sessions, "WHERE sid >= $1 AND sid < $1 || 'g' AND agent_id = $2");
+        let found = self.link.all(READ, sql, values![prefix, agent_id], from_row).await?;
+        Ok(found.into_iter().find(|session| session.delegated.is_none()))
     }
 
     async fn bar_agent(&mut self, agent_id: &str) -> Result<()> {
