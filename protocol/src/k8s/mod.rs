@@ -51,7 +51,7 @@ pub struct MarkRequest {
     pub mark: String,
     /// Whether the answer is to list what the store holds then, as `GET /v1/k8s/policies` does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[cfg_attr(feature = "openapi", schema(examples(false)))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<bool>, examples(false)))]
     pub list: bool,
 }
 
