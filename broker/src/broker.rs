@@ -125,6 +125,7 @@ impl Broker {
             trust_domain: &self.config.trust_domain,
             scope_limits: ScopeLimits::of(&self.config),
             max_ttl: self.config.max_ttl,
+            ceilings: &self.config.scope_ceilings,
         }
     }
 
@@ -139,6 +140,7 @@ impl Broker {
                 max_ttl: self.config.max_ttl,
                 max_session_age: self.config.max_session_age,
             },
+            ceilings: &self.config.scope_ceilings,
         }
     }
 
@@ -151,6 +153,7 @@ impl Broker {
             limits: &self.limits,
             scope_limits: ScopeLimits::of(&self.config),
             max_ttl: self.config.max_ttl,
+            ceilings: &self.config.scope_ceilings,
         }
     }
 
@@ -193,6 +196,7 @@ impl Broker {
             denials: &self.denials,
             created: &self.metrics.launch_tokens_created,
             max_ttl: self.config.max_ttl,
+            ceilings: &self.config.scope_ceilings,
         }
     }
 

@@ -39,6 +39,10 @@ impl Deref for World {
     }
 }
 
+fn write_ceilings(folder: &std::path::Path, ceilings: &Value) {
+    std::fs::write(folder.join("ceilings.json"), ceilings.to_string()).unwrap();
+}
+
 impl World {
     pub async fn new() -> Self {
         Self::with(&[]).await
@@ -62,6 +66,18 @@ impl World {
         let one = Self::start(setup.clone(), AtomicI64::new(1)).await;
         setup.set(&[("AA_STORE_MARK", "{folder}/two.mark")]);
         (one, Self::start(setup, AtomicI64::new(1)).await)
+    }
+
+    /// With these ceilings of namespaces, as [`World::under_ceilings`] takes them.
+    pub async fn with_ceilings(ceilings: &Value) -> Self {
+        let setup = Setup::new(&[("AA_SCOPE_CEILINGS_PATH", "{folder}/ceilings.json")]).with_cluster(Arc::default());
+        write_ceilings(setup.folder.path(), ceilings);
+        Self::start(setup, AtomicI64::new(1)).await
+    }
+
+    /// The same after a restart with other ceilings: a whole file.
+    pub async fn under_ceilings(self, ceilings: &Value) -> Self {
+        self.restarted_after(|folder| write_ceilings(folder, ceilings)).await
     }
 
     /// A broker that nobody configured attestation for.

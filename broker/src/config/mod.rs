@@ -4,6 +4,7 @@ mod cidr;
 mod file;
 mod log_level;
 mod parse;
+mod scope_ceilings;
 mod secret;
 mod settings;
 mod store_place;
@@ -12,6 +13,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use agentwrit_protocol::Ttl;
 use agentwrit_protocol::apps::LONGEST_TTL;
@@ -24,6 +26,8 @@ pub use agentwrit_logging::{LogFormat, LogLevel};
 pub use cidr::Cidr;
 pub use file::Mode;
 pub use log_level::LevelSource;
+pub(crate) use scope_ceilings::Ceiling;
+pub use scope_ceilings::ScopeCeilings;
 pub(crate) use secret::BCRYPT_BYTES;
 pub use secret::{AdminAuth, AdminSecret, SecretSource, equal, known_to_everybody};
 pub use settings::{Kind, SETTINGS, Setting, help};
@@ -119,6 +123,8 @@ pub struct Config {
     pub max_open_delegations: usize,
     /// How long before `iat` every token is good already, by its `nbf`.
     pub nbf_skew: Ttl,
+    /// What the agents of each namespace may have at most.
+    pub scope_ceilings: Arc<ScopeCeilings>,
     /// What to say at start, as WARN.
     pub warnings: Vec<String>,
 }

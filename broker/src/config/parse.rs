@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use agentwrit_protocol::file_names::{beside, folder_of};
 use agentwrit_protocol::spiffe::check_trust_domain;
@@ -15,7 +16,8 @@ use agentwrit_tokens::key_source::KeySource;
 use super::file::{ConfigFile, Mode, Places};
 use super::settings::{self as set, Setting};
 use super::{
-    AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, SecretSource, StorePlace,
+    AdminAuth, AdminSecret, AttestConfig, Cidr, Config, LevelSource, LogFormat, LogLevel, ScopeCeilings, SecretSource,
+    StorePlace,
 };
 
 /// A namespace, a slash and the name of a release have 117.
@@ -206,6 +208,15 @@ impl Reader<'_> {
         }
     }
 
+    fn scope_ceilings(&mut self) -> ScopeCeilings {
+        let Some(path) = self.text(&set::SCOPE_CEILINGS_PATH) else {
+            return ScopeCeilings::default();
+        };
+        let read = ScopeCeilings::read(Path::new(&path));
+        let named = read.map_err(|error| format!("AA_SCOPE_CEILINGS_PATH={path:?}: {error}"));
+        self.keep(named).unwrap_or_default()
+    }
+
     fn store(&mut self) -> StorePlace {
         StorePlace::read(self.env).unwrap_or_else(|failures| {
             self.failures.extend(failures);
@@ -310,6 +321,7 @@ pub(super) fn load(env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Vec<S
         session_rate: reader.number(&set::SESSION_RATE),
         max_open_delegations: reader.number(&set::MAX_OPEN_DELEGATIONS),
         nbf_skew: reader.seconds(&set::NBF_SKEW_SECONDS),
+        scope_ceilings: Arc::new(reader.scope_ceilings()),
         warnings: Vec::new(),
     };
     config.warnings = warnings(&config, mode);

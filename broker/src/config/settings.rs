@@ -212,6 +212,10 @@ settings! {
     CONTROLLER_SUBJECT = "AA_CONTROLLER_SUBJECT", Text, "",
         "system:serviceaccount:agentwrit-system:agentwrit-controller",
         "username of the ServiceAccount that may write policy";
+    SCOPE_CEILINGS_PATH = "AA_SCOPE_CEILINGS_PATH", Text, "", "/etc/agentwrit/ceilings/ceilings.json",
+        "JSON file with the scopes that the agents of each namespace may have at most, read at start: \
+         {\"tenancy\":\"open\",\"scopeCeilings\":{\"shop\":[\"read:orders:*\"]}}; with tenancy strict a namespace that it \
+         doesn't list may have none; empty: no ceilings";
     SEED_TOKENS = "AA_SEED_TOKENS", Text, "false", "true",
         "true: print a launch token and an admin token at start; never in production";
 }

@@ -26,6 +26,7 @@ use crate::ids::IdGenerator;
 use crate::metrics::Metrics;
 use crate::passwords::{AdminSecrets, HashedSecrets};
 use crate::service::denial_auditor::DenialAuditor;
+use crate::service::k8s::policy::ceilings;
 use crate::service::session::launch_token_check::RecentLaunchTokens;
 use crate::service::session::token::TokenIssuer;
 use crate::service::signing_keys::Followed;
@@ -165,11 +166,22 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         attestation,
         stopping: AtomicBool::new(false),
     });
-    // Before anything is signed. A store that can't be opened yet is looked at each second.
+    begin(&broker).await;
+    Ok(broker)
+}
+
+/// What has to be so before anybody is answered. A store that can't be opened yet is looked at later.
+async fn begin(broker: &Broker) {
+    // Before anything is signed.
     if let Err(error) = broker.key_follower().follow().await {
         tracing::warn!(target: "KEYS", component = "Follow", error = %error, "the signing keys are not known to the store yet");
     }
-    Ok(broker)
+    // Before anybody uses what a narrower ceiling takes away.
+    if let Err(error) = ceilings::hold(&broker.store, &broker.config.scope_ceilings).await
+        && !broker.config.scope_ceilings.digest().is_empty()
+    {
+        tracing::warn!(target: "K8S", component = "Ceilings", error = %error, "sessions are not held to the ceilings of their namespaces yet");
+    }
 }
 
 async fn open_store(

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{clock_watch, sweeps};
 use crate::broker::{AppState, Broker};
+use crate::service::k8s::policy::ceilings;
 use crate::service::signing_keys::FollowError;
 
 const DENIALS_EVERY: Duration = Duration::from_secs(10);
@@ -23,6 +24,7 @@ pub async fn run(broker: AppState) {
         run_timers(&broker),
         shorten_trail_regularly(&broker),
         follow_keys(&broker),
+        hold_to_ceilings(&broker),
         broker.retention.run()
     );
 }
@@ -60,6 +62,18 @@ async fn follow_keys(broker: &Broker) {
             tracing::warn!(target: "KEYS", component = "Follow", problem, "the signing keys stay as they are");
         }
         logged = text;
+    }
+}
+
+/// Holds sessions to the ceilings of their namespaces: soon again when the store was away at the start, and now and then
+/// in case a replica with other ceilings did so last.
+async fn hold_to_ceilings(broker: &Broker) {
+    loop {
+        let pause = match ceilings::hold(&broker.store, &broker.config.scope_ceilings).await {
+            Ok(()) => PRUNE_EVERY,
+            Err(_) => DENIALS_EVERY,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -38,6 +38,8 @@ pub enum MetaKey {
     TrustDomain,
     /// Where a person has moved the store's content to, and when: a broker refuses what is left here. A restore removes it.
     MovedTo,
+    /// Digest of the ceilings of namespaces that the sessions were last held to.
+    ScopeCeilings,
     /// Written to see whether the store takes a write; means nothing.
     WriteProbe,
 }
@@ -61,6 +63,7 @@ impl MetaKey {
             Self::Installation => "installation",
             Self::TrustDomain => "trust_domain",
             Self::MovedTo => "moved_to",
+            Self::ScopeCeilings => "scope_ceilings",
             Self::WriteProbe => "write_probe",
         }
     }

@@ -11,6 +11,7 @@
 mod asked;
 mod audiences;
 mod before;
+mod ceilings;
 mod clients;
 mod clocks;
 mod crossings;

@@ -33,6 +33,7 @@ use crate::service::session::delegate_command::{DelegationDenial, RequestedDeleg
         "insufficient_scope: only tokens of agents can be renewed or delegated",
         "scope_violation: delegation depth limit exceeded",
         "scope_violation: delegated scope exceeds delegator scope",
+        "scope_violation: delegated scope exceeds the ceiling of a namespace that it comes from or goes to",
         "not_found: delegate agent not found",
     ]))),
 ))]
@@ -82,6 +83,8 @@ impl From<DelegationDenial> for ApiError {
             DelegationDenial::TooDeep => with(ErrorCode::ScopeViolation),
             DelegationDenial::Scope => with(ErrorCode::ScopeViolation)
                 .hint("each scope must be covered by one of the delegating token's scopes"),
+            DelegationDenial::Ceiling => with(ErrorCode::ScopeViolation)
+                .hint("the platform's team limits each namespace by the chart's value scopeCeilings"),
             DelegationDenial::Unknown => with(ErrorCode::NotFound),
             DelegationDenial::Rate(limited) => limited.into(),
             DelegationDenial::Open(_) | DelegationDenial::OpenBelow(_) => with(ErrorCode::RateLimited).retry_after(1),

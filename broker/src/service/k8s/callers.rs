@@ -1,6 +1,7 @@
 //! Callers from the cluster, from their bearer to a committed answer.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use agentwrit_attest::{AttestError, Attestation, BoundPod, Caller};
 use agentwrit_protocol::audit::EventType;
@@ -14,6 +15,7 @@ use super::error::K8sError;
 use super::launch::{LAUNCH_TOKEN_TTL, LaunchPod};
 use super::launch_ask::LaunchAsk;
 use super::policy::input::InputError;
+use crate::config::ScopeCeilings;
 use crate::service::actor::Actor;
 use crate::service::denial_auditor::DenialAuditor;
 use crate::service::session::launch_token_check::RecentLaunchTokens;
@@ -37,6 +39,7 @@ pub(crate) struct Callers<'a> {
     pub(crate) denials: &'a DenialAuditor,
     pub(crate) created: &'a IntCounter,
     pub(crate) max_ttl: Ttl,
+    pub(crate) ceilings: &'a Arc<ScopeCeilings>,
 }
 
 impl Callers<'_> {
@@ -74,7 +77,7 @@ impl Callers<'_> {
                 return Err(self.refused(error, request, call.source).await);
             }
         };
-        let launch = LaunchPod::new(pod, ask, self.max_ttl, source, self.entropy)?;
+        let launch = LaunchPod::new(pod, ask, self.max_ttl, source, Arc::clone(self.ceilings), self.entropy)?;
         match self.store.commit(launch).await? {
             Ok(launched) => {
                 let now = self.judging.times().judged;

@@ -43,6 +43,9 @@ pub(crate) enum WriteRefusal {
     /// The object was removed or replaced; its UID doesn't come back: 409 `conflict`.
     #[error("the object with this uid was removed; a recreated object has another uid")]
     Removed,
+    /// Scopes that the namespace may not have: 403 `scope_violation`.
+    #[error("{0}")]
+    BeyondCeiling(String),
     /// Only what takes authority away is written now, and this takes none: 503 `unavailable`.
     #[error("the broker's disk is full, see /readyz: only what takes authority away is written; nothing was changed")]
     NoRoom,

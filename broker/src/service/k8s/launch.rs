@@ -1,5 +1,6 @@
 //! A launch token for an attested pod: single use, 30 s, bound to its key and its two ids.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_attest::{AttestedPod, PodLabels};
@@ -10,6 +11,7 @@ use agentwrit_protocol::k8s::{DenialKind, LabelSelector, LivePod, PodLaunchRespo
 use agentwrit_protocol::timestamp::rfc3339_seconds;
 use agentwrit_protocol::wire::LaunchPolicy;
 use agentwrit_protocol::{Entropy, EntropyError, OrchId, Scope, ScopeSet, Sensitive, TaskId, Ttl, lower_hex};
+use agentwrit_store::policy::Policy;
 use agentwrit_store::{Attested, Command, EventDraft, KnownPod, LaunchToken, LaunchTokenHash, Result, Tx};
 use async_trait::async_trait;
 
@@ -19,7 +21,9 @@ use super::launch_ask::LaunchAsk;
 use super::launch_bucket::advance;
 use super::places::{self, Full};
 use super::pod_binding::{pair, pod_denial};
+use super::policy::ceilings::{BEYOND, is_beyond};
 use super::policy::rules::{Effective, Pair};
+use crate::config::ScopeCeilings;
 
 /// Life of a launch token.
 pub(crate) const LAUNCH_TOKEN_TTL: Ttl = Ttl::seconds(30);
@@ -38,6 +42,7 @@ pub(crate) struct LaunchPod {
     correlation_id: String,
     longest_ttl: Ttl,
     source: String,
+    ceilings: Arc<ScopeCeilings>,
 }
 
 impl LaunchPod {
@@ -47,6 +52,7 @@ impl LaunchPod {
         ask: LaunchAsk,
         longest_ttl: Ttl,
         source: String,
+        ceilings: Arc<ScopeCeilings>,
         entropy: &dyn Entropy,
     ) -> std::result::Result<Self, EntropyError> {
         let (mut token, mut correlation) = ([0_u8; 32], [0_u8; 16]);
@@ -59,6 +65,7 @@ impl LaunchPod {
             correlation_id: lower_hex(correlation),
             longest_ttl,
             source,
+            ceilings,
         })
     }
 }
@@ -72,7 +79,7 @@ impl Command for LaunchPod {
     const ISSUES: bool = true;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
-        let pair = pair(tx, &self.pod.namespace, &self.ask.policy).await?;
+        let pair = pair(tx, &self.ceilings, &self.pod.namespace, &self.ask.policy).await?;
         match self.decide(tx, pair.as_ref()).await? {
             Ok(grant) => self.issue(tx, grant).await.map(Ok),
             Err((kind, note)) => self.refuse(tx, kind, &note, pair.as_ref()).await.map(Err),
@@ -156,7 +163,7 @@ impl LaunchPod {
         let scopes = self.scopes(&effective)?;
         let asked = self.ask.ttl.unwrap_or(effective.max_ttl);
         let max_ttl = asked.min(effective.max_ttl).capped_at(self.longest_ttl);
-        let generation = |policy: &agentwrit_store::policy::Policy| {
+        let generation = |policy: &Policy| {
             policy
                 .accepted
                 .as_ref()
@@ -305,7 +312,11 @@ fn withdrawn_because(pair: &Pair, kind: DenialKind) -> String {
         DenialKind::AppNotReady => pair.app.as_ref(),
         _ => None,
     };
+    let reason = |policy: &Policy| match &policy.reason {
+        Some(reason) => Some(reason.clone()),
+        None => is_beyond(&pair.ceiling, policy).then(|| BEYOND.to_owned()),
+    };
     policy
-        .and_then(|policy| policy.reason.as_deref())
+        .and_then(reason)
         .map_or_else(String::new, |reason| format!("Reason: {reason}"))
 }

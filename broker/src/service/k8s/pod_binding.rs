@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentwrit_limits::Asker;
 use agentwrit_protocol::audit::EventType;
+use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::excerpt::describe_request;
 use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_protocol::k8s::{LivePod, ORCH_PREFIX};
@@ -18,6 +19,7 @@ use super::denials::{self, PodDenial};
 use super::error::PodRefusal;
 use super::places::{self, Full};
 use super::policy::rules::Pair;
+use crate::config::ScopeCeilings;
 
 /// How long a superseded session is still valid.
 pub(crate) const SUPERSESSION_OVERLAP: Duration = Duration::from_secs(10);
@@ -43,10 +45,11 @@ pub(crate) struct RegisterClaim<'a> {
 /// A refusal is audited here (`registration_denied`); it burns nothing.
 pub(crate) async fn check_register(
     tx: &mut dyn Tx,
+    ceilings: &ScopeCeilings,
     launch: &LaunchToken,
     claim: &RegisterClaim<'_>,
 ) -> Result<std::result::Result<Vec<String>, PodRefusal>> {
-    let kind = match decide_register(tx, launch, claim).await? {
+    let kind = match decide_register(tx, ceilings, launch, claim).await? {
         Ok(audiences) => return Ok(Ok(audiences)),
         Err(kind) => kind,
     };
@@ -69,6 +72,7 @@ pub(crate) async fn check_register(
 
 async fn decide_register(
     tx: &mut dyn Tx,
+    ceilings: &ScopeCeilings,
     launch: &LaunchToken,
     claim: &RegisterClaim<'_>,
 ) -> Result<std::result::Result<Vec<String>, DenialKind>> {
@@ -90,7 +94,7 @@ async fn decide_register(
     if let Some(kind) = pod_denial(tx, &bound.pod_uid).await? {
         return Ok(Err(kind));
     }
-    let Some(pair) = pair(tx, &bound.namespace, &bound.policy_name).await? else {
+    let Some(pair) = pair(tx, ceilings, &bound.namespace, &bound.policy_name).await? else {
         return Ok(Err(DenialKind::PolicyRemoved));
     };
     if pair.token.uid != bound.policy_uid {
@@ -128,8 +132,13 @@ pub(crate) async fn pod_denial(tx: &mut dyn Tx, pod_uid: &PodUid) -> Result<Opti
     })
 }
 
-/// A LaunchToken and its AgentApp.
-pub(crate) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Result<Option<Pair>> {
+/// A LaunchToken, its AgentApp, and the ceiling of their namespace.
+pub(crate) async fn pair(
+    tx: &mut dyn Tx,
+    ceilings: &ScopeCeilings,
+    namespace: &str,
+    policy: &str,
+) -> Result<Option<Pair>> {
     let Some(token) = tx.policy(&PolicyKey::launch_token(namespace, policy)).await? else {
         return Ok(None);
     };
@@ -141,7 +150,8 @@ pub(crate) async fn pair(tx: &mut dyn Tx, namespace: &str, policy: &str) -> Resu
         Some(spec) => tx.policy(&PolicyKey::app(namespace, &spec.app)).await?,
         None => None,
     };
-    Ok(Some(Pair { token, app }))
+    let ceiling = ceilings.of(namespace);
+    Ok(Some(Pair { token, app, ceiling }))
 }
 
 pub(crate) fn live_pod(bound: &Attested) -> LivePod {
@@ -201,8 +211,14 @@ pub(crate) async fn on_registered(tx: &mut dyn Tx, launch: &LaunchToken, new_sid
     Ok(())
 }
 
-/// Whether pod and policies still allow a session to be renewed.
-pub(crate) async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Option<PodRefusal>> {
+/// Whether pod and policies still allow a session to be renewed, and the ceiling of the bearer's namespace what it has of
+/// the session, which may be one of another namespace.
+pub(crate) async fn check_renew(
+    tx: &mut dyn Tx,
+    ceilings: &ScopeCeilings,
+    session: &Session,
+    bearer: &Claims,
+) -> Result<Option<PodRefusal>> {
     let Some(bound) = &session.attested else {
         return Ok(None);
     };
@@ -215,7 +231,8 @@ pub(crate) async fn check_renew(tx: &mut dyn Tx, session: &Session) -> Result<Op
             }));
         }
         Some(kind) => Some(kind),
-        None => match pair(tx, &bound.namespace, &bound.policy_name).await? {
+        None if !ceilings.of_agent(&bearer.sub).allows(&bearer.scope) => Some(DenialKind::PolicyChanged),
+        None => match pair(tx, ceilings, &bound.namespace, &bound.policy_name).await? {
             Some(pair) => pair.still_stands(bound, &session.scope).err(),
             None => Some(DenialKind::PolicyRemoved),
         },

@@ -55,6 +55,7 @@ async fn taken(broker: &AppState, writes: Vec<Write>) -> Vec<bool> {
     let apply = ApplyPolicies {
         writes,
         actor: controller(),
+        ceilings: std::sync::Arc::default(),
     };
     let answers = broker.store.commit(apply).await.unwrap();
     let taken = answers.into_iter().map(|answer| {

@@ -14,6 +14,7 @@ use agentwrit_store::{Store, StoreError};
 
 use super::delegate_command::{Delegate, DelegationDenial, Prepared, RequestedDelegation, refused_by_claims};
 use super::token::{Issued, SignError, TokenIssuer};
+use crate::config::ScopeCeilings;
 use crate::ids::IdGenerator;
 use crate::service::error::{Internal, from_internal};
 use crate::service::origin::AuditOrigin;
@@ -55,6 +56,7 @@ pub(crate) struct Delegator<'a> {
     pub(crate) limits: &'a Arc<Limits>,
     pub(crate) scope_limits: ScopeLimits,
     pub(crate) max_ttl: Ttl,
+    pub(crate) ceilings: &'a Arc<ScopeCeilings>,
 }
 
 impl Delegator<'_> {
@@ -82,6 +84,7 @@ impl Delegator<'_> {
             wanted,
             prepared,
             max_ttl: self.max_ttl,
+            ceilings: Arc::clone(self.ceilings),
             view: Arc::clone(&self.tokens.view),
             limits: Arc::clone(self.limits),
             path: origin.resource.to_owned(),

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 use super::lineage::{StoredLineage, enrich};
 use super::token::is_born_revoked;
+use crate::config::ScopeCeilings;
 use crate::service::error::RateLimited;
 use crate::service::k8s::pod_binding::pod_denial;
 use crate::service::k8s::policy::crossings;
@@ -39,6 +40,9 @@ pub(crate) enum DelegationDenial {
     TooDeep,
     #[error("delegated scope exceeds delegator scope")]
     Scope,
+    /// The platform's ceiling of the delegate's namespace, or of one that the authority comes from.
+    #[error("delegated scope exceeds the ceiling of a namespace that it comes from or goes to")]
+    Ceiling,
     /// No such agent, or none that this one may delegate to.
     #[error("delegate agent not found")]
     Unknown,
@@ -83,6 +87,7 @@ pub(super) struct Delegate {
     /// None when the claims alone refuse, or the delegate can't exist.
     pub(super) prepared: Option<Prepared>,
     pub(super) max_ttl: Ttl,
+    pub(super) ceilings: Arc<ScopeCeilings>,
     pub(super) view: Arc<SharedRevocationView>,
     pub(super) limits: Arc<Limits>,
     pub(super) path: String,
@@ -110,6 +115,13 @@ impl Delegate {
         let Some(holder) = reachable(tx, lineage.root(), &bearer.sub, &self.wanted.delegate_to).await? else {
             return Ok(Err(DelegationDenial::Unknown));
         };
+        let agents = [&lineage.root().agent_id, &bearer.sub, &self.wanted.delegate_to];
+        if !agents
+            .into_iter()
+            .all(|agent| self.ceilings.of_agent(agent).allows(&self.wanted.scope))
+        {
+            return Ok(Err(DelegationDenial::Ceiling));
+        }
         if let Err(retry_after) = self.limits.check_rate(SessionAction::Delegate, bearer) {
             return Ok(Err(DelegationDenial::Rate(RateLimited { retry_after })));
         }
@@ -158,6 +170,7 @@ impl Delegate {
                 .error_kind(kind),
             DelegationDenial::TooDeep => violation().error_kind("delegation_too_deep"),
             DelegationDenial::Scope => violation().error_kind("delegation_scope_exceeded"),
+            DelegationDenial::Ceiling => violation().error_kind("delegation_beyond_ceiling"),
             DelegationDenial::Unknown => violation().error_kind("delegate_unknown"),
             DelegationDenial::Rate(_) => violation().error_kind("delegation_rate"),
             DelegationDenial::Open(_) | DelegationDenial::OpenBelow(_) => violation().error_kind("open_delegations"),

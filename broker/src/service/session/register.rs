@@ -26,6 +26,7 @@ use super::launch_token_check::{self, RecentLaunchTokens, Unusable};
 use super::proof_of_possession::{self, ProofError};
 use super::registration::{Missing, Registration, RegistrationDenial};
 use super::token::{Issued, SignError, TokenIssuer, is_born_revoked};
+use crate::config::ScopeCeilings;
 use crate::ids::IdGenerator;
 use crate::service::denial_auditor::DenialAuditor;
 use crate::service::error::{Internal, from_internal};
@@ -70,6 +71,7 @@ pub(crate) struct Registrar<'a> {
     pub(crate) trust_domain: &'a str,
     pub(crate) scope_limits: ScopeLimits,
     pub(crate) max_ttl: Ttl,
+    pub(crate) ceilings: &'a Arc<ScopeCeilings>,
 }
 
 impl Registrar<'_> {
@@ -121,6 +123,7 @@ impl Registrar<'_> {
             sid: self.ids.random_id(&instance)?,
             jti: self.ids.random_id(&instance)?,
             max_ttl: self.max_ttl,
+            ceilings: Arc::clone(self.ceilings),
             source,
             view: Arc::clone(&self.tokens.view),
             wanted: Arc::clone(&wanted),
@@ -179,6 +182,7 @@ struct Register {
     sid: SessionId,
     jti: Jti,
     max_ttl: Ttl,
+    ceilings: Arc<ScopeCeilings>,
     source: IpAddr,
     view: Arc<SharedRevocationView>,
     wanted: Arc<Registration>,
@@ -301,7 +305,7 @@ impl Command for Register {
             requested_scope: &self.wanted.requested_scope,
             source: self.source,
         };
-        let audiences = match pod_binding::check_register(tx, &launch, &claim).await? {
+        let audiences = match pod_binding::check_register(tx, &self.ceilings, &launch, &claim).await? {
             Ok(audiences) => audiences,
             Err(refusal) => return Ok(Err(Refused::Audited(RegistrationDenial::Policy(refusal)))),
         };

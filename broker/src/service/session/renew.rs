@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use super::lineage::{StoredLineage, enrich};
 use super::renewal_proof::{self, CheckedProof, PresentedProof, ProofRefusal};
 use super::token::{Issued, SignError, TokenIssuer};
+use crate::config::ScopeCeilings;
 use crate::ids::IdGenerator;
 use crate::service::authorize::{code_of_end, renewal_code};
 use crate::service::error::{Internal, RateLimited, from_internal};
@@ -99,6 +100,7 @@ pub(crate) struct Renewer<'a> {
     pub(crate) tokens: &'a TokenIssuer,
     pub(crate) rates: &'a Arc<Limits>,
     pub(crate) limits: RenewLimits,
+    pub(crate) ceilings: &'a Arc<ScopeCeilings>,
 }
 
 impl Renewer<'_> {
@@ -116,6 +118,7 @@ impl Renewer<'_> {
             jti: self.ids.random_id(id_prefix(node))?,
             rates: Arc::clone(self.rates),
             limits: self.limits,
+            ceilings: Arc::clone(self.ceilings),
             path: origin.resource.to_owned(),
             source: origin.source.to_string(),
         };
@@ -152,6 +155,7 @@ struct Renew {
     jti: Jti,
     rates: Arc<Limits>,
     limits: RenewLimits,
+    ceilings: Arc<ScopeCeilings>,
     path: String,
     source: String,
 }
@@ -235,7 +239,7 @@ impl Renew {
             RenewalDecision::Again => return Ok(Decision::Renewed(self.current(&node.jti, node.iat, node.exp))),
             RenewalDecision::Granted(granted) => granted,
         };
-        if let Some(refusal) = pod_binding::check_renew(tx, lineage.root()).await? {
+        if let Some(refusal) = pod_binding::check_renew(tx, &self.ceilings, lineage.root(), &self.bearer).await? {
             let event = DenialDraft::denied(EventType::TokenRenewalFailed, refusal.detail.as_str());
             self.refuse(tx, Some(&lineage), event, refusal.error_kind);
             return Ok(Decision::Policy(refusal));

@@ -4,7 +4,12 @@
 metadata:
   labels:
     {{- include "agentwrit.labels" (dict "root" . "component" "broker") | nindent 4 }}
-  {{- with .Values.podAnnotations }}
+  {{- $annotations := .Values.podAnnotations }}
+  {{- if include "agentwrit.hasCeilings" . }}
+  {{- /* Ours last: a changed ceiling must reach the broker. */}}
+  {{- $annotations = mergeOverwrite (dict) $annotations (dict "agentwrit.io/scope-ceilings" (include "agentwrit.ceilings" . | sha256sum)) }}
+  {{- end }}
+  {{- with $annotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -141,6 +146,10 @@ spec:
           value: {{ include "agentwrit.audience" . | quote }}
         - name: AA_CONTROLLER_SUBJECT
           value: "system:serviceaccount:{{ .Release.Namespace }}:agentwrit-controller"
+        {{- if include "agentwrit.hasCeilings" . }}
+        - name: AA_SCOPE_CEILINGS_PATH
+          value: /etc/agentwrit/ceilings/ceilings.json
+        {{- end }}
         {{- if .Values.admin.existingSecret }}
         - name: AA_ADMIN_SECRET
           valueFrom:
@@ -197,6 +206,11 @@ spec:
         - name: signing-key
           mountPath: /var/run/secrets/agentwrit.io/signing
           readOnly: true
+        {{- if include "agentwrit.hasCeilings" . }}
+        - name: ceilings
+          mountPath: /etc/agentwrit/ceilings
+          readOnly: true
+        {{- end }}
         {{- if .Values.broker.audit.exportClaim }}
         - name: audit
           mountPath: /audit
@@ -214,6 +228,11 @@ spec:
       secret:
         secretName: agentwrit-signing-key
         defaultMode: 0440
+    {{- if include "agentwrit.hasCeilings" . }}
+    - name: ceilings
+      configMap:
+        name: agentwrit-scope-ceilings
+    {{- end }}
     {{- with .Values.broker.audit.exportClaim }}
     - name: audit
       persistentVolumeClaim:

@@ -125,6 +125,9 @@ impl From<K8sError> for ApiError {
             K8sError::Write(stale @ WriteRefusal::Stale { current_epoch }) => {
                 Self::new(ErrorCode::StaleWriter, stale.to_string()).current_epoch(current_epoch)
             }
+            K8sError::Write(beyond @ WriteRefusal::BeyondCeiling(_)) => {
+                Self::new(ErrorCode::ScopeViolation, beyond.to_string())
+            }
             K8sError::Write(removed @ WriteRefusal::Removed) => Self::new(ErrorCode::Conflict, removed.to_string()),
             K8sError::Write(full @ WriteRefusal::NoRoom) => {
                 Self::new(ErrorCode::Unavailable, full.to_string()).retry_after(1)

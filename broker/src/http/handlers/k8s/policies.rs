@@ -1,5 +1,7 @@
 //! Policies as the controller writes and reads them.
 
+use std::sync::Arc;
+
 use agentwrit_json::{Misfit, Raw};
 use agentwrit_protocol::Problem;
 use agentwrit_protocol::k8s::{
@@ -19,13 +21,15 @@ use crate::service::k8s::policy::write;
 use crate::service::k8s::policy::{list, removal};
 
 #[cfg(feature = "openapi")]
-const WRITE_REFUSALS: [&str; 8] = [
+const WRITE_REFUSALS: [&str; 9] = [
     "invalid_request: generation must be 0 or more, not -1",
     "invalid_scope_format: spec.scopes has 65 items: at most 64 are allowed",
     "invalid_scope_format: spec.scopes[0] is 257 bytes long: at most 256 are allowed",
     "invalid_scope_format: spec.scopes \"read:orders\" must be action:resource:identifier",
     "invalid_ttl: spec.max_agent_ttl_seconds must be 60 to 86400 seconds, not 5",
     "forbidden: spec.scopes \"admin:x:y\": the families admin: and app: can't be granted to agents",
+    "scope_violation: spec.scopes: write:orders:*: beyond the ceiling of namespace shop, which is [read:orders:*]; take \
+     them out, or have the platform's team add them to the chart's value scopeCeilings.shop",
     "conflict: the object was removed; its UID can't come back",
     "stale_writer: a write with a higher order was accepted before",
 ];
@@ -90,7 +94,8 @@ pub(super) async fn put_launch_token(
 /// The body is read once its caller is known.
 async fn put(k8s: &K8s, call: &ApiRequest, read: impl FnOnce(&ApiRequest) -> Result<Write, InputError>) -> Answer {
     let actor = k8s.controller(call).await?;
-    let written = write::put(&k8s.broker.store, read(call)?, actor).await?;
+    let ceilings = Arc::clone(&k8s.broker.config.scope_ceilings);
+    let written = write::put(&k8s.broker.store, read(call)?, actor, ceilings).await?;
     Ok(reply(StatusCode::OK, &written))
 }
 
@@ -158,7 +163,10 @@ async fn delete(k8s: &K8s, key: PolicyKey, call: &ApiRequest) -> Answer {
 ))]
 pub(super) async fn list(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     k8s.controller(&call).await?;
-    Ok(reply(StatusCode::OK, &list::list(&k8s.broker.store).await?))
+    Ok(reply(
+        StatusCode::OK,
+        &list::list(&k8s.broker.store, &k8s.broker.config.scope_ceilings).await?,
+    ))
 }
 
 /// Compares the store with what is remembered of it.
@@ -181,7 +189,7 @@ pub(super) async fn mark(State(k8s): State<K8s>, call: ApiRequest) -> Answer {
     let request: MarkRequest = body(&call)?;
     Ok(reply(
         StatusCode::OK,
-        &list::compare_mark(&k8s.broker.store, &request).await?,
+        &list::compare_mark(&k8s.broker.store, &request, &k8s.broker.config.scope_ceilings).await?,
     ))
 }
 
@@ -269,7 +277,8 @@ pub(super) async fn put_all(State(k8s): State<K8s>, mut call: ApiRequest) -> Ans
         puts.push(address.write(item));
         addresses.push(address);
     }
-    let answers = write::put_all(&k8s.broker.store, puts, actor).await?;
+    let ceilings = Arc::clone(&k8s.broker.config.scope_ceilings);
+    let answers = write::put_all(&k8s.broker.store, puts, actor, ceilings).await?;
     let results = addresses
         .into_iter()
         .zip(answers)

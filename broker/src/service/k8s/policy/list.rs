@@ -1,28 +1,41 @@
 //! Everything that the broker holds, in one answer, so that the controller compares it with one request.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use agentwrit_protocol::k8s::{
-    LivePod, MarkRequest, MarkResponse, PolicyField, PolicyKind, PolicyListResponse, PolicySummary, orch_id,
+    LivePod, MarkRequest, MarkResponse, PolicyField, PolicyKind, PolicyListResponse, PolicyState, PolicySummary,
+    orch_id,
 };
 use agentwrit_protocol::{OrchId, PodUid, PolicyUid};
+use agentwrit_store::policy::Policy;
 use agentwrit_store::{Command, MetaKey, Result, Store, Tx};
 use async_trait::async_trait;
 
+use super::ceilings::{held_back, is_beyond};
 use super::write::current_epoch;
+use crate::config::ScopeCeilings;
 use crate::service::k8s::pod_binding::live_pod;
 
 /// Everything that the broker holds.
-pub(crate) async fn list(store: &Store) -> Result<PolicyListResponse> {
-    store.read(ListPolicies).await
+pub(crate) async fn list(store: &Store, ceilings: &Arc<ScopeCeilings>) -> Result<PolicyListResponse> {
+    store.read(ListPolicies(Arc::clone(ceilings))).await
 }
 
 /// Compares the mark that the controller remembers with the store's; lists what it holds then, if asked to.
-pub(crate) async fn compare_mark(store: &Store, request: &MarkRequest) -> Result<MarkResponse> {
+pub(crate) async fn compare_mark(
+    store: &Store,
+    request: &MarkRequest,
+    ceilings: &Arc<ScopeCeilings>,
+) -> Result<MarkResponse> {
     let remembered = Some(request.mark.as_str()).filter(|mark| !mark.is_empty());
     let compared = store.compare(remembered).await?;
     // After the comparison: the list is of the epoch that it leaves.
-    let list = if request.list { Some(list(store).await?) } else { None };
+    let list = if request.list {
+        Some(list(store, ceilings).await?)
+    } else {
+        None
+    };
     Ok(MarkResponse {
         mark: compared.mark,
         restored: compared.restored,
@@ -30,8 +43,20 @@ pub(crate) async fn compare_mark(store: &Store, request: &MarkRequest) -> Result
     })
 }
 
+impl ListPolicies {
+    /// One that has come to be beyond its ceiling counts as not held, so that the controller writes it, hears why it is
+    /// refused, and says so.
+    fn digest(&self, policy: &Policy) -> String {
+        let is_ready = policy.state == PolicyState::Ready;
+        if is_ready && is_beyond(&self.0.of(&policy.key.namespace), policy) {
+            return held_back(&policy.digest);
+        }
+        policy.digest.clone()
+    }
+}
+
 /// Reads all policies, counts and pods.
-struct ListPolicies;
+struct ListPolicies(Arc<ScopeCeilings>);
 
 #[async_trait]
 impl Command for ListPolicies {
@@ -68,7 +93,8 @@ impl Command for ListPolicies {
             .policies()
             .await?
             .into_iter()
-            .map(|policy| PolicySummary {
+            .map(|policy| (self.digest(&policy), policy))
+            .map(|(digest, policy)| PolicySummary {
                 client: policy.client().cloned(),
                 active_agents: match policy.key.kind {
                     PolicyKind::App => by_orch.get(&orch_id(&policy.key.namespace, &policy.key.name)),
@@ -81,7 +107,7 @@ impl Command for ListPolicies {
                 name: policy.key.name,
                 uid: policy.uid,
                 generation: policy.generation,
-                digest: policy.digest,
+                digest,
                 order: policy.order,
                 app_id: policy.app_id,
                 issued: policy.issued,

@@ -1,5 +1,6 @@
 //! Policies: the custom resources AgentApp and LaunchToken as the controller writes them.
 
+pub(crate) mod ceilings;
 mod client;
 pub(crate) mod crossings;
 pub(crate) mod input;

@@ -7,7 +7,9 @@ use agentwrit_protocol::k8s::DenialKind;
 use agentwrit_store::policy::{Accepted, Policy, PolicySpec};
 use agentwrit_store::{Attested, EndReason};
 
+use super::ceilings::is_beyond;
 use super::client;
+use crate::config::Ceiling;
 
 /// What to do with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,10 +116,10 @@ fn narrows(before: &PolicySpec, after: &PolicySpec) -> bool {
     }
 }
 
-/// AgentApp ∩ LaunchToken.
+/// AgentApp ∩ LaunchToken ∩ ceiling of the namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Effective {
-    /// What both allow, in the LaunchToken's order.
+    /// What all allow, in the LaunchToken's order.
     pub(crate) scopes: ScopeSet,
     /// Longest life of a token.
     pub(crate) max_ttl: Ttl,
@@ -133,9 +135,15 @@ pub(crate) struct Effective {
 }
 
 impl Effective {
-    fn of(namespace: &str, app: &AppSpec, token: &LaunchTokenSpec) -> Self {
+    fn of(namespace: &str, app: &AppSpec, token: &LaunchTokenSpec, ceiling: &Ceiling) -> Self {
+        let both = intersection(&app.scopes, &token.allowed_scopes);
+        let scopes = match ceiling {
+            Ceiling::Open => both,
+            Ceiling::Listed(ceiling) => intersection(&ceiling.to_strings(), &both.to_strings()),
+            Ceiling::Unlisted => ScopeSet::default(),
+        };
         Self {
-            scopes: intersection(&app.scopes, &token.allowed_scopes),
+            scopes,
             max_ttl: Ttl::seconds(app.max_agent_ttl_seconds.min(token.max_ttl_seconds)),
             service_accounts: token.service_account_names.clone(),
             pod_selector: token.pod_selector.clone(),
@@ -183,6 +191,8 @@ pub(crate) struct Pair {
     pub(crate) token: Policy,
     /// The AgentApp that its accepted spec names.
     pub(crate) app: Option<Policy>,
+    /// Of their namespace, at this moment.
+    pub(crate) ceiling: Ceiling,
 }
 
 impl Pair {
@@ -198,6 +208,13 @@ impl Pair {
             Some(PolicyState::Suspended) => return Err(DenialKind::AppSuspended),
             Some(PolicyState::NotReady) | None => return Err(DenialKind::AppNotReady),
         }
+        // As if it had been withdrawn: the ceiling got narrower since it was accepted.
+        if self.app.as_ref().is_some_and(|app| is_beyond(&self.ceiling, app)) {
+            return Err(DenialKind::AppNotReady);
+        }
+        if is_beyond(&self.ceiling, &self.token) {
+            return Err(DenialKind::LaunchTokenNotReady);
+        }
         self.effective().ok_or(DenialKind::AppNotReady)
     }
 
@@ -205,7 +222,7 @@ impl Pair {
     pub(crate) fn effective(&self) -> Option<Effective> {
         let token = self.token.accepted.as_ref()?.spec.launch_token()?;
         let app = self.app.as_ref()?.accepted.as_ref()?.spec.app()?;
-        Some(Effective::of(&self.token.key.namespace, app, token))
+        Some(Effective::of(&self.token.key.namespace, app, token, &self.ceiling))
     }
 
     fn suspended(&self) -> Option<DenialKind> {
@@ -222,7 +239,7 @@ impl Pair {
             return Some(EndReason::Suspended);
         }
         match self.effective() {
-            Some(effective) if effective.covers(attested, scope) => None,
+            Some(effective) if !self.ceiling.forbids_all() && effective.covers(attested, scope) => None,
             Some(_) | None => Some(EndReason::PolicyChanged),
         }
     }
@@ -243,6 +260,7 @@ impl Pair {
                 .is_some_and(|accepted| accepted.unchanged_since <= generation)
         };
         let stands = same_app
+            && !self.ceiling.forbids_all()
             && effective.covers(attested, scope)
             && unchanged(Some(&self.token), attested.policy_generation)
             && unchanged(self.app.as_ref(), attested.app_generation);

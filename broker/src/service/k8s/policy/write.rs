@@ -1,5 +1,7 @@
 //! Policies as the controller writes them: fenced, all or nothing, and felt at once by the sessions under them.
 
+use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentwrit_protocol::audit::EventType;
@@ -13,7 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::input::{InputError, Write};
 use super::rules::{Fence, Pair, accept, fence, takes_away};
-use super::{client, crossings};
+use super::{ceilings, client, crossings};
+use crate::config::{Ceiling, ScopeCeilings};
 use crate::service::actor::Actor;
 use crate::service::k8s::error::{K8sError, WriteRefusal};
 use crate::service::session::lineage::root;
@@ -30,6 +33,7 @@ pub(crate) struct ApplyPolicies {
     /// The writes; those refused already keep their place.
     pub(crate) writes: Vec<std::result::Result<Write, InputError>>,
     pub(crate) actor: Actor,
+    pub(crate) ceilings: Arc<ScopeCeilings>,
 }
 
 #[async_trait]
@@ -43,7 +47,7 @@ impl Command for ApplyPolicies {
         let mut answers = Vec::with_capacity(self.writes.len());
         for write in self.writes {
             answers.push(match write {
-                Ok(write) => apply(tx, write, &self.actor).await?,
+                Ok(write) => apply(tx, write, &self.actor, &self.ceilings).await?,
                 Err(error) => Err(error.into()),
             });
         }
@@ -51,8 +55,14 @@ impl Command for ApplyPolicies {
     }
 }
 
-pub(crate) async fn put(store: &Store, write: Write, actor: Actor) -> std::result::Result<PutPolicyResponse, K8sError> {
-    Ok(store.commit(ApplyPolicy { write, actor }).await??)
+pub(crate) async fn put(
+    store: &Store,
+    write: Write,
+    actor: Actor,
+    ceilings: Arc<ScopeCeilings>,
+) -> std::result::Result<PutPolicyResponse, K8sError> {
+    let command = ApplyPolicy { write, actor, ceilings };
+    Ok(store.commit(command).await??)
 }
 
 /// Writes policies in order, each with an answer of its own.
@@ -60,14 +70,21 @@ pub(crate) async fn put_all(
     store: &Store,
     items: Vec<std::result::Result<Write, InputError>>,
     actor: Actor,
+    ceilings: Arc<ScopeCeilings>,
 ) -> Result<Vec<Written<PutPolicyResponse>>> {
-    store.commit(ApplyPolicies { writes: items, actor }).await
+    let command = ApplyPolicies {
+        writes: items,
+        actor,
+        ceilings,
+    };
+    store.commit(command).await
 }
 
 /// Writes one policy. The controller tries again by itself.
 struct ApplyPolicy {
     write: Write,
     actor: Actor,
+    ceilings: Arc<ScopeCeilings>,
 }
 
 #[async_trait]
@@ -76,7 +93,7 @@ impl Command for ApplyPolicy {
     const TAKES_AUTHORITY: TakesAuthority<Self> = TakesAuthority::Once;
 
     async fn run(self, tx: &mut dyn Tx) -> Result<Self::Outcome> {
-        apply(tx, self.write, &self.actor).await
+        apply(tx, self.write, &self.actor, &self.ceilings).await
     }
 }
 
@@ -98,7 +115,27 @@ async fn raise_epoch(tx: &mut dyn Tx, current: i64, order: WriteOrder) -> Result
     Ok(())
 }
 
-async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<PutPolicyResponse>> {
+/// A write that is beyond its namespace's ceiling is refused, and what the broker holds of the object withdrawn: an
+/// earlier spec of it isn't launched any more, and may have scopes that its owner has taken out since.
+async fn apply(
+    tx: &mut dyn Tx,
+    write: Write,
+    actor: &Actor,
+    ceilings: &ScopeCeilings,
+) -> Result<Written<PutPolicyResponse>> {
+    let Some(beyond) = ceilings::refusal(ceilings, &write) else {
+        return accept_write(tx, write, actor, ceilings).await;
+    };
+    let written = accept_write(tx, ceilings::withdrawn(write), actor, ceilings).await?;
+    Ok(written.and(Err(WriteRefusal::BeyondCeiling(beyond))))
+}
+
+async fn accept_write(
+    tx: &mut dyn Tx,
+    write: Write,
+    actor: &Actor,
+    ceilings: &ScopeCeilings,
+) -> Result<Written<PutPolicyResponse>> {
     let current_epoch = current_epoch(tx).await?;
     let held = tx.policy(&write.key).await?;
     match fence(current_epoch, held.as_ref(), write.order, Some(&write.digest)) {
@@ -130,7 +167,7 @@ async fn apply(tx: &mut dyn Tx, write: Write, actor: &Actor) -> Result<Written<P
     };
     let changed = same.as_ref().is_none_or(|same| same.digest != policy.digest);
     let mut uncovered = if changed {
-        uncovered(tx, &policy).await?
+        uncovered(tx, &policy, &ceilings.of(&policy.key.namespace)).await?
     } else {
         Vec::new()
     };
@@ -218,7 +255,7 @@ async fn tombstone(tx: &mut dyn Tx, uid: &PolicyUid) -> Result<()> {
 }
 
 /// The sessions that the policies, with this one as it will be, no longer cover.
-async fn uncovered(tx: &mut dyn Tx, changed: &Policy) -> Result<Vec<(Session, EndReason)>> {
+async fn uncovered(tx: &mut dyn Tx, changed: &Policy, ceiling: &Ceiling) -> Result<Vec<(Session, EndReason)>> {
     let tokens = match changed.key.kind {
         PolicyKind::App => {
             tx.launch_tokens_of_app(&changed.key.namespace, &changed.key.name)
@@ -237,7 +274,11 @@ async fn uncovered(tx: &mut dyn Tx, changed: &Policy) -> Result<Vec<(Session, En
             Some(spec) => tx.policy(&PolicyKey::app(&token.key.namespace, &spec.app)).await?,
             None => None,
         };
-        let pair = Pair { token, app };
+        let pair = Pair {
+            token,
+            app,
+            ceiling: ceiling.clone(),
+        };
         for session in tx.live_sessions_by_policy(&pair.token.uid).await? {
             let reason = session
                 .attested
@@ -252,11 +293,11 @@ async fn uncovered(tx: &mut dyn Tx, changed: &Policy) -> Result<Vec<(Session, En
 }
 
 /// Ends sessions now, each with an event of its own; returns how many ended.
-async fn end(
+pub(super) async fn end(
     tx: &mut dyn Tx,
     endings: Vec<(Session, EndReason)>,
     event: EventType,
-    key: &PolicyKey,
+    by: &(dyn Display + Sync),
     actor: &Actor,
 ) -> Result<i64> {
     let now = tx.now_millis();
@@ -264,7 +305,7 @@ async fn end(
     for (session, reason) in endings {
         if tx.end_session(&session, reason, now).await? {
             ended = ended.saturating_add(1);
-            let detail = format!("session ended by {key}: {}", reason.as_str());
+            let detail = format!("session ended by {by}: {}", reason.as_str());
             let event = actor.event(event, detail).of_session(&session);
             let event = if session.delegated.is_some() {
                 event.within_session(&root(tx, &session).await?)

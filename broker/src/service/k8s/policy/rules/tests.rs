@@ -5,6 +5,7 @@ use agentwrit_store::policy::PolicyKey;
 use super::*;
 
 mod authority;
+mod ceiling;
 
 fn policy(key: PolicyKey, spec: PolicySpec) -> Policy {
     Policy {
@@ -62,6 +63,7 @@ fn pair() -> Pair {
             PolicyKey::app("shop", "orders"),
             PolicySpec::App(app_spec(&["read:orders:*", "write:orders:*"])),
         )),
+        ceiling: Ceiling::Open,
     }
 }
 
