@@ -104,8 +104,9 @@ pub struct AgentAppStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Ready is True when the broker enforces the present spec. Reasons: Synced, Suspended, ClientCredentialsDisabled,
-    /// SecretNotOwned, SecretNotWritten, BrokerUnavailable, BrokerRefused, Deleting.
+    /// Ready is True when the broker enforces the present spec. Reasons: Synced, Suspended,
+    /// ScopeExceedsNamespaceCeiling, ClientCredentialsDisabled, SecretNotOwned, SecretNotWritten, BrokerUnavailable,
+    /// BrokerRefused, Deleting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -128,8 +128,8 @@ pub struct LaunchTokenStatus {
     pub observed_generation: Option<i64>,
 
     /// Ready is True when pods can be launched with the present spec. Reasons: Synced, Suspended, AppNotFound,
-    /// AppNotReady, ScopeExceedsCeiling, BrokerUnavailable, BrokerRefused, Deleting. CABundle is True while this
-    /// namespace has the ConfigMap agentwrit-ca, without which no pod of it starts: Written, NotWritten,
+    /// AppNotReady, ScopeExceedsCeiling, ScopeExceedsNamespaceCeiling, BrokerUnavailable, BrokerRefused, Deleting.
+    /// CABundle is True while this namespace has the ConfigMap agentwrit-ca, without which no pod of it starts: Written, NotWritten,
     /// ConfigMapNotOurs. FinalizerSet is there, and False, while the API server refuses the finalizer;
     /// TokenSize, and False, while a token with all of allowedScopes is longer than common servers take in a header.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

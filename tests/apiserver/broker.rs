@@ -27,6 +27,8 @@ pub enum Fault {
     Away,
     /// 400, as for a spec that the broker doesn't take.
     Refuses,
+    /// 403, as for scopes that the namespace may not have.
+    BeyondCeiling,
 }
 
 /// A removal that was asked for.
@@ -226,6 +228,12 @@ fn fault(memory: &mut Memory, namespace: &str, order: Option<WriteOrder>) -> Opt
             return Some(refuse(Problem::new(
                 ErrorCode::InvalidRequest,
                 "spec: the broker doesn't like it",
+            )));
+        }
+        Some(Fault::BeyondCeiling) => {
+            return Some(refuse(Problem::new(
+                ErrorCode::ScopeViolation,
+                "spec.scopes: write:orders:1: beyond the ceiling of the namespace",
             )));
         }
         None => {}

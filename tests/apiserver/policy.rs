@@ -279,6 +279,26 @@ async fn a_refused_app_withdraws_its_launch_tokens() {
 }
 
 #[tokio::test]
+async fn scopes_beyond_the_namespaces_ceiling_show_why() {
+    let world = World::new("policy").await;
+    create_app(&world, &["read:orders:*"]).await;
+    create_token(&world, &["read:orders:42"]).await;
+    token_becomes(&world, "Synced").await;
+    world.broker.fail(&world.namespace, Some(Fault::BeyondCeiling));
+    patch_app(&world, json!({"scopes": ["read:orders:*", "write:orders:1"]})).await;
+    let refused = app_becomes(&world, "ScopeExceedsNamespaceCeiling").await;
+    assert_eq!(refused.status, "False");
+    assert!(refused.message.contains("write:orders:1"), "{}", refused.message);
+    let note = event(&world, "ScopeExceedsNamespaceCeiling").await.note.unwrap();
+    assert!(note.contains("beyond the ceiling"), "{note}");
+
+    world.broker.fail(&world.namespace, None);
+    app_becomes(&world, "Synced").await;
+    token_becomes(&world, "Synced").await;
+    world.done().await;
+}
+
+#[tokio::test]
 async fn a_broker_with_an_empty_store_is_filled_again() {
     let world = World::new("policy").await;
     create_app(&world, &["read:orders:*"]).await;

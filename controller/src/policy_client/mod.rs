@@ -226,7 +226,18 @@ impl PolicyClient {
             return Err(BrokerError::Unavailable { kind, source: None });
         }
         let item = S::item(key, put.clone());
-        let (answer, order) = self.put(item).await?;
+        let (answer, order) = match self.put(item).await {
+            Ok(answered) => answered,
+            Err(error) => {
+                // What it held before may be withdrawn with the refusal: going back to that is a write too.
+                if let BrokerError::Refused { .. } = error
+                    && let Some(held) = self.view().policies.get_mut(key)
+                {
+                    held.digest.clear();
+                }
+                return Err(error);
+            }
+        };
         let mut view = self.view();
         let before = view.policies.remove(key).filter(|before| before.uid == put.uid);
         view.accepted(

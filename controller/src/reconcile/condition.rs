@@ -19,6 +19,8 @@ pub(crate) enum Reason {
     AppNotReady,
     /// Scopes that the app doesn't cover.
     ScopeExceedsCeiling,
+    /// Scopes that the platform's team doesn't allow the namespace.
+    ScopeExceedsNamespaceCeiling,
     /// `spec.clientCredentials` isn't allowed here.
     ClientCredentialsDisabled,
     /// The Secret of `spec.clientCredentials` is somebody else's.
@@ -41,6 +43,7 @@ impl Reason {
             Self::AppNotFound => "AppNotFound",
             Self::AppNotReady => "AppNotReady",
             Self::ScopeExceedsCeiling => "ScopeExceedsCeiling",
+            Self::ScopeExceedsNamespaceCeiling => "ScopeExceedsNamespaceCeiling",
             Self::ClientCredentialsDisabled => "ClientCredentialsDisabled",
             Self::SecretNotOwned => "SecretNotOwned",
             Self::SecretNotWritten => "SecretNotWritten",

@@ -191,7 +191,9 @@ fn under(token: &LaunchToken, app: &AgentApp) -> (PolicyState, Ready) {
 fn refused(app: &AgentApp) -> Option<&str> {
     let condition = present(&app.status.as_ref()?.conditions)?;
     let current = condition.observed_generation == app.metadata.generation;
-    (current && condition.reason == Reason::BrokerRefused.as_str()).then_some(condition.message.as_str())
+    let refused = [Reason::BrokerRefused, Reason::ScopeExceedsNamespaceCeiling];
+    let refused = refused.iter().any(|reason| condition.reason == reason.as_str());
+    (current && refused).then_some(condition.message.as_str())
 }
 
 /// The token's scopes that the app's ceiling doesn't cover; also whatever isn't a scope at all.

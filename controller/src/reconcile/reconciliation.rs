@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_crds::{CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE};
 use agentwrit_protocol::excerpt::truncate;
 use agentwrit_protocol::inject::{ANNOTATION_RELEASE_FINALIZER, FINALIZER};
-use agentwrit_protocol::{PolicyUid, Ttl, UnixSeconds};
+use agentwrit_protocol::{ErrorCode, PolicyUid, Ttl, UnixSeconds};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
@@ -236,6 +236,11 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
 /// What the condition says while the broker doesn't hold what it should.
 fn not_held(desired: &Ready, error: &BrokerError) -> Ready {
     match error {
+        // Only the broker knows the ceilings; its sentence names the scopes, the ceiling, and what would be right.
+        BrokerError::Refused {
+            code: ErrorCode::ScopeViolation,
+            detail,
+        } => Ready::new(Reason::ScopeExceedsNamespaceCeiling, detail.clone()),
         BrokerError::Refused { code, detail } => Ready::new(
             Reason::BrokerRefused,
             format!("The broker refused the policy ({code}): {detail}"),
@@ -272,8 +277,6 @@ fn deleting(error: &BrokerError, waited: Ttl) -> Ready {
 
 #[cfg(test)]
 mod tests {
-    use agentwrit_protocol::ErrorCode;
-
     use super::*;
 
     fn away() -> BrokerError {
@@ -300,6 +303,17 @@ mod tests {
             "{}",
             ready.message
         );
+    }
+
+    #[test]
+    fn a_namespaces_ceiling_has_a_reason_of_its_own() {
+        let sentence = "spec.scopes: write:orders:1: beyond the ceiling of namespace shop";
+        let beyond = BrokerError::Refused {
+            code: ErrorCode::ScopeViolation,
+            detail: sentence.into(),
+        };
+        let told = not_held(&Ready::new(Reason::Synced, ""), &beyond);
+        assert_eq!(told, Ready::new(Reason::ScopeExceedsNamespaceCeiling, sentence));
     }
 
     #[test]

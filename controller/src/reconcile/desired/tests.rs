@@ -49,13 +49,19 @@ fn each_state_of_the_app_has_its_reason_and_state() {
     deleting.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     let mut suspended = good.clone();
     suspended.spec.suspend = true;
-    let mut was_refused = good.clone();
-    let refusal = Ready::new(Reason::BrokerRefused, "no");
-    let change = crate::reconcile::condition::change(&[], &(&refusal).into(), Some(2), UnixSeconds::default()).unwrap();
-    was_refused.status = Some(AgentAppStatus {
-        conditions: vec![change.condition],
-        ..AgentAppStatus::default()
-    });
+    let with_reason = |reason| {
+        let refusal = Ready::new(reason, "no");
+        let change =
+            crate::reconcile::condition::change(&[], &(&refusal).into(), Some(2), UnixSeconds::default()).unwrap();
+        let mut app = good.clone();
+        app.status = Some(AgentAppStatus {
+            conditions: vec![change.condition],
+            ..AgentAppStatus::default()
+        });
+        app
+    };
+    let was_refused = with_reason(Reason::BrokerRefused);
+    let is_beyond = with_reason(Reason::ScopeExceedsNamespaceCeiling);
     let mut corrected = was_refused.clone();
     corrected.metadata.generation = Some(3);
 
@@ -68,6 +74,7 @@ fn each_state_of_the_app_has_its_reason_and_state() {
             PolicyState::NotReady,
             Reason::AppNotReady,
         ),
+        (AppView::Present(&is_beyond), PolicyState::NotReady, Reason::AppNotReady),
         (AppView::Present(&corrected), PolicyState::Ready, Reason::Synced),
         (AppView::Present(&suspended), PolicyState::Ready, Reason::Suspended),
         (AppView::Present(&good), PolicyState::Ready, Reason::Synced),
