@@ -58,12 +58,24 @@ impl World {
     /// Two replicas on one PostgreSQL, whichever store the run has, in one cluster. Their clock is the database's, and what is
     /// spent of a rate comes back as slowly.
     pub async fn replicas() -> (Self, Self) {
-        let unlimited = [("AA_CHALLENGE_RATE", "0"), ("AA_REGISTER_RATE", "0")];
-        let mut setup = Setup::new(&unlimited).with_cluster(Arc::default());
+        Self::replicas_of(Setup::new(&[]), |_| ()).await
+    }
+
+    /// The same amid a change of their ceilings: the first has those of before, the second those of after.
+    pub async fn replicas_amid(before: &Value, after: &Value) -> (Self, Self) {
+        let setup = Setup::new(&[("AA_SCOPE_CEILINGS_PATH", "{folder}/ceilings.json")]);
+        write_ceilings(setup.folder.path(), before);
+        Self::replicas_of(setup, |folder| write_ceilings(folder, after)).await
+    }
+
+    async fn replicas_of(setup: Setup, between: impl FnOnce(&std::path::Path)) -> (Self, Self) {
+        let mut setup = setup.with_cluster(Arc::default());
+        setup.set(&[("AA_CHALLENGE_RATE", "0"), ("AA_REGISTER_RATE", "0")]);
         let url = stores::another_database();
         setup.set(&[("AA_DB_PATH", "{unset}"), ("AA_DATABASE_URL", &url)]);
         setup.set(&[("AA_STORE_MARK", "{folder}/one.mark")]);
         let one = Self::start(setup.clone(), AtomicI64::new(1)).await;
+        between(setup.folder.path());
         setup.set(&[("AA_STORE_MARK", "{folder}/two.mark")]);
         (one, Self::start(setup, AtomicI64::new(1)).await)
     }

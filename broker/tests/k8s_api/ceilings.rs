@@ -207,6 +207,42 @@ async fn a_session_ends_although_its_policy_was_removed() {
 }
 
 #[tokio::test]
+async fn what_an_old_replica_opens_a_new_one_carries_no_further() {
+    let narrow = open(&json!({"shop": ["read:orders:*"]}));
+    let (old, new) = World::replicas_amid(&open(&json!({})), &narrow).await;
+    allowed(&old, "shop", 1, &["read:orders:*", "write:orders:*"]).await;
+    let writer = old.agent(&old.pod("pod-1"), &Keys::new(1)).await;
+    let near = old.agent(&old.pod("pod-2"), &Keys::new(2)).await;
+    let passed_on = token(delegate(&old, &writer, &near, "write:orders:1").await);
+    let launch = World::launched(old.launch(&old.pod("pod-3"), &Keys::new(3)).await);
+    for held in [&writer, &passed_on] {
+        assert_eq!(new.renew(held).await.refusal(), (403, "policy_changed"));
+    }
+    let answer = delegate(&new, &writer, &near, "write:orders:2").await;
+    assert_eq!(answer.refusal(), (403, "scope_violation"));
+    let answer = new.register(&launch, &Keys::new(3)).await;
+    assert_eq!(answer.refusal(), (403, "policy_not_ready"));
+    assert_eq!(launched(&new, "pod-2").await.refusal(), (403, "policy_not_ready"));
+}
+
+#[tokio::test]
+async fn what_it_passed_into_another_namespace_neither() {
+    let both = &["read:orders:*", "write:orders:*"];
+    let narrow = open(&json!({"bank": ["read:orders:*"]}));
+    let (old, new) = World::replicas_amid(&open(&json!({})), &narrow).await;
+    allowed(&old, "shop", 1, both).await;
+    allowed(&old, "bank", 1, &["read:orders:*"]).await;
+    let shop = old.agent(&old.pod("pod-1"), &Keys::new(1)).await;
+    let near = old.agent(&old.pod("pod-2"), &Keys::new(2)).await;
+    let bank = old.agent(&old.pod_in("bank", "pod-3"), &Keys::new(3)).await;
+    let held = token(delegate(&old, &shop, &bank, "write:orders:1").await);
+    assert_eq!(new.renew(&held).await.refusal(), (403, "policy_changed"));
+    let onward = delegate(&new, &held, &near, "write:orders:1").await;
+    assert_eq!(onward.refusal(), (403, "scope_violation"), "by who may not hold it");
+    token(new.renew(&shop).await);
+}
+
+#[tokio::test]
 async fn strict_gives_nothing_to_a_namespace_not_listed() {
     let world = World::with_ceilings(&open(&json!({}))).await;
     allowed(&world, "shop", 1, &["read:orders:*"]).await;
