@@ -1,12 +1,14 @@
 //! Launch tokens made by people and by apps.
 
+use std::sync::Arc;
+
 use agentwrit_protocol::apps::SUBJECT_PREFIX;
 use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::excerpt::{EVENT_SCOPES_BYTES, describe_request, excerpt, excerpt_list, list_scopes};
 use agentwrit_protocol::k8s::PolicyState;
 use agentwrit_protocol::wire::LaunchTokenRequest;
 use agentwrit_protocol::{EntropyError, JudgingClock, ScopeError, ScopeSet, Sensitive, Ttl};
-use agentwrit_store::policy::app_of_subject;
+use agentwrit_store::policy::{PolicyKey, app_of_subject};
 use agentwrit_store::{
     AppRecord, Command, DenialDraft, EventDraft, LaunchToken, LaunchTokenHash, Result as StoreResult, Store,
     StoreError, Tx,
@@ -18,7 +20,7 @@ use super::denial_auditor::DenialAuditor;
 use super::error::{Internal, from_internal};
 use super::scope_limits::{CeilingError, ScopeLimits, check_length};
 use super::session::launch_token_check::RecentLaunchTokens;
-use crate::config::Config;
+use crate::config::{Config, ScopeCeilings};
 use crate::ids::IdGenerator;
 
 /// Life of a launch token when none is asked for.
@@ -35,6 +37,9 @@ pub(crate) enum LaunchError {
     UnknownApp,
     #[error("allowed_scope exceeds the app's scope ceiling; allowed scopes: {}", .0.to_strings().join(" "))]
     Ceiling(ScopeSet),
+    /// Of an AgentApp whose namespace may not have these scopes.
+    #[error("allowed_scope: {0}")]
+    NamespaceCeiling(String),
     /// Of an AgentApp that is suspended, or withdrawn.
     #[error("the app is suspended")]
     SuspendedApp,
@@ -76,6 +81,7 @@ impl LaunchError {
             // That the app was deregistered or suspended is in the trail already; and what fails in here is no denial.
             Self::UnknownApp | Self::SuspendedApp | Self::Internal(_) => return None,
             Self::Ceiling(_) => return Some((EventType::ScopeCeilingExceeded, "scope_ceiling")),
+            Self::NamespaceCeiling(_) => return Some((EventType::ScopeCeilingExceeded, "namespace_ceiling")),
             Self::Scopes(error) => error.kind(),
             Self::Name => "missing_agent_name",
             Self::NameLength(_) => "agent_name_length",
@@ -177,6 +183,7 @@ impl LaunchTokens<'_> {
         let app = app_id.map(|_| AppCeiling {
             subject: creator.to_owned(),
             asked: scopes.as_ref().ok().cloned(),
+            ceilings: Arc::clone(&self.config.scope_ceilings),
         });
         let prepared = self
             .check(request, scopes)
@@ -296,6 +303,7 @@ struct AppCeiling {
     subject: String,
     /// None when one of the scopes is malformed: nothing covers it.
     asked: Option<ScopeSet>,
+    ceilings: Arc<ScopeCeilings>,
 }
 
 impl AppCeiling {
@@ -305,12 +313,23 @@ impl AppCeiling {
             Ok(app) => app,
             Err(error) => return Ok(Err(error)),
         };
-        let under = self.asked.as_ref().is_some_and(|asked| scopes.covers_all(asked));
-        Ok(if under {
-            Ok(longest)
-        } else {
-            Err(LaunchError::Ceiling(scopes))
-        })
+        let Some(asked) = self.asked.as_ref().filter(|asked| scopes.covers_all(asked)) else {
+            return Ok(Err(LaunchError::Ceiling(scopes)));
+        };
+        Ok(self.check_namespace(&asked.to_strings()).map(|()| longest))
+    }
+
+    /// A client of an AgentApp has no more than the agents of its namespace.
+    fn check_namespace(&self, asked: &[String]) -> Result<(), LaunchError> {
+        let Some(PolicyKey { namespace, .. }) = app_of_subject(&self.subject) else {
+            return Ok(());
+        };
+        let ceiling = self.ceilings.of(&namespace);
+        if ceiling.allows(asked) {
+            return Ok(());
+        }
+        let sentence = ceiling.sentence(&namespace, &ceiling.beyond(asked));
+        Err(LaunchError::NamespaceCeiling(sentence))
     }
 
     async fn app(&self, tx: &mut dyn Tx) -> StoreResult<Result<(ScopeSet, Option<Ttl>), LaunchError>> {

@@ -346,3 +346,25 @@ async fn a_changed_secret_changes_nothing_for_pods() {
     let renewed = world.renew(&token).await;
     assert_eq!(renewed.status, 200, "not policy_changed: {}", renewed.body);
 }
+
+#[tokio::test]
+async fn a_client_has_no_more_than_its_namespace() {
+    let ceiling = |scope: &str| json!({"tenancy": "open", "scopeCeilings": {"shop": [scope]}});
+    let world = World::with_ceilings(&ceiling("read:orders:*")).await;
+    put(&world, "ready", client_of(&[('a', None)])).await;
+    let held = token(&world, 'a').await;
+    let wide = json!({"allowed_scope": ["read:orders:42"]});
+    assert_eq!(launch(&world, &held, wide.clone()).await.status, 201);
+    // Narrower now, and the controller hasn't written anything yet.
+    let world = world.under_ceilings(&ceiling("read:orders:7")).await;
+    let answer = launch(&world, &held, wide).await;
+    assert_eq!(answer.refusal(), (403, "forbidden"), "{}", answer.body);
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("allowed_scope: read:orders:42: beyond the ceiling of namespace shop"),
+        "{detail}"
+    );
+    assert_eq!(world.last("scope_ceiling_exceeded").await["outcome"], "denied");
+    let narrow = json!({"allowed_scope": ["read:orders:7"]});
+    assert_eq!(launch(&world, &held, narrow).await.status, 201);
+}

@@ -88,7 +88,10 @@ async fn launch(broker: AppState, call: ApiRequest, requirement: Requirement) ->
 impl From<LaunchError> for ApiError {
     fn from(error: LaunchError) -> Self {
         let code = match error {
-            LaunchError::UnknownApp | LaunchError::SuspendedApp | LaunchError::Ceiling(_) => ErrorCode::Forbidden,
+            LaunchError::UnknownApp
+            | LaunchError::SuspendedApp
+            | LaunchError::Ceiling(_)
+            | LaunchError::NamespaceCeiling(_) => ErrorCode::Forbidden,
             LaunchError::Scopes(ref error) => error.code(),
             LaunchError::Name | LaunchError::NameLength(_) | LaunchError::Empty => ErrorCode::InvalidRequest,
             LaunchError::Life => ErrorCode::InvalidTtl,
