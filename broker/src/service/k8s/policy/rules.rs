@@ -167,15 +167,11 @@ fn intersection(app: &[String], token: &[String]) -> ScopeSet {
     let (app, token) = (parse(app), parse(token));
     let mut both: Vec<Scope> = Vec::new();
     for wanted in &token {
-        let meets = app.iter().filter_map(|ceiling| {
-            if ceiling.covers(wanted) {
-                Some(wanted)
-            } else if wanted.covers(ceiling) {
-                Some(ceiling)
-            } else {
-                None
-            }
-        });
+        let meets: Vec<&Scope> = if app.iter().any(|ceiling| ceiling.covers(wanted)) {
+            vec![wanted]
+        } else {
+            app.iter().filter(|ceiling| wanted.covers(ceiling)).collect()
+        };
         for scope in meets {
             if !both.contains(scope) {
                 both.push(scope.clone());
