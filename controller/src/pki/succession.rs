@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_is_followed_with_overlap_when_a_third_of_its_life_is_left() {
+    fn a_ca_is_followed_when_a_third_of_its_life_is_left() {
         let due = |cas: &Cas, second| cas.due(at(second), OVERLAP, NOTHING);
         let (cas, begin) = (Cas::new(ca(0)), 20 * DAY);
         assert_eq!(due(&cas, begin - 1), None);
