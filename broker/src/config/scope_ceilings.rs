@@ -238,8 +238,13 @@ impl Ceiling {
         matches!(self, Self::Open) || (!self.forbids_all() && self.beyond(scopes).is_empty())
     }
 
-    /// What these scopes are beyond, for people: what the ceiling is, and what would be right.
-    pub(crate) fn sentence(&self, namespace: &str, beyond: &[&str]) -> String {
+    /// Why the namespace may not have all of these scopes, for people; `None` when it may.
+    pub(crate) fn refusal(&self, namespace: &str, scopes: &[String]) -> Option<String> {
+        (!self.allows(scopes)).then(|| self.sentence(namespace, &self.beyond(scopes)))
+    }
+
+    /// What these scopes are beyond: what the ceiling is, and what would be right.
+    fn sentence(&self, namespace: &str, beyond: &[&str]) -> String {
         let beyond = excerpt_list(beyond, MAX_NOTE_BYTES);
         match self {
             Self::Listed(ceiling) => format!(

@@ -309,36 +309,36 @@ struct AppCeiling {
 impl AppCeiling {
     /// The longest life of an agent's tokens, when the app has one.
     async fn check(&self, tx: &mut dyn Tx) -> StoreResult<Result<Option<Ttl>, LaunchError>> {
-        let (scopes, longest) = match self.app(tx).await? {
+        let key = app_of_subject(&self.subject);
+        let (scopes, longest) = match self.app(tx, key.as_ref()).await? {
             Ok(app) => app,
             Err(error) => return Ok(Err(error)),
         };
         let Some(asked) = self.asked.as_ref().filter(|asked| scopes.covers_all(asked)) else {
             return Ok(Err(LaunchError::Ceiling(scopes)));
         };
-        Ok(self.check_namespace(&asked.to_strings()).map(|()| longest))
+        // A client of an AgentApp has no more than the agents of its namespace.
+        let refusal = key.and_then(|PolicyKey { namespace, .. }| {
+            let ceiling = self.ceilings.of(&namespace);
+            ceiling.refusal(&namespace, &asked.to_strings())
+        });
+        Ok(match refusal {
+            None => Ok(longest),
+            Some(sentence) => Err(LaunchError::NamespaceCeiling(sentence)),
+        })
     }
 
-    /// A client of an AgentApp has no more than the agents of its namespace.
-    fn check_namespace(&self, asked: &[String]) -> Result<(), LaunchError> {
-        let Some(PolicyKey { namespace, .. }) = app_of_subject(&self.subject) else {
-            return Ok(());
-        };
-        let ceiling = self.ceilings.of(&namespace);
-        if ceiling.allows(asked) {
-            return Ok(());
-        }
-        let sentence = ceiling.sentence(&namespace, &ceiling.beyond(asked));
-        Err(LaunchError::NamespaceCeiling(sentence))
-    }
-
-    async fn app(&self, tx: &mut dyn Tx) -> StoreResult<Result<(ScopeSet, Option<Ttl>), LaunchError>> {
-        let Some(key) = app_of_subject(&self.subject) else {
+    async fn app(
+        &self,
+        tx: &mut dyn Tx,
+        key: Option<&PolicyKey>,
+    ) -> StoreResult<Result<(ScopeSet, Option<Ttl>), LaunchError>> {
+        let Some(key) = key else {
             let app_id = self.subject.strip_prefix(SUBJECT_PREFIX).unwrap_or_default();
             let app = tx.app(app_id).await?.filter(AppRecord::is_active);
             return Ok(app.map(|app| (app.scopes, None)).ok_or(LaunchError::UnknownApp));
         };
-        let policy = tx.policy(&key).await?;
+        let policy = tx.policy(key).await?;
         let policy = policy.filter(|policy| policy.client_subject().as_ref() == Some(&self.subject));
         let Some(policy) = policy else {
             return Ok(Err(LaunchError::UnknownApp));

@@ -34,11 +34,8 @@ pub(super) fn refusal(ceilings: &ScopeCeilings, write: &Write) -> Option<String>
         return None;
     }
     let (member, scopes) = scopes(&write.spec);
-    let ceiling = ceilings.of(&write.key.namespace);
-    if ceiling.allows(scopes) {
-        return None;
-    }
-    let sentence = ceiling.sentence(&write.key.namespace, &ceiling.beyond(scopes));
+    let namespace = &write.key.namespace;
+    let sentence = ceilings.of(namespace).refusal(namespace, scopes)?;
     Some(format!("{member}: {sentence}"))
 }
 

@@ -136,10 +136,10 @@ pub(crate) struct Effective {
 
 impl Effective {
     fn of(namespace: &str, app: &AppSpec, token: &LaunchTokenSpec, ceiling: &Ceiling) -> Self {
-        let both = intersection(&app.scopes, &token.allowed_scopes);
+        let both = intersection(&readable(&app.scopes), &readable(&token.allowed_scopes));
         let scopes = match ceiling {
             Ceiling::Open => both,
-            Ceiling::Listed(ceiling) => intersection(&ceiling.to_strings(), &both.to_strings()),
+            Ceiling::Listed(ceiling) => intersection(ceiling, &both),
             Ceiling::Unlisted => ScopeSet::default(),
         };
         Self {
@@ -161,16 +161,19 @@ impl Effective {
     }
 }
 
-/// The widest scopes that both lists cover. A malformed item allows nothing.
-fn intersection(app: &[String], token: &[String]) -> ScopeSet {
-    let parse = |items: &[String]| -> Vec<Scope> { items.iter().filter_map(|item| item.parse().ok()).collect() };
-    let (app, token) = (parse(app), parse(token));
+/// A malformed item allows nothing.
+fn readable(items: &[String]) -> ScopeSet {
+    items.iter().filter_map(|item| item.parse().ok()).collect()
+}
+
+/// The widest scopes that both cover, in the order of those that are wanted.
+fn intersection(ceiling: &ScopeSet, wanted: &ScopeSet) -> ScopeSet {
     let mut both: Vec<Scope> = Vec::new();
-    for wanted in &token {
-        let meets: Vec<&Scope> = if app.iter().any(|ceiling| ceiling.covers(wanted)) {
+    for wanted in wanted {
+        let meets: Vec<&Scope> = if ceiling.covers(wanted) {
             vec![wanted]
         } else {
-            app.iter().filter(|ceiling| wanted.covers(ceiling)).collect()
+            ceiling.iter().filter(|ceiling| wanted.covers(ceiling)).collect()
         };
         for scope in meets {
             if !both.contains(scope) {
@@ -229,13 +232,18 @@ impl Pair {
         (app.state == PolicyState::Suspended).then_some(DenialKind::AppSuspended)
     }
 
+    /// Whether what is effective covers a session; in a namespace that may have nothing, not even one without scopes.
+    fn covers(&self, effective: &Effective, attested: &Attested, scope: &[String]) -> bool {
+        !self.ceiling.forbids_all() && effective.covers(attested, scope)
+    }
+
     /// Whether a session must end now, and why: suspended, or no longer covered.
     pub(crate) fn ends(&self, attested: &Attested, scope: &[String]) -> Option<EndReason> {
         if self.suspended().is_some() {
             return Some(EndReason::Suspended);
         }
         match self.effective() {
-            Some(effective) if !self.ceiling.forbids_all() && effective.covers(attested, scope) => None,
+            Some(effective) if self.covers(&effective, attested, scope) => None,
             Some(_) | None => Some(EndReason::PolicyChanged),
         }
     }
@@ -256,8 +264,7 @@ impl Pair {
                 .is_some_and(|accepted| accepted.unchanged_since <= generation)
         };
         let stands = same_app
-            && !self.ceiling.forbids_all()
-            && effective.covers(attested, scope)
+            && self.covers(&effective, attested, scope)
             && unchanged(Some(&self.token), attested.policy_generation)
             && unchanged(self.app.as_ref(), attested.app_generation);
         if stands { Ok(()) } else { Err(DenialKind::PolicyChanged) }

@@ -130,7 +130,7 @@ fn both_must_allow_a_scope() {
     ];
     for (app, token, wanted) in table {
         assert_eq!(
-            intersection(&scope(app), &scope(token)).to_strings(),
+            intersection(&readable(&scope(app)), &readable(&scope(token))).to_strings(),
             wanted,
             "{app:?} {token:?}"
         );
