@@ -197,13 +197,11 @@ impl Credentials {
         context: &Context,
     ) -> Result<Record, Trouble> {
         let now = context.clock.unix_seconds();
-        // Who has just begun to lead may know of fewer CAs than another leader has published.
-        let claim = context.leadership.claim().filter(|claim| context.trust.is_of(*claim));
-        if claim.is_none() {
+        if !context.trust.is_publishable(&context.leadership) {
             return Err(Trouble::Wait);
         }
-        let bundle = context.trust.now().bundle.clone();
-        self.seen.lock().trust(&bundle);
+        let trusted = context.trust.now();
+        self.seen.lock().trust(&trusted.bundle);
         let asked = app
             .annotations()
             .get(ANNOTATION_ROTATE_CLIENT_SECRET)
@@ -217,7 +215,7 @@ impl Credentials {
         {
             return Ok(record);
         }
-        let secrets = Secrets::new(app, spec, bundle, context);
+        let secrets = Secrets::new(app, spec, &trusted.bundle, context);
         let found = secrets.read(now).await?;
         let why = match &found {
             None if held.is_some() => Why::Gone,
@@ -238,7 +236,7 @@ impl Credentials {
                     };
                     self.seen
                         .lock()
-                        .found(place, &metadata, (record.clone(), &secrets.bundle));
+                        .found(place, &metadata, (record.clone(), &trusted.bundle));
                     return Ok(record.clone());
                 }
             }
@@ -254,7 +252,7 @@ impl Credentials {
             .await?;
         self.seen
             .lock()
-            .found(place, &metadata, (record.clone(), &secrets.bundle));
+            .found(place, &metadata, (record.clone(), &trusted.bundle));
         tell(app, spec, why, &record, context).await;
         Ok(record)
     }

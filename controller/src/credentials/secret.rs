@@ -63,12 +63,12 @@ pub(super) struct Secrets<'a> {
     namespace: String,
     name: &'a str,
     /// The CA certificates that stand in it, PEM.
-    pub(super) bundle: String,
+    bundle: &'a str,
     context: &'a Context,
 }
 
 impl<'a> Secrets<'a> {
-    pub(super) fn new(app: &'a AgentApp, spec: &'a ClientCredentials, bundle: String, context: &'a Context) -> Self {
+    pub(super) fn new(app: &'a AgentApp, spec: &'a ClientCredentials, bundle: &'a str, context: &'a Context) -> Self {
         let namespace = app.namespace().unwrap_or_default();
         Self {
             api: Api::namespaced(context.writer.clone(), &namespace),
@@ -211,7 +211,7 @@ impl<'a> Secrets<'a> {
         [
             (CLIENT_ID, client_id(&self.app.uid().unwrap_or_default().into())),
             (BROKER_URL, url.clone()),
-            (CA_CONFIG_MAP_KEY, self.bundle.clone()),
+            (CA_CONFIG_MAP_KEY, self.bundle.to_owned()),
         ]
     }
 

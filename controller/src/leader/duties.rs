@@ -30,10 +30,7 @@ pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
         context.leadership.gained().await;
         let trusted = Arc::clone(&changes.borrow_and_update());
         // Who has just begun to lead may know less than was published: what is trusted is looked up first.
-        let may_publish = context
-            .leadership
-            .claim()
-            .is_some_and(|claim| context.trust.is_of(claim));
+        let may_publish = context.trust.is_publishable(&context.leadership);
         // caBundle first: without it, pods are refused.
         if may_publish {
             duties

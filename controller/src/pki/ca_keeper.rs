@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentwrit_protocol::{Clock, Ttl, UnixSeconds};
 use kube::runtime::events::EventType;
 
-use super::authority::{Authority, Lives};
+use super::authority::{Authority, Lives, PemPair};
 use super::ca_distribution::{CaEvent, CaEvents};
 use super::ca_reach::Reach;
 use super::ca_secret::{EXPIRED, Found, Memory, Stored, Told};
@@ -152,8 +152,7 @@ impl CaKeeper {
         if !found.is_ours() {
             return self.persons_own(found, now).map(Some);
         }
-        let make = || Authority::generate_living(self.secrets.namespace(), self.clock.now(), self.lives);
-        if let Some(repair) = found.repair(self.memory(now), now, make)? {
+        if let Some(repair) = found.repair(self.memory(now), now, || self.make())? {
             self.write(found.version(), &repair.cas).await?;
             if let Some(told) = repair.told {
                 self.tell(told).await;
@@ -174,9 +173,13 @@ impl CaKeeper {
         self.step(*stored, due, now).await
     }
 
+    /// Another CA.
+    fn make(&self) -> Result<PemPair, PkiError> {
+        Authority::generate_living(self.secrets.namespace(), self.clock.now(), self.lives)
+    }
+
     async fn step(&self, stored: Stored, due: Due, now: UnixSeconds) -> Result<Option<Cas>, PkiError> {
-        let make = || Authority::generate_living(self.secrets.namespace(), self.clock.now(), self.lives);
-        let after = stored.cas.after(due, now, make)?;
+        let after = stored.cas.after(due, now, || self.make())?;
         self.write(Some(&stored.version), &after).await?;
         tracing::info!(step = ?due, secret = CA_SECRET, "a step from one CA to another");
         if due == Due::Replace {

@@ -44,8 +44,13 @@ impl Trust {
     }
 
     /// Whether the holder of this claim has looked it up.
-    pub(crate) fn is_of(&self, claim: Claim) -> bool {
+    fn is_of(&self, claim: Claim) -> bool {
         self.0.borrow().as_of == Some(claim.epoch)
+    }
+
+    /// Whether this replica leads, and has looked it up under its claim: before that it may know less than was published.
+    pub(crate) fn is_publishable(&self, leadership: &Leadership) -> bool {
+        leadership.claim().is_some_and(|claim| self.is_of(claim))
     }
 
     /// Waits until this replica leads, and has looked up under this claim what is trusted: before that it may know less
@@ -55,7 +60,7 @@ impl Trust {
         loop {
             changes.mark_unchanged();
             leadership.gained().await;
-            if leadership.claim().is_some_and(|claim| self.is_of(claim)) {
+            if self.is_publishable(leadership) {
                 return;
             }
             // The sender is our own.
