@@ -68,6 +68,11 @@ impl Counts {
         Self(grown.collect())
     }
 
+    fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        let only = self.0.iter().filter(|(key, _)| wanted(key));
+        Self(only.map(|(key, value)| (key.clone(), *value)).collect())
+    }
+
     /// Those that change something that a controller of ours could change: not Leases, and not what the cluster's own
     /// controllers do for themselves.
     pub(crate) fn writes(&self) -> Self {
@@ -81,25 +86,13 @@ impl Counts {
             ];
             WRITES.contains(&verb) && !others.iter().any(|other| what.starts_with(other))
         };
-        Self(
-            self.0
-                .iter()
-                .filter(|(key, _)| ours(key))
-                .map(|(k, v)| (k.clone(), *v))
-                .collect(),
-        )
+        self.only(ours)
     }
 
     /// Those of our kinds of object.
     pub(crate) fn of_ours(&self) -> Self {
         let ours = |key: &str| key.contains(" agentwrit.io/");
-        Self(
-            self.0
-                .iter()
-                .filter(|(key, _)| ours(key))
-                .map(|(k, v)| (k.clone(), *v))
-                .collect(),
-        )
+        self.only(ours)
     }
 
     pub(crate) fn total(&self) -> u64 {
