@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentwrit_protocol::wire::{ChallengeResponse, LaunchTokenResponse, RegisterResponse, RenewResponse};
@@ -32,6 +32,8 @@ pub struct Access {
     pub manner: Manner,
     /// Ends the clients.
     pub stop: Arc<AtomicBool>,
+    /// Answers 503 and broken connections of all clients, while they work.
+    pub felt: Arc<AtomicU64>,
     /// Admin token.
     pub admin: String,
     /// App token, on brokers that have apps.
@@ -67,7 +69,7 @@ impl Client {
     /// Goes on with a ledger.
     pub fn new(number: usize, access: Access, ledger: Ledger, random: Rng) -> Self {
         Self {
-            line: Line::new(&access.addresses, number, access.manner),
+            line: Line::new(&access.addresses, number, access.manner).counted_in(&access.felt),
             access,
             ledger,
             random,

@@ -1,6 +1,8 @@
 //! How a client reaches the broker: one process, or several replicas in turn; and what it makes of a broken connection.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentwrit_testkit::load::failure::{Failure, Result};
@@ -82,6 +84,8 @@ pub struct Line {
     replicas: Vec<(SocketAddr, Option<Connection>)>,
     next: usize,
     manner: Manner,
+    /// Answers 503 and broken connections of all clients, while they work.
+    felt: Arc<AtomicU64>,
     /// See [`Counts`].
     pub counts: Counts,
 }
@@ -99,7 +103,17 @@ impl Line {
             replicas: addresses.iter().map(|address| (*address, None)).collect(),
             next: first,
             manner,
+            felt: Arc::default(),
             counts: Counts::default(),
+        }
+    }
+
+    /// The same, which counts there too what it feels of a fault.
+    #[must_use]
+    pub fn counted_in(self, felt: &Arc<AtomicU64>) -> Self {
+        Self {
+            felt: Arc::clone(felt),
+            ..self
         }
     }
 
@@ -134,6 +148,7 @@ impl Line {
         };
         if matches!(answered, Err(Failure::Connection(_))) {
             self.counts.broken += 1;
+            self.felt.fetch_add(1, Ordering::SeqCst);
         }
         let answer = answered?;
         let reply = Reply {
@@ -142,6 +157,7 @@ impl Line {
         };
         if reply.status == 503 {
             self.counts.refused += 1;
+            self.felt.fetch_add(1, Ordering::SeqCst);
             let problem: Option<Problem> = serde_json::from_slice(&reply.body).ok();
             let is_told = problem.is_some_and(|problem| problem.status == 503 && problem.error_code == "unavailable");
             if !(is_told && answer.problem && answer.retry_after) {

@@ -270,6 +270,7 @@ impl Run {
         let mut connection = Connection::open(broker.address).await?;
         let probe = connection.send(&request("POST", "/v1/delegate", "", "{}")).await?;
         let access = Access {
+            felt: Arc::default(),
             addresses: vec![broker.address],
             manner: Manner::Ends,
             stop: Arc::default(),

@@ -5,7 +5,7 @@ mod versions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentwrit_crash::check::{Which, check};
@@ -32,6 +32,8 @@ pub(crate) const REPLICAS: usize = 3;
 const CLIENTS: usize = 12;
 /// How long service may take to return by itself.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a fault may go unfelt: what isn't felt by then proves nothing.
+const LONGEST_UNFELT: Duration = Duration::from_secs(30);
 /// How long a revocation may take to all replicas.
 const HEARD: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -63,6 +65,8 @@ pub(crate) struct World {
     loads: usize,
     /// Refusals and broken connections before the fault of this round.
     felt: u64,
+    /// The same while clients work, since the load of this round began.
+    felt_now: Arc<AtomicU64>,
     /// Whether each client has one replica: so what one of them can't do isn't done by the next.
     pub(crate) is_pinned: bool,
 }
@@ -137,6 +141,7 @@ impl World {
             seed: options.seed,
             loads: 0,
             felt: 0,
+            felt_now: Arc::default(),
             is_pinned: false,
         })
     }
@@ -149,10 +154,12 @@ impl World {
     /// Loads the replicas.
     pub(crate) fn load(&mut self, manner: Manner) -> Clients {
         self.stop = Arc::default();
+        self.felt_now = Arc::default();
         let access = Access {
             addresses: self.addresses.clone(),
             manner,
             stop: Arc::clone(&self.stop),
+            felt: Arc::clone(&self.felt_now),
             admin: self.admin.clone(),
             app: None,
             launch: self.launch.clone(),
@@ -189,6 +196,15 @@ impl World {
         let time = Duration::from_millis(self.random.u64(earliest..latest));
         tokio::time::sleep(time).await;
         time
+    }
+
+    /// Waits until a client has noticed something of the fault; on a busy machine that takes a while. When none does,
+    /// [`World::must_be_felt`] says so.
+    pub(crate) async fn until_felt(&self) {
+        let begun = moment::now();
+        while self.felt_now.load(Ordering::SeqCst) == 0 && begun.elapsed() < LONGEST_UNFELT {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// kill -9 of a replica.

@@ -49,6 +49,7 @@ pub(crate) async fn run(options: &Options, progress: Progress<'_>) -> Result<Out
         world.a_while(200, 500).await;
         let (disk, what) = if round % 2 == 1 { (&data, "data") } else { (&wal, "log") };
         blocking(|| disk.fill())?;
+        world.until_felt().await;
         world.a_while(1_500, 2_500).await;
         blocking(|| disk.drain())?;
         // A server whose log is full ends itself, and whoever runs it starts it again.

@@ -18,6 +18,7 @@ pub(crate) async fn run(options: &Options, progress: Progress<'_>) -> Result<Out
         let clients = world.load(Manner::Doubts);
         let after = world.a_while(200, 900).await;
         world.server.kill();
+        world.until_felt().await;
         world.a_while(50, 600).await;
         blocking(|| world.server.restart());
         let back = world.back().await?;
