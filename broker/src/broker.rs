@@ -34,8 +34,9 @@ use crate::service::session::revoke::Revoker;
 use crate::service::session::revoke_matching::MatchingRevoker;
 use crate::service::session::token::TokenIssuer;
 use crate::service::signing_keys::person::KeyAdmin;
-use crate::service::signing_keys::{Followed, KeyFollower};
+use crate::service::signing_keys::{Followed, KeyFollower, Looks};
 use crate::service::stranger_reads::StrangerReads;
+use crate::service::token_check::TokenCheck;
 
 /// Put together once and shared by every request. A service gets the parts that it uses from the method of its name.
 pub struct Broker {
@@ -67,6 +68,7 @@ pub struct Broker {
     /// Monotonic reading at start.
     pub(crate) started: Duration,
     pub(crate) followed_keys: Followed,
+    pub(crate) looks_at_keys: Looks,
     pub(crate) strangers: StrangerReads,
     pub(crate) recent_launch_tokens: RecentLaunchTokens,
     pub(crate) app_secrets: HashedSecrets,
@@ -103,11 +105,18 @@ impl Broker {
 
     pub(crate) fn authorizer(&self) -> Authorizer<'_> {
         Authorizer {
-            store: &self.store,
             tokens: &self.tokens,
+            check: self.token_check(),
             judging: &self.judging,
             denials: &self.denials,
             clock_skew: &self.metrics.clock_skew,
+        }
+    }
+
+    pub(crate) fn token_check(&self) -> TokenCheck<'_> {
+        TokenCheck {
+            verifier: &self.tokens.verifier,
+            keys: self.key_follower(),
         }
     }
 
@@ -210,6 +219,7 @@ impl Broker {
             entropy: self.entropy.as_ref(),
             times: self.config.key_times(),
             followed: &self.followed_keys,
+            looks: &self.looks_at_keys,
         }
     }
 

@@ -69,6 +69,22 @@ impl Setup {
         setup
     }
 
+    /// The same on a new PostgreSQL database, whichever store the run has; for several replicas.
+    #[must_use]
+    pub fn on_shared_store(mut self) -> Self {
+        let url = stores::another_database();
+        self.set(&[("AA_DB_PATH", "{unset}"), ("AA_DATABASE_URL", &url)]);
+        self
+    }
+
+    /// A replica of it, with a store mark of its own.
+    #[must_use]
+    pub fn replica(&self, name: &str) -> Self {
+        let mut replica = self.clone();
+        replica.set(&[("AA_STORE_MARK", &format!("{{folder}}/{name}.mark"))]);
+        replica
+    }
+
     /// The same with this Kubernetes and the settings of attestation.
     #[must_use]
     pub fn with_cluster(mut self, cluster: Arc<FakeCluster>) -> Self {

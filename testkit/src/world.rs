@@ -13,7 +13,6 @@ use crate::fake_cluster::FakeCluster;
 use crate::keys::Keys;
 use crate::pod::{Pod, controller};
 use crate::setup::Setup;
-use crate::stores;
 
 /// What a launch answered.
 #[derive(Debug, Clone)]
@@ -71,13 +70,10 @@ impl World {
     async fn replicas_of(setup: Setup, between: impl FnOnce(&std::path::Path)) -> (Self, Self) {
         let mut setup = setup.with_cluster(Arc::default());
         setup.set(&[("AA_CHALLENGE_RATE", "0"), ("AA_REGISTER_RATE", "0")]);
-        let url = stores::another_database();
-        setup.set(&[("AA_DB_PATH", "{unset}"), ("AA_DATABASE_URL", &url)]);
-        setup.set(&[("AA_STORE_MARK", "{folder}/one.mark")]);
-        let one = Self::start(setup.clone(), AtomicI64::new(1)).await;
+        let setup = setup.on_shared_store();
+        let one = Self::start(setup.replica("one"), AtomicI64::new(1)).await;
         between(setup.folder.path());
-        setup.set(&[("AA_STORE_MARK", "{folder}/two.mark")]);
-        (one, Self::start(setup, AtomicI64::new(1)).await)
+        (one, Self::start(setup.replica("two"), AtomicI64::new(1)).await)
     }
 
     /// With these ceilings of namespaces, as [`World::under_ceilings`] takes them.

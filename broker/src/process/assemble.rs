@@ -29,7 +29,7 @@ use crate::service::denial_auditor::DenialAuditor;
 use crate::service::k8s::policy::ceilings;
 use crate::service::session::launch_token_check::RecentLaunchTokens;
 use crate::service::session::token::TokenIssuer;
-use crate::service::signing_keys::Followed;
+use crate::service::signing_keys::{Followed, Looks};
 use crate::service::stranger_reads::StrangerReads;
 
 /// Why the broker doesn't start: a `FATAL: …` line each.
@@ -150,6 +150,7 @@ pub async fn assemble(config: Config, surroundings: Surroundings) -> Result<AppS
         ids: IdGenerator::new(Arc::clone(&clock), Arc::clone(&entropy)),
         nonces: NonceIssuer::new(keys, Arc::clone(&entropy)),
         followed_keys: Followed::default(),
+        looks_at_keys: Looks::default(),
         app_secrets: HashedSecrets::of_apps(client_key, config.secret_cost),
         admin_secrets: AdminSecrets::new(compare_key, admin_key),
         config,

@@ -6,13 +6,14 @@ use agentwrit_protocol::audit::EventType;
 use agentwrit_protocol::claims::{Claims, SubjectKind};
 use agentwrit_protocol::session::{RevocationLevel, TokenState};
 use agentwrit_protocol::{ErrorCode, JudgingClock, Scope};
-use agentwrit_store::{DenialDraft, EndReason, Result as StoreResult, Store, StoreError};
+use agentwrit_store::{DenialDraft, EndReason, Result as StoreResult, StoreError};
 use agentwrit_tokens::verifier::{TokenError, Verified};
 use prometheus::IntCounter;
 
 use super::denial_auditor::DenialAuditor;
 use super::origin::AuditOrigin;
 use super::session::token::TokenIssuer;
+use super::token_check::TokenCheck;
 
 /// What an `Authorization` header says.
 #[derive(Clone, Copy)]
@@ -115,8 +116,8 @@ pub(crate) enum AuthorizeError {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Authorizer<'a> {
-    pub(crate) store: &'a Store,
     pub(crate) tokens: &'a TokenIssuer,
+    pub(crate) check: TokenCheck<'a>,
     pub(crate) judging: &'a JudgingClock,
     pub(crate) denials: &'a DenialAuditor,
     /// Counts tokens that are not valid yet.
@@ -149,7 +150,7 @@ impl Authorizer<'_> {
                 return Err(refuse(detail, "invalid_authorization_scheme", detail));
             }
         };
-        let verified = self.tokens.verify(self.store, token).await?;
+        let verified = self.check.verify(token).await?;
         let Verified { claims, state } = verified.map_err(|error| {
             if error == TokenError::NotYetValid {
                 self.clock_skew.inc();

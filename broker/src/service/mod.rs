@@ -16,3 +16,4 @@ pub(crate) mod scope_limits;
 pub(crate) mod session;
 pub(crate) mod signing_keys;
 pub(crate) mod stranger_reads;
+pub(crate) mod token_check;

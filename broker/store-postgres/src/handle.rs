@@ -180,11 +180,15 @@ impl StoreBackend for PostgresStore {
         Some(view.age(now).unwrap_or(Duration::MAX))
     }
 
-    async fn bring_view_up(&self) -> Result<bool> {
+    fn shared(&self) -> bool {
+        true
+    }
+
+    async fn bring_view_up(&self) -> Result<()> {
         if self.shared.view.seq().is_none() {
             return Err(StoreError::NotOpen);
         }
-        self.readers.bring_up(&self.shared).await.map(|()| true)
+        self.readers.bring_up(&self.shared).await
     }
 
     fn event_count(&self) -> i64 {

@@ -107,12 +107,17 @@ pub trait StoreBackend: Any + Send + Sync {
         None
     }
 
-    /// Hands the listener what it lacks now; false when that can't be anything, since there is one writer.
+    /// Whether other processes write to it too.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// Hands the listener what it lacks now: nothing where there is one writer.
     ///
     /// # Errors
     /// When the store can't be asked.
-    async fn bring_view_up(&self) -> Result<bool> {
-        Ok(false)
+    async fn bring_view_up(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Events in the trail.

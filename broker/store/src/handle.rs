@@ -148,7 +148,7 @@ impl Store {
         if self.backend.view_age().is_none() {
             return Ok(());
         }
-        self.backend.bring_view_up().await.map(drop)
+        self.backend.bring_view_up().await
     }
 
     /// Makes sure that the revocation view is as the store has it now, for a token that it says was renewed: another replica
@@ -157,7 +157,13 @@ impl Store {
     /// # Errors
     /// As for [`Store::current_view`].
     pub async fn newest_view(&self) -> Result<bool> {
-        self.backend.bring_view_up().await
+        self.backend.bring_view_up().await?;
+        Ok(self.shared())
+    }
+
+    /// Whether other processes write to it too: what this one hasn't read or written lately may have changed.
+    pub fn shared(&self) -> bool {
+        self.backend.shared()
     }
 
     /// How old the revocation view may be, when that is too old for an answer.

@@ -1,6 +1,8 @@
 //! Signing keys: published, signing, retired, and what people do with them.
 
-use std::path::PathBuf;
+mod replicas;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agentwrit_broker::process::housekeeping;
@@ -9,7 +11,6 @@ use agentwrit_tokens::key_source::KeySource;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 const FOLDER: [(&str, &str); 2] = [
     ("AA_SIGNING_KEY_PATH", "{folder}/keys/"),
@@ -70,8 +71,8 @@ async fn retire(harness: &Harness, kid: &str, body: &str) -> Answer {
         .await
 }
 
-fn files(folder: &TempDir) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder.path().join("keys")).unwrap();
+fn files(keys: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(keys).unwrap();
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
@@ -136,12 +137,16 @@ async fn a_rotation_publishes_then_signs_then_retires() {
     follow(&harness).await;
     let retires_at = listed(&harness).await[0]["retires_at"].clone();
     assert!(retires_at.is_string(), "known when no replica signs with it any longer");
-    assert_eq!(files(&harness.folder).len(), 2);
+    assert_eq!(files(&harness.folder.path().join("keys")).len(), 2);
     harness.clock.advance(3 * 86_400);
     follow(&harness).await;
     assert_eq!(states(&harness).await, ["retired", "active"]);
     follow(&harness).await;
-    assert_eq!(files(&harness.folder).len(), 1, "its private half is gone");
+    assert_eq!(
+        files(&harness.folder.path().join("keys")).len(),
+        1,
+        "its private half is gone"
+    );
     let jwks = harness.get("/.well-known/jwks.json").await.ok();
     assert_eq!(jwks["keys"].as_array().unwrap().len(), 1);
     assert!(

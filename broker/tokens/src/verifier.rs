@@ -55,6 +55,12 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Whether the token would pass if a key were known that isn't: its own, or that of a hop of its delegation chain,
+    /// which may be newer than its own.
+    pub const fn may_be_of_newer_key(self) -> bool {
+        matches!(self, Self::UnknownKey | Self::Chain(ChainError::Signature))
+    }
+
     /// A static word for the audit trail.
     pub const fn kind(self) -> &'static str {
         match self {

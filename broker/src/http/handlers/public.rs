@@ -13,7 +13,7 @@ use crate::http::handlers::health;
 use crate::http::{ApiError, ApiRequest, AppState, reply, reply_text};
 use crate::service::challenge;
 use crate::service::error::Internal;
-use crate::service::session::token::Validity;
+use crate::service::token_check::Validity;
 
 /// Makes a nonce to sign.
 ///
@@ -62,7 +62,7 @@ pub(in crate::http) async fn validate(State(broker): State<AppState>, call: ApiR
     if token.is_empty() {
         return Err(ApiError::invalid("token field is required"));
     }
-    match broker.tokens.validate(&broker.store, token).await? {
+    match broker.token_check().validate(token).await? {
         // Exactly as in the token, and not read and written again.
         Validity::Valid(verified) => {
             // What encoding added is room for what stands around.

@@ -1,4 +1,4 @@
-//! Tokens: signed from claims, and validated.
+//! Tokens: signed from claims.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use agentwrit_protocol::claims::Claims;
 use agentwrit_protocol::session::TokenState;
 use agentwrit_protocol::{Jti, Sensitive, Times, Ttl, UnixSeconds, go_json};
-use agentwrit_store::{Result as StoreResult, Session, Store};
+use agentwrit_store::Session;
 use agentwrit_tokens::key_set::{KeySet, SigningError};
 use agentwrit_tokens::shared_revocation_view::SharedRevocationView;
-use agentwrit_tokens::verifier::{TokenError, Verified, Verifier};
+use agentwrit_tokens::verifier::Verifier;
 
 use crate::metrics::Metrics;
 
@@ -29,7 +29,7 @@ pub(crate) struct Issued {
     pub(crate) expires_in: Ttl,
 }
 
-/// Signs tokens with the settings that all of them share, and says whether one is valid.
+/// Signs tokens with the settings that all of them share.
 pub struct TokenIssuer {
     /// Signing keys.
     pub keys: Arc<KeySet>,
@@ -113,47 +113,10 @@ impl TokenIssuer {
             .into_iter()
             .collect()
     }
-
-    /// Checks a token by a view that is no older than it may be. One that it says was renewed is asked about once more: when
-    /// another replica has renewed it twice, this one is newer than what the view has heard of.
-    ///
-    /// # Errors
-    /// When the store has to be asked, and can't be.
-    pub(crate) async fn verify(&self, store: &Store, token: &str) -> StoreResult<Result<Verified, TokenError>> {
-        store.current_view().await?;
-        let verified = self.verifier.verify(token);
-        if matches!(&verified, Ok(verified) if verified.state == TokenState::Renewed) && store.newest_view().await? {
-            return Ok(self.verifier.verify(token));
-        }
-        Ok(verified)
-    }
-
-    /// Whether a token is valid now. The audience is not looked at.
-    ///
-    /// # Errors
-    /// As for [`TokenIssuer::verify`].
-    pub(crate) async fn validate(&self, store: &Store, token: &str) -> StoreResult<Validity> {
-        Ok(match self.verify(store, token).await? {
-            Ok(verified) => match verified.state {
-                TokenState::Active => Validity::Valid(verified),
-                TokenState::Unknown => Validity::Unknown,
-                TokenState::Renewed | TokenState::Ended(_) | TokenState::IssuedBeforeStore => Validity::Invalid,
-            },
-            Err(_) => Validity::Invalid,
-        })
-    }
 }
 
 /// Whether a token with these claims would be born under a revocation. Its node is then ended with its opening: the
 /// revocation may be forgotten before the token expires, and the token must not come to life by that.
 pub(crate) fn is_born_revoked(view: &SharedRevocationView, claims: &Claims, times: Times) -> bool {
     matches!(view.state(claims, times), TokenState::Ended(_))
-}
-
-#[derive(Debug)]
-pub(crate) enum Validity {
-    Valid(Verified),
-    Invalid,
-    /// The store has not been loaded: nothing can be said.
-    Unknown,
 }

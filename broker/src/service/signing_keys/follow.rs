@@ -13,7 +13,7 @@ use agentwrit_tokens::verifier::Verifier;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::{EpochDue, StoredKeys, public_key, snapshot};
+use super::{EpochDue, Looks, StoredKeys, public_key, snapshot};
 
 /// What the keys of this process were made of last. Locked while they are looked at: two looks at once would make two
 /// keys of one wish.
@@ -48,6 +48,7 @@ pub(crate) enum FollowError {
 }
 
 /// Follows files and store.
+#[derive(Clone, Copy)]
 pub(crate) struct KeyFollower<'a> {
     pub(crate) source: &'a KeySource,
     pub(crate) keys: &'a KeySet,
@@ -57,6 +58,7 @@ pub(crate) struct KeyFollower<'a> {
     pub(crate) entropy: &'a dyn Entropy,
     pub(crate) times: KeyTimes,
     pub(crate) followed: &'a Followed,
+    pub(crate) looks: &'a Looks,
 }
 
 impl KeyFollower<'_> {

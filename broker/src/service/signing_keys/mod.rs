@@ -1,9 +1,11 @@
 //! The signing keys: which are published, which signs, and what people do with them.
 
 mod follow;
+mod look_again;
 pub(crate) mod person;
 
 pub(crate) use follow::{FollowError, Followed, KeyFollower};
+pub(crate) use look_again::Looks;
 
 use std::sync::Arc;
 
