@@ -34,8 +34,11 @@ pub const ANNOTATION_CONTAINERS: &str = "agentwrit.io/containers";
 /// Pod annotation: `on` or `off`, the localhost endpoint. Unless it is set, the endpoint is open where all containers
 /// get the token, and closed where [`ANNOTATION_CONTAINERS`] names some.
 pub const ANNOTATION_ENDPOINT: &str = "agentwrit.io/endpoint";
-/// Pod annotation: `probe`, the default and at present the only gate.
+/// Pod annotation: what the application's start waits for, one of [`START_GATES`].
 pub const ANNOTATION_START_GATE: &str = "agentwrit.io/start-gate";
+/// `probe`: the token, which the kubelet asks for once a second. `hook`: the token, which a hook of the sidecar waits for
+/// without the kubelet's pause, at most 20 s. `none`: nothing.
+pub const START_GATES: [&str; 3] = ["probe", "hook", "none"];
 /// Pod annotation that allows injection although processes or pids are shared: `true`.
 pub const ANNOTATION_ALLOW_SHARED_PIDS: &str = "agentwrit.io/allow-shared-pids";
 /// Its former name, which still counts and is warned of.
@@ -100,6 +103,9 @@ pub const IDENTITY_TOKEN_SECONDS: i64 = 600;
 pub const CA_CONFIG_MAP: &str = "agentwrit-ca";
 /// Its key.
 pub const CA_CONFIG_MAP_KEY: &str = "ca.crt";
+
+/// The hook after the sidecar's start that waits for the token.
+pub const WAIT_COMMAND: [&str; 2] = ["/agentwrit-sidecar", "wait"];
 
 /// Port of the health listener, all addresses; no secret on it.
 pub const HEALTH_PORT: u16 = 15081;

@@ -20,10 +20,12 @@ mod schedule;
 mod status;
 mod token;
 mod token_file;
+mod wait;
 
 pub use config::{Config, ConfigErrors};
 pub use log::{Log, Sink, Stdout};
 pub use run::{Listeners, StartError, from_environment, run, terminated};
+pub use wait::{LONGEST_WAIT, wait};
 
 // For the tests of the agent's decisions.
 pub use agent::{Action, Agent, Event, Failure, Found, Holding, Jump, Notice, Now};
