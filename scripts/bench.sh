@@ -2,6 +2,7 @@
 # Measures speed and size of a running installation: sidecar start to token, memory, image sizes.
 #   bench.sh [--help]
 # BENCH_PODS=20        pods whose start is timed, one after the other
+# BENCH_STARTS=10      pods of each start gate, one after the other; 0: none   BENCH_AT_ONCE=50  pods at once
 # BENCH_RENEWALS=100   renewals before the sidecar's memory is read (a 10 s token: 8 s each)
 # Every time stands beside one of the same run and machine: a fresh TLS connection with GET /v1/challenge, and an fsync.
 set -euo pipefail
@@ -15,7 +16,7 @@ SYSTEM=agentwrit-system
 WORK=$(mktemp -d)
 
 main() {
-  [[ ${1:-} == --help ]] && { sed -n '2,7s/^# \{0,1\}//p' "$0"; return 0; }
+  [[ ${1:-} == --help ]] && { sed -n '2,8s/^# \{0,1\}//p' "$0"; return 0; }
   [[ $(id -u) == 0 ]] || die -2 "root is needed: sizes and times are read from /proc of the containers' processes"
   "$REPO/scripts/setup.sh"
   "$REPO/scripts/cluster.sh" status >/dev/null 2>&1 || "$REPO/scripts/cluster.sh" up
@@ -30,6 +31,7 @@ main() {
   idle_memory
   pod renewing 10 >/dev/null
   start_times
+  start_gates
   baselines
   report_starts
   report_memory
@@ -115,6 +117,11 @@ start_times() {
     kubectl -n "$NS" delete pod "start-$n" --wait=true >/dev/null
     say "pod $n of $PODS: $(tail -n1 "$WORK/starts") ms from sidecar start to token"
   done
+}
+
+start_gates() {
+  ((${BENCH_STARTS:-10})) || return 0
+  python3 "$REPO/scripts/bench_starts.py" "$NS" "$IDLE_IMAGE" --pods "${BENCH_STARTS:-10}" --at-once "${BENCH_AT_ONCE:-50}"
 }
 
 baselines() {

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use agentwrit_protocol::dns_label::{MAX_LABEL_BYTES, is_dns_label};
@@ -13,8 +14,8 @@ use k8s_openapi::jiff::SignedDuration;
 
 use crate::credentials::Where;
 use crate::pki::authority::Lives;
-use crate::webhook::Resources;
-use crate::webhook::resources::DEFAULT;
+use crate::webhook::resources::{DEFAULT, DEFAULT_GUARANTEED_CPU};
+use crate::webhook::{GuaranteedCpu, Resources, StartGate};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,6 +75,15 @@ pub struct Config {
     /// CPU and memory of the sidecars: resources of a container, in JSON. Pods may ask for others by annotations.
     #[arg(long, env = "AGENTWRIT_SIDECAR_RESOURCES", default_value = DEFAULT)]
     pub(crate) sidecar_resources: Resources,
+
+    /// CPU, requested and at most, of sidecars that have to have a limit: in pods of class Guaranteed, and in namespaces
+    /// whose ResourceQuota has limits.cpu. From 10m to 2.
+    #[arg(long, env = "AGENTWRIT_SIDECAR_GUARANTEED_CPU", default_value = DEFAULT_GUARANTEED_CPU)]
+    pub(crate) sidecar_guaranteed_cpu: GuaranteedCpu,
+
+    /// What the start of the applications waits for, in pods that say nothing of it: probe, hook or none.
+    #[arg(long, env = "AGENTWRIT_SIDECAR_START_GATE", default_value = "probe", value_parser = StartGate::from_str)]
+    pub(crate) sidecar_start_gate: StartGate,
 
     /// File with this controller's own ServiceAccount token for the broker.
     #[arg(

@@ -30,4 +30,6 @@ pub use pki::authority::{Authority, Lives, PemPair};
 pub use pki::secrets::Secrets;
 pub use report::Reporter;
 pub use webhook::tls::Leaf;
-pub use webhook::{Namespaces, PATH as WEBHOOK_PATH, SidecarSettings, Webhook, router as webhook_router};
+pub use webhook::{
+    CpuQuotas, Namespaces, PATH as WEBHOOK_PATH, SidecarSettings, StartGate, Webhook, router as webhook_router,
+};

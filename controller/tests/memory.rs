@@ -7,7 +7,7 @@ mod hostile;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use agentwrit_controller::{Metrics, Namespaces, SidecarSettings, WEBHOOK_PATH, Webhook, webhook_router};
+use agentwrit_controller::{Metrics, Namespaces, SidecarSettings, StartGate, WEBHOOK_PATH, Webhook, webhook_router};
 use agentwrit_protocol::clock::ManualClock;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -41,14 +41,17 @@ fn router() -> Router {
         uid: Some(64512),
         broker_url: "https://broker:8443".into(),
         audience: "agentwrit://a/b".into(),
-        resources: r#"{"requests": {"cpu": "100m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}}"#
+        resources: r#"{"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}}"#
             .parse()
             .unwrap(),
+        guaranteed_cpu: "100m".parse().unwrap(),
+        start_gate: StartGate::Probe,
     };
     let webhook = Webhook::new(
         settings,
         "agentwrit-system".into(),
         Namespaces::new(store, watch::channel(()).1),
+        Arc::default(),
         reflector::store().0,
         Arc::new(ManualClock::at(1_000_000)),
         Arc::new(Metrics::new().unwrap()),

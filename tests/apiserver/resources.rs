@@ -100,6 +100,7 @@ async fn the_sidecar_counts_in_a_quota_and_can_ask_for_less() {
         quotas.get_status("quota").await.unwrap().status?.hard
     })
     .await;
+    // Of class Guaranteed, and so it stays.
     let refused = sentence(try_create_pod(&world, annotated("plain", &[])).await);
     assert!(
         refused.contains("exceeded quota") && refused.contains("requests.cpu=300m"),
@@ -107,6 +108,47 @@ async fn the_sidecar_counts_in_a_quota_and_can_ask_for_less() {
     );
     let less = [("cpu-request", "20m"), ("memory-request", "8Mi")];
     create_pod(&world, annotated("less", &less)).await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn a_quota_for_cpu_limits_gives_the_sidecar_one() {
+    let world = World::new("resources").await;
+    let mut pod = annotated("shop", &[]);
+    pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "200m"}});
+    let quotas: Api<ResourceQuota> = Api::namespaced(world.client.clone(), &world.namespace);
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let sidecar = async || {
+        let pod = serde_json::from_value(pod.clone()).unwrap();
+        let created = crate::objects::pods(&world).create(&dry_run, &pod).await.ok()?;
+        let created = serde_json::to_value(created).unwrap();
+        Some(created["spec"]["initContainers"][0]["resources"].clone())
+    };
+    let usual = json!({"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}});
+    let even = json!({"cpu": "100m", "memory": "16Mi"});
+    let limited = json!({"requests": even, "limits": even});
+    assert_eq!(sidecar().await, Some(usual.clone()), "it asks for what it uses");
+    for (hard, right) in [("pods", &usual), ("limits.cpu", &limited)] {
+        let quota = json!({"metadata": {"name": hard}, "spec": {"hard": {hard: "10"}}});
+        let quota = serde_json::from_value(quota).unwrap();
+        quotas.create(&PostParams::default(), &quota).await.unwrap();
+        wait("the quota is known to the API server and to the webhook", || async {
+            quotas.get_status(hard).await.unwrap().status?.hard?;
+            (sidecar().await.as_ref() == Some(right)).then_some(())
+        })
+        .await;
+    }
+    quotas
+        .delete("limits.cpu", &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+    wait("the sidecar needs no limit any more", || async {
+        (sidecar().await.as_ref() == Some(&usual)).then_some(())
+    })
+    .await;
     world.done().await;
 }
 
@@ -128,14 +170,14 @@ async fn resources_of_the_pod_itself_leave_room_for_the_sidecar() {
         let (world, path) = (&world, &path);
         async move { warnings(world, Method::POST, path, &pod).await }
     };
-    let created = create(&[], "200m").await;
+    let created = create(&[], "50m").await;
     assert!(created.is_ok(), "{created:?}");
-    let refused = create(&[], "50m").await.unwrap_err();
+    let refused = create(&[], "4m").await.unwrap_err();
     assert!(
         refused.contains("spec.initContainers[0].resources") || refused.contains("spec.resources"),
         "{refused}"
     );
-    let created = create(&[("cpu-limit", "20m")], "50m").await;
+    let created = create(&[("cpu-request", "2m")], "4m").await;
     assert!(created.is_ok(), "{created:?}");
     world.done().await;
 }
@@ -146,7 +188,7 @@ async fn annotations_out_of_the_bounds_are_refused() {
     for (key, value, bounds) in [
         ("memory-limit", "8Mi", "between 16Mi and 1Gi"),
         ("memory-request", "2Gi", "between 4Mi and 1Gi"),
-        ("cpu-request", "fast", "between 10m and 2"),
+        ("cpu-request", "fast", "between 1m and 2"),
         ("cpu-limit", "1m", "between 10m and 2, or \"none\""),
     ] {
         let refused = sentence(try_create_pod(&world, annotated("shop", &[(key, value)])).await);

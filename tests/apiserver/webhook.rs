@@ -62,7 +62,10 @@ async fn a_pod_in_a_restricted_namespace_gets_the_sidecar_first() {
         let variables = sidecar["env"].as_array().unwrap();
         assert!(variables.contains(&json!({"name": name})), "{name}: {variables:?}");
     }
-    assert_eq!(sidecar["resources"]["requests"], sidecar["resources"]["limits"]);
+    assert_eq!(
+        sidecar["resources"],
+        json!({"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}})
+    );
     let volumes = stored["spec"]["volumes"].as_array().unwrap();
     let identity = volumes
         .iter()

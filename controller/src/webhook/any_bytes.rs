@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::inject::inject;
+use super::inject::{inject, tests::with_default};
 use super::json::read;
 use super::pod::Pod;
 use super::review::{Decision, Request};
@@ -17,13 +17,15 @@ fn settings() -> SidecarSettings {
         broker_url: "https://broker:8443".into(),
         audience: "a".into(),
         resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
+        guaranteed_cpu: "100m".parse().unwrap(),
+        start_gate: crate::webhook::StartGate::Probe,
     }
 }
 
 fn answer(body: &[u8]) -> Option<Vec<u8>> {
     let request = Request::read(body).ok()?;
     let pod: Pod<'_> = read(request.object.0).ok()?;
-    let decision = match inject(&pod, Some("common"), &settings()) {
+    let decision = match inject(&pod, with_default(Some("common")), &settings()) {
         Ok(injection) => Decision::Injected(injection),
         Err(refusal) => Decision::Refused(refusal),
     };
@@ -43,9 +45,13 @@ fn injected() -> String {
         "spec": {"containers": [{"name": "app", "ports": [{"containerPort": 15080}]}], "initContainers": []},
     });
     let text = pod.to_string();
-    let patch = inject(&read(text.as_bytes()).unwrap(), Some("common"), &settings())
-        .unwrap()
-        .patch;
+    let patch = inject(
+        &read(text.as_bytes()).unwrap(),
+        with_default(Some("common")),
+        &settings(),
+    )
+    .unwrap()
+    .patch;
     let patch: json_patch::Patch = serde_json::from_str(&patch.unwrap()).unwrap();
     json_patch::patch(&mut pod, &patch).unwrap();
     review(&pod).to_string()

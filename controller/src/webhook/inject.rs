@@ -15,7 +15,8 @@ use super::patch::PatchBuilder;
 use super::pod::{Container, Pod, Spec};
 use super::refusal::{Refusal, name};
 use super::reinvocation::{mounts, sidecar, volumes};
-use super::request::InjectionRequest;
+use super::request::{InjectionRequest, Usual};
+use super::resources::Demands;
 use super::sidecar_spec::{self, SidecarSettings};
 
 /// Proxies that our sidecar comes directly after, because its own traffic goes through them.
@@ -34,8 +35,21 @@ pub(crate) struct Injection {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Decides what to inject into `pod`, of a namespace whose default `LaunchToken` is `default`.
-pub(crate) fn inject(pod: &Pod<'_>, default: Option<&str>, settings: &SidecarSettings) -> Result<Injection, Refusal> {
+/// What counts of the namespace of a pod.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Surroundings<'a> {
+    /// The `LaunchToken` of pods that name none.
+    pub(crate) default_launch_token: Option<&'a str>,
+    /// Whether a container without a CPU limit is refused there.
+    pub(crate) cpu_limit: bool,
+}
+
+/// Decides what to inject into `pod`.
+pub(crate) fn inject(
+    pod: &Pod<'_>,
+    surroundings: Surroundings<'_>,
+    settings: &SidecarSettings,
+) -> Result<Injection, Refusal> {
     let annotations = &pod.metadata.annotations;
     let spec = pod
         .spec
@@ -43,7 +57,15 @@ pub(crate) fn inject(pod: &Pod<'_>, default: Option<&str>, settings: &SidecarSet
         .ok_or_else(|| Refusal::Malformed("the pod has no spec".into()))?;
     bounds::check(pod, spec)?;
     supported(spec, annotations)?;
-    let request = InjectionRequest::parse(annotations, default, spec, &settings.resources)?;
+    let demands = Demands {
+        guaranteed: spec.is_guaranteed(),
+        cpu_limit: surroundings.cpu_limit,
+    };
+    let usual = Usual {
+        resources: settings.resources.under(demands, &settings.guaranteed_cpu),
+        gate: settings.start_gate,
+    };
+    let request = InjectionRequest::parse(annotations, surroundings.default_launch_token, spec, &usual)?;
     let ours = find_ours(spec)?;
 
     let mut patch = PatchBuilder::default();
@@ -234,4 +256,4 @@ fn warnings(annotations: &Annotations<'_>, spec: &Spec<'_>, request: &InjectionR
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

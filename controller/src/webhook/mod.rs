@@ -15,6 +15,7 @@ mod patch;
 mod paths;
 mod pod;
 mod quantity;
+mod quotas;
 mod refusal;
 mod refusal_log;
 mod reinvocation;
@@ -23,6 +24,7 @@ pub(crate) mod resources;
 mod review;
 mod serve;
 mod sidecar_spec;
+mod start_gate;
 pub(crate) mod tls;
 mod volumes;
 
@@ -42,14 +44,16 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 pub use namespaces::Namespaces;
-pub(crate) use resources::Resources;
+pub use quotas::CpuQuotas;
+pub(crate) use resources::{GuaranteedCpu, Resources};
 pub(crate) use serve::ServeError;
 pub(crate) use serve::spawn;
 pub use sidecar_spec::SidecarSettings;
+pub use start_gate::StartGate;
 
 use crate::http::BodyTooLarge;
 use crate::metrics::Metrics;
-use inject::inject;
+use inject::{Surroundings, inject};
 use inject_label::InjectLabel;
 use namespaces::Facts;
 use pod::Pod;
@@ -67,6 +71,7 @@ pub struct Webhook {
     settings: SidecarSettings,
     release_namespace: String,
     namespaces: Namespaces,
+    quotas: Arc<CpuQuotas>,
     launch_tokens: Store<DeserializeGuard<LaunchToken>>,
     refusals: RefusalLog,
     metrics: Arc<Metrics>,
@@ -112,6 +117,7 @@ impl Webhook {
         settings: SidecarSettings,
         release_namespace: String,
         namespaces: Namespaces,
+        quotas: Arc<CpuQuotas>,
         launch_tokens: Store<DeserializeGuard<LaunchToken>>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -120,6 +126,7 @@ impl Webhook {
             settings,
             release_namespace,
             namespaces,
+            quotas,
             launch_tokens,
             refusals: RefusalLog::new(clock),
             metrics,
@@ -215,7 +222,11 @@ impl Webhook {
                 }
             }
         }
-        let mut injection = inject(pod, facts.default_launch_token.as_deref(), &self.settings)?;
+        let surroundings = Surroundings {
+            default_launch_token: facts.default_launch_token.as_deref(),
+            cpu_limit: self.quotas.limit_cpu(namespace),
+        };
+        let mut injection = inject(pod, surroundings, &self.settings)?;
         injection
             .warnings
             .extend(self.launch_token_warning(&injection.launch_token, namespace, pod));

@@ -1,11 +1,14 @@
 //! What the webhook reads of a pod. Nothing else of it is kept, however large it is.
 
+mod amounts;
+
 use agentwrit_protocol::inject::{
     API_TOKEN_DIR, CONTAINER_NAME, ENDPOINT_PORT, ENV_ENDPOINT, ENV_TOKEN_FILE, HEALTH_PORT, IDENTITY_DIR,
     RESERVED_PREFIX, TOKEN_DIR,
 };
 use serde::de::SeqAccess;
 
+use self::amounts::Amounts;
 use super::annotations::{Annotations, Labels};
 use super::bounds::{MAX_CONTAINERS, MAX_ENV, MAX_MOUNTS, MAX_PORTS};
 use super::json::{Count, FromJson, Present, Text, items, object};
@@ -38,6 +41,8 @@ object! {
         os: Os<'a> = "os",
         node_selector: NodeSelector<'a> = "nodeSelector",
         service_account_name: Text<'a> = "serviceAccountName",
+        // Of the pod as a whole (KEP-2837): they decide about its class, whatever its containers have.
+        resources: Present = "resources",
         init_containers: Containers<'a> = "initContainers",
         containers: Containers<'a> = "containers",
         volumes: Volumes<'a> = "volumes",
@@ -58,9 +63,13 @@ object! {
         mounts: Mounts<'a> = "volumeMounts",
         ports: Ports = "ports",
         security: Option<Security<'a>> = "securityContext",
+        lifecycle: Option<Lifecycle> = "lifecycle",
         startup_probe: Present = "startupProbe",
         readiness_probe: Present = "readinessProbe",
+        resources: Amounts = "resources",
     }
+
+    Lifecycle { post_start: Present = "postStart" }
 
     Variable<'a> {
         name: Text<'a> = "name",
@@ -151,6 +160,8 @@ pub(crate) struct Container<'a> {
     /// The mounts that concern us, if there are any.
     pub(crate) mounts: Option<Box<NotedMounts<'a>>>,
     pub(crate) ports: Ports,
+    /// Whether it is as the class Guaranteed wants it.
+    pub(crate) guaranteed: bool,
     /// What is compared of a container with our sidecar's name.
     pub(crate) own: Option<Box<Own<'a>>>,
 }
@@ -166,6 +177,8 @@ pub(crate) struct Own<'a> {
     /// The effective variables of ours, in the order of [`SIDECAR_ENV`].
     pub(crate) env: [Option<Value<'a>>; SIDECAR_ENV.len()],
     pub(crate) security: Option<Security<'a>>,
+    /// Its hooks.
+    pub(crate) lifecycle: Option<Lifecycle>,
     /// Whether it has a startup probe.
     pub(crate) startup_probe: bool,
     /// Whether it has a readiness probe.
@@ -189,6 +202,7 @@ impl<'a> From<WholeContainer<'a>> for Container<'a> {
                 restart_policy: whole.restart_policy,
                 env: whole.env.own,
                 security: whole.security,
+                lifecycle: whole.lifecycle,
                 startup_probe: whole.startup_probe.0,
                 readiness_probe: whole.readiness_probe.0,
                 api_token_mount: api_token,
@@ -200,8 +214,20 @@ impl<'a> From<WholeContainer<'a>> for Container<'a> {
             mount_count: count,
             mounts: (!noted.is_empty()).then(|| Box::new(noted)),
             ports: whole.ports,
+            guaranteed: whole.resources.is_guaranteed(),
             own,
         }
+    }
+}
+
+impl Spec<'_> {
+    /// Whether the pod is of class Guaranteed by its containers, our sidecar aside.
+    pub(crate) fn is_guaranteed(&self) -> bool {
+        let all = self.init_containers.items.iter().chain(&self.containers.items);
+        !self.resources.0
+            && all
+                .filter(|container| container.own.is_none())
+                .all(|container| container.guaranteed)
     }
 }
 

@@ -39,6 +39,11 @@ impl Quantity {
         })
     }
 
+    /// Whether it is nothing.
+    pub(crate) const fn is_zero(&self) -> bool {
+        self.nano == 0
+    }
+
     /// As it was written.
     pub(crate) fn as_str(&self) -> &str {
         &self.text

@@ -1,6 +1,7 @@
 //! What a pod asks for by its annotations: parsed once, refused with a sentence.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use agentwrit_protocol::dns_label::{MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::inject::{
@@ -15,6 +16,7 @@ use super::annotations::Annotations;
 use super::pod::Spec;
 use super::refusal::{Refusal, name, quoted};
 use super::resources::Resources;
+use super::start_gate::StartGate;
 
 /// Container names that a sentence lists at most.
 const MAX_LISTED: usize = 10;
@@ -36,30 +38,33 @@ pub(crate) struct InjectionRequest {
     pub(crate) endpoint: bool,
     /// CPU and memory of the sidecar.
     pub(crate) resources: Resources,
+    /// What the application's start waits for.
+    pub(crate) gate: StartGate,
+}
+
+/// What a pod gets that says nothing of it.
+#[derive(Debug)]
+pub(crate) struct Usual {
+    pub(crate) resources: Resources,
+    pub(crate) gate: StartGate,
 }
 
 impl InjectionRequest {
-    /// Reads the annotations of a pod; `default` is the `LaunchToken` that its namespace names, `resources` are the
-    /// sidecar's unless the pod asks for others.
+    /// Reads the annotations of a pod; `default` is the `LaunchToken` that its namespace names, `usual` what it gets
+    /// unless it asks for something else.
     ///
     /// The error names the annotation, what is wrong with its value, and what would be right.
     pub(crate) fn parse(
         pod: &Annotations<'_>,
         default: Option<&str>,
         spec: &Spec<'_>,
-        resources: &Resources,
+        usual: &Usual,
     ) -> Result<Self, Refusal> {
         let (launch_token, from_namespace) = launch_token(pod, default)?;
-        match pod.get(ANNOTATION_START_GATE) {
-            None | Some("probe") => {}
-            Some(other) => {
-                return Err(Refusal::annotation(
-                    ANNOTATION_START_GATE,
-                    other,
-                    "must be \"probe\", the only start gate of this version",
-                ));
-            }
-        }
+        let gate = pod.get(ANNOTATION_START_GATE).map(|text| {
+            let gate = StartGate::from_str(text);
+            gate.map_err(|right| Refusal::annotation(ANNOTATION_START_GATE, text, &right))
+        });
         let containers = pod.get(ANNOTATION_CONTAINERS);
         let containers = containers.map(|text| containers_in(text, spec)).transpose()?;
         // All containers of a pod share 127.0.0.1: open, it would give the token to those that are not named too.
@@ -71,7 +76,8 @@ impl InjectionRequest {
             ttl: pod.get(ANNOTATION_TTL_SECONDS).map(ttl).transpose()?,
             endpoint: endpoint.unwrap_or(containers.is_none()),
             containers,
-            resources: resources.with(pod)?,
+            resources: usual.resources.with(pod)?,
+            gate: gate.transpose()?.unwrap_or(usual.gate),
         })
     }
 
@@ -206,8 +212,11 @@ mod tests {
         });
         let containers = containers.to_string();
         let spec = read(containers.as_bytes()).unwrap();
-        let resources = resources::DEFAULT.parse().unwrap();
-        InjectionRequest::parse(&read(annotations.as_bytes()).unwrap(), default, &spec, &resources)
+        let usual = Usual {
+            resources: resources::DEFAULT.parse().unwrap(),
+            gate: StartGate::Probe,
+        };
+        InjectionRequest::parse(&read(annotations.as_bytes()).unwrap(), default, &spec, &usual)
     }
 
     #[test]
@@ -244,7 +253,7 @@ mod tests {
                 ("ttl-seconds", "10"),
                 ("containers", "app, prepare"),
                 ("endpoint", "off"),
-                ("start-gate", "probe"),
+                ("start-gate", "hook"),
             ],
             None,
         )
@@ -252,6 +261,7 @@ mod tests {
         assert_eq!(request.scopes.as_deref(), Some("read:orders:1,read:orders:a:b"));
         assert_eq!(request.ttl, Some(Ttl::seconds(10)));
         assert!(!request.endpoint);
+        assert_eq!(request.gate, StartGate::Hook);
         assert!(request.gives_to("app") && request.gives_to("prepare") && !request.gives_to("log"));
     }
 
@@ -276,7 +286,8 @@ mod tests {
             ("endpoint", "no", "must be \"on\" or \"off\""),
             ("endpoint", "", "must be \"on\" or \"off\""),
             ("endpoint", "On", "must be \"on\" or \"off\""),
-            ("start-gate", "hook", "\"probe\""),
+            ("start-gate", "Hook", "must be one of \"probe\", \"hook\", \"none\""),
+            ("start-gate", "", "must be one of \"probe\", \"hook\", \"none\""),
             ("sidecar-memory-limit", "8Mi", "between 16Mi and 1Gi"),
         ];
         for (key, value, part) in table {

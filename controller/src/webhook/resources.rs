@@ -18,10 +18,12 @@ const NONE: &str = "none";
 
 /// A sidecar's resources unless the installation sets others: the default of the chart's value `sidecar.resources`.
 ///
-/// Its start costs 65 ms of CPU, the runtime's part included: with 50m the token came after 1.1 s, with 100m after
-/// 0.4 s, before the kubelet looks again (docs/performance.md). The memory is four times what it uses.
-pub(crate) const DEFAULT: &str =
-    r#"{"requests": {"cpu": "100m", "memory": "16Mi"}, "limits": {"cpu": "100m", "memory": "16Mi"}}"#;
+/// The request is what it uses: a node takes as many sidecars as ask for no more than that. A CPU limit would throttle the
+/// start, whose 65 ms of CPU are needed at once (docs/performance.md). The memory is four times what it uses.
+pub(crate) const DEFAULT: &str = r#"{"requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"memory": "16Mi"}}"#;
+
+/// The default of [`GuaranteedCpu`]: with 50m the token came after 1.1 s, with 100m after 0.4 s.
+pub(crate) const DEFAULT_GUARANTEED_CPU: &str = "100m";
 
 /// One of the four quantities.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ struct Field {
 const CPU_REQUEST: Field = Field {
     name: "requests.cpu",
     annotation: ANNOTATION_SIDECAR_CPU_REQUEST,
-    least: "10m",
+    least: "1m",
     most: "2",
     optional: false,
 };
@@ -141,7 +143,47 @@ pub struct Resources {
     memory: Pair,
 }
 
+/// The CPU of a sidecar that has to have a limit: request and limit are this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuaranteedCpu(Quantity);
+
+impl FromStr for GuaranteedCpu {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = CPU_LIMIT.read(text).ok().flatten();
+        let (least, most) = (CPU_LIMIT.least, CPU_LIMIT.most);
+        read.map(Self)
+            .ok_or_else(|| format!("must be a Kubernetes quantity between {least} and {most}"))
+    }
+}
+
+/// What the surroundings of a sidecar ask of its resources.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Demands {
+    /// The pod is of class Guaranteed without us, and is to stay so: every container's requests equal its limits.
+    pub(crate) guaranteed: bool,
+    /// A `ResourceQuota` of the namespace refuses containers without a CPU limit.
+    pub(crate) cpu_limit: bool,
+}
+
 impl Resources {
+    /// These, in a pod that demands more of them.
+    pub(crate) fn under(&self, demands: Demands, guaranteed: &GuaranteedCpu) -> Self {
+        let mut resources = self.clone();
+        let Pair { request, limit } = &mut resources.cpu;
+        let is_even = limit.as_ref() == Some(request);
+        if (demands.guaranteed && !is_even) || (demands.cpu_limit && limit.is_none()) {
+            (*request, *limit) = (guaranteed.0.clone(), Some(guaranteed.0.clone()));
+        }
+        if demands.guaranteed
+            && let Some(limit) = &resources.memory.limit
+        {
+            resources.memory.request = limit.clone();
+        }
+        resources
+    }
+
     /// These, with what the annotations of a pod say.
     ///
     /// The error names the annotation, its value and the bounds.
@@ -224,125 +266,4 @@ impl FromStr for Resources {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::webhook::json::read;
-
-    fn default() -> Resources {
-        DEFAULT.parse().unwrap()
-    }
-
-    /// What a pod with these annotations gets, as request/limit of CPU and of memory.
-    fn given(base: &Resources, annotations: &[(&str, &str)]) -> Result<String, String> {
-        let members = annotations
-            .iter()
-            .map(|(key, value)| (format!("agentwrit.io/sidecar-{key}"), json!(value)));
-        let text = Value::Object(members.collect()).to_string();
-        let resources = base
-            .with(&read(text.as_bytes()).unwrap())
-            .map_err(|refusal| refusal.to_string())?;
-        let json = resources.to_json();
-        let of = |name: &str| {
-            let at = |row: &str| json[row][name].as_str().unwrap_or("none").to_owned();
-            format!("{}/{}", at("requests"), at("limits"))
-        };
-        Ok(format!("{} {}", of("cpu"), of("memory")))
-    }
-
-    #[test]
-    fn a_pod_gets_the_installations_unless_it_asks_for_others() {
-        let base = default();
-        for (annotations, right) in [
-            (vec![], "100m/100m 16Mi/16Mi"),
-            (vec![("cpu-request", "10m")], "10m/100m 16Mi/16Mi"),
-            (vec![("cpu-request", "500m")], "500m/500m 16Mi/16Mi"),
-            (vec![("cpu-limit", "2")], "100m/2 16Mi/16Mi"),
-            (vec![("cpu-limit", "50m")], "50m/50m 16Mi/16Mi"),
-            (vec![("cpu-limit", "none")], "100m/none 16Mi/16Mi"),
-            (vec![("cpu-request", "2"), ("cpu-limit", "none")], "2/none 16Mi/16Mi"),
-            (vec![("memory-request", "4Mi")], "100m/100m 4Mi/16Mi"),
-            (vec![("memory-request", "128Mi")], "100m/100m 128Mi/128Mi"),
-            (vec![("memory-limit", "1Gi")], "100m/100m 16Mi/1Gi"),
-            (
-                vec![
-                    ("memory-request", "32Mi"),
-                    ("memory-limit", "64M"),
-                    ("cpu-request", "0.02"),
-                    ("cpu-limit", "20m"),
-                ],
-                "0.02/20m 32Mi/64M",
-            ),
-        ] {
-            assert_eq!(given(&base, &annotations).as_deref(), Ok(right), "{annotations:?}");
-        }
-        let unlimited: Resources = r#"{"requests": {"cpu": 0.5, "memory": "64Mi"}, "limits": {"memory": "128Mi"}}"#
-            .parse()
-            .unwrap();
-        assert_eq!(given(&unlimited, &[]).as_deref(), Ok("0.5/none 64Mi/128Mi"));
-        let narrower = [("memory-limit", "32Mi"), ("cpu-limit", "1")];
-        assert_eq!(given(&unlimited, &narrower).as_deref(), Ok("0.5/1 32Mi/32Mi"));
-    }
-
-    #[test]
-    fn a_bad_value_is_refused_with_the_annotation_and_the_bounds() {
-        let cpu = "must be a Kubernetes quantity between 10m and 2";
-        for (key, values, right) in [
-            ("cpu-request", vec!["", "9m", "2001m", "0", "-1", "none", "fast"], cpu),
-            (
-                "cpu-limit",
-                vec!["", "9m", "3", "None"],
-                "between 10m and 2, or \"none\"",
-            ),
-            (
-                "memory-request",
-                vec!["4095Ki", "1025Mi", "16", "16mi", "none"],
-                "between 4Mi and 1Gi",
-            ),
-            (
-                "memory-limit",
-                vec!["15Mi", "2Gi", "16MB", "99999999999Ei"],
-                "between 16Mi and 1Gi",
-            ),
-        ] {
-            for value in values {
-                let sentence = given(&default(), &[(key, value)]).unwrap_err();
-                let start = format!("annotation agentwrit.io/sidecar-{key}: {value:?} is not usable; it must be");
-                assert!(sentence.starts_with(&start) && sentence.contains(right), "{sentence}");
-            }
-        }
-        let crossed = given(&default(), &[("cpu-request", "200m"), ("cpu-limit", "0.1")]).unwrap_err();
-        let says = "annotation agentwrit.io/sidecar-cpu-request: \"200m\" is not usable; it must be at most the limit, the annotation \
-                    agentwrit.io/sidecar-cpu-limit: \"0.1\"";
-        assert_eq!(crossed, says);
-    }
-
-    #[test]
-    fn the_installations_are_checked_the_same_way() {
-        for (text, right) in [
-            ("", "must be JSON such as"),
-            (
-                "{}",
-                "requests.cpu is missing; it must be a Kubernetes quantity between 10m and 2",
-            ),
-            (
-                r#"{"requests": {"cpu": "100m", "memory": "16Mi"}}"#,
-                "limits.memory is missing; it must be a Kubernetes quantity between 16Mi and 1Gi",
-            ),
-            (
-                r#"{"requests": {"cpu": 3, "memory": "16Mi"}, "limits": {"memory": "16Mi"}}"#,
-                "requests.cpu is \"3\"; it must be a Kubernetes quantity between 10m and 2",
-            ),
-            (
-                r#"{"requests": {"cpu": 1, "memory": "32Mi"}, "limits": {"memory": "16Mi"}}"#,
-                "requests.memory is \"32Mi\"; it must be at most limits.memory",
-            ),
-            (
-                r#"{"requests": {"cpu": 1, "memory": "16Mi", "disk": 1}, "limits": {"memory": "16Mi"}}"#,
-                "unknown field `disk`",
-            ),
-        ] {
-            let sentence = Resources::from_str(text).unwrap_err();
-            assert!(sentence.contains(right), "{sentence}");
-        }
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::leaf::LeafKeeper;
 use super::tls::{Leaf, WebhookTls};
-use super::{MAX_BODY, Namespaces, SidecarSettings, Webhook, router};
+use super::{CpuQuotas, MAX_BODY, Namespaces, SidecarSettings, Webhook, quotas, router};
 use crate::context::Context;
 use crate::http::Routes;
 use crate::http::listeners::{self, ListenError};
@@ -50,10 +50,17 @@ pub(crate) fn spawn(
         applied,
         Arc::clone(&context.metrics),
     ));
+    let quotas = Arc::<CpuQuotas>::default();
+    tasks.spawn(quotas::watch(
+        context.client.clone(),
+        Arc::clone(&quotas),
+        Arc::clone(&context.metrics),
+    ));
     let webhook = Webhook::new(
         SidecarSettings::from(config),
         config.namespace.clone(),
         Namespaces::new(context.namespaces.clone(), namespaces_applied),
+        quotas,
         context.caches.launch_tokens.clone(),
         Arc::clone(&context.clock),
         Arc::clone(&context.metrics),

@@ -4,12 +4,13 @@ use agentwrit_protocol::inject::{
     API_TOKEN_DIR, CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, CONTAINER_NAME, ENDPOINT_URL, ENV_BROKER_URL, ENV_ENDPOINT,
     ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TOKEN_FILE, ENV_TTL_SECONDS, HEALTH_PORT,
     HEALTH_READY_PATH, HEALTH_STARTUP_PATH, IDENTITY_DIR, IDENTITY_TOKEN_SECONDS, TOKEN_DIR, TOKEN_FILE, VOLUME_EMPTY,
-    VOLUME_IDENTITY, VOLUME_TOKEN,
+    VOLUME_IDENTITY, VOLUME_TOKEN, WAIT_COMMAND,
 };
 use serde_json::{Value, json};
 
 use super::request::InjectionRequest;
-use super::resources::Resources;
+use super::resources::{GuaranteedCpu, Resources};
+use super::start_gate::StartGate;
 use crate::config::Config;
 
 /// Settings of the sidecar that are the same for all pods.
@@ -27,6 +28,10 @@ pub struct SidecarSettings {
     pub audience: String,
     /// CPU and memory of pods that ask for no others.
     pub resources: Resources,
+    /// Of those that have to have a CPU limit.
+    pub guaranteed_cpu: GuaranteedCpu,
+    /// What the application's start waits for, in pods that say nothing of it.
+    pub start_gate: StartGate,
 }
 
 impl From<&Config> for SidecarSettings {
@@ -38,6 +43,8 @@ impl From<&Config> for SidecarSettings {
             broker_url: config.broker_url.clone(),
             audience: config.attest_audience.clone(),
             resources: config.sidecar_resources.clone(),
+            guaranteed_cpu: config.sidecar_guaranteed_cpu.clone(),
+            start_gate: config.sidecar_start_gate,
         }
     }
 }
@@ -69,7 +76,7 @@ pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) 
     let values = sidecar_env(settings, request);
     let set = SIDECAR_ENV.iter().zip(&values);
     let env: Vec<Value> = set.map(|(name, value)| variable(name, value)).collect();
-    json!({
+    let mut container = json!({
         "name": CONTAINER_NAME,
         "image": settings.image,
         "imagePullPolicy": settings.pull_policy,
@@ -77,12 +84,24 @@ pub(crate) fn container(settings: &SidecarSettings, request: &InjectionRequest) 
         "env": env,
         "resources": request.resources.to_json(),
         "securityContext": security_context(settings),
-        "startupProbe": startup_probe(),
         "readinessProbe": readiness_probe(),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "volumeMounts": [sidecar_token_mount(), identity_mount(), empty_mount()],
-    })
+    });
+    if let (Some((field, gate)), Some(container)) = (gate(request.gate), container.as_object_mut()) {
+        container.insert(field.to_owned(), gate);
+    }
+    container
+}
+
+/// The field of the container that makes the application's start wait, and its value.
+pub(crate) fn gate(gate: StartGate) -> Option<(&'static str, Value)> {
+    match gate {
+        StartGate::Probe => Some(("startupProbe", startup_probe())),
+        StartGate::Hook => Some(("lifecycle", json!({"postStart": post_start()}))),
+        StartGate::None => None,
+    }
 }
 
 /// An environment variable in which the container finds `value`.
@@ -118,8 +137,13 @@ pub(crate) fn security_context(settings: &SidecarSettings) -> Value {
     security
 }
 
+/// The kubelet goes on with the next container when this has ended.
+pub(crate) fn post_start() -> Value {
+    json!({"exec": {"command": WAIT_COMMAND}})
+}
+
 /// The app starts when there is a token; until then the kubelet never gives up.
-pub(crate) fn startup_probe() -> Value {
+fn startup_probe() -> Value {
     probe(HEALTH_STARTUP_PATH, 1, i32::MAX)
 }
 

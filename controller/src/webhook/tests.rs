@@ -25,6 +25,8 @@ pub(super) fn settings() -> SidecarSettings {
         broker_url: "https://broker:8443".into(),
         audience: "agentwrit://a/b".into(),
         resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
+        guaranteed_cpu: "100m".parse().unwrap(),
+        start_gate: crate::webhook::StartGate::Probe,
     }
 }
 
@@ -42,6 +44,7 @@ fn webhook(namespaces: &[Value]) -> (Arc<Webhook>, Arc<ManualClock>) {
         settings(),
         "agentwrit-system".into(),
         Namespaces::new(store, applied),
+        Arc::default(),
         reflector::store().0,
         clock.clone(),
         Arc::new(Metrics::new().unwrap()),

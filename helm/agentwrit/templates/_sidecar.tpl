@@ -5,13 +5,15 @@ is as the chart has it follows, like the annotations of a pod; bounds are the co
 {{- define "agentwrit.sidecarResources" -}}
 {{- $resources := deepCopy .Values.sidecar.resources -}}
 {{- $rules := dict
-  "cpu" (dict "chart" "100m" "most" "2" "least" (dict "requests" "10m" "limits" "10m"))
+  "cpu" (dict "chart" "5m" "most" "2" "least" (dict "requests" "1m" "limits" "10m"))
   "memory" (dict "chart" "16Mi" "most" "1Gi" "least" (dict "requests" "4Mi" "limits" "16Mi")) -}}
 {{- range $name, $rule := $rules -}}
 {{- $amounts := dict -}}
 {{- range $row, $least := $rule.least -}}
 {{- $value := index $resources $row $name -}}
-{{- if not (kindIs "invalid" $value) -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset (index $resources $row) $name -}}
+{{- else -}}
 {{- $amount := include "agentwrit.amount" $value | float64 -}}
 {{- if or (lt $amount (include "agentwrit.amount" $least | float64)) (gt $amount (include "agentwrit.amount" $rule.most | float64)) -}}
 {{- fail (printf "sidecar.resources.%s.%s is %q; it must be between %s and %s" $row $name (toString $value) $least $rule.most) -}}
@@ -32,4 +34,13 @@ is as the chart has it follows, like the annotations of a pod; bounds are the co
 {{- end -}}
 {{- end -}}
 {{- toJson $resources -}}
+{{- end }}
+
+{{- define "agentwrit.sidecarGuaranteedCPU" -}}
+{{- $value := .Values.sidecar.guaranteedCPU -}}
+{{- $amount := include "agentwrit.amount" $value | float64 -}}
+{{- if or (lt $amount (include "agentwrit.amount" "10m" | float64)) (gt $amount (include "agentwrit.amount" "2" | float64)) -}}
+{{- fail (printf "sidecar.guaranteedCPU is %q; it must be between 10m and 2" (toString $value)) -}}
+{{- end -}}
+{{- $value -}}
 {{- end }}

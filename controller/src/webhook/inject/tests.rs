@@ -13,6 +13,16 @@ fn settings() -> SidecarSettings {
         broker_url: "https://agentwrit-broker.agentwrit-system.svc:8443".into(),
         audience: "agentwrit://agentwrit-system/agentwrit".into(),
         resources: crate::webhook::resources::DEFAULT.parse().unwrap(),
+        guaranteed_cpu: "100m".parse().unwrap(),
+        start_gate: crate::webhook::StartGate::Probe,
+    }
+}
+
+/// A namespace with this default `LaunchToken`, and nothing else that counts.
+pub(in crate::webhook) fn with_default(default: Option<&str>) -> Surroundings<'_> {
+    Surroundings {
+        default_launch_token: default,
+        cpu_limit: false,
     }
 }
 
@@ -32,7 +42,7 @@ fn with(pointer: &str, value: Value) -> Value {
 
 fn run_in(pod: &Value, default: Option<&str>) -> Result<Injection, Refusal> {
     let text = pod.to_string();
-    inject(&read(text.as_bytes()).unwrap(), default, &settings())
+    inject(&read(text.as_bytes()).unwrap(), with_default(default), &settings())
 }
 
 fn run(pod: &Value) -> Result<Injection, Refusal> {
@@ -78,8 +88,8 @@ fn the_plain_pod_gets_exactly_this() {
                         {"name": "AGENTWRIT_TTL_SECONDS", "value": ""},
                     ],
                     "resources": {
-                        "requests": {"cpu": "100m", "memory": "16Mi"},
-                        "limits": {"cpu": "100m", "memory": "16Mi"},
+                        "requests": {"cpu": "5m", "memory": "16Mi"},
+                        "limits": {"memory": "16Mi"},
                     },
                     "securityContext": {
                         "allowPrivilegeEscalation": false,
@@ -359,4 +369,119 @@ fn a_port_is_warned_of_only_when_the_sidecar_listens_on_it() {
         warnings.len() == 1 && warnings[0].contains("port 15081"),
         "{warnings:?}"
     );
+}
+
+/// Request and limit of CPU of the sidecar in a pod with these containers, in a namespace with or without a quota for limits.
+fn cpu_in(spec: &Value, cpu_limit: bool) -> (Value, Value) {
+    let mut pod = plain();
+    pod["spec"] = spec.clone();
+    let text = pod.to_string();
+    let surroundings = Surroundings {
+        cpu_limit,
+        ..Surroundings::default()
+    };
+    let patch = inject(&read(text.as_bytes()).unwrap(), surroundings, &settings())
+        .unwrap()
+        .patch;
+    let mut pod = apply(&pod, patch.as_deref());
+    let again = pod.to_string();
+    let again = inject(&read(again.as_bytes()).unwrap(), surroundings, &settings()).unwrap();
+    assert_eq!(again.patch, None, "a second look changes nothing");
+    let inits = pod["spec"]["initContainers"].as_array_mut().unwrap();
+    let own = inits
+        .iter_mut()
+        .find(|container| container["name"] == "agentwrit-sidecar")
+        .unwrap();
+    (
+        own["resources"]["requests"]["cpu"].take(),
+        own["resources"]["limits"]["cpu"].take(),
+    )
+}
+
+#[test]
+fn a_pod_of_class_guaranteed_stays_one() {
+    let container = |name: &str, resources: Value| json!({"name": name, "image": "app", "resources": resources});
+    let even = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}});
+    let limits_alone = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+    let uneven = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "1Gi"}});
+    let no_memory = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "1"}});
+    let zero = json!({"requests": {"cpu": "0", "memory": "1Gi"}, "limits": {"cpu": "0", "memory": "1Gi"}});
+    let spec = |inits: &[&Value], apps: &[&Value]| {
+        let list = |of: &[&Value]| -> Vec<Value> {
+            let numbered = of.iter().enumerate();
+            numbered
+                .map(|(number, resources)| container(&format!("c{number}"), (*resources).clone()))
+                .collect()
+        };
+        json!({"initContainers": list(inits), "containers": list(apps)})
+    };
+    for (spec, guaranteed) in [
+        (spec(&[], &[&even]), true),
+        (spec(&[&even], &[&even, &limits_alone]), true),
+        (spec(&[&even], &[&even, &uneven]), false),
+        (spec(&[&uneven], &[&even]), false),
+        (spec(&[], &[&no_memory]), false),
+        (spec(&[], &[&zero]), false),
+        (spec(&[], &[&json!({})]), false),
+    ] {
+        let (request, limit) = cpu_in(&spec, false);
+        let right = if guaranteed {
+            (json!("100m"), json!("100m"))
+        } else {
+            (json!("5m"), json!(null))
+        };
+        assert_eq!((request, limit), right, "{spec}");
+        assert_eq!(
+            cpu_in(&spec, true),
+            (json!("100m"), json!("100m")),
+            "under a quota: {spec}"
+        );
+    }
+    // The class is that of the pod's own resources.
+    let mut whole = spec(&[], &[&even]);
+    whole["resources"] = even;
+    assert_eq!(cpu_in(&whole, false), (json!("5m"), json!(null)));
+}
+
+fn gated(gate: Option<&str>) -> Value {
+    let mut pod = plain();
+    if let Some(gate) = gate {
+        pod["metadata"]["annotations"]["agentwrit.io/start-gate"] = json!(gate);
+    }
+    pod
+}
+
+#[test]
+fn the_start_gate_is_a_probe_a_hook_or_nothing() {
+    let hook = json!({"postStart": {"exec": {"command": ["/agentwrit-sidecar", "wait"]}}});
+    for (gate, probe, lifecycle) in [
+        (None, true, json!(null)),
+        (Some("probe"), true, json!(null)),
+        (Some("hook"), false, hook),
+        (Some("none"), false, json!(null)),
+    ] {
+        let pod = patched(&gated(gate));
+        let sidecar = &pod["spec"]["initContainers"][0];
+        assert_eq!(sidecar["startupProbe"].is_object(), probe, "{gate:?}");
+        assert_eq!(sidecar["lifecycle"], lifecycle, "{gate:?}");
+        assert!(sidecar["readinessProbe"].is_object(), "{gate:?}");
+        assert_eq!(run(&pod).unwrap().patch, None, "a second look changes nothing");
+    }
+}
+
+#[test]
+fn a_gate_that_was_taken_away_is_put_back() {
+    let mut pod = patched(&gated(Some("hook")));
+    let right = pod["spec"]["initContainers"][0]["lifecycle"].clone();
+    for left in [json!(null), json!({}), json!({"preStop": {"sleep": {"seconds": 1}}})] {
+        pod["spec"]["initContainers"][0]["lifecycle"] = left.clone();
+        let pod = patched(&pod);
+        let lifecycle = &pod["spec"]["initContainers"][0]["lifecycle"];
+        assert_eq!(lifecycle["postStart"], right["postStart"], "{left}");
+        assert_eq!(lifecycle["preStop"], left["preStop"], "{left}");
+    }
+    // The platform's own hook stays, and so does a probe beside ours.
+    pod["spec"]["initContainers"][0]["lifecycle"] = json!({"postStart": {"sleep": {"seconds": 1}}});
+    pod["spec"]["initContainers"][0]["startupProbe"] = json!({"tcpSocket": {"port": 15081}});
+    assert_eq!(run(&pod).unwrap().patch, None);
 }

@@ -11,6 +11,7 @@ use crate::webhook::pod::{Container, Own, Value};
 use crate::webhook::refusal::{Refusal, quoted};
 use crate::webhook::request::InjectionRequest;
 use crate::webhook::sidecar_spec::{self, MAY_BE_EMPTY, SIDECAR_ENV, SidecarSettings};
+use crate::webhook::start_gate::StartGate;
 
 /// Looks at the init container with our sidecar's name, at `at` in the pod.
 pub(crate) fn check(
@@ -43,13 +44,31 @@ pub(crate) fn check(
     }
     sidecar_env(patch, at, container, own, (settings, request))?;
     security(patch, &format!("{at}/securityContext"), own.security.as_ref(), settings)?;
-    if !own.startup_probe {
-        patch.add(&format!("{at}/startupProbe"), &sidecar_spec::startup_probe());
-    }
+    start_gate(patch, at, own, request);
     if !own.readiness_probe {
         patch.add(&format!("{at}/readinessProbe"), &sidecar_spec::readiness_probe());
     }
     sidecar_mounts(patch, at, container)
+}
+
+/// Puts back what makes the application's start wait. What makes it wait longer may stay.
+fn start_gate(patch: &mut PatchBuilder, at: &str, own: &Own<'_>, request: &InjectionRequest) {
+    let is_there = match request.gate {
+        StartGate::Probe => own.startup_probe,
+        StartGate::Hook => own.lifecycle.as_ref().is_some_and(|hooks| hooks.post_start.0),
+        StartGate::None => true,
+    };
+    if is_there {
+        return;
+    }
+    match sidecar_spec::gate(request.gate) {
+        // Hooks of the platform's, without the one after the start.
+        Some(("lifecycle", _)) if own.lifecycle.is_some() => {
+            patch.add(&format!("{at}/lifecycle/postStart"), &sidecar_spec::post_start());
+        }
+        Some((field, gate)) => patch.add(&format!("{at}/{field}"), &gate),
+        None => {}
+    }
 }
 
 fn sidecar_env(

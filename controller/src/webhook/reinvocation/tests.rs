@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::webhook::inject::inject;
+use crate::webhook::inject::tests::with_default;
 use crate::webhook::json::read;
 use crate::webhook::tests::settings;
 
@@ -28,7 +29,7 @@ fn cases(text: &str) -> Vec<(String, Value)> {
 
 fn run(pod: &Value) -> Result<Option<String>, String> {
     let text = pod.to_string();
-    let injected = inject(&read(text.as_bytes()).unwrap(), None, &settings());
+    let injected = inject(&read(text.as_bytes()).unwrap(), with_default(None), &settings());
     injected
         .map(|injection| injection.patch)
         .map_err(|refusal| refusal.to_string())
