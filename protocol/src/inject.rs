@@ -39,6 +39,8 @@ pub const ANNOTATION_START_GATE: &str = "agentwrit.io/start-gate";
 /// `probe`: the token, which the kubelet asks for once a second. `hook`: the token, which a hook of the sidecar waits for
 /// without the kubelet's pause, at most 20 s. `none`: nothing.
 pub const START_GATES: [&str; 3] = ["probe", "hook", "none"];
+/// Pod annotation: number of the only group that may read the token file.
+pub const ANNOTATION_TOKEN_FILE_GID: &str = "agentwrit.io/token-file-gid";
 /// Pod annotation that allows injection although processes or pids are shared: `true`.
 pub const ANNOTATION_ALLOW_SHARED_PIDS: &str = "agentwrit.io/allow-shared-pids";
 /// Its former name, which still counts and is warned of.
@@ -53,13 +55,14 @@ pub const ANNOTATION_SIDECAR_MEMORY_REQUEST: &str = "agentwrit.io/sidecar-memory
 pub const ANNOTATION_SIDECAR_MEMORY_LIMIT: &str = "agentwrit.io/sidecar-memory-limit";
 /// All annotations of ours that mean something on a pod. The chart's admission policies name the same ones
 /// (`agentwrit.podAnnotations`).
-pub const POD_ANNOTATIONS: [&str; 12] = [
+pub const POD_ANNOTATIONS: [&str; 13] = [
     ANNOTATION_LAUNCH_TOKEN,
     ANNOTATION_SCOPES,
     ANNOTATION_TTL_SECONDS,
     ANNOTATION_CONTAINERS,
     ANNOTATION_ENDPOINT,
     ANNOTATION_START_GATE,
+    ANNOTATION_TOKEN_FILE_GID,
     ANNOTATION_ALLOW_SHARED_PIDS,
     ANNOTATION_ALLOW_SHARED_PID,
     ANNOTATION_SIDECAR_CPU_REQUEST,
@@ -134,5 +137,9 @@ pub const ENV_LAUNCH_TOKEN: &str = "AGENTWRIT_LAUNCH_TOKEN";
 pub const ENV_SCOPES: &str = "AGENTWRIT_SCOPES";
 /// Environment of the sidecar: seconds; empty means what the LaunchToken allows.
 pub const ENV_TTL_SECONDS: &str = "AGENTWRIT_TTL_SECONDS";
+/// Environment of the sidecar: number of the group that may read the token file; empty: everybody in the pod.
+pub const ENV_TOKEN_FILE_GID: &str = "AGENTWRIT_TOKEN_FILE_GID";
+/// Groups that a token file may be for: not root's, and those that Kubernetes takes.
+pub const TOKEN_FILE_GIDS: std::ops::RangeInclusive<u32> = 1..=2_147_483_647;
 /// Environment of the sidecar: `true` or `false`.
 pub const ENV_ENDPOINT_ENABLED: &str = "AGENTWRIT_ENDPOINT_ENABLED";

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use agentwrit_protocol::dns_label::{MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::inject::{
-    ANNOTATION_LAUNCH_TOKEN, ANNOTATION_SCOPES, ANNOTATION_TTL_SECONDS, ENDPOINT_PORT, ENV_BROKER_URL,
-    ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TTL_SECONDS, HEALTH_PORT, IDENTITY_CA_FILE,
-    IDENTITY_TOKEN_FILE, MIN_TTL_SECONDS, TOKEN_FILE,
+    ANNOTATION_LAUNCH_TOKEN, ANNOTATION_SCOPES, ANNOTATION_TOKEN_FILE_GID, ANNOTATION_TTL_SECONDS, ENDPOINT_PORT,
+    ENV_BROKER_URL, ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TOKEN_FILE_GID, ENV_TTL_SECONDS,
+    HEALTH_PORT, IDENTITY_CA_FILE, IDENTITY_TOKEN_FILE, MIN_TTL_SECONDS, TOKEN_FILE, TOKEN_FILE_GIDS,
 };
 use agentwrit_protocol::scope::Scope;
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, Ttl};
@@ -30,6 +30,8 @@ pub struct Config {
     pub health: SocketAddr,
     /// The token file.
     pub token_file: PathBuf,
+    /// The group that alone may read it.
+    pub token_file_gid: Option<u32>,
     /// The pod's projected `ServiceAccount` token.
     pub identity_file: PathBuf,
     /// The CA that signed the broker's certificate.
@@ -68,6 +70,7 @@ impl Config {
         }
         let scopes = scopes(&value(ENV_SCOPES), &mut wrong);
         let ttl = ttl(&value(ENV_TTL_SECONDS), &mut wrong);
+        let token_file_gid = gid(&value(ENV_TOKEN_FILE_GID), &mut wrong);
         let endpoint = match value(ENV_ENDPOINT_ENABLED).as_str() {
             "" | "true" => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, ENDPOINT_PORT))),
             "false" => None,
@@ -87,6 +90,7 @@ impl Config {
             endpoint,
             health: SocketAddr::from((Ipv6Addr::UNSPECIFIED, HEALTH_PORT)),
             token_file: PathBuf::from(TOKEN_FILE),
+            token_file_gid,
             identity_file: PathBuf::from(IDENTITY_TOKEN_FILE),
             ca_file: PathBuf::from(IDENTITY_CA_FILE),
         })
@@ -105,6 +109,21 @@ fn scopes(text: &str, wrong: &mut Vec<String>) -> Vec<String> {
         }
     }
     scopes
+}
+
+fn gid(text: &str, wrong: &mut Vec<String>) -> Option<u32> {
+    if text.is_empty() {
+        return None;
+    }
+    let gid = text.parse().ok().filter(|gid| TOKEN_FILE_GIDS.contains(gid));
+    if gid.is_none() {
+        let (least, most) = (TOKEN_FILE_GIDS.start(), TOKEN_FILE_GIDS.end());
+        wrong.push(format!(
+            "{ENV_TOKEN_FILE_GID} is {text:?}: it must be the number of a group from {least} to {most} (annotation \
+             {ANNOTATION_TOKEN_FILE_GID})"
+        ));
+    }
+    gid
 }
 
 fn ttl(text: &str, wrong: &mut Vec<String>) -> Option<Ttl> {
@@ -149,11 +168,13 @@ mod tests {
             (ENV_LAUNCH_TOKEN, "order-reader"),
             (ENV_SCOPES, "read:orders:*, write:orders:7,"),
             (ENV_TTL_SECONDS, "60"),
+            (ENV_TOKEN_FILE_GID, "2000"),
             (ENV_ENDPOINT_ENABLED, "false"),
         ])
         .unwrap();
         assert_eq!(config.scopes, ["read:orders:*", "write:orders:7"]);
         assert_eq!((config.ttl, config.endpoint), (Some(Ttl::seconds(60)), None));
+        assert_eq!(config.token_file_gid, Some(2000));
     }
 
     #[test]
@@ -162,6 +183,7 @@ mod tests {
             (ENV_LAUNCH_TOKEN, "Order Reader"),
             (ENV_SCOPES, "read:orders"),
             (ENV_TTL_SECONDS, "9"),
+            (ENV_TOKEN_FILE_GID, "0"),
             (ENV_ENDPOINT_ENABLED, "yes"),
         ])
         .unwrap_err();
@@ -170,6 +192,7 @@ mod tests {
             ENV_LAUNCH_TOKEN,
             ENV_SCOPES,
             ENV_TTL_SECONDS,
+            ENV_TOKEN_FILE_GID,
             ENV_ENDPOINT_ENABLED,
         ];
         assert_eq!(errors.0.len(), names.len());

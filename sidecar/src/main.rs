@@ -16,6 +16,7 @@ The admission webhook puts it into pods; it takes its settings from the environm
   AGENTWRIT_LAUNCH_TOKEN      name of the LaunchToken in the pod's namespace (required)
   AGENTWRIT_SCOPES            comma list, to ask for less than the LaunchToken allows
   AGENTWRIT_TTL_SECONDS       10 to 86400, to ask for a shorter life
+  AGENTWRIT_TOKEN_FILE_GID    number of the group that alone may read the token file
   AGENTWRIT_ENDPOINT_ENABLED  true (default) or false: http://127.0.0.1:15080/token
 
 Exit codes: 0 after SIGTERM, 1 when it can't start or has waited in vain, 2 for a flag that it doesn't know.

@@ -53,7 +53,7 @@ impl Runtime {
         status: Status,
     ) -> Self {
         Self {
-            file: TokenFile::new(&config.token_file),
+            file: TokenFile::new(&config.token_file, config.token_file_gid),
             config: Arc::new(config),
             client,
             key: Arc::new(key),

@@ -2,16 +2,19 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use agentwrit_protocol::Sensitive;
+use agentwrit_protocol::inject::ANNOTATION_TOKEN_FILE_GID;
 
 use crate::agent::Found;
 use crate::token::Issued;
 
 /// Readable for every container that mounts the volume, writable for none.
-const TOKEN_FILE_MODE: u32 = 0o444;
+const FOR_ALL: u32 = 0o444;
+/// Readable for the members of its group.
+const FOR_A_GROUP: u32 = 0o440;
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// The file with the token, in a volume of its own.
@@ -19,17 +22,20 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub(crate) struct TokenFile {
     path: PathBuf,
     temporary: PathBuf,
+    /// The group that alone may read it.
+    group: Option<u32>,
 }
 
 impl TokenFile {
-    /// The file at `path`; `.new` beside it is ours as well.
-    pub(crate) fn new(path: &Path) -> Self {
+    /// The file at `path`, for this group or for everybody; `.new` beside it is ours as well.
+    pub(crate) fn new(path: &Path, group: Option<u32>) -> Self {
         let mut name = std::ffi::OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".new");
         Self {
             path: path.to_owned(),
             temporary: path.with_file_name(name),
+            group,
         }
     }
 
@@ -61,14 +67,18 @@ impl TokenFile {
     }
 
     fn create(&self, token: &Sensitive) -> std::io::Result<()> {
+        let mode = if self.group.is_some() { FOR_A_GROUP } else { FOR_ALL };
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(TOKEN_FILE_MODE)
+            .mode(mode)
             .open(&self.temporary)?;
+        if let Some(group) = self.group {
+            fchown(&file, None, Some(group)).map_err(|error| not_given(group, &error))?;
+        }
         file.write_all(token.expose().as_bytes())?;
         // The process's umask may have taken bits away.
-        file.set_permissions(Permissions::from_mode(TOKEN_FILE_MODE))?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()
     }
 
@@ -81,6 +91,14 @@ impl TokenFile {
     }
 }
 
+fn not_given(group: u32, error: &std::io::Error) -> std::io::Error {
+    let text = format!(
+        "the file can't be given to group {group} ({ANNOTATION_TOKEN_FILE_GID}): {error}; the pod's \
+         securityContext.supplementalGroups must have it"
+    );
+    std::io::Error::new(error.kind(), text)
+}
+
 fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -90,6 +108,8 @@ fn ignore_absent(result: std::io::Result<()>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use agentwrit_protocol::UnixSeconds;
     use agentwrit_testkit::unsigned_token;
 
@@ -99,7 +119,7 @@ mod tests {
     fn the_file_is_replaced_whole_and_readable_by_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let file = TokenFile::new(&path);
+        let file = TokenFile::new(&path, None);
         assert!(matches!(file.find(), Found::Nothing));
         std::fs::write(folder.path().join(".token.new"), "half").unwrap();
         for jti in ["one", "two"] {
@@ -119,10 +139,34 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_the_file_to_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        // A group that every process may give its files to: its own.
+        let own = folder.path().metadata().unwrap().gid();
+        TokenFile::new(&path, Some(own))
+            .write(&unsigned_token(100, 300, "one"))
+            .unwrap();
+        let metadata = path.metadata().unwrap();
+        assert_eq!((metadata.gid(), metadata.mode() & 0o777), (own, 0o440));
+    }
+
+    #[test]
+    fn a_group_of_others_is_named() {
+        let error = not_given(2000, &std::io::Error::from(ErrorKind::PermissionDenied));
+        let right = "the file can't be given to group 2000 (agentwrit.io/token-file-gid): permission denied; the pod's \
+                     securityContext.supplementalGroups must have it";
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::PermissionDenied, right)
+        );
+    }
+
+    #[test]
     fn no_token_stays_in_the_half_made_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let file = TokenFile::new(&path);
+        let file = TokenFile::new(&path, None);
         let left = || std::fs::read_dir(folder.path()).unwrap().count();
         std::fs::write(folder.path().join(".token.new"), "of a process that was killed").unwrap();
         file.remove().unwrap();
@@ -138,11 +182,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, b"\xff\xfe").unwrap();
-        assert!(matches!(TokenFile::new(&path).find(), Found::Invalid));
+        assert!(matches!(TokenFile::new(&path, None).find(), Found::Invalid));
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(TokenFile::new(&path).find(), Found::Invalid));
+        assert!(matches!(TokenFile::new(&path, None).find(), Found::Invalid));
         assert!(
-            TokenFile::new(Path::new("/nonexistent/token"))
+            TokenFile::new(Path::new("/nonexistent/token"), None)
                 .write(&Sensitive::from("x"))
                 .is_err()
         );

@@ -51,6 +51,7 @@ async fn sidecar(folder: &Path, broker_url: String) {
         endpoint: Some(any()),
         health: any(),
         token_file: folder.join("token"),
+        token_file_gid: None,
         identity_file: folder.join("identity"),
         ca_file: folder.join("ca.crt"),
     };

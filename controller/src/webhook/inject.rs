@@ -70,6 +70,7 @@ pub(crate) fn inject(
 
     let mut patch = PatchBuilder::default();
     labels_and_annotations(&mut patch, pod, &request);
+    group(&mut patch, spec, request.group);
     volumes::check(&mut patch, &spec.volumes, settings)?;
     let inits = &spec.init_containers;
     let position = ours.unwrap_or_else(|| position(&inits.items));
@@ -160,6 +161,19 @@ fn labels_and_annotations(patch: &mut PatchBuilder, pod: &Pod<'_>, request: &Inj
             &json!(request.launch_token),
         );
     }
+}
+
+/// The sidecar can give the token file to this group only as a member, and the application can read it only as one.
+fn group(patch: &mut PatchBuilder, spec: &Spec<'_>, group: Option<u32>) {
+    let Some(group) = group else { return };
+    let security = spec.security.as_ref();
+    let groups = security.and_then(|security| security.groups.as_ref());
+    if groups.is_some_and(|groups| groups.0.contains(&i64::from(group))) {
+        return;
+    }
+    patch.map("/spec/securityContext", security.is_some());
+    patch.list("/spec/securityContext/supplementalGroups", groups.is_some());
+    patch.add("/spec/securityContext/supplementalGroups/-", &json!(group));
 }
 
 /// Gives the token to the containers that are to have it; the sidecar is at `sidecar` among the init containers.

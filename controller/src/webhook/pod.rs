@@ -17,6 +17,8 @@ use super::refusal::name;
 use super::sidecar_spec::SIDECAR_ENV;
 use super::volumes::Volumes;
 
+/// Supplemental groups of a pod that are looked at.
+const MAX_GROUPS: usize = 256;
 /// Mounts of reserved names that are kept of one container: three may be right, so of four one is wrong.
 const MAX_RESERVED: usize = 4;
 
@@ -41,12 +43,16 @@ object! {
         os: Os<'a> = "os",
         node_selector: NodeSelector<'a> = "nodeSelector",
         service_account_name: Text<'a> = "serviceAccountName",
+        security: Option<PodSecurity> = "securityContext",
         // Of the pod as a whole (KEP-2837): they decide about its class, whatever its containers have.
         resources: Present = "resources",
         init_containers: Containers<'a> = "initContainers",
         containers: Containers<'a> = "containers",
         volumes: Volumes<'a> = "volumes",
     }
+
+    /// The security context of the pod as a whole.
+    PodSecurity { groups: Option<Groups> = "supplementalGroups" }
 
     Os<'a> { name: Text<'a> = "name" }
 
@@ -368,6 +374,20 @@ impl<'de> FromJson<'de> for Ports {
         })?;
         ports.count = capped(count);
         Ok(Some(ports))
+    }
+}
+
+/// Numbers of groups: the first of them, and after those one may be there twice.
+#[derive(Debug, Default)]
+pub(crate) struct Groups(pub(crate) Vec<i64>);
+
+impl<'de> FromJson<'de> for Groups {
+    const WANTED: &'static str = "a list";
+
+    fn list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
+        let mut groups = Vec::new();
+        items(list, MAX_GROUPS, |group| groups.push(group))?;
+        Ok(Some(Self(groups)))
     }
 }
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use agentwrit_protocol::dns_label::{MAX_RESOURCE_NAME_BYTES, is_dns_label};
 use agentwrit_protocol::inject::{
     ANNOTATION_CONTAINERS, ANNOTATION_DEFAULT_LAUNCH_TOKEN, ANNOTATION_ENDPOINT, ANNOTATION_LAUNCH_TOKEN,
-    ANNOTATION_SCOPES, ANNOTATION_START_GATE, ANNOTATION_TTL_SECONDS, CONTAINER_NAME, MIN_TTL_SECONDS,
+    ANNOTATION_SCOPES, ANNOTATION_START_GATE, ANNOTATION_TOKEN_FILE_GID, ANNOTATION_TTL_SECONDS, CONTAINER_NAME,
+    MIN_TTL_SECONDS, TOKEN_FILE_GIDS,
 };
 use agentwrit_protocol::scope::{MAX_SCOPE_BYTES, MAX_SCOPES};
 use agentwrit_protocol::ttl::{MAX_TTL_SECONDS, Ttl};
@@ -40,6 +41,8 @@ pub(crate) struct InjectionRequest {
     pub(crate) resources: Resources,
     /// What the application's start waits for.
     pub(crate) gate: StartGate,
+    /// The group that alone may read the token file.
+    pub(crate) group: Option<u32>,
 }
 
 /// What a pod gets that says nothing of it.
@@ -77,6 +80,7 @@ impl InjectionRequest {
             endpoint: endpoint.unwrap_or(containers.is_none()),
             containers,
             resources: usual.resources.with(pod)?,
+            group: pod.get(ANNOTATION_TOKEN_FILE_GID).map(group).transpose()?,
             gate: gate.transpose()?.unwrap_or(usual.gate),
         })
     }
@@ -154,6 +158,19 @@ fn ttl(text: &str) -> Result<Ttl, Refusal> {
                 &format!("must be a whole number of seconds between {MIN_TTL_SECONDS} and {MAX_TTL_SECONDS}"),
             )
         })
+}
+
+fn group(text: &str) -> Result<u32, Refusal> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| plain && TOKEN_FILE_GIDS.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = (TOKEN_FILE_GIDS.start(), TOKEN_FILE_GIDS.end());
+        let right = format!("must be the number of a group between {least} and {most}");
+        Refusal::annotation(ANNOTATION_TOKEN_FILE_GID, text, &right)
+    })
 }
 
 fn containers_in(text: &str, spec: &Spec<'_>) -> Result<BTreeSet<String>, Refusal> {
@@ -254,6 +271,7 @@ mod tests {
                 ("containers", "app, prepare"),
                 ("endpoint", "off"),
                 ("start-gate", "hook"),
+                ("token-file-gid", "2000"),
             ],
             None,
         )
@@ -261,7 +279,7 @@ mod tests {
         assert_eq!(request.scopes.as_deref(), Some("read:orders:1,read:orders:a:b"));
         assert_eq!(request.ttl, Some(Ttl::seconds(10)));
         assert!(!request.endpoint);
-        assert_eq!(request.gate, StartGate::Hook);
+        assert_eq!((request.gate, request.group), (StartGate::Hook, Some(2000)));
         assert!(request.gives_to("app") && request.gives_to("prepare") && !request.gives_to("log"));
     }
 
@@ -288,6 +306,11 @@ mod tests {
             ("endpoint", "On", "must be \"on\" or \"off\""),
             ("start-gate", "Hook", "must be one of \"probe\", \"hook\", \"none\""),
             ("start-gate", "", "must be one of \"probe\", \"hook\", \"none\""),
+            ("token-file-gid", "", "between 1 and 2147483647"),
+            ("token-file-gid", "0", "between 1 and 2147483647"),
+            ("token-file-gid", "+5", "between 1 and 2147483647"),
+            ("token-file-gid", "2147483648", "between 1 and 2147483647"),
+            ("token-file-gid", "staff", "between 1 and 2147483647"),
             ("sidecar-memory-limit", "8Mi", "between 16Mi and 1Gi"),
         ];
         for (key, value, part) in table {

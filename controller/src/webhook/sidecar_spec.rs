@@ -2,9 +2,9 @@
 
 use agentwrit_protocol::inject::{
     API_TOKEN_DIR, CA_CONFIG_MAP, CA_CONFIG_MAP_KEY, CONTAINER_NAME, ENDPOINT_URL, ENV_BROKER_URL, ENV_ENDPOINT,
-    ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TOKEN_FILE, ENV_TTL_SECONDS, HEALTH_PORT,
-    HEALTH_READY_PATH, HEALTH_STARTUP_PATH, IDENTITY_DIR, IDENTITY_TOKEN_SECONDS, TOKEN_DIR, TOKEN_FILE, VOLUME_EMPTY,
-    VOLUME_IDENTITY, VOLUME_TOKEN, WAIT_COMMAND,
+    ENV_ENDPOINT_ENABLED, ENV_LAUNCH_TOKEN, ENV_SCOPES, ENV_TOKEN_FILE, ENV_TOKEN_FILE_GID, ENV_TTL_SECONDS,
+    HEALTH_PORT, HEALTH_READY_PATH, HEALTH_STARTUP_PATH, IDENTITY_DIR, IDENTITY_TOKEN_SECONDS, TOKEN_DIR, TOKEN_FILE,
+    VOLUME_EMPTY, VOLUME_IDENTITY, VOLUME_TOKEN, WAIT_COMMAND,
 };
 use serde_json::{Value, json};
 
@@ -50,16 +50,17 @@ impl From<&Config> for SidecarSettings {
 }
 
 /// Environment of the sidecar that is ours.
-pub(crate) const SIDECAR_ENV: [&str; 5] = [
+pub(crate) const SIDECAR_ENV: [&str; 6] = [
     ENV_BROKER_URL,
     ENV_LAUNCH_TOKEN,
     ENV_ENDPOINT_ENABLED,
     ENV_SCOPES,
     ENV_TTL_SECONDS,
+    ENV_TOKEN_FILE_GID,
 ];
 
 /// Those of [`SIDECAR_ENV`] that may be empty. They are set nevertheless: what is unset, an `envFrom` would set.
-pub(crate) const MAY_BE_EMPTY: [&str; 2] = [ENV_SCOPES, ENV_TTL_SECONDS];
+pub(crate) const MAY_BE_EMPTY: [&str; 3] = [ENV_SCOPES, ENV_TTL_SECONDS, ENV_TOKEN_FILE_GID];
 
 /// What the sidecar is to find in [`SIDECAR_ENV`], for a pod.
 pub(crate) fn sidecar_env(settings: &SidecarSettings, request: &InjectionRequest) -> [String; SIDECAR_ENV.len()] {
@@ -69,6 +70,7 @@ pub(crate) fn sidecar_env(settings: &SidecarSettings, request: &InjectionRequest
         request.endpoint.to_string(),
         request.scopes.clone().unwrap_or_default(),
         request.ttl.map_or_else(String::new, |ttl| ttl.to_string()),
+        request.group.map_or_else(String::new, |group| group.to_string()),
     ]
 }
 

@@ -91,6 +91,7 @@ imagePullSecrets:
 - agentwrit.io/containers
 - agentwrit.io/endpoint
 - agentwrit.io/start-gate
+- agentwrit.io/token-file-gid
 - agentwrit.io/allow-shared-pids
 - agentwrit.io/allow-shared-pid
 - agentwrit.io/sidecar-cpu-request

@@ -87,6 +87,7 @@ impl Pod {
             endpoint: Some(any()),
             health: any(),
             token_file: self.file(),
+            token_file_gid: None,
             identity_file: self.folder.path().join("identity"),
             ca_file: self.folder.path().join("ca.crt"),
         };

@@ -86,6 +86,7 @@ fn the_plain_pod_gets_exactly_this() {
                         {"name": "AGENTWRIT_ENDPOINT_ENABLED", "value": "true"},
                         {"name": "AGENTWRIT_SCOPES", "value": ""},
                         {"name": "AGENTWRIT_TTL_SECONDS", "value": ""},
+                        {"name": "AGENTWRIT_TOKEN_FILE_GID", "value": ""},
                     ],
                     "resources": {
                         "requests": {"cpu": "5m", "memory": "16Mi"},
@@ -321,10 +322,10 @@ fn unknown_annotations_and_taken_ports_are_warned_of() {
         "/spec/containers",
         json!([{"name": "app", "image": "a", "ports": [{"containerPort": 15080}]}]),
     );
-    pod["metadata"]["annotations"]["agentwrit.io/token-file-gid"] = json!("5");
+    pod["metadata"]["annotations"]["agentwrit.io/token-mode"] = json!("5");
     let warnings = run(&pod).unwrap().warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("agentwrit.io/token-file-gid"));
+    assert!(warnings[0].contains("agentwrit.io/token-mode"));
     assert!(warnings[1].contains("15080"));
 }
 
@@ -484,4 +485,39 @@ fn a_gate_that_was_taken_away_is_put_back() {
     pod["spec"]["initContainers"][0]["lifecycle"] = json!({"postStart": {"sleep": {"seconds": 1}}});
     pod["spec"]["initContainers"][0]["startupProbe"] = json!({"tcpSocket": {"port": 15081}});
     assert_eq!(run(&pod).unwrap().patch, None);
+}
+
+#[test]
+fn the_group_of_the_token_file_is_the_pods_too() {
+    let groups = |security: Value| {
+        let mut pod = plain();
+        pod["metadata"]["annotations"]["agentwrit.io/token-file-gid"] = json!("2000");
+        pod["spec"]["securityContext"] = security;
+        let pod = patched(&pod);
+        assert_eq!(run(&pod).unwrap().patch, None, "a second look changes nothing");
+        let variables = pod["spec"]["initContainers"][0]["env"].as_array().unwrap();
+        assert!(variables.contains(&json!({"name": "AGENTWRIT_TOKEN_FILE_GID", "value": "2000"})));
+        pod["spec"]["securityContext"].clone()
+    };
+    for (before, after) in [
+        (json!(null), json!({"supplementalGroups": [2000]})),
+        (
+            json!({"runAsUser": 5}),
+            json!({"runAsUser": 5, "supplementalGroups": [2000]}),
+        ),
+        (
+            json!({"supplementalGroups": null}),
+            json!({"supplementalGroups": [2000]}),
+        ),
+        (
+            json!({"supplementalGroups": [7]}),
+            json!({"supplementalGroups": [7, 2000]}),
+        ),
+        (
+            json!({"supplementalGroups": [2000, 7]}),
+            json!({"supplementalGroups": [2000, 7]}),
+        ),
+    ] {
+        assert_eq!(groups(before.clone()), after, "{before}");
+    }
 }
