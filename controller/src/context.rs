@@ -14,11 +14,12 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::ending_namespaces::EndingNamespaces;
 use crate::http::ops::Readiness;
 use crate::leader::leadership::Leadership;
 use crate::metrics::Metrics;
 use crate::pki::ca_bundles::CaBundles;
-use crate::pki::ca_distribution::CaEvents;
+use crate::pki::ca_distribution::{CaEvent, CaEvents};
 use crate::pki::trust::Trust;
 use crate::pod_end::{BrokersPods, SilentPods};
 use crate::policy_client::PolicyClient;
@@ -46,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) broker: PolicyClient,
     /// Namespaces, as the webhook needs them.
     pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// Those of them that are being deleted.
+    pub(crate) ending: EndingNamespaces,
     /// The custom resources, as last seen.
     pub(crate) caches: Caches,
     /// Asks for the reconciliation of an `AgentApp`.
@@ -68,6 +71,16 @@ pub(crate) struct Context {
     pub(crate) silent: Arc<SilentPods>,
 }
 
+impl Context {
+    /// This namespace has something that needs the CA `ConfigMap`; one that is being deleted needs nothing any more.
+    pub(crate) fn needs_ca(&self, namespace: String) {
+        if !self.ending.has(&namespace) {
+            // The receiver is gone only when the process ends.
+            let _ = self.ca_events.send(CaEvent::Needed(namespace));
+        }
+    }
+}
+
 /// What a context is made from.
 pub(crate) struct Parts {
     pub(crate) config: Config,
@@ -82,15 +95,11 @@ pub(crate) struct Parts {
     pub(crate) ca_events: CaEvents,
     pub(crate) leadership: Leadership,
     pub(crate) broker: PolicyClient,
+    pub(crate) namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub(crate) ending: EndingNamespaces,
 }
 
-/// The other ends of a [`Context`]'s caches and queues; each goes to the one room that works with it.
-pub(crate) struct Feeds {
-    pub(crate) namespaces: Writer<PartialObjectMeta<Namespace>>,
-    pub(crate) reconcile: ReconcileFeeds,
-}
-
-/// What the reconcilers fill and work off.
+/// The other ends of a [`Context`]'s caches and queues: what the reconcilers fill and work off.
 pub(crate) struct ReconcileFeeds {
     pub(crate) apps: Writer<DeserializeGuard<AgentApp>>,
     pub(crate) launch_tokens: Writer<DeserializeGuard<LaunchToken>>,
@@ -99,9 +108,8 @@ pub(crate) struct ReconcileFeeds {
 }
 
 impl Parts {
-    /// The context with empty caches and queues, and their other ends.
-    pub(crate) fn into_context(self) -> (Arc<Context>, Feeds) {
-        let (namespaces, namespaces_writer) = reflector::store();
+    /// The context with empty caches and queues of custom resources, and their other ends.
+    pub(crate) fn into_context(self) -> (Arc<Context>, ReconcileFeeds) {
         let (apps, apps_writer) = reflector::store();
         let (launch_tokens, tokens_writer) = reflector::store();
         let (app_queue, app_requests) = Queue::new();
@@ -120,7 +128,8 @@ impl Parts {
             trust: self.trust,
             leadership: self.leadership,
             broker: self.broker,
-            namespaces,
+            namespaces: self.namespaces,
+            ending: self.ending,
             caches: Caches {
                 apps,
                 launch_tokens,
@@ -135,14 +144,11 @@ impl Parts {
             brokers_pods: watch::Sender::new(None),
             silent,
         };
-        let feeds = Feeds {
-            namespaces: namespaces_writer,
-            reconcile: ReconcileFeeds {
-                apps: apps_writer,
-                launch_tokens: tokens_writer,
-                app_requests,
-                token_requests,
-            },
+        let feeds = ReconcileFeeds {
+            apps: apps_writer,
+            launch_tokens: tokens_writer,
+            app_requests,
+            token_requests,
         };
         (Arc::new(context), feeds)
     }

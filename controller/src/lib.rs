@@ -7,6 +7,7 @@ mod backoff;
 mod config;
 mod context;
 mod credentials;
+mod ending_namespaces;
 mod http;
 mod kubernetes_time;
 mod leader;

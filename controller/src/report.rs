@@ -10,6 +10,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as EventReporter};
 
 use crate::backoff::Backoff;
+use crate::ending_namespaces;
 use crate::leader::guard::is_not_leading;
 use crate::metrics::Metrics;
 
@@ -248,8 +249,7 @@ impl Reporter {
 
 /// Whether the Event's namespace goes away, or the Event that was to be counted up did.
 fn gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status)
-        if status.code == 404 || (status.code == 403 && status.message.contains("being terminated")))
+    matches!(error, kube::Error::Api(status) if status.code == 404) || ending_namespaces::is_refusal(error)
 }
 
 /// The messages of an error and its sources on one line; of the API server's answer, its sentence alone.

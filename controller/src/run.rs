@@ -7,12 +7,14 @@ use std::time::Duration;
 use agentwrit_client::{BrokerClient, ClientConfig, ConfigError, Identity, Trust as BrokerTrust};
 use agentwrit_protocol::{Clock, Entropy};
 use kube::Client;
+use kube::runtime::reflector;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::config::Config;
 use crate::context::Parts;
 use crate::credentials;
+use crate::ending_namespaces::EndingNamespaces;
 use crate::http::Routes;
 use crate::http::listeners::{self, ListenError};
 use crate::http::ops::{self, Readiness};
@@ -117,7 +119,9 @@ pub async fn run(
         Arc::clone(&metrics),
     );
     let elector = elector.lasting(config.lease_duration);
-    let writer = guarded(&system.client, &leadership);
+    let (namespaces, namespaces_writer) = reflector::store();
+    let ending = EndingNamespaces::among(namespaces.clone());
+    let writer = guarded(&system.client, &leadership, &ending);
     let reporter = reporter.writing_by(writer.clone());
     // The elector is stopped by itself, so that it can give the Lease back.
     let (stop_elector, elector_stopped) = oneshot::channel::<()>();
@@ -161,13 +165,15 @@ pub async fn run(
         ca_events,
         leadership,
         broker,
+        namespaces,
+        ending,
     };
     let (context, feeds) = parts.into_context();
     pod_end::spawn(&context, &mut tasks);
     pki::spawn(&context, ca_event_receiver, &mut tasks);
     credentials::spawn(&context, &mut tasks);
-    reconcile::spawn(&context, feeds.reconcile, &mut tasks);
-    let webhook = webhook::spawn(&context, feeds.namespaces, &mut usages, &mut tasks)?;
+    reconcile::spawn(&context, feeds, &mut tasks);
+    let webhook = webhook::spawn(&context, namespaces_writer, &mut usages, &mut tasks)?;
     context.metrics.register_listeners(usages)?;
     leader::spawn(&context, secrets, &mut tasks);
     let addresses = Addresses {

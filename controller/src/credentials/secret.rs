@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::record::Record;
 use super::seen::owner;
 use crate::context::Context;
+use crate::ending_namespaces::is_refusal;
 use crate::leader::guard::is_not_leading;
 use crate::pki::config_maps::MAX_MESSAGE;
 use crate::pki::{MANAGED_BY, MANAGER};
@@ -228,10 +229,10 @@ impl<'a> Secrets<'a> {
             return Err(self.not_written(&format!("{doing} it took more than {} s", API_TIMEOUT.as_secs())));
         };
         answer.map_err(|error| match error {
-            // Made, changed or removed meanwhile, or the namespace goes away: the next look sees it.
+            // Made, changed or removed meanwhile: the next look sees it.
             kube::Error::Api(status) if status.code == 409 || status.code == 404 => Trouble::Wait,
-            // The next leader looks for itself.
-            error if is_not_leading(&error) => Trouble::Wait,
+            // The next leader looks for itself, and nothing is made in a namespace that is being deleted.
+            error if is_not_leading(&error) || is_refusal(&error) => Trouble::Wait,
             source => {
                 let error = ReconcileError::Api {
                     doing,

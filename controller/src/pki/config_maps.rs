@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::trust::Trust;
 use super::{PkiError, is_code, is_ours, our_metadata};
+use crate::ending_namespaces::is_refusal;
 use crate::report::{Reporter, chain};
 
 /// A condition's message holds 32 KiB; no sentence of the API server is worth as much.
@@ -78,7 +79,7 @@ impl ConfigMaps {
         };
         let (reason, event) = match &error {
             error if error.is_not_leading() => return Outcome::NotLeading,
-            PkiError::Api { source, .. } if is_code(source, 404) || is_terminating(source) => return Outcome::Gone,
+            PkiError::Api { source, .. } if is_code(source, 404) || is_refusal(source) => return Outcome::Gone,
             PkiError::NotOurs { .. } => (NOT_OURS, NOT_OURS),
             _ => (NOT_WRITTEN, EVENT_NOT_WRITTEN),
         };
@@ -152,10 +153,6 @@ fn slow(namespace: &str) -> PkiError {
         doing: doing(namespace),
         limit: API_TIMEOUT,
     }
-}
-
-fn is_terminating(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use super::head::PodHead;
 use super::known::KnownPods;
 use super::{NOT_FINISHED, PAGE, SuspectedEnds};
 use crate::context::Context;
-use crate::pki::ca_distribution::CaEvent;
 use crate::reconcile::watches::for_each_event;
 
 /// Watches all unfinished pods of the cluster; passes on those that leave, and asks for the CA where labelled ones are.
@@ -27,10 +26,7 @@ pub(super) async fn watch(context: Arc<Context>, known: Arc<KnownPods>, suspecte
         if let Event::Apply(pod) | Event::InitApply(pod) = event
             && pod.is_labelled()
         {
-            // The receiver is gone only when the process ends.
-            let _ = context
-                .ca_events
-                .send(CaEvent::Needed(pod.namespace().unwrap_or_default()));
+            context.needs_ca(pod.namespace().unwrap_or_default());
         }
         context.silent.observe(event, Instant::now());
         if let Some(pod) = known.observe(event) {

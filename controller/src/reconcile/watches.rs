@@ -75,12 +75,7 @@ pub(super) async fn apps(context: Arc<Context>, writer: Writer<DeserializeGuard<
 pub(super) async fn launch_tokens(context: Arc<Context>, writer: Writer<DeserializeGuard<LaunchToken>>) {
     let (queue, caches) = (&context.launch_tokens, &context.caches);
     let stream = custom_resources(&context, writer, |event| caches.tokens_by_app.observe(event));
-    let want = |token: &DeserializeGuard<LaunchToken>| {
-        // The receiver is gone only when the process ends.
-        let _ = context
-            .ca_events
-            .send(CaEvent::Needed(token.namespace().unwrap_or_default()));
-    };
+    let want = |token: &DeserializeGuard<LaunchToken>| context.needs_ca(token.namespace().unwrap_or_default());
     for_each_event(
         stream,
         "launchtokens",

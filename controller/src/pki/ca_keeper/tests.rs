@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::ending_namespaces::tests::old_is_ending;
 use crate::leader::guard::guarded;
 use crate::metrics::Metrics;
 use crate::pki::ca_bundle::CONFIGURATION;
@@ -127,7 +128,7 @@ impl World {
     /// A controller that begins now.
     fn keeper(&self, leads: bool) -> CaKeeper {
         let leadership = Leadership::fixed(leads.then_some(1));
-        let client = guarded(&self.client(), &leadership);
+        let client = guarded(&self.client(), &leadership, &old_is_ending());
         let secrets = Secrets::new(client.clone(), "system");
         let metrics = Arc::new(Metrics::new().unwrap());
         let reporter = Reporter::new(self.client(), "system", "controller-0", metrics);
