@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use agentwrit_crds::LaunchToken;
 use agentwrit_protocol::k8s::PolicyKind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::broker::Fault;
-use crate::objects::{app_becomes, create_app, create_token, event, token_becomes};
+use crate::objects::{app_becomes, create_app, create_token, event, token_becomes, token_json};
 use crate::world::{World, wait};
 
 async fn both(world: &World) {
@@ -85,6 +86,84 @@ async fn deleting_an_app_revokes_and_withdraws_its_launch_tokens() {
     world.apps().delete("orders", &DeleteParams::default()).await.unwrap();
     token_becomes(&world, "AppNotFound").await;
     assert_eq!(removal(&world, PolicyKind::App, &uid), Some(true));
+    world.done().await;
+}
+
+/// Three more LaunchTokens of the app.
+async fn three_more(world: &World) {
+    for name in ["first", "second", "third"] {
+        let mut token = token_json(&["read:orders:42"]);
+        token["metadata"]["name"] = json!(name);
+        let token = serde_json::from_value(token).unwrap();
+        let tokens = world.launch_tokens();
+        tokens.create(&PostParams::default(), &token).await.unwrap();
+    }
+}
+
+/// Waits until so many LaunchTokens have this reason.
+async fn tokens_become(world: &World, count: usize, reason: &str) {
+    wait(&format!("{count} LaunchTokens become {reason}"), || async {
+        let all = world.launch_tokens().list(&ListParams::default()).await.unwrap();
+        let is_so = |token: &LaunchToken| {
+            let conditions = token.status.iter().flat_map(|status| &status.conditions);
+            let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+            ready.any(|condition| condition.reason == reason)
+        };
+        (all.items.iter().filter(|token| is_so(token)).count() == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deleting_an_app_says_who_is_left_and_they_heal() {
+    let world = World::new("deletion").await;
+    both(&world).await;
+    three_more(&world).await;
+    tokens_become(&world, 4, "Synced").await;
+    world.apps().delete("orders", &DeleteParams::default()).await.unwrap();
+    let told = event(&world, "Deleting").await;
+    let regarding = told.regarding.unwrap();
+    assert_eq!(
+        (regarding.kind.as_deref(), regarding.name.as_deref()),
+        (Some("AgentApp"), Some("orders"))
+    );
+    assert_eq!(
+        told.note.as_deref(),
+        Some(
+            "Its live agents were ended. 4 LaunchTokens still name this AgentApp: first, reader, second and 1 more. No pod is \
+             launched with them until there is an AgentApp of this name again."
+        )
+    );
+    tokens_become(&world, 4, "AppNotFound").await;
+    assert!(
+        world.apps().get_opt("orders").await.unwrap().is_none(),
+        "it waits for none of them"
+    );
+    let note = event(&world, "AppNotFound").await.note.unwrap();
+    assert!(note.contains("no AgentApp orders"), "{note}");
+
+    create_app(&world, &["read:orders:*"]).await;
+    app_becomes(&world, "Synced").await;
+    tokens_become(&world, 4, "Synced").await;
+    world.done().await;
+}
+
+#[tokio::test]
+async fn an_app_that_waits_for_the_broker_says_who_is_left() {
+    let world = World::new("deletion").await;
+    both(&world).await;
+    world.broker.fail(&world.namespace, Some(Fault::Away));
+    world.apps().delete("orders", &DeleteParams::default()).await.unwrap();
+    let message = app_becomes(&world, "Deleting").await.message;
+    assert!(
+        message.contains("the broker can't be reached")
+            && message.contains("1 LaunchToken still names this AgentApp: reader."),
+        "{message}"
+    );
+    let message = token_becomes(&world, "AppNotReady").await.message;
+    assert!(message.contains("AgentApp orders is being deleted"), "{message}");
+    world.broker.fail(&world.namespace, None);
+    token_becomes(&world, "AppNotFound").await;
     world.done().await;
 }
 

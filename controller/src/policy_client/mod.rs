@@ -111,7 +111,7 @@ impl PolicyClient {
         orphans.map(|(_, held)| held.clone()).collect()
     }
 
-    /// Those fields of a spec that the broker doesn't know, since it is of an earlier version: it would not enforce them.
+    /// Those fields of a spec that the broker doesn't know, being of an earlier version: it would not enforce them.
     pub(crate) fn unknown_fields(&self, spec: &impl HasPolicyFields) -> Vec<&'static str> {
         self.view().unknown_fields(spec.fields())
     }
@@ -127,9 +127,7 @@ impl PolicyClient {
     }
 
     /// Asks what the broker holds; also whether its store is another one than before. Answers the rest of the list: the
-    /// policies are kept here.
-    ///
-    /// Fails when it doesn't answer; it then counts as unreachable.
+    /// policies are kept here. Fails when it doesn't answer; it then counts as unreachable.
     pub(crate) async fn refresh(&self) -> Result<PolicyListResponse, BrokerError> {
         let lead = self.leadership.claim().map_or(0, |claim| claim.epoch);
         self.view().ask();
@@ -229,7 +227,7 @@ impl PolicyClient {
         let (answer, order) = match self.put(item).await {
             Ok(answered) => answered,
             Err(error) => {
-                // What it held before may be withdrawn with the refusal: going back to that is a write too.
+                // What it held may be withdrawn with that: going back is a write too.
                 if let BrokerError::Refused { .. } = error
                     && let Some(held) = self.view().policies.get_mut(key)
                 {
@@ -304,6 +302,10 @@ impl PolicyClient {
         if self.view().removed.contains(uid) {
             return Ok(());
         }
+        if let Some(Unreachable { kind, .. }) = self.unreachable_since() {
+            // As in `ensure`.
+            return Err(BrokerError::Unavailable { kind, source: None });
+        }
         let answer = self
             .client
             .delete_policy(key.kind, &key.namespace, &key.name, uid, order, revoke)
@@ -343,9 +345,7 @@ impl PolicyClient {
         Ok(answer.value.revoked)
     }
 
-    /// Refusals after `cursor`, and the next cursor.
-    ///
-    /// Fails when the broker doesn't answer.
+    /// Refusals after `cursor`, and the next cursor. Fails when the broker doesn't answer.
     pub(crate) async fn denials(&self, cursor: i64) -> Result<(Vec<Denial>, i64), BrokerError> {
         let answer = self
             .client
@@ -355,9 +355,7 @@ impl PolicyClient {
         Ok((answer.value.denials, answer.value.next))
     }
 
-    /// The signing keys; none of a broker of the version before.
-    ///
-    /// Fails when the broker doesn't answer.
+    /// The signing keys; none of a broker of the version before. Fails when the broker doesn't answer.
     pub(crate) async fn signing_keys(&self) -> Result<SigningKeysResponse, BrokerError> {
         match self.client.signing_keys_for_controller().await {
             Err(error) if error.class() == Class::Denied(ErrorCode::NotFound) => Ok(SigningKeysResponse::default()),
@@ -394,3 +392,6 @@ impl PolicyClient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

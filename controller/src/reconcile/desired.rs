@@ -153,7 +153,12 @@ fn withdrawn(reason: Reason, message: String) -> (PolicyState, Ready) {
 fn under(token: &LaunchToken, app: &AgentApp) -> (PolicyState, Ready) {
     let name = app.name_any();
     if app.metadata.deletion_timestamp.is_some() {
-        return withdrawn(Reason::AppNotReady, format!("AgentApp {name} is being deleted."));
+        return withdrawn(
+            Reason::AppNotReady,
+            format!(
+                "AgentApp {name} is being deleted: its live agents end, and no pod is launched with this LaunchToken until there is an AgentApp of that name again."
+            ),
+        );
     }
     if let Some(detail) = refused(app) {
         return withdrawn(

@@ -53,6 +53,18 @@ impl Caches {
         self.apps.get(&reference)
     }
 
+    /// The names of the `LaunchToken`s of an app that aren't being deleted themselves, in order.
+    fn remaining_launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<String> {
+        let all = self.launch_tokens_of(namespace, app).into_iter();
+        let stays = |reference: &ObjectRef<DeserializeGuard<LaunchToken>>| {
+            let found = self.launch_tokens.get(reference);
+            found.is_some_and(|token| token.meta().deletion_timestamp.is_none())
+        };
+        let mut names: Vec<String> = all.filter(stays).map(|reference| reference.name).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// The `LaunchToken`s of an app.
     pub(crate) fn launch_tokens_of(&self, namespace: &str, app: &str) -> Vec<ObjectRef<DeserializeGuard<LaunchToken>>> {
         let names = self.tokens_by_app.of(namespace, app);
@@ -65,6 +77,9 @@ impl Caches {
         references.filter(is_there).collect()
     }
 }
+
+/// So many `LaunchTokens` are named where there may be thousands.
+const MAX_NAMED: usize = 3;
 
 /// A custom resource whose policy the broker holds.
 pub(crate) trait PolicyResource:
@@ -111,6 +126,10 @@ pub(crate) trait PolicyResource:
     fn warning(&self, caches: &Caches, issuer: &str) -> Option<Wanted>;
     /// Whether its pods need the CA `ConfigMap` in its namespace.
     const NEEDS_CA: bool;
+    /// Who still needs it although it is being deleted, in sentences.
+    fn left_behind(&self, _caches: &Caches) -> Option<String> {
+        None
+    }
     /// Names of the counts in the status.
     const COUNTS: [&'static str; 2];
     /// Counts for the status.
@@ -175,9 +194,33 @@ impl PolicyResource for AgentApp {
         ])
     }
 
+    fn left_behind(&self, caches: &Caches) -> Option<String> {
+        let names = caches.remaining_launch_tokens_of(&self.namespace().unwrap_or_default(), &self.name_any());
+        left_behind(&names)
+    }
+
     fn status_value(&self) -> Value {
         json!(self.status)
     }
+}
+
+/// What a person should know of the `LaunchTokens` of an app that goes.
+fn left_behind(names: &[String]) -> Option<String> {
+    let (who, it) = match names.len() {
+        0 => return None,
+        1 => ("LaunchToken still names", "it"),
+        _ => ("LaunchTokens still name", "them"),
+    };
+    let first: Vec<&str> = names.iter().take(MAX_NAMED).map(String::as_str).collect();
+    let more = match names.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "{} {who} this AgentApp: {}{more}. No pod is launched with {it} until there is an AgentApp of this name again.",
+        names.len(),
+        first.join(", ")
+    ))
 }
 
 impl PolicyResource for LaunchToken {
@@ -229,5 +272,34 @@ impl PolicyResource for LaunchToken {
 
     fn status_value(&self) -> Value {
         json!(self.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_three_launch_tokens_are_named_and_all_counted() {
+        let names = |count: usize| (1..=count).map(|number| format!("reader-{number}")).collect::<Vec<_>>();
+        assert_eq!(left_behind(&names(0)), None);
+        for (count, begins) in [
+            (
+                1,
+                "1 LaunchToken still names this AgentApp: reader-1. No pod is launched with it ",
+            ),
+            (
+                3,
+                "3 LaunchTokens still name this AgentApp: reader-1, reader-2, reader-3. No pod is launched with them ",
+            ),
+            (
+                5000,
+                "5000 LaunchTokens still name this AgentApp: reader-1, reader-2, reader-3 and 4997 more. No pod ",
+            ),
+        ] {
+            let sentence = left_behind(&names(count)).unwrap();
+            assert!(sentence.starts_with(begins), "{sentence}");
+            assert!(sentence.len() < 400, "{sentence}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::condition::{Ready, Reason, Wanted};
+use super::condition::{self, Ready, Reason, Wanted};
 use super::policy_resource::PolicyResource;
 use super::status::Ids;
 use super::{ReconcileError, STATUS_MANAGER, Version};
@@ -123,16 +123,13 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             .await;
         let error = match removed {
             Ok(()) => {
+                if self.reports_who_is_left().await? {
+                    return Ok(Action::await_change());
+                }
                 if let Err(error) = self.set_finalizers(false).await {
                     if !error.is_a_pause() {
                         let message = format!("Deletion waits: {}.", chain(&error));
-                        let ready = Ready::new(Reason::Deleting, truncate(&message, MAX_MESSAGE));
-                        self.write_status(
-                            &[Wanted::from(&ready)],
-                            &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE],
-                            None,
-                        )
-                        .await?;
+                        self.report_deleting(&message).await?;
                     }
                     return Err(error);
                 }
@@ -168,10 +165,47 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             .as_ref()
             .map_or(UnixSeconds::default(), second);
         let waited = self.context.clock.unix_seconds() - since;
-        let conditions = [Wanted::from(&deleting(&error, waited))];
-        self.write_status(&conditions, &[CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE], None)
-            .await?;
+        let mut message = waits(&error, waited);
+        if let Some(left) = self.left_behind() {
+            message = format!("{message} {left}");
+        }
+        self.report_deleting(&message).await?;
         Ok(Action::requeue(Duration::from_secs(5)))
+    }
+
+    /// Who still needs the object; in a namespace that is being deleted they all go with it.
+    fn left_behind(&self) -> Option<String> {
+        let left = self.object.left_behind(&self.context.caches);
+        left.filter(|_| !self.context.ending.has(&self.namespace))
+    }
+
+    /// Whether the status now says who is left without the object, before it goes: an Event tells of it too. Said once, and
+    /// nothing waits for it: otherwise whoever makes new ones would keep the object.
+    async fn reports_who_is_left(&self) -> Result<bool, ReconcileError> {
+        let present = condition::present(self.object.conditions());
+        if present.is_some_and(|present| present.reason == Reason::Deleting.as_str()) {
+            return Ok(false);
+        }
+        let Some(left) = self.left_behind() else {
+            return Ok(false);
+        };
+        match self
+            .report_deleting(&format!("Its live agents were ended. {left}"))
+            .await
+        {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_a_pause() => Err(error),
+            Err(error) => {
+                self.context.reporter.error("saying who is left", &error);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn report_deleting(&self, message: &str) -> Result<(), ReconcileError> {
+        let ready = Ready::new(Reason::Deleting, truncate(message, MAX_MESSAGE));
+        let kept = [CONDITION_CA_BUNDLE, CONDITION_TOKEN_SIZE];
+        self.write_status(&[Wanted::from(&ready)], &kept, None).await
     }
 
     /// Nothing is written without the Lease, nor for an object for which a write has just failed.
@@ -256,12 +290,13 @@ fn not_held(desired: &Ready, error: &BrokerError) -> Ready {
     }
 }
 
-/// What the condition says while an object can't be deleted.
-fn deleting(error: &BrokerError, waited: Ttl) -> Ready {
+/// What the condition says while the broker keeps an object from being deleted.
+fn waits(error: &BrokerError, waited: Ttl) -> String {
     let why = match error {
         BrokerError::Refused { detail, .. } => format!("the broker refused to remove the policy: {detail}"),
         BrokerError::Unavailable { .. } | BrokerError::NotLeader | BrokerError::Stale => {
-            "the broker can't be reached".to_owned()
+            "the broker can't be reached, and has to hear of it first; as soon as it answers, the object goes"
+                .to_owned()
         }
     };
     let way_out = if waited >= LONG_DELETION {
@@ -272,7 +307,7 @@ fn deleting(error: &BrokerError, waited: Ttl) -> Ready {
     } else {
         String::new()
     };
-    Ready::new(Reason::Deleting, format!("Deletion waits: {why}.{way_out}"))
+    format!("Deletion waits: {why}.{way_out}")
 }
 
 #[cfg(test)]
@@ -318,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_long_deletion_says_how_to_end_it() {
-        let message = |seconds| deleting(&away(), Ttl::seconds(seconds)).message;
+        let message = |seconds| waits(&away(), Ttl::seconds(seconds));
         for short in [i64::MIN, -1, 0, 599] {
             assert!(!message(short).contains("release-finalizer"), "{short}");
         }
