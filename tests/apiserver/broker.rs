@@ -79,6 +79,8 @@ pub struct Memory {
     pub denials: Vec<Denial>,
     pub pods: Vec<LivePod>,
     pub faults: HashMap<String, Fault>,
+    /// Every request fails, whichever namespace it concerns.
+    pub away: bool,
     pub counts: HashMap<String, (i64, i64)>,
     pub looks: usize,
     pub keys: SigningKeysResponse,
@@ -168,6 +170,13 @@ impl Broker {
         };
     }
 
+    /// The policies that it holds of a namespace.
+    pub fn policies_of(&self, namespace: &str) -> Vec<String> {
+        let memory = self.memory();
+        let of_it = memory.policies.keys().filter(|(of, _)| of == namespace);
+        of_it.map(|(_, policy)| policy.clone()).collect()
+    }
+
     pub fn removals_of(&self, namespace: &str) -> Vec<Removal> {
         let memory = self.memory();
         memory
@@ -200,6 +209,10 @@ fn refuse(problem: Problem) -> FakeReply {
     reply(problem.status, problem)
 }
 
+fn away() -> FakeReply {
+    refuse(Problem::new(ErrorCode::Unavailable, "the store is away"))
+}
+
 fn reply<T: serde::Serialize>(status: u16, value: T) -> FakeReply {
     FakeReply::json(status, &serde_json::to_value(value).unwrap()).header("content-type", "application/json")
 }
@@ -223,7 +236,7 @@ fn text<'a>(call: &'a Call, name: &str) -> &'a str {
 /// The failures that every request of a namespace has in common.
 fn fault(memory: &mut Memory, namespace: &str, order: Option<WriteOrder>) -> Option<FakeReply> {
     match memory.faults.get(namespace) {
-        Some(Fault::Away) => return Some(refuse(Problem::new(ErrorCode::Unavailable, "the store is away"))),
+        Some(Fault::Away) => return Some(away()),
         Some(Fault::Refuses) => {
             return Some(refuse(Problem::new(
                 ErrorCode::InvalidRequest,
@@ -271,6 +284,9 @@ fn mark(broker: &Broker, request: MarkRequest) -> FakeReply {
 
 impl Broker {
     fn answer(&self, call: &Call) -> FakeReply {
+        if self.memory().away {
+            return away();
+        }
         let path: Vec<&str> = call.path.trim_start_matches("/v1/k8s/").split('/').collect();
         let owned = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
         match (call.method.as_str(), path.as_slice()) {

@@ -22,6 +22,7 @@ mod debugging;
 mod deletion;
 mod keys;
 mod lease;
+mod namespace_deletion;
 mod objects;
 mod opt_in;
 mod plugin;

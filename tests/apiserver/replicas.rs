@@ -4,6 +4,9 @@
 //! The controller of the other tests works on all objects of the API server, also on those of these tests: `cargo test
 //! --test apiserver -- replicas::` runs these, and `--skip replicas::` those.
 
+mod absence;
+mod clock;
+mod namespaces;
 mod program;
 mod rotation;
 

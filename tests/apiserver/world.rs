@@ -126,7 +126,7 @@ impl World {
 }
 
 /// The namespaces in which AgentApps may have client credentials.
-fn with_clients(run: &str) -> [String; 8] {
+fn with_clients(run: &str) -> [String; 18] {
     std::array::from_fn(|number| format!("clients-{run}-{number}"))
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentwrit_controller::{Addresses, Config, System, run};
+use agentwrit_protocol::Clock;
 use agentwrit_protocol::system::{SystemClock, SystemEntropy};
 use clap::Parser;
 use http::{Method, Request};
@@ -15,12 +16,15 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
+use super::clock;
 use crate::world::{World, client, wait};
 
 /// Its settings, a line each.
 const SETTINGS: &str = "AGENTWRIT_TEST_REPLICA";
 /// The only namespace whose custom resources it sees.
 const NAMESPACE: &str = "AGENTWRIT_TEST_REPLICA_NAMESPACE";
+/// Set for one whose time the test can set ahead.
+const OWN_TIME: &str = "AGENTWRIT_TEST_REPLICA_OWN_TIME";
 /// The name of its webhook configuration.
 const CONFIGURATION: &str = "AGENTWRIT_TEST_REPLICA_CONFIGURATION";
 const TEST: &str = "replicas::program::a_replica_without_settings_ends_and_names_one";
@@ -56,21 +60,27 @@ fn serve(settings: &str) -> ! {
         .with_env_filter("warn,agentwrit_controller=info")
         .with_writer(std::io::stderr)
         .try_init();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let system = System {
-            client: telling(client().await),
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-        };
-        let (listening, addresses) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move {
-            let Addresses { webhook, ops } = addresses.await.unwrap();
-            println!("\n{LISTENS}{webhook} {ops}");
-        });
-        run(config, system, listening, std::future::pending()).await.unwrap();
-    });
+    if std::env::var_os(OWN_TIME).is_some() {
+        clock::run(|clock| run_until_it_fails(config, clock));
+    } else {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(run_until_it_fails(config, Arc::new(SystemClock)));
+    }
     std::process::exit(1)
+}
+
+async fn run_until_it_fails(config: Config, clock: Arc<dyn Clock>) {
+    let system = System {
+        client: telling(client().await),
+        clock,
+        entropy: Arc::new(SystemEntropy),
+    };
+    let (listening, addresses) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let Addresses { webhook, ops } = addresses.await.unwrap();
+        println!("\n{LISTENS}{webhook} {ops}");
+    });
+    run(config, system, listening, std::future::pending()).await.unwrap();
 }
 
 /// Tells of each request that writes, and keeps this controller apart from those of other tests: it sees the custom
@@ -123,6 +133,21 @@ impl Replica {
 
     /// The same, with further flags.
     pub async fn start_with(world: &World, name: &'static str, lease: &str, flags: &[&str]) -> Self {
+        Self::spawn(world, name, lease, flags, &[]).await
+    }
+
+    /// One whose time can be set [`Replica::ahead`].
+    pub async fn with_own_time(world: &World, name: &'static str, flags: &[&str]) -> Self {
+        Self::spawn(world, name, super::LEASE, flags, &[(OWN_TIME, "1")]).await
+    }
+
+    async fn spawn(
+        world: &World,
+        name: &'static str,
+        lease: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let token = std::env::temp_dir().join(format!("agentwrit-test-{}", world.release));
         std::fs::write(&token, "the-controllers-own-token").unwrap();
         let release = &world.release;
@@ -145,6 +170,7 @@ impl Replica {
             (NAMESPACE, &world.namespace),
             (CONFIGURATION, &super::configuration(world)),
         ]);
+        command.envs(environment.iter().copied()).stdin(Stdio::piped());
         let mut command = tokio::process::Command::from(command);
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -177,6 +203,12 @@ impl Replica {
 
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// Sets its time ahead; it goes on from there.
+    pub async fn ahead(&mut self, seconds: u32) {
+        let stdin = self.child.stdin.as_mut().expect("it has its own time");
+        stdin.write_all(format!("{seconds}\n").as_bytes()).await.unwrap();
     }
 
     /// SIGKILL, and waits for the end.
