@@ -6,6 +6,7 @@
 
 mod absence;
 mod clock;
+mod events;
 mod namespaces;
 mod program;
 mod rotation;

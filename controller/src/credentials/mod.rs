@@ -34,7 +34,7 @@ use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::policy_client::PolicyKey;
 use crate::reconcile::Version;
-use crate::reconcile::condition::{Ready, Reason};
+use crate::reconcile::condition::{Ready, Reason, present};
 use crate::reconcile::watches::for_each_event;
 use record::{Record, Why};
 use secret::{Ours, Secrets, Trouble};
@@ -160,14 +160,14 @@ impl Credentials {
             }
             Err(trouble) => {
                 let problem = match trouble {
-                    Trouble::Wait => None,
-                    Trouble::Shown(problem) => Some(problem),
+                    Trouble::Wait => shown(app),
+                    Trouble::Shown(problem) => {
+                        if self.backoff.rests(&version).is_none() {
+                            self.rest(version, problem.clone());
+                        }
+                        Some(problem)
+                    }
                 };
-                if let Some(problem) = &problem
-                    && self.backoff.rests(&version).is_none()
-                {
-                    self.rest(version, problem.clone());
-                }
                 // Whoever logs in goes on so: nobody has taken that back.
                 Converged {
                     client: held.and_then(|held| counting(held, spec, now)),
@@ -326,6 +326,15 @@ fn held(app: &AgentApp, context: &Context) -> Option<AppClient> {
     held.client.filter(|_| Some(held.uid.as_str()) == app.uid().as_deref())
 }
 
+/// The problem that the AgentApp's condition tells of: it stays so until the Secret was looked at, also when another replica
+/// has begun to lead and can't look yet.
+fn shown(app: &AgentApp) -> Option<Ready> {
+    let present = present(&app.status.as_ref()?.conditions)?;
+    let ours = [Reason::SecretNotOwned, Reason::SecretNotWritten].into_iter();
+    let mut found = ours.filter(|reason| present.reason == reason.as_str());
+    found.next().map(|reason| Ready::new(reason, present.message.clone()))
+}
+
 /// What still counts of that, if anything does.
 fn counting(held: AppClient, spec: &ClientCredentials, now: UnixSeconds) -> Option<AppClient> {
     let secrets: Vec<_> = held.secrets.into_iter().filter(|secret| secret.counts(now)).collect();
@@ -369,31 +378,4 @@ async fn tell(app: &AgentApp, spec: &ClientCredentials, why: Why, record: &Recor
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_reason_to_have_no_client_has_its_sentence() {
-        let only_shop = || Where::In(BTreeSet::from(["shop".to_owned()]));
-        let table = [
-            (Where::Everywhere, true, None),
-            (only_shop(), true, None),
-            (
-                Where::In(BTreeSet::from(["bank".to_owned()])),
-                true,
-                Some("clientCredentials.namespaces"),
-            ),
-            (Where::Nowhere, true, Some("clientCredentials.enabled")),
-            (Where::Everywhere, false, Some("until the broker is upgraded")),
-            (only_shop(), false, Some("until the broker is upgraded")),
-            // What a person can do something about at once.
-            (Where::Nowhere, false, Some("clientCredentials.enabled")),
-        ];
-        for (allowed, broker_knows, wanted) in table {
-            let refusal = Credentials::new(allowed.clone()).refusal("shop", broker_knows);
-            assert_eq!(refusal.is_some(), wanted.is_some(), "{allowed:?} {broker_knows}");
-            let sentence = refusal.unwrap_or_default();
-            assert!(sentence.contains(wanted.unwrap_or_default()), "{allowed:?}: {sentence}");
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,6 @@ mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use agentwrit_client::{BrokerClient, Class};
 use agentwrit_protocol::k8s::{
@@ -41,9 +40,6 @@ pub(crate) struct PolicyClient {
     write_failed: Notify,
     metrics: Arc<Metrics>,
 }
-
-/// After this long without an answer, every object says so, also those whose policy was accepted before.
-const UNREACHABLE_SHOWS_AFTER: Duration = Duration::from_secs(30);
 
 impl PolicyClient {
     /// The broker behind `client`.
@@ -124,6 +120,11 @@ impl PolicyClient {
     /// Since when the broker has been unreachable, if it didn't answer the last refresh.
     fn unreachable_since(&self) -> Option<Unreachable> {
         self.view().unreachable
+    }
+
+    /// Whether it hasn't answered the last refresh, but not for so long that it should show.
+    pub(crate) fn is_away_briefly(&self) -> bool {
+        self.unreachable_since().is_some_and(|away| !away.shows())
     }
 
     /// Asks what the broker holds; also whether its store is another one than before. Answers the rest of the list: the
@@ -213,9 +214,10 @@ impl PolicyClient {
             && held.digest == digest
         {
             return match self.unreachable_since() {
-                Some(Unreachable { since, kind }) if since.elapsed() >= UNREACHABLE_SHOWS_AFTER => {
-                    Err(BrokerError::Unavailable { kind, source: None })
-                }
+                Some(away) if away.shows() => Err(BrokerError::Unavailable {
+                    kind: away.kind,
+                    source: None,
+                }),
                 _ => Ok(held.app_id),
             };
         }

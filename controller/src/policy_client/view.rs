@@ -1,12 +1,16 @@
 //! What the broker was last seen to hold, and whether it answers.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use agentwrit_protocol::PolicyUid;
 use agentwrit_protocol::k8s::{PolicyField, PolicySummary};
 use tokio::time::Instant;
 
 use super::PolicyKey;
+
+/// After this long without an answer, every object says so, also those whose policy was accepted before.
+const UNREACHABLE_SHOWS_AFTER: Duration = Duration::from_secs(30);
 
 /// What the broker was last seen to hold.
 #[derive(Debug, Default)]
@@ -83,6 +87,13 @@ impl View {
 pub(super) struct Unreachable {
     pub(super) since: Instant,
     pub(super) kind: &'static str,
+}
+
+impl Unreachable {
+    /// Whether it has lasted so long that every object says so.
+    pub(super) fn shows(self) -> bool {
+        self.since.elapsed() >= UNREACHABLE_SHOWS_AFTER
+    }
 }
 
 #[cfg(test)]

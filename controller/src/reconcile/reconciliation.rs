@@ -100,6 +100,12 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
             }
             Err(BrokerError::NotLeader) => return Ok(Action::await_change()),
             Err(BrokerError::Stale) => return Ok(Action::requeue(Duration::from_secs(1))),
+            // Who has just begun to lead doesn't know what the broker accepted; the status does.
+            Err(BrokerError::Unavailable { .. })
+                if desired.ready.is_true() && self.says_ready() && self.context.broker.is_away_briefly() =>
+            {
+                return Ok(Action::await_change());
+            }
             // The next refresh of the broker's list brings us back.
             Err(error) => (not_held(&desired.ready, &error), None, Action::await_change()),
         };
@@ -109,6 +115,14 @@ impl<'a, K: PolicyResource> Reconciliation<'a, K> {
         let (wanted, kept) = self.wanted(&ready);
         self.write_status(&wanted, kept, ids).await?;
         Ok(action)
+    }
+
+    /// Whether the condition says that the broker enforces the present spec.
+    fn says_ready(&self) -> bool {
+        let present = condition::present(self.object.conditions());
+        present.is_some_and(|present| {
+            present.status == "True" && present.observed_generation == self.object.meta().generation
+        })
     }
 
     async fn cleanup(self) -> Result<Action, ReconcileError> {
