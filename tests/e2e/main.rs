@@ -36,5 +36,6 @@ mod replicas;
 mod revocation;
 mod roles;
 mod service;
+mod start_gates;
 mod waiting;
 mod whole_installation;
