@@ -26,6 +26,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// Who signs the certificates of webhook and broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Certificates {
+    /// The installation's own CA, which the controller has.
+    Own,
+    /// An issuer of cert-manager.
+    CertManager,
+}
+
 /// Whether something is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Switch {
@@ -114,6 +123,18 @@ pub struct Config {
     /// How long after the last signing key another one is made, such as 720h; 0s: only when awrit keys rotate asks.
     #[arg(long, env = "AGENTWRIT_SIGNING_KEY_ROTATE_EVERY", default_value = "720h", value_parser = rotation)]
     pub(crate) signing_key_rotate_every: Duration,
+
+    /// Who signs the certificates of webhook and broker: own (a CA that the controller makes) or cert-manager.
+    #[arg(long, env = "AGENTWRIT_CERTIFICATES", value_enum, default_value = "own")]
+    pub(crate) certificates: Certificates,
+
+    /// Folder with the webhook's certificate from cert-manager: tls.crt, tls.key, ca.crt. Read again when they change.
+    #[arg(
+        long,
+        env = "AGENTWRIT_ISSUED_WEBHOOK_FOLDER",
+        default_value = "/var/run/secrets/agentwrit.io/issued-webhook"
+    )]
+    pub(crate) issued_webhook_folder: PathBuf,
 
     /// Life of the CA that signs the certificates of webhook and broker, such as 87600h; another one follows when a
     /// third of it is left.
@@ -299,6 +320,7 @@ mod tests {
             ("--signing-key-rotate-every=30", "from 1h to 87600h"),
             ("--lease-duration=4s", "from 5s to 5m"),
             ("--ca-life=9s", "from 10s to 876000h"),
+            ("--certificates=acme", "own, cert-manager"),
             ("--certificate-life=90", "such as 2160h"),
             ("--ca-overlap=999ms", "from 1s to 2000h"),
             ("--lease-duration=5500ms", "whole seconds"),

@@ -11,7 +11,7 @@ use kube::runtime::reflector;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::config::Config;
+use crate::config::{Certificates, Config};
 use crate::context::Parts;
 use crate::credentials;
 use crate::ending_namespaces::EndingNamespaces;
@@ -20,12 +20,17 @@ use crate::http::listeners::{self, ListenError};
 use crate::http::ops::{self, Readiness};
 use crate::leader;
 use crate::leader::guard::guarded;
+use crate::leader::leadership::Leadership;
 use crate::leader::lease::Elector;
 use crate::metrics::Metrics;
 use crate::pki;
+use crate::pki::ca_distribution::CaEvents;
 use crate::pki::ca_keeper::CaKeeper;
 use crate::pki::ca_reach::Reach;
-use crate::pki::secrets::Secrets;
+use crate::pki::issued::keeper::{IssuedKeeper, Sources};
+use crate::pki::keeper::Keeper;
+use crate::pki::patience::Patience;
+use crate::pki::secrets::{Secrets, service_names};
 use crate::pki::trust::Trust;
 use crate::pod_end;
 use crate::policy_client::PolicyClient;
@@ -128,14 +133,13 @@ pub async fn run(
     let mut elector = tokio::spawn(elector.run(async move { drop(elector_stopped.await) }));
 
     let secrets = Secrets::new(writer.clone(), &config.namespace);
-    let reach = Reach::new(system.client.clone(), secrets.clone());
     let (ca_events, ca_event_receiver) = mpsc::unbounded_channel();
-    let mut keeper = CaKeeper::new(
-        (secrets.clone(), reach, ca_events.clone()),
-        leadership.clone(),
-        Arc::clone(&system.clock),
-        reporter.clone(),
-        config.lives(),
+    let mut keeper = keeper(
+        &config,
+        &system,
+        (&secrets, &writer),
+        &ca_events,
+        (&leadership, &reporter, &readiness),
     );
     let trust = tokio::select! {
         first = keeper.first() => Trust::new(first),
@@ -145,7 +149,7 @@ pub async fn run(
             return Ok(());
         }
     };
-    tasks.spawn(keeper.run(trust.clone()));
+    tasks.spawn(keeper.run(trust.clone(), leadership.clone()));
     let broker = PolicyClient::new(
         broker_client(&config, &trust.now().bundle)?,
         leadership.clone(),
@@ -196,6 +200,37 @@ pub async fn run(
     tokio::time::sleep(WEBHOOK_LINGER).await;
     tasks.shutdown().await;
     Ok(())
+}
+
+/// Who knows what is trusted.
+fn keeper(
+    config: &Config,
+    system: &System,
+    (secrets, writer): (&Secrets, &Client),
+    events: &CaEvents,
+    (leadership, reporter, readiness): (&Leadership, &Reporter, &Arc<Readiness>),
+) -> Keeper {
+    let reach = Reach::new(system.client.clone(), secrets.clone());
+    let patience = Patience::new(reach, events.clone(), reporter.clone());
+    let (secrets, leadership, clock) = (secrets.clone(), leadership.clone(), Arc::clone(&system.clock));
+    match config.certificates {
+        Certificates::Own => {
+            let lives = config.lives();
+            let keeper = CaKeeper::new((secrets, patience), leadership, clock, reporter.clone(), lives);
+            Keeper::Own(Box::new(keeper))
+        }
+        Certificates::CertManager => {
+            let sources = Sources {
+                secrets,
+                webhook: config.issued_webhook_folder.clone(),
+                webhook_name: service_names("agentwrit-controller", &config.namespace).swap_remove(0),
+            };
+            let parts = (sources, writer.clone(), patience);
+            let tells = (reporter.clone(), Arc::clone(readiness));
+            let keeper = IssuedKeeper::new(parts, leadership, clock, tells, config.ca_overlap);
+            Keeper::Issued(Box::new(keeper))
+        }
+    }
 }
 
 fn part_ended(ended: Result<(), JoinError>) -> RunError {

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
 
@@ -16,6 +17,8 @@ pub(crate) struct Readiness {
     certificate: AtomicBool,
     caches: AtomicBool,
     ca_bundle: AtomicBool,
+    /// Why what cert-manager has issued for the webhook can't be used.
+    not_issued: Mutex<Option<String>>,
 }
 
 impl Readiness {
@@ -34,8 +37,27 @@ impl Readiness {
         self.ca_bundle.swap(is_believed, Ordering::SeqCst) != is_believed
     }
 
+    /// Why what cert-manager has issued for the webhook can't be used, if it can't be.
+    pub(crate) fn issued(&self, why: Option<String>) {
+        *self.not_issued.lock() = why;
+    }
+
+    /// What is missing, in a sentence, if anything is. A webhook that has a certificate serves, whatever becomes of the next.
+    pub(crate) fn sentence(&self) -> Option<String> {
+        let missing = self.missing();
+        if missing.is_empty() {
+            return None;
+        }
+        let mut sentence = format!("waiting for: {}\n", missing.join(", "));
+        if let Some(why) = &*self.not_issued.lock() {
+            sentence.push_str(why);
+            sentence.push('\n');
+        }
+        Some(sentence)
+    }
+
     /// What is missing, in words.
-    pub(crate) fn missing(&self) -> Vec<&'static str> {
+    fn missing(&self) -> Vec<&'static str> {
         let parts = [
             (&self.certificate, "webhook_certificate"),
             (&self.caches, "caches"),
@@ -64,14 +86,9 @@ pub(crate) fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router
 }
 
 async fn readyz(State(ops): State<Ops>) -> (StatusCode, String) {
-    let missing = ops.readiness.missing();
-    if missing.is_empty() {
-        (StatusCode::OK, "ok\n".into())
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("waiting for: {}\n", missing.join(", ")),
-        )
+    match ops.readiness.sentence() {
+        None => (StatusCode::OK, "ok\n".into()),
+        Some(sentence) => (StatusCode::SERVICE_UNAVAILABLE, sentence),
     }
 }
 
@@ -96,5 +113,13 @@ mod tests {
         assert!(readiness.missing().is_empty());
         assert!(readiness.ca_bundle(false), "it may be lost again");
         assert_eq!(readiness.missing(), ["ca_bundle"]);
+        readiness.issued(Some("ca_missing: who says so".to_owned()));
+        let told = readiness.sentence();
+        assert_eq!(
+            told.as_deref(),
+            Some("waiting for: ca_bundle\nca_missing: who says so\n")
+        );
+        readiness.ca_bundle(true);
+        assert_eq!(readiness.sentence(), None, "the one that is served is good");
     }
 }

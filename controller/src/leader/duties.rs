@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::pki::secrets::Secrets;
+use crate::pki::trust::Signer;
 use crate::pki::{PkiError, ca_bundle};
 use crate::report::Reporter;
 
@@ -61,7 +62,13 @@ pub(super) async fn keep_keys(context: Arc<Context>, secrets: Secrets) {
                     "keeping the broker's certificate",
                     async || {
                         let clock = context.clock.as_ref();
-                        secrets.broker_leaf(&trusted.authority, clock).await?;
+                        match &trusted.signer {
+                            Signer::Own(authority) => secrets.broker_leaf(authority, clock).await?,
+                            Signer::Issuers { shown } => {
+                                let now = clock.unix_seconds();
+                                secrets.issued_broker_leaf(shown, &trusted.bundle, now).await?;
+                            }
+                        }
                         Ok(KEEP_EVERY)
                     },
                 )

@@ -4,6 +4,8 @@ use agentwrit_protocol::StoreMark;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::pki::PkiError;
+
 /// The right to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
@@ -25,12 +27,14 @@ pub(super) struct Seen {
 pub struct Leadership {
     claim: watch::Receiver<Option<Claim>>,
     raise: mpsc::Sender<i64>,
+    /// Told when this replica can't do what the leader has to.
+    unfit: watch::Sender<()>,
     annotated: watch::Receiver<Option<String>>,
     seen: watch::Sender<Option<Seen>>,
 }
 
 impl Leadership {
-    pub(super) const fn new(
+    pub(super) fn new(
         claim: watch::Receiver<Option<Claim>>,
         raise: mpsc::Sender<i64>,
         annotated: watch::Receiver<Option<String>>,
@@ -39,8 +43,22 @@ impl Leadership {
         Self {
             claim,
             raise,
+            unfit: watch::Sender::new(()),
             annotated,
             seen,
+        }
+    }
+
+    /// Hears each time that this replica can't do what the leader has to.
+    pub(crate) fn unfit(&self) -> watch::Receiver<()> {
+        self.unfit.subscribe()
+    }
+
+    /// Lets another replica lead when the API server says that this one has no right to what the leader needs: certificates are
+    /// kept in another way from now on, and it is one of before.
+    pub(crate) fn cede_when_forbidden(&self, error: &PkiError) {
+        if error.is_forbidden() {
+            self.unfit.send_replace(());
         }
     }
 
@@ -138,6 +156,7 @@ mod tests {
         let leadership = Leadership {
             claim: claim_reader,
             raise: mpsc::channel(1).0,
+            unfit: watch::Sender::new(()),
             annotated: annotated_reader,
             seen: watch::channel(None).0,
         };

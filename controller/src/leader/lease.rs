@@ -43,6 +43,8 @@ struct Times {
     look: Duration,
     /// How long the holder may write after a renewal: 12 s, so that it stops before the others may take over.
     claim: Duration,
+    /// How long a holder that is unfit leaves the Lease to others: 45 s.
+    cede: Duration,
 }
 
 impl Times {
@@ -52,6 +54,7 @@ impl Times {
             renew: lease * 4 / 15,
             look: lease * 2 / 15,
             claim: lease * 4 / 5,
+            cede: lease * 3,
         }
     }
 }
@@ -85,6 +88,10 @@ pub struct Elector {
     raise: mpsc::Receiver<i64>,
     annotated: watch::Sender<Option<String>>,
     seen: watch::Receiver<Option<Seen>>,
+    unfit: watch::Receiver<()>,
+    /// Since when this replica leads.
+    led_since: Option<Instant>,
+    has_ceded: bool,
     memory: Memory,
     times: Times,
 }
@@ -111,6 +118,7 @@ impl Elector {
         let (raise, raise_reader) = mpsc::channel(1);
         let (annotated, annotated_reader) = watch::channel(None);
         let (seen, seen_reader) = watch::channel(None);
+        let leadership = Leadership::new(claim_reader, raise, annotated_reader, seen);
         let elector = Self {
             api: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
@@ -122,10 +130,13 @@ impl Elector {
             raise: raise_reader,
             annotated,
             seen: seen_reader,
+            unfit: leadership.unfit(),
+            led_since: None,
+            has_ceded: false,
             memory: Memory::default(),
             times: Times::of(LEASE_DURATION),
         };
-        (elector, Leadership::new(claim_reader, raise, annotated_reader, seen))
+        (elector, leadership)
     }
 
     /// With another duration of the Lease.
@@ -164,6 +175,15 @@ impl Elector {
                     tracing::info!(epoch, "the broker knows a higher lease epoch; raising ours above it");
                     self.memory.above = self.memory.above.max(epoch);
                 }
+                Ok(()) = self.unfit.changed() => if self.may_cede() {
+                    tracing::warn!("this replica has no right to what the leader needs: for a while, another one may lead");
+                    self.has_ceded = true;
+                    self.release().await;
+                    tokio::select! {
+                        () = &mut stop => return,
+                        () = tokio::time::sleep(self.times.cede) => {}
+                    }
+                },
             }
         }
         self.release().await;
@@ -204,6 +224,7 @@ impl Elector {
         }
         if self.memory.epoch != Some(epoch) {
             tracing::info!(epoch, "this replica leads");
+            self.led_since = Some(started);
         }
         self.memory.epoch = Some(epoch);
         self.memory.foreign = None;
@@ -213,6 +234,15 @@ impl Elector {
             epoch,
         }));
         Ok(true)
+    }
+
+    /// Whether it is time to leave the Lease to others: at once the first time. When nobody is fit, an unfit one still leads
+    /// most of the time: it can do everything else.
+    fn may_cede(&self) -> bool {
+        let is_long = self
+            .led_since
+            .is_some_and(|since| since.elapsed() >= self.times.cede * 2);
+        self.claim.borrow().is_some() && (is_long || !self.has_ceded)
     }
 
     fn record(&self, present: Option<Lease>, epoch: i64, acquire: bool) -> Lease {
@@ -268,6 +298,7 @@ impl Elector {
 
     async fn release(&mut self) {
         self.claim.send_replace(None);
+        self.metrics.leader.set(0);
         let Some(epoch) = self.memory.epoch.take() else {
             return;
         };
@@ -324,11 +355,37 @@ mod tests {
     #[test]
     fn the_holder_stops_writing_before_another_may_take_over() {
         let times = Times::of(LEASE_DURATION);
-        let seconds = [times.renew, times.look, times.claim].map(|time| time.as_secs());
-        assert_eq!(seconds, [4, 2, 12]);
+        let seconds = [times.renew, times.look, times.claim, times.cede].map(|time| time.as_secs());
+        assert_eq!(seconds, [4, 2, 12, 45]);
         let times = Times::of(Duration::from_secs(5));
         assert!(times.claim < times.lease);
         assert!(times.renew * 2 < times.claim, "one renewal may fail");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unfit_holder_cedes_at_once_and_later_now_and_then() {
+        let never = |_: axum::http::Request<kube::client::Body>| {
+            std::future::pending::<Result<axum::http::Response<kube::client::Body>, std::convert::Infallible>>()
+        };
+        let client = Client::new(tower::service_fn(never), "system");
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let reporter = Reporter::new(client.clone(), "system", "a", Arc::clone(&metrics));
+        let clock = Arc::new(agentwrit_protocol::clock::ManualClock::at(1));
+        let (mut elector, _leadership) = Elector::new(client, "system", "a", clock, reporter, metrics);
+        let claim = Claim {
+            until: Instant::now(),
+            epoch: 1,
+        };
+        assert!(!elector.may_cede(), "it doesn't lead");
+        elector.claim.send_replace(Some(claim));
+        elector.led_since = Some(Instant::now());
+        assert!(elector.may_cede());
+        elector.has_ceded = true;
+        assert!(!elector.may_cede());
+        tokio::time::advance(Duration::from_secs(89)).await;
+        assert!(!elector.may_cede());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(elector.may_cede());
     }
 
     #[test]

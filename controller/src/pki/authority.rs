@@ -7,8 +7,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls_pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
@@ -52,6 +53,20 @@ impl PemPair {
     /// The private key, PEM.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// What a server shows and signs by.
+    ///
+    /// Fails with what is wrong with it.
+    pub(crate) fn certified(&self) -> Result<CertifiedKey, String> {
+        let certificates = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| error.to_string())?;
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
+        let certified = CertifiedKey::new(certificates, key);
+        certified.keys_match().map_err(|error| error.to_string())?;
+        Ok(certified)
     }
 }
 
@@ -195,6 +210,16 @@ impl Authority {
         });
         checked.unwrap_or_else(Some)
     }
+}
+
+/// Each certificate of a PEM text.
+pub(super) fn certificates(text: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let ends = text.split_inclusive(END).filter(|part| part.ends_with(END));
+    // What stands before it, such as a remark, is nobody's to trust.
+    let each = ends.filter_map(|part| part.rfind(BEGIN).and_then(|begin| part.get(begin..)));
+    each.map(|certificate| format!("{certificate}\n")).collect()
 }
 
 /// When a certificate begins and when it expires.

@@ -7,44 +7,35 @@ use agentwrit_protocol::{Clock, Ttl, UnixSeconds};
 use kube::runtime::events::EventType;
 
 use super::authority::{Authority, Lives, PemPair};
-use super::ca_distribution::{CaEvent, CaEvents};
-use super::ca_reach::Reach;
 use super::ca_secret::{EXPIRED, Found, Memory, Stored, Told};
+use super::patience::Patience;
 use super::secrets::{CA_SECRET, Secrets};
 use super::succession::{Cas, Due, is_valid};
-use super::trust::{Trust, Trusted};
+use super::trust::{Signer, Trusted};
 use super::{PkiError, ca_secret, is_code};
 use crate::leader::leadership::Leadership;
 use crate::report::Reporter;
 
 /// Reason of the Event while the Secret can't be read or put right.
 const NOT_KEPT: &str = "CANotKept";
-/// Reason of the Event while a step waits for somebody who is behind.
-const WAITS: &str = "CARotationWaits";
-/// Between two looks that came to nothing.
-const RETRY: Duration = Duration::from_secs(1);
-/// After a step some are behind for a moment; nobody has to hear of that.
-const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) struct CaKeeper {
     secrets: Secrets,
-    reach: Reach,
-    /// Where namespaces go whose `ConfigMap` is behind.
-    events: CaEvents,
+    patience: Patience,
     leadership: Leadership,
     clock: Arc<dyn Clock>,
     reporter: Reporter,
     lives: Lives,
     overlap: Duration,
+    /// The lease epoch under which it is known what others have published.
+    followed: Option<i64>,
     /// What this replica uses, and when it was last looked up.
     memory: Option<(Cas, UnixSeconds)>,
-    /// Since when somebody is behind.
-    waits_since: Option<UnixSeconds>,
 }
 
 impl CaKeeper {
     pub(crate) fn new(
-        (secrets, reach, events): (Secrets, Reach, CaEvents),
+        (secrets, patience): (Secrets, Patience),
         leadership: Leadership,
         clock: Arc<dyn Clock>,
         reporter: Reporter,
@@ -52,56 +43,31 @@ impl CaKeeper {
     ) -> Self {
         Self {
             secrets,
-            reach,
-            events,
+            patience,
             leadership,
             clock,
             reporter,
             lives,
             overlap,
+            followed: None,
             memory: None,
-            waits_since: None,
         }
     }
 
-    /// Waits until there is a CA; the leader makes it.
-    pub(crate) async fn first(&mut self) -> Trusted {
-        loop {
-            if let Some(trusted) = self.look().await {
-                return trusted;
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    /// Keeps `trust` up to date; runs for ever.
-    pub(crate) async fn run(mut self, trust: Trust) {
-        // Several times within an overlap.
-        let pause = (self.overlap / 10).clamp(Duration::from_millis(500), Duration::from_secs(10));
-        loop {
-            let as_of = trust.now().as_of;
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // Nothing is published before who begins to lead has looked.
-                () = self.leadership.led_anew(as_of.unwrap_or(0)) => {}
-            }
-            match self.look().await {
-                Some(trusted) => {
-                    if trust.set(trusted) {
-                        tracing::info!("the CA certificates that are trusted, or the one that signs, have changed");
-                    }
-                }
-                None => tokio::time::sleep(RETRY).await,
-            }
-        }
+    pub(super) const fn overlap(&self) -> Duration {
+        self.overlap
     }
 
     /// What the Secret holds now, or has to.
-    async fn look(&mut self) -> Option<Trusted> {
+    pub(super) async fn look(&mut self) -> Option<Trusted> {
         let now = self.clock.unix_seconds();
         let epoch = self.leadership.claim().map(|claim| claim.epoch);
         let kept = if epoch.is_some() {
-            self.keep(now).await
+            let kept = self.keep(self.followed == epoch, now).await;
+            if kept.is_ok() {
+                self.followed = epoch;
+            }
+            kept
         } else {
             self.read(now).await
         };
@@ -126,7 +92,7 @@ impl CaKeeper {
         let bundle = cas.bundle();
         self.memory = Some((cas, now));
         Some(Trusted {
-            authority: Arc::new(authority),
+            signer: Signer::Own(Arc::new(authority)),
             bundle,
             as_of: epoch,
         })
@@ -146,31 +112,58 @@ impl CaKeeper {
     }
 
     /// What the leader does: one write a look at most.
-    async fn keep(&mut self, now: UnixSeconds) -> Result<Option<Cas>, PkiError> {
-        let secret = self.secrets.get(CA_SECRET).await?;
+    async fn keep(&mut self, is_followed: bool, now: UnixSeconds) -> Result<Option<Cas>, PkiError> {
+        let secret = self.secrets.get(CA_SECRET).await;
+        let secret = secret.inspect_err(|error| self.leadership.cede_when_forbidden(error))?;
         let found = Found::read(secret.as_ref(), now);
         if !found.is_ours() {
             return self.persons_own(found, now).map(Some);
         }
-        if let Some(repair) = found.repair(self.memory(now), now, || self.make())? {
+        if let Some(mut repair) = found.repair(self.memory(now), now, || self.make())? {
+            if !is_followed {
+                self.follow_others(&mut repair.cas, now).await?;
+            }
             self.write(found.version(), &repair.cas).await?;
             if let Some(told) = repair.told {
                 self.tell(told).await;
             }
             return Ok(Some(repair.cas));
         }
-        let Found::Usable(stored) = found else {
+        let Found::Usable(mut stored) = found else {
             return Ok(None);
         };
+        if !is_followed && self.follow_others(&mut stored.cas, now).await? {
+            self.write(Some(&stored.version), &stored.cas).await?;
+            return Ok(Some(stored.cas));
+        }
         let Some(due) = stored.cas.due(now, self.overlap, stored.asked) else {
             return Ok(Some(stored.cas));
         };
-        if due.is_conditional() && !self.has_arrived(&stored.cas, now).await {
-            return Ok(Some(stored.cas));
+        if due.is_conditional() {
+            let behind = self.patience.reach().behind(&stored.cas).await;
+            if !self.patience.is_over(behind, self.overlap, now).await {
+                return Ok(Some(stored.cas));
+            }
+        } else {
+            self.patience.ends();
         }
-        self.waits_since = None;
-        self.reporter.own_recovered(WAITS);
         self.step(*stored, due, now).await
+    }
+
+    /// Trusts what is published, when this replica begins to lead and what signs here isn't among it: cert-manager signed before, or the
+    /// Secret was lost at a stop. Whether there was any.
+    async fn follow_others(&self, cas: &mut Cas, now: UnixSeconds) -> Result<bool, PkiError> {
+        let mut all = self.patience.reach().published(now).await?;
+        let signing = cas.signing.certificate.trim();
+        if all.iter().any(|ca| ca.trim() == signing) {
+            return Ok(false);
+        }
+        all.retain(|ca| !cas.knows(ca));
+        for ca in &all {
+            cas.remember(ca, now);
+            cas.settled_at = None;
+        }
+        Ok(!all.is_empty())
     }
 
     /// Another CA.
@@ -205,27 +198,6 @@ impl CaKeeper {
         self.reporter
             .event(EventType::Warning, reason, "Reconcile", &note, &own)
             .await;
-    }
-
-    /// Whether all is as it has to be after the last step; an Event names who is behind when that takes long.
-    async fn has_arrived(&mut self, cas: &Cas, now: UnixSeconds) -> bool {
-        let error = match self.reach.behind(cas).await {
-            Ok(None) => return true,
-            Ok(Some(behind)) => {
-                for namespace in behind.namespaces {
-                    // The receiver is gone only when the process ends.
-                    let _ = self.events.send(CaEvent::Needed(namespace));
-                }
-                PkiError::Behind { behind: behind.what }
-            }
-            Err(error) => error,
-        };
-        let since = *self.waits_since.get_or_insert(now);
-        let patience = PATIENCE.min(self.overlap).as_secs();
-        if now >= since + Ttl::seconds(i64::try_from(patience).unwrap_or(i64::MAX)) {
-            self.reporter.own_recurring("replacing the CA", WAITS, &error).await;
-        }
-        false
     }
 
     /// Used as it is, and left as it is.

@@ -1,18 +1,21 @@
 //! Whether everybody trusts what signs or will sign, and nobody shows what is to be forgotten: asked of the API server
 //! itself before each step, so that it doesn't matter who wrote what, and when.
 
+use agentwrit_protocol::UnixSeconds;
 use agentwrit_protocol::inject::{CA_CONFIG_MAP, CA_CONFIG_MAP_KEY};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
-use super::authority::Authority;
+use super::authority::{Authority, certificates};
 use super::secrets::{BROKER_TLS_SECRET, CERTIFICATE, Secrets, text};
-use super::succession::Cas;
+use super::succession::{Cas, is_valid};
 use super::{MANAGED_BY, MANAGER, PkiError, ca_bundle, is_ours};
 
 /// Small: each may hold a megabyte that somebody has put there.
 const PAGE: u32 = 16;
+/// As many CAs are taken over from a caBundle.
+const MAX_PUBLISHED: usize = 4;
 /// As many are named; there may be thousands.
 const MAX_NAMED: usize = 5;
 /// As many are looked for at once.
@@ -42,13 +45,9 @@ impl Reach {
     /// A namespace whose `ConfigMap` is somebody else's doesn't count: its pods never trusted us through it, and nobody
     /// but its owner could ever go on.
     pub(super) async fn behind(&self, cas: &Cas) -> Result<Option<Behind>, PkiError> {
-        let bundles = ca_bundle::live(&self.client).await?;
-        if bundles
-            .iter()
-            .any(|bundle| !trusts(&String::from_utf8_lossy(bundle), cas))
-        {
-            let name = ca_bundle::CONFIGURATION;
-            return Ok(Some(elsewhere(format!("caBundle of {name} doesn't hold the CA"))));
+        let needed: Vec<&str> = cas.needed().collect();
+        if let Some(behind) = self.ca_bundle(&needed).await? {
+            return Ok(Some(behind));
         }
         if cas.next.is_none()
             && let Some(leaf) = self.secrets.get(BROKER_TLS_SECRET).await?
@@ -59,10 +58,40 @@ impl Reach {
                 "the Secret {name} holds a certificate of another CA still"
             ))));
         }
-        self.config_maps(cas).await
+        self.config_maps(&needed).await
     }
 
-    async fn config_maps(&self, cas: &Cas) -> Result<Option<Behind>, PkiError> {
+    /// The CAs that the API server trusts, whoever wrote them there, if they haven't expired.
+    pub(super) async fn published(&self, now: UnixSeconds) -> Result<Vec<String>, PkiError> {
+        let bundles = ca_bundle::live(&self.client).await?;
+        let all = bundles
+            .iter()
+            .flat_map(|bundle| certificates(&String::from_utf8_lossy(bundle)));
+        let mut cas: Vec<String> = all.filter(|ca| is_valid(ca, now)).collect();
+        cas.sort_unstable();
+        cas.dedup();
+        cas.truncate(MAX_PUBLISHED);
+        Ok(cas)
+    }
+
+    /// Who doesn't trust these certificates, if anybody doesn't.
+    pub(super) async fn trusting(&self, needed: &[&str]) -> Result<Option<Behind>, PkiError> {
+        match self.ca_bundle(needed).await? {
+            Some(behind) => Ok(Some(behind)),
+            None => self.config_maps(needed).await,
+        }
+    }
+
+    async fn ca_bundle(&self, needed: &[&str]) -> Result<Option<Behind>, PkiError> {
+        let bundles = ca_bundle::live(&self.client).await?;
+        let mut texts = bundles.iter().map(|bundle| String::from_utf8_lossy(bundle));
+        let name = ca_bundle::CONFIGURATION;
+        Ok(texts
+            .any(|bundle| !trusts(&bundle, needed))
+            .then(|| elsewhere(format!("caBundle of {name} doesn't hold the CA"))))
+    }
+
+    async fn config_maps(&self, needed: &[&str]) -> Result<Option<Behind>, PkiError> {
         let api: Api<ConfigMap> = Api::all(self.client.clone());
         // resourceVersion stays unset: what was written before is seen.
         let mut parameters = ListParams::default()
@@ -73,7 +102,7 @@ impl Reach {
         loop {
             let doing = format!("listing the ConfigMaps {CA_CONFIG_MAP}");
             let page = api.list(&parameters).await.map_err(PkiError::api(doing))?;
-            let of_page = page.items.iter().filter(|map| !holds(map, cas));
+            let of_page = page.items.iter().filter(|map| !holds(map, needed));
             behind.extend(of_page.filter_map(ResourceExt::namespace));
             if behind.len() >= MAX_BEHIND {
                 break;
@@ -87,13 +116,13 @@ impl Reach {
     }
 }
 
-fn trusts(bundle: &str, cas: &Cas) -> bool {
-    cas.needed().all(|certificate| bundle.contains(certificate.trim()))
+fn trusts(bundle: &str, needed: &[&str]) -> bool {
+    needed.iter().all(|certificate| bundle.contains(certificate.trim()))
 }
 
-fn holds(map: &ConfigMap, cas: &Cas) -> bool {
+fn holds(map: &ConfigMap, needed: &[&str]) -> bool {
     let bundle = map.data.as_ref().and_then(|data| data.get(CA_CONFIG_MAP_KEY));
-    bundle.is_some_and(|bundle| trusts(bundle, cas))
+    bundle.is_some_and(|bundle| trusts(bundle, needed))
 }
 
 /// A certificate that we have to replace, and haven't.
@@ -102,7 +131,7 @@ fn is_overdue(secret: &Secret, cas: &Cas) -> bool {
     is_ours(&secret.metadata) && !Authority::from_pem(&cas.signing).is_ok_and(|authority| authority.signed(&leaf))
 }
 
-const fn elsewhere(what: String) -> Behind {
+pub(super) const fn elsewhere(what: String) -> Behind {
     let namespaces = Vec::new();
     Behind { what, namespaces }
 }
@@ -143,6 +172,7 @@ mod tests {
     #[test]
     fn a_bundle_without_the_successor_is_behind() {
         let mut cas = Cas::new(ca());
+        let holds = |map: &ConfigMap, cas: &Cas| super::holds(map, &cas.needed().collect::<Vec<_>>());
         let before = cas.bundle();
         assert!(holds(&map(&before), &cas) && !holds(&ConfigMap::default(), &cas));
         cas.next = Some(ca());

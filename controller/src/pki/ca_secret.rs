@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use serde_json::{Map, Value, json};
 
-use super::authority::{Authority, PemPair};
+use super::authority::{Authority, PemPair, certificates};
 use super::secrets::{CERTIFICATE, KEY, TLS, text};
-use super::succession::{Asked, Cas, MAX_PREVIOUS, is_valid};
+use super::succession::{Asked, Cas, MAX_PREVIOUS, SETTLED_AT, is_valid};
 use super::{PkiError, is_ours};
 
 /// All that is trusted; the key by which cert-manager and others name it.
@@ -16,8 +16,6 @@ const BUNDLE: &str = "ca.crt";
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 const PREVIOUS: &str = "previous.crt";
-/// Unix seconds of [`Cas::settled_at`].
-const SETTLED_AT: &str = "agentwrit.io/settled-at";
 /// With any value: a person wants another CA.
 const ROTATE: &str = "agentwrit.io/rotate";
 /// With any value: a person wants that the announced CA signs, whoever doesn't trust it yet.
@@ -361,13 +359,6 @@ pub(super) fn patch(cas: &Cas, version: &str) -> Value {
         "metadata": {"resourceVersion": version, "annotations": annotations},
         "data": data,
     })
-}
-
-/// Each certificate of a PEM text.
-fn certificates(text: &str) -> Vec<String> {
-    const END: &str = "-----END CERTIFICATE-----";
-    let parts = text.split_inclusive(END).filter(|part| part.trim_end().ends_with(END));
-    parts.map(|part| format!("{}\n", part.trim())).collect()
 }
 
 #[cfg(test)]

@@ -168,14 +168,14 @@ mod tests {
 
     use crate::metrics::Metrics;
     use crate::pki::authority::Authority;
-    use crate::pki::trust::Trusted;
+    use crate::pki::trust::{Signer, Trusted};
 
     fn config_maps(client: Client) -> ConfigMaps {
         let metrics = Arc::new(Metrics::new().unwrap());
         let reporter = Reporter::new(client.clone(), "system", "controller-0", metrics);
         let ca = Authority::generate("a", time::OffsetDateTime::UNIX_EPOCH).unwrap();
         let trust = Trust::new(Trusted {
-            authority: Arc::new(Authority::from_pem(&ca).unwrap()),
+            signer: Signer::Own(Arc::new(Authority::from_pem(&ca).unwrap())),
             bundle: "certificate".to_owned(),
             as_of: None,
         });

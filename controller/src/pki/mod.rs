@@ -8,7 +8,12 @@ pub(crate) mod ca_keeper;
 pub(crate) mod ca_reach;
 mod ca_secret;
 pub(crate) mod config_maps;
+#[cfg(test)]
+mod fake;
+pub(crate) mod issued;
+pub(crate) mod keeper;
 pub(crate) mod key_rotation;
+pub(crate) mod patience;
 pub(crate) mod secrets;
 pub(crate) mod signing_key;
 mod succession;
@@ -25,7 +30,7 @@ use tokio::task::JoinSet;
 use crate::context::Context;
 use crate::leader::guard::is_not_leading;
 use crate::report::{Categorised, Category};
-use authority::validity;
+use authority::{certificates, validity};
 
 /// Label of the objects that are ours.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -61,7 +66,8 @@ async fn follow(context: Arc<Context>) {
     let mut changes = context.trust.changes();
     loop {
         let trusted = Arc::clone(&changes.borrow_and_update());
-        if let Ok((_, to)) = validity(trusted.authority.certificate()) {
+        let ends = certificates(trusted.signer.certificates()).into_iter();
+        if let Some(to) = ends.filter_map(|ca| Some(validity(&ca).ok()?.1)).min() {
             context.metrics.ca_not_after.set(to.get());
         }
         context.broker.trust(&trusted.bundle);
@@ -99,6 +105,12 @@ pub enum PkiError {
     /// A CA can't follow another yet.
     #[error("the next step from one CA to another has to wait: {behind}; once that is put right it goes on by itself")]
     Behind { behind: String },
+    /// What cert-manager has issued can't be used.
+    #[error("the Secret {secret} can't be used: {error}")]
+    NotIssued {
+        secret: &'static str,
+        error: issued::IssuedError,
+    },
     /// An object of that name has another owner.
     #[error(
         "{kind} {namespace}/{name} has no label {MANAGED_BY}={MANAGER}: it is not ours and is left as it is; rename or remove it"
@@ -136,6 +148,11 @@ impl PkiError {
         }
     }
 
+    /// Whether the API server says that this replica has no right to it.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_code(source, 403))
+    }
+
     /// Whether this replica doesn't lead, which is no failure.
     pub(crate) fn is_not_leading(&self) -> bool {
         matches!(self, Self::Api { source, .. } if is_not_leading(source))
@@ -147,7 +164,11 @@ impl Categorised for PkiError {
         match self {
             Self::NotOurs { .. } => Category::NotOurs,
             Self::Api { .. } | Self::Slow { .. } => Category::Kubernetes,
-            Self::Make { .. } | Self::Entropy(_) | Self::Stored { .. } | Self::Behind { .. } => Category::Pki,
+            Self::Make { .. }
+            | Self::Entropy(_)
+            | Self::Stored { .. }
+            | Self::Behind { .. }
+            | Self::NotIssued { .. } => Category::Pki,
         }
     }
 }

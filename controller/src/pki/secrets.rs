@@ -200,7 +200,7 @@ impl Secrets {
     }
 
     /// Creates a Secret; when another one was faster, its Secret is the answer.
-    async fn create(
+    pub(super) async fn create(
         &self,
         name: &str,
         type_: Option<&str>,
@@ -240,7 +240,7 @@ pub(crate) fn service_names(service: &str, namespace: &str) -> Vec<String> {
     ]
 }
 
-fn pair_data(pair: PemPair) -> BTreeMap<String, ByteString> {
+pub(super) fn pair_data(pair: PemPair) -> BTreeMap<String, ByteString> {
     BTreeMap::from([
         (CERTIFICATE.to_owned(), ByteString(pair.certificate.into_bytes())),
         (KEY.to_owned(), ByteString(pair.key.into_bytes())),

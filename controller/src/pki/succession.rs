@@ -17,6 +17,9 @@ use super::authority::{BACKDATED, PemPair, validity};
 /// Certificates of predecessors that are kept; more than one only after a CA was replaced by hand.
 pub(super) const MAX_PREVIOUS: usize = 2;
 
+/// Annotation with the Unix seconds since when the last step is settled.
+pub(super) const SETTLED_AT: &str = "agentwrit.io/settled-at";
+
 /// The CAs of an installation, as the Secret holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cas {

@@ -15,10 +15,29 @@ use agentwrit_server::tls::provider;
 use super::authority::{Authority, der_validity};
 use crate::leader::leadership::{Claim, Leadership};
 
-/// Certificates that are trusted, and the CA that signs.
+/// Who signs certificates.
+#[derive(Debug)]
+pub(crate) enum Signer {
+    /// The installation's own CA.
+    Own(Arc<Authority>),
+    /// cert-manager. What these CAs signed may be shown, PEM; everybody has trusted them for an overlap.
+    Issuers { shown: String },
+}
+
+impl Signer {
+    /// The certificates of the CAs, PEM.
+    pub(crate) fn certificates(&self) -> &str {
+        match self {
+            Self::Own(authority) => authority.certificate(),
+            Self::Issuers { shown } => shown,
+        }
+    }
+}
+
+/// Certificates that are trusted, and who signs.
 #[derive(Debug)]
 pub(crate) struct Trusted {
-    pub(crate) authority: Arc<Authority>,
+    pub(crate) signer: Signer,
     /// CA certificates, PEM.
     pub(crate) bundle: String,
     /// The lease epoch of the claim under which this was looked up: who has just begun to lead may have slept for long.
@@ -72,10 +91,9 @@ impl Trust {
 
     /// Sets it; whether other certificates are trusted, or another one signs.
     pub(crate) fn set(&self, new: Trusted) -> bool {
-        let signs = |trusted: &Trusted| trusted.authority.certificate().to_owned();
         let mut is_another = false;
         self.0.send_if_modified(|present| {
-            is_another = present.bundle != new.bundle || signs(present) != signs(&new);
+            is_another = present.bundle != new.bundle || present.signer.certificates() != new.signer.certificates();
             let modified = is_another || present.as_of != new.as_of;
             if modified {
                 *present = Arc::new(new);
@@ -174,7 +192,7 @@ mod tests {
     fn only_what_differs_is_a_change() {
         let pair = ca(9);
         let trusted = || Trusted {
-            authority: Arc::new(Authority::from_pem(&pair).unwrap()),
+            signer: Signer::Own(Arc::new(Authority::from_pem(&pair).unwrap())),
             bundle: pair.certificate.clone(),
             as_of: Some(1),
         };
@@ -197,7 +215,7 @@ mod tests {
     async fn nothing_is_published_before_the_leader_has_looked() {
         let pair = ca(9);
         let looked_up = |as_of| Trusted {
-            authority: Arc::new(Authority::from_pem(&pair).unwrap()),
+            signer: Signer::Own(Arc::new(Authority::from_pem(&pair).unwrap())),
             bundle: pair.certificate.clone(),
             as_of,
         };

@@ -9,7 +9,8 @@ use super::tls::Leaf;
 use crate::context::Context;
 use crate::pki::authority::PemPair;
 use crate::pki::ca_bundle::{self, CONFIGURATION};
-use crate::pki::trust::believes;
+use crate::pki::issued::{Issued, may_be_shown};
+use crate::pki::trust::{Signer, believes};
 
 /// How often it is proved.
 const PROVE_EVERY: Duration = Duration::from_secs(5);
@@ -20,7 +21,8 @@ pub(super) struct LeafKeeper {
     context: Arc<Context>,
     leaf: Arc<Leaf>,
     names: Vec<String>,
-    present: PemPair,
+    /// None while cert-manager has issued nothing yet.
+    present: Option<PemPair>,
 }
 
 /// What comes of a look.
@@ -33,18 +35,21 @@ struct Look {
 }
 
 impl LeafKeeper {
-    /// Serves a first certificate.
+    /// Serves a first certificate, if there is one.
     ///
-    /// Fails when it can't be made.
+    /// Fails when our own CA can't make it.
     pub(super) fn new(context: Arc<Context>, leaf: Arc<Leaf>, names: Vec<String>) -> Result<Self, String> {
-        let present = fresh(&context, &names)?;
-        leaf.set(&present)?;
-        Ok(Self {
+        let mut keeper = Self {
             context,
             leaf,
             names,
-            present,
-        })
+            present: None,
+        };
+        let trusted = keeper.context.trust.now();
+        if let Some(first) = keeper.candidate(&trusted.signer, keeper.context.clock.unix_seconds())? {
+            keeper.serve(first)?;
+        }
+        Ok(keeper)
     }
 
     /// Runs for ever. Every replica reads for itself, the leader writes caBundle.
@@ -76,14 +81,10 @@ impl LeafKeeper {
             replace: None,
             wrong: Some(error),
         });
-        if let Some(pair) = look.replace {
-            match self.leaf.set(&pair) {
-                Ok(()) => {
-                    tracing::info!("the webhook has another certificate");
-                    self.present = pair;
-                }
-                Err(error) => tracing::error!(error, "renewing the webhook's certificate failed"),
-            }
+        if let Some(pair) = look.replace
+            && let Err(error) = self.serve(pair)
+        {
+            tracing::error!(error, "renewing the webhook's certificate failed");
         }
         let is_believed = look.wrong.is_none();
         if self.context.readiness.ca_bundle(is_believed) {
@@ -95,32 +96,68 @@ impl LeafKeeper {
         if is_believed { PROVE_EVERY } else { HURRY }
     }
 
+    fn serve(&mut self, pair: PemPair) -> Result<(), String> {
+        self.leaf.set(&pair)?;
+        self.context.readiness.certificate();
+        tracing::info!("the webhook has another certificate");
+        self.present = Some(pair);
+        Ok(())
+    }
+
     fn look(&self, bundles: &[Vec<u8>]) -> Result<Look, String> {
         let (now, trusted) = (self.context.clock.unix_seconds(), self.context.trust.now());
-        let stale = trusted.authority.stale(&self.present.certificate, &self.names, now);
         let wrong = |pair: &PemPair| wrong(pair, &self.names, bundles, now);
-        if stale.is_some() {
-            Ok(choose(&self.present, fresh(&self.context, &self.names)?, wrong))
-        } else {
-            Ok(Look {
+        let Some(new) = self.candidate(&trusted.signer, now)? else {
+            let nothing = || Some("cert-manager has issued none".to_owned());
+            return Ok(Look {
                 replace: None,
-                wrong: wrong(&self.present),
-            })
+                wrong: self.present.as_ref().map_or_else(nothing, wrong),
+            });
+        };
+        let is_due = self.present.as_ref().is_none_or(|present| match &trusted.signer {
+            Signer::Own(_) => true,
+            Signer::Issuers { shown } => {
+                let (new, present) = (&new.certificate, &present.certificate);
+                may_be_shown(shown, new, present, self.name(), now)
+            }
+        });
+        Ok(choose(self.present.as_ref(), new, is_due, wrong))
+    }
+
+    fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// Another certificate than the present one, if that is to be replaced.
+    ///
+    /// Fails when our own CA can't make it.
+    fn candidate(&self, signer: &Signer, now: UnixSeconds) -> Result<Option<PemPair>, String> {
+        let context = &self.context;
+        match signer {
+            Signer::Own(authority) => {
+                let stale = |present: &PemPair| authority.stale(&present.certificate, &self.names, now).is_some();
+                if self.present.as_ref().is_none_or(stale) {
+                    let issued = authority.issue(&self.names, context.clock.now());
+                    return issued.map(Some).map_err(|error| error_chain(&error));
+                }
+                Ok(None)
+            }
+            // What is wrong with the files, the keeper says.
+            Signer::Issuers { .. } => {
+                let issued = Issued::from_folder(&context.config.issued_webhook_folder, self.name(), now);
+                let pair = issued.ok().map(|issued| issued.pair);
+                Ok(pair.filter(|pair| self.present.as_ref() != Some(pair)))
+            }
         }
     }
 }
 
-/// Which of two certificates is served: one that the API server believes isn't given up for one that it doesn't.
-fn choose(present: &PemPair, new: PemPair, wrong: impl Fn(&PemPair) -> Option<String>) -> Look {
-    let before = wrong(present);
-    if new == *present {
-        return Look {
-            replace: None,
-            wrong: before,
-        };
-    }
+/// Which of two certificates is served: one that the API server believes isn't given up for one that it doesn't, nor before
+/// that `is_due`.
+fn choose(present: Option<&PemPair>, new: PemPair, is_due: bool, wrong: impl Fn(&PemPair) -> Option<String>) -> Look {
+    let is_believed = present.is_some_and(|present| wrong(present).is_none());
     let after = wrong(&new);
-    if before.is_none() && after.is_some() {
+    if is_believed && (after.is_some() || !is_due) {
         return Look {
             replace: None,
             wrong: None,
@@ -141,15 +178,6 @@ fn wrong(pair: &PemPair, names: &[String], bundles: &[Vec<u8>], now: UnixSeconds
     bundles
         .iter()
         .find_map(|bundle| believes(bundle, &pair.certificate, name, now).err())
-}
-
-/// A certificate of the CA that signs now.
-fn fresh(context: &Context, names: &[String]) -> Result<PemPair, String> {
-    let trusted = context.trust.now();
-    trusted
-        .authority
-        .issue(names, context.clock.now())
-        .map_err(|error| error_chain(&error))
 }
 
 #[cfg(test)]
@@ -182,7 +210,9 @@ mod tests {
         let (before, after) = (leaf(&old), leaf(&new));
         let bundle = |cas: &[&Authority]| -> Vec<u8> { cas.iter().flat_map(|ca| ca.certificate().bytes()).collect() };
         let look = |bundles: &[Vec<u8>]| {
-            let look = choose(&before, after.clone(), |pair| wrong(pair, &names(), bundles, NOW));
+            let look = choose(Some(&before), after.clone(), true, |pair| {
+                wrong(pair, &names(), bundles, NOW)
+            });
             (look.replace.is_some(), look.wrong.is_none())
         };
         let (only_old, both, only_new) = (bundle(&[&old]), bundle(&[&old, &new]), bundle(&[&new]));
@@ -196,8 +226,20 @@ mod tests {
         assert_eq!(look(&[only_new]), (true, true), "the CA was lost");
         assert_eq!(look(&[Vec::new()]), (true, false), "nobody is believed");
         assert_eq!(look(&[]), (true, false), "there is no configuration");
-        let same = choose(&before, before.clone(), |_| None);
-        assert_eq!(same.replace, None);
+        let early = choose(Some(&before), after.clone(), false, |_| None);
+        assert_eq!(
+            (early.replace, early.wrong),
+            (None, None),
+            "both are believed, and it isn't due"
+        );
+        let lost = choose(Some(&before), after.clone(), false, |pair| {
+            (*pair == before).then(String::new)
+        });
+        assert_eq!(lost.replace, Some(after.clone()), "the present one is worth nothing");
+        assert_eq!(
+            choose(None, after.clone(), false, |_| Some(String::new())).replace,
+            Some(after)
+        );
     }
 
     #[test]

@@ -76,7 +76,6 @@ pub(crate) fn spawn(
     let routes = Routes::new(router(Arc::new(webhook)), MAX_BODY);
     tasks.spawn(listeners::serve(listener, routes));
     tasks.spawn(follow_client_ca(tls));
-    context.readiness.certificate();
     tasks.spawn(keeper.run());
     Ok(address)
 }

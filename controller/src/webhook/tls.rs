@@ -9,8 +9,6 @@ use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::authority::PemPair;
@@ -27,14 +25,7 @@ impl Leaf {
     /// # Errors
     /// When the pair isn't usable.
     pub fn set(&self, pair: &PemPair) -> Result<(), String> {
-        let certificates = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| error.to_string())?;
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(|error| error.to_string())?;
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
-        let certified = CertifiedKey::new(certificates, key);
-        certified.keys_match().map_err(|error| error.to_string())?;
-        let certified = Arc::new(certified);
+        let certified = Arc::new(pair.certified()?);
         *self.present.write() = Some(certified);
         Ok(())
     }

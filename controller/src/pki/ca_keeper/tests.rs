@@ -1,99 +1,26 @@
 //! The keeper with an API server that holds what matters to it. A new keeper at each look is a controller that was killed
 //! after whatever was written last.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-
 use agentwrit_protocol::clock::ManualClock;
-use agentwrit_protocol::inject::CA_CONFIG_MAP;
-use axum::http::{Method, Request, Response};
-use kube::Client;
-use kube::client::Body;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::ending_namespaces::tests::old_is_ending;
 use crate::leader::guard::guarded;
 use crate::metrics::Metrics;
-use crate::pki::ca_bundle::CONFIGURATION;
-use crate::pki::{MANAGED_BY, MANAGER};
+use crate::pki::ca_distribution::{CaEvent, CaEvents};
+use crate::pki::ca_reach::Reach;
+use crate::pki::fake::{ApiServer, LEAF};
 
 const OVERLAP: Duration = Duration::from_hours(1);
-
-/// Objects by path, with the versions that the API server gives them.
-#[derive(Default)]
-struct ApiServer {
-    objects: BTreeMap<String, Value>,
-    version: u64,
-    events: Vec<String>,
-}
-
 const SECRET: &str = "/api/v1/namespaces/system/secrets/agentwrit-ca";
-const LEAF: &str = "/api/v1/namespaces/system/secrets/agentwrit-broker-tls";
-const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/agentwrit-injector";
-
-impl ApiServer {
-    fn put(&mut self, path: &str, mut object: Value) -> Value {
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.objects.insert(path.to_owned(), object.clone());
-        object
-    }
-
-    fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
-        let status = |code: u16| {
-            let reason = if code == 404 { "NotFound" } else { "Conflict" };
-            (
-                code,
-                json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}),
-            )
-        };
-        if path.contains("/events") {
-            let event: Value = serde_json::from_slice(body).unwrap();
-            self.events.push(format!(
-                "{}: {}",
-                event["reason"].as_str().unwrap(),
-                event["note"].as_str().unwrap()
-            ));
-            return (201, event);
-        }
-        if path == "/api/v1/configmaps" {
-            let maps = self.objects.iter().filter(|(path, _)| path.contains("/configmaps/"));
-            let items: Vec<Value> = maps.map(|(_, map)| map.clone()).collect();
-            return (
-                200,
-                json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {}, "items": items}),
-            );
-        }
-        if *method == Method::POST {
-            let object: Value = serde_json::from_slice(body).unwrap();
-            let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
-            if self.objects.contains_key(&path) {
-                return status(409);
-            }
-            return (201, self.put(&path, object));
-        }
-        let Some(present) = self.objects.get(path) else {
-            return status(404);
-        };
-        if *method == Method::GET {
-            return (200, present.clone());
-        }
-        let (mut object, changes) = (present.clone(), serde_json::from_slice::<Value>(body).unwrap());
-        if changes["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
-            return status(409);
-        }
-        json_patch::merge(&mut object, &changes);
-        (200, self.put(path, object))
-    }
-}
 
 /// One API server, and the time.
 #[derive(Clone)]
 struct World {
-    server: Arc<Mutex<ApiServer>>,
+    server: ApiServer,
     clock: Arc<ManualClock>,
     events: CaEvents,
     behind: Arc<Mutex<mpsc::UnboundedReceiver<CaEvent>>>,
@@ -103,43 +30,24 @@ impl World {
     fn new() -> Self {
         let (events, behind) = mpsc::unbounded_channel();
         Self {
-            server: Arc::default(),
+            server: ApiServer::default(),
             clock: Arc::new(ManualClock::at(1_800_000_000)),
             events,
             behind: Arc::new(Mutex::new(behind)),
         }
     }
 
-    fn client(&self) -> Client {
-        let server = Arc::clone(&self.server);
-        let send = move |request: Request<Body>| {
-            let server = Arc::clone(&server);
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect_bytes().await.unwrap();
-                let (code, answer) = server.lock().answer(&parts.method, parts.uri.path(), &body);
-                let body = Body::from(serde_json::to_vec(&answer).unwrap());
-                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
-            }
-        };
-        Client::new(tower::service_fn(send), "system")
-    }
-
     /// A controller that begins now.
     fn keeper(&self, leads: bool) -> CaKeeper {
         let leadership = Leadership::fixed(leads.then_some(1));
-        let client = guarded(&self.client(), &leadership, &old_is_ending());
+        let client = guarded(&self.server.client(), &leadership, &old_is_ending());
         let secrets = Secrets::new(client.clone(), "system");
         let metrics = Arc::new(Metrics::new().unwrap());
-        let reporter = Reporter::new(self.client(), "system", "controller-0", metrics);
+        let reporter = Reporter::new(self.server.client(), "system", "controller-0", metrics);
         let both = (Lives::default(), OVERLAP);
-        CaKeeper::new(
-            (secrets.clone(), Reach::new(client, secrets), self.events.clone()),
-            leadership,
-            self.clock.clone(),
-            reporter,
-            both,
-        )
+        let reach = Reach::new(client, secrets.clone());
+        let patience = Patience::new(reach, self.events.clone(), reporter.clone());
+        CaKeeper::new((secrets, patience), leadership, self.clock.clone(), reporter, both)
     }
 
     /// One look of a controller that is killed afterwards.
@@ -149,43 +57,26 @@ impl World {
 
     /// What the leader publishes.
     fn publish(&self, trusted: &Trusted, namespaces: &[&str]) {
-        let mut server = self.server.lock();
-        let bundle = k8s_openapi::ByteString(trusted.bundle.as_bytes().to_vec());
-        let webhook = json!({"name": "pod.inject.agentwrit.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": {"caBundle": bundle}});
-        server.put(
-            WEBHOOKS,
-            json!({"metadata": {"name": CONFIGURATION}, "webhooks": [webhook]}),
-        );
-        for namespace in namespaces {
-            let labels = json!({MANAGED_BY: MANAGER});
-            let map = json!({"metadata": {"name": CA_CONFIG_MAP, "namespace": namespace, "labels": labels},
-                "data": {"ca.crt": trusted.bundle}});
-            server.put(
-                &format!("/api/v1/namespaces/{namespace}/configmaps/{CA_CONFIG_MAP}"),
-                map,
-            );
-        }
+        self.server.publish(&trusted.bundle, namespaces);
     }
 
     /// The broker's certificate, as the leader keeps it.
     async fn issue(&self, trusted: &Trusted) {
-        let secrets = Secrets::new(self.client(), "system");
+        let secrets = Secrets::new(self.server.client(), "system");
         secrets
-            .broker_leaf(&trusted.authority, self.clock.as_ref())
+            .broker_leaf(authority(trusted), self.clock.as_ref())
             .await
             .unwrap();
     }
 
     fn ask(&self, annotation: &str) {
-        let mut server = self.server.lock();
-        let mut secret = server.objects[SECRET].clone();
+        let mut secret = self.server.get(SECRET).unwrap();
         secret["metadata"]["annotations"][annotation] = json!("now");
-        server.put(SECRET, secret);
+        self.server.put(SECRET, secret);
     }
 
     fn events(&self) -> Vec<String> {
-        std::mem::take(&mut self.server.lock().events)
+        self.server.events()
     }
 
     fn pass(&self, seconds: i64) {
@@ -193,9 +84,16 @@ impl World {
     }
 }
 
+fn authority(trusted: &Trusted) -> &Authority {
+    match &trusted.signer {
+        Signer::Own(authority) => authority,
+        Signer::Issuers { .. } => panic!("our own CA signs"),
+    }
+}
+
 /// Whether these certificates sign and are trusted.
 fn is(trusted: &Trusted, signing: &str, bundle: &[&str]) {
-    assert_eq!(trusted.authority.certificate(), signing);
+    assert_eq!(trusted.signer.certificates(), signing);
     let all: Vec<&str> = bundle.iter().map(|certificate| certificate.trim()).collect();
     assert_eq!(trusted.bundle.trim_end(), all.join("\n"));
 }
@@ -204,7 +102,7 @@ fn is(trusted: &Trusted, signing: &str, bundle: &[&str]) {
 async fn no_step_comes_before_all_trust_the_last_one() {
     let world = World::new();
     let installed = world.look().await;
-    let old = installed.authority.certificate().to_owned();
+    let old = installed.signer.certificates().to_owned();
     world.publish(&installed, &["shop", "bank"]);
     world.issue(&installed).await;
     world.ask("agentwrit.io/rotate");
@@ -255,7 +153,7 @@ async fn no_step_comes_before_all_trust_the_last_one() {
     is(&world.look().await, &new, &[&new]);
     is(&world.look().await, &new, &[&new]);
     assert_eq!(world.events(), Vec::<String>::new());
-    assert!(world.server.lock().objects.contains_key(LEAF));
+    assert!(world.server.get(LEAF).is_some());
 }
 
 #[tokio::test]
@@ -287,8 +185,8 @@ async fn who_is_behind_for_long_is_named_and_can_be_left_behind() {
     }
     world.ask("agentwrit.io/promote");
     let promoted = keeper.look().await.unwrap();
-    assert_ne!(promoted.authority.certificate(), installed.authority.certificate());
-    let secret = world.server.lock().objects[SECRET].clone();
+    assert_ne!(promoted.signer.certificates(), installed.signer.certificates());
+    let secret = world.server.get(SECRET).unwrap();
     let wishes = secret["metadata"]["annotations"].as_object().unwrap();
     assert!(wishes.is_empty(), "{wishes:?}");
 }
@@ -298,21 +196,21 @@ async fn a_lost_or_broken_secret_is_told_and_healed() {
     let world = World::new();
     let mut keeper = world.keeper(true);
     let first = keeper.look().await.unwrap();
-    let old = first.authority.certificate().to_owned();
-    world.server.lock().objects.remove(SECRET);
+    let old = first.signer.certificates().to_owned();
+    world.server.remove(SECRET);
     let healed = keeper.look().await.unwrap();
-    assert_eq!(healed.authority.certificate(), old);
+    assert_eq!(healed.signer.certificates(), old);
     assert!(healed.bundle.starts_with(old.trim()) && healed.bundle.matches("BEGIN").count() == 2);
     let told = world.events();
     assert!(
         told.len() == 1 && told[0].starts_with("CADeleted: Secret system/agentwrit-ca: it was deleted"),
         "{told:?}"
     );
-    let mut broken = world.server.lock().objects[SECRET].clone();
+    let mut broken = world.server.get(SECRET).unwrap();
     broken["data"]["tls.key"] = json!("AAAA");
-    world.server.lock().put(SECRET, broken);
+    world.server.put(SECRET, broken);
     let again = keeper.look().await.unwrap();
-    assert_eq!((again.authority.certificate(), &again.bundle), (&*old, &healed.bundle));
+    assert_eq!((again.signer.certificates(), &again.bundle), (&*old, &healed.bundle));
     let told = world.events();
     assert!(
         told.len() == 1 && told[0].starts_with("CABroken: ") && told[0].contains("private key"),
@@ -351,28 +249,60 @@ async fn of_two_controllers_one_makes_the_ca() {
 async fn a_persons_own_secret_is_used_and_never_written() {
     let world = World::new();
     let installed = world.look().await;
-    let mut secret = world.server.lock().objects[SECRET].clone();
+    let mut secret = world.server.get(SECRET).unwrap();
     secret["metadata"]["labels"] = json!({});
     secret["data"].as_object_mut().unwrap().remove("ca.crt");
-    let written = world.server.lock().put(SECRET, secret);
+    let written = world.server.put(SECRET, secret);
     world.ask("agentwrit.io/rotate");
     let mut keeper = world.keeper(true);
     is(
         &keeper.look().await.unwrap(),
-        installed.authority.certificate(),
+        installed.signer.certificates(),
         &[&installed.bundle],
     );
     let mut broken = written;
     broken["data"]["tls.key"] = json!("AAAA");
-    let broken = world.server.lock().put(SECRET, broken);
+    let broken = world.server.put(SECRET, broken);
     assert!(keeper.look().await.is_some());
     let used = keeper.look().await.unwrap();
-    is(&used, installed.authority.certificate(), &[&installed.bundle]);
+    is(&used, installed.signer.certificates(), &[&installed.bundle]);
     assert!(world.keeper(true).look().await.is_none(), "nobody knows another");
-    assert_eq!(world.server.lock().objects[SECRET], broken);
+    assert_eq!(world.server.get(SECRET), Some(broken));
     let told = world.events();
     assert!(
         told.len() == 2 && told.iter().all(|told| told.starts_with("CANotKept: ")),
         "{told:?}"
     );
+}
+
+/// As after cert-manager signed, or where the Secret was lost at a stop.
+#[tokio::test]
+async fn what_others_have_published_is_trusted_for_an_overlap() {
+    let world = World::new();
+    let before = Authority::generate("issuer", world.clock.now()).unwrap();
+    let before = before.certificate();
+    world.server.publish(before, &["shop"]);
+    let mut keeper = world.keeper(true);
+    let first = keeper.look().await.unwrap();
+    let own = first.signer.certificates().to_owned();
+    is(&first, &own, &[&own, before]);
+    world.publish(&first, &["shop"]);
+    keeper.look().await.unwrap();
+    world.pass(3600);
+    is(&keeper.look().await.unwrap(), &own, &[&own]);
+    // Likewise when there is a CA of our own already.
+    world.server.publish(before, &["shop"]);
+    is(&world.look().await, &own, &[&own, before]);
+}
+
+#[tokio::test]
+async fn who_may_not_read_the_ca_lets_another_lead() {
+    let world = World::new();
+    world.server.forbid(SECRET);
+    let mut keeper = world.keeper(true);
+    let unfit = keeper.leadership.unfit();
+    assert!(keeper.look().await.is_none() && unfit.has_changed().unwrap());
+    let mut follower = world.keeper(false);
+    let unfit = follower.leadership.unfit();
+    assert!(follower.look().await.is_none() && !unfit.has_changed().unwrap());
 }
