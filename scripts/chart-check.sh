@@ -23,7 +23,8 @@ main() {
   done
   KUBERNETES=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$REPO/tests/tools/node/go.mod" | head -n1)
   kubernetes_schemas
-  crd_schemas
+  crd_schemas "$CHART"/templates/crds/*.yaml
+  kept_crds
   helm lint --strict --quiet --values "$IMAGES" "$CHART" >"$WORK/lint" 2>&1 || { cat "$WORK/lint" >&2; die "helm lint found faults"; }
   say "helm lint: clean"
   check_values_page
@@ -57,21 +58,40 @@ kubernetes_schemas() {
   say "schemas of Kubernetes $KUBERNETES: $(find "$KINDS" -name '*.json' | wc -l) kinds"
 }
 
-# Ours, from the chart's own CRDs: always fresh.
+# Ours, from the chart's own CRDs, and cert-manager's: always fresh.
 crd_schemas() {
   local file
   mkdir -p "$WORK/crds"
-  for file in "$CHART"/templates/crds/*.yaml; do
+  cert_manager_crds
+  for file in "$@" "${CERT_MANAGER[@]}"; do
     [[ -f $file ]] || die "the chart has no CRDs in templates/crds"
     # --local: kubectl only turns YAML into JSON.
     kubectl annotate --local --overwrite -f "$file" checked=yes -o json >"$WORK/crd.json"
-    [[ $(jq -r '.metadata.annotations["helm.sh/resource-policy"]' "$WORK/crd.json") == keep ]] ||
-      die "$(basename "$file") would go with helm uninstall: it needs the annotation helm.sh/resource-policy: keep"
     jq -c '
       def strict: walk(if type == "object" and (.properties | type) == "object" and .type == "object" then .additionalProperties = false else . end);
       .spec.versions[0].schema.openAPIV3Schema | strict
       | .properties += {apiVersion: {type: "string"}, kind: {type: "string"}, metadata: {type: "object"}}
     ' "$WORK/crd.json" >"$WORK/crds/$(jq -r '[.spec.names.kind, (.spec.group | split(".")[0]), .spec.versions[0].name] | join("-") | ascii_downcase' "$WORK/crd.json").json"
+  done
+}
+
+kept_crds() {
+  local file
+  for file in "$CHART"/templates/crds/*.yaml; do
+    [[ $(kubectl annotate --local --overwrite -f "$file" checked=yes -o json | jq -r '.metadata.annotations["helm.sh/resource-policy"]') == keep ]] ||
+      die "$(basename "$file") would go with helm uninstall: it needs the annotation helm.sh/resource-policy: keep"
+  done
+}
+
+# Of the Go module that tests/tools/fixtures names.
+cert_manager_crds() {
+  local module name
+  (cd "$REPO/tests/tools/fixtures" && go mod download github.com/cert-manager/cert-manager)
+  module=$(cd "$REPO/tests/tools/fixtures" && go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)
+  CERT_MANAGER=()
+  for name in certificates issuers clusterissuers; do
+    CERT_MANAGER+=("$module/deploy/crds/cert-manager.io_$name.yaml")
+    [[ -f ${CERT_MANAGER[-1]} ]] || die "the module of cert-manager has no $name"
   done
 }
 
@@ -216,9 +236,37 @@ YAML
     if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned about the chart with $(basename "$values")"; fi
     say "server dry run with $(basename "$values"): $(wc -l <"$WORK/server") objects accepted, no warning"
   done
+  check_cert_manager "$namespace"
   check_claims_at_upgrade "$namespace"
   check_audit_at_upgrade "$namespace"
   check_claims_with_database "$namespace"
+}
+
+# With cert-manager's own CRDs, and nothing else of it: its objects are accepted, and what can't do is refused.
+check_cert_manager() {
+  local namespace=$1 values=$CASES/values/cert-manager.yaml shared=no wanted
+  ! kubectl get crd certificates.cert-manager.io >/dev/null 2>&1 || shared=yes
+  if [[ $shared == no ]]; then
+    wanted="this cluster has no Certificates of cert-manager.io: install cert-manager first"
+    refused_with "$wanted" "$values" --namespace "$namespace" --dry-run=server
+    kubectl apply --server-side -f "${CERT_MANAGER[0]}" -f "${CERT_MANAGER[1]}" -f "${CERT_MANAGER[2]}" >/dev/null
+    trap 'kubectl delete namespace '"$namespace"' --wait=false >/dev/null 2>&1; kubectl delete crd {certificates,issuers,clusterissuers}.cert-manager.io --timeout=30s >/dev/null 2>&1; rm -rf "$WORK"' EXIT
+    kubectl wait --for=condition=Established crd {certificates,issuers,clusterissuers}.cert-manager.io --timeout=30s >/dev/null
+  fi
+  render "$values" --namespace "$namespace" --dry-run=server >"$WORK/server.yaml"
+  kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f "$WORK/server.yaml" >"$WORK/server" 2>&1 ||
+    { cat "$WORK/server" >&2; die "the API server refused the chart with cert-manager.yaml"; }
+  if grep -i '^Warning' "$WORK/server" >&2; then die "the API server warned about the chart with cert-manager.yaml"; fi
+  [[ $(grep -c '^certificate.cert-manager.io/' "$WORK/server") == 2 ]] || die "the chart has no two Certificates"
+  kubectl apply --server-side -f - >/dev/null <<YAML
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: lets-encrypt, namespace: $namespace}
+spec: {acme: {server: "https://acme.test/directory", privateKeySecretRef: {name: acme}, solvers: []}}
+YAML
+  refused_with "names the Issuer lets-encrypt, an ACME issuer" "$values" --namespace "$namespace" --dry-run=server \
+    --set certificates.issuerRef.kind=Issuer,certificates.issuerRef.name=lets-encrypt
+  say "cert-manager: $(wc -l <"$WORK/server") objects accepted with its CRDs, no warning; an ACME issuer is refused"
 }
 
 # A release without an issuer or audience keeps none at an upgrade, unless it is told which.
