@@ -7,6 +7,7 @@
 mod absence;
 mod clock;
 mod events;
+mod issued;
 mod namespaces;
 mod program;
 mod rotation;

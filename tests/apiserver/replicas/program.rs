@@ -14,6 +14,7 @@ use http::{Method, Request};
 use kube::Client;
 use kube::client::Body;
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::clock;
@@ -27,6 +28,8 @@ const NAMESPACE: &str = "AGENTWRIT_TEST_REPLICA_NAMESPACE";
 const OWN_TIME: &str = "AGENTWRIT_TEST_REPLICA_OWN_TIME";
 /// The name of its webhook configuration.
 const CONFIGURATION: &str = "AGENTWRIT_TEST_REPLICA_CONFIGURATION";
+/// A file with a part of the paths that it has no right to; none while there is no such file.
+const FORBIDDEN: &str = "AGENTWRIT_TEST_REPLICA_FORBIDDEN";
 const TEST: &str = "replicas::program::a_replica_without_settings_ends_and_names_one";
 /// Before the addresses, on a line of standard output.
 const LISTENS: &str = "listens on ";
@@ -89,6 +92,7 @@ fn telling(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let variable = |name| std::env::var(name).unwrap_or_default();
     let (own, configuration) = (variable(NAMESPACE), variable(CONFIGURATION));
+    let forbidden = std::path::PathBuf::from(variable(FORBIDDEN));
     let send = move |mut request: Request<Body>| {
         let client = client.clone();
         let uri = request.uri().to_string();
@@ -109,9 +113,22 @@ fn telling(client: Client) -> Client {
         if *request.method() != Method::GET {
             println!("\n{WRITES}{} {}", request.method(), request.uri().path());
         }
-        async move { client.send(request).await }
+        let forbids = std::fs::read_to_string(&forbidden).is_ok_and(|part| request.uri().path().contains(&part));
+        async move {
+            if forbids {
+                let refusal = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden",
+                    "code": 403, "message": "no right to this"});
+                let body = Body::from(serde_json::to_vec(&refusal).unwrap());
+                return Ok(http::Response::builder().status(403).body(body).unwrap());
+            }
+            client.send(request).await
+        }
     };
     Client::new(tower::service_fn(send), namespace)
+}
+
+fn forbidden(release: &str, name: &str) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("agentwrit-test-{release}-{name}-forbidden"))
 }
 
 /// A running controller; killed when dropped.
@@ -162,8 +179,10 @@ impl Replica {
             format!("--lease-duration={lease}"),
             "--webhook-address=127.0.0.1:0".to_owned(),
             "--webhook-names=127.0.0.1".to_owned(),
-            "--ops-address=127.0.0.1:0".to_owned(),
         ];
+        if !flags.iter().any(|flag| flag.starts_with("--ops-address=")) {
+            settings.push("--ops-address=127.0.0.1:0".to_owned());
+        }
         settings.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut command = command(&settings.join("\n"));
         command.envs([
@@ -171,6 +190,7 @@ impl Replica {
             (CONFIGURATION, &super::configuration(world)),
         ]);
         command.envs(environment.iter().copied()).stdin(Stdio::piped());
+        command.env(FORBIDDEN, forbidden(&world.release, name));
         let mut command = tokio::process::Command::from(command);
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -201,6 +221,11 @@ impl Replica {
         }
     }
 
+    /// From now on the API server says that it has no right to paths with this part.
+    pub fn forbid(&self, part: &str) {
+        std::fs::write(forbidden(&self.release, self.name), part).unwrap();
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
@@ -227,12 +252,7 @@ impl Replica {
     }
 
     pub async fn get(&self, path: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.ops).await.unwrap();
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
+        get(self.ops, path).await.unwrap()
     }
 
     /// The value of a metric, labels included in its name.
@@ -257,6 +277,16 @@ impl Replica {
         })
         .await;
     }
+}
+
+/// The answer of an ops listener.
+pub async fn get(ops: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(ops).await?;
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
 }
 
 /// Sends a process a signal, such as `STOP`.

@@ -33,7 +33,7 @@ const OVERLAP: &str = "--ca-overlap=1s";
 /// The Secret of an AgentApp's client.
 const CLIENT: &str = "orders-client";
 
-fn text(secret: &Secret, key: &str) -> String {
+pub(super) fn text(secret: &Secret, key: &str) -> String {
     let data = secret.data.as_ref().and_then(|data| data.get(key));
     data.map_or_else(String::new, |value| String::from_utf8(value.0.clone()).unwrap())
 }
@@ -46,8 +46,12 @@ fn roots(bundle: &[u8]) -> RootCertStore {
     roots
 }
 
-/// A new connection to this replica's webhook, as the API server makes one that trusts this caBundle.
-async fn connect(replica: std::net::SocketAddr, name: &str, bundle: &[u8]) -> Result<(), String> {
+/// A new connection to this replica's webhook, as the API server makes one that trusts this caBundle; what it shows.
+pub(super) async fn connect(
+    replica: std::net::SocketAddr,
+    name: &str,
+    bundle: &[u8],
+) -> Result<CertificateDer<'static>, String> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -57,7 +61,9 @@ async fn connect(replica: std::net::SocketAddr, name: &str, bundle: &[u8]) -> Re
     let stream = TcpStream::connect(replica).await.map_err(|error| error.to_string())?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    connected.map(drop).map_err(|error| error.to_string())
+    let connected = connected.map_err(|error| error.to_string())?;
+    let shown = connected.get_ref().1.peer_certificates().unwrap();
+    Ok(shown[0].clone().into_owned())
 }
 
 /// Whether a pod with this ConfigMap believes a broker with this Secret.
@@ -75,13 +81,13 @@ fn believes(bundle: &str, leaf: &str, name: &str) -> Result<(), String> {
 }
 
 /// Asks without a pause whether what is published is believed; says what wasn't.
-struct Doubter {
+pub(super) struct Doubter {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<(usize, Vec<String>)>,
 }
 
 impl Doubter {
-    fn start(world: &World, replicas: &[&Replica]) -> Self {
+    pub(super) fn start(world: &World, replicas: &[&Replica]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let addresses: Vec<_> = replicas.iter().map(|replica| replica.webhook).collect();
@@ -119,7 +125,7 @@ impl Doubter {
         Self { stop, task }
     }
 
-    async fn had_no_reason(self) {
+    pub(super) async fn had_no_reason(self) {
         self.stop.store(true, Ordering::SeqCst);
         let (asked, doubts) = self.task.await.unwrap();
         assert!(doubts.is_empty() && asked > 0, "asked {asked} times: {doubts:?}");
@@ -248,7 +254,7 @@ async fn ask(world: &World) {
 }
 
 /// The reasons of the Events of the release namespace.
-async fn events(world: &World) -> BTreeSet<String> {
+pub(super) async fn events(world: &World) -> BTreeSet<String> {
     let api: Api<Event> = Api::namespaced(world.client.clone(), &world.release);
     let all = api.list(&ListParams::default()).await.unwrap();
     all.items.into_iter().filter_map(|event| event.reason).collect()
