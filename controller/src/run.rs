@@ -28,6 +28,7 @@ use crate::pki::ca_distribution::CaEvents;
 use crate::pki::ca_keeper::CaKeeper;
 use crate::pki::ca_reach::Reach;
 use crate::pki::issued::keeper::{IssuedKeeper, Sources};
+use crate::pki::issued::replicas::Replicas;
 use crate::pki::keeper::Keeper;
 use crate::pki::patience::Patience;
 use crate::pki::secrets::{Secrets, service_names};
@@ -223,7 +224,12 @@ fn keeper(
             let sources = Sources {
                 secrets,
                 webhook: config.issued_webhook_folder.clone(),
-                webhook_name: service_names("agentwrit-controller", &config.namespace).swap_remove(0),
+                replicas: Replicas {
+                    client: system.client.clone(),
+                    namespace: config.namespace.clone(),
+                    port: config.webhook_address.port(),
+                    name: service_names("agentwrit-controller", &config.namespace).swap_remove(0),
+                },
             };
             let parts = (sources, writer.clone(), patience);
             let tells = (reporter.clone(), Arc::clone(readiness));

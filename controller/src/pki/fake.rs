@@ -122,6 +122,12 @@ impl Held {
             let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {}, "items": items});
             return (200, list);
         }
+        if path.ends_with("/pods") {
+            return (
+                200,
+                json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": []}),
+            );
+        }
         if *method == Method::POST {
             let object: Value = serde_json::from_slice(body).unwrap();
             let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());

@@ -104,10 +104,10 @@ impl Trust {
     }
 }
 
-/// Whether who trusts `bundle`, PEM, believes a server of this name that shows `leaf`, PEM.
+/// The CAs of `bundle`, PEM, that are valid now.
 ///
 /// Fails with what is wrong.
-pub(crate) fn believes(bundle: &[u8], leaf: &str, name: &str, now: UnixSeconds) -> Result<(), String> {
+pub(crate) fn roots(bundle: &[u8], now: UnixSeconds) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(bundle) {
         let certificate = certificate.map_err(|error| format!("what is trusted is not PEM: {error}"))?;
@@ -116,6 +116,14 @@ pub(crate) fn believes(bundle: &[u8], leaf: &str, name: &str, now: UnixSeconds) 
             roots.add(certificate).map_err(|error| error.to_string())?;
         }
     }
+    Ok(roots)
+}
+
+/// Whether who trusts `bundle`, PEM, believes a server of this name that shows `leaf`, PEM.
+///
+/// Fails with what is wrong.
+pub(crate) fn believes(bundle: &[u8], leaf: &str, name: &str, now: UnixSeconds) -> Result<(), String> {
+    let roots = roots(bundle, now)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
         .build()
         .map_err(|_| "no certificate that is trusted is valid now".to_owned())?;

@@ -1,6 +1,7 @@
 //! cert-manager signs, played by the test: it writes the broker's Secret, and as the kubelet the files of each replica.
 //! Certificates and the issuer's CA change under load, and nobody has a reason not to believe.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use agentwrit_protocol::Clock;
 use agentwrit_protocol::system::SystemClock;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use rustls::pki_types::CertificateDer;
@@ -51,7 +52,7 @@ impl Files {
     }
 
     fn pair(&self, ca: &Authority) -> PemPair {
-        let names = [self.name.clone(), "127.0.0.1".to_owned()];
+        let names = [&*self.name, "127.0.0.1", "127.0.0.2", "127.0.0.3"].map(str::to_owned);
         ca.issue(&names, SystemClock.now()).unwrap()
     }
 
@@ -138,9 +139,28 @@ async fn start(world: &World, name: &'static str, files: &Files, more: &[&str]) 
 }
 
 /// A port that nobody has.
-async fn free_port() -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn free_port(address: &str) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
     listener.local_addr().unwrap()
+}
+
+/// The pod of a replica at this address, as the leader finds it.
+async fn pod(world: &World, name: &str, address: &str) {
+    let api: Api<Pod> = Api::namespaced(world.client.clone(), &world.release);
+    let accounts: Api<ServiceAccount> = Api::namespaced(world.client.clone(), &world.release);
+    wait("the ServiceAccount default", || async {
+        accounts.get_opt("default").await.unwrap()
+    })
+    .await;
+    let labels = json!({"app.kubernetes.io/name": "agentwrit", "app.kubernetes.io/component": "controller"});
+    let pod = json!({"metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [{"name": "controller", "image": "localhost/none"}]}});
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    api.create(&PostParams::default(), &pod).await.unwrap();
+    let status = json!({"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}});
+    api.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,9 +171,12 @@ async fn no_change_of_an_issuer_costs_an_admission() {
     let (one, two, three) = (issuer(), issuer(), issuer());
 
     // Nothing is issued yet, then by an issuer without a CA.
-    let ops = free_port().await;
+    let ops = free_port("127.0.0.1").await;
+    // All controllers have the same port.
+    let port = free_port("127.0.0.2").await.port();
+    let [at_two, at_three] = ["127.0.0.2", "127.0.0.3"].map(|address| format!("--webhook-address={address}:{port}"));
     let address = format!("--ops-address={ops}");
-    let more = [&*address];
+    let more = [&*address, &*at_two];
     let starting = async {
         let first = start(&world, "first", &files, &more).await;
         first.leads(true).await;
@@ -174,7 +197,9 @@ async fn no_change_of_an_issuer_costs_an_admission() {
         (files.issue(&one), others.issue(&one))
     };
     let (first, _) = tokio::join!(starting, healing);
-    let second = start(&world, "second", &others, &[]).await;
+    let second = start(&world, "second", &others, &[&at_three]).await;
+    pod(&world, "first", "127.0.0.2").await;
+    pod(&world, "second", "127.0.0.3").await;
     call(&world, &second).await;
     first.is_ready().await;
     is_alone(&world, one.certificate()).await;
@@ -212,9 +237,24 @@ async fn no_change_of_an_issuer_costs_an_admission() {
             .then_some(())
     })
     .await;
-    shows(&world, &second, &others, &of_second).await;
-    let of_second = others.issue(&two);
     shows(&world, &first, &files, &shown).await;
+    // As long as the second one shows what the old CA signed, that is trusted.
+    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), &world.release);
+    wait("no Secret names the old CA any more", || async {
+        let data = maps.get("agentwrit-issuers").await.unwrap().data.unwrap();
+        data["previous.crt"].contains(one.certificate()).then_some(())
+    })
+    .await;
+    // Each look that finds somebody behind is counted; so many are several overlaps.
+    let counted = || async { first.metric("errors_total{category=\"pki\"}").await };
+    let before = counted().await;
+    wait("the second one is waited for", || async {
+        (counted().await > before + 5.5).then_some(())
+    })
+    .await;
+    shows(&world, &second, &others, &of_second).await;
+    assert!(ca_bundle(&world).await.contains(one.certificate()));
+    let of_second = others.issue(&two);
     shows(&world, &second, &others, &of_second).await;
     is_alone(&world, two.certificate()).await;
     doubter.had_no_reason().await;

@@ -177,11 +177,12 @@ impl Replica {
             "--sidecar-image=localhost/agentwrit-sidecar:dev".to_owned(),
             format!("--identity-token-file={}", token.display()),
             format!("--lease-duration={lease}"),
-            "--webhook-address=127.0.0.1:0".to_owned(),
             "--webhook-names=127.0.0.1".to_owned(),
         ];
-        if !flags.iter().any(|flag| flag.starts_with("--ops-address=")) {
-            settings.push("--ops-address=127.0.0.1:0".to_owned());
+        for own in ["--webhook-address=", "--ops-address="] {
+            if !flags.iter().any(|flag| flag.starts_with(own)) {
+                settings.push(format!("{own}127.0.0.1:0"));
+            }
         }
         settings.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut command = command(&settings.join("\n"));

@@ -12,6 +12,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
+use super::replicas::Replicas;
 use super::roots::{Found, Roots};
 use super::{BROKER_ISSUED, Issued, IssuedError, WEBHOOK_ISSUED};
 use crate::http::ops::Readiness;
@@ -43,8 +44,7 @@ pub(crate) struct Sources {
     pub(crate) secrets: Secrets,
     /// Folder with the webhook's.
     pub(crate) webhook: PathBuf,
-    /// The name under which the API server calls the webhook.
-    pub(crate) webhook_name: String,
+    pub(crate) replicas: Replicas,
 }
 
 pub(crate) struct IssuedKeeper {
@@ -99,7 +99,7 @@ impl IssuedKeeper {
     pub(in crate::pki) async fn look(&mut self) -> Option<Trusted> {
         let now = self.clock.unix_seconds();
         let epoch = self.leadership.claim().map(|claim| claim.epoch);
-        let webhook = Issued::from_folder(&self.sources.webhook, &self.sources.webhook_name, now);
+        let webhook = Issued::from_folder(&self.sources.webhook, &self.sources.replicas.name, now);
         let why = webhook.as_ref().err().map(|error| not_issued(WEBHOOK_ISSUED, error));
         self.tell(WEBHOOK_NOT_ISSUED, why.as_ref()).await;
         self.readiness.issued(why.map(|error| error.to_string()));
@@ -213,25 +213,31 @@ impl IssuedKeeper {
         Ok(())
     }
 
-    /// Who is behind after the last step, if anybody is: who doesn't trust what is announced, or the broker when it shows
-    /// what a predecessor signed.
+    /// Who is behind after the last step, if anybody is: who doesn't trust what is announced, or the broker or a controller that
+    /// shows what a predecessor signed.
     async fn behind(&self, roots: &Roots, now: UnixSeconds) -> Result<Option<Behind>, PkiError> {
         let needed: Vec<&str> = roots.needed().collect();
         if !roots.next.is_empty() {
             return self.patience.reach().trusting(&needed).await;
         }
         let name = self.sources.secrets.broker_name();
-        let Some(leaf) = self.sources.secrets.get(BROKER_TLS_SECRET).await? else {
-            return Ok(None);
-        };
-        let leaf = text(&leaf, CERTIFICATE).unwrap_or_default();
-        let believed = |bundle: &str| believes(bundle.as_bytes(), &leaf, &name, now).is_ok();
-        // One that nobody believes in any case, such as one that has expired, holds nothing up.
-        if believed(&roots.bundle()) && !believed(&roots.shown.concat()) {
-            let what = format!("the Secret {BROKER_TLS_SECRET} holds a certificate of another CA still");
-            return Ok(Some(elsewhere(what)));
+        let (shown, bundle) = (roots.shown.concat(), roots.bundle());
+        if let Some(leaf) = self.sources.secrets.get(BROKER_TLS_SECRET).await? {
+            let leaf = text(&leaf, CERTIFICATE).unwrap_or_default();
+            let is_believed = |bundle: &str| believes(bundle.as_bytes(), &leaf, &name, now).is_ok();
+            // One that nobody believes in any case, such as one that has expired, holds nothing up.
+            if is_believed(&bundle) && !is_believed(&shown) {
+                let what = format!("the Secret {BROKER_TLS_SECRET} holds a certificate of another CA still");
+                return Ok(Some(elsewhere(what)));
+            }
         }
-        Ok(None)
+        let behind = self.sources.replicas.behind(&shown, &bundle, now).await?;
+        if behind.is_empty() {
+            return Ok(None);
+        }
+        let names = behind.join(", ");
+        let what = format!("the webhook has a certificate of another CA still in the pods {names}");
+        Ok(Some(elsewhere(what)))
     }
 
     fn maps(&self) -> Api<ConfigMap> {

@@ -3,6 +3,7 @@
 
 mod broker;
 pub(crate) mod keeper;
+pub(crate) mod replicas;
 mod roots;
 
 use std::io::Read;

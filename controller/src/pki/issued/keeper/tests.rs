@@ -59,7 +59,12 @@ impl World {
         let sources = Sources {
             secrets,
             webhook: self.folder.path().to_owned(),
-            webhook_name: WEBHOOK.to_owned(),
+            replicas: Replicas {
+                client: self.server.client(),
+                namespace: "system".to_owned(),
+                port: 9443,
+                name: WEBHOOK.to_owned(),
+            },
         };
         let tells = (reporter, Arc::clone(&self.readiness));
         IssuedKeeper::new(
