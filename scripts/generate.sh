@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes every generated file: the CRDs' YAML, docs/openapi.json, and the tables of docs/{metrics,refusals,cli}.md.
+# Writes every generated file: the CRDs' YAML and reference pages, docs/openapi.json, and the tables of docs/{metrics,refusals,cli}.md.
 #   generate.sh          writes them
 #   generate.sh --check  writes them, and fails with their names if one was not current
 set -euo pipefail
@@ -8,7 +8,7 @@ SCRIPT_NAME=generate
 source "$(dirname "$0")/lib/common.sh"
 cd "$REPO"
 
-FILES=(crds/agentapps.yaml crds/launchtokens.yaml helm/agentwrit/templates/crds docs/openapi.json docs/metrics.md docs/refusals.md docs/cli.md)
+FILES=(crds/agentapps.yaml crds/launchtokens.yaml docs/reference/agentapp.md docs/reference/launchtoken.md helm/agentwrit/templates/crds docs/openapi.json docs/metrics.md docs/refusals.md docs/cli.md)
 # The tests that compare a page with its source, and write it when UPDATE_DOCS is set. With the flags of `make test`, so
 # that nothing is built twice.
 TESTS=(the_committed_document_is_current the_page_of_refusals_lists_every_kind

@@ -8,6 +8,7 @@ mod agent_app;
 mod client_credentials;
 mod launch_token;
 mod pod_selector;
+mod reference;
 mod rules;
 pub mod yaml;
 

@@ -1,4 +1,4 @@
-//! Writes the CRDs' YAML files, or with `--check` says which of them are out of date.
+//! Writes the CRDs' YAML files and reference pages, or with `--check` says which of them are out of date.
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 use std::path::Path;
