@@ -1,6 +1,6 @@
 # The front door: every target is a thin call of a script. `make` shows what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint lint-full generate bench bench-broker bench-flat bench-scale fuzz mutants clean
+.PHONY: help setup build images release cluster-up cluster-down cluster-status install demo test test-full test-postgres restore faults attack compat soak fresh-machine lint lint-full generate bench bench-broker bench-flat bench-herd bench-scale fuzz mutants clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "; print "AgentWrit for Kubernetes\n\nUsage: make TARGET\n"} \
@@ -77,6 +77,9 @@ bench-broker: ## Measure the broker alone: operations a second beside what the m
 
 bench-flat: ## Measure what an operation costs on PostgreSQL with 1,000,000 events, and as many revocations (three minutes)
 	@scripts/setup.sh packages rust && scripts/bench-broker.sh --flat
+
+bench-herd: ## Simulate 10,000 sidecars after an outage of the broker, with histogram (scripts/bench-herd.sh --help)
+	@scripts/setup.sh packages rust && scripts/bench-herd.sh
 
 bench-scale: ## Measure controller and broker with 10,000 LaunchTokens on a real API server (scripts/bench-scale.sh --help)
 	@scripts/setup.sh packages rust go cluster && scripts/bench-scale.sh

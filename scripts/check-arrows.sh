@@ -36,6 +36,7 @@ declare -A ALLOWED=(
   [agentwrit-model]=""
   [agentwrit-faults]="agentwrit-protocol agentwrit-crash agentwrit-store-postgres agentwrit-testkit"
   [agentwrit-fuzz-targets]="agentwrit-protocol agentwrit-json agentwrit-store agentwrit-tokens agentwrit-broker agentwrit-testkit"
+  [agentwrit-herd]="agentwrit-protocol agentwrit-client agentwrit-sidecar"
   [agentwrit-scale]="agentwrit-protocol agentwrit-crds agentwrit-testkit"
   [agentwrit-tests]="agentwrit-protocol agentwrit-client agentwrit-crds agentwrit-broker agentwrit-controller agentwrit-sidecar agentwrit-cli"
 )
