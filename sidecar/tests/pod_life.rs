@@ -32,14 +32,19 @@ async fn a_pod_gets_serves_renews_and_gives_back_its_token() {
     assert_eq!(process.fetch("").await.0, 403);
 
     let seconds = within(60, async || pod.token().unwrap() != first).await;
-    assert!((44..=52).contains(&seconds), "{seconds}");
+    assert!((23..=52).contains(&seconds), "{seconds}");
     let renewal = &pod.broker.calls("/v1/token/renew")[0];
     assert_eq!(
         (renewal.bearer(), renewal.json()),
         (first.as_str(), json!({"overlap_seconds": 10}))
     );
     assert_eq!(renewal.header("idempotency-key").len(), 32);
-    assert_eq!(pod.broker.calls("/v1/token/validate").len(), 1);
+
+    let second = pod.token().unwrap();
+    let validations = pod.broker.calls("/v1/token/validate").len();
+    let seconds = within(60, async || pod.token().unwrap() != second).await;
+    assert!((44..=52).contains(&seconds), "{seconds}");
+    assert_eq!(pod.broker.calls("/v1/token/validate").len(), validations + 1);
 
     let last = pod.token().unwrap();
     process.stop.notify_one();
@@ -159,7 +164,7 @@ async fn a_broker_that_is_away_costs_the_token_only_when_it_expires() {
     assert!(!process.is_ready().await);
     assert_eq!(process.fetch("Agentwrit-Request: 1\r\n").await.0, 503);
     pod.broker.away(false);
-    within(45, async || process.is_ready().await).await;
+    within(80, async || process.is_ready().await).await;
     assert!(pod.log().contains("could not renew: "), "{}", pod.log());
     pod.log_is_clean();
 }

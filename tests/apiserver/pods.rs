@@ -339,7 +339,8 @@ async fn a_pod_that_the_broker_never_heard_of_gets_one_event() {
         let is_it = |event: &Event| event.reason.as_deref() == Some("NoLaunchRequest");
         all.items.into_iter().filter(is_it).collect::<Vec<_>>()
     };
-    let limit = Duration::from_secs(90);
+    // A new controller doesn't know whether the broker was away: 100 s.
+    let limit = Duration::from_secs(130);
     let first = wait_for("the Event", limit, || async { told().await.into_iter().next() }).await;
     let note = first.note.unwrap();
     for part in ["NetworkPolicy", "DNS", "logs silent -c agentwrit-sidecar"] {

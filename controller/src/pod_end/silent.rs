@@ -31,8 +31,10 @@ use crate::report::Reporter;
 const REPORT_AFTER: Duration = Duration::from_mins(1);
 /// A pod that hasn't started is looked at ever more rarely, at least this often.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
-/// When the broker hasn't answered for so long, it was away. Looks come every 10 s, and sidecars pause up to 30 s.
+/// When the broker hasn't answered for so long, it was away. Looks come every 10 s.
 const BROKER_AWAY_AFTER: Duration = Duration::from_secs(30);
+/// How long sidecars have after that: they pause up to 80 s, and a busy broker takes its time.
+const CATCH_UP: Duration = Duration::from_secs(100);
 /// Pods that wait to be heard of at once.
 const MAX_PODS: usize = 16_384;
 /// Pods that are read after one refresh of the broker's list.
@@ -119,7 +121,7 @@ impl SilentPods {
         for pod in &list.pods {
             state.settle(&pod.uid);
         }
-        if list.asked < state.answering_since(list.asked) + REPORT_AFTER {
+        if list.asked < state.answering_since(list.asked) + CATCH_UP {
             return Vec::new();
         }
         let due = state.waiting.all().filter(|wait| wait.next <= list.asked);

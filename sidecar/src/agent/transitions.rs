@@ -9,10 +9,10 @@ use super::action::{Action, Holding, Notice};
 use super::event::{Event, Failure, Found, Now};
 use super::state::{ExpiresBy, Held, Origin, Standing, State};
 use super::{Agent, OVERLAP};
-use crate::schedule::{AWAY_CAP, QUARANTINE, REFUSED_CAP, VALIDATION};
+use crate::schedule::{AWAY_CAP, QUARANTINE, REFUSED_CAP, STANDING_CAP, VALIDATION};
 use crate::token::Issued;
 
-/// Shortest pause between renewals near a token's end.
+/// Pauses between tries near a token's end are at most this long, and no shorter than half of it.
 const LAST_TRIES: Duration = Duration::from_millis(500);
 
 const REJECTED: &str = "the broker no longer accepts it";
@@ -68,8 +68,15 @@ impl Agent {
             exp: issued.exp,
         };
         self.pod_uid.clone_from(&issued.pod_uid);
+        let with_others = self.failures > 0 || !matches!(self.state, State::Holding { .. });
         self.failures = 0;
-        let renewal_age = (!self.is_stopping()).then(|| self.schedule.renewal_age(life));
+        let renewal_age = (!self.is_stopping()).then(|| {
+            if with_others {
+                self.schedule.first_renewal_age(life)
+            } else {
+                self.schedule.renewal_age(life)
+            }
+        });
         let origin = Origin::Received {
             write_at: Some(now.mono),
         };
@@ -98,7 +105,10 @@ impl Agent {
         }
         let pause = match (&self.state, failure.class) {
             (State::Quarantined { .. }, _) => self.schedule.draw(QUARANTINE),
-            (_, Class::Retry(after)) => self.schedule.back_off(self.failures, AWAY_CAP, after),
+            (state, Class::Retry(after)) => {
+                let cap = state.held().map_or(AWAY_CAP, |held| away_cap_with(held, now));
+                self.schedule.back_off(self.failures, cap, after)
+            }
             (_, Class::RateLimited(after)) => self.schedule.back_off(self.failures, REFUSED_CAP, after),
             (_, Class::Denied(_)) => self.schedule.back_off(self.failures, REFUSED_CAP, None),
         };
@@ -136,8 +146,7 @@ impl Agent {
             }
             Class::Denied(code) => self.renewal_refused(now, code, failure),
             Class::Retry(after) | Class::RateLimited(after) => {
-                let cap = (held.expires.mono.saturating_sub(now.mono) / 4).clamp(LAST_TRIES, AWAY_CAP);
-                let pause = self.schedule.back_off(self.failures, cap, after);
+                let pause = self.schedule.back_off(self.failures, away_cap_with(held, now), after);
                 *renew_at = now.mono.saturating_add(pause);
                 vec![tell(failure, pause)]
             }
@@ -220,7 +229,7 @@ impl Agent {
             }
             Err(reason) => {
                 self.write_failures = self.write_failures.saturating_add(1);
-                let pause = self.schedule.back_off(self.write_failures, AWAY_CAP, None);
+                let pause = self.schedule.back_off(self.write_failures, STANDING_CAP, None);
                 held.origin = Origin::Received {
                     write_at: Some(now.mono.saturating_add(pause)),
                 };
@@ -247,6 +256,13 @@ impl Agent {
     pub(super) fn take_state(&mut self) -> State {
         std::mem::replace(&mut self.state, State::New)
     }
+}
+
+/// The longest pause while the broker is away and this token still stands: half of what is left of it, so that a broker
+/// that comes back before its end is asked before its end.
+fn away_cap_with(held: &Held, now: Now) -> Duration {
+    let left = held.expires.mono.saturating_sub(now.mono);
+    (left / 2).clamp(LAST_TRIES, STANDING_CAP)
 }
 
 fn tell(failure: Failure, pause: Duration) -> Action {

@@ -2,7 +2,7 @@
 
 use agentwrit_client::Class;
 use agentwrit_protocol::clock::{Clock, ManualClock, SequenceEntropy};
-use agentwrit_protocol::{ErrorCode, Sensitive};
+use agentwrit_protocol::{Entropy, ErrorCode, Sensitive};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,17 @@ pub struct Pod {
 
 impl Pod {
     pub fn new() -> Self {
+        Self::seeded(0)
+    }
+
+    /// One that draws otherwise than those of other numbers.
+    pub fn seeded(number: u64) -> Self {
+        let entropy = SequenceEntropy::default();
+        for _ in 0..number {
+            entropy.fill(&mut [0; 1_600]).unwrap();
+        }
         Self {
-            agent: Agent::new(Arc::new(SequenceEntropy::default())),
+            agent: Agent::new(Arc::new(entropy)),
             wall: ManualClock::at(START),
             mono: ManualClock::at(0),
         }

@@ -100,6 +100,28 @@ fn no_refusal_removes_a_found_token_before_it_expires() {
 }
 
 #[test]
+fn a_found_token_is_replaced_when_the_broker_is_back_in_time() {
+    let mut pod = found();
+    let mut wanted = stands(&mut pod, true);
+    // Away until two seconds before the end.
+    while pod.mono.monotonic() < Duration::from_secs(198) {
+        wanted = match wanted.last().map(String::as_str) {
+            Some("register") => pod.not_registered(AWAY),
+            Some("validate old") => pod.happens(Event::Validated(Err(failure(BrokerRequest::Validate, AWAY)))),
+            _ => pod.next().0,
+        };
+    }
+    while wanted != ["register"] {
+        assert!(pod.agent.token().is_some(), "{wanted:?}");
+        wanted = match wanted.last().map(String::as_str) {
+            Some("validate old") => stands(&mut pod, true),
+            _ => pod.next().0,
+        };
+    }
+    assert!(pod.agent.token().is_some(), "there was no moment without a token");
+}
+
+#[test]
 fn a_refused_registration_asks_about_the_found_token() {
     let mut pod = found();
     stands(&mut pod, true);

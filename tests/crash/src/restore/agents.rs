@@ -34,7 +34,7 @@ use crate::store::{Store, dump, put_back_dump};
 const CHECKED: std::ops::Range<u64> = 24_000..29_000;
 /// Pauses after failures: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(80);
 /// Pods that start in one second at the beginning.
 const STARTS: usize = 400;
 /// Until all have tokens: at the beginning, and what is promised after a restore.
